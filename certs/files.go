@@ -1,0 +1,167 @@
+package certs
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/fsnotify/fsnotify"
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// pollInterval is how often the files are read when no event has told of a
+// change: events are lost on some file systems, and for files whose folder is
+// replaced as a whole.
+const pollInterval = 10 * time.Second
+
+// settleTime is how long the files are let alone after an event: whoever writes
+// the certificate is about to write the key.
+const settleTime = 100 * time.Millisecond
+
+// Files serves the certificate in two PEM files that something else writes, as
+// cert-manager and the kubelet do, and reads them again when they change. A
+// pair that cannot be used, such as one caught half-written, leaves the last
+// good one in service.
+type Files struct {
+	certFile, keyFile string
+	logger            *slog.Logger
+	reloads           *prometheus.CounterVec
+
+	mu      sync.RWMutex
+	current *tls.Certificate
+	// certPEM and keyPEM are what was read last, good or bad.
+	certPEM, keyPEM []byte
+}
+
+// NewFiles reads the files once; it fails if they are no certificate and key.
+func NewFiles(certFile, keyFile string, logger *slog.Logger, metrics prometheus.Registerer) (*Files, error) {
+	f := &Files{
+		certFile: certFile,
+		keyFile:  keyFile,
+		logger:   logger,
+		reloads: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "pod_identity_webhook_certificate_reloads_total",
+			Help: "Changes of the certificate files, by result: success or error. After an error the last good certificate stays in use until it expires.",
+		}, []string{"result"}),
+	}
+	if _, err := f.reload(); err != nil {
+		return nil, err
+	}
+	metrics.MustRegister(f.reloads, prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "pod_identity_webhook_certificate_expiry_timestamp_seconds",
+		Help: "When the serving certificate expires, in seconds since 1970. From then on no API server calls the webhook.",
+	}, func() float64 { return float64(f.expiry().Unix()) }))
+	f.reloads.WithLabelValues("success")
+	f.reloads.WithLabelValues("error")
+	return f, nil
+}
+
+// GetCertificate is made for tls.Config.
+func (f *Files) GetCertificate(*tls.ClientHelloInfo) (*tls.Certificate, error) {
+	f.mu.RLock()
+	defer f.mu.RUnlock()
+	return f.current, nil
+}
+
+// Valid returns nil if the certificate can be used at the time now.
+func (f *Files) Valid(now time.Time) error {
+	if expiry := f.expiry(); now.After(expiry) {
+		return fmt.Errorf("the serving certificate in %s expired at %s", f.certFile, expiry.UTC().Format(time.RFC3339))
+	}
+	return nil
+}
+
+func (f *Files) expiry() time.Time {
+	f.mu.RLock()
+	defer f.mu.RUnlock()
+	return f.current.Leaf.NotAfter
+}
+
+// Run reads the files again upon each change, until ctx is done. Where changes
+// cannot be watched it still polls.
+func (f *Files) Run(ctx context.Context) {
+	watcher, err := f.watchFolders()
+	if err != nil {
+		f.logger.Warn("certificate files cannot be watched, they are polled", "error", err, "interval", pollInterval)
+		watcher = &fsnotify.Watcher{}
+	} else {
+		defer func() { _ = watcher.Close() }()
+	}
+	poll := time.NewTicker(pollInterval)
+	defer poll.Stop()
+	settled := time.NewTimer(settleTime)
+	defer settled.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-watcher.Events:
+			settled.Reset(settleTime)
+		case err := <-watcher.Errors:
+			f.logger.Warn("an event of the certificate files was lost, they are polled", "error", err, "interval", pollInterval)
+		case <-settled.C:
+			f.reloadAndTell()
+		case <-poll.C:
+			f.reloadAndTell()
+		}
+	}
+}
+
+// watchFolders watches the folders of the files, not the files: a file that is
+// replaced takes its watch with it, and a mounted Secret changes by a symbolic
+// link beside the files.
+func (f *Files) watchFolders() (*fsnotify.Watcher, error) {
+	watcher, err := fsnotify.NewWatcher()
+	if err != nil {
+		return nil, err
+	}
+	for _, folder := range []string{filepath.Dir(f.certFile), filepath.Dir(f.keyFile)} {
+		if err := watcher.Add(folder); err != nil {
+			_ = watcher.Close()
+			return nil, fmt.Errorf("folder %s: %w", folder, err)
+		}
+	}
+	return watcher, nil
+}
+
+func (f *Files) reloadAndTell() {
+	changed, err := f.reload()
+	switch {
+	case err != nil && changed:
+		f.reloads.WithLabelValues("error").Inc()
+		f.logger.Warn("certificate files cannot be used, the last good certificate stays", "error", err, "expiry", f.expiry())
+	case err == nil && changed:
+		f.reloads.WithLabelValues("success").Inc()
+		f.logger.Info("serving certificate reloaded", "file", f.certFile, "expiry", f.expiry())
+	}
+}
+
+// reload reads the files and says whether they have changed since they were
+// read last. The same bad files are an error, but no change.
+func (f *Files) reload() (changed bool, err error) {
+	certPEM, certErr := os.ReadFile(f.certFile)
+	keyPEM, keyErr := os.ReadFile(f.keyFile)
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	changed = !bytes.Equal(certPEM, f.certPEM) || !bytes.Equal(keyPEM, f.keyPEM)
+	f.certPEM, f.keyPEM = certPEM, keyPEM
+	if err := errors.Join(certErr, keyErr); err != nil {
+		return changed, fmt.Errorf("read certificate files: %w", err)
+	}
+	if !changed {
+		return false, nil
+	}
+	pair, err := tls.X509KeyPair(certPEM, keyPEM)
+	if err != nil {
+		return true, fmt.Errorf("certificate %s with key %s: %w", f.certFile, f.keyFile, err)
+	}
+	f.current = &pair
+	return true, nil
+}

@@ -1,0 +1,53 @@
+package inject
+
+// Reason is a stable code for what was decided about a pod or a container, and
+// why. Metrics, logs, warnings and audit annotations all quote it.
+type Reason string
+
+// What was decided about a pod.
+const (
+	Injected               Reason = "injected"
+	AlreadyInjected        Reason = "already_injected"
+	NoRole                 Reason = "no_role"
+	ServiceAccountNotFound Reason = "service_account_not_found"
+	NoServiceAccount       Reason = "no_service_account"
+	MirrorPod              Reason = "mirror_pod"
+	SkipLabel              Reason = "skip_label"
+	NotPodCreation         Reason = "not_pod_creation"
+)
+
+// What was decided about a container, beside Injected and AlreadyInjected.
+const (
+	SkipContainers Reason = "skip_containers"
+	EnvSetByUser   Reason = "env_set_by_user"
+	MountOnly      Reason = "mount_only"
+	TokenPathTaken Reason = "token_path_taken"
+)
+
+// What the user is warned about, beside EnvSetByUser, MountOnly and
+// TokenPathTaken.
+const (
+	MalformedAnnotation Reason = "malformed_annotation"
+	VolumeNameTaken     Reason = "volume_name_taken"
+)
+
+// sentences says each Reason to a person.
+var sentences = map[Reason]string{
+	Injected:               "the identity of its ServiceAccount was added",
+	AlreadyInjected:        "it has the identity of its ServiceAccount already",
+	NoRole:                 "its ServiceAccount has no role",
+	ServiceAccountNotFound: "its ServiceAccount does not exist",
+	NoServiceAccount:       "it names no ServiceAccount",
+	MirrorPod:              "it mirrors a static pod, which can have no ServiceAccount",
+	SkipLabel:              "its label " + SkipPodLabel + " says to leave it alone",
+	NotPodCreation:         "only the creation of pods is acted upon",
+	SkipContainers:         "the annotation skip-containers names it",
+	EnvSetByUser:           "it sets the region, the STS endpoint and the web identity itself",
+	MountOnly:              "it sets its web identity itself, so only the token was mounted",
+	TokenPathTaken:         "it mounts something else where the token would go",
+	MalformedAnnotation:    "an annotation cannot be used as it is",
+	VolumeNameTaken:        "another volume bears the name of the token's",
+}
+
+// Sentence says the reason to a person.
+func (r Reason) Sentence() string { return sentences[r] }

@@ -1,0 +1,63 @@
+package webhook
+
+import (
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/inject"
+)
+
+// Outcomes of an admission, as metrics count them.
+const (
+	outcomeMutated   = "mutated"
+	outcomeUnchanged = "unchanged"
+	outcomeDenied    = "denied"
+	outcomeError     = "error"
+)
+
+// metrics counts what the server does. Its labels have few values; namespaces
+// and pods are for logs.
+type metrics struct {
+	admissions *prometheus.CounterVec
+	duration   prometheus.Histogram
+	panics     prometheus.Counter
+}
+
+func newMetrics(registry prometheus.Registerer) *metrics {
+	m := &metrics{
+		admissions: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "pod_identity_webhook_admissions_total",
+			Help: "Admission requests by outcome (mutated, unchanged, denied, error) and reason. Errors refuse pods, or let them through without identity, by the failurePolicy.",
+		}, []string{"outcome", "reason"}),
+		duration: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name:    "pod_identity_webhook_admission_duration_seconds",
+			Help:    "Time from an admission request's header to its answer. Each pod waits for it; the registration's timeoutSeconds is the end of that patience.",
+			Buckets: []float64{.0001, .00025, .0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10},
+		}),
+		panics: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "pod_identity_webhook_panics_total",
+			Help: "Requests that ended in a panic. Any is a bug: please report it with the stack from the log.",
+		}),
+	}
+	registry.MustRegister(m.admissions, m.duration, m.panics)
+	return m
+}
+
+func (m *metrics) observe(took time.Duration, answer Answer, err *Error) {
+	m.duration.Observe(took.Seconds())
+	outcome, reason := outcomeUnchanged, answer.Reason
+	switch {
+	case err != nil:
+		outcome, reason = outcomeError, err.Reason
+	case !answer.Response.Allowed:
+		outcome = outcomeDenied
+	case answer.Response.Patch != nil:
+		outcome = outcomeMutated
+	}
+	m.count(outcome, reason)
+}
+
+func (m *metrics) count(outcome string, reason inject.Reason) {
+	m.admissions.WithLabelValues(outcome, string(reason)).Inc()
+}

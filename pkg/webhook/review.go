@@ -1,0 +1,174 @@
+package webhook
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"mime"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
+	admissionv1 "k8s.io/api/admission/v1"
+	admissionv1beta1 "k8s.io/api/admission/v1beta1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+// maxBodyBytes bounds an AdmissionReview. The API server takes a request of at
+// most 3 MiB (MaxRequestBodyBytes in k8s.io/apiserver/pkg/server/config.go:
+// twice the 1.5 MiB that etcd stores, since JSON is larger than protobuf), and
+// a review can carry two such objects, the old and the new. 1 MiB is left for
+// the rest of it. A larger body cannot come from an API server.
+const maxBodyBytes = 2*3<<20 + 1<<20
+
+const (
+	// maxTimeout is the longest timeoutSeconds of a registration.
+	maxTimeout = 30 * time.Second
+	// defaultTimeout is that of a registration that names none.
+	defaultTimeout = 10 * time.Second
+)
+
+// review is an AdmissionReview with a request. Versions v1 and v1beta1 have the
+// same form.
+type review[Object any] struct {
+	metav1.TypeMeta `json:",inline"`
+	Request         *Request[Object] `json:"request"`
+}
+
+// reply is an AdmissionReview with a response.
+type reply struct {
+	metav1.TypeMeta `json:",inline"`
+	Response        *admissionv1.AdmissionResponse `json:"response"`
+}
+
+// observer is told of each request when it has been answered: of reason and
+// mutation, or of the error.
+type observer func(r *http.Request, took time.Duration, answer Answer, err *Error)
+
+// serve makes an HTTP handler of an admission handler: limits, content type,
+// decode, call, encode.
+func serve[Object any](handle Handler[Object], observe observer) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		start := time.Now()
+		answer, typeMeta, err := answerReview(w, r, handle)
+		if err == nil {
+			err = writeReply(w, reply{TypeMeta: typeMeta, Response: &answer.Response})
+		}
+		if err != nil {
+			failure := asError(err)
+			http.Error(w, "pod-identity-webhook: "+failure.Error(), failure.Status)
+			observe(r, time.Since(start), answer, failure)
+			return
+		}
+		observe(r, time.Since(start), answer, nil)
+	})
+}
+
+func answerReview[Object any](w http.ResponseWriter, r *http.Request, handle Handler[Object]) (Answer, metav1.TypeMeta, error) {
+	ctx, cancel := context.WithTimeout(r.Context(), timeout(r))
+	defer cancel()
+
+	received, err := readReview[Object](w, r)
+	if err != nil {
+		return Answer{}, metav1.TypeMeta{}, err
+	}
+	answer, err := handle(ctx, received.Request)
+	answer.Response.UID = received.Request.UID
+	return answer, received.TypeMeta, err
+}
+
+// timeout is how long the API server will wait, which it says in the query,
+// less a tenth, so that it gets our answer and its reason, and not a time-out.
+func timeout(r *http.Request) time.Duration {
+	given, err := time.ParseDuration(r.URL.Query().Get("timeout"))
+	if err != nil || given <= 0 {
+		given = defaultTimeout
+	}
+	return min(given, maxTimeout) * 9 / 10
+}
+
+// buffers are reused: a body is some KiB, and of no use once decoded.
+var buffers = sync.Pool{New: func() any { return new(bytes.Buffer) }}
+
+// maxPooledBytes keeps a rare large body from holding its memory for good.
+const maxPooledBytes = 256 << 10
+
+func readReview[Object any](w http.ResponseWriter, r *http.Request) (*review[Object], error) {
+	if err := checkContentType(r.Header.Get("Content-Type")); err != nil {
+		return nil, err
+	}
+	body := buffers.Get().(*bytes.Buffer)
+	defer func() {
+		if body.Cap() <= maxPooledBytes {
+			buffers.Put(body)
+		}
+	}()
+	body.Reset()
+	if _, err := body.ReadFrom(http.MaxBytesReader(w, r.Body, maxBodyBytes)); err != nil {
+		if _, tooLarge := errors.AsType[*http.MaxBytesError](err); tooLarge {
+			return nil, &Error{
+				Status: http.StatusRequestEntityTooLarge, Reason: BodyTooLarge,
+				Err: fmt.Errorf("the body is larger than %d bytes, which no API server sends", maxBodyBytes),
+			}
+		}
+		return nil, badRequest("read body: %w", err)
+	}
+	return decodeReview[Object](body.Bytes())
+}
+
+func checkContentType(header string) error {
+	if mediaType, _, err := mime.ParseMediaType(header); err != nil || mediaType != "application/json" {
+		return &Error{
+			Status: http.StatusUnsupportedMediaType, Reason: UnsupportedMediaType,
+			Err: fmt.Errorf("Content-Type is %q: send application/json", header),
+		}
+	}
+	return nil
+}
+
+func decodeReview[Object any](body []byte) (*review[Object], error) {
+	var received review[Object]
+	if err := json.Unmarshal(body, &received); err != nil {
+		return nil, badRequest("the body is no AdmissionReview of the expected object: %w", redact(err))
+	}
+	switch received.APIVersion {
+	case admissionv1.SchemeGroupVersion.String(), admissionv1beta1.SchemeGroupVersion.String():
+	default:
+		return nil, badRequest("apiVersion is %q: send %s or %s",
+			received.APIVersion, admissionv1.SchemeGroupVersion, admissionv1beta1.SchemeGroupVersion)
+	}
+	if received.Kind != "AdmissionReview" {
+		return nil, badRequest("kind is %q: send an AdmissionReview", received.Kind)
+	}
+	if received.Request == nil {
+		return nil, badRequest("the AdmissionReview has no request")
+	}
+	return &received, nil
+}
+
+// redact keeps of a decoder's error what is needed to find the fault, and not
+// the value at fault: it may be that of an environment variable.
+func redact(err error) error {
+	if semantic, ok := errors.AsType[*json.SemanticError](err); ok {
+		return fmt.Errorf("at byte %d, %q: a JSON %s cannot be used here",
+			semantic.ByteOffset, semantic.JSONPointer, semantic.JSONKind)
+	}
+	if syntactic, ok := errors.AsType[*jsontext.SyntacticError](err); ok {
+		return fmt.Errorf("at byte %d, %q: malformed JSON", syntactic.ByteOffset, syntactic.JSONPointer)
+	}
+	return errors.New("malformed JSON")
+}
+
+func writeReply(w http.ResponseWriter, r reply) error {
+	body, err := json.Marshal(r, jsontext.AllowInvalidUTF8(true))
+	if err != nil {
+		return fmt.Errorf("encode AdmissionReview: %w", err)
+	}
+	w.Header().Set("Content-Type", "application/json")
+	// A failed write means that the caller has gone; there is nobody to tell.
+	_, _ = w.Write(body)
+	return nil
+}

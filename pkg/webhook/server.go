@@ -1,0 +1,213 @@
+// Package webhook owns the HTTP side: AdmissionReviews in and out, limits,
+// health, metrics, and an orderly end. It decides nothing about pods, and does
+// not know where identities and certificates come from.
+package webhook
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"runtime/debug"
+	"sync/atomic"
+	"time"
+
+	"github.com/go-chi/chi/v5"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/inject"
+)
+
+// Config is what a Server needs.
+type Config struct {
+	// Listener takes admission requests and probes, over TLS; MetricsListener
+	// takes scrapes, in the clear. The Server closes both.
+	Listener, MetricsListener net.Listener
+	// GetCertificate returns the serving certificate of the moment.
+	GetCertificate func(*tls.ClientHelloInfo) (*tls.Certificate, error)
+	// Ready lists what must be true before pods are sent here; each returns
+	// nil or says what is amiss.
+	Ready  []func() error
+	Mutate Handler[inject.Pod]
+	// ShutdownDelay is how long requests are still taken after the server has
+	// said that it is not ready, for the cluster to send them elsewhere.
+	// ShutdownTimeout is how long the requests then under way may take.
+	ShutdownDelay, ShutdownTimeout time.Duration
+
+	Logger   *slog.Logger
+	Registry *prometheus.Registry
+}
+
+// Server is the webhook's HTTP server.
+type Server struct {
+	config   Config
+	metrics  *metrics
+	stopping atomic.Bool
+}
+
+// New returns a Server that serves once Run is called.
+func New(config Config) *Server {
+	return &Server{config: config, metrics: newMetrics(config.Registry)}
+}
+
+// Handler returns the routes of the TLS port.
+func (s *Server) Handler() http.Handler {
+	router := chi.NewRouter()
+	router.Use(s.recoverPanics)
+	router.Method(http.MethodPost, "/mutate", serve(s.config.Mutate, s.observe))
+	router.Get("/healthz", s.healthz)
+	router.Get("/readyz", s.readyz)
+	router.MethodNotAllowed(func(w http.ResponseWriter, r *http.Request) {
+		http.Error(w, fmt.Sprintf("pod-identity-webhook: %s does not take %s", r.URL.Path, r.Method), http.StatusMethodNotAllowed)
+	})
+	return router
+}
+
+// observe counts and, for failures, logs what became of a request.
+func (s *Server) observe(r *http.Request, took time.Duration, answer Answer, err *Error) {
+	s.metrics.observe(took, answer, err)
+	if err == nil {
+		return
+	}
+	level := slog.LevelWarn
+	if err.Status >= http.StatusInternalServerError {
+		level = slog.LevelError
+	}
+	s.config.Logger.Log(r.Context(), level, "request not answered",
+		"path", r.URL.Path, "uid", answer.Response.UID, "reason", err.Reason, "status", err.Status, "error", err.Err)
+}
+
+// recoverPanics turns a panic into a 500, so that the failurePolicy decides
+// about the pod and the other requests of the connection go on.
+func (s *Server) recoverPanics(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		defer func() {
+			recovered := recover()
+			if recovered == nil {
+				return
+			}
+			if recovered == http.ErrAbortHandler { //nolint:errorlint // net/http compares it so
+				panic(recovered)
+			}
+			s.metrics.panics.Inc()
+			s.metrics.count(outcomeError, Panic)
+			// The panic's value may quote the request; its type and the stack
+			// tell a developer enough.
+			s.config.Logger.ErrorContext(r.Context(), "panic in handler, please report it",
+				"path", r.URL.Path, "panic", fmt.Sprintf("%T", recovered), "stack", string(debug.Stack()))
+			http.Error(w, "pod-identity-webhook: internal error, see the webhook's log", http.StatusInternalServerError)
+		}()
+		next.ServeHTTP(w, r)
+	})
+}
+
+func (s *Server) healthz(w http.ResponseWriter, _ *http.Request) {
+	_, _ = w.Write([]byte("ok"))
+}
+
+func (s *Server) readyz(w http.ResponseWriter, _ *http.Request) {
+	if err := s.ready(); err != nil {
+		http.Error(w, "not ready: "+err.Error(), http.StatusServiceUnavailable)
+		return
+	}
+	_, _ = w.Write([]byte("ok"))
+}
+
+func (s *Server) ready() error {
+	if s.stopping.Load() {
+		return errors.New("shutting down")
+	}
+	var amiss []error
+	for _, check := range s.config.Ready {
+		amiss = append(amiss, check())
+	}
+	return errors.Join(amiss...)
+}
+
+// Run serves until ctx is done and then drains: first it is not ready but
+// still answers, for ShutdownDelay; then it lets the requests under way end,
+// for ShutdownTimeout at the longest. It returns nil after a full drain.
+func (s *Server) Run(ctx context.Context) error {
+	server := &http.Server{
+		Handler: s.Handler(),
+		TLSConfig: &tls.Config{
+			MinVersion:     tls.VersionTLS12,
+			GetCertificate: s.config.GetCertificate,
+		},
+		// A body of the largest size takes an API server far less than this;
+		// who is slower holds a connection for nothing.
+		ReadHeaderTimeout: 5 * time.Second,
+		ReadTimeout:       maxTimeout,
+		WriteTimeout:      2 * maxTimeout,
+		// API servers keep their connections. Go's HTTP/2 clients close theirs
+		// after at most 90 s of idleness, before this end does, so that no
+		// request meets a closing connection.
+		IdleTimeout:    2 * time.Minute,
+		MaxHeaderBytes: 64 << 10,
+		ErrorLog:       slog.NewLogLogger(s.config.Logger.Handler(), slog.LevelDebug),
+	}
+	metricsServer := &http.Server{
+		Handler:           s.metricsHandler(),
+		ReadHeaderTimeout: 5 * time.Second,
+		ReadTimeout:       maxTimeout,
+		WriteTimeout:      maxTimeout,
+		MaxHeaderBytes:    64 << 10,
+		ErrorLog:          slog.NewLogLogger(s.config.Logger.Handler(), slog.LevelDebug),
+	}
+
+	group, groupCtx := errgroup.WithContext(ctx)
+	group.Go(func() error {
+		return unlessClosed("serve admission requests", server.ServeTLS(s.config.Listener, "", ""))
+	})
+	group.Go(func() error {
+		return unlessClosed("serve metrics", metricsServer.Serve(s.config.MetricsListener))
+	})
+	group.Go(func() error {
+		<-groupCtx.Done()
+		defer func() { _ = metricsServer.Close() }()
+		if ctx.Err() == nil {
+			// One of the two has failed, and Run tells of it.
+			return server.Close()
+		}
+		return s.drain(server)
+	})
+	s.config.Logger.InfoContext(ctx, "serving",
+		"address", s.config.Listener.Addr().String(), "metricsAddress", s.config.MetricsListener.Addr().String())
+	return group.Wait()
+}
+
+func (s *Server) drain(server *http.Server) error {
+	s.stopping.Store(true)
+	s.config.Logger.Info("stopping: not ready, still answering", "delay", s.config.ShutdownDelay)
+	<-time.After(s.config.ShutdownDelay)
+
+	s.config.Logger.Info("stopping: finishing the requests under way", "timeout", s.config.ShutdownTimeout)
+	ctx, cancel := context.WithTimeout(context.Background(), s.config.ShutdownTimeout)
+	defer cancel()
+	if err := server.Shutdown(ctx); err != nil {
+		_ = server.Close()
+		return fmt.Errorf("requests were still under way after %s: %w", s.config.ShutdownTimeout, err)
+	}
+	s.config.Logger.Info("stopped")
+	return nil
+}
+
+func (s *Server) metricsHandler() http.Handler {
+	router := chi.NewRouter()
+	router.Method(http.MethodGet, "/metrics", promhttp.HandlerFor(s.config.Registry, promhttp.HandlerOpts{
+		ErrorLog: slog.NewLogLogger(s.config.Logger.Handler(), slog.LevelError),
+	}))
+	return router
+}
+
+func unlessClosed(what string, err error) error {
+	if errors.Is(err, http.ErrServerClosed) {
+		return nil
+	}
+	return fmt.Errorf("%s: %w", what, err)
+}
