@@ -129,9 +129,14 @@ func checkContentType(header string) error {
 	return nil
 }
 
+// decodeOptions make the decoder as lenient as the API server's own, which
+// spares it the work of being strict: the last of two equal names counts, and
+// bytes that are no UTF-8 become U+FFFD.
+var decodeOptions = json.JoinOptions(jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true))
+
 func decodeReview[Object any](body []byte) (*review[Object], error) {
 	var received review[Object]
-	if err := json.Unmarshal(body, &received); err != nil {
+	if err := json.Unmarshal(body, &received, decodeOptions); err != nil {
 		return nil, badRequest("the body is no AdmissionReview of the expected object: %w", redact(err))
 	}
 	switch received.APIVersion {
@@ -149,12 +154,17 @@ func decodeReview[Object any](body []byte) (*review[Object], error) {
 	return &received, nil
 }
 
+// kinds says what a JSON value is.
+var kinds = map[jsontext.Kind]string{
+	'n': "null", 't': "boolean", 'f': "boolean", '"': "string", '0': "number", '{': "object", '[': "array",
+}
+
 // redact keeps of a decoder's error what is needed to find the fault, and not
 // the value at fault: it may be that of an environment variable.
 func redact(err error) error {
 	if semantic, ok := errors.AsType[*json.SemanticError](err); ok {
 		return fmt.Errorf("at byte %d, %q: a JSON %s cannot be used here",
-			semantic.ByteOffset, semantic.JSONPointer, semantic.JSONKind)
+			semantic.ByteOffset, semantic.JSONPointer, kinds[semantic.JSONKind])
 	}
 	if syntactic, ok := errors.AsType[*jsontext.SyntacticError](err); ok {
 		return fmt.Errorf("at byte %d, %q: malformed JSON", syntactic.ByteOffset, syntactic.JSONPointer)

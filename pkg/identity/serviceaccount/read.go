@@ -15,6 +15,10 @@ import (
 	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/identity"
 )
 
+// retryInterval is short: a pod waits. Reads of one ServiceAccount are never
+// more than one at a time, so this is no storm.
+const retryInterval = 100 * time.Millisecond
+
 // reader reads one ServiceAccount from the API server.
 type reader struct {
 	client   corev1client.ServiceAccountsGetter
@@ -48,8 +52,7 @@ func (r *reader) read(ctx context.Context, name types.NamespacedName) (*identity
 
 	var found *identity.Identity
 	var lastErr error
-	backoff := wait.Backoff{Duration: 20 * time.Millisecond, Factor: 2, Jitter: 0.5, Steps: 100, Cap: 500 * time.Millisecond}
-	err := wait.ExponentialBackoffWithContext(ctx, backoff, func(ctx context.Context) (bool, error) {
+	err := wait.PollUntilContextCancel(ctx, retryInterval, true, func(ctx context.Context) (bool, error) {
 		// No resourceVersion: the read is a quorum read, not one of a cache
 		// that may lag behind.
 		account, err := r.client.ServiceAccounts(name.Namespace).Get(ctx, name.Name, metav1.GetOptions{})

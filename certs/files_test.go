@@ -1,0 +1,218 @@
+package certs_test
+
+import (
+	"bytes"
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
+	"io"
+	"log/slog"
+	"math/big"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/pod-identity-webhook/pod-identity-webhook/certs"
+)
+
+// pair returns a self-signed certificate with the serial number and its key.
+func pair(t *testing.T, serial int64, expiry time.Time) (certPEM, keyPEM []byte) {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(serial), Subject: pkix.Name{CommonName: "test"},
+		NotBefore: time.Unix(0, 0), NotAfter: expiry,
+	}
+	cert, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	keyDER, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: cert}),
+		pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: keyDER})
+}
+
+// folder is a mounted Secret as the kubelet makes it: tls.crt and tls.key are
+// links into ..data, itself a link to a folder that each change replaces.
+type folder struct {
+	t    *testing.T
+	root string
+	n    int
+}
+
+func newFolder(t *testing.T) *folder { return &folder{t: t, root: t.TempDir()} }
+
+func (f *folder) cert() string { return filepath.Join(f.root, "tls.crt") }
+func (f *folder) key() string  { return filepath.Join(f.root, "tls.key") }
+
+func (f *folder) swap(certPEM, keyPEM []byte) {
+	f.t.Helper()
+	f.n++
+	version := filepath.Join(f.root, strings.Repeat("v", f.n))
+	f.must(os.Mkdir(version, 0o700))
+	f.must(os.WriteFile(filepath.Join(version, "tls.crt"), certPEM, 0o600))
+	f.must(os.WriteFile(filepath.Join(version, "tls.key"), keyPEM, 0o600))
+	f.must(os.Symlink(version, filepath.Join(f.root, "..data_tmp")))
+	f.must(os.Rename(filepath.Join(f.root, "..data_tmp"), filepath.Join(f.root, "..data")))
+	if f.n == 1 {
+		f.must(os.Symlink(filepath.Join("..data", "tls.crt"), f.cert()))
+		f.must(os.Symlink(filepath.Join("..data", "tls.key"), f.key()))
+	}
+}
+
+func (f *folder) must(err error) {
+	f.t.Helper()
+	if err != nil {
+		f.t.Fatal(err)
+	}
+}
+
+// lockedBuffer is a log that a test reads while others write.
+type lockedBuffer struct {
+	mu     sync.Mutex
+	buffer bytes.Buffer
+}
+
+func (b *lockedBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buffer.Write(p)
+}
+
+func (b *lockedBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buffer.String()
+}
+
+func serve(t *testing.T, f *folder, log io.Writer) *certs.Files {
+	t.Helper()
+	files, err := certs.NewFiles(f.cert(), f.key(), slog.New(slog.NewTextHandler(log, nil)), prometheus.NewRegistry())
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	var running sync.WaitGroup
+	running.Go(func() { files.Run(ctx) })
+	t.Cleanup(func() {
+		stop()
+		running.Wait()
+	})
+	return files
+}
+
+func serial(t *testing.T, files *certs.Files) int64 {
+	t.Helper()
+	certificate, err := files.GetCertificate(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return certificate.Leaf.SerialNumber.Int64()
+}
+
+func eventually(t *testing.T, what string, condition func() bool) {
+	t.Helper()
+	deadline := time.After(30 * time.Second)
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for !condition() {
+		select {
+		case <-deadline:
+			t.Fatalf("not within 30 s: %s", what)
+		case <-tick.C:
+		}
+	}
+}
+
+var nextYear = time.Now().AddDate(1, 0, 0)
+
+func TestFilesFollowAMountedSecret(t *testing.T) {
+	f := newFolder(t)
+	f.swap(pair(t, 1, nextYear))
+	var log lockedBuffer
+	files := serve(t, f, &log)
+	if got := serial(t, files); got != 1 {
+		t.Fatalf("serial %d, want 1", got)
+	}
+	f.swap(pair(t, 2, nextYear))
+	eventually(t, "the second certificate is served", func() bool { return serial(t, files) == 2 })
+}
+
+func TestFilesFollowPlainFiles(t *testing.T) {
+	f := newFolder(t)
+	write := func(certPEM, keyPEM []byte) {
+		f.must(os.WriteFile(f.cert(), certPEM, 0o600))
+		f.must(os.WriteFile(f.key(), keyPEM, 0o600))
+	}
+	write(pair(t, 1, nextYear))
+	var log lockedBuffer
+	files := serve(t, f, &log)
+	write(pair(t, 2, nextYear))
+	eventually(t, "the second certificate is served", func() bool { return serial(t, files) == 2 })
+	if strings.Contains(log.String(), "level=WARN") {
+		t.Errorf("a pair that was written in two steps alarmed: %s", log.String())
+	}
+}
+
+func TestABadPairLeavesTheLastGoodOneInService(t *testing.T) {
+	f := newFolder(t)
+	f.swap(pair(t, 1, nextYear))
+	var log lockedBuffer
+	files := serve(t, f, &log)
+
+	foreignCert, _ := pair(t, 2, nextYear)
+	_, foreignKey := pair(t, 3, nextYear)
+	f.swap(foreignCert, foreignKey)
+	eventually(t, "the bad pair is told of", func() bool { return strings.Contains(log.String(), "the last good certificate stays") })
+	if got := serial(t, files); got != 1 {
+		t.Errorf("serial %d is served, want 1", got)
+	}
+	if strings.Contains(log.String(), "PRIVATE KEY") {
+		t.Error("the log holds a key")
+	}
+	f.swap(pair(t, 4, nextYear))
+	eventually(t, "the next good certificate is served", func() bool { return serial(t, files) == 4 })
+}
+
+func TestNewFilesFailsEarly(t *testing.T) {
+	f := newFolder(t)
+	newFiles := func() error {
+		_, err := certs.NewFiles(f.cert(), f.key(), slog.New(slog.DiscardHandler), prometheus.NewRegistry())
+		return err
+	}
+	if err := newFiles(); err == nil || !strings.Contains(err.Error(), f.cert()) || !strings.Contains(err.Error(), f.key()) {
+		t.Errorf("no files: got %v, want an error that names both", err)
+	}
+	f.swap([]byte("no"), []byte("PEM"))
+	if err := newFiles(); err == nil || !strings.Contains(err.Error(), f.cert()) {
+		t.Errorf("no PEM: got %v, want an error that names the file", err)
+	}
+}
+
+func TestValidTellsOfAnExpiredCertificate(t *testing.T) {
+	f := newFolder(t)
+	f.swap(pair(t, 1, nextYear))
+	var log lockedBuffer
+	files := serve(t, f, &log)
+	if err := files.Valid(nextYear.Add(-time.Minute)); err != nil {
+		t.Errorf("a minute before the end: %v", err)
+	}
+	if err := files.Valid(nextYear.Add(time.Minute)); err == nil {
+		t.Error("a minute after the end: no error")
+	}
+}

@@ -1,0 +1,119 @@
+package serviceaccount
+
+import (
+	"fmt"
+	"testing"
+
+	"github.com/prometheus/client_golang/prometheus"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/identity"
+)
+
+var defaults = identity.Defaults{AnnotationPrefix: "eks.amazonaws.com", Audience: "sts.amazonaws.com", ExpirationSeconds: 86400}
+
+func account(name, role string) *corev1.ServiceAccount {
+	a := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: name, Annotations: map[string]string{"other": "annotation"}}}
+	if role != "" {
+		a.Annotations["eks.amazonaws.com/role-arn"] = role
+	}
+	return a
+}
+
+const appRole = "arn:aws:iam::111122223333:role/app"
+
+func roleOf(s *store) string {
+	if found := s.get(app); found != nil {
+		return found.RoleARN
+	}
+	return ""
+}
+
+func TestStoreFollowsTheRole(t *testing.T) {
+	s := newStore(defaults, prometheus.NewRegistry())
+	steps := []struct {
+		what string
+		do   func() error
+		want string
+	}{
+		{"added without a role", func() error { return s.Add(account("app", "")) }, ""},
+		{"annotated", func() error { return s.Update(account("app", appRole)) }, appRole},
+		{"another role", func() error { return s.Update(account("app", appRole+"2")) }, appRole + "2"},
+		{"annotation removed", func() error { return s.Update(account("app", "")) }, ""},
+		{"annotated again", func() error { return s.Update(account("app", appRole)) }, appRole},
+		{"deleted", func() error { return s.Delete(account("app", appRole)) }, ""},
+		{"listed", func() error { return s.Replace([]any{account("app", appRole)}, "1") }, appRole},
+		{"no longer listed", func() error { return s.Replace(nil, "2") }, ""},
+		{"something else arrives", func() error { return s.Add(&corev1.Pod{}) }, ""},
+	}
+	for _, step := range steps {
+		if err := step.do(); err != nil {
+			t.Fatalf("%s: %v", step.what, err)
+		}
+		if got := roleOf(s); got != step.want {
+			t.Errorf("%s: role is %q, want %q", step.what, got, step.want)
+		}
+	}
+}
+
+func TestStoreKeepsNothingOfServiceAccountsWithoutARole(t *testing.T) {
+	s := newStore(defaults, prometheus.NewRegistry())
+	var listed []any
+	for i := range 1000 {
+		listed = append(listed, account(fmt.Sprintf("listed-%d", i), ""))
+		if err := s.Add(account(fmt.Sprintf("added-%d", i), "")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got := len(s.identities); got != 0 {
+		t.Errorf("%d kept after adds", got)
+	}
+	if err := s.Replace(append(listed, account("app", appRole)), "1"); err != nil {
+		t.Fatal(err)
+	}
+	if got := len(s.identities); got != 1 {
+		t.Errorf("%d kept after a list, want 1", got)
+	}
+}
+
+func TestTransformerDropsWhatNoDecisionNeeds(t *testing.T) {
+	s := newStore(defaults, prometheus.NewRegistry())
+	whole := account("app", "")
+	whole.ResourceVersion = "7"
+	whole.Secrets = []corev1.ObjectReference{{Name: "a"}}
+	whole.ManagedFields = []metav1.ManagedFieldsEntry{{Manager: "kubectl"}}
+	got, err := s.Transformer()(whole)
+	if err != nil {
+		t.Fatal(err)
+	}
+	stripped := got.(*corev1.ServiceAccount)
+	if stripped.Secrets != nil || stripped.ManagedFields != nil || stripped.Annotations != nil {
+		t.Errorf("kept too much: %+v", stripped)
+	}
+	if stripped.ResourceVersion != "7" || stripped.Name != "app" || stripped.Namespace != "default" {
+		t.Errorf("kept too little: %+v", stripped)
+	}
+	if got, _ := s.Transformer()(account("app", appRole)); s.Add(got) != nil || roleOf(s) != appRole {
+		t.Errorf("the role is lost: %q", roleOf(s))
+	}
+}
+
+func TestStoreIsSyncedOnceAListHasCome(t *testing.T) {
+	s := newStore(defaults, prometheus.NewRegistry())
+	r := &Resolver{store: s}
+	if err := s.Add(account("app", appRole)); err != nil {
+		t.Fatal(err)
+	}
+	if r.Synced() == nil {
+		t.Error("synced before the first list")
+	}
+	for range 2 {
+		if err := s.Replace(nil, "1"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := r.Synced(); err != nil {
+		t.Errorf("not synced after the list: %v", err)
+	}
+}

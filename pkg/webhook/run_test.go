@@ -1,0 +1,234 @@
+package webhook_test
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"errors"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/identity"
+	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/webhook"
+)
+
+// testServer is a Server with the registry that it counts in.
+type testServer struct {
+	*webhook.Server
+	registry *prometheus.Registry
+}
+
+func newServer(resolver resolverFunc, log io.Writer, change ...func(*webhook.Config)) testServer {
+	logger := slog.New(slog.NewJSONHandler(log, nil))
+	config := webhook.Config{
+		Mutate:   webhook.Mutate(resolver, settings, logger),
+		Logger:   logger,
+		Registry: prometheus.NewRegistry(),
+	}
+	for _, f := range change {
+		f(&config)
+	}
+	return testServer{webhook.New(config), config.Registry}
+}
+
+func scrapeOf(t *testing.T, server testServer) string {
+	t.Helper()
+	response := httptest.NewRecorder()
+	promhttp.HandlerFor(server.registry, promhttp.HandlerOpts{}).ServeHTTP(response, httptest.NewRequest(http.MethodGet, "/metrics", nil))
+	return response.Body.String()
+}
+
+func TestAdmissionsAreCountedByOutcomeAndReason(t *testing.T) {
+	server := newServer(func(_ context.Context, name types.NamespacedName) (*identity.Identity, error) {
+		switch name.Name {
+		case "app":
+			return role(context.Background(), name)
+		case "broken":
+			return nil, errors.New("connection refused")
+		}
+		return nil, nil
+	}, io.Discard)
+	handler := server.Handler()
+	for _, serviceAccount := range []string{"app", "app", "other", "broken"} {
+		pod := smallPod()
+		pod.Spec.ServiceAccountName = serviceAccount
+		post(handler, "application/json", bytes.NewReader(reviewOf(pod)))
+	}
+	post(handler, "application/json", strings.NewReader("{"))
+	scrape := scrapeOf(t, server)
+	for _, want := range []string{
+		`pod_identity_webhook_admissions_total{outcome="mutated",reason="injected"} 2`,
+		`pod_identity_webhook_admissions_total{outcome="unchanged",reason="no_role"} 1`,
+		`pod_identity_webhook_admissions_total{outcome="error",reason="identity_unknown"} 1`,
+		`pod_identity_webhook_admissions_total{outcome="error",reason="bad_request"} 1`,
+		`pod_identity_webhook_admission_duration_seconds_count 5`,
+		`pod_identity_webhook_admission_duration_seconds_bucket{le="0.0001"}`,
+		`pod_identity_webhook_admission_duration_seconds_bucket{le="10"} 5`,
+	} {
+		if !strings.Contains(scrape, want) {
+			t.Errorf("metrics lack %s", want)
+		}
+	}
+}
+
+// running is a Server that serves on loopback.
+type running struct {
+	client *http.Client
+	url    string
+	stop   context.CancelFunc
+	ended  chan error
+}
+
+func run(t *testing.T, resolver resolverFunc, change ...func(*webhook.Config)) *running {
+	t.Helper()
+	borrowed := httptest.NewUnstartedServer(nil)
+	borrowed.EnableHTTP2 = true
+	borrowed.StartTLS()
+	t.Cleanup(borrowed.Close)
+	listener, metricsListener := listen(t), listen(t)
+	server := newServer(resolver, io.Discard, append([]func(*webhook.Config){func(c *webhook.Config) {
+		c.Listener, c.MetricsListener = listener, metricsListener
+		c.GetCertificate = func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return &borrowed.TLS.Certificates[0], nil }
+		c.ShutdownTimeout = 10 * time.Second
+	}}, change...)...)
+	ctx, stop := context.WithCancel(context.Background())
+	r := &running{client: borrowed.Client(), url: "https://" + listener.Addr().String(), stop: stop, ended: make(chan error, 1)}
+	go func() { r.ended <- server.Run(ctx) }()
+	t.Cleanup(stop)
+	return r
+}
+
+func listen(t *testing.T) net.Listener {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return listener
+}
+
+func (r *running) end(t *testing.T) error {
+	t.Helper()
+	select {
+	case err := <-r.ended:
+		return err
+	case <-time.After(30 * time.Second):
+		t.Fatal("the server does not end")
+		return nil
+	}
+}
+
+// status returns the status of a path, or 0 if nobody answers.
+func (r *running) status(path string) int {
+	response, err := r.client.Get(r.url + path)
+	if err != nil {
+		return 0
+	}
+	defer func() { _ = response.Body.Close() }()
+	if response.ProtoMajor != 2 {
+		return -1
+	}
+	return response.StatusCode
+}
+
+func TestRunServesHTTP2(t *testing.T) {
+	server := run(t, role)
+	if got := server.status("/healthz"); got != http.StatusOK {
+		t.Errorf("/healthz: %d", got)
+	}
+	if got := server.status("/readyz"); got != http.StatusOK {
+		t.Errorf("/readyz: %d", got)
+	}
+	server.stop()
+	if err := server.end(t); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestRunIsNotReadyWhileSomethingIsAmiss(t *testing.T) {
+	server := run(t, role, func(c *webhook.Config) {
+		c.Ready = []func() error{func() error { return nil }, func() error { return errors.New("amiss") }}
+	})
+	if got := server.status("/readyz"); got != http.StatusServiceUnavailable {
+		t.Errorf("/readyz: %d", got)
+	}
+	if got := server.status("/healthz"); got != http.StatusOK {
+		t.Errorf("/healthz: %d", got)
+	}
+}
+
+// TestRunDrains holds a request open over the whole of the shutdown.
+func TestRunDrains(t *testing.T) {
+	entered, release := make(chan struct{}), make(chan struct{})
+	server := run(t, func(ctx context.Context, name types.NamespacedName) (*identity.Identity, error) {
+		close(entered)
+		<-release
+		return role(ctx, name)
+	}, func(c *webhook.Config) { c.ShutdownDelay = time.Second })
+	// Held open: a client whose connection goes on asking.
+	answered := make(chan int, 1)
+	go func() {
+		response, err := server.client.Post(server.url+"/mutate", "application/json", bytes.NewReader(reviewOf(smallPod())))
+		if err != nil {
+			answered <- 0
+			return
+		}
+		defer func() { _ = response.Body.Close() }()
+		answered <- response.StatusCode
+	}()
+	<-entered
+
+	server.stop()
+	deadline := time.After(30 * time.Second)
+	for server.status("/readyz") != http.StatusServiceUnavailable {
+		select {
+		case <-deadline:
+			t.Fatal("still ready after the stop")
+		default:
+		}
+	}
+	select {
+	case err := <-server.ended:
+		t.Fatalf("ended with a request under way: %v", err)
+	default:
+	}
+	close(release)
+	if got := <-answered; got != http.StatusOK {
+		t.Errorf("the request under way got %d", got)
+	}
+	if err := server.end(t); err != nil {
+		t.Errorf("a full drain ended with %v", err)
+	}
+}
+
+func TestRunTellsOfRequestsThatDoNotEnd(t *testing.T) {
+	entered := make(chan struct{})
+	release := make(chan struct{})
+	defer close(release)
+	server := run(t, func(context.Context, types.NamespacedName) (*identity.Identity, error) {
+		close(entered)
+		<-release
+		return nil, nil
+	}, func(c *webhook.Config) { c.ShutdownTimeout = 10 * time.Millisecond })
+	go func() {
+		response, err := server.client.Post(server.url+"/mutate", "application/json", bytes.NewReader(reviewOf(smallPod())))
+		if err == nil {
+			_ = response.Body.Close()
+		}
+	}()
+	<-entered
+	server.stop()
+	if err := server.end(t); err == nil || !strings.Contains(err.Error(), "10ms") {
+		t.Errorf("got %v", err)
+	}
+}
