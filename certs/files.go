@@ -33,19 +33,24 @@ type Files struct {
 	certFile, keyFile string
 	logger            *slog.Logger
 	reloads           *prometheus.CounterVec
+	pollInterval      time.Duration
+
+	// certPEM and keyPEM are what was read last, good or bad; alarmed says that
+	// it is bad and that this has been told. They are Run's alone.
+	certPEM, keyPEM []byte
+	alarmed         bool
 
 	mu      sync.RWMutex
 	current *tls.Certificate
-	// certPEM and keyPEM are what was read last, good or bad.
-	certPEM, keyPEM []byte
 }
 
 // NewFiles reads the files once; it fails if they are no certificate and key.
 func NewFiles(certFile, keyFile string, logger *slog.Logger, metrics prometheus.Registerer) (*Files, error) {
 	f := &Files{
-		certFile: certFile,
-		keyFile:  keyFile,
-		logger:   logger,
+		certFile:     certFile,
+		keyFile:      keyFile,
+		logger:       logger,
+		pollInterval: pollInterval,
 		reloads: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "pod_identity_webhook_certificate_reloads_total",
 			Help: "Changes of the certificate files, by result: success or error. After an error the last good certificate stays in use until it expires.",
@@ -89,27 +94,34 @@ func (f *Files) expiry() time.Time {
 func (f *Files) Run(ctx context.Context) {
 	watcher, err := f.watchFolders()
 	if err != nil {
-		f.logger.Warn("certificate files cannot be watched, they are polled", "error", err, "interval", pollInterval)
+		f.logger.Warn("certificate files cannot be watched, they are polled", "error", err, "interval", f.pollInterval)
 		watcher = &fsnotify.Watcher{}
 	} else {
 		defer func() { _ = watcher.Close() }()
 	}
-	poll := time.NewTicker(pollInterval)
+	poll := time.NewTicker(f.pollInterval)
 	defer poll.Stop()
-	settled := time.NewTimer(settleTime)
-	defer settled.Stop()
+	// settled runs from the first of a burst of events; it is not put off by the
+	// next, or a busy neighbour of the files could put it off for ever. It runs
+	// now since what changed before the watch began has no event.
+	settled := time.After(settleTime)
 	for {
+		var doubt bool
 		select {
 		case <-ctx.Done():
 			return
 		case <-watcher.Events:
-			settled.Reset(settleTime)
+			doubt = true
 		case err := <-watcher.Errors:
-			f.logger.Warn("an event of the certificate files was lost, they are polled", "error", err, "interval", pollInterval)
-		case <-settled.C:
-			f.reloadAndTell()
+			f.logger.Warn("an event of the certificate files was lost, they are polled", "error", err, "interval", f.pollInterval)
+		case <-settled:
+			settled = nil
+			doubt = f.reloadAndTell()
 		case <-poll.C:
-			f.reloadAndTell()
+			doubt = f.reloadAndTell()
+		}
+		if doubt && settled == nil {
+			settled = time.After(settleTime)
 		}
 	}
 }
@@ -131,37 +143,41 @@ func (f *Files) watchFolders() (*fsnotify.Watcher, error) {
 	return watcher, nil
 }
 
-func (f *Files) reloadAndTell() {
+// reloadAndTell says whether to look again soon: files that cannot be used may
+// have been caught half-written, and are an alarm only if they stay so.
+func (f *Files) reloadAndTell() (doubt bool) {
 	changed, err := f.reload()
 	switch {
-	case err != nil && changed:
-		f.reloads.WithLabelValues("error").Inc()
-		f.logger.Warn("certificate files cannot be used, the last good certificate stays", "error", err, "expiry", f.expiry())
-	case err == nil && changed:
+	case changed && err == nil:
 		f.reloads.WithLabelValues("success").Inc()
 		f.logger.Info("serving certificate reloaded", "file", f.certFile, "expiry", f.expiry())
+	case changed:
+		f.alarmed = false
+		return true
+	case err != nil && !f.alarmed:
+		f.alarmed = true
+		f.reloads.WithLabelValues("error").Inc()
+		f.logger.Warn("certificate files cannot be used, the last good certificate stays", "error", err, "expiry", f.expiry())
 	}
+	return false
 }
 
-// reload reads the files and says whether they have changed since they were
-// read last. The same bad files are an error, but no change.
+// reload reads the files, says whether they differ from what was read last, and
+// why they cannot be used, if so.
 func (f *Files) reload() (changed bool, err error) {
 	certPEM, certErr := os.ReadFile(f.certFile)
 	keyPEM, keyErr := os.ReadFile(f.keyFile)
-	f.mu.Lock()
-	defer f.mu.Unlock()
 	changed = !bytes.Equal(certPEM, f.certPEM) || !bytes.Equal(keyPEM, f.keyPEM)
 	f.certPEM, f.keyPEM = certPEM, keyPEM
 	if err := errors.Join(certErr, keyErr); err != nil {
 		return changed, fmt.Errorf("read certificate files: %w", err)
 	}
-	if !changed {
-		return false, nil
-	}
 	pair, err := tls.X509KeyPair(certPEM, keyPEM)
 	if err != nil {
-		return true, fmt.Errorf("certificate %s with key %s: %w", f.certFile, f.keyFile, err)
+		return changed, fmt.Errorf("certificate %s with key %s: %w", f.certFile, f.keyFile, err)
 	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
 	f.current = &pair
-	return true, nil
+	return changed, nil
 }

@@ -1,4 +1,4 @@
-package certs_test
+package certs
 
 import (
 	"bytes"
@@ -20,8 +20,6 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
-
-	"github.com/pod-identity-webhook/pod-identity-webhook/certs"
 )
 
 // pair returns a self-signed certificate with the serial number and its key.
@@ -100,12 +98,14 @@ func (b *lockedBuffer) String() string {
 	return b.buffer.String()
 }
 
-func serve(t *testing.T, f *folder, log io.Writer) *certs.Files {
+// serve watches the files, and reads them unasked at the interval.
+func serve(t *testing.T, f *folder, log io.Writer, interval time.Duration) *Files {
 	t.Helper()
-	files, err := certs.NewFiles(f.cert(), f.key(), slog.New(slog.NewTextHandler(log, nil)), prometheus.NewRegistry())
+	files, err := NewFiles(f.cert(), f.key(), slog.New(slog.NewTextHandler(log, nil)), prometheus.NewRegistry())
 	if err != nil {
 		t.Fatal(err)
 	}
+	files.pollInterval = interval
 	ctx, stop := context.WithCancel(context.Background())
 	var running sync.WaitGroup
 	running.Go(func() { files.Run(ctx) })
@@ -116,7 +116,7 @@ func serve(t *testing.T, f *folder, log io.Writer) *certs.Files {
 	return files
 }
 
-func serial(t *testing.T, files *certs.Files) int64 {
+func serialOf(t *testing.T, files *Files) int64 {
 	t.Helper()
 	certificate, err := files.GetCertificate(nil)
 	if err != nil {
@@ -145,12 +145,12 @@ func TestFilesFollowAMountedSecret(t *testing.T) {
 	f := newFolder(t)
 	f.swap(pair(t, 1, nextYear))
 	var log lockedBuffer
-	files := serve(t, f, &log)
-	if got := serial(t, files); got != 1 {
+	files := serve(t, f, &log, time.Hour)
+	if got := serialOf(t, files); got != 1 {
 		t.Fatalf("serial %d, want 1", got)
 	}
 	f.swap(pair(t, 2, nextYear))
-	eventually(t, "the second certificate is served", func() bool { return serial(t, files) == 2 })
+	eventually(t, "the second certificate is served", func() bool { return serialOf(t, files) == 2 })
 }
 
 func TestFilesFollowPlainFiles(t *testing.T) {
@@ -161,11 +161,40 @@ func TestFilesFollowPlainFiles(t *testing.T) {
 	}
 	write(pair(t, 1, nextYear))
 	var log lockedBuffer
-	files := serve(t, f, &log)
+	files := serve(t, f, &log, time.Hour)
 	write(pair(t, 2, nextYear))
-	eventually(t, "the second certificate is served", func() bool { return serial(t, files) == 2 })
+	eventually(t, "the second certificate is served", func() bool { return serialOf(t, files) == 2 })
 	if strings.Contains(log.String(), "level=WARN") {
 		t.Errorf("a pair that was written in two steps alarmed: %s", log.String())
+	}
+}
+
+func TestABusyNeighbourDoesNotPutAReloadOff(t *testing.T) {
+	f := newFolder(t)
+	f.swap(pair(t, 1, nextYear))
+	files := serve(t, f, io.Discard, time.Hour)
+	f.swap(pair(t, 2, nextYear))
+	eventually(t, "the second certificate is served", func() bool {
+		f.must(os.WriteFile(filepath.Join(f.root, "neighbour.log"), nil, 0o600))
+		return serialOf(t, files) == 2
+	})
+}
+
+func TestAFolderThatIsReplacedAsAWholeIsPolled(t *testing.T) {
+	f := newFolder(t)
+	f.root = filepath.Join(f.root, "certificate")
+	f.must(os.Mkdir(f.root, 0o700))
+	write := func(certPEM, keyPEM []byte) {
+		f.must(os.WriteFile(f.cert(), certPEM, 0o600))
+		f.must(os.WriteFile(f.key(), keyPEM, 0o600))
+	}
+	write(pair(t, 1, nextYear))
+	files := serve(t, f, io.Discard, 10*time.Millisecond)
+	for serial := range int64(3) {
+		f.must(os.RemoveAll(f.root))
+		f.must(os.Mkdir(f.root, 0o700))
+		write(pair(t, serial+2, nextYear))
+		eventually(t, "the new certificate is served", func() bool { return serialOf(t, files) == serial+2 })
 	}
 }
 
@@ -173,26 +202,26 @@ func TestABadPairLeavesTheLastGoodOneInService(t *testing.T) {
 	f := newFolder(t)
 	f.swap(pair(t, 1, nextYear))
 	var log lockedBuffer
-	files := serve(t, f, &log)
+	files := serve(t, f, &log, time.Hour)
 
 	foreignCert, _ := pair(t, 2, nextYear)
 	_, foreignKey := pair(t, 3, nextYear)
 	f.swap(foreignCert, foreignKey)
 	eventually(t, "the bad pair is told of", func() bool { return strings.Contains(log.String(), "the last good certificate stays") })
-	if got := serial(t, files); got != 1 {
+	if got := serialOf(t, files); got != 1 {
 		t.Errorf("serial %d is served, want 1", got)
 	}
 	if strings.Contains(log.String(), "PRIVATE KEY") {
 		t.Error("the log holds a key")
 	}
 	f.swap(pair(t, 4, nextYear))
-	eventually(t, "the next good certificate is served", func() bool { return serial(t, files) == 4 })
+	eventually(t, "the next good certificate is served", func() bool { return serialOf(t, files) == 4 })
 }
 
 func TestNewFilesFailsEarly(t *testing.T) {
 	f := newFolder(t)
 	newFiles := func() error {
-		_, err := certs.NewFiles(f.cert(), f.key(), slog.New(slog.DiscardHandler), prometheus.NewRegistry())
+		_, err := NewFiles(f.cert(), f.key(), slog.New(slog.DiscardHandler), prometheus.NewRegistry())
 		return err
 	}
 	if err := newFiles(); err == nil || !strings.Contains(err.Error(), f.cert()) || !strings.Contains(err.Error(), f.key()) {
@@ -208,7 +237,7 @@ func TestValidTellsOfAnExpiredCertificate(t *testing.T) {
 	f := newFolder(t)
 	f.swap(pair(t, 1, nextYear))
 	var log lockedBuffer
-	files := serve(t, f, &log)
+	files := serve(t, f, &log, time.Hour)
 	if err := files.Valid(nextYear.Add(-time.Minute)); err != nil {
 		t.Errorf("a minute before the end: %v", err)
 	}

@@ -58,11 +58,11 @@ func run(ctx context.Context, config config, logger *slog.Logger) error {
 	if err != nil {
 		return err
 	}
-	listener, err := listen(config.bindAddress, config.port)
+	listener, err := listen(ctx, config.bindAddress, config.port)
 	if err != nil {
 		return fmt.Errorf("--port: %w", err)
 	}
-	metricsListener, err := listen(config.bindAddress, config.metricsPort)
+	metricsListener, err := listen(ctx, config.bindAddress, config.metricsPort)
 	if err != nil {
 		return fmt.Errorf("--metrics-port: %w", err)
 	}
@@ -111,8 +111,8 @@ func newClient(config config) (corev1client.CoreV1Interface, error) {
 	return client, nil
 }
 
-func listen(address string, port uint16) (net.Listener, error) {
-	return net.Listen("tcp", net.JoinHostPort(address, strconv.Itoa(int(port))))
+func listen(ctx context.Context, address string, port uint16) (net.Listener, error) {
+	return new(net.ListenConfig).Listen(ctx, "tcp", net.JoinHostPort(address, strconv.Itoa(int(port))))
 }
 
 // newLogger returns a logger of JSON lines that client-go's own log joins.

@@ -127,7 +127,7 @@ var constantAnswer = bytes.Repeat([]byte("x"), 900)
 
 // quietHandler logs what a server does by default, into nothing.
 func quietHandler() http.Handler {
-	logger := slog.New(slog.NewJSONHandler(io.Discard, nil))
+	logger := slog.New(slog.DiscardHandler)
 	return webhook.New(webhook.Config{
 		Mutate:   webhook.Mutate(resolverFunc(role), settings, logger),
 		Logger:   logger,

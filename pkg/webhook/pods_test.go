@@ -57,7 +57,7 @@ func podWith(containers ...corev1.Container) *corev1.Pod {
 			Labels: map[string]string{"app": "app", "pod-template-hash": "5d4f8c7b9"},
 			ManagedFields: []metav1.ManagedFieldsEntry{{
 				Manager: "kube-controller-manager", Operation: "Update", APIVersion: "v1", FieldsType: "FieldsV1",
-				FieldsV1: &metav1.FieldsV1{Raw: managedFields(containers)},
+				FieldsV1: metav1.NewFieldsV1(managedFields(containers)),
 			}},
 		},
 		Spec: corev1.PodSpec{
@@ -84,7 +84,7 @@ func podWith(containers ...corev1.Container) *corev1.Pod {
 
 // managedFields lists what server-side apply would track of the containers: a
 // large part of a real pod's JSON, and of no interest to the webhook.
-func managedFields(containers []corev1.Container) []byte {
+func managedFields(containers []corev1.Container) string {
 	var fields []string
 	for _, c := range containers {
 		var env []string
@@ -93,7 +93,7 @@ func managedFields(containers []corev1.Container) []byte {
 		}
 		fields = append(fields, fmt.Sprintf(`"k:{\"name\":\"%s\"}":{".":{},"f:image":{},"f:resources":{},"f:env":{%s}}`, c.Name, strings.Join(env, ",")))
 	}
-	return []byte(`{"f:spec":{"f:containers":{` + strings.Join(fields, ",") + `}}}`)
+	return `{"f:spec":{"f:containers":{` + strings.Join(fields, ",") + `}}}`
 }
 
 func container(name string, env int) corev1.Container {

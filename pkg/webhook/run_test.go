@@ -49,10 +49,10 @@ func scrapeOf(t *testing.T, server testServer) string {
 }
 
 func TestAdmissionsAreCountedByOutcomeAndReason(t *testing.T) {
-	server := newServer(func(_ context.Context, name types.NamespacedName) (*identity.Identity, error) {
+	server := newServer(func(ctx context.Context, name types.NamespacedName) (*identity.Identity, error) {
 		switch name.Name {
 		case "app":
-			return role(context.Background(), name)
+			return role(ctx, name)
 		case "broken":
 			return nil, errors.New("connection refused")
 		}

@@ -174,26 +174,26 @@ func (s *Server) Run(ctx context.Context) error {
 			// One of the two has failed, and Run tells of it.
 			return server.Close()
 		}
-		return s.drain(server)
+		return s.drain(context.WithoutCancel(ctx), server)
 	})
 	s.config.Logger.InfoContext(ctx, "serving",
 		"address", s.config.Listener.Addr().String(), "metricsAddress", s.config.MetricsListener.Addr().String())
 	return group.Wait()
 }
 
-func (s *Server) drain(server *http.Server) error {
+func (s *Server) drain(ctx context.Context, server *http.Server) error {
 	s.stopping.Store(true)
-	s.config.Logger.Info("stopping: not ready, still answering", "delay", s.config.ShutdownDelay)
+	s.config.Logger.InfoContext(ctx, "stopping: not ready, still answering", "delay", s.config.ShutdownDelay)
 	<-time.After(s.config.ShutdownDelay)
 
-	s.config.Logger.Info("stopping: finishing the requests under way", "timeout", s.config.ShutdownTimeout)
-	ctx, cancel := context.WithTimeout(context.Background(), s.config.ShutdownTimeout)
+	s.config.Logger.InfoContext(ctx, "stopping: finishing the requests under way", "timeout", s.config.ShutdownTimeout)
+	ctx, cancel := context.WithTimeout(ctx, s.config.ShutdownTimeout)
 	defer cancel()
 	if err := server.Shutdown(ctx); err != nil {
 		_ = server.Close()
 		return fmt.Errorf("requests were still under way after %s: %w", s.config.ShutdownTimeout, err)
 	}
-	s.config.Logger.Info("stopped")
+	s.config.Logger.InfoContext(ctx, "stopped")
 	return nil
 }
 

@@ -1,0 +1,109 @@
+package controlplane
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"strconv"
+	"time"
+
+	"k8s.io/client-go/rest"
+
+	"github.com/pod-identity-webhook/pod-identity-webhook/test/process"
+)
+
+// StartAPIServer starts the API server after StopAPIServer or KillAPIServer,
+// with the port, the certificate and the credentials that it had, and returns
+// when it is ready. The context bounds the start alone. On failure it is not
+// left running.
+func (cp *ControlPlane) StartAPIServer(ctx context.Context) error {
+	if cp.apiServer != nil {
+		return errors.New("start kube-apiserver: it has been started already")
+	}
+	ctx, cancel := context.WithTimeout(ctx, startTimeout)
+	defer cancel()
+	began := time.Now()
+	apiServer, err := process.Start(process.Command{
+		Path: cp.binaries.apiServer,
+		Args: cp.apiServerArgs(),
+		Log:  filepath.Join(cp.dir, "kube-apiserver.log"),
+	})
+	if err != nil {
+		return err
+	}
+	cp.apiServer = apiServer
+	if err := cp.waitAPIServer(ctx); err != nil {
+		cp.KillAPIServer()
+		return err
+	}
+	cp.logf("kube-apiserver is ready after %s", time.Since(began).Round(time.Millisecond))
+	return nil
+}
+
+// StopAPIServer ends the API server in order: it stops to listen, ends its
+// watches and answers what it has begun. etcd keeps the state.
+func (cp *ControlPlane) StopAPIServer(ctx context.Context) error {
+	if cp.apiServer == nil {
+		return errors.New("stop kube-apiserver: it is not running")
+	}
+	ctx, cancel := context.WithTimeout(ctx, stopTimeout)
+	defer cancel()
+	err := cp.apiServer.Stop(ctx)
+	cp.apiServer = nil // whatever Stop says, it is gone
+	return err
+}
+
+// KillAPIServer ends the API server at once, as a crash would: connections
+// break, answers are lost. It does nothing when the API server is not running.
+func (cp *ControlPlane) KillAPIServer() {
+	if cp.apiServer != nil {
+		cp.apiServer.Kill()
+		cp.apiServer = nil
+	}
+}
+
+func (cp *ControlPlane) waitAPIServer(ctx context.Context) error {
+	client, err := rest.HTTPClientFor(cp.Config())
+	if err != nil {
+		return fmt.Errorf("make a client: %w", err)
+	}
+	client.Timeout = requestTimeout
+	defer client.CloseIdleConnections()
+	return cp.apiServer.WaitReady(ctx, func(ctx context.Context) error {
+		return expectOK(ctx, client, cp.url()+"/readyz")
+	})
+}
+
+func (cp *ControlPlane) apiServerArgs() []string {
+	return []string{
+		"--etcd-servers=" + cp.etcdURL(),
+		"--bind-address=127.0.0.1",
+		"--secure-port=" + strconv.Itoa(cp.apiServerPort),
+		"--advertise-address=127.0.0.1",
+		// The endpoints of the service kubernetes may not be loopback
+		// addresses, so nobody may try to write them.
+		"--endpoint-reconciler-type=none",
+		"--service-cluster-ip-range=10.96.0.0/24",
+		"--cert-dir=" + cp.dir,
+		"--tls-cert-file=" + cp.credentials.servingCert,
+		"--tls-private-key-file=" + cp.credentials.servingKey,
+
+		"--service-account-issuer=" + cp.Issuer(),
+		// Left out, discovery would name the machine's own address, where
+		// nobody listens.
+		"--service-account-jwks-uri=" + cp.Issuer() + "/openid/v1/jwks",
+		"--service-account-signing-key-file=" + cp.credentials.serviceAccountKey,
+		"--service-account-key-file=" + cp.credentials.serviceAccountKey,
+
+		"--token-auth-file=" + cp.credentials.tokenFile,
+		"--authorization-mode=RBAC",
+		"--allow-privileged=true",
+
+		// Tests ask for more at once than a cluster should let one client do,
+		// and what they measure is not the API server's fairness.
+		"--enable-priority-and-fairness=false",
+		"--max-requests-inflight=0",
+		"--max-mutating-requests-inflight=0",
+	}
+}

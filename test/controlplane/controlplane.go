@@ -1,0 +1,164 @@
+// Package controlplane runs a Kubernetes control plane for tests and demos: a
+// real etcd and a real kube-apiserver, as processes on loopback, with their
+// state in one folder. No scheduler, no controllers and no nodes: pods are
+// stored and stay pending, and the default ServiceAccount of a namespace is
+// the caller's to create (see CreateNamespace).
+//
+// The ecosystem's envtest was considered and is not used, for two reasons. Its
+// API server makes new credentials each time it starts, so its users are locked
+// out by a restart, and restarts are what some tests are about. And it switches
+// the ServiceAccount admission plugin off, which puts the volume of the cluster's
+// own token into each pod before a webhook sees it.
+package controlplane
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"path/filepath"
+	"time"
+
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
+
+	"github.com/pod-identity-webhook/pod-identity-webhook/test/loopback"
+	"github.com/pod-identity-webhook/pod-identity-webhook/test/process"
+)
+
+// startTimeout and stopTimeout bound what takes some seconds at most on a free
+// machine, with room for a busy one.
+const (
+	startTimeout = 2 * time.Minute
+	stopTimeout  = 30 * time.Second
+)
+
+// Options say how to start a control plane.
+type Options struct {
+	// Assets is the folder with the binaries etcd and kube-apiserver; empty
+	// means DefaultAssets.
+	Assets string
+	// Dir is an existing folder, empty at first, for state, credentials and
+	// logs. It is the caller's to remove, after Stop.
+	Dir string
+	// Log is told about progress, one line a step; nil is silent.
+	Log io.Writer
+}
+
+// ControlPlane is a control plane that runs. Its methods may not be called
+// concurrently, except Config, Kubeconfig, Issuer and CABundle.
+type ControlPlane struct {
+	dir         string
+	binaries    binaries
+	log         io.Writer
+	credentials credentials
+
+	etcdPort, etcdPeerPort, apiServerPort int
+
+	etcd      *process.Process // nil when stopped
+	apiServer *process.Process // nil when stopped
+}
+
+// Start starts a control plane and returns when it is ready: the API server
+// answers, its issuer can be discovered anonymously, and the namespace default
+// has its ServiceAccount. The context bounds the start alone. On failure
+// nothing is left running.
+func Start(ctx context.Context, options Options) (*ControlPlane, error) {
+	binaries, err := findBinaries(options.Assets)
+	if err != nil {
+		return nil, err
+	}
+	cp := &ControlPlane{dir: options.Dir, binaries: binaries, log: options.Log}
+	if cp.log == nil {
+		cp.log = io.Discard
+	}
+	for _, port := range []*int{&cp.etcdPort, &cp.etcdPeerPort, &cp.apiServerPort} {
+		if *port, err = loopback.FreePort(ctx); err != nil {
+			return nil, err
+		}
+	}
+	if cp.credentials, err = writeCredentials(cp.dir); err != nil {
+		return nil, fmt.Errorf("make the API server's credentials: %w", err)
+	}
+	if err := writeKubeconfig(cp.Kubeconfig(), cp.Config()); err != nil {
+		return nil, err
+	}
+	if err := cp.start(ctx); err != nil {
+		cp.kill()
+		return nil, err
+	}
+	return cp, nil
+}
+
+func (cp *ControlPlane) start(ctx context.Context) error {
+	if err := cp.startEtcd(ctx); err != nil {
+		return err
+	}
+	if err := cp.StartAPIServer(ctx); err != nil {
+		return err
+	}
+	client, err := kubernetes.NewForConfig(cp.Config())
+	if err != nil {
+		return fmt.Errorf("make a client: %w", err)
+	}
+	if err := CreateNamespace(ctx, client, "default"); err != nil {
+		return err
+	}
+	return cp.publishIssuer(ctx, client)
+}
+
+// Config returns a configuration for clients, which may do everything and are
+// not slowed down by client-go's rate limit. It stays valid across restarts of
+// the API server.
+func (cp *ControlPlane) Config() *rest.Config {
+	return &rest.Config{
+		Host:            cp.url(),
+		BearerToken:     cp.credentials.adminToken,
+		TLSClientConfig: rest.TLSClientConfig{CAData: cp.credentials.caBundle},
+		QPS:             -1,
+	}
+}
+
+// Kubeconfig returns the path of a kubeconfig with the rights of Config.
+func (cp *ControlPlane) Kubeconfig() string { return filepath.Join(cp.dir, "kubeconfig") }
+
+// Issuer is the URL that the cluster's ServiceAccount tokens name as their
+// issuer, and under which its discovery document and keys are served.
+func (cp *ControlPlane) Issuer() string { return cp.url() }
+
+// CABundle is the certificate, in PEM, by which clients know the API server.
+func (cp *ControlPlane) CABundle() []byte { return cp.credentials.caBundle }
+
+// Wait returns nil when the context ends, and an error when the API server or
+// etcd has ended by itself before. Neither may be stopped in the meantime.
+func (cp *ControlPlane) Wait(ctx context.Context) error {
+	select {
+	case <-ctx.Done():
+		return nil
+	case <-cp.etcd.Ended():
+		return cp.etcd.UnexpectedEnd()
+	case <-cp.apiServer.Ended():
+		return cp.apiServer.UnexpectedEnd()
+	}
+}
+
+// Stop ends the API server and etcd. The state in Dir is of no further use, so
+// neither is given time to save it.
+func (cp *ControlPlane) Stop() { cp.kill() }
+
+func (cp *ControlPlane) kill() {
+	cp.KillAPIServer()
+	if cp.etcd != nil {
+		cp.etcd.Kill()
+		cp.etcd = nil
+	}
+}
+
+func (cp *ControlPlane) url() string {
+	return "https://" + loopback.Address(cp.apiServerPort)
+}
+
+// logf writes a line about progress. A log that cannot be written is no reason
+// to stop.
+func (cp *ControlPlane) logf(format string, args ...any) {
+	_, _ = fmt.Fprintf(cp.log, format+"\n", args...)
+}

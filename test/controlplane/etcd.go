@@ -1,0 +1,50 @@
+package controlplane
+
+import (
+	"context"
+	"net/http"
+	"path/filepath"
+	"time"
+
+	"github.com/pod-identity-webhook/pod-identity-webhook/test/loopback"
+	"github.com/pod-identity-webhook/pod-identity-webhook/test/process"
+)
+
+func (cp *ControlPlane) startEtcd(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, startTimeout)
+	defer cancel()
+	began := time.Now()
+	etcd, err := process.Start(process.Command{
+		Path: cp.binaries.etcd,
+		Args: []string{
+			"--data-dir=" + filepath.Join(cp.dir, "etcd"),
+			"--listen-client-urls=" + cp.etcdURL(),
+			"--advertise-client-urls=" + cp.etcdURL(),
+			"--listen-peer-urls=http://" + loopback.Address(cp.etcdPeerPort),
+			// The state need not survive a crash of the machine, and an fsync
+			// for each write is most of what a write costs.
+			"--unsafe-no-fsync",
+			// The only member need not wait for others before it elects itself.
+			"--heartbeat-interval=10",
+			"--election-timeout=100",
+			"--log-level=warn",
+		},
+		Log: filepath.Join(cp.dir, "etcd.log"),
+	})
+	if err != nil {
+		return err
+	}
+	cp.etcd = etcd
+	client := &http.Client{Timeout: requestTimeout}
+	if err := etcd.WaitReady(ctx, func(ctx context.Context) error {
+		return expectOK(ctx, client, cp.etcdURL()+"/readyz")
+	}); err != nil {
+		return err
+	}
+	cp.logf("etcd is ready after %s", time.Since(began).Round(time.Millisecond))
+	return nil
+}
+
+func (cp *ControlPlane) etcdURL() string {
+	return "http://" + loopback.Address(cp.etcdPort)
+}

@@ -1,0 +1,125 @@
+package main
+
+import (
+	"fmt"
+	"reflect"
+	"regexp"
+	"strings"
+
+	"github.com/pmezard/go-difflib/difflib"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"sigs.k8s.io/yaml"
+)
+
+// contextLines are shown before and after what differs.
+const contextLines = 2
+
+// change is how a pod differs from another that was meant to be the same.
+type change struct {
+	// lines are a unified diff of the two in YAML, without its line numbers.
+	lines []string
+	// lossy tells whether the other pod has all that the one had, as it was and
+	// in its order. The diff would show that as well, but a diff may show a pure
+	// addition as a move.
+	lossy bool
+}
+
+// apiAccessVolume is the volume of the cluster's own token, which the API
+// server adds to each pod under a name of its own.
+var apiAccessVolume = regexp.MustCompile(`kube-api-access-[a-z0-9]{5}\b`)
+
+func compare(before, after *corev1.Pod) (change, error) {
+	a, err := portrait(before)
+	if err != nil {
+		return change{}, err
+	}
+	b, err := portrait(after)
+	if err != nil {
+		return change{}, err
+	}
+	var objectA, objectB any
+	if err := yaml.Unmarshal(a, &objectA); err != nil {
+		return change{}, err
+	}
+	if err := yaml.Unmarshal(b, &objectB); err != nil {
+		return change{}, err
+	}
+	return change{lines: diff(string(a), string(b)), lossy: !contains(objectB, objectA)}, nil
+}
+
+// portrait is a pod in YAML with what the user decides and without what the API
+// server makes up for each pod.
+func portrait(pod *corev1.Pod) ([]byte, error) {
+	object, err := runtime.DefaultUnstructuredConverter.ToUnstructured(pod)
+	if err != nil {
+		return nil, fmt.Errorf("encode a pod: %w", err)
+	}
+	text, err := yaml.Marshal(map[string]any{
+		"metadata": map[string]any{"labels": pod.Labels, "annotations": pod.Annotations},
+		"spec":     object["spec"],
+	})
+	if err != nil {
+		return nil, fmt.Errorf("encode a pod: %w", err)
+	}
+	return apiAccessVolume.ReplaceAll(text, []byte("kube-api-access")), nil
+}
+
+func diff(before, after string) []string {
+	a, b := split(before), split(after)
+	var lines []string
+	add := func(sign string, from []string) {
+		for _, line := range from {
+			lines = append(lines, sign+line)
+		}
+	}
+	matcher := difflib.NewMatcherWithJunk(a, b, false, nil)
+	for i, hunk := range matcher.GetGroupedOpCodes(contextLines) {
+		if i > 0 {
+			lines = append(lines, "…")
+		}
+		for _, op := range hunk {
+			switch op.Tag {
+			case 'e':
+				add("  ", a[op.I1:op.I2])
+			default: // delete, insert, or both, which is replace
+				add("- ", a[op.I1:op.I2])
+				add("+ ", b[op.J1:op.J2])
+			}
+		}
+	}
+	return lines
+}
+
+func split(text string) []string {
+	return strings.Split(strings.TrimSuffix(text, "\n"), "\n")
+}
+
+// contains tells whether all of part is in whole: the keys of a map with what
+// they hold, and the elements of a list in their order, with others between
+// them perhaps.
+func contains(whole, part any) bool {
+	switch part := part.(type) {
+	case map[string]any:
+		wholeMap, ok := whole.(map[string]any)
+		if !ok {
+			return false
+		}
+		for key, value := range part {
+			if wholeValue, ok := wholeMap[key]; !ok || !contains(wholeValue, value) {
+				return false
+			}
+		}
+		return true
+	case []any:
+		wholeList, _ := whole.([]any)
+		for _, element := range wholeList {
+			if len(part) > 0 && contains(element, part[0]) {
+				part = part[1:]
+			}
+		}
+		return len(part) == 0
+	default:
+		return reflect.DeepEqual(whole, part)
+	}
+}

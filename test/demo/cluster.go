@@ -1,0 +1,104 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"k8s.io/client-go/kubernetes"
+
+	"github.com/pod-identity-webhook/pod-identity-webhook/test/controlplane"
+	"github.com/pod-identity-webhook/pod-identity-webhook/test/localwebhook"
+	"github.com/pod-identity-webhook/pod-identity-webhook/test/manifest"
+)
+
+// stopTimeout is far more than an idle webhook needs to end.
+const stopTimeout = 10 * time.Second
+
+// cluster is a control plane with the webhook. Its parts are nil until they
+// are started.
+type cluster struct {
+	options      options
+	dir          string
+	controlPlane *controlplane.ControlPlane
+	client       kubernetes.Interface
+	webhook      *localwebhook.Webhook
+}
+
+// startControlPlane returns what was started, and where the API server is.
+func (c *cluster) startControlPlane(ctx context.Context) (string, error) {
+	dir, err := c.folder("controlplane")
+	if err != nil {
+		return "", err
+	}
+	c.controlPlane, err = controlplane.Start(ctx, controlplane.Options{Assets: c.options.assets, Dir: dir})
+	if err != nil {
+		return "", err
+	}
+	c.client, err = kubernetes.NewForConfig(c.controlPlane.Config())
+	if err != nil {
+		return "", fmt.Errorf("make a client: %w", err)
+	}
+	return "etcd, kube-apiserver " + c.controlPlane.Config().Host, nil
+}
+
+// applyExample returns what kinds of objects were applied.
+func (c *cluster) applyExample(ctx context.Context) (string, error) {
+	var files []string
+	for _, name := range []string{"namespace.yaml", "serviceaccount.yaml", "configmap.yaml", "daemonset.yaml"} {
+		files = append(files, filepath.Join(c.options.example, name))
+	}
+	objects, err := manifest.Apply(ctx, c.controlPlane.Config(), files...)
+	if err != nil {
+		return "", err
+	}
+	var kinds []string
+	for _, object := range objects {
+		kinds = append(kinds, object.GetKind())
+	}
+	return strings.Join(kinds, ", "), controlplane.CreateDefaultServiceAccount(ctx, c.client, namespace)
+}
+
+// startWebhook returns where the webhook is.
+func (c *cluster) startWebhook(ctx context.Context) (string, error) {
+	dir, err := c.folder("webhook")
+	if err != nil {
+		return "", err
+	}
+	c.webhook, err = localwebhook.Start(ctx, localwebhook.Options{
+		Binary:     c.options.webhook,
+		Kubeconfig: c.controlPlane.Kubeconfig(),
+		Dir:        dir,
+		// There is no load balancer that would have to notice its end first.
+		Args: []string{"--shutdown-delay=0s"},
+	})
+	if err != nil {
+		return "", err
+	}
+	return c.webhook.URL(), c.webhook.Register(ctx, c.client, localwebhook.Registration{})
+}
+
+// stop ends what was started, the last first.
+func (c *cluster) stop() error {
+	var err error
+	if c.webhook != nil {
+		ctx, cancel := context.WithTimeout(context.Background(), stopTimeout)
+		defer cancel()
+		var code int
+		if code, err = c.webhook.Stop(ctx); err == nil && code != 0 {
+			err = fmt.Errorf("stop the webhook: exit code %d", code)
+		}
+	}
+	if c.controlPlane != nil {
+		c.controlPlane.Stop()
+	}
+	return err
+}
+
+func (c *cluster) folder(name string) (string, error) {
+	path := filepath.Join(c.dir, name)
+	return path, os.Mkdir(path, 0o700)
+}

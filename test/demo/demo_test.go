@@ -1,0 +1,118 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/pod-identity-webhook/pod-identity-webhook/test/controlplane"
+	"github.com/pod-identity-webhook/pod-identity-webhook/test/localwebhook"
+	"github.com/pod-identity-webhook/pod-identity-webhook/test/repository"
+)
+
+func TestDemoProvesWhatItShowsAndLeavesNothing(t *testing.T) {
+	var output bytes.Buffer
+	temp := tempDir(t)
+	err := demo(t.Context(), screen{out: &output}, defaults())
+	t.Logf("\n%s", output.String())
+	if err != nil {
+		t.Error(err)
+	}
+	if got := strings.Count(output.String(), "✓"); got != 7 {
+		t.Errorf("%d statements were proved, want 7", got)
+	}
+	// Each JWT begins with the base64 of {".
+	if strings.Contains(output.String(), "eyJ") {
+		t.Error("the output shows a token")
+	}
+	wantEmpty(t, temp)
+}
+
+func TestDemoFailsWhenThePodGetsNoRole(t *testing.T) {
+	temp := tempDir(t)
+	o := defaults()
+	o.example = exampleWithoutRole(t)
+	if err := demo(t.Context(), screen{out: t.Output()}, o); err == nil {
+		t.Error("got no error")
+	}
+	wantEmpty(t, temp)
+}
+
+func TestDemoIsInterruptedAtAnyStep(t *testing.T) {
+	for _, shown := range []string{"A pod gets", "control plane started", "webhook registered", "another terminal"} {
+		t.Run("after "+shown, func(t *testing.T) {
+			temp := tempDir(t)
+			ctx, cancel := context.WithCancel(t.Context())
+			defer cancel()
+			o := defaults()
+			o.up = true
+			err := demo(ctx, screen{out: &trigger{text: shown, do: cancel}}, o)
+			if up := shown == "another terminal"; up && err != nil || !up && !errors.Is(err, errInterrupted) {
+				t.Errorf("got %v", err)
+			}
+			wantEmpty(t, temp)
+		})
+	}
+}
+
+// trigger does something when a text is written to it.
+type trigger struct {
+	text string
+	do   func()
+}
+
+func (t *trigger) Write(p []byte) (int, error) {
+	if strings.Contains(string(p), t.text) {
+		t.do()
+	}
+	return len(p), nil
+}
+
+func defaults() options {
+	return options{
+		assets:  controlplane.DefaultAssets(),
+		webhook: localwebhook.DefaultBinary(),
+		example: repository.Path("examples", "cloudwatch-agent"),
+	}
+}
+
+// tempDir gives the demo a folder of its own for temporary files.
+func tempDir(t *testing.T) string {
+	t.Helper()
+	dir := t.TempDir()
+	t.Setenv("TMPDIR", dir)
+	return dir
+}
+
+func wantEmpty(t *testing.T, dir string) {
+	t.Helper()
+	left, err := os.ReadDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(left) > 0 {
+		t.Errorf("%v was left behind", left)
+	}
+}
+
+func exampleWithoutRole(t *testing.T) string {
+	t.Helper()
+	dir := t.TempDir()
+	if err := os.CopyFS(dir, os.DirFS(defaults().example)); err != nil {
+		t.Fatal(err)
+	}
+	account := filepath.Join(dir, "serviceaccount.yaml")
+	content, err := os.ReadFile(account)
+	if err != nil {
+		t.Fatal(err)
+	}
+	content = bytes.ReplaceAll(content, []byte(roleAnnotation), []byte("example.com/other"))
+	if err := os.WriteFile(account, content, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}

@@ -1,0 +1,90 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	authenticationv1 "k8s.io/api/authentication/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+// The environment variables by which an AWS SDK finds its role and its token.
+const (
+	roleVariable  = "AWS_ROLE_ARN"
+	tokenVariable = "AWS_WEB_IDENTITY_TOKEN_FILE" //nolint:gosec // the name of a variable, no credential
+)
+
+// mountedToken returns the token that a container's AWS SDK would read: it
+// follows the file that the environment names to the volume that is mounted
+// there, as the kubelet and the container's file system do.
+func mountedToken(spec *corev1.PodSpec, container *corev1.Container) (*corev1.ServiceAccountTokenProjection, error) {
+	file := environment(container, tokenVariable)
+	if file == "" {
+		return nil, fmt.Errorf("container %s has no %s", container.Name, tokenVariable)
+	}
+	for _, mount := range container.VolumeMounts {
+		path, within := strings.CutPrefix(file, mount.MountPath+"/")
+		if !within {
+			continue
+		}
+		for _, volume := range spec.Volumes {
+			if volume.Name != mount.Name || volume.Projected == nil {
+				continue
+			}
+			for _, source := range volume.Projected.Sources {
+				if token := source.ServiceAccountToken; token != nil && token.Path == path {
+					return token, nil
+				}
+			}
+		}
+	}
+	return nil, fmt.Errorf("container %s has no token at %s", container.Name, file)
+}
+
+func environment(container *corev1.Container, name string) string {
+	for _, variable := range container.Env {
+		if variable.Name == name {
+			return variable.Value
+		}
+	}
+	return ""
+}
+
+// mintToken asks the API server for a pod's token as a kubelet does: for the
+// audience and the lifetime that the volume says, and bound to the pod, so that
+// the token is void once the pod is gone. What it returns is a credential.
+func (c *cluster) mintToken(ctx context.Context, pod *corev1.Pod, projection *corev1.ServiceAccountTokenProjection) (string, error) {
+	request := &authenticationv1.TokenRequest{Spec: authenticationv1.TokenRequestSpec{
+		Audiences:         []string{projection.Audience},
+		ExpirationSeconds: projection.ExpirationSeconds,
+		BoundObjectRef: &authenticationv1.BoundObjectReference{
+			APIVersion: "v1",
+			Kind:       "Pod",
+			Name:       pod.Name,
+			UID:        pod.UID,
+		},
+	}}
+	issued, err := c.client.CoreV1().ServiceAccounts(pod.Namespace).
+		CreateToken(ctx, pod.Spec.ServiceAccountName, request, metav1.CreateOptions{})
+	if err != nil {
+		return "", fmt.Errorf("request a token: %w", err)
+	}
+	return issued.Status.Token, nil
+}
+
+// expectRefused asks the API server whether it would take the token for one of
+// its own users'.
+func (c *cluster) expectRefused(ctx context.Context, rawToken string) error {
+	review := &authenticationv1.TokenReview{Spec: authenticationv1.TokenReviewSpec{Token: rawToken}}
+	review, err := c.client.AuthenticationV1().TokenReviews().Create(ctx, review, metav1.CreateOptions{})
+	if err != nil {
+		return fmt.Errorf("have the token reviewed: %w", err)
+	}
+	if review.Status.Authenticated {
+		return errors.New("the API server accepts it")
+	}
+	return nil
+}

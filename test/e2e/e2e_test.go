@@ -1,0 +1,177 @@
+// Package e2e_test runs the built webhook as a process beside a real API server
+// and looks at what is stored.
+package e2e_test
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/wait"
+	"k8s.io/client-go/kubernetes"
+
+	"github.com/pod-identity-webhook/pod-identity-webhook/test/controlplane"
+	"github.com/pod-identity-webhook/pod-identity-webhook/test/localwebhook"
+)
+
+const (
+	roleAnnotation = "eks.amazonaws.com/role-arn"
+	appRole        = "arn:aws:iam::111122223333:role/app"
+	// clients is how many ask at the same time in tests under load.
+	clients = 16
+	// patience bounds what is waited for.
+	patience = time.Minute
+)
+
+// cluster is the control plane that the tests share, one after the other.
+var cluster *controlplane.ControlPlane
+
+func TestMain(m *testing.M) {
+	code, err := withCluster(m.Run)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		code = 1
+	}
+	os.Exit(code)
+}
+
+func withCluster(run func() int) (int, error) {
+	dir, err := os.MkdirTemp("", "pod-identity-webhook-e2e-")
+	if err != nil {
+		return 0, err
+	}
+	defer os.RemoveAll(dir)
+	cluster, err = controlplane.Start(context.Background(), controlplane.Options{Dir: dir, Log: os.Stderr})
+	if err != nil {
+		return 0, err
+	}
+	defer cluster.Stop()
+	return run(), nil
+}
+
+func newClient(t *testing.T) kubernetes.Interface {
+	t.Helper()
+	client, err := kubernetes.NewForConfig(cluster.Config())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return client
+}
+
+// startWebhook starts a webhook that ends with the test, and fails the test if
+// it ends by a data race or a panic, or has logged what it must not.
+func startWebhook(t *testing.T, args ...string) *localwebhook.Webhook {
+	t.Helper()
+	webhook, err := localwebhook.Start(t.Context(), localwebhook.Options{
+		Binary:     os.Getenv("WEBHOOK"),
+		Kubeconfig: cluster.Kubeconfig(),
+		Dir:        t.TempDir(),
+		Args:       append([]string{"--shutdown-delay=0s", "-v=4"}, args...),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		webhook.Kill()
+		log, err := webhook.Logs()
+		if err != nil {
+			t.Error(err)
+		}
+		for _, never := range []string{"DATA RACE", "goroutine ", secret} {
+			if strings.Contains(log, never) {
+				t.Errorf("the webhook logged %q", never)
+			}
+		}
+		if t.Failed() {
+			t.Logf("the end of the webhook's log:\n%s", log[max(0, len(log)-4000):])
+		}
+	})
+	return webhook
+}
+
+// secret is an environment value of the pods of these tests; no log may hold it.
+const secret = "hunter2-correct-horse"
+
+// registered starts a webhook that the API server calls, and without which it
+// creates no pod.
+func registered(t *testing.T, client kubernetes.Interface, args ...string) *localwebhook.Webhook {
+	t.Helper()
+	webhook := startWebhook(t, args...)
+	if err := webhook.Register(t.Context(), client, localwebhook.Registration{}); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		configurations := client.AdmissionregistrationV1().MutatingWebhookConfigurations()
+		if err := configurations.Delete(context.WithoutCancel(t.Context()), localwebhook.ConfigurationName, metav1.DeleteOptions{}); err != nil {
+			t.Error(err)
+		}
+	})
+	return webhook
+}
+
+func newNamespace(t *testing.T, client kubernetes.Interface) string {
+	t.Helper()
+	name := fmt.Sprintf("e2e-%d", time.Now().UnixNano())
+	if err := controlplane.CreateNamespace(t.Context(), client, name); err != nil {
+		t.Fatal(err)
+	}
+	return name
+}
+
+func serviceAccount(name, role string) *corev1.ServiceAccount {
+	account := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Name: name}}
+	if role != "" {
+		account.Annotations = map[string]string{roleAnnotation: role}
+	}
+	return account
+}
+
+func podOf(name, serviceAccount string) *corev1.Pod {
+	return &corev1.Pod{
+		ObjectMeta: metav1.ObjectMeta{Name: name},
+		Spec: corev1.PodSpec{
+			ServiceAccountName: serviceAccount,
+			Containers: []corev1.Container{{
+				Name: "app", Image: "registry.k8s.io/pause:3.10",
+				Env: []corev1.EnvVar{{Name: "PASSWORD", Value: secret}},
+			}},
+		},
+	}
+}
+
+// roleOf returns the role that the first container of a pod has, if it has all
+// that belongs to one.
+func roleOf(pod *corev1.Pod) string {
+	env := map[string]string{}
+	for _, variable := range pod.Spec.Containers[0].Env {
+		env[variable.Name] = variable.Value
+	}
+	mounted := false
+	for _, mount := range pod.Spec.Containers[0].VolumeMounts {
+		mounted = mounted || mount.Name == "aws-iam-token"
+	}
+	if env["AWS_WEB_IDENTITY_TOKEN_FILE"] == "" || !mounted || len(pod.Spec.Volumes) == 0 || pod.Spec.Volumes[0].Name != "aws-iam-token" {
+		return ""
+	}
+	return env["AWS_ROLE_ARN"]
+}
+
+// eventually waits until condition returns nil.
+func eventually(t *testing.T, what string, condition func(context.Context) error) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	var last error
+	err := wait.PollUntilContextCancel(ctx, 20*time.Millisecond, true, func(ctx context.Context) (bool, error) {
+		last = condition(ctx)
+		return last == nil, nil
+	})
+	if err != nil {
+		t.Fatalf("%s: not within %s: %v", what, patience, last)
+	}
+}

@@ -1,0 +1,161 @@
+package e2e_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+)
+
+func TestACertificateIsReplacedUnderLoad(t *testing.T) {
+	client := newClient(t)
+	webhook := registered(t, client)
+	namespace := newNamespace(t, client)
+	for _, name := range []string{"first", "second"} {
+		createServiceAccount(t, client, namespace, name, appRole)
+	}
+	// One load through the API server, which keeps its connection, and one of
+	// clients that make a new one, with a new handshake, for each request.
+	pods := startLoad(t, client, namespace)
+	ctx, stop := context.WithCancel(t.Context())
+	defer stop()
+	var handshakes errgroup.Group
+	for range 4 {
+		handshakes.Go(func() error {
+			for ctx.Err() == nil {
+				fresh := webhook.Client()
+				status, _, err := get(t.Context(), fresh, webhook.URL()+"/healthz")
+				fresh.CloseIdleConnections()
+				if err != nil || status != http.StatusOK {
+					return fmt.Errorf("HTTP %d: %w", status, err)
+				}
+			}
+			return nil
+		})
+	}
+
+	for range 10 {
+		pods.waitForMore(t, 20)
+		replaced, err := webhook.ReplaceCertificate()
+		if err != nil {
+			t.Fatal(err)
+		}
+		eventually(t, "the new certificate is served", func(ctx context.Context) error {
+			fresh := webhook.Client()
+			defer fresh.CloseIdleConnections()
+			request, err := http.NewRequestWithContext(ctx, http.MethodGet, webhook.URL()+"/healthz", nil)
+			if err != nil {
+				return err
+			}
+			response, err := fresh.Do(request)
+			if err != nil {
+				return err
+			}
+			defer response.Body.Close()
+			if got := response.TLS.PeerCertificates[0].SerialNumber; got.Cmp(replaced.SerialNumber) != 0 {
+				return fmt.Errorf("serial number %s, want %s", got, replaced.SerialNumber)
+			}
+			return nil
+		})
+	}
+	pods.waitForMore(t, 20)
+	pods.stop(t)
+	stop()
+	if err := handshakes.Wait(); err != nil {
+		t.Errorf("a new connection failed: %v", err)
+	}
+	if got := pods.refused.Load(); got != 0 {
+		t.Errorf("%d calls of the webhook failed", got)
+	}
+	wantMetric(t, webhook, `pod_identity_webhook_certificate_reloads_total{result="error"} 0`)
+}
+
+func TestSIGTERMDrains(t *testing.T) {
+	webhook := startWebhook(t, "--shutdown-delay=2s")
+	client := webhook.Client()
+	if err := webhook.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "not ready", func(ctx context.Context) error {
+		status, body, err := get(ctx, client, webhook.URL()+"/readyz")
+		if err != nil {
+			return err
+		}
+		if status != http.StatusServiceUnavailable || !strings.Contains(body, "shutting down") {
+			return fmt.Errorf("HTTP %d %s", status, body)
+		}
+		return nil
+	})
+	// Not ready, but it still answers those who have not heard.
+	got, err := ask(t.Context(), webhook, client, 10*time.Second, reviewOf("default", "nobody"))
+	if err != nil || got.status != http.StatusOK {
+		t.Errorf("while draining: HTTP %d %s %v", got.status, got.body, err)
+	}
+	wantEnd(t, webhook.Ended())
+	if code := webhook.ExitCode(); code != 0 {
+		t.Errorf("exit code %d, want 0", code)
+	}
+}
+
+func TestASecondSignalEndsAtOnce(t *testing.T) {
+	webhook := startWebhook(t, "--shutdown-delay=1h")
+	client := webhook.Client()
+	if err := webhook.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the first signal is heard", func(ctx context.Context) error {
+		status, _, err := get(ctx, client, webhook.URL()+"/readyz")
+		if err == nil && status == http.StatusOK {
+			err = errors.New("still ready")
+		}
+		return err
+	})
+	if err := webhook.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	wantEnd(t, webhook.Ended())
+	if code := webhook.ExitCode(); code != -1 {
+		t.Errorf("exit code %d, want an end by the signal", code)
+	}
+}
+
+func wantEnd(t *testing.T, ended <-chan struct{}) {
+	t.Helper()
+	select {
+	case <-ended:
+	case <-time.After(patience):
+		t.Fatalf("the webhook does not end within %s", patience)
+	}
+}
+
+func TestMetricsAreThere(t *testing.T) {
+	webhook := startWebhook(t)
+	if _, err := ask(t.Context(), webhook, webhook.Client(), 10*time.Second, reviewOf("default", "default")); err != nil {
+		t.Fatal(err)
+	}
+	status, scrape, err := get(t.Context(), webhook.Client(), webhook.MetricsURL())
+	if err != nil || status != http.StatusOK {
+		t.Fatalf("HTTP %d: %v", status, err)
+	}
+	for _, want := range []string{
+		`pod_identity_webhook_admissions_total{outcome="unchanged",reason="no_role"} 1`,
+		`pod_identity_webhook_admission_duration_seconds_count 1`,
+		`pod_identity_webhook_live_reads_total{result="no_role"} 1`,
+		`pod_identity_webhook_service_accounts `,
+		`pod_identity_webhook_service_accounts_synced 1`,
+		`pod_identity_webhook_certificate_expiry_timestamp_seconds `,
+		`pod_identity_webhook_panics_total 0`,
+		`go_goroutines `,
+		`process_cpu_seconds_total `,
+	} {
+		if !strings.Contains(scrape, want) {
+			t.Errorf("metrics lack %s", want)
+		}
+	}
+}

@@ -1,0 +1,177 @@
+package e2e_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/kubernetes"
+
+	"github.com/pod-identity-webhook/pod-identity-webhook/test/localwebhook"
+)
+
+func createServiceAccount(t *testing.T, client kubernetes.Interface, namespace, name, role string) {
+	t.Helper()
+	if _, err := client.CoreV1().ServiceAccounts(namespace).Create(t.Context(), serviceAccount(name, role), metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// get returns status and body of what a webhook answers at url.
+func get(ctx context.Context, client *http.Client, url string) (int, string, error) {
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	if err != nil {
+		return 0, "", err
+	}
+	response, err := client.Do(request)
+	if err != nil {
+		return 0, "", err
+	}
+	defer response.Body.Close()
+	body, err := io.ReadAll(response.Body)
+	return response.StatusCode, string(body), err
+}
+
+// waitCached waits until a role is answered without a read from the API server.
+func waitCached(t *testing.T, webhook *localwebhook.Webhook, namespace, serviceAccount string) {
+	t.Helper()
+	eventually(t, serviceAccount+" is known", func(ctx context.Context) error {
+		before, err := liveReads(ctx, webhook)
+		if err != nil {
+			return err
+		}
+		if got, err := ask(ctx, webhook, webhook.Client(), 10*time.Second, reviewOf(namespace, serviceAccount)); err != nil || got.status != http.StatusOK {
+			return fmt.Errorf("HTTP %d %s: %w", got.status, got.body, err)
+		}
+		after, err := liveReads(ctx, webhook)
+		if err == nil && after != before {
+			err = errors.New("it was read from the API server")
+		}
+		return err
+	})
+}
+
+// liveReads returns the metrics of live reads.
+func liveReads(ctx context.Context, webhook *localwebhook.Webhook) (string, error) {
+	_, scrape, err := get(ctx, webhook.Client(), webhook.MetricsURL())
+	var lines []string
+	for line := range strings.Lines(scrape) {
+		if strings.HasPrefix(line, "pod_identity_webhook_live_reads_total{") {
+			lines = append(lines, line)
+		}
+	}
+	if err == nil && len(lines) == 0 {
+		err = errors.New("no metrics of live reads")
+	}
+	return strings.Join(lines, ""), err
+}
+
+// wantMetric waits until the webhook's metrics hold a line.
+func wantMetric(t *testing.T, webhook *localwebhook.Webhook, line string) {
+	t.Helper()
+	eventually(t, "metric "+line, func(ctx context.Context) error {
+		_, scrape, err := get(ctx, webhook.Client(), webhook.MetricsURL())
+		if err != nil {
+			return err
+		}
+		if !strings.Contains(scrape, "\n"+line+"\n") {
+			return errors.New("it is not there")
+		}
+		return nil
+	})
+}
+
+func TestAnOutageOfTheAPIServerIsSurvived(t *testing.T) {
+	client := newClient(t)
+	webhook := startWebhook(t)
+	namespace := newNamespace(t, client)
+	createServiceAccount(t, client, namespace, "known", appRole)
+	waitCached(t, webhook, namespace, "known")
+
+	cluster.KillAPIServer()
+	started := false
+	t.Cleanup(func() {
+		if !started {
+			if err := cluster.StartAPIServer(context.WithoutCancel(t.Context())); err != nil {
+				t.Error(err)
+			}
+		}
+	})
+	const timeout = 3 * time.Second
+	known, err := ask(t.Context(), webhook, webhook.Client(), timeout, reviewOf(namespace, "known"))
+	if err != nil || known.status != http.StatusOK || len(known.review.Response.Patch) == 0 {
+		t.Errorf("a cached role: HTTP %d %s %v", known.status, known.body, err)
+	}
+	// ask itself gives up at the timeout, so an answer is one in time.
+	unknown, err := ask(t.Context(), webhook, webhook.Client(), timeout, reviewOf(namespace, "unknown"))
+	if err != nil || unknown.status != http.StatusInternalServerError || !strings.Contains(unknown.body, namespace+"/unknown") {
+		t.Errorf("an unknown role: HTTP %d %s %v, want 500 and the ServiceAccount's name", unknown.status, unknown.body, err)
+	}
+
+	// Ours while it lasts: a webhook that starts now knows nothing, and says so.
+	restarted := make(chan error, 1)
+	go func() { restarted <- webhook.Restart(t.Context()) }()
+	// A new client: the old one's connections are those of the old process.
+	fresh := webhook.Client()
+	eventually(t, "the new process says that it is not ready", func(ctx context.Context) error {
+		status, body, err := get(ctx, fresh, webhook.URL()+"/readyz")
+		if err != nil {
+			return err
+		}
+		if status != http.StatusServiceUnavailable || !strings.Contains(body, "not known yet") {
+			return fmt.Errorf("HTTP %d %s", status, body)
+		}
+		return nil
+	})
+	if status, _, err := get(t.Context(), fresh, webhook.URL()+"/healthz"); err != nil || status != http.StatusOK {
+		t.Errorf("/healthz: HTTP %d %v", status, err)
+	}
+	ignorant, err := ask(t.Context(), webhook, fresh, timeout, reviewOf(namespace, "known"))
+	if err != nil || ignorant.status != http.StatusInternalServerError {
+		t.Errorf("before it knows: HTTP %d %s %v, want 500", ignorant.status, ignorant.body, err)
+	}
+
+	if err := cluster.StartAPIServer(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	started = true
+	if err := <-restarted; err != nil {
+		t.Fatalf("the webhook is not ready after the outage: %v", err)
+	}
+	createServiceAccount(t, client, namespace, "unknown", appRole)
+	recovered, err := ask(t.Context(), webhook, fresh, timeout, reviewOf(namespace, "unknown"))
+	if err != nil || recovered.status != http.StatusOK || len(recovered.review.Response.Patch) == 0 {
+		t.Errorf("after the outage: HTTP %d %s %v", recovered.status, recovered.body, err)
+	}
+	waitCached(t, webhook, namespace, "unknown")
+}
+
+// TestTheWatchOutlivesTheAPIServer lets a process live through an outage: what
+// is written afterwards reaches it by its watch alone.
+func TestTheWatchOutlivesTheAPIServer(t *testing.T) {
+	client := newClient(t)
+	webhook := startWebhook(t, "--service-account-lookup=cached")
+	namespace := newNamespace(t, client)
+
+	cluster.KillAPIServer()
+	if err := cluster.StartAPIServer(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	createServiceAccount(t, client, namespace, "later", appRole)
+	eventually(t, "the new role is known", func(ctx context.Context) error {
+		got, err := ask(ctx, webhook, webhook.Client(), 10*time.Second, reviewOf(namespace, "later"))
+		if err != nil {
+			return err
+		}
+		if got.status != http.StatusOK || len(got.review.Response.Patch) == 0 {
+			return fmt.Errorf("HTTP %d %s", got.status, got.body)
+		}
+		return nil
+	})
+}

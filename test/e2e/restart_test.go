@@ -1,0 +1,129 @@
+package e2e_test
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/wait"
+	"k8s.io/client-go/kubernetes"
+)
+
+// TestARestartUnderLoadCostsNoPodItsRole restarts the webhook, in order and by
+// a crash, while pods are created by clients that try again when refused.
+func TestARestartUnderLoadCostsNoPodItsRole(t *testing.T) {
+	client := newClient(t)
+	webhook := registered(t, client)
+	namespace := newNamespace(t, client)
+	for _, name := range []string{"first", "second"} {
+		if _, err := client.CoreV1().ServiceAccounts(namespace).Create(t.Context(), serviceAccount(name, appRole), metav1.CreateOptions{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+
+	load := startLoad(t, client, namespace)
+	for range 3 {
+		load.waitForMore(t, 100)
+		if err := webhook.Restart(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		load.waitForMore(t, 100)
+		webhook.Kill()
+		if err := webhook.Restart(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	load.waitForMore(t, 100)
+	load.stop(t)
+
+	if load.refused.Load() == 0 {
+		t.Error("no pod was refused: the restarts did not meet the load")
+	}
+	pods, err := client.CoreV1().Pods(namespace).List(t.Context(), metav1.ListOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if int64(len(pods.Items)) != load.created.Load() {
+		t.Errorf("%d pods are stored, but %d were created", len(pods.Items), load.created.Load())
+	}
+	for i := range pods.Items {
+		if roleOf(&pods.Items[i]) != appRole {
+			t.Errorf("pod %s has no role", pods.Items[i].Name)
+		}
+	}
+	t.Logf("%d pods created, %d attempts refused", load.created.Load(), load.refused.Load())
+}
+
+// load is a stream of pod creations.
+type load struct {
+	created, refused atomic.Int64
+	cancel           context.CancelFunc
+	group            *errgroup.Group
+}
+
+// startLoad creates pods from several clients until it is stopped. A creation
+// that the API server refuses because it cannot call the webhook is counted
+// and tried again; any other failure ends the load.
+func startLoad(t *testing.T, client kubernetes.Interface, namespace string) *load {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	l := &load{cancel: cancel}
+	l.group, ctx = errgroup.WithContext(ctx)
+	for n := range clients {
+		l.group.Go(func() error {
+			for i := 0; ctx.Err() == nil; i++ {
+				account := []string{"first", "second"}[i%2]
+				if err := l.create(ctx, client, namespace, fmt.Sprintf("pod-%d-%d", n, i), account); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+	}
+	t.Cleanup(cancel)
+	return l
+}
+
+func (l *load) create(ctx context.Context, client kubernetes.Interface, namespace, name, account string) error {
+	// A creation is finished even when the load ends, so that what is counted
+	// is what is stored.
+	finish := context.WithoutCancel(ctx)
+	return wait.PollUntilContextTimeout(finish, 10*time.Millisecond, patience, true, func(finish context.Context) (bool, error) {
+		_, err := client.CoreV1().Pods(namespace).Create(finish, podOf(name, account), metav1.CreateOptions{})
+		switch {
+		case err == nil:
+			l.created.Add(1)
+			return true, nil
+		case apierrors.IsInternalError(err) && strings.Contains(err.Error(), "failed calling webhook"):
+			l.refused.Add(1)
+			return false, nil
+		default:
+			return false, err
+		}
+	})
+}
+
+func (l *load) waitForMore(t *testing.T, pods int64) {
+	t.Helper()
+	goal := l.created.Load() + pods
+	eventually(t, "more pods are created", func(context.Context) error {
+		if got := l.created.Load(); got < goal {
+			return fmt.Errorf("%d of %d", got, goal)
+		}
+		return nil
+	})
+}
+
+func (l *load) stop(t *testing.T) {
+	t.Helper()
+	l.cancel()
+	if err := l.group.Wait(); err != nil {
+		t.Fatal(err)
+	}
+}

@@ -1,0 +1,116 @@
+// Package manifest applies YAML files to a cluster the way
+// `kubectl apply --server-side --validate=strict` does.
+package manifest
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/types"
+	utilyaml "k8s.io/apimachinery/pkg/util/yaml"
+	"k8s.io/client-go/discovery"
+	"k8s.io/client-go/dynamic"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/restmapper"
+	"sigs.k8s.io/yaml"
+)
+
+// fieldOwner is who the API server's record of fields names.
+const fieldOwner = "pod-identity-webhook-test"
+
+// Apply applies the objects in the files, in that order, and returns them as
+// stored. An object with an unknown or a repeated field is an error.
+func Apply(ctx context.Context, config *rest.Config, paths ...string) ([]*unstructured.Unstructured, error) {
+	applier, err := newApplier(config)
+	if err != nil {
+		return nil, err
+	}
+	var stored []*unstructured.Unstructured
+	for _, path := range paths {
+		documents, err := split(path)
+		if err != nil {
+			return nil, err
+		}
+		for _, document := range documents {
+			object, err := applier.apply(ctx, document)
+			if err != nil {
+				return nil, fmt.Errorf("apply %s: %w", path, err)
+			}
+			stored = append(stored, object)
+		}
+	}
+	return stored, nil
+}
+
+// split returns the YAML documents in a file, as they are: the API server's
+// strict reading is to see what the user wrote.
+func split(path string) ([][]byte, error) {
+	content, err := os.ReadFile(path) //nolint:gosec // the caller says which file
+	if err != nil {
+		return nil, err
+	}
+	var documents [][]byte
+	reader := utilyaml.NewYAMLReader(bufio.NewReader(bytes.NewReader(content)))
+	for {
+		document, err := reader.Read()
+		switch {
+		case errors.Is(err, io.EOF):
+			return documents, nil
+		case err != nil:
+			return nil, fmt.Errorf("read %s: %w", path, err)
+		case len(bytes.TrimSpace(document)) > 0:
+			documents = append(documents, document)
+		}
+	}
+}
+
+// applier knows the cluster's kinds.
+type applier struct {
+	mapper meta.RESTMapper
+	client dynamic.Interface
+}
+
+func newApplier(config *rest.Config) (*applier, error) {
+	discoverer, err := discovery.NewDiscoveryClientForConfig(config)
+	if err != nil {
+		return nil, fmt.Errorf("make a client: %w", err)
+	}
+	resources, err := restmapper.GetAPIGroupResources(discoverer)
+	if err != nil {
+		return nil, fmt.Errorf("ask for the cluster's kinds: %w", err)
+	}
+	client, err := dynamic.NewForConfig(config)
+	if err != nil {
+		return nil, fmt.Errorf("make a client: %w", err)
+	}
+	return &applier{mapper: restmapper.NewDiscoveryRESTMapper(resources), client: client}, nil
+}
+
+func (a *applier) apply(ctx context.Context, document []byte) (*unstructured.Unstructured, error) {
+	var object metav1.PartialObjectMetadata
+	if err := yaml.Unmarshal(document, &object); err != nil {
+		return nil, err
+	}
+	kind := object.GroupVersionKind()
+	mapping, err := a.mapper.RESTMapping(kind.GroupKind(), kind.Version)
+	if err != nil {
+		return nil, err
+	}
+	var resource dynamic.ResourceInterface = a.client.Resource(mapping.Resource)
+	if mapping.Scope.Name() == meta.RESTScopeNameNamespace {
+		resource = a.client.Resource(mapping.Resource).Namespace(object.Namespace)
+	}
+	return resource.Patch(ctx, object.Name, types.ApplyPatchType, document, metav1.PatchOptions{
+		FieldManager:    fieldOwner,
+		FieldValidation: metav1.FieldValidationStrict,
+		Force:           new(true),
+	})
+}

@@ -1,0 +1,68 @@
+package manifest
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/pod-identity-webhook/pod-identity-webhook/test/controlplane"
+	"github.com/pod-identity-webhook/pod-identity-webhook/test/repository"
+)
+
+func TestApply(t *testing.T) {
+	ctx := t.Context()
+	cp, err := controlplane.Start(ctx, controlplane.Options{Dir: t.TempDir(), Log: t.Output()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(cp.Stop)
+
+	t.Run("each example is accepted, and accepted again", func(t *testing.T) {
+		namespaces, err := filepath.Glob(repository.Path("examples", "*", "namespace.yaml"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		files, err := filepath.Glob(repository.Path("examples", "*", "*.yaml"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(files) == 0 {
+			t.Fatal("there are no examples")
+		}
+		for range 2 {
+			stored, err := Apply(ctx, cp.Config(), append(namespaces, files...)...)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if len(stored) != len(namespaces)+len(files) {
+				t.Errorf("%d objects were stored, want one for each of %q and %q", len(stored), namespaces, files)
+			}
+		}
+	})
+
+	const configMap = "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: test\n  namespace: default\n"
+	for name, test := range map[string]struct{ content, want string }{
+		"an unknown field is refused":    {configMap + "daata: {}\n", "daata"},
+		"a repeated field is refused":    {configMap + "data:\n  a: b\n  a: c\n", "already set"},
+		"an unknown kind is refused":     {strings.ReplaceAll(configMap, "ConfigMap", "ConfigMop"), "ConfigMop"},
+		"two documents are two objects":  {configMap + "---\n" + strings.ReplaceAll(configMap, "name: test", "name: other"), ""},
+		"an empty document is no object": {"---\n" + configMap + "---\n", ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			path := filepath.Join(t.TempDir(), "test.yaml")
+			if err := os.WriteFile(path, []byte(test.content), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			stored, err := Apply(ctx, cp.Config(), path)
+			switch {
+			case test.want == "" && err != nil:
+				t.Error(err)
+			case test.want == "" && len(stored) != strings.Count(test.content, "ConfigMap"):
+				t.Errorf("%d objects were stored", len(stored))
+			case test.want != "" && (err == nil || !strings.Contains(err.Error(), test.want)):
+				t.Errorf("got %v, want an error that names %s", err, test.want)
+			}
+		})
+	}
+}
