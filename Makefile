@@ -8,7 +8,7 @@ MAKEFLAGS += --no-builtin-rules
 GO ?= go
 BIN := $(CURDIR)/bin
 # A folder of prebuilt etcd and kube-apiserver can be given, as for envtest.
-ASSETS := $(or $(KUBEBUILDER_ASSETS),$(BIN)/assets)
+ASSETS := $(abspath $(or $(KUBEBUILDER_ASSETS),$(BIN)/assets))
 # The race detector needs a C compiler; without one the tests run without it.
 RACE := $(if $(filter 1,$(shell $(GO) env CGO_ENABLED)),$(if $(shell command -v $$($(GO) env CC)),-race))
 # How long each fuzz target runs.
@@ -28,12 +28,12 @@ help: ## print this list
 build: $(BIN)/pod-identity-webhook ## build the webhook into bin/
 
 .PHONY: demo
-demo: build assets ## see a pod get its identity on a real API server, start to end
-	@cd test && $(GO) run ./demo
+demo: build assets $(BIN)/demo ## see a pod get its identity on a real API server, start to end
+	@$(BIN)/demo -assets=$(ASSETS)
 
 .PHONY: up
-up: build assets ## the same, and stay up until Ctrl-C
-	@cd test && $(GO) run ./demo -up
+up: build assets $(BIN)/demo ## the same, and stay up until Ctrl-C
+	@$(BIN)/demo -assets=$(ASSETS) -up
 
 .PHONY: test
 test: unit fuzz e2e ## all tests, those against the real control plane included
@@ -41,12 +41,12 @@ test: unit fuzz e2e ## all tests, those against the real control plane included
 .PHONY: unit
 unit: ## tests that need no control plane
 	$(GO) test $(RACE) ./...
-	cd test && $(GO) test $(RACE) ./inject/... ./manifest/... ./process/...
+	cd test && $(GO) test $(RACE) ./inject/... ./process/...
 
 .PHONY: e2e
 e2e: build $(BIN)/e2e/pod-identity-webhook assets ## tests against the real control plane
 	cd test && WEBHOOK=$(BIN)/e2e/pod-identity-webhook KUBEBUILDER_ASSETS=$(ASSETS) \
-		$(GO) test $(RACE) -count=1 -timeout=30m -p=1 ./controlplane/... ./localwebhook/... ./demo/... ./e2e/...
+		$(GO) test $(RACE) -count=1 -timeout=30m -p=1 ./controlplane/... ./manifest/... ./localwebhook/... ./demo/... ./e2e/...
 
 .PHONY: fuzz
 fuzz: ## fuzz all that reads foreign bytes; FUZZTIME=10m for long
@@ -80,7 +80,8 @@ assets: $(ASSETS)/etcd $(ASSETS)/kube-apiserver
 
 $(BIN)/assets/%: test/assets/go.mod test/assets/go.sum
 	@echo "building $(@F) from its Go module: minutes the first time, seconds from then on"
-	cd test/assets && $(GO) build -ldflags='-s -w' -o $@ $(PACKAGE)
+	cd test/assets && $(GO) build -o $@ \
+		-ldflags="-s -w -X k8s.io/component-base/version.gitVersion=$$($(GO) list -m -f '{{.Version}}' k8s.io/kubernetes)" $(PACKAGE)
 
 $(BIN)/assets/etcd: PACKAGE := go.etcd.io/etcd/server/v3
 $(BIN)/assets/kube-apiserver: PACKAGE := k8s.io/kubernetes/cmd/kube-apiserver
@@ -90,6 +91,11 @@ $(BIN)/pod-identity-webhook: $(SOURCES)
 
 $(BIN)/e2e/pod-identity-webhook: $(SOURCES)
 	$(GO) build $(RACE) -o $@ ./cmd/pod-identity-webhook
+
+# It finds the repository from the place of its source, and is cheap to link.
+.PHONY: $(BIN)/demo
+$(BIN)/demo:
+	@cd test && $(GO) build -o $@ ./demo
 
 $(BIN)/golangci-lint: tools/go.mod tools/go.sum
 	@echo "building golangci-lint from its Go module: minutes the first time"

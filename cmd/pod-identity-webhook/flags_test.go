@@ -2,9 +2,12 @@ package main
 
 import (
 	"io"
+	"os"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/spf13/pflag"
 )
 
 func TestParseFlags(t *testing.T) {
@@ -72,5 +75,34 @@ func TestExitCodes(t *testing.T) {
 				t.Errorf("stdout %q\nstderr %q", stdout.String(), stderr.String())
 			}
 		})
+	}
+}
+
+func TestTheReadmeHasEachFlagWithItsDefault(t *testing.T) {
+	readme, err := os.ReadFile("../../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	rows := 0
+	newFlagSet(new(config)).VisitAll(func(f *pflag.Flag) {
+		if f.Hidden {
+			return
+		}
+		rows++
+		name, value := "--"+f.Name, f.DefValue
+		if f.Name == "v" {
+			// klog's level is the process's own: another test may have set it.
+			name, value = "-v", "0"
+		}
+		row := "| `" + name + "` | `" + value + "` | "
+		if value == "" || f.Name == "version" {
+			row = "| `" + name + "` | | "
+		}
+		if !strings.Contains(string(readme), row) {
+			t.Errorf("the README has no row %s", row)
+		}
+	})
+	if got := strings.Count(string(readme), "\n| `-"); got != rows {
+		t.Errorf("the README has %d rows for %d flags", got, rows)
 	}
 }

@@ -99,10 +99,15 @@ const secret = "hunter2-correct-horse"
 
 // registered starts a webhook that the API server calls, and without which it
 // creates no pod.
-func registered(t *testing.T, client kubernetes.Interface, args ...string) *localwebhook.Webhook {
+func registered(t *testing.T, client kubernetes.Interface) *localwebhook.Webhook {
+	t.Helper()
+	return registeredAs(t, client, localwebhook.Registration{})
+}
+
+func registeredAs(t *testing.T, client kubernetes.Interface, registration localwebhook.Registration, args ...string) *localwebhook.Webhook {
 	t.Helper()
 	webhook := startWebhook(t, args...)
-	if err := webhook.Register(t.Context(), client, localwebhook.Registration{}); err != nil {
+	if err := webhook.Register(t.Context(), client, registration); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {

@@ -18,7 +18,7 @@ func TestACertificateIsReplacedUnderLoad(t *testing.T) {
 	webhook := registered(t, client)
 	namespace := newNamespace(t, client)
 	for _, name := range []string{"first", "second"} {
-		createServiceAccount(t, client, namespace, name, appRole)
+		createServiceAccount(t, client, namespace, name)
 	}
 	// One load through the API server, which keeps its connection, and one of
 	// clients that make a new one, with a new handshake, for each request.

@@ -16,9 +16,10 @@ import (
 	"github.com/pod-identity-webhook/pod-identity-webhook/test/localwebhook"
 )
 
-func createServiceAccount(t *testing.T, client kubernetes.Interface, namespace, name, role string) {
+// createServiceAccount creates a ServiceAccount that has appRole.
+func createServiceAccount(t *testing.T, client kubernetes.Interface, namespace, name string) {
 	t.Helper()
-	if _, err := client.CoreV1().ServiceAccounts(namespace).Create(t.Context(), serviceAccount(name, role), metav1.CreateOptions{}); err != nil {
+	if _, err := client.CoreV1().ServiceAccounts(namespace).Create(t.Context(), serviceAccount(name, appRole), metav1.CreateOptions{}); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -91,7 +92,7 @@ func TestAnOutageOfTheAPIServerIsSurvived(t *testing.T) {
 	client := newClient(t)
 	webhook := startWebhook(t)
 	namespace := newNamespace(t, client)
-	createServiceAccount(t, client, namespace, "known", appRole)
+	createServiceAccount(t, client, namespace, "known")
 	waitCached(t, webhook, namespace, "known")
 
 	cluster.KillAPIServer()
@@ -144,7 +145,7 @@ func TestAnOutageOfTheAPIServerIsSurvived(t *testing.T) {
 	if err := <-restarted; err != nil {
 		t.Fatalf("the webhook is not ready after the outage: %v", err)
 	}
-	createServiceAccount(t, client, namespace, "unknown", appRole)
+	createServiceAccount(t, client, namespace, "unknown")
 	recovered, err := ask(t.Context(), webhook, fresh, timeout, reviewOf(namespace, "unknown"))
 	if err != nil || recovered.status != http.StatusOK || len(recovered.review.Response.Patch) == 0 {
 		t.Errorf("after the outage: HTTP %d %s %v", recovered.status, recovered.body, err)
@@ -163,7 +164,7 @@ func TestTheWatchOutlivesTheAPIServer(t *testing.T) {
 	if err := cluster.StartAPIServer(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	createServiceAccount(t, client, namespace, "later", appRole)
+	createServiceAccount(t, client, namespace, "later")
 	eventually(t, "the new role is known", func(ctx context.Context) error {
 		got, err := ask(ctx, webhook, webhook.Client(), 10*time.Second, reviewOf(namespace, "later"))
 		if err != nil {

@@ -22,9 +22,7 @@ func TestARestartUnderLoadCostsNoPodItsRole(t *testing.T) {
 	webhook := registered(t, client)
 	namespace := newNamespace(t, client)
 	for _, name := range []string{"first", "second"} {
-		if _, err := client.CoreV1().ServiceAccounts(namespace).Create(t.Context(), serviceAccount(name, appRole), metav1.CreateOptions{}); err != nil {
-			t.Fatal(err)
-		}
+		createServiceAccount(t, client, namespace, name)
 	}
 
 	load := startLoad(t, client, namespace)

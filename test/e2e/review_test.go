@@ -84,7 +84,7 @@ func TestFieldsFromAFutureKubernetesSurvive(t *testing.T) {
 	client := newClient(t)
 	webhook := startWebhook(t)
 	namespace := newNamespace(t, client)
-	createServiceAccount(t, client, namespace, "app", appRole)
+	createServiceAccount(t, client, namespace, "app")
 
 	got, err := ask(t.Context(), webhook, webhook.Client(), 10*time.Second, reviewOf(namespace, "app"))
 	if err != nil || got.status != http.StatusOK {

@@ -38,7 +38,7 @@ func TestWebhookIsRegisteredAndRestarted(t *testing.T) {
 	}
 	account := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{
 		Name:        "with-role",
-		Annotations: map[string]string{roleAnnotation: "arn:aws:iam::111122223333:role/test"},
+		Annotations: map[string]string{annotationPrefix + "/" + roleAnnotation: "arn:aws:iam::111122223333:role/test"},
 	}}
 	if _, err := client.CoreV1().ServiceAccounts("default").Create(ctx, account, metav1.CreateOptions{}); err != nil {
 		t.Fatal(err)

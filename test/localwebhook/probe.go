@@ -24,13 +24,17 @@ var errNotInjected = errors.New("a pod that should have a role got none")
 
 // waitCalled creates, as dry runs, pods of a ServiceAccount with a role until
 // one comes out with the role. Nothing stays behind.
-func waitCalled(ctx context.Context, client kubernetes.Interface) (err error) {
+func waitCalled(ctx context.Context, client kubernetes.Interface, registration Registration) (err error) {
 	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
 	defer cancel()
 	accounts := client.CoreV1().ServiceAccounts(probeNamespace)
+	prefix := registration.AnnotationPrefix
+	if prefix == "" {
+		prefix = annotationPrefix
+	}
 	account := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{
 		Name:        probeName,
-		Annotations: map[string]string{roleAnnotation: "arn:aws:iam::111122223333:role/probe"},
+		Annotations: map[string]string{prefix + "/" + roleAnnotation: "arn:aws:iam::111122223333:role/probe"},
 	}}
 	if _, err := accounts.Create(ctx, account, metav1.CreateOptions{}); err != nil && !apierrors.IsAlreadyExists(err) {
 		return fmt.Errorf("create ServiceAccount %s/%s: %w", probeNamespace, probeName, err)

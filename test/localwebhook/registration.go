@@ -18,8 +18,9 @@ const ConfigurationName = "pod-identity-webhook"
 // The contract's own words, not the product's constants for them: a change of
 // those must not go unnoticed here.
 const (
-	roleAnnotation = "eks.amazonaws.com/role-arn"
-	skipLabel      = "eks.amazonaws.com/skip-pod-identity-webhook"
+	annotationPrefix = "eks.amazonaws.com"
+	roleAnnotation   = "role-arn"
+	skipLabel        = "eks.amazonaws.com/skip-pod-identity-webhook"
 )
 
 // fieldOwner is who the API server's record of fields names.
@@ -34,6 +35,9 @@ type Registration struct {
 	// TimeoutSeconds is how long the API server waits for an answer, 1 to 30;
 	// 0 means 10, the API server's own default.
 	TimeoutSeconds int32
+	// AnnotationPrefix is the one that the webhook was started with; empty
+	// means the default. The pods that show whether it is called need it.
+	AnnotationPrefix string
 }
 
 // Register makes the API server call the webhook for each pod that is created,
@@ -50,7 +54,7 @@ func (w *Webhook) Register(ctx context.Context, client kubernetes.Interface, reg
 	if err != nil {
 		return fmt.Errorf("register the webhook: %w", err)
 	}
-	if err := waitCalled(ctx, client); err != nil {
+	if err := waitCalled(ctx, client, registration); err != nil {
 		return fmt.Errorf("wait until the API server calls the webhook: %w", err)
 	}
 	return nil

@@ -1,0 +1,60 @@
+package webhook_test
+
+import (
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"os"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/inject"
+)
+
+// constants returns the values of the constants of a Go file.
+func constants(t *testing.T, file string) []inject.Reason {
+	t.Helper()
+	parsed, err := parser.ParseFile(token.NewFileSet(), file, nil, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var values []inject.Reason
+	ast.Inspect(parsed, func(node ast.Node) bool {
+		if spec, ok := node.(*ast.ValueSpec); ok && spec.Names[0].Obj.Kind == ast.Con {
+			value, err := strconv.Unquote(spec.Values[0].(*ast.BasicLit).Value)
+			if err != nil {
+				t.Fatal(err)
+			}
+			values = append(values, inject.Reason(value))
+		}
+		return true
+	})
+	if len(values) < 5 {
+		t.Fatalf("only %d constants in %s", len(values), file)
+	}
+	return values
+}
+
+func TestEachReasonIsExplained(t *testing.T) {
+	page, err := os.ReadFile("../../docs/reasons.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	decisions := constants(t, "../inject/reason.go")
+	failures := constants(t, "errors.go")
+	for _, reason := range append(decisions, failures...) {
+		if !strings.Contains(string(page), "| `"+string(reason)+"` |") {
+			t.Errorf("docs/reasons.md has no row for %s", reason)
+		}
+	}
+	for _, reason := range decisions {
+		if reason.Sentence() == "" {
+			t.Errorf("%s has no sentence", reason)
+		}
+	}
+	if rows := strings.Count(string(page), "\n| `"); rows != len(decisions)+len(failures)+2 {
+		// injected and already_injected are explained for pods and containers.
+		t.Errorf("docs/reasons.md has %d rows for %d reasons", rows, len(decisions)+len(failures))
+	}
+}

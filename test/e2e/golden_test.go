@@ -1,0 +1,109 @@
+package e2e_test
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/kubernetes"
+
+	"github.com/pod-identity-webhook/pod-identity-webhook/test/inject/corpus"
+	"github.com/pod-identity-webhook/pod-identity-webhook/test/localwebhook"
+	"github.com/pod-identity-webhook/pod-identity-webhook/test/repository"
+)
+
+const skipLabel = "eks.amazonaws.com/skip-pod-identity-webhook"
+
+// TestGoldenPodsAreStoredAsTheyShouldBe creates each pod of the corpus and
+// compares what is stored with what the same API server makes of the golden
+// pod when the webhook leaves that alone: the API server's own defaults and
+// additions are the same in both.
+func TestGoldenPodsAreStoredAsTheyShouldBe(t *testing.T) {
+	cases, err := corpus.Load(repository.Path("test", "inject", "testdata"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	bySettings := map[corpus.Settings][]corpus.Case{}
+	for _, c := range cases {
+		bySettings[c.Settings] = append(bySettings[c.Settings], c)
+	}
+	client := newClient(t)
+	for settings, cases := range bySettings {
+		t.Run(fmt.Sprintf("%+v", settings), func(t *testing.T) {
+			registeredAs(t, client, localwebhook.Registration{AnnotationPrefix: settings.AnnotationPrefix}, flags(settings)...)
+			for _, c := range cases {
+				t.Run(c.Name, func(t *testing.T) { checkStored(t, client, c) })
+			}
+		})
+	}
+}
+
+func flags(settings corpus.Settings) []string {
+	return []string{
+		"--annotation-prefix=" + settings.AnnotationPrefix,
+		"--token-audience=" + settings.Audience,
+		fmt.Sprintf("--token-expiration=%d", settings.ExpirationSeconds),
+		"--token-mount-path=" + settings.MountPath,
+		"--aws-default-region=" + settings.Region,
+		fmt.Sprintf("--sts-regional-endpoint=%t", settings.RegionalSTS),
+	}
+}
+
+func checkStored(t *testing.T, client kubernetes.Interface, c corpus.Case) {
+	namespace := newNamespace(t, client)
+	if c.ServiceAccount.Name != "default" {
+		if _, err := client.CoreV1().ServiceAccounts(namespace).Create(t.Context(), &c.ServiceAccount, metav1.CreateOptions{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	create := func(ctx context.Context, pod *corev1.Pod, dryRun ...string) *corev1.Pod {
+		created, err := client.CoreV1().Pods(namespace).Create(ctx, pod, metav1.CreateOptions{
+			DryRun: dryRun, FieldValidation: metav1.FieldValidationStrict,
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return created
+	}
+
+	golden := c.GoldenPod.DeepCopy()
+	if golden.Labels == nil {
+		golden.Labels = map[string]string{}
+	}
+	golden.Labels[skipLabel] = ""
+	want := create(t.Context(), golden, metav1.DryRunAll)
+	created := create(t.Context(), &c.Pod)
+	stored, err := client.CoreV1().Pods(namespace).Get(t.Context(), created.Name, metav1.GetOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(whatIsCompared(want), whatIsCompared(stored)); diff != "" {
+		t.Errorf("the stored pod is not the golden one (-want +got):\n%s", diff)
+	}
+}
+
+// whatIsCompared leaves out what differs from one creation to the next.
+func whatIsCompared(pod *corev1.Pod) *corev1.Pod {
+	labels := maps.Clone(pod.Labels)
+	delete(labels, skipLabel)
+	compared := &corev1.Pod{Spec: *pod.Spec.DeepCopy()}
+	if len(labels) > 0 {
+		compared.Labels = labels
+	}
+	compared.Annotations = pod.Annotations
+	// The API server's own token, in a volume of a random name, for pods of a
+	// ServiceAccount that asks for it.
+	isOwn := func(name string) bool { return len(name) > 16 && name[:16] == "kube-api-access-" }
+	compared.Spec.Volumes = slices.DeleteFunc(compared.Spec.Volumes, func(v corev1.Volume) bool { return isOwn(v.Name) })
+	for _, containers := range [][]corev1.Container{compared.Spec.Containers, compared.Spec.InitContainers} {
+		for i := range containers {
+			containers[i].VolumeMounts = slices.DeleteFunc(containers[i].VolumeMounts, func(m corev1.VolumeMount) bool { return isOwn(m.Name) })
+		}
+	}
+	return compared
+}
