@@ -99,7 +99,7 @@ func FromAnnotations(annotations map[string]string, defaults Defaults) *Identity
 	if audience := annotations[prefix+AudienceAnnotation]; audience != "" {
 		identity.Audience = audience
 	}
-	if value, ok := annotations[prefix+STSRegionalEndpointsAnnotation]; ok {
+	if value := annotations[prefix+STSRegionalEndpointsAnnotation]; value != "" {
 		if regional, err := strconv.ParseBool(value); err == nil {
 			identity.RegionalSTS = regional
 		} else {
@@ -109,7 +109,7 @@ func FromAnnotations(annotations map[string]string, defaults Defaults) *Identity
 			})
 		}
 	}
-	if value, ok := annotations[prefix+TokenExpirationAnnotation]; ok {
+	if value := annotations[prefix+TokenExpirationAnnotation]; value != "" {
 		seconds, problem := ParseExpiration(prefix+TokenExpirationAnnotation, value, defaults.ExpirationSeconds)
 		identity.ExpirationSeconds = seconds
 		if problem != nil {

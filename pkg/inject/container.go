@@ -1,6 +1,7 @@
 package inject
 
 import (
+	"fmt"
 	"path"
 	"slices"
 	"strconv"
@@ -23,11 +24,11 @@ const (
 
 // addToContainer decides about one container.
 //
-//	named in skip-containers            left alone
-//	web identity, region and STS set    left alone
-//	token path taken                    left alone, warned about
-//	web identity set, all or half       keeps it; mount, region and STS are added
-//	otherwise                           mount and environment are added
+//	named in skip-containers                         left alone
+//	token not mounted; web identity, region, STS set left alone, warned about
+//	token path taken                                 left alone, warned about
+//	its own web identity set, all or half            keeps it, warned about; mount, region and STS are added
+//	otherwise                                        mount and environment are added
 func (p *plan) addToContainer(list string, index int, c *Container) {
 	result := ContainerResult{Name: c.Name, Reason: AlreadyInjected}
 	defer func() { p.result.Containers = append(p.result.Containers, result) }()
@@ -39,17 +40,16 @@ func (p *plan) addToContainer(list string, index int, c *Container) {
 	env := p.look(c.Env)
 	mounts := p.lookAtMounts(c)
 	foreign := env.webIdentity && !env.ours
+	// A container that has its own variables knows where it mounts our volume.
+	mounted := mounts.atTokenPath || foreign && mounts.elsewhere
 	switch {
-	case env.webIdentity && env.region && env.sts:
-		if foreign {
-			result.Reason = EnvSetByUser
-			p.warn(EnvSetByUser, "container %q sets its own AWS identity, region and STS endpoint: nothing is added", c.Name)
-		}
+	case env.webIdentity && env.region && env.sts && !mounted:
+		result.Reason = EnvSetByUser
+		p.warn(EnvSetByUser, "container %q sets its own AWS identity, region and STS endpoint: nothing is added", c.Name)
 		return
 	case mounts.takenBy != "":
 		result.Reason = TokenPathTaken
-		p.warn(TokenPathTaken, "container %q has %s at %s already: it gets no identity",
-			c.Name, mounts.takenBy, p.settings.MountPath)
+		p.warn(TokenPathTaken, "container %q has %s where the token would go: nothing is added", c.Name, mounts.takenBy)
 		return
 	}
 
@@ -59,8 +59,7 @@ func (p *plan) addToContainer(list string, index int, c *Container) {
 		result.Env = append(result.Env, variable.Name)
 	}
 	p.addElements(at+"/env", c.Env == nil, added)
-	// A container that has its own variables knows where it mounts our volume.
-	if !mounts.atTokenPath && (!foreign || !mounts.elsewhere) {
+	if !mounted {
 		result.Mounted = true
 		p.addElement(at+"/volumeMounts", c.VolumeMounts == nil, "/-", corev1.VolumeMount{
 			Name:      p.result.Volume,
@@ -130,8 +129,9 @@ func (p *plan) missingEnv(has environment) []EnvVar {
 
 // mounts is what a container's mounts say about the token.
 type mounts struct {
-	// atTokenPath says that the token's volume is mounted where it should be,
-	// elsewhere that it is mounted at another path.
+	// atTokenPath says that a token for the right audience, of whatever volume,
+	// is mounted where it should be; elsewhere that the token's volume is
+	// mounted at another path.
 	atTokenPath, elsewhere bool
 	// takenBy describes what else is at the token's path, if anything.
 	takenBy string
@@ -141,36 +141,50 @@ func (p *plan) lookAtMounts(c *Container) mounts {
 	var found mounts
 	for i := range c.VolumeMounts {
 		m := &c.VolumeMounts[i]
-		isToken := m.Name == p.result.Volume && m.SubPath == "" && m.SubPathExpr == ""
-		switch covers := p.coversToken(m.MountPath); {
-		case covers && isToken:
+		whole := m.SubPath == "" && m.SubPathExpr == ""
+		switch at, below := p.relateToToken(m.MountPath); {
+		case at && whole && p.isToken(m.Name):
 			found.atTokenPath = true
-		case covers:
-			found.takenBy = "volume " + strconv.Quote(m.Name)
-		case isToken:
+		case at || below:
+			found.takenBy = fmt.Sprintf("volume %q at %s", m.Name, m.MountPath)
+		case whole && m.Name == p.result.Volume:
 			found.elsewhere = true
 		}
 	}
 	for i := range c.VolumeDevices {
-		if p.coversToken(c.VolumeDevices[i].DevicePath) {
-			found.takenBy = "a block device"
+		if at, below := p.relateToToken(c.VolumeDevices[i].DevicePath); at || below {
+			found.takenBy = "a block device at " + c.VolumeDevices[i].DevicePath
 		}
 	}
 	return found
 }
 
-// coversToken says whether something at mountPath is where the token's folder
-// or file would be. The API server refuses equal paths, and two spellings of
-// one path would hide each other.
-func (p *plan) coversToken(mountPath string) bool {
-	if p.windows {
-		mountPath = strings.ReplaceAll(mountPath, `\`, "/")
-		if len(mountPath) > 2 && mountPath[1] == ':' {
-			mountPath = mountPath[2:]
-		}
+// isToken says whether the volume of a name holds the token, or one just like it.
+func (p *plan) isToken(volume string) bool {
+	if volume == p.result.Volume {
+		return true
 	}
-	clean, folder := path.Clean(mountPath), path.Clean(p.settings.MountPath)
-	return clean == folder || path.Dir(clean) == folder && path.Base(clean) == token.FileName
+	existing := p.pod.Spec.volume(volume)
+	return existing != nil && existing.holdsToken(p.identity.Audience)
+}
+
+// relateToToken says whether mountPath is the token's folder, or below it. The API server refuses equal paths; two spellings of one path would
+// hide each other; and nothing can be mounted into a volume that is read-only.
+func (p *plan) relateToToken(mountPath string) (at, below bool) {
+	folder := p.settings.MountPath
+	if p.windows {
+		mountPath, folder = slashed(mountPath), slashed(folder)
+	}
+	// The kubelet takes a relative path from the root.
+	mountPath, folder = path.Clean("/"+mountPath), path.Clean(folder)
+	return mountPath == folder, strings.HasPrefix(mountPath, folder+"/")
+}
+
+// slashed returns a path of Windows, where letter case and the kind of slash do
+// not matter, in a form that can be compared.
+func slashed(windowsPath string) string {
+	windowsPath = strings.ToLower(strings.ReplaceAll(windowsPath, `\`, "/"))
+	return strings.TrimPrefix(windowsPath, "c:")
 }
 
 // isWindows says whether a pod can only run on Windows. Both labels are set on

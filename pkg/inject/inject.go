@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 
 	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/identity"
@@ -52,7 +53,8 @@ type Result struct {
 	// Patch is a JSON patch (RFC 6902) of add operations, nil to leave the pod
 	// as it is.
 	Patch []byte
-	// Volume and ExpirationSeconds describe the token of an injected pod.
+	// Volume is the token's volume. ExpirationSeconds is that of the token if
+	// the patch adds the volume, and 0 if the pod has it already.
 	Volume            string
 	ExpirationSeconds int64
 	// Containers has the pod's containers, then its init containers, in the
@@ -117,7 +119,8 @@ type plan struct {
 	windows  bool
 	skip     []string
 	// tokenFile is the token's path as the containers' processes know it.
-	tokenFile string
+	tokenFile         string
+	expirationSeconds int64
 
 	result Result
 	ops    []operation
@@ -134,7 +137,7 @@ func newPlan(pod *Pod, id *identity.Identity, settings Settings) *plan {
 		p.warn(MalformedAnnotation, "ServiceAccount annotation %s", problem)
 	}
 	p.tokenFile = tokenFile(settings.MountPath, p.windows)
-	p.result.ExpirationSeconds = p.expirationSeconds()
+	p.expirationSeconds = p.readExpiration()
 	p.skip = p.skippedContainers()
 	return p
 }
@@ -143,11 +146,11 @@ func (p *plan) warn(reason Reason, format string, args ...any) {
 	p.result.Warnings = append(p.result.Warnings, Warning{Reason: reason, Message: fmt.Sprintf(format, args...)})
 }
 
-// expirationSeconds is the pod's word, or else its ServiceAccount's.
-func (p *plan) expirationSeconds() int64 {
+// readExpiration returns the pod's word, or else its ServiceAccount's.
+func (p *plan) readExpiration() int64 {
 	annotation := p.settings.AnnotationPrefix + "/" + identity.TokenExpirationAnnotation
-	value, ok := p.pod.Metadata.Annotations[annotation]
-	if !ok {
+	value := p.pod.Metadata.Annotations[annotation]
+	if value == "" {
 		return p.identity.ExpirationSeconds
 	}
 	seconds, problem := identity.ParseExpiration(annotation, value, p.identity.ExpirationSeconds)
@@ -159,8 +162,8 @@ func (p *plan) expirationSeconds() int64 {
 
 func (p *plan) skippedContainers() []string {
 	annotation := p.settings.AnnotationPrefix + "/" + SkipContainersAnnotation
-	value, ok := p.pod.Metadata.Annotations[annotation]
-	if !ok {
+	value := p.pod.Metadata.Annotations[annotation]
+	if value == "" {
 		return nil
 	}
 	names, err := csv.NewReader(strings.NewReader(value)).Read()
@@ -193,11 +196,12 @@ func (p *plan) addVolume() {
 		name = fmt.Sprintf("%s-%d", VolumeName, n)
 	}
 	if name != VolumeName {
-		p.warn(VolumeNameTaken, "volume %q is no token for audience %q: the token is in volume %q",
-			VolumeName, p.identity.Audience, name)
+		p.warn(VolumeNameTaken, "volume %q holds no file %q with a token for audience %q: ours is named %q",
+			VolumeName, token.FileName, p.identity.Audience, name)
 	}
 	p.result.Volume = name
-	volume := token.Volume(name, p.identity.Audience, p.result.ExpirationSeconds)
+	p.result.ExpirationSeconds = p.expirationSeconds
+	volume := token.Volume(name, p.identity.Audience, p.expirationSeconds)
 	// The first place: AWS's own webhook puts it there.
 	p.addElement("/spec/volumes", p.pod.Spec.Volumes == nil, "/0", volume)
 }
@@ -227,9 +231,8 @@ func (v *Volume) holdsToken(audience string) bool {
 }
 
 func (p *plan) finish() (Result, error) {
-	p.result.Reason = AlreadyInjected
+	p.result.Reason = p.reason()
 	if len(p.ops) > 0 {
-		p.result.Reason = Injected
 		patch, err := encode(p.ops)
 		if err != nil {
 			return Result{}, fmt.Errorf("encode JSON patch: %w", err)
@@ -237,4 +240,19 @@ func (p *plan) finish() (Result, error) {
 		p.result.Patch = patch
 	}
 	return p.result, nil
+}
+
+// reason sums up what was decided about the containers.
+func (p *plan) reason() Reason {
+	served := slices.ContainsFunc(p.result.Containers, func(c ContainerResult) bool {
+		return c.Reason == Injected || c.Reason == AlreadyInjected || c.Reason == MountOnly
+	})
+	switch {
+	case !served:
+		return NoContainer
+	case len(p.ops) > 0:
+		return Injected
+	default:
+		return AlreadyInjected
+	}
 }

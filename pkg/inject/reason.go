@@ -8,6 +8,7 @@ type Reason string
 const (
 	Injected               Reason = "injected"
 	AlreadyInjected        Reason = "already_injected"
+	NoContainer            Reason = "no_container"
 	NoRole                 Reason = "no_role"
 	ServiceAccountNotFound Reason = "service_account_not_found"
 	NoServiceAccount       Reason = "no_service_account"
@@ -35,6 +36,7 @@ const (
 var sentences = map[Reason]string{
 	Injected:               "the identity of its ServiceAccount was added",
 	AlreadyInjected:        "it has the identity of its ServiceAccount already",
+	NoContainer:            "each of its containers is left alone",
 	NoRole:                 "its ServiceAccount has no role",
 	ServiceAccountNotFound: "its ServiceAccount does not exist",
 	NoServiceAccount:       "it names no ServiceAccount",
@@ -42,11 +44,11 @@ var sentences = map[Reason]string{
 	SkipLabel:              "its label " + SkipPodLabel + " says to leave it alone",
 	NotPodCreation:         "only the creation of pods is acted upon",
 	SkipContainers:         "the annotation skip-containers names it",
-	EnvSetByUser:           "it sets the region, the STS endpoint and the web identity itself",
-	MountOnly:              "it sets its web identity itself, so only the token was mounted",
+	EnvSetByUser:           "it sets its web identity, its region and its STS endpoints itself",
+	MountOnly:              "it sets its web identity itself, and keeps it",
 	TokenPathTaken:         "it mounts something else where the token would go",
 	MalformedAnnotation:    "an annotation cannot be used as it is",
-	VolumeNameTaken:        "another volume bears the name of the token's",
+	VolumeNameTaken:        "a volume with the name of the token's is another's",
 }
 
 // Sentence says the reason to a person.

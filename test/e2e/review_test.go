@@ -36,9 +36,11 @@ func podFromTheFuture(serviceAccount string) []byte {
 		"metadata": {"name": "app", "fromTheFuture": true},
 		"spec": {
 			"serviceAccountName": %q, "fromTheFuture": [{"a": 1}],
+			"volumes": [{"name": "data", "emptyDir": {}, "fromTheFuture": 2}],
 			"containers": [{
 				"name": "app", "image": "x", "fromTheFuture": {"b": 1.50},
-				"env": [{"name": "A", "value": "a", "fromTheFuture": null}]
+				"env": [{"name": "A", "value": "a", "fromTheFuture": null}],
+				"volumeMounts": [{"name": "data", "mountPath": "/data", "fromTheFuture": "3"}]
 			}]
 		}
 	}`, serviceAccount)
@@ -109,6 +111,7 @@ func TestFieldsFromAFutureKubernetesSurvive(t *testing.T) {
 	for _, field := range []string{
 		`"metadata":{"name":"app","fromTheFuture":true}`, `"fromTheFuture":[{"a":1}]`,
 		`"fromTheFuture":{"b":1.50}`, `{"name":"A","value":"a","fromTheFuture":null}`,
+		`{"name":"data","emptyDir":{},"fromTheFuture":2}`, `{"name":"data","mountPath":"/data","fromTheFuture":"3"}`,
 	} {
 		if !bytes.Contains(compact(t, patched), []byte(field)) {
 			t.Errorf("%s is lost in %s", field, patched)

@@ -2,6 +2,7 @@ package serviceaccount
 
 import (
 	"context"
+	"fmt"
 	"sync"
 
 	"k8s.io/apimachinery/pkg/types"
@@ -46,7 +47,7 @@ func (c *coalescer) do(ctx context.Context, name types.NamespacedName) (*identit
 	case <-joined.done:
 		return joined.found, joined.err
 	case <-ctx.Done():
-		return nil, ctx.Err()
+		return nil, fmt.Errorf("no answer from the API server in time: %w", ctx.Err())
 	}
 }
 

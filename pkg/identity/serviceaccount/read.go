@@ -65,7 +65,11 @@ func (r *reader) read(ctx context.Context, name types.NamespacedName) (*identity
 		case apierrors.IsForbidden(err), apierrors.IsUnauthorized(err):
 			return false, err
 		default:
-			lastErr = err
+			// At the deadline the client's error is of the deadline, and the one
+			// before is of the cause.
+			if lastErr == nil || ctx.Err() == nil {
+				lastErr = err
+			}
 			return false, nil
 		}
 	})

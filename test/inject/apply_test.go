@@ -1,0 +1,26 @@
+package inject_test
+
+import (
+	"fmt"
+
+	jsonpatch "gopkg.in/evanphx/json-patch.v4"
+)
+
+// apply applies a patch to a pod's JSON as an API server does, with the same
+// library (k8s.io/apiserver/pkg/admission/plugin/webhook/mutating). No patch
+// leaves the pod as it is.
+func apply(pod, patch []byte) ([]byte, error) {
+	if patch == nil {
+		return pod, nil
+	}
+	operations, err := jsonpatch.DecodePatch(patch)
+	if err != nil {
+		return nil, fmt.Errorf("decode patch: %w", err)
+	}
+	for _, operation := range operations {
+		if kind := operation.Kind(); kind != "add" {
+			return nil, fmt.Errorf("the patch has a %q operation, only add keeps what is there", kind)
+		}
+	}
+	return operations.Apply(pod)
+}

@@ -1,0 +1,126 @@
+package corpus_test
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/pod-identity-webhook/pod-identity-webhook/test/inject/corpus"
+)
+
+const (
+	pod = `apiVersion: v1
+kind: Pod
+metadata: {name: app}
+spec:
+  serviceAccountName: app
+  containers: [{name: app, image: registry.k8s.io/pause:3.10, env: []}]
+`
+	serviceAccount = `apiVersion: v1
+kind: ServiceAccount
+metadata: {name: app}
+automountServiceAccountToken: false
+`
+)
+
+func TestLoadReadsACase(t *testing.T) {
+	dir := write(t, map[string]string{
+		"case/pod.yaml":            pod,
+		"case/serviceaccount.yaml": serviceAccount,
+		"case/settings.yaml":       "region: eu-west-1\n",
+		"case/pod.golden.yaml":     strings.ReplaceAll(pod, "name: app,", "name: golden,"),
+		"fuzz/FuzzPod/seed":        "go test fuzz v1\n",
+	})
+	cases, err := corpus.Load(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(cases) != 1 {
+		t.Fatalf("got %d cases, want 1", len(cases))
+	}
+	got := cases[0]
+	want := corpus.Defaults()
+	want.Region = "eu-west-1"
+	if got.Settings != want {
+		t.Errorf("the settings are %+v, want %+v", got.Settings, want)
+	}
+	if got.Name != "case" || got.Dir != filepath.Join(dir, "case") || got.ServiceAccount.Name != "app" {
+		t.Errorf("got %+v", got)
+	}
+	if !strings.Contains(string(got.PodJSON), `"env":[]`) {
+		t.Errorf("the empty list is lost: %s", got.PodJSON)
+	}
+	if got.GoldenPod == nil || got.GoldenPod.Spec.Containers[0].Name != "golden" {
+		t.Errorf("the golden pod is %+v", got.GoldenPod)
+	}
+}
+
+func TestLoadReadsACaseWithoutGoldens(t *testing.T) {
+	cases, err := corpus.Load(write(t, map[string]string{"case/pod.yaml": pod, "case/serviceaccount.yaml": serviceAccount}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := cases[0]; got.GoldenPod != nil || got.Settings != corpus.Defaults() {
+		t.Errorf("got %+v", got)
+	}
+}
+
+func TestLoadRefuses(t *testing.T) {
+	for _, test := range []struct {
+		name  string
+		files map[string]string
+		want  string
+	}{
+		{"a file that is no part of a case", map[string]string{"case/pod.golden.yml": pod}, "pod.golden.yml"},
+		{"a folder without a pod", map[string]string{"case/pod.yaml": ""}, "pod.yaml"},
+		{"a case without a ServiceAccount", map[string]string{"case/serviceaccount.yaml": ""}, "serviceaccount.yaml"},
+		{"an unknown field", map[string]string{"case/pod.yaml": pod + "statuss: {}\n"}, "statuss"},
+		{"a field in the wrong case", map[string]string{"case/pod.yaml": pod + "Status: {}\n"}, "Status"},
+		{"a repeated field", map[string]string{"case/pod.yaml": pod + "kind: Pod\n"}, "kind"},
+		{"an unknown setting", map[string]string{"case/settings.yaml": "regions: eu-west-1\n"}, "regions"},
+		{"an object of another kind", map[string]string{"case/pod.yaml": serviceAccount}, "ServiceAccount"},
+		{"a namespace", map[string]string{"case/serviceaccount.yaml": strings.ReplaceAll(serviceAccount, "name: app", "name: app, namespace: default")}, "namespace"},
+		{"a ServiceAccount of another name", map[string]string{"case/serviceaccount.yaml": strings.ReplaceAll(serviceAccount, "name: app", "name: other")}, "other"},
+		{"a ServiceAccount that adds a volume", map[string]string{"case/serviceaccount.yaml": strings.ReplaceAll(serviceAccount, "false", "true")}, "automount"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			files := map[string]string{"case/pod.yaml": pod, "case/serviceaccount.yaml": serviceAccount}
+			for name, content := range test.files {
+				files[name] = content
+				if content == "" {
+					delete(files, name)
+				}
+			}
+			cases, err := corpus.Load(write(t, files))
+			if err == nil {
+				t.Fatalf("got %+v, want an error", cases)
+			}
+			if !strings.Contains(err.Error(), test.want) || !strings.Contains(err.Error(), "case case") {
+				t.Errorf("got %v, want an error that names the case and %s", err, test.want)
+			}
+		})
+	}
+}
+
+func TestLoadRefusesAnEmptyFolder(t *testing.T) {
+	if cases, err := corpus.Load(t.TempDir()); err == nil {
+		t.Errorf("got %+v, want an error", cases)
+	}
+}
+
+// write makes a folder of the files, whose names may hold folders.
+func write(t *testing.T, files map[string]string) string {
+	t.Helper()
+	dir := t.TempDir()
+	for name, content := range files {
+		path := filepath.Join(dir, name)
+		if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return dir
+}

@@ -1,0 +1,62 @@
+package inject_test
+
+import (
+	"testing"
+
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
+
+	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/identity"
+	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/inject"
+	"github.com/pod-identity-webhook/pod-identity-webhook/test/inject/corpus"
+)
+
+// decide does what the webhook does with a pod once it knows the ServiceAccount.
+func decide(pod *inject.Pod, id *identity.Identity, settings inject.Settings) (inject.Result, error) {
+	if reason := inject.Exempt(pod); reason != "" {
+		return inject.Result{Reason: reason}, nil
+	}
+	return inject.Patch(pod, id, settings)
+}
+
+// decideBytes decides about a pod's JSON, and applies the patch.
+func decideBytes(t tester, pod []byte, id *identity.Identity, settings inject.Settings) (inject.Result, []byte) {
+	t.Helper()
+	view, err := decode(pod)
+	if err != nil {
+		t.Fatalf("the pod cannot be decoded: %v\n%s", err, pod)
+	}
+	result, err := decide(view, id, settings)
+	if err != nil {
+		t.Fatalf("no decision: %v\n%s", err, pod)
+	}
+	patched, err := apply(pod, result.Patch)
+	if err != nil {
+		t.Fatalf("the patch cannot be applied: %v\n%s\n%s", err, result.Patch, pod)
+	}
+	return result, patched
+}
+
+// decideCase decides about a case of the corpus, and applies the patch.
+func decideCase(t *testing.T, c *corpus.Case) (result inject.Result, patched []byte) {
+	t.Helper()
+	id := identity.FromAnnotations(c.ServiceAccount.Annotations, c.Settings.Identity())
+	return decideBytes(t, c.PodJSON, id, c.Settings.Inject())
+}
+
+// decode reads a pod's JSON with the options that package webhook reads an
+// AdmissionReview with.
+func decode(pod []byte) (*inject.Pod, error) {
+	view := new(inject.Pod)
+	return view, json.Unmarshal(pod, view, jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true))
+}
+
+// loadCorpus reads the cases of testdata.
+func loadCorpus(t testing.TB) []corpus.Case {
+	t.Helper()
+	cases, err := corpus.Load("testdata")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return cases
+}

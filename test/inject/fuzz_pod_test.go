@@ -1,0 +1,86 @@
+package inject_test
+
+import (
+	"encoding/json"
+	"reflect"
+	"testing"
+
+	corev1 "k8s.io/api/core/v1"
+	kjson "sigs.k8s.io/json"
+
+	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/identity"
+	"github.com/pod-identity-webhook/pod-identity-webhook/test/inject/corpus"
+)
+
+// FuzzPod gives bytes to the two decoders that must agree: the webhook's, which
+// sees a pod through a view of its own, and the one that the API server and all
+// clients read pods with. The rules:
+//
+//   - Bytes that are no pod to the API server are none of the webhook's concern:
+//     it is never sent them. The view may take them, since it does not look at
+//     most fields, but a decision about them must not panic.
+//   - Bytes that are a pod to the API server must be one to the view, with the
+//     same value in each field that the view has.
+//   - Unless a name repeats in an object. The API server keeps a warning of its
+//     own for that, decodes it, and sends on its own encoding, in which no name
+//     repeats; what the two make of the repetition itself may differ.
+//   - What the API server sends on is what it has decoded. Of that all that
+//     checkProperties says is true.
+func FuzzPod(f *testing.F) {
+	for _, c := range loadCorpus(f) {
+		f.Add(c.PodJSON)
+	}
+	for _, pod := range []string{
+		``, `null`, `[]`, `{}`, `{"spec":null}`, `{"metadata":{"annotations":null,"labels":{}},"spec":{"serviceAccountName":"app"}}`,
+		`{"spec":{"serviceAccountName":"app","containers":[null],"volumes":[null],"initContainers":null}}`,
+		`{"spec":{"serviceAccountName":"app","containers":[{"env":[null],"volumeMounts":null}]}}`,
+		`{"spec":{"serviceAccountName":"app","ServiceAccountName":"other","Containers":[{"name":"x"}],"containers":[{"Name":"x"}]}}`,
+		`{"spec":{"serviceAccountName":"app"},"spec":{"containers":[{"name":"x"}]}}`,
+		`{"spec":{"serviceAccountName":"app","containers":[{"env":[{"name":"a","value":"b","value":"c"}]}]}}`,
+		`{"spec":{"serviceAccountName":"\ud800","containers":[{"name":"` + "\xff" + `"}]}}`,
+		`{"spec":{"serviceAccountName":"app","volumes":[{"name":"aws-iam-token","projected":{"sources":[null,{"serviceAccountToken":null}]}}]}}`,
+		`{"spec":{"serviceAccountName":1}}`, `{"spec":{"hostNetwork":"yes"}}`, `{"metadata":{"labels":{"a":null}}} `,
+	} {
+		f.Add([]byte(pod))
+	}
+	settings := corpus.Defaults()
+	settings.Region = "eu-west-1"
+	id := identity.FromAnnotations(map[string]string{"eks.amazonaws.com/role-arn": roleARN}, settings.Identity())
+
+	f.Fuzz(func(t *testing.T, document []byte) {
+		view, viewErr := decode(document)
+		if viewErr == nil {
+			if _, err := decide(view, id, settings.Inject()); err != nil {
+				t.Errorf("no decision: %v", err)
+			}
+		}
+		var pod corev1.Pod
+		faults, err := kjson.UnmarshalStrict(document, &pod, kjson.DisallowDuplicateFields)
+		if err != nil {
+			return
+		}
+		if len(faults) == 0 {
+			if viewErr != nil {
+				t.Fatalf("only the API server can decode it: %v", viewErr)
+			}
+			checkView(t, view, &pod)
+		}
+		sent, err := json.Marshal(&pod)
+		if err != nil {
+			t.Skip("the API server could not send it on")
+		}
+		view, err = decode(sent)
+		if err != nil {
+			t.Fatalf("what the API server sends on cannot be decoded: %v\n%s", err, sent)
+		}
+		checkView(t, view, toPod(t, sent))
+		checkProperties(t, sent, id, settings.Inject())
+	})
+}
+
+func checkView(t tester, got any, pod *corev1.Pod) {
+	t.Helper()
+	if want := viewOf(pod); !reflect.DeepEqual(got, want) {
+		t.Errorf("the view is\n%+v\nwant\n%+v", got, want)
+	}
+}

@@ -1,0 +1,142 @@
+package inject_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"flag"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/pmezard/go-difflib/difflib"
+	"sigs.k8s.io/yaml"
+
+	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/inject"
+	"github.com/pod-identity-webhook/pod-identity-webhook/test/inject/corpus"
+)
+
+var update = flag.Bool("update", false, "write the golden files instead of comparing with them")
+
+// image is the one that all pods of the corpus run: a node can hold it without a
+// registry.
+const image = "registry.k8s.io/pause:3.10"
+
+func TestEachPodOfTheCorpusIsGivenWhatItsGoldensSay(t *testing.T) {
+	for _, c := range loadCorpus(t) {
+		t.Run(c.Name, func(t *testing.T) {
+			result, patched := decideCase(t, &c)
+			golden(t, filepath.Join(c.Dir, corpus.PatchFile), indent(t, result.Patch))
+			golden(t, filepath.Join(c.Dir, corpus.GoldenPodFile), toYAML(t, patched))
+			golden(t, filepath.Join(c.Dir, corpus.GoldenResultFile), report(t, result))
+		})
+	}
+}
+
+func TestThePodsOfTheCorpusRunOneImage(t *testing.T) {
+	for _, c := range loadCorpus(t) {
+		for _, container := range append(c.Pod.Spec.InitContainers, c.Pod.Spec.Containers...) {
+			if container.Image != image {
+				t.Errorf("%s: container %s runs %s, want %s", c.Name, container.Name, container.Image, image)
+			}
+		}
+	}
+}
+
+// golden compares got with the file at path, or writes it. Nothing is golden if
+// the file is absent.
+func golden(t *testing.T, path string, got []byte) {
+	t.Helper()
+	if *update {
+		if err := write(path, got); err != nil {
+			t.Fatal(err)
+		}
+		return
+	}
+	want, err := os.ReadFile(path)
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(got, want) {
+		t.Errorf("%s differs; if it is wrong, write it anew with -update:\n%s", path, difference(want, got))
+	}
+}
+
+// write writes a file, or removes it if there is nothing to write.
+func write(path string, content []byte) error {
+	if content == nil {
+		if err := os.Remove(path); !errors.Is(err, os.ErrNotExist) {
+			return err
+		}
+		return nil
+	}
+	return os.WriteFile(path, content, 0o644)
+}
+
+func difference(want, got []byte) string {
+	// It fails only if its writer does, and it writes to memory.
+	text, _ := difflib.GetUnifiedDiffString(difflib.UnifiedDiff{
+		A: difflib.SplitLines(string(want)), FromFile: "golden",
+		B: difflib.SplitLines(string(got)), ToFile: "now",
+		Context: 3,
+	})
+	return text
+}
+
+func indent(t *testing.T, patch []byte) []byte {
+	t.Helper()
+	if patch == nil {
+		return nil
+	}
+	var indented bytes.Buffer
+	if err := json.Indent(&indented, patch, "", "  "); err != nil {
+		t.Fatal(err)
+	}
+	indented.WriteByte('\n')
+	return indented.Bytes()
+}
+
+func toYAML(t *testing.T, document []byte) []byte {
+	t.Helper()
+	text, err := yaml.JSONToYAML(document)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return text
+}
+
+// report says a result without the patch, which has a golden of its own.
+func report(t *testing.T, result inject.Result) []byte {
+	t.Helper()
+	type container struct {
+		Name    string        `json:"name"`
+		Reason  inject.Reason `json:"reason"`
+		Env     string        `json:"env,omitempty"`
+		Mounted bool          `json:"mounted"`
+	}
+	type warning struct {
+		Reason  inject.Reason `json:"reason"`
+		Message string        `json:"message"`
+	}
+	said := struct {
+		Reason            inject.Reason `json:"reason"`
+		Volume            string        `json:"volume,omitempty"`
+		ExpirationSeconds int64         `json:"expirationSeconds,omitempty"`
+		Containers        []container   `json:"containers,omitempty"`
+		Warnings          []warning     `json:"warnings,omitempty"`
+	}{Reason: result.Reason, Volume: result.Volume, ExpirationSeconds: result.ExpirationSeconds}
+	for _, c := range result.Containers {
+		said.Containers = append(said.Containers, container{
+			Name: c.Name, Reason: c.Reason, Env: strings.Join(c.Env, " "), Mounted: c.Mounted,
+		})
+	}
+	for _, w := range result.Warnings {
+		said.Warnings = append(said.Warnings, warning(w))
+	}
+	text, err := yaml.Marshal(said)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return text
+}

@@ -1,0 +1,41 @@
+package inject_test
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/pod-identity-webhook/pod-identity-webhook/test/inject/corpus"
+)
+
+// The largest pods that are common: 6 containers with 25 variables each.
+const (
+	largePodContainers = 6
+	largePodVariables  = 25
+)
+
+func TestTheLargePodIsAsItIsGenerated(t *testing.T) {
+	golden(t, "testdata/large/"+corpus.PodFile, largePod())
+}
+
+// largePod returns the manifest of a pod that nobody wants to write.
+func largePod() []byte {
+	var manifest strings.Builder
+	manifest.WriteString(`# A pod of 6 containers with 25 variables each. TestTheLargePodIsAsItIsGenerated
+# writes this file.
+apiVersion: v1
+kind: Pod
+metadata:
+  name: app
+spec:
+  serviceAccountName: app
+  containers:
+`)
+	for c := range largePodContainers {
+		fmt.Fprintf(&manifest, "    - name: app-%d\n      image: %s\n      env:\n", c, image)
+		for v := range largePodVariables {
+			fmt.Fprintf(&manifest, "        - {name: SETTING_%d, value: \"https://service-%d.example.com/some/path\"}\n", v, v)
+		}
+	}
+	return []byte(manifest.String())
+}

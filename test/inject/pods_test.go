@@ -1,0 +1,184 @@
+package inject_test
+
+import (
+	"encoding/json"
+	"strings"
+
+	"pgregory.net/rapid"
+
+	"github.com/pod-identity-webhook/pod-identity-webhook/test/inject/corpus"
+)
+
+// drawer draws pods that are about what the webhook looks at: they hold its
+// volume, its variables and its path far more often than those of users do, in
+// every state. They are JSON and not corev1.Pods, so that they can have lists
+// that are empty and fields that nobody knows.
+type drawer struct {
+	*rapid.T
+	settings corpus.Settings
+}
+
+const roleARN = "arn:aws:iam::111122223333:role/app"
+
+// drawSettings draws what the webhook is told.
+func drawSettings(t *rapid.T) corpus.Settings {
+	settings := corpus.Defaults()
+	settings.Region = rapid.SampledFrom([]string{"", "eu-west-1"}).Draw(t, "region")
+	settings.RegionalSTS = rapid.Bool().Draw(t, "regional STS")
+	settings.MountPath = rapid.SampledFrom([]string{settings.MountPath, "/var/run/secrets/eks.amazonaws.com/serviceaccount/", "/token"}).Draw(t, "mount path")
+	settings.AnnotationPrefix = rapid.SampledFrom([]string{settings.AnnotationPrefix, "irsa.example.com"}).Draw(t, "prefix")
+	return settings
+}
+
+// drawServiceAccount draws the annotations of a ServiceAccount, mostly with a
+// role.
+func drawServiceAccount(t *rapid.T, prefix string) map[string]string {
+	d := drawer{T: t}
+	annotations := map[string]string{
+		prefix + "/role-arn": d.oneOf("role-arn", roleARN, roleARN, roleARN, "arn:minio:iam:::role/dummy", ""),
+	}
+	for _, of := range []struct {
+		annotation string
+		values     []string
+	}{
+		{"audience", []string{"", "vault", "sts.amazonaws.com"}},
+		{"sts-regional-endpoints", []string{"true", "false", "yes", ""}},
+		{"token-expiration", []string{"", "600", "1", "-1", "3600", "4294967297", "1h"}},
+	} {
+		if d.maybe(of.annotation) {
+			annotations[prefix+"/"+of.annotation] = d.oneOf(of.annotation, of.values...)
+		}
+	}
+	return annotations
+}
+
+// pod draws a pod.
+func (d *drawer) pod() []byte {
+	names := []string{"app", "log", "proxy", "init", "a,b"}
+	spec := map[string]any{"serviceAccountName": "app", "futureField": map[string]any{"number": json.Number("9007199254740993")}}
+	d.set(spec, "nodeSelector", func() any {
+		return map[string]any{
+			d.oneOf("selector", "kubernetes.io/os", "beta.kubernetes.io/os", "zone"): d.oneOf("selected", "windows", "linux"),
+		}
+	})
+	d.set(spec, "volumes", func() any { return d.list("volume", 3, d.volume) })
+	spec["containers"] = d.list("container", 3, func() any { return d.container(d.oneOf("name", names...)) })
+	d.set(spec, "initContainers", func() any {
+		return d.list("init container", 2, func() any { return d.container(d.oneOf("name", names...)) })
+	})
+
+	metadata := map[string]any{}
+	d.set(metadata, "annotations", func() any {
+		return map[string]any{
+			d.settings.AnnotationPrefix + "/skip-containers":  d.oneOf("skip", "", "app", "app,init", `"a,b",log`, `"app`, "app, log", "\napp"),
+			d.settings.AnnotationPrefix + "/token-expiration": d.oneOf("expiration", "", "600", "599", "3600", "4294967297", "x"),
+		}
+	})
+	d.set(metadata, "labels", func() any {
+		return map[string]any{d.oneOf("label", "app", "app", "app", "eks.amazonaws.com/skip-pod-identity-webhook"): "app"}
+	})
+	document, err := json.Marshal(map[string]any{"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec})
+	if err != nil {
+		d.Fatalf("encode pod: %v", err)
+	}
+	return document
+}
+
+func (d *drawer) container(name string) map[string]any {
+	container := map[string]any{"name": name, "image": image, "futureField": []any{map[string]any{"name": name}}}
+	d.set(container, "env", func() any { return d.list("variable", 6, d.variable) })
+	d.set(container, "volumeMounts", func() any { return d.list("mount", 3, d.mount) })
+	if d.rarely("device") {
+		container["volumeDevices"] = []any{map[string]any{"name": "disk", "devicePath": d.path()}}
+	}
+	return container
+}
+
+func (d *drawer) variable() any {
+	variable := map[string]any{"name": d.oneOf("variable", append([]string{"GREETING"}, envOrder...)...)}
+	file := strings.TrimSuffix(d.settings.MountPath, "/") + "/token"
+	switch kind := d.oneOf("value", "role", "file", "windows file", "other", "empty", "elsewhere", "none"); kind {
+	case "role":
+		variable["value"] = roleARN
+	case "file":
+		variable["value"] = file
+	case "windows file":
+		variable["value"] = `C:` + strings.ReplaceAll(file, "/", `\`)
+	case "other":
+		variable["value"] = "other"
+	case "empty":
+		variable["value"] = ""
+	case "elsewhere":
+		variable["valueFrom"] = map[string]any{"fieldRef": map[string]any{"fieldPath": "metadata.name"}}
+	}
+	return variable
+}
+
+func (d *drawer) volumeName() string {
+	return d.oneOf("volume", "data", "aws-iam-token", "aws-iam-token", "aws-iam-token-2", "aws-iam-token-3")
+}
+
+func (d *drawer) volume() any {
+	volume := map[string]any{"name": d.volumeName()}
+	switch d.oneOf("kind of volume", "directory", "token", "token", "no token", "future") {
+	case "directory":
+		volume["emptyDir"] = map[string]any{}
+	case "token":
+		sources := d.list("source", 2, func() any {
+			return map[string]any{"serviceAccountToken": map[string]any{
+				"audience": d.oneOf("audience", "sts.amazonaws.com", "sts.amazonaws.com", "vault", ""),
+				"path":     d.oneOf("file", "token", "token", "jwt"),
+			}}
+		})
+		volume["projected"] = map[string]any{"sources": sources}
+	case "no token":
+		volume["projected"] = map[string]any{"sources": []any{map[string]any{"secret": map[string]any{"name": "token"}}}}
+	case "future":
+		volume["futureKind"] = map[string]any{"name": "x"}
+	}
+	return volume
+}
+
+func (d *drawer) mount() any {
+	mount := map[string]any{"name": d.volumeName(), "mountPath": d.path()}
+	if d.rarely("subPath") {
+		mount[d.oneOf("kind of subPath", "subPath", "subPathExpr")] = "token"
+	}
+	return mount
+}
+
+// path draws the path of the token, one near it, or one that is the same.
+func (d *drawer) path() string {
+	folder := strings.TrimSuffix(d.settings.MountPath, "/")
+	return d.oneOf("path",
+		"/data", folder, folder, folder+"/", folder[1:], "/."+folder, strings.ReplaceAll(folder, "/", "//"),
+		folder+"/token", folder+"/token/", folder+"s", folder+"/../token", "/var/run/secrets",
+		"C:"+folder, "c:"+strings.ReplaceAll(folder, "/", `\`), strings.ReplaceAll(folder, "/", `\`))
+}
+
+// set sets a field that may be absent, null or empty.
+func (d *drawer) set(object map[string]any, name string, value func() any) {
+	switch d.oneOf(name, "absent", "null", "there", "there", "there") {
+	case "null":
+		object[name] = nil
+	case "there":
+		object[name] = value()
+	}
+}
+
+// list draws a list that may be empty.
+func (d *drawer) list(label string, longest int, element func() any) []any {
+	list := make([]any, 0, longest)
+	for range rapid.IntRange(0, longest).Draw(d.T, "number of "+label) {
+		list = append(list, element())
+	}
+	return list
+}
+
+func (d *drawer) oneOf(label string, values ...string) string {
+	return rapid.SampledFrom(values).Draw(d.T, label)
+}
+
+func (d *drawer) maybe(label string) bool { return rapid.Bool().Draw(d.T, label) }
+
+func (d *drawer) rarely(label string) bool { return rapid.IntRange(0, 5).Draw(d.T, label) == 5 }

@@ -1,0 +1,352 @@
+package inject_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"path"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/identity"
+	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/inject"
+	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/token"
+)
+
+// tester is what *testing.T and *rapid.T have in common, as far as it is needed.
+type tester interface {
+	Helper()
+	Errorf(format string, args ...any)
+	Fatalf(format string, args ...any)
+}
+
+func TestThePropertiesHoldForTheCorpus(t *testing.T) {
+	for _, c := range loadCorpus(t) {
+		t.Run(c.Name, func(t *testing.T) {
+			checkProperties(t, c.PodJSON, identity.FromAnnotations(c.ServiceAccount.Annotations, c.Settings.Identity()), c.Settings.Inject())
+		})
+	}
+}
+
+// checkProperties says whatever must be true of any decision about any pod that
+// can be decoded, and is not.
+func checkProperties(t tester, pod []byte, id *identity.Identity, settings inject.Settings) {
+	t.Helper()
+	result, patched := decideBytes(t, pod, id, settings)
+	d := decision{pod: pod, patched: patched, id: id, settings: settings, result: result}
+	d.checkPurity(t)
+	d.checkRest(t)
+	d.checkVolume(t)
+	d.checkContainers(t)
+	d.checkSecondTime(t)
+}
+
+// decision is what was decided about a pod, and what came of it.
+type decision struct {
+	pod, patched []byte
+	id           *identity.Identity
+	settings     inject.Settings
+	result       inject.Result
+}
+
+// checkPurity says whether a view is changed by a decision, and whether the same
+// view leads to the same decision.
+func (d *decision) checkPurity(t tester) {
+	t.Helper()
+	used, err := decode(d.pod)
+	if err != nil {
+		t.Fatalf("decode again: %v", err)
+	}
+	fresh, err := decode(d.pod)
+	if err != nil {
+		t.Fatalf("decode again: %v", err)
+	}
+	again, err := decide(used, d.id, d.settings)
+	if err != nil || !reflect.DeepEqual(again, d.result) {
+		t.Errorf("the same pod is decided in two ways:\nfirst  %+v\nsecond %+v, %v", d.result, again, err)
+	}
+	if !reflect.DeepEqual(used, fresh) {
+		t.Errorf("the view was changed:\nwas %+v\nis  %+v", fresh, used)
+	}
+}
+
+// checkRest says whether the patch has taken, changed or moved anything, and
+// whether it has added something where it must not.
+func (d *decision) checkRest(t tester) {
+	t.Helper()
+	if fault := lost(d.pod, d.patched); fault != "" {
+		t.Errorf("the patch does not only add: %s\n%s\n%s", fault, d.pod, d.result.Patch)
+	}
+	if before, after := withoutAdditions(d.pod), withoutAdditions(d.patched); !reflect.DeepEqual(before, after) {
+		t.Errorf("the patch touches more than volumes, env and volumeMounts:\nbefore %v\nafter  %v", before, after)
+	}
+	if left := d.id == nil || d.result.Containers == nil && d.result.Volume == ""; left && d.result.Patch != nil {
+		t.Errorf("a pod that is left alone has a patch: %s", d.result.Patch)
+	}
+	if d.result.Reason.Sentence() == "" {
+		t.Errorf("nothing explains the reason %q", d.result.Reason)
+	}
+}
+
+// withoutAdditions is a pod less the three kinds of lists that a patch may add to.
+func withoutAdditions(pod []byte) any {
+	document := parse(pod)
+	spec, _ := field(document, "spec").(map[string]any)
+	delete(spec, "volumes")
+	for _, list := range []string{"containers", "initContainers"} {
+		containers, _ := spec[list].([]any)
+		for _, c := range containers {
+			if c, ok := c.(map[string]any); ok {
+				delete(c, "env")
+				delete(c, "volumeMounts")
+			}
+		}
+	}
+	return document
+}
+
+func field(value any, name string) any {
+	object, _ := value.(map[string]any)
+	return object[name]
+}
+
+// checkVolume says whether the pod has the token that the result names, first
+// of its volumes if it is new.
+func (d *decision) checkVolume(t tester) {
+	t.Helper()
+	if d.result.Volume == "" {
+		return
+	}
+	before, after := toPod(t, d.pod).Spec.Volumes, toPod(t, d.patched).Spec.Volumes
+	i := slices.IndexFunc(after, func(v corev1.Volume) bool { return v.Name == d.result.Volume })
+	if i < 0 {
+		t.Fatalf("there is no volume %q: %+v", d.result.Volume, after)
+	}
+	switch len(after) - len(before) {
+	case 0:
+	case 1:
+		// A volume that is added is one that nobody else has named.
+		if i != 0 || slices.ContainsFunc(before, func(v corev1.Volume) bool { return v.Name == d.result.Volume }) {
+			t.Errorf("volume %q is added at %d of %+v", d.result.Volume, i, after)
+		}
+		want := token.Volume(d.result.Volume, d.id.Audience, d.result.ExpirationSeconds)
+		if !reflect.DeepEqual(after[0], want) {
+			t.Errorf("the volume is %+v, want %+v", after[0], want)
+		}
+	default:
+		t.Errorf("%d volumes have become %d", len(before), len(after))
+	}
+	if !holdsToken(&after[i], d.id.Audience) {
+		t.Errorf("volume %q is no token for %q: %+v", d.result.Volume, d.id.Audience, after[i])
+	}
+	if adds := len(after) > len(before); adds != (d.result.ExpirationSeconds != 0) {
+		t.Errorf("a volume is added: %t, and the expiration is told as %d s", adds, d.result.ExpirationSeconds)
+	}
+	if d.id.Audience == "" || d.result.ExpirationSeconds != 0 && d.result.ExpirationSeconds != token.ClampExpiration(d.result.ExpirationSeconds) {
+		t.Errorf("the token is for %q and %d s", d.id.Audience, d.result.ExpirationSeconds)
+	}
+}
+
+func holdsToken(volume *corev1.Volume, audience string) bool {
+	return volume.Projected != nil && slices.ContainsFunc(volume.Projected.Sources, func(s corev1.VolumeProjection) bool {
+		return s.ServiceAccountToken != nil && s.ServiceAccountToken.Audience == audience && s.ServiceAccountToken.Path == "token"
+	})
+}
+
+// checkContainers says whether each container is what the result says it is.
+func (d *decision) checkContainers(t tester) {
+	t.Helper()
+	if d.result.Volume == "" {
+		return
+	}
+	before, after := containers(toPod(t, d.pod)), containers(toPod(t, d.patched))
+	if len(before) != len(after) || len(before) != len(d.result.Containers) {
+		t.Fatalf("%d containers have become %d and are told of as %+v", len(before), len(after), d.result.Containers)
+	}
+	windows := isWindows(toPod(t, d.pod))
+	for i := range before {
+		told := d.result.Containers[i]
+		if told.Name != after[i].Name {
+			t.Errorf("container %d is %q and told of as %q", i, after[i].Name, told.Name)
+		}
+		if told.Reason.Sentence() == "" {
+			t.Errorf("nothing explains the reason %q", told.Reason)
+		}
+		if len(after[i].Env) < len(before[i].Env) || len(after[i].VolumeMounts) < len(before[i].VolumeMounts) {
+			t.Fatalf("container %q has lost variables or mounts:\nbefore %+v\nafter  %+v", told.Name, before[i], after[i])
+		}
+		d.checkAdditions(t, &before[i], &after[i], told)
+		if told.Reason == inject.Injected || told.Reason == inject.AlreadyInjected {
+			d.checkIdentity(t, &after[i], windows)
+		}
+		d.checkMounts(t, &before[i], &after[i], windows)
+	}
+}
+
+// containers lists a pod's containers in the order of a result.
+func containers(pod *corev1.Pod) []corev1.Container {
+	return slices.Concat(pod.Spec.Containers, pod.Spec.InitContainers)
+}
+
+func isWindows(pod *corev1.Pod) bool {
+	selector := pod.Spec.NodeSelector
+	return selector["kubernetes.io/os"] == "windows" || selector["beta.kubernetes.io/os"] == "windows"
+}
+
+// envOrder is that of AWS's own webhook.
+var envOrder = []string{
+	"AWS_STS_REGIONAL_ENDPOINTS", "AWS_DEFAULT_REGION", "AWS_REGION", "AWS_ROLE_ARN", "AWS_WEB_IDENTITY_TOKEN_FILE",
+}
+
+// checkAdditions says whether a container's lists have grown at the end, by what
+// is told and by nothing else.
+func (d *decision) checkAdditions(t tester, before, after *corev1.Container, told inject.ContainerResult) {
+	t.Helper()
+	var names, ordered []string
+	for _, variable := range after.Env[len(before.Env):] {
+		names = append(names, variable.Name)
+	}
+	for _, name := range envOrder {
+		if slices.Contains(names, name) {
+			ordered = append(ordered, name)
+		}
+	}
+	if !slices.Equal(names, told.Env) || !slices.Equal(names, ordered) {
+		t.Errorf("container %q: %q are added and told as %q, want the order %q", told.Name, names, told.Env, envOrder)
+	}
+	added := after.VolumeMounts[len(before.VolumeMounts):]
+	if len(added) > 1 || told.Mounted != (len(added) == 1) {
+		t.Errorf("container %q: mounts %+v are added, told as %t", told.Name, added, told.Mounted)
+	}
+	for _, mount := range added {
+		want := corev1.VolumeMount{Name: d.result.Volume, ReadOnly: true, MountPath: d.settings.MountPath}
+		if !reflect.DeepEqual(mount, want) {
+			t.Errorf("container %q: mount %+v is added, want %+v", told.Name, mount, want)
+		}
+	}
+	if !reflect.DeepEqual(after.Env[:len(before.Env)], before.Env) && len(before.Env) > 0 ||
+		!reflect.DeepEqual(after.VolumeMounts[:len(before.VolumeMounts)], before.VolumeMounts) && len(before.VolumeMounts) > 0 {
+		t.Errorf("container %q: additions are not at the end:\nbefore %+v\nafter  %+v", told.Name, before, after)
+	}
+	grown := len(names) > 0 || len(added) > 0
+	leaveAlone := []inject.Reason{inject.SkipContainers, inject.EnvSetByUser, inject.TokenPathTaken, inject.AlreadyInjected}
+	if grown && slices.Contains(leaveAlone, told.Reason) {
+		t.Errorf("container %q is to be left alone (%s): %q and %+v are added", told.Name, told.Reason, names, added)
+	}
+	if !grown && told.Reason == inject.Injected {
+		t.Errorf("container %q is told of as injected, and nothing is added", told.Name)
+	}
+}
+
+// checkIdentity says whether a container that has the identity has all of it:
+// the role, the path of the token, and the token at that path.
+func (d *decision) checkIdentity(t tester, c *corev1.Container, windows bool) {
+	t.Helper()
+	file := path.Join(d.settings.MountPath, "token")
+	if windows {
+		file = `C:` + strings.ReplaceAll(file, "/", `\`)
+	}
+	if got := valueOf(c, "AWS_ROLE_ARN"); got != d.id.RoleARN {
+		t.Errorf("container %q: the role is %q, want %q", c.Name, got, d.id.RoleARN)
+	}
+	if got := valueOf(c, "AWS_WEB_IDENTITY_TOKEN_FILE"); got != file {
+		t.Errorf("container %q: the token file is %q, want %q", c.Name, got, file)
+	}
+	found := 0
+	volumes := toPod(t, d.patched).Spec.Volumes
+	for _, mount := range c.VolumeMounts {
+		switch at, folder := place(mount.MountPath, windows), place(d.settings.MountPath, windows); {
+		case at == folder:
+			found++
+			i := slices.IndexFunc(volumes, func(v corev1.Volume) bool { return v.Name == mount.Name })
+			if i < 0 || !holdsToken(&volumes[i], d.id.Audience) || mount.SubPath != "" || mount.SubPathExpr != "" {
+				t.Errorf("container %q: at the token's path is %+v", c.Name, mount)
+			}
+		case strings.HasPrefix(at, folder+"/"):
+			t.Errorf("container %q: in the token's volume, which is read-only, is %+v", c.Name, mount)
+		}
+	}
+	// That there are no two, unless the user wrote two, is for checkMounts to say.
+	if found == 0 {
+		t.Errorf("container %q: the token is not mounted: %+v", c.Name, c.VolumeMounts)
+	}
+}
+
+// valueOf returns what a process sees of a variable: the last one counts.
+func valueOf(c *corev1.Container, name string) string {
+	for _, variable := range slices.Backward(c.Env) {
+		if variable.Name == name {
+			if variable.ValueFrom != nil {
+				return "(from elsewhere)"
+			}
+			return variable.Value
+		}
+	}
+	return ""
+}
+
+// checkMounts says whether a mount has come to a place where there is one.
+func (d *decision) checkMounts(t tester, before, after *corev1.Container, windows bool) {
+	t.Helper()
+	taken := make(map[string]bool)
+	for _, mount := range before.VolumeMounts {
+		taken[place(mount.MountPath, windows)] = true
+	}
+	for _, device := range before.VolumeDevices {
+		taken[place(device.DevicePath, windows)] = true
+	}
+	for _, mount := range after.VolumeMounts[len(before.VolumeMounts):] {
+		if taken[place(mount.MountPath, windows)] {
+			t.Errorf("container %q: there is something at %s already: %+v", after.Name, mount.MountPath, before.VolumeMounts)
+		}
+	}
+}
+
+// place is the one spelling of a path in a container. The kubelet makes each
+// path absolute (MakeAbsolutePath in k8s.io/kubernetes/pkg/volume/util).
+func place(mountPath string, windows bool) string {
+	if windows {
+		mountPath = strings.ReplaceAll(mountPath, `\`, "/")
+		mountPath = strings.TrimPrefix(strings.TrimPrefix(mountPath, "C:"), "c:")
+	}
+	return path.Clean("/" + mountPath)
+}
+
+// checkSecondTime says whether the webhook, asked again about the pod that it
+// has patched, leaves it as it is and says the same of each container.
+func (d *decision) checkSecondTime(t tester) {
+	t.Helper()
+	view, err := decode(d.patched)
+	if err != nil {
+		t.Fatalf("the patched pod cannot be decoded: %v\n%s", err, d.patched)
+	}
+	again, err := decide(view, d.id, d.settings)
+	if err != nil {
+		t.Fatalf("no second decision: %v", err)
+	}
+	if again.Patch != nil {
+		t.Errorf("a second time the patch is %s\nthe first was %s", again.Patch, d.result.Patch)
+	}
+	for i, container := range again.Containers {
+		want := d.result.Containers[i].Reason
+		if want == inject.Injected {
+			want = inject.AlreadyInjected
+		}
+		if container.Reason != want {
+			t.Errorf("container %q: a second time it is %s, want %s", container.Name, container.Reason, want)
+		}
+	}
+}
+
+// toPod decodes a pod that is known to be one.
+func toPod(t tester, document []byte) *corev1.Pod {
+	t.Helper()
+	var pod corev1.Pod
+	if err := json.NewDecoder(bytes.NewReader(document)).Decode(&pod); err != nil {
+		t.Fatalf("decode pod: %v\n%s", err, document)
+	}
+	return &pod
+}

@@ -1,0 +1,75 @@
+package inject_test
+
+import (
+	"encoding/json"
+	"strings"
+	"testing"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/identity"
+	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/inject"
+	"github.com/pod-identity-webhook/pod-identity-webhook/test/inject/corpus"
+)
+
+// future is what a Kubernetes that is not written yet may put anywhere: a
+// number that no float holds, numbers and texts in unusual spellings, a null,
+// empty values, and names that are in use elsewhere.
+const future = `{"number":9007199254740993,"fraction":1.0,"exponent":1E+2,"text":"é\u00e9\/","null":null,"list":[],"object":{},"env":[{"name":"AWS_ROLE_ARN"}],"Name":"x"}`
+
+// futurePod has such a field in each object that a patch adds something to or
+// beside.
+var futurePod = strings.ReplaceAll(`{
+  "apiVersion": "v1",
+  "kind": "Pod",
+  "future": FUTURE,
+  "metadata": {"name": "app", "future": FUTURE},
+  "spec": {
+    "future": FUTURE,
+    "serviceAccountName": "app",
+    "volumes": [
+      {"name": "data", "futureVolume": FUTURE},
+      {"name": "aws-iam-token", "projected": {"future": FUTURE, "sources": [{"futureSource": FUTURE}]}}
+    ],
+    "initContainers": [{"name": "init", "future": FUTURE}],
+    "containers": [
+      {
+        "name": "app",
+        "future": FUTURE,
+        "env": [{"name": "GREETING", "future": FUTURE}, {"name": "AWS_REGION", "valueFrom": {"futureRef": FUTURE}}],
+        "volumeMounts": [{"name": "data", "mountPath": "/data", "future": FUTURE}],
+        "securityContext": {"future": FUTURE}
+      }
+    ]
+  },
+  "status": {"future": FUTURE}
+}`, "FUTURE", future)
+
+func TestFieldsOfAFutureKubernetesSurviveByteForByte(t *testing.T) {
+	settings := corpus.Defaults()
+	settings.Region, settings.RegionalSTS = "eu-west-1", true
+	id := identity.FromAnnotations(map[string]string{"eks.amazonaws.com/role-arn": roleARN}, settings.Identity())
+	result, patched := decideBytes(t, []byte(futurePod), id, settings.Inject())
+	if result.Reason != inject.Injected || result.Volume != "aws-iam-token-2" || len(result.Containers) != 2 {
+		t.Fatalf("got %+v", result)
+	}
+	want := strings.Count(futurePod, future)
+	if want < 10 {
+		t.Fatalf("the pod has %d unknown fields", want)
+	}
+	if got := strings.Count(string(patched), future); got != want {
+		t.Errorf("%d of %d unknown fields survive:\n%s", got, want, patched)
+	}
+	// The same, and in their places.
+	checkProperties(t, []byte(futurePod), id, settings.Inject())
+}
+
+func TestTheFieldsOfTheFutureAreNotThoseOfToday(t *testing.T) {
+	known, err := json.Marshal(toPod(t, []byte(futurePod)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if strings.Contains(string(known), "future") || strings.Contains(string(known), "exponent") {
+		t.Errorf("%T knows them: %s", corev1.Pod{}, known)
+	}
+}

@@ -1,0 +1,69 @@
+package inject_test
+
+import (
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/inject"
+)
+
+// viewOf returns what inject.Pod should show of a pod, field by field.
+func viewOf(pod *corev1.Pod) *inject.Pod {
+	return &inject.Pod{
+		Metadata: inject.Metadata{
+			Name:         pod.Name,
+			GenerateName: pod.GenerateName,
+			Labels:       pod.Labels,
+			Annotations:  pod.Annotations,
+		},
+		Spec: inject.Spec{
+			ServiceAccountName: pod.Spec.ServiceAccountName,
+			NodeSelector:       pod.Spec.NodeSelector,
+			Volumes:            viewOfEach(pod.Spec.Volumes, viewOfVolume),
+			InitContainers:     viewOfEach(pod.Spec.InitContainers, viewOfContainer),
+			Containers:         viewOfEach(pod.Spec.Containers, viewOfContainer),
+		},
+	}
+}
+
+// viewOfEach keeps a list that is absent apart from an empty one.
+func viewOfEach[Element, View any](list []Element, view func(*Element) View) []View {
+	if list == nil {
+		return nil
+	}
+	views := make([]View, 0, len(list))
+	for i := range list {
+		views = append(views, view(&list[i]))
+	}
+	return views
+}
+
+func viewOfVolume(volume *corev1.Volume) inject.Volume {
+	view := inject.Volume{Name: volume.Name}
+	if volume.Projected != nil {
+		view.Projected = &inject.Projected{Sources: viewOfEach(volume.Projected.Sources, viewOfSource)}
+	}
+	return view
+}
+
+func viewOfSource(source *corev1.VolumeProjection) inject.Source {
+	var view inject.Source
+	if t := source.ServiceAccountToken; t != nil {
+		view.ServiceAccountToken = &inject.ServiceAccountToken{Audience: t.Audience, Path: t.Path}
+	}
+	return view
+}
+
+func viewOfContainer(c *corev1.Container) inject.Container {
+	return inject.Container{
+		Name: c.Name,
+		Env: viewOfEach(c.Env, func(v *corev1.EnvVar) inject.EnvVar {
+			return inject.EnvVar{Name: v.Name, Value: v.Value}
+		}),
+		VolumeMounts: viewOfEach(c.VolumeMounts, func(m *corev1.VolumeMount) inject.VolumeMount {
+			return inject.VolumeMount{Name: m.Name, MountPath: m.MountPath, SubPath: m.SubPath, SubPathExpr: m.SubPathExpr}
+		}),
+		VolumeDevices: viewOfEach(c.VolumeDevices, func(d *corev1.VolumeDevice) inject.VolumeDevice {
+			return inject.VolumeDevice{DevicePath: d.DevicePath}
+		}),
+	}
+}
