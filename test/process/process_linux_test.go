@@ -23,7 +23,7 @@ const roleVariable = "PROCESS_TEST_ROLE"
 
 func TestMain(m *testing.M) {
 	if role := os.Getenv(roleVariable); role != "" {
-		os.Exit(play(role)) //nolint:forbidigo // as a program does
+		os.Exit(play(role))
 	}
 	m.Run()
 }
