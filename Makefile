@@ -13,7 +13,9 @@ ASSETS := $(abspath $(or $(KUBEBUILDER_ASSETS),$(BIN)/assets))
 RACE := $(if $(filter 1,$(shell $(GO) env CGO_ENABLED)),$(if $(shell command -v $$($(GO) env CC)),-race))
 # How long each fuzz target runs.
 FUZZTIME ?= 5s
-FUZZ := ./pkg/token:FuzzParseUnverified ./pkg/identity:FuzzFromAnnotations ./pkg/webhook:FuzzMutate
+FUZZ := ./pkg/token:FuzzParseUnverified ./pkg/identity:FuzzFromAnnotations ./pkg/identity:FuzzParseMapping \
+	./pkg/identity/lint:FuzzAccount ./pkg/identity/containercredentials:FuzzParse ./pkg/rolepolicy:FuzzEvaluate \
+	./pkg/webhook:FuzzMutate
 FUZZ_TEST := ./inject:FuzzPod ./inject:FuzzAnnotations
 # Benchmark runs; benchstat wants 6 or more.
 COUNT ?= 1
@@ -60,6 +62,10 @@ fuzz-one = (set -x; cd $(1) && $(GO) test $${target%%:*} -run='^$$' -fuzz="^$${t
 .PHONY: bench
 bench: ## measure a whole admission, for benchstat; COUNT=6 to compare
 	$(GO) test ./pkg/webhook -run='^$$' -bench=. -count=$(COUNT)
+
+.PHONY: docs
+docs: ## write the reference of flags and annotations
+	$(GO) test ./cmd/pod-identity-webhook -run=TestTheReferenceIsCurrent -update
 
 .PHONY: lint
 lint: $(BIN)/golangci-lint ## find faults without running anything

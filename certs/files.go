@@ -8,22 +8,13 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
-	"path/filepath"
 	"sync"
 	"time"
 
-	"github.com/fsnotify/fsnotify"
 	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/follow"
 )
-
-// pollInterval is how often the files are read when no event has told of a
-// change: events are lost on some file systems, and for files whose folder is
-// replaced as a whole.
-const pollInterval = 10 * time.Second
-
-// settleTime is how long the files are let alone after an event: whoever writes
-// the certificate is about to write the key.
-const settleTime = 100 * time.Millisecond
 
 // Files serves the certificate in two PEM files that something else writes, as
 // cert-manager and the kubelet do, and reads them again when they change. A
@@ -50,7 +41,7 @@ func NewFiles(certFile, keyFile string, logger *slog.Logger, metrics prometheus.
 		certFile:     certFile,
 		keyFile:      keyFile,
 		logger:       logger,
-		pollInterval: pollInterval,
+		pollInterval: follow.PollInterval,
 		reloads: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "pod_identity_webhook_certificate_reloads_total",
 			Help: "Changes of the certificate files, by result: success or error. After an error the last good certificate stays in use until it expires.",
@@ -89,58 +80,9 @@ func (f *Files) expiry() time.Time {
 	return f.current.Leaf.NotAfter
 }
 
-// Run reads the files again upon each change, until ctx is done. Where changes
-// cannot be watched it still polls.
+// Run reads the files again upon each change, until ctx is done.
 func (f *Files) Run(ctx context.Context) {
-	watcher, err := f.watchFolders()
-	if err != nil {
-		f.logger.Warn("certificate files cannot be watched, they are polled", "error", err, "interval", f.pollInterval)
-		watcher = &fsnotify.Watcher{}
-	} else {
-		defer func() { _ = watcher.Close() }()
-	}
-	poll := time.NewTicker(f.pollInterval)
-	defer poll.Stop()
-	// settled runs from the first of a burst of events; it is not put off by the
-	// next, or a busy neighbour of the files could put it off for ever. It runs
-	// now since what changed before the watch began has no event.
-	settled := time.After(settleTime)
-	for {
-		var doubt bool
-		select {
-		case <-ctx.Done():
-			return
-		case <-watcher.Events:
-			doubt = true
-		case err := <-watcher.Errors:
-			f.logger.Warn("an event of the certificate files was lost, they are polled", "error", err, "interval", f.pollInterval)
-		case <-settled:
-			settled = nil
-			doubt = f.reloadAndTell()
-		case <-poll.C:
-			doubt = f.reloadAndTell()
-		}
-		if doubt && settled == nil {
-			settled = time.After(settleTime)
-		}
-	}
-}
-
-// watchFolders watches the folders of the files, not the files: a file that is
-// replaced takes its watch with it, and a mounted Secret changes by a symbolic
-// link beside the files.
-func (f *Files) watchFolders() (*fsnotify.Watcher, error) {
-	watcher, err := fsnotify.NewWatcher()
-	if err != nil {
-		return nil, err
-	}
-	for _, folder := range []string{filepath.Dir(f.certFile), filepath.Dir(f.keyFile)} {
-		if err := watcher.Add(folder); err != nil {
-			_ = watcher.Close()
-			return nil, fmt.Errorf("folder %s: %w", folder, err)
-		}
-	}
-	return watcher, nil
+	follow.Files(ctx, []string{f.certFile, f.keyFile}, f.pollInterval, f.logger, f.reloadAndTell)
 }
 
 // reloadAndTell says whether to look again soon: files that cannot be used may

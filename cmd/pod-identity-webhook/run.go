@@ -20,8 +20,14 @@ import (
 
 	"github.com/pod-identity-webhook/pod-identity-webhook/certs"
 	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/identity"
+	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/identity/configmap"
+	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/identity/containercredentials"
+	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/identity/instance"
 	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/identity/serviceaccount"
+	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/identity/sources"
 	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/inject"
+	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/rolepolicy"
+	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/rolepolicy/namespace"
 	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/webhook"
 )
 
@@ -30,69 +36,171 @@ import (
 // a registration has by default.
 const liveReadTimeout = 4 * time.Second
 
+// configMapName is a contract with those who come from the reference.
+const configMapName = "pod-identity-webhook"
+
 // run wires the parts together and serves until ctx is done and all is drained.
 func run(ctx context.Context, config config, logger *slog.Logger) error {
+	for _, flag := range config.withoutEffect {
+		logger.WarnContext(ctx, "a flag has no effect", "flag", "--"+flag, "why", flagsWithoutEffect[flag])
+	}
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(
 		collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 	)
-
 	client, err := newClient(config)
 	if err != nil {
 		return err
 	}
-	serviceAccounts := serviceaccount.New(serviceaccount.Config{
-		Client: client,
-		Defaults: identity.Defaults{
-			AnnotationPrefix:  config.annotationPrefix,
-			Audience:          config.tokenAudience,
-			RegionalSTS:       config.stsRegionalEndpoint,
-			ExpirationSeconds: config.tokenExpiration,
-		},
-		Lookup:      serviceaccount.Lookup(config.serviceAccountLookup),
-		ReadTimeout: liveReadTimeout,
-		Metrics:     registry,
-	})
+	defaults, err := newDefaults(ctx, config)
+	if err != nil {
+		return err
+	}
+
+	var parts parts
 	certificate, err := certs.NewFiles(config.tlsCert, config.tlsKey, logger, registry)
 	if err != nil {
 		return err
 	}
-	listener, err := listen(ctx, config.bindAddress, config.port)
-	if err != nil {
-		return fmt.Errorf("--port: %w", err)
+	parts.add(certificate.Run, func() error { return certificate.Valid(time.Now()) })
+	serviceAccounts := serviceaccount.New(serviceaccount.Config{
+		Client:      client,
+		Defaults:    defaults,
+		Lookup:      serviceaccount.Lookup(config.serviceAccountLookup),
+		ReadTimeout: liveReadTimeout,
+		Metrics:     registry,
+	})
+	parts.add(serviceAccounts.Run, serviceAccounts.Synced)
+	resolver := &sources.Resolver{
+		Accounts:                     serviceAccounts,
+		ContainerCredentialsAudience: config.containerCredentialsAudience,
 	}
-	metricsListener, err := listen(ctx, config.bindAddress, config.metricsPort)
-	if err != nil {
-		return fmt.Errorf("--metrics-port: %w", err)
+	if config.watchConfigMap {
+		mapping := configmap.New(configmap.Config{
+			Client: client, Namespace: config.namespace, Name: configMapName,
+			Defaults: defaults, Logger: logger, Metrics: registry,
+		})
+		parts.add(mapping.Run, mapping.Synced)
+		resolver.Mapping = mapping
 	}
-	server := webhook.New(webhook.Config{
-		Listener:        listener,
-		MetricsListener: metricsListener,
-		GetCertificate:  certificate.GetCertificate,
-		Ready: []func() error{
-			serviceAccounts.Synced,
-			func() error { return certificate.Valid(time.Now()) },
+	if config.containerCredentialsConfig != "" {
+		listed, err := containercredentials.New(config.containerCredentialsConfig, logger, registry)
+		if err != nil {
+			return err
+		}
+		parts.add(listed.Run, nil)
+		resolver.ContainerCredentials = listed
+	}
+	mutate := webhook.MutateConfig{
+		Resolver: resolver,
+		Settings: inject.Settings{
+			AnnotationPrefix:     config.annotationPrefix,
+			MountPath:            config.tokenMountPath,
+			Region:               config.awsDefaultRegion,
+			ContainerCredentials: config.containerCredentials,
 		},
-		Mutate: webhook.Mutate(serviceAccounts, inject.Settings{
-			AnnotationPrefix: config.annotationPrefix,
-			MountPath:        config.tokenMountPath,
-			Region:           config.awsDefaultRegion,
-		}, logger),
+		Logger:  logger,
+		Metrics: registry,
+	}
+	if mode := rolepolicy.Mode(config.rolePolicy); mode != rolepolicy.Off {
+		policies := namespace.New(namespace.Config{
+			Client: client, Prefix: config.annotationPrefix, Mode: mode, Metrics: registry, ReadTimeout: liveReadTimeout,
+		})
+		parts.add(policies.Run, policies.Synced)
+		mutate.Policy = policies
+	}
+	mutator := webhook.NewMutator(mutate)
+
+	served := webhook.Config{
+		GetCertificate: certificate.GetCertificate,
+		Ready:          parts.ready,
+		Mutate:         mutator.Handle,
+		ValidateServiceAccount: webhook.ValidateServiceAccount(
+			webhook.ValidationMode(config.serviceAccountValidation), config.annotationPrefix, config.composeRoleARN, logger),
 		ShutdownDelay:   config.shutdownDelay,
 		ShutdownTimeout: config.shutdownTimeout,
 		Logger:          logger,
 		Registry:        registry,
-	})
+	}
+	if config.debuggingHandlers {
+		served.Debug = webhook.NewDebug(mutator, serviceAccounts.Identities)
+	}
+	return serve(ctx, config, served, &parts)
+}
 
+// serve opens the ports and serves with the parts in the background.
+func serve(ctx context.Context, config config, served webhook.Config, parts *parts) (err error) {
+	if served.MinTLSVersion, err = parseTLSVersion(config.tlsMinVersion); err != nil {
+		return err
+	}
+	if served.CipherSuites, err = parseCipherSuites(config.tlsCipherSuites); err != nil {
+		return err
+	}
+	if served.Listener, err = listen(ctx, config.bindAddress, config.port); err != nil {
+		return fmt.Errorf("--port: %w", err)
+	}
+	if served.MetricsListener, err = listen(ctx, config.bindAddress, config.metricsPort); err != nil {
+		return fmt.Errorf("--metrics-port: %w", err)
+	}
 	// What the requests under way need must outlive ctx until they are drained.
 	background, stop := context.WithCancel(context.WithoutCancel(ctx))
-	var running sync.WaitGroup
-	running.Go(func() { serviceAccounts.Run(background) })
-	running.Go(func() { certificate.Run(background) })
+	running := parts.start(background)
 	defer running.Wait()
 	defer stop()
-	return server.Run(ctx)
+	return webhook.New(served).Run(ctx)
+}
+
+// parts are what runs beside the server.
+type parts struct {
+	runs  []func(context.Context)
+	ready []func() error
+}
+
+// add takes a part that runs until its context is done, and that is ready once
+// ready, if it is not nil, returns nil.
+func (p *parts) add(run func(context.Context), ready func() error) {
+	p.runs = append(p.runs, run)
+	if ready != nil {
+		p.ready = append(p.ready, ready)
+	}
+}
+
+func (p *parts) start(ctx context.Context) *sync.WaitGroup {
+	var running sync.WaitGroup
+	for _, run := range p.runs {
+		running.Go(func() { run(ctx) })
+	}
+	return &running
+}
+
+// accountTimeout bounds the questions to the instance metadata service, which
+// answers in milliseconds where there is one.
+const accountTimeout = 10 * time.Second
+
+func newDefaults(ctx context.Context, config config) (identity.Defaults, error) {
+	defaults := identity.Defaults{
+		AnnotationPrefix:  config.annotationPrefix,
+		Audience:          config.tokenAudience,
+		RegionalSTS:       config.stsRegionalEndpoint,
+		ExpirationSeconds: config.tokenExpiration,
+		SessionName:       config.roleSessionName,
+		STSEndpoint:       config.stsEndpoint,
+	}
+	switch {
+	case !config.composeRoleARN:
+	case config.awsAccountID != "":
+		defaults.Account = config.account()
+	default:
+		ctx, cancel := context.WithTimeout(ctx, accountTimeout)
+		defer cancel()
+		account, err := instance.Account(ctx, "")
+		if err != nil {
+			return defaults, fmt.Errorf("--compose-role-arn: %w; where there is no such service, give --aws-account-id and --aws-partition", err)
+		}
+		defaults.Account = account
+	}
+	return defaults, nil
 }
 
 func newClient(config config) (corev1client.CoreV1Interface, error) {

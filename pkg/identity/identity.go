@@ -4,21 +4,47 @@
 package identity
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
-	"regexp"
 	"strconv"
+	"strings"
+	"unicode"
 
 	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/token"
 )
 
-// The annotations, without their prefix. TokenExpirationAnnotation is read on
-// pods too, where it beats the ServiceAccount's.
+// The annotations, without their prefix. RoleSessionNameAnnotation and
+// TokenExpirationAnnotation are read on pods too, where they beat the
+// ServiceAccount's.
 const (
 	RoleARNAnnotation              = "role-arn"
 	AudienceAnnotation             = "audience"
 	STSRegionalEndpointsAnnotation = "sts-regional-endpoints"
 	TokenExpirationAnnotation      = "token-expiration"
+	RoleSessionNameAnnotation      = "role-session-name"
+	STSEndpointAnnotation          = "sts-endpoint"
+	TargetRoleARNAnnotation        = "target-role-arn"
+	TargetExternalIDAnnotation     = "target-external-id"
+
+	// On pods only: containers to leave alone, and the only ones not to.
+	SkipContainersAnnotation    = "skip-containers"
+	IncludeContainersAnnotation = "include-containers"
+)
+
+// SessionNamePod is the role session name that stands for the pod's name.
+const SessionNamePod = "pod-name"
+
+// Method is how a pod turns its token into credentials. The values are those of
+// the reference webhook's metrics.
+type Method string
+
+const (
+	// WebIdentity exchanges the token through STS AssumeRoleWithWebIdentity.
+	WebIdentity Method = "sts_web_identity"
+	// ContainerCredentials exchanges it through an agent on the node (EKS Pod
+	// Identity), which knows the role.
+	ContainerCredentials Method = "container_credentials"
 )
 
 // ErrServiceAccountNotFound says that a ServiceAccount does not exist, so that
@@ -28,7 +54,9 @@ var ErrServiceAccountNotFound = errors.New("the ServiceAccount does not exist")
 // Identity is what the pods of one ServiceAccount are given. It is never
 // changed once made, so that requests can share it.
 type Identity struct {
-	// RoleARN is as the annotation has it, whether or not it can be an ARN.
+	Method Method
+	// RoleARN is as it was written, whether or not it can be an ARN. It is empty
+	// for ContainerCredentials, and for a ServiceAccount without a role.
 	RoleARN string
 	// Audience is never empty: an empty audience would make the kubelet ask for
 	// a token for the API server itself, which the SDK would then send to STS.
@@ -38,9 +66,19 @@ type Identity struct {
 	// ExpirationSeconds lies within token.MinExpirationSeconds and
 	// token.MaxExpirationSeconds.
 	ExpirationSeconds int64
-	// Problems are the faults found in the annotations, for the user to see.
+	// SessionName is a literal, SessionNamePod, or empty to leave it to the SDK.
+	SessionName string
+	// STSEndpoint is the URL of the STS to use, or empty for AWS's.
+	STSEndpoint string
+	// TargetRoleARN is a role to assume with the credentials of RoleARN, or
+	// empty; TargetExternalID goes with it.
+	TargetRoleARN, TargetExternalID string
+	// Problems are the faults found in what was written, for the user to see.
 	Problems []Problem
 }
+
+// Granted says whether the pods are given anything.
+func (id *Identity) Granted() bool { return id.RoleARN != "" || id.Method == ContainerCredentials }
 
 // Defaults stand in for what a ServiceAccount does not say. Audience must not
 // be empty and ExpirationSeconds must be within the bounds of package token.
@@ -50,6 +88,10 @@ type Defaults struct {
 	Audience          string
 	RegionalSTS       bool
 	ExpirationSeconds int64
+	SessionName       string
+	STSEndpoint       string
+	// Account makes ARNs of bare role names; nil leaves them as they are.
+	Account *Account
 }
 
 // Problem is a fault in an annotation that does not keep the pod from getting
@@ -72,56 +114,115 @@ func (p Problem) String() string {
 	return fmt.Sprintf("%s %q %s: %s", p.Annotation, value, p.Fault, p.Used)
 }
 
-// roleARN is what IAM accepts as the ARN of a role, in any partition
-// (https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_identifiers.html).
-var roleARN = regexp.MustCompile(`^arn:aws[a-z0-9-]*:iam::\d{12}:role/[\w/.@+=,-]+$`)
-
 // FromAnnotations returns the identity that the annotations of a ServiceAccount
-// grant, or nil if they name no role.
+// grant. It is not Granted if they name no role.
 func FromAnnotations(annotations map[string]string, defaults Defaults) *Identity {
-	prefix := defaults.AnnotationPrefix + "/"
-	role := annotations[prefix+RoleARNAnnotation]
-	if role == "" {
-		return nil
+	r := reader{annotations: annotations, prefix: defaults.AnnotationPrefix + "/"}
+	id := &Identity{
+		Method:            WebIdentity,
+		RoleARN:           defaults.Account.compose(r.value(RoleARNAnnotation)),
+		Audience:          cmp.Or(r.value(AudienceAnnotation), defaults.Audience),
+		RegionalSTS:       r.bool(STSRegionalEndpointsAnnotation, defaults.RegionalSTS),
+		ExpirationSeconds: r.expiration(TokenExpirationAnnotation, defaults.ExpirationSeconds),
+		SessionName:       r.sessionName(RoleSessionNameAnnotation, defaults.SessionName),
+		STSEndpoint:       r.endpoint(STSEndpointAnnotation, defaults.STSEndpoint),
+		TargetRoleARN:     defaults.Account.compose(r.line(TargetRoleARNAnnotation)),
+		TargetExternalID:  r.line(TargetExternalIDAnnotation),
 	}
-	identity := &Identity{
-		RoleARN:           role,
-		Audience:          defaults.Audience,
-		RegionalSTS:       defaults.RegionalSTS,
-		ExpirationSeconds: defaults.ExpirationSeconds,
+	if id.RoleARN != "" && !IsRoleARN(id.RoleARN) {
+		r.problem(RoleARNAnnotation, "cannot be the ARN of an IAM role", "injected as it is")
 	}
-	if !roleARN.MatchString(role) {
-		identity.Problems = append(identity.Problems, Problem{
-			Annotation: prefix + RoleARNAnnotation, Value: role,
-			Fault: "cannot be the ARN of an IAM role", Used: "injected as it is",
-		})
+	if id.TargetRoleARN != "" && !IsRoleARN(id.TargetRoleARN) {
+		r.problem(TargetRoleARNAnnotation, "cannot be the ARN of an IAM role", "injected as it is")
 	}
-	if audience := annotations[prefix+AudienceAnnotation]; audience != "" {
-		identity.Audience = audience
-	}
-	if value := annotations[prefix+STSRegionalEndpointsAnnotation]; value != "" {
-		if regional, err := strconv.ParseBool(value); err == nil {
-			identity.RegionalSTS = regional
-		} else {
-			identity.Problems = append(identity.Problems, Problem{
-				Annotation: prefix + STSRegionalEndpointsAnnotation, Value: value,
-				Fault: "is neither true nor false", Used: fmt.Sprintf("%t is used", defaults.RegionalSTS),
-			})
+	for _, annotation := range []string{SkipContainersAnnotation, IncludeContainersAnnotation} {
+		if r.value(annotation) != "" {
+			r.problem(annotation, "belongs on a pod", "ignored on a ServiceAccount")
 		}
 	}
-	if value := annotations[prefix+TokenExpirationAnnotation]; value != "" {
-		seconds, problem := ParseExpiration(prefix+TokenExpirationAnnotation, value, defaults.ExpirationSeconds)
-		identity.ExpirationSeconds = seconds
-		if problem != nil {
-			identity.Problems = append(identity.Problems, *problem)
-		}
+	id.Problems = r.problems
+	return id
+}
+
+// reader reads annotations and gathers what is wrong with them.
+type reader struct {
+	annotations map[string]string
+	prefix      string
+	problems    []Problem
+}
+
+func (r *reader) value(annotation string) string { return r.annotations[r.prefix+annotation] }
+
+func (r *reader) problem(annotation, fault, used string) {
+	r.problems = append(r.problems, Problem{
+		Annotation: r.prefix + annotation, Value: r.value(annotation), Fault: fault, Used: used,
+	})
+}
+
+func (r *reader) bool(annotation string, fallback bool) bool {
+	value := r.value(annotation)
+	if value == "" {
+		return fallback
 	}
-	return identity
+	parsed, err := strconv.ParseBool(value)
+	if err != nil {
+		r.problem(annotation, "is neither true nor false", fmt.Sprintf("%t is used", fallback))
+		return fallback
+	}
+	return parsed
+}
+
+func (r *reader) expiration(annotation string, fallback int64) int64 {
+	value := r.value(annotation)
+	if value == "" {
+		return fallback
+	}
+	seconds, problem := ParseExpiration(r.prefix+annotation, value, fallback)
+	if problem != nil {
+		r.problems = append(r.problems, *problem)
+	}
+	return seconds
+}
+
+func (r *reader) sessionName(annotation, fallback string) string {
+	value := r.value(annotation)
+	if value == "" {
+		return fallback
+	}
+	if !IsSessionName(value) {
+		r.problem(annotation, "is no session name for STS", fmt.Sprintf("%q is used", fallback))
+		return fallback
+	}
+	return value
+}
+
+func (r *reader) endpoint(annotation, fallback string) string {
+	value := r.value(annotation)
+	if value == "" {
+		return fallback
+	}
+	if !IsEndpoint(value) {
+		r.problem(annotation, "is no URL of an endpoint", fmt.Sprintf("%q is used", fallback))
+		return fallback
+	}
+	return value
+}
+
+// line returns a value that goes into a configuration file, where a line break
+// would begin a setting of its own.
+func (r *reader) line(annotation string) string {
+	value := r.value(annotation)
+	if strings.ContainsFunc(value, unicode.IsControl) {
+		r.problem(annotation, "has a control character", "ignored")
+		return ""
+	}
+	return value
 }
 
 // ParseExpiration reads the value of a token-expiration annotation, in seconds.
 // What is not a number is replaced by fallback, what the API server would
-// refuse is moved into its bounds; both are told as a problem, or nil.
+// refuse is moved into its bounds, and a token that outlives a day is asked for
+// as it is; each is told as a problem, or nil.
 func ParseExpiration(annotation, value string, fallback int64) (int64, *Problem) {
 	requested, err := strconv.ParseInt(value, 10, 64)
 	if err != nil {
@@ -131,12 +232,16 @@ func ParseExpiration(annotation, value string, fallback int64) (int64, *Problem)
 		}
 	}
 	seconds := token.ClampExpiration(requested)
-	if seconds == requested {
+	if seconds == requested && seconds <= maxUsefulExpiration {
 		return seconds, nil
 	}
 	return seconds, &Problem{
 		Annotation: annotation, Value: value,
-		Fault: fmt.Sprintf("is outside %d..%d seconds", token.MinExpirationSeconds, token.MaxExpirationSeconds),
+		Fault: fmt.Sprintf("is outside %d..%d seconds", token.MinExpirationSeconds, maxUsefulExpiration),
 		Used:  fmt.Sprintf("%d is used", seconds),
 	}
 }
+
+// maxUsefulExpiration is a day: EKS lets no token live longer, and a kubelet
+// renews one that is older in any case.
+const maxUsefulExpiration int64 = 86400

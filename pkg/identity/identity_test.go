@@ -27,10 +27,11 @@ func TestFromAnnotations(t *testing.T) {
 		change      func(*identity.Defaults)
 		want        *identity.Identity
 	}{
-		{name: "no annotations grant nothing"},
+		{name: "no annotations grant nothing", want: &identity.Identity{Audience: "sts.amazonaws.com", ExpirationSeconds: 86400}},
 		{
 			name:        "an empty role grants nothing",
 			annotations: map[string]string{"role-arn": "", "audience": "x"},
+			want:        &identity.Identity{Audience: "x", ExpirationSeconds: 86400},
 		},
 		{
 			name:        "a role takes the defaults",
@@ -69,7 +70,7 @@ func TestFromAnnotations(t *testing.T) {
 			annotations: map[string]string{"role-arn": goodRole, "token-expiration": "599"},
 			want: &identity.Identity{
 				RoleARN: goodRole, Audience: "sts.amazonaws.com", ExpirationSeconds: 600,
-				Problems: problem("token-expiration", "599", "is outside 600..4294967296 seconds", "600 is used"),
+				Problems: problem("token-expiration", "599", "is outside 600..86400 seconds", "600 is used"),
 			},
 		},
 		{
@@ -77,7 +78,7 @@ func TestFromAnnotations(t *testing.T) {
 			annotations: map[string]string{"role-arn": goodRole, "token-expiration": "4294967297"},
 			want: &identity.Identity{
 				RoleARN: goodRole, Audience: "sts.amazonaws.com", ExpirationSeconds: 1 << 32,
-				Problems: problem("token-expiration", "4294967297", "is outside 600..4294967296 seconds", "4294967296 is used"),
+				Problems: problem("token-expiration", "4294967297", "is outside 600..86400 seconds", "4294967296 is used"),
 			},
 		},
 		{
@@ -100,6 +101,57 @@ func TestFromAnnotations(t *testing.T) {
 			name:        "annotations of another prefix are not read",
 			annotations: map[string]string{"role-arn": goodRole},
 			change:      func(d *identity.Defaults) { d.AnnotationPrefix = "irsa.example.com" },
+			want:        &identity.Identity{Audience: "sts.amazonaws.com", ExpirationSeconds: 86400},
+		},
+		{
+			name: "a session name, an endpoint and a target role are read",
+			annotations: map[string]string{
+				"role-arn": goodRole, "role-session-name": "pod-name", "sts-endpoint": "https://sts.example.com",
+				"target-role-arn": goodRole + "2", "target-external-id": "the-id",
+			},
+			want: &identity.Identity{
+				RoleARN: goodRole, Audience: "sts.amazonaws.com", ExpirationSeconds: 86400,
+				SessionName: "pod-name", STSEndpoint: "https://sts.example.com", TargetRoleARN: goodRole + "2", TargetExternalID: "the-id",
+			},
+		},
+		{
+			name:        "a bad session name is the default, and told",
+			annotations: map[string]string{"role-arn": goodRole, "role-session-name": "a b"},
+			change:      func(d *identity.Defaults) { d.SessionName = "pod-name" },
+			want: &identity.Identity{
+				RoleARN: goodRole, Audience: "sts.amazonaws.com", ExpirationSeconds: 86400, SessionName: "pod-name",
+				Problems: problem("role-session-name", "a b", "is no session name for STS", `"pod-name" is used`),
+			},
+		},
+		{
+			name:        "a bad endpoint is the default, and told",
+			annotations: map[string]string{"role-arn": goodRole, "sts-endpoint": "sts.example.com"},
+			want: &identity.Identity{
+				RoleARN: goodRole, Audience: "sts.amazonaws.com", ExpirationSeconds: 86400,
+				Problems: problem("sts-endpoint", "sts.example.com", "is no URL of an endpoint", `"" is used`),
+			},
+		},
+		{
+			name:        "a line break cannot get into a configuration file",
+			annotations: map[string]string{"role-arn": goodRole, "target-role-arn": goodRole, "target-external-id": "x\nregion = y"},
+			want: &identity.Identity{
+				RoleARN: goodRole, Audience: "sts.amazonaws.com", ExpirationSeconds: 86400, TargetRoleARN: goodRole,
+				Problems: problem("target-external-id", "x\nregion = y", "has a control character", "ignored"),
+			},
+		},
+		{
+			name:        "containers to skip are the pod's business, and told",
+			annotations: map[string]string{"role-arn": goodRole, "skip-containers": "a"},
+			want: &identity.Identity{
+				RoleARN: goodRole, Audience: "sts.amazonaws.com", ExpirationSeconds: 86400,
+				Problems: problem("skip-containers", "a", "belongs on a pod", "ignored on a ServiceAccount"),
+			},
+		},
+		{
+			name:        "a bare name is made an ARN where the account is known",
+			annotations: map[string]string{"role-arn": "/team/app"},
+			change:      func(d *identity.Defaults) { d.Account = &identity.Account{Partition: "aws-cn", ID: "111122223333"} },
+			want:        &identity.Identity{RoleARN: "arn:aws-cn:iam::111122223333:role/team/app", Audience: "sts.amazonaws.com", ExpirationSeconds: 86400},
 		},
 	}
 	for _, test := range tests {
@@ -112,6 +164,7 @@ func TestFromAnnotations(t *testing.T) {
 			if test.change != nil {
 				test.change(&d)
 			}
+			test.want.Method = identity.WebIdentity
 			if got := identity.FromAnnotations(annotations, d); !reflect.DeepEqual(got, test.want) {
 				t.Errorf("got  %+v\nwant %+v", got, test.want)
 			}
@@ -128,12 +181,13 @@ func TestRoleARNs(t *testing.T) {
 		"arn:aws:iam::11112222333:role/app":                       false,
 		"arn:aws:iam::111122223333:user/app":                      false,
 		"arn:aws:iam::111122223333:role/":                         false,
+		"arn:aws:iam::111122223333:role/app/":                     false,
 		"arn:aws:iam::111122223333:role/app\n":                    false,
 		" arn:aws:iam::111122223333:role/app":                     false,
 		"app":                                                     false,
 	} {
 		found := identity.FromAnnotations(map[string]string{"eks.amazonaws.com/role-arn": role}, defaults)
-		if found == nil || found.RoleARN != role {
+		if !found.Granted() || found.RoleARN != role {
 			t.Errorf("%q: not granted as it is: %+v", role, found)
 			continue
 		}
@@ -162,11 +216,8 @@ func FuzzFromAnnotations(f *testing.F) {
 			"eks.amazonaws.com/sts-regional-endpoints": sts,
 			"eks.amazonaws.com/token-expiration":       expiration,
 		}, defaults)
-		if (got == nil) != (role == "") {
+		if got.Granted() != (role != "") {
 			t.Fatalf("role %q grants %+v", role, got)
-		}
-		if got == nil {
-			return
 		}
 		if got.Audience == "" {
 			t.Error("the audience is empty: the token would be the API server's")

@@ -8,121 +8,144 @@ import (
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
-
-	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/token"
 )
 
 // The environment variables that the AWS SDKs read
 // (https://docs.aws.amazon.com/sdkref/latest/guide/settings-reference.html).
 const (
-	envRoleARN              = "AWS_ROLE_ARN"
-	envWebIdentityTokenFile = "AWS_WEB_IDENTITY_TOKEN_FILE" //nolint:gosec // the name of a variable, no credential
-	envRegion               = "AWS_REGION"
-	envDefaultRegion        = "AWS_DEFAULT_REGION"
-	envSTSRegionalEndpoints = "AWS_STS_REGIONAL_ENDPOINTS"
+	envRoleARN                 = "AWS_ROLE_ARN"
+	envWebIdentityTokenFile    = "AWS_WEB_IDENTITY_TOKEN_FILE" //nolint:gosec // the name of a variable, no credential
+	envRoleSessionName         = "AWS_ROLE_SESSION_NAME"
+	envRegion                  = "AWS_REGION"
+	envDefaultRegion           = "AWS_DEFAULT_REGION"
+	envSTSRegionalEndpoints    = "AWS_STS_REGIONAL_ENDPOINTS"
+	envSTSEndpoint             = "AWS_ENDPOINT_URL_STS"
+	envContainerCredentialsURI = "AWS_CONTAINER_CREDENTIALS_FULL_URI"     //nolint:gosec // the name of a variable, no credential
+	envContainerTokenFile      = "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE" //nolint:gosec // the name of a variable, no credential
+	envConfigFile              = "AWS_CONFIG_FILE"
+	envLoadConfig              = "AWS_SDK_LOAD_CONFIG"
+	envProfile                 = "AWS_PROFILE"
+	envDefaultProfile          = "AWS_DEFAULT_PROFILE"
 )
 
-// addToContainer decides about one container.
-//
-//	named in skip-containers                         left alone
-//	token not mounted; web identity, region, STS set left alone, warned about
-//	token path taken                                 left alone, warned about
-//	its own web identity set, all or half            keeps it, warned about; mount, region and STS are added
-//	otherwise                                        mount and environment are added
-func (p *plan) addToContainer(list string, index int, c *Container) {
-	result := ContainerResult{Name: c.Name, Reason: AlreadyInjected}
-	defer func() { p.result.Containers = append(p.result.Containers, result) }()
+// addToContainers decides about each container of a list but the first few.
+func (p *plan) addToContainers(list string, containers []Container, first int) {
+	for i := first; i < len(containers); i++ {
+		result := p.addToContainer(list+strconv.Itoa(i), &containers[i])
+		p.result.Containers = append(p.result.Containers, result)
+	}
+}
 
-	if slices.Contains(p.skip, c.Name) {
-		result.Reason = SkipContainers
-		return
+// addToContainer decides about the container at a place of the pod. By identity
+// are meant the variables that make one.
+//
+//	not selected by the pod's annotations          left alone
+//	token not mounted; identity, region, STS set   left alone, warned about
+//	token path taken                               left alone, warned about
+//	its own identity set, all or half              keeps it, warned about; mount, region and STS are added
+//	otherwise                                      mount and environment are added
+func (p *plan) addToContainer(at string, c *Container) ContainerResult {
+	result := ContainerResult{Name: c.Name, Reason: AlreadyInjected}
+	if reason := p.selection.reason(c.Name); reason != "" {
+		result.Reason = reason
+		return result
 	}
 	env := p.look(c.Env)
 	mounts := p.lookAtMounts(c)
-	foreign := env.webIdentity && !env.ours
 	// A container that has its own variables knows where it mounts our volume.
-	mounted := mounts.atTokenPath || foreign && mounts.elsewhere
+	mounted := mounts.atTokenPath || env.foreign && mounts.elsewhere
 	switch {
-	case env.webIdentity && env.region && env.sts && !mounted:
+	case env.identity && env.region && env.sts && !mounted:
 		result.Reason = EnvSetByUser
 		p.warn(EnvSetByUser, "container %q sets its own AWS identity, region and STS endpoint: nothing is added", c.Name)
-		return
+		return result
 	case mounts.takenBy != "":
 		result.Reason = TokenPathTaken
 		p.warn(TokenPathTaken, "container %q has %s where the token would go: nothing is added", c.Name, mounts.takenBy)
-		return
+		return result
 	}
 
-	at := list + strconv.Itoa(index)
-	added := p.missingEnv(env)
-	for _, variable := range added {
-		result.Env = append(result.Env, variable.Name)
+	missing := p.missingEnv(env, c.Env)
+	for i := range missing {
+		result.Env = append(result.Env, missing[i].Name)
 	}
-	p.addElements(at+"/env", c.Env == nil, added)
+	p.addElements(at+"/env", c.Env == nil, missing)
 	if !mounted {
 		result.Mounted = true
 		p.addElement(at+"/volumeMounts", c.VolumeMounts == nil, "/-", corev1.VolumeMount{
 			Name:      p.result.Volume,
 			ReadOnly:  true,
-			MountPath: p.settings.MountPath,
+			MountPath: p.delivery.folder,
 		})
 	}
 
 	switch {
-	case foreign:
+	case env.foreign:
 		result.Reason = MountOnly
-		p.warn(MountOnly, "container %q sets its own %s or %s: they are kept", c.Name, envRoleARN, envWebIdentityTokenFile)
-	case result.Mounted || len(added) > 0:
+		p.warn(MountOnly, "container %q sets %s of its own: they are kept", c.Name, p.delivery.names())
+	case result.Mounted || len(missing) > 0:
 		result.Reason = Injected
 	}
+	return result
 }
 
 // environment is what a container's variables say.
 type environment struct {
-	// webIdentity, region and sts say whether the container sets any variable
-	// of that kind.
-	webIdentity, region, sts bool
-	// ours says that the web identity is just what would be added.
-	ours bool
+	// identity, region and sts say whether the container sets any variable of
+	// that kind.
+	identity, region, sts bool
+	// foreign says that the identity is not just what would be added.
+	foreign bool
 }
 
-func (p *plan) look(variables []EnvVar) environment {
+func (p *plan) look(variables Env) environment {
 	var found environment
-	var role, file string
+	// Of variables that are set twice, a process sees the last.
+	var same [len(delivery{}.variables)]bool
 	for i := range variables {
 		switch v := &variables[i]; v.Name {
-		case envRoleARN:
-			found.webIdentity = true
-			role = v.Value
-		case envWebIdentityTokenFile:
-			found.webIdentity = true
-			file = v.Value
 		case envRegion, envDefaultRegion:
 			found.region = true
 		case envSTSRegionalEndpoints:
 			found.sts = true
+		case p.delivery.variables[0].Name:
+			found.identity = true
+			same[0] = v.Value == p.delivery.variables[0].Value
+		case p.delivery.variables[1].Name:
+			found.identity = true
+			same[1] = v.Value == p.delivery.variables[1].Value
+		default:
+			if slices.Contains(p.delivery.rivals, v.Name) {
+				found.identity, found.foreign = true, true
+			}
 		}
 	}
-	found.ours = role == p.identity.RoleARN && file == p.tokenFile
+	found.foreign = found.foreign || found.identity && (!same[0] || !same[1])
 	return found
 }
 
-// missingEnv lists what a container should have and has not, in the order in
-// which AWS's own webhook appends it.
-func (p *plan) missingEnv(has environment) []EnvVar {
-	missing := make([]EnvVar, 0, 5)
+// missingEnv lists what a container should have and has not: first, in its
+// order, what AWS's own webhook appends.
+func (p *plan) missingEnv(has environment, variables Env) []corev1.EnvVar {
+	missing := make([]corev1.EnvVar, 0, 7)
 	if p.identity.RegionalSTS && !has.sts {
-		missing = append(missing, EnvVar{Name: envSTSRegionalEndpoints, Value: "regional"})
+		missing = append(missing, corev1.EnvVar{Name: envSTSRegionalEndpoints, Value: "regional"})
 	}
 	if p.settings.Region != "" && !has.region {
 		missing = append(missing,
-			EnvVar{Name: envDefaultRegion, Value: p.settings.Region},
-			EnvVar{Name: envRegion, Value: p.settings.Region})
+			corev1.EnvVar{Name: envDefaultRegion, Value: p.settings.Region},
+			corev1.EnvVar{Name: envRegion, Value: p.settings.Region})
 	}
-	if !has.webIdentity {
-		missing = append(missing,
-			EnvVar{Name: envRoleARN, Value: p.identity.RoleARN},
-			EnvVar{Name: envWebIdentityTokenFile, Value: p.tokenFile})
+	if !has.identity {
+		missing = append(missing, p.delivery.variables[:]...)
+	}
+	if has.foreign {
+		return missing
+	}
+	for _, extra := range p.delivery.extras {
+		if !slices.ContainsFunc(variables, func(v EnvVar) bool { return v.Name == extra.Name }) {
+			missing = append(missing, extra)
+		}
 	}
 	return missing
 }
@@ -165,13 +188,13 @@ func (p *plan) isToken(volume string) bool {
 		return true
 	}
 	existing := p.pod.Spec.volume(volume)
-	return existing != nil && existing.holdsToken(p.identity.Audience)
+	return existing != nil && p.delivery.isHeldBy(existing, p.identity.Audience)
 }
 
 // relateToToken says whether mountPath is the token's folder, or below it. The API server refuses equal paths; two spellings of one path would
 // hide each other; and nothing can be mounted into a volume that is read-only.
 func (p *plan) relateToToken(mountPath string) (at, below bool) {
-	folder := p.settings.MountPath
+	folder := p.delivery.folder
 	if p.windows {
 		mountPath, folder = slashed(mountPath), slashed(folder)
 	}
@@ -185,21 +208,4 @@ func (p *plan) relateToToken(mountPath string) (at, below bool) {
 func slashed(windowsPath string) string {
 	windowsPath = strings.ToLower(strings.ReplaceAll(windowsPath, `\`, "/"))
 	return strings.TrimPrefix(windowsPath, "c:")
-}
-
-// isWindows says whether a pod can only run on Windows. Both labels are set on
-// each node by its kubelet; the second is the name they had before 1.14.
-func isWindows(nodeSelector map[string]string) bool {
-	return nodeSelector["kubernetes.io/os"] == "windows" || nodeSelector["beta.kubernetes.io/os"] == "windows"
-}
-
-// tokenFile returns the path of the token as a container's processes know it.
-// The mount itself is given in the Unix form for Windows too; the container
-// runtime puts it on drive C.
-func tokenFile(mountPath string, windows bool) string {
-	file := path.Join(mountPath, token.FileName)
-	if windows {
-		return "C:" + strings.ReplaceAll(file, "/", `\`)
-	}
-	return file
 }

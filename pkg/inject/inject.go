@@ -5,20 +5,20 @@
 package inject
 
 import (
-	"encoding/csv"
-	"errors"
 	"fmt"
-	"io"
 	"slices"
 	"strings"
 
+	corev1 "k8s.io/api/core/v1"
+
 	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/identity"
-	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/token"
+	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/identity/lint"
 )
 
 const (
-	// VolumeName is the token's volume. The name is AWS's own webhook's, and a
-	// contract: pods mount it by this name in containers of their own.
+	// VolumeName is the volume of a web identity token. The name is AWS's own
+	// webhook's, and a contract: pods mount it by this name in containers of
+	// their own.
 	VolumeName = "aws-iam-token"
 
 	// SkipPodLabel on a pod, whatever its value, leaves the pod alone. The
@@ -26,9 +26,10 @@ const (
 	// label is honoured here too, for registrations without one.
 	SkipPodLabel = "eks.amazonaws.com/skip-pod-identity-webhook"
 
-	// SkipContainersAnnotation on a pod, with the annotation prefix, names the
-	// containers to leave alone, as one record of comma-separated values.
-	SkipContainersAnnotation = "skip-containers"
+	// containerCredentialsLabel tells EKS's tools of a pod that uses EKS Pod
+	// Identity. It does not follow the annotation prefix, nor does AWS's.
+	containerCredentialsLabel = "eks.amazonaws.com/pod-identity" //nolint:gosec // a label, no credential
+	containerCredentialsValue = "enabled"
 
 	// mirrorPodAnnotation marks the API server's picture of a static pod
 	// (k8s.io/api/core/v1, MirrorPodAnnotationKey). It cannot be changed.
@@ -39,44 +40,55 @@ const (
 type Settings struct {
 	// AnnotationPrefix is that of the pod's annotations, "eks.amazonaws.com".
 	AnnotationPrefix string
-	// MountPath is the folder in which a container finds its token, absolute.
+	// MountPath is the folder in which a container finds its web identity
+	// token, absolute.
 	MountPath string
 	// Region is set as AWS_REGION and AWS_DEFAULT_REGION where a container has
 	// neither; empty to set none.
-	Region string
+	Region               string
+	ContainerCredentials ContainerCredentials
+}
+
+// ContainerCredentials are the settings for identities of that method.
+type ContainerCredentials struct {
+	// FullURI is where the agent on the node gives credentials for a token.
+	FullURI string
+	// MountPath is the folder of the token, TokenPath its file in it.
+	MountPath, TokenPath string
+	VolumeName           string
 }
 
 // Result says what was decided about a pod. Logs, metrics, warnings and audit
 // annotations are made from it.
 type Result struct {
-	Reason Reason
+	Reason Reason `json:"reason"`
 	// Patch is a JSON patch (RFC 6902) of add operations, nil to leave the pod
 	// as it is.
-	Patch []byte
+	Patch []byte `json:"-"`
 	// Volume is the token's volume. ExpirationSeconds is that of the token if
 	// the patch adds the volume, and 0 if the pod has it already.
-	Volume            string
-	ExpirationSeconds int64
+	Volume            string `json:"volume,omitempty"`
+	ExpirationSeconds int64  `json:"expirationSeconds,omitempty"`
 	// Containers has the pod's containers, then its init containers, in the
 	// pod's order; it is empty if the pod as a whole is left alone.
-	Containers []ContainerResult
-	Warnings   []Warning
+	Containers []ContainerResult `json:"containers,omitempty"`
+	Warnings   []Warning         `json:"warnings,omitempty"`
 }
 
 // ContainerResult says what was decided about one container.
 type ContainerResult struct {
-	Name   string
-	Reason Reason
+	Name   string `json:"name"`
+	Reason Reason `json:"reason"`
 	// Env names the variables that the patch adds.
-	Env []string
+	Env []string `json:"env,omitempty"`
 	// Mounted says whether the patch adds the mount of the token.
-	Mounted bool
+	Mounted bool `json:"mounted"`
 }
 
 // Warning tells the user of something that is probably a mistake.
 type Warning struct {
-	Reason  Reason
-	Message string
+	Reason  Reason `json:"reason"`
+	Message string `json:"message"`
 }
 
 // Exempt returns why a pod is left alone whatever the identity of its
@@ -94,32 +106,51 @@ func Exempt(pod *Pod) Reason {
 	return ""
 }
 
-// Patch decides what a pod that is not exempt is given. id is the identity of its
-// ServiceAccount, nil if it has no role.
+// Patch decides what a pod that is not exempt is given when it is created. id is
+// the identity of its ServiceAccount.
 func Patch(pod *Pod, id *identity.Identity, settings Settings) (Result, error) {
-	if id == nil {
-		return Result{Reason: NoRole}, nil
-	}
 	p := newPlan(pod, id, settings)
-	p.addVolume()
-	for i := range pod.Spec.Containers {
-		p.addToContainer("/spec/containers/", i, &pod.Spec.Containers[i])
+	if !id.Granted() {
+		p.result.Reason = NoRole
+		return p.result, nil
 	}
-	for i := range pod.Spec.InitContainers {
-		p.addToContainer("/spec/initContainers/", i, &pod.Spec.InitContainers[i])
+	p.addLabel()
+	p.addConfig()
+	if !p.findVolume() {
+		p.addVolume()
 	}
+	p.addToContainers("/spec/containers/", pod.Spec.Containers, 0)
+	p.addToContainers("/spec/initContainers/", pod.Spec.InitContainers, 0)
+	return p.finish()
+}
+
+// PatchEphemeral decides what the ephemeral containers are given that are being
+// added to a running pod, after the first existing of them, which cannot be
+// changed any more. Nothing else of the pod can, so a pod that does not have the
+// token's volume cannot be helped.
+func PatchEphemeral(pod *Pod, existing int, id *identity.Identity, settings Settings) (Result, error) {
+	p := newPlan(pod, id, settings)
+	if !id.Granted() {
+		p.result.Reason = NoRole
+		return p.result, nil
+	}
+	if !p.findVolume() {
+		p.result = Result{Reason: NoTokenVolume}
+		return p.result, nil
+	}
+	p.addToContainers("/spec/ephemeralContainers/", pod.Spec.EphemeralContainers, existing)
 	return p.finish()
 }
 
 // plan is a decision in the making.
 type plan struct {
-	pod      *Pod
-	identity *identity.Identity
-	settings Settings
-	windows  bool
-	skip     []string
-	// tokenFile is the token's path as the containers' processes know it.
-	tokenFile         string
+	pod       *Pod
+	identity  *identity.Identity
+	settings  Settings
+	windows   bool
+	selection selection
+	delivery  delivery
+
 	expirationSeconds int64
 
 	result Result
@@ -127,18 +158,19 @@ type plan struct {
 }
 
 func newPlan(pod *Pod, id *identity.Identity, settings Settings) *plan {
-	p := &plan{
-		pod:      pod,
-		identity: id,
-		settings: settings,
-		windows:  isWindows(pod.Spec.NodeSelector),
-	}
+	p := &plan{pod: pod, settings: settings, windows: isWindows(&pod.Spec)}
 	for _, problem := range id.Problems {
 		p.warn(MalformedAnnotation, "ServiceAccount annotation %s", problem)
 	}
-	p.tokenFile = tokenFile(settings.MountPath, p.windows)
-	p.expirationSeconds = p.readExpiration()
-	p.skip = p.skippedContainers()
+	for _, finding := range lint.Pod(pod.Metadata.Annotations, settings.AnnotationPrefix, pod.Spec.ServiceAccountName) {
+		p.warn(MisplacedAnnotation, "pod annotation %s", finding.Message)
+	}
+	p.identity = p.withSessionName(id)
+	if id.Granted() {
+		p.expirationSeconds = p.readExpiration()
+		p.selection = p.newSelection()
+		p.delivery = newDelivery(pod, p.identity, settings, p.windows)
+	}
 	return p
 }
 
@@ -146,62 +178,88 @@ func (p *plan) warn(reason Reason, format string, args ...any) {
 	p.result.Warnings = append(p.result.Warnings, Warning{Reason: reason, Message: fmt.Sprintf(format, args...)})
 }
 
+// annotation returns one of the pod's annotations with its full key.
+func (p *plan) annotation(name string) (key, value string) {
+	key = p.settings.AnnotationPrefix + "/" + name
+	return key, p.pod.Metadata.Annotations[key]
+}
+
+// withSessionName returns the identity with the pod's word on its session name,
+// if the pod has one.
+func (p *plan) withSessionName(id *identity.Identity) *identity.Identity {
+	key, value := p.annotation(identity.RoleSessionNameAnnotation)
+	if value == "" {
+		return id
+	}
+	if !identity.IsSessionName(value) {
+		p.warn(MalformedAnnotation, "pod annotation %s", identity.Problem{
+			Annotation: key, Value: value, Fault: "is no session name for STS", Used: fmt.Sprintf("%q is used", id.SessionName),
+		})
+		return id
+	}
+	changed := *id
+	changed.SessionName = value
+	return &changed
+}
+
 // readExpiration returns the pod's word, or else its ServiceAccount's.
 func (p *plan) readExpiration() int64 {
-	annotation := p.settings.AnnotationPrefix + "/" + identity.TokenExpirationAnnotation
-	value := p.pod.Metadata.Annotations[annotation]
+	key, value := p.annotation(identity.TokenExpirationAnnotation)
 	if value == "" {
 		return p.identity.ExpirationSeconds
 	}
-	seconds, problem := identity.ParseExpiration(annotation, value, p.identity.ExpirationSeconds)
+	seconds, problem := identity.ParseExpiration(key, value, p.identity.ExpirationSeconds)
 	if problem != nil {
 		p.warn(MalformedAnnotation, "pod annotation %s", problem)
 	}
 	return seconds
 }
 
-func (p *plan) skippedContainers() []string {
-	annotation := p.settings.AnnotationPrefix + "/" + SkipContainersAnnotation
-	value := p.pod.Metadata.Annotations[annotation]
-	if value == "" {
-		return nil
+// addLabel marks pods that use EKS Pod Identity. A value that is there already
+// is not ours to change.
+func (p *plan) addLabel() {
+	if p.identity.Method != identity.ContainerCredentials {
+		return
 	}
-	names, err := csv.NewReader(strings.NewReader(value)).Read()
-	if err != nil && !errors.Is(err, io.EOF) {
-		problem := identity.Problem{
-			Annotation: annotation, Value: value,
-			Fault: "is not a list of comma-separated values", Used: "no container is skipped",
-		}
-		p.warn(MalformedAnnotation, "pod annotation %s", problem)
-		return nil
+	labels := p.pod.Metadata.Labels
+	switch _, ok := labels[containerCredentialsLabel]; {
+	case ok:
+	case labels == nil:
+		p.add("/metadata/labels", map[string]string{containerCredentialsLabel: containerCredentialsValue})
+	default:
+		p.add("/metadata/labels/"+escape(containerCredentialsLabel), containerCredentialsValue)
 	}
-	return names
 }
 
-// addVolume chooses the token's volume, and adds it if the pod does not have it.
+// findVolume chooses the token's volume, and says whether the pod has it. A
+// volume of our name that does not hold the token is another's: ours gets the
+// next name that is free.
+func (p *plan) findVolume() bool {
+	name := p.delivery.volume
+	for n := 2; ; n++ {
+		p.result.Volume = name
+		existing := p.pod.Spec.volume(name)
+		if existing == nil {
+			return false
+		}
+		if p.delivery.isHeldBy(existing, p.identity.Audience) {
+			return true
+		}
+		name = fmt.Sprintf("%s-%d", p.delivery.volume, n)
+	}
+}
+
+// addVolume adds the token's volume under the name that findVolume chose.
 //
 // It is added even if each container is left alone in the end: a container that
 // sets its environment itself may mount the volume by name.
 func (p *plan) addVolume() {
-	name := VolumeName
-	for n := 2; ; n++ {
-		existing := p.pod.Spec.volume(name)
-		if existing == nil {
-			break
-		}
-		if existing.holdsToken(p.identity.Audience) {
-			p.result.Volume = name
-			return
-		}
-		name = fmt.Sprintf("%s-%d", VolumeName, n)
+	if p.result.Volume != p.delivery.volume {
+		p.warn(VolumeNameTaken, "volume %q is not what the token for audience %q needs: that is in volume %q",
+			p.delivery.volume, p.identity.Audience, p.result.Volume)
 	}
-	if name != VolumeName {
-		p.warn(VolumeNameTaken, "volume %q holds no file %q with a token for audience %q: ours is named %q",
-			VolumeName, token.FileName, p.identity.Audience, name)
-	}
-	p.result.Volume = name
 	p.result.ExpirationSeconds = p.expirationSeconds
-	volume := token.Volume(name, p.identity.Audience, p.expirationSeconds)
+	volume := p.delivery.makeVolume(p.result.Volume, p.identity.Audience, p.expirationSeconds)
 	// The first place: AWS's own webhook puts it there.
 	p.addElement("/spec/volumes", p.pod.Spec.Volumes == nil, "/0", volume)
 }
@@ -215,19 +273,11 @@ func (s *Spec) volume(name string) *Volume {
 	return nil
 }
 
-// holdsToken says whether a container that mounts v finds a token for audience
-// in the file token.FileName.
-func (v *Volume) holdsToken(audience string) bool {
-	if v.Projected == nil {
-		return false
-	}
-	for _, source := range v.Projected.Sources {
-		t := source.ServiceAccountToken
-		if t != nil && t.Audience == audience && t.Path == token.FileName {
-			return true
-		}
-	}
-	return false
+// isWindows says whether a pod can only run on Windows. Both labels are set on
+// each node by its kubelet; the second is the name they had before 1.14.
+func isWindows(spec *Spec) bool {
+	return spec.OS != nil && spec.OS.Name == string(corev1.Windows) ||
+		spec.NodeSelector["kubernetes.io/os"] == "windows" || spec.NodeSelector["beta.kubernetes.io/os"] == "windows"
 }
 
 func (p *plan) finish() (Result, error) {
@@ -256,3 +306,6 @@ func (p *plan) reason() Reason {
 		return AlreadyInjected
 	}
 }
+
+// escape makes a key part of a JSON pointer (RFC 6901).
+func escape(key string) string { return strings.NewReplacer("~", "~0", "/", "~1").Replace(key) }

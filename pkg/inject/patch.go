@@ -3,6 +3,7 @@ package inject
 import (
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
+	corev1 "k8s.io/api/core/v1"
 )
 
 // operation is an add operation of RFC 6902. None of the others is ever used:
@@ -13,26 +14,31 @@ type operation struct {
 	Value any    `json:"value"`
 }
 
+// add adds a field that is absent.
+func (p *plan) add(path string, value any) {
+	p.ops = append(p.ops, operation{Op: "add", Path: path, Value: value})
+}
+
 // addElement adds value to the list at path, at position ("/0" is the first
 // place, "/-" the last), or makes the list if it is absent. An empty list that
 // is present is not absent: to add to it in place keeps it what it is.
 func (p *plan) addElement(path string, absent bool, position string, value any) {
 	if absent {
-		p.ops = append(p.ops, operation{Op: "add", Path: path, Value: []any{value}})
+		p.add(path, []any{value})
 		return
 	}
-	p.ops = append(p.ops, operation{Op: "add", Path: path + position, Value: value})
+	p.add(path+position, value)
 }
 
 // addElements adds values at the end of the list at path, in order.
-func (p *plan) addElements(path string, absent bool, values []EnvVar) {
+func (p *plan) addElements(path string, absent bool, values []corev1.EnvVar) {
 	switch {
 	case len(values) == 0:
 	case absent:
-		p.ops = append(p.ops, operation{Op: "add", Path: path, Value: values})
+		p.add(path, values)
 	default:
 		for _, value := range values {
-			p.ops = append(p.ops, operation{Op: "add", Path: path + "/-", Value: value})
+			p.add(path+"/-", value)
 		}
 	}
 }

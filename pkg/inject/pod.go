@@ -20,13 +20,21 @@ type Metadata struct {
 type Spec struct {
 	ServiceAccountName string            `json:"serviceAccountName"`
 	NodeSelector       map[string]string `json:"nodeSelector"`
+	OS                 *OS               `json:"os"`
 	Volumes            []Volume          `json:"volumes"`
 	InitContainers     []Container       `json:"initContainers"`
 	Containers         []Container       `json:"containers"`
+	// EphemeralContainers are those that kubectl debug adds to a running pod.
+	EphemeralContainers []Container `json:"ephemeralContainers"`
+}
+
+// OS is the view of the operating system that a pod is for.
+type OS struct {
+	Name string `json:"name"`
 }
 
 // Volume is the view of a volume: its name, and whether it holds a
-// ServiceAccount token.
+// ServiceAccount token and an AWS configuration.
 type Volume struct {
 	Name      string     `json:"name"`
 	Projected *Projected `json:"projected"`
@@ -40,6 +48,23 @@ type Projected struct {
 // Source is the view of one source of a projected volume.
 type Source struct {
 	ServiceAccountToken *ServiceAccountToken `json:"serviceAccountToken"`
+	DownwardAPI         *DownwardAPI         `json:"downwardAPI"`
+}
+
+// DownwardAPI is the view of projected fields of the pod itself.
+type DownwardAPI struct {
+	Items []DownwardAPIItem `json:"items"`
+}
+
+// DownwardAPIItem is the view of one of them.
+type DownwardAPIItem struct {
+	Path     string    `json:"path"`
+	FieldRef *FieldRef `json:"fieldRef"`
+}
+
+// FieldRef is the view of a reference to a field of the pod.
+type FieldRef struct {
+	FieldPath string `json:"fieldPath"`
 }
 
 // ServiceAccountToken is the view of a projected token.
@@ -51,16 +76,9 @@ type ServiceAccountToken struct {
 // Container is the view of a container.
 type Container struct {
 	Name          string         `json:"name"`
-	Env           []EnvVar       `json:"env"`
+	Env           Env            `json:"env"`
 	VolumeMounts  []VolumeMount  `json:"volumeMounts"`
 	VolumeDevices []VolumeDevice `json:"volumeDevices"`
-}
-
-// EnvVar is the view of an environment variable. Value is empty for one that
-// comes from elsewhere.
-type EnvVar struct {
-	Name  string `json:"name"`
-	Value string `json:"value"`
 }
 
 // VolumeMount is the view of a mount.

@@ -15,11 +15,13 @@ const (
 	MirrorPod              Reason = "mirror_pod"
 	SkipLabel              Reason = "skip_label"
 	NotPodCreation         Reason = "not_pod_creation"
+	NoTokenVolume          Reason = "no_token_volume"
 )
 
 // What was decided about a container, beside Injected and AlreadyInjected.
 const (
 	SkipContainers Reason = "skip_containers"
+	NotIncluded    Reason = "not_included"
 	EnvSetByUser   Reason = "env_set_by_user"
 	MountOnly      Reason = "mount_only"
 	TokenPathTaken Reason = "token_path_taken"
@@ -29,7 +31,10 @@ const (
 // TokenPathTaken.
 const (
 	MalformedAnnotation Reason = "malformed_annotation"
+	MisplacedAnnotation Reason = "misplaced_annotation"
 	VolumeNameTaken     Reason = "volume_name_taken"
+	UnknownContainer    Reason = "unknown_container"
+	ConfigKept          Reason = "config_kept"
 )
 
 // sentences says each Reason to a person.
@@ -42,13 +47,18 @@ var sentences = map[Reason]string{
 	NoServiceAccount:       "it names no ServiceAccount",
 	MirrorPod:              "it mirrors a static pod, which can have no ServiceAccount",
 	SkipLabel:              "its label " + SkipPodLabel + " says to leave it alone",
-	NotPodCreation:         "only the creation of pods is acted upon",
+	NotPodCreation:         "only the creation of pods and of ephemeral containers is acted upon",
+	NoTokenVolume:          "it was created without the token's volume, which cannot be added later",
 	SkipContainers:         "the annotation skip-containers names it",
-	EnvSetByUser:           "it sets its web identity, its region and its STS endpoints itself",
-	MountOnly:              "it sets its web identity itself, and keeps it",
+	NotIncluded:            "the annotation include-containers does not name it",
+	EnvSetByUser:           "it sets its identity, its region and its STS endpoints itself",
+	MountOnly:              "it sets its identity itself, and keeps it",
 	TokenPathTaken:         "it mounts something else where the token would go",
 	MalformedAnnotation:    "an annotation cannot be used as it is",
+	MisplacedAnnotation:    "an annotation of the pod has no effect there, or under that name",
 	VolumeNameTaken:        "a volume with the name of the token's is another's",
+	UnknownContainer:       "a list of containers names one that is not there",
+	ConfigKept:             "the pod brings an AWS configuration of its own",
 }
 
 // Sentence says the reason to a person.

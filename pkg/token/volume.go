@@ -2,8 +2,8 @@ package token
 
 import corev1 "k8s.io/api/core/v1"
 
-// FileName is the name of the token's file within its volume. AWS's own
-// webhook uses the same, and applications have come to rely on it.
+// FileName is the name of a web identity token's file within its volume. AWS's
+// own webhook uses the same, and applications have come to rely on it.
 const FileName = "token"
 
 // The API server refuses a projected token whose expirationSeconds lies
@@ -17,12 +17,12 @@ const (
 
 // Volume returns the projected volume that makes the kubelet ask the API
 // server for a token of the pod's ServiceAccount, for audience, and keep it
-// fresh in the file FileName. expirationSeconds must lie within
-// MinExpirationSeconds and MaxExpirationSeconds; see ClampExpiration.
+// fresh in file. expirationSeconds must lie within MinExpirationSeconds and
+// MaxExpirationSeconds; see ClampExpiration.
 //
 // Neither a file mode nor an owner is set: the kubelet makes the file readable
 // for the user of the containers (KEP-2451).
-func Volume(name, audience string, expirationSeconds int64) corev1.Volume {
+func Volume(name, audience, file string, expirationSeconds int64) corev1.Volume {
 	return corev1.Volume{
 		Name: name,
 		VolumeSource: corev1.VolumeSource{Projected: &corev1.ProjectedVolumeSource{
@@ -30,7 +30,7 @@ func Volume(name, audience string, expirationSeconds int64) corev1.Volume {
 				ServiceAccountToken: &corev1.ServiceAccountTokenProjection{
 					Audience:          audience,
 					ExpirationSeconds: &expirationSeconds,
-					Path:              FileName,
+					Path:              file,
 				},
 			}},
 		}},

@@ -9,7 +9,7 @@ import (
 )
 
 func TestVolumeIsAProjectedTokenAndNothingElse(t *testing.T) {
-	got, err := json.Marshal(token.Volume("aws-iam-token", "sts.amazonaws.com", 86400))
+	got, err := json.Marshal(token.Volume("aws-iam-token", "sts.amazonaws.com", "token", 86400))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -11,12 +11,10 @@ import (
 	"net/http/httptest"
 	"testing"
 
-	"github.com/prometheus/client_golang/prometheus"
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/identity"
 	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/inject"
-	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/webhook"
 )
 
 // resolverFunc makes a webhook.Resolver of a function.
@@ -34,6 +32,7 @@ var settings = inject.Settings{
 // role grants every ServiceAccount the same role.
 func role(context.Context, types.NamespacedName) (*identity.Identity, error) {
 	return &identity.Identity{
+		Method:            identity.WebIdentity,
 		RoleARN:           "arn:aws:iam::111122223333:role/cloudwatch-agent",
 		Audience:          "sts.amazonaws.com",
 		ExpirationSeconds: 86400,
@@ -41,12 +40,7 @@ func role(context.Context, types.NamespacedName) (*identity.Identity, error) {
 }
 
 func newHandler(resolver resolverFunc, log io.Writer) http.Handler {
-	logger := slog.New(slog.NewJSONHandler(log, &slog.HandlerOptions{Level: slog.LevelDebug}))
-	return webhook.New(webhook.Config{
-		Mutate:   webhook.Mutate(resolver, settings, logger),
-		Logger:   logger,
-		Registry: prometheus.NewRegistry(),
-	}).Handler()
+	return newServer(resolver, slog.NewJSONHandler(log, &slog.HandlerOptions{Level: slog.LevelDebug})).Handler()
 }
 
 // benchmarkPods are the AdmissionReviews that are measured.
@@ -126,11 +120,4 @@ func benchmarkTLS(b *testing.B, handler http.Handler, body []byte) {
 var constantAnswer = bytes.Repeat([]byte("x"), 900)
 
 // quietHandler logs what a server does by default, into nothing.
-func quietHandler() http.Handler {
-	logger := slog.New(slog.DiscardHandler)
-	return webhook.New(webhook.Config{
-		Mutate:   webhook.Mutate(resolverFunc(role), settings, logger),
-		Logger:   logger,
-		Registry: prometheus.NewRegistry(),
-	}).Handler()
-}
+func quietHandler() http.Handler { return newServer(role, slog.DiscardHandler).Handler() }

@@ -14,6 +14,7 @@ const (
 	BodyTooLarge         inject.Reason = "body_too_large"
 	BadRequest           inject.Reason = "bad_request"
 	IdentityUnknown      inject.Reason = "identity_unknown"
+	RoleNotPermitted     inject.Reason = "role_not_permitted"
 	InternalError        inject.Reason = "internal_error"
 	Panic                inject.Reason = "panic"
 )

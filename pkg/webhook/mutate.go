@@ -6,82 +6,174 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"slices"
 	"strings"
 
+	"github.com/prometheus/client_golang/prometheus"
 	admissionv1 "k8s.io/api/admission/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/identity"
 	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/inject"
+	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/rolepolicy"
 )
 
-// Resolver says which identity a ServiceAccount has: nil if it has no role,
-// identity.ErrServiceAccountNotFound if it does not exist, any other error if
-// that cannot be known before ctx is done.
+// ephemeralContainers is the subresource that kubectl debug updates.
+const ephemeralContainers = "ephemeralcontainers"
+
+// Resolver says which identity a ServiceAccount has, which is not Granted if it
+// has none. The error is identity.ErrServiceAccountNotFound if there is no such
+// ServiceAccount, any other error if that cannot be known before ctx is done.
 type Resolver interface {
 	Resolve(ctx context.Context, serviceAccount types.NamespacedName) (*identity.Identity, error)
 }
 
-// Mutate returns the handler that gives pods their identity.
-func Mutate(resolver Resolver, settings inject.Settings, logger *slog.Logger) Handler[inject.Pod] {
-	return func(ctx context.Context, request *Request[inject.Pod]) (Answer, error) {
-		if request.Kind.Group != "" || request.Kind.Kind != "Pod" {
-			return Answer{}, badRequest("the object is a %q of group %q: only pods of the core group can be sent here, "+
-				"see the rules of the MutatingWebhookConfiguration", request.Kind.Kind, request.Kind.Group)
-		}
-		if request.Operation != admissionv1.Create || request.SubResource != "" {
-			return allow(inject.Result{Reason: inject.NotPodCreation}, nil), nil
-		}
-		pod := request.Object
-		if pod == nil {
-			return Answer{}, badRequest("the request has no object")
-		}
-		id, result, err := decide(ctx, resolver, request.Namespace, pod, settings)
-		if err != nil {
-			return Answer{}, err
-		}
-		logDecision(ctx, logger, request, result)
-		return allow(result, id), nil
-	}
+// Policy says whether the pods of a namespace may have a role: nil if so, a
+// *rolepolicy.DeniedError if not, any other error if that cannot be known.
+type Policy interface {
+	Permitted(ctx context.Context, namespace, roleARN string) error
 }
 
-func decide(ctx context.Context, resolver Resolver, namespace string, pod *inject.Pod, settings inject.Settings) (*identity.Identity, inject.Result, error) {
+// MutateConfig is what a Mutator needs. Policy may be nil: every role is permitted.
+type MutateConfig struct {
+	Resolver Resolver
+	Policy   Policy
+	Settings inject.Settings
+	Logger   *slog.Logger
+	Metrics  prometheus.Registerer
+}
+
+// Mutator gives pods their identity.
+type Mutator struct {
+	config MutateConfig
+	counts *referenceMetrics
+}
+
+// NewMutator returns a Mutator. It may be made once for a registerer.
+func NewMutator(config MutateConfig) *Mutator {
+	return &Mutator{config: config, counts: newReferenceMetrics(config.Metrics)}
+}
+
+// Handle is a Handler for the creation of pods and of ephemeral containers.
+func (m *Mutator) Handle(ctx context.Context, request *Request[inject.Pod]) (Answer, error) {
+	if request.Kind.Group != "" || request.Kind.Kind != "Pod" {
+		return Answer{}, badRequest("the object is a %q of group %q: only pods of the core group can be sent here, "+
+			"see the rules of the MutatingWebhookConfiguration", request.Kind.Kind, request.Kind.Group)
+	}
+	creates := request.Operation == admissionv1.Create && request.SubResource == ""
+	debugs := request.Operation == admissionv1.Update && request.SubResource == ephemeralContainers
+	if !creates && !debugs {
+		return allow(inject.Result{Reason: inject.NotPodCreation}, nil), nil
+	}
+	if request.Object == nil || debugs && request.OldObject == nil {
+		return Answer{}, badRequest("the request has no object")
+	}
+	id, result, err := m.decide(ctx, request)
+	if err != nil {
+		if denied, ok := errors.AsType[*rolepolicy.DeniedError](err); ok {
+			return deny(request, denied), nil
+		}
+		return Answer{}, err
+	}
+	m.counts.count(id, result)
+	logDecision(ctx, m.config.Logger, request, result)
+	return allow(result, id), nil
+}
+
+func (m *Mutator) decide(ctx context.Context, request *Request[inject.Pod]) (*identity.Identity, inject.Result, error) {
+	pod := request.Object
 	if reason := inject.Exempt(pod); reason != "" {
 		return nil, inject.Result{Reason: reason}, nil
 	}
-	serviceAccount := types.NamespacedName{Namespace: namespace, Name: pod.Spec.ServiceAccountName}
-	id, err := resolver.Resolve(ctx, serviceAccount)
+	serviceAccount := types.NamespacedName{Namespace: request.Namespace, Name: pod.Spec.ServiceAccountName}
+	id, err := m.config.Resolver.Resolve(ctx, serviceAccount)
 	switch {
 	case errors.Is(err, identity.ErrServiceAccountNotFound):
 		return nil, inject.Result{Reason: inject.ServiceAccountNotFound}, nil
 	case err != nil:
-		return nil, inject.Result{}, &Error{
-			Status: http.StatusInternalServerError, Reason: IdentityUnknown,
-			Err: fmt.Errorf("cannot tell whether the pod's ServiceAccount %s has a role, so the pod is not admitted without it: %w",
-				serviceAccount, err),
-		}
+		return nil, inject.Result{}, unknown(fmt.Errorf("whether the pod's ServiceAccount %s has a role: %w", serviceAccount, err))
 	}
-	result, err := inject.Patch(pod, id, settings)
+	if err := m.permitted(ctx, request.Namespace, id); err != nil {
+		return nil, inject.Result{}, err
+	}
+	var result inject.Result
+	if request.SubResource == ephemeralContainers {
+		result, err = inject.PatchEphemeral(pod, len(request.OldObject.Spec.EphemeralContainers), id, m.config.Settings)
+	} else {
+		result, err = inject.Patch(pod, id, m.config.Settings)
+	}
 	return id, result, err
 }
 
-// allow makes a response of a decision. id is nil unless the pod has one.
+// permitted returns nil if the namespace may use the roles of id.
+func (m *Mutator) permitted(ctx context.Context, namespace string, id *identity.Identity) error {
+	if m.config.Policy == nil {
+		return nil
+	}
+	for _, role := range []string{id.RoleARN, id.TargetRoleARN} {
+		if role == "" {
+			continue
+		}
+		err := m.config.Policy.Permitted(ctx, namespace, role)
+		if _, denied := errors.AsType[*rolepolicy.DeniedError](err); denied {
+			return err
+		}
+		if err != nil {
+			return unknown(fmt.Errorf("whether namespace %s permits role %s: %w", namespace, role, err))
+		}
+	}
+	return nil
+}
+
+// unknown is the error of a decision that lacks a fact.
+func unknown(err error) *Error {
+	return &Error{
+		Status: http.StatusInternalServerError, Reason: IdentityUnknown,
+		Err: fmt.Errorf("the pod is not admitted without an identity, since it cannot be told %w", err),
+	}
+}
+
+// deny makes a response of a role that the namespace does not permit.
+func deny(request *Request[inject.Pod], denied *rolepolicy.DeniedError) Answer {
+	message := fmt.Sprintf(warningPrefix+"ServiceAccount %s/%s: %s",
+		request.Namespace, request.Object.Spec.ServiceAccountName, denied.Error())
+	return Answer{Reason: RoleNotPermitted, Response: admissionv1.AdmissionResponse{
+		Allowed:          false,
+		AuditAnnotations: map[string]string{"reason": string(RoleNotPermitted)},
+		Result: &metav1.Status{
+			Status: metav1.StatusFailure, Code: http.StatusForbidden, Reason: metav1.StatusReasonForbidden, Message: message,
+		},
+	}}
+}
+
+// allow makes a response of a decision. id may be nil if there is no patch.
 func allow(result inject.Result, id *identity.Identity) Answer {
 	answer := Answer{Reason: result.Reason, Response: admissionv1.AdmissionResponse{
 		Allowed:          true,
 		AuditAnnotations: map[string]string{"reason": string(result.Reason)},
 	}}
-	for _, warning := range result.Warnings {
-		answer.Response.Warnings = append(answer.Response.Warnings, "pod-identity-webhook: "+warning.Message)
+	if len(result.Warnings) > 0 {
+		messages := make([]string, 0, len(result.Warnings))
+		for _, warning := range result.Warnings {
+			messages = append(messages, warning.Message)
+		}
+		answer.Response.Warnings = capWarnings(messages)
 	}
 	if result.Patch == nil {
 		return answer
 	}
 	answer.Response.Patch = result.Patch
 	answer.Response.PatchType = new(admissionv1.PatchTypeJSONPatch)
-	answer.Response.AuditAnnotations["role-arn"] = id.RoleARN
-	answer.Response.AuditAnnotations["audience"] = id.Audience
-	answer.Response.AuditAnnotations["containers"] = strings.Join(touched(result), ",")
+	audit := answer.Response.AuditAnnotations
+	audit["audience"] = id.Audience
+	audit["containers"] = strings.Join(touched(result), ",")
+	if id.RoleARN != "" {
+		audit["role-arn"] = id.RoleARN
+	}
+	if id.TargetRoleARN != "" {
+		audit["target-role-arn"] = id.TargetRoleARN
+	}
 	return answer
 }
 
@@ -106,14 +198,12 @@ func logDecision(ctx context.Context, logger *slog.Logger, request *Request[inje
 	if !logger.Enabled(ctx, level) {
 		return
 	}
-	name := request.Object.Metadata.Name
-	if name == "" {
-		name = request.Object.Metadata.GenerateName
-	}
+	metadata := &request.Object.Metadata
+	names := []string{metadata.Name, metadata.GenerateName}
 	attributes := []slog.Attr{
 		slog.String("uid", string(request.UID)),
 		slog.String("namespace", request.Namespace),
-		slog.String("pod", name),
+		slog.String("pod", names[max(0, slices.IndexFunc(names, func(name string) bool { return name != "" }))]),
 		slog.String("serviceAccount", request.Object.Spec.ServiceAccountName),
 		slog.String("reason", string(result.Reason)),
 	}

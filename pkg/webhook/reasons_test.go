@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/inject"
+	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/webhook"
 )
 
 // constants returns the values of the constants of a Go file.
@@ -36,13 +37,20 @@ func constants(t *testing.T, file string) []inject.Reason {
 	return values
 }
 
+// validationReasons are told apart from the other constants of their file.
+func validationReasons() []inject.Reason {
+	return []inject.Reason{
+		webhook.ServiceAccountOK, webhook.ServiceAccountMistake, webhook.ServiceAccountDenied, webhook.ServiceAccountNotChecked,
+	}
+}
+
 func TestEachReasonIsExplained(t *testing.T) {
 	page, err := os.ReadFile("../../docs/reasons.md")
 	if err != nil {
 		t.Fatal(err)
 	}
 	decisions := constants(t, "../inject/reason.go")
-	failures := constants(t, "errors.go")
+	failures := append(constants(t, "errors.go"), validationReasons()...)
 	for _, reason := range append(decisions, failures...) {
 		if !strings.Contains(string(page), "| `"+string(reason)+"` |") {
 			t.Errorf("docs/reasons.md has no row for %s", reason)

@@ -21,6 +21,8 @@ type Request[Object any] struct {
 	Operation   admissionv1.Operation   `json:"operation"`
 	// Object is nil for a DELETE.
 	Object *Object `json:"object"`
+	// OldObject is nil for a CREATE.
+	OldObject *Object `json:"oldObject"`
 }
 
 // Answer is a handler's decision. The response's UID is set by the caller.

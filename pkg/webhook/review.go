@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"mime"
 	"net/http"
+	"strconv"
 	"sync"
 	"time"
 
@@ -96,17 +97,24 @@ var buffers = sync.Pool{New: func() any { return new(bytes.Buffer) }}
 // maxPooledBytes keeps a rare large body from holding its memory for good.
 const maxPooledBytes = 256 << 10
 
+func takeBuffer() *bytes.Buffer {
+	buffer := buffers.Get().(*bytes.Buffer)
+	buffer.Reset()
+	return buffer
+}
+
+func giveBack(buffer *bytes.Buffer) {
+	if buffer.Cap() <= maxPooledBytes {
+		buffers.Put(buffer)
+	}
+}
+
 func readReview[Object any](w http.ResponseWriter, r *http.Request) (*review[Object], error) {
 	if err := checkContentType(r.Header.Get("Content-Type")); err != nil {
 		return nil, err
 	}
-	body := buffers.Get().(*bytes.Buffer)
-	defer func() {
-		if body.Cap() <= maxPooledBytes {
-			buffers.Put(body)
-		}
-	}()
-	body.Reset()
+	body := takeBuffer()
+	defer giveBack(body)
 	if _, err := body.ReadFrom(http.MaxBytesReader(w, r.Body, maxBodyBytes)); err != nil {
 		if _, tooLarge := errors.AsType[*http.MaxBytesError](err); tooLarge {
 			return nil, &Error{
@@ -172,13 +180,16 @@ func redact(err error) error {
 	return errors.New("malformed JSON")
 }
 
+// writeReply encodes into a buffer first, so that an answer is whole or an error.
 func writeReply(w http.ResponseWriter, r reply) error {
-	body, err := json.Marshal(r, jsontext.AllowInvalidUTF8(true))
-	if err != nil {
+	body := takeBuffer()
+	defer giveBack(body)
+	if err := json.MarshalWrite(body, r, jsontext.AllowInvalidUTF8(true)); err != nil {
 		return fmt.Errorf("encode AdmissionReview: %w", err)
 	}
 	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Content-Length", strconv.Itoa(body.Len()))
 	// A failed write means that the caller has gone; there is nobody to tell.
-	_, _ = w.Write(body)
+	_, _ = w.Write(body.Bytes())
 	return nil
 }

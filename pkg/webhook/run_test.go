@@ -5,7 +5,6 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
-	"io"
 	"log/slog"
 	"net"
 	"net/http"
@@ -28,12 +27,14 @@ type testServer struct {
 	registry *prometheus.Registry
 }
 
-func newServer(resolver resolverFunc, log io.Writer, change ...func(*webhook.Config)) testServer {
-	logger := slog.New(slog.NewJSONHandler(log, nil))
+func newServer(resolver resolverFunc, log slog.Handler, change ...func(*webhook.Config)) testServer {
+	logger, registry := slog.New(log), prometheus.NewRegistry()
 	config := webhook.Config{
-		Mutate:   webhook.Mutate(resolver, settings, logger),
+		Mutate: webhook.NewMutator(webhook.MutateConfig{
+			Resolver: resolver, Settings: settings, Logger: logger, Metrics: registry,
+		}).Handle,
 		Logger:   logger,
-		Registry: prometheus.NewRegistry(),
+		Registry: registry,
 	}
 	for _, f := range change {
 		f(&config)
@@ -56,8 +57,8 @@ func TestAdmissionsAreCountedByOutcomeAndReason(t *testing.T) {
 		case "broken":
 			return nil, errors.New("connection refused")
 		}
-		return nil, nil
-	}, io.Discard)
+		return noRole(ctx, name)
+	}, slog.DiscardHandler)
 	handler := server.Handler()
 	for _, serviceAccount := range []string{"app", "app", "other", "broken"} {
 		pod := smallPod()
@@ -96,7 +97,7 @@ func run(t *testing.T, resolver resolverFunc, change ...func(*webhook.Config)) *
 	borrowed.StartTLS()
 	t.Cleanup(borrowed.Close)
 	listener, metricsListener := listen(t), listen(t)
-	server := newServer(resolver, io.Discard, append([]func(*webhook.Config){func(c *webhook.Config) {
+	server := newServer(resolver, slog.DiscardHandler, append([]func(*webhook.Config){func(c *webhook.Config) {
 		c.Listener, c.MetricsListener = listener, metricsListener
 		c.GetCertificate = func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return &borrowed.TLS.Certificates[0], nil }
 		c.ShutdownTimeout = 10 * time.Second
@@ -218,7 +219,7 @@ func TestRunTellsOfRequestsThatDoNotEnd(t *testing.T) {
 	server := run(t, func(context.Context, types.NamespacedName) (*identity.Identity, error) {
 		close(entered)
 		<-release
-		return nil, nil
+		return nil, errors.New("too late")
 	}, func(c *webhook.Config) { c.ShutdownTimeout = 10 * time.Millisecond })
 	go func() {
 		response, err := server.client.Post(server.url+"/mutate", "application/json", bytes.NewReader(reviewOf(smallPod())))

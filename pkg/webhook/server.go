@@ -4,6 +4,7 @@
 package webhook
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -34,6 +35,15 @@ type Config struct {
 	// nil or says what is amiss.
 	Ready  []func() error
 	Mutate Handler[inject.Pod]
+	// ValidateServiceAccount answers /validate-serviceaccount.
+	ValidateServiceAccount Handler[ServiceAccount]
+	// MinTLSVersion and CipherSuites are as in tls.Config; 0 is TLS 1.2, and nil
+	// is Go's choice.
+	MinTLSVersion uint16
+	CipherSuites  []uint16
+	// Debug answers under /debug on the metrics port, to requests from this
+	// machine only; nil for nothing.
+	Debug http.Handler
 	// ShutdownDelay is how long requests are still taken after the server has
 	// said that it is not ready, for the cluster to send them elsewhere.
 	// ShutdownTimeout is how long the requests then under way may take.
@@ -60,6 +70,7 @@ func (s *Server) Handler() http.Handler {
 	router := chi.NewRouter()
 	router.Use(s.recoverPanics)
 	router.Method(http.MethodPost, "/mutate", serve(s.config.Mutate, s.observe))
+	router.Method(http.MethodPost, "/validate-serviceaccount", serve(s.config.ValidateServiceAccount, s.observe))
 	router.Get("/healthz", s.healthz)
 	router.Get("/readyz", s.readyz)
 	router.MethodNotAllowed(func(w http.ResponseWriter, r *http.Request) {
@@ -136,7 +147,8 @@ func (s *Server) Run(ctx context.Context) error {
 	server := &http.Server{
 		Handler: s.Handler(),
 		TLSConfig: &tls.Config{
-			MinVersion:     tls.VersionTLS12,
+			MinVersion:     cmp.Or(s.config.MinTLSVersion, tls.VersionTLS12),
+			CipherSuites:   s.config.CipherSuites,
 			GetCertificate: s.config.GetCertificate,
 		},
 		// A body of the largest size takes an API server far less than this;
@@ -202,6 +214,9 @@ func (s *Server) metricsHandler() http.Handler {
 	router.Method(http.MethodGet, "/metrics", promhttp.HandlerFor(s.config.Registry, promhttp.HandlerOpts{
 		ErrorLog: slog.NewLogLogger(s.config.Logger.Handler(), slog.LevelError),
 	}))
+	if s.config.Debug != nil {
+		router.Mount("/debug", onlyFromThisMachine(s.config.Debug))
+	}
 	return router
 }
 

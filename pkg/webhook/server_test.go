@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -49,7 +50,9 @@ func answerOf(t *testing.T, handler http.Handler, body []byte) *admissionv1.Admi
 	return &review
 }
 
-func noRole(context.Context, types.NamespacedName) (*identity.Identity, error) { return nil, nil }
+func noRole(context.Context, types.NamespacedName) (*identity.Identity, error) {
+	return &identity.Identity{Method: identity.WebIdentity}, nil
+}
 
 func TestMutateAnswersAnAPIServer(t *testing.T) {
 	smallPatch := `[{"op":"add","path":"/spec/volumes/0","value":{"name":"aws-iam-token","projected":{"sources":[` +
@@ -257,7 +260,7 @@ func TestTheHandlerEndsBeforeTheAPIServerGivesUp(t *testing.T) {
 			handler := newHandler(func(ctx context.Context, _ types.NamespacedName) (*identity.Identity, error) {
 				deadline, _ := ctx.Deadline()
 				left = time.Until(deadline)
-				return nil, nil
+				return nil, errors.New("not asked for")
 			}, io.Discard)
 			request := httptest.NewRequest(http.MethodPost, "/mutate"+query, bytes.NewReader(reviewOf(smallPod())))
 			request.Header.Set("Content-Type", "application/json")
@@ -274,7 +277,7 @@ func TestAPanicIsA500ALogLineAndACount(t *testing.T) {
 	panics := func(context.Context, types.NamespacedName) (*identity.Identity, error) {
 		panic("hunter2 of the request")
 	}
-	server := newServer(panics, &log)
+	server := newServer(panics, slog.NewJSONHandler(&log, nil))
 	response := post(server.Handler(), "application/json", bytes.NewReader(reviewOf(smallPod())))
 	if response.Code != http.StatusInternalServerError {
 		t.Errorf("HTTP %d, want 500", response.Code)

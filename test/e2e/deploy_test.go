@@ -2,6 +2,7 @@ package e2e_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"os"
@@ -27,8 +28,11 @@ const installed = "pod-identity-webhook"
 func TestTheManifestIsAcceptedAndItsRightsSuffice(t *testing.T) {
 	client := newClient(t)
 	t.Cleanup(func() {
-		configurations := client.AdmissionregistrationV1().MutatingWebhookConfigurations()
-		if err := configurations.Delete(context.WithoutCancel(t.Context()), localwebhook.ConfigurationName, metav1.DeleteOptions{}); err != nil {
+		ctx, configurations := context.WithoutCancel(t.Context()), client.AdmissionregistrationV1()
+		if err := errors.Join(
+			configurations.MutatingWebhookConfigurations().Delete(ctx, installed, metav1.DeleteOptions{}),
+			configurations.ValidatingWebhookConfigurations().Delete(ctx, installed, metav1.DeleteOptions{}),
+		); err != nil {
 			t.Error(err)
 		}
 	})

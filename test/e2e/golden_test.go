@@ -2,8 +2,11 @@ package e2e_test
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"maps"
+	"os"
+	"path/filepath"
 	"slices"
 	"testing"
 
@@ -35,27 +38,63 @@ func TestGoldenPodsAreStoredAsTheyShouldBe(t *testing.T) {
 	client := newClient(t)
 	for settings, cases := range bySettings {
 		t.Run(fmt.Sprintf("%+v", settings), func(t *testing.T) {
-			registeredAs(t, client, localwebhook.Registration{AnnotationPrefix: settings.AnnotationPrefix}, flags(settings)...)
+			// A case has a namespace of its own, since the names repeat.
+			namespaces := map[string]string{}
 			for _, c := range cases {
-				t.Run(c.Name, func(t *testing.T) { checkStored(t, client, c) })
+				namespaces[c.Name] = newNamespace(t, client)
+			}
+			args := flags(settings)
+			if settings.ContainerCredentials {
+				args = append(args, "--watch-container-credentials-config="+listOf(t, namespaces))
+			}
+			registeredAs(t, client, localwebhook.Registration{AnnotationPrefix: settings.AnnotationPrefix}, args...)
+			for _, c := range cases {
+				t.Run(c.Name, func(t *testing.T) { checkStored(t, client, namespaces[c.Name], c) })
 			}
 		})
 	}
 }
 
 func flags(settings corpus.Settings) []string {
-	return []string{
-		"--annotation-prefix=" + settings.AnnotationPrefix,
-		"--token-audience=" + settings.Audience,
-		fmt.Sprintf("--token-expiration=%d", settings.ExpirationSeconds),
-		"--token-mount-path=" + settings.MountPath,
-		"--aws-default-region=" + settings.Region,
-		fmt.Sprintf("--sts-regional-endpoint=%t", settings.RegionalSTS),
+	account := []string{}
+	if settings.AccountID != "" {
+		account = []string{"--compose-role-arn", "--aws-account-id=" + settings.AccountID}
 	}
+	return append(account,
+		"--role-session-name="+settings.SessionName,
+		"--sts-endpoint="+settings.STSEndpoint,
+		"--annotation-prefix="+settings.AnnotationPrefix,
+		"--token-audience="+settings.Audience,
+		fmt.Sprintf("--token-expiration=%d", settings.ExpirationSeconds),
+		"--token-mount-path="+settings.MountPath,
+		"--aws-default-region="+settings.Region,
+		fmt.Sprintf("--sts-regional-endpoint=%t", settings.RegionalSTS),
+	)
 }
 
-func checkStored(t *testing.T, client kubernetes.Interface, c corpus.Case) {
-	namespace := newNamespace(t, client)
+// listOf returns a file that lists the ServiceAccount app of each namespace.
+func listOf(t *testing.T, namespaces map[string]string) string {
+	t.Helper()
+	type entry struct {
+		Namespace      string `json:"namespace"`
+		ServiceAccount string `json:"serviceAccount"`
+	}
+	var entries []entry
+	for _, namespace := range namespaces {
+		entries = append(entries, entry{namespace, "app"})
+	}
+	content, err := json.Marshal(map[string]any{"identities": entries})
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(t.TempDir(), "list.json")
+	if err := os.WriteFile(path, content, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+func checkStored(t *testing.T, client kubernetes.Interface, namespace string, c corpus.Case) {
 	if c.ServiceAccount.Name != "default" {
 		if _, err := client.CoreV1().ServiceAccounts(namespace).Create(t.Context(), &c.ServiceAccount, metav1.CreateOptions{}); err != nil {
 			t.Fatal(err)
@@ -82,8 +121,27 @@ func checkStored(t *testing.T, client kubernetes.Interface, c corpus.Case) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	if c.Settings.ContainerCredentials {
+		unspread(t, stored)
+	}
 	if diff := cmp.Diff(whatIsCompared(want), whatIsCompared(stored)); diff != "" {
 		t.Errorf("the stored pod is not the golden one (-want +got):\n%s", diff)
+	}
+}
+
+// unspread sets the lifetime of a token for EKS Pod Identity back to the default,
+// which the webhook spreads.
+func unspread(t *testing.T, pod *corev1.Pod) {
+	t.Helper()
+	for _, volume := range pod.Spec.Volumes {
+		if volume.Projected == nil || volume.Projected.Sources[0].ServiceAccountToken == nil {
+			continue
+		}
+		seconds := volume.Projected.Sources[0].ServiceAccountToken.ExpirationSeconds
+		if *seconds < 79200 || *seconds > 86400 {
+			t.Errorf("the token of volume %s lives for %d s", volume.Name, *seconds)
+		}
+		*seconds = 86400
 	}
 }
 

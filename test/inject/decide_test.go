@@ -40,8 +40,7 @@ func decideBytes(t tester, pod []byte, id *identity.Identity, settings inject.Se
 // decideCase decides about a case of the corpus, and applies the patch.
 func decideCase(t *testing.T, c *corpus.Case) (result inject.Result, patched []byte) {
 	t.Helper()
-	id := identity.FromAnnotations(c.ServiceAccount.Annotations, c.Settings.Identity())
-	return decideBytes(t, c.PodJSON, id, c.Settings.Inject())
+	return decideBytes(t, c.PodJSON, c.Identity(), c.Settings.Inject())
 }
 
 // decode reads a pod's JSON with the options that package webhook reads an

@@ -4,17 +4,20 @@ import (
 	"flag"
 	"testing"
 
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"pgregory.net/rapid"
 
-	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/identity"
+	"github.com/pod-identity-webhook/pod-identity-webhook/test/inject/corpus"
 )
 
 func TestThePropertiesHoldForDrawnPods(t *testing.T) {
 	check(t, func(t *rapid.T) {
 		settings := drawSettings(t)
-		id := identity.FromAnnotations(drawServiceAccount(t, settings.AnnotationPrefix), settings.Identity())
+		account := corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Annotations: drawServiceAccount(t, settings.AnnotationPrefix)}}
+		c := corpus.Case{ServiceAccount: account, Settings: settings}
 		d := drawer{T: t, settings: settings}
-		checkProperties(t, d.pod(), id, settings.Inject())
+		checkProperties(t, d.pod(), c.Identity(), settings.Inject())
 	})
 }
 

@@ -25,6 +25,9 @@ func drawSettings(t *rapid.T) corpus.Settings {
 	settings := corpus.Defaults()
 	settings.Region = rapid.SampledFrom([]string{"", "eu-west-1"}).Draw(t, "region")
 	settings.RegionalSTS = rapid.Bool().Draw(t, "regional STS")
+	settings.SessionName = rapid.SampledFrom([]string{"", "", "pod-name", "fixed"}).Draw(t, "session name")
+	settings.STSEndpoint = rapid.SampledFrom([]string{"", "", "https://sts.example.com"}).Draw(t, "STS endpoint")
+	settings.ContainerCredentials = rapid.IntRange(0, 4).Draw(t, "container credentials") == 0
 	settings.MountPath = rapid.SampledFrom([]string{settings.MountPath, "/var/run/secrets/eks.amazonaws.com/serviceaccount/", "/token"}).Draw(t, "mount path")
 	settings.AnnotationPrefix = rapid.SampledFrom([]string{settings.AnnotationPrefix, "irsa.example.com"}).Draw(t, "prefix")
 	return settings
@@ -41,6 +44,10 @@ func drawServiceAccount(t *rapid.T, prefix string) map[string]string {
 		annotation string
 		values     []string
 	}{
+		{"target-role-arn", []string{"", "", "arn:aws:iam::444455556666:role/target"}},
+		{"target-external-id", []string{"the-id", "x\ny"}},
+		{"role-session-name", []string{"pod-name", "a b", ""}},
+		{"sts-endpoint", []string{"https://sts.example.com", "x"}},
 		{"audience", []string{"", "vault", "sts.amazonaws.com"}},
 		{"sts-regional-endpoints", []string{"true", "false", "yes", ""}},
 		{"token-expiration", []string{"", "600", "1", "-1", "3600", "4294967297", "1h"}},
@@ -56,6 +63,7 @@ func drawServiceAccount(t *rapid.T, prefix string) map[string]string {
 func (d *drawer) pod() []byte {
 	names := []string{"app", "log", "proxy", "init", "a,b"}
 	spec := map[string]any{"serviceAccountName": "app", "futureField": map[string]any{"number": json.Number("9007199254740993")}}
+	d.set(spec, "os", func() any { return map[string]any{"name": d.oneOf("os", "windows", "linux")} })
 	d.set(spec, "nodeSelector", func() any {
 		return map[string]any{
 			d.oneOf("selector", "kubernetes.io/os", "beta.kubernetes.io/os", "zone"): d.oneOf("selected", "windows", "linux"),
@@ -70,8 +78,10 @@ func (d *drawer) pod() []byte {
 	metadata := map[string]any{}
 	d.set(metadata, "annotations", func() any {
 		return map[string]any{
-			d.settings.AnnotationPrefix + "/skip-containers":  d.oneOf("skip", "", "app", "app,init", `"a,b",log`, `"app`, "app, log", "\napp"),
-			d.settings.AnnotationPrefix + "/token-expiration": d.oneOf("expiration", "", "600", "599", "3600", "4294967297", "x"),
+			d.settings.AnnotationPrefix + "/skip-containers":                d.oneOf("skip", "", "app", "app,init", `"a,b",log`, `"app`, "app, log", "\napp"),
+			d.settings.AnnotationPrefix + "/include-containers":             d.oneOf("include", "", "", "", "app, log", "nobody"),
+			"eks.amazonaws.com/" + d.oneOf("config", "aws-config", "other"): "[default]",
+			d.settings.AnnotationPrefix + "/token-expiration":               d.oneOf("expiration", "", "600", "599", "3600", "4294967297", "x"),
 		}
 	})
 	d.set(metadata, "labels", func() any {
@@ -115,7 +125,7 @@ func (d *drawer) variable() any {
 }
 
 func (d *drawer) volumeName() string {
-	return d.oneOf("volume", "data", "aws-iam-token", "aws-iam-token", "aws-iam-token-2", "aws-iam-token-3")
+	return d.oneOf("volume", "data", "eks-pod-identity-token", "aws-iam-token", "aws-iam-token", "aws-iam-token-2", "aws-iam-token-3")
 }
 
 func (d *drawer) volume() any {

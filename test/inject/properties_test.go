@@ -26,7 +26,7 @@ type tester interface {
 func TestThePropertiesHoldForTheCorpus(t *testing.T) {
 	for _, c := range loadCorpus(t) {
 		t.Run(c.Name, func(t *testing.T) {
-			checkProperties(t, c.PodJSON, identity.FromAnnotations(c.ServiceAccount.Annotations, c.Settings.Identity()), c.Settings.Inject())
+			checkProperties(t, c.PodJSON, c.Identity(), c.Settings.Inject())
 		})
 	}
 }
@@ -83,7 +83,7 @@ func (d *decision) checkRest(t tester) {
 	if before, after := withoutAdditions(d.pod), withoutAdditions(d.patched); !reflect.DeepEqual(before, after) {
 		t.Errorf("the patch touches more than volumes, env and volumeMounts:\nbefore %v\nafter  %v", before, after)
 	}
-	if left := d.id == nil || d.result.Containers == nil && d.result.Volume == ""; left && d.result.Patch != nil {
+	if left := !d.id.Granted() || d.result.Containers == nil && d.result.Volume == ""; left && d.result.Patch != nil {
 		t.Errorf("a pod that is left alone has a patch: %s", d.result.Patch)
 	}
 	if d.result.Reason.Sentence() == "" {
@@ -91,9 +91,21 @@ func (d *decision) checkRest(t tester) {
 	}
 }
 
-// withoutAdditions is a pod less the three kinds of lists that a patch may add to.
+// withoutAdditions is a pod less the three kinds of lists that a patch may add
+// to, and less the label and the annotation that some identities bring.
 func withoutAdditions(pod []byte) any {
 	document := parse(pod)
+	metadata, _ := field(document, "metadata").(map[string]any)
+	for list, key := range map[string]string{"labels": "eks.amazonaws.com/pod-identity", "annotations": "eks.amazonaws.com/aws-config"} {
+		if entries, ok := metadata[list].(map[string]any); ok {
+			delete(entries, key)
+			if len(entries) == 0 {
+				delete(metadata, list)
+			}
+		} else if metadata[list] == nil {
+			delete(metadata, list)
+		}
+	}
 	spec, _ := field(document, "spec").(map[string]any)
 	delete(spec, "volumes")
 	for _, list := range []string{"containers", "initContainers"} {
@@ -132,14 +144,17 @@ func (d *decision) checkVolume(t tester) {
 		if i != 0 || slices.ContainsFunc(before, func(v corev1.Volume) bool { return v.Name == d.result.Volume }) {
 			t.Errorf("volume %q is added at %d of %+v", d.result.Volume, i, after)
 		}
-		want := token.Volume(d.result.Volume, d.id.Audience, d.result.ExpirationSeconds)
+		want := token.Volume(d.result.Volume, d.id.Audience, d.means(t).file, d.result.ExpirationSeconds)
+		if d.id.TargetRoleARN != "" {
+			want.Projected.Sources = append(want.Projected.Sources, configSource)
+		}
 		if !reflect.DeepEqual(after[0], want) {
 			t.Errorf("the volume is %+v, want %+v", after[0], want)
 		}
 	default:
 		t.Errorf("%d volumes have become %d", len(before), len(after))
 	}
-	if !holdsToken(&after[i], d.id.Audience) {
+	if !holdsToken(&after[i], d.id.Audience, d.means(t).file) {
 		t.Errorf("volume %q is no token for %q: %+v", d.result.Volume, d.id.Audience, after[i])
 	}
 	if adds := len(after) > len(before); adds != (d.result.ExpirationSeconds != 0) {
@@ -150,9 +165,9 @@ func (d *decision) checkVolume(t tester) {
 	}
 }
 
-func holdsToken(volume *corev1.Volume, audience string) bool {
+func holdsToken(volume *corev1.Volume, audience, file string) bool {
 	return volume.Projected != nil && slices.ContainsFunc(volume.Projected.Sources, func(s corev1.VolumeProjection) bool {
-		return s.ServiceAccountToken != nil && s.ServiceAccountToken.Audience == audience && s.ServiceAccountToken.Path == "token"
+		return s.ServiceAccountToken != nil && s.ServiceAccountToken.Audience == audience && s.ServiceAccountToken.Path == file
 	})
 }
 
@@ -193,12 +208,52 @@ func containers(pod *corev1.Pod) []corev1.Container {
 
 func isWindows(pod *corev1.Pod) bool {
 	selector := pod.Spec.NodeSelector
-	return selector["kubernetes.io/os"] == "windows" || selector["beta.kubernetes.io/os"] == "windows"
+	return pod.Spec.OS != nil && pod.Spec.OS.Name == corev1.Windows || selector["kubernetes.io/os"] == "windows" || selector["beta.kubernetes.io/os"] == "windows"
 }
 
-// envOrder is that of AWS's own webhook.
+// envOrder is that of AWS's own webhook, and then ours.
 var envOrder = []string{
 	"AWS_STS_REGIONAL_ENDPOINTS", "AWS_DEFAULT_REGION", "AWS_REGION", "AWS_ROLE_ARN", "AWS_WEB_IDENTITY_TOKEN_FILE",
+	"AWS_CONTAINER_CREDENTIALS_FULL_URI", "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE", "AWS_CONFIG_FILE", "AWS_SDK_LOAD_CONFIG",
+	"AWS_ROLE_SESSION_NAME", "AWS_ENDPOINT_URL_STS",
+}
+
+// configSource is the part of the volume that role chaining adds.
+var configSource = corev1.VolumeProjection{DownwardAPI: &corev1.DownwardAPIProjection{Items: []corev1.DownwardAPIVolumeFile{{
+	Path: "config", FieldRef: &corev1.ObjectFieldSelector{FieldPath: "metadata.annotations['eks.amazonaws.com/aws-config']"},
+}}}}
+
+// means are how an identity reaches a container: the file of the token, the
+// folder that it is in, and the two variables that make the identity.
+type means struct {
+	folder, file string
+	variables    map[string]string
+}
+
+func (d *decision) means(t tester) means {
+	t.Helper()
+	windows := isWindows(toPod(t, d.pod))
+	known := func(folder, file string) string {
+		joined := path.Join(folder, file)
+		if windows {
+			return `C:` + strings.ReplaceAll(joined, "/", `\`)
+		}
+		return joined
+	}
+	folder := d.settings.MountPath
+	switch {
+	case d.id.Method == identity.ContainerCredentials:
+		c := d.settings.ContainerCredentials
+		return means{c.MountPath, c.TokenPath, map[string]string{
+			"AWS_CONTAINER_CREDENTIALS_FULL_URI": c.FullURI, "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE": known(c.MountPath, c.TokenPath),
+		}}
+	case d.id.TargetRoleARN != "":
+		return means{folder, "token", map[string]string{"AWS_CONFIG_FILE": known(folder, "config"), "AWS_SDK_LOAD_CONFIG": "1"}}
+	default:
+		return means{folder, "token", map[string]string{
+			"AWS_ROLE_ARN": d.id.RoleARN, "AWS_WEB_IDENTITY_TOKEN_FILE": known(folder, "token"),
+		}}
+	}
 }
 
 // checkAdditions says whether a container's lists have grown at the end, by what
@@ -222,7 +277,7 @@ func (d *decision) checkAdditions(t tester, before, after *corev1.Container, tol
 		t.Errorf("container %q: mounts %+v are added, told as %t", told.Name, added, told.Mounted)
 	}
 	for _, mount := range added {
-		want := corev1.VolumeMount{Name: d.result.Volume, ReadOnly: true, MountPath: d.settings.MountPath}
+		want := corev1.VolumeMount{Name: d.result.Volume, ReadOnly: true, MountPath: d.means(t).folder}
 		if !reflect.DeepEqual(mount, want) {
 			t.Errorf("container %q: mount %+v is added, want %+v", told.Name, mount, want)
 		}
@@ -242,27 +297,23 @@ func (d *decision) checkAdditions(t tester, before, after *corev1.Container, tol
 }
 
 // checkIdentity says whether a container that has the identity has all of it:
-// the role, the path of the token, and the token at that path.
+// the variables that make it, and the token where they say that it is.
 func (d *decision) checkIdentity(t tester, c *corev1.Container, windows bool) {
 	t.Helper()
-	file := path.Join(d.settings.MountPath, "token")
-	if windows {
-		file = `C:` + strings.ReplaceAll(file, "/", `\`)
-	}
-	if got := valueOf(c, "AWS_ROLE_ARN"); got != d.id.RoleARN {
-		t.Errorf("container %q: the role is %q, want %q", c.Name, got, d.id.RoleARN)
-	}
-	if got := valueOf(c, "AWS_WEB_IDENTITY_TOKEN_FILE"); got != file {
-		t.Errorf("container %q: the token file is %q, want %q", c.Name, got, file)
+	means := d.means(t)
+	for name, want := range means.variables {
+		if got := valueOf(c, name); got != want {
+			t.Errorf("container %q: %s is %q, want %q", c.Name, name, got, want)
+		}
 	}
 	found := 0
 	volumes := toPod(t, d.patched).Spec.Volumes
 	for _, mount := range c.VolumeMounts {
-		switch at, folder := place(mount.MountPath, windows), place(d.settings.MountPath, windows); {
+		switch at, folder := place(mount.MountPath, windows), place(means.folder, windows); {
 		case at == folder:
 			found++
 			i := slices.IndexFunc(volumes, func(v corev1.Volume) bool { return v.Name == mount.Name })
-			if i < 0 || !holdsToken(&volumes[i], d.id.Audience) || mount.SubPath != "" || mount.SubPathExpr != "" {
+			if i < 0 || !holdsToken(&volumes[i], d.id.Audience, means.file) || mount.SubPath != "" || mount.SubPathExpr != "" {
 				t.Errorf("container %q: at the token's path is %+v", c.Name, mount)
 			}
 		case strings.HasPrefix(at, folder+"/"):

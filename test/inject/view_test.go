@@ -1,6 +1,8 @@
 package inject_test
 
 import (
+	"strings"
+
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/inject"
@@ -18,11 +20,23 @@ func viewOf(pod *corev1.Pod) *inject.Pod {
 		Spec: inject.Spec{
 			ServiceAccountName: pod.Spec.ServiceAccountName,
 			NodeSelector:       pod.Spec.NodeSelector,
+			OS:                 viewOfOS(pod.Spec.OS),
 			Volumes:            viewOfEach(pod.Spec.Volumes, viewOfVolume),
 			InitContainers:     viewOfEach(pod.Spec.InitContainers, viewOfContainer),
 			Containers:         viewOfEach(pod.Spec.Containers, viewOfContainer),
+			EphemeralContainers: viewOfEach(pod.Spec.EphemeralContainers, func(c *corev1.EphemeralContainer) inject.Container {
+				common := corev1.Container(c.EphemeralContainerCommon)
+				return viewOfContainer(&common)
+			}),
 		},
 	}
+}
+
+func viewOfOS(os *corev1.PodOS) *inject.OS {
+	if os == nil {
+		return nil
+	}
+	return &inject.OS{Name: string(os.Name)}
 }
 
 // viewOfEach keeps a list that is absent apart from an empty one.
@@ -50,15 +64,22 @@ func viewOfSource(source *corev1.VolumeProjection) inject.Source {
 	if t := source.ServiceAccountToken; t != nil {
 		view.ServiceAccountToken = &inject.ServiceAccountToken{Audience: t.Audience, Path: t.Path}
 	}
+	if d := source.DownwardAPI; d != nil {
+		view.DownwardAPI = &inject.DownwardAPI{Items: viewOfEach(d.Items, func(item *corev1.DownwardAPIVolumeFile) inject.DownwardAPIItem {
+			view := inject.DownwardAPIItem{Path: item.Path}
+			if item.FieldRef != nil {
+				view.FieldRef = &inject.FieldRef{FieldPath: item.FieldRef.FieldPath}
+			}
+			return view
+		})}
+	}
 	return view
 }
 
 func viewOfContainer(c *corev1.Container) inject.Container {
 	return inject.Container{
 		Name: c.Name,
-		Env: viewOfEach(c.Env, func(v *corev1.EnvVar) inject.EnvVar {
-			return inject.EnvVar{Name: v.Name, Value: v.Value}
-		}),
+		Env:  viewOfEnv(c.Env),
 		VolumeMounts: viewOfEach(c.VolumeMounts, func(m *corev1.VolumeMount) inject.VolumeMount {
 			return inject.VolumeMount{Name: m.Name, MountPath: m.MountPath, SubPath: m.SubPath, SubPathExpr: m.SubPathExpr}
 		}),
@@ -66,4 +87,18 @@ func viewOfContainer(c *corev1.Container) inject.Container {
 			return inject.VolumeDevice{DevicePath: d.DevicePath}
 		}),
 	}
+}
+
+// viewOfEnv keeps the variables that a decision looks at.
+func viewOfEnv(variables []corev1.EnvVar) inject.Env {
+	if variables == nil {
+		return nil
+	}
+	view := inject.Env{}
+	for _, v := range variables {
+		if strings.HasPrefix(v.Name, "AWS_") {
+			view = append(view, inject.EnvVar{Name: v.Name, Value: v.Value})
+		}
+	}
+	return view
 }

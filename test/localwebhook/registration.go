@@ -38,10 +38,14 @@ type Registration struct {
 	// AnnotationPrefix is the one that the webhook was started with; empty
 	// means the default. The pods that show whether it is called need it.
 	AnnotationPrefix string
+	// ReviewVersions are those of AdmissionReview that are offered; empty means
+	// v1 alone.
+	ReviewVersions []string
 }
 
 // Register makes the API server call the webhook for each pod that is created,
-// and returns when it does so. To register again changes the registration; the
+// and for each ephemeral container that is added to one, and returns when it
+// does so. To register again changes the registration; the
 // API server then takes a moment to see the change.
 func (w *Webhook) Register(ctx context.Context, client kubernetes.Interface, registration Registration) error {
 	configuration, err := json.Marshal(w.configuration(registration))
@@ -63,6 +67,9 @@ func (w *Webhook) Register(ctx context.Context, client kubernetes.Interface, reg
 func (w *Webhook) configuration(registration Registration) *admissionregistrationv1.MutatingWebhookConfiguration {
 	if registration.FailurePolicy == "" {
 		registration.FailurePolicy = admissionregistrationv1.Fail
+	}
+	if len(registration.ReviewVersions) == 0 {
+		registration.ReviewVersions = []string{"v1"}
 	}
 	if registration.TimeoutSeconds == 0 {
 		registration.TimeoutSeconds = 10
@@ -87,6 +94,14 @@ func (w *Webhook) configuration(registration Registration) *admissionregistratio
 					Resources:   []string{"pods"},
 					Scope:       new(admissionregistrationv1.NamespacedScope),
 				},
+			}, {
+				Operations: []admissionregistrationv1.OperationType{admissionregistrationv1.Update},
+				Rule: admissionregistrationv1.Rule{
+					APIGroups:   []string{corev1.GroupName},
+					APIVersions: []string{"v1"},
+					Resources:   []string{"pods/ephemeralcontainers"},
+					Scope:       new(admissionregistrationv1.NamespacedScope),
+				},
 			}},
 			ObjectSelector: &metav1.LabelSelector{
 				MatchExpressions: []metav1.LabelSelectorRequirement{{
@@ -102,7 +117,7 @@ func (w *Webhook) configuration(registration Registration) *admissionregistratio
 					corev1.MirrorPodAnnotationKey + "' in object.metadata.annotations)",
 			}},
 			SideEffects:             new(admissionregistrationv1.SideEffectClassNone),
-			AdmissionReviewVersions: []string{"v1"},
+			AdmissionReviewVersions: registration.ReviewVersions,
 			FailurePolicy:           &registration.FailurePolicy,
 			TimeoutSeconds:          &registration.TimeoutSeconds,
 			// A webhook after this one may add containers, which need the

@@ -3,21 +3,20 @@ package serviceaccount
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/apimachinery/pkg/util/wait"
 	corev1client "k8s.io/client-go/kubernetes/typed/core/v1"
 
+	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/cluster"
 	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/identity"
+	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/identity/lint"
 )
-
-// retryInterval is short: a pod waits. Reads of one ServiceAccount are never
-// more than one at a time, so this is no storm.
-const retryInterval = 100 * time.Millisecond
 
 // reader reads one ServiceAccount from the API server.
 type reader struct {
@@ -44,40 +43,37 @@ func newReader(config Config) *reader {
 	return r
 }
 
-// read asks until it has an answer or its time is up: an API server that
-// restarts, or one of several that is gone, should not cost a pod its identity.
+// read reads a ServiceAccount from the API server, and not from its caches: no
+// resourceVersion is asked for.
 func (r *reader) read(ctx context.Context, name types.NamespacedName) (*identity.Identity, error) {
-	ctx, cancel := context.WithTimeout(ctx, r.timeout)
-	defer cancel()
-
-	var found *identity.Identity
-	var lastErr error
-	err := wait.PollUntilContextCancel(ctx, retryInterval, true, func(ctx context.Context) (bool, error) {
-		// No resourceVersion: the read is a quorum read, not one of a cache
-		// that may lag behind.
-		account, err := r.client.ServiceAccounts(name.Namespace).Get(ctx, name.Name, metav1.GetOptions{})
-		switch {
-		case err == nil:
-			found = identity.FromAnnotations(account.Annotations, r.defaults)
-			return true, nil
-		case apierrors.IsNotFound(err):
-			return false, identity.ErrServiceAccountNotFound
-		case apierrors.IsForbidden(err), apierrors.IsUnauthorized(err):
-			return false, err
-		default:
-			// At the deadline the client's error is of the deadline, and the one
-			// before is of the cause.
-			if lastErr == nil || ctx.Err() == nil {
-				lastErr = err
-			}
-			return false, nil
-		}
+	account, err := cluster.Read(ctx, r.timeout, func(ctx context.Context) (*corev1.ServiceAccount, error) {
+		return r.client.ServiceAccounts(name.Namespace).Get(ctx, name.Name, metav1.GetOptions{})
 	})
-	if wait.Interrupted(err) && lastErr != nil {
-		err = lastErr
+	var found *identity.Identity
+	switch {
+	case err == nil:
+		found = r.identify(account.Annotations)
+	case apierrors.IsNotFound(err):
+		err = identity.ErrServiceAccountNotFound
 	}
 	r.results.WithLabelValues(result(found, err)).Inc()
 	return found, err
+}
+
+// identify returns the identity that annotations grant. If they grant none, near
+// misses are told: who writes a pod should hear of them.
+func (r *reader) identify(annotations map[string]string) *identity.Identity {
+	id := identity.FromAnnotations(annotations, r.defaults)
+	if id.Granted() {
+		return id
+	}
+	for _, finding := range lint.Misspelt(annotations, r.defaults.AnnotationPrefix) {
+		id.Problems = append(id.Problems, identity.Problem{
+			Annotation: finding.Annotation, Value: annotations[finding.Annotation],
+			Fault: "is not read", Used: fmt.Sprintf("did you mean %s?", finding.Meant),
+		})
+	}
+	return id
 }
 
 func result(found *identity.Identity, err error) string {
@@ -86,7 +82,7 @@ func result(found *identity.Identity, err error) string {
 		return "not_found"
 	case err != nil:
 		return "error"
-	case found == nil:
+	case !found.Granted():
 		return "no_role"
 	default:
 		return "role"

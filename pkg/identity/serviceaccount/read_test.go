@@ -58,7 +58,7 @@ func TestResolveReadsWhatIsNotKnown(t *testing.T) {
 		},
 		{
 			"a ServiceAccount without a role", answerWith(http.StatusOK, `{"kind":"ServiceAccount","apiVersion":"v1"}`), "no_role",
-			func(got *identity.Identity, err error) bool { return err == nil && got == nil },
+			func(got *identity.Identity, err error) bool { return err == nil && !got.Granted() },
 		},
 		{
 			"no such ServiceAccount", answerWith(http.StatusNotFound, statusBody("NotFound")), "not_found",
@@ -132,7 +132,7 @@ func TestResolveCachedWaitsUntilItKnows(t *testing.T) {
 	if err := resolver.store.Replace(nil, "1"); err != nil {
 		t.Fatal(err)
 	}
-	if got, err := resolver.Resolve(t.Context(), app); got != nil || err != nil {
+	if got, err := resolver.Resolve(t.Context(), app); err != nil || got.Granted() {
 		t.Errorf("after the sync: got %+v, %v", got, err)
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/identity"
 )
@@ -21,10 +22,12 @@ func account(name, role string) *corev1.ServiceAccount {
 	return a
 }
 
+var app = types.NamespacedName{Namespace: "default", Name: "app"}
+
 const appRole = "arn:aws:iam::111122223333:role/app"
 
 func roleOf(s *store) string {
-	if found := s.get(app); found != nil {
+	if found, ok := s.Get(app); ok {
 		return found.RoleARN
 	}
 	return ""
@@ -66,13 +69,13 @@ func TestStoreKeepsNothingOfServiceAccountsWithoutARole(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if got := len(s.identities); got != 0 {
+	if got := s.Len(); got != 0 {
 		t.Errorf("%d kept after adds", got)
 	}
 	if err := s.Replace(append(listed, account("app", appRole)), "1"); err != nil {
 		t.Fatal(err)
 	}
-	if got := len(s.identities); got != 1 {
+	if got := s.Len(); got != 1 {
 		t.Errorf("%d kept after a list, want 1", got)
 	}
 }

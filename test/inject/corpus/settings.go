@@ -15,6 +15,14 @@ type Settings struct {
 	// Region is empty for none.
 	Region      string `json:"region"`
 	RegionalSTS bool   `json:"regionalSTS"`
+	// SessionName and STSEndpoint are empty for none.
+	SessionName string `json:"sessionName"`
+	STSEndpoint string `json:"stsEndpoint"`
+	// AccountID makes ARNs of bare role names, in the partition aws.
+	AccountID string `json:"accountID"`
+	// ContainerCredentials says that the case's ServiceAccount is listed to use
+	// EKS Pod Identity.
+	ContainerCredentials bool `json:"containerCredentials"`
 }
 
 // Defaults returns what the webhook uses when it is told nothing. They are
@@ -35,6 +43,29 @@ func (s Settings) Identity() identity.Defaults {
 		Audience:          s.Audience,
 		RegionalSTS:       s.RegionalSTS,
 		ExpirationSeconds: s.ExpirationSeconds,
+		SessionName:       s.SessionName,
+		STSEndpoint:       s.STSEndpoint,
+		Account:           s.account(),
+	}
+}
+
+func (s Settings) account() *identity.Account {
+	if s.AccountID == "" {
+		return nil
+	}
+	return &identity.Account{Partition: "aws", ID: s.AccountID}
+}
+
+// Identity returns that of the case's ServiceAccount. A token for EKS Pod
+// Identity lives as long as the settings say; the webhook spreads the default.
+func (c *Case) Identity() *identity.Identity {
+	id := identity.FromAnnotations(c.ServiceAccount.Annotations, c.Settings.Identity())
+	if !c.Settings.ContainerCredentials {
+		return id
+	}
+	return &identity.Identity{
+		Method: identity.ContainerCredentials, Audience: "pods.eks.amazonaws.com",
+		RegionalSTS: id.RegionalSTS, ExpirationSeconds: id.ExpirationSeconds,
 	}
 }
 
@@ -44,5 +75,11 @@ func (s Settings) Inject() inject.Settings {
 		AnnotationPrefix: s.AnnotationPrefix,
 		MountPath:        s.MountPath,
 		Region:           s.Region,
+		ContainerCredentials: inject.ContainerCredentials{ //nolint:gosec // where credentials come from, and none
+			FullURI:    "http://169.254.170.23/v1/credentials",
+			MountPath:  "/var/run/secrets/pods.eks.amazonaws.com/serviceaccount",
+			TokenPath:  "eks-pod-identity-token",
+			VolumeName: "eks-pod-identity-token",
+		},
 	}
 }

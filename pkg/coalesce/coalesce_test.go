@@ -1,4 +1,4 @@
-package serviceaccount
+package coalesce
 
 import (
 	"context"
@@ -7,43 +7,39 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
-
-	"k8s.io/apimachinery/pkg/types"
-
-	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/identity"
 )
 
-var app = types.NamespacedName{Namespace: "default", Name: "app"}
+const app = "app"
 
-// cluster stands for what can be read: its role at the moment a read begins.
+// cluster stands for what can be read: its state at the moment a read begins.
 type cluster struct {
-	role     atomic.Pointer[identity.Identity]
+	state    atomic.Int32
 	reads    atomic.Int32
 	underWay atomic.Int32
 	most     atomic.Int32
 }
 
 // read takes a second, and answers with what was so when it began.
-func (c *cluster) read(context.Context, types.NamespacedName) (*identity.Identity, error) {
+func (c *cluster) read(context.Context, string) (int32, error) {
 	c.reads.Add(1)
 	if now := c.underWay.Add(1); now > c.most.Load() {
 		c.most.Store(now)
 	}
 	defer c.underWay.Add(-1)
-	role := c.role.Load()
+	state := c.state.Load()
 	time.Sleep(time.Second) // in synctest's time
-	return role, nil
+	return state, nil
 }
 
 func TestABurstCostsOneReadUnderWayAndOneWaiting(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var c cluster
-		reads := newCoalescer(c.read)
+		reads := New(c.read)
 		for range 1000 {
-			go func() { _, _ = reads.do(t.Context(), app) }()
+			go func() { _, _ = reads.Do(t.Context(), app) }()
 		}
 		synctest.Wait()
-		reads.wait()
+		reads.Wait()
 		if got := c.reads.Load(); got != 2 {
 			t.Errorf("a burst of 1000 cost %d reads, want 2", got)
 		}
@@ -59,48 +55,47 @@ func TestABurstCostsOneReadUnderWayAndOneWaiting(t *testing.T) {
 func TestNobodyJoinsAReadThatBeganBefore(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var c cluster
-		reads := newCoalescer(c.read)
-		go func() { _, _ = reads.do(t.Context(), app) }()
+		reads := New(c.read)
+		go func() { _, _ = reads.Do(t.Context(), app) }()
 		synctest.Wait()
 
-		written := &identity.Identity{RoleARN: "arn:aws:iam::111122223333:role/app"}
-		c.role.Store(written)
-		got, err := reads.do(t.Context(), app)
-		if err != nil || got != written {
-			t.Errorf("what was written before the call was missed: got %+v, %v", got, err)
+		c.state.Store(1)
+		got, err := reads.Do(t.Context(), app)
+		if err != nil || got != 1 {
+			t.Errorf("what was written before the call was missed: got %d, %v", got, err)
 		}
-		reads.wait()
+		reads.Wait()
 	})
 }
 
 func TestReadsOfDifferentNamesDoNotWaitForEachOther(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var c cluster
-		reads := newCoalescer(c.read)
+		reads := New(c.read)
 		for _, name := range []string{"a", "b", "c"} {
-			go func() { _, _ = reads.do(t.Context(), types.NamespacedName{Namespace: "default", Name: name}) }()
+			go func() { _, _ = reads.Do(t.Context(), name) }()
 		}
 		synctest.Wait()
 		if got := c.underWay.Load(); got != 3 {
 			t.Errorf("%d reads at once, want 3", got)
 		}
-		reads.wait()
+		reads.Wait()
 	})
 }
 
 func TestWhoGoesAwayDoesNotEndTheReadOfTheOthers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var c cluster
-		c.role.Store(&identity.Identity{RoleARN: "arn:aws:iam::111122223333:role/app"})
-		reads := newCoalescer(c.read)
+		c.state.Store(1)
+		reads := New(c.read)
 		impatient, cancel := context.WithTimeout(t.Context(), time.Millisecond)
 		defer cancel()
-		if _, err := reads.do(impatient, app); !errors.Is(err, context.DeadlineExceeded) {
+		if _, err := reads.Do(impatient, app); !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("got %v, want the caller's deadline", err)
 		}
-		if got, err := reads.do(t.Context(), app); err != nil || got == nil {
-			t.Errorf("got %+v, %v", got, err)
+		if got, err := reads.Do(t.Context(), app); err != nil || got != 1 {
+			t.Errorf("got %d, %v", got, err)
 		}
-		reads.wait()
+		reads.Wait()
 	})
 }

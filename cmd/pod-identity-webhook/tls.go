@@ -1,0 +1,44 @@
+package main
+
+import (
+	"crypto/tls"
+	"fmt"
+	"strings"
+)
+
+// tlsVersions are spelled as the reference takes them.
+var tlsVersions = map[string]uint16{
+	"1.0": tls.VersionTLS10, "VersionTLS10": tls.VersionTLS10,
+	"1.1": tls.VersionTLS11, "VersionTLS11": tls.VersionTLS11,
+	"1.2": tls.VersionTLS12, "VersionTLS12": tls.VersionTLS12,
+	"1.3": tls.VersionTLS13, "VersionTLS13": tls.VersionTLS13,
+}
+
+// parseTLSVersion reads --tls-min-version.
+func parseTLSVersion(name string) (uint16, error) {
+	version, ok := tlsVersions[name]
+	if !ok {
+		return 0, fmt.Errorf("--tls-min-version is %q: it must be one of 1.0, 1.1, 1.2, 1.3, or VersionTLS10 and so on", name)
+	}
+	return version, nil
+}
+
+// parseCipherSuites reads --tls-cipher-suites, which are for TLS 1.2 and below:
+// those of 1.3 cannot be chosen. nil leaves the choice to Go.
+func parseCipherSuites(names []string) ([]uint16, error) {
+	known := map[string]uint16{}
+	for _, suites := range [][]*tls.CipherSuite{tls.CipherSuites(), tls.InsecureCipherSuites()} {
+		for _, suite := range suites {
+			known[suite.Name] = suite.ID
+		}
+	}
+	var ids []uint16
+	for _, name := range names {
+		id, ok := known[strings.TrimSpace(name)]
+		if !ok {
+			return nil, fmt.Errorf("--tls-cipher-suites names %q, which is no cipher suite of Go's crypto/tls", name)
+		}
+		ids = append(ids, id)
+	}
+	return ids, nil
+}

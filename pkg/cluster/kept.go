@@ -1,0 +1,127 @@
+package cluster
+
+import (
+	"maps"
+	"sync"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/tools/cache"
+)
+
+// Kept is what is kept of those objects that something is worth keeping of. It
+// is what a reflector writes into, in place of the usual cache of whole objects:
+// the other objects of the cluster cost no memory.
+type Kept[Object metav1.Object, Value any] struct {
+	// keep returns what is kept of an object, and whether anything is.
+	keep func(Object) (Value, bool)
+	// strip returns as much of an object as keep needs.
+	strip  func(Object) Object
+	synced *Synced
+
+	mu     sync.RWMutex
+	values map[types.NamespacedName]Value
+}
+
+var _ cache.TransformingStore = (*Kept[metav1.Object, int])(nil)
+
+// NewKept returns a store that keeps what keep says. strip returns a small copy
+// of an object, with its name, its resourceVersion and what keep needs; a
+// reflector's first list holds one of each.
+func NewKept[Object metav1.Object, Value any](keep func(Object) (Value, bool), strip func(Object) Object) *Kept[Object, Value] {
+	return &Kept[Object, Value]{keep: keep, strip: strip, synced: NewSynced(), values: map[types.NamespacedName]Value{}}
+}
+
+// Synced is marked when the first whole list has arrived.
+func (k *Kept[Object, Value]) Synced() *Synced { return k.synced }
+
+// Get returns what is kept of the object of a name.
+func (k *Kept[Object, Value]) Get(name types.NamespacedName) (Value, bool) {
+	k.mu.RLock()
+	defer k.mu.RUnlock()
+	value, ok := k.values[name]
+	return value, ok
+}
+
+// All returns all that is kept.
+func (k *Kept[Object, Value]) All() map[types.NamespacedName]Value {
+	k.mu.RLock()
+	defer k.mu.RUnlock()
+	return maps.Clone(k.values)
+}
+
+// Len returns the number of objects that something is kept of.
+func (k *Kept[Object, Value]) Len() int {
+	k.mu.RLock()
+	defer k.mu.RUnlock()
+	return len(k.values)
+}
+
+// Transformer makes the reflector strip each object as it arrives.
+func (k *Kept[Object, Value]) Transformer() cache.TransformFunc {
+	return func(obj any) (any, error) {
+		if object, ok := obj.(Object); ok {
+			return k.strip(object), nil
+		}
+		return obj, nil
+	}
+}
+
+// Add implements cache.ReflectorStore.
+func (k *Kept[Object, Value]) Add(obj any) error {
+	object, ok := obj.(Object)
+	if !ok {
+		return nil
+	}
+	value, keep := k.keep(object)
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if keep {
+		k.values[nameOf(object)] = value
+	} else {
+		delete(k.values, nameOf(object))
+	}
+	return nil
+}
+
+// Update implements cache.ReflectorStore.
+func (k *Kept[Object, Value]) Update(obj any) error { return k.Add(obj) }
+
+// Delete implements cache.ReflectorStore.
+func (k *Kept[Object, Value]) Delete(obj any) error {
+	object, ok := obj.(Object)
+	if !ok {
+		return nil
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	delete(k.values, nameOf(object))
+	return nil
+}
+
+// Replace implements cache.ReflectorStore: objects are all that there are.
+func (k *Kept[Object, Value]) Replace(objects []any, _ string) error {
+	values := map[types.NamespacedName]Value{}
+	for _, obj := range objects {
+		object, ok := obj.(Object)
+		if !ok {
+			continue
+		}
+		if value, keep := k.keep(object); keep {
+			values[nameOf(object)] = value
+		}
+	}
+	k.mu.Lock()
+	k.values = values
+	k.mu.Unlock()
+	k.synced.Mark()
+	return nil
+}
+
+// Resync implements cache.ReflectorStore. There is nothing to repeat: what is
+// kept follows from the objects alone.
+func (k *Kept[Object, Value]) Resync() error { return nil }
+
+func nameOf(object metav1.Object) types.NamespacedName {
+	return types.NamespacedName{Namespace: object.GetNamespace(), Name: object.GetName()}
+}

@@ -1,0 +1,93 @@
+// Package coalesce shares reads of the same thing among those who ask at the
+// same time. It knows nothing of what is read.
+package coalesce
+
+import (
+	"context"
+	"fmt"
+	"sync"
+)
+
+// Group shares reads by key. Unlike singleflight it never lets a caller join a
+// read that began before the caller came: such a read may have seen the thing as
+// it was before what the caller knows was written. So, for each key, at most one
+// read is under way and at most one waits for it, whatever the burst.
+type Group[K comparable, V any] struct {
+	fetch func(context.Context, K) (V, error)
+
+	mu      sync.Mutex
+	flights map[K]*flight[V]
+	running sync.WaitGroup
+}
+
+// flight is the read under way for a key, and the one that starts after it.
+type flight[V any] struct {
+	next *read[V]
+}
+
+// read is one read and its outcome, which may be looked at once done is closed.
+type read[V any] struct {
+	done  chan struct{}
+	found V
+	err   error
+}
+
+// New returns a Group of reads by fetch, which sets its own deadline.
+func New[K comparable, V any](fetch func(context.Context, K) (V, error)) *Group[K, V] {
+	return &Group[K, V]{fetch: fetch, flights: map[K]*flight[V]{}}
+}
+
+// Do returns the outcome of a read of key that begins after Do is called, or an
+// error of ctx if ctx is done first. The read itself goes on: others wait for it.
+func (g *Group[K, V]) Do(ctx context.Context, key K) (V, error) {
+	joined := g.join(ctx, key)
+	select {
+	case <-joined.done:
+		return joined.found, joined.err
+	case <-ctx.Done():
+		var none V
+		return none, fmt.Errorf("no answer in time: %w", ctx.Err())
+	}
+}
+
+// Wait returns when no read is under way.
+func (g *Group[K, V]) Wait() { g.running.Wait() }
+
+func (g *Group[K, V]) join(ctx context.Context, key K) *read[V] {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	current, busy := g.flights[key]
+	if !busy {
+		first := &read[V]{done: make(chan struct{})}
+		g.flights[key] = &flight[V]{}
+		// The read is no single caller's, so it must not end with one.
+		shared := context.WithoutCancel(ctx)
+		g.running.Go(func() { g.run(shared, key, first) })
+		return first
+	}
+	if current.next == nil {
+		current.next = &read[V]{done: make(chan struct{})}
+	}
+	return current.next
+}
+
+// run does the given read, and then those that were asked for meanwhile.
+func (g *Group[K, V]) run(ctx context.Context, key K, r *read[V]) {
+	for r != nil {
+		r.found, r.err = g.fetch(ctx, key)
+		close(r.done)
+		r = g.advance(key)
+	}
+}
+
+func (g *Group[K, V]) advance(key K) *read[V] {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	current := g.flights[key]
+	next := current.next
+	current.next = nil
+	if next == nil {
+		delete(g.flights, key)
+	}
+	return next
+}

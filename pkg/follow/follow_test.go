@@ -1,0 +1,175 @@
+package follow_test
+
+import (
+	"bytes"
+	"context"
+	"io"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/follow"
+)
+
+// deadline is for what takes milliseconds.
+const deadline = 30 * time.Second
+
+// followed is files that are followed.
+type followed struct {
+	t *testing.T
+	// looks has what the first file holds at each look, "" if it is missing.
+	looks chan string
+}
+
+// start follows the files until the test ends, again while doubtful holds.
+func start(t *testing.T, log io.Writer, interval time.Duration, doubtful func(content string) bool, files ...string) *followed {
+	t.Helper()
+	f := &followed{t: t, looks: make(chan string)}
+	ctx, stop := context.WithCancel(t.Context())
+	var running sync.WaitGroup
+	running.Go(func() {
+		follow.Files(ctx, files, interval, slog.New(slog.NewTextHandler(log, nil)), func() bool {
+			content, _ := os.ReadFile(files[0])
+			select {
+			case f.looks <- string(content):
+			case <-ctx.Done():
+			}
+			return doubtful(string(content))
+		})
+	})
+	t.Cleanup(func() {
+		stop()
+		running.Wait()
+	})
+	return f
+}
+
+func never(string) bool { return false }
+
+// wantSeen waits until a look sees the content.
+func (f *followed) wantSeen(content string) {
+	f.t.Helper()
+	late := time.After(deadline)
+	for {
+		select {
+		case seen := <-f.looks:
+			if seen == content {
+				return
+			}
+		case <-late:
+			f.t.Fatalf("%q was not seen within %v", content, deadline)
+		}
+	}
+}
+
+func write(t *testing.T, file, content string) {
+	t.Helper()
+	if err := os.WriteFile(file, []byte(content), 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestWhatChangedBeforeTheWatchBeganIsSeen(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "file")
+	write(t, file, "before")
+	start(t, io.Discard, time.Hour, never, file).wantSeen("before")
+}
+
+func TestAFileThatIsWrittenRemovedOrReplacedIsSeen(t *testing.T) {
+	folder := t.TempDir()
+	file := filepath.Join(folder, "file")
+	f := start(t, io.Discard, time.Hour, never, file)
+	f.wantSeen("")
+	write(t, file, "written")
+	f.wantSeen("written")
+	must(t, os.Remove(file))
+	f.wantSeen("")
+	write(t, filepath.Join(folder, "next"), "replaced")
+	must(t, os.Rename(filepath.Join(folder, "next"), file))
+	f.wantSeen("replaced")
+}
+
+func TestALinkBesideTheFileThatIsSwappedIsSeen(t *testing.T) {
+	folder := t.TempDir()
+	file := filepath.Join(folder, "file")
+	swap := func(content string) {
+		must(t, os.Mkdir(filepath.Join(folder, content), 0o700))
+		write(t, filepath.Join(folder, content, "file"), content)
+		must(t, os.Symlink(content, filepath.Join(folder, "..data_tmp")))
+		must(t, os.Rename(filepath.Join(folder, "..data_tmp"), filepath.Join(folder, "..data")))
+	}
+	swap("first")
+	must(t, os.Symlink(filepath.Join("..data", "file"), file))
+	f := start(t, io.Discard, time.Hour, never, file)
+	f.wantSeen("first")
+	swap("second")
+	f.wantSeen("second")
+}
+
+func TestEachOfTheFilesIsFollowed(t *testing.T) {
+	one, other := filepath.Join(t.TempDir(), "one"), filepath.Join(t.TempDir(), "other")
+	write(t, one, "one")
+	f := start(t, io.Discard, time.Hour, never, one, other)
+	f.wantSeen("one")
+	write(t, other, "other")
+	f.wantSeen("one")
+}
+
+func TestDoubtIsResolvedByAnotherLook(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "file")
+	write(t, file, "half")
+	looks := 0
+	f := start(t, io.Discard, time.Hour, func(string) bool { looks++; return looks < 3 }, file)
+	for range 3 {
+		f.wantSeen("half")
+	}
+}
+
+func TestABusyNeighbourDoesNotPutALookOff(t *testing.T) {
+	folder := t.TempDir()
+	file := filepath.Join(folder, "file")
+	f := start(t, io.Discard, time.Hour, never, file)
+	f.wantSeen("")
+	write(t, file, "written")
+	tick := time.NewTicker(time.Millisecond)
+	defer tick.Stop()
+	late := time.After(deadline)
+	for {
+		select {
+		case seen := <-f.looks:
+			if seen == "written" {
+				return
+			}
+		case <-tick.C:
+			write(t, filepath.Join(folder, "neighbour"), "busy")
+		case <-late:
+			t.Fatal("the neighbour put it off for ever")
+		}
+	}
+}
+
+func TestAFolderThatIsMissingIsPolledAndTold(t *testing.T) {
+	folder := filepath.Join(t.TempDir(), "later")
+	file := filepath.Join(folder, "file")
+	var log bytes.Buffer
+	f := start(t, &log, time.Millisecond, never, file)
+	f.wantSeen("")
+	// What was logged before a look can be read after it.
+	if !strings.Contains(log.String(), "they are polled") {
+		t.Errorf("the log is %q", log.String())
+	}
+	must(t, os.Mkdir(folder, 0o700))
+	write(t, file, "appeared")
+	f.wantSeen("appeared")
+}

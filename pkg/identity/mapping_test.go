@@ -1,0 +1,248 @@
+package identity_test
+
+import (
+	"errors"
+	"reflect"
+	"strings"
+	"testing"
+
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/identity"
+	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/token"
+)
+
+func named(name string) types.NamespacedName {
+	namespace, account, _ := strings.Cut(name, "/")
+	return types.NamespacedName{Namespace: namespace, Name: account}
+}
+
+func TestTheMostSpecificKeyOfAMappingWins(t *testing.T) {
+	mapping, err := identity.ParseMapping([]byte(`{
+		"*/app": {"RoleARN": "any"},
+		"prod/app": {"RoleARN": "exact"},
+		"pro*/app": {"RoleARN": "pro"},
+		"test-*/app": {"RoleARN": "test"},
+		"test-*-eu/app": {"RoleARN": "test-eu"},
+		"te*-*/app": {"RoleARN": "te"},
+		"*-blue/other": {"RoleARN": "blue"},
+		"a*b/other": {"RoleARN": "a-b"},
+		"x*y*/stars": {"RoleARN": "two stars"},
+		"xy*/stars": {"RoleARN": "one star"},
+		"*n/tie": {"RoleARN": "earlier"},
+		"n*/tie": {"RoleARN": "later"},
+		"*/shadow": {"RoleARN": "any"},
+		"dev-*/shadow": {}
+	}`), defaults)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := mapping.Len(); got != 14 {
+		t.Errorf("%d entries, want 14", got)
+	}
+	for _, test := range []struct{ name, account, want string }{
+		{"the namespace itself beats all that match it", "prod/app", "exact"},
+		{"a star alone matches any namespace", "staging/app", "any"},
+		{"a prefix beats a star alone", "test-1/app", "test"},
+		{"a prefix and a suffix beat a prefix", "test-1-eu/app", "test-eu"},
+		{"two stars match two pieces", "tes-1/app", "te"},
+		{"a star matches nothing, too", "test-/app", "test"},
+		{"a prefix must be whole", "test/app", "any"},
+		{"a suffix is matched", "c-blue/other", "blue"},
+		{"a suffix must be whole", "blue/other", ""},
+		{"a star in the middle is matched", "a-to-b/other", "a-b"},
+		{"of as many characters, fewer stars win", "xy-1/stars", "one star"},
+		{"of as many stars, the first in the alphabet wins", "n/tie", "earlier"},
+		{"an entry without a role shadows those that are less specific", "dev-1/shadow", ""},
+		{"and no others", "prod/shadow", "any"},
+		{"the ServiceAccount must be the same", "prod/nobody", ""},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			got := ""
+			if id := mapping.Identity(named(test.account)); id != nil {
+				got = id.RoleARN
+			}
+			if got != test.want {
+				t.Errorf("%s: got %q, want %q", test.account, got, test.want)
+			}
+		})
+	}
+	if id := mapping.Identity(named("dev-1/shadow")); id == nil || id.Granted() {
+		t.Errorf("an entry without a role: got %+v", id)
+	}
+}
+
+func TestNoMappingSaysNothing(t *testing.T) {
+	var mapping *identity.Mapping
+	if got := mapping.Identity(named("default/app")); got != nil || mapping.Len() != 0 {
+		t.Errorf("got %+v and %d entries", got, mapping.Len())
+	}
+}
+
+func TestTheValuesOfAMappingsEntry(t *testing.T) {
+	usual := func(change func(*identity.Identity)) *identity.Identity {
+		id := &identity.Identity{Method: identity.WebIdentity, RoleARN: goodRole, Audience: "sts.amazonaws.com", ExpirationSeconds: 86400}
+		change(id)
+		return id
+	}
+	d := defaults
+	d.RegionalSTS = true
+	tests := []struct {
+		name, entry string
+		change      func(*identity.Defaults)
+		want        *identity.Identity
+	}{
+		{
+			name: "a role takes the defaults, but for regional endpoints", entry: `{"RoleARN": "` + goodRole + `"}`,
+			want: usual(func(*identity.Identity) {}),
+		},
+		{
+			name:  "each field is read",
+			entry: `{"RoleARN": "` + goodRole + `", "Audience": "sts.example.com", "UseRegionalSTS": true, "TokenExpiration": 3600}`,
+			want: usual(func(id *identity.Identity) {
+				id.Audience, id.RegionalSTS, id.ExpirationSeconds = "sts.example.com", true, 3600
+			}),
+		},
+		{
+			name: "names match in any case and unknown ones are ignored", entry: `{"rolearn": "` + goodRole + `", "useREGIONALsts": true, "More": 1}`,
+			want: usual(func(id *identity.Identity) { id.RegionalSTS = true }),
+		},
+		{
+			name: "an empty audience and an expiration of 0 are the defaults", entry: `{"RoleARN": "` + goodRole + `", "Audience": "", "TokenExpiration": 0}`,
+			want: usual(func(*identity.Identity) {}),
+		},
+		{
+			name: "an expiration below the API server's minimum is raised, and told", entry: `{"RoleARN": "` + goodRole + `", "TokenExpiration": 5}`,
+			want: usual(func(id *identity.Identity) {
+				id.ExpirationSeconds = 600
+				id.Problems = []identity.Problem{{
+					Annotation: "TokenExpiration of mapping a/b", Value: "5", Fault: "is outside 600..86400 seconds", Used: "600 is used",
+				}}
+			}),
+		},
+		{
+			name: "an expiration above the API server's maximum is lowered, and told", entry: `{"RoleARN": "` + goodRole + `", "TokenExpiration": 4294967297}`,
+			want: usual(func(id *identity.Identity) {
+				id.ExpirationSeconds = 1 << 32
+				id.Problems = []identity.Problem{{
+					Annotation: "TokenExpiration of mapping a/b", Value: "4294967297", Fault: "is outside 600..86400 seconds", Used: "4294967296 is used",
+				}}
+			}),
+		},
+		{
+			name: "what is no ARN is granted as it is, and told", entry: `{"RoleARN": "app"}`,
+			want: usual(func(id *identity.Identity) {
+				id.RoleARN = "app"
+				id.Problems = []identity.Problem{{
+					Annotation: "RoleARN of mapping a/b", Value: "app", Fault: "cannot be the ARN of an IAM role", Used: "injected as it is",
+				}}
+			}),
+		},
+		{
+			name: "a bare name is made an ARN where the account is known", entry: `{"RoleARN": "app"}`,
+			change: func(d *identity.Defaults) { d.Account = &identity.Account{Partition: "aws", ID: "111122223333"} },
+			want:   usual(func(*identity.Identity) {}),
+		},
+		{
+			name: "session name and endpoint are the defaults", entry: `{"RoleARN": "` + goodRole + `"}`,
+			change: func(d *identity.Defaults) {
+				d.SessionName, d.STSEndpoint = identity.SessionNamePod, "https://sts.example.com"
+			},
+			want: usual(func(id *identity.Identity) {
+				id.SessionName, id.STSEndpoint = identity.SessionNamePod, "https://sts.example.com"
+			}),
+		},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			d := d
+			if test.change != nil {
+				test.change(&d)
+			}
+			mapping, err := identity.ParseMapping([]byte(`{"a/b": `+test.entry+`}`), d)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := mapping.Identity(named("a/b")); !reflect.DeepEqual(got, test.want) {
+				t.Errorf("got  %+v\nwant %+v", got, test.want)
+			}
+		})
+	}
+}
+
+func TestEachBadKeyOfAMappingIsNamedAndTheGoodOnesAreRead(t *testing.T) {
+	mapping, err := identity.ParseMapping([]byte(`{
+		"good/app": {"RoleARN": "secret"}, "no-slash": {}, "a/b/c": {}, "/app": {}, "ns/": {}, "": {}, "ns/app-*": {},
+		"ns/null": null, "ns/list": [], "ns/text": "secret", "ns/type": {"RoleARN": 1, "Audience": "secret"}
+	}`), defaults)
+	if err == nil {
+		t.Fatal("no error")
+	}
+	for _, key := range []string{"no-slash", "a/b/c", "/app", "ns/", "", "ns/app-*", "ns/null", "ns/list", "ns/text", "ns/type"} {
+		if !strings.Contains(err.Error(), `"`+key+`"`) {
+			t.Errorf("%q is not named in %v", key, err)
+		}
+	}
+	if strings.Contains(err.Error(), "secret") {
+		t.Errorf("a value is told: %v", err)
+	}
+	if _, ok := errors.AsType[*identity.MappingError](err); !ok {
+		t.Errorf("got a %T", err)
+	}
+	if mapping.Len() != 1 || mapping.Identity(named("good/app")) == nil {
+		t.Errorf("got %d entries, want the good one", mapping.Len())
+	}
+}
+
+func TestWhatIsNoObjectIsNoMapping(t *testing.T) {
+	for _, content := range []string{"", "null", "[]", "{", `"x"`, `{"a/b": {}} more`} {
+		if mapping, err := identity.ParseMapping([]byte(content), defaults); err == nil || mapping.Len() != 0 {
+			t.Errorf("%q: got %d entries, %v", content, mapping.Len(), err)
+		}
+	}
+}
+
+func FuzzParseMapping(f *testing.F) {
+	f.Add([]byte(`{"ns/app": {"RoleARN": "x", "TokenExpiration": -1}, "*/app": {}, "t*t/app": null}`), "ns", "app")
+	f.Add([]byte(`{"a": null, "": {}, "/": []}`), "", "")
+	f.Add([]byte("null"), "a", "b")
+	f.Fuzz(func(t *testing.T, content []byte, namespace, name string) {
+		mapping, _ := identity.ParseMapping(content, defaults)
+		id := mapping.Identity(types.NamespacedName{Namespace: namespace, Name: name})
+		if id == nil {
+			return
+		}
+		if mapping.Len() == 0 || name == "" {
+			t.Errorf("%q/%q is mapped by %d entries", namespace, name, mapping.Len())
+		}
+		if id.Audience == "" || id.ExpirationSeconds != token.ClampExpiration(id.ExpirationSeconds) {
+			t.Errorf("got %+v", id)
+		}
+	})
+}
+
+func TestGlob(t *testing.T) {
+	for _, test := range []struct {
+		pattern, s string
+		want       bool
+	}{
+		{"", "", true},
+		{"", "a", false},
+		{"a", "a", true},
+		{"*", "", true},
+		{"*", "abc", true},
+		{"a*", "abc", true},
+		{"*c", "abc", true},
+		{"a*c", "abc", true},
+		{"a*c", "ac", true},
+		{"a*a", "a", false},
+		{"a*b*c", "a-b-c", true},
+		{"a*b*c", "a-c-b", false},
+		{"**", "x", true},
+		{"a.c", "abc", false},
+	} {
+		if got := identity.Glob(test.pattern, test.s); got != test.want {
+			t.Errorf("%q, %q: got %t", test.pattern, test.s, got)
+		}
+	}
+}

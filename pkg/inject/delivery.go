@@ -1,0 +1,119 @@
+package inject
+
+import (
+	"path"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/identity"
+	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/token"
+)
+
+// delivery is how the containers of one pod are given their identity: what the
+// volume holds, where it is mounted, and which variables tell the SDK of it.
+type delivery struct {
+	// volume is the volume's name, if that is free, folder where it is mounted,
+	// and file the token's name in it.
+	volume, folder, file string
+	// variables make the identity; a container that sets any of them, or of
+	// rivals, has one of its own and gets none of these.
+	variables [2]corev1.EnvVar
+	rivals    []string
+	// extras go with the variables, each unless the container sets it.
+	extras []corev1.EnvVar
+	// config is the text of an AWS configuration file to put beside the token,
+	// for role chaining, or empty.
+	config string
+}
+
+// newDelivery chooses by the identity's method and by whether a role is chained.
+func newDelivery(pod *Pod, id *identity.Identity, settings Settings, windows bool) delivery {
+	if id.Method == identity.ContainerCredentials {
+		c := settings.ContainerCredentials
+		return delivery{
+			volume: c.VolumeName, folder: c.MountPath, file: c.TokenPath,
+			variables: [2]corev1.EnvVar{
+				{Name: envContainerCredentialsURI, Value: c.FullURI},
+				{Name: envContainerTokenFile, Value: processPath(c.MountPath, c.TokenPath, windows)},
+			},
+		}
+	}
+	d := delivery{volume: VolumeName, folder: settings.MountPath, file: token.FileName}
+	tokenFile := processPath(d.folder, d.file, windows)
+	if id.STSEndpoint != "" {
+		d.extras = append(d.extras, corev1.EnvVar{Name: envSTSEndpoint, Value: id.STSEndpoint})
+	}
+	if id.TargetRoleARN != "" {
+		d.config = chainConfig(id, tokenFile, literalSessionName(pod, id))
+		d.variables = [2]corev1.EnvVar{
+			{Name: envConfigFile, Value: processPath(d.folder, configFile, windows)},
+			// The SDKs for Go v1 and JavaScript v2 read the file only if told to.
+			{Name: envLoadConfig, Value: "1"},
+		}
+		d.rivals = []string{envRoleARN, envWebIdentityTokenFile, envProfile, envDefaultProfile}
+		return d
+	}
+	d.variables = [2]corev1.EnvVar{
+		{Name: envRoleARN, Value: id.RoleARN},
+		{Name: envWebIdentityTokenFile, Value: tokenFile},
+	}
+	if name := sessionNameVariable(pod, id); name != nil {
+		d.extras = append([]corev1.EnvVar{*name}, d.extras...)
+	}
+	return d
+}
+
+// names names the variables that make an identity.
+func (d *delivery) names() string {
+	names := []string{d.variables[0].Name, d.variables[1].Name}
+	return strings.Join(append(names, d.rivals...), " or ")
+}
+
+// processPath returns the path of a file as a container's processes know it.
+// The mount itself is given in the Unix form for Windows too; the container
+// runtime puts it on drive C.
+func processPath(folder, file string, windows bool) string {
+	joined := path.Join(folder, file)
+	if windows {
+		return "C:" + strings.ReplaceAll(joined, "/", `\`)
+	}
+	return joined
+}
+
+// makeVolume returns the volume under its name in the pod.
+func (d *delivery) makeVolume(name, audience string, expirationSeconds int64) corev1.Volume {
+	volume := token.Volume(name, audience, d.file, expirationSeconds)
+	if d.config != "" {
+		volume.Projected.Sources = append(volume.Projected.Sources, corev1.VolumeProjection{
+			DownwardAPI: &corev1.DownwardAPIProjection{Items: []corev1.DownwardAPIVolumeFile{{
+				Path:     configFile,
+				FieldRef: &corev1.ObjectFieldSelector{FieldPath: configFieldPath},
+			}}},
+		})
+	}
+	return volume
+}
+
+// isHeldBy says whether a container that mounts v in the delivery's folder finds
+// there what the variables speak of, the token being for audience.
+func (d *delivery) isHeldBy(v *Volume, audience string) bool {
+	if v.Projected == nil {
+		return false
+	}
+	hasToken, hasConfig := false, d.config == ""
+	for _, source := range v.Projected.Sources {
+		if t := source.ServiceAccountToken; t != nil && t.Audience == audience && t.Path == d.file {
+			hasToken = true
+		}
+		if source.DownwardAPI == nil {
+			continue
+		}
+		for _, item := range source.DownwardAPI.Items {
+			if item.Path == configFile && item.FieldRef != nil && item.FieldRef.FieldPath == configFieldPath {
+				hasConfig = true
+			}
+		}
+	}
+	return hasToken && hasConfig
+}

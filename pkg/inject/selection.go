@@ -1,0 +1,74 @@
+package inject
+
+import (
+	"encoding/csv"
+	"errors"
+	"io"
+	"slices"
+	"strings"
+
+	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/identity"
+)
+
+// selection says which containers of a pod are left alone.
+type selection struct {
+	skip, include []string
+	// included says that include counts, even if it is empty.
+	included bool
+}
+
+func (p *plan) newSelection() selection {
+	var s selection
+	s.skip, _ = p.containerList(identity.SkipContainersAnnotation, "no container is skipped")
+	s.include, s.included = p.containerList(identity.IncludeContainersAnnotation, "all containers are included")
+	return s
+}
+
+func (s *selection) reason(container string) Reason {
+	switch {
+	case slices.Contains(s.skip, container):
+		return SkipContainers
+	case s.included && !slices.Contains(s.include, container):
+		return NotIncluded
+	default:
+		return ""
+	}
+}
+
+// containerList reads an annotation that names containers, as one record of
+// comma-separated values. Names may be surrounded by spaces. A name that no
+// container has is probably a slip of the pen, and told.
+func (p *plan) containerList(annotation, used string) (names []string, ok bool) {
+	annotation = p.settings.AnnotationPrefix + "/" + annotation
+	value := p.pod.Metadata.Annotations[annotation]
+	if value == "" {
+		return nil, false
+	}
+	names, err := csv.NewReader(strings.NewReader(value)).Read()
+	if errors.Is(err, io.EOF) {
+		return nil, false
+	}
+	if err != nil {
+		problem := identity.Problem{
+			Annotation: annotation, Value: value, Fault: "is not a list of comma-separated values", Used: used,
+		}
+		p.warn(MalformedAnnotation, "pod annotation %s", problem)
+		return nil, false
+	}
+	for i, name := range names {
+		names[i] = strings.TrimSpace(name)
+		if names[i] != "" && !p.pod.Spec.hasContainer(names[i]) {
+			p.warn(UnknownContainer, "pod annotation %s names %q, which is no container of the pod", annotation, names[i])
+		}
+	}
+	return names, true
+}
+
+func (s *Spec) hasContainer(name string) bool {
+	for _, containers := range [][]Container{s.Containers, s.InitContainers, s.EphemeralContainers} {
+		if slices.ContainsFunc(containers, func(c Container) bool { return c.Name == name }) {
+			return true
+		}
+	}
+	return false
+}

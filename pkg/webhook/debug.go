@@ -1,0 +1,168 @@
+package webhook
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/pprof"
+
+	"github.com/go-chi/chi/v5"
+	jsonv2 "github.com/go-json-experiment/json"
+	admissionv1 "k8s.io/api/admission/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/yaml"
+
+	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/identity"
+	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/inject"
+)
+
+// Identities returns those that are known from annotations now.
+type Identities func() map[types.NamespacedName]*identity.Identity
+
+// NewDebug returns the handlers under /debug: the identities known now, what
+// would happen to a pod, and Go's profiles.
+func NewDebug(mutator *Mutator, identities Identities) http.Handler {
+	router := chi.NewRouter()
+	list := listIdentities(identities)
+	router.Get("/identities", list)
+	router.Get("/alpha/cache", list) // where the reference has it
+	router.Post("/explain", mutator.explain)
+	router.Get("/pprof/cmdline", pprof.Cmdline)
+	router.Get("/pprof/profile", pprof.Profile)
+	router.Get("/pprof/symbol", pprof.Symbol)
+	router.Get("/pprof/trace", pprof.Trace)
+	router.Get("/pprof/*", pprof.Index)
+	return router
+}
+
+// onlyFromThisMachine keeps a port that others scrape from telling them more.
+// kubectl port-forward connects from the pod itself.
+func onlyFromThisMachine(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		host, _, err := net.SplitHostPort(r.RemoteAddr)
+		if ip := net.ParseIP(host); err != nil || ip == nil || !ip.IsLoopback() {
+			http.Error(w, "pod-identity-webhook: /debug answers this machine only, use kubectl port-forward", http.StatusForbidden)
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+// knownIdentity is an identity in the words of the reference, and what is ours.
+type knownIdentity struct {
+	RoleARN         string
+	Audience        string
+	UseRegionalSTS  bool
+	TokenExpiration int64
+	SessionName     string   `json:",omitempty"`
+	STSEndpoint     string   `json:",omitempty"`
+	TargetRoleARN   string   `json:",omitempty"`
+	Problems        []string `json:",omitempty"`
+}
+
+func known(id *identity.Identity) knownIdentity {
+	k := knownIdentity{
+		RoleARN: id.RoleARN, Audience: id.Audience, UseRegionalSTS: id.RegionalSTS, TokenExpiration: id.ExpirationSeconds,
+		SessionName: id.SessionName, STSEndpoint: id.STSEndpoint, TargetRoleARN: id.TargetRoleARN,
+	}
+	for _, problem := range id.Problems {
+		k.Problems = append(k.Problems, problem.String())
+	}
+	return k
+}
+
+func listIdentities(identities Identities) http.HandlerFunc {
+	return func(w http.ResponseWriter, _ *http.Request) {
+		all := map[string]knownIdentity{}
+		for name, id := range identities() {
+			all[name.String()] = known(id)
+		}
+		writeJSON(w, all)
+	}
+}
+
+// explanation says what would happen to a pod.
+type explanation struct {
+	Method   identity.Method `json:"method,omitempty"`
+	Identity *knownIdentity  `json:"identity,omitempty"`
+	Result   inject.Result   `json:"result"`
+	Patch    json.RawMessage `json:"patch,omitempty"`
+	Error    string          `json:"error,omitempty"`
+}
+
+// maxPodBytes bounds a pod to explain, as the API server bounds one to create.
+const maxPodBytes = 3 << 20
+
+// explain takes a pod, as YAML or JSON, whose namespace is its own or that of
+// the query, and answers with what would happen if it were created now.
+func (m *Mutator) explain(w http.ResponseWriter, r *http.Request) {
+	pod, namespace, err := readPod(w, r)
+	if err != nil {
+		http.Error(w, "pod-identity-webhook: "+err.Error(), http.StatusBadRequest)
+		return
+	}
+	id, result, err := m.decide(r.Context(), &Request[inject.Pod]{
+		Namespace: namespace, Operation: admissionv1.Create, Object: pod,
+	})
+	told := explanation{Result: result, Patch: result.Patch}
+	if id != nil {
+		told.Method, told.Identity = id.Method, new(known(id))
+	}
+	if err != nil {
+		told.Error = err.Error()
+	}
+	writeJSON(w, told)
+}
+
+func readPod(w http.ResponseWriter, r *http.Request) (*inject.Pod, string, error) {
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxPodBytes))
+	if err != nil {
+		return nil, "", fmt.Errorf("read body: %w", err)
+	}
+	document, err := yaml.YAMLToJSON(body)
+	if err != nil {
+		return nil, "", fmt.Errorf("the body is no YAML: %w", redact(err))
+	}
+	var meta struct {
+		Kind     string `json:"kind"`
+		Metadata struct {
+			Namespace string `json:"namespace"`
+		} `json:"metadata"`
+	}
+	var pod inject.Pod
+	for _, target := range []any{&meta, &pod} {
+		if err := jsonv2.Unmarshal(document, target, decodeOptions); err != nil {
+			return nil, "", fmt.Errorf("the body is no pod: %w", redact(err))
+		}
+	}
+	if meta.Kind != "Pod" {
+		return nil, "", fmt.Errorf("the body is a %q: send a Pod", meta.Kind)
+	}
+	if pod.Spec.ServiceAccountName == "" {
+		// As the API server's ServiceAccount admission would have it.
+		pod.Spec.ServiceAccountName = "default"
+	}
+	namespace := meta.Metadata.Namespace
+	if given := r.URL.Query().Get("namespace"); given != "" {
+		namespace = given
+	}
+	if namespace == "" {
+		namespace = "default"
+	}
+	return &pod, namespace, nil
+}
+
+func writeJSON(w http.ResponseWriter, value any) {
+	var body bytes.Buffer
+	encoder := json.NewEncoder(&body)
+	encoder.SetIndent("", "  ")
+	if err := encoder.Encode(value); err != nil {
+		http.Error(w, "pod-identity-webhook: "+err.Error(), http.StatusInternalServerError)
+		return
+	}
+	w.Header().Set("Content-Type", "application/json")
+	_, _ = w.Write(body.Bytes())
+}

@@ -1,0 +1,124 @@
+package webhook
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"slices"
+	"strings"
+
+	admissionv1 "k8s.io/api/admission/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/identity/lint"
+	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/inject"
+)
+
+// ValidationMode says what becomes of a ServiceAccount with a mistake in our
+// annotations.
+type ValidationMode string
+
+const (
+	// ValidationOff does not look.
+	ValidationOff ValidationMode = "off"
+	// ValidationWarn lets it be written, with warnings.
+	ValidationWarn ValidationMode = "warn"
+	// ValidationDeny refuses what cannot be right, and warns about the rest.
+	ValidationDeny ValidationMode = "deny"
+)
+
+// ParseValidationMode reads the value of a flag.
+func ParseValidationMode(s string) (ValidationMode, error) {
+	if mode := ValidationMode(s); slices.Contains([]ValidationMode{ValidationOff, ValidationWarn, ValidationDeny}, mode) {
+		return mode, nil
+	}
+	return "", fmt.Errorf("%q must be off, warn or deny", s)
+}
+
+// What was decided about a ServiceAccount.
+const (
+	ServiceAccountOK         inject.Reason = "serviceaccount_ok"
+	ServiceAccountMistake    inject.Reason = "serviceaccount_mistake"
+	ServiceAccountDenied     inject.Reason = "serviceaccount_denied"
+	ServiceAccountNotChecked inject.Reason = "serviceaccount_not_checked"
+)
+
+// ServiceAccount is the view of a ServiceAccount that is written.
+type ServiceAccount struct {
+	Metadata struct {
+		Name        string            `json:"name"`
+		Annotations map[string]string `json:"annotations"`
+	} `json:"metadata"`
+}
+
+// ValidateServiceAccount returns the handler that looks at our annotations when
+// they are written. Only what changes is judged, so that an old mistake does not
+// keep a ServiceAccount from being changed in other ways. composes says that
+// bare role names are made ARNs.
+func ValidateServiceAccount(mode ValidationMode, prefix string, composes bool, logger *slog.Logger) Handler[ServiceAccount] {
+	return func(ctx context.Context, request *Request[ServiceAccount]) (Answer, error) {
+		if request.Kind.Group != "" || request.Kind.Kind != "ServiceAccount" {
+			return Answer{}, badRequest("the object is a %q of group %q: only ServiceAccounts of the core group can be sent here, "+
+				"see the rules of the ValidatingWebhookConfiguration", request.Kind.Kind, request.Kind.Group)
+		}
+		writes := request.Operation == admissionv1.Create || request.Operation == admissionv1.Update
+		if mode == ValidationOff || !writes || request.SubResource != "" {
+			return judged(ServiceAccountNotChecked, nil), nil
+		}
+		if request.Object == nil {
+			return Answer{}, badRequest("the request has no object")
+		}
+		findings := lint.Account(request.Object.Metadata.Annotations, prefix, composes)
+		if request.OldObject != nil {
+			findings = slices.DeleteFunc(findings, func(f lint.Finding) bool { return unchanged(request, f.Annotation) })
+		}
+		if len(findings) == 0 {
+			return judged(ServiceAccountOK, nil), nil
+		}
+		hard := slices.ContainsFunc(findings, func(f lint.Finding) bool { return f.Hard })
+		answer := judged(ServiceAccountMistake, findings)
+		if mode == ValidationDeny && hard {
+			answer = refused(request, findings)
+		}
+		logger.InfoContext(ctx, "ServiceAccount with a mistake in its annotations",
+			"uid", request.UID, "namespace", request.Namespace, "serviceAccount", request.Object.Metadata.Name,
+			"reason", answer.Reason, "findings", messagesOf(findings))
+		return answer, nil
+	}
+}
+
+// unchanged says whether an annotation was there before, just as it is now.
+func unchanged(request *Request[ServiceAccount], annotation string) bool {
+	before, was := request.OldObject.Metadata.Annotations[annotation]
+	return was && before == request.Object.Metadata.Annotations[annotation]
+}
+
+func messagesOf(findings []lint.Finding) []string {
+	messages := make([]string, 0, len(findings))
+	for _, finding := range findings {
+		messages = append(messages, finding.Message)
+	}
+	return messages
+}
+
+func judged(reason inject.Reason, findings []lint.Finding) Answer {
+	return Answer{Reason: reason, Response: admissionv1.AdmissionResponse{
+		Allowed:          true,
+		Warnings:         capWarnings(messagesOf(findings)),
+		AuditAnnotations: map[string]string{"reason": string(reason)},
+	}}
+}
+
+// refused names all that is wrong: what is only warned about elsewhere would be
+// the next surprise.
+func refused(request *Request[ServiceAccount], findings []lint.Finding) Answer {
+	answer := judged(ServiceAccountDenied, nil)
+	answer.Response.Allowed = false
+	answer.Response.Result = &metav1.Status{
+		Status: metav1.StatusFailure, Code: http.StatusForbidden, Reason: metav1.StatusReasonForbidden,
+		Message: fmt.Sprintf("%sServiceAccount %s/%s: %s", warningPrefix, request.Namespace, request.Object.Metadata.Name,
+			strings.Join(messagesOf(findings), "; ")),
+	}
+	return answer
+}
