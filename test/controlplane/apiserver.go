@@ -76,7 +76,7 @@ func (cp *ControlPlane) waitAPIServer(ctx context.Context) error {
 }
 
 func (cp *ControlPlane) apiServerArgs() []string {
-	return []string{
+	return append([]string{
 		"--etcd-servers=" + cp.etcdURL(),
 		"--bind-address=127.0.0.1",
 		"--secure-port=" + strconv.Itoa(cp.apiServerPort),
@@ -105,5 +105,5 @@ func (cp *ControlPlane) apiServerArgs() []string {
 		"--enable-priority-and-fairness=false",
 		"--max-requests-inflight=0",
 		"--max-mutating-requests-inflight=0",
-	}
+	}, cp.apiServerFlags...)
 }

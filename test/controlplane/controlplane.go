@@ -42,6 +42,8 @@ type Options struct {
 	Dir string
 	// Log is told about progress, one line a step; nil is silent.
 	Log io.Writer
+	// APIServerFlags are further flags of the API server.
+	APIServerFlags []string
 }
 
 // ControlPlane is a control plane that runs. Its methods may not be called
@@ -51,6 +53,8 @@ type ControlPlane struct {
 	binaries    binaries
 	log         io.Writer
 	credentials credentials
+	// apiServerFlags are those beside the ones that are always given.
+	apiServerFlags []string
 
 	etcdPort, etcdPeerPort, apiServerPort int
 
@@ -67,7 +71,7 @@ func Start(ctx context.Context, options Options) (*ControlPlane, error) {
 	if err != nil {
 		return nil, err
 	}
-	cp := &ControlPlane{dir: options.Dir, binaries: binaries, log: options.Log}
+	cp := &ControlPlane{dir: options.Dir, binaries: binaries, log: options.Log, apiServerFlags: options.APIServerFlags}
 	if cp.log == nil {
 		cp.log = io.Discard
 	}

@@ -58,11 +58,16 @@ func TestTheManifestIsAcceptedAndItsRightsSuffice(t *testing.T) {
 	}
 	webhook, err := localwebhook.Start(t.Context(), localwebhook.Options{
 		Binary: os.Getenv("WEBHOOK"), Kubeconfig: kubeconfigOf(t, minted.Status.Token), Dir: t.TempDir(),
+		Args: []string{"--watch-config-map", "--namespace=" + installed},
 	})
 	if err != nil {
 		t.Fatalf("the webhook does not become ready with its own rights: %v", err)
 	}
 	t.Cleanup(webhook.Kill)
+	writeMapping(t, client, installed, "no JSON")
+	eventually(t, "the fault is told on the ConfigMap", func(ctx context.Context) error {
+		return oneEvent(ctx, client, installed)
+	})
 	namespace := newNamespace(t, client)
 	createServiceAccount(t, client, namespace, "app")
 	for _, account := range []string{"app", "default"} {

@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -31,6 +32,18 @@ const (
 // cluster is the control plane that the tests share, one after the other.
 var cluster *controlplane.ControlPlane
 
+// auditLog is the API server's, for the writing of pods.
+var auditLog string
+
+const auditPolicy = `apiVersion: audit.k8s.io/v1
+kind: Policy
+omitStages: [RequestReceived]
+rules:
+  - level: Metadata
+    verbs: [create]
+    resources: [{resources: [pods]}]
+`
+
 func TestMain(m *testing.M) {
 	code, err := withCluster(m.Run)
 	if err != nil {
@@ -46,7 +59,14 @@ func withCluster(run func() int) (int, error) {
 		return 0, err
 	}
 	defer os.RemoveAll(dir)
-	cluster, err = controlplane.Start(context.Background(), controlplane.Options{Dir: dir, Log: os.Stderr})
+	auditLog = filepath.Join(dir, "audit.log")
+	policy := filepath.Join(dir, "audit-policy.yaml")
+	if err := os.WriteFile(policy, []byte(auditPolicy), 0o600); err != nil {
+		return 0, err
+	}
+	cluster, err = controlplane.Start(context.Background(), controlplane.Options{
+		Dir: dir, Log: os.Stderr, APIServerFlags: []string{"--audit-policy-file=" + policy, "--audit-log-path=" + auditLog},
+	})
 	if err != nil {
 		return 0, err
 	}

@@ -2,6 +2,7 @@ package e2e_test
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"net/http"
@@ -11,6 +12,8 @@ import (
 	"time"
 
 	"golang.org/x/sync/errgroup"
+
+	"github.com/pod-identity-webhook/pod-identity-webhook/test/localwebhook"
 )
 
 func TestACertificateIsReplacedUnderLoad(t *testing.T) {
@@ -135,9 +138,15 @@ func wantEnd(t *testing.T, ended <-chan struct{}) {
 }
 
 func TestMetricsAreThere(t *testing.T) {
+	client := newClient(t)
+	namespace := newNamespace(t, client)
+	createServiceAccount(t, client, namespace, "app")
 	webhook := startWebhook(t)
-	if _, err := ask(t.Context(), webhook, webhook.Client(), 10*time.Second, reviewOf("default", "default")); err != nil {
-		t.Fatal(err)
+	waitCached(t, webhook, namespace, "app")
+	for _, account := range []string{"default", "nobody"} {
+		if _, err := ask(t.Context(), webhook, webhook.Client(), 10*time.Second, reviewOf(namespace, account)); err != nil {
+			t.Fatal(err)
+		}
 	}
 	status, scrape, err := get(t.Context(), webhook.Client(), webhook.MetricsURL())
 	if err != nil || status != http.StatusOK {
@@ -145,17 +154,37 @@ func TestMetricsAreThere(t *testing.T) {
 	}
 	for _, want := range []string{
 		`pod_identity_webhook_admissions_total{outcome="unchanged",reason="no_role"} 1`,
-		`pod_identity_webhook_admission_duration_seconds_count 1`,
+		`pod_identity_webhook_admission_duration_seconds_count `,
+		`pod_identity_webhook_live_reads_total{result="not_found"} 1`,
 		`pod_identity_webhook_live_reads_total{result="no_role"} 1`,
 		`pod_identity_webhook_service_accounts `,
 		`pod_identity_webhook_service_accounts_synced 1`,
 		`pod_identity_webhook_certificate_expiry_timestamp_seconds `,
 		`pod_identity_webhook_panics_total 0`,
+		`pod_identity_webhook_pod_count{method="sts_web_identity"} `,
+		`pod_identity_webhook_pod_count{method="container_credentials"} 0`,
+		`pod_identity_webhook_missing_sa_count 1`,
+		`pod_identity_webhook_used 1`,
 		`go_goroutines `,
 		`process_cpu_seconds_total `,
 	} {
 		if !strings.Contains(scrape, want) {
 			t.Errorf("metrics lack %s", want)
 		}
+	}
+}
+
+func TestTheLowestVersionOfTLSIsTheOperatorsChoice(t *testing.T) {
+	old := func(webhook *localwebhook.Webhook) error {
+		client := webhook.Client()
+		client.Transport.(*http.Transport).TLSClientConfig.MaxVersion = tls.VersionTLS12
+		_, _, err := get(t.Context(), client, webhook.URL()+"/healthz")
+		return err
+	}
+	if err := old(startWebhook(t, "--tls-cipher-suites=TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256")); err != nil {
+		t.Errorf("TLS 1.2 with the default: %v", err)
+	}
+	if err := old(startWebhook(t, "--tls-min-version=VersionTLS13")); err == nil {
+		t.Error("TLS 1.2 is taken where 1.3 is the lowest")
 	}
 }

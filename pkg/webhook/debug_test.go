@@ -1,0 +1,23 @@
+package webhook
+
+import (
+	"net/http"
+	"net/http/httptest"
+	"testing"
+)
+
+func TestDebuggingHandlersAnswerThisMachineOnly(t *testing.T) {
+	handler := onlyFromThisMachine(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusOK) }))
+	for from, want := range map[string]int{
+		"127.0.0.1:1234": http.StatusOK, "[::1]:1234": http.StatusOK,
+		"10.0.0.7:1234": http.StatusForbidden, "[fd00::7]:1234": http.StatusForbidden, "": http.StatusForbidden, "localhost:1": http.StatusForbidden,
+	} {
+		request := httptest.NewRequest(http.MethodGet, "/debug/identities", nil)
+		request.RemoteAddr = from
+		response := httptest.NewRecorder()
+		handler.ServeHTTP(response, request)
+		if response.Code != want {
+			t.Errorf("from %q: HTTP %d, want %d", from, response.Code, want)
+		}
+	}
+}
