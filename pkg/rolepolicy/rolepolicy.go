@@ -4,15 +4,8 @@
 package rolepolicy
 
 import (
-	"encoding/csv"
-	"encoding/json"
-	"errors"
 	"fmt"
-	"regexp"
 	"slices"
-	"strings"
-
-	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/identity"
 )
 
 // Mode says which namespaces are held to a policy.
@@ -37,13 +30,20 @@ func ParseMode(s string) (Mode, error) {
 
 // The annotations of a namespace. Ours has the annotation prefix before it.
 const (
+	// PermittedRolesAnnotation is a list, in JSON or comma-separated, of patterns
+	// in which * stands for any characters. One with a colon is for the ARN of a
+	// role, any other for its path and name, in whatever account.
 	PermittedRolesAnnotation = "permitted-roles"
-	// KiamAnnotation is a regular expression that must match the whole of the
-	// role, as kiam has it (pkg/server/policy.go). A role may be written there
-	// by its name or as an ARN.
+	// KiamAnnotation is a regular expression for the whole of a role's ARN, as in
+	// kiam 4, or for the whole of its path and name, since kiam up to 3 matched
+	// what the pod's annotation said (pkg/server/policy.go). It also
+	// took a match of a part of it, which kiam 4 mended and we do not bring back.
 	KiamAnnotation = "iam.amazonaws.com/permitted"
-	// Kube2IAMAnnotation is a JSON list of globs; one that is no ARN is a name
-	// (mappings/mapper.go of kube2iam, with its default format of glob).
+	// Kube2IAMAnnotation is a JSON list of patterns such as ours, which is
+	// kube2iam's default format. To one that is no ARN kube2iam adds its
+	// --base-role-arn (mappings/mapper.go, iam/arn.go); we know of no such base,
+	// so it is for the path and name. Its other format, regular expressions,
+	// cannot be told from the default, and read as one it permits too little.
 	Kube2IAMAnnotation = "iam.amazonaws.com/allowed-roles"
 )
 
@@ -52,70 +52,46 @@ func Annotations(prefix string) []string {
 	return []string{prefix + "/" + PermittedRolesAnnotation, KiamAnnotation, Kube2IAMAnnotation}
 }
 
-// DeniedError says that the pods of a namespace may not have a role.
-type DeniedError struct {
-	Namespace, Role string
-	// Annotation holds the policy, which is Policy; both are empty if a policy
-	// is required and there is none.
-	Annotation, Policy string
-	// Fault says why the policy cannot be read, if so.
-	Fault error
-}
-
-// Error names namespace, role and policy, and says what to do.
-func (e *DeniedError) Error() string {
-	const longest = 200
-	policy := e.Policy
-	if len(policy) > longest {
-		policy = policy[:longest] + "..."
-	}
-	switch {
-	case e.Annotation == "":
-		return fmt.Sprintf("role %q is not permitted in namespace %s, which has no annotation %s: ask who owns the namespace to add one",
-			e.Role, e.Namespace, PermittedRolesAnnotation)
-	case e.Fault != nil:
-		return fmt.Sprintf("role %q is not permitted in namespace %s, whose annotation %s is %q, which cannot be read (%v): mend it",
-			e.Role, e.Namespace, e.Annotation, policy, e.Fault)
-	default:
-		return fmt.Sprintf("role %q is not permitted in namespace %s, whose annotation %s is %q: use a role that it permits, or ask who owns the namespace to add this one",
-			e.Role, e.Namespace, e.Annotation, policy)
-	}
-}
-
 // Evaluate returns nil if the annotations of a namespace permit a role, and a
 // *DeniedError if not. Our annotation, if there is one, is all that counts;
 // otherwise a role is permitted that either of the others permits. A policy that
-// cannot be read permits nothing.
-func Evaluate(mode Mode, prefix, namespace string, annotations map[string]string, role string) error {
+// cannot be read permits nothing: who wrote it meant to restrict.
+func Evaluate(mode Mode, prefix, namespace string, annotations map[string]string, roleARN string) error {
 	if mode == Off {
 		return nil
 	}
-	denied := &DeniedError{Namespace: namespace, Role: role}
+	var denied *DeniedError
 	for i, annotation := range Annotations(prefix) {
 		policy, ok := annotations[annotation]
 		if !ok {
 			continue
 		}
-		permitted, err := permits(annotation, policy, role)
+		permitted, fault := permits(annotation, policy, roleARN)
 		if permitted {
 			return nil
 		}
-		if denied.Annotation == "" {
-			denied.Annotation, denied.Policy, denied.Fault = annotation, policy, err
+		if denied == nil {
+			denied = &DeniedError{Namespace: namespace, Role: roleARN, Annotation: annotation, Policy: policy, Fault: fault}
 		}
-		if i == 0 {
-			return denied
+		if ours := i == 0; ours {
+			break
 		}
 	}
-	if denied.Annotation == "" && mode == On {
+	switch {
+	case denied != nil:
+		return denied
+	case mode == On:
 		return nil
+	default:
+		return &DeniedError{Namespace: namespace, Role: roleARN, Annotation: Annotations(prefix)[0], Fault: errNoPolicy}
 	}
-	return denied
 }
 
-func permits(annotation, policy, role string) (bool, error) {
+// permits says whether the policy in an annotation permits a role. The error
+// says why it permits none, if so.
+func permits(annotation, policy, roleARN string) (bool, error) {
 	if annotation == KiamAnnotation {
-		return matchesKiam(policy, role)
+		return matchesExpression(policy, roleARN)
 	}
 	read := readList
 	if annotation == Kube2IAMAnnotation {
@@ -125,62 +101,5 @@ func permits(annotation, policy, role string) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	return slices.ContainsFunc(patterns, func(pattern string) bool { return matches(pattern, role) }), nil
-}
-
-func matchesKiam(expression, role string) (bool, error) {
-	if expression == "" {
-		return false, errors.New("it is empty")
-	}
-	// Parentheses keep an alternative from escaping the anchors.
-	compiled, err := regexp.Compile("^(?:" + expression + ")$")
-	if err != nil {
-		return false, errors.New("it is no regular expression")
-	}
-	return compiled.MatchString(role) || compiled.MatchString(nameOf(role)), nil
-}
-
-// readList reads a list in JSON, or as one record of comma-separated values.
-func readList(policy string) ([]string, error) {
-	if strings.HasPrefix(strings.TrimSpace(policy), "[") {
-		return readJSONList(policy)
-	}
-	if strings.TrimSpace(policy) == "" {
-		return nil, errors.New("it is empty")
-	}
-	patterns, err := csv.NewReader(strings.NewReader(policy)).Read()
-	if err != nil {
-		return nil, errors.New("it is no list of comma-separated values")
-	}
-	for i, pattern := range patterns {
-		patterns[i] = strings.TrimSpace(pattern)
-	}
-	return patterns, nil
-}
-
-func readJSONList(policy string) ([]string, error) {
-	var patterns []string
-	if err := json.Unmarshal([]byte(policy), &patterns); err != nil {
-		return nil, errors.New("it is no JSON list of strings")
-	}
-	return patterns, nil
-}
-
-// matches says whether a pattern, in which * stands for any characters, matches
-// the whole of a role's ARN or, if it is no ARN itself, of its path and name.
-func matches(pattern, role string) bool {
-	if !strings.Contains(pattern, ":") {
-		// So a role with a colon in its name, which IAM does not allow, cannot
-		// pass for another.
-		return pattern == "*" || identity.Glob(strings.TrimPrefix(pattern, "/"), nameOf(role))
-	}
-	return identity.Glob(pattern, role)
-}
-
-// nameOf returns the path and name of the role in an ARN, or what is no ARN.
-func nameOf(role string) string {
-	if _, name, ok := strings.Cut(role, ":role/"); ok {
-		return name
-	}
-	return role
+	return slices.ContainsFunc(patterns, func(pattern string) bool { return matches(pattern, roleARN) }), nil
 }

@@ -1,16 +1,19 @@
 package namespace
 
 import (
+	"context"
+	"encoding/json"
 	"errors"
 	"net/http"
 	"net/http/httptest"
+	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/types"
 	corev1client "k8s.io/client-go/kubernetes/typed/core/v1"
 	"k8s.io/client-go/rest"
 
@@ -18,93 +21,212 @@ import (
 )
 
 const (
-	annotation = "eks.amazonaws.com/permitted-roles"
-	appRole    = "arn:aws:iam::111122223333:role/app"
+	appRole   = "arn:aws:iam::111122223333:role/app"
+	otherRole = "arn:aws:iam::111122223333:role/other"
 )
 
-// policiesAgainst returns Policies whose API server gives one answer, and a count
-// of how often it was asked.
-func policiesAgainst(t *testing.T, status int, body string) (*Policies, *int) {
+// policiesAgainst returns Policies whose API server is answer.
+func policiesAgainst(t *testing.T, answer http.HandlerFunc, mode rolepolicy.Mode, registry *prometheus.Registry) *Policies {
 	t.Helper()
-	asked := new(int)
-	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		*asked++
-		w.Header().Set("Content-Type", "application/json")
-		w.WriteHeader(status)
-		_, _ = w.Write([]byte(body))
-	}))
+	server := httptest.NewServer(answer)
 	t.Cleanup(server.Close)
 	client, err := corev1client.NewForConfig(&rest.Config{Host: server.URL, QPS: -1})
 	if err != nil {
 		t.Fatal(err)
 	}
-	return New(Config{
-		Client: client, Prefix: "eks.amazonaws.com", Mode: rolepolicy.On,
-		Metrics: prometheus.NewRegistry(), ReadTimeout: 300 * time.Millisecond,
-	}), asked
+	return New(Config{Client: client, Prefix: prefix, Mode: mode, Metrics: registry, ReadTimeout: 2 * time.Second})
 }
 
-func namespaceWith(annotations map[string]string) *corev1.Namespace {
-	return &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "team-a", Annotations: annotations}}
+func answerWith(status int, body string) http.HandlerFunc {
+	return func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		w.WriteHeader(status)
+		_, _ = w.Write([]byte(body))
+	}
 }
+
+func found(annotations string) http.HandlerFunc {
+	return answerWith(http.StatusOK, `{"kind":"Namespace","apiVersion":"v1","metadata":{"name":"team-a","annotations":`+annotations+`}}`)
+}
+
+func failed(status int, reason string) http.HandlerFunc {
+	return answerWith(status, `{"kind":"Status","apiVersion":"v1","status":"Failure","reason":"`+reason+`","message":"it is `+reason+`"}`)
+}
+
+func permitted(err error) bool { return err == nil }
 
 func denied(err error) bool {
 	_, ok := errors.AsType[*rolepolicy.DeniedError](err)
 	return ok
 }
 
-func TestAKnownPolicyIsAnsweredWithoutARead(t *testing.T) {
-	p, asked := policiesAgainst(t, http.StatusInternalServerError, "{}")
-	if err := p.store.Add(namespaceWith(map[string]string{annotation: "app"})); err != nil {
+// unknown says whether err is one of not knowing, which names the namespace and
+// the cause.
+func unknown(cause string) func(error) bool {
+	return func(err error) bool {
+		return err != nil && !denied(err) && strings.Contains(err.Error(), "team-a") && strings.Contains(err.Error(), cause)
+	}
+}
+
+func TestPermittedReadsWhatIsNotKnown(t *testing.T) {
+	var calls atomic.Int32
+	tests := []struct {
+		name   string
+		answer http.HandlerFunc
+		mode   rolepolicy.Mode
+		result string
+		check  func(error) bool
+	}{
+		{"a policy that permits the role", found(`{"` + ours + `":"app"}`), rolepolicy.On, "policy", permitted},
+		{"a policy that does not", found(`{"` + ours + `":"other"}`), rolepolicy.On, "policy", denied},
+		{"no policy", found(`{"other":"annotation"}`), rolepolicy.On, "no_policy", permitted},
+		{"no policy where one is required", found(`{"other":"annotation"}`), rolepolicy.Require, "no_policy", denied},
+		{"no such namespace", failed(http.StatusNotFound, "NotFound"), rolepolicy.On, "error", unknown("NotFound")},
+		{"no right to read it: an error at once", failed(http.StatusForbidden, "Forbidden"), rolepolicy.On, "error", unknown("Forbidden")},
+		{
+			"an API server that recovers in time", func(w http.ResponseWriter, r *http.Request) {
+				if calls.Add(1) < 3 {
+					failed(http.StatusInternalServerError, "InternalError")(w, r)
+					return
+				}
+				found(`{"`+kiam+`":"other"}`)(w, r)
+			}, rolepolicy.On, "policy", denied,
+		},
+		{
+			"an API server that does not recover: its own error, not the deadline's",
+			failed(http.StatusInternalServerError, "InternalError"), rolepolicy.On, "error", unknown("InternalError"),
+		},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			registry := prometheus.NewRegistry()
+			err := policiesAgainst(t, test.answer, test.mode, registry).Permitted(t.Context(), "team-a", appRole)
+			if !test.check(err) {
+				t.Errorf("got %v", err)
+			}
+			for _, result := range []string{"policy", "no_policy", "error"} {
+				want := 0.0
+				if result == test.result {
+					want = 1
+				}
+				if got := metric(t, registry, "pod_identity_webhook_namespace_reads_total", result); got != want {
+					t.Errorf("result %s counted %v times, want %v", result, got, want)
+				}
+			}
+		})
+	}
+}
+
+func TestReadsAreQuorumReads(t *testing.T) {
+	var query atomic.Pointer[string]
+	policies := policiesAgainst(t, func(w http.ResponseWriter, r *http.Request) {
+		query.Store(new(r.Method + " " + r.URL.String()))
+		found(`{}`)(w, r)
+	}, rolepolicy.On, prometheus.NewRegistry())
+	if err := policies.Permitted(t.Context(), "team-a", appRole); err != nil {
 		t.Fatal(err)
 	}
-	if err := p.Permitted(t.Context(), "team-a", appRole); err != nil {
-		t.Error(err)
-	}
-	if err := p.Permitted(t.Context(), "team-a", appRole+"2"); !denied(err) {
-		t.Errorf("got %v", err)
-	}
-	if *asked != 0 {
-		t.Errorf("the API server was asked %d times", *asked)
+	if got := *query.Load(); got != "GET /api/v1/namespaces/team-a" {
+		t.Errorf("asked for %s", got)
 	}
 }
 
-func TestTheFirstPolicyOfANamespaceHoldsAtOnce(t *testing.T) {
-	p, _ := policiesAgainst(t, http.StatusOK, `{"kind":"Namespace","apiVersion":"v1","metadata":{"annotations":{"`+annotation+`":"other"}}}`)
-	if err := p.Permitted(t.Context(), "team-a", appRole); !denied(err) {
+func TestPermittedAnswersAKnownPolicyWithoutARead(t *testing.T) {
+	policies := policiesAgainst(t, func(http.ResponseWriter, *http.Request) { t.Error("read from the API server") },
+		rolepolicy.On, prometheus.NewRegistry())
+	if err := policies.store.Add(namespaceWith("team-a", ours, "app")); err != nil {
+		t.Fatal(err)
+	}
+	if err := policies.Permitted(t.Context(), "team-a", appRole); err != nil {
 		t.Errorf("got %v", err)
 	}
-}
-
-func TestWhatCannotBeKnownIsNoDenial(t *testing.T) {
-	p, _ := policiesAgainst(t, http.StatusInternalServerError, "{}")
-	if err := p.Permitted(t.Context(), "team-a", appRole); err == nil || denied(err) {
+	if err := policies.Permitted(t.Context(), "team-a", otherRole); !denied(err) {
 		t.Errorf("got %v", err)
 	}
 }
 
-func TestOnlyNamespacesWithAPolicyAreKeptAndOnlyTheirPolicy(t *testing.T) {
-	p, _ := policiesAgainst(t, http.StatusOK, "{}")
-	for _, annotations := range []map[string]string{nil, {"other": "x"}} {
-		if err := p.store.Replace([]any{namespaceWith(annotations)}, "1"); err != nil {
-			t.Fatal(err)
+func TestWhoCannotWaitGetsAnErrorAndNoPermission(t *testing.T) {
+	release := make(chan struct{})
+	policies := policiesAgainst(t, func(w http.ResponseWriter, r *http.Request) {
+		<-release
+		found(`{}`)(w, r)
+	}, rolepolicy.On, prometheus.NewRegistry())
+	soon, cancel := context.WithTimeout(t.Context(), time.Millisecond)
+	defer cancel()
+	if err := policies.Permitted(soon, "team-a", appRole); !errors.Is(err, context.DeadlineExceeded) || denied(err) {
+		t.Errorf("got %v", err)
+	}
+	close(release)
+	policies.reads.Wait()
+}
+
+// TestRunFollowsTheCluster has an API server that first refuses, then lists a
+// namespace with a policy, and then tells of a change of it.
+func TestRunFollowsTheCluster(t *testing.T) {
+	var refused atomic.Bool
+	change := make(chan struct{})
+	serve := func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		switch {
+		case !refused.Swap(true):
+			failed(http.StatusForbidden, "Forbidden")(w, r)
+		case r.URL.Path != "/api/v1/namespaces":
+			t.Errorf("asked for %s", r.URL)
+		case r.URL.Query().Get("watch") == "":
+			_ = json.NewEncoder(w).Encode(&corev1.NamespaceList{
+				TypeMeta: metav1.TypeMeta{Kind: "NamespaceList", APIVersion: "v1"},
+				ListMeta: metav1.ListMeta{ResourceVersion: "1"},
+				Items:    []corev1.Namespace{*namespaceWith("team-a", ours, "app"), *namespaceWith("team-b")},
+			})
+		case r.URL.Query().Get("sendInitialEvents") == "true":
+			failed(http.StatusUnprocessableEntity, "Invalid")(w, r) // the reflector falls back to a list
+		default:
+			w.(http.Flusher).Flush()
+			select {
+			case <-change:
+			case <-r.Context().Done():
+				return
+			}
+			changed := namespaceWith("team-a", ours, "other")
+			changed.TypeMeta = metav1.TypeMeta{Kind: "Namespace", APIVersion: "v1"}
+			changed.ResourceVersion = "2"
+			_ = json.NewEncoder(w).Encode(map[string]any{"type": "MODIFIED", "object": changed})
+			w.(http.Flusher).Flush()
+			<-r.Context().Done()
 		}
-		if got := p.store.Len(); got != 0 {
-			t.Errorf("%v: %d kept", annotations, got)
+	}
+	registry := prometheus.NewRegistry()
+	policies := policiesAgainst(t, serve, rolepolicy.On, registry)
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		policies.Run(ctx)
+	}()
+
+	eventually(t, "the list", func() bool { return policies.Synced() == nil })
+	if err := policies.Permitted(ctx, "team-a", appRole); err != nil {
+		t.Errorf("after the list: %v", err)
+	}
+	if got := policies.store.Len(); got != 1 {
+		t.Errorf("%d policies are kept, want 1", got)
+	}
+	if got := metric(t, registry, "pod_identity_webhook_namespace_watch_failures_total", ""); got < 1 {
+		t.Error("a failure is not counted")
+	}
+	close(change)
+	eventually(t, "the change", func() bool { return denied(policies.Permitted(ctx, "team-a", appRole)) })
+	cancel()
+	<-ended
+}
+
+func eventually(t *testing.T, what string, so func() bool) {
+	t.Helper()
+	deadline := time.Now().Add(20 * time.Second)
+	for !so() {
+		if time.Now().After(deadline) {
+			t.Fatalf("%s has not come", what)
 		}
-	}
-	whole := namespaceWith(map[string]string{"other": "x", annotation: "app", "iam.amazonaws.com/permitted": ".*"})
-	stripped, err := p.store.Transformer()(whole)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := p.store.Replace([]any{stripped}, "2"); err != nil {
-		t.Fatal(err)
-	}
-	if got, _ := p.store.Get(types.NamespacedName{Name: "team-a"}); len(got) != 2 {
-		t.Errorf("kept %v", got)
-	}
-	if err := p.Synced(); err != nil {
-		t.Error(err)
+		time.Sleep(5 * time.Millisecond) // between looks at the condition
 	}
 }
