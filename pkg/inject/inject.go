@@ -160,7 +160,7 @@ type plan struct {
 func newPlan(pod *Pod, id *identity.Identity, settings Settings) *plan {
 	p := &plan{pod: pod, settings: settings, windows: isWindows(&pod.Spec)}
 	for _, problem := range id.Problems {
-		p.warn(MalformedAnnotation, "ServiceAccount annotation %s", problem)
+		p.warn(MalformedAnnotation, "ServiceAccount: %s", problem)
 	}
 	for _, finding := range lint.Pod(pod.Metadata.Annotations, settings.AnnotationPrefix, pod.Spec.ServiceAccountName) {
 		p.warn(MisplacedAnnotation, "pod annotation %s", finding.Message)

@@ -181,6 +181,9 @@ var accountOnly = []string{
 // Pod finds annotations of a pod that belong on its ServiceAccount, and near
 // misses.
 func Pod(annotations map[string]string, prefix, serviceAccount string) []Finding {
+	if len(annotations) == 0 {
+		return nil
+	}
 	var findings []Finding
 	for _, name := range accountOnly {
 		if _, ok := annotations[prefix+"/"+name]; ok {

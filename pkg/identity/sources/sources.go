@@ -73,7 +73,7 @@ func (r *Resolver) webIdentity(ctx context.Context, name types.NamespacedName) (
 	case missing:
 		told := *mapped
 		told.Problems = append(append([]identity.Problem(nil), mapped.Problems...), identity.Problem{
-			Annotation: "the mapping of", Value: name.String(), Fault: "speaks of a ServiceAccount that does not exist", Used: "it is used all the same",
+			Annotation: "mapping of", Value: name.String(), Fault: "is for one that does not exist", Used: "it is used all the same",
 		})
 		return &told, nil
 	}
