@@ -163,7 +163,7 @@ func newPlan(pod *Pod, id *identity.Identity, settings Settings) *plan {
 		p.warn(MalformedAnnotation, "ServiceAccount: %s", problem)
 	}
 	for _, finding := range lint.Pod(pod.Metadata.Annotations, settings.AnnotationPrefix, pod.Spec.ServiceAccountName) {
-		p.warn(MisplacedAnnotation, "pod annotation %s", finding.Message)
+		p.warn(MisplacedAnnotation, "%s", finding.Message)
 	}
 	p.identity = p.withSessionName(id)
 	if id.Granted() {

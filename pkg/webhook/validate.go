@@ -76,14 +76,14 @@ func ValidateServiceAccount(mode ValidationMode, prefix string, composes bool, l
 		if len(findings) == 0 {
 			return judged(ServiceAccountOK, nil), nil
 		}
-		hard := slices.ContainsFunc(findings, func(f lint.Finding) bool { return f.Hard })
-		answer := judged(ServiceAccountMistake, findings)
-		if mode == ValidationDeny && hard {
-			answer = refused(request, findings)
+		wrong, doubtful := partition(findings)
+		answer := judged(ServiceAccountMistake, append(wrong, doubtful...))
+		if mode == ValidationDeny && len(wrong) > 0 {
+			answer = refused(request, wrong, doubtful)
 		}
 		logger.InfoContext(ctx, "ServiceAccount with a mistake in its annotations",
 			"uid", request.UID, "namespace", request.Namespace, "serviceAccount", request.Object.Metadata.Name,
-			"reason", answer.Reason, "findings", messagesOf(findings))
+			"reason", answer.Reason, "findings", sentences(findings))
 		return answer, nil
 	}
 }
@@ -94,31 +94,49 @@ func unchanged(request *Request[ServiceAccount], annotation string) bool {
 	return was && before == request.Object.Metadata.Annotations[annotation]
 }
 
-func messagesOf(findings []lint.Finding) []string {
+// partition tells what cannot be right from what may be.
+func partition(findings []lint.Finding) (wrong, doubtful []lint.Finding) {
+	for _, finding := range findings {
+		if finding.Hard {
+			wrong = append(wrong, finding)
+		} else {
+			doubtful = append(doubtful, finding)
+		}
+	}
+	return wrong, doubtful
+}
+
+// judged lets a ServiceAccount be written, and warns of the findings.
+func judged(reason inject.Reason, findings []lint.Finding) Answer {
 	messages := make([]string, 0, len(findings))
 	for _, finding := range findings {
 		messages = append(messages, finding.Message)
 	}
-	return messages
-}
-
-func judged(reason inject.Reason, findings []lint.Finding) Answer {
 	return Answer{Reason: reason, Response: admissionv1.AdmissionResponse{
 		Allowed:          true,
-		Warnings:         capWarnings(messagesOf(findings)),
+		Warnings:         capWarnings(messages),
 		AuditAnnotations: map[string]string{"reason": string(reason)},
 	}}
 }
 
-// refused names all that is wrong: what is only warned about elsewhere would be
-// the next surprise.
-func refused(request *Request[ServiceAccount], findings []lint.Finding) Answer {
-	answer := judged(ServiceAccountDenied, nil)
+// refused names all that is wrong, and warns of what may be: it would be the next
+// surprise.
+func refused(request *Request[ServiceAccount], wrong, doubtful []lint.Finding) Answer {
+	answer := judged(ServiceAccountDenied, doubtful)
 	answer.Response.Allowed = false
 	answer.Response.Result = &metav1.Status{
 		Status: metav1.StatusFailure, Code: http.StatusForbidden, Reason: metav1.StatusReasonForbidden,
 		Message: fmt.Sprintf("%sServiceAccount %s/%s: %s", warningPrefix, request.Namespace, request.Object.Metadata.Name,
-			strings.Join(messagesOf(findings), "; ")),
+			strings.Join(sentences(wrong), "; ")),
 	}
 	return answer
+}
+
+// sentences are the findings with the values at fault.
+func sentences(findings []lint.Finding) []string {
+	said := make([]string, 0, len(findings))
+	for _, finding := range findings {
+		said = append(said, finding.String())
+	}
+	return said
 }

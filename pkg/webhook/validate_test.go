@@ -1,6 +1,7 @@
 package webhook_test
 
 import (
+	"errors"
 	"log/slog"
 	"net/http"
 	"strings"
@@ -44,9 +45,12 @@ func TestValidateServiceAccount(t *testing.T) {
 		{"off does not look", "off", nil, annotations{"role-arn": bad}, "CREATE", webhook.ServiceAccountNotChecked, true, 0},
 		{"an old mistake is not judged", "deny", annotations{"role-arn": bad}, annotations{"role-arn": bad, "audience": "x"}, "UPDATE", webhook.ServiceAccountOK, true, 0},
 		{"an old mistake made another is judged", "deny", annotations{"role-arn": bad}, annotations{"role-arn": bad + "2"}, "UPDATE", webhook.ServiceAccountDenied, false, 0},
-		{"a new mistake beside an old one is judged", "warn", annotations{"role-arn": bad}, annotations{"role-arn": bad, "token-expiration": "1h"}, "UPDATE", webhook.ServiceAccountMistake, true, 1},
+		{"only a new mistake beside an old one is judged", "warn", annotations{"role-arn": bad}, annotations{"role-arn": bad, "token-expiration": "1h"}, "UPDATE", webhook.ServiceAccountMistake, true, 1},
 		{"a mistake that is mended is none", "deny", annotations{"role-arn": bad}, annotations{"role-arn": good}, "UPDATE", webhook.ServiceAccountOK, true, 0},
-		{"a deletion", "deny", annotations{"role-arn": bad}, nil, "DELETE", webhook.ServiceAccountNotChecked, true, 0},
+		{"a mistake that is removed is none", "deny", annotations{"role-arn": bad}, nil, "UPDATE", webhook.ServiceAccountOK, true, 0},
+		{"a near miss is never refused", "deny", nil, annotations{"role_arn": good}, "CREATE", webhook.ServiceAccountMistake, true, 1},
+		{"a refusal warns of what may be right", "deny", nil, annotations{"role-arn": bad, "audience": "", "skip-container": "a"}, "CREATE", webhook.ServiceAccountDenied, false, 2},
+		{"a deletion is not looked at", "deny", annotations{"role-arn": bad}, nil, "DELETE", webhook.ServiceAccountNotChecked, true, 0},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -69,17 +73,87 @@ func TestValidateServiceAccount(t *testing.T) {
 				return
 			}
 			if status := answer.Response.Result; status.Code != http.StatusForbidden || !strings.Contains(status.Message, "default/app") ||
-				!strings.Contains(status.Message, "arn:aws:iam::111122223333:role/my-role") {
-				t.Errorf("got %+v, want the name and a right example", status)
+				!strings.Contains(status.Message, "arn:aws:iam::111122223333:role/NAME") || !strings.Contains(status.Message, bad) {
+				t.Errorf("got %+v, want the name, the value and a right example", status)
 			}
 		})
+	}
+}
+
+func TestMistakesAreWarnedOfBeforeWhatMayBeRight(t *testing.T) {
+	handle := webhook.ValidateServiceAccount("warn", "eks.amazonaws.com", false, slog.New(slog.DiscardHandler))
+	answer, err := handle(t.Context(), &webhook.Request[webhook.ServiceAccount]{
+		Kind: metav1.GroupVersionKind{Version: "v1", Kind: "ServiceAccount"}, Operation: admissionv1.Create,
+		Object: annotated(map[string]string{
+			"role-arn": "arn:minio:iam:::role/app", "audience": "", "token-expiration": "1", "target-external-id": "an-id", "skip_containers": "a",
+			"sts-endpoint": "here", "role-session-name": "a b",
+		}),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	warnings := answer.Response.Warnings
+	if len(warnings) != 5 || !strings.HasSuffix(warnings[4], "and 3 more, see the webhook's log") {
+		t.Fatalf("got %q, want 5 that count the rest", warnings)
+	}
+	for i, annotation := range []string{"role-session-name", "sts-endpoint"} {
+		if !strings.HasPrefix(warnings[i], "pod-identity-webhook: eks.amazonaws.com/"+annotation+" ") {
+			t.Errorf("warning %d is %q, want one of %s", i, warnings[i], annotation)
+		}
+	}
+}
+
+func TestAFindingIsLoggedWithItsServiceAccountAndValue(t *testing.T) {
+	var log strings.Builder
+	handle := webhook.ValidateServiceAccount("warn", "eks.amazonaws.com", false, slog.New(slog.NewJSONHandler(&log, nil)))
+	_, err := handle(t.Context(), &webhook.Request[webhook.ServiceAccount]{
+		UID: "a-uid", Kind: metav1.GroupVersionKind{Version: "v1", Kind: "ServiceAccount"}, Namespace: "team", Operation: admissionv1.Create,
+		Object: annotated(map[string]string{"token-expiration": "1h"}),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{
+		`"uid":"a-uid"`, `"namespace":"team"`, `"serviceAccount":"app"`, `"reason":"serviceaccount_mistake"`,
+		`"eks.amazonaws.com/token-expiration is no number of seconds, such as 3600 (it is \"1h\")"`,
+	} {
+		if !strings.Contains(log.String(), want) {
+			t.Errorf("%s lacks %s", log.String(), want)
+		}
+	}
+}
+
+func TestParseValidationMode(t *testing.T) {
+	for _, known := range []webhook.ValidationMode{webhook.ValidationWarn, webhook.ValidationDeny, webhook.ValidationOff} {
+		if got, err := webhook.ParseValidationMode(string(known)); got != known || err != nil {
+			t.Errorf("%s: got %q, %v", known, got, err)
+		}
+	}
+	for _, unknown := range []string{"", "Warn", "true"} {
+		if _, err := webhook.ParseValidationMode(unknown); err == nil {
+			t.Errorf("%q is taken", unknown)
+		}
+	}
+}
+
+func TestAWriteWithoutAServiceAccountIsABadRequest(t *testing.T) {
+	handle := webhook.ValidateServiceAccount("warn", "eks.amazonaws.com", false, slog.New(slog.DiscardHandler))
+	_, err := handle(t.Context(), &webhook.Request[webhook.ServiceAccount]{
+		Kind: metav1.GroupVersionKind{Version: "v1", Kind: "ServiceAccount"}, Operation: admissionv1.Create,
+	})
+	wantBadRequest(t, err, "no object")
+}
+
+func wantBadRequest(t *testing.T, err error, text string) {
+	t.Helper()
+	failure, ok := errors.AsType[*webhook.Error](err)
+	if !ok || failure.Status != http.StatusBadRequest || !strings.Contains(failure.Error(), text) {
+		t.Errorf("got %v, want a bad request: %s", err, text)
 	}
 }
 
 func TestWhatIsNoServiceAccountIsABadRequest(t *testing.T) {
 	handle := webhook.ValidateServiceAccount("warn", "eks.amazonaws.com", false, slog.New(slog.DiscardHandler))
 	_, err := handle(t.Context(), &webhook.Request[webhook.ServiceAccount]{Kind: metav1.GroupVersionKind{Version: "v1", Kind: "Pod"}})
-	if err == nil || !strings.Contains(err.Error(), `"Pod"`) {
-		t.Errorf("got %v", err)
-	}
+	wantBadRequest(t, err, `"Pod"`)
 }

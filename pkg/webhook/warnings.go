@@ -5,10 +5,12 @@ import (
 	"unicode/utf8"
 )
 
-// What the API server advises for warnings, and what it does with longer ones:
-// over 256 characters each, or 4096 in all for a request, they are cut
-// (k8s.io/api/admission/v1, AdmissionResponse.Warnings;
-// k8s.io/apiserver/pkg/endpoints/filters/warning.go).
+// maxWarningLetters is what the API documents: 120 characters
+// (k8s.io/api/admission/v1, AdmissionResponse.Warnings). Once the warnings of a
+// request, of all webhooks, come to 4096 characters, the API server cuts each to
+// 256, and then drops what comes next
+// (k8s.io/apiserver/pkg/endpoints/filters/warning.go); few and short ones leave
+// room for others.
 const (
 	maxWarnings       = 5
 	maxWarningLetters = 120
@@ -32,7 +34,7 @@ func capWarnings(messages []string) []string {
 		warnings = append(warnings, cut(warningPrefix+message))
 	}
 	if left := len(messages) - len(shown); left > 0 {
-		warnings = append(warnings, fmt.Sprintf("%sand %d more, which are in its log", warningPrefix, left))
+		warnings = append(warnings, fmt.Sprintf("%sand %d more, see the webhook's log", warningPrefix, left))
 	}
 	return warnings
 }

@@ -22,7 +22,10 @@ func TestCapWarningsKeepsToWhatTheAPIServerAdvises(t *testing.T) {
 				t.Errorf("%q", warning)
 			}
 		}
-		if count > 5 && !strings.Contains(warnings[4], fmt.Sprintf("%d more", count-4)) {
+		if count > 3 && !strings.HasSuffix(warnings[3], "...") {
+			t.Errorf("%q does not show that it was cut", warnings[3])
+		}
+		if count > 5 && !strings.HasSuffix(warnings[4], fmt.Sprintf("and %d more, see the webhook's log", count-4)) {
 			t.Errorf("of %d: %q", count, warnings[4])
 		}
 	}

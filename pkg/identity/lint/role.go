@@ -1,0 +1,95 @@
+package lint
+
+import (
+	"regexp"
+	"strings"
+
+	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/identity"
+)
+
+const exampleRole = "arn:aws:iam::111122223333:role/NAME"
+
+// role finds what keeps a value from being a role, the most telling fault if
+// there are several. The texts are of less than 30 letters, so that the example
+// is not cut from the warning.
+func role(value string, composes bool) fault {
+	switch {
+	case identity.IsRoleARN(value):
+		return fault{}
+	case value == "":
+		return soft("is empty: it gives no role")
+	case strings.TrimSpace(value) != value:
+		return wanted("has spaces around it")
+	case strings.ContainsAny(value, `"'`):
+		return wanted("has quotes in it")
+	case strings.ContainsAny(value, " \t\r\n"):
+		return wanted("has spaces in it")
+	case strings.HasPrefix(value, "arn:"):
+		return arn(value)
+	case strings.Contains(value, "arn:"):
+		return wanted("does not begin with arn:")
+	case composes:
+		return bareRole(value)
+	default:
+		return wanted("is no ARN")
+	}
+}
+
+func wanted(text string) fault { return hard(text + ", want " + exampleRole) }
+
+// bareRole finds faults in a name, or a path and name, that is made an ARN.
+func bareRole(value string) fault {
+	const anyAccount = "arn:aws:iam::111122223333:role/"
+	switch {
+	case !identity.IsRoleARN(anyAccount + strings.TrimPrefix(value, "/")):
+		return wanted("cannot be a role's name")
+	case strings.HasPrefix(value, "role/"):
+		return soft("has role/ before the name, which is added to it once more")
+	default:
+		return fault{}
+	}
+}
+
+// accountIDs are those of AWS
+// (https://docs.aws.amazon.com/accounts/latest/reference/manage-acct-identifiers.html).
+var accountIDs = regexp.MustCompile(`^\d{12}$`)
+
+// otherResources are those of IAM that are taken for roles
+// (https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_identifiers.html).
+var otherResources = map[string]string{
+	"user": "is a user's ARN", "group": "is a group's ARN", "policy": "is a policy's ARN",
+	"instance-profile": "is an instance profile's ARN", "oidc-provider": "is an OIDC provider's ARN",
+}
+
+// arn finds faults in an ARN that is not a role's: arn:aws:iam::account:role/name.
+func arn(value string) fault {
+	const parts = 6
+	part := strings.SplitN(value, ":", parts)
+	if !strings.HasPrefix(part[1], "aws") {
+		// The roles of stores with an STS of their own have ARNs of their own.
+		return soft("is no role of AWS, whose are " + exampleRole)
+	}
+	if len(part) < parts {
+		return wanted("is not a whole ARN")
+	}
+	service, region, account, resource := part[2], part[3], part[4], part[5]
+	kind, name, slash := strings.Cut(resource, "/")
+	switch {
+	case service == "sts":
+		return wanted("is a session's ARN")
+	case service != "iam":
+		return wanted("is no ARN of IAM")
+	case region != "":
+		return wanted("has a region, IAM has none")
+	case slash && otherResources[kind] != "":
+		return wanted(otherResources[kind])
+	case !accountIDs.MatchString(account):
+		return wanted("has no 12-digit account id")
+	case !slash || kind != "role":
+		return wanted("has no role/ before the name")
+	case name == "" || strings.HasSuffix(name, "/"):
+		return wanted("ends in a slash, not a name")
+	default:
+		return wanted("has a letter no role has")
+	}
+}
