@@ -33,6 +33,10 @@ func Files(ctx context.Context, files []string, interval time.Duration, logger *
 	} else {
 		defer func() { _ = watcher.Close() }()
 	}
+	follow(ctx, watcher, files, interval, logger, look)
+}
+
+func follow(ctx context.Context, watcher *fsnotify.Watcher, files []string, interval time.Duration, logger *slog.Logger, look func() (again bool)) {
 	poll := time.NewTicker(interval)
 	defer poll.Stop()
 	// settled runs from the first of a burst of events; it is not put off by the

@@ -136,29 +136,6 @@ func TestDoubtIsResolvedByAnotherLook(t *testing.T) {
 	}
 }
 
-func TestABusyNeighbourDoesNotPutALookOff(t *testing.T) {
-	folder := t.TempDir()
-	file := filepath.Join(folder, "file")
-	f := start(t, io.Discard, time.Hour, never, file)
-	f.wantSeen("")
-	write(t, file, "written")
-	tick := time.NewTicker(time.Millisecond)
-	defer tick.Stop()
-	late := time.After(deadline)
-	for {
-		select {
-		case seen := <-f.looks:
-			if seen == "written" {
-				return
-			}
-		case <-tick.C:
-			write(t, filepath.Join(folder, "neighbour"), "busy")
-		case <-late:
-			t.Fatal("the neighbour put it off for ever")
-		}
-	}
-}
-
 func TestAFolderThatIsMissingIsPolledAndTold(t *testing.T) {
 	folder := filepath.Join(t.TempDir(), "later")
 	file := filepath.Join(folder, "file")

@@ -132,6 +132,10 @@ func FromAnnotations(annotations map[string]string, defaults Defaults) *Identity
 	if id.RoleARN != "" && !IsRoleARN(id.RoleARN) {
 		r.problem(RoleARNAnnotation, "cannot be the ARN of an IAM role", "injected as it is")
 	}
+	if strings.ContainsFunc(id.RoleARN, unicode.IsControl) {
+		// A line break would begin a setting of its own in the configuration.
+		id.TargetRoleARN, id.TargetExternalID = "", ""
+	}
 	if id.TargetRoleARN != "" && !IsRoleARN(id.TargetRoleARN) {
 		r.problem(TargetRoleARNAnnotation, "cannot be the ARN of an IAM role", "injected as it is")
 	}

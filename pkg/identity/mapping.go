@@ -1,6 +1,7 @@
 package identity
 
 import (
+	"bytes"
 	"cmp"
 	"encoding/json"
 	"errors"
@@ -50,7 +51,8 @@ func (e *MappingError) Error() string { return fmt.Sprintf("key %q %s", e.Key, e
 // ParseMapping reads a JSON object of "namespace/serviceaccount" to RoleARN,
 // Audience, UseRegionalSTS and TokenExpiration. In the namespace, * stands for
 // any characters. The Mapping is of the entries that can be used; the error joins
-// a *MappingError for each that cannot.
+// a *MappingError for each that cannot, and for each key that is repeated, of
+// which the last entry counts.
 func ParseMapping(content []byte, defaults Defaults) (*Mapping, error) {
 	m := &Mapping{exact: map[types.NamespacedName]*Identity{}, patterns: map[string][]pattern{}}
 	var entries map[string]json.RawMessage
@@ -58,6 +60,9 @@ func ParseMapping(content []byte, defaults Defaults) (*Mapping, error) {
 		return m, notAnObject(err)
 	}
 	var faults []error
+	for _, key := range repeated(content) {
+		faults = append(faults, &MappingError{Key: key, Fault: "is repeated"})
+	}
 	for _, key := range slices.Sorted(maps.Keys(entries)) {
 		if err := m.add(key, entries[key], defaults); err != nil {
 			faults = append(faults, err)
@@ -67,6 +72,31 @@ func ParseMapping(content []byte, defaults Defaults) (*Mapping, error) {
 		slices.SortFunc(patterns, bySpecificity)
 	}
 	return m, errors.Join(faults...)
+}
+
+// repeated returns those keys of a JSON object that are there more than once. It
+// compares what is decoded: a key may be escaped in several ways.
+func repeated(object []byte) []string {
+	decoder := json.NewDecoder(bytes.NewReader(object))
+	if _, err := decoder.Token(); err != nil { // the opening brace
+		return nil
+	}
+	times := map[string]int{}
+	var keys []string
+	for decoder.More() {
+		key, err := decoder.Token()
+		if err != nil {
+			return keys
+		}
+		if err := decoder.Decode(&json.RawMessage{}); err != nil {
+			return keys
+		}
+		name, _ := key.(string)
+		if times[name]++; times[name] == 2 {
+			keys = append(keys, name)
+		}
+	}
+	return keys
 }
 
 // notAnObject says where, and not what: the decoder's error can quote what it

@@ -1,10 +1,14 @@
 package identity_test
 
 import (
+	"encoding/json"
 	"errors"
 	"reflect"
+	"regexp"
+	"slices"
 	"strings"
 	"testing"
+	"unicode/utf8"
 
 	"k8s.io/apimachinery/pkg/types"
 
@@ -194,6 +198,19 @@ func TestEachBadKeyOfAMappingIsNamedAndTheGoodOnesAreRead(t *testing.T) {
 	}
 }
 
+func TestAKeyOfAMappingThatIsRepeatedIsNamedAndItsLastEntryCounts(t *testing.T) {
+	mapping, err := identity.ParseMapping([]byte(`{
+		"a/b": {"RoleARN": "first", "Audience": "first"}, "once/b": {}, "a/b": null, "a\u002fb": {"RoleARN": "last"}
+	}`), defaults)
+	if err == nil || strings.Count(err.Error(), "\n") != 0 || !strings.Contains(err.Error(), `"a/b"`) {
+		t.Errorf("got %v, want one error that names the key", err)
+	}
+	got := mapping.Identity(named("a/b"))
+	if mapping.Len() != 2 || got == nil || got.RoleARN != "last" || got.Audience != "sts.amazonaws.com" {
+		t.Errorf("got %+v of %d entries", got, mapping.Len())
+	}
+}
+
 func TestWhatIsNoObjectIsNoMapping(t *testing.T) {
 	for _, content := range []string{"", "null", "[]", "{", `"x"`, `{"a/b": {}} more`} {
 		if mapping, err := identity.ParseMapping([]byte(content), defaults); err == nil || mapping.Len() != 0 {
@@ -204,21 +221,53 @@ func TestWhatIsNoObjectIsNoMapping(t *testing.T) {
 
 func FuzzParseMapping(f *testing.F) {
 	f.Add([]byte(`{"ns/app": {"RoleARN": "x", "TokenExpiration": -1}, "*/app": {}, "t*t/app": null}`), "ns", "app")
+	f.Add([]byte(`{"a*b*c/app": {"Audience": ""}, "*-prod/app": {"RoleARN": "x"}, "a/b/c": {}}`), "a-b-c", "app")
+	f.Add([]byte(`{"*-prod/app": {}}`), "a-prod-b", "app")
+	f.Add([]byte(`{"test-*/app": {}}`), "a-test-b", "app")
+	f.Add([]byte(`{"a*b*/app": {}}`), "a-c", "app")
+	f.Add([]byte(`{"n*/app": {}, "n*/app": {"TokenExpiration": 1e99}}`), "ns", "app")
 	f.Add([]byte(`{"a": null, "": {}, "/": []}`), "", "")
 	f.Add([]byte("null"), "a", "b")
 	f.Fuzz(func(t *testing.T, content []byte, namespace, name string) {
 		mapping, _ := identity.ParseMapping(content, defaults)
-		id := mapping.Identity(types.NamespacedName{Namespace: namespace, Name: name})
-		if id == nil {
-			return
+		account := types.NamespacedName{Namespace: namespace, Name: name}
+		id := mapping.Identity(account)
+		if utf8.ValidString(namespace) && (id != nil) != anyKeyIsOf(t, content, account) {
+			t.Errorf("%s is mapped to %+v", account, id)
 		}
-		if mapping.Len() == 0 || name == "" {
-			t.Errorf("%q/%q is mapped by %d entries", namespace, name, mapping.Len())
-		}
-		if id.Audience == "" || id.ExpirationSeconds != token.ClampExpiration(id.ExpirationSeconds) {
+		if id != nil && (id.Audience == "" || id.ExpirationSeconds != token.ClampExpiration(id.ExpirationSeconds)) {
 			t.Errorf("got %+v", id)
 		}
 	})
+}
+
+// anyKeyIsOf says, one entry after the other and by regular expressions, whether
+// an entry that can be used is of the ServiceAccount.
+func anyKeyIsOf(t *testing.T, content []byte, account types.NamespacedName) bool {
+	t.Helper()
+	var entries map[string]json.RawMessage
+	if json.Unmarshal(content, &entries) != nil {
+		return false
+	}
+	for key, entry := range entries {
+		namespace, ok := strings.CutSuffix(key, "/"+account.Name)
+		if !ok {
+			continue
+		}
+		matches := strings.ReplaceAll(regexp.QuoteMeta(namespace), `\*`, `.*`)
+		if !regexp.MustCompile(`(?s)^` + matches + `$`).MatchString(account.Namespace) {
+			continue
+		}
+		quoted, err := json.Marshal(key)
+		if err != nil {
+			t.Fatal(err)
+		}
+		alone := slices.Concat([]byte("{"), quoted, []byte(":"), entry, []byte("}"))
+		if _, err := identity.ParseMapping(alone, defaults); err == nil {
+			return true
+		}
+	}
+	return false
 }
 
 func TestGlob(t *testing.T) {
@@ -238,6 +287,7 @@ func TestGlob(t *testing.T) {
 		{"a*a", "a", false},
 		{"a*b*c", "a-b-c", true},
 		{"a*b*c", "a-c-b", false},
+		{"a*b*", "a-c", false},
 		{"**", "x", true},
 		{"a.c", "abc", false},
 	} {

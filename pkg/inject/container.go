@@ -28,11 +28,15 @@ const (
 	envDefaultProfile          = "AWS_DEFAULT_PROFILE"
 )
 
-// addToContainers decides about each container of a list but the first few.
-func (p *plan) addToContainers(list string, containers []Container, first int) {
-	for i := first; i < len(containers); i++ {
-		result := p.addToContainer(list+strconv.Itoa(i), &containers[i])
-		p.result.Containers = append(p.result.Containers, result)
+// addToContainers decides about each container of a list whose name none of
+// existing has.
+func (p *plan) addToContainers(list string, containers, existing []Container) {
+	for i := range containers {
+		c := &containers[i]
+		if slices.ContainsFunc(existing, func(old Container) bool { return old.Name == c.Name }) {
+			continue
+		}
+		p.result.Containers = append(p.result.Containers, p.addToContainer(list+strconv.Itoa(i), c))
 	}
 }
 
@@ -101,26 +105,24 @@ type environment struct {
 func (p *plan) look(variables Env) environment {
 	var found environment
 	// Of variables that are set twice, a process sees the last.
-	var same [len(delivery{}.variables)]bool
+	same := make([]bool, len(p.delivery.variables))
 	for i := range variables {
 		switch v := &variables[i]; v.Name {
 		case envRegion, envDefaultRegion:
 			found.region = true
 		case envSTSRegionalEndpoints:
 			found.sts = true
-		case p.delivery.variables[0].Name:
-			found.identity = true
-			same[0] = v.Value == p.delivery.variables[0].Value
-		case p.delivery.variables[1].Name:
-			found.identity = true
-			same[1] = v.Value == p.delivery.variables[1].Value
 		default:
+			if of := slices.IndexFunc(p.delivery.variables, func(ours corev1.EnvVar) bool { return ours.Name == v.Name }); of >= 0 {
+				found.identity = true
+				same[of] = v.Value == p.delivery.variables[of].Value
+			}
 			if slices.Contains(p.delivery.rivals, v.Name) {
 				found.identity, found.foreign = true, true
 			}
 		}
 	}
-	found.foreign = found.foreign || found.identity && (!same[0] || !same[1])
+	found.foreign = found.foreign || found.identity && slices.Contains(same, false)
 	return found
 }
 
@@ -137,7 +139,7 @@ func (p *plan) missingEnv(has environment, variables Env) []corev1.EnvVar {
 			corev1.EnvVar{Name: envRegion, Value: p.settings.Region})
 	}
 	if !has.identity {
-		missing = append(missing, p.delivery.variables[:]...)
+		missing = append(missing, p.delivery.variables...)
 	}
 	if has.foreign {
 		return missing

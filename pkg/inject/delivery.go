@@ -18,7 +18,7 @@ type delivery struct {
 	volume, folder, file string
 	// variables make the identity; a container that sets any of them, or of
 	// rivals, has one of its own and gets none of these.
-	variables [2]corev1.EnvVar
+	variables []corev1.EnvVar
 	rivals    []string
 	// extras go with the variables, each unless the container sets it.
 	extras []corev1.EnvVar
@@ -33,7 +33,7 @@ func newDelivery(pod *Pod, id *identity.Identity, settings Settings, windows boo
 		c := settings.ContainerCredentials
 		return delivery{
 			volume: c.VolumeName, folder: c.MountPath, file: c.TokenPath,
-			variables: [2]corev1.EnvVar{
+			variables: []corev1.EnvVar{
 				{Name: envContainerCredentialsURI, Value: c.FullURI},
 				{Name: envContainerTokenFile, Value: processPath(c.MountPath, c.TokenPath, windows)},
 			},
@@ -46,15 +46,14 @@ func newDelivery(pod *Pod, id *identity.Identity, settings Settings, windows boo
 	}
 	if id.TargetRoleARN != "" {
 		d.config = chainConfig(id, tokenFile, literalSessionName(pod, id))
-		d.variables = [2]corev1.EnvVar{
-			{Name: envConfigFile, Value: processPath(d.folder, configFile, windows)},
-			// The SDKs for Go v1 and JavaScript v2 read the file only if told to.
-			{Name: envLoadConfig, Value: "1"},
-		}
+		d.variables = []corev1.EnvVar{{Name: envConfigFile, Value: processPath(d.folder, configFile, windows)}}
+		// The SDKs for Go v1 and JavaScript v2 read the file only if told to. Many
+		// containers say so themselves, which makes no identity.
+		d.extras = append([]corev1.EnvVar{{Name: envLoadConfig, Value: "1"}}, d.extras...)
 		d.rivals = []string{envRoleARN, envWebIdentityTokenFile, envProfile, envDefaultProfile}
 		return d
 	}
-	d.variables = [2]corev1.EnvVar{
+	d.variables = []corev1.EnvVar{
 		{Name: envRoleARN, Value: id.RoleARN},
 		{Name: envWebIdentityTokenFile, Value: tokenFile},
 	}
@@ -66,7 +65,10 @@ func newDelivery(pod *Pod, id *identity.Identity, settings Settings, windows boo
 
 // names names the variables that make an identity.
 func (d *delivery) names() string {
-	names := []string{d.variables[0].Name, d.variables[1].Name}
+	names := make([]string, 0, len(d.variables)+len(d.rivals))
+	for i := range d.variables {
+		names = append(names, d.variables[i].Name)
+	}
 	return strings.Join(append(names, d.rivals...), " or ")
 }
 

@@ -119,16 +119,17 @@ func Patch(pod *Pod, id *identity.Identity, settings Settings) (Result, error) {
 	if !p.findVolume() {
 		p.addVolume()
 	}
-	p.addToContainers("/spec/containers/", pod.Spec.Containers, 0)
-	p.addToContainers("/spec/initContainers/", pod.Spec.InitContainers, 0)
+	p.addToContainers("/spec/containers/", pod.Spec.Containers, nil)
+	p.addToContainers("/spec/initContainers/", pod.Spec.InitContainers, nil)
 	return p.finish()
 }
 
 // PatchEphemeral decides what the ephemeral containers are given that are being
-// added to a running pod, after the first existing of them, which cannot be
-// changed any more. Nothing else of the pod can, so a pod that does not have the
+// added to a running pod: those of pod that old has not. The API server keeps
+// them apart by name; the merge of a patch can put new ones before old ones.
+// Nothing else of the pod can be changed, so a pod that does not have the
 // token's volume cannot be helped.
-func PatchEphemeral(pod *Pod, existing int, id *identity.Identity, settings Settings) (Result, error) {
+func PatchEphemeral(pod, old *Pod, id *identity.Identity, settings Settings) (Result, error) {
 	p := newPlan(pod, id, settings)
 	if !id.Granted() {
 		p.result.Reason = NoRole
@@ -138,7 +139,7 @@ func PatchEphemeral(pod *Pod, existing int, id *identity.Identity, settings Sett
 		p.result = Result{Reason: NoTokenVolume}
 		return p.result, nil
 	}
-	p.addToContainers("/spec/ephemeralContainers/", pod.Spec.EphemeralContainers, existing)
+	p.addToContainers("/spec/ephemeralContainers/", pod.Spec.EphemeralContainers, old.Spec.EphemeralContainers)
 	return p.finish()
 }
 

@@ -99,7 +99,7 @@ func (m *Mutator) decide(ctx context.Context, request *Request[inject.Pod]) (*id
 	}
 	var result inject.Result
 	if request.SubResource == ephemeralContainers {
-		result, err = inject.PatchEphemeral(pod, len(request.OldObject.Spec.EphemeralContainers), id, m.config.Settings)
+		result, err = inject.PatchEphemeral(pod, request.OldObject, id, m.config.Settings)
 	} else {
 		result, err = inject.Patch(pod, id, m.config.Settings)
 	}

@@ -1,6 +1,7 @@
 package webhook
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"log/slog"
@@ -47,14 +48,15 @@ const (
 // ServiceAccount is the view of a ServiceAccount that is written.
 type ServiceAccount struct {
 	Metadata struct {
-		Name        string            `json:"name"`
-		Annotations map[string]string `json:"annotations"`
+		Name         string            `json:"name"`
+		GenerateName string            `json:"generateName"`
+		Annotations  map[string]string `json:"annotations"`
 	} `json:"metadata"`
 }
 
 // ValidateServiceAccount returns the handler that looks at our annotations when
-// they are written. Only what changes is judged, so that an old mistake does not
-// keep a ServiceAccount from being changed in other ways. composes says that
+// they are written. Only mistakes that the write makes are judged, so that an old
+// one does not keep a ServiceAccount from being changed in other ways. composes says that
 // bare role names are made ARNs.
 func ValidateServiceAccount(mode ValidationMode, prefix string, composes bool, logger *slog.Logger) Handler[ServiceAccount] {
 	return func(ctx context.Context, request *Request[ServiceAccount]) (Answer, error) {
@@ -71,7 +73,8 @@ func ValidateServiceAccount(mode ValidationMode, prefix string, composes bool, l
 		}
 		findings := lint.Account(request.Object.Metadata.Annotations, prefix, composes)
 		if request.OldObject != nil {
-			findings = slices.DeleteFunc(findings, func(f lint.Finding) bool { return unchanged(request, f.Annotation) })
+			old := lint.Account(request.OldObject.Metadata.Annotations, prefix, composes)
+			findings = slices.DeleteFunc(findings, func(f lint.Finding) bool { return slices.Contains(old, f) })
 		}
 		if len(findings) == 0 {
 			return judged(ServiceAccountOK, nil), nil
@@ -82,17 +85,14 @@ func ValidateServiceAccount(mode ValidationMode, prefix string, composes bool, l
 			answer = refused(request, wrong, doubtful)
 		}
 		logger.InfoContext(ctx, "ServiceAccount with a mistake in its annotations",
-			"uid", request.UID, "namespace", request.Namespace, "serviceAccount", request.Object.Metadata.Name,
+			"uid", request.UID, "namespace", request.Namespace, "serviceAccount", request.Object.name(),
 			"reason", answer.Reason, "findings", sentences(findings))
 		return answer, nil
 	}
 }
 
-// unchanged says whether an annotation was there before, just as it is now.
-func unchanged(request *Request[ServiceAccount], annotation string) bool {
-	before, was := request.OldObject.Metadata.Annotations[annotation]
-	return was && before == request.Object.Metadata.Annotations[annotation]
-}
+// name is a prefix of the name if the API server has yet to make it.
+func (s *ServiceAccount) name() string { return cmp.Or(s.Metadata.Name, s.Metadata.GenerateName) }
 
 // partition tells what cannot be right from what may be.
 func partition(findings []lint.Finding) (wrong, doubtful []lint.Finding) {
@@ -126,7 +126,7 @@ func refused(request *Request[ServiceAccount], wrong, doubtful []lint.Finding) A
 	answer.Response.Allowed = false
 	answer.Response.Result = &metav1.Status{
 		Status: metav1.StatusFailure, Code: http.StatusForbidden, Reason: metav1.StatusReasonForbidden,
-		Message: fmt.Sprintf("%sServiceAccount %s/%s: %s", warningPrefix, request.Namespace, request.Object.Metadata.Name,
+		Message: fmt.Sprintf("%sServiceAccount %s/%s: %s", warningPrefix, request.Namespace, request.Object.name(),
 			strings.Join(sentences(wrong), "; ")),
 	}
 	return answer

@@ -58,7 +58,7 @@ func TestGoldenPodsAreStoredAsTheyShouldBe(t *testing.T) {
 func flags(settings corpus.Settings) []string {
 	account := []string{}
 	if settings.AccountID != "" {
-		account = []string{"--compose-role-arn", "--aws-account-id=" + settings.AccountID}
+		account = []string{"--compose-role-arn", "--aws-account-id=" + settings.AccountID, "--aws-partition=" + settings.Partition}
 	}
 	return append(account,
 		"--role-session-name="+settings.SessionName,

@@ -22,11 +22,17 @@ func decide(pod *inject.Pod, id *identity.Identity, settings inject.Settings) (i
 // decideBytes decides about a pod's JSON, and applies the patch.
 func decideBytes(t tester, pod []byte, id *identity.Identity, settings inject.Settings) (inject.Result, []byte) {
 	t.Helper()
+	return patchBytes(t, pod, func(view *inject.Pod) (inject.Result, error) { return decide(view, id, settings) })
+}
+
+// patchBytes decides about a pod's JSON in some way, and applies the patch.
+func patchBytes(t tester, pod []byte, decide func(*inject.Pod) (inject.Result, error)) (inject.Result, []byte) {
+	t.Helper()
 	view, err := decode(pod)
 	if err != nil {
 		t.Fatalf("the pod cannot be decoded: %v\n%s", err, pod)
 	}
-	result, err := decide(view, id, settings)
+	result, err := decide(view)
 	if err != nil {
 		t.Fatalf("no decision: %v\n%s", err, pod)
 	}

@@ -13,12 +13,17 @@ import (
 
 func TestThePropertiesHoldForDrawnPods(t *testing.T) {
 	check(t, func(t *rapid.T) {
-		settings := drawSettings(t)
-		account := corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Annotations: drawServiceAccount(t, settings.AnnotationPrefix)}}
-		c := corpus.Case{ServiceAccount: account, Settings: settings}
-		d := drawer{T: t, settings: settings}
-		checkProperties(t, d.pod(), c.Identity(), settings.Inject())
+		d, c := drawCase(t)
+		checkProperties(t, d.pod(), c.Identity(), c.Settings.Inject())
 	})
+}
+
+// drawCase draws a ServiceAccount and settings, and makes a drawer of pods that
+// are about them.
+func drawCase(t *rapid.T) (*drawer, *corpus.Case) {
+	settings := drawSettings(t)
+	account := corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Annotations: drawServiceAccount(t, settings.AnnotationPrefix)}}
+	return &drawer{T: t, settings: settings}, &corpus.Case{ServiceAccount: account, Settings: settings}
 }
 
 // check runs a property of rapid, and keeps it from leaving files: what it drew

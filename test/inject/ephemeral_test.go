@@ -1,113 +1,164 @@
 package inject_test
 
 import (
-	"encoding/json"
-	"fmt"
+	"reflect"
+	"slices"
 	"testing"
 
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/util/strategicpatch"
+	"pgregory.net/rapid"
+
+	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/identity"
 	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/inject"
 	"github.com/pod-identity-webhook/pod-identity-webhook/test/inject/corpus"
 )
 
-// debugged returns the pod of a case as it is stored, with ephemeral containers.
-func debugged(t *testing.T, c *corpus.Case, ephemeral string) []byte {
+// loadEphemeral reads the cases of ephemeral containers of testdata.
+func loadEphemeral(t testing.TB) []corpus.EphemeralCase {
 	t.Helper()
-	_, patched := decideCase(t, c)
-	document := parse(patched)
-	document.(map[string]any)["spec"].(map[string]any)["ephemeralContainers"] = parse([]byte(ephemeral))
-	encoded, err := json.Marshal(document)
+	cases, err := corpus.LoadEphemeral("testdata")
 	if err != nil {
 		t.Fatal(err)
 	}
-	return encoded
+	return cases
 }
 
-func TestEphemeralContainersOfTheCorpus(t *testing.T) {
-	const one = `[{"name":"first","image":"x"}]`
-	cases := map[string]*corpus.Case{}
-	for _, c := range loadCorpus(t) {
-		cases[c.Name] = &c
+// decideEphemeral does what the webhook does with ephemeral containers that are
+// added to the pod old, once it knows the ServiceAccount.
+func decideEphemeral(t tester, old []byte, id *identity.Identity, settings inject.Settings) func(*inject.Pod) (inject.Result, error) {
+	t.Helper()
+	before, err := decode(old)
+	if err != nil {
+		t.Fatalf("the pod before cannot be decoded: %v\n%s", err, old)
 	}
-	tests := []struct {
-		name, of, ephemeral string
-		existing            int
-		pod                 inject.Reason
-		container           inject.Reason
-		env                 string
-	}{
-		{"the pod's identity", "minimal", one, 0, inject.Injected, inject.Injected, "[AWS_ROLE_ARN AWS_WEB_IDENTITY_TOKEN_FILE]"},
-		{"the volume under its other name", "volume-name-taken", one, 0, inject.Injected, inject.Injected, "[AWS_ROLE_ARN AWS_WEB_IDENTITY_TOKEN_FILE]"},
-		{"EKS Pod Identity", "container-credentials", one, 0, inject.Injected, inject.Injected, "[AWS_CONTAINER_CREDENTIALS_FULL_URI AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE]"},
-		{"a chained role", "chain", one, 0, inject.Injected, inject.Injected, "[AWS_CONFIG_FILE AWS_SDK_LOAD_CONFIG]"},
-		{"region and STS", "region-and-sts", one, 0, inject.Injected, inject.Injected, "[AWS_STS_REGIONAL_ENDPOINTS AWS_DEFAULT_REGION AWS_REGION AWS_ROLE_ARN AWS_WEB_IDENTITY_TOKEN_FILE]"},
-		{"only those that are new", "minimal", `[{"name":"old"},{"name":"new"}]`, 1, inject.Injected, inject.Injected, "[AWS_ROLE_ARN AWS_WEB_IDENTITY_TOKEN_FILE]"},
-		{"none that is new", "minimal", one, 1, inject.NoContainer, "", ""},
-		{"its own identity", "minimal", `[{"name":"first","env":[{"name":"AWS_ROLE_ARN","value":"x"}]}]`, 0, inject.Injected, inject.MountOnly, "[]"},
-		{"one that is skipped", "skip-containers", `[{"name":"log"}]`, 0, inject.NoContainer, inject.SkipContainers, "[]"},
-		{"no role", "no-role", one, 0, inject.NoRole, "", ""},
+	return func(changed *inject.Pod) (inject.Result, error) {
+		return inject.PatchEphemeral(changed, before, id, settings)
 	}
-	for _, test := range tests {
-		t.Run(test.name, func(t *testing.T) {
-			c := cases[test.of]
-			if c == nil {
-				t.Fatalf("there is no case %s", test.of)
-			}
-			pod := debugged(t, c, test.ephemeral)
-			result, patched := patchEphemeral(t, c, pod, test.existing)
-			if result.Reason != test.pod {
-				t.Errorf("the pod is %s, want %s", result.Reason, test.pod)
-			}
-			if test.container == "" {
-				if len(result.Containers) != 0 || result.Patch != nil {
-					t.Errorf("got %+v %s", result.Containers, result.Patch)
+}
+
+func ephemeralContainers(pod *corev1.Pod) []corev1.Container {
+	containers := make([]corev1.Container, 0, len(pod.Spec.EphemeralContainers))
+	for i := range pod.Spec.EphemeralContainers {
+		containers = append(containers, corev1.Container(pod.Spec.EphemeralContainers[i].EphemeralContainerCommon))
+	}
+	return containers
+}
+
+// checkEphemeralProperties says whatever must be true of any decision about
+// ephemeral containers with which the pod old has become the pod changed.
+func checkEphemeralProperties(t tester, old, changed []byte, id *identity.Identity, settings inject.Settings) {
+	t.Helper()
+	existing := ephemeralContainers(toPod(t, old))
+	isNew := func(name string) bool {
+		return !slices.ContainsFunc(existing, func(c corev1.Container) bool { return c.Name == name })
+	}
+	d := &decision{
+		pod: changed, id: id, settings: settings, running: true,
+		decide: decideEphemeral(t, old, id, settings),
+		touched: func(pod *corev1.Pod) []corev1.Container {
+			return slices.DeleteFunc(ephemeralContainers(pod), func(c corev1.Container) bool { return !isNew(c.Name) })
+		},
+		// All else of a running pod is out of reach.
+		rest: func(pod []byte) any {
+			document := parse(pod)
+			containers, _ := field(field(document, "spec"), "ephemeralContainers").([]any)
+			for _, c := range containers {
+				if name, _ := field(c, "name").(string); isNew(name) {
+					withoutContainerAdditions([]any{c})
 				}
-				return
 			}
-			if got := result.Containers[0]; got.Reason != test.container || fmt.Sprint(got.Env) != test.env {
-				t.Errorf("the container is %+v", got)
+			return document
+		},
+	}
+	checkDecision(t, d)
+	held := false
+	for i := range d.before.Spec.Volumes {
+		held = held || d.isHeldBy(&d.before.Spec.Volumes[i])
+	}
+	if id.Granted() && d.result.Volume != "" && !held || d.result.ExpirationSeconds != 0 {
+		t.Errorf("a pod without the token is said to have it in volume %q for %d s", d.result.Volume, d.result.ExpirationSeconds)
+	}
+	if d.result.Reason == inject.NoTokenVolume && d.result.Patch != nil {
+		t.Errorf("a pod without the token has a patch: %s", d.result.Patch)
+	}
+}
+
+func TestThePropertiesHoldForTheEphemeralContainersOfTheCorpus(t *testing.T) {
+	for _, c := range loadEphemeral(t) {
+		t.Run(c.Name, func(t *testing.T) {
+			checkEphemeralProperties(t, c.PodJSON, c.ChangedJSON, c.Identity(), c.Settings.Inject())
+		})
+	}
+}
+
+func TestThePropertiesHoldForDrawnEphemeralContainers(t *testing.T) {
+	check(t, func(t *rapid.T) {
+		d, c := drawCase(t)
+		old, changed := d.ephemeral()
+		checkEphemeralProperties(t, old, changed, c.Identity(), c.Settings.Inject())
+	})
+}
+
+// ephemeral draws a pod that runs, and what it is with more ephemeral containers.
+func (d *drawer) ephemeral() (old, changed []byte) {
+	document := d.document()
+	spec := document["spec"].(map[string]any)
+	draw := func(label string, names ...string) []any {
+		return d.list(label, 2, func() any { return d.container(d.oneOf("name", names...)) })
+	}
+	existing := draw("existing ephemeral container", "debugger", "shell")
+	spec["ephemeralContainers"] = existing
+	old = d.encode(document)
+	// A patch may be merged so that new ones come before old ones.
+	spec["ephemeralContainers"] = rapid.Permutation(append(existing, draw("new ephemeral container", "app", "log")...)).Draw(d.T, "order")
+	return old, d.encode(document)
+}
+
+// TestAContainerThatAPatchHasPutFirstIsNew merges a patch as the API server does,
+// which puts new elements of a list before those that the patch does not name.
+func TestAContainerThatAPatchHasPutFirstIsNew(t *testing.T) {
+	for _, c := range loadEphemeral(t) {
+		t.Run(c.Name, func(t *testing.T) {
+			patch := toJSON(t, map[string]any{"spec": map[string]any{"ephemeralContainers": c.Added}})
+			merged, err := strategicpatch.StrategicMergePatch(c.PodJSON, patch, corev1.Pod{})
+			if err != nil {
+				t.Fatal(err)
 			}
-			if fault := lost(pod, patched); fault != "" {
-				t.Error(fault)
-			}
-			before, after := parse(pod), parse(patched)
-			for _, document := range []any{before, after} {
-				delete(document.(map[string]any)["spec"].(map[string]any), "ephemeralContainers")
-			}
-			if fmt.Sprint(before) != fmt.Sprint(after) {
-				t.Errorf("more than the ephemeral containers has changed:\nbefore %v\nafter  %v", before, after)
-			}
-			if again, _ := patchEphemeral(t, c, patched, test.existing); again.Patch != nil {
-				t.Errorf("a second time the patch is %s", again.Patch)
+			checkEphemeralProperties(t, c.PodJSON, merged, c.Identity(), c.Settings.Inject())
+			appended, _ := patchBytes(t, c.ChangedJSON, decideEphemeral(t, c.PodJSON, c.Identity(), c.Settings.Inject()))
+			got, _ := patchBytes(t, merged, decideEphemeral(t, c.PodJSON, c.Identity(), c.Settings.Inject()))
+			if !reflect.DeepEqual(got.Containers, appended.Containers) {
+				t.Errorf("got %+v, want %+v", got.Containers, appended.Containers)
 			}
 		})
 	}
 }
 
-func TestAPodWithoutTheVolumeCannotBeHelped(t *testing.T) {
+// TestADebuggerGetsTheIdentityOfEachPodOfTheCorpus adds a container that wants
+// nothing special to each pod as the webhook has made it.
+func TestADebuggerGetsTheIdentityOfEachPodOfTheCorpus(t *testing.T) {
+	const debugger = `{"name":"debugger","image":"` + image + `"}`
 	for _, c := range loadCorpus(t) {
-		if c.Name != "minimal" {
-			continue
-		}
-		pod := []byte(`{"spec":{"serviceAccountName":"app","containers":[{"name":"app"}],"ephemeralContainers":[{"name":"first"}]}}`)
-		if result, _ := patchEphemeral(t, &c, pod, 0); result.Reason != inject.NoTokenVolume || result.Patch != nil {
-			t.Errorf("got %+v", result)
-		}
+		t.Run(c.Name, func(t *testing.T) {
+			created, old := decideCase(t, &c)
+			changed, err := apply(old, []byte(`[{"op":"add","path":"/spec/ephemeralContainers","value":[`+debugger+`]}]`))
+			if err != nil {
+				t.Fatal(err)
+			}
+			checkEphemeralProperties(t, old, changed, c.Identity(), c.Settings.Inject())
+			result, _ := patchBytes(t, changed, decideEphemeral(t, old, c.Identity(), c.Settings.Inject()))
+			switch {
+			case created.Volume == "":
+				// The webhook does not ask about pods that are exempt.
+				if created.Reason == inject.NoRole && result.Reason != inject.NoRole {
+					t.Errorf("the pod is %s without a role", result.Reason)
+				}
+			case result.Volume != created.Volume || len(result.Containers) != 1:
+				t.Errorf("got %+v, want volume %q", result, created.Volume)
+			case result.Containers[0].Reason != inject.Injected && result.Containers[0].Reason != inject.NotIncluded:
+				t.Errorf("the debugger is %s", result.Containers[0].Reason)
+			}
+		})
 	}
-}
-
-func patchEphemeral(t *testing.T, c *corpus.Case, pod []byte, existing int) (inject.Result, []byte) {
-	t.Helper()
-	view, err := decode(pod)
-	if err != nil {
-		t.Fatal(err)
-	}
-	result, err := inject.PatchEphemeral(view, existing, c.Identity(), c.Settings.Inject())
-	if err != nil {
-		t.Fatal(err)
-	}
-	patched, err := apply(pod, result.Patch)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return result, patched
 }

@@ -25,6 +25,7 @@ func TestThePropertiesHoldForPodsWithEachFieldFilled(t *testing.T) {
 	settings := corpus.Defaults()
 	settings.Region, settings.RegionalSTS = "eu-west-1", true
 	id := identity.FromAnnotations(map[string]string{"eks.amazonaws.com/role-arn": roleARN}, settings.Identity())
+	ids := identities(settings)
 	injected := 0
 	for seed := range int64(filledPods) {
 		t.Run(fmt.Sprintf("seed %d", seed), func(t *testing.T) {
@@ -38,7 +39,7 @@ func TestThePropertiesHoldForPodsWithEachFieldFilled(t *testing.T) {
 				t.Fatal(err)
 			}
 			checkView(t, view, toPod(t, document))
-			checkProperties(t, document, id, settings.Inject())
+			checkProperties(t, document, ids[seed%int64(len(ids))], settings.Inject())
 			if result, _ := decideBytes(t, document, id, settings.Inject()); result.Reason == inject.Injected {
 				injected++
 			}
@@ -67,7 +68,7 @@ func fillPod(seed int64) *corev1.Pod {
 		func(v *corev1.EnvVar, c randfill.Continue) {
 			c.FillNoCustom(v)
 			if c.Intn(4) == 0 {
-				v.Name = envOrder[c.Intn(len(envOrder))]
+				v.Name = envOrder()[c.Intn(len(envOrder()))]
 			}
 		},
 	).Fill(pod)

@@ -16,38 +16,33 @@ import (
 // FuzzAnnotations gives any text to each annotation that the webhook reads.
 // Anybody who may create a pod or a ServiceAccount can write anything there.
 func FuzzAnnotations(f *testing.F) {
-	const prefix = "eks.amazonaws.com/"
 	for _, c := range loadCorpus(f) {
-		account, pod := c.ServiceAccount.Annotations, c.Pod.Annotations
-		f.Add(account[prefix+"role-arn"], account[prefix+"audience"], account[prefix+"sts-regional-endpoints"],
-			account[prefix+"token-expiration"], pod[prefix+"token-expiration"], pod[prefix+"skip-containers"])
+		account, pod := annotationsOf(&c.ServiceAccount.ObjectMeta), annotationsOf(&c.Pod.ObjectMeta)
+		f.Add(account("role-arn"), account("audience"), account("sts-regional-endpoints"), account("token-expiration"),
+			account("role-session-name"), account("sts-endpoint"), account("target-role-arn"), account("target-external-id"),
+			pod("token-expiration"), pod("skip-containers"), pod("include-containers"), pod("role-session-name"))
 	}
-	f.Add("\xff", "\xff", "\xff", "\xff", "\xff", "\xff")
-	f.Add("x", "\"\\\u2028</script>", "TRUE", "+600", "0x600", "\"app\nlog\",init\r\n")
+	f.Add("\xff", "\xff", "\xff", "\xff", "\xff", "\xff", "\xff", "\xff", "\xff", "\xff", "\xff", "\xff")
+	f.Add("x", "\"\\\u2028</script>", "TRUE", "+600", "pod-name", "https://u:p@x?y#z", "x\ny", "\u0085", "0x600", "\"app\nlog\",init\r\n", ",", "pod-name")
 
 	settings := corpus.Defaults()
-	f.Fuzz(func(t *testing.T, role, audience, sts, accountExpiration, podExpiration, skip string) {
-		id := identity.FromAnnotations(map[string]string{
-			prefix + "role-arn":               role,
-			prefix + "audience":               audience,
-			prefix + "sts-regional-endpoints": sts,
-			prefix + "token-expiration":       accountExpiration,
-		}, settings.Identity())
-		pod := corev1.Pod{
-			ObjectMeta: metav1.ObjectMeta{Name: "app", Annotations: map[string]string{
-				prefix + "token-expiration": podExpiration,
-				prefix + "skip-containers":  skip,
-			}},
+	f.Fuzz(func(t *testing.T, role, audience, sts, accountExpiration, accountSession, endpoint, target, externalID,
+		podExpiration, skip, include, podSession string,
+	) {
+		id := identity.FromAnnotations(annotations(map[string]string{
+			"role-arn": role, "audience": audience, "sts-regional-endpoints": sts, "token-expiration": accountExpiration,
+			"role-session-name": accountSession, "sts-endpoint": endpoint, "target-role-arn": target, "target-external-id": externalID,
+		}), settings.Identity())
+		document := toJSON(t, &corev1.Pod{
+			ObjectMeta: metav1.ObjectMeta{Name: "app", Annotations: annotations(map[string]string{
+				"token-expiration": podExpiration, "skip-containers": skip, "include-containers": include, "role-session-name": podSession,
+			})},
 			Spec: corev1.PodSpec{
 				ServiceAccountName: "app",
 				InitContainers:     []corev1.Container{{Name: "init"}},
 				Containers:         []corev1.Container{{Name: "app"}, {Name: "log"}},
 			},
-		}
-		document, err := json.Marshal(&pod)
-		if err != nil {
-			t.Fatal(err)
-		}
+		})
 		result, patched := decideBytes(t, document, id, settings.Inject())
 		if (result.Patch != nil) != (role != "") {
 			t.Fatalf("role %q: the patch is %s", role, result.Patch)
@@ -58,16 +53,39 @@ func FuzzAnnotations(f *testing.F) {
 		if !json.Valid(result.Patch) {
 			t.Errorf("the patch is no JSON: %s", result.Patch)
 		}
-		asked := toPod(t, patched).Spec.Volumes[0].Projected.Sources[0].ServiceAccountToken
-		if asked.Audience == "" {
-			t.Error("the audience is empty: the token would be the API server's")
-		}
-		if seconds := *asked.ExpirationSeconds; seconds < token.MinExpirationSeconds || seconds > token.MaxExpirationSeconds {
-			t.Errorf("the API server refuses an expiration of %d s", seconds)
-		}
+		checkToken(t, patched)
 		// The API server's own JSON and protobuf hold valid text only.
-		if utf8.ValidString(role) && utf8.ValidString(audience) {
+		if utf8.ValidString(role + audience + target + externalID + endpoint) {
 			checkProperties(t, document, id, settings.Inject())
 		}
 	})
+}
+
+// checkToken says whether the API server takes the token that is asked for, and
+// whether it is safe to send to STS.
+func checkToken(t tester, patched []byte) {
+	t.Helper()
+	asked := toPod(t, patched).Spec.Volumes[0].Projected.Sources[0].ServiceAccountToken
+	if asked.Audience == "" {
+		t.Errorf("the audience is empty: the token would be the API server's")
+	}
+	if seconds := *asked.ExpirationSeconds; seconds < token.MinExpirationSeconds || seconds > token.MaxExpirationSeconds {
+		t.Errorf("the API server refuses an expiration of %d s", seconds)
+	}
+}
+
+const prefix = "eks.amazonaws.com/"
+
+// annotationsOf returns what looks up annotations by their keys without prefix.
+func annotationsOf(of *metav1.ObjectMeta) func(name string) string {
+	return func(name string) string { return of.Annotations[prefix+name] }
+}
+
+// annotations puts the prefix before the keys.
+func annotations(of map[string]string) map[string]string {
+	prefixed := make(map[string]string, len(of))
+	for name, value := range of {
+		prefixed[prefix+name] = value
+	}
+	return prefixed
 }

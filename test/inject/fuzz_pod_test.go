@@ -25,10 +25,14 @@ import (
 //     own for that, decodes it, and sends on its own encoding, in which no name
 //     repeats; what the two make of the repetition itself may differ.
 //   - What the API server sends on is what it has decoded. Of that all that
-//     checkProperties says is true.
+//     checkProperties says is true, whatever the identity, and all that
+//     checkEphemeralProperties says, whatever of it is new.
 func FuzzPod(f *testing.F) {
 	for _, c := range loadCorpus(f) {
 		f.Add(c.PodJSON)
+	}
+	for _, c := range loadEphemeral(f) {
+		f.Add(c.ChangedJSON)
 	}
 	for _, pod := range []string{
 		``, `null`, `[]`, `{}`, `{"spec":null}`, `{"metadata":{"annotations":null,"labels":{}},"spec":{"serviceAccountName":"app"}}`,
@@ -39,19 +43,22 @@ func FuzzPod(f *testing.F) {
 		`{"spec":{"serviceAccountName":"app","containers":[{"env":[{"name":"a","value":"b","value":"c"}]}]}}`,
 		`{"spec":{"serviceAccountName":"\ud800","containers":[{"name":"` + "\xff" + `"}]}}`,
 		`{"spec":{"serviceAccountName":"app","volumes":[{"name":"aws-iam-token","projected":{"sources":[null,{"serviceAccountToken":null}]}}]}}`,
+		`{"spec":{"serviceAccountName":"app","containers":[{"env":[{"name":"\u0041WS_REGION","value":"\u0078"},{"value":"x","name":"AWS_\u0052OLE_ARN"},{"name":"HOME","value":"\u0041WS_"}]}]}}`,
 		`{"spec":{"serviceAccountName":1}}`, `{"spec":{"hostNetwork":"yes"}}`, `{"metadata":{"labels":{"a":null}}} `,
 	} {
 		f.Add([]byte(pod))
 	}
 	settings := corpus.Defaults()
 	settings.Region = "eu-west-1"
-	id := identity.FromAnnotations(map[string]string{"eks.amazonaws.com/role-arn": roleARN}, settings.Identity())
+	ids := identities(settings)
 
 	f.Fuzz(func(t *testing.T, document []byte) {
 		view, viewErr := decode(document)
 		if viewErr == nil {
-			if _, err := decide(view, id, settings.Inject()); err != nil {
-				t.Errorf("no decision: %v", err)
+			for _, id := range ids {
+				if _, err := decide(view, id, settings.Inject()); err != nil {
+					t.Errorf("no decision: %v", err)
+				}
 			}
 		}
 		var pod corev1.Pod
@@ -74,8 +81,30 @@ func FuzzPod(f *testing.F) {
 			t.Fatalf("what the API server sends on cannot be decoded: %v\n%s", err, sent)
 		}
 		checkView(t, view, toPod(t, sent))
-		checkProperties(t, sent, id, settings.Inject())
+		for _, id := range ids {
+			checkProperties(t, sent, id, settings.Inject())
+		}
+		ephemeral := pod.Spec.EphemeralContainers
+		pod.Spec.EphemeralContainers = ephemeral[:len(ephemeral)/2]
+		for _, id := range ids {
+			checkEphemeralProperties(t, toJSON(t, &pod), sent, id, settings.Inject())
+		}
 	})
+}
+
+// identities returns one for each way to give an identity.
+func identities(settings corpus.Settings) []*identity.Identity {
+	defaults := settings.Identity()
+	return []*identity.Identity{
+		identity.FromAnnotations(annotations(map[string]string{"role-arn": roleARN}), defaults),
+		identity.FromAnnotations(annotations(map[string]string{
+			"role-arn": roleARN, "role-session-name": "pod-name", "sts-endpoint": "https://sts.example.com", "sts-regional-endpoints": "true",
+		}), defaults),
+		identity.FromAnnotations(annotations(map[string]string{
+			"role-arn": roleARN, "role-session-name": "pod-name", "target-role-arn": "arn:aws:iam::444455556666:role/target", "target-external-id": "id",
+		}), defaults),
+		{Method: identity.ContainerCredentials, Audience: "pods.eks.amazonaws.com", ExpirationSeconds: 86400},
+	}
 }
 
 func checkView(t tester, got any, pod *corev1.Pod) {

@@ -7,10 +7,12 @@ import (
 	"flag"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/pmezard/go-difflib/difflib"
+	corev1 "k8s.io/api/core/v1"
 	"sigs.k8s.io/yaml"
 
 	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/inject"
@@ -27,21 +29,46 @@ func TestEachPodOfTheCorpusIsGivenWhatItsGoldensSay(t *testing.T) {
 	for _, c := range loadCorpus(t) {
 		t.Run(c.Name, func(t *testing.T) {
 			result, patched := decideCase(t, &c)
-			golden(t, filepath.Join(c.Dir, corpus.PatchFile), indent(t, result.Patch))
-			golden(t, filepath.Join(c.Dir, corpus.GoldenPodFile), toYAML(t, patched))
-			golden(t, filepath.Join(c.Dir, corpus.GoldenResultFile), report(t, result))
+			goldens(t, c.Dir, result, patched)
 		})
 	}
 }
 
+func TestEachEphemeralContainerOfTheCorpusIsGivenWhatItsGoldensSay(t *testing.T) {
+	for _, c := range loadEphemeral(t) {
+		t.Run(c.Name, func(t *testing.T) {
+			result, patched := patchBytes(t, c.ChangedJSON, decideEphemeral(t, c.PodJSON, c.Identity(), c.Settings.Inject()))
+			goldens(t, c.Dir, result, patched)
+		})
+	}
+}
+
+// goldens compares a decision with the files of a case.
+func goldens(t *testing.T, dir string, result inject.Result, patched []byte) {
+	t.Helper()
+	golden(t, filepath.Join(dir, corpus.PatchFile), indent(t, result.Patch))
+	golden(t, filepath.Join(dir, corpus.GoldenPodFile), toYAML(t, patched))
+	golden(t, filepath.Join(dir, corpus.GoldenResultFile), report(t, result))
+}
+
 func TestThePodsOfTheCorpusRunOneImage(t *testing.T) {
-	for _, c := range loadCorpus(t) {
-		for _, container := range append(c.Pod.Spec.InitContainers, c.Pod.Spec.Containers...) {
+	images := func(of string, pod *corev1.Pod) {
+		for _, container := range allContainers(pod) {
 			if container.Image != image {
-				t.Errorf("%s: container %s runs %s, want %s", c.Name, container.Name, container.Image, image)
+				t.Errorf("%s: container %s runs %s, want %s", of, container.Name, container.Image, image)
 			}
 		}
 	}
+	for _, c := range loadCorpus(t) {
+		images(c.Name, &c.Pod)
+	}
+	for _, c := range loadEphemeral(t) {
+		images(c.Name, toPod(t, c.ChangedJSON))
+	}
+}
+
+func allContainers(pod *corev1.Pod) []corev1.Container {
+	return slices.Concat(pod.Spec.InitContainers, pod.Spec.Containers, ephemeralContainers(pod))
 }
 
 // golden compares got with the file at path, or writes it. Nothing is golden if

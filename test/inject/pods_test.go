@@ -18,6 +18,28 @@ type drawer struct {
 	settings corpus.Settings
 }
 
+// folder, file and audience are those of the token.
+func (d *drawer) folder() string {
+	if d.settings.ContainerCredentials {
+		return d.settings.Inject().ContainerCredentials.MountPath
+	}
+	return strings.TrimSuffix(d.settings.MountPath, "/")
+}
+
+func (d *drawer) file() string {
+	if d.settings.ContainerCredentials {
+		return d.settings.Inject().ContainerCredentials.TokenPath
+	}
+	return "token"
+}
+
+func (d *drawer) audience() string {
+	if d.settings.ContainerCredentials {
+		return "pods.eks.amazonaws.com"
+	}
+	return "sts.amazonaws.com"
+}
+
 const roleARN = "arn:aws:iam::111122223333:role/app"
 
 // drawSettings draws what the webhook is told.
@@ -59,8 +81,18 @@ func drawServiceAccount(t *rapid.T, prefix string) map[string]string {
 	return annotations
 }
 
-// pod draws a pod.
-func (d *drawer) pod() []byte {
+// pod draws a pod that is being created.
+func (d *drawer) pod() []byte { return d.encode(d.document()) }
+
+func (d *drawer) encode(document any) []byte {
+	encoded, err := json.Marshal(document)
+	if err != nil {
+		d.Fatalf("encode pod: %v", err)
+	}
+	return encoded
+}
+
+func (d *drawer) document() map[string]any {
 	names := []string{"app", "log", "proxy", "init", "a,b"}
 	spec := map[string]any{"serviceAccountName": "app", "futureField": map[string]any{"number": json.Number("9007199254740993")}}
 	d.set(spec, "os", func() any { return map[string]any{"name": d.oneOf("os", "windows", "linux")} })
@@ -76,22 +108,21 @@ func (d *drawer) pod() []byte {
 	})
 
 	metadata := map[string]any{}
+	d.set(metadata, "name", func() any { return d.oneOf("pod name", "app", "a", "", strings.Repeat("long-name.", 20)+"x") })
+	d.set(metadata, "generateName", func() any { return "app-" })
 	d.set(metadata, "annotations", func() any {
 		return map[string]any{
 			d.settings.AnnotationPrefix + "/skip-containers":                d.oneOf("skip", "", "app", "app,init", `"a,b",log`, `"app`, "app, log", "\napp"),
 			d.settings.AnnotationPrefix + "/include-containers":             d.oneOf("include", "", "", "", "app, log", "nobody"),
 			"eks.amazonaws.com/" + d.oneOf("config", "aws-config", "other"): "[default]",
+			d.settings.AnnotationPrefix + "/role-session-name":              d.oneOf("session", "", "", "pod-name", "of-pod", "a b"),
 			d.settings.AnnotationPrefix + "/token-expiration":               d.oneOf("expiration", "", "600", "599", "3600", "4294967297", "x"),
 		}
 	})
 	d.set(metadata, "labels", func() any {
-		return map[string]any{d.oneOf("label", "app", "app", "app", "eks.amazonaws.com/skip-pod-identity-webhook"): "app"}
+		return map[string]any{d.oneOf("label", "app", "app", podIdentityLabel, "eks.amazonaws.com/skip-pod-identity-webhook"): "app"}
 	})
-	document, err := json.Marshal(map[string]any{"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec})
-	if err != nil {
-		d.Fatalf("encode pod: %v", err)
-	}
-	return document
+	return map[string]any{"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec}
 }
 
 func (d *drawer) container(name string) map[string]any {
@@ -105,11 +136,15 @@ func (d *drawer) container(name string) map[string]any {
 }
 
 func (d *drawer) variable() any {
-	variable := map[string]any{"name": d.oneOf("variable", append([]string{"GREETING"}, envOrder...)...)}
-	file := strings.TrimSuffix(d.settings.MountPath, "/") + "/token"
-	switch kind := d.oneOf("value", "role", "file", "windows file", "other", "empty", "elsewhere", "none"); kind {
+	variable := map[string]any{"name": d.oneOf("variable", append([]string{"GREETING", "AWS_PROFILE", "AWS_DEFAULT_PROFILE"}, envOrder()...)...)}
+	file := d.folder() + "/" + d.oneOf("told file", d.file(), d.file(), "config")
+	switch kind := d.oneOf("value", "role", "agent", "one", "file", "windows file", "other", "empty", "elsewhere", "none"); kind {
 	case "role":
 		variable["value"] = roleARN
+	case "agent":
+		variable["value"] = d.settings.Inject().ContainerCredentials.FullURI
+	case "one":
+		variable["value"] = "1"
 	case "file":
 		variable["value"] = file
 	case "windows file":
@@ -125,7 +160,11 @@ func (d *drawer) variable() any {
 }
 
 func (d *drawer) volumeName() string {
-	return d.oneOf("volume", "data", "eks-pod-identity-token", "aws-iam-token", "aws-iam-token", "aws-iam-token-2", "aws-iam-token-3")
+	ours := "aws-iam-token"
+	if d.settings.ContainerCredentials {
+		ours = "eks-pod-identity-token"
+	}
+	return d.oneOf("volume", "data", "aws-iam-token", ours, ours, ours+"-2", ours+"-3")
 }
 
 func (d *drawer) volume() any {
@@ -136,10 +175,16 @@ func (d *drawer) volume() any {
 	case "token":
 		sources := d.list("source", 2, func() any {
 			return map[string]any{"serviceAccountToken": map[string]any{
-				"audience": d.oneOf("audience", "sts.amazonaws.com", "sts.amazonaws.com", "vault", ""),
-				"path":     d.oneOf("file", "token", "token", "jwt"),
+				"audience": d.oneOf("audience", d.audience(), d.audience(), "vault", ""),
+				"path":     d.oneOf("file", d.file(), d.file(), "jwt"),
 			}}
 		})
+		if d.maybe("configuration") {
+			sources = append(sources, map[string]any{"downwardAPI": map[string]any{"items": []any{map[string]any{
+				"path":     d.oneOf("config file", "config", "config", "other"),
+				"fieldRef": map[string]any{"fieldPath": "metadata.annotations['" + d.oneOf("config field", configAnnotation, configAnnotation, "other") + "']"},
+			}}}})
+		}
 		volume["projected"] = map[string]any{"sources": sources}
 	case "no token":
 		volume["projected"] = map[string]any{"sources": []any{map[string]any{"secret": map[string]any{"name": "token"}}}}
@@ -159,10 +204,10 @@ func (d *drawer) mount() any {
 
 // path draws the path of the token, one near it, or one that is the same.
 func (d *drawer) path() string {
-	folder := strings.TrimSuffix(d.settings.MountPath, "/")
+	folder := d.folder()
 	return d.oneOf("path",
 		"/data", folder, folder, folder+"/", folder[1:], "/."+folder, strings.ReplaceAll(folder, "/", "//"),
-		folder+"/token", folder+"/token/", folder+"s", folder+"/../token", "/var/run/secrets",
+		folder+"/"+d.file(), folder+"/token/", folder+"s", folder+"/../token", "/var/run/secrets",
 		"C:"+folder, "c:"+strings.ReplaceAll(folder, "/", `\`), strings.ReplaceAll(folder, "/", `\`))
 }
 

@@ -3,6 +3,7 @@ package inject_test
 import (
 	"bytes"
 	"encoding/json"
+	"maps"
 	"path"
 	"reflect"
 	"slices"
@@ -32,13 +33,27 @@ func TestThePropertiesHoldForTheCorpus(t *testing.T) {
 }
 
 // checkProperties says whatever must be true of any decision about any pod that
-// can be decoded, and is not.
+// can be decoded and is being created, and is not.
 func checkProperties(t tester, pod []byte, id *identity.Identity, settings inject.Settings) {
 	t.Helper()
-	result, patched := decideBytes(t, pod, id, settings)
-	d := decision{pod: pod, patched: patched, id: id, settings: settings, result: result}
+	checkDecision(t, &decision{
+		pod: pod, id: id, settings: settings,
+		decide: func(view *inject.Pod) (inject.Result, error) { return decide(view, id, settings) },
+		touched: func(pod *corev1.Pod) []corev1.Container {
+			return slices.Concat(pod.Spec.Containers, pod.Spec.InitContainers)
+		},
+		rest: withoutAdditions,
+	})
+}
+
+// checkDecision decides about a pod, and says whether all is well.
+func checkDecision(t tester, d *decision) {
+	t.Helper()
+	d.result, d.patched = patchBytes(t, d.pod, d.decide)
+	d.before, d.after = toPod(t, d.pod), toPod(t, d.patched)
 	d.checkPurity(t)
 	d.checkRest(t)
+	d.checkMetadata(t)
 	d.checkVolume(t)
 	d.checkContainers(t)
 	d.checkSecondTime(t)
@@ -47,9 +62,20 @@ func checkProperties(t tester, pod []byte, id *identity.Identity, settings injec
 // decision is what was decided about a pod, and what came of it.
 type decision struct {
 	pod, patched []byte
-	id           *identity.Identity
-	settings     inject.Settings
-	result       inject.Result
+	// before and after are the same, decoded.
+	before, after *corev1.Pod
+	id            *identity.Identity
+	settings      inject.Settings
+	result        inject.Result
+
+	decide func(view *inject.Pod) (inject.Result, error)
+	// touched lists the containers that are decided about, in the order of a
+	// result; rest is a pod less what may be added to it.
+	touched func(pod *corev1.Pod) []corev1.Container
+	rest    func(pod []byte) any
+	// running says that the pod runs already, so that nothing can be added but
+	// to its new ephemeral containers.
+	running bool
 }
 
 // checkPurity says whether a view is changed by a decision, and whether the same
@@ -64,7 +90,7 @@ func (d *decision) checkPurity(t tester) {
 	if err != nil {
 		t.Fatalf("decode again: %v", err)
 	}
-	again, err := decide(used, d.id, d.settings)
+	again, err := d.decide(used)
 	if err != nil || !reflect.DeepEqual(again, d.result) {
 		t.Errorf("the same pod is decided in two ways:\nfirst  %+v\nsecond %+v, %v", d.result, again, err)
 	}
@@ -80,8 +106,8 @@ func (d *decision) checkRest(t tester) {
 	if fault := lost(d.pod, d.patched); fault != "" {
 		t.Errorf("the patch does not only add: %s\n%s\n%s", fault, d.pod, d.result.Patch)
 	}
-	if before, after := withoutAdditions(d.pod), withoutAdditions(d.patched); !reflect.DeepEqual(before, after) {
-		t.Errorf("the patch touches more than volumes, env and volumeMounts:\nbefore %v\nafter  %v", before, after)
+	if before, after := d.rest(d.pod), d.rest(d.patched); !reflect.DeepEqual(before, after) {
+		t.Errorf("the patch touches more than it may:\nbefore %v\nafter  %v", before, after)
 	}
 	if left := !d.id.Granted() || d.result.Containers == nil && d.result.Volume == ""; left && d.result.Patch != nil {
 		t.Errorf("a pod that is left alone has a patch: %s", d.result.Patch)
@@ -92,11 +118,11 @@ func (d *decision) checkRest(t tester) {
 }
 
 // withoutAdditions is a pod less the three kinds of lists that a patch may add
-// to, and less the label and the annotation that some identities bring.
+// to, and less the label and the annotation that checkMetadata looks at.
 func withoutAdditions(pod []byte) any {
 	document := parse(pod)
 	metadata, _ := field(document, "metadata").(map[string]any)
-	for list, key := range map[string]string{"labels": "eks.amazonaws.com/pod-identity", "annotations": "eks.amazonaws.com/aws-config"} {
+	for list, key := range map[string]string{"labels": podIdentityLabel, "annotations": configAnnotation} {
 		if entries, ok := metadata[list].(map[string]any); ok {
 			delete(entries, key)
 			if len(entries) == 0 {
@@ -110,19 +136,54 @@ func withoutAdditions(pod []byte) any {
 	delete(spec, "volumes")
 	for _, list := range []string{"containers", "initContainers"} {
 		containers, _ := spec[list].([]any)
-		for _, c := range containers {
-			if c, ok := c.(map[string]any); ok {
-				delete(c, "env")
-				delete(c, "volumeMounts")
-			}
-		}
+		withoutContainerAdditions(containers)
 	}
 	return document
+}
+
+func withoutContainerAdditions(containers []any) {
+	for _, c := range containers {
+		if c, ok := c.(map[string]any); ok {
+			delete(c, "env")
+			delete(c, "volumeMounts")
+		}
+	}
 }
 
 func field(value any, name string) any {
 	object, _ := value.(map[string]any)
 	return object[name]
+}
+
+// checkMetadata says whether the pod has the label of its method and the
+// configuration of its roles, each only if it is asked for, and unless the pod
+// brings its own.
+func (d *decision) checkMetadata(t tester) {
+	t.Helper()
+	given := d.result.Volume != "" && !d.running
+	label, config := "", ""
+	if given && d.id.Method == identity.ContainerCredentials {
+		label = "enabled"
+	}
+	if given && d.id.TargetRoleARN != "" {
+		config = d.config()
+	}
+	for _, of := range []struct {
+		key, added    string
+		before, after map[string]string
+	}{
+		{podIdentityLabel, label, d.before.Labels, d.after.Labels},
+		{configAnnotation, config, d.before.Annotations, d.after.Annotations},
+	} {
+		want, brought := of.before[of.key]
+		if !brought {
+			want = of.added
+		}
+		got, there := of.after[of.key]
+		if got != want || there != (brought || of.added != "") {
+			t.Errorf("%s is %q (there: %t), want %q", of.key, got, there, want)
+		}
+	}
 }
 
 // checkVolume says whether the pod has the token that the result names, first
@@ -132,7 +193,7 @@ func (d *decision) checkVolume(t tester) {
 	if d.result.Volume == "" {
 		return
 	}
-	before, after := toPod(t, d.pod).Spec.Volumes, toPod(t, d.patched).Spec.Volumes
+	before, after := d.before.Spec.Volumes, d.after.Spec.Volumes
 	i := slices.IndexFunc(after, func(v corev1.Volume) bool { return v.Name == d.result.Volume })
 	if i < 0 {
 		t.Fatalf("there is no volume %q: %+v", d.result.Volume, after)
@@ -144,9 +205,9 @@ func (d *decision) checkVolume(t tester) {
 		if i != 0 || slices.ContainsFunc(before, func(v corev1.Volume) bool { return v.Name == d.result.Volume }) {
 			t.Errorf("volume %q is added at %d of %+v", d.result.Volume, i, after)
 		}
-		want := token.Volume(d.result.Volume, d.id.Audience, d.means(t).file, d.result.ExpirationSeconds)
+		want := token.Volume(d.result.Volume, d.id.Audience, d.means().file, d.result.ExpirationSeconds)
 		if d.id.TargetRoleARN != "" {
-			want.Projected.Sources = append(want.Projected.Sources, configSource)
+			want.Projected.Sources = append(want.Projected.Sources, configSource())
 		}
 		if !reflect.DeepEqual(after[0], want) {
 			t.Errorf("the volume is %+v, want %+v", after[0], want)
@@ -154,8 +215,8 @@ func (d *decision) checkVolume(t tester) {
 	default:
 		t.Errorf("%d volumes have become %d", len(before), len(after))
 	}
-	if !holdsToken(&after[i], d.id.Audience, d.means(t).file) {
-		t.Errorf("volume %q is no token for %q: %+v", d.result.Volume, d.id.Audience, after[i])
+	if !d.isHeldBy(&after[i]) {
+		t.Errorf("volume %q is no token for %q, or lacks its configuration: %+v", d.result.Volume, d.id.Audience, after[i])
 	}
 	if adds := len(after) > len(before); adds != (d.result.ExpirationSeconds != 0) {
 		t.Errorf("a volume is added: %t, and the expiration is told as %d s", adds, d.result.ExpirationSeconds)
@@ -165,23 +226,17 @@ func (d *decision) checkVolume(t tester) {
 	}
 }
 
-func holdsToken(volume *corev1.Volume, audience, file string) bool {
-	return volume.Projected != nil && slices.ContainsFunc(volume.Projected.Sources, func(s corev1.VolumeProjection) bool {
-		return s.ServiceAccountToken != nil && s.ServiceAccountToken.Audience == audience && s.ServiceAccountToken.Path == file
-	})
-}
-
 // checkContainers says whether each container is what the result says it is.
 func (d *decision) checkContainers(t tester) {
 	t.Helper()
 	if d.result.Volume == "" {
 		return
 	}
-	before, after := containers(toPod(t, d.pod)), containers(toPod(t, d.patched))
+	before, after := d.touched(d.before), d.touched(d.after)
 	if len(before) != len(after) || len(before) != len(d.result.Containers) {
 		t.Fatalf("%d containers have become %d and are told of as %+v", len(before), len(after), d.result.Containers)
 	}
-	windows := isWindows(toPod(t, d.pod))
+	windows := isWindows(d.before)
 	for i := range before {
 		told := d.result.Containers[i]
 		if told.Name != after[i].Name {
@@ -194,66 +249,24 @@ func (d *decision) checkContainers(t tester) {
 			t.Fatalf("container %q has lost variables or mounts:\nbefore %+v\nafter  %+v", told.Name, before[i], after[i])
 		}
 		d.checkAdditions(t, &before[i], &after[i], told)
-		if told.Reason == inject.Injected || told.Reason == inject.AlreadyInjected {
+		switch told.Reason {
+		case inject.Injected, inject.AlreadyInjected:
 			d.checkIdentity(t, &after[i], windows)
+			d.checkExtras(t, &before[i], &after[i])
+			d.checkRegion(t, &before[i], &after[i])
+		case inject.MountOnly:
+			d.checkOwnIdentity(t, &before[i], told)
+			d.checkRegion(t, &before[i], &after[i])
+		default:
+			// Nothing is promised to it.
 		}
 		d.checkMounts(t, &before[i], &after[i], windows)
 	}
 }
 
-// containers lists a pod's containers in the order of a result.
-func containers(pod *corev1.Pod) []corev1.Container {
-	return slices.Concat(pod.Spec.Containers, pod.Spec.InitContainers)
-}
-
 func isWindows(pod *corev1.Pod) bool {
 	selector := pod.Spec.NodeSelector
 	return pod.Spec.OS != nil && pod.Spec.OS.Name == corev1.Windows || selector["kubernetes.io/os"] == "windows" || selector["beta.kubernetes.io/os"] == "windows"
-}
-
-// envOrder is that of AWS's own webhook, and then ours.
-var envOrder = []string{
-	"AWS_STS_REGIONAL_ENDPOINTS", "AWS_DEFAULT_REGION", "AWS_REGION", "AWS_ROLE_ARN", "AWS_WEB_IDENTITY_TOKEN_FILE",
-	"AWS_CONTAINER_CREDENTIALS_FULL_URI", "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE", "AWS_CONFIG_FILE", "AWS_SDK_LOAD_CONFIG",
-	"AWS_ROLE_SESSION_NAME", "AWS_ENDPOINT_URL_STS",
-}
-
-// configSource is the part of the volume that role chaining adds.
-var configSource = corev1.VolumeProjection{DownwardAPI: &corev1.DownwardAPIProjection{Items: []corev1.DownwardAPIVolumeFile{{
-	Path: "config", FieldRef: &corev1.ObjectFieldSelector{FieldPath: "metadata.annotations['eks.amazonaws.com/aws-config']"},
-}}}}
-
-// means are how an identity reaches a container: the file of the token, the
-// folder that it is in, and the two variables that make the identity.
-type means struct {
-	folder, file string
-	variables    map[string]string
-}
-
-func (d *decision) means(t tester) means {
-	t.Helper()
-	windows := isWindows(toPod(t, d.pod))
-	known := func(folder, file string) string {
-		joined := path.Join(folder, file)
-		if windows {
-			return `C:` + strings.ReplaceAll(joined, "/", `\`)
-		}
-		return joined
-	}
-	folder := d.settings.MountPath
-	switch {
-	case d.id.Method == identity.ContainerCredentials:
-		c := d.settings.ContainerCredentials
-		return means{c.MountPath, c.TokenPath, map[string]string{
-			"AWS_CONTAINER_CREDENTIALS_FULL_URI": c.FullURI, "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE": known(c.MountPath, c.TokenPath),
-		}}
-	case d.id.TargetRoleARN != "":
-		return means{folder, "token", map[string]string{"AWS_CONFIG_FILE": known(folder, "config"), "AWS_SDK_LOAD_CONFIG": "1"}}
-	default:
-		return means{folder, "token", map[string]string{
-			"AWS_ROLE_ARN": d.id.RoleARN, "AWS_WEB_IDENTITY_TOKEN_FILE": known(folder, "token"),
-		}}
-	}
 }
 
 // checkAdditions says whether a container's lists have grown at the end, by what
@@ -264,20 +277,20 @@ func (d *decision) checkAdditions(t tester, before, after *corev1.Container, tol
 	for _, variable := range after.Env[len(before.Env):] {
 		names = append(names, variable.Name)
 	}
-	for _, name := range envOrder {
+	for _, name := range envOrder() {
 		if slices.Contains(names, name) {
 			ordered = append(ordered, name)
 		}
 	}
 	if !slices.Equal(names, told.Env) || !slices.Equal(names, ordered) {
-		t.Errorf("container %q: %q are added and told as %q, want the order %q", told.Name, names, told.Env, envOrder)
+		t.Errorf("container %q: %q are added and told as %q, want the order %q", told.Name, names, told.Env, envOrder())
 	}
 	added := after.VolumeMounts[len(before.VolumeMounts):]
 	if len(added) > 1 || told.Mounted != (len(added) == 1) {
 		t.Errorf("container %q: mounts %+v are added, told as %t", told.Name, added, told.Mounted)
 	}
 	for _, mount := range added {
-		want := corev1.VolumeMount{Name: d.result.Volume, ReadOnly: true, MountPath: d.means(t).folder}
+		want := corev1.VolumeMount{Name: d.result.Volume, ReadOnly: true, MountPath: d.means().folder}
 		if !reflect.DeepEqual(mount, want) {
 			t.Errorf("container %q: mount %+v is added, want %+v", told.Name, mount, want)
 		}
@@ -300,20 +313,20 @@ func (d *decision) checkAdditions(t tester, before, after *corev1.Container, tol
 // the variables that make it, and the token where they say that it is.
 func (d *decision) checkIdentity(t tester, c *corev1.Container, windows bool) {
 	t.Helper()
-	means := d.means(t)
+	means := d.means()
 	for name, want := range means.variables {
 		if got := valueOf(c, name); got != want {
 			t.Errorf("container %q: %s is %q, want %q", c.Name, name, got, want)
 		}
 	}
 	found := 0
-	volumes := toPod(t, d.patched).Spec.Volumes
+	volumes := d.after.Spec.Volumes
 	for _, mount := range c.VolumeMounts {
 		switch at, folder := place(mount.MountPath, windows), place(means.folder, windows); {
 		case at == folder:
 			found++
 			i := slices.IndexFunc(volumes, func(v corev1.Volume) bool { return v.Name == mount.Name })
-			if i < 0 || !holdsToken(&volumes[i], d.id.Audience, means.file) || mount.SubPath != "" || mount.SubPathExpr != "" {
+			if i < 0 || !d.isHeldBy(&volumes[i]) || mount.SubPath != "" || mount.SubPathExpr != "" {
 				t.Errorf("container %q: at the token's path is %+v", c.Name, mount)
 			}
 		case strings.HasPrefix(at, folder+"/"):
@@ -326,12 +339,67 @@ func (d *decision) checkIdentity(t tester, c *corev1.Container, windows bool) {
 	}
 }
 
+// checkExtras says whether a container that has the identity has what goes with
+// it, each as it should be unless the container sets it itself.
+func (d *decision) checkExtras(t tester, before, after *corev1.Container) {
+	t.Helper()
+	for name, want := range d.extras() {
+		if !sets(before, name) && valueOf(after, name) != want {
+			t.Errorf("container %q: %s is %q, want %q", after.Name, name, valueOf(after, name), want)
+		}
+	}
+}
+
+// checkRegion says whether a container has the region and the kind of STS
+// endpoint that are asked for, each unless it sets it itself.
+func (d *decision) checkRegion(t tester, before, after *corev1.Container) {
+	t.Helper()
+	ownRegion := sets(before, "AWS_REGION") || sets(before, "AWS_DEFAULT_REGION")
+	if want := d.settings.Region; want != "" && !ownRegion &&
+		(valueOf(after, "AWS_REGION") != want || valueOf(after, "AWS_DEFAULT_REGION") != want) {
+		t.Errorf("container %q: the region is not %s: %+v", after.Name, want, after.Env)
+	}
+	if ownSTS := sets(before, "AWS_STS_REGIONAL_ENDPOINTS"); !ownSTS && sets(after, "AWS_STS_REGIONAL_ENDPOINTS") != d.id.RegionalSTS {
+		t.Errorf("container %q: STS is not regional (want %t): %+v", after.Name, d.id.RegionalSTS, after.Env)
+	}
+}
+
+// checkOwnIdentity says whether a container that is said to have an identity of
+// its own has one, and is given nothing that belongs to ours.
+func (d *decision) checkOwnIdentity(t tester, before *corev1.Container, told inject.ContainerResult) {
+	t.Helper()
+	means := d.means()
+	ours := slices.Sorted(maps.Keys(means.variables))
+	own, same := false, true
+	for _, name := range append(ours, means.rivals...) {
+		own = own || sets(before, name)
+	}
+	for name, value := range means.variables {
+		same = same && valueOf(before, name) == value
+	}
+	for _, name := range means.rivals {
+		same = same && !sets(before, name)
+	}
+	if !own || same {
+		t.Errorf("container %q has no identity of its own: %+v", told.Name, before.Env)
+	}
+	for _, name := range append(slices.Sorted(maps.Keys(d.extras())), ours...) {
+		if slices.Contains(told.Env, name) {
+			t.Errorf("container %q keeps its identity and is given %s", told.Name, name)
+		}
+	}
+}
+
+func sets(c *corev1.Container, name string) bool {
+	return slices.ContainsFunc(c.Env, func(v corev1.EnvVar) bool { return v.Name == name })
+}
+
 // valueOf returns what a process sees of a variable: the last one counts.
 func valueOf(c *corev1.Container, name string) string {
 	for _, variable := range slices.Backward(c.Env) {
 		if variable.Name == name {
 			if variable.ValueFrom != nil {
-				return "(from elsewhere)"
+				return fromElsewhere
 			}
 			return variable.Value
 		}
@@ -374,7 +442,7 @@ func (d *decision) checkSecondTime(t tester) {
 	if err != nil {
 		t.Fatalf("the patched pod cannot be decoded: %v\n%s", err, d.patched)
 	}
-	again, err := decide(view, d.id, d.settings)
+	again, err := d.decide(view)
 	if err != nil {
 		t.Fatalf("no second decision: %v", err)
 	}

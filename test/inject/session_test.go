@@ -1,14 +1,17 @@
 package inject_test
 
 import (
+	"encoding/json"
 	"regexp"
 	"strings"
 	"testing"
+	"unicode"
 
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"pgregory.net/rapid"
 
 	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/identity"
-	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/inject"
 	"github.com/pod-identity-webhook/pod-identity-webhook/test/inject/corpus"
 )
 
@@ -24,48 +27,85 @@ func sessionNameFor(t tester, pod string) string {
 }
 
 func TestSTSTakesTheSessionNameOfAnyPod(t *testing.T) {
-	taken := regexp.MustCompile(`^[\w+=,.@-]{2,64}$`)
+	taken := stsSessionName()
 	check(t, func(t *rapid.T) {
 		pod := rapid.StringMatching(`[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?`).Draw(t, "pod")
-		if got := sessionNameFor(t, pod); !taken.MatchString(got) {
+		got := sessionNameFor(t, pod)
+		if !taken.MatchString(got) {
 			t.Errorf("pod %s: session %q", pod, got)
+		}
+		if known := len(pod) > 1 && len(pod) <= 64; known != (got == pod) {
+			t.Errorf("pod %s: session %q is the name itself: %t", pod, got, got == pod)
 		}
 	})
 }
 
-func TestLongPodNamesThatBeginAlikeHaveDifferentSessions(t *testing.T) {
-	beginning := strings.Repeat("a", 100)
-	if first, second := sessionNameFor(t, beginning+"1"), sessionNameFor(t, beginning+"2"); first == second {
-		t.Errorf("both are %q", first)
+func TestANameIsKeptUpTo64Characters(t *testing.T) {
+	longest := strings.Repeat("a", 64)
+	if got := sessionNameFor(t, longest); got != longest {
+		t.Errorf("the session of %s is %q", longest, got)
+	}
+	if got := sessionNameFor(t, longest+"a"); len(got) != 64 || got == longest {
+		t.Errorf("the session of %sa is %q", longest, got)
 	}
 }
 
-// TestNothingGetsIntoAConfigurationButItsOwnLines draws what an annotation can
-// hold, line breaks included.
-func TestNothingGetsIntoAConfigurationButItsOwnLines(t *testing.T) {
-	keys := regexp.MustCompile(`^(\[default\]|\[profile web-identity\]|role_arn = .*|source_profile = web-identity|external_id = .*|role_session_name = .*|web_identity_token_file = .*|)$`)
+func TestLongPodNamesThatBeginAlikeHaveDifferentSessions(t *testing.T) {
+	beginning := strings.Repeat("a", 64)
 	check(t, func(t *rapid.T) {
-		text := rapid.StringMatching(`[a-z:/=\[\]#; \n\r\t\x00]{0,20}`)
+		end := rapid.StringMatching(`[a-z0-9.-]{0,100}[a-z0-9]`)
+		first, second := end.Draw(t, "first"), end.Draw(t, "second")
+		if first == second {
+			return
+		}
+		one, other := sessionNameFor(t, beginning+first), sessionNameFor(t, beginning+second)
+		if one == other {
+			t.Errorf("the sessions of ...%s and ...%s are both %q", first, second, one)
+		}
+		if !strings.HasPrefix(one, beginning[:50]) {
+			t.Errorf("nobody can tell the pod from %q", one)
+		}
+	})
+}
+
+// TestAConfigurationHasItsOwnLinesAndNoOthers draws what an annotation can hold,
+// line breaks included. That the lines are in their order is for checkMetadata to
+// say.
+func TestAConfigurationHasItsOwnLinesAndNoOthers(t *testing.T) {
+	lines := regexp.MustCompile(`^(\[default\]|\[profile web-identity\]|source_profile = web-identity|(role_arn|external_id|role_session_name|web_identity_token_file) = .*|)$`)
+	check(t, func(t *rapid.T) {
+		text := rapid.StringMatching(`[a-z:/=\[\]#; \n\r\t\x00\x85é]{0,20}`)
 		id := identity.FromAnnotations(map[string]string{
-			"eks.amazonaws.com/role-arn":           roleARN,
+			"eks.amazonaws.com/role-arn":           roleARN + text.Draw(t, "after the role"),
 			"eks.amazonaws.com/target-role-arn":    text.Draw(t, "target"),
 			"eks.amazonaws.com/target-external-id": text.Draw(t, "external id"),
 			"eks.amazonaws.com/role-session-name":  text.Draw(t, "session"),
 		}, corpus.Defaults().Identity())
-		pod := &inject.Pod{Spec: inject.Spec{ServiceAccountName: "app", Containers: []inject.Container{{Name: "app"}}}}
-		pod.Metadata.Name = "app"
-		result, err := inject.Patch(pod, id, corpus.Defaults().Inject())
-		if err != nil {
-			t.Fatal(err)
+		pod := toJSON(t, &corev1.Pod{
+			ObjectMeta: metav1.ObjectMeta{Name: "app", Annotations: map[string]string{
+				"eks.amazonaws.com/role-session-name": text.Draw(t, "session of the pod"),
+			}},
+			Spec: corev1.PodSpec{ServiceAccountName: "app", Containers: []corev1.Container{{Name: "app"}}},
+		})
+		checkProperties(t, pod, id, corpus.Defaults().Inject())
+		_, patched := decideBytes(t, pod, id, corpus.Defaults().Inject())
+		config, chained := toPod(t, patched).Annotations[configAnnotation]
+		if chained != (id.TargetRoleARN != "") {
+			t.Fatalf("target %q: the configuration is %q", id.TargetRoleARN, config)
 		}
-		patched, err := apply([]byte(`{"metadata":{"name":"app"},"spec":{"containers":[{"name":"app"}]}}`), result.Patch)
-		if err != nil {
-			t.Fatal(err)
-		}
-		for line := range strings.SplitSeq(toPod(t, patched).Annotations["eks.amazonaws.com/aws-config"], "\n") {
-			if !keys.MatchString(line) {
-				t.Errorf("line %q", line)
+		for line := range strings.SplitSeq(config, "\n") {
+			if !lines.MatchString(line) || strings.ContainsFunc(line, unicode.IsControl) {
+				t.Errorf("a line is %q", line)
 			}
 		}
 	})
+}
+
+func toJSON(t tester, value any) []byte {
+	t.Helper()
+	document, err := json.Marshal(value)
+	if err != nil {
+		t.Fatalf("encode %T: %v", value, err)
+	}
+	return document
 }

@@ -145,7 +145,7 @@ func (s *Source) writeEvent(ctx context.Context, f fault) error {
 	ctx, cancel := context.WithTimeout(ctx, eventTimeout)
 	defer cancel()
 	version := sha256.Sum256([]byte(string(f.configMap.UID) + "/" + f.configMap.ResourceVersion))
-	message := fmt.Sprintf("the last good mapping stays in use; a replica that starts now uses the good entries only: %v", f.err)
+	message := fmt.Sprintf("a replica that has seen a good version keeps it, any other uses the good entries of this one: %v", f.err)
 	now := metav1.Now()
 	_, err := s.config.Client.Events(f.configMap.Namespace).Create(ctx, &corev1.Event{
 		ObjectMeta: metav1.ObjectMeta{

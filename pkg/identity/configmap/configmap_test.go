@@ -127,6 +127,41 @@ func TestTheMappingFollowsTheConfigMapAndOutlivesBadContent(t *testing.T) {
 	}
 }
 
+func TestUntilAVersionIsGoodTheGoodEntriesOfBadOnesAreUsed(t *testing.T) {
+	source, _ := newSource(t, io.Discard, nil)
+	s := source.store
+	worse := `{"default/app":{"RoleARN":"worse"},"null":null}`
+	for _, step := range []struct {
+		name, role string
+		do         func() error
+	}{
+		{"no JSON: nothing", "", func() error { return s.Replace([]any{versionOf("1", "{")}, "1") }},
+		{"a bad key: the good entries", "bad", func() error { return s.Update(versionOf("2", bad)) }},
+		{"another bad key: the good entries of the newer version", "worse", func() error { return s.Update(versionOf("3", worse)) }},
+		{"no JSON again: what there was", "worse", func() error { return s.Update(versionOf("4", "{")) }},
+		{"good, but empty", "", func() error { return s.Update(versionOf("5", "{}")) }},
+		{"a bad key after a good version: the good one stays, even empty", "", func() error { return s.Update(versionOf("6", bad)) }},
+		{"deleted", "", func() error { return s.Delete(versionOf("7", bad)) }},
+		{"created anew with a bad key: the good entries", "bad", func() error { return s.Add(versionOf("8", bad)) }},
+		{"good", "good", func() error { return s.Update(versionOf("9", good)) }},
+		{"without its key", "", func() error { return s.Update(&corev1.ConfigMap{ObjectMeta: versionOf("10", "").ObjectMeta}) }},
+		{"with it and a bad key: the good entries", "bad", func() error { return s.Update(versionOf("11", bad)) }},
+	} {
+		if err := step.do(); err != nil {
+			t.Fatal(err)
+		}
+		role := ""
+		if got, err := source.Lookup(t.Context(), app); err != nil {
+			t.Fatal(err)
+		} else if got != nil {
+			role = got.RoleARN
+		}
+		if role != step.role {
+			t.Errorf("%s: role %q, want %q", step.name, role, step.role)
+		}
+	}
+}
+
 func TestTheLogNamesTheBadKeyAndNoValue(t *testing.T) {
 	var log bytes.Buffer
 	source, _ := newSource(t, &log, nil)

@@ -24,8 +24,10 @@ type store struct {
 
 	current atomic.Pointer[identity.Mapping]
 	// seen is the version that was read last: a reflector that lists again shows
-	// it again. It is the reflector's alone.
+	// it again. good says that current is of a version without a fault. They are
+	// the reflector's alone.
 	seen version
+	good bool
 	// synced is marked when it is known what the ConfigMap holds.
 	synced *cluster.Synced
 }
@@ -71,7 +73,7 @@ func (s *store) Add(obj any) error {
 	s.seen = shown
 	content, ok := configMap.Data[Key]
 	if !ok {
-		s.current.Store(nil)
+		s.use(nil, false)
 		s.log(configMap).Info("ConfigMap of roles has no mapping", "key", Key)
 		return nil
 	}
@@ -80,17 +82,24 @@ func (s *store) Add(obj any) error {
 		s.refuse(configMap, mapping, err)
 		return nil
 	}
-	s.current.Store(mapping)
+	s.use(mapping, true)
 	s.loads.WithLabelValues("success").Inc()
 	s.log(configMap).Info("ConfigMap of roles loaded", "entries", mapping.Len())
 	return nil
 }
 
-// refuse keeps the last good mapping. After a start there is none, and the good
-// entries of the bad content are better than nothing.
-func (s *store) refuse(configMap *corev1.ConfigMap, good *identity.Mapping, err error) {
-	used := "the last good mapping"
-	if s.current.CompareAndSwap(nil, good) {
+// use puts a mapping in force, nil for none.
+func (s *store) use(mapping *identity.Mapping, good bool) {
+	s.current.Store(mapping)
+	s.good = good
+}
+
+// refuse keeps the last good mapping. As long as there is none, as after a
+// start, the usable entries of the bad content are better than nothing.
+func (s *store) refuse(configMap *corev1.ConfigMap, usable *identity.Mapping, err error) {
+	used := "what was in use before"
+	if !s.good && usable.Len() > 0 {
+		s.use(usable, false)
 		used = "its good entries"
 	}
 	s.loads.WithLabelValues("error").Inc()
@@ -128,9 +137,10 @@ func (s *store) Replace(objects []any, _ string) error {
 // clear is for a ConfigMap that does not exist.
 func (s *store) clear() {
 	s.seen = version{}
-	if s.current.Swap(nil) != nil {
+	if s.current.Load() != nil {
 		s.logger.Info("ConfigMap of roles is gone, and its mapping with it")
 	}
+	s.use(nil, false)
 }
 
 // Resync implements cache.ReflectorStore. There is nothing to repeat.

@@ -36,7 +36,12 @@ func Account(annotations map[string]string, prefix string, composes bool) []Find
 	}
 	findRole := func(value string) fault { return role(value, composes) }
 	check(identity.RoleARNAnnotation, findRole)
-	check(identity.TargetRoleARNAnnotation, findRole)
+	check(identity.TargetRoleARNAnnotation, func(value string) fault {
+		if found := findRole(value); found != (fault{}) {
+			return found
+		}
+		return target(annotations[prefix+"/"+identity.RoleARNAnnotation])
+	})
 	check(identity.TargetExternalIDAnnotation, func(value string) fault {
 		return externalID(value, annotations[prefix+"/"+identity.TargetRoleARNAnnotation])
 	})
@@ -86,9 +91,24 @@ func endpoint(value string) fault {
 	}
 }
 
-func belongsOnPods(string) fault {
-	return hard("has no effect on a ServiceAccount: put it on the pods")
+func belongsOnPods(value string) fault {
+	const text = "has no effect on a ServiceAccount: put it on the pods"
+	if value == "" {
+		return soft(text)
+	}
+	return hard(text)
 }
+
+// target finds that a role to be assumed has none to be assumed from.
+func target(role string) fault {
+	if role == "" {
+		return soft("goes with " + identity.RoleARNAnnotation + ", which is not there")
+	}
+	return fault{}
+}
+
+// stsAddresses are those of AWS's STS, which are taken for its audience.
+var stsAddresses = regexp.MustCompile(`^(https?://sts|sts\.[a-z0-9-]+)(\.[a-z0-9-]+)?\.amazonaws\.com(\.cn)?/?$`)
 
 func audience(value string) fault {
 	switch {
@@ -96,8 +116,8 @@ func audience(value string) fault {
 		return empty()
 	case strings.TrimSpace(value) != value:
 		return hard("has spaces around it, want sts.amazonaws.com or the like")
-	case strings.HasSuffix(strings.TrimSuffix(value, "/"), "://sts.amazonaws.com"):
-		return soft("is a URL: AWS expects sts.amazonaws.com")
+	case stsAddresses.MatchString(value):
+		return soft("is an address: AWS expects sts.amazonaws.com")
 	case strings.ContainsAny(value, " \t\r\n"):
 		return soft("has spaces in it: one audience is meant, such as sts.amazonaws.com")
 	default:

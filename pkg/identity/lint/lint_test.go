@@ -74,7 +74,14 @@ func TestAccount(t *testing.T) {
 		{"a URL is right for an endpoint", "sts-endpoint", "https://sts.example.com:8443", "", soft},
 		{"a host is no endpoint", "sts-endpoint", "sts.example.com", "no URL", hard},
 		{"an empty endpoint is doubtful", "sts-endpoint", "", "the default is used", soft},
-		{"a target role is right", "target-role-arn", appRole, "", soft},
+		{"a target role without a role is doubtful", "target-role-arn", appRole, "goes with role-arn", soft},
+		{"the longest name of a role is right", "role-arn", "arn:aws:iam::111122223333:role/team/" + strings.Repeat("a", 64), "", soft},
+		{"a name that is too long is a mistake", "role-arn", "arn:aws:iam::111122223333:role/team/" + strings.Repeat("a", 65), "over 64", hard},
+		{"the address of a region's STS is no audience of AWS", "audience", "sts.eu-west-1.amazonaws.com", "AWS expects", soft},
+		{"the URL of a region's STS is no audience of AWS", "audience", "https://sts.eu-west-1.amazonaws.com", "AWS expects", soft},
+		{"the audience of kOps is right", "audience", "amazonaws.com", "", soft},
+		{"the URL of another STS is right", "audience", "https://sts.example.com", "", soft},
+		{"an empty list of containers is doubtful", "skip-containers", "", "put it on the pods", soft},
 		{"a target role is judged as a role", "target-role-arn", "x", "is no ARN", hard},
 		{"an external id without a target is doubtful", "target-external-id", "the-id", "goes with target-role-arn", soft},
 		{"an external id with a space is a mistake", "target-external-id", "the id", "2 to 1224", hard},
@@ -115,7 +122,9 @@ func TestAccount(t *testing.T) {
 }
 
 func TestAnExternalIDGoesWithATargetRole(t *testing.T) {
-	annotations := map[string]string{prefix + "/target-role-arn": appRole, prefix + "/target-external-id": `a+=,.@:/-_9`}
+	annotations := map[string]string{
+		prefix + "/role-arn": appRole, prefix + "/target-role-arn": appRole, prefix + "/target-external-id": `a+=,.@:/-_9`,
+	}
 	if got := lint.Account(annotations, prefix, false); len(got) != 0 {
 		t.Errorf("got %+v", got)
 	}
@@ -150,6 +159,15 @@ func TestNearMissesAreTold(t *testing.T) {
 		"amazonaws.com/role-arn":                  "role-arn",
 		"eks.amazonaws.com.role-arn":              "role-arn",
 		"EKS.amazonaws.com/role-arn":              "role-arn",
+		"eks.amazonaws.com_role-arn":              "role-arn",
+		"eks.amazonaws.com-role-arn":              "role-arn",
+		"eks-amazonaws-com/role-arn":              "role-arn",
+		"eksamazonaws.com/role-arn":               "role-arn",
+		"eks.amazonaw.com/role-arn":               "role-arn",
+		"esk.amazonaws.com/role-arn":              "role-arn",
+		"eks.amazonaws.com/role-anr":              "role-arn",
+		"eks.amazonaws.com/rol-arn":               "role-arn",
+		"eks.amazonaws.com/audiance":              "audience",
 		"eks.amazonaws.com/role_arn":              "role-arn",
 		"eks.amazonaws.com/rolearn":               "role-arn",
 		"eks.amazonaws.com/roleArn":               "role-arn",
@@ -223,6 +241,19 @@ func TestANearMissBesideWhatWasMeantIsLeftAlone(t *testing.T) {
 func TestBesideAnotherPrefixEKSsOwnIsNoMistake(t *testing.T) {
 	if got := lint.Misspelt(map[string]string{prefix + "/role-arn": appRole}, "irsa.example.com"); len(got) != 0 {
 		t.Errorf("got %+v", got)
+	}
+}
+
+func TestAnotherPrefixMayHaveNeighbours(t *testing.T) {
+	const ours = "irsa-a.example.com"
+	for key, meant := range map[string]string{
+		"irsa-b.example.com/role-arn": "", ours + "/role-arn": "", ours + "/other": "",
+		ours + "/role_arn": ours + "/role-arn", ours + "/rol-arn": ours + "/role-arn", ours + "_role-arn": ours + "/role-arn",
+	} {
+		findings := lint.Misspelt(map[string]string{key: "x"}, ours)
+		if meant == "" && len(findings) != 0 || meant != "" && (len(findings) != 1 || findings[0].Meant != meant) {
+			t.Errorf("%s: got %+v, want %q", key, findings, meant)
+		}
 	}
 }
 

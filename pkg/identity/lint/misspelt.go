@@ -32,8 +32,10 @@ const longestSpelling = len("tokenexpirationseconds")
 // not one of them: beside another prefix of ours it is EKS's own webhook's.
 var domains = []string{
 	"amazonaws.com", "aws.amazon.com", "eks", "eks.amazon.aws.com", "eks.amazon.com", "eks.amazonaws", "eks.amazonaws.com.cn",
-	"eks.amazonaws.io", "eks.amazonws.com", "eks.aws", "eks.aws.amazon.com", "eks.aws.com", "iam.amazonaws.com", "sts.amazonaws.com",
+	"eks.amazonaws.io", "eks.amazonws.com", "eks-amazonaws-com", "eksamazonaws.com", "eks.aws", "eks.aws.amazon.com", "eks.aws.com", "iam.amazonaws.com", "sts.amazonaws.com",
 }
+
+const awsDomain = "eks.amazonaws.com"
 
 // kube2iamRole names the role of a pod to kube2iam and kiam.
 const kube2iamRole = "iam.amazonaws.com/role"
@@ -69,8 +71,11 @@ func Misspelt(annotations map[string]string, prefix string) []Finding {
 // nearMiss returns the name of the annotation that key was meant to be, or "" if
 // it is that very one, or none of ours.
 func nearMiss(key, value, prefix string) string {
-	domain, name := cutDomain(key)
+	domain, name := cutDomain(key, prefix)
 	meant := spelt(name)
+	if meant == "" && domain == prefix {
+		meant = slipped(name)
+	}
 	switch {
 	case meant == "", domain == prefix && name == meant && strings.Contains(key, "/"):
 		return ""
@@ -82,18 +87,56 @@ func nearMiss(key, value, prefix string) string {
 		return ""
 	case strings.EqualFold(domain, prefix), slices.ContainsFunc(domains, func(d string) bool { return strings.EqualFold(d, domain) }):
 		return meant
+	case prefix == awsDomain && slip(domain, awsDomain):
+		// Another prefix may have neighbours on purpose, such as irsa-a and irsa-b.
+		return meant
 	default:
 		return ""
 	}
 }
 
-// cutDomain cuts a key at its slash or, if it has none, at its last dot.
-func cutDomain(key string) (domain, name string) {
+// cutDomain cuts a key at its slash or, if it has none, at what follows our
+// prefix in its place, or at its last dot.
+func cutDomain(key, prefix string) (domain, name string) {
 	at := strings.IndexByte(key, '/')
+	if at < 0 && strings.HasPrefix(key, prefix) && len(key) > len(prefix) {
+		at = len(prefix)
+	}
 	if at < 0 {
 		at = strings.LastIndexByte(key, '.')
 	}
 	return key[:max(at, 0)], key[at+1:]
+}
+
+// names are those of all our annotations.
+var names = []string{
+	identity.RoleARNAnnotation, identity.AudienceAnnotation, identity.STSRegionalEndpointsAnnotation,
+	identity.TokenExpirationAnnotation, identity.RoleSessionNameAnnotation, identity.STSEndpointAnnotation,
+	identity.TargetRoleARNAnnotation, identity.TargetExternalIDAnnotation,
+	identity.SkipContainersAnnotation, identity.IncludeContainersAnnotation,
+}
+
+// slipped returns the annotation that a name is one slip from, or "".
+func slipped(name string) string {
+	for _, ours := range names {
+		if slip(name, ours) {
+			return ours
+		}
+	}
+	return ""
+}
+
+// slip says whether one slip of the hand makes a of b: a letter too many, too
+// few or wrong, or two letters swapped.
+func slip(a, b string) bool {
+	for a != "" && b != "" && a[0] == b[0] {
+		a, b = a[1:], b[1:]
+	}
+	for a != "" && b != "" && a[len(a)-1] == b[len(b)-1] {
+		a, b = a[:len(a)-1], b[:len(b)-1]
+	}
+	swapped := len(a) == 2 && len(b) == 2 && a[0] == b[1] && a[1] == b[0]
+	return len(a) <= 1 && len(b) <= 1 || swapped
 }
 
 // spelt returns the annotation that a name spells, whatever its case and its

@@ -9,12 +9,19 @@ import (
 
 const exampleRole = "arn:aws:iam::111122223333:role/NAME"
 
+// maxRoleName is IAM's
+// (https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_iam-quotas.html).
+const maxRoleName = 64
+
 // role finds what keeps a value from being a role, the most telling fault if
 // there are several. The texts are of less than 30 letters, so that the example
 // is not cut from the warning.
 func role(value string, composes bool) fault {
 	switch {
 	case identity.IsRoleARN(value):
+		if len(value)-strings.LastIndexByte(value, '/')-1 > maxRoleName {
+			return wanted("has a name of over 64 letters")
+		}
 		return fault{}
 	case value == "":
 		return soft("is empty: it gives no role")
@@ -43,7 +50,7 @@ func bareRole(value string) fault {
 	switch {
 	case !identity.IsRoleARN(anyAccount + strings.TrimPrefix(value, "/")):
 		return wanted("cannot be a role's name")
-	case strings.HasPrefix(value, "role/"):
+	case strings.HasPrefix(strings.TrimPrefix(value, "/"), "role/"):
 		return soft("has role/ before the name, which is added to it once more")
 	default:
 		return fault{}

@@ -1,7 +1,8 @@
 // Package corpus owns the reading of the pods that the webhook's decisions are
 // tested with: a folder for each case, with the pod as a user writes it, its
 // ServiceAccount, the settings where they differ from the defaults, and the pod
-// as it should be afterwards. It decides nothing and writes nothing.
+// as it should be afterwards. Beside them, in a folder of their own, are the
+// cases of ephemeral containers. It decides nothing and writes nothing.
 package corpus
 
 import (
@@ -26,8 +27,13 @@ const (
 	GoldenResultFile   = "result.golden.yaml"
 )
 
-// fuzzFolder is where `go test -fuzz` keeps what it found, beside the cases.
-const fuzzFolder = "fuzz"
+// Two folders beside the cases are none of them.
+const (
+	// fuzzFolder is where `go test -fuzz` keeps what it found.
+	fuzzFolder = "fuzz"
+	// ephemeralFolder holds the cases of ephemeral containers.
+	ephemeralFolder = "ephemeral"
+)
 
 // Case is one pod and what becomes of it. Its manifests have no namespace, so
 // that they can be created in any, and an API server accepts them in strict
@@ -52,20 +58,25 @@ type Case struct {
 // Load reads the cases in dir, in the order of their names. A file or folder
 // that is no part of a case is an error.
 func Load(dir string) ([]Case, error) {
+	return loadEach(dir, func(dir string) (Case, error) { return load(dir) })
+}
+
+// loadEach reads what is in each folder of dir but in those that are no cases.
+func loadEach[C any](dir string, load func(dir string) (C, error)) ([]C, error) {
 	entries, err := os.ReadDir(dir)
 	if err != nil {
 		return nil, err
 	}
-	var cases []Case
+	var cases []C
 	for _, entry := range entries {
-		if entry.Name() == fuzzFolder {
+		if entry.Name() == fuzzFolder || entry.Name() == ephemeralFolder {
 			continue
 		}
 		c, err := load(filepath.Join(dir, entry.Name()))
 		if err != nil {
 			return nil, fmt.Errorf("case %s: %w", entry.Name(), err)
 		}
-		cases = append(cases, *c)
+		cases = append(cases, c)
 	}
 	if len(cases) == 0 {
 		return nil, fmt.Errorf("%s holds no cases", dir)
@@ -73,38 +84,39 @@ func Load(dir string) ([]Case, error) {
 	return cases, nil
 }
 
-func load(dir string) (*Case, error) {
-	if err := checkFiles(dir); err != nil {
-		return nil, err
+// load reads a case, which may have more files than those of each case.
+func load(dir string, more ...string) (Case, error) {
+	if err := checkFiles(dir, more); err != nil {
+		return Case{}, err
 	}
-	c := &Case{Name: filepath.Base(dir), Dir: dir, Settings: Defaults()}
+	c := Case{Name: filepath.Base(dir), Dir: dir, Settings: Defaults()}
 	files := os.DirFS(dir)
 	var err error
 	if c.PodJSON, err = readManifest(files, PodFile, &c.Pod); err != nil {
-		return nil, err
+		return Case{}, err
 	}
 	if _, err := readManifest(files, ServiceAccountFile, &c.ServiceAccount); err != nil {
-		return nil, err
+		return Case{}, err
 	}
 	if _, err := readManifest(files, SettingsFile, &c.Settings); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return nil, err
+		return Case{}, err
 	}
 	var golden corev1.Pod
 	switch _, err := readManifest(files, GoldenPodFile, &golden); {
 	case err == nil:
 		c.GoldenPod = &golden
 	case !errors.Is(err, fs.ErrNotExist):
-		return nil, err
+		return Case{}, err
 	}
 	return c, c.check()
 }
 
-func checkFiles(dir string) error {
+func checkFiles(dir string, more []string) error {
 	entries, err := os.ReadDir(dir)
 	if err != nil {
 		return err
 	}
-	known := []string{PodFile, ServiceAccountFile, SettingsFile, PatchFile, GoldenPodFile, GoldenResultFile}
+	known := append([]string{PodFile, ServiceAccountFile, SettingsFile, PatchFile, GoldenPodFile, GoldenResultFile}, more...)
 	for _, entry := range entries {
 		if !slices.Contains(known, entry.Name()) {
 			return fmt.Errorf("%s is no part of a case: use %q", entry.Name(), known)

@@ -124,3 +124,56 @@ func write(t *testing.T, files map[string]string) string {
 	}
 	return dir
 }
+
+const ephemeral = `spec:
+  ephemeralContainers: [{name: debugger, image: registry.k8s.io/pause:3.10}]
+`
+
+func TestLoadEphemeralReadsACase(t *testing.T) {
+	dir := write(t, map[string]string{
+		"case/pod.yaml":                       pod,
+		"case/serviceaccount.yaml":            serviceAccount,
+		"ephemeral/debug/pod.yaml":            pod + "  ephemeralContainers: [{name: first, image: registry.k8s.io/pause:3.10}]\n",
+		"ephemeral/debug/serviceaccount.yaml": serviceAccount,
+		"ephemeral/debug/ephemeral.yaml":      ephemeral,
+	})
+	if cases, err := corpus.Load(dir); err != nil || len(cases) != 1 || cases[0].Name != "case" {
+		t.Fatalf("the other cases are %+v, %v", cases, err)
+	}
+	cases, err := corpus.LoadEphemeral(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(cases) != 1 || cases[0].Name != "debug" || len(cases[0].Added) != 1 || cases[0].Added[0].Name != "debugger" {
+		t.Fatalf("got %+v", cases)
+	}
+	first, second := strings.Index(string(cases[0].ChangedJSON), "first"), strings.Index(string(cases[0].ChangedJSON), "debugger")
+	if first < 0 || second < first || !strings.Contains(string(cases[0].ChangedJSON), `"env":[]`) {
+		t.Errorf("the changed pod is %s", cases[0].ChangedJSON)
+	}
+	if strings.Contains(string(cases[0].PodJSON), "debugger") {
+		t.Errorf("the pod before is %s", cases[0].PodJSON)
+	}
+}
+
+func TestLoadEphemeralRefuses(t *testing.T) {
+	for _, test := range []struct {
+		name, file, content, want string
+	}{
+		{"a case without its containers", "", "", "ephemeral.yaml"},
+		{"an empty list", "ephemeral.yaml", "spec: {ephemeralContainers: []}\n", "adds no container"},
+		{"an unknown field", "ephemeral.yaml", ephemeral + "status: {}\n", "status"},
+		{"a file that is no part of a case", "patch.yaml", ephemeral, "patch.yaml"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			files := map[string]string{"ephemeral/case/pod.yaml": pod, "ephemeral/case/serviceaccount.yaml": serviceAccount}
+			if test.file != "" {
+				files["ephemeral/case/"+test.file] = test.content
+			}
+			cases, err := corpus.LoadEphemeral(write(t, files))
+			if err == nil || !strings.Contains(err.Error(), test.want) || !strings.Contains(err.Error(), "case case") {
+				t.Errorf("got %+v, %v, want an error that names the case and %s", cases, err, test.want)
+			}
+		})
+	}
+}

@@ -18,8 +18,10 @@ type Settings struct {
 	// SessionName and STSEndpoint are empty for none.
 	SessionName string `json:"sessionName"`
 	STSEndpoint string `json:"stsEndpoint"`
-	// AccountID makes ARNs of bare role names, in the partition aws.
+	// AccountID makes ARNs of bare role names, in Partition; empty leaves them as
+	// they are.
 	AccountID string `json:"accountID"`
+	Partition string `json:"partition"`
 	// ContainerCredentials says that the case's ServiceAccount is listed to use
 	// EKS Pod Identity.
 	ContainerCredentials bool `json:"containerCredentials"`
@@ -33,6 +35,7 @@ func Defaults() Settings {
 		Audience:          "sts.amazonaws.com",
 		ExpirationSeconds: 86400,
 		MountPath:         "/var/run/secrets/eks.amazonaws.com/serviceaccount",
+		Partition:         "aws",
 	}
 }
 
@@ -53,7 +56,7 @@ func (s Settings) account() *identity.Account {
 	if s.AccountID == "" {
 		return nil
 	}
-	return &identity.Account{Partition: "aws", ID: s.AccountID}
+	return &identity.Account{Partition: s.Partition, ID: s.AccountID}
 }
 
 // Identity returns that of the case's ServiceAccount. A token for EKS Pod

@@ -1,0 +1,164 @@
+package inject_test
+
+import (
+	"crypto/sha256"
+	"fmt"
+	"path"
+	"regexp"
+	"slices"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/identity"
+)
+
+// What role chaining and EKS Pod Identity put into a pod's metadata.
+const (
+	configAnnotation = "eks.amazonaws.com/aws-config"
+	podIdentityLabel = "eks.amazonaws.com/pod-identity"
+)
+
+// fromElsewhere stands for the value of a variable that has none in the pod.
+const fromElsewhere = "(from elsewhere)"
+
+// envOrder is that of AWS's own webhook, and then ours.
+func envOrder() []string {
+	return []string{
+		"AWS_STS_REGIONAL_ENDPOINTS", "AWS_DEFAULT_REGION", "AWS_REGION", "AWS_ROLE_ARN", "AWS_WEB_IDENTITY_TOKEN_FILE",
+		"AWS_CONTAINER_CREDENTIALS_FULL_URI", "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE", "AWS_CONFIG_FILE", "AWS_SDK_LOAD_CONFIG",
+		"AWS_ROLE_SESSION_NAME", "AWS_ENDPOINT_URL_STS",
+	}
+}
+
+// stsSessionName is what STS takes as the name of a session
+// (https://docs.aws.amazon.com/STS/latest/APIReference/API_AssumeRoleWithWebIdentity.html).
+func stsSessionName() *regexp.Regexp { return regexp.MustCompile(`^[\w+=,.@-]{2,64}$`) }
+
+// configSource is the part of the volume that role chaining adds.
+func configSource() corev1.VolumeProjection {
+	return corev1.VolumeProjection{DownwardAPI: &corev1.DownwardAPIProjection{Items: []corev1.DownwardAPIVolumeFile{{
+		Path: "config", FieldRef: &corev1.ObjectFieldSelector{FieldPath: "metadata.annotations['" + configAnnotation + "']"},
+	}}}}
+}
+
+// means are how an identity reaches a container: the file of the token, the
+// folder that it is in, the variables that make the identity, and others
+// that make another one.
+type means struct {
+	folder, file string
+	variables    map[string]string
+	rivals       []string
+}
+
+func (d *decision) means() means {
+	folder := d.settings.MountPath
+	switch {
+	case d.id.Method == identity.ContainerCredentials:
+		c := d.settings.ContainerCredentials
+		return means{c.MountPath, c.TokenPath, map[string]string{
+			"AWS_CONTAINER_CREDENTIALS_FULL_URI":     c.FullURI,
+			"AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE": d.known(c.MountPath, c.TokenPath),
+		}, nil}
+	case d.id.TargetRoleARN != "":
+		return means{
+			folder, "token",
+			map[string]string{"AWS_CONFIG_FILE": d.known(folder, "config")},
+			[]string{"AWS_ROLE_ARN", "AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_PROFILE", "AWS_DEFAULT_PROFILE"},
+		}
+	default:
+		return means{folder, "token", map[string]string{
+			"AWS_ROLE_ARN": d.id.RoleARN, "AWS_WEB_IDENTITY_TOKEN_FILE": d.known(folder, "token"),
+		}, nil}
+	}
+}
+
+// known is the path of a file as the container's processes know it.
+func (d *decision) known(folder, file string) string {
+	joined := path.Join(folder, file)
+	if isWindows(d.before) {
+		return `C:` + strings.ReplaceAll(joined, "/", `\`)
+	}
+	return joined
+}
+
+// extras are the variables that a container with the identity has beside it,
+// unless it sets them itself.
+func (d *decision) extras() map[string]string {
+	extras := map[string]string{}
+	if d.id.Method == identity.WebIdentity {
+		if d.id.STSEndpoint != "" {
+			extras["AWS_ENDPOINT_URL_STS"] = d.id.STSEndpoint
+		}
+		if d.id.TargetRoleARN != "" {
+			extras["AWS_SDK_LOAD_CONFIG"] = "1"
+		}
+		if session := d.session(); session != "" && d.id.TargetRoleARN == "" {
+			extras["AWS_ROLE_SESSION_NAME"] = session
+		}
+	}
+	return extras
+}
+
+// session is the name of the session, fromElsewhere for one that the kubelet is
+// to fill in, or empty for one that is left to the SDK.
+func (d *decision) session() string {
+	name := d.id.SessionName
+	if said := d.before.Annotations[d.settings.AnnotationPrefix+"/role-session-name"]; stsSessionName().MatchString(said) {
+		name = said
+	}
+	if name != "pod-name" {
+		return name
+	}
+	switch pod := d.before.Name; {
+	case pod == "" && d.before.GenerateName == "":
+		return ""
+	case pod == "":
+		return fromElsewhere
+	case len(pod) == 1:
+		return "pod-" + pod
+	case len(pod) > 64:
+		return fmt.Sprintf("%s-%x", pod[:55], sha256.Sum256([]byte(pod)))[:64]
+	default:
+		return pod
+	}
+}
+
+// config is the AWS configuration of a chained role, to the letter.
+func (d *decision) config() string {
+	session := d.session()
+	lines := []string{"[default]", "role_arn = " + d.id.TargetRoleARN, "source_profile = web-identity"}
+	if d.id.TargetExternalID != "" {
+		lines = append(lines, "external_id = "+d.id.TargetExternalID)
+	}
+	named := session != "" && session != fromElsewhere
+	if named {
+		lines = append(lines, "role_session_name = "+session)
+	}
+	lines = append(lines, "[profile web-identity]", "role_arn = "+d.id.RoleARN,
+		"web_identity_token_file = "+d.known(d.settings.MountPath, "token"))
+	if named {
+		lines = append(lines, "role_session_name = "+session)
+	}
+	return strings.Join(lines, "\n") + "\n"
+}
+
+// isHeldBy says whether a volume holds the token, and the configuration if there
+// is one.
+func (d *decision) isHeldBy(volume *corev1.Volume) bool {
+	if volume.Projected == nil {
+		return false
+	}
+	sources := volume.Projected.Sources
+	hasToken := slices.ContainsFunc(sources, func(s corev1.VolumeProjection) bool {
+		token := s.ServiceAccountToken
+		return token != nil && token.Audience == d.id.Audience && token.Path == d.means().file
+	})
+	hasConfig := slices.ContainsFunc(sources, func(s corev1.VolumeProjection) bool {
+		return s.DownwardAPI != nil && slices.ContainsFunc(s.DownwardAPI.Items, func(item corev1.DownwardAPIVolumeFile) bool {
+			want := configSource().DownwardAPI.Items[0]
+			return item.Path == want.Path && item.FieldRef != nil && item.FieldRef.FieldPath == want.FieldRef.FieldPath
+		})
+	})
+	return hasToken && (hasConfig || d.id.TargetRoleARN == "")
+}

@@ -1,0 +1,78 @@
+package inject_test
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"pgregory.net/rapid"
+
+	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/identity"
+	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/inject"
+	"github.com/pod-identity-webhook/pod-identity-webhook/test/inject/corpus"
+)
+
+// TestAContainerIsSelectedByItsNameHoweverItIsWritten draws lists of names, with
+// spaces around them, and says for each container whether it is left alone, and
+// for each name that no container has that the user is told.
+func TestAContainerIsSelectedByItsNameHoweverItIsWritten(t *testing.T) {
+	settings := corpus.Defaults()
+	id := identity.FromAnnotations(annotations(map[string]string{"role-arn": roleARN}), settings.Identity())
+	containers := []string{"app", "log", "proxy"}
+	check(t, func(t *rapid.T) {
+		skip, skipText := drawNames(t, "skip")
+		include, includeText := drawNames(t, "include")
+		pod := toJSON(t, &corev1.Pod{
+			ObjectMeta: metav1.ObjectMeta{Annotations: annotations(map[string]string{
+				"skip-containers": skipText, "include-containers": includeText,
+			})},
+			Spec: corev1.PodSpec{
+				ServiceAccountName: "app",
+				Containers:         []corev1.Container{{Name: "app"}, {Name: "log"}},
+				InitContainers:     []corev1.Container{{Name: "proxy"}},
+			},
+		})
+		result, _ := decideBytes(t, pod, id, settings.Inject())
+		for i, name := range containers {
+			want := inject.Injected
+			switch {
+			case slices.Contains(skip, name):
+				want = inject.SkipContainers
+			case len(include) > 0 && !slices.Contains(include, name):
+				want = inject.NotIncluded
+			}
+			if got := result.Containers[i]; got.Name != name || got.Reason != want {
+				t.Errorf("skip %q, include %q: %s is %+v, want %s", skipText, includeText, name, got, want)
+			}
+		}
+		var want []string
+		for _, name := range append(skip, include...) {
+			if !slices.Contains(containers, name) {
+				want = append(want, fmt.Sprintf("names %q", name))
+			}
+		}
+		if len(result.Warnings) != len(want) {
+			t.Fatalf("skip %q, include %q: the warnings are %+v, want %q", skipText, includeText, result.Warnings, want)
+		}
+		for i, warning := range result.Warnings {
+			if warning.Reason != inject.UnknownContainer || !strings.Contains(warning.Message, want[i]) {
+				t.Errorf("skip %q, include %q: the warning is %+v, want that it %s", skipText, includeText, warning, want[i])
+			}
+		}
+	})
+}
+
+// drawNames draws names, and how a user may write them.
+func drawNames(t *rapid.T, label string) (names []string, text string) {
+	var written []string
+	for range rapid.IntRange(0, 3).Draw(t, "number to "+label) {
+		name := rapid.SampledFrom([]string{"app", "log", "proxy", "logs"}).Draw(t, label)
+		space := rapid.SampledFrom([]string{"", " ", "\t"})
+		names = append(names, name)
+		written = append(written, space.Draw(t, "before")+name+space.Draw(t, "after"))
+	}
+	return names, strings.Join(written, ",")
+}
