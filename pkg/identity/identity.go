@@ -132,8 +132,9 @@ func FromAnnotations(annotations map[string]string, defaults Defaults) *Identity
 	if id.RoleARN != "" && !IsRoleARN(id.RoleARN) {
 		r.problem(RoleARNAnnotation, "cannot be the ARN of an IAM role", "injected as it is")
 	}
-	if strings.ContainsFunc(id.RoleARN, unicode.IsControl) {
+	if id.TargetRoleARN != "" && strings.ContainsFunc(id.RoleARN, unicode.IsControl) {
 		// A line break would begin a setting of its own in the configuration.
+		r.problem(TargetRoleARNAnnotation, "cannot be assumed with a role that has a control character", "ignored")
 		id.TargetRoleARN, id.TargetExternalID = "", ""
 	}
 	if id.TargetRoleARN != "" && !IsRoleARN(id.TargetRoleARN) {

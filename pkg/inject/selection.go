@@ -57,11 +57,15 @@ func (p *plan) containerList(annotation, used string) (names []string, ok bool) 
 	}
 	for i, name := range names {
 		names[i] = strings.TrimSpace(name)
-		if names[i] != "" && !p.pod.Spec.hasContainer(names[i]) {
-			p.warn(UnknownContainer, "pod annotation %s names %q, which is no container of the pod", annotation, names[i])
+	}
+	// A list that names nothing is none, as an empty one is.
+	names = slices.DeleteFunc(names, func(name string) bool { return name == "" })
+	for _, name := range names {
+		if !p.pod.Spec.hasContainer(name) {
+			p.warn(UnknownContainer, "pod annotation %s names %q, which is no container of the pod", annotation, name)
 		}
 	}
-	return names, true
+	return names, len(names) > 0
 }
 
 func (s *Spec) hasContainer(name string) bool {

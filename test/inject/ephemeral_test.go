@@ -82,6 +82,20 @@ func checkEphemeralProperties(t tester, old, changed []byte, id *identity.Identi
 	if d.result.Reason == inject.NoTokenVolume && d.result.Patch != nil {
 		t.Errorf("a pod without the token has a patch: %s", d.result.Patch)
 	}
+	if d.result.Reason == inject.NoTokenVolume && d.hasFirstVolume() {
+		t.Errorf("a pod with the token is said to lack it: %+v", d.before.Spec.Volumes)
+	}
+}
+
+// hasFirstVolume says whether the volume that bears the very name of the token's
+// holds it. Other names count only as far as those before them are taken.
+func (d *decision) hasFirstVolume() bool {
+	name := "aws-iam-token"
+	if d.id.Method == identity.ContainerCredentials {
+		name = d.settings.ContainerCredentials.VolumeName
+	}
+	i := slices.IndexFunc(d.before.Spec.Volumes, func(v corev1.Volume) bool { return v.Name == name })
+	return i >= 0 && d.isHeldBy(&d.before.Spec.Volumes[i])
 }
 
 func TestThePropertiesHoldForTheEphemeralContainersOfTheCorpus(t *testing.T) {

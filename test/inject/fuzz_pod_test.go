@@ -3,6 +3,7 @@ package inject_test
 import (
 	"encoding/json"
 	"reflect"
+	"strings"
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
@@ -44,6 +45,7 @@ func FuzzPod(f *testing.F) {
 		`{"spec":{"serviceAccountName":"\ud800","containers":[{"name":"` + "\xff" + `"}]}}`,
 		`{"spec":{"serviceAccountName":"app","volumes":[{"name":"aws-iam-token","projected":{"sources":[null,{"serviceAccountToken":null}]}}]}}`,
 		`{"spec":{"serviceAccountName":"app","containers":[{"env":[{"name":"\u0041WS_REGION","value":"\u0078"},{"value":"x","name":"AWS_\u0052OLE_ARN"},{"name":"HOME","value":"\u0041WS_"}]}]}}`,
+		`{"metadata":{"name":"` + strings.Repeat("é", 40) + `"},"spec":{"serviceAccountName":"app","containers":[{"name":"x"}]}}`,
 		`{"spec":{"serviceAccountName":1}}`, `{"spec":{"hostNetwork":"yes"}}`, `{"metadata":{"labels":{"a":null}}} `,
 	} {
 		f.Add([]byte(pod))

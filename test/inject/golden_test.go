@@ -7,6 +7,7 @@ import (
 	"flag"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -69,6 +70,27 @@ func TestThePodsOfTheCorpusRunOneImage(t *testing.T) {
 
 func allContainers(pod *corev1.Pod) []corev1.Container {
 	return slices.Concat(pod.Spec.InitContainers, pod.Spec.Containers, ephemeralContainers(pod))
+}
+
+// TestEachPodOfTheCorpusOpensWithASentence keeps the corpus a thing to read: the
+// name of a case is too short to say what the contract is.
+func TestEachPodOfTheCorpusOpensWithASentence(t *testing.T) {
+	sentence := regexp.MustCompile(`\A(# .+\n)+`)
+	for _, pattern := range []string{"testdata/*/", "testdata/ephemeral/*/"} {
+		paths, err := filepath.Glob(pattern + corpus.PodFile)
+		if err != nil || len(paths) == 0 {
+			t.Fatalf("%s: %d pods, %v", pattern, len(paths), err)
+		}
+		for _, path := range paths {
+			content, err := os.ReadFile(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if said := sentence.Find(content); !bytes.HasSuffix(said, []byte(".\n")) {
+				t.Errorf("%s opens with %q", path, said)
+			}
+		}
+	}
 }
 
 // golden compares got with the file at path, or writes it. Nothing is golden if

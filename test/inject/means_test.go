@@ -118,7 +118,9 @@ func (d *decision) session() string {
 	case len(pod) == 1:
 		return "pod-" + pod
 	case len(pod) > 64:
-		return fmt.Sprintf("%s-%x", pod[:55], sha256.Sum256([]byte(pod)))[:64]
+		name := fmt.Sprintf("%s-%x", pod[:55], sha256.Sum256([]byte(pod)))[:64]
+		// What no pod is called may be cut within a letter, which JSON cannot say.
+		return string([]rune(name))
 	default:
 		return pod
 	}

@@ -49,7 +49,12 @@ func checkProperties(t tester, pod []byte, id *identity.Identity, settings injec
 // checkDecision decides about a pod, and says whether all is well.
 func checkDecision(t tester, d *decision) {
 	t.Helper()
+	id := *d.id
 	d.result, d.patched = patchBytes(t, d.pod, d.decide)
+	// An identity is shared by requests that run at the same time.
+	if !reflect.DeepEqual(&id, d.id) {
+		t.Errorf("the identity was changed:\nwas %+v\nis  %+v", id, *d.id)
+	}
 	d.before, d.after = toPod(t, d.pod), toPod(t, d.patched)
 	d.checkPurity(t)
 	d.checkRest(t)
@@ -184,6 +189,11 @@ func (d *decision) checkMetadata(t tester) {
 			t.Errorf("%s is %q (there: %t), want %q", of.key, got, there, want)
 		}
 	}
+	own, brought := d.before.Annotations[configAnnotation]
+	told := slices.ContainsFunc(d.result.Warnings, func(w inject.Warning) bool { return w.Reason == inject.ConfigKept })
+	if kept := config != "" && brought && own != config; told != kept {
+		t.Errorf("a configuration of the pod's own is kept: %t, and told: %t", kept, told)
+	}
 }
 
 // checkVolume says whether the pod has the token that the result names, first
@@ -317,6 +327,11 @@ func (d *decision) checkIdentity(t tester, c *corev1.Container, windows bool) {
 	for name, want := range means.variables {
 		if got := valueOf(c, name); got != want {
 			t.Errorf("container %q: %s is %q, want %q", c.Name, name, got, want)
+		}
+	}
+	for _, rival := range means.rivals {
+		if sets(c, rival) {
+			t.Errorf("container %q: %s would beat the identity: %+v", c.Name, rival, c.Env)
 		}
 	}
 	found := 0

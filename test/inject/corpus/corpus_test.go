@@ -3,9 +3,11 @@ package corpus_test
 import (
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"testing"
 
+	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/identity"
 	"github.com/pod-identity-webhook/pod-identity-webhook/test/inject/corpus"
 )
 
@@ -98,6 +100,34 @@ func TestLoadRefuses(t *testing.T) {
 			}
 			if !strings.Contains(err.Error(), test.want) || !strings.Contains(err.Error(), "case case") {
 				t.Errorf("got %v, want an error that names the case and %s", err, test.want)
+			}
+		})
+	}
+}
+
+func TestTheIdentityOfACase(t *testing.T) {
+	account := strings.Replace(serviceAccount, "name: app", `name: app, annotations: {eks.amazonaws.com/role-arn: team/app, eks.amazonaws.com/token-expiration: "3600"}`, 1)
+	for _, test := range []struct {
+		name, settings string
+		want           identity.Identity
+	}{
+		{"is what its ServiceAccount and settings say", "accountID: \"111122223333\"\npartition: aws-cn\nsessionName: pod-name\nstsEndpoint: https://sts.example.com\n", identity.Identity{
+			Method: identity.WebIdentity, RoleARN: "arn:aws-cn:iam::111122223333:role/team/app", Audience: "sts.amazonaws.com", ExpirationSeconds: 3600,
+			SessionName: "pod-name", STSEndpoint: "https://sts.example.com",
+		}},
+		{"is EKS Pod Identity's if its ServiceAccount is listed", "containerCredentials: true\nregionalSTS: true\nsessionName: pod-name\n", identity.Identity{
+			Method: identity.ContainerCredentials, Audience: "pods.eks.amazonaws.com", RegionalSTS: true, ExpirationSeconds: 3600,
+		}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			cases, err := corpus.Load(write(t, map[string]string{
+				"case/pod.yaml": pod, "case/serviceaccount.yaml": account, "case/settings.yaml": test.settings,
+			}))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := cases[0].Identity(); !reflect.DeepEqual(*got, test.want) {
+				t.Errorf("got  %+v\nwant %+v", *got, test.want)
 			}
 		})
 	}

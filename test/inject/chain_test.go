@@ -1,0 +1,53 @@
+package inject_test
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/aws/aws-sdk-go-v2/config"
+)
+
+// TestTheAWSSDKReadsEachConfigurationOfTheCorpus reads them as an application
+// would. That they lead to credentials is for the end-to-end tests to show.
+func TestTheAWSSDKReadsEachConfigurationOfTheCorpus(t *testing.T) {
+	read := 0
+	for _, c := range loadCorpus(t) {
+		d := decision{before: &c.Pod, id: c.Identity(), settings: c.Settings.Inject()}
+		_, patched := decideCase(t, &c)
+		text, chained := toPod(t, patched).Annotations[configAnnotation]
+		if _, own := c.Pod.Annotations[configAnnotation]; own || !chained {
+			continue
+		}
+		read++
+		t.Run(c.Name, func(t *testing.T) {
+			file := filepath.Join(t.TempDir(), "config")
+			if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			target, err := config.LoadSharedConfigProfile(t.Context(), "default", func(o *config.LoadSharedConfigOptions) {
+				o.ConfigFiles, o.CredentialsFiles = []string{file}, []string{}
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			source := target.Source
+			if target.RoleARN != d.id.TargetRoleARN || target.ExternalID != d.id.TargetExternalID || source == nil {
+				t.Fatalf("role %s with external id %q is assumed from %+v", target.RoleARN, target.ExternalID, source)
+			}
+			if want := d.known(d.settings.MountPath, "token"); source.RoleARN != d.id.RoleARN || source.WebIdentityTokenFile != want {
+				t.Errorf("the source is role %s with the token in %s, want %s and %s", source.RoleARN, source.WebIdentityTokenFile, d.id.RoleARN, want)
+			}
+			want := d.session()
+			if want == fromElsewhere {
+				want = ""
+			}
+			if target.RoleSessionName != want || source.RoleSessionName != want {
+				t.Errorf("the sessions are %q and %q, want %q", target.RoleSessionName, source.RoleSessionName, want)
+			}
+		})
+	}
+	if read < 5 {
+		t.Errorf("only %d configurations were read: what was tested?", read)
+	}
+}
