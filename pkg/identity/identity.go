@@ -1,6 +1,6 @@
 // Package identity owns the question which AWS identity a ServiceAccount has
-// and how its token is asked for. It is pure: it reads what others fetched.
-// Package serviceaccount below it fetches.
+// and how its token is asked for. It is pure: it reads what the packages below
+// it fetch.
 package identity
 
 import (
@@ -124,8 +124,8 @@ func FromAnnotations(annotations map[string]string, defaults Defaults) *Identity
 		Audience:          cmp.Or(r.value(AudienceAnnotation), defaults.Audience),
 		RegionalSTS:       r.bool(STSRegionalEndpointsAnnotation, defaults.RegionalSTS),
 		ExpirationSeconds: r.expiration(TokenExpirationAnnotation, defaults.ExpirationSeconds),
-		SessionName:       r.sessionName(RoleSessionNameAnnotation, defaults.SessionName),
-		STSEndpoint:       r.endpoint(STSEndpointAnnotation, defaults.STSEndpoint),
+		SessionName:       r.told(RoleSessionNameAnnotation, defaults.SessionName, ParseSessionName),
+		STSEndpoint:       r.told(STSEndpointAnnotation, defaults.STSEndpoint, parseEndpoint),
 		TargetRoleARN:     defaults.Account.compose(r.line(TargetRoleARNAnnotation)),
 		TargetExternalID:  r.line(TargetExternalIDAnnotation),
 	}
@@ -189,28 +189,17 @@ func (r *reader) expiration(annotation string, fallback int64) int64 {
 	return seconds
 }
 
-func (r *reader) sessionName(annotation, fallback string) string {
+// told returns what parse makes of an annotation, or fallback without one.
+func (r *reader) told(annotation, fallback string, parse func(annotation, value, fallback string) (string, *Problem)) string {
 	value := r.value(annotation)
 	if value == "" {
 		return fallback
 	}
-	if !IsSessionName(value) {
-		r.problem(annotation, "is no session name for STS", fmt.Sprintf("%q is used", fallback))
-		return fallback
+	parsed, problem := parse(r.prefix+annotation, value, fallback)
+	if problem != nil {
+		r.problems = append(r.problems, *problem)
 	}
-	return value
-}
-
-func (r *reader) endpoint(annotation, fallback string) string {
-	value := r.value(annotation)
-	if value == "" {
-		return fallback
-	}
-	if !IsEndpoint(value) {
-		r.problem(annotation, "is no URL of an endpoint", fmt.Sprintf("%q is used", fallback))
-		return fallback
-	}
-	return value
+	return parsed
 }
 
 // line returns a value that goes into a configuration file, where a line break
@@ -237,16 +226,34 @@ func ParseExpiration(annotation, value string, fallback int64) (int64, *Problem)
 		}
 	}
 	seconds := token.ClampExpiration(requested)
-	if seconds == requested && seconds <= maxUsefulExpiration {
+	if seconds == requested && seconds <= MaxUsefulExpirationSeconds {
 		return seconds, nil
 	}
 	return seconds, &Problem{
 		Annotation: annotation, Value: value,
-		Fault: fmt.Sprintf("is outside %d..%d seconds", token.MinExpirationSeconds, maxUsefulExpiration),
+		Fault: fmt.Sprintf("is outside %d..%d seconds", token.MinExpirationSeconds, MaxUsefulExpirationSeconds),
 		Used:  fmt.Sprintf("%d is used", seconds),
 	}
 }
 
-// maxUsefulExpiration is a day: EKS lets no token live longer, and a kubelet
-// renews one that is older in any case.
-const maxUsefulExpiration int64 = 86400
+// MaxUsefulExpirationSeconds is a day: the kubelet renews a token that is older
+// than that whatever it was asked for
+// (https://kubernetes.io/docs/tasks/configure-pod-container/configure-service-account/).
+const MaxUsefulExpirationSeconds int64 = 86400
+
+// ParseSessionName reads the value of a role-session-name annotation. What STS
+// would refuse is replaced by fallback and told as a problem.
+func ParseSessionName(annotation, value, fallback string) (string, *Problem) {
+	return checked(annotation, value, fallback, IsSessionName, "is no session name for STS")
+}
+
+func parseEndpoint(annotation, value, fallback string) (string, *Problem) {
+	return checked(annotation, value, fallback, IsEndpoint, "is no URL of an endpoint")
+}
+
+func checked(annotation, value, fallback string, valid func(string) bool, fault string) (string, *Problem) {
+	if valid(value) {
+		return value, nil
+	}
+	return fallback, &Problem{Annotation: annotation, Value: value, Fault: fault, Used: fmt.Sprintf("%q is used", fallback)}
+}

@@ -46,12 +46,9 @@ func (p *plan) addConfig() {
 	annotations := p.pod.Metadata.Annotations
 	existing, ok := annotations[configAnnotation]
 	switch {
-	case ok && existing != p.delivery.config:
+	case !ok:
+		p.addEntry("/metadata/annotations", annotations == nil, configAnnotation, p.delivery.config)
+	case existing != p.delivery.config:
 		p.warn(ConfigKept, "pod annotation %s is not what the ServiceAccount asks for: it is kept", configAnnotation)
-	case ok:
-	case annotations == nil:
-		p.add("/metadata/annotations", map[string]string{configAnnotation: p.delivery.config})
-	default:
-		p.add("/metadata/annotations/"+escape(configAnnotation), p.delivery.config)
 	}
 }

@@ -193,8 +193,9 @@ func (p *plan) isToken(volume string) bool {
 	return existing != nil && p.delivery.isHeldBy(existing, p.identity.Audience)
 }
 
-// relateToToken says whether mountPath is the token's folder, or below it. The API server refuses equal paths; two spellings of one path would
-// hide each other; and nothing can be mounted into a volume that is read-only.
+// relateToToken says whether mountPath is the token's folder, or below it. The
+// API server refuses equal paths; two spellings of one path would hide each
+// other; and nothing can be mounted into a volume that is read-only.
 func (p *plan) relateToToken(mountPath string) (at, below bool) {
 	folder := p.delivery.folder
 	if p.windows {

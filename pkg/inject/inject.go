@@ -7,7 +7,6 @@ package inject
 import (
 	"fmt"
 	"slices"
-	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 
@@ -192,14 +191,12 @@ func (p *plan) withSessionName(id *identity.Identity) *identity.Identity {
 	if value == "" {
 		return id
 	}
-	if !identity.IsSessionName(value) {
-		p.warn(MalformedAnnotation, "pod annotation %s", identity.Problem{
-			Annotation: key, Value: value, Fault: "is no session name for STS", Used: fmt.Sprintf("%q is used", id.SessionName),
-		})
-		return id
+	name, problem := identity.ParseSessionName(key, value, id.SessionName)
+	if problem != nil {
+		p.warn(MalformedAnnotation, "pod annotation %s", problem)
 	}
 	changed := *id
-	changed.SessionName = value
+	changed.SessionName = name
 	return &changed
 }
 
@@ -223,12 +220,8 @@ func (p *plan) addLabel() {
 		return
 	}
 	labels := p.pod.Metadata.Labels
-	switch _, ok := labels[containerCredentialsLabel]; {
-	case ok:
-	case labels == nil:
-		p.add("/metadata/labels", map[string]string{containerCredentialsLabel: containerCredentialsValue})
-	default:
-		p.add("/metadata/labels/"+escape(containerCredentialsLabel), containerCredentialsValue)
+	if _, ok := labels[containerCredentialsLabel]; !ok {
+		p.addEntry("/metadata/labels", labels == nil, containerCredentialsLabel, containerCredentialsValue)
 	}
 }
 
@@ -307,6 +300,3 @@ func (p *plan) reason() Reason {
 		return AlreadyInjected
 	}
 }
-
-// escape makes a key part of a JSON pointer (RFC 6901).
-func escape(key string) string { return strings.NewReplacer("~", "~0", "/", "~1").Replace(key) }

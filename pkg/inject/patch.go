@@ -1,6 +1,8 @@
 package inject
 
 import (
+	"strings"
+
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
 	corev1 "k8s.io/api/core/v1"
@@ -18,6 +20,18 @@ type operation struct {
 func (p *plan) add(path string, value any) {
 	p.ops = append(p.ops, operation{Op: "add", Path: path, Value: value})
 }
+
+// addEntry adds an entry to the map at path, or makes the map if it is absent.
+func (p *plan) addEntry(path string, absent bool, key, value string) {
+	if absent {
+		p.add(path, map[string]string{key: value})
+		return
+	}
+	p.add(path+"/"+escape(key), value)
+}
+
+// escape makes a key part of a JSON pointer (RFC 6901).
+func escape(key string) string { return strings.NewReplacer("~", "~0", "/", "~1").Replace(key) }
 
 // addElement adds value to the list at path, at position ("/0" is the first
 // place, "/-" the last), or makes the list if it is absent. An empty list that

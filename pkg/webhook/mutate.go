@@ -1,12 +1,12 @@
 package webhook
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
-	"slices"
 	"strings"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -72,6 +72,7 @@ func (m *Mutator) Handle(ctx context.Context, request *Request[inject.Pod]) (Ans
 	id, result, err := m.decide(ctx, request)
 	if err != nil {
 		if denied, ok := errors.AsType[*rolepolicy.DeniedError](err); ok {
+			logPod(ctx, m.config.Logger, slog.LevelInfo, request, "pod: denied", RoleNotPermitted, slog.Any("error", denied))
 			return deny(request, denied), nil
 		}
 		return Answer{}, err
@@ -153,13 +154,7 @@ func allow(result inject.Result, id *identity.Identity) Answer {
 		Allowed:          true,
 		AuditAnnotations: map[string]string{"reason": string(result.Reason)},
 	}}
-	if len(result.Warnings) > 0 {
-		messages := make([]string, 0, len(result.Warnings))
-		for _, warning := range result.Warnings {
-			messages = append(messages, warning.Message)
-		}
-		answer.Response.Warnings = capWarnings(messages)
-	}
+	answer.Response.Warnings = capWarnings(warningsOf(result))
 	if result.Patch == nil {
 		return answer
 	}
@@ -177,6 +172,15 @@ func allow(result inject.Result, id *identity.Identity) Answer {
 	return answer
 }
 
+// warningsOf returns what the user is told, nil for nothing.
+func warningsOf(result inject.Result) []string {
+	var messages []string
+	for _, warning := range result.Warnings {
+		messages = append(messages, warning.Message)
+	}
+	return messages
+}
+
 // touched names the containers that the patch adds to.
 func touched(result inject.Result) []string {
 	var names []string
@@ -189,26 +193,27 @@ func touched(result inject.Result) []string {
 }
 
 // logDecision writes a line for each pod at debug level, and for one whose user
-// should look at something at info level.
+// should look at something at info level, with all there is to look at.
 func logDecision(ctx context.Context, logger *slog.Logger, request *Request[inject.Pod], result inject.Result) {
-	level := slog.LevelDebug
-	if len(result.Warnings) > 0 {
-		level = slog.LevelInfo
+	message := "pod: " + result.Reason.Sentence()
+	if warnings := warningsOf(result); len(warnings) > 0 {
+		logPod(ctx, logger, slog.LevelInfo, request, message, result.Reason, slog.Any("warnings", warnings))
+		return
 	}
+	logPod(ctx, logger, slog.LevelDebug, request, message, result.Reason)
+}
+
+// logPod writes a line about a pod. One with a generated name has none yet.
+func logPod(ctx context.Context, logger *slog.Logger, level slog.Level, request *Request[inject.Pod], message string, reason inject.Reason, more ...slog.Attr) {
 	if !logger.Enabled(ctx, level) {
 		return
 	}
 	metadata := &request.Object.Metadata
-	names := []string{metadata.Name, metadata.GenerateName}
-	attributes := []slog.Attr{
+	logger.LogAttrs(ctx, level, message, append([]slog.Attr{
 		slog.String("uid", string(request.UID)),
 		slog.String("namespace", request.Namespace),
-		slog.String("pod", names[max(0, slices.IndexFunc(names, func(name string) bool { return name != "" }))]),
+		slog.String("pod", cmp.Or(metadata.Name, metadata.GenerateName)),
 		slog.String("serviceAccount", request.Object.Spec.ServiceAccountName),
-		slog.String("reason", string(result.Reason)),
-	}
-	for _, warning := range result.Warnings {
-		attributes = append(attributes, slog.String("warning", warning.Message))
-	}
-	logger.LogAttrs(ctx, level, "pod: "+result.Reason.Sentence(), attributes...)
+		slog.String("reason", string(reason)),
+	}, more...)...)
 }

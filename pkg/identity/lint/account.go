@@ -125,9 +125,6 @@ func audience(value string) fault {
 	}
 }
 
-// maxExpiration is a day, in seconds, the longest life that EKS gives a token.
-const maxExpiration = 86400
-
 func expiration(value string) fault {
 	if value == "" {
 		return empty()
@@ -136,8 +133,8 @@ func expiration(value string) fault {
 	switch {
 	case err != nil:
 		return hard("is no number of seconds, such as 3600")
-	case seconds < token.MinExpirationSeconds || seconds > maxExpiration:
-		return soft(fmt.Sprintf("is outside %d..%d seconds", token.MinExpirationSeconds, maxExpiration))
+	case seconds < token.MinExpirationSeconds || seconds > identity.MaxUsefulExpirationSeconds:
+		return soft(fmt.Sprintf("is outside %d..%d seconds", token.MinExpirationSeconds, identity.MaxUsefulExpirationSeconds))
 	default:
 		return fault{}
 	}

@@ -94,8 +94,9 @@ func (r *Resolver) Synced() error {
 }
 
 // Resolve returns the identity of a ServiceAccount, which is not Granted if it
-// has no role. The error is identity.ErrServiceAccountNotFound if there is none (with
-// LookupLive), and any other error if it cannot be known before ctx is done.
+// has no role. The error is identity.ErrServiceAccountNotFound if there is no
+// such ServiceAccount (with LookupLive), and any other error if that cannot be
+// known before ctx is done.
 //
 // A role that the watch has seen is answered at once. Anything else is read
 // from the API server by a read that begins after Resolve was called, so that

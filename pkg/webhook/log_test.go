@@ -1,0 +1,70 @@
+package webhook_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"log/slog"
+	"testing"
+
+	"github.com/prometheus/client_golang/prometheus"
+	admissionv1 "k8s.io/api/admission/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/inject"
+	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/rolepolicy"
+	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/webhook"
+)
+
+// deniesAll permits no role.
+type deniesAll struct{}
+
+func (deniesAll) Permitted(_ context.Context, namespace, role string) error {
+	return rolepolicy.Evaluate(rolepolicy.Require, settings.AnnotationPrefix, namespace, nil, role)
+}
+
+// TestTheLogNamesThePod reads the lines that an operator sees by default.
+func TestTheLogNamesThePod(t *testing.T) {
+	for name, test := range map[string]struct {
+		policy      webhook.Policy
+		annotations map[string]string
+		reason      string
+		key         string
+	}{
+		"of a denial": {deniesAll{}, nil, "role_not_permitted", "error"},
+		"of warnings, all in one list": {nil, map[string]string{
+			"eks.amazonaws.com/token-expiration": "1h", "eks.amazonaws.com/skip-containers": "nobody",
+		}, "injected", "warnings"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var log bytes.Buffer
+			mutator := webhook.NewMutator(webhook.MutateConfig{
+				Resolver: resolverFunc(role), Policy: test.policy, Settings: settings,
+				Logger: slog.New(slog.NewJSONHandler(&log, nil)), Metrics: prometheus.NewRegistry(),
+			})
+			pod := &inject.Pod{Spec: inject.Spec{ServiceAccountName: "app", Containers: []inject.Container{{Name: "app"}}}}
+			pod.Metadata.GenerateName, pod.Metadata.Annotations = "app-", test.annotations
+			_, err := mutator.Handle(t.Context(), &webhook.Request[inject.Pod]{
+				UID: testUID, Kind: metav1.GroupVersionKind{Version: "v1", Kind: "Pod"},
+				Namespace: "default", Operation: admissionv1.Create, Object: pod,
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			var line map[string]any
+			if err := json.Unmarshal(log.Bytes(), &line); err != nil {
+				t.Fatalf("not one line of JSON: %v\n%s", err, log.String())
+			}
+			for key, want := range map[string]string{
+				"uid": testUID, "namespace": "default", "pod": "app-", "serviceAccount": "app", "reason": test.reason,
+			} {
+				if line[key] != want {
+					t.Errorf("%s is %v, want %s", key, line[key], want)
+				}
+			}
+			if list, isList := line[test.key].([]any); test.key == "warnings" && (!isList || len(list) != 2) || line[test.key] == nil {
+				t.Errorf("%s is %v", test.key, line[test.key])
+			}
+		})
+	}
+}

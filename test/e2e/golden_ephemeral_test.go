@@ -1,0 +1,92 @@
+package e2e_test
+
+import (
+	"fmt"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/kubernetes"
+
+	"github.com/pod-identity-webhook/pod-identity-webhook/test/inject/corpus"
+	"github.com/pod-identity-webhook/pod-identity-webhook/test/localwebhook"
+	"github.com/pod-identity-webhook/pod-identity-webhook/test/repository"
+)
+
+// TestGoldenEphemeralContainersAreStoredAsTheyShouldBe debugs each running pod of
+// the corpus. The pods are created before there is a webhook, as they are: what
+// they have of an identity is in their manifests.
+func TestGoldenEphemeralContainersAreStoredAsTheyShouldBe(t *testing.T) {
+	cases, err := corpus.LoadEphemeral(repository.Path("test", "inject", "testdata"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	bySettings := map[corpus.Settings][]corpus.EphemeralCase{}
+	for _, c := range cases {
+		bySettings[c.Settings] = append(bySettings[c.Settings], c)
+	}
+	client := newClient(t)
+	for settings, cases := range bySettings {
+		t.Run(fmt.Sprintf("%+v", settings), func(t *testing.T) {
+			namespaces := map[string]string{}
+			running := map[string]*corev1.Pod{}
+			for _, c := range cases {
+				namespaces[c.Name] = newNamespace(t, client)
+				running[c.Name] = run(t, client, namespaces[c.Name], c)
+			}
+			args := flags(settings)
+			if settings.ContainerCredentials {
+				args = append(args, "--watch-container-credentials-config="+listOf(t, namespaces))
+			}
+			registeredAs(t, client, localwebhook.Registration{AnnotationPrefix: settings.AnnotationPrefix}, args...)
+			for _, c := range cases {
+				t.Run(c.Name, func(t *testing.T) {
+					before := running[c.Name]
+					stored := debug(t, client, before.DeepCopy(), c.Added)
+					want, got := c.GoldenPod.Spec.EphemeralContainers, stored.Spec.EphemeralContainers
+					for i := range want {
+						if diff := cmp.Diff(want[i].Env, got[i].Env) + cmp.Diff(want[i].VolumeMounts, got[i].VolumeMounts); diff != "" {
+							t.Errorf("ephemeral container %s is not the golden one (-want +got):\n%s", want[i].Name, diff)
+						}
+					}
+					stored.Spec.EphemeralContainers = before.Spec.EphemeralContainers
+					if diff := cmp.Diff(before.Spec, stored.Spec) + cmp.Diff(before.Labels, stored.Labels) + cmp.Diff(before.Annotations, stored.Annotations); diff != "" {
+						t.Errorf("more than the new ephemeral containers has changed (-before +after):\n%s", diff)
+					}
+				})
+			}
+		})
+	}
+}
+
+// run creates the pod of a case, and adds the ephemeral containers that it has.
+func run(t *testing.T, client kubernetes.Interface, namespace string, c corpus.EphemeralCase) *corev1.Pod {
+	t.Helper()
+	if _, err := client.CoreV1().ServiceAccounts(namespace).Create(t.Context(), &c.ServiceAccount, metav1.CreateOptions{}); err != nil {
+		t.Fatalf("%s: %v", c.Name, err)
+	}
+	pod := c.Pod.DeepCopy()
+	pod.Spec.EphemeralContainers = nil
+	created, err := client.CoreV1().Pods(namespace).Create(t.Context(), pod, metav1.CreateOptions{FieldValidation: metav1.FieldValidationStrict})
+	if err != nil {
+		t.Fatalf("%s: %v", c.Name, err)
+	}
+	if c.Pod.Spec.EphemeralContainers == nil {
+		return created
+	}
+	return debug(t, client, created, c.Pod.Spec.EphemeralContainers)
+}
+
+// debug adds ephemeral containers to a pod.
+func debug(t *testing.T, client kubernetes.Interface, pod *corev1.Pod, added []corev1.EphemeralContainer) *corev1.Pod {
+	t.Helper()
+	pod.Spec.EphemeralContainers = append(pod.Spec.EphemeralContainers, added...)
+	updated, err := client.CoreV1().Pods(pod.Namespace).UpdateEphemeralContainers(t.Context(), pod.Name, pod, metav1.UpdateOptions{
+		FieldValidation: metav1.FieldValidationStrict,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return updated
+}
