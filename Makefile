@@ -76,13 +76,14 @@ lint: $(BIN)/golangci-lint ## find faults without running anything
 	cd test && $(GO) mod tidy -diff
 	cd test/assets && $(GO) mod tidy -diff
 	cd tools && $(GO) mod tidy -diff
+	cd tools/helm && $(GO) mod tidy -diff
 
 .PHONY: clean
 clean: ## remove what was built
 	rm -rf $(BIN)
 
 .PHONY: assets
-assets: $(ASSETS)/etcd $(ASSETS)/kube-apiserver
+assets: $(ASSETS)/etcd $(ASSETS)/kube-apiserver $(ASSETS)/kubectl
 
 $(BIN)/assets/%: test/assets/go.mod test/assets/go.sum
 	@echo "building $(@F) from its Go module: minutes the first time, seconds from then on"
@@ -91,6 +92,7 @@ $(BIN)/assets/%: test/assets/go.mod test/assets/go.sum
 
 $(BIN)/assets/etcd: PACKAGE := go.etcd.io/etcd/server/v3
 $(BIN)/assets/kube-apiserver: PACKAGE := k8s.io/kubernetes/cmd/kube-apiserver
+$(BIN)/assets/kubectl: PACKAGE := k8s.io/kubernetes/cmd/kubectl
 
 $(BIN)/pod-identity-webhook: $(SOURCES)
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags='-s -w' -o $@ ./cmd/pod-identity-webhook
@@ -106,3 +108,7 @@ $(BIN)/demo:
 $(BIN)/golangci-lint: tools/go.mod tools/go.sum
 	@echo "building golangci-lint from its Go module: minutes the first time"
 	cd tools && $(GO) build -o $@ github.com/golangci/golangci-lint/v2/cmd/golangci-lint
+
+$(BIN)/helm: tools/helm/go.mod tools/helm/go.sum
+	@echo "building helm from its Go module: minutes the first time"
+	cd tools/helm && $(GO) build -o $@ helm.sh/helm/v4/cmd/helm
