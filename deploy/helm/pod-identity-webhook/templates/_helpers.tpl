@@ -5,8 +5,8 @@
 
 {{/* What selects our pods. It never changes: a Deployment's selector cannot. */}}
 {{- define "webhook.selectorLabels" -}}
-app.kubernetes.io/name: {{ .Chart.Name }}
-app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/name: {{ toYaml .Chart.Name }}
+app.kubernetes.io/instance: {{ toYaml .Release.Name }}
 {{- end -}}
 
 {{/* The labels of all objects. */}}
