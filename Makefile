@@ -17,6 +17,8 @@ FUZZ := ./pkg/token:FuzzParseUnverified ./pkg/identity:FuzzFromAnnotations ./pkg
 	./pkg/identity/lint:FuzzAccount ./pkg/identity/containercredentials:FuzzParse ./pkg/rolepolicy:FuzzEvaluate \
 	./pkg/webhook:FuzzMutate ./pkg/webhook:FuzzServiceAccount ./certs:FuzzSecret
 FUZZ_TEST := ./inject:FuzzPod ./inject:FuzzAnnotations
+# How long the soak goes on.
+DURATION ?= 30m
 # Benchmark runs; benchstat wants 6 or more.
 COUNT ?= 1
 
@@ -58,6 +60,12 @@ chart: $(BIN)/helm $(ASSETS)/kubectl ## tests of the Helm chart and the kustomiz
 e2e: build $(BIN)/e2e/pod-identity-webhook assets $(BIN)/helm ## tests against the real control plane
 	cd test && WEBHOOK=$(BIN)/e2e/pod-identity-webhook KUBEBUILDER_ASSETS=$(ASSETS) HELM=$(BIN)/helm \
 		$(GO) test $(RACE) -count=1 -timeout=30m -p=1 ./controlplane/... ./manifest/... ./localwebhook/... ./demo/... ./e2e/...
+	$(MAKE) --no-print-directory soak DURATION=1m
+
+.PHONY: soak
+soak: build assets $(BIN)/helm ## break everything again and again under load; DURATION=30m
+	cd test && WEBHOOK=$(BIN)/pod-identity-webhook KUBEBUILDER_ASSETS=$(ASSETS) HELM=$(BIN)/helm \
+		$(GO) test -v -count=1 -timeout=0 ./soak -duration=$(DURATION)
 
 .PHONY: fuzz
 fuzz: ## fuzz all that reads foreign bytes; FUZZTIME=10m for long
