@@ -56,8 +56,8 @@ chart: $(BIN)/helm $(ASSETS)/kubectl ## tests of the Helm chart and the kustomiz
 	cd test/operators && $(GO) test -count=1 ./...
 
 .PHONY: e2e
-e2e: build $(BIN)/e2e/pod-identity-webhook assets ## tests against the real control plane
-	cd test && WEBHOOK=$(BIN)/e2e/pod-identity-webhook KUBEBUILDER_ASSETS=$(ASSETS) \
+e2e: build $(BIN)/e2e/pod-identity-webhook assets $(BIN)/helm ## tests against the real control plane
+	cd test && WEBHOOK=$(BIN)/e2e/pod-identity-webhook KUBEBUILDER_ASSETS=$(ASSETS) HELM=$(BIN)/helm \
 		$(GO) test $(RACE) -count=1 -timeout=30m -p=1 ./controlplane/... ./manifest/... ./localwebhook/... ./demo/... ./e2e/...
 
 .PHONY: fuzz

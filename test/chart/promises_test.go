@@ -197,7 +197,7 @@ func TestTheWebhookHasEachFlagThatTheChartGives(t *testing.T) {
 func TestTheRightsAreThoseOfWhatIsTurnedOn(t *testing.T) {
 	serviceAccounts := "/serviceaccounts get,list,watch"
 	configurations := "admissionregistration.k8s.io/mutatingwebhookconfigurations,validatingwebhookconfigurations [pod-identity-webhook] get,list,watch,patch"
-	secret := "/secrets [pod-identity-webhook] get,list,watch,create,update,patch"
+	secret := "/secrets [pod-identity-webhook] get,list,watch,create,patch"
 	for _, test := range []struct {
 		name                string
 		values              []string
