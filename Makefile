@@ -55,6 +55,7 @@ unit: ## tests that need no control plane
 .PHONY: chart
 chart: $(BIN)/helm $(ASSETS)/kubectl ## tests of the Helm chart and the kustomizations
 	$(CHART_TEST)
+	cd test/operators && $(GO) test -count=1 ./...
 
 .PHONY: e2e
 e2e: build $(BIN)/e2e/pod-identity-webhook assets $(BIN)/helm ## tests against the real control plane
@@ -99,6 +100,8 @@ lint: $(BIN)/golangci-lint chart-lint ## find faults without running anything
 	cd test && $(BIN)/golangci-lint run --config=../.golangci.yml ./...
 	$(GO) mod tidy -diff
 	cd test && $(GO) mod tidy -diff
+	cd test/operators && $(BIN)/golangci-lint run --config=../../.golangci.yml ./...
+	cd test/operators && $(GO) mod tidy -diff
 	cd test/assets && $(GO) mod tidy -diff
 	cd tools && $(GO) mod tidy -diff
 	cd tools/helm && $(GO) mod tidy -diff

@@ -352,4 +352,3 @@ func kustomize(t *testing.T, folder string) map[string]map[string]any {
 	}
 	return made
 }
-
