@@ -106,6 +106,48 @@ func TestEveryManifestIsAccepted(t *testing.T) {
 	}
 }
 
+// TestKubectlAppliesTheKustomizations runs what docs/installing.md says to run.
+func TestKubectlAppliesTheKustomizations(t *testing.T) {
+	client := newClient(t)
+	defineCustomResources(t)
+	binary := filepath.Join(controlplane.DefaultAssets(), "kubectl")
+	kubectl := func(ctx context.Context, args ...string) ([]byte, error) {
+		command := exec.CommandContext(ctx, binary, append(args, "--kubeconfig="+cluster.Kubeconfig())...)
+		output, err := command.CombinedOutput()
+		if err != nil {
+			err = fmt.Errorf("kubectl %s: %w\n%s", args[0], err, output)
+		}
+		return output, err
+	}
+	for _, overlay := range []string{"cluster-wide", "opt-in", "cert-manager"} {
+		t.Run(overlay, func(t *testing.T) {
+			folder := repository.Path("deploy", "kustomize", "overlays", overlay)
+			// The API server serves a new kind a moment after its definition.
+			eventually(t, "it is applied", func(ctx context.Context) error {
+				_, err := kubectl(ctx, "apply", "--server-side", "--validate=strict", "-k", folder)
+				return err
+			})
+			configuration, err := client.AdmissionregistrationV1().MutatingWebhookConfigurations().Get(t.Context(), installed, metav1.GetOptions{})
+			if err != nil || configuration.Webhooks[0].ClientConfig.Service.Namespace != installed {
+				t.Errorf("the webhook is not registered: %v", err)
+			}
+			// All but the namespace: no controller is here that would end it.
+			output, err := kubectl(t.Context(), "delete", "--wait=false", "-k", folder, "--dry-run=client", "-o=name")
+			if err != nil {
+				t.Fatal(err)
+			}
+			for name := range strings.FieldsSeq(string(output)) {
+				if name == "namespace/"+installed {
+					continue
+				}
+				if _, err := kubectl(t.Context(), "delete", "--wait=false", "--namespace="+installed, name); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+}
+
 // TestTheChartDoesAllItsWorkWithItsOwnRights installs it in each mode. The
 // replicas have the token of its ServiceAccount, and nothing else.
 func TestTheChartDoesAllItsWorkWithItsOwnRights(t *testing.T) {
