@@ -18,6 +18,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/errgroup"
+	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -151,6 +152,73 @@ func TestReplicasThatStartInTheSameInstantAgree(t *testing.T) {
 	}
 }
 
+// TestReplicasThatMakeTheSecretAgree starts them where there is not even an empty
+// Secret.
+func TestReplicasThatMakeTheSecretAgree(t *testing.T) {
+	client := newClient(t)
+	for range 5 {
+		namespace := newNamespace(t, client)
+		var replicas []*certs.Authority
+		for range 3 {
+			replicas = append(replicas, startAuthority(t, namespace, time.Now))
+		}
+		served := map[string]bool{}
+		for _, replica := range replicas {
+			eventually(t, "it is valid", func(context.Context) error { return replica.Valid() })
+			certificate, err := replica.GetCertificate(nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			served[certificate.Leaf.SerialNumber.String()] = true
+		}
+		if len(served) != 1 {
+			t.Errorf("%d certificates are served", len(served))
+		}
+	}
+}
+
+// TestWhoServesUnderAnotherCAGoesOn has a caBundle with a CA of somebody else,
+// who serves until replicas of ours have taken over.
+func TestWhoServesUnderAnotherCAGoesOn(t *testing.T) {
+	client := newClient(t)
+	other := certificatesOf(t, client)
+	namespace := newNamespace(t, client)
+	service := &admissionregistrationv1.ServiceReference{Namespace: namespace, Name: installed}
+	configurations := client.AdmissionregistrationV1().MutatingWebhookConfigurations()
+	_, err := configurations.Create(t.Context(), &admissionregistrationv1.MutatingWebhookConfiguration{
+		ObjectMeta: metav1.ObjectMeta{Name: installed},
+		Webhooks: []admissionregistrationv1.MutatingWebhook{{
+			Name: "ours.example.com", AdmissionReviewVersions: []string{"v1"}, SideEffects: new(admissionregistrationv1.SideEffectClassNone),
+			ClientConfig: admissionregistrationv1.WebhookClientConfig{Service: service, CABundle: other["ca.crt"]},
+		}, {
+			Name: "theirs.example.com", AdmissionReviewVersions: []string{"v1"}, SideEffects: new(admissionregistrationv1.SideEffectClassNone),
+			ClientConfig: admissionregistrationv1.WebhookClientConfig{URL: new("https://127.0.0.1:1"), CABundle: other["ca.crt"]},
+		}},
+	}, metav1.CreateOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := configurations.Delete(context.WithoutCancel(t.Context()), installed, metav1.DeleteOptions{}); err != nil {
+			t.Error(err)
+		}
+	})
+
+	replica := startAuthority(t, namespace, time.Now)
+	eventually(t, "it is valid", func(context.Context) error { return replica.Valid() })
+	configuration, err := configurations.Get(t.Context(), installed, metav1.GetOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	published := configuration.Webhooks[0].ClientConfig.CABundle
+	if !bytes.Contains(published, other["ca.crt"]) || bytes.Equal(published, other["ca.crt"]) {
+		t.Errorf("the caBundle is not of both CAs: %s", published)
+	}
+	if !bytes.Equal(configuration.Webhooks[1].ClientConfig.CABundle, other["ca.crt"]) {
+		t.Error("the caBundle of a webhook that is not ours was changed")
+	}
+}
+
 // TestASecretThatIsSpoiltIsRepairedWithNoOtherCA spoils it in each way, while
 // pods are created that must not be without the webhook.
 func TestASecretThatIsSpoiltIsRepairedWithNoOtherCA(t *testing.T) {
@@ -240,17 +308,14 @@ func certificatesOf(t *testing.T, client kubernetes.Interface) map[string][]byte
 	return data
 }
 
-// startAuthority runs an Authority of which nobody is a client, on a machine
+// startAuthority runs an Authority for a Service in the namespace, on a machine
 // with that clock, until the test ends.
 func startAuthority(t *testing.T, namespace string, now func() time.Time) *certs.Authority {
 	t.Helper()
-	return startAuthorityFor(t, types.NamespacedName{Namespace: namespace, Name: installed}, "certificates", now)
-}
-
-func startAuthorityFor(t *testing.T, service types.NamespacedName, secret string, now func() time.Time) *certs.Authority {
-	t.Helper()
 	authority, err := certs.NewAuthority(certs.AuthorityConfig{
-		API: cluster.Config(), Service: service, Secret: secret, WebhookConfiguration: installed,
+		API:     cluster.Config(),
+		Service: types.NamespacedName{Namespace: namespace, Name: installed},
+		Secret:  "certificates", WebhookConfiguration: installed,
 		CALifetime: 365 * 24 * time.Hour, ServingLifetime: 30 * 24 * time.Hour,
 		Logger: slog.New(slog.NewTextHandler(t.Output(), nil)), Metrics: prometheus.NewRegistry(), Now: now,
 	})
