@@ -20,7 +20,7 @@ import (
 // webhook would have changed their identity: it does not know which
 // ServiceAccounts are listed to use EKS Pod Identity.
 var unseen = []string{
-	"container-credentials-no-role",          // the list is all that promises something
+	"container-credentials-no-role",            // the list is all that promises something
 	"container-credentials-copied-pod-of-role", // likewise
 }
 
@@ -95,37 +95,49 @@ func checkAgreement(t *testing.T, client kubernetes.Interface, c corpus.Case) {
 // lacks names the containers whose identity is another after the webhook: they
 // are given variables that make one, or the file that such a variable names.
 func lacks(before, after *corev1.Pod) []string {
+	windows := before.Spec.OS != nil && before.Spec.OS.Name == corev1.Windows ||
+		before.Spec.NodeSelector["kubernetes.io/os"] == "windows" || before.Spec.NodeSelector["beta.kubernetes.io/os"] == "windows"
 	var names []string
 	for _, containers := range [][2][]corev1.Container{
 		{before.Spec.Containers, after.Spec.Containers}, {before.Spec.InitContainers, after.Spec.InitContainers},
 	} {
 		for i := range containers[1] {
-			if lacksIdentity(&containers[0][i], &containers[1][i]) {
-				names = append(names, containers[1][i].Name)
+			if before, after := &containers[0][i], &containers[1][i]; givenVariables(before, after) || givenFile(before, after, windows) {
+				names = append(names, after.Name)
 			}
 		}
 	}
 	return names
 }
 
-func lacksIdentity(before, after *corev1.Container) bool {
-	makesIdentity := []string{
-		"AWS_ROLE_ARN", "AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_CONFIG_FILE",
-		"AWS_CONTAINER_CREDENTIALS_FULL_URI", "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE",
-	}
-	namesFile := []string{"AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_CONFIG_FILE"}
-	for _, variable := range after.Env {
-		has := slices.ContainsFunc(before.Env, func(v corev1.EnvVar) bool { return v.Name == variable.Name })
-		if slices.Contains(makesIdentity, variable.Name) && !has {
-			return true
+func givenVariables(before, after *corev1.Container) bool {
+	return slices.ContainsFunc(after.Env, func(variable corev1.EnvVar) bool {
+		return slices.Contains([]string{
+			"AWS_ROLE_ARN", "AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_CONFIG_FILE",
+			"AWS_CONTAINER_CREDENTIALS_FULL_URI", "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE",
+		}, variable.Name) && !slices.ContainsFunc(before.Env, func(v corev1.EnvVar) bool { return v.Name == variable.Name })
+	})
+}
+
+func givenFile(before, after *corev1.Container, windows bool) bool {
+	for _, mount := range after.VolumeMounts {
+		if slices.ContainsFunc(before.VolumeMounts, func(m corev1.VolumeMount) bool { return m.MountPath == mount.MountPath }) {
+			continue
 		}
-		file := strings.ReplaceAll(strings.TrimPrefix(variable.Value, "C:"), `\`, "/")
-		for _, mount := range after.VolumeMounts {
-			added := !slices.ContainsFunc(before.VolumeMounts, func(m corev1.VolumeMount) bool { return m.MountPath == mount.MountPath })
-			if added && slices.Contains(namesFile, variable.Name) && strings.HasPrefix(file, strings.TrimSuffix(mount.MountPath, "/")+"/") {
-				return true
-			}
+		if namesFileIn(after, mount.MountPath, windows) {
+			return true
 		}
 	}
 	return false
+}
+
+// namesFileIn says whether a variable of an identity names a file in a folder.
+func namesFileIn(container *corev1.Container, folder string, windows bool) bool {
+	return slices.ContainsFunc(container.Env, func(variable corev1.EnvVar) bool {
+		file := variable.Value
+		if windows {
+			file = strings.ReplaceAll(strings.TrimPrefix(file, "C:"), `\`, "/")
+		}
+		return slices.Contains([]string{"AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_CONFIG_FILE"}, variable.Name) && strings.HasPrefix(file, strings.TrimSuffix(folder, "/")+"/")
+	})
 }
