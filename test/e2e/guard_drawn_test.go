@@ -31,7 +31,8 @@ func TestTheGuardAgreesWithTheWebhookAboutDrawnPods(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	client := newClient(t)
+	// Drawn pods are warned about by the API server itself.
+	client, _ := newWarnedClient(t)
 	guarded(t, client)
 	namespace := newNamespace(t, client)
 	accounts := drawnAccounts()
