@@ -34,7 +34,7 @@ const optInLabel = "eks.amazonaws.com/pod-identity-webhook"
 // guarded applies the guard of the chart with values such as
 // "annotationPrefix=irsa.example.com", and returns when the API server heeds it.
 // It ends with the test.
-func guarded(t *testing.T, client kubernetes.Interface, values ...string) {
+func guarded(t testing.TB, client kubernetes.Interface, values ...string) {
 	t.Helper()
 	probe := newProbe(t, client, values...)
 	applyGuard(t, client, probe, values...)
@@ -47,7 +47,7 @@ func guarded(t *testing.T, client kubernetes.Interface, values ...string) {
 }
 
 // newProbe returns what creates a pod, for show, that lacks its role.
-func newProbe(t *testing.T, client kubernetes.Interface, values ...string) func(context.Context) error {
+func newProbe(t testing.TB, client kubernetes.Interface, values ...string) func(context.Context) error {
 	t.Helper()
 	prefix := "eks.amazonaws.com"
 	for _, value := range values {
@@ -66,7 +66,7 @@ func newProbe(t *testing.T, client kubernetes.Interface, values ...string) func(
 }
 
 // label sets a label of a namespace, or removes it if value is empty.
-func label(t *testing.T, client kubernetes.Interface, namespace, key, value string) {
+func label(t testing.TB, client kubernetes.Interface, namespace, key, value string) {
 	t.Helper()
 	patch := fmt.Appendf(nil, `{"metadata":{"labels":{%q:%q}}}`, key, value)
 	if _, err := client.CoreV1().Namespaces().Patch(t.Context(), namespace, types.MergePatchType, patch, metav1.PatchOptions{}); err != nil {
@@ -76,7 +76,7 @@ func label(t *testing.T, client kubernetes.Interface, namespace, key, value stri
 
 // applyGuard applies the guard until the end of the test, and then waits until
 // the API server has forgotten it.
-func applyGuard(t *testing.T, client kubernetes.Interface, probe func(context.Context) error, values ...string) {
+func applyGuard(t testing.TB, client kubernetes.Interface, probe func(context.Context) error, values ...string) {
 	t.Helper()
 	rendered := renderGuard(t, values...)
 	t.Cleanup(func() {
@@ -101,7 +101,7 @@ func applyGuard(t *testing.T, client kubernetes.Interface, probe func(context.Co
 }
 
 // renderGuard returns the path of the guard's manifest.
-func renderGuard(t *testing.T, values ...string) string {
+func renderGuard(t testing.TB, values ...string) string {
 	t.Helper()
 	args := []string{"--api-versions=admissionregistration.k8s.io/v1/ValidatingAdmissionPolicy", "--show-only=templates/guard.yaml"}
 	for _, value := range values {
@@ -116,7 +116,7 @@ func renderGuard(t *testing.T, values ...string) string {
 }
 
 // helmTemplate renders the chart.
-func helmTemplate(t *testing.T, args ...string) string {
+func helmTemplate(t testing.TB, args ...string) string {
 	t.Helper()
 	helm := os.Getenv("HELM")
 	if helm == "" {
@@ -124,7 +124,7 @@ func helmTemplate(t *testing.T, args ...string) string {
 	}
 	args = append([]string{"template", installed, repository.Path("deploy", "helm", installed), "--namespace=" + installed}, args...)
 	var stderr strings.Builder
-	command := exec.CommandContext(t.Context(), helm, args...) //nolint:gosec // the project's own tool
+	command := exec.CommandContext(t.Context(), helm, args...)
 	command.Stderr = &stderr
 	rendered, err := command.Output()
 	if err != nil {
@@ -325,7 +325,7 @@ func TestTheGuardLetsANamespaceWithoutServiceAccountsBe(t *testing.T) {
 	eventually(t, "the API server knows that there is no ServiceAccount", func(ctx context.Context) error {
 		err := dryRun(ctx, client, namespace, podOf("app", "default"))
 		if err == nil || refusedByGuard(err) {
-			return fmt.Errorf("a pod of the deleted ServiceAccount: %v", err)
+			return fmt.Errorf("a pod of the deleted ServiceAccount: %w", err)
 		}
 		return nil
 	})
