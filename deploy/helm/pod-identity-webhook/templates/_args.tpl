@@ -6,10 +6,18 @@
 {{- end -}}
 {{- end -}}
 
+{{/* A word that may be on or off, which YAML without quotes takes for true and false. */}}
+{{- define "webhook.word" -}}
+{{- if kindIs "bool" . }}{{ ternary "on" "off" . }}{{ else }}{{ . }}{{ end -}}
+{{- end -}}
+
 {{/* The flags of the webhook, as a list. */}}
 {{- define "webhook.args" -}}
 {{- $v := .Values -}}
 {{- $fullname := include "webhook.fullname" . -}}
+{{- if eq (int $v.port) (int $v.metricsPort) -}}
+{{- fail (printf "port and metricsPort are both %d: they must differ" (int $v.port)) -}}
+{{- end -}}
 {{- $args := list
   (printf "--port=%d" (int $v.port))
   (printf "--metrics-port=%d" (int $v.metricsPort))
@@ -69,8 +77,8 @@
 {{- end -}}
 {{- end -}}
 {{- $args = concat $args (list
-  (printf "--role-policy=%s" $v.rolePolicy)
-  (printf "--serviceaccount-validation=%s" $v.serviceAccountValidation)) -}}
+  (printf "--role-policy=%s" (include "webhook.word" $v.rolePolicy))
+  (printf "--serviceaccount-validation=%s" (include "webhook.word" $v.serviceAccountValidation))) -}}
 {{- if $v.debuggingHandlers -}}
 {{- $args = append $args "--enable-debugging-handlers" -}}
 {{- end -}}
