@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -20,10 +19,10 @@ import (
 	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/kubernetes"
 
+	"github.com/pod-identity-webhook/pod-identity-webhook/test/chart"
 	"github.com/pod-identity-webhook/pod-identity-webhook/test/controlplane"
 	"github.com/pod-identity-webhook/pod-identity-webhook/test/localwebhook"
 	"github.com/pod-identity-webhook/pod-identity-webhook/test/manifest"
-	"github.com/pod-identity-webhook/pod-identity-webhook/test/repository"
 )
 
 // guardName is that of the policy and of its binding.
@@ -118,17 +117,9 @@ func renderGuard(t testing.TB, values ...string) string {
 // helmTemplate renders the chart.
 func helmTemplate(t testing.TB, args ...string) string {
 	t.Helper()
-	helm := os.Getenv("HELM")
-	if helm == "" {
-		helm = repository.Path("bin", "helm")
-	}
-	args = append([]string{"template", installed, repository.Path("deploy", "helm", installed), "--namespace=" + installed}, args...)
-	var stderr strings.Builder
-	command := exec.CommandContext(t.Context(), helm, args...)
-	command.Stderr = &stderr
-	rendered, err := command.Output()
+	rendered, err := chart.Template(t.Context(), installed, args...)
 	if err != nil {
-		t.Fatalf("render the chart: %v: %s", err, stderr.String())
+		t.Fatal(err)
 	}
 	return string(rendered)
 }
