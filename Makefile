@@ -24,7 +24,7 @@ SOURCES := $(shell find cmd pkg certs -name '*.go' -not -name '*_test.go') go.mo
 
 .PHONY: help
 help: ## print this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: build
 build: $(BIN)/pod-identity-webhook ## build the webhook into bin/
@@ -46,7 +46,7 @@ unit: ## tests that need no control plane
 	cd test && $(GO) test $(RACE) ./inject/... ./process/...
 
 .PHONY: e2e
-e2e: build $(BIN)/e2e/pod-identity-webhook assets ## tests against the real control plane
+e2e: build $(BIN)/e2e/pod-identity-webhook assets $(BIN)/helm ## tests against the real control plane
 	cd test && WEBHOOK=$(BIN)/e2e/pod-identity-webhook KUBEBUILDER_ASSETS=$(ASSETS) \
 		$(GO) test $(RACE) -count=1 -timeout=30m -p=1 ./controlplane/... ./manifest/... ./localwebhook/... ./demo/... ./e2e/...
 
@@ -62,6 +62,11 @@ fuzz-one = (set -x; cd $(1) && $(GO) test $${target%%:*} -run='^$$' -fuzz="^$${t
 .PHONY: bench
 bench: ## measure a whole admission, for benchstat; COUNT=6 to compare
 	$(GO) test ./pkg/webhook -run='^$$' -bench=. -count=$(COUNT)
+
+.PHONY: bench-guard
+bench-guard: assets $(BIN)/helm ## measure the creation of a pod with and without the guard
+	cd test && HELM=$(BIN)/helm KUBEBUILDER_ASSETS=$(ASSETS) \
+		$(GO) test ./e2e -run='^$$' -bench=BenchmarkTheGuard -benchtime=500x -count=$(COUNT)
 
 .PHONY: docs
 docs: ## write the reference of flags and annotations
