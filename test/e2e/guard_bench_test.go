@@ -13,9 +13,10 @@ import (
 )
 
 // BenchmarkTheGuard measures the creation of a pod, as a dry run, in a namespace
-// that is guarded and in one that is not, by turns. The metrics are medians; the
-// default ns/op is of both together. etcd has no part in a dry run, so a real
-// creation takes the same time more and the ratio is smaller.
+// that is guarded and in one that is not, by turns. A metric is the time that one
+// in ten stays below, since whatever else the machine does only adds to it; ns/op
+// is of both together. etcd has no part in a dry run, so a real creation takes as
+// much longer, and the ratio is smaller.
 func BenchmarkTheGuard(b *testing.B) {
 	client := newClient(b)
 	guarded(b, client, "mode=opt-in")
@@ -43,7 +44,7 @@ func BenchmarkTheGuard(b *testing.B) {
 						}
 					}
 				}
-				without, with := median(took[free]), median(took[watched])
+				without, with := tenth(took[free]), tenth(took[watched])
 				b.ReportMetric(without, "µs-without")
 				b.ReportMetric(with, "µs-with")
 				b.ReportMetric(with/without, "times")
@@ -87,8 +88,8 @@ func injected(pod *corev1.Pod) *corev1.Pod {
 	return pod
 }
 
-// median returns that of some durations in microseconds.
-func median(durations []time.Duration) float64 {
+// tenth returns what a tenth of some durations stay below, in microseconds.
+func tenth(durations []time.Duration) float64 {
 	slices.Sort(durations)
-	return float64(durations[len(durations)/2].Microseconds())
+	return float64(durations[len(durations)/10].Microseconds())
 }
