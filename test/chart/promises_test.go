@@ -197,7 +197,7 @@ func TestTheWebhookHasEachFlagThatTheChartGives(t *testing.T) {
 func TestTheRightsAreThoseOfWhatIsTurnedOn(t *testing.T) {
 	serviceAccounts := "/serviceaccounts get,list,watch"
 	configurations := "admissionregistration.k8s.io/mutatingwebhookconfigurations,validatingwebhookconfigurations [pod-identity-webhook] get,list,watch,patch"
-	secret := "/secrets [pod-identity-webhook] get,list,watch,create,update,patch"
+	secret := "/secrets [pod-identity-webhook] get,list,watch,create,patch"
 	for _, test := range []struct {
 		name                string
 		values              []string
@@ -206,11 +206,14 @@ func TestTheRightsAreThoseOfWhatIsTurnedOn(t *testing.T) {
 		{"certificates of its own", nil, []string{serviceAccounts, configurations}, []string{secret}},
 		{"certificates of others", []string{"certificates.source=cert-manager"}, []string{serviceAccounts}, nil},
 		{
-			"the ConfigMap of roles", []string{"certificates.source=cert-manager", "watchConfigMap=true"}, []string{serviceAccounts},
+			"the ConfigMap of roles",
+			[]string{"certificates.source=cert-manager", "watchConfigMap=true"},
+			[]string{serviceAccounts},
 			[]string{"/configmaps [pod-identity-webhook] get,list,watch", "/events create"},
 		},
 		{
-			"policies about roles", []string{"rolePolicy=require"},
+			"policies about roles",
+			[]string{"rolePolicy=require"},
 			[]string{serviceAccounts, "/namespaces get,list,watch", configurations},
 			[]string{secret},
 		},

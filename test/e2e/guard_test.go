@@ -28,8 +28,6 @@ import (
 // guardName is that of the policy and of its binding.
 const guardName = installed + "-guard"
 
-const optInLabel = "eks.amazonaws.com/pod-identity-webhook"
-
 // guarded applies the guard of the chart with values such as
 // "annotationPrefix=irsa.example.com", and returns when the API server heeds it.
 // It ends with the test.
@@ -62,15 +60,6 @@ func newProbe(t testing.TB, client kubernetes.Interface, values ...string) func(
 		t.Fatal(err)
 	}
 	return func(ctx context.Context) error { return dryRun(ctx, client, namespace, podOf("probe", "probe")) }
-}
-
-// label sets a label of a namespace, or removes it if value is empty.
-func label(t testing.TB, client kubernetes.Interface, namespace, key, value string) {
-	t.Helper()
-	patch := fmt.Appendf(nil, `{"metadata":{"labels":{%q:%q}}}`, key, value)
-	if _, err := client.CoreV1().Namespaces().Patch(t.Context(), namespace, types.MergePatchType, patch, metav1.PatchOptions{}); err != nil {
-		t.Fatal(err)
-	}
 }
 
 // applyGuard applies the guard until the end of the test, and then waits until
