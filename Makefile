@@ -31,7 +31,7 @@ SOURCES := $(shell find cmd pkg certs -name '*.go' -not -name '*_test.go') go.mo
 
 .PHONY: help
 help: ## print this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: build
 build: $(BIN)/pod-identity-webhook ## build the webhook into bin/
@@ -80,6 +80,11 @@ fuzz-one = (set -x; cd $(1) && $(GO) test $${target%%:*} -run='^$$' -fuzz="^$${t
 .PHONY: bench
 bench: ## measure a whole admission, for benchstat; COUNT=6 to compare
 	$(GO) test ./pkg/webhook -run='^$$' -bench=. -count=$(COUNT)
+
+.PHONY: bench-guard
+bench-guard: assets $(BIN)/helm ## measure the creation of a pod with and without the guard
+	cd test && HELM=$(BIN)/helm KUBEBUILDER_ASSETS=$(ASSETS) \
+		$(GO) test ./e2e -run='^$$' -bench=BenchmarkTheGuard -benchtime=500x -count=$(COUNT)
 
 .PHONY: docs
 docs: chart-docs ## write the reference of flags, annotations and values

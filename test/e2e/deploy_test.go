@@ -224,7 +224,7 @@ func wantRestricted(t *testing.T, client kubernetes.Interface, started *installa
 	})
 }
 
-func label(t *testing.T, client kubernetes.Interface, namespace, key, value string) {
+func label(t testing.TB, client kubernetes.Interface, namespace, key, value string) {
 	t.Helper()
 	changeNamespace(t, client, namespace, func(object *corev1.Namespace) { metav1.SetMetaDataLabel(&object.ObjectMeta, key, value) })
 }
@@ -234,7 +234,7 @@ func annotate(t *testing.T, client kubernetes.Interface, namespace, key, value s
 	changeNamespace(t, client, namespace, func(object *corev1.Namespace) { metav1.SetMetaDataAnnotation(&object.ObjectMeta, key, value) })
 }
 
-func changeNamespace(t *testing.T, client kubernetes.Interface, name string, change func(*corev1.Namespace)) {
+func changeNamespace(t testing.TB, client kubernetes.Interface, name string, change func(*corev1.Namespace)) {
 	t.Helper()
 	namespace, err := client.CoreV1().Namespaces().Get(t.Context(), name, metav1.GetOptions{})
 	if err != nil {

@@ -74,7 +74,7 @@ func withCluster(run func() int) (int, error) {
 	return run(), nil
 }
 
-func newClient(t *testing.T) kubernetes.Interface {
+func newClient(t testing.TB) kubernetes.Interface {
 	t.Helper()
 	client, err := kubernetes.NewForConfig(cluster.Config())
 	if err != nil {
@@ -139,7 +139,7 @@ func registeredAs(t *testing.T, client kubernetes.Interface, registration localw
 	return webhook
 }
 
-func newNamespace(t *testing.T, client kubernetes.Interface) string {
+func newNamespace(t testing.TB, client kubernetes.Interface) string {
 	t.Helper()
 	name := fmt.Sprintf("e2e-%d", time.Now().UnixNano())
 	if err := controlplane.CreateNamespace(t.Context(), client, name); err != nil {
@@ -187,7 +187,7 @@ func roleOf(pod *corev1.Pod) string {
 }
 
 // eventually waits until condition returns nil.
-func eventually(t *testing.T, what string, condition func(context.Context) error) {
+func eventually(t testing.TB, what string, condition func(context.Context) error) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()

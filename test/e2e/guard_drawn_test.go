@@ -1,0 +1,253 @@
+package e2e_test
+
+import (
+	"context"
+	"encoding/json"
+	"flag"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+
+	jsonv2 "github.com/go-json-experiment/json"
+	jsonpatch "gopkg.in/evanphx/json-patch.v4"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/kubernetes"
+	"pgregory.net/rapid"
+
+	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/identity"
+	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/inject"
+	"github.com/pod-identity-webhook/pod-identity-webhook/test/inject/corpus"
+)
+
+const tokenFolder = "/var/run/secrets/eks.amazonaws.com/serviceaccount"
+
+// TestTheGuardAgreesWithTheWebhookAboutDrawnPods draws pods that an API server
+// takes and that are about what webhook and guard look at.
+func TestTheGuardAgreesWithTheWebhookAboutDrawnPods(t *testing.T) {
+	for name, value := range map[string]string{"rapid.nofailfile": "true", "rapid.shrinktime": "5s", "rapid.checks": "600"} {
+		if err := flag.Set(name, value); err != nil {
+			t.Fatal(err)
+		}
+	}
+	// Drawn pods are warned about by the API server itself.
+	client, _ := newWarnedClient(t)
+	guarded(t, client)
+	namespace := newNamespace(t, client)
+	accounts := drawnAccounts()
+	for name, annotations := range accounts {
+		account := serviceAccount(name, "")
+		account.Annotations = annotations
+		if _, err := client.CoreV1().ServiceAccounts(namespace).Create(t.Context(), account, metav1.CreateOptions{}); err != nil {
+			t.Fatal(err)
+		}
+		if annotations[roleAnnotation] != "" {
+			waitRefused(t, client, namespace, name)
+		}
+	}
+	refused := 0
+	rapid.Check(t, func(r *rapid.T) {
+		pod := drawPod(r, slices.Sorted(mapKeys(accounts)))
+		after := mutate(r, pod, accounts[pod.Spec.ServiceAccountName])
+		if err := dryRun(t.Context(), client, namespace, after); err != nil {
+			r.Fatalf("the pod that the webhook makes: %v\nof %s", err, encode(r, pod))
+		}
+		if mountsTokenElsewhere(pod) {
+			return
+		}
+		lacking := lacks(pod, after)
+		err := dryRun(t.Context(), client, namespace, pod)
+		switch {
+		case len(lacking) == 0 && err == nil:
+		case len(lacking) > 0 && refusedByGuard(err) && strings.Contains(err.Error(), "was not given to: "+strings.Join(lacking, ", ")+"."):
+			refused++
+		default:
+			r.Errorf("the webhook would give an identity to %q; without it: %v\nof %s", lacking, err, encode(r, pod))
+		}
+	})
+	if refused == 0 {
+		t.Error("no pod was drawn that lacks its role")
+	}
+}
+
+// mountsTokenElsewhere says whether a container names a file in the webhook's
+// folder and mounts some token elsewhere: the guard lets it through, while the
+// webhook looks closer.
+func mountsTokenElsewhere(pod *corev1.Pod) bool {
+	return slices.ContainsFunc(slices.Concat(pod.Spec.Containers, pod.Spec.InitContainers), func(c corev1.Container) bool {
+		return (namesFileIn(&c, tokenFolder, false) || namesFileIn(&c, tokenFolder, true)) && slices.ContainsFunc(c.VolumeMounts, func(m corev1.VolumeMount) bool {
+			return m.Name != "data"
+		})
+	})
+}
+
+// waitRefused waits until the API server knows that a ServiceAccount has a role.
+func waitRefused(t testing.TB, client kubernetes.Interface, namespace, account string) {
+	t.Helper()
+	eventually(t, "the role of "+account+" is known", func(ctx context.Context) error {
+		if err := dryRun(ctx, client, namespace, podOf("probe", account)); !refusedByGuard(err) {
+			return fmt.Errorf("a pod that lacks its role: %w", err)
+		}
+		return nil
+	})
+}
+
+func mapKeys[V any](m map[string]V) func(func(string) bool) {
+	return func(yield func(string) bool) {
+		for key := range m {
+			if !yield(key) {
+				return
+			}
+		}
+	}
+}
+
+// drawnAccounts are the annotations of the ServiceAccounts of drawn pods.
+func drawnAccounts() map[string]map[string]string {
+	const prefix, target = "eks.amazonaws.com/", "arn:aws:iam::444455556666:role/target"
+	return map[string]map[string]string{
+		"role":             {roleAnnotation: appRole},
+		"space":            {roleAnnotation: " "},
+		"none":             {roleAnnotation: ""},
+		"other-audience":   {roleAnnotation: appRole, prefix + "audience": "vault"},
+		"chained":          {roleAnnotation: appRole, prefix + "target-role-arn": target},
+		"chained-by-none":  {prefix + "target-role-arn": target},
+		"control-in-role":  {roleAnnotation: appRole + "\n", prefix + "target-role-arn": target},
+		"control-in-chain": {roleAnnotation: appRole, prefix + "target-role-arn": target + "\u0085"},
+	}
+}
+
+// mutate returns a pod as the webhook makes it.
+func mutate(r *rapid.T, pod *corev1.Pod, annotations map[string]string) *corev1.Pod {
+	before := encode(r, pod)
+	var view inject.Pod
+	if err := jsonv2.Unmarshal(before, &view); err != nil {
+		r.Fatal(err)
+	}
+	if inject.Exempt(&view) != "" {
+		return pod
+	}
+	settings := corpus.Defaults()
+	result, err := inject.Patch(&view, identity.FromAnnotations(annotations, settings.Identity()), settings.Inject())
+	if err != nil || result.Patch == nil {
+		return pod
+	}
+	patch, err := jsonpatch.DecodePatch(result.Patch)
+	if err != nil {
+		r.Fatal(err)
+	}
+	patched, err := patch.Apply(before)
+	if err != nil {
+		r.Fatal(err)
+	}
+	var after corev1.Pod
+	if err := json.Unmarshal(patched, &after); err != nil {
+		r.Fatal(err)
+	}
+	return &after
+}
+
+func encode(r *rapid.T, pod *corev1.Pod) []byte {
+	encoded, err := json.Marshal(pod)
+	if err != nil {
+		r.Fatal(err)
+	}
+	return encoded
+}
+
+func oneOf(r *rapid.T, label string, values ...string) string {
+	return rapid.SampledFrom(values).Draw(r, label)
+}
+
+// rarely is true once in four times.
+func rarely(r *rapid.T, label string) bool { return rapid.IntRange(0, 3).Draw(r, label) == 3 }
+
+func drawPod(r *rapid.T, accounts []string) *corev1.Pod {
+	pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: "drawn"}, Spec: corev1.PodSpec{
+		ServiceAccountName: oneOf(r, "account", accounts...), AutomountServiceAccountToken: new(false),
+	}}
+	for _, annotation := range []string{"skip-containers", "include-containers"} {
+		if rarely(r, annotation) {
+			pod.Annotations = map[string]string{"eks.amazonaws.com/" + annotation: strings.Join(rapid.SliceOfN(rapid.SampledFrom(
+				[]string{"app", "app", "log", "init", "a", ",", ",", ",", `"`, `"`, "\n", "\r", "\r\n", " ", "\t", "\v", "\u0085", "\u2003"},
+			), 0, 8).Draw(r, "list"), "")}
+		}
+	}
+	if rapid.IntRange(0, 15).Draw(r, "label") == 15 {
+		pod.Labels = map[string]string{skipLabel: ""}
+	}
+	if rarely(r, "windows") {
+		pod.Spec.NodeSelector = map[string]string{oneOf(r, "selector", "kubernetes.io/os", "beta.kubernetes.io/os"): oneOf(r, "selected", "windows", "linux")}
+	}
+	if rarely(r, "os") {
+		pod.Spec.OS = &corev1.PodOS{Name: corev1.OSName(oneOf(r, "os name", "windows", "linux"))}
+	}
+	pod.Spec.Volumes = []corev1.Volume{
+		{Name: "data"},
+		{Name: "disk", VolumeSource: corev1.VolumeSource{PersistentVolumeClaim: &corev1.PersistentVolumeClaimVolumeSource{ClaimName: "disk"}}},
+	}
+	for _, name := range []string{"aws-iam-token", "aws-iam-token-2", "other"} {
+		if rapid.Bool().Draw(r, name) {
+			pod.Spec.Volumes = append(pod.Spec.Volumes, drawVolume(r, name))
+		}
+	}
+	for _, name := range []string{"app", "log"} {
+		pod.Spec.Containers = append(pod.Spec.Containers, drawContainer(r, name, pod.Spec.Volumes))
+	}
+	if rapid.Bool().Draw(r, "init container") {
+		pod.Spec.InitContainers = []corev1.Container{drawContainer(r, "init", pod.Spec.Volumes)}
+	}
+	return pod
+}
+
+func drawVolume(r *rapid.T, name string) corev1.Volume {
+	source := func(audience, path string) corev1.VolumeProjection {
+		return corev1.VolumeProjection{ServiceAccountToken: &corev1.ServiceAccountTokenProjection{Audience: audience, Path: path}}
+	}
+	sources := []corev1.VolumeProjection{source(oneOf(r, "audience", "sts.amazonaws.com", "sts.amazonaws.com", "vault", ""), oneOf(r, "file", "token", "token", "jwt"))}
+	if rapid.Bool().Draw(r, "configuration") {
+		sources = append(sources, corev1.VolumeProjection{DownwardAPI: &corev1.DownwardAPIProjection{Items: []corev1.DownwardAPIVolumeFile{{
+			Path:     oneOf(r, "config file", "config", "other"),
+			FieldRef: &corev1.ObjectFieldSelector{FieldPath: "metadata.annotations['" + oneOf(r, "field", "eks.amazonaws.com/aws-config", "other") + "']"},
+		}}}})
+	}
+	return corev1.Volume{Name: name, VolumeSource: corev1.VolumeSource{Projected: &corev1.ProjectedVolumeSource{Sources: sources}}}
+}
+
+func drawContainer(r *rapid.T, name string, volumes []corev1.Volume) corev1.Container {
+	container := corev1.Container{Name: name, Image: "registry.k8s.io/pause:3.10"}
+	for range rapid.IntRange(0, 4).Draw(r, "variables") {
+		variable := corev1.EnvVar{Name: oneOf(r, "variable", "AWS_ROLE_ARN", "AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_CONFIG_FILE", "AWS_PROFILE",
+			"AWS_DEFAULT_PROFILE", "AWS_REGION", "AWS_DEFAULT_REGION", "AWS_STS_REGIONAL_ENDPOINTS", "GREETING")}
+		switch value := oneOf(r, "value", appRole, tokenFolder+"/token", tokenFolder+"/config", `C:`+strings.ReplaceAll(tokenFolder, "/", `\`)+`\token`, "/own/token", "", "elsewhere"); value {
+		case "elsewhere":
+			variable.ValueFrom = &corev1.EnvVarSource{FieldRef: &corev1.ObjectFieldSelector{FieldPath: "metadata.name"}}
+		default:
+			variable.Value = value
+		}
+		container.Env = append(container.Env, variable)
+	}
+	taken := map[string]bool{}
+	path := func() string {
+		return oneOf(r, "path", "/data", "/own", tokenFolder, tokenFolder, tokenFolder+"/", tokenFolder[1:], "/."+tokenFolder, strings.ReplaceAll(tokenFolder, "/", "//"),
+			tokenFolder+"/token", tokenFolder+"s", tokenFolder+"/./.", "/var/run/secrets", strings.ToUpper(tokenFolder), strings.ReplaceAll(tokenFolder, "/", `\`))
+	}
+	for range rapid.IntRange(0, 2).Draw(r, "mounts") {
+		mount := corev1.VolumeMount{Name: rapid.SampledFrom(volumes).Draw(r, "volume").Name, MountPath: path()}
+		if mount.Name == "disk" || taken[mount.MountPath] {
+			continue
+		}
+		taken[mount.MountPath] = true
+		if rarely(r, "subPath") {
+			mount.SubPath = "token"
+		}
+		container.VolumeMounts = append(container.VolumeMounts, mount)
+	}
+	if rarely(r, "device") {
+		if at := path(); !taken[at] {
+			container.VolumeDevices = []corev1.VolumeDevice{{Name: "disk", DevicePath: at}}
+		}
+	}
+	return container
+}
