@@ -508,9 +508,9 @@ func TestWithFilesTheSecretAndTheCABundleAreLeftAlone(t *testing.T) {
 	if len(configuration.Webhooks[0].ClientConfig.CABundle) > 0 {
 		t.Error("a caBundle was written")
 	}
-	secrets, err := client.CoreV1().Secrets(started.Namespace).List(t.Context(), metav1.ListOptions{})
-	if err != nil || len(secrets.Items) != 0 {
-		t.Errorf("%d Secrets, error %v", len(secrets.Items), err)
+	secret, err := client.CoreV1().Secrets(started.Namespace).Get(t.Context(), installed, metav1.GetOptions{})
+	if err != nil || len(secret.Data) != 0 {
+		t.Errorf("the Secret has %d keys, error %v", len(secret.Data), err)
 	}
 	log, err := started.Replicas[0].Logs()
 	if err != nil || !strings.Contains(log, "--tls-secret") {
