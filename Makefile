@@ -20,6 +20,14 @@ FUZZ_TEST := ./inject:FuzzPod ./inject:FuzzAnnotations
 # Benchmark runs; benchstat wants 6 or more.
 COUNT ?= 1
 
+# Which build this is, by git; all of it can be given, as where there is no git.
+VERSION ?= $(or $(shell git describe --tags --always --dirty 2>/dev/null),devel)
+COMMIT ?= $(or $(shell git describe --always --abbrev=40 --exclude='*' --dirty 2>/dev/null),unknown)
+# The date of the commit in seconds since 1970, not of the build, so that the
+# same commit is the same program and the same image.
+SOURCE_DATE_EPOCH ?= $(or $(shell git log -1 --format=%ct 2>/dev/null),0)
+LDFLAGS := -s -w -X main.linkedVersion=$(VERSION) -X main.linkedCommit=$(COMMIT) -X main.linkedEpoch=$(SOURCE_DATE_EPOCH)
+
 SOURCES := $(shell find cmd pkg certs -name '*.go' -not -name '*_test.go') go.mod go.sum
 
 .PHONY: help
@@ -94,8 +102,16 @@ $(BIN)/assets/etcd: PACKAGE := go.etcd.io/etcd/server/v3
 $(BIN)/assets/kube-apiserver: PACKAGE := k8s.io/kubernetes/cmd/kube-apiserver
 $(BIN)/assets/kubectl: PACKAGE := k8s.io/kubernetes/cmd/kubectl
 
-$(BIN)/pod-identity-webhook: $(SOURCES)
-	CGO_ENABLED=0 $(GO) build -trimpath -ldflags='-s -w' -o $@ ./cmd/pod-identity-webhook
+# Changes only when the flags do: a new commit is a new version of the program.
+$(BIN)/ldflags: always
+	@mkdir -p $(@D)
+	@echo '$(LDFLAGS)' | cmp -s - $@ || echo '$(LDFLAGS)' > $@
+
+.PHONY: always
+always:
+
+$(BIN)/pod-identity-webhook: $(SOURCES) $(BIN)/ldflags
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags='$(LDFLAGS)' -o $@ ./cmd/pod-identity-webhook
 
 $(BIN)/e2e/pod-identity-webhook: $(SOURCES)
 	$(GO) build $(RACE) -o $@ ./cmd/pod-identity-webhook
