@@ -27,15 +27,34 @@ COMMIT ?= $(or $(shell git describe --always --abbrev=40 --exclude='*' --dirty 2
 # same commit is the same program and the same image.
 SOURCE_DATE_EPOCH ?= $(or $(shell git log -1 --format=%ct 2>/dev/null),0)
 LDFLAGS := -s -w -X main.linkedVersion=$(VERSION) -X main.linkedCommit=$(COMMIT) -X main.linkedEpoch=$(SOURCE_DATE_EPOCH)
+# A name that no registry answers to, so that nobody else's image can be meant.
+IMAGE ?= localhost/pod-identity-webhook
+# A reference in a registry, or oci:FOLDER; empty for CA certificates alone.
+BASE_IMAGE ?=
+IMAGE_FLAGS = -source=$(CURDIR) -out=$(BIN)/image -name=$(IMAGE):$(VERSION) -base=$(BASE_IMAGE) \
+	-version=$(VERSION) -commit=$(COMMIT) -date=$(SOURCE_DATE_EPOCH) -ldflags='$(LDFLAGS)'
 
 SOURCES := $(shell find cmd pkg certs -name '*.go' -not -name '*_test.go') go.mod go.sum
 
 .PHONY: help
 help: ## print this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: build
 build: $(BIN)/pod-identity-webhook ## build the webhook into bin/
+
+.PHONY: image
+image: ## build the image, for amd64 and arm64, into bin/image; BASE_IMAGE=... for another base
+	cd tools/image && $(GO) run . $(IMAGE_FLAGS)
+
+.PHONY: push
+push: ## the same, and push it: IMAGE=registry.example.com/pod-identity-webhook
+	cd tools/image && $(GO) run . $(IMAGE_FLAGS) -push
+
+.PHONY: image-test
+image-test: image ## look into the image, run its program, build it again elsewhere
+	cd tools/image && IMAGE_FOLDER=$(BIN)/image IMAGE_NAME=$(IMAGE):$(VERSION) IMAGE_BASE=$(BASE_IMAGE) IMAGE_VERSION=$(VERSION) \
+		IMAGE_COMMIT=$(COMMIT) IMAGE_EPOCH=$(SOURCE_DATE_EPOCH) IMAGE_LDFLAGS='$(LDFLAGS)' $(GO) test -count=1 ./...
 
 .PHONY: demo
 demo: build assets $(BIN)/demo ## see a pod get its identity on a real API server, start to end
@@ -46,7 +65,7 @@ up: build assets $(BIN)/demo ## the same, and stay up until Ctrl-C
 	@$(BIN)/demo -assets=$(ASSETS) -up
 
 .PHONY: test
-test: unit fuzz e2e ## all tests, those against the real control plane included
+test: unit fuzz e2e image-test ## all tests, those against the real control plane included
 
 .PHONY: unit
 unit: ## tests that need no control plane
@@ -85,6 +104,8 @@ lint: $(BIN)/golangci-lint ## find faults without running anything
 	cd test/assets && $(GO) mod tidy -diff
 	cd tools && $(GO) mod tidy -diff
 	cd tools/helm && $(GO) mod tidy -diff
+	cd tools/image && $(BIN)/golangci-lint run --config=../../.golangci.yml ./...
+	cd tools/image && $(GO) mod tidy -diff
 
 .PHONY: clean
 clean: ## remove what was built
