@@ -1,0 +1,4 @@
+// Command kind.
+package main
+
+func main() {}
