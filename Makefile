@@ -56,6 +56,24 @@ image-test: image ## look into the image, run its program, build it again elsewh
 	cd tools/image && IMAGE_FOLDER=$(BIN)/image IMAGE_NAME=$(IMAGE):$(VERSION) IMAGE_BASE=$(BASE_IMAGE) IMAGE_VERSION=$(VERSION) \
 		IMAGE_COMMIT=$(COMMIT) IMAGE_EPOCH=$(SOURCE_DATE_EPOCH) IMAGE_LDFLAGS='$(LDFLAGS)' $(GO) test -count=1 ./...
 
+# What is missing is said before anything is built.
+.PHONY: kind-up
+kind-up: kind-check image $(ASSETS)/kubectl $(BIN)/helm ## see a pod get its identity on a cluster of kind, which needs Docker
+	cd test/kind && $(GO) run . -image=$(BIN)/image -repository=$(IMAGE) -tag=$(VERSION) \
+		-kubectl=$(ASSETS)/kubectl -helm=$(BIN)/helm -kubeconfig=$(BIN)/kind/kubeconfig up
+
+.PHONY: kind-down
+kind-down: ## delete that cluster
+	cd test/kind && $(GO) run . -kubeconfig=$(BIN)/kind/kubeconfig down
+
+.PHONY: kind-check
+kind-check:
+	@cd test/kind && $(GO) run . check
+
+.PHONY: kind-test
+kind-test: assets $(BIN)/helm ## what of kind needs no Docker: its configuration, and the steps
+	cd test/kind && KUBEBUILDER_ASSETS=$(ASSETS) HELM=$(BIN)/helm $(GO) test -count=1 ./...
+
 .PHONY: demo
 demo: build assets $(BIN)/demo ## see a pod get its identity on a real API server, start to end
 	@$(BIN)/demo -assets=$(ASSETS)
@@ -65,7 +83,7 @@ up: build assets $(BIN)/demo ## the same, and stay up until Ctrl-C
 	@$(BIN)/demo -assets=$(ASSETS) -up
 
 .PHONY: test
-test: unit fuzz e2e image-test ## all tests, those against the real control plane included
+test: unit fuzz e2e kind-test image-test ## all tests, those against the real control plane included
 
 .PHONY: unit
 unit: ## tests that need no control plane
@@ -104,6 +122,8 @@ lint: $(BIN)/golangci-lint ## find faults without running anything
 	cd test/assets && $(GO) mod tidy -diff
 	cd tools && $(GO) mod tidy -diff
 	cd tools/helm && $(GO) mod tidy -diff
+	cd test/kind && $(BIN)/golangci-lint run --config=../../.golangci.yml ./...
+	cd test/kind && $(GO) mod tidy -diff
 	cd tools/image && $(BIN)/golangci-lint run --config=../../.golangci.yml ./...
 	cd tools/image && $(GO) mod tidy -diff
 

@@ -247,4 +247,3 @@ func readJSON(t *testing.T, client *http.Client, url string, into any) {
 		t.Fatal(err)
 	}
 }
-
