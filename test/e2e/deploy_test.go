@@ -21,8 +21,6 @@ import (
 	"github.com/pod-identity-webhook/pod-identity-webhook/test/repository"
 )
 
-const installed = "pod-identity-webhook"
-
 // TestTheManifestIsAcceptedAndItsRightsSuffice applies what the README says to
 // apply, and runs the webhook with no more rights than that grants.
 func TestTheManifestIsAcceptedAndItsRightsSuffice(t *testing.T) {

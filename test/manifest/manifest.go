@@ -10,10 +10,13 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 	utilyaml "k8s.io/apimachinery/pkg/util/yaml"
 	"k8s.io/client-go/discovery"
@@ -99,18 +102,44 @@ func (a *applier) apply(ctx context.Context, document []byte) (*unstructured.Uns
 	if err := yaml.Unmarshal(document, &object); err != nil {
 		return nil, err
 	}
-	kind := object.GroupVersionKind()
-	mapping, err := a.mapper.RESTMapping(kind.GroupKind(), kind.Version)
+	resource, err := a.resource(object.GroupVersionKind(), object.Namespace)
 	if err != nil {
 		return nil, err
-	}
-	var resource dynamic.ResourceInterface = a.client.Resource(mapping.Resource)
-	if mapping.Scope.Name() == meta.RESTScopeNameNamespace {
-		resource = a.client.Resource(mapping.Resource).Namespace(object.Namespace)
 	}
 	return resource.Patch(ctx, object.Name, types.ApplyPatchType, document, metav1.PatchOptions{
 		FieldManager:    fieldOwner,
 		FieldValidation: metav1.FieldValidationStrict,
 		Force:           new(true),
 	})
+}
+
+func (a *applier) resource(kind schema.GroupVersionKind, namespace string) (dynamic.ResourceInterface, error) {
+	mapping, err := a.mapper.RESTMapping(kind.GroupKind(), kind.Version)
+	if err != nil {
+		return nil, err
+	}
+	if mapping.Scope.Name() == meta.RESTScopeNameNamespace {
+		return a.client.Resource(mapping.Resource).Namespace(namespace), nil
+	}
+	return a.client.Resource(mapping.Resource), nil
+}
+
+// Delete deletes objects that Apply returned, the last one first. One that is
+// gone already is no error.
+func Delete(ctx context.Context, config *rest.Config, objects []*unstructured.Unstructured) error {
+	applier, err := newApplier(config)
+	if err != nil {
+		return err
+	}
+	var failed []error
+	for _, object := range slices.Backward(objects) {
+		resource, err := applier.resource(object.GroupVersionKind(), object.GetNamespace())
+		if err == nil {
+			err = resource.Delete(ctx, object.GetName(), metav1.DeleteOptions{})
+		}
+		if err != nil && !apierrors.IsNotFound(err) {
+			failed = append(failed, fmt.Errorf("delete %s %s: %w", object.GetKind(), object.GetName(), err))
+		}
+	}
+	return errors.Join(failed...)
 }

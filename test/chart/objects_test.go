@@ -1,0 +1,104 @@
+package chart_test
+
+import (
+	"bufio"
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"testing"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	kjson "k8s.io/apimachinery/pkg/runtime/serializer/json"
+	utilyaml "k8s.io/apimachinery/pkg/util/yaml"
+	"k8s.io/client-go/kubernetes/scheme"
+	"sigs.k8s.io/yaml"
+)
+
+// foreign are the API groups of operators, whose types are not in k8s.io/api.
+// The module test/operators holds them to these.
+var foreign = []string{"cert-manager.io", "monitoring.coreos.com"}
+
+// decode returns the objects in YAML that k8s.io/api has types for. A field that
+// its type does not have, or that is there twice, is an error.
+func decode(t *testing.T, manifests []byte) []runtime.Object {
+	t.Helper()
+	serializer := kjson.NewSerializerWithOptions(kjson.DefaultMetaFactory, scheme.Scheme, scheme.Scheme, kjson.SerializerOptions{Yaml: true, Strict: true})
+	var objects []runtime.Object
+	for _, document := range documents(t, manifests) {
+		kind := kindOf(t, document)
+		if slices.Contains(foreign, kind.Group) {
+			continue
+		}
+		object, _, err := serializer.Decode(document, nil, nil)
+		if err != nil {
+			t.Errorf("%s: %v", kind, err)
+			continue
+		}
+		objects = append(objects, object)
+	}
+	return objects
+}
+
+func documents(t *testing.T, manifests []byte) [][]byte {
+	t.Helper()
+	var documents [][]byte
+	reader := utilyaml.NewYAMLReader(bufio.NewReader(bytes.NewReader(manifests)))
+	for {
+		document, err := reader.Read()
+		switch {
+		case errors.Is(err, io.EOF):
+			return documents
+		case err != nil:
+			t.Fatal(err)
+		}
+		var content any
+		if err := yaml.Unmarshal(document, &content); err != nil {
+			t.Fatalf("%v\n%s", err, document)
+		}
+		if content != nil { // not only comments
+			documents = append(documents, document)
+		}
+	}
+}
+
+func kindOf(t *testing.T, document []byte) schema.GroupVersionKind {
+	t.Helper()
+	var object metav1.TypeMeta
+	if err := yaml.Unmarshal(document, &object); err != nil {
+		t.Fatalf("%v\n%s", err, document)
+	}
+	return object.GroupVersionKind()
+}
+
+// one returns the only object of a type.
+func one[T any](t *testing.T, objects []runtime.Object) T {
+	t.Helper()
+	found := all[T](objects)
+	if len(found) != 1 {
+		t.Fatalf("there are %d objects of type %T, want 1", len(found), *new(T))
+	}
+	return found[0]
+}
+
+func all[T any](objects []runtime.Object) []T {
+	var found []T
+	for _, object := range objects {
+		if object, is := object.(T); is {
+			found = append(found, object)
+		}
+	}
+	return found
+}
+
+// name says which object it is, for messages.
+func name(object runtime.Object) string {
+	named, is := object.(metav1.Object)
+	if !is {
+		return fmt.Sprintf("%T", object)
+	}
+	return fmt.Sprintf("%T %s", object, named.GetName())
+}

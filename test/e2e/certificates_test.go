@@ -1,0 +1,454 @@
+package e2e_test
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/sync/errgroup"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/util/cert"
+
+	"github.com/pod-identity-webhook/pod-identity-webhook/certs"
+	"github.com/pod-identity-webhook/pod-identity-webhook/test/installation"
+)
+
+const (
+	rotations = "pod_identity_webhook_certificate_rotations_total"
+	repairs   = "pod_identity_webhook_certificate_repairs_total"
+)
+
+// TestCertificatesRotateUnderLoad has certificates live for seconds, while pods
+// are created that must not be without the webhook, and while strangers make
+// handshakes with what the API server would trust.
+func TestCertificatesRotateUnderLoad(t *testing.T) {
+	client := newClient(t)
+	started := install(t, installation.Options{Values: []string{
+		"failurePolicy=Fail", "certificates.caLifetime=30s", "certificates.certLifetime=10s",
+	}})
+	namespace := newNamespace(t, client)
+	for _, name := range []string{"first", "second"} {
+		createServiceAccount(t, client, namespace, name)
+	}
+	pods := startLoad(t, client, namespace)
+	strangers := startHandshakes(t, client, started)
+	eventually(t, "two CAs and six serving certificates are replaced", func(context.Context) error {
+		cas, servings := metric(t, started, rotations, "kind=ca"), metric(t, started, rotations, "kind=serving")
+		if cas < 3 || servings < 7 {
+			return fmt.Errorf("%v CAs and %v serving certificates made", cas, servings)
+		}
+		return nil
+	})
+	pods.waitForMore(t, 20)
+	pods.stop(t)
+	strangers.stop(t)
+
+	if got := pods.refused.Load(); got != 0 {
+		t.Errorf("%d calls of the webhook failed", got)
+	}
+	if got := metric(t, started, repairs); got != 0 {
+		t.Errorf("%v repairs where nothing was spoilt", got)
+	}
+	if got := metric(t, started, "pod_identity_webhook_certificate_errors_total"); got != 0 {
+		t.Errorf("%v errors", got)
+	}
+	t.Logf("%d pods, %d handshakes, %v CAs, %v serving certificates", pods.created.Load(), strangers.made,
+		metric(t, started, rotations, "kind=ca"), metric(t, started, rotations, "kind=serving"))
+}
+
+// handshakes are connections to all replicas, verified as an API server does.
+type handshakes struct {
+	group  errgroup.Group
+	cancel context.CancelFunc
+	mu     sync.Mutex
+	made   int
+}
+
+func startHandshakes(t *testing.T, client kubernetes.Interface, started *installation.Installation) *handshakes {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	t.Cleanup(cancel)
+	h := &handshakes{cancel: cancel}
+	for _, replica := range started.Replicas {
+		h.group.Go(func() error {
+			for ctx.Err() == nil {
+				if err := handshake(ctx, client, started.Namespace, replica.URL()); err != nil && ctx.Err() == nil {
+					return err
+				}
+				h.mu.Lock()
+				h.made++
+				h.mu.Unlock()
+			}
+			return nil
+		})
+	}
+	return h
+}
+
+func (h *handshakes) stop(t *testing.T) {
+	t.Helper()
+	h.cancel()
+	if err := h.group.Wait(); err != nil {
+		t.Error(err)
+	}
+}
+
+// handshake connects with the caBundle that is published now.
+func handshake(ctx context.Context, client kubernetes.Interface, namespace, replica string) error {
+	configuration, err := client.AdmissionregistrationV1().MutatingWebhookConfigurations().Get(ctx, installed, metav1.GetOptions{})
+	if err != nil {
+		return err
+	}
+	roots := x509.NewCertPool()
+	roots.AppendCertsFromPEM(configuration.Webhooks[0].ClientConfig.CABundle)
+	parsed, err := url.Parse(replica)
+	if err != nil {
+		return err
+	}
+	dialer := tls.Dialer{Config: &tls.Config{RootCAs: roots, ServerName: installed + "." + namespace + ".svc"}}
+	connection, err := dialer.DialContext(ctx, "tcp", parsed.Host)
+	if err != nil {
+		return fmt.Errorf("handshake with %s: %w", replica, err)
+	}
+	return connection.Close()
+}
+
+func TestReplicasThatStartInTheSameInstantAgree(t *testing.T) {
+	client := newClient(t)
+	for range 3 {
+		t.Run("", func(t *testing.T) {
+			started := install(t, installation.Options{Values: []string{"failurePolicy=Fail", "replicas=3"}})
+			if cas, servings := metric(t, started, rotations, "kind=ca"), metric(t, started, rotations, "kind=serving"); cas != 1 || servings != 1 {
+				t.Errorf("%v CAs and %v serving certificates were made, want one of each", cas, servings)
+			}
+			for _, replica := range started.Replicas {
+				if err := handshake(t.Context(), client, started.Namespace, replica.URL()); err != nil {
+					t.Error(err)
+				}
+			}
+			namespace := newNamespace(t, client)
+			createServiceAccount(t, client, namespace, "app")
+			eventually(t, "the API server calls the webhook", func(ctx context.Context) error {
+				_, err := client.CoreV1().Pods(namespace).Create(ctx, podOf("pod", "app"), metav1.CreateOptions{})
+				return err
+			})
+		})
+	}
+}
+
+// TestASecretThatIsSpoiltIsRepairedWithNoOtherCA spoils it in each way, while
+// pods are created that must not be without the webhook.
+func TestASecretThatIsSpoiltIsRepairedWithNoOtherCA(t *testing.T) {
+	client := newClient(t)
+	started := install(t, installation.Options{Values: []string{"failurePolicy=Fail"}})
+	secrets := client.CoreV1().Secrets(started.Namespace)
+	good, err := secrets.Get(t.Context(), installed, metav1.GetOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	foreign := certificatesOf(t, client)
+	namespace := newNamespace(t, client)
+	for _, name := range []string{"first", "second"} {
+		createServiceAccount(t, client, namespace, name)
+	}
+	pods := startLoad(t, client, namespace)
+	strangers := startHandshakes(t, client, started)
+
+	spoil := map[string]func(*corev1.Secret){
+		"emptied":                         func(s *corev1.Secret) { s.Data = map[string][]byte{"tls.crt": {}, "tls.key": {}} },
+		"ca.crt is garbage":               func(s *corev1.Secret) { s.Data["ca.crt"] = []byte("garbage") },
+		"ca.key is garbage":               func(s *corev1.Secret) { s.Data["ca.key"] = []byte("garbage") },
+		"tls.crt is garbage":              func(s *corev1.Secret) { s.Data["tls.crt"] = []byte("garbage") },
+		"tls.key is another's":            func(s *corev1.Secret) { s.Data["tls.key"] = foreign["tls.key"] },
+		"all of another installation's":   func(s *corev1.Secret) { s.Data = foreign },
+		"ca.crt and ca.key are another's": func(s *corev1.Secret) { s.Data["ca.crt"], s.Data["ca.key"] = foreign["ca.crt"], foreign["ca.key"] },
+	}
+	wantRepaired := func(what string) {
+		t.Helper()
+		eventually(t, what+": it is as it was", func(ctx context.Context) error {
+			now, err := secrets.Get(ctx, installed, metav1.GetOptions{})
+			if err != nil {
+				return err
+			}
+			for key, want := range good.Data {
+				if !bytes.Equal(now.Data[key], want) {
+					return fmt.Errorf("%s is not", key)
+				}
+			}
+			return nil
+		})
+	}
+	for what, change := range spoil {
+		spoilt := good.DeepCopy()
+		spoilt.ResourceVersion = ""
+		change(spoilt)
+		if _, err := secrets.Update(t.Context(), spoilt, metav1.UpdateOptions{}); err != nil {
+			t.Fatal(err)
+		}
+		wantRepaired(what)
+	}
+	if err := secrets.Delete(t.Context(), installed, metav1.DeleteOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	wantRepaired("deleted")
+	eventually(t, "each repair is counted", func(context.Context) error {
+		if got, want := metric(t, started, repairs, "object=secret"), float64(len(spoil)+1); got < want {
+			return fmt.Errorf("%v, want %v", got, want)
+		}
+		return nil
+	})
+
+	pods.waitForMore(t, 20)
+	pods.stop(t)
+	strangers.stop(t)
+	if got := pods.refused.Load(); got != 0 {
+		t.Errorf("%d calls of the webhook failed", got)
+	}
+	if got := metric(t, started, rotations, "kind=ca"); got != 1 {
+		t.Errorf("%v CAs were made", got)
+	}
+}
+
+// certificatesOf returns the data of a sound Secret of another CA.
+func certificatesOf(t *testing.T, client kubernetes.Interface) map[string][]byte {
+	t.Helper()
+	namespace := newNamespace(t, client)
+	startAuthority(t, namespace, time.Now)
+	var data map[string][]byte
+	eventually(t, "another Secret is made", func(ctx context.Context) error {
+		secret, err := client.CoreV1().Secrets(namespace).Get(ctx, "certificates", metav1.GetOptions{})
+		if err == nil {
+			data = secret.Data
+		}
+		return err
+	})
+	return data
+}
+
+// startAuthority runs an Authority of which nobody is a client, on a machine
+// with that clock, until the test ends.
+func startAuthority(t *testing.T, namespace string, now func() time.Time) *certs.Authority {
+	t.Helper()
+	return startAuthorityFor(t, types.NamespacedName{Namespace: namespace, Name: installed}, "certificates", now)
+}
+
+func startAuthorityFor(t *testing.T, service types.NamespacedName, secret string, now func() time.Time) *certs.Authority {
+	t.Helper()
+	authority, err := certs.NewAuthority(certs.AuthorityConfig{
+		API: cluster.Config(), Service: service, Secret: secret, WebhookConfiguration: installed,
+		CALifetime: 365 * 24 * time.Hour, ServingLifetime: 30 * 24 * time.Hour,
+		Logger: slog.New(slog.NewTextHandler(t.Output(), nil)), Metrics: prometheus.NewRegistry(), Now: now,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(t.Context())
+	var running sync.WaitGroup
+	running.Go(func() { authority.Run(ctx) })
+	t.Cleanup(func() {
+		stop()
+		running.Wait()
+	})
+	return authority
+}
+
+func TestACAKeyThatIsRemovedAsksForANewCA(t *testing.T) {
+	client := newClient(t)
+	started := install(t, installation.Options{Values: []string{
+		"failurePolicy=Fail", "certificates.caLifetime=180s", "certificates.certLifetime=20s",
+	}})
+	strangers := startHandshakes(t, client, started)
+	secrets := client.CoreV1().Secrets(started.Namespace)
+	before, err := secrets.Get(t.Context(), installed, metav1.GetOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := secrets.Patch(t.Context(), installed, types.JSONPatchType, []byte(`[{"op":"remove","path":"/data/ca.key"}]`), metav1.PatchOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "a new CA has signed the serving certificate", func(ctx context.Context) error {
+		now, err := secrets.Get(ctx, installed, metav1.GetOptions{})
+		if err != nil {
+			return err
+		}
+		roots := x509.NewCertPool()
+		roots.AppendCertsFromPEM(before.Data["ca.crt"])
+		pair, err := tls.X509KeyPair(now.Data["tls.crt"], now.Data["tls.key"])
+		if err != nil {
+			return err
+		}
+		if _, err := pair.Leaf.Verify(x509.VerifyOptions{Roots: roots}); err == nil {
+			return errors.New("it is still the old CA's")
+		}
+		return nil
+	})
+	strangers.stop(t)
+}
+
+func TestACABundleThatIsOverwrittenIsRepaired(t *testing.T) {
+	client := newClient(t)
+	started := install(t, installation.Options{})
+	configurations := client.AdmissionregistrationV1()
+	bundle := func(ctx context.Context) ([]byte, []byte, error) {
+		mutating, err := configurations.MutatingWebhookConfigurations().Get(ctx, installed, metav1.GetOptions{})
+		if err != nil {
+			return nil, nil, err
+		}
+		validating, err := configurations.ValidatingWebhookConfigurations().Get(ctx, installed, metav1.GetOptions{})
+		if err != nil {
+			return nil, nil, err
+		}
+		return mutating.Webhooks[0].ClientConfig.CABundle, validating.Webhooks[0].ClientConfig.CABundle, nil
+	}
+	want, other, err := bundle(t.Context())
+	if err != nil || len(want) == 0 || !bytes.Equal(want, other) {
+		t.Fatalf("caBundles of %d and %d bytes, error %v", len(want), len(other), err)
+	}
+	wipe := []byte(`[{"op":"remove","path":"/webhooks/0/clientConfig/caBundle"}]`)
+	for n := range 3 {
+		if _, err := configurations.MutatingWebhookConfigurations().Patch(t.Context(), installed, types.JSONPatchType, wipe, metav1.PatchOptions{}); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := configurations.ValidatingWebhookConfigurations().Patch(t.Context(), installed, types.JSONPatchType, wipe, metav1.PatchOptions{}); err != nil {
+			t.Fatal(err)
+		}
+		eventually(t, "both are as they were", func(ctx context.Context) error {
+			mutating, validating, err := bundle(ctx)
+			if err == nil && (!bytes.Equal(mutating, want) || !bytes.Equal(validating, want)) {
+				err = fmt.Errorf("caBundles of %d and %d bytes", len(mutating), len(validating))
+			}
+			return err
+		})
+		eventually(t, "each repair is counted", func(context.Context) error {
+			if got, want := metric(t, started, repairs, "object=ca_bundle"), float64(2*(n+1)); got < want {
+				return fmt.Errorf("%v, want %v", got, want)
+			}
+			return nil
+		})
+	}
+	// A tool that applies the chart again, as GitOps tools do, does not even
+	// change it.
+	if err := started.Apply(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if got, _, err := bundle(t.Context()); err != nil || !bytes.Equal(got, want) {
+		t.Errorf("after the chart was applied again: %d bytes, error %v", len(got), err)
+	}
+}
+
+// TestAReplicaWhoseClockIsOffDoesNoHarm runs one that lives two years later, and
+// one two years earlier, beside one that is right, and alone.
+func TestAReplicaWhoseClockIsOffDoesNoHarm(t *testing.T) {
+	client := newClient(t)
+	for _, skew := range []time.Duration{2 * 365 * 24 * time.Hour, -2 * 365 * 24 * time.Hour} {
+		off := func() time.Time { return time.Now().Add(skew) }
+		t.Run("alone "+skew.String(), func(t *testing.T) {
+			authority := startAuthority(t, newNamespace(t, client), off)
+			eventually(t, "it is valid", func(context.Context) error { return authority.Valid() })
+			certificate, err := authority.GetCertificate(nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if now := time.Now(); now.Before(certificate.Leaf.NotBefore) || now.After(certificate.Leaf.NotAfter) {
+				t.Errorf("its certificate is valid from %s to %s", certificate.Leaf.NotBefore, certificate.Leaf.NotAfter)
+			}
+		})
+		t.Run("beside "+skew.String(), func(t *testing.T) {
+			namespace := newNamespace(t, client)
+			right := startAuthority(t, namespace, time.Now)
+			eventually(t, "it is valid", func(context.Context) error { return right.Valid() })
+			before, err := right.GetCertificate(nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			wrong := startAuthority(t, namespace, off)
+			eventually(t, "it is valid", func(context.Context) error { return wrong.Valid() })
+			after, err := wrong.GetCertificate(nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if !after.Leaf.Equal(before.Leaf) {
+				t.Error("it has replaced the certificate")
+			}
+		})
+	}
+}
+
+func TestCertificatesThatExpiredWhileNobodyRanAreReplaced(t *testing.T) {
+	client := newClient(t)
+	started := install(t, installation.Options{Values: []string{
+		"failurePolicy=Fail", "certificates.caLifetime=30s", "certificates.certLifetime=10s",
+	}})
+	for _, replica := range started.Replicas {
+		replica.Kill()
+	}
+	secret, err := client.CoreV1().Secrets(started.Namespace).Get(t.Context(), installed, metav1.GetOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	pair, err := tls.X509KeyPair(secret.Data["tls.crt"], secret.Data["tls.key"])
+	if err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "it has expired", func(context.Context) error {
+		if time.Now().Before(pair.Leaf.NotAfter) {
+			return fmt.Errorf("it ends at %s", pair.Leaf.NotAfter)
+		}
+		return nil
+	})
+	if err := started.StartReplicas(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	namespace := newNamespace(t, client)
+	createServiceAccount(t, client, namespace, "app")
+	eventually(t, "a pod is created", func(ctx context.Context) error {
+		pod, err := client.CoreV1().Pods(namespace).Create(ctx, podOf("pod", "app"), metav1.CreateOptions{})
+		if err == nil && roleOf(pod) != appRole {
+			t.Fatal("it has no role")
+		}
+		return err
+	})
+}
+
+func TestWithFilesTheSecretAndTheCABundleAreLeftAlone(t *testing.T) {
+	client := newClient(t)
+	certPEM, keyPEM, err := cert.GenerateSelfSignedCertKey("localhost", nil, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	certFile, keyFile := filepath.Join(t.TempDir(), "tls.crt"), filepath.Join(t.TempDir(), "tls.key")
+	if err := errors.Join(os.WriteFile(certFile, certPEM, 0o600), os.WriteFile(keyFile, keyPEM, 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	started := install(t, installation.Options{Args: []string{"--tls-cert=" + certFile, "--tls-key=" + keyFile}})
+	configuration, err := client.AdmissionregistrationV1().MutatingWebhookConfigurations().Get(t.Context(), installed, metav1.GetOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(configuration.Webhooks[0].ClientConfig.CABundle) > 0 {
+		t.Error("a caBundle was written")
+	}
+	secrets, err := client.CoreV1().Secrets(started.Namespace).List(t.Context(), metav1.ListOptions{})
+	if err != nil || len(secrets.Items) != 0 {
+		t.Errorf("%d Secrets, error %v", len(secrets.Items), err)
+	}
+	log, err := started.Replicas[0].Logs()
+	if err != nil || !strings.Contains(log, "--tls-secret") {
+		t.Errorf("the log does not say that --tls-secret has no effect, error %v", err)
+	}
+}

@@ -1,0 +1,98 @@
+package e2e_test
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/prometheus/common/expfmt"
+	"github.com/prometheus/common/model"
+
+	"github.com/pod-identity-webhook/pod-identity-webhook/test/chart"
+	"github.com/pod-identity-webhook/pod-identity-webhook/test/installation"
+)
+
+// installed is the name of all that the chart makes.
+const installed = chart.Release
+
+// install installs the chart, with two replicas that run with its rights alone,
+// and removes it when the test ends. What a replica must not log fails the test.
+func install(t *testing.T, options installation.Options) *installation.Installation {
+	t.Helper()
+	options.Dir = t.TempDir()
+	options.Binary = os.Getenv("WEBHOOK")
+	if options.Namespace == "" {
+		options.Namespace = fmt.Sprintf("installation-%d", time.Now().UnixNano())
+	}
+	options.Values = append([]string{"shutdownDelaySeconds=0", "logLevel=4"}, options.Values...)
+	started, err := installation.Install(t.Context(), cluster, options)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := started.Uninstall(context.WithoutCancel(t.Context())); err != nil {
+			t.Error(err)
+		}
+		for n, replica := range started.Replicas {
+			log, err := replica.Logs()
+			if err != nil {
+				t.Error(err)
+			}
+			for _, never := range []string{"DATA RACE", "goroutine ", "PRIVATE KEY", secret} {
+				if strings.Contains(log, never) {
+					t.Errorf("replica %d logged %q", n, never)
+				}
+			}
+			if t.Failed() {
+				t.Logf("the end of the log of replica %d:\n%s", n, log[max(0, len(log)-6000):])
+			}
+		}
+	})
+	return started
+}
+
+// metric returns the sum of the series of a metric that have the labels, over
+// all replicas that run. Labels are written as name=value.
+func metric(t *testing.T, started *installation.Installation, name string, labels ...string) float64 {
+	t.Helper()
+	var sum float64
+	for _, replica := range started.Replicas {
+		request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, replica.MetricsURL(), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		response, err := http.DefaultClient.Do(request)
+		if err != nil {
+			t.Fatal(err)
+		}
+		parser := expfmt.NewTextParser(model.UTF8Validation)
+		families, err := parser.TextToMetricFamilies(response.Body)
+		response.Body.Close()
+		if err != nil {
+			t.Fatal(err)
+		}
+		family := families[name]
+		if family == nil {
+			t.Fatalf("there is no metric %s", name)
+		}
+	series:
+		for _, series := range family.Metric {
+			have := map[string]string{}
+			for _, label := range series.Label {
+				have[label.GetName()] = label.GetValue()
+			}
+			for _, label := range labels {
+				name, value, _ := strings.Cut(label, "=")
+				if have[name] != value {
+					continue series
+				}
+			}
+			sum += series.GetCounter().GetValue() + series.GetGauge().GetValue()
+		}
+	}
+	return sum
+}

@@ -1,0 +1,122 @@
+package installation
+
+import (
+	"context"
+	"io"
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/pod-identity-webhook/pod-identity-webhook/test/loopback"
+)
+
+// probeInterval is shorter than the chart's, so that tests need not wait.
+const probeInterval = 100 * time.Millisecond
+
+// balancer gives each connection to a replica that is ready, one after the
+// other, as kube-proxy does for a Service.
+type balancer struct {
+	port     int
+	listener net.Listener
+	ctx      context.Context //nolint:containedctx // it is the life of the balancer
+	cancel   context.CancelFunc
+	running  sync.WaitGroup
+	next     atomic.Uint64
+	ready    atomic.Pointer[[]string]
+}
+
+func newBalancer(ctx context.Context) (*balancer, error) {
+	port, err := loopback.FreePort(ctx)
+	if err != nil {
+		return nil, err
+	}
+	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", loopback.Address(port))
+	if err != nil {
+		return nil, err
+	}
+	b := &balancer{port: port, listener: listener}
+	b.ctx, b.cancel = context.WithCancel(context.WithoutCancel(ctx))
+	b.ready.Store(&[]string{})
+	return b, nil
+}
+
+// serve takes connections for the replicas until close.
+func (b *balancer) serve(replicas []*Replica) {
+	b.running.Go(func() { b.probe(replicas) })
+	b.running.Go(func() {
+		for {
+			connection, err := b.listener.Accept()
+			if err != nil {
+				return
+			}
+			b.running.Go(func() { b.forward(connection) })
+		}
+	})
+}
+
+func (b *balancer) close() {
+	b.cancel()
+	_ = b.listener.Close()
+	b.running.Wait()
+}
+
+// probe keeps the list of those that are ready.
+func (b *balancer) probe(replicas []*Replica) {
+	client := probeClient()
+	defer client.CloseIdleConnections()
+	ticker := time.NewTicker(probeInterval)
+	defer ticker.Stop()
+	for {
+		var ready []string
+		for _, replica := range replicas {
+			if replica.probe(b.ctx, client) == nil {
+				ready = append(ready, loopback.Address(replica.port))
+			}
+		}
+		b.ready.Store(&ready)
+		select {
+		case <-b.ctx.Done():
+			return
+		case <-ticker.C:
+		}
+	}
+}
+
+// forward copies until both sides have closed. A client for whom no replica can
+// be reached is closed at once, as by a Service without endpoints.
+func (b *balancer) forward(client net.Conn) {
+	defer func() { _ = client.Close() }()
+	server := b.dial()
+	if server == nil {
+		return
+	}
+	defer func() { _ = server.Close() }()
+	stop := context.AfterFunc(b.ctx, func() {
+		_ = client.Close()
+		_ = server.Close()
+	})
+	defer stop()
+	var copying sync.WaitGroup
+	for _, way := range []struct{ to, from net.Conn }{{server, client}, {client, server}} {
+		copying.Go(func() {
+			_, _ = io.Copy(way.to, way.from)
+			// The end of one way is passed on, and the other may go on.
+			if tcp, ok := way.to.(*net.TCPConn); ok {
+				_ = tcp.CloseWrite()
+			}
+		})
+	}
+	copying.Wait()
+}
+
+func (b *balancer) dial() net.Conn {
+	ready := *b.ready.Load()
+	for range ready {
+		address := ready[b.next.Add(1)%uint64(len(ready))]
+		if server, err := new(net.Dialer).DialContext(b.ctx, "tcp", address); err == nil {
+			return server
+		}
+	}
+	return nil
+}

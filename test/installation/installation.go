@@ -1,0 +1,243 @@
+// Package installation installs the chart on a control plane that has no nodes.
+// What a kubelet and kube-proxy would do it does with processes on loopback: the
+// replicas run with the arguments that the Deployment has, and with the rights of
+// its ServiceAccount alone, and the API server reaches them by the name of the
+// Service.
+package installation
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+
+	appsv1 "k8s.io/api/apps/v1"
+	authenticationv1 "k8s.io/api/authentication/v1"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/tools/clientcmd"
+	"k8s.io/client-go/tools/clientcmd/api"
+
+	"github.com/pod-identity-webhook/pod-identity-webhook/test/chart"
+	"github.com/pod-identity-webhook/pod-identity-webhook/test/controlplane"
+	"github.com/pod-identity-webhook/pod-identity-webhook/test/localwebhook"
+	"github.com/pod-identity-webhook/pod-identity-webhook/test/loopback"
+	"github.com/pod-identity-webhook/pod-identity-webhook/test/manifest"
+)
+
+// tokenLifetime, in seconds, is longer than any test.
+const tokenLifetime = 24 * 3600
+
+// Options say what to install.
+type Options struct {
+	// Dir is an existing folder for manifests, kubeconfig and logs. It is the
+	// caller's to remove, after Stop.
+	Dir string
+	// Binary is the webhook's file; empty means where the repository builds it.
+	Binary string
+	// Namespace is made if it does not exist.
+	Namespace string
+	// Values are the chart's, as for helm's --set.
+	Values []string
+	// Manifests are applied in place of what the chart renders, if not empty.
+	// Their Service must have the port that Port returns.
+	Manifests []string
+	// Args are flags that every replica has besides those of the Deployment.
+	Args []string
+}
+
+// Installation is what was installed. Its methods may not be called
+// concurrently, except those of its replicas.
+type Installation struct {
+	Namespace string
+	// Deployment is as the API server has it.
+	Deployment *appsv1.Deployment
+	Replicas   []*Replica
+
+	options    Options
+	cluster    *controlplane.ControlPlane
+	client     kubernetes.Interface
+	objects    []*unstructured.Unstructured
+	kubeconfig string
+	balancer   *balancer
+}
+
+// Install renders the chart, applies it and starts as many replicas as the
+// Deployment has; it returns when they are ready. On failure nothing is left
+// behind but the namespace.
+func Install(ctx context.Context, cluster *controlplane.ControlPlane, options Options) (_ *Installation, err error) {
+	i := &Installation{Namespace: options.Namespace, options: options, cluster: cluster}
+	if i.options.Binary == "" {
+		i.options.Binary = localwebhook.DefaultBinary()
+	}
+	if i.client, err = kubernetes.NewForConfig(cluster.Config()); err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, i.Uninstall(context.WithoutCancel(ctx)))
+		}
+	}()
+	if i.balancer, err = newBalancer(ctx); err != nil {
+		return nil, err
+	}
+	if err := controlplane.CreateNamespace(ctx, i.client, i.Namespace); err != nil {
+		return nil, err
+	}
+	if err := i.apply(ctx); err != nil {
+		return nil, err
+	}
+	if err := i.replaceService(ctx); err != nil {
+		return nil, err
+	}
+	if err := i.writeKubeconfig(ctx); err != nil {
+		return nil, err
+	}
+	for n := range *i.Deployment.Spec.Replicas {
+		replica, err := i.newReplica(ctx, int(n))
+		if err != nil {
+			return nil, err
+		}
+		i.Replicas = append(i.Replicas, replica)
+	}
+	i.balancer.serve(i.Replicas)
+	return i, i.StartReplicas(ctx)
+}
+
+// StartReplicas starts all replicas in the same instant, and returns when they
+// are ready.
+func (i *Installation) StartReplicas(ctx context.Context) error {
+	for _, replica := range i.Replicas {
+		if err := replica.Start(); err != nil {
+			return err
+		}
+	}
+	for _, replica := range i.Replicas {
+		if err := replica.WaitReady(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Apply applies the chart with other values, as helm upgrade would; it leaves the
+// replicas as they are.
+func (i *Installation) Apply(ctx context.Context, values ...string) error {
+	i.options.Values = values
+	if err := i.apply(ctx); err != nil {
+		return err
+	}
+	return i.replaceService(ctx)
+}
+
+func (i *Installation) apply(ctx context.Context) error {
+	manifests := i.options.Manifests
+	if len(manifests) == 0 {
+		rendered, err := chart.Render(ctx, i.Namespace, append(slices.Clone(i.options.Values), "service.port="+strconv.Itoa(i.balancer.port))...)
+		if err != nil {
+			return err
+		}
+		path := filepath.Join(i.options.Dir, "chart.yaml")
+		if err := os.WriteFile(path, rendered, 0o600); err != nil {
+			return err
+		}
+		manifests = []string{path}
+	}
+	objects, err := manifest.Apply(ctx, i.cluster.Config(), manifests...)
+	if err != nil {
+		return err
+	}
+	i.objects = objects
+	i.Deployment, err = i.client.AppsV1().Deployments(i.Namespace).Get(ctx, chart.Release, metav1.GetOptions{})
+	return err
+}
+
+// replaceService makes the Service lead to the balancer. A ClusterIP leads
+// nowhere without kube-proxy; an API server follows the name of an ExternalName
+// itself, and expects the Service's own name in the certificate all the same.
+func (i *Installation) replaceService(ctx context.Context) error {
+	services := i.client.CoreV1().Services(i.Namespace)
+	service, err := services.Get(ctx, chart.Release, metav1.GetOptions{})
+	if err != nil {
+		return err
+	}
+	if service.Spec.Type == corev1.ServiceTypeExternalName {
+		return nil
+	}
+	if got := int(service.Spec.Ports[0].Port); got != i.balancer.port {
+		return fmt.Errorf("the Service has port %d, want %d", got, i.balancer.port)
+	}
+	if err := services.Delete(ctx, chart.Release, metav1.DeleteOptions{}); err != nil {
+		return err
+	}
+	_, err = services.Create(ctx, &corev1.Service{
+		ObjectMeta: metav1.ObjectMeta{Name: chart.Release, Labels: service.Labels},
+		Spec:       corev1.ServiceSpec{Type: corev1.ServiceTypeExternalName, ExternalName: "localhost"},
+	}, metav1.CreateOptions{})
+	return err
+}
+
+// writeKubeconfig writes the one that has no rights but the ServiceAccount's.
+func (i *Installation) writeKubeconfig(ctx context.Context) error {
+	account := i.Deployment.Spec.Template.Spec.ServiceAccountName
+	minted, err := i.client.CoreV1().ServiceAccounts(i.Namespace).CreateToken(ctx, account, &authenticationv1.TokenRequest{
+		Spec: authenticationv1.TokenRequestSpec{ExpirationSeconds: new(int64(tokenLifetime))},
+	}, metav1.CreateOptions{})
+	if err != nil {
+		return fmt.Errorf("mint a token for ServiceAccount %s/%s: %w", i.Namespace, account, err)
+	}
+	const name = "cluster"
+	config := api.NewConfig()
+	config.Clusters[name] = &api.Cluster{Server: i.cluster.Config().Host, CertificateAuthorityData: i.cluster.CABundle()}
+	config.AuthInfos[name] = &api.AuthInfo{Token: minted.Status.Token}
+	config.Contexts[name] = &api.Context{Cluster: name, AuthInfo: name}
+	config.CurrentContext = name
+	i.kubeconfig = filepath.Join(i.options.Dir, "kubeconfig")
+	return clientcmd.WriteToFile(*config, i.kubeconfig)
+}
+
+// newReplica prepares one that runs with the arguments of the Deployment, but
+// for where it listens and how it finds the API server.
+func (i *Installation) newReplica(ctx context.Context, n int) (*Replica, error) {
+	replica := &Replica{binary: i.options.Binary, log: filepath.Join(i.options.Dir, fmt.Sprintf("replica-%d.log", n))}
+	for _, port := range []*int{&replica.port, &replica.metricsPort} {
+		var err error
+		if *port, err = loopback.FreePort(ctx); err != nil {
+			return nil, err
+		}
+	}
+	replica.args = append(slices.Clone(i.Deployment.Spec.Template.Spec.Containers[0].Args), i.options.Args...)
+	replica.args = append(replica.args,
+		"--bind-address=127.0.0.1",
+		"--port="+strconv.Itoa(replica.port),
+		"--metrics-port="+strconv.Itoa(replica.metricsPort),
+		"--kubeconfig="+i.kubeconfig,
+	)
+	return replica, nil
+}
+
+// Port is that of the Service.
+func (i *Installation) Port() int { return i.balancer.port }
+
+// Uninstall ends the replicas and removes all that was applied, and the Secret
+// that the replicas share.
+func (i *Installation) Uninstall(ctx context.Context) error {
+	for _, replica := range i.Replicas {
+		replica.Kill()
+	}
+	if i.balancer != nil {
+		i.balancer.close()
+	}
+	failed := manifest.Delete(ctx, i.cluster.Config(), i.objects)
+	err := i.client.CoreV1().Secrets(i.Namespace).Delete(ctx, chart.Release, metav1.DeleteOptions{})
+	if apierrors.IsNotFound(err) {
+		err = nil
+	}
+	return errors.Join(failed, err)
+}
