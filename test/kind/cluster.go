@@ -94,16 +94,14 @@ func (c *cluster) install(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("read which image it is: %w", err)
 	}
-	args := []string{
-		"--kubeconfig", c.kubeconfig, "upgrade", "--install", release, repository.Path("deploy", "helm", "pod-identity-webhook"),
-		"--namespace", releaseNamespace, "--create-namespace", "--wait", "--timeout", "3m",
-	}
-	return run(ctx, c.out, c.helm, append(args, c.values(strings.TrimSpace(string(digest)))...)...)
+	return run(ctx, c.out, c.helm, c.installation(strings.TrimSpace(string(digest)))...)
 }
 
-// values are the chart's that are not as usual.
-func (c *cluster) values(digest string) []string {
+// installation is how helm is called. The chart is as usual but for its image.
+func (c *cluster) installation(digest string) []string {
 	return []string{
+		"--kubeconfig", c.kubeconfig, "upgrade", "--install", release, repository.Path("deploy", "helm", "pod-identity-webhook"),
+		"--namespace", releaseNamespace, "--create-namespace", "--wait", "--timeout", "3m",
 		"--set-string", "image.repository=" + c.repository,
 		"--set-string", "image.tag=" + c.tag,
 		// It has been loaded; no registry has it.

@@ -10,9 +10,11 @@ import (
 	"strings"
 	"testing"
 
+	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
+	"sigs.k8s.io/yaml"
 
 	testplane "github.com/pod-identity-webhook/pod-identity-webhook/test/controlplane"
 	"github.com/pod-identity-webhook/pod-identity-webhook/test/repository"
@@ -245,6 +247,49 @@ Pod amazon-cloudwatch/cloudwatch-agent-x of ServiceAccount cloudwatch-agent was 
 	if err := showPod(&out, &pod); err == nil || !strings.Contains(err.Error(), "has no token for AWS") {
 		t.Errorf("got %v for a pod that was not injected", err)
 	}
+}
+
+// helm, the chart and the API server are real, but nothing is installed: nobody
+// would run it.
+func TestTheChartTakesTheImage(t *testing.T) {
+	helm := os.Getenv("HELM")
+	if helm == "" {
+		t.Fatal("HELM is not set: run make kind-test")
+	}
+	plane, err := testplane.Start(t.Context(), testplane.Options{Dir: t.TempDir()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer plane.Stop()
+	c := &cluster{repository: "localhost/pod-identity-webhook", tag: "v1", kubeconfig: plane.Kubeconfig()}
+	rendered, err := output(t.Context(), helm, append(c.installation("sha256:0123"), "--dry-run=server", "--output", "json")...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var installed struct {
+		Manifest string `json:"manifest"`
+	}
+	if err := json.Unmarshal(rendered, &installed); err != nil {
+		t.Fatal(err)
+	}
+	for document := range strings.SplitSeq(installed.Manifest, "\n---\n") {
+		var deployment appsv1.Deployment
+		if err := yaml.Unmarshal([]byte(document), &deployment); err != nil || deployment.Kind != "Deployment" {
+			continue
+		}
+		container := deployment.Spec.Template.Spec.Containers[0]
+		if container.Image != "localhost/pod-identity-webhook:v1" || container.ImagePullPolicy != corev1.PullNever {
+			t.Errorf("it runs %s, pulled %s", container.Image, container.ImagePullPolicy)
+		}
+		if got := deployment.Spec.Template.Annotations["imageDigest"]; got != "sha256:0123" {
+			t.Errorf("its pods say %q of the image", got)
+		}
+		if deployment.Namespace != releaseNamespace || deployment.Name != release {
+			t.Errorf("it is %s/%s, and what to read is said of another", deployment.Namespace, deployment.Name)
+		}
+		return
+	}
+	t.Errorf("there is no Deployment in:\n%s", installed.Manifest)
 }
 
 // kubectl and the API server are real. What there is not, since there are no
