@@ -2,8 +2,8 @@ package main
 
 import (
 	"archive/tar"
+	"bufio"
 	"bytes"
-	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -422,21 +422,40 @@ func TestTheProgramOfTheImageRuns(t *testing.T) {
 
 	certificate, key := filepath.Join(folder, "tls.crt"), filepath.Join(folder, "tls.key")
 	roots := selfSigned(t, certificate, key)
-	port, metricsPort := freePort(t), freePort(t)
-	var output bytes.Buffer
 	webhook := exec.CommandContext(t.Context(), program, "--bind-address=127.0.0.1",
-		"--port="+port, "--metrics-port="+metricsPort, "--tls-cert="+certificate, "--tls-key="+key,
+		"--port=0", "--metrics-port=0", "--tls-cert="+certificate, "--tls-key="+key,
 		"--kube-api=https://127.0.0.1:1", "--shutdown-delay=0s")
-	webhook.Stdout, webhook.Stderr = &output, &output
+	output, err := webhook.StderrPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
 	if err := webhook.Start(); err != nil {
 		t.Fatal(err)
 	}
+	var serves struct{ Address, MetricsAddress string }
+	var told []string
+	log := bufio.NewScanner(output)
+	for serves.Address == "" && log.Scan() {
+		told = append(told, log.Text())
+		if err := json.Unmarshal(log.Bytes(), &serves); err != nil {
+			t.Errorf("it logs %q: %v", log.Text(), err)
+		}
+	}
+	if serves.Address == "" {
+		t.Fatalf("it ends with %v; its log:\n%s", webhook.Wait(), strings.Join(told, "\n"))
+	}
 	ended := make(chan error, 1)
-	go func() { ended <- webhook.Wait() }()
+	go func() {
+		for log.Scan() { // so that it never has to wait for its log
+		}
+		ended <- webhook.Wait()
+	}()
 	client := &http.Client{Timeout: 5 * time.Second, Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots}}}
 	defer client.CloseIdleConnections()
-	eventually(t, ended, func() error { _, err := get(client, "https://127.0.0.1:"+port+"/healthz"); return err })
-	metrics, err := get(client, "http://127.0.0.1:"+metricsPort+"/metrics")
+	if _, err := get(client, "https://"+serves.Address+"/healthz"); err != nil {
+		t.Error(err)
+	}
+	metrics, err := get(client, "http://"+serves.MetricsAddress+"/metrics")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -447,7 +466,7 @@ func TestTheProgramOfTheImageRuns(t *testing.T) {
 		t.Fatal(err)
 	}
 	if err := <-ended; err != nil {
-		t.Errorf("it ends with %v; its log:\n%s", err, output.String())
+		t.Errorf("it ends with %v", err)
 	}
 }
 
@@ -665,37 +684,6 @@ func selfSigned(t *testing.T, certificate, key string) *x509.CertPool {
 	roots := x509.NewCertPool()
 	roots.AddCert(parsed)
 	return roots
-}
-
-func freePort(t *testing.T) string {
-	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer listener.Close()
-	return strconv.Itoa(listener.Addr().(*net.TCPAddr).Port)
-}
-
-// eventually waits until try succeeds. It fails the test when that takes long,
-// or when the process has ended.
-func eventually(t *testing.T, ended <-chan error, try func() error) {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
-	defer cancel()
-	for {
-		err := try()
-		if err == nil {
-			return
-		}
-		select {
-		case end := <-ended:
-			t.Fatalf("it has ended: %v", end)
-		case <-ctx.Done():
-			t.Fatal(err)
-		case <-time.After(20 * time.Millisecond):
-		}
-	}
 }
 
 func get(client *http.Client, url string) (string, error) {
