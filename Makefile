@@ -17,6 +17,8 @@ FUZZ := ./pkg/token:FuzzParseUnverified ./pkg/identity:FuzzFromAnnotations ./pkg
 	./pkg/identity/lint:FuzzAccount ./pkg/identity/containercredentials:FuzzParse ./pkg/rolepolicy:FuzzEvaluate \
 	./pkg/webhook:FuzzMutate ./pkg/webhook:FuzzServiceAccount ./certs:FuzzSecret
 FUZZ_TEST := ./inject:FuzzPod ./inject:FuzzAnnotations
+# How long the soak goes on.
+DURATION ?= 30m
 # Benchmark runs; benchstat wants 6 or more.
 COUNT ?= 1
 
@@ -33,6 +35,11 @@ IMAGE ?= localhost/pod-identity-webhook
 BASE_IMAGE ?=
 IMAGE_FLAGS = -source=$(CURDIR) -out=$(BIN)/image -name=$(IMAGE):$(VERSION) -base=$(BASE_IMAGE) \
 	-version=$(VERSION) -commit=$(COMMIT) -date=$(SOURCE_DATE_EPOCH) -ldflags='$(LDFLAGS)'
+
+CHART := deploy/helm/pod-identity-webhook
+CHART_VALUES := $(wildcard test/chart/testdata/*.values.yaml)
+CHART_TEST = cd test && HELM=$(BIN)/helm KUBECTL=$(ASSETS)/kubectl $(GO) test -count=1 ./chart
+HELM_DOCS = $(BIN)/helm-docs --chart-search-root=$(CHART) --sort-values-order=file --log-level=warning
 
 SOURCES := $(shell find cmd pkg certs -name '*.go' -not -name '*_test.go') go.mod go.sum
 
@@ -83,17 +90,28 @@ up: build assets $(BIN)/demo ## the same, and stay up until Ctrl-C
 	@$(BIN)/demo -assets=$(ASSETS) -up
 
 .PHONY: test
-test: unit fuzz e2e kind-test image-test ## all tests, those against the real control plane included
+test: unit chart fuzz e2e kind-test image-test ## all tests, those against the real control plane included
 
 .PHONY: unit
 unit: ## tests that need no control plane
 	$(GO) test $(RACE) ./...
 	cd test && $(GO) test $(RACE) ./inject/... ./process/...
 
+.PHONY: chart
+chart: $(BIN)/helm $(ASSETS)/kubectl ## tests of the Helm chart and the kustomizations
+	$(CHART_TEST)
+	cd test/operators && $(GO) test -count=1 ./...
+
 .PHONY: e2e
-e2e: build $(BIN)/e2e/pod-identity-webhook assets ## tests against the real control plane
-	cd test && WEBHOOK=$(BIN)/e2e/pod-identity-webhook KUBEBUILDER_ASSETS=$(ASSETS) \
+e2e: build $(BIN)/e2e/pod-identity-webhook assets $(BIN)/helm ## tests against the real control plane
+	cd test && WEBHOOK=$(BIN)/e2e/pod-identity-webhook KUBEBUILDER_ASSETS=$(ASSETS) HELM=$(BIN)/helm \
 		$(GO) test $(RACE) -count=1 -timeout=30m -p=1 ./controlplane/... ./manifest/... ./localwebhook/... ./demo/... ./e2e/...
+	$(MAKE) --no-print-directory soak DURATION=1m
+
+.PHONY: soak
+soak: build assets $(BIN)/helm ## break everything again and again under load; DURATION=30m
+	cd test && WEBHOOK=$(BIN)/pod-identity-webhook KUBEBUILDER_ASSETS=$(ASSETS) HELM=$(BIN)/helm \
+		$(GO) test -v -count=1 -timeout=0 ./soak -duration=$(DURATION)
 
 .PHONY: fuzz
 fuzz: ## fuzz all that reads foreign bytes; FUZZTIME=10m for long
@@ -109,16 +127,26 @@ bench: ## measure a whole admission, for benchstat; COUNT=6 to compare
 	$(GO) test ./pkg/webhook -run='^$$' -bench=. -count=$(COUNT)
 
 .PHONY: docs
-docs: ## write the reference of flags and annotations
+docs: chart-docs ## write the reference of flags, annotations and values
 	$(GO) test ./cmd/pod-identity-webhook -run=TestTheReferenceIsCurrent -update
 
+.PHONY: chart-docs
+chart-docs: $(BIN)/helm-docs
+	$(HELM_DOCS)
+
+.PHONY: manifests
+manifests: $(BIN)/helm ## write the kustomizations and golden files from the chart
+	$(CHART_TEST) -run='TestTheKustomizationsAre|TestTheChartMakes' -update
+
 .PHONY: lint
-lint: $(BIN)/golangci-lint ## find faults without running anything
+lint: $(BIN)/golangci-lint chart-lint ## find faults without running anything
 	$(BIN)/golangci-lint config verify
 	$(BIN)/golangci-lint run ./...
 	cd test && $(BIN)/golangci-lint run --config=../.golangci.yml ./...
 	$(GO) mod tidy -diff
 	cd test && $(GO) mod tidy -diff
+	cd test/operators && $(BIN)/golangci-lint run --config=../../.golangci.yml ./...
+	cd test/operators && $(GO) mod tidy -diff
 	cd test/assets && $(GO) mod tidy -diff
 	cd tools && $(GO) mod tidy -diff
 	cd tools/helm && $(GO) mod tidy -diff
@@ -126,6 +154,12 @@ lint: $(BIN)/golangci-lint ## find faults without running anything
 	cd test/kind && $(GO) mod tidy -diff
 	cd tools/image && $(BIN)/golangci-lint run --config=../../.golangci.yml ./...
 	cd tools/image && $(GO) mod tidy -diff
+	cd tools/helm-docs && $(GO) mod tidy -diff
+
+.PHONY: chart-lint
+chart-lint: $(BIN)/helm $(BIN)/helm-docs
+	@set -e; for values in $(CHART_VALUES); do (set -x; $(BIN)/helm lint --strict --quiet $(CHART) --values=$$values); done
+	$(HELM_DOCS) --dry-run | diff $(CHART)/README.md -
 
 .PHONY: clean
 clean: ## remove what was built
@@ -165,6 +199,10 @@ $(BIN)/demo:
 $(BIN)/golangci-lint: tools/go.mod tools/go.sum
 	@echo "building golangci-lint from its Go module: minutes the first time"
 	cd tools && $(GO) build -o $@ github.com/golangci/golangci-lint/v2/cmd/golangci-lint
+
+$(BIN)/helm-docs: tools/helm-docs/go.mod tools/helm-docs/go.sum
+	@echo "building helm-docs from its Go module"
+	cd tools/helm-docs && $(GO) build -o $@ github.com/norwoodj/helm-docs/cmd/helm-docs
 
 $(BIN)/helm: tools/helm/go.mod tools/helm/go.sum
 	@echo "building helm from its Go module: minutes the first time"

@@ -115,11 +115,12 @@ func (a *Authority) write(ctx context.Context, secret *corev1.Secret, c content)
 		return err
 	}
 	if secret == nil {
+		// The type is that of the chart's Secret: it could not be changed later.
 		// An apply is what RBAC can permit for a Secret of one name, where a
 		// create can only be permitted for all. It conflicts with that of
 		// another replica, since no two share a field manager.
 		_, err := a.secrets.Apply(ctx,
-			corev1ac.Secret(a.config.Secret, a.config.Service.Namespace).WithType(corev1.SecretTypeTLS).WithData(data),
+			corev1ac.Secret(a.config.Secret, a.config.Service.Namespace).WithType(corev1.SecretTypeOpaque).WithData(data),
 			metav1.ApplyOptions{FieldManager: fieldManager + "-" + string(uuid.NewUUID())})
 		return err
 	}

@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"bytes"
 	"errors"
-	"fmt"
 	"io"
 	"slices"
 	"testing"
@@ -92,13 +91,4 @@ func all[T any](objects []runtime.Object) []T {
 		}
 	}
 	return found
-}
-
-// name says which object it is, for messages.
-func name(object runtime.Object) string {
-	named, is := object.(metav1.Object)
-	if !is {
-		return fmt.Sprintf("%T", object)
-	}
-	return fmt.Sprintf("%T %s", object, named.GetName())
 }

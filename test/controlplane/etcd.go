@@ -45,6 +45,14 @@ func (cp *ControlPlane) startEtcd(ctx context.Context) error {
 	return nil
 }
 
+// RestartEtcd kills etcd, as a crash would, and starts it again. The API server
+// lives on. On failure etcd is not running.
+func (cp *ControlPlane) RestartEtcd(ctx context.Context) error {
+	cp.etcd.Kill()
+	cp.etcd = nil
+	return cp.startEtcd(ctx)
+}
+
 func (cp *ControlPlane) etcdURL() string {
 	return "http://" + loopback.Address(cp.etcdPort)
 }

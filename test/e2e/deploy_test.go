@@ -2,91 +2,303 @@ package e2e_test
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
-	"net/http"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
-	"time"
 
-	authenticationv1 "k8s.io/api/authentication/v1"
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/client-go/tools/clientcmd"
-	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/client-go/kubernetes"
 
-	"github.com/pod-identity-webhook/pod-identity-webhook/test/localwebhook"
+	"github.com/pod-identity-webhook/pod-identity-webhook/test/chart"
+	"github.com/pod-identity-webhook/pod-identity-webhook/test/controlplane"
+	"github.com/pod-identity-webhook/pod-identity-webhook/test/installation"
 	"github.com/pod-identity-webhook/pod-identity-webhook/test/manifest"
 	"github.com/pod-identity-webhook/pod-identity-webhook/test/repository"
 )
 
-// TestTheManifestIsAcceptedAndItsRightsSuffice applies what the README says to
-// apply, and runs the webhook with no more rights than that grants.
-func TestTheManifestIsAcceptedAndItsRightsSuffice(t *testing.T) {
-	client := newClient(t)
+const optInLabel = "eks.amazonaws.com/pod-identity-webhook"
+
+// customResources are the definitions of what the chart has objects of by
+// request, each a file of a module.
+var customResources = map[string][]string{
+	"github.com/cert-manager/cert-manager": {
+		"deploy/crds/cert-manager.io_certificates.yaml",
+		"deploy/crds/cert-manager.io_issuers.yaml",
+	},
+	"github.com/prometheus-operator/prometheus-operator": {
+		"example/prometheus-operator-crd/monitoring.coreos.com_prometheusrules.yaml",
+		"example/prometheus-operator-crd/monitoring.coreos.com_servicemonitors.yaml",
+	},
+}
+
+// defineCustomResources makes the API server know them, until the test ends.
+func defineCustomResources(t *testing.T) {
+	t.Helper()
+	var paths []string
+	for module, files := range customResources {
+		command := exec.CommandContext(t.Context(), "go", "mod", "download", "-json", module)
+		command.Dir = repository.Path("test", "crds")
+		output, err := command.Output()
+		if err != nil {
+			t.Fatalf("go mod download %s: %v\n%s", module, err, output)
+		}
+		var downloaded struct{ Dir string }
+		if err := json.Unmarshal(output, &downloaded); err != nil {
+			t.Fatal(err)
+		}
+		for _, file := range files {
+			paths = append(paths, filepath.Join(downloaded.Dir, filepath.FromSlash(file)))
+		}
+	}
+	defined, err := manifest.Apply(t.Context(), cluster.Config(), paths...)
+	if err != nil {
+		t.Fatal(err)
+	}
 	t.Cleanup(func() {
-		ctx, configurations := context.WithoutCancel(t.Context()), client.AdmissionregistrationV1()
-		if err := errors.Join(
-			configurations.MutatingWebhookConfigurations().Delete(ctx, installed, metav1.DeleteOptions{}),
-			configurations.ValidatingWebhookConfigurations().Delete(ctx, installed, metav1.DeleteOptions{}),
-		); err != nil {
+		if err := manifest.Delete(context.WithoutCancel(t.Context()), cluster.Config(), defined); err != nil {
 			t.Error(err)
 		}
 	})
-	if _, err := manifest.Apply(t.Context(), cluster.Config(), repository.Path("deploy", "webhook.yaml")); err != nil {
-		t.Fatal(err)
-	}
+}
 
-	deployment, err := client.AppsV1().Deployments(installed).Get(t.Context(), installed, metav1.GetOptions{})
-	if err != nil {
-		t.Fatal(err)
+// TestEveryManifestIsAccepted applies what the chart renders for each of its
+// golden files, field by field as strictly as an API server can.
+func TestEveryManifestIsAccepted(t *testing.T) {
+	client := newClient(t)
+	defineCustomResources(t)
+	files, err := filepath.Glob(repository.Path("test", "chart", "testdata", "*.values.yaml"))
+	if err != nil || len(files) < 5 {
+		t.Fatalf("%d files of values, error %v", len(files), err)
 	}
-	// Its namespace enforces the restricted Pod Security Standard.
-	pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: "replica"}, Spec: deployment.Spec.Template.Spec}
-	pod.Spec.PriorityClassName = "" // the class system-cluster-critical is made by a controller manager
-	if _, err := client.CoreV1().Pods(installed).Create(t.Context(), pod, metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}}); err != nil {
-		t.Errorf("a pod of the Deployment: %v", err)
-	}
-
-	minted, err := client.CoreV1().ServiceAccounts(installed).CreateToken(t.Context(), installed,
-		&authenticationv1.TokenRequest{}, metav1.CreateOptions{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	webhook, err := localwebhook.Start(t.Context(), localwebhook.Options{
-		Binary: os.Getenv("WEBHOOK"), Kubeconfig: kubeconfigOf(t, minted.Status.Token), Dir: t.TempDir(),
-		Args: []string{"--watch-config-map", "--namespace=" + installed},
-	})
-	if err != nil {
-		t.Fatalf("the webhook does not become ready with its own rights: %v", err)
-	}
-	t.Cleanup(webhook.Kill)
-	writeMapping(t, client, installed, "no JSON")
-	eventually(t, "the fault is told on the ConfigMap", func(ctx context.Context) error {
-		return oneEvent(ctx, client, installed)
-	})
-	namespace := newNamespace(t, client)
-	createServiceAccount(t, client, namespace, "app")
-	for _, account := range []string{"app", "default"} {
-		got, err := ask(t.Context(), webhook, webhook.Client(), 10*time.Second, reviewOf(namespace, account))
-		if err != nil || got.status != http.StatusOK {
-			t.Errorf("ServiceAccount %s: HTTP %d %s %v", account, got.status, got.body, err)
-		}
+	for _, file := range files {
+		t.Run(strings.TrimSuffix(filepath.Base(file), ".values.yaml"), func(t *testing.T) {
+			namespace := newNamespace(t, client)
+			rendered, err := chart.Template(t.Context(), namespace, "--values="+file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			path := filepath.Join(t.TempDir(), "chart.yaml")
+			if err := os.WriteFile(path, rendered, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			var applied []*unstructured.Unstructured
+			// The API server serves a new kind a moment after its definition.
+			eventually(t, "it is accepted", func(ctx context.Context) error {
+				applied, err = manifest.Apply(ctx, cluster.Config(), path)
+				if err != nil && !meta.IsNoMatchError(err) && !apierrors.IsNotFound(err) {
+					t.Fatal(err)
+				}
+				return err
+			})
+			if err := manifest.Delete(t.Context(), cluster.Config(), applied); err != nil {
+				t.Error(err)
+			}
+		})
 	}
 }
 
-// kubeconfigOf returns the path of a kubeconfig with the rights of a token.
-func kubeconfigOf(t *testing.T, token string) string {
-	t.Helper()
-	config := clientcmdapi.NewConfig()
-	config.Clusters["cluster"] = &clientcmdapi.Cluster{Server: cluster.Config().Host, CertificateAuthorityData: cluster.CABundle()}
-	config.AuthInfos["token"] = &clientcmdapi.AuthInfo{Token: token}
-	config.Contexts["token"] = &clientcmdapi.Context{Cluster: "cluster", AuthInfo: "token"}
-	config.CurrentContext = "token"
-	path := filepath.Join(t.TempDir(), "kubeconfig")
-	if err := clientcmd.WriteToFile(*config, path); err != nil {
-		t.Fatal(fmt.Errorf("write kubeconfig: %w", err))
+// TestKubectlAppliesTheKustomizations runs what docs/installing.md says to run.
+func TestKubectlAppliesTheKustomizations(t *testing.T) {
+	client := newClient(t)
+	defineCustomResources(t)
+	binary := filepath.Join(controlplane.DefaultAssets(), "kubectl")
+	kubectl := func(ctx context.Context, args ...string) ([]byte, error) {
+		command := exec.CommandContext(ctx, binary, append(args, "--kubeconfig="+cluster.Kubeconfig())...)
+		output, err := command.CombinedOutput()
+		if err != nil {
+			err = fmt.Errorf("kubectl %s: %w\n%s", args[0], err, output)
+		}
+		return output, err
 	}
-	return path
+	for _, overlay := range []string{"cluster-wide", "opt-in", "cert-manager"} {
+		t.Run(overlay, func(t *testing.T) {
+			folder := repository.Path("deploy", "kustomize", "overlays", overlay)
+			// The API server serves a new kind a moment after its definition.
+			eventually(t, "it is applied", func(ctx context.Context) error {
+				_, err := kubectl(ctx, "apply", "--server-side", "--validate=strict", "-k", folder)
+				return err
+			})
+			configuration, err := client.AdmissionregistrationV1().MutatingWebhookConfigurations().Get(t.Context(), installed, metav1.GetOptions{})
+			if err != nil || configuration.Webhooks[0].ClientConfig.Service.Namespace != installed {
+				t.Errorf("the webhook is not registered: %v", err)
+			}
+			// All but the namespace: no controller is here that would end it.
+			output, err := kubectl(t.Context(), "delete", "--wait=false", "-k", folder, "--dry-run=client", "-o=name")
+			if err != nil {
+				t.Fatal(err)
+			}
+			for name := range strings.FieldsSeq(string(output)) {
+				if name == "namespace/"+installed {
+					continue
+				}
+				if _, err := kubectl(t.Context(), "delete", "--wait=false", "--namespace="+installed, name); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+}
+
+// TestTheChartDoesAllItsWorkWithItsOwnRights installs it in each mode. The
+// replicas have the token of its ServiceAccount, and nothing else.
+func TestTheChartDoesAllItsWorkWithItsOwnRights(t *testing.T) {
+	client, told := newWarnedClient(t)
+	for _, mode := range []string{"cluster-wide", "opt-in"} {
+		t.Run(mode, func(t *testing.T) {
+			started := install(t, installation.Options{Values: []string{
+				"mode=" + mode, "failurePolicy=Fail", "watchConfigMap=true", "rolePolicy=on",
+			}})
+			wantRestricted(t, client, started)
+			namespace := newNamespace(t, client)
+			if mode == "opt-in" {
+				label(t, client, namespace, optInLabel, "enabled")
+			}
+			createServiceAccount(t, client, namespace, "app")
+			createAccountWithout(t, client, namespace, "mapped")
+			writeMapping(t, client, started.Namespace, fmt.Sprintf(`{"%s/mapped":{"RoleARN":%q}}`, namespace, mappedRole))
+			wantRole(t, client, namespace, "app", appRole)
+			wantRole(t, client, namespace, "mapped", mappedRole)
+
+			writeMapping(t, client, started.Namespace, "no JSON")
+			eventually(t, "the fault is told on the ConfigMap", func(ctx context.Context) error {
+				return oneEvent(ctx, client, started.Namespace)
+			})
+
+			annotate(t, client, namespace, "eks.amazonaws.com/permitted-roles", `["arn:aws:iam::111122223333:role/other"]`)
+			eventually(t, "the role is not permitted", func(ctx context.Context) error {
+				_, err := client.CoreV1().Pods(namespace).Create(ctx, podOf("denied", "app"), metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})
+				if err == nil || !strings.Contains(err.Error(), "permitted-roles") {
+					return fmt.Errorf("got %w", err)
+				}
+				return nil
+			})
+
+			told.take()
+			eventually(t, "a mistake in a ServiceAccount is warned about", func(ctx context.Context) error {
+				_, err := client.CoreV1().ServiceAccounts(namespace).Create(ctx, serviceAccount("mistaken", "no-arn"), metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})
+				if got := told.take(); err == nil && !strings.Contains(got, roleAnnotation) {
+					err = fmt.Errorf("warnings %q", got)
+				}
+				return err
+			})
+			if got := metric(t, started, "pod_identity_webhook_certificate_errors_total"); got != 0 {
+				t.Errorf("%v errors about certificates", got)
+			}
+		})
+	}
+}
+
+// wantRestricted checks that a pod of the Deployment may run where the restricted
+// Pod Security Standard is enforced.
+func wantRestricted(t *testing.T, client kubernetes.Interface, started *installation.Installation) {
+	t.Helper()
+	label(t, client, started.Namespace, "pod-security.kubernetes.io/enforce", "restricted")
+	pod := &corev1.Pod{
+		ObjectMeta: *started.Deployment.Spec.Template.ObjectMeta.DeepCopy(),
+		Spec:       *started.Deployment.Spec.Template.Spec.DeepCopy(),
+	}
+	pod.Name = "replica"
+	pod.Spec.PriorityClassName = "" // the class is made by a controller manager
+	create := func(ctx context.Context) error {
+		_, err := client.CoreV1().Pods(started.Namespace).Create(ctx, pod, metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})
+		return err
+	}
+	if err := create(t.Context()); err != nil {
+		t.Errorf("a pod of the Deployment: %v", err)
+	}
+	pod.Spec.Containers[0].SecurityContext = nil
+	eventually(t, "the standard is enforced", func(ctx context.Context) error {
+		if create(ctx) == nil {
+			return errors.New("a pod that breaks it is created")
+		}
+		return nil
+	})
+}
+
+func label(t *testing.T, client kubernetes.Interface, namespace, key, value string) {
+	t.Helper()
+	changeNamespace(t, client, namespace, func(object *corev1.Namespace) { metav1.SetMetaDataLabel(&object.ObjectMeta, key, value) })
+}
+
+func annotate(t *testing.T, client kubernetes.Interface, namespace, key, value string) {
+	t.Helper()
+	changeNamespace(t, client, namespace, func(object *corev1.Namespace) { metav1.SetMetaDataAnnotation(&object.ObjectMeta, key, value) })
+}
+
+func changeNamespace(t *testing.T, client kubernetes.Interface, name string, change func(*corev1.Namespace)) {
+	t.Helper()
+	namespace, err := client.CoreV1().Namespaces().Get(t.Context(), name, metav1.GetOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	change(namespace)
+	if _, err := client.CoreV1().Namespaces().Update(t.Context(), namespace, metav1.UpdateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestAWebhookThatIsDownStopsNobodyItDoesNotConcern takes the webhook down with
+// failurePolicy Fail, and creates pods that it is not called for.
+func TestAWebhookThatIsDownStopsNobodyItDoesNotConcern(t *testing.T) {
+	client := newClient(t)
+	if err := controlplane.CreateDefaultServiceAccount(t.Context(), client, "kube-system"); err != nil {
+		t.Fatal(err)
+	}
+	for _, mode := range []string{"cluster-wide", "opt-in"} {
+		t.Run(mode, func(t *testing.T) {
+			started := install(t, installation.Options{Values: []string{"mode=" + mode, "failurePolicy=Fail"}})
+			if err := controlplane.CreateDefaultServiceAccount(t.Context(), client, started.Namespace); err != nil {
+				t.Fatal(err)
+			}
+			for _, replica := range started.Replicas {
+				replica.Kill()
+			}
+			concerned, other := newNamespace(t, client), newNamespace(t, client)
+			for _, namespace := range []string{concerned, "kube-system", started.Namespace} {
+				label(t, client, namespace, optInLabel, "enabled")
+			}
+			create := func(namespace string, change func(*corev1.Pod)) error {
+				pod := podOf("pod", "default")
+				if change != nil {
+					change(pod)
+				}
+				_, err := client.CoreV1().Pods(namespace).Create(t.Context(), pod, metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})
+				return err
+			}
+			eventually(t, "a pod that it concerns is refused", func(context.Context) error {
+				if err := create(concerned, nil); err == nil || !strings.Contains(err.Error(), "failed calling webhook") {
+					return fmt.Errorf("got %w", err)
+				}
+				return nil
+			})
+			if err := create(other, nil); (err == nil) != (mode == "opt-in") {
+				t.Errorf("a namespace without the label: %v", err)
+			}
+			for what, err := range map[string]error{
+				"kube-system":       create("kube-system", nil),
+				"its own namespace": create(started.Namespace, nil),
+				"the skip label": create(concerned, func(pod *corev1.Pod) {
+					pod.Labels = map[string]string{"eks.amazonaws.com/skip-pod-identity-webhook": ""}
+				}),
+				"a mirror pod": create(concerned, func(pod *corev1.Pod) {
+					pod.Annotations = map[string]string{corev1.MirrorPodAnnotationKey: "static"}
+					pod.Spec.NodeName, pod.Spec.ServiceAccountName = "node", ""
+				}),
+			} {
+				if err != nil {
+					t.Errorf("%s: %v", what, err)
+				}
+			}
+		})
+	}
+	changeNamespace(t, client, "kube-system", func(object *corev1.Namespace) { delete(object.Labels, optInLabel) })
 }

@@ -45,9 +45,6 @@ type Options struct {
 	Namespace string
 	// Values are the chart's, as for helm's --set.
 	Values []string
-	// Manifests are applied in place of what the chart renders, if not empty.
-	// Their Service must have the port that Port returns.
-	Manifests []string
 	// Args are flags that every replica has besides those of the Deployment.
 	Args []string
 }
@@ -137,23 +134,17 @@ func (i *Installation) Apply(ctx context.Context, values ...string) error {
 }
 
 func (i *Installation) apply(ctx context.Context) error {
-	manifests := i.options.Manifests
-	if len(manifests) == 0 {
-		rendered, err := chart.Render(ctx, i.Namespace, append(slices.Clone(i.options.Values), "service.port="+strconv.Itoa(i.balancer.port))...)
-		if err != nil {
-			return err
-		}
-		path := filepath.Join(i.options.Dir, "chart.yaml")
-		if err := os.WriteFile(path, rendered, 0o600); err != nil {
-			return err
-		}
-		manifests = []string{path}
-	}
-	objects, err := manifest.Apply(ctx, i.cluster.Config(), manifests...)
+	rendered, err := chart.Render(ctx, i.Namespace, append(slices.Clone(i.options.Values), "service.port="+strconv.Itoa(i.balancer.port))...)
 	if err != nil {
 		return err
 	}
-	i.objects = objects
+	path := filepath.Join(i.options.Dir, "chart.yaml")
+	if err := os.WriteFile(path, rendered, 0o600); err != nil {
+		return err
+	}
+	if i.objects, err = manifest.Apply(ctx, i.cluster.Config(), path); err != nil {
+		return err
+	}
 	i.Deployment, err = i.client.AppsV1().Deployments(i.Namespace).Get(ctx, chart.Release, metav1.GetOptions{})
 	return err
 }
@@ -221,9 +212,6 @@ func (i *Installation) newReplica(ctx context.Context, n int) (*Replica, error) 
 	)
 	return replica, nil
 }
-
-// Port is that of the Service.
-func (i *Installation) Port() int { return i.balancer.port }
 
 // Uninstall ends the replicas and removes all that was applied, and the Secret
 // that the replicas share.

@@ -40,6 +40,9 @@
 {{- end -}}
 {{- if $v.clientCAConfigMap -}}
 {{- $args = append $args "--client-ca-file=/etc/webhook/client-ca/ca.crt" -}}
+{{- with $v.clientCANames -}}
+{{- $args = append $args (printf "--client-ca-allowed-names=%s" (join "," .)) -}}
+{{- end -}}
 {{- end -}}
 {{- $args = concat $args (list
   (printf "--annotation-prefix=%s" $v.annotationPrefix)

@@ -1,0 +1,354 @@
+package chart_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"os"
+	"os/exec"
+	"path"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/util/strategicpatch"
+	"k8s.io/client-go/kubernetes/scheme"
+	"sigs.k8s.io/yaml"
+
+	"github.com/pod-identity-webhook/pod-identity-webhook/test/chart"
+	"github.com/pod-identity-webhook/pod-identity-webhook/test/repository"
+)
+
+// written opens each file that the chart is the source of.
+const written = "# Written by `make manifests` from the Helm chart.\n"
+
+// namespaceManifest is the one thing that the chart leaves to helm.
+const namespaceManifest = written + `apiVersion: v1
+kind: Namespace
+metadata:
+  name: ` + namespace + `
+  labels:
+    pod-security.kubernetes.io/enforce: restricted
+`
+
+// manifest is an object of the chart, with its comments.
+type manifest struct {
+	template string // the file of the chart that it comes from
+	text     string
+	object   *unstructured.Unstructured
+}
+
+// id tells objects apart.
+func (m manifest) id() string {
+	return fmt.Sprintf("%s %s/%s", m.object.GroupVersionKind(), m.object.GetNamespace(), m.object.GetName())
+}
+
+// manifests renders the chart for those who do not use helm.
+func manifests(t *testing.T, values ...string) []manifest {
+	t.Helper()
+	rendered, err := chart.Render(t.Context(), namespace, values...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	helms := regexp.MustCompile(`(?m)^ *(helm\.sh/chart|app\.kubernetes\.io/managed-by): .*\n`)
+	source := regexp.MustCompile(`(?m)^# Source: .*/templates/(.+)\n`)
+	var found []manifest
+	for _, document := range documents(t, rendered) {
+		from := source.FindSubmatch(document)
+		if from == nil {
+			t.Fatalf("helm does not say where this comes from:\n%s", document)
+		}
+		text := source.ReplaceAll(helms.ReplaceAll(document, nil), nil)
+		text = bytes.TrimSpace(bytes.TrimPrefix(bytes.TrimSpace(text), []byte("---")))
+		m := manifest{template: string(from[1]), text: string(text) + "\n", object: &unstructured.Unstructured{}}
+		if err := yaml.UnmarshalStrict(text, &m.object.Object); err != nil {
+			t.Fatal(err)
+		}
+		found = append(found, m)
+	}
+	return found
+}
+
+// without returns those that are not, word for word, among others.
+func without(of, others []manifest) []manifest {
+	return slices.DeleteFunc(slices.Clone(of), func(m manifest) bool {
+		return slices.ContainsFunc(others, func(other manifest) bool { return other.text == m.text })
+	})
+}
+
+// TestTheKustomizationsAreWhatTheChartMakes writes them, with -update, or finds
+// one that is not current. What all modes have in common is the base; what is
+// special to one is its overlay's; what cert-manager changes is a component that
+// goes with either.
+func TestTheKustomizationsAreWhatTheChartMakes(t *testing.T) {
+	clusterWide, optIn := manifests(t), manifests(t, "mode=opt-in")
+	certManager := manifests(t, "certificates.source=cert-manager")
+
+	files := map[string]string{"base/namespace.yaml": namespaceManifest}
+	common := without(clusterWide, without(clusterWide, optIn))
+	inFiles(files, "base", common)
+	inFiles(files, "overlays/cluster-wide", without(clusterWide, common))
+	inFiles(files, "overlays/opt-in", without(optIn, common))
+	addCertManager(t, files, clusterWide, certManager)
+
+	addKustomization(files, "base", "Kustomization", "")
+	addKustomization(files, "overlays/cluster-wide", "Kustomization", "resources:\n  - ../../base\n")
+	addKustomization(files, "overlays/opt-in", "Kustomization", "resources:\n  - ../../base\n")
+	addKustomization(files, "components/cert-manager", "Component", "")
+	files["overlays/cert-manager/kustomization.yaml"] = written +
+		"apiVersion: kustomize.config.k8s.io/v1beta1\nkind: Kustomization\n" +
+		"resources:\n  - ../cluster-wide\ncomponents:\n  - ../../components/cert-manager\n"
+
+	root := repository.Path("deploy", "kustomize")
+	for _, file := range slices.Sorted(maps.Keys(files)) {
+		golden(t, filepath.Join(root, filepath.FromSlash(file)), []byte(files[file]))
+	}
+	for _, file := range filesIn(t, root) {
+		if _, made := files[file]; made {
+			continue
+		}
+		if *update {
+			if err := os.Remove(filepath.Join(root, file)); err != nil {
+				t.Fatal(err)
+			}
+			continue
+		}
+		t.Errorf("deploy/kustomize/%s does not come from the chart", file)
+	}
+}
+
+func filesIn(t *testing.T, root string) []string {
+	t.Helper()
+	var found []string
+	tree := os.DirFS(root)
+	for _, pattern := range []string{"*", "*/*", "*/*/*"} {
+		matches, err := filepath.Glob(filepath.Join(root, pattern))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, match := range matches {
+			file, err := filepath.Rel(root, match)
+			if err != nil {
+				t.Fatal(err)
+			}
+			file = filepath.ToSlash(file)
+			opened, err := tree.Open(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			info, err := opened.Stat()
+			opened.Close()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if info.Mode().IsRegular() {
+				found = append(found, file)
+			}
+		}
+	}
+	return found
+}
+
+// inFiles adds objects to the files of a folder that are named after their
+// templates.
+func inFiles(files map[string]string, folder string, objects []manifest) {
+	for _, m := range objects {
+		file := path.Join(folder, m.template)
+		if files[file] == "" {
+			files[file] = written + m.text
+		} else {
+			files[file] += "---\n" + m.text
+		}
+	}
+}
+
+// addCertManager adds what is only there with cert-manager, and patches for what
+// is different.
+func addCertManager(t *testing.T, files map[string]string, self, certManager []manifest) {
+	t.Helper()
+	ours := map[string]manifest{}
+	for _, m := range self {
+		ours[m.id()] = m
+	}
+	var patches []string
+	for _, m := range certManager {
+		mine, has := ours[m.id()]
+		delete(ours, m.id())
+		switch {
+		case !has:
+			inFiles(files, "components/cert-manager", []manifest{m})
+		case m.text != mine.text:
+			patches = append(patches, patch(t, mine.object, m.object))
+		}
+	}
+	for _, id := range slices.Sorted(maps.Keys(ours)) {
+		gone := ours[id].object
+		patches = append(patches, identified(t, gone, map[string]any{"$patch": "delete"}))
+	}
+	files["components/cert-manager/patches.yaml"] = written + strings.Join(patches, "---\n")
+}
+
+// patch returns the strategic merge patch that makes one object of another.
+func patch(t *testing.T, from, to *unstructured.Unstructured) string {
+	t.Helper()
+	typed, err := scheme.Scheme.New(from.GroupVersionKind())
+	if err != nil {
+		t.Fatal(err)
+	}
+	fromJSON, toJSON := toJSON(t, from.Object), toJSON(t, to.Object)
+	difference, err := strategicpatch.CreateTwoWayMergePatch(fromJSON, toJSON, typed)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var changed map[string]any
+	if err := json.Unmarshal(difference, &changed); err != nil {
+		t.Fatal(err)
+	}
+	withoutOrder(changed)
+	return identified(t, from, changed)
+}
+
+func toJSON(t *testing.T, object any) []byte {
+	t.Helper()
+	encoded, err := json.Marshal(object)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return encoded
+}
+
+// withoutOrder removes directives that kustomize does not know.
+func withoutOrder(value any) {
+	switch value := value.(type) {
+	case map[string]any:
+		maps.DeleteFunc(value, func(key string, _ any) bool { return strings.HasPrefix(key, "$setElementOrder/") })
+		for _, field := range value {
+			withoutOrder(field)
+		}
+	case []any:
+		for _, element := range value {
+			withoutOrder(element)
+		}
+	}
+}
+
+// identified adds to a patch which object it is for.
+func identified(t *testing.T, object *unstructured.Unstructured, patch map[string]any) string {
+	t.Helper()
+	patch["apiVersion"], patch["kind"] = object.GetAPIVersion(), object.GetKind()
+	metadata, _ := patch["metadata"].(map[string]any)
+	if metadata == nil {
+		metadata = map[string]any{}
+	}
+	metadata["name"] = object.GetName()
+	if object.GetNamespace() != "" {
+		metadata["namespace"] = object.GetNamespace()
+	}
+	patch["metadata"] = metadata
+	encoded, err := yaml.Marshal(patch)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(encoded)
+}
+
+// addKustomization adds the file that lists the others of a folder.
+func addKustomization(files map[string]string, folder, kind, resources string) {
+	version := "v1beta1"
+	if kind == "Component" {
+		version = "v1alpha1"
+	}
+	content := fmt.Sprintf("%sapiVersion: kustomize.config.k8s.io/%s\nkind: %s\n", written, version, kind)
+	if resources == "" {
+		resources = "resources:\n"
+	}
+	content += resources
+	patched := ""
+	for _, file := range slices.Sorted(maps.Keys(files)) {
+		switch {
+		case path.Dir(file) != folder:
+		case path.Base(file) == "patches.yaml":
+			patched = "patches:\n  - path: patches.yaml\n"
+		default:
+			content += "  - " + path.Base(file) + "\n"
+		}
+	}
+	files[folder+"/kustomization.yaml"] = content + patched
+}
+
+// TestKustomizeMakesWhatHelmMakes builds the overlays with kubectl.
+func TestKustomizeMakesWhatHelmMakes(t *testing.T) {
+	kustomizations := repository.Path("deploy", "kustomize")
+	own := t.TempDir()
+	relative, err := filepath.Rel(own, kustomizations)
+	if err != nil {
+		t.Fatal(err)
+	}
+	// What the docs say to write for a namespace's choice and cert-manager.
+	if err := os.WriteFile(filepath.Join(own, "kustomization.yaml"), fmt.Appendf(nil,
+		"resources:\n  - %[1]s/overlays/opt-in\ncomponents:\n  - %[1]s/components/cert-manager\n", relative), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, test := range []struct {
+		name, folder string
+		values       []string
+	}{
+		{"cluster-wide", filepath.Join(kustomizations, "overlays", "cluster-wide"), nil},
+		{"opt-in", filepath.Join(kustomizations, "overlays", "opt-in"), []string{"mode=opt-in"}},
+		{"cert-manager", filepath.Join(kustomizations, "overlays", "cert-manager"), []string{"certificates.source=cert-manager"}},
+		{"opt-in with cert-manager", own, []string{"mode=opt-in", "certificates.source=cert-manager"}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			want := map[string]map[string]any{}
+			for _, m := range manifests(t, test.values...) {
+				want[m.id()] = m.object.Object
+			}
+			got := kustomize(t, test.folder)
+			namespaced := 0
+			maps.DeleteFunc(got, func(_ string, object map[string]any) bool {
+				if object["kind"] == "Namespace" {
+					namespaced++
+					return true
+				}
+				return false
+			})
+			if namespaced != 1 {
+				t.Errorf("there are %d Namespaces, want 1", namespaced)
+			}
+			if difference := cmp.Diff(want, got); difference != "" {
+				t.Errorf("what kustomize makes (+) is not what helm makes (-):\n%s", difference)
+			}
+		})
+	}
+}
+
+func kustomize(t *testing.T, folder string) map[string]map[string]any {
+	t.Helper()
+	kubectl := os.Getenv("KUBECTL")
+	if kubectl == "" {
+		kubectl = repository.Path("bin", "assets", "kubectl")
+	}
+	command := exec.CommandContext(t.Context(), kubectl, "kustomize", folder)
+	var stdout, stderr bytes.Buffer
+	command.Stdout, command.Stderr = &stdout, &stderr
+	if err := command.Run(); err != nil {
+		t.Fatalf("kubectl kustomize: %v\n%s", err, &stderr)
+	}
+	if stderr.Len() > 0 {
+		t.Errorf("kubectl kustomize warns: %s", &stderr)
+	}
+	made := map[string]map[string]any{}
+	for _, document := range documents(t, stdout.Bytes()) {
+		object := &unstructured.Unstructured{}
+		if err := yaml.UnmarshalStrict(document, &object.Object); err != nil {
+			t.Fatal(err)
+		}
+		made[manifest{object: object}.id()] = object.Object
+	}
+	return made
+}

@@ -1,0 +1,398 @@
+// Package soak_test lets a cluster do its worst for as long as one likes, and
+// then looks at every pod.
+package soak_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"text/tabwriter"
+	"time"
+
+	"github.com/prometheus/common/expfmt"
+	"github.com/prometheus/common/model"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/wait"
+	"k8s.io/client-go/kubernetes"
+
+	"github.com/pod-identity-webhook/pod-identity-webhook/test/chart"
+	"github.com/pod-identity-webhook/pod-identity-webhook/test/controlplane"
+	"github.com/pod-identity-webhook/pod-identity-webhook/test/installation"
+)
+
+var duration = flag.Duration("duration", time.Minute, "how long it goes on, at least; one round of all faults is always finished")
+
+const (
+	webhookNamespace = "aws"
+	loadNamespace    = "load"
+	// steadyPods in a row are proof that a fault is over.
+	steadyPods     = 100
+	apiServerGrace = 5 * time.Second
+	// spareGoroutines is how many more a replica may have after all than it had
+	// before: connections that idle.
+	spareGoroutines = 20
+)
+
+// soak is the state of a run.
+type soak struct {
+	cluster *controlplane.ControlPlane
+	client  kubernetes.Interface
+	webhook *installation.Installation
+	load    *load
+	worst   map[string]suffered
+	// peak is the most memory that a replica had when it was looked at.
+	peak float64
+}
+
+func TestNothingIsLostWhateverBreaks(t *testing.T) {
+	s := newSoak(t)
+	before := s.goroutines(t)
+	s.load = startLoad(t.Context(), s.client, loadNamespace)
+	began := time.Now()
+	for round := 0; round == 0 || time.Since(began) < *duration; round++ {
+		for _, f := range faults {
+			if f.once && round > 0 {
+				continue
+			}
+			s.suffer(t, f)
+			s.look(t)
+		}
+	}
+	took := time.Since(began)
+	if err := s.load.stop(); err != nil {
+		t.Fatal(err)
+	}
+	s.load.check(t)
+	s.report(t, took)
+	s.wantNoGrowth(t, before)
+	s.readLogs(t)
+}
+
+func newSoak(t *testing.T) *soak {
+	t.Helper()
+	cluster, err := controlplane.Start(t.Context(), controlplane.Options{Dir: t.TempDir()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(cluster.Stop)
+	s := &soak{cluster: cluster, worst: map[string]suffered{}}
+	if s.client, err = kubernetes.NewForConfig(cluster.Config()); err != nil {
+		t.Fatal(err)
+	}
+	for _, namespace := range []string{webhookNamespace, loadNamespace} {
+		if err := controlplane.CreateNamespace(t.Context(), s.client, namespace); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for n := range accounts {
+		for _, k := range []kind{annotated, mapped, listed, plain} {
+			role := ""
+			if k == annotated {
+				role = k.role(n)
+			}
+			account := serviceAccount(fmt.Sprintf("%s-%d", k, n), role)
+			if _, err := s.client.CoreV1().ServiceAccounts(loadNamespace).Create(t.Context(), account, metav1.CreateOptions{}); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if err := s.writeMapping(t.Context(), goodMapping()); err != nil {
+		t.Fatal(err)
+	}
+	s.webhook, err = installation.Install(t.Context(), cluster, installation.Options{
+		Dir: t.TempDir(), Binary: os.Getenv("WEBHOOK"), Namespace: webhookNamespace,
+		Values: []string{
+			"failurePolicy=Fail", "watchConfigMap=true", "shutdownDelaySeconds=1",
+			// Certificates rotate all the time.
+			"certificates.certLifetime=20s", "certificates.caLifetime=60s",
+		},
+		Args: []string{"--watch-container-credentials-config=" + writeList(t)},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		for _, replica := range s.webhook.Replicas {
+			replica.Kill()
+		}
+	})
+	return s
+}
+
+// writeList writes the list of those that use EKS Pod Identity.
+func writeList(t *testing.T) string {
+	t.Helper()
+	var list struct {
+		Identities []map[string]string `json:"identities"`
+	}
+	for n := range accounts {
+		list.Identities = append(list.Identities, map[string]string{
+			"namespace": loadNamespace, "serviceAccount": fmt.Sprintf("%s-%d", listed, n),
+		})
+	}
+	content, err := json.Marshal(list)
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(t.TempDir(), "list.json")
+	if err := os.WriteFile(path, content, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+func goodMapping() map[string]any {
+	mapping := map[string]any{}
+	for n := range accounts {
+		mapping[fmt.Sprintf("%s/%s-%d", loadNamespace, mapped, n)] = map[string]string{"RoleARN": mapped.role(n)}
+	}
+	return mapping
+}
+
+func (s *soak) writeMapping(ctx context.Context, mapping map[string]any) error {
+	content, err := json.Marshal(mapping)
+	if err != nil {
+		return err
+	}
+	return s.writeConfig(ctx, string(content))
+}
+
+func (s *soak) writeConfig(ctx context.Context, content string) error {
+	api := s.client.CoreV1().ConfigMaps(webhookNamespace)
+	configMap := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: "pod-identity-webhook"}, Data: map[string]string{"config": content}}
+	if _, err := api.Update(ctx, configMap, metav1.UpdateOptions{}); err == nil {
+		return nil
+	}
+	_, err := api.Create(ctx, configMap, metav1.CreateOptions{})
+	return err
+}
+
+// suffered is what faults of one kind have cost.
+type suffered struct {
+	times int
+	// gap is the longest time in which no pod was created, slowest is the longest
+	// that one pod took, refusals included.
+	gap, slowest time.Duration
+}
+
+// fault is something that breaks, and is mended, as clusters do.
+type fault struct {
+	name string
+	// once is for those that would hide a slow leak by ending every process.
+	once bool
+	do   func(ctx context.Context, s *soak) error
+}
+
+// faults are in the order in which they come. The second replica bears most of
+// them, so that the first grows old.
+var faults = []fault{
+	{"replica 0 killed", true, func(_ context.Context, s *soak) error { return s.kill(0) }},
+	{"both replicas killed", true, func(_ context.Context, s *soak) error { return s.kill(0, 1) }},
+	{"replica 1 killed", false, func(_ context.Context, s *soak) error { return s.kill(1) }},
+	{"replica 1 restarted in order", false, func(ctx context.Context, s *soak) error {
+		if err := s.webhook.Replicas[1].Stop(ctx); err != nil {
+			return err
+		}
+		return s.webhook.Replicas[1].Start()
+	}},
+	{"ConfigMap with bad entries, then no JSON, then good", false, func(ctx context.Context, s *soak) error {
+		bad := goodMapping()
+		bad["no-slash"], bad[loadNamespace+"/null"] = map[string]string{"RoleARN": "x"}, nil
+		if err := s.writeMapping(ctx, bad); err != nil {
+			return err
+		}
+		if err := s.load.steady(ctx); err != nil {
+			return err
+		}
+		if err := s.writeConfig(ctx, "no JSON"); err != nil {
+			return err
+		}
+		if err := s.load.steady(ctx); err != nil {
+			return err
+		}
+		return s.writeMapping(ctx, goodMapping())
+	}},
+	{"API server restarted in order", false, func(ctx context.Context, s *soak) error {
+		// One that has watches to serve does not end by itself for long, and who
+		// runs it loses patience.
+		patient, cancel := context.WithTimeout(ctx, apiServerGrace)
+		defer cancel()
+		if err := s.cluster.StopAPIServer(patient); err != nil && !errors.Is(err, context.DeadlineExceeded) {
+			return err
+		}
+		return s.cluster.StartAPIServer(ctx)
+	}},
+	{"API server killed", false, func(ctx context.Context, s *soak) error {
+		s.cluster.KillAPIServer()
+		return s.cluster.StartAPIServer(ctx)
+	}},
+	{"etcd killed", false, func(ctx context.Context, s *soak) error { return s.cluster.RestartEtcd(ctx) }},
+	{"Secret of certificates deleted", false, func(ctx context.Context, s *soak) error {
+		return s.client.CoreV1().Secrets(webhookNamespace).Delete(ctx, chart.Release, metav1.DeleteOptions{})
+	}},
+	{"caBundle wiped", false, func(ctx context.Context, s *soak) error {
+		_, err := s.client.AdmissionregistrationV1().MutatingWebhookConfigurations().Patch(ctx, chart.Release, types.JSONPatchType,
+			[]byte(`[{"op":"remove","path":"/webhooks/0/clientConfig/caBundle"}]`), metav1.PatchOptions{})
+		return err
+	}},
+}
+
+// kill ends replicas as a crash would, and starts them as a kubelet would.
+func (s *soak) kill(replicas ...int) error {
+	for _, n := range replicas {
+		s.webhook.Replicas[n].Kill()
+	}
+	var failed []error
+	for _, n := range replicas {
+		failed = append(failed, s.webhook.Replicas[n].Start())
+	}
+	return errors.Join(failed...)
+}
+
+// suffer lets a fault happen and waits until pods are created as before.
+func (s *soak) suffer(t *testing.T, f fault) {
+	t.Helper()
+	if err := s.load.steady(t.Context()); err != nil {
+		t.Fatalf("before %s: %v", f.name, err)
+	}
+	s.load.measure()
+	if err := f.do(t.Context(), s); err != nil {
+		t.Fatalf("%s: %v", f.name, err)
+	}
+	if err := s.load.steady(t.Context()); err != nil {
+		t.Fatalf("%s: pods are not created again: %v", f.name, err)
+	}
+	for _, replica := range s.webhook.Replicas {
+		if err := replica.WaitReady(t.Context()); err != nil {
+			t.Fatalf("%s: %v", f.name, err)
+		}
+	}
+	gap, slowest := s.load.measure()
+	worst := s.worst[f.name]
+	s.worst[f.name] = suffered{worst.times + 1, max(worst.gap, gap), max(worst.slowest, slowest)}
+}
+
+// scrape returns the value of a metric without labels of a replica.
+func scrape(ctx context.Context, replica *installation.Replica, name string) (float64, error) {
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, replica.MetricsURL(), nil)
+	if err != nil {
+		return 0, err
+	}
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		return 0, err
+	}
+	defer response.Body.Close()
+	parser := expfmt.NewTextParser(model.UTF8Validation)
+	families, err := parser.TextToMetricFamilies(response.Body)
+	if err != nil {
+		return 0, err
+	}
+	family := families[name]
+	if family == nil {
+		return 0, fmt.Errorf("there is no metric %s", name)
+	}
+	var sum float64
+	for _, series := range family.Metric {
+		sum += series.GetGauge().GetValue() + series.GetCounter().GetValue()
+	}
+	return sum, nil
+}
+
+// look keeps the most memory that was seen.
+func (s *soak) look(t *testing.T) {
+	t.Helper()
+	for _, replica := range s.webhook.Replicas {
+		memory, err := scrape(t.Context(), replica, "process_resident_memory_bytes")
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.peak = max(s.peak, memory)
+	}
+}
+
+func (s *soak) goroutines(t *testing.T) (each []float64) {
+	t.Helper()
+	for _, replica := range s.webhook.Replicas {
+		n, err := scrape(t.Context(), replica, "go_goroutines")
+		if err != nil {
+			t.Fatal(err)
+		}
+		each = append(each, n)
+	}
+	return each
+}
+
+// wantNoGrowth waits until the replicas have let go of what the load needed.
+func (s *soak) wantNoGrowth(t *testing.T, before []float64) {
+	t.Helper()
+	var after []float64
+	err := wait.PollUntilContextTimeout(t.Context(), time.Second, patience, true, func(context.Context) (bool, error) {
+		after = s.goroutines(t)
+		for n := range after {
+			if after[n] > before[n]+spareGoroutines {
+				return false, nil
+			}
+		}
+		return true, nil
+	})
+	if err != nil {
+		t.Errorf("goroutines: %v before, %v after", before, after)
+	}
+	limit := s.webhook.Deployment.Spec.Template.Spec.Containers[0].Resources.Limits.Memory().Value()
+	if s.peak > float64(limit) {
+		t.Errorf("a replica took %.0f MiB, and may take %d MiB", s.peak/(1<<20), limit>>20)
+	}
+	t.Logf("goroutines of each replica: %.0f before, %.0f after; most memory of one: %.0f MiB", before, after, s.peak/(1<<20))
+}
+
+func (s *soak) report(t *testing.T, took time.Duration) {
+	t.Helper()
+	var table bytes.Buffer
+	fmt.Fprintf(&table, "%d pods in %s, %.0f a second; %d attempts were refused, of each pod the last was not\n",
+		len(s.load.created), took.Round(time.Second), float64(len(s.load.created))/took.Seconds(), s.load.refused)
+	writer := tabwriter.NewWriter(&table, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(writer, "fault\ttimes\tlongest with no pod\tslowest pod")
+	for _, f := range faults {
+		worst := s.worst[f.name]
+		fmt.Fprintf(writer, "%s\t%d\t%s\t%s\n", f.name, worst.times, worst.gap.Round(10*time.Millisecond), worst.slowest.Round(10*time.Millisecond))
+	}
+	if err := writer.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	t.Log(table.String())
+}
+
+// readLogs checks that certificates did rotate, and that nothing was logged that
+// never should be.
+func (s *soak) readLogs(t *testing.T) {
+	t.Helper()
+	cas, servings := 0, 0
+	for n, replica := range s.webhook.Replicas {
+		log, err := replica.Logs()
+		if err != nil {
+			t.Fatal(err)
+		}
+		cas += strings.Count(log, `"kind":"ca"`)
+		servings += strings.Count(log, `"kind":"serving"`)
+		for _, never := range []string{"DATA RACE", "goroutine ", "PRIVATE KEY", "panic"} {
+			if strings.Contains(log, never) {
+				t.Errorf("replica %d logged %q", n, never)
+			}
+		}
+	}
+	if cas < 2 || servings < 4 {
+		t.Errorf("certificates did not rotate: %d CAs, %d serving certificates", cas, servings)
+	}
+	t.Logf("made on the way: %d CAs, %d serving certificates", cas, servings)
+}
