@@ -22,6 +22,20 @@ DURATION ?= 30m
 # Benchmark runs; benchstat wants 6 or more.
 COUNT ?= 1
 
+# Which build this is, by git; all of it can be given, as where there is no git.
+VERSION ?= $(or $(shell git describe --tags --always --dirty 2>/dev/null),devel)
+COMMIT ?= $(or $(shell git describe --always --abbrev=40 --exclude='*' --dirty 2>/dev/null),unknown)
+# The date of the commit in seconds since 1970, not of the build, so that the
+# same commit is the same program and the same image.
+SOURCE_DATE_EPOCH ?= $(or $(shell git log -1 --format=%ct 2>/dev/null),0)
+LDFLAGS := -s -w -X main.linkedVersion=$(VERSION) -X main.linkedCommit=$(COMMIT) -X main.linkedEpoch=$(SOURCE_DATE_EPOCH)
+# A name that no registry answers to, so that nobody else's image can be meant.
+IMAGE ?= localhost/pod-identity-webhook
+# A reference in a registry, or oci:FOLDER; empty for CA certificates alone.
+BASE_IMAGE ?=
+IMAGE_FLAGS = -source=$(CURDIR) -out=$(BIN)/image -name=$(IMAGE):$(VERSION) -base=$(BASE_IMAGE) \
+	-version=$(VERSION) -commit=$(COMMIT) -date=$(SOURCE_DATE_EPOCH) -ldflags='$(LDFLAGS)'
+
 CHART := deploy/helm/pod-identity-webhook
 CHART_VALUES := $(wildcard test/chart/testdata/*.values.yaml)
 CHART_TEST = cd test && HELM=$(BIN)/helm KUBECTL=$(ASSETS)/kubectl $(GO) test -count=1 ./chart
@@ -36,6 +50,37 @@ help: ## print this list
 .PHONY: build
 build: $(BIN)/pod-identity-webhook ## build the webhook into bin/
 
+.PHONY: image
+image: ## build the image, for amd64 and arm64, into bin/image; BASE_IMAGE=... for another base
+	cd tools/image && $(GO) run . $(IMAGE_FLAGS)
+
+.PHONY: push
+push: ## the same, and push it: IMAGE=registry.example.com/pod-identity-webhook
+	cd tools/image && $(GO) run . $(IMAGE_FLAGS) -push
+
+.PHONY: image-test
+image-test: image ## look into the image, run its program, build it again elsewhere
+	cd tools/image && IMAGE_FOLDER=$(BIN)/image IMAGE_NAME=$(IMAGE):$(VERSION) IMAGE_BASE=$(BASE_IMAGE) IMAGE_VERSION=$(VERSION) \
+		IMAGE_COMMIT=$(COMMIT) IMAGE_EPOCH=$(SOURCE_DATE_EPOCH) IMAGE_LDFLAGS='$(LDFLAGS)' $(GO) test -count=1 ./...
+
+# What is missing is said before anything is built.
+.PHONY: kind-up
+kind-up: kind-check image $(ASSETS)/kubectl $(BIN)/helm ## see a pod get its identity on a cluster of kind, which needs Docker
+	cd test/kind && $(GO) run . -image=$(BIN)/image -repository=$(IMAGE) -tag=$(VERSION) \
+		-kubectl=$(ASSETS)/kubectl -helm=$(BIN)/helm -kubeconfig=$(BIN)/kind/kubeconfig up
+
+.PHONY: kind-down
+kind-down: ## delete that cluster
+	cd test/kind && $(GO) run . -kubeconfig=$(BIN)/kind/kubeconfig down
+
+.PHONY: kind-check
+kind-check:
+	@cd test/kind && $(GO) run . check
+
+.PHONY: kind-test
+kind-test: assets $(BIN)/helm ## what of kind needs no Docker: its configuration, and the steps
+	cd test/kind && KUBEBUILDER_ASSETS=$(ASSETS) HELM=$(BIN)/helm $(GO) test -count=1 ./...
+
 .PHONY: demo
 demo: build assets $(BIN)/demo ## see a pod get its identity on a real API server, start to end
 	@$(BIN)/demo -assets=$(ASSETS)
@@ -45,7 +90,7 @@ up: build assets $(BIN)/demo ## the same, and stay up until Ctrl-C
 	@$(BIN)/demo -assets=$(ASSETS) -up
 
 .PHONY: test
-test: unit chart fuzz e2e ## all tests, those against the real control plane included
+test: unit chart fuzz e2e kind-test image-test ## all tests, those against the real control plane included
 
 .PHONY: unit
 unit: ## tests that need no control plane
@@ -110,6 +155,10 @@ lint: $(BIN)/golangci-lint chart-lint ## find faults without running anything
 	cd test/assets && $(GO) mod tidy -diff
 	cd tools && $(GO) mod tidy -diff
 	cd tools/helm && $(GO) mod tidy -diff
+	cd test/kind && $(BIN)/golangci-lint run --config=../../.golangci.yml ./...
+	cd test/kind && $(GO) mod tidy -diff
+	cd tools/image && $(BIN)/golangci-lint run --config=../../.golangci.yml ./...
+	cd tools/image && $(GO) mod tidy -diff
 	cd tools/helm-docs && $(GO) mod tidy -diff
 
 .PHONY: chart-lint
@@ -133,8 +182,16 @@ $(BIN)/assets/etcd: PACKAGE := go.etcd.io/etcd/server/v3
 $(BIN)/assets/kube-apiserver: PACKAGE := k8s.io/kubernetes/cmd/kube-apiserver
 $(BIN)/assets/kubectl: PACKAGE := k8s.io/kubernetes/cmd/kubectl
 
-$(BIN)/pod-identity-webhook: $(SOURCES)
-	CGO_ENABLED=0 $(GO) build -trimpath -ldflags='-s -w' -o $@ ./cmd/pod-identity-webhook
+# Changes only when the flags do: a new commit is a new version of the program.
+$(BIN)/ldflags: always
+	@mkdir -p $(@D)
+	@echo '$(LDFLAGS)' | cmp -s - $@ || echo '$(LDFLAGS)' > $@
+
+.PHONY: always
+always:
+
+$(BIN)/pod-identity-webhook: $(SOURCES) $(BIN)/ldflags
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags='$(LDFLAGS)' -o $@ ./cmd/pod-identity-webhook
 
 $(BIN)/e2e/pod-identity-webhook: $(SOURCES)
 	$(GO) build $(RACE) -o $@ ./cmd/pod-identity-webhook

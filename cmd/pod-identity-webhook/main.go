@@ -37,7 +37,7 @@ func realMain(ctx context.Context, args []string, stdout, stderr io.Writer) int 
 		fmt.Fprintf(stderr, "pod-identity-webhook: %v\n", err)
 		return exitUsage
 	case config.version:
-		fmt.Fprintln(stdout, version())
+		fmt.Fprintln(stdout, thisBuild())
 		return exitOK
 	}
 	logger := newLogger(stderr, config.verbosity)

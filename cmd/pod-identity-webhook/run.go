@@ -8,7 +8,6 @@ import (
 	"log/slog"
 	"maps"
 	"net"
-	"runtime/debug"
 	"slices"
 	"strconv"
 	"sync"
@@ -52,6 +51,7 @@ func run(ctx context.Context, config config, logger *slog.Logger) error {
 	registry.MustRegister(
 		collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
+		thisBuild().collector(),
 	)
 	api, err := newAPIConfig(config)
 	if err != nil {
@@ -257,19 +257,4 @@ func newLogger(w io.Writer, verbosity int) *slog.Logger {
 	logger := slog.New(slog.NewJSONHandler(w, &slog.HandlerOptions{Level: slog.Level(-verbosity)}))
 	klog.SetSlogLogger(logger)
 	return logger
-}
-
-// version is what the Go toolchain recorded of the build.
-func version() string {
-	info, ok := debug.ReadBuildInfo()
-	if !ok {
-		return "unknown"
-	}
-	revision := "unknown"
-	for _, setting := range info.Settings {
-		if setting.Key == "vcs.revision" {
-			revision = setting.Value
-		}
-	}
-	return fmt.Sprintf("pod-identity-webhook %s (commit %s, %s)", info.Main.Version, revision, info.GoVersion)
 }

@@ -42,6 +42,9 @@ type Options struct {
 	Dir string
 	// Log is told about progress, one line a step; nil is silent.
 	Log io.Writer
+	// Issuer is the issuer that tokens name; empty means the API server's own
+	// URL. Whatever it is, its documents are served by the API server.
+	Issuer string
 	// APIServerFlags are further flags of the API server.
 	APIServerFlags []string
 }
@@ -53,6 +56,8 @@ type ControlPlane struct {
 	binaries    binaries
 	log         io.Writer
 	credentials credentials
+	// issuer is what the tokens name; empty means url.
+	issuer string
 	// apiServerFlags are those beside the ones that are always given.
 	apiServerFlags []string
 
@@ -71,7 +76,7 @@ func Start(ctx context.Context, options Options) (*ControlPlane, error) {
 	if err != nil {
 		return nil, err
 	}
-	cp := &ControlPlane{dir: options.Dir, binaries: binaries, log: options.Log, apiServerFlags: options.APIServerFlags}
+	cp := &ControlPlane{dir: options.Dir, binaries: binaries, log: options.Log, issuer: options.Issuer, apiServerFlags: options.APIServerFlags}
 	if cp.log == nil {
 		cp.log = io.Discard
 	}
@@ -126,8 +131,14 @@ func (cp *ControlPlane) Config() *rest.Config {
 func (cp *ControlPlane) Kubeconfig() string { return filepath.Join(cp.dir, "kubeconfig") }
 
 // Issuer is the URL that the cluster's ServiceAccount tokens name as their
-// issuer, and under which its discovery document and keys are served.
-func (cp *ControlPlane) Issuer() string { return cp.url() }
+// issuer, and under which, unless Options named another, its discovery document
+// and keys are served.
+func (cp *ControlPlane) Issuer() string {
+	if cp.issuer != "" {
+		return cp.issuer
+	}
+	return cp.url()
+}
 
 // CABundle is the certificate, in PEM, by which clients know the API server.
 func (cp *ControlPlane) CABundle() []byte { return cp.credentials.caBundle }

@@ -40,7 +40,7 @@ func (cp *ControlPlane) publishIssuer(ctx context.Context, client kubernetes.Int
 	}
 	defer anonymous.CloseIdleConnections()
 	return cp.apiServer.WaitReady(ctx, func(ctx context.Context) error {
-		return expectOK(ctx, anonymous, cp.Issuer()+"/.well-known/openid-configuration")
+		return expectOK(ctx, anonymous, cp.url()+"/.well-known/openid-configuration")
 	})
 }
 

@@ -1,0 +1,249 @@
+package main
+
+import (
+	"encoding/json"
+	"net/http"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/coreos/go-oidc/v3/oidc"
+	authenticationv1 "k8s.io/api/authentication/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/client-go/kubernetes"
+	kubeadmapi "k8s.io/kubernetes/cmd/kubeadm/app/apis/kubeadm"
+	kubeadmscheme "k8s.io/kubernetes/cmd/kubeadm/app/apis/kubeadm/scheme"
+	"k8s.io/kubernetes/cmd/kubeadm/app/phases/controlplane"
+	kubeadmutil "k8s.io/kubernetes/cmd/kubeadm/app/util"
+	kubeadmconfig "k8s.io/kubernetes/cmd/kubeadm/app/util/config"
+	"k8s.io/kubernetes/cmd/kubeadm/app/util/config/strict"
+	kindcluster "sigs.k8s.io/kind/pkg/cluster"
+	"sigs.k8s.io/yaml"
+
+	testplane "github.com/pod-identity-webhook/pod-identity-webhook/test/controlplane"
+	"github.com/pod-identity-webhook/pod-identity-webhook/test/manifest"
+	"github.com/pod-identity-webhook/pod-identity-webhook/test/repository"
+)
+
+// issuer is the one that deploy/kind/cluster.yaml sets.
+const issuer = "https://kubernetes.default.svc.cluster.local"
+
+// kind itself reads the cluster's configuration, strictly, and writes kubeadm's
+// from it into its node. Only Docker is a stand-in, which keeps what is written.
+func kubeadmConfiguration(t *testing.T, kubernetesVersion string) []byte {
+	t.Helper()
+	dir := t.TempDir()
+	const docker = `#!/bin/sh
+# Knows as much of Docker as kind asks before it starts Kubernetes.
+case "$*" in
+"info --format {{json .}}") echo '{"CgroupDriver":"systemd","CgroupVersion":"2","MemoryLimit":true,"PidsLimit":true,"CPUShares":true}' ;;
+"info "*) ;;
+"inspect --type=image "*) ;;
+"network ls "*"{{.ID}}") echo 0123 ;;
+"network ls "*"{{.Name}}") echo kind ;;
+"network inspect 0123") echo '[{"Id":"0123","Containers":{}}]' ;;
+"network inspect "*) ;;
+"run "*) touch "$STAND_IN/node" ;;
+"ps "*) test ! -e "$STAND_IN/node" || echo pod-identity-webhook-control-plane ;;
+"logs "*) echo "Reached target Multi-User System." ;;
+"inspect --format {{ index .Config.Labels "*role*) echo control-plane ;;
+"inspect -f {{range .NetworkSettings.Networks}}"*) echo 172.18.0.2, ;;
+"exec "*" cat /kind/version") echo "$KUBERNETES_VERSION" ;;
+"exec "*" mkdir -p /kind") ;;
+"exec "*" cp /dev/stdin /kind/kubeadm.conf") cat > "$STAND_IN/kubeadm.conf" ;;
+"rm "*) ;;
+*) echo "the stand-in for docker does not know: $*" >&2; exit 1 ;;
+esac
+`
+	if err := os.WriteFile(filepath.Join(dir, "docker"), []byte(docker), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("PATH", dir+string(filepath.ListSeparator)+os.Getenv("PATH"))
+	t.Setenv("STAND_IN", dir)
+	t.Setenv("KUBERNETES_VERSION", kubernetesVersion)
+	if err := kindcluster.NewProvider(kindcluster.ProviderWithDocker()).Create("",
+		kindcluster.CreateWithConfigFile(repository.Path("deploy", "kind", "cluster.yaml")),
+		kindcluster.CreateWithStopBeforeSettingUpKubernetes(true),
+		kindcluster.CreateWithKubeconfigPath(filepath.Join(dir, "kubeconfig")),
+	); err != nil {
+		t.Fatal(err)
+	}
+	written, err := os.ReadFile(filepath.Join(dir, "kubeadm.conf"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return written
+}
+
+// apiServerFlags are those of the static pod that kubeadm makes.
+func apiServerFlags(t *testing.T) map[string]string {
+	t.Helper()
+	written := kubeadmConfiguration(t, "v1.37.0")
+	documents, err := kubeadmutil.SplitConfigDocuments(written)
+	if err != nil {
+		t.Fatal(err)
+	}
+	read := 0
+	for kind, document := range documents {
+		if kind.Group != kubeadmapi.GroupName {
+			continue
+		}
+		read++
+		if err := strict.VerifyUnmarshalStrict([]*runtime.Scheme{kubeadmscheme.Scheme}, kind, document); err != nil {
+			t.Errorf("kubeadm does not understand all of its configuration: %v", err)
+		}
+	}
+	if read == 0 {
+		t.Fatalf("no configuration of kubeadm in:\n%s", written)
+	}
+	config, err := kubeadmconfig.BytesToInitConfiguration(written, true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pods := controlplane.GetStaticPodSpecs(&config.ClusterConfiguration, &config.LocalAPIEndpoint, nil)
+	flags := make(map[string]string)
+	for _, argument := range pods["kube-apiserver"].Spec.Containers[0].Command[1:] {
+		flag, value, _ := strings.Cut(strings.TrimPrefix(argument, "--"), "=")
+		if _, twice := flags[flag]; twice {
+			t.Errorf("the API server has --%s twice", flag)
+		}
+		flags[flag] = value
+	}
+	return flags
+}
+
+func TestKindAndKubeadmUnderstandTheCluster(t *testing.T) {
+	flags := apiServerFlags(t)
+	for flag, want := range map[string]string{
+		"service-account-issuer":           issuer,
+		"service-account-jwks-uri":         issuer + "/openid/v1/jwks",
+		"api-audiences":                    issuer,
+		"service-account-signing-key-file": "/etc/kubernetes/pki/sa.key",
+		// kind's own, which a patch that replaces the list would drop.
+		"runtime-config": "",
+	} {
+		if got, ok := flags[flag]; !ok || got != want {
+			t.Errorf("--%s is %q (%t), want %q", flag, got, ok, want)
+		}
+	}
+}
+
+// kubeadm as a module reads v1beta4 alone, so the older form is compared.
+func TestNodeImagesBeforeKubernetes136GetTheSameFlags(t *testing.T) {
+	flags := apiServerFlags(t)
+	documents, err := kubeadmutil.SplitConfigDocuments(kubeadmConfiguration(t, "v1.30.0"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var older struct {
+		APIServer struct {
+			ExtraArgs map[string]string `json:"extraArgs"`
+		} `json:"apiServer"`
+	}
+	for kind, document := range documents {
+		if kind.Group == kubeadmapi.GroupName && kind.Version == "v1beta3" && kind.Kind == "ClusterConfiguration" {
+			if err := yaml.Unmarshal(document, &older); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if len(older.APIServer.ExtraArgs) < 3 {
+		t.Errorf("got the flags %v", older.APIServer.ExtraArgs)
+	}
+	for flag, value := range older.APIServer.ExtraArgs {
+		if flags[flag] != value {
+			t.Errorf("--%s is %q, and %q from Kubernetes 1.36 on", flag, value, flags[flag])
+		}
+	}
+}
+
+// The real API server takes the flags, and its tokens are what IRSA needs.
+func TestTheClustersTokensAreForAnSTSAndNotForTheAPIServer(t *testing.T) {
+	flags := apiServerFlags(t)
+	cluster, err := testplane.Start(t.Context(), testplane.Options{
+		Dir:    t.TempDir(),
+		Issuer: flags["service-account-issuer"],
+		APIServerFlags: []string{
+			"--service-account-jwks-uri=" + flags["service-account-jwks-uri"],
+			"--api-audiences=" + flags["api-audiences"],
+		},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer cluster.Stop()
+	client, err := kubernetes.NewForConfig(cluster.Config())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := manifest.Apply(t.Context(), cluster.Config(), repository.Path("deploy", "kind", "issuer-discovery.yaml")); err != nil {
+		t.Fatal(err)
+	}
+	anonymous, err := cluster.AnonymousClient()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer anonymous.CloseIdleConnections()
+
+	var discovery struct {
+		Issuer string `json:"issuer"`
+		JWKS   string `json:"jwks_uri"`
+	}
+	readJSON(t, anonymous, cluster.Config().Host+"/.well-known/openid-configuration", &discovery)
+	if discovery.Issuer != issuer || discovery.JWKS != issuer+"/openid/v1/jwks" {
+		t.Errorf("discovery says %+v", discovery)
+	}
+
+	mint := func(audiences ...string) string {
+		t.Helper()
+		request, err := client.CoreV1().ServiceAccounts("default").CreateToken(t.Context(), "default",
+			&authenticationv1.TokenRequest{Spec: authenticationv1.TokenRequestSpec{Audiences: audiences}}, metav1.CreateOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return request.Status.Token
+	}
+	authenticated := func(token string) bool {
+		t.Helper()
+		review, err := client.AuthenticationV1().TokenReviews().Create(t.Context(),
+			&authenticationv1.TokenReview{Spec: authenticationv1.TokenReviewSpec{Token: token}}, metav1.CreateOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return review.Status.Authenticated
+	}
+
+	forSTS := mint("sts.amazonaws.com")
+	keys := oidc.NewRemoteKeySet(oidc.ClientContext(t.Context(), anonymous), cluster.Config().Host+"/openid/v1/jwks")
+	verified, err := oidc.NewVerifier(issuer, keys, &oidc.Config{ClientID: "sts.amazonaws.com"}).Verify(t.Context(), forSTS)
+	if err != nil {
+		t.Fatalf("an STS would refuse the token: %v", err)
+	}
+	if want := "system:serviceaccount:default:default"; verified.Subject != want || !slices.Equal(verified.Audience, []string{"sts.amazonaws.com"}) {
+		t.Errorf("the token is of %s for %v, want of %s for sts.amazonaws.com", verified.Subject, verified.Audience, want)
+	}
+	if authenticated(forSTS) {
+		t.Error("the token for STS opens the API server, too")
+	}
+	if !authenticated(mint()) {
+		t.Error("the API server does not take its own tokens")
+	}
+}
+
+func readJSON(t *testing.T, client *http.Client, url string, into any) {
+	t.Helper()
+	answer, err := client.Get(url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer answer.Body.Close()
+	if answer.StatusCode != http.StatusOK {
+		t.Fatalf("%s: %s", url, answer.Status)
+	}
+	if err := json.NewDecoder(answer.Body).Decode(into); err != nil {
+		t.Fatal(err)
+	}
+}

@@ -1,0 +1,92 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+)
+
+// show shows what the example's pod was given, and whom its tokens are from. It
+// is an error if that is nothing.
+func (c *cluster) show(ctx context.Context) error {
+	listed, err := output(ctx, c.kubectl, "--kubeconfig", c.kubeconfig, "--namespace", exampleNamespace,
+		"get", "pods", "--selector", exampleSelector, "--output", "json")
+	if err != nil {
+		return err
+	}
+	var pods corev1.PodList
+	if err := json.Unmarshal(listed, &pods); err != nil {
+		return fmt.Errorf("read the example's pods: %w", err)
+	}
+	if len(pods.Items) == 0 {
+		return errors.New("the example has no pod: see `kubectl --namespace " + exampleNamespace + " describe daemonset cloudwatch-agent`")
+	}
+	if err := showPod(c.out, &pods.Items[0]); err != nil {
+		return err
+	}
+	discovery, err := output(ctx, c.kubectl, "--kubeconfig", c.kubeconfig, "get", "--raw", "/.well-known/openid-configuration")
+	if err != nil {
+		return err
+	}
+	var issuer struct {
+		Issuer string `json:"issuer"`
+		JWKS   string `json:"jwks_uri"`
+	}
+	if err := json.Unmarshal(discovery, &issuer); err != nil {
+		return fmt.Errorf("read the issuer's discovery document: %w", err)
+	}
+	fmt.Fprintf(c.out, "\nIts tokens are from %s,\nwhose keys are at   %s\n", issuer.Issuer, issuer.JWKS)
+	return nil
+}
+
+// showPod writes the volumes of tokens for others than the API server, and each
+// container's part in them.
+func showPod(out io.Writer, pod *corev1.Pod) error {
+	fmt.Fprintf(out, "\nPod %s/%s of ServiceAccount %s was given:\n", pod.Namespace, pod.Name, pod.Spec.ServiceAccountName)
+	tokens := make(map[string]bool)
+	for _, volume := range pod.Spec.Volumes {
+		if volume.Projected == nil {
+			continue
+		}
+		for _, source := range volume.Projected.Sources {
+			// The token for the API server itself names no audience.
+			if token := source.ServiceAccountToken; token != nil && token.Audience != "" {
+				tokens[volume.Name] = true
+				fmt.Fprintf(out, "  volume %s: a token in the file %s", volume.Name, token.Path)
+				if token.ExpirationSeconds != nil {
+					fmt.Fprintf(out, ", for %d s", *token.ExpirationSeconds)
+				}
+				fmt.Fprintf(out, ", for %s\n", token.Audience)
+			}
+		}
+	}
+	if len(tokens) == 0 {
+		return fmt.Errorf("pod %s/%s has no token for AWS: see `kubectl --namespace %s logs deployment/%s`", pod.Namespace, pod.Name, releaseNamespace, release)
+	}
+	for _, container := range pod.Spec.InitContainers {
+		showContainer(out, "init container", container, tokens)
+	}
+	for _, container := range pod.Spec.Containers {
+		showContainer(out, "container", container, tokens)
+	}
+	return nil
+}
+
+func showContainer(out io.Writer, kind string, container corev1.Container, tokens map[string]bool) {
+	fmt.Fprintf(out, "  %s %s:\n", kind, container.Name)
+	for _, mount := range container.VolumeMounts {
+		if tokens[mount.Name] {
+			fmt.Fprintf(out, "    mount %s at %s\n", mount.Name, mount.MountPath)
+		}
+	}
+	for _, variable := range container.Env {
+		if strings.HasPrefix(variable.Name, "AWS_") {
+			fmt.Fprintf(out, "    %s=%s\n", variable.Name, variable.Value)
+		}
+	}
+}

@@ -1,0 +1,388 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/kubernetes"
+	"sigs.k8s.io/yaml"
+
+	testplane "github.com/pod-identity-webhook/pod-identity-webhook/test/controlplane"
+	"github.com/pod-identity-webhook/pod-identity-webhook/test/repository"
+)
+
+// standIns are programs in the PATH, and nothing else is, that log how they are
+// called, print the file of their name, and fail if there is a file NAME.fails.
+// They show the order of the commands and what is said; kind is not run.
+type standIns struct{ dir string }
+
+func newStandIns(t *testing.T, names ...string) standIns {
+	t.Helper()
+	s := standIns{dir: t.TempDir()}
+	const script = `#!/bin/sh
+dir=${0%/*} name=${0##*/}
+echo "$name $*" >> "$dir/calls"
+if test -e "$dir/$name.fails"; then read why < "$dir/$name.fails"; echo "$why" >&2; exit 1; fi
+case "$*" in *discovery*|*openid*) name=discovery ;; esac
+if test -e "$dir/$name.prints"; then while read -r line; do echo "$line"; done < "$dir/$name.prints"; fi
+`
+	for _, name := range names {
+		s.write(t, name, script)
+	}
+	t.Setenv("PATH", s.dir)
+	return s
+}
+
+func (s standIns) write(t *testing.T, name, content string) {
+	t.Helper()
+	if err := os.WriteFile(filepath.Join(s.dir, name), []byte(content), 0o700); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// calls are the commands and their verbs, with what the test names.
+func (s standIns) calls(t *testing.T) []string {
+	t.Helper()
+	content, err := os.ReadFile(filepath.Join(s.dir, "calls"))
+	if os.IsNotExist(err) {
+		return nil
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return strings.Split(strings.TrimSpace(strings.ReplaceAll(string(content), repository.Path()+"/", "")), "\n")
+}
+
+func (s standIns) cluster(t *testing.T, out *bytes.Buffer) *cluster {
+	t.Helper()
+	s.write(t, "digest", "sha256:0123\n")
+	return &cluster{
+		image: s.dir, repository: "localhost/pod-identity-webhook", tag: "v1", out: out,
+		kubectl: filepath.Join(s.dir, "kubectl"), helm: filepath.Join(s.dir, "helm"), kubeconfig: filepath.Join(s.dir, "kubeconfig"),
+	}
+}
+
+func TestWhatIsMissingIsSaidWithWhereToGetIt(t *testing.T) {
+	for name, test := range map[string]struct {
+		have  []string
+		fails string
+		want  []string
+		not   []string
+	}{
+		"docker and kind":   {nil, "", []string{"docker is missing", "https://docs.docker.com", "kind is missing", "go install sigs.k8s.io/kind@" + kindVersion, "make demo"}, nil},
+		"kind":              {[]string{"docker"}, "", []string{"kind is missing"}, []string{"docker is missing", "daemon"}},
+		"docker":            {[]string{"kind"}, "", []string{"docker is missing"}, []string{"kind is missing"}},
+		"docker's daemon":   {[]string{"docker", "kind"}, "Cannot connect to the Docker daemon", []string{"daemon does not answer", "systemctl start docker", "Cannot connect to the Docker daemon"}, []string{"is missing"}},
+		"nothing, so it is": {[]string{"docker", "kind"}, "", nil, nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newStandIns(t, test.have...)
+			if test.fails != "" {
+				s.write(t, "docker.fails", test.fails+"\n")
+			}
+			err := realMain(t.Context(), []string{"check"}, &bytes.Buffer{})
+			if test.want == nil {
+				if err != nil {
+					t.Errorf("got %v", err)
+				}
+				return
+			}
+			if err == nil {
+				t.Fatal("got no error")
+			}
+			for _, want := range test.want {
+				if !strings.Contains(err.Error(), want) {
+					t.Errorf("got %q, want %q in it", err, want)
+				}
+			}
+			for _, not := range test.not {
+				if strings.Contains(err.Error(), not) {
+					t.Errorf("got %q, want no %q in it", err, not)
+				}
+			}
+		})
+	}
+}
+
+func TestTheKindThatIsNamedIsTheOneThatIsTested(t *testing.T) {
+	module, err := os.ReadFile("go.mod")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := "sigs.k8s.io/kind " + kindVersion + "\n"; !strings.Contains(string(module), want) {
+		t.Errorf("go.mod does not have %q", want)
+	}
+}
+
+func TestNothingIsStartedWhereSomethingIsMissing(t *testing.T) {
+	s := newStandIns(t, "docker", "kubectl", "helm")
+	c := s.cluster(t, &bytes.Buffer{})
+	for _, verb := range []func(context.Context) error{c.up, c.down} {
+		if err := verb(t.Context()); err == nil {
+			t.Error("got no error")
+		}
+	}
+	for _, call := range s.calls(t) {
+		if call != "docker version --format {{.Server.Version}}" {
+			t.Errorf("called: %s", call)
+		}
+	}
+}
+
+func TestUpTakesItsStepsInOrder(t *testing.T) {
+	const config = " --kubeconfig KUBECONFIG"
+	create := []string{"kind create cluster --name pod-identity-webhook --config deploy/kind/cluster.yaml" + config + " --wait 3m"}
+	export := []string{"kind export kubeconfig --name pod-identity-webhook" + config}
+	for name, test := range map[string]struct {
+		clusters string
+		want     []string
+	}{
+		"with a new cluster":          {"another\n", create},
+		"with one that is there":      {"another\npod-identity-webhook\n", export},
+		"with one of a longer name":   {"pod-identity-webhook-2\n", create},
+		"with no cluster of any name": {"", create},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newStandIns(t, "docker", "kind", "kubectl", "helm")
+			s.write(t, "kind.prints", test.clusters)
+			pods, err := json.Marshal(corev1.PodList{Items: []corev1.Pod{injected()}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			s.write(t, "kubectl.prints", string(pods)+"\n")
+			s.write(t, "discovery.prints", `{"issuer":"https://issuer","jwks_uri":"https://issuer/keys"}`+"\n")
+			var out bytes.Buffer
+			if err := s.cluster(t, &out).up(t.Context()); err != nil {
+				t.Fatalf("%v\n%s", err, out.String())
+			}
+			kubectl := "kubectl" + config
+			want := slices.Concat([]string{
+				"docker version --format {{.Server.Version}}",
+				"kind get clusters",
+			}, test.want, []string{
+				"kind load image-archive DIR/pod-identity-webhook.tar --name pod-identity-webhook",
+				"helm" + config + " upgrade --install pod-identity-webhook deploy/helm/pod-identity-webhook" +
+					" --namespace pod-identity-webhook --create-namespace --wait --timeout 3m" +
+					" --set-string image.repository=localhost/pod-identity-webhook --set-string image.tag=v1" +
+					" --set-string image.pullPolicy=Never --set-string podAnnotations.imageDigest=sha256:0123",
+				kubectl + " apply --server-side --force-conflicts --validate=strict -f deploy/kind/issuer-discovery.yaml",
+				kubectl + " delete pods --namespace amazon-cloudwatch --selector name=cloudwatch-agent --ignore-not-found",
+				kubectl + " apply --server-side --force-conflicts --validate=strict -f examples/cloudwatch-agent/namespace.yaml",
+				kubectl + " apply --server-side --force-conflicts --validate=strict -f examples/cloudwatch-agent",
+				kubectl + " wait pods --namespace amazon-cloudwatch --selector name=cloudwatch-agent --for=create --for=condition=PodScheduled --timeout=2m",
+				kubectl + " --namespace amazon-cloudwatch get pods --selector name=cloudwatch-agent --output json",
+				kubectl + " get --raw /.well-known/openid-configuration",
+			})
+			var got []string
+			for _, call := range s.calls(t) {
+				call = strings.ReplaceAll(call, filepath.Join(s.dir, "kubeconfig"), "KUBECONFIG")
+				got = append(got, strings.ReplaceAll(call, s.dir, "DIR"))
+			}
+			if !slices.Equal(got, want) {
+				t.Errorf("got\n  %s\nwant\n  %s", strings.Join(got, "\n  "), strings.Join(want, "\n  "))
+			}
+			if !strings.Contains(out.String(), "https://issuer/keys") || !strings.Contains(out.String(), "make kind-down") {
+				t.Errorf("it says:\n%s", out.String())
+			}
+		})
+	}
+}
+
+func TestAStepThatFailsIsTheLast(t *testing.T) {
+	s := newStandIns(t, "docker", "kind", "kubectl", "helm")
+	s.write(t, "helm.fails", "timed out\n")
+	var out bytes.Buffer
+	err := s.cluster(t, &out).up(t.Context())
+	if err == nil || !strings.Contains(err.Error(), "helm") {
+		t.Errorf("got %v, want an error that names the command", err)
+	}
+	if !strings.Contains(out.String(), "timed out") {
+		t.Errorf("what helm says is lost: %s", out.String())
+	}
+	if calls := s.calls(t); !strings.HasPrefix(calls[len(calls)-1], "helm ") {
+		t.Errorf("after it came %s", calls[len(calls)-1])
+	}
+}
+
+func TestDownDeletesTheClusterAlone(t *testing.T) {
+	s := newStandIns(t, "docker", "kind")
+	if err := s.cluster(t, &bytes.Buffer{}).down(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	calls := s.calls(t)
+	if got, want := calls[len(calls)-1], "kind delete cluster --name pod-identity-webhook --kubeconfig "+s.dir+"/kubeconfig"; got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}
+
+func TestThePodIsShownAsItWasInjected(t *testing.T) {
+	pod := injected()
+	var out bytes.Buffer
+	if err := showPod(&out, &pod); err != nil {
+		t.Fatal(err)
+	}
+	const want = `
+Pod amazon-cloudwatch/cloudwatch-agent-x of ServiceAccount cloudwatch-agent was given:
+  volume aws-iam-token: a token in the file token, for 86400 s, for sts.amazonaws.com
+  init container prepare:
+    mount aws-iam-token at /var/run/secrets/eks.amazonaws.com/serviceaccount
+  container agent:
+    mount aws-iam-token at /var/run/secrets/eks.amazonaws.com/serviceaccount
+    AWS_ROLE_ARN=arn:aws:iam::111122223333:role/cloudwatch-agent
+`
+	if out.String() != want {
+		t.Errorf("got %s\nwant %s", out.String(), want)
+	}
+
+	pod.Spec.Volumes = pod.Spec.Volumes[1:] // the API server's own token is left
+	if err := showPod(&out, &pod); err == nil || !strings.Contains(err.Error(), "has no token for AWS") {
+		t.Errorf("got %v for a pod that was not injected", err)
+	}
+}
+
+// helm, the chart and the API server are real, but nothing is installed: nobody
+// would run it.
+func TestTheChartTakesTheImage(t *testing.T) {
+	helm := os.Getenv("HELM")
+	if helm == "" {
+		t.Fatal("HELM is not set: run make kind-test")
+	}
+	plane, err := testplane.Start(t.Context(), testplane.Options{Dir: t.TempDir()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer plane.Stop()
+	c := &cluster{repository: "localhost/pod-identity-webhook", tag: "v1", kubeconfig: plane.Kubeconfig()}
+	rendered, err := output(t.Context(), helm, append(c.installation("sha256:0123"), "--dry-run=server", "--output", "json")...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var installed struct {
+		Manifest string `json:"manifest"`
+	}
+	if err := json.Unmarshal(rendered, &installed); err != nil {
+		t.Fatal(err)
+	}
+	for document := range strings.SplitSeq(installed.Manifest, "\n---\n") {
+		var deployment appsv1.Deployment
+		if err := yaml.Unmarshal([]byte(document), &deployment); err != nil || deployment.Kind != "Deployment" {
+			continue
+		}
+		container := deployment.Spec.Template.Spec.Containers[0]
+		if container.Image != "localhost/pod-identity-webhook:v1" || container.ImagePullPolicy != corev1.PullNever {
+			t.Errorf("it runs %s, pulled %s", container.Image, container.ImagePullPolicy)
+		}
+		if got := deployment.Spec.Template.Annotations["imageDigest"]; got != "sha256:0123" {
+			t.Errorf("its pods say %q of the image", got)
+		}
+		if deployment.Namespace != releaseNamespace || deployment.Name != release {
+			t.Errorf("it is %s/%s, and what to read is said of another", deployment.Namespace, deployment.Name)
+		}
+		return
+	}
+	t.Errorf("there is no Deployment in:\n%s", installed.Manifest)
+}
+
+// kubectl and the API server are real. What there is not, since there are no
+// nodes and no controllers, is the pod: it is made when it is waited for.
+func TestTheExampleIsAppliedAndItsPodShown(t *testing.T) {
+	plane, err := testplane.Start(t.Context(), testplane.Options{Dir: t.TempDir()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer plane.Stop()
+	client, err := kubernetes.NewForConfig(plane.Config())
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out bytes.Buffer
+	c := &cluster{kubectl: filepath.Join(testplane.DefaultAssets(), "kubectl"), kubeconfig: plane.Kubeconfig(), out: &out}
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	made := make(chan error, 1)
+	go func() {
+		err := standInForTheNode(ctx, client)
+		if err != nil {
+			cancel() // nothing will come of waiting
+		}
+		made <- err
+	}()
+	for _, step := range []func(context.Context) error{c.publishIssuer, c.applyExample, c.show} {
+		if err := step(ctx); err != nil {
+			cancel()
+			t.Fatalf("%v, %v\n%s", err, <-made, out.String())
+		}
+	}
+	if err := <-made; err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"AWS_ROLE_ARN=arn:aws:iam::111122223333:role/cloudwatch-agent", "Its tokens are from " + plane.Issuer()} {
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("%q is not in:\n%s", want, out.String())
+		}
+	}
+}
+
+// standInForTheNode makes the pod of the example's DaemonSet, once its
+// ServiceAccount is there, which comes last, and schedules it.
+func standInForTheNode(ctx context.Context, client kubernetes.Interface) error {
+	watch, err := client.CoreV1().ServiceAccounts(exampleNamespace).Watch(ctx, metav1.ListOptions{FieldSelector: "metadata.name=cloudwatch-agent"})
+	if err != nil {
+		return err
+	}
+	defer watch.Stop()
+	select {
+	case <-watch.ResultChan():
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	pod := injected()
+	created, err := client.CoreV1().Pods(exampleNamespace).Create(ctx, &pod, metav1.CreateOptions{})
+	if err != nil {
+		return err
+	}
+	created.Status.Conditions = []corev1.PodCondition{{Type: corev1.PodScheduled, Status: corev1.ConditionTrue}}
+	_, err = client.CoreV1().Pods(exampleNamespace).UpdateStatus(ctx, created, metav1.UpdateOptions{})
+	return err
+}
+
+func injected() corev1.Pod {
+	seconds := int64(86400)
+	token := func(volume, audience string) corev1.Volume {
+		return corev1.Volume{Name: volume, VolumeSource: corev1.VolumeSource{Projected: &corev1.ProjectedVolumeSource{
+			Sources: []corev1.VolumeProjection{{ServiceAccountToken: &corev1.ServiceAccountTokenProjection{
+				Audience: audience, ExpirationSeconds: &seconds, Path: "token",
+			}}},
+		}}}
+	}
+	mounts := []corev1.VolumeMount{
+		{Name: "kube-api-access", MountPath: "/var/run/secrets/kubernetes.io/serviceaccount"},
+		{Name: "aws-iam-token", MountPath: "/var/run/secrets/eks.amazonaws.com/serviceaccount"},
+	}
+	return corev1.Pod{
+		ObjectMeta: metav1.ObjectMeta{
+			Namespace: "amazon-cloudwatch", Name: "cloudwatch-agent-x", Labels: map[string]string{"name": "cloudwatch-agent"},
+		},
+		Spec: corev1.PodSpec{
+			ServiceAccountName: "cloudwatch-agent",
+			Volumes:            []corev1.Volume{token("aws-iam-token", "sts.amazonaws.com"), token("kube-api-access", "")},
+			InitContainers:     []corev1.Container{{Name: "prepare", Image: "prepare", VolumeMounts: mounts}},
+			Containers: []corev1.Container{{
+				Name: "agent", Image: "agent", VolumeMounts: mounts,
+				Env: []corev1.EnvVar{
+					{Name: "HOST", Value: "x"},
+					{Name: "AWS_ROLE_ARN", Value: "arn:aws:iam::111122223333:role/cloudwatch-agent"},
+				},
+			}},
+		},
+	}
+}

@@ -1,0 +1,83 @@
+// Command image builds the webhook's container image with ko: no Docker, no
+// network where the modules are there already, and the same digest each time.
+//
+// It writes, into the folder -out:
+//
+//	layout/   the image for all platforms and its SBOMs, as an OCI image layout
+//	NAME.tar  the image for `kind load image-archive`, `ctr images import` and
+//	          `docker load`
+//	sbom/     the SBOMs as files, in SPDX
+//	digest    the image's digest
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"log"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/google/go-containerregistry/pkg/name"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
+	err := realMain(ctx, os.Args[1:], os.Stdout, os.Stderr)
+	stop()
+	switch {
+	case errors.Is(err, flag.ErrHelp):
+	case err != nil:
+		fmt.Fprintf(os.Stderr, "image: %v\n", err)
+		os.Exit(1) //nolint:forbidigo // this is main
+	}
+}
+
+func realMain(ctx context.Context, args []string, stdout, stderr io.Writer) error {
+	flags := flag.NewFlagSet("image", flag.ContinueOnError)
+	flags.SetOutput(stderr)
+	source := flags.String("source", ".", "folder of the product's module")
+	out := flags.String("out", "bin/image", "folder to write to; what it has is replaced")
+	tag := flags.String("name", "", "name of the image, with its tag")
+	base := flags.String("base", "", "base image: a reference, or oci:FOLDER for an OCI image layout; empty for one of CA certificates alone")
+	push := flags.Bool("push", false, "push the image to the registry of its name, too")
+	var b build
+	flags.StringVar(&b.version, "version", "devel", "version, for the labels")
+	flags.StringVar(&b.commit, "commit", "unknown", "commit, for the labels")
+	flags.StringVar(&b.ldflags, "ldflags", "-s -w", "flags of the linker")
+	epoch := flags.Int64("date", 0, "date of all that is in the image, in seconds since 1970")
+	if err := flags.Parse(args); err != nil {
+		return err
+	}
+	reference, err := name.NewTag(*tag)
+	if err != nil {
+		return fmt.Errorf("-name: %w", err)
+	}
+	b.source, b.date = *source, time.Unix(*epoch, 0).UTC()
+	if b.base, err = findBase(ctx, *base); err != nil {
+		return err
+	}
+	// ko's own log is of no use: its errors are returned.
+	log.SetOutput(io.Discard)
+	image, err := b.image(ctx)
+	if err != nil {
+		return err
+	}
+	digest, err := image.index.Digest()
+	if err != nil {
+		return err
+	}
+	if err := image.write(*out, reference); err != nil {
+		return err
+	}
+	fmt.Fprintf(stdout, "%s@%s\n", strings.TrimPrefix(reference.Name(), "index.docker.io/library/"), digest)
+	if *push {
+		return image.push(ctx, reference)
+	}
+	return nil
+}
