@@ -21,6 +21,7 @@ func TestParseFlags(t *testing.T) {
 		port: 8443, metricsPort: 9090,
 		kubeAPIQPS: 500, kubeAPIBurst: 1000, namespace: "eks",
 		tlsCert: "/etc/webhook/certs/tls.crt", tlsKey: "/etc/webhook/certs/tls.key", tlsMinVersion: "1.2",
+		clientCANames:    []string{"kube-apiserver"},
 		annotationPrefix: "irsa.example.com", tokenAudience: "amazonaws.com", tokenExpiration: 600,
 		tokenMountPath:   "/var/run/secrets/eks.amazonaws.com/serviceaccount",
 		awsDefaultRegion: "eu-west-1", stsRegionalEndpoint: true, serviceAccountLookup: "cached",
@@ -62,7 +63,7 @@ func TestParseFlagsTellsAllMistakesAtOnce(t *testing.T) {
 	_, err := parseFlags(strings.Fields("--annotation-prefix= --token-audience= --token-mount-path=relative"+
 		" --service-account-lookup=guess --kube-api-qps=0 --shutdown-delay=-1s --tls-min-version=2 --tls-cipher-suites=x"+
 		" --role-policy=x --serviceaccount-validation=x --sts-endpoint=x --role-session-name=x --aws-account-id=1"+
-		" --container-credentials-audience= --container-credentials-full-uri=x --container-credentials-token-path="), io.Discard)
+		" --container-credentials-audience= --container-credentials-full-uri=x --container-credentials-token-path= --client-ca-allowed-names="), io.Discard)
 	if err == nil {
 		t.Fatal("no error")
 	}
@@ -70,6 +71,7 @@ func TestParseFlagsTellsAllMistakesAtOnce(t *testing.T) {
 		"--annotation-prefix", "--token-audience", "--token-mount-path", "--service-account-lookup", "--kube-api-qps", "--shutdown-delay",
 		"--tls-min-version", "--tls-cipher-suites", "--role-policy", "--serviceaccount-validation", "--sts-endpoint", "--role-session-name",
 		"--aws-account-id", "--container-credentials-audience", "--container-credentials-full-uri", "--container-credentials-token-path",
+		"--client-ca-allowed-names",
 	} {
 		if !strings.Contains(err.Error(), flag) {
 			t.Errorf("%s is not named in: %v", flag, err)

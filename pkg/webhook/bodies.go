@@ -1,0 +1,164 @@
+package webhook
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/go-json-experiment/json/jsontext"
+	"golang.org/x/sync/semaphore"
+)
+
+const (
+	// maxReadBytes bounds the bodies that are being read or held, all together.
+	maxReadBytes = 32 << 20
+	// maxDecodedBytes bounds what has been made of them, all together.
+	maxDecodedBytes = 32 << 20
+	// maxItems bounds the objects in the lists of a review: each becomes a value
+	// in memory that may be thirty times its size, and a container of three bytes
+	// gets a patch of hundreds. A stored pod has 1.5 MiB at most, and each of its
+	// containers, with its defaults, some 250 bytes: 6,000.
+	maxItems = 10_000
+	// itemBytes is what an object can become: a container with four variables and a
+	// mount in its patch, which is written three times, the last time in base64.
+	itemBytes = 2 << 10
+	// bodyTimeout is how long a body may take. The largest must come at 1.4 MiB/s,
+	// which is slow between an API server and a pod.
+	bodyTimeout = 5 * time.Second
+	// readStep is how much of a body is read at a time.
+	readStep = 8 << 10
+)
+
+// bodies bounds the memory that requests take, whoever sends them.
+type bodies struct {
+	limit int64
+
+	mu     sync.Mutex
+	read   int64
+	byHost map[string]int64
+
+	decoded *semaphore.Weighted
+}
+
+func newBodies() *bodies {
+	return &bodies{limit: maxReadBytes, byHost: map[string]int64{}, decoded: semaphore.NewWeighted(maxDecodedBytes)}
+}
+
+// held is what one request has taken of the bounds.
+type held struct {
+	bodies  *bodies
+	host    string
+	read    int64
+	decoded int64
+}
+
+func (b *bodies) hold(r *http.Request) *held {
+	host, _, err := net.SplitHostPort(r.RemoteAddr)
+	if err != nil {
+		host = r.RemoteAddr
+	}
+	return &held{bodies: b, host: host}
+}
+
+// overloaded is an error upon which an API server asks again, if it has the time.
+func overloaded(format string, args ...any) *Error {
+	return &Error{Status: http.StatusServiceUnavailable, Reason: Overloaded, Err: fmt.Errorf(format, args...)}
+}
+
+// take takes n bytes for reading. One host is given half of them all at most, so
+// that it cannot keep the others from asking.
+func (h *held) take(n int64) *Error {
+	b := h.bodies
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	switch {
+	case b.read+n > b.limit:
+		return overloaded("the requests under way have more than %d bytes of bodies: ask again", b.limit)
+	case b.byHost[h.host]+n > b.limit/2:
+		return overloaded("the requests under way of %s have more than %d bytes of bodies: ask again", h.host, b.limit/2)
+	}
+	h.read += n
+	b.read += n
+	b.byHost[h.host] += n
+	return nil
+}
+
+// release gives all back.
+func (h *held) release() {
+	b := h.bodies
+	b.decoded.Release(h.decoded)
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.read -= h.read
+	if b.byHost[h.host] -= h.read; b.byHost[h.host] == 0 {
+		delete(b.byHost, h.host)
+	}
+	h.read, h.decoded = 0, 0
+}
+
+// readInto reads a body. What it takes is taken as it comes, not as the client
+// promises: a promise costs the client nothing.
+func (h *held) readInto(buffer *bytes.Buffer, body io.Reader) error {
+	step := io.LimitedReader{R: body}
+	for {
+		step.N = readStep
+		n, err := buffer.ReadFrom(&step)
+		if err != nil {
+			return err
+		}
+		if n > 0 {
+			if err := h.take(n); err != nil {
+				return err
+			}
+		}
+		if n < readStep {
+			return nil
+		}
+	}
+}
+
+// admit waits until there is room for what the body is decoded to, as long as ctx
+// lasts: there is always some soon, since no request waits for another here.
+func (h *held) admit(ctx context.Context, body []byte) error {
+	items, err := countItems(body)
+	if err != nil {
+		return err
+	}
+	room := min(int64(len(body)+items*itemBytes), maxDecodedBytes)
+	if err := h.bodies.decoded.Acquire(ctx, room); err != nil {
+		return overloaded("the requests under way take all the memory that there is for them: ask again")
+	}
+	h.decoded = room
+	return nil
+}
+
+// countItems returns at least the number of objects in lists, or an error if
+// there are too many of them. It counts braces, which is quick, and looks closely
+// if there are many: they may be in strings, or not in lists.
+func countItems(body []byte) (int, error) {
+	// null in a list becomes a value too.
+	items := bytes.Count(body, []byte("{")) + bytes.Count(body, []byte("null"))
+	if items <= maxItems {
+		return items, nil
+	}
+	decoder := jsontext.NewDecoder(bytes.NewBuffer(body), decodeOptions)
+	for items = 0; items <= maxItems; {
+		kind := decoder.PeekKind()
+		if parent, _ := decoder.StackIndex(decoder.StackDepth()); parent == '[' && (kind == '{' || kind == 'n') {
+			items++
+		}
+		if _, err := decoder.ReadToken(); err != nil {
+			// It ends here, or cannot be read on, which is for the decoding to tell.
+			return items, nil //nolint:nilerr // see above
+		}
+	}
+	return 0, &Error{
+		Status: http.StatusRequestEntityTooLarge, Reason: BodyTooLarge,
+		Err: fmt.Errorf("the review has more than %d containers, variables, volumes and other items of lists, which no pod has", maxItems),
+	}
+}
