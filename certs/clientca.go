@@ -102,14 +102,13 @@ func (c *ClientCA) reload() (changed bool, err error) {
 	if err != nil {
 		return changed, fmt.Errorf("read the clients' CA: %w", err)
 	}
-	if !changed && c.current.Load() != nil && !c.alarmed {
-		return false, nil
-	}
 	parsed, err := parseAuthorities(content)
 	if err != nil {
 		return changed, fmt.Errorf("clients' CA in %s: %w", c.file, err)
 	}
-	c.current.Store(parsed)
+	if changed {
+		c.current.Store(parsed)
+	}
 	return changed, nil
 }
 

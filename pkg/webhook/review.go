@@ -122,7 +122,7 @@ func readReview[Object any](ctx context.Context, w http.ResponseWriter, r *http.
 	}
 	body := takeBuffer()
 	defer giveBack(body)
-	if err := readBody(w, r, body, held); err != nil {
+	if err := readBody(ctx, w, r, body, held); err != nil {
 		return nil, err
 	}
 	if err := held.admit(ctx, body.Bytes()); err != nil {
@@ -131,10 +131,14 @@ func readReview[Object any](ctx context.Context, w http.ResponseWriter, r *http.
 	return decodeReview[Object](body.Bytes())
 }
 
-func readBody(w http.ResponseWriter, r *http.Request, body *bytes.Buffer, held *held) error {
+func readBody(ctx context.Context, w http.ResponseWriter, r *http.Request, body *bytes.Buffer, held *held) error {
 	// Where deadlines cannot be set the server's own must do.
 	control := http.NewResponseController(w)
-	_ = control.SetReadDeadline(time.Now().Add(min(bodyTimeout, timeout(r))))
+	deadline := time.Now().Add(bodyTimeout)
+	if end, ok := ctx.Deadline(); ok && end.Before(deadline) {
+		deadline = end
+	}
+	_ = control.SetReadDeadline(deadline)
 	if err := held.readInto(body, http.MaxBytesReader(w, r.Body, maxBodyBytes)); err != nil {
 		if failure, ok := errors.AsType[*Error](err); ok {
 			return failure
@@ -148,7 +152,7 @@ func readBody(w http.ResponseWriter, r *http.Request, body *bytes.Buffer, held *
 		if errors.Is(err, os.ErrDeadlineExceeded) {
 			return &Error{
 				Status: http.StatusRequestTimeout, Reason: BodyTooSlow,
-				Err: fmt.Errorf("the body was not there after %s", bodyTimeout),
+				Err: errors.New("the body was not there in time"),
 			}
 		}
 		return badRequest("read body: %w", err)
