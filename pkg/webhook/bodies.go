@@ -5,7 +5,6 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"sync"
 	"time"
@@ -58,11 +57,7 @@ type held struct {
 }
 
 func (b *bodies) hold(r *http.Request) *held {
-	host, _, err := net.SplitHostPort(r.RemoteAddr)
-	if err != nil {
-		host = r.RemoteAddr
-	}
-	return &held{bodies: b, host: host}
+	return &held{bodies: b, host: hostOf(r.RemoteAddr)}
 }
 
 // overloaded is an error upon which an API server asks again, if it has the time.

@@ -3,7 +3,6 @@ package webhook
 import (
 	"context"
 	"crypto/tls"
-	"log/slog"
 	"net"
 	"net/http"
 	"sync"
@@ -28,14 +27,20 @@ type connections struct {
 
 	mu    sync.Mutex
 	open  map[net.Conn]*connection
-	hosts map[string]int
+	hosts map[string]*host
 	clock uint64
+}
+
+// host is where connections come from.
+type host struct {
+	name        string
+	connections int
 }
 
 // connection is what is known of one that is open. Its fields are guarded by the
 // mutex of connections.
 type connection struct {
-	host string
+	host *host
 	// changed is when it last began or ended a request, by the clock of connections.
 	changed uint64
 	active  bool
@@ -50,7 +55,7 @@ func newConnections(limit int, logger *seldom, registry prometheus.Registerer) *
 			Name: "pod_identity_webhook_connections_closed_total",
 			Help: "Connections that were closed for another since there were too many. Somebody opens more of them than API servers do.",
 		}),
-		open: map[net.Conn]*connection{}, hosts: map[string]int{},
+		open: map[net.Conn]*connection{}, hosts: map[string]*host{},
 	}
 	registry.MustRegister(c.closed, prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "pod_identity_webhook_connections",
@@ -66,19 +71,21 @@ func newConnections(limit int, logger *seldom, registry prometheus.Registerer) *
 // opened is made for http.Server.ConnContext: it takes note of a connection
 // before anything is read from it.
 func (c *connections) opened(ctx context.Context, conn net.Conn) context.Context {
-	host, _, err := net.SplitHostPort(conn.RemoteAddr().String())
-	if err != nil {
-		host = conn.RemoteAddr().String()
-	}
+	name := hostOf(conn.RemoteAddr().String())
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if len(c.open) >= c.limit {
 		c.closeOne(ctx)
 	}
+	from := c.hosts[name]
+	if from == nil {
+		from = &host{name: name}
+		c.hosts[name] = from
+	}
+	from.connections++
 	c.clock++
-	opened := &connection{host: host, changed: c.clock}
+	opened := &connection{host: from, changed: c.clock}
 	c.open[conn] = opened
-	c.hosts[host]++
 	return context.WithValue(ctx, peerKey{}, &peer{connection: opened})
 }
 
@@ -111,8 +118,8 @@ func (c *connections) trust(trusted *connection) {
 
 func (c *connections) forget(conn net.Conn, known *connection) {
 	delete(c.open, conn)
-	if c.hosts[known.host]--; c.hosts[known.host] == 0 {
-		delete(c.hosts, known.host)
+	if known.host.connections--; known.host.connections == 0 {
+		delete(c.hosts, known.host.name)
 	}
 }
 
@@ -128,8 +135,8 @@ func (c *connections) closeOne(ctx context.Context) {
 	if victim == nil {
 		return
 	}
-	c.logger.log(ctx, slog.LevelWarn, "too many connections, the least used one of the host with the most is closed", "connections",
-		"limit", c.limit, "host", least.host, "ofHost", c.hosts[least.host])
+	c.logger.warn(ctx, "too many connections, the least used one of the host with the most is closed", "connections",
+		"limit", c.limit, "host", least.host.name, "ofHost", least.host.connections)
 	c.forget(victim, least)
 	c.closed.Inc()
 	// Not by TLS, which would wait for the client to take its goodbye.
@@ -146,11 +153,19 @@ func (c *connections) lessUse(a, b *connection) bool {
 	switch {
 	case a.trusted != b.trusted:
 		return b.trusted
-	case c.hosts[a.host] != c.hosts[b.host]:
-		return c.hosts[a.host] > c.hosts[b.host]
+	case a.host.connections != b.host.connections:
+		return a.host.connections > b.host.connections
 	case a.active != b.active:
 		return b.active
 	default:
 		return a.changed < b.changed
 	}
+}
+
+// hostOf returns the host of a network address.
+func hostOf(address string) string {
+	if host, _, err := net.SplitHostPort(address); err == nil {
+		return host
+	}
+	return address
 }

@@ -84,7 +84,7 @@ func TestConnectionsThatEndMakeRoom(t *testing.T) {
 		connections.opened(t.Context(), c)
 		connections.changed(c, http.StateClosed)
 	}
-	if kept.closed || len(connections.open) != 1 || connections.hosts["10.0.0.1"] != 1 {
+	if kept.closed || len(connections.open) != 1 || connections.hosts["10.0.0.1"].connections != 1 {
 		t.Errorf("closed %t, open %d, hosts %v", kept.closed, len(connections.open), connections.hosts)
 	}
 }
@@ -93,8 +93,8 @@ func TestWhatStrangersBringAboutIsLoggedSeldom(t *testing.T) {
 	var log bytes.Buffer
 	seldom := newSeldom(slog.New(slog.NewTextHandler(&log, nil)))
 	for i := range 100 {
-		seldom.log(t.Context(), slog.LevelWarn, "refused", "first", "n", i)
-		seldom.log(t.Context(), slog.LevelWarn, "refused", "second", "n", i)
+		seldom.warn(t.Context(), "refused", "first", "n", i)
+		seldom.warn(t.Context(), "refused", "second", "n", i)
 	}
 	if got := strings.Count(log.String(), "\n"); got != 2*seldomLines {
 		t.Errorf("%d lines, want %d", got, 2*seldomLines)

@@ -105,7 +105,7 @@ func (s *Server) observe(r *http.Request, took time.Duration, answer Answer, err
 		return
 	}
 	// A stranger can bring these about.
-	s.seldom.log(r.Context(), slog.LevelWarn, message, string(err.Reason), said...)
+	s.seldom.warn(r.Context(), message, string(err.Reason), said...)
 }
 
 // recoverPanics turns a panic into a 500, so that the failurePolicy decides
