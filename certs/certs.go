@@ -1,3 +1,4 @@
-// Package certs owns the serving certificate: where it comes from, and that the
-// server always has the newest. It stands alone and knows nothing of webhooks.
+// Package certs owns the serving certificate: that it comes from a CA of our own
+// (Authority) or from files that others write (Files), that it is replaced in
+// time, and that API servers trust it. It knows nothing of what is served.
 package certs

@@ -31,11 +31,11 @@ type ClientCA struct {
 	pem     []byte
 	alarmed bool
 
-	current atomic.Pointer[authorities]
+	current atomic.Pointer[clientAuthorities]
 }
 
-// authorities are those of one reading of the file.
-type authorities struct {
+// clientAuthorities are those of one reading of the file.
+type clientAuthorities struct {
 	pool *x509.CertPool
 	// expiry is when the last of them expires.
 	expiry time.Time
@@ -102,7 +102,7 @@ func (c *ClientCA) reload() (changed bool, err error) {
 	if err != nil {
 		return changed, fmt.Errorf("read the clients' CA: %w", err)
 	}
-	parsed, err := parseAuthorities(content)
+	parsed, err := parseClientCA(content)
 	if err != nil {
 		return changed, fmt.Errorf("clients' CA in %s: %w", c.file, err)
 	}
@@ -112,10 +112,10 @@ func (c *ClientCA) reload() (changed bool, err error) {
 	return changed, nil
 }
 
-// parseAuthorities reads PEM. Anything in it but certificates is a mistake: who
+// parseClientCA reads PEM. Anything in it but certificates is a mistake: who
 // puts a key there should know.
-func parseAuthorities(content []byte) (*authorities, error) {
-	parsed := &authorities{pool: x509.NewCertPool()}
+func parseClientCA(content []byte) (*clientAuthorities, error) {
+	parsed := &clientAuthorities{pool: x509.NewCertPool()}
 	for block, rest := pem.Decode(content); block != nil; block, rest = pem.Decode(rest) {
 		if block.Type != "CERTIFICATE" {
 			return nil, fmt.Errorf("there is a PEM block %q: only certificates belong there", block.Type)

@@ -136,11 +136,11 @@ func TestAFileThatIsNoCAFailsEarly(t *testing.T) {
 	}
 }
 
-// FuzzParseAuthorities: what is accepted has a certificate, and nothing panics.
-func FuzzParseAuthorities(f *testing.F) {
+// FuzzClientCA: what is accepted has a certificate, and nothing panics.
+func FuzzClientCA(f *testing.F) {
 	f.Add([]byte("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"))
 	f.Fuzz(func(t *testing.T, content []byte) {
-		parsed, err := parseAuthorities(content)
+		parsed, err := parseClientCA(content)
 		if err == nil && parsed.pool.Equal(x509.NewCertPool()) {
 			t.Error("accepted with no certificate in it")
 		}

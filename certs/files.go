@@ -25,6 +25,7 @@ type Files struct {
 	logger            *slog.Logger
 	reloads           *prometheus.CounterVec
 	pollInterval      time.Duration
+	now               func() time.Time
 
 	// certPEM and keyPEM are what was read last, good or bad; alarmed says that
 	// it is bad and that this has been told. They are Run's alone.
@@ -42,6 +43,7 @@ func NewFiles(certFile, keyFile string, logger *slog.Logger, metrics prometheus.
 		keyFile:      keyFile,
 		logger:       logger,
 		pollInterval: follow.PollInterval,
+		now:          time.Now,
 		reloads: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "pod_identity_webhook_certificate_reloads_total",
 			Help: "Changes of the certificate files, by result: success or error. After an error the last good certificate stays in use until it expires.",
@@ -50,13 +52,17 @@ func NewFiles(certFile, keyFile string, logger *slog.Logger, metrics prometheus.
 	if _, err := f.reload(); err != nil {
 		return nil, err
 	}
-	metrics.MustRegister(f.reloads, prometheus.NewGaugeFunc(prometheus.GaugeOpts{
-		Name: "pod_identity_webhook_certificate_expiry_timestamp_seconds",
-		Help: "When the serving certificate expires, in seconds since 1970. From then on no API server calls the webhook.",
-	}, func() float64 { return float64(f.expiry().Unix()) }))
+	metrics.MustRegister(f.reloads, newExpiry(f.expiry))
 	f.reloads.WithLabelValues("success")
 	f.reloads.WithLabelValues("error")
 	return f, nil
+}
+
+func newExpiry(expiry func() time.Time) prometheus.GaugeFunc {
+	return prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "pod_identity_webhook_certificate_expiry_timestamp_seconds",
+		Help: "When the serving certificate expires, in seconds since 1970. From then on no API server calls the webhook.",
+	}, func() float64 { return float64(expiry().Unix()) })
 }
 
 // GetCertificate is made for tls.Config.
@@ -66,9 +72,9 @@ func (f *Files) GetCertificate(*tls.ClientHelloInfo) (*tls.Certificate, error) {
 	return f.current, nil
 }
 
-// Valid returns nil if the certificate can be used at the time now.
-func (f *Files) Valid(now time.Time) error {
-	if expiry := f.expiry(); now.After(expiry) {
+// Valid returns nil if the certificate has not expired.
+func (f *Files) Valid() error {
+	if expiry := f.expiry(); f.now().After(expiry) {
 		return fmt.Errorf("the serving certificate in %s expired at %s", f.certFile, expiry.UTC().Format(time.RFC3339))
 	}
 	return nil

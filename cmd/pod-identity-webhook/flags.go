@@ -22,6 +22,9 @@ import (
 	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/webhook"
 )
 
+// minCertLifetime leaves an API server the time to see a new CA.
+const minCertLifetime = 10 * time.Second
+
 // config is what the flags say.
 type config struct {
 	bindAddress       string
@@ -32,9 +35,16 @@ type config struct {
 	kubeAPIBurst        int
 	namespace           string
 
-	tlsCert, tlsKey string
-	tlsMinVersion   string
-	tlsCipherSuites []string
+	// ownCertificates says that the serving certificate is not that of the files
+	// tlsCert and tlsKey, but one of a CA of our own.
+	ownCertificates                bool
+	inCluster                      bool
+	serviceName, tlsSecret         string
+	webhookConfiguration           string
+	tlsCALifetime, tlsCertLifetime time.Duration
+	tlsCert, tlsKey                string
+	tlsMinVersion                  string
+	tlsCipherSuites                []string
 
 	clientCAFile  string
 	clientCANames []string
@@ -67,8 +77,8 @@ type config struct {
 	verbosity int
 	version   bool
 
-	// withoutEffect names the flags that were given and have no effect.
-	withoutEffect []string
+	// withoutEffect is which flags were given and have no effect, and why.
+	withoutEffect map[string]string
 }
 
 // newFlagSet returns the flags with their defaults, bound to config. The names
@@ -85,9 +95,15 @@ func newFlagSet(config *config) *pflag.FlagSet {
 	flags.StringVar(&config.kubeAPI, "kube-api", "", "`URL` of the API server, in place of the kubeconfig's")
 	flags.Float32Var(&config.kubeAPIQPS, "kube-api-qps", 500, "requests per second to the API server, at most")
 	flags.IntVar(&config.kubeAPIBurst, "kube-api-burst", 1000, "requests to the API server at once, at most")
-	flags.StringVar(&config.namespace, "namespace", "eks", "`namespace` of the ConfigMap of --watch-config-map")
+	flags.StringVar(&config.namespace, "namespace", "eks", "`namespace` of the webhook, where its Service, its Secret and the ConfigMap of --watch-config-map are")
 
-	flags.StringVar(&config.tlsCert, "tls-cert", "/etc/webhook/certs/tls.crt", "PEM `file` of the serving certificate, reloaded when it changes")
+	flags.BoolVar(&config.inCluster, "in-cluster", true, "make the serving certificate, and publish its CA in the webhook configurations, unless --tls-cert or --tls-key is given")
+	flags.StringVar(&config.serviceName, "service-name", "pod-identity-webhook", "`name` of the Service that the API server calls, for the certificate")
+	flags.StringVar(&config.tlsSecret, "tls-secret", "pod-identity-webhook", "`name` of the Secret in which all replicas keep the certificate and its CA")
+	flags.StringVar(&config.webhookConfiguration, "webhook-configuration", "pod-identity-webhook", "`name` of the mutating and the validating webhook configuration in which the CA is published")
+	flags.DurationVar(&config.tlsCALifetime, "tls-ca-lifetime", 365*24*time.Hour, "how long the CA is valid; a new one takes over after two thirds; at least three times --tls-cert-lifetime")
+	flags.DurationVar(&config.tlsCertLifetime, "tls-cert-lifetime", 30*24*time.Hour, "how long the serving certificate is valid; it is replaced after two thirds")
+	flags.StringVar(&config.tlsCert, "tls-cert", "/etc/webhook/certs/tls.crt", "PEM `file` of the serving certificate, in place of one of our own; reloaded when it changes")
 	flags.StringVar(&config.tlsKey, "tls-key", "/etc/webhook/certs/tls.key", "PEM `file` of the serving certificate's key, reloaded when it changes")
 	flags.StringVar(&config.tlsMinVersion, "tls-min-version", "1.2", "lowest `version` of TLS: 1.0 to 1.3, or VersionTLS10 to VersionTLS13")
 	flags.StringSliceVar(&config.tlsCipherSuites, "tls-cipher-suites", nil, "comma-separated `names` of the cipher suites of TLS 1.2 and below; empty for Go's choice")
@@ -134,17 +150,11 @@ func newFlagSet(config *config) *pflag.FlagSet {
 
 // flagsWithoutEffect are the reference's that have lost their meaning, and why.
 var flagsWithoutEffect = map[string]string{
-	"in-cluster":                          "where the API server is follows from --kubeconfig, --kube-api or the environment of a pod",
-	"service-name":                        "the serving certificate comes from --tls-cert and --tls-key",
-	"tls-secret":                          "the serving certificate comes from --tls-cert and --tls-key",
 	"service-account-lookup-grace-period": "ServiceAccounts that are not known are read from the API server, see --service-account-lookup",
 	"resync-period":                       "identities follow their ServiceAccounts without it",
 }
 
 func addFlagsWithoutEffect(flags *pflag.FlagSet) {
-	flags.Bool("in-cluster", true, "")
-	flags.String("service-name", "", "")
-	flags.String("tls-secret", "", "")
 	flags.Duration("service-account-lookup-grace-period", 0, "")
 	flags.Duration("resync-period", 0, "")
 	for name, why := range flagsWithoutEffect {
@@ -152,6 +162,24 @@ func addFlagsWithoutEffect(flags *pflag.FlagSet) {
 		flag.Usage = "no effect: " + why
 		flag.Hidden = true
 	}
+}
+
+// flagsOfOwnCertificates have no effect where the certificate is of files.
+var flagsOfOwnCertificates = []string{"service-name", "tls-secret", "webhook-configuration", "tls-ca-lifetime", "tls-cert-lifetime"}
+
+// withoutEffect returns which of the flags that were given have no effect, and
+// why.
+func withoutEffect(flags *pflag.FlagSet, ownCertificates bool) map[string]string {
+	found := map[string]string{}
+	flags.Visit(func(f *pflag.Flag) {
+		if why, without := flagsWithoutEffect[f.Name]; without {
+			found[f.Name] = why
+		}
+		if !ownCertificates && slices.Contains(flagsOfOwnCertificates, f.Name) {
+			found[f.Name] = "the serving certificate comes from --tls-cert and --tls-key"
+		}
+	})
+	return found
 }
 
 // addKlogFlags adds those of klog, which the reference logs with. -v has its
@@ -184,11 +212,8 @@ func parseFlags(args []string, usage io.Writer) (config, error) {
 		return config{}, fmt.Errorf("-v: %w", err)
 	}
 	parsed.verbosity = verbosity
-	flags.Visit(func(f *pflag.Flag) {
-		if _, without := flagsWithoutEffect[f.Name]; without {
-			parsed.withoutEffect = append(parsed.withoutEffect, f.Name)
-		}
-	})
+	parsed.ownCertificates = parsed.inCluster && !flags.Changed("tls-cert") && !flags.Changed("tls-key")
+	parsed.withoutEffect = withoutEffect(flags, parsed.ownCertificates)
 	parsed.tokenExpiration = token.ClampExpiration(parsed.tokenExpiration)
 	return parsed, parsed.validate()
 }
@@ -246,6 +271,21 @@ func (c *config) validate() error {
 	if c.awsAccountID != "" {
 		if err := c.account().Validate(); err != nil {
 			wrong("--aws-account-id, --aws-partition: %w", err)
+		}
+	}
+	if c.ownCertificates {
+		for flag, name := range map[string]string{
+			"namespace": c.namespace, "service-name": c.serviceName, "tls-secret": c.tlsSecret, "webhook-configuration": c.webhookConfiguration,
+		} {
+			if name == "" {
+				wrong("--%s must not be empty, unless --tls-cert and --tls-key are given", flag)
+			}
+		}
+		if c.tlsCertLifetime < minCertLifetime {
+			wrong("--tls-cert-lifetime is %s: it must be at least %s", c.tlsCertLifetime, minCertLifetime)
+		}
+		if c.tlsCALifetime < 3*c.tlsCertLifetime {
+			wrong("--tls-ca-lifetime is %s: it must be at least three times --tls-cert-lifetime, %s", c.tlsCALifetime, c.tlsCertLifetime)
 		}
 	}
 	_, err := parseTLSVersion(c.tlsMinVersion)

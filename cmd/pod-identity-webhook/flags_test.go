@@ -20,6 +20,9 @@ func TestParseFlags(t *testing.T) {
 	want := config{
 		port: 8443, metricsPort: 9090,
 		kubeAPIQPS: 500, kubeAPIBurst: 1000, namespace: "eks",
+		ownCertificates: true, inCluster: true,
+		serviceName: "pod-identity-webhook", tlsSecret: "pod-identity-webhook", webhookConfiguration: "pod-identity-webhook",
+		tlsCALifetime: 8760 * time.Hour, tlsCertLifetime: 720 * time.Hour,
 		tlsCert: "/etc/webhook/certs/tls.crt", tlsKey: "/etc/webhook/certs/tls.key", tlsMinVersion: "1.2",
 		clientCANames:    []string{"kube-apiserver"},
 		annotationPrefix: "irsa.example.com", tokenAudience: "amazonaws.com", tokenExpiration: 600,
@@ -34,7 +37,7 @@ func TestParseFlags(t *testing.T) {
 		},
 		rolePolicy: "off", serviceAccountValidation: "warn",
 		shutdownDelay: time.Second, shutdownTimeout: 20 * time.Second,
-		verbosity: 5,
+		verbosity: 5, withoutEffect: map[string]string{},
 	}
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("got  %+v\nwant %+v", got, want)
@@ -47,8 +50,37 @@ func TestFlagsThatHaveLostTheirMeaningAreAcceptedAndTold(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(got.withoutEffect) != len(flagsWithoutEffect) {
+	for _, flag := range []string{"service-name", "tls-secret", "service-account-lookup-grace-period", "resync-period"} {
+		if got.withoutEffect[flag] == "" {
+			t.Errorf("--%s is not told", flag)
+		}
+	}
+	if len(got.withoutEffect) != 4 {
 		t.Errorf("told of %v", got.withoutEffect)
+	}
+}
+
+func TestCertificatesAreOurOwnUnlessFilesAreGiven(t *testing.T) {
+	for args, own := range map[string]bool{
+		"":                                      true,
+		"--in-cluster":                          true,
+		"--service-name=x --tls-secret=y":       true,
+		"--in-cluster=false":                    false,
+		"--tls-cert=x":                          false,
+		"--tls-key=x":                           false,
+		"--in-cluster --tls-cert=x":             false,
+		"--tls-cert=/etc/webhook/certs/tls.crt": false,
+	} {
+		got, err := parseFlags(strings.Fields(args), io.Discard)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got.ownCertificates != own {
+			t.Errorf("%q: own certificates %t, want %t", args, got.ownCertificates, own)
+		}
+		if own && len(got.withoutEffect) > 0 {
+			t.Errorf("%q: told of %v", args, got.withoutEffect)
+		}
 	}
 }
 
@@ -63,7 +95,8 @@ func TestParseFlagsTellsAllMistakesAtOnce(t *testing.T) {
 	_, err := parseFlags(strings.Fields("--annotation-prefix= --token-audience= --token-mount-path=relative"+
 		" --service-account-lookup=guess --kube-api-qps=0 --shutdown-delay=-1s --tls-min-version=2 --tls-cipher-suites=x"+
 		" --role-policy=x --serviceaccount-validation=x --sts-endpoint=x --role-session-name=x --aws-account-id=1"+
-		" --container-credentials-audience= --container-credentials-full-uri=x --container-credentials-token-path= --client-ca-allowed-names="), io.Discard)
+		" --container-credentials-audience= --container-credentials-full-uri=x --container-credentials-token-path="+
+		" --service-name= --tls-secret= --webhook-configuration= --tls-cert-lifetime=9s --tls-ca-lifetime=20s --client-ca-allowed-names="), io.Discard)
 	if err == nil {
 		t.Fatal("no error")
 	}
@@ -72,6 +105,7 @@ func TestParseFlagsTellsAllMistakesAtOnce(t *testing.T) {
 		"--tls-min-version", "--tls-cipher-suites", "--role-policy", "--serviceaccount-validation", "--sts-endpoint", "--role-session-name",
 		"--aws-account-id", "--container-credentials-audience", "--container-credentials-full-uri", "--container-credentials-token-path",
 		"--client-ca-allowed-names",
+		"--service-name", "--tls-secret", "--webhook-configuration", "--tls-cert-lifetime", "--tls-ca-lifetime",
 	} {
 		if !strings.Contains(err.Error(), flag) {
 			t.Errorf("%s is not named in: %v", flag, err)

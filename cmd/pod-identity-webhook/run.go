@@ -2,17 +2,21 @@ package main
 
 import (
 	"context"
+	"crypto/tls"
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"net"
 	"runtime/debug"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
+	"k8s.io/apimachinery/pkg/types"
 	corev1client "k8s.io/client-go/kubernetes/typed/core/v1"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
@@ -41,17 +45,21 @@ const configMapName = "pod-identity-webhook"
 
 // run wires the parts together and serves until ctx is done and all is drained.
 func run(ctx context.Context, config config, logger *slog.Logger) error {
-	for _, flag := range config.withoutEffect {
-		logger.WarnContext(ctx, "a flag has no effect", "flag", "--"+flag, "why", flagsWithoutEffect[flag])
+	for _, flag := range slices.Sorted(maps.Keys(config.withoutEffect)) {
+		logger.WarnContext(ctx, "a flag has no effect", "flag", "--"+flag, "why", config.withoutEffect[flag])
 	}
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(
 		collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 	)
-	client, err := newClient(config)
+	api, err := newAPIConfig(config)
 	if err != nil {
 		return err
+	}
+	client, err := corev1client.NewForConfig(api)
+	if err != nil {
+		return fmt.Errorf("make client for %s: %w", api.Host, err)
 	}
 	defaults, err := newDefaults(ctx, config)
 	if err != nil {
@@ -59,11 +67,11 @@ func run(ctx context.Context, config config, logger *slog.Logger) error {
 	}
 
 	var parts parts
-	certificate, err := certs.NewFiles(config.tlsCert, config.tlsKey, logger, registry)
+	certificate, err := newCertificate(config, api, logger, registry)
 	if err != nil {
 		return err
 	}
-	parts.add(certificate.Run, func() error { return certificate.Valid(time.Now()) })
+	parts.add(certificate.Run, certificate.Valid)
 	clients, err := newClients(config, logger, registry, &parts)
 	if err != nil {
 		return err
@@ -208,20 +216,40 @@ func newDefaults(ctx context.Context, config config) (identity.Defaults, error) 
 	return defaults, nil
 }
 
-func newClient(config config) (corev1client.CoreV1Interface, error) {
-	restConfig, err := clientcmd.BuildConfigFromFlags(config.kubeAPI, config.kubeconfig)
+// certificate is where the serving certificate comes from.
+type certificate interface {
+	GetCertificate(*tls.ClientHelloInfo) (*tls.Certificate, error)
+	// Valid returns nil if API servers can trust it, as far as is known.
+	Valid() error
+	Run(context.Context)
+}
+
+func newCertificate(config config, api *rest.Config, logger *slog.Logger, metrics prometheus.Registerer) (certificate, error) {
+	if !config.ownCertificates {
+		return certs.NewFiles(config.tlsCert, config.tlsKey, logger, metrics)
+	}
+	return certs.NewAuthority(certs.AuthorityConfig{
+		API:                  api,
+		Service:              types.NamespacedName{Namespace: config.namespace, Name: config.serviceName},
+		Secret:               config.tlsSecret,
+		WebhookConfiguration: config.webhookConfiguration,
+		CALifetime:           config.tlsCALifetime,
+		ServingLifetime:      config.tlsCertLifetime,
+		Logger:               logger,
+		Metrics:              metrics,
+	})
+}
+
+func newAPIConfig(config config) (*rest.Config, error) {
+	api, err := clientcmd.BuildConfigFromFlags(config.kubeAPI, config.kubeconfig)
 	if err != nil {
 		return nil, fmt.Errorf("find the API server (--kubeconfig, --kube-api, or the environment of a pod): %w", err)
 	}
-	restConfig = rest.AddUserAgent(restConfig, "pod-identity-webhook")
-	restConfig.QPS = config.kubeAPIQPS
-	restConfig.Burst = config.kubeAPIBurst
-	restConfig.ContentType = "application/vnd.kubernetes.protobuf"
-	client, err := corev1client.NewForConfig(restConfig)
-	if err != nil {
-		return nil, fmt.Errorf("make client for %s: %w", restConfig.Host, err)
-	}
-	return client, nil
+	api = rest.AddUserAgent(api, "pod-identity-webhook")
+	api.QPS = config.kubeAPIQPS
+	api.Burst = config.kubeAPIBurst
+	api.ContentType = "application/vnd.kubernetes.protobuf"
+	return api, nil
 }
 
 func listen(ctx context.Context, address string, port uint16) (net.Listener, error) {

@@ -98,10 +98,8 @@ func TestTheWebhookRunsAsKOpsRunsTheReference(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{"no-slash", "--in-cluster"} {
-		if !strings.Contains(log, want) {
-			t.Errorf("the log does not name %s", want)
-		}
+	if !strings.Contains(log, "no-slash") {
+		t.Error("the log does not name the bad key")
 	}
 
 	if err := client.CoreV1().ConfigMaps(namespace).Delete(t.Context(), "pod-identity-webhook", metav1.DeleteOptions{}); err != nil {

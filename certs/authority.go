@@ -1,0 +1,257 @@
+package certs
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/time/rate"
+	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apimachinery/pkg/types"
+	admissionregistrationv1client "k8s.io/client-go/kubernetes/typed/admissionregistration/v1"
+	corev1client "k8s.io/client-go/kubernetes/typed/core/v1"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/util/workqueue"
+
+	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/cluster"
+)
+
+const (
+	// minBackoff and maxBackoff bound how long failed upkeep waits for the next
+	// try.
+	minBackoff, maxBackoff = 100 * time.Millisecond, 10 * time.Second
+	// upkeepRate and upkeepBurst bound the upkeep, in runs a second: something
+	// may spoil the Secret or a caBundle as often as it is repaired.
+	upkeepRate, upkeepBurst = 2, 20
+	// lookInterval is how often upkeep runs though no change was seen.
+	lookInterval = time.Minute
+	// interimLifetime is longer than any cluster takes to come up.
+	interimLifetime = 365 * 24 * time.Hour
+)
+
+// AuthorityConfig is what an Authority needs.
+type AuthorityConfig struct {
+	// API is how to reach the API server.
+	API *rest.Config
+	// Service is the one that API servers call.
+	Service types.NamespacedName
+	// Secret is the name of the Secret, in the namespace of the Service.
+	Secret string
+	// WebhookConfiguration is the name of the MutatingWebhookConfiguration and
+	// of the ValidatingWebhookConfiguration that call the Service.
+	WebhookConfiguration string
+	// CALifetime and ServingLifetime are how long certificates are valid; each
+	// is replaced at two thirds. The first is at least three times the second.
+	CALifetime, ServingLifetime time.Duration
+
+	Logger  *slog.Logger
+	Metrics prometheus.Registerer
+	// Now is this machine's clock, time.Now if nil.
+	Now func() time.Time
+}
+
+// Authority serves a certificate of a CA of its own. It keeps both in a Secret
+// that all replicas share, publishes the CA in the caBundle of the webhook
+// configurations, and replaces each in time. There is no leader: each replica
+// does what is due, and what it writes holds only for the version it has read.
+type Authority struct {
+	config         AuthorityConfig
+	secrets        corev1client.SecretInterface
+	configurations admissionregistrationv1client.AdmissionregistrationV1Interface
+	planner        planner
+	clock          *clock
+	metrics        authorityMetrics
+
+	queue   workqueue.TypedRateLimitingInterface[struct{}]
+	limiter *rate.Limiter
+	watches []func(context.Context)
+
+	// good is what the Secret held when all was well last, alarm the fault that
+	// was told last. They are the upkeep's alone, as is what is in publication.
+	good        content
+	publication publication
+	alarm       string
+
+	current atomic.Pointer[tls.Certificate]
+
+	mu sync.Mutex
+	// notReady says what is amiss, nil when the API server can call.
+	notReady error
+}
+
+var errNoCertificate = errors.New("there is no serving certificate yet")
+
+// NewAuthority returns an Authority that knows nothing until Run is called.
+func NewAuthority(config AuthorityConfig) (*Authority, error) {
+	if config.Now == nil {
+		config.Now = time.Now
+	}
+	a := &Authority{
+		config:  config,
+		planner: newPlanner(config.Service, config.CALifetime, config.ServingLifetime),
+		clock:   newClock(config.Logger, config.Now, config.Metrics),
+		queue: workqueue.NewTypedRateLimitingQueue(
+			workqueue.NewTypedItemExponentialFailureRateLimiter[struct{}](minBackoff, maxBackoff)),
+		limiter:     rate.NewLimiter(upkeepRate, upkeepBurst),
+		publication: newPublication(),
+		notReady:    errNoCertificate,
+	}
+	api := rest.CopyConfig(config.API)
+	api.Wrap(a.clock.wrap)
+	core, err := corev1client.NewForConfig(api)
+	if err != nil {
+		return nil, fmt.Errorf("make client for %s: %w", api.Host, err)
+	}
+	a.secrets = core.Secrets(config.Service.Namespace)
+	if a.configurations, err = admissionregistrationv1client.NewForConfig(api); err != nil {
+		return nil, fmt.Errorf("make client for %s: %w", api.Host, err)
+	}
+	interim, err := newInterim(config.Now())
+	if err != nil {
+		return nil, err
+	}
+	a.current.Store(interim)
+	a.metrics = newAuthorityMetrics(config.Metrics, a.expiry)
+	a.watch()
+	return a, nil
+}
+
+// newInterim returns what is served until there is a certificate. No API server
+// trusts it; but probes can be answered, and so say why there is none.
+func newInterim(now time.Time) (*tls.Certificate, error) {
+	certificate, key, err := newCA(now, interimLifetime)
+	if err != nil {
+		return nil, err
+	}
+	return &tls.Certificate{Certificate: [][]byte{certificate.Raw}, PrivateKey: key, Leaf: certificate}, nil
+}
+
+// GetCertificate is made for tls.Config.
+func (a *Authority) GetCertificate(*tls.ClientHelloInfo) (*tls.Certificate, error) {
+	return a.current.Load(), nil
+}
+
+// Valid returns nil if API servers can call the webhook, as far as certificates
+// are concerned, or says what is amiss.
+func (a *Authority) Valid() error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.notReady != nil {
+		return a.notReady
+	}
+	if expiry := a.expiry(); !a.clock.now().Before(expiry) {
+		return fmt.Errorf("the serving certificate expired at %s", expiry.UTC().Format(time.RFC3339))
+	}
+	return nil
+}
+
+func (a *Authority) expiry() time.Time { return a.current.Load().Leaf.NotAfter }
+
+// Run keeps the certificates until ctx is done.
+func (a *Authority) Run(ctx context.Context) {
+	var running sync.WaitGroup
+	for _, watch := range a.watches {
+		running.Go(func() { watch(ctx) })
+	}
+	running.Go(func() {
+		<-ctx.Done()
+		a.queue.ShutDown()
+	})
+	a.queue.Add(struct{}{})
+	for {
+		item, stopped := a.queue.Get()
+		if stopped {
+			break
+		}
+		a.runUpkeep(ctx)
+		a.queue.Done(item)
+	}
+	running.Wait()
+}
+
+func (a *Authority) runUpkeep(ctx context.Context) {
+	if a.limiter.Wait(ctx) != nil {
+		return
+	}
+	err := a.upkeep(ctx)
+	switch {
+	case ctx.Err() != nil:
+	case err != nil:
+		a.fail(ctx, err)
+		a.queue.AddRateLimited(struct{}{})
+	default:
+		a.recover(ctx)
+		a.queue.Forget(struct{}{})
+		// Short lives are looked at more often.
+		a.queue.AddAfter(struct{}{}, min(lookInterval, a.planner.publishAfter/4))
+	}
+}
+
+// watch prepares to run the upkeep whenever the Secret or a webhook
+// configuration changes.
+func (a *Authority) watch() {
+	changed := changed(func() { a.queue.Add(struct{}{}) })
+	only := func(name string) string { return fields.OneTermEqualSelector(metav1.ObjectNameField, name).String() }
+	configuration := only(a.config.WebhookConfiguration)
+	a.watches = []func(context.Context){
+		cluster.Watch("certificate-secret", &corev1.Secret{}, a.secrets, only(a.config.Secret), changed, a.metrics.errors),
+		cluster.Watch("mutating-configuration", &admissionregistrationv1.MutatingWebhookConfiguration{},
+			a.configurations.MutatingWebhookConfigurations(), configuration, changed, a.metrics.errors),
+		cluster.Watch("validating-configuration", &admissionregistrationv1.ValidatingWebhookConfiguration{},
+			a.configurations.ValidatingWebhookConfigurations(), configuration, changed, a.metrics.errors),
+	}
+}
+
+// changed is a store that keeps nothing, and calls upon each change.
+type changed func()
+
+func (c changed) call() error {
+	c()
+	return nil
+}
+
+// Add implements cache.ReflectorStore, as the next do.
+func (c changed) Add(any) error               { return c.call() }
+func (c changed) Update(any) error            { return c.call() }
+func (c changed) Delete(any) error            { return c.call() }
+func (c changed) Replace([]any, string) error { return c.call() }
+func (c changed) Resync() error               { return nil }
+
+type authorityMetrics struct {
+	rotations, repairs *prometheus.CounterVec
+	errors             prometheus.Counter
+}
+
+func newAuthorityMetrics(metrics prometheus.Registerer, expiry func() time.Time) authorityMetrics {
+	m := authorityMetrics{
+		rotations: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "pod_identity_webhook_certificate_rotations_total",
+			Help: "Certificates that this replica made, by kind: ca or serving.",
+		}, []string{"kind"}),
+		repairs: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "pod_identity_webhook_certificate_repairs_total",
+			Help: "What this replica set right after somebody else had changed it, by object: secret or ca_bundle. A steady rise means that something, such as a GitOps tool, changes it again and again.",
+		}, []string{"object"}),
+		errors: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "pod_identity_webhook_certificate_errors_total",
+			Help: "Failures to read, watch or write the Secret of certificates or the webhook configurations. A steady rise means that certificates are not replaced before they expire.",
+		}),
+	}
+	for _, kind := range []change{newAuthority, newCertificate} {
+		m.rotations.WithLabelValues(string(kind))
+	}
+	for _, object := range []string{repairedSecret, repairedBundle} {
+		m.repairs.WithLabelValues(object)
+	}
+	metrics.MustRegister(m.rotations, m.repairs, m.errors, newExpiry(expiry))
+	return m
+}

@@ -1,0 +1,95 @@
+package certs
+
+import (
+	"log/slog"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// maxOffset is how far this machine's clock may be off without a word. It is
+// well within backdate.
+const maxOffset = time.Minute
+
+// clock tells the API server's time, which is what certificates are judged by:
+// a replica whose own clock is off must not replace what is good, nor make what
+// is not valid yet. It learns the time from the Date of the API server's
+// answers; before the first it is this machine's.
+type clock struct {
+	logger *slog.Logger
+	// local is time.Now, but in tests.
+	local func() time.Time
+
+	mu sync.Mutex
+	// told is what the API server said last, and heard when that was. How much
+	// time has passed since is measured by the monotonic clock, which nobody
+	// sets.
+	told, heard time.Time
+	alarmed     bool
+}
+
+func newClock(logger *slog.Logger, local func() time.Time, metrics prometheus.Registerer) *clock {
+	c := &clock{logger: logger, local: local}
+	metrics.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "pod_identity_webhook_clock_offset_seconds",
+		Help: "How far this machine's clock is behind the API server's; negative if it is ahead. Certificates are made by the API server's, but tokens and logs suffer.",
+	}, func() float64 { return c.offset().Seconds() }))
+	return c
+}
+
+// now is the API server's time.
+func (c *clock) now() time.Time {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.told.IsZero() {
+		return c.local()
+	}
+	return c.told.Add(c.local().Sub(c.heard))
+}
+
+func (c *clock) offset() time.Duration {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.told.IsZero() {
+		return 0
+	}
+	return c.told.Sub(c.heard)
+}
+
+func (c *clock) hear(date time.Time) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.told, c.heard = date, c.local()
+	offset := c.told.Sub(c.heard)
+	off := offset.Abs() > maxOffset
+	switch {
+	case off && !c.alarmed:
+		c.logger.Warn("this machine's clock is off, certificates are made by the API server's", "offset", offset)
+	case !off && c.alarmed:
+		c.logger.Info("this machine's clock is right again")
+	}
+	c.alarmed = off
+}
+
+// wrap makes the clock listen to the answers of a transport to the API server.
+func (c *clock) wrap(transport http.RoundTripper) http.RoundTripper {
+	return listener{transport, c}
+}
+
+type listener struct {
+	transport http.RoundTripper
+	clock     *clock
+}
+
+func (l listener) RoundTrip(request *http.Request) (*http.Response, error) {
+	response, err := l.transport.RoundTrip(request)
+	if err != nil {
+		return nil, err
+	}
+	if date, err := http.ParseTime(response.Header.Get("Date")); err == nil {
+		l.clock.hear(date)
+	}
+	return response, nil
+}
