@@ -15,9 +15,12 @@ import (
 
 const (
 	// maxReadBytes bounds the bodies that are being read or held, all together.
-	maxReadBytes = 32 << 20
-	// maxDecodedBytes bounds what has been made of them, all together.
+	maxReadBytes = 24 << 20
+	// maxDecodedBytes bounds what is made of those that become large, and as much of
+	// the others: a pod must not wait for monsters.
 	maxDecodedBytes = 32 << 20
+	// largeBytes is what a large one becomes at the least: many times a usual pod.
+	largeBytes = 1 << 20
 	// maxItems bounds the objects in the lists of a review: each becomes a value
 	// in memory that may be thirty times its size, and a container of three bytes
 	// gets a patch of hundreds. A stored pod has 1.5 MiB at most, and each of its
@@ -41,11 +44,12 @@ type bodies struct {
 	read   int64
 	byHost map[string]int64
 
-	decoded *semaphore.Weighted
+	// small and large are room for what bodies are decoded to.
+	small, large *semaphore.Weighted
 }
 
 func newBodies() *bodies {
-	return &bodies{limit: maxReadBytes, byHost: map[string]int64{}, decoded: semaphore.NewWeighted(maxDecodedBytes)}
+	return &bodies{limit: maxReadBytes, byHost: map[string]int64{}, small: semaphore.NewWeighted(maxDecodedBytes), large: semaphore.NewWeighted(maxDecodedBytes)}
 }
 
 // held is what one request has taken of the bounds.
@@ -54,6 +58,8 @@ type held struct {
 	host    string
 	read    int64
 	decoded int64
+	// of is where decoded is taken from; nil for nowhere yet.
+	of *semaphore.Weighted
 }
 
 func (b *bodies) hold(r *http.Request) *held {
@@ -86,14 +92,16 @@ func (h *held) take(n int64) *Error {
 // release gives all back.
 func (h *held) release() {
 	b := h.bodies
-	b.decoded.Release(h.decoded)
+	if h.of != nil {
+		h.of.Release(h.decoded)
+	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.read -= h.read
 	if b.byHost[h.host] -= h.read; b.byHost[h.host] == 0 {
 		delete(b.byHost, h.host)
 	}
-	h.read, h.decoded = 0, 0
+	h.read, h.decoded, h.of = 0, 0, nil
 }
 
 // readInto reads a body. What it takes is taken as it comes, not as the client
@@ -125,10 +133,14 @@ func (h *held) admit(ctx context.Context, body []byte) error {
 		return err
 	}
 	room := min(int64(len(body)+items*itemBytes), maxDecodedBytes)
-	if err := h.bodies.decoded.Acquire(ctx, room); err != nil {
+	of := h.bodies.small
+	if room >= largeBytes {
+		of = h.bodies.large
+	}
+	if err := of.Acquire(ctx, room); err != nil {
 		return overloaded("the requests under way take all the memory that there is for them: ask again")
 	}
-	h.decoded = room
+	h.decoded, h.of = room, of
 	return nil
 }
 

@@ -97,6 +97,10 @@ func TestWhatIsDecodedWaitsForRoom(t *testing.T) {
 	defer cancel()
 	wantReason(t, "a second at once", second.admit(impatient, bomb), Overloaded)
 	second.release()
+	if err := second.admit(t.Context(), podWithContainers(3)); err != nil {
+		t.Errorf("a small one waits for a large one: %v", err)
+	}
+	second.release()
 
 	admitted := make(chan error)
 	go func() { admitted <- second.admit(t.Context(), bomb) }()
