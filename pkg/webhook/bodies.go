@@ -14,8 +14,12 @@ import (
 )
 
 const (
-	// maxReadBytes bounds the bodies that are being read or held, all together.
-	maxReadBytes = 24 << 20
+	// maxReadBytes bounds the requests under way and their bodies, all together. An
+	// API server may have 600 requests under way (see maxConnections), with a pod of
+	// some 10 KiB each, which is one host's half of it.
+	maxReadBytes = 32 << 20
+	// requestBytes is what a request takes beside its body: goroutines, buffers.
+	requestBytes = 16 << 10
 	// maxDecodedBytes bounds what is made of those that become large, and as much of
 	// the others: a pod must not wait for monsters.
 	maxDecodedBytes = 32 << 20
@@ -79,9 +83,9 @@ func (h *held) take(n int64) *Error {
 	defer b.mu.Unlock()
 	switch {
 	case b.read+n > b.limit:
-		return overloaded("the requests under way have more than %d bytes of bodies: ask again", b.limit)
+		return overloaded("the requests under way take more than %d bytes: ask again", b.limit)
 	case b.byHost[h.host]+n > b.limit/2:
-		return overloaded("the requests under way of %s have more than %d bytes of bodies: ask again", h.host, b.limit/2)
+		return overloaded("the requests under way of %s take more than %d bytes: ask again", h.host, b.limit/2)
 	}
 	h.read += n
 	b.read += n

@@ -6,13 +6,17 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"runtime"
 	"strings"
+	"sync"
 	"testing"
 	"testing/iotest"
 	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/inject"
 )
@@ -182,5 +186,56 @@ func TestWhatABodyIsDecodedToIsBounded(t *testing.T) {
 		if got := after.TotalAlloc - before.TotalAlloc; got > uint64(room) {
 			t.Errorf("%d %s are decoded to %d bytes, and %d were taken for them", n, name, got, room)
 		}
+	}
+}
+
+// TestRequestsUnderWayAreBounded though they have sent nothing of their bodies.
+func TestRequestsUnderWayAreBounded(t *testing.T) {
+	server := New(Config{
+		Mutate: func(context.Context, *Request[inject.Pod]) (Answer, error) { return allow(inject.Result{}, nil), nil },
+		Logger: slog.New(slog.DiscardHandler), Registry: prometheus.NewRegistry(),
+	})
+	handler := server.Handler()
+	ask := func(host string, body io.Reader) *httptest.ResponseRecorder {
+		request := httptest.NewRequest(http.MethodPost, "/mutate", body)
+		request.Header.Set("Content-Type", "application/json")
+		request.RemoteAddr = host + ":1"
+		response := httptest.NewRecorder()
+		handler.ServeHTTP(response, request)
+		return response
+	}
+	body := `{"apiVersion":"admission.k8s.io/v1","kind":"AdmissionReview","request":{}}`
+	var running sync.WaitGroup
+	var ends []*io.PipeWriter
+	begun := make(chan struct{})
+	for range maxReadBytes / 2 / requestBytes {
+		reader, end := io.Pipe()
+		ends = append(ends, end)
+		running.Go(func() { ask("10.0.0.1", reader) })
+		go func() {
+			_, _ = end.Write([]byte(" ")) // ends once it is read
+			begun <- struct{}{}
+		}()
+	}
+	// All of them are under way once one more is refused.
+	refused := ask("10.0.0.1", strings.NewReader(body))
+	for refused.Code == http.StatusOK {
+		refused = ask("10.0.0.1", strings.NewReader(body))
+	}
+	if refused.Code != http.StatusServiceUnavailable || refused.Header().Get("Retry-After") == "" {
+		t.Errorf("one more: HTTP %d %v: %s", refused.Code, refused.Header(), refused.Body)
+	}
+	if other := ask("10.0.0.2", strings.NewReader(body)); other.Code != http.StatusOK {
+		t.Errorf("another host: HTTP %d: %s", other.Code, other.Body)
+	}
+	for _, end := range ends {
+		_ = end.Close()
+	}
+	for range ends {
+		<-begun
+	}
+	running.Wait()
+	if answered := ask("10.0.0.1", strings.NewReader(body)); answered.Code != http.StatusOK {
+		t.Errorf("once they have ended: HTTP %d: %s", answered.Code, answered.Body)
 	}
 }

@@ -120,6 +120,9 @@ func readReview[Object any](ctx context.Context, w http.ResponseWriter, r *http.
 	if err := checkContentType(r.Header.Get("Content-Type")); err != nil {
 		return nil, err
 	}
+	if err := held.take(requestBytes); err != nil {
+		return nil, err
+	}
 	body := takeBuffer()
 	defer giveBack(body)
 	if err := readBody(ctx, w, r, body, held); err != nil {
