@@ -50,6 +50,7 @@ unit: ## tests that need no control plane
 e2e: build $(BIN)/e2e/pod-identity-webhook assets ## tests against the real control plane
 	cd test && WEBHOOK=$(BIN)/e2e/pod-identity-webhook KUBEBUILDER_ASSETS=$(ASSETS) \
 		$(GO) test $(RACE) -count=1 -timeout=30m -p=1 ./controlplane/... ./manifest/... ./localwebhook/... ./demo/... ./e2e/...
+	cd test && WEBHOOK=$(BIN)/pod-identity-webhook KUBEBUILDER_ASSETS=$(ASSETS) $(GO) test -count=1 -timeout=10m ./denial/...
 
 .PHONY: fuzz
 fuzz: ## fuzz all that reads foreign bytes; FUZZTIME=10m for long

@@ -33,6 +33,9 @@ const (
 	// itemBytes is what an object can become: a container with four variables and a
 	// mount in its patch, which is written three times, the last time in base64.
 	itemBytes = 2 << 10
+	// quoteBytes is what each quote of a string can become, by a quarter of what a
+	// label or annotation takes in a map that grows.
+	quoteBytes = 48
 	// bodyTimeout is how long a body may take. The largest must come at 1.4 MiB/s,
 	// which is slow between an API server and a pod.
 	bodyTimeout = 5 * time.Second
@@ -136,7 +139,8 @@ func (h *held) admit(ctx context.Context, body []byte) error {
 	if err != nil {
 		return err
 	}
-	room := min(int64(len(body)+items*itemBytes), maxDecodedBytes)
+	quotes := bytes.Count(body, []byte(`"`))
+	room := min(int64(len(body)+items*itemBytes+quotes*quoteBytes), maxDecodedBytes)
 	of := h.bodies.small
 	if room >= largeBytes {
 		of = h.bodies.large
