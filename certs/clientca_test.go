@@ -111,6 +111,24 @@ func TestTheClientsCAIsReloaded(t *testing.T) {
 	eventually(t, "the second is in use", func() bool { return ca.Roots().Equal(poolOf(t, second)) })
 }
 
+// TestAFileThatStaysTheSameKeepsItsPool, or each look at it would have every
+// certificate judged again.
+func TestAFileThatStaysTheSameKeepsItsPool(t *testing.T) {
+	content, _ := pair(t, 1, nextYear)
+	file := filepath.Join(t.TempDir(), "ca.crt")
+	if err := os.WriteFile(file, content, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	ca, err := NewClientCA(file, slog.New(slog.DiscardHandler), prometheus.NewRegistry())
+	if err != nil {
+		t.Fatal(err)
+	}
+	before := ca.Roots()
+	if changed, err := ca.reload(); changed || err != nil || ca.Roots() != before {
+		t.Errorf("changed %t, %v, the same pool %t", changed, err, ca.Roots() == before)
+	}
+}
+
 func TestAFileThatIsNoCAFailsEarly(t *testing.T) {
 	certPEM, keyPEM := pair(t, 1, nextYear)
 	for content, want := range map[string]string{

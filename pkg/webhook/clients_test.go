@@ -311,3 +311,26 @@ func TestABodyOfAStrangerIsNotRead(t *testing.T) {
 		t.Errorf("HTTP %d", response.Code)
 	}
 }
+
+// TestABodyThatIsTooSlowIsGivenUp when the API server would have given up.
+func TestABodyThatIsTooSlowIsGivenUp(t *testing.T) {
+	ca := newSigner(t)
+	served := serveTo(t, ca)
+	certificate, key := sign(t, ca, client(nil))
+	for name, http2 := range map[string]bool{"HTTP/1.1": false, "HTTP/2": true} {
+		client := served.clientWith(ca, certificate, key, 0, http2)
+		reader, end := io.Pipe()
+		response, err := client.Post(served.url+"/mutate?timeout=1s", "application/json", reader)
+		if err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		body, _ := io.ReadAll(response.Body)
+		response.Body.Close()
+		_ = end.Close()
+		if response.StatusCode != http.StatusRequestTimeout || !strings.Contains(string(body), "not there in time") {
+			t.Errorf("%s: %s: %s", name, response.Status, body)
+		}
+		client.CloseIdleConnections()
+	}
+	served.stop()
+}

@@ -34,12 +34,13 @@ func TestTheConnectionOfLeastUseIsClosed(t *testing.T) {
 	for name, test := range map[string]struct {
 		hosts   [3]string
 		active  []int
+		idle    []int
 		trusted []int
 		closed  int
 	}{
 		"the oldest":                                   {hosts: [3]string{stranger, stranger, stranger}, closed: 0},
 		"one of the host with the most":                {hosts: [3]string{server, stranger, stranger}, closed: 1},
-		"an idle one before an active one":             {hosts: [3]string{stranger, stranger, stranger}, active: []int{0, 2}, closed: 1},
+		"an idle one before an active one":             {hosts: [3]string{stranger, stranger, stranger}, active: []int{0, 2}, idle: []int{1}, closed: 1},
 		"an active one of the host with the most":      {hosts: [3]string{server, stranger, stranger}, active: []int{1, 2}, closed: 1},
 		"a stranger's before a trusted one":            {hosts: [3]string{server, server, stranger}, trusted: []int{0, 1}, active: []int{2}, closed: 2},
 		"a trusted one if there is no other":           {hosts: [3]string{server, server, other}, trusted: []int{0, 1, 2}, active: []int{0}, closed: 1},
@@ -56,6 +57,9 @@ func TestTheConnectionOfLeastUseIsClosed(t *testing.T) {
 			}
 			for _, i := range test.active {
 				connections.changed(open[i], http.StateActive)
+			}
+			for _, i := range test.idle {
+				connections.changed(open[i], http.StateIdle)
 			}
 			for _, i := range test.trusted {
 				connections.trust(connections.open[open[i]])
