@@ -207,7 +207,10 @@ func TestOnlyTheAPIServerMayAsk(t *testing.T) {
 
 func scrapeOf(t *testing.T, webhook *localwebhook.Webhook) string {
 	t.Helper()
-	response := must[*http.Response](t)(http.Get(webhook.MetricsURL()))
+	response, err := http.Get(webhook.MetricsURL())
+	if err != nil {
+		t.Fatal(err)
+	}
 	defer response.Body.Close()
 	return string(must[[]byte](t)(io.ReadAll(response.Body)))
 }
