@@ -15,7 +15,8 @@ RACE := $(if $(filter 1,$(shell $(GO) env CGO_ENABLED)),$(if $(shell command -v 
 FUZZTIME ?= 5s
 FUZZ := ./pkg/token:FuzzParseUnverified ./pkg/identity:FuzzFromAnnotations ./pkg/identity:FuzzParseMapping \
 	./pkg/identity/lint:FuzzAccount ./pkg/identity/containercredentials:FuzzParse ./pkg/rolepolicy:FuzzEvaluate \
-	./pkg/webhook:FuzzMutate ./pkg/webhook:FuzzServiceAccount ./certs:FuzzSecret
+	./pkg/webhook:FuzzMutate ./pkg/webhook:FuzzServiceAccount ./pkg/webhook:FuzzCountItems \
+	./certs:FuzzSecret ./certs:FuzzClientCA
 FUZZ_TEST := ./inject:FuzzPod ./inject:FuzzAnnotations
 # How long the soak goes on.
 DURATION ?= 30m
@@ -106,12 +107,16 @@ chart: $(BIN)/helm $(ASSETS)/kubectl ## tests of the Helm chart and the kustomiz
 e2e: build $(BIN)/e2e/pod-identity-webhook assets $(BIN)/helm ## tests against the real control plane
 	cd test && WEBHOOK=$(BIN)/e2e/pod-identity-webhook KUBEBUILDER_ASSETS=$(ASSETS) HELM=$(BIN)/helm \
 		$(GO) test $(RACE) -count=1 -timeout=30m -p=1 ./controlplane/... ./manifest/... ./localwebhook/... ./demo/... ./e2e/...
-	$(MAKE) --no-print-directory soak DURATION=1m
+	$(UNDER_FIRE) ./denial/...
+	$(UNDER_FIRE) ./soak/... -duration=1m
 
 .PHONY: soak
 soak: build assets $(BIN)/helm ## break everything again and again under load; DURATION=30m
-	cd test && WEBHOOK=$(BIN)/pod-identity-webhook KUBEBUILDER_ASSETS=$(ASSETS) HELM=$(BIN)/helm \
-		$(GO) test -v -count=1 -timeout=0 ./soak -duration=$(DURATION)
+	$(UNDER_FIRE) ./denial/... -attack-for=10s
+	$(UNDER_FIRE) ./soak/... -duration=$(DURATION)
+
+# What ships is measured, so not with the race detector.
+UNDER_FIRE = cd test && WEBHOOK=$(BIN)/pod-identity-webhook KUBEBUILDER_ASSETS=$(ASSETS) HELM=$(BIN)/helm $(GO) test -v -count=1 -timeout=0
 
 .PHONY: fuzz
 fuzz: ## fuzz all that reads foreign bytes; FUZZTIME=10m for long

@@ -1,8 +1,13 @@
 package certs
 
 import (
+	"crypto"
+	"crypto/rand"
 	"crypto/tls"
+	"crypto/x509"
+	"encoding/pem"
 	"maps"
+	"math/big"
 	"strings"
 	"testing"
 
@@ -35,6 +40,16 @@ func TestParseNamesWhatCannotBeUsed(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	key, err := keyutil.ParsePrivateKeyPEM(good["ca.key"])
+	if err != nil {
+		t.Fatal(err)
+	}
+	powerless := &x509.Certificate{SerialNumber: big.NewInt(1), IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageDigitalSignature}
+	powerlessDER, err := x509.CreateCertificate(rand.Reader, powerless, powerless, key.(crypto.Signer).Public(), key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	powerlessPEM := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: powerlessDER})
 	for name, test := range map[string]struct {
 		change    map[string][]byte
 		want      []string
@@ -46,6 +61,7 @@ func TestParseNamesWhatCannotBeUsed(t *testing.T) {
 		"no CA":                    {change: map[string][]byte{"ca.crt": nil}, want: []string{"ca.crt"}},
 		"garbage for a CA":         {change: map[string][]byte{"ca.crt": []byte("garbage")}, want: []string{"ca.crt"}},
 		"no CA's certificate":      {change: map[string][]byte{"ca.crt": good["tls.crt"]}, want: []string{"ca.crt", "not a CA"}},
+		"a CA that may not sign":   {change: map[string][]byte{"ca.crt": powerlessPEM}, want: []string{"ca.crt", "not a CA"}},
 		"garbage for the CA's key": {change: map[string][]byte{"ca.key": []byte("garbage")}, want: []string{"ca.key"}, authority: true, serving: true},
 		"another CA's key":         {change: map[string][]byte{"ca.key": other["ca.key"]}, want: []string{"ca.key"}, authority: true, serving: true},
 		"no serving certificate":   {change: map[string][]byte{"tls.crt": nil}, want: []string{"tls.crt"}, authority: true, signer: true},

@@ -215,3 +215,53 @@ func TestNoAPIServerEverMeetsWhatItDoesNotTrust(t *testing.T) {
 		t.Errorf("made %v in 100 days", made)
 	}
 }
+
+func TestACAThatIsReplacedBeforeItIsPublishedSignsNothing(t *testing.T) {
+	first, _ := planned(t, content{}, start, never)
+	first.signer = nil
+	second, _ := planned(t, first, start, only(first))
+	c, changes := planned(t, second, start.Add(364*day*2/3+day), never)
+	// Nobody trusts the second CA, so it must not sign what bridges to the third.
+	wantChanges(t, changes, newAuthority, newCertificate)
+	if !c.issuer().Equal(c.authorities[0]) {
+		t.Error("the second CA has signed")
+	}
+}
+
+func TestAnHourIsAllowedForAPIServersThatLag(t *testing.T) {
+	for serving, want := range map[time.Duration]time.Duration{30 * day: time.Hour, 20 * time.Second: 2 * time.Second} {
+		if got := newPlanner(service, 10*serving, serving).publishAfter; got != want {
+			t.Errorf("serving certificates that live for %s: %s, want %s", serving, got, want)
+		}
+	}
+}
+
+func TestAServingCertificateEndsWithItsCA(t *testing.T) {
+	ca, key, err := newCA(start, day)
+	if err != nil {
+		t.Fatal(err)
+	}
+	serving, err := newServing(start, 2*day, []string{"name"}, ca, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !serving.Leaf.NotAfter.Equal(ca.NotAfter) {
+		t.Errorf("it ends at %s, its CA at %s", serving.Leaf.NotAfter, ca.NotAfter)
+	}
+}
+
+func TestACAIsPublishedFromWhenAllTrustItWithoutABreak(t *testing.T) {
+	c, _ := planned(t, content{}, start, never)
+	ca := c.authorities[0]
+	p := newPublication()
+	lasts := func(now time.Time) bool { return p.lasts(ca, now, time.Hour) }
+	p.see(c.authorities, start)
+	if lasts(start.Add(time.Hour-1)) || !lasts(start.Add(time.Hour)) {
+		t.Error("not from an hour on")
+	}
+	p.see(nil, start.Add(2*time.Hour))
+	p.see(c.authorities, start.Add(3*time.Hour))
+	if lasts(start.Add(3*time.Hour)) || !lasts(start.Add(4*time.Hour)) {
+		t.Error("a break does not begin the hour anew")
+	}
+}

@@ -46,6 +46,9 @@ type config struct {
 	tlsMinVersion                  string
 	tlsCipherSuites                []string
 
+	clientCAFile  string
+	clientCANames []string
+
 	annotationPrefix     string
 	tokenAudience        string
 	tokenExpiration      int64
@@ -104,6 +107,9 @@ func newFlagSet(config *config) *pflag.FlagSet {
 	flags.StringVar(&config.tlsKey, "tls-key", "/etc/webhook/certs/tls.key", "PEM `file` of the serving certificate's key, reloaded when it changes")
 	flags.StringVar(&config.tlsMinVersion, "tls-min-version", "1.2", "lowest `version` of TLS: 1.0 to 1.3, or VersionTLS10 to VersionTLS13")
 	flags.StringSliceVar(&config.tlsCipherSuites, "tls-cipher-suites", nil, "comma-separated `names` of the cipher suites of TLS 1.2 and below; empty for Go's choice")
+
+	flags.StringVar(&config.clientCAFile, "client-ca-file", "", "PEM `file` of the CA of the API server's client certificate, reloaded when it changes: only who shows one may send admission requests; empty for anyone")
+	flags.StringSliceVar(&config.clientCANames, "client-ca-allowed-names", []string{"kube-apiserver"}, "comma-separated `names` of which that certificate must bear one, as common name or subjectAltName; * for any")
 
 	flags.StringVar(&config.annotationPrefix, "annotation-prefix", "eks.amazonaws.com", "`prefix` of the annotations on ServiceAccounts and pods")
 	flags.StringVar(&config.tokenAudience, "token-audience", "sts.amazonaws.com", "`audience` of tokens whose ServiceAccount names none")
@@ -286,6 +292,7 @@ func (c *config) validate() error {
 	mistaken(err)
 	_, err = parseCipherSuites(c.tlsCipherSuites)
 	mistaken(err)
+	mistaken(validateClientNames(c.clientCANames))
 	if _, err := rolepolicy.ParseMode(c.rolePolicy); err != nil {
 		wrong("--role-policy: %w", err)
 	}

@@ -24,6 +24,7 @@ func TestParseFlags(t *testing.T) {
 		serviceName: "pod-identity-webhook", tlsSecret: "pod-identity-webhook", webhookConfiguration: "pod-identity-webhook",
 		tlsCALifetime: 8760 * time.Hour, tlsCertLifetime: 720 * time.Hour,
 		tlsCert: "/etc/webhook/certs/tls.crt", tlsKey: "/etc/webhook/certs/tls.key", tlsMinVersion: "1.2",
+		clientCANames:    []string{"kube-apiserver"},
 		annotationPrefix: "irsa.example.com", tokenAudience: "amazonaws.com", tokenExpiration: 600,
 		tokenMountPath:   "/var/run/secrets/eks.amazonaws.com/serviceaccount",
 		awsDefaultRegion: "eu-west-1", stsRegionalEndpoint: true, serviceAccountLookup: "cached",
@@ -95,7 +96,7 @@ func TestParseFlagsTellsAllMistakesAtOnce(t *testing.T) {
 		" --service-account-lookup=guess --kube-api-qps=0 --shutdown-delay=-1s --tls-min-version=2 --tls-cipher-suites=x"+
 		" --role-policy=x --serviceaccount-validation=x --sts-endpoint=x --role-session-name=x --aws-account-id=1"+
 		" --container-credentials-audience= --container-credentials-full-uri=x --container-credentials-token-path="+
-		" --service-name= --tls-secret= --webhook-configuration= --tls-cert-lifetime=9s --tls-ca-lifetime=20s"), io.Discard)
+		" --service-name= --tls-secret= --webhook-configuration= --tls-cert-lifetime=9s --tls-ca-lifetime=20s --client-ca-allowed-names="), io.Discard)
 	if err == nil {
 		t.Fatal("no error")
 	}
@@ -103,6 +104,7 @@ func TestParseFlagsTellsAllMistakesAtOnce(t *testing.T) {
 		"--annotation-prefix", "--token-audience", "--token-mount-path", "--service-account-lookup", "--kube-api-qps", "--shutdown-delay",
 		"--tls-min-version", "--tls-cipher-suites", "--role-policy", "--serviceaccount-validation", "--sts-endpoint", "--role-session-name",
 		"--aws-account-id", "--container-credentials-audience", "--container-credentials-full-uri", "--container-credentials-token-path",
+		"--client-ca-allowed-names",
 		"--service-name", "--tls-secret", "--webhook-configuration", "--tls-cert-lifetime", "--tls-ca-lifetime",
 	} {
 		if !strings.Contains(err.Error(), flag) {

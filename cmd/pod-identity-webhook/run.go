@@ -72,6 +72,10 @@ func run(ctx context.Context, config config, logger *slog.Logger) error {
 		return err
 	}
 	parts.add(certificate.Run, certificate.Valid)
+	clients, err := newClients(config, logger, registry, &parts)
+	if err != nil {
+		return err
+	}
 	serviceAccounts := serviceaccount.New(serviceaccount.Config{
 		Client:      client,
 		Defaults:    defaults,
@@ -122,6 +126,7 @@ func run(ctx context.Context, config config, logger *slog.Logger) error {
 
 	served := webhook.Config{
 		GetCertificate: certificate.GetCertificate,
+		Clients:        clients,
 		Ready:          parts.ready,
 		Mutate:         mutator.Handle,
 		ValidateServiceAccount: webhook.ValidateServiceAccount(

@@ -10,13 +10,17 @@ import (
 
 // Why a request gets no answer. These are the reasons of outcome "error".
 const (
-	UnsupportedMediaType inject.Reason = "unsupported_media_type"
-	BodyTooLarge         inject.Reason = "body_too_large"
-	BadRequest           inject.Reason = "bad_request"
-	IdentityUnknown      inject.Reason = "identity_unknown"
-	RoleNotPermitted     inject.Reason = "role_not_permitted"
-	InternalError        inject.Reason = "internal_error"
-	Panic                inject.Reason = "panic"
+	ClientCertificateMissing inject.Reason = "client_certificate_missing"
+	ClientCertificateRefused inject.Reason = "client_certificate_refused"
+	Overloaded               inject.Reason = "overloaded"
+	UnsupportedMediaType     inject.Reason = "unsupported_media_type"
+	BodyTooLarge             inject.Reason = "body_too_large"
+	BodyTooSlow              inject.Reason = "body_too_slow"
+	BadRequest               inject.Reason = "bad_request"
+	IdentityUnknown          inject.Reason = "identity_unknown"
+	RoleNotPermitted         inject.Reason = "role_not_permitted"
+	InternalError            inject.Reason = "internal_error"
+	Panic                    inject.Reason = "panic"
 )
 
 // Error is a failure that knows its HTTP status and its reason.

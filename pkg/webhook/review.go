@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"mime"
 	"net/http"
+	"os"
 	"strconv"
 	"sync"
 	"time"
@@ -51,15 +52,21 @@ type observer func(r *http.Request, took time.Duration, answer Answer, err *Erro
 
 // serve makes an HTTP handler of an admission handler: limits, content type,
 // decode, call, encode.
-func serve[Object any](handle Handler[Object], observe observer) http.Handler {
+func serve[Object any](handle Handler[Object], bodies *bodies, observe observer) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		start := time.Now()
-		answer, typeMeta, err := answerReview(w, r, handle)
+		held := bodies.hold(r)
+		defer held.release()
+		answer, typeMeta, err := answerReview(w, r, held, handle)
 		if err == nil {
 			err = writeReply(w, reply{TypeMeta: typeMeta, Response: &answer.Response})
 		}
 		if err != nil {
 			failure := asError(err)
+			if failure.Reason == Overloaded {
+				// An API server then asks again, until it gives up on the webhook.
+				w.Header().Set("Retry-After", "1")
+			}
 			http.Error(w, "pod-identity-webhook: "+failure.Error(), failure.Status)
 			observe(r, time.Since(start), answer, failure)
 			return
@@ -68,11 +75,11 @@ func serve[Object any](handle Handler[Object], observe observer) http.Handler {
 	})
 }
 
-func answerReview[Object any](w http.ResponseWriter, r *http.Request, handle Handler[Object]) (Answer, metav1.TypeMeta, error) {
+func answerReview[Object any](w http.ResponseWriter, r *http.Request, held *held, handle Handler[Object]) (Answer, metav1.TypeMeta, error) {
 	ctx, cancel := context.WithTimeout(r.Context(), timeout(r))
 	defer cancel()
 
-	received, err := readReview[Object](w, r)
+	received, err := readReview[Object](ctx, w, r, held)
 	if err != nil {
 		return Answer{}, metav1.TypeMeta{}, err
 	}
@@ -109,22 +116,54 @@ func giveBack(buffer *bytes.Buffer) {
 	}
 }
 
-func readReview[Object any](w http.ResponseWriter, r *http.Request) (*review[Object], error) {
+func readReview[Object any](ctx context.Context, w http.ResponseWriter, r *http.Request, held *held) (*review[Object], error) {
 	if err := checkContentType(r.Header.Get("Content-Type")); err != nil {
+		return nil, err
+	}
+	if err := held.take(requestBytes); err != nil {
 		return nil, err
 	}
 	body := takeBuffer()
 	defer giveBack(body)
-	if _, err := body.ReadFrom(http.MaxBytesReader(w, r.Body, maxBodyBytes)); err != nil {
+	if err := readBody(ctx, w, r, body, held); err != nil {
+		return nil, err
+	}
+	if err := held.admit(ctx, body.Bytes()); err != nil {
+		return nil, err
+	}
+	return decodeReview[Object](body.Bytes())
+}
+
+func readBody(ctx context.Context, w http.ResponseWriter, r *http.Request, body *bytes.Buffer, held *held) error {
+	// Where deadlines cannot be set the server's own must do.
+	control := http.NewResponseController(w)
+	deadline := time.Now().Add(bodyTimeout)
+	if end, ok := ctx.Deadline(); ok && end.Before(deadline) {
+		deadline = end
+	}
+	_ = control.SetReadDeadline(deadline)
+	if err := held.readInto(body, http.MaxBytesReader(w, r.Body, maxBodyBytes)); err != nil {
+		if failure, ok := errors.AsType[*Error](err); ok {
+			return failure
+		}
 		if _, tooLarge := errors.AsType[*http.MaxBytesError](err); tooLarge {
-			return nil, &Error{
+			return &Error{
 				Status: http.StatusRequestEntityTooLarge, Reason: BodyTooLarge,
 				Err: fmt.Errorf("the body is larger than %d bytes, which no API server sends", maxBodyBytes),
 			}
 		}
-		return nil, badRequest("read body: %w", err)
+		if errors.Is(err, os.ErrDeadlineExceeded) {
+			return &Error{
+				Status: http.StatusRequestTimeout, Reason: BodyTooSlow,
+				Err: errors.New("the body was not there in time"),
+			}
+		}
+		return badRequest("read body: %w", err)
 	}
-	return decodeReview[Object](body.Bytes())
+	// From here on the connection is read to learn that the client has gone,
+	// which is not to be taken from its having nothing more to say.
+	_ = control.SetReadDeadline(time.Time{})
+	return nil
 }
 
 func checkContentType(header string) error {

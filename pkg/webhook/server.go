@@ -41,6 +41,8 @@ type Config struct {
 	// is Go's choice.
 	MinTLSVersion uint16
 	CipherSuites  []uint16
+	// Clients may send admission requests; anyone may send probes.
+	Clients Clients
 	// Debug answers under /debug on the metrics port, to requests from this
 	// machine only; nil for nothing.
 	Debug http.Handler
@@ -55,22 +57,30 @@ type Config struct {
 
 // Server is the webhook's HTTP server.
 type Server struct {
-	config   Config
-	metrics  *metrics
-	stopping atomic.Bool
+	config      Config
+	metrics     *metrics
+	connections *connections
+	bodies      *bodies
+	seldom      *seldom
+	stopping    atomic.Bool
 }
 
 // New returns a Server that serves once Run is called.
 func New(config Config) *Server {
-	return &Server{config: config, metrics: newMetrics(config.Registry)}
+	seldom := newSeldom(config.Logger)
+	return &Server{
+		config: config, metrics: newMetrics(config.Registry), seldom: seldom, bodies: newBodies(),
+		connections: newConnections(maxConnections, seldom, config.Registry),
+	}
 }
 
 // Handler returns the routes of the TLS port.
 func (s *Server) Handler() http.Handler {
 	router := chi.NewRouter()
 	router.Use(s.recoverPanics)
-	router.Method(http.MethodPost, "/mutate", serve(s.config.Mutate, s.observe))
-	router.Method(http.MethodPost, "/validate-serviceaccount", serve(s.config.ValidateServiceAccount, s.observe))
+	admissions := router.With(s.onlyFromTheAPIServer)
+	admissions.Method(http.MethodPost, "/mutate", serve(s.config.Mutate, s.bodies, s.observe))
+	admissions.Method(http.MethodPost, "/validate-serviceaccount", serve(s.config.ValidateServiceAccount, s.bodies, s.observe))
 	router.Get("/healthz", s.healthz)
 	router.Get("/readyz", s.readyz)
 	router.MethodNotAllowed(func(w http.ResponseWriter, r *http.Request) {
@@ -85,12 +95,17 @@ func (s *Server) observe(r *http.Request, took time.Duration, answer Answer, err
 	if err == nil {
 		return
 	}
-	level := slog.LevelWarn
-	if err.Status >= http.StatusInternalServerError {
-		level = slog.LevelError
+	const message = "request not answered"
+	said := []any{
+		"path", r.URL.Path, "client", r.RemoteAddr, "uid", answer.Response.UID,
+		"reason", err.Reason, "status", err.Status, "error", err.Err,
 	}
-	s.config.Logger.Log(r.Context(), level, "request not answered",
-		"path", r.URL.Path, "uid", answer.Response.UID, "reason", err.Reason, "status", err.Status, "error", err.Err)
+	if err.Status >= http.StatusInternalServerError && err.Reason != Overloaded {
+		s.config.Logger.ErrorContext(r.Context(), message, said...)
+		return
+	}
+	// A stranger can bring these about.
+	s.seldom.warn(r.Context(), message, string(err.Reason), said...)
 }
 
 // recoverPanics turns a panic into a 500, so that the failurePolicy decides
@@ -144,15 +159,21 @@ func (s *Server) ready() error {
 // still answers, for ShutdownDelay; then it lets the requests under way end,
 // for ShutdownTimeout at the longest. It returns nil after a full drain.
 func (s *Server) Run(ctx context.Context) error {
+	tlsConfig := &tls.Config{
+		MinVersion:     cmp.Or(s.config.MinTLSVersion, tls.VersionTLS12),
+		CipherSuites:   s.config.CipherSuites,
+		GetCertificate: s.config.GetCertificate,
+	}
+	if s.config.Clients.Roots != nil {
+		tlsConfig.ClientAuth = tls.RequestClientCert // see onlyFromTheAPIServer
+	}
 	server := &http.Server{
-		Handler: s.Handler(),
-		TLSConfig: &tls.Config{
-			MinVersion:     cmp.Or(s.config.MinTLSVersion, tls.VersionTLS12),
-			CipherSuites:   s.config.CipherSuites,
-			GetCertificate: s.config.GetCertificate,
-		},
-		// A body of the largest size takes an API server far less than this;
-		// who is slower holds a connection for nothing.
+		Handler:     s.Handler(),
+		TLSConfig:   tlsConfig,
+		ConnContext: s.connections.opened,
+		ConnState:   s.connections.changed,
+		HTTP2:       http2Limits(),
+		// This one holds for the TLS handshake too. A body has bodyTimeout.
 		ReadHeaderTimeout: 5 * time.Second,
 		ReadTimeout:       maxTimeout,
 		WriteTimeout:      2 * maxTimeout,
@@ -191,6 +212,25 @@ func (s *Server) Run(ctx context.Context) error {
 	s.config.Logger.InfoContext(ctx, "serving",
 		"address", s.config.Listener.Addr().String(), "metricsAddress", s.config.MetricsListener.Addr().String())
 	return group.Wait()
+}
+
+// http2Limits are lower than Go's, since what a client can make a connection hold
+// is theirs times that of connections. API servers speak HTTP/2 with a webhook
+// on their own machine only, and HTTP/1.1 with any other
+// (k8s.io/apiserver/pkg/util/webhook/client.go).
+func http2Limits() *http.HTTP2Config {
+	return &http.HTTP2Config{
+		MaxConcurrentStreams: 100,
+		// A frame is held as a whole; the least that the RFC permits. Go's choice
+		// is 1 MiB.
+		MaxReadFrameSize:              16 << 10,
+		MaxReceiveBufferPerConnection: 256 << 10,
+		MaxReceiveBufferPerStream:     64 << 10,
+		MaxDecoderHeaderTableSize:     4 << 10,
+		MaxEncoderHeaderTableSize:     4 << 10,
+		// Who does not read what it is sent is let go.
+		WriteByteTimeout: 10 * time.Second,
+	}
 }
 
 func (s *Server) drain(ctx context.Context, server *http.Server) error {

@@ -60,7 +60,7 @@ func TestCertificatesRotateUnderLoad(t *testing.T) {
 	strangers.stop(t)
 
 	if got := pods.refused.Load(); got != 0 {
-		t.Errorf("%d calls of the webhook failed", got)
+		t.Errorf("%d calls of the webhook failed, the last one: %v", got, pods.why.Load())
 	}
 	if got := metric(t, started, repairs); got != 0 {
 		t.Errorf("%v repairs where nothing was spoilt", got)
@@ -285,7 +285,7 @@ func TestASecretThatIsSpoiltIsRepairedWithNoOtherCA(t *testing.T) {
 	pods.stop(t)
 	strangers.stop(t)
 	if got := pods.refused.Load(); got != 0 {
-		t.Errorf("%d calls of the webhook failed", got)
+		t.Errorf("%d calls of the webhook failed, the last one: %v", got, pods.why.Load())
 	}
 	if got := metric(t, started, rotations, "kind=ca"); got != 1 {
 		t.Errorf("%v CAs were made", got)

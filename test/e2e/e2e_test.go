@@ -87,12 +87,15 @@ func newClient(t testing.TB) kubernetes.Interface {
 // it ends by a data race or a panic, or has logged what it must not.
 func startWebhook(t *testing.T, args ...string) *localwebhook.Webhook {
 	t.Helper()
-	webhook, err := localwebhook.Start(t.Context(), localwebhook.Options{
-		Binary:     os.Getenv("WEBHOOK"),
-		Kubeconfig: cluster.Kubeconfig(),
-		Dir:        t.TempDir(),
-		Args:       append([]string{"--shutdown-delay=0s", "-v=4"}, args...),
-	})
+	return startWebhookOf(t, localwebhook.Options{Kubeconfig: cluster.Kubeconfig(), Args: args})
+}
+
+// startWebhookOf does so with options that leave out what is the same for all.
+func startWebhookOf(t *testing.T, options localwebhook.Options) *localwebhook.Webhook {
+	t.Helper()
+	options.Binary, options.Dir = os.Getenv("WEBHOOK"), t.TempDir()
+	options.Args = append([]string{"--shutdown-delay=0s", "-v=4"}, options.Args...)
+	webhook, err := localwebhook.Start(t.Context(), options)
 	if err != nil {
 		t.Fatal(err)
 	}

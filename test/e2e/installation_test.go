@@ -24,6 +24,7 @@ const installed = chart.Release
 func install(t *testing.T, options installation.Options) *installation.Installation {
 	t.Helper()
 	options.Dir = t.TempDir()
+	options.Log = t.Output()
 	options.Binary = os.Getenv("WEBHOOK")
 	if options.Namespace == "" {
 		options.Namespace = fmt.Sprintf("installation-%d", time.Now().UnixNano())

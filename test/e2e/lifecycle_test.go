@@ -74,7 +74,7 @@ func TestACertificateIsReplacedUnderLoad(t *testing.T) {
 		t.Errorf("a new connection failed: %v", err)
 	}
 	if got := pods.refused.Load(); got != 0 {
-		t.Errorf("%d calls of the webhook failed", got)
+		t.Errorf("%d calls of the webhook failed, the last one: %v", got, pods.why.Load())
 	}
 	wantMetric(t, webhook, `pod_identity_webhook_certificate_reloads_total{result="error"} 0`)
 }

@@ -61,8 +61,10 @@ func TestARestartUnderLoadCostsNoPodItsRole(t *testing.T) {
 // load is a stream of pod creations.
 type load struct {
 	created, refused atomic.Int64
-	cancel           context.CancelFunc
-	group            *errgroup.Group
+	// why is what the last refusal said.
+	why    atomic.Value
+	cancel context.CancelFunc
+	group  *errgroup.Group
 }
 
 // startLoad creates pods from several clients until it is stopped. A creation
@@ -100,6 +102,7 @@ func (l *load) create(ctx context.Context, client kubernetes.Interface, namespac
 			return true, nil
 		case apierrors.IsInternalError(err) && strings.Contains(err.Error(), "failed calling webhook"):
 			l.refused.Add(1)
+			l.why.Store(err.Error())
 			return false, nil
 		default:
 			return false, err

@@ -2,6 +2,7 @@ package installation
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"net"
 	"sync"
@@ -11,13 +12,19 @@ import (
 	"github.com/pod-identity-webhook/pod-identity-webhook/test/loopback"
 )
 
-// probeInterval is shorter than the chart's, so that tests need not wait.
-const probeInterval = 100 * time.Millisecond
+const (
+	// probeInterval is shorter than the chart's, so that tests need not wait.
+	probeInterval = 100 * time.Millisecond
+	// failureThreshold is how many probes in a row must fail before a replica
+	// gets no more connections; it is a kubelet's default.
+	failureThreshold = 3
+)
 
 // balancer gives each connection to a replica that is ready, one after the
 // other, as kube-proxy does for a Service.
 type balancer struct {
 	port     int
+	log      io.Writer
 	listener net.Listener
 	ctx      context.Context //nolint:containedctx // it is the life of the balancer
 	cancel   context.CancelFunc
@@ -26,7 +33,7 @@ type balancer struct {
 	ready    atomic.Pointer[[]string]
 }
 
-func newBalancer(ctx context.Context) (*balancer, error) {
+func newBalancer(ctx context.Context, log io.Writer) (*balancer, error) {
 	port, err := loopback.FreePort(ctx)
 	if err != nil {
 		return nil, err
@@ -35,7 +42,7 @@ func newBalancer(ctx context.Context) (*balancer, error) {
 	if err != nil {
 		return nil, err
 	}
-	b := &balancer{port: port, listener: listener}
+	b := &balancer{port: port, log: log, listener: listener}
 	b.ctx, b.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	b.ready.Store(&[]string{})
 	return b, nil
@@ -67,10 +74,19 @@ func (b *balancer) probe(replicas []*Replica) {
 	defer client.CloseIdleConnections()
 	ticker := time.NewTicker(probeInterval)
 	defer ticker.Stop()
+	failures := make([]int, len(replicas))
+	for n := range failures {
+		failures[n] = failureThreshold // none is ready before it has said so
+	}
 	for {
 		var ready []string
-		for _, replica := range replicas {
-			if replica.probe(b.ctx, client) == nil {
+		for n, replica := range replicas {
+			if err := replica.probe(b.ctx, client); err == nil {
+				failures[n] = 0
+			} else if failures[n]++; failures[n] == failureThreshold {
+				fmt.Fprintf(b.log, "replica %d gets no more connections: %v\n", n, err)
+			}
+			if failures[n] < failureThreshold {
 				ready = append(ready, loopback.Address(replica.port))
 			}
 		}

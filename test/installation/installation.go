@@ -9,6 +9,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"slices"
@@ -45,6 +46,8 @@ type Options struct {
 	Namespace string
 	// Values are the chart's, as for helm's --set.
 	Values []string
+	// Log is told when a replica is taken out of service; nil is silent.
+	Log io.Writer
 	// Args are flags that every replica has besides those of the Deployment.
 	Args []string
 }
@@ -73,6 +76,9 @@ func Install(ctx context.Context, cluster *controlplane.ControlPlane, options Op
 	if i.options.Binary == "" {
 		i.options.Binary = localwebhook.DefaultBinary()
 	}
+	if i.options.Log == nil {
+		i.options.Log = io.Discard
+	}
 	if i.client, err = kubernetes.NewForConfig(cluster.Config()); err != nil {
 		return nil, err
 	}
@@ -81,7 +87,7 @@ func Install(ctx context.Context, cluster *controlplane.ControlPlane, options Op
 			err = errors.Join(err, i.Uninstall(context.WithoutCancel(ctx)))
 		}
 	}()
-	if i.balancer, err = newBalancer(ctx); err != nil {
+	if i.balancer, err = newBalancer(ctx, i.options.Log); err != nil {
 		return nil, err
 	}
 	if err := controlplane.CreateNamespace(ctx, i.client, i.Namespace); err != nil {

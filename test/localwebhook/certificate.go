@@ -103,10 +103,12 @@ func (a *authority) issue(now time.Time) (*x509.Certificate, crypto.Signer, erro
 		SerialNumber: serial,
 		Subject:      pkix.Name{CommonName: "pod-identity-webhook"},
 		IPAddresses:  []net.IP{net.IPv4(127, 0, 0, 1)},
-		NotBefore:    now,
-		NotAfter:     now.Add(validity),
-		KeyUsage:     x509.KeyUsageDigitalSignature,
-		ExtKeyUsage:  []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
+		// That of the Service, for tests that lead it here.
+		DNSNames:    []string{"pod-identity-webhook.eks.svc"},
+		NotBefore:   now,
+		NotAfter:    now.Add(validity),
+		KeyUsage:    x509.KeyUsageDigitalSignature,
+		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
 	}
 	der, err := x509.CreateCertificate(rand.Reader, template, a.certificate, key.Public(), a.key)
 	if err != nil {

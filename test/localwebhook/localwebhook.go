@@ -40,6 +40,8 @@ type Options struct {
 	Dir string
 	// Args are further flags.
 	Args []string
+	// Port is that of the webhook's server; 0 means any that is free.
+	Port int
 }
 
 // Webhook is a webhook that was started. Its methods may not be called
@@ -60,7 +62,7 @@ func Start(ctx context.Context, options Options) (*Webhook, error) {
 	if _, err := os.Stat(options.Binary); err != nil {
 		return nil, fmt.Errorf("find the webhook: %w; build it with `make build`", err)
 	}
-	w := &Webhook{options: options}
+	w := &Webhook{options: options, port: options.Port}
 	var err error
 	if w.certificates, err = newAuthority(options.Dir); err != nil {
 		return nil, err
@@ -71,6 +73,9 @@ func Start(ctx context.Context, options Options) (*Webhook, error) {
 	// Ports that were chosen beforehand stay the webhook's own when it is
 	// restarted; see the package loopback.
 	for _, port := range []*int{&w.port, &w.metricsPort} {
+		if *port != 0 {
+			continue
+		}
 		if *port, err = loopback.FreePort(ctx); err != nil {
 			return nil, err
 		}
@@ -135,6 +140,9 @@ func (w *Webhook) Stop(ctx context.Context) (exitCode int, err error) {
 	err = w.process.Stop(ctx)
 	return w.process.ExitCode(), err
 }
+
+// PID is the webhook's process id.
+func (w *Webhook) PID() int { return w.process.PID() }
 
 // Signal sends the webhook a signal and does not wait.
 func (w *Webhook) Signal(signal os.Signal) error { return w.process.Signal(signal) }

@@ -41,6 +41,9 @@ type Registration struct {
 	// ReviewVersions are those of AdmissionReview that are offered; empty means
 	// v1 alone.
 	ReviewVersions []string
+	// Service is a Service that leads to the webhook, by which the API server is to
+	// call it; nil means by URL.
+	Service *admissionregistrationv1.ServiceReference
 }
 
 // Register makes the API server call the webhook for each pod that is created,
@@ -74,6 +77,10 @@ func (w *Webhook) configuration(registration Registration) *admissionregistratio
 	if registration.TimeoutSeconds == 0 {
 		registration.TimeoutSeconds = 10
 	}
+	clientConfig := admissionregistrationv1.WebhookClientConfig{CABundle: w.CABundle(), Service: registration.Service}
+	if registration.Service == nil {
+		clientConfig.URL = new(w.URL() + "/mutate")
+	}
 	return &admissionregistrationv1.MutatingWebhookConfiguration{
 		TypeMeta: metav1.TypeMeta{
 			APIVersion: admissionregistrationv1.SchemeGroupVersion.String(),
@@ -81,11 +88,8 @@ func (w *Webhook) configuration(registration Registration) *admissionregistratio
 		},
 		ObjectMeta: metav1.ObjectMeta{Name: ConfigurationName},
 		Webhooks: []admissionregistrationv1.MutatingWebhook{{
-			Name: "pod-identity-webhook.amazonaws.com",
-			ClientConfig: admissionregistrationv1.WebhookClientConfig{
-				URL:      new(w.URL() + "/mutate"),
-				CABundle: w.CABundle(),
-			},
+			Name:         "pod-identity-webhook.amazonaws.com",
+			ClientConfig: clientConfig,
 			Rules: []admissionregistrationv1.RuleWithOperations{{
 				Operations: []admissionregistrationv1.OperationType{admissionregistrationv1.Create},
 				Rule: admissionregistrationv1.Rule{

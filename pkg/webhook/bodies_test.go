@@ -1,0 +1,246 @@
+package webhook
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"runtime"
+	"strings"
+	"sync"
+	"testing"
+	"testing/iotest"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/inject"
+)
+
+func requestOf(host string) *http.Request {
+	request := httptest.NewRequest(http.MethodPost, "/mutate", nil)
+	request.RemoteAddr = host + ":1"
+	return request
+}
+
+func wantReason(t *testing.T, what string, err error, reason inject.Reason) {
+	t.Helper()
+	failure, ok := errors.AsType[*Error](err)
+	if !ok || failure.Reason != reason {
+		t.Errorf("%s: got %v, want %s", what, err, reason)
+	}
+}
+
+func TestOneHostCannotTakeAllThatThereIsForBodies(t *testing.T) {
+	bodies := newBodies()
+	stranger := bodies.hold(requestOf("10.0.0.1"))
+	for range maxReadBytes / 2 / maxBodyBytes {
+		if err := stranger.readInto(new(bytes.Buffer), strings.NewReader(strings.Repeat(" ", maxBodyBytes))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	wantReason(t, "one more of the stranger", stranger.readInto(new(bytes.Buffer), strings.NewReader(strings.Repeat(" ", maxBodyBytes))), Overloaded)
+
+	server := bodies.hold(requestOf("10.0.0.2"))
+	if err := server.readInto(new(bytes.Buffer), strings.NewReader(strings.Repeat(" ", maxBodyBytes))); err != nil {
+		t.Errorf("another host: %v", err)
+	}
+	stranger.release()
+	if err := stranger.take(maxReadBytes / 2); err != nil {
+		t.Errorf("after all was given back: %v", err)
+	}
+	server.release()
+	stranger.release()
+	if bodies.read != 0 || len(bodies.byHost) != 0 {
+		t.Errorf("%d bytes and %v are held by nobody", bodies.read, bodies.byHost)
+	}
+}
+
+func TestManyHostsCannotTakeMoreThanThereIsForBodies(t *testing.T) {
+	bodies := newBodies()
+	for host := range 4 {
+		if err := bodies.hold(requestOf(fmt.Sprintf("10.0.0.%d", host))).take(maxReadBytes / 4); err != nil {
+			t.Fatal(err)
+		}
+	}
+	wantReason(t, "a fifth", bodies.hold(requestOf("10.0.0.9")).readInto(new(bytes.Buffer), strings.NewReader("x")), Overloaded)
+}
+
+// TestABodyIsReadWhole reads it as it comes from connections: in pieces, with the
+// end beside the last piece or after it.
+func TestABodyIsReadWhole(t *testing.T) {
+	for _, size := range []int{0, 1, readStep - 1, readStep, readStep + 1, 3*readStep + 7} {
+		want := bytes.Repeat([]byte("x"), size)
+		for name, wrap := range map[string]func(io.Reader) io.Reader{
+			"at once": func(r io.Reader) io.Reader { return r }, "half by half": iotest.HalfReader, "with its end": iotest.DataErrReader,
+		} {
+			held, buffer := newBodies().hold(requestOf("10.0.0.1")), new(bytes.Buffer)
+			if err := held.readInto(buffer, wrap(bytes.NewReader(want))); err != nil || !bytes.Equal(buffer.Bytes(), want) {
+				t.Errorf("%d bytes %s: %d were read, %v", size, name, buffer.Len(), err)
+			}
+			if held.read != int64(size) {
+				t.Errorf("%d bytes %s: %d are counted", size, name, held.read)
+			}
+		}
+	}
+}
+
+func TestWhatIsDecodedWaitsForRoom(t *testing.T) {
+	bodies := newBodies()
+	first := bodies.hold(requestOf("10.0.0.1"))
+	bomb := []byte(strings.Repeat(`"`, maxDecodedBytes/quoteBytes)) // takes all
+	if err := first.admit(t.Context(), bomb); err != nil {
+		t.Fatal(err)
+	}
+	second := bodies.hold(requestOf("10.0.0.2"))
+	impatient, cancel := context.WithTimeout(t.Context(), time.Millisecond)
+	defer cancel()
+	wantReason(t, "a second at once", second.admit(impatient, bomb), Overloaded)
+	second.release()
+	if err := second.admit(t.Context(), podWithContainers(3)); err != nil {
+		t.Errorf("a small one waits for a large one: %v", err)
+	}
+	second.release()
+
+	admitted := make(chan error)
+	go func() { admitted <- second.admit(t.Context(), bomb) }()
+	first.release()
+	if err := <-admitted; err != nil {
+		t.Errorf("once there is room: %v", err)
+	}
+}
+
+func podWithContainers(n int) []byte {
+	return fmt.Appendf(nil, `{"apiVersion":"admission.k8s.io/v1","kind":"AdmissionReview","request":{"object":{"spec":{"containers":[{}%s]}}}}`,
+		strings.Repeat(",{}", n-1))
+}
+
+func TestOnlyObjectsInListsAreItems(t *testing.T) {
+	for name, test := range map[string]struct {
+		body string
+		many bool
+	}{
+		"objects":                    {`[` + strings.Repeat(`{},`, maxItems) + `{}]`, true},
+		"nulls":                      {`[` + strings.Repeat(`null,`, maxItems) + `null]`, true},
+		"objects in many lists":      {`[` + strings.Repeat(`[{}],`, maxItems) + `[{}]]`, true},
+		"members":                    {`{` + strings.Repeat(`"f:name":{},`, maxItems) + `"a":{}}`, false},
+		"braces in a string":         {`["` + strings.Repeat(`{`, 2*maxItems) + `"]`, false},
+		"escapes before a brace":     {`["` + strings.Repeat(`\"{`, 2*maxItems) + `"]`, false},
+		"strings":                    {`["{"` + strings.Repeat(`,"{"`, 2*maxItems) + `]`, false},
+		"something that is not JSON": {strings.Repeat(`{`, 2*maxItems), false},
+	} {
+		_, err := countItems([]byte(test.body))
+		if test.many {
+			wantReason(t, name, err, BodyTooLarge)
+		} else if err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+// FuzzCountItems: no list of a pod that was decoded is longer than what was
+// counted before.
+func FuzzCountItems(f *testing.F) {
+	f.Add(podWithContainers(3))
+	f.Add([]byte(`{"apiVersion":"admission.k8s.io/v1","kind":"AdmissionReview","request":{"object":{"spec":{"volumes":[null,{"name":"\u007b"}]}}}}`))
+	f.Fuzz(func(t *testing.T, body []byte) {
+		counted, err := countItems(body)
+		if err != nil {
+			return
+		}
+		decoded, err := decodeReview[inject.Pod](body)
+		if err != nil || decoded.Request.Object == nil {
+			return
+		}
+		spec := decoded.Request.Object.Spec
+		items := len(spec.Volumes) + len(spec.Containers) + len(spec.InitContainers) + len(spec.EphemeralContainers)
+		for _, container := range append(append(spec.Containers, spec.InitContainers...), spec.EphemeralContainers...) {
+			items += len(container.VolumeMounts) + len(container.VolumeDevices)
+		}
+		if items > counted {
+			t.Errorf("%d items are decoded, %d were counted", items, counted)
+		}
+	})
+}
+
+// TestWhatABodyIsDecodedToIsBounded measures what the worst bodies become.
+func TestWhatABodyIsDecodedToIsBounded(t *testing.T) {
+	for name, item := range map[string]string{"containers": `{}`, "nulls": `null`, "mounts": `{"volumeMounts":[{},{},{}]}`} {
+		n := maxItems / 5
+		body := bytes.Replace(podWithContainers(1), []byte(`{}`), []byte(item+strings.Repeat(","+item, n-1)), 1)
+		counted, err := countItems(body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		if _, err := decodeReview[inject.Pod](body); err != nil {
+			t.Fatal(err)
+		}
+		runtime.ReadMemStats(&after)
+		room := len(body) + counted*itemBytes
+		if got := after.TotalAlloc - before.TotalAlloc; got > uint64(room) {
+			t.Errorf("%d %s are decoded to %d bytes, and %d were taken for them", n, name, got, room)
+		}
+	}
+}
+
+// TestRequestsUnderWayAreBounded though they have sent nothing of their bodies.
+func TestRequestsUnderWayAreBounded(t *testing.T) {
+	server := New(Config{
+		Mutate: func(context.Context, *Request[inject.Pod]) (Answer, error) { return allow(inject.Result{}, nil), nil },
+		Logger: slog.New(slog.DiscardHandler), Registry: prometheus.NewRegistry(),
+	})
+	handler := server.Handler()
+	ask := func(host string, body io.Reader) *httptest.ResponseRecorder {
+		request := httptest.NewRequest(http.MethodPost, "/mutate", body)
+		request.Header.Set("Content-Type", "application/json")
+		request.RemoteAddr = host + ":1"
+		response := httptest.NewRecorder()
+		handler.ServeHTTP(response, request)
+		return response
+	}
+	body := `{"apiVersion":"admission.k8s.io/v1","kind":"AdmissionReview","request":{}}`
+	var running sync.WaitGroup
+	var ends []*io.PipeWriter
+	begun := make(chan struct{})
+	for range maxReadBytes / 2 / requestBytes {
+		reader, end := io.Pipe()
+		ends = append(ends, end)
+		running.Go(func() {
+			// The question below may have taken its place.
+			for ask("10.0.0.1", reader).Code == http.StatusServiceUnavailable {
+				runtime.Gosched()
+			}
+		})
+		go func() {
+			_, _ = end.Write([]byte(" ")) // ends once it is read
+			begun <- struct{}{}
+		}()
+	}
+	// All of them are under way once one more is refused.
+	refused := ask("10.0.0.1", strings.NewReader(body))
+	for end := time.Now().Add(30 * time.Second); refused.Code == http.StatusOK && time.Now().Before(end); {
+		refused = ask("10.0.0.1", strings.NewReader(body))
+	}
+	if refused.Code != http.StatusServiceUnavailable || refused.Header().Get("Retry-After") == "" {
+		t.Errorf("one more: HTTP %d %v: %s", refused.Code, refused.Header(), refused.Body)
+	}
+	if other := ask("10.0.0.2", strings.NewReader(body)); other.Code != http.StatusOK {
+		t.Errorf("another host: HTTP %d: %s", other.Code, other.Body)
+	}
+	for _, end := range ends {
+		_ = end.Close()
+	}
+	for range ends {
+		<-begun
+	}
+	running.Wait()
+	if answered := ask("10.0.0.1", strings.NewReader(body)); answered.Code != http.StatusOK {
+		t.Errorf("once they have ended: HTTP %d: %s", answered.Code, answered.Body)
+	}
+}

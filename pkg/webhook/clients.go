@@ -1,0 +1,164 @@
+package webhook
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+)
+
+// Clients says who may send admission requests. Its zero value is anyone.
+type Clients struct {
+	// Roots returns the authorities that sign clients' certificates: the same
+	// pool until they change. nil asks for no certificate.
+	Roots func() *x509.CertPool
+	// Names are those of which a certificate must bear one, as its subject's
+	// common name or as a name of its subjectAltName; nil permits any. An
+	// authority may sign for others than API servers.
+	Names []string
+}
+
+// onlyFromTheAPIServer refuses requests without a certificate that may ask, and
+// reads nothing of their bodies.
+//
+// The handshake takes any certificate, and proves that the client has its key;
+// what it is worth is judged here, for two reasons. A client, and the log, get
+// a sentence and not a TLS alert. And a connection lasts, and a session can be
+// resumed, for long: a certificate is judged again once the authorities have
+// changed or it has expired.
+func (s *Server) onlyFromTheAPIServer(next http.Handler) http.Handler {
+	if s.config.Clients.Roots == nil {
+		return next
+	}
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		start := time.Now()
+		peer := peerOf(r.Context())
+		if err := peer.judge(&s.config.Clients, r.TLS, start); err != nil {
+			// The rest of the body, if there is any, is not worth its reading.
+			w.Header().Set("Connection", "close")
+			http.Error(w, "pod-identity-webhook: "+err.Error(), err.Status)
+			s.observe(r, time.Since(start), Answer{}, err)
+			return
+		}
+		s.connections.trust(peer.connection)
+		next.ServeHTTP(w, r)
+	})
+}
+
+// peer is the client of a connection, and what was judged of it last.
+type peer struct {
+	connection *connection
+
+	mu    sync.Mutex
+	roots *x509.CertPool
+	until time.Time
+	err   *Error
+}
+
+type peerKey struct{}
+
+// peerOf returns the peer of a request's connection. Where there is none, as in
+// a test with no server, it is a new one, so that nothing is remembered.
+func peerOf(ctx context.Context) *peer {
+	if p, ok := ctx.Value(peerKey{}).(*peer); ok {
+		return p
+	}
+	return new(peer)
+}
+
+// doubtTime is how long a certificate that was refused is not looked at again:
+// its verification costs more than that of a good one, and an attacker may ask
+// for it as often as he likes.
+const doubtTime = time.Second
+
+func (p *peer) judge(clients *Clients, state *tls.ConnectionState, now time.Time) *Error {
+	if state == nil || len(state.PeerCertificates) == 0 {
+		return &Error{
+			Status: http.StatusForbidden, Reason: ClientCertificateMissing,
+			Err: errors.New("only the API server may ask, and this client has shown no certificate: " +
+				"give the API server one with --admission-control-config-file, see --client-ca-file"),
+		}
+	}
+	roots := clients.Roots()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.roots == roots && now.Before(p.until) {
+		return p.err
+	}
+	p.roots, p.err, p.until = roots, nil, now.Add(doubtTime)
+	expiry, err := verify(state.PeerCertificates, roots, clients.Names, now)
+	if err != nil {
+		p.err = &Error{
+			Status: http.StatusForbidden, Reason: ClientCertificateRefused,
+			Err: fmt.Errorf("only the API server may ask, and the certificate of this client, %q, is not its: %w",
+				state.PeerCertificates[0].Subject.String(), err),
+		}
+		return p.err
+	}
+	p.until = expiry
+	return nil
+}
+
+// verify returns until when the first certificate of the chain may be used, or
+// why it may not.
+func verify(chain []*x509.Certificate, roots *x509.CertPool, names []string, now time.Time) (time.Time, error) {
+	intermediates := x509.NewCertPool()
+	for _, certificate := range chain[1:] {
+		intermediates.AddCert(certificate)
+	}
+	verified, err := chain[0].Verify(x509.VerifyOptions{
+		Roots: roots, Intermediates: intermediates, CurrentTime: now,
+		KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
+	})
+	if err != nil {
+		return time.Time{}, fmt.Errorf("%w; the certificates that are accepted are signed by --client-ca-file, for use by clients", err)
+	}
+	if names != nil && !slices.ContainsFunc(namesOf(chain[0]), func(name string) bool { return slices.Contains(names, name) }) {
+		return time.Time{}, fmt.Errorf("none of its names is in --client-ca-allowed-names: it has %s", quote(namesOf(chain[0])))
+	}
+	var expiry time.Time
+	for _, chain := range verified {
+		end := chain[0].NotAfter
+		for _, certificate := range chain[1:] {
+			if certificate.NotAfter.Before(end) {
+				end = certificate.NotAfter
+			}
+		}
+		if end.After(expiry) {
+			expiry = end
+		}
+	}
+	return expiry, nil
+}
+
+func namesOf(certificate *x509.Certificate) []string {
+	names := append([]string{certificate.Subject.CommonName}, certificate.DNSNames...)
+	names = append(names, certificate.EmailAddresses...)
+	for _, ip := range certificate.IPAddresses {
+		names = append(names, ip.String())
+	}
+	for _, uri := range certificate.URIs {
+		names = append(names, uri.String())
+	}
+	return names
+}
+
+// maxQuoted keeps a certificate of ten thousand names out of the log.
+const maxQuoted = 5
+
+func quote(names []string) string {
+	var quoted []string
+	for _, name := range names[:min(len(names), maxQuoted)] {
+		quoted = append(quoted, fmt.Sprintf("%.100q", name))
+	}
+	if len(names) > maxQuoted {
+		quoted = append(quoted, fmt.Sprintf("and %d more", len(names)-maxQuoted))
+	}
+	return strings.Join(quoted, ", ")
+}

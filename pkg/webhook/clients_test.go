@@ -1,0 +1,336 @@
+package webhook
+
+import (
+	"bytes"
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"io"
+	"log/slog"
+	"math/big"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/inject"
+)
+
+// signer is a CA.
+type signer struct {
+	certificate *x509.Certificate
+	key         *ecdsa.PrivateKey
+}
+
+func newSigner(t *testing.T) *signer {
+	t.Helper()
+	s := new(signer)
+	s.certificate, s.key = sign(t, s, &x509.Certificate{
+		Subject: pkix.Name{CommonName: "ca"}, IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign,
+		NotAfter: time.Now().Add(24 * time.Hour),
+	})
+	return s
+}
+
+func sign(t *testing.T, by *signer, template *x509.Certificate) (*x509.Certificate, *ecdsa.PrivateKey) {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template.SerialNumber = big.NewInt(1)
+	parent, parentKey := by.certificate, by.key
+	if parent == nil {
+		parent, parentKey = template, key
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, parent, key.Public(), parentKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	certificate, err := x509.ParseCertificate(der)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return certificate, key
+}
+
+func (s *signer) pool() *x509.CertPool {
+	pool := x509.NewCertPool()
+	pool.AddCert(s.certificate)
+	return pool
+}
+
+// client returns a template of what the API server should have.
+func client(change func(*x509.Certificate)) *x509.Certificate {
+	template := &x509.Certificate{
+		Subject: pkix.Name{CommonName: "kube-apiserver"}, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
+		NotAfter: time.Now().Add(time.Hour),
+	}
+	if change != nil {
+		change(template)
+	}
+	return template
+}
+
+func TestWhoMayAsk(t *testing.T) {
+	ca, other := newSigner(t), newSigner(t)
+	for name, test := range map[string]struct {
+		by     *signer
+		change func(*x509.Certificate)
+		names  []string
+		want   string
+	}{
+		"the API server":                  {ca, nil, []string{"kube-apiserver"}, ""},
+		"any name":                        {ca, func(c *x509.Certificate) { c.Subject.CommonName = "x" }, nil, ""},
+		"a name in the subjectAltName":    {ca, func(c *x509.Certificate) { c.Subject.CommonName, c.DNSNames = "x", []string{"a", "b"} }, []string{"b"}, ""},
+		"another CA":                      {other, nil, nil, "unknown authority"},
+		"an end that is past":             {ca, func(c *x509.Certificate) { c.NotAfter = time.Now().Add(-time.Minute) }, nil, "expired"},
+		"a beginning that is yet to come": {ca, func(c *x509.Certificate) { c.NotBefore = time.Now().Add(time.Minute) }, nil, "not yet valid"},
+		"for servers only":                {ca, func(c *x509.Certificate) { c.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth} }, nil, "incompatible key usage"},
+		"another name":                    {ca, func(c *x509.Certificate) { c.Subject.CommonName = "system:node:a" }, []string{"kube-apiserver"}, `"system:node:a"`},
+		"no name permitted":               {ca, nil, []string{}, "--client-ca-allowed-names"},
+		"a part of a name":                {ca, func(c *x509.Certificate) { c.Subject.CommonName = "kube-apiserver-kubelet-client" }, []string{"kube-apiserver"}, "--client-ca-allowed-names"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			certificate, _ := sign(t, test.by, client(test.change))
+			clients := &Clients{Roots: ca.pool, Names: test.names}
+			err := new(peer).judge(clients, &tls.ConnectionState{PeerCertificates: []*x509.Certificate{certificate}}, time.Now())
+			if test.want == "" {
+				if err != nil {
+					t.Error(err)
+				}
+				return
+			}
+			if err == nil || err.Reason != ClientCertificateRefused || !strings.Contains(err.Error(), test.want) {
+				t.Errorf("got %v, want %q", err, test.want)
+			}
+		})
+	}
+	for _, state := range []*tls.ConnectionState{nil, {}} {
+		if err := new(peer).judge(&Clients{Roots: ca.pool}, state, time.Now()); err == nil || err.Reason != ClientCertificateMissing {
+			t.Errorf("no certificate: got %v", err)
+		}
+	}
+}
+
+// TestAJudgementEnds with the certificate, with the CA's own end, and once the
+// CA is another.
+func TestAJudgementEnds(t *testing.T) {
+	ca, next := newSigner(t), newSigner(t)
+	current := ca.pool()
+	clients := &Clients{Roots: func() *x509.CertPool { return current }}
+	certificate, _ := sign(t, ca, client(nil))
+	state := &tls.ConnectionState{PeerCertificates: []*x509.Certificate{certificate}}
+	peer, now := new(peer), time.Now()
+
+	wantErr := func(what string, now time.Time, want bool) {
+		t.Helper()
+		if err := peer.judge(clients, state, now); (err != nil) != want {
+			t.Errorf("%s: got %v", what, err)
+		}
+	}
+	wantErr("at first", now, false)
+	wantErr("a second before its end", certificate.NotAfter.Add(-time.Second), false)
+	wantErr("a second after its end", certificate.NotAfter.Add(time.Second), true)
+	wantErr("after the clock was put right", certificate.NotAfter.Add(-time.Second), true)
+	current = next.pool()
+	wantErr("under another CA", now, true)
+	current = ca.pool()
+	wantErr("under its CA again", now, false)
+	if !peer.until.Equal(certificate.NotAfter) {
+		t.Errorf("judged until %s, want %s", peer.until, certificate.NotAfter)
+	}
+
+	current = next.pool()
+	future, _ := sign(t, next, client(func(c *x509.Certificate) { c.NotBefore = now.Add(time.Minute) }))
+	state.PeerCertificates[0] = future
+	wantErr("before its beginning", now, true)
+	wantErr("after its beginning", now.Add(2*time.Minute), false)
+}
+
+// served is a Server with clients' certificates on loopback.
+type served struct {
+	roots atomic.Pointer[x509.CertPool]
+	url   string
+	log   bytes.Buffer
+	stop  func()
+}
+
+func serveTo(t *testing.T, ca *signer) *served {
+	t.Helper()
+	served := new(served)
+	served.roots.Store(ca.pool())
+	certificate, key := sign(t, ca, &x509.Certificate{
+		Subject: pkix.Name{CommonName: "server"}, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, NotAfter: time.Now().Add(time.Hour),
+	})
+	var listeners [2]net.Listener
+	for i := range listeners {
+		var err error
+		if listeners[i], err = net.Listen("tcp", "127.0.0.1:0"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	server := New(Config{
+		Listener: listeners[0], MetricsListener: listeners[1],
+		GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) {
+			return &tls.Certificate{Certificate: [][]byte{certificate.Raw}, PrivateKey: key}, nil
+		},
+		Clients: Clients{Roots: served.roots.Load, Names: []string{"kube-apiserver"}},
+		Mutate:  func(context.Context, *Request[inject.Pod]) (Answer, error) { return allow(inject.Result{}, nil), nil },
+		Logger:  slog.New(slog.NewTextHandler(&served.log, nil)), Registry: prometheus.NewRegistry(),
+		ShutdownTimeout: time.Minute,
+	})
+	served.url = "https://" + listeners[0].Addr().String()
+	ctx, stop := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- server.Run(ctx) }()
+	served.stop = func() {
+		stop()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	}
+	return served
+}
+
+// clientWith shows the certificate; version and protocol are those it speaks.
+func (s *served) clientWith(ca *signer, certificate *x509.Certificate, key *ecdsa.PrivateKey, version uint16, http2 bool) *http.Client {
+	config := &tls.Config{RootCAs: ca.pool(), MaxVersion: version, ClientSessionCache: tls.NewLRUClientSessionCache(1)}
+	if certificate != nil {
+		config.Certificates = []tls.Certificate{{Certificate: [][]byte{certificate.Raw}, PrivateKey: key}}
+	}
+	return &http.Client{Transport: &http.Transport{TLSClientConfig: config, ForceAttemptHTTP2: http2}}
+}
+
+func (s *served) ask(t *testing.T, client *http.Client) (status int, message string, resumed bool) {
+	t.Helper()
+	response, err := client.Post(s.url+"/mutate", "application/json",
+		strings.NewReader(`{"apiVersion":"admission.k8s.io/v1","kind":"AdmissionReview","request":{}}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer response.Body.Close()
+	body, err := io.ReadAll(response.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return response.StatusCode, string(body), response.TLS.DidResume
+}
+
+// TestACAThatIsRemovedIsNoLongerTrusted over connections that are open, nor over
+// sessions that are resumed.
+func TestACAThatIsRemovedIsNoLongerTrusted(t *testing.T) {
+	for name, version := range map[string]uint16{"TLS 1.2": tls.VersionTLS12, "TLS 1.3": tls.VersionTLS13} {
+		for protocol, http2 := range map[string]bool{"HTTP/1.1": false, "HTTP/2": true} {
+			t.Run(name+" "+protocol, func(t *testing.T) {
+				serving, old, next := newSigner(t), newSigner(t), newSigner(t)
+				served := serveTo(t, serving)
+				defer served.stop()
+				served.roots.Store(old.pool())
+				certificate, key := sign(t, old, client(nil))
+				client := served.clientWith(serving, certificate, key, version, http2)
+				if status, message, _ := served.ask(t, client); status != http.StatusOK {
+					t.Fatalf("HTTP %d: %s", status, message)
+				}
+				client.CloseIdleConnections()
+				if status, _, resumed := served.ask(t, client); status != http.StatusOK || !resumed {
+					t.Fatalf("HTTP %d, resumed %t: the test tests nothing", status, resumed)
+				}
+				served.roots.Store(next.pool())
+				if status, message, _ := served.ask(t, client); status != http.StatusForbidden || !strings.Contains(message, "unknown authority") {
+					t.Errorf("over an open connection: HTTP %d: %s", status, message)
+				}
+				client.CloseIdleConnections()
+				if status, _, resumed := served.ask(t, client); status != http.StatusForbidden || !resumed {
+					t.Errorf("over a resumed session: HTTP %d, resumed %t", status, resumed)
+				}
+			})
+		}
+	}
+}
+
+func TestProbesNeedNoCertificate(t *testing.T) {
+	ca := newSigner(t)
+	served := serveTo(t, ca)
+	client := served.clientWith(ca, nil, nil, 0, true)
+	for _, path := range []string{"/healthz", "/readyz"} {
+		response, err := client.Get(served.url + path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		response.Body.Close()
+		if response.StatusCode != http.StatusOK {
+			t.Errorf("%s: %s", path, response.Status)
+		}
+	}
+	for range 100 {
+		if status, message, _ := served.ask(t, client); status != http.StatusForbidden || !strings.Contains(message, "--admission-control-config-file") {
+			t.Fatalf("HTTP %d: %s", status, message)
+		}
+	}
+	response, err := client.Post(served.url+"/validate-serviceaccount", "application/json", strings.NewReader("{}"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	response.Body.Close()
+	if response.StatusCode != http.StatusForbidden {
+		t.Errorf("/validate-serviceaccount: %s", response.Status)
+	}
+	client.CloseIdleConnections()
+	served.stop()
+	if lines := strings.Count(served.log.String(), "client_certificate_missing"); lines != seldomLines {
+		t.Errorf("%d lines of refusals, want %d: %s", lines, seldomLines, served.log.String())
+	}
+}
+
+// neverRead fails the test when it is read.
+type neverRead struct{ t *testing.T }
+
+func (n neverRead) Read([]byte) (int, error) {
+	n.t.Error("the body was read")
+	return 0, io.EOF
+}
+
+func TestABodyOfAStrangerIsNotRead(t *testing.T) {
+	server := New(Config{
+		Clients: Clients{Roots: newSigner(t).pool}, Logger: slog.New(slog.DiscardHandler), Registry: prometheus.NewRegistry(),
+	})
+	request := httptest.NewRequest(http.MethodPost, "/mutate", neverRead{t})
+	response := httptest.NewRecorder()
+	server.Handler().ServeHTTP(response, request)
+	if response.Code != http.StatusForbidden {
+		t.Errorf("HTTP %d", response.Code)
+	}
+}
+
+// TestABodyThatIsTooSlowIsGivenUp when the API server would have given up.
+func TestABodyThatIsTooSlowIsGivenUp(t *testing.T) {
+	ca := newSigner(t)
+	served := serveTo(t, ca)
+	certificate, key := sign(t, ca, client(nil))
+	for name, http2 := range map[string]bool{"HTTP/1.1": false, "HTTP/2": true} {
+		client := served.clientWith(ca, certificate, key, 0, http2)
+		reader, end := io.Pipe()
+		response, err := client.Post(served.url+"/mutate?timeout=1s", "application/json", reader)
+		if err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		body, _ := io.ReadAll(response.Body)
+		response.Body.Close()
+		_ = end.Close()
+		if response.StatusCode != http.StatusRequestTimeout || !strings.Contains(string(body), "not there in time") {
+			t.Errorf("%s: %s: %s", name, response.Status, body)
+		}
+		client.CloseIdleConnections()
+	}
+	served.stop()
+}

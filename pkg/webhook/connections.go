@@ -1,0 +1,171 @@
+package webhook
+
+import (
+	"context"
+	"crypto/tls"
+	"net"
+	"net/http"
+	"sync"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// maxConnections bounds those that are open at once. An API server asks over
+// HTTP/1.1, so each of its requests under way has a connection of its own: at
+// most as many as it has requests (--max-requests-inflight and
+// --max-mutating-requests-inflight, 600 together), of which it keeps 25 when
+// idle. An idle connection takes some 30 KiB.
+const maxConnections = 2000
+
+// connections bounds how many there are, and never by keeping a new one out: who
+// opens them and does nothing would keep the API server out too. It closes one
+// that is of less use.
+type connections struct {
+	limit  int
+	logger *seldom
+	closed prometheus.Counter
+
+	mu    sync.Mutex
+	open  map[net.Conn]*connection
+	hosts map[string]*host
+	clock uint64
+}
+
+// host is where connections come from.
+type host struct {
+	name        string
+	connections int
+}
+
+// connection is what is known of one that is open. Its fields are guarded by the
+// mutex of connections.
+type connection struct {
+	host *host
+	// changed is when it last began or ended a request, by the clock of connections.
+	changed uint64
+	active  bool
+	// trusted says that an admission request came over it from who may ask.
+	trusted bool
+}
+
+func newConnections(limit int, logger *seldom, registry prometheus.Registerer) *connections {
+	c := &connections{
+		limit: limit, logger: logger,
+		closed: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "pod_identity_webhook_connections_closed_total",
+			Help: "Connections that were closed for another since there were too many. Somebody opens more of them than API servers do.",
+		}),
+		open: map[net.Conn]*connection{}, hosts: map[string]*host{},
+	}
+	registry.MustRegister(c.closed, prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "pod_identity_webhook_connections",
+		Help: "Connections to the port for admission requests that are open.",
+	}, func() float64 {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		return float64(len(c.open))
+	}))
+	return c
+}
+
+// opened is made for http.Server.ConnContext: it takes note of a connection
+// before anything is read from it.
+func (c *connections) opened(ctx context.Context, conn net.Conn) context.Context {
+	name := hostOf(conn.RemoteAddr().String())
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if len(c.open) >= c.limit {
+		c.closeOne(ctx)
+	}
+	from := c.hosts[name]
+	if from == nil {
+		from = &host{name: name}
+		c.hosts[name] = from
+	}
+	from.connections++
+	c.clock++
+	opened := &connection{host: from, changed: c.clock}
+	c.open[conn] = opened
+	return context.WithValue(ctx, peerKey{}, &peer{connection: opened})
+}
+
+// changed is made for http.Server.ConnState.
+func (c *connections) changed(conn net.Conn, state http.ConnState) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	known := c.open[conn]
+	if known == nil {
+		return // closed by closeOne
+	}
+	switch state {
+	case http.StateClosed, http.StateHijacked:
+		c.forget(conn, known)
+	default:
+		c.clock++
+		known.changed, known.active = c.clock, state == http.StateActive
+	}
+}
+
+// trust keeps the connection from being closed for others. It may be nil.
+func (c *connections) trust(trusted *connection) {
+	if trusted == nil {
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	trusted.trusted = true
+}
+
+func (c *connections) forget(conn net.Conn, known *connection) {
+	delete(c.open, conn)
+	if known.host.connections--; known.host.connections == 0 {
+		delete(c.hosts, known.host.name)
+	}
+}
+
+// closeOne closes the connection that is of the least use.
+func (c *connections) closeOne(ctx context.Context) {
+	var victim net.Conn
+	var least *connection
+	for conn, known := range c.open {
+		if least == nil || c.lessUse(known, least) {
+			victim, least = conn, known
+		}
+	}
+	if victim == nil {
+		return
+	}
+	c.logger.warn(ctx, "too many connections, the least used one of the host with the most is closed", "connections",
+		"limit", c.limit, "host", least.host.name, "ofHost", least.host.connections)
+	c.forget(victim, least)
+	c.closed.Inc()
+	// Not by TLS, which would wait for the client to take its goodbye.
+	if overTLS, ok := victim.(*tls.Conn); ok {
+		victim = overTLS.NetConn()
+	}
+	_ = victim.Close()
+}
+
+// lessUse says whether a is of less use than b: a stranger's is of less than an
+// API server's, then that of the host with the most, so that one cannot crowd
+// out another, then an idle one, then the one that has been so for longer.
+func (c *connections) lessUse(a, b *connection) bool {
+	switch {
+	case a.trusted != b.trusted:
+		return b.trusted
+	case a.host.connections != b.host.connections:
+		return a.host.connections > b.host.connections
+	case a.active != b.active:
+		return b.active
+	default:
+		return a.changed < b.changed
+	}
+}
+
+// hostOf returns the host of a network address.
+func hostOf(address string) string {
+	if host, _, err := net.SplitHostPort(address); err == nil {
+		return host
+	}
+	return address
+}

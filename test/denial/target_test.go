@@ -1,0 +1,142 @@
+package denial_test
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"runtime"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	admissionv1 "k8s.io/api/admission/v1"
+
+	"github.com/pod-identity-webhook/pod-identity-webhook/test/clientcertificate"
+)
+
+// clientCertificate is the API server's.
+type clientCertificate = tls.Certificate
+
+func newClientCertificate(t *testing.T, dir string) (certificate *clientCertificate, caFile string) {
+	t.Helper()
+	authority, err := clientcertificate.NewAuthority()
+	if err != nil {
+		t.Fatal(err)
+	}
+	caFile = dir + "/client-ca.crt"
+	if err := clientcertificate.Replace(caFile, authority.PEM()); err != nil {
+		t.Fatal(err)
+	}
+	issued, err := authority.Issue(clientcertificate.Options{Name: "kube-apiserver"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	pair, err := issued.Pair()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &pair, caFile
+}
+
+// timeoutOfAReview is what an API server waits for an answer by default.
+const timeoutOfAReview = 10 * time.Second
+
+// client is an API server's.
+func (target *target) client(http2 bool) *http.Client {
+	roots := x509.NewCertPool()
+	roots.AppendCertsFromPEM(target.CABundle())
+	config := &tls.Config{RootCAs: roots}
+	if target.certificate != nil {
+		config.Certificates = []tls.Certificate{*target.certificate}
+	}
+	return &http.Client{Transport: &http.Transport{TLSClientConfig: config, ForceAttemptHTTP2: http2}}
+}
+
+// reviewOf is the AdmissionReview of a pod, whose spec is the JSON object spec.
+func reviewOf(spec string) []byte {
+	return fmt.Appendf(nil, `{"apiVersion":"admission.k8s.io/v1","kind":"AdmissionReview","request":{"uid":"a-uid","operation":"CREATE",`+
+		`"namespace":"default","kind":{"group":"","version":"v1","kind":"Pod"},"resource":{"group":"","version":"v1","resource":"pods"},`+
+		`"object":{"apiVersion":"v1","kind":"Pod","metadata":{"name":"app"},"spec":%s}}}`, spec)
+}
+
+const smallSpec = `{"serviceAccountName":"app","containers":[{"name":"app","image":"x","env":[{"name":"A","value":"a"}]}]}`
+
+// review asks for a pod, and fails if it does not get its role.
+func (target *target) review(ctx context.Context, client *http.Client) error {
+	ctx, cancel := context.WithTimeout(ctx, timeoutOfAReview)
+	defer cancel()
+	request, err := http.NewRequestWithContext(ctx, http.MethodPost, target.URL()+"/mutate?timeout=10s", bytes.NewReader(reviewOf(smallSpec)))
+	if err != nil {
+		return err
+	}
+	request.Header.Set("Content-Type", "application/json")
+	response, err := client.Do(request)
+	if err != nil {
+		return err
+	}
+	defer response.Body.Close()
+	body, err := io.ReadAll(response.Body)
+	if err != nil {
+		return err
+	}
+	var review admissionv1.AdmissionReview
+	if response.StatusCode != http.StatusOK {
+		return fmt.Errorf("%s: %s", response.Status, body)
+	}
+	if err := json.Unmarshal(body, &review); err != nil {
+		return err
+	}
+	if !strings.Contains(string(review.Response.Patch), appRole) {
+		return fmt.Errorf("no role in the patch %s", review.Response.Patch)
+	}
+	return nil
+}
+
+// strike is one attack while it takes place.
+type strike struct {
+	target   *target
+	t        *testing.T
+	attempts atomic.Int64
+}
+
+// dial opens a TCP connection that ends with ctx.
+func (s *strike) dial(ctx context.Context) (net.Conn, error) {
+	var dialer net.Dialer
+	if runtime.GOOS == "linux" && !s.target.guarded {
+		// All of 127.0.0.0/8 is this machine: this is another host's address to the
+		// webhook. A guarded one gets the worse case, as behind a proxy.
+		dialer.LocalAddr = &net.TCPAddr{IP: net.IPv4(127, 0, 0, 2)}
+	}
+	conn, err := dialer.DialContext(ctx, "tcp", s.target.address)
+	if err != nil {
+		return nil, err
+	}
+	context.AfterFunc(ctx, func() { _ = conn.Close() })
+	return conn, nil
+}
+
+// dialTLS opens a TLS connection that speaks the protocol, h2 or http/1.1.
+func (s *strike) dialTLS(ctx context.Context, protocol string) (*tls.Conn, error) {
+	conn, err := s.dial(ctx)
+	if err != nil {
+		return nil, err
+	}
+	overTLS := tls.Client(conn, &tls.Config{
+		InsecureSkipVerify: true, // an attacker does not care
+		NextProtos:         []string{protocol},
+		// The cheapest for the attacker.
+		CurvePreferences: []tls.CurveID{tls.X25519},
+	})
+	if err := overTLS.HandshakeContext(ctx); err != nil {
+		_ = conn.Close()
+		return nil, err
+	}
+	return overTLS, nil
+}
