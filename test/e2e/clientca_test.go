@@ -63,9 +63,9 @@ func TestTheDocumentedFilesAreThoseThatAreTried(t *testing.T) {
 	}
 }
 
-// guarded is a control plane of its own whose API server shows a certificate to a
+// restricted is a control plane of its own whose API server shows a certificate to a
 // webhook that asks for one.
-type guarded struct {
+type restricted struct {
 	controlPlane *controlplane.ControlPlane
 	client       kubernetes.Interface
 	webhook      *localwebhook.Webhook
@@ -85,9 +85,9 @@ func must[T any](t *testing.T) func(T, error) T {
 }
 
 // startGuarded starts both. users are the names in the API server's file.
-func startGuarded(t *testing.T, port int, users ...string) *guarded {
+func startGuarded(t *testing.T, port int, users ...string) *restricted {
 	t.Helper()
-	g := &guarded{dir: t.TempDir(), authority: must[*clientcertificate.Authority](t)(clientcertificate.NewAuthority())}
+	g := &restricted{dir: t.TempDir(), authority: must[*clientcertificate.Authority](t)(clientcertificate.NewAuthority())}
 	g.caFile = filepath.Join(g.dir, "ca.crt")
 	g.replace(t, "ca.crt", g.authority.PEM())
 	g.issueForTheAPIServer(t, g.authority)
@@ -113,14 +113,14 @@ func startGuarded(t *testing.T, port int, users ...string) *guarded {
 	return g
 }
 
-func (g *guarded) replace(t *testing.T, file string, content []byte) {
+func (g *restricted) replace(t *testing.T, file string, content []byte) {
 	t.Helper()
 	if err := clientcertificate.Replace(filepath.Join(g.dir, file), content); err != nil {
 		t.Fatal(err)
 	}
 }
 
-func (g *guarded) issueForTheAPIServer(t *testing.T, by *clientcertificate.Authority) {
+func (g *restricted) issueForTheAPIServer(t *testing.T, by *clientcertificate.Authority) {
 	t.Helper()
 	issued := must[clientcertificate.Certificate](t)(by.Issue(clientcertificate.Options{Name: "kube-apiserver"}))
 	g.replace(t, "client.crt", issued.Certificate)
@@ -129,7 +129,7 @@ func (g *guarded) issueForTheAPIServer(t *testing.T, by *clientcertificate.Autho
 
 // createPod creates a pod whose ServiceAccount has a role, and fails if the pod
 // has none.
-func (g *guarded) createPod(ctx context.Context) error {
+func (g *restricted) createPod(ctx context.Context) error {
 	pod := podOf("", "first")
 	pod.GenerateName = "pod-"
 	stored, err := g.client.CoreV1().Pods("default").Create(ctx, pod, metav1.CreateOptions{})
