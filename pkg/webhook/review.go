@@ -125,7 +125,7 @@ func readReview[Object any](ctx context.Context, w http.ResponseWriter, r *http.
 	}
 	body := takeBuffer()
 	defer giveBack(body)
-	if err := readBody(ctx, w, r, body, held); err != nil {
+	if err := readBody(w, r, body, held); err != nil {
 		return nil, err
 	}
 	if err := held.admit(ctx, body.Bytes()); err != nil {
@@ -134,14 +134,7 @@ func readReview[Object any](ctx context.Context, w http.ResponseWriter, r *http.
 	return decodeReview[Object](body.Bytes())
 }
 
-func readBody(ctx context.Context, w http.ResponseWriter, r *http.Request, body *bytes.Buffer, held *held) error {
-	// Where deadlines cannot be set the server's own must do.
-	control := http.NewResponseController(w)
-	deadline := time.Now().Add(bodyTimeout)
-	if end, ok := ctx.Deadline(); ok && end.Before(deadline) {
-		deadline = end
-	}
-	_ = control.SetReadDeadline(deadline)
+func readBody(w http.ResponseWriter, r *http.Request, body *bytes.Buffer, held *held) error {
 	if err := held.readInto(body, http.MaxBytesReader(w, r.Body, maxBodyBytes)); err != nil {
 		if failure, ok := errors.AsType[*Error](err); ok {
 			return failure
@@ -162,7 +155,7 @@ func readBody(ctx context.Context, w http.ResponseWriter, r *http.Request, body 
 	}
 	// From here on the connection is read to learn that the client has gone,
 	// which is not to be taken from its having nothing more to say.
-	_ = control.SetReadDeadline(time.Time{})
+	_ = http.NewResponseController(w).SetReadDeadline(time.Time{})
 	return nil
 }
 

@@ -1,14 +1,17 @@
 package webhook_test
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"crypto/tls"
 	"errors"
+	"io"
 	"log/slog"
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -231,5 +234,58 @@ func TestRunTellsOfRequestsThatDoNotEnd(t *testing.T) {
 	server.stop()
 	if err := server.end(t); err == nil || !strings.Contains(err.Error(), "10ms") {
 		t.Errorf("got %v", err)
+	}
+}
+
+// TestAConnectionThatHasNotAskedYetIsKept holds one for longer than a stranger's
+// half-sent body: API servers open connections to spare, and use them later.
+func TestAConnectionThatHasNotAskedYetIsKept(t *testing.T) {
+	server := run(t, role)
+	connection, err := tls.Dial("tcp", strings.TrimPrefix(server.url, "https://"), &tls.Config{InsecureSkipVerify: true, NextProtos: []string{"http/1.1"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer connection.Close()
+	if err := connection.SetReadDeadline(time.Now().Add(7 * time.Second)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := connection.Read(make([]byte, 1)); !errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("it was closed: %v", err)
+	}
+	if err := connection.SetReadDeadline(time.Now().Add(30 * time.Second)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.WriteString(connection, "POST /mutate HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}"); err != nil {
+		t.Fatal(err)
+	}
+	response, err := http.ReadResponse(bufio.NewReader(connection), nil)
+	if err != nil || response.StatusCode != http.StatusBadRequest {
+		t.Errorf("then it is not answered: %v %v", response, err)
+	}
+}
+
+func TestAServerThatIsStoppingHasClientsTakeAnotherConnection(t *testing.T) {
+	server := run(t, role, func(c *webhook.Config) { c.ShutdownDelay = 5 * time.Second })
+	client := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true, NextProtos: []string{"http/1.1"}}}}
+	ask := func() *http.Response {
+		t.Helper()
+		response, err := client.Post(server.url+"/mutate", "application/json", bytes.NewReader(reviewOf(smallPod())))
+		if err != nil {
+			t.Fatal(err)
+		}
+		response.Body.Close()
+		return response
+	}
+	if ask().Close {
+		t.Error("connections are not kept")
+	}
+	server.stop()
+	deadline := time.After(30 * time.Second)
+	for !ask().Close {
+		select {
+		case <-deadline:
+			t.Fatal("connections are kept while stopping")
+		default:
+		}
 	}
 }

@@ -24,6 +24,10 @@ import (
 	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/inject"
 )
 
+// idleTimeout is longer than an API server keeps a connection that it does not
+// use.
+const idleTimeout = 2 * time.Minute
+
 // Config is what a Server needs.
 type Config struct {
 	// Listener takes admission requests and probes, over TLS; MetricsListener
@@ -77,7 +81,7 @@ func New(config Config) *Server {
 // Handler returns the routes of the TLS port.
 func (s *Server) Handler() http.Handler {
 	router := chi.NewRouter()
-	router.Use(s.recoverPanics)
+	router.Use(s.recoverPanics, s.letGo, limitBody)
 	admissions := router.With(s.onlyFromTheAPIServer)
 	admissions.Method(http.MethodPost, "/mutate", serve(s.config.Mutate, s.bodies, s.observe))
 	admissions.Method(http.MethodPost, "/validate-serviceaccount", serve(s.config.ValidateServiceAccount, s.bodies, s.observe))
@@ -132,6 +136,28 @@ func (s *Server) recoverPanics(next http.Handler) http.Handler {
 	})
 }
 
+// letGo has the client take another connection for its next request once the
+// server is stopping. It is told with the answer: when the server closes the
+// connection by itself, a request may be on its way.
+func (s *Server) letGo(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if s.stopping.Load() {
+			w.Header().Set("Connection", "close")
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+// limitBody bounds how long the body may take, also one that nobody reads: after
+// the answer net/http waits for the rest of it.
+func limitBody(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		// Where deadlines cannot be set there is no connection to hold.
+		_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(bodyTimeout))
+		next.ServeHTTP(w, r)
+	})
+}
+
 func (s *Server) healthz(w http.ResponseWriter, _ *http.Request) {
 	_, _ = w.Write([]byte("ok"))
 }
@@ -173,14 +199,15 @@ func (s *Server) Run(ctx context.Context) error {
 		ConnContext: s.connections.opened,
 		ConnState:   s.connections.changed,
 		HTTP2:       http2Limits(),
-		// This one holds for the TLS handshake too. A body has bodyTimeout.
-		ReadHeaderTimeout: 5 * time.Second,
-		ReadTimeout:       maxTimeout,
-		WriteTimeout:      2 * maxTimeout,
-		// API servers keep their connections. Go's HTTP/2 clients close theirs
-		// after at most 90 s of idleness, before this end does, so that no
-		// request meets a closing connection.
-		IdleTimeout:    2 * time.Minute,
+		// API servers keep connections to spare, some of which they have not used
+		// yet. They close them after 90 s of idleness (SetTransportDefaults in
+		// k8s.io/apimachinery/pkg/util/net), before this end does, so that no
+		// request meets a closing connection. A first header has as long as a
+		// connection may idle; who wastes that has one of maxConnections.
+		ReadHeaderTimeout: idleTimeout,
+		IdleTimeout:       idleTimeout,
+		// The TLS handshake has as long as this; a body has bodyTimeout.
+		WriteTimeout:   2 * maxTimeout,
 		MaxHeaderBytes: 64 << 10,
 		ErrorLog:       slog.NewLogLogger(s.config.Logger.Handler(), slog.LevelDebug),
 	}

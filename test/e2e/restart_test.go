@@ -13,6 +13,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/kubernetes"
+
+	"github.com/pod-identity-webhook/pod-identity-webhook/test/installation"
 )
 
 // TestARestartUnderLoadCostsNoPodItsRole restarts the webhook, in order and by
@@ -126,5 +128,37 @@ func (l *load) stop(t *testing.T) {
 	l.cancel()
 	if err := l.group.Wait(); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// TestARestartInOrderRefusesNobody restarts one replica after the other, as a
+// rolling update does, while pods are created that must not be without the
+// webhook.
+func TestARestartInOrderRefusesNobody(t *testing.T) {
+	client := newClient(t)
+	started := install(t, installation.Options{Values: []string{"failurePolicy=Fail", "shutdownDelaySeconds=2"}})
+	namespace := newNamespace(t, client)
+	for _, name := range []string{"first", "second"} {
+		createServiceAccount(t, client, namespace, name)
+	}
+	load := startLoad(t, client, namespace)
+	for range 3 {
+		for _, replica := range started.Replicas {
+			load.waitForMore(t, 100)
+			if err := replica.Stop(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			if err := replica.Start(); err != nil {
+				t.Fatal(err)
+			}
+			if err := replica.WaitReady(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	load.waitForMore(t, 100)
+	load.stop(t)
+	if got := load.refused.Load(); got != 0 {
+		t.Errorf("%d calls of the webhook failed, the last one: %v", got, load.why.Load())
 	}
 }

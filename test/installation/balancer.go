@@ -9,6 +9,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"k8s.io/apimachinery/pkg/util/wait"
+
 	"github.com/pod-identity-webhook/pod-identity-webhook/test/loopback"
 )
 
@@ -30,7 +32,9 @@ type balancer struct {
 	cancel   context.CancelFunc
 	running  sync.WaitGroup
 	next     atomic.Uint64
+	// ready are the addresses of those that are, of so many replicas.
 	ready    atomic.Pointer[[]string]
+	replicas int
 }
 
 func newBalancer(ctx context.Context, log io.Writer) (*balancer, error) {
@@ -50,6 +54,7 @@ func newBalancer(ctx context.Context, log io.Writer) (*balancer, error) {
 
 // serve takes connections for the replicas until close.
 func (b *balancer) serve(replicas []*Replica) {
+	b.replicas = len(replicas)
 	b.running.Go(func() { b.probe(replicas) })
 	b.running.Go(func() {
 		for {
@@ -60,6 +65,17 @@ func (b *balancer) serve(replicas []*Replica) {
 			b.running.Go(func() { b.forward(connection) })
 		}
 	})
+}
+
+// waitAll waits until all replicas are in service.
+func (b *balancer) waitAll(ctx context.Context) error {
+	err := wait.PollUntilContextTimeout(ctx, probeInterval, readyTimeout, true, func(context.Context) (bool, error) {
+		return len(*b.ready.Load()) == b.replicas, nil
+	})
+	if err != nil {
+		return fmt.Errorf("wait for %d replicas in service, there are %d: %w", b.replicas, len(*b.ready.Load()), err)
+	}
+	return nil
 }
 
 func (b *balancer) close() {

@@ -114,7 +114,7 @@ func Install(ctx context.Context, cluster *controlplane.ControlPlane, options Op
 }
 
 // StartReplicas starts all replicas in the same instant, and returns when they
-// are ready.
+// are ready and the API server's connections reach them.
 func (i *Installation) StartReplicas(ctx context.Context) error {
 	for _, replica := range i.Replicas {
 		if err := replica.Start(); err != nil {
@@ -126,7 +126,7 @@ func (i *Installation) StartReplicas(ctx context.Context) error {
 			return err
 		}
 	}
-	return nil
+	return i.balancer.waitAll(ctx)
 }
 
 // Apply applies the chart with other values, as helm upgrade would; it leaves the
