@@ -105,16 +105,20 @@ chart: $(BIN)/helm $(ASSETS)/kubectl ## tests of the Helm chart and the kustomiz
 
 .PHONY: e2e
 e2e: build $(BIN)/e2e/pod-identity-webhook assets $(BIN)/helm ## tests against the real control plane
-	cd test && WEBHOOK=$(BIN)/e2e/pod-identity-webhook KUBEBUILDER_ASSETS=$(ASSETS) HELM=$(BIN)/helm \
-		$(GO) test $(RACE) -count=1 -timeout=30m -p=1 ./controlplane/... ./manifest/... ./localwebhook/... ./demo/... ./e2e/...
+	$(E2E) -timeout=30m -count=1 -p=1 ./controlplane/... ./manifest/... ./localwebhook/... ./demo/... ./e2e/...
 	$(UNDER_FIRE) ./denial/...
 	$(UNDER_FIRE) ./soak/... -duration=1m
+
+.PHONY: rotate
+rotate: build $(BIN)/e2e/pod-identity-webhook assets $(BIN)/helm ## rotate, spoil and repair certificates under load; COUNT=20
+	$(E2E) -timeout=0 -count=$(COUNT) -run='Certificates|Replica|ASecret|ACAKey|ACABundle|WhoServes|WithFiles' ./e2e
 
 .PHONY: soak
 soak: build assets $(BIN)/helm ## break everything again and again under load; DURATION=30m
 	$(UNDER_FIRE) ./denial/... -attack-for=10s
 	$(UNDER_FIRE) ./soak/... -duration=$(DURATION)
 
+E2E = cd test && WEBHOOK=$(BIN)/e2e/pod-identity-webhook KUBEBUILDER_ASSETS=$(ASSETS) HELM=$(BIN)/helm $(GO) test $(RACE)
 # What ships is measured, so not with the race detector.
 UNDER_FIRE = cd test && WEBHOOK=$(BIN)/pod-identity-webhook KUBEBUILDER_ASSETS=$(ASSETS) HELM=$(BIN)/helm $(GO) test -v -count=1 -timeout=0
 

@@ -14,6 +14,7 @@ import (
 	"golang.org/x/time/rate"
 	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/types"
@@ -75,10 +76,12 @@ type Authority struct {
 	limiter *rate.Limiter
 	watches []func(context.Context)
 
-	// good is what the Secret held when all was well last, alarm the fault that
-	// was told last. They are the upkeep's alone, as is what is in publication.
+	// These are the upkeep's alone. good is what the Secret held when all was well
+	// last, bundles what each configuration had, by its name, and alarm the fault
+	// that was told last.
 	good        content
 	publication publication
+	bundles     map[string][]byte
 	alarm       string
 
 	current atomic.Pointer[tls.Certificate]
@@ -102,7 +105,8 @@ func NewAuthority(config AuthorityConfig) (*Authority, error) {
 		queue: workqueue.NewTypedRateLimitingQueue(
 			workqueue.NewTypedItemExponentialFailureRateLimiter[struct{}](minBackoff, maxBackoff)),
 		limiter:     rate.NewLimiter(upkeepRate, upkeepBurst),
-		publication: newPublication(),
+		publication: publication{},
+		bundles:     map[string][]byte{},
 		notReady:    errNoCertificate,
 	}
 	api := rest.CopyConfig(config.API)
@@ -185,6 +189,9 @@ func (a *Authority) runUpkeep(ctx context.Context) {
 	err := a.upkeep(ctx)
 	switch {
 	case ctx.Err() != nil:
+	case apierrors.IsConflict(err):
+		// Another replica was faster, and what it wrote is read next.
+		a.queue.Add(struct{}{})
 	case err != nil:
 		a.fail(ctx, err)
 		a.queue.AddRateLimited(struct{}{})

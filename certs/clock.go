@@ -63,14 +63,15 @@ func (c *clock) hear(date time.Time) {
 	defer c.mu.Unlock()
 	c.told, c.heard = date, c.local()
 	offset := c.told.Sub(c.heard)
-	off := offset.Abs() > maxOffset
 	switch {
-	case off && !c.alarmed:
+	case offset.Abs() > maxOffset && !c.alarmed:
+		c.alarmed = true
 		c.logger.Warn("this machine's clock is off, certificates are made by the API server's", "offset", offset)
-	case !off && c.alarmed:
+	// A Date is of whole seconds, so the offset flickers.
+	case offset.Abs() < maxOffset/2 && c.alarmed:
+		c.alarmed = false
 		c.logger.Info("this machine's clock is right again")
 	}
-	c.alarmed = off
 }
 
 // wrap makes the clock listen to the answers of a transport to the API server.

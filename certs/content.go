@@ -94,6 +94,9 @@ func parseServing(certPEM, keyPEM []byte, authorities []*x509.Certificate, names
 	if c.issuer() == nil {
 		return nil, fmt.Errorf("not signed by a CA in %s", authoritiesKey)
 	}
+	if !slices.Contains(pair.Leaf.ExtKeyUsage, x509.ExtKeyUsageServerAuth) {
+		return nil, errors.New("not for servers")
+	}
 	for _, name := range names {
 		if err := pair.Leaf.VerifyHostname(name); err != nil {
 			return nil, err
@@ -153,8 +156,8 @@ func (c content) issuer() *x509.Certificate {
 	return nil
 }
 
-func (c content) has(authority *x509.Certificate) bool {
-	return slices.ContainsFunc(c.authorities, authority.Equal)
+func contains(authorities []*x509.Certificate, authority *x509.Certificate) bool {
+	return slices.ContainsFunc(authorities, authority.Equal)
 }
 
 // valid says whether a certificate may be used at a time.

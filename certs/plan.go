@@ -44,8 +44,8 @@ func newPlanner(service types.NamespacedName, ca, serving time.Duration) planner
 
 // plan returns what the Secret should hold at the time now, given what it
 // holds, and what of that is new. published says whether every API server has
-// had the time to trust a CA. The serving certificate is signed by a CA that is
-// not published only if it is the first, or has run out.
+// had the time to trust a CA. A CA that is not published takes over only if there
+// is no serving certificate, or it has run out.
 func (p planner) plan(c content, now time.Time, published func(*x509.Certificate) bool) (content, []change, error) {
 	var changes []change
 	c.authorities = slices.Clone(c.authorities)
@@ -62,7 +62,7 @@ func (p planner) plan(c content, now time.Time, published func(*x509.Certificate
 	}
 
 	if p.needsAuthority(c, now) {
-		if p.canSign(c, now) && published(c.authorities[0]) {
+		if p.canSign(c, now) && (c.issuer() == c.authorities[0] || published(c.authorities[0])) {
 			// The last work of the old CA: a certificate that lasts until the
 			// new CA is published.
 			if err := sign(); err != nil {
@@ -79,7 +79,8 @@ func (p planner) plan(c content, now time.Time, published func(*x509.Certificate
 	}
 
 	newest := c.authorities[0]
-	if c.serving == nil || p.needsServing(c, now) && published(newest) {
+	// Who trusts the one in use trusts another of the same CA.
+	if c.serving == nil || p.needsServing(c, now) && (c.issuer() == newest || published(newest)) {
 		if err := sign(); err != nil {
 			return content{}, nil, err
 		}

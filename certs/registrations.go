@@ -34,51 +34,49 @@ type registered struct {
 // keeps of their webhooks those that call the Service. That a configuration does
 // not exist is no error: then no API server calls us by it.
 func registrations(ctx context.Context, client admissionregistrationv1client.AdmissionregistrationV1Interface, name string, service types.NamespacedName) ([]registration, error) {
-	var found []registration
-	var failed []error
-	add := func(kind string, r registration, err error) {
-		switch {
-		case apierrors.IsNotFound(err):
-		case err != nil:
-			failed = append(failed, fmt.Errorf("read %s %s: %w", kind, name, err))
-		default:
-			r.name = kind + " " + name
-			r.webhooks = slices.DeleteFunc(r.webhooks, func(w registered) bool {
-				s := w.client.Service
-				return s == nil || s.Namespace != service.Namespace || s.Name != service.Name
-			})
-			found = append(found, r)
-		}
-	}
+	mutating, mutatingErr := read(ctx, client.MutatingWebhookConfigurations(), "MutatingWebhookConfiguration", name, service,
+		func(c *admissionregistrationv1.MutatingWebhookConfiguration) (all []registered) {
+			for _, w := range c.Webhooks {
+				all = append(all, registered{w.Name, w.ClientConfig})
+			}
+			return all
+		})
+	validating, validatingErr := read(ctx, client.ValidatingWebhookConfigurations(), "ValidatingWebhookConfiguration", name, service,
+		func(c *admissionregistrationv1.ValidatingWebhookConfiguration) (all []registered) {
+			for _, w := range c.Webhooks {
+				all = append(all, registered{w.Name, w.ClientConfig})
+			}
+			return all
+		})
+	return append(mutating, validating...), errors.Join(mutatingErr, validatingErr)
+}
 
-	mutating := client.MutatingWebhookConfigurations()
-	m, err := mutating.Get(ctx, name, metav1.GetOptions{})
-	r := registration{patch: func(ctx context.Context, patch []byte) error {
-		_, err := mutating.Patch(ctx, name, types.StrategicMergePatchType, patch, metav1.PatchOptions{FieldManager: fieldManager})
-		return err
-	}}
-	if err == nil {
-		r.resourceVersion = m.ResourceVersion
-		for _, w := range m.Webhooks {
-			r.webhooks = append(r.webhooks, registered{w.Name, w.ClientConfig})
-		}
-	}
-	add("MutatingWebhookConfiguration", r, err)
+// configurations is a client of one of the two kinds.
+type configurations[Configuration metav1.Object] interface {
+	Get(ctx context.Context, name string, options metav1.GetOptions) (Configuration, error)
+	Patch(ctx context.Context, name string, kind types.PatchType, patch []byte, options metav1.PatchOptions, subresources ...string) (Configuration, error)
+}
 
-	validating := client.ValidatingWebhookConfigurations()
-	v, err := validating.Get(ctx, name, metav1.GetOptions{})
-	r = registration{patch: func(ctx context.Context, patch []byte) error {
-		_, err := validating.Patch(ctx, name, types.StrategicMergePatchType, patch, metav1.PatchOptions{FieldManager: fieldManager})
-		return err
-	}}
-	if err == nil {
-		r.resourceVersion = v.ResourceVersion
-		for _, w := range v.Webhooks {
-			r.webhooks = append(r.webhooks, registered{w.Name, w.ClientConfig})
-		}
+// read returns at most one.
+func read[Configuration metav1.Object](ctx context.Context, client configurations[Configuration], kind, name string, service types.NamespacedName, webhooks func(Configuration) []registered) ([]registration, error) {
+	configuration, err := client.Get(ctx, name, metav1.GetOptions{})
+	switch {
+	case apierrors.IsNotFound(err):
+		return nil, nil
+	case err != nil:
+		return nil, fmt.Errorf("read %s %s: %w", kind, name, err)
 	}
-	add("ValidatingWebhookConfiguration", r, err)
-	return found, errors.Join(failed...)
+	ours := slices.DeleteFunc(webhooks(configuration), func(w registered) bool {
+		s := w.client.Service
+		return s == nil || s.Namespace != service.Namespace || s.Name != service.Name
+	})
+	return []registration{{
+		name: kind + " " + name, resourceVersion: configuration.GetResourceVersion(), webhooks: ours,
+		patch: func(ctx context.Context, patch []byte) error {
+			_, err := client.Patch(ctx, name, types.StrategicMergePatchType, patch, metav1.PatchOptions{FieldManager: fieldManager})
+			return err
+		},
+	}}, nil
 }
 
 // publish writes the bundle into each webhook that has another. It says whether

@@ -34,13 +34,17 @@ const upkeepTimeout = 20 * time.Second
 func (a *Authority) upkeep(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, upkeepTimeout)
 	defer cancel()
+	// In this order: whoever publishes after this read has the patch below conflict,
+	// and so the Secret is not older than what the patch replaces.
+	configurations, unread := registrations(ctx, a.configurations, a.config.WebhookConfiguration, a.config.Service)
 	secret, err := a.readSecret(ctx)
 	if err != nil {
 		return err
 	}
-	configurations, unread := registrations(ctx, a.configurations, a.config.WebhookConfiguration, a.config.Service)
 	trusted, called := publishedIn(configurations)
-	a.publication.see(trusted, a.config.Now())
+	if unread == nil {
+		a.publication.see(trusted, a.config.Now())
+	}
 
 	start, fault := a.start(secret, trusted)
 	next, changes, err := a.planner.plan(start, a.clock.now(), func(ca *x509.Certificate) bool {
@@ -50,13 +54,7 @@ func (a *Authority) upkeep(ctx context.Context) error {
 		return err
 	}
 	if fault != nil || len(changes) > 0 || len(next.authorities) != len(start.authorities) {
-		err := a.write(ctx, secret, next)
-		if apierrors.IsConflict(err) {
-			// Another replica was faster, and what it wrote is read next.
-			a.queue.Add(struct{}{})
-			return nil
-		}
-		if err != nil {
+		if err := a.write(ctx, secret, next); err != nil {
 			return fmt.Errorf("write Secret %s: %w", a.secretName(), err)
 		}
 		a.tell(ctx, secret, next, fault, changes)
@@ -92,8 +90,9 @@ func (a *Authority) start(secret *corev1.Secret, trusted []*x509.Certificate) (s
 		start, fault = parse(secret.Data, a.planner.names)
 	}
 	if a.good.serving != nil && valid(a.good.serving.Leaf, a.clock.now()) {
-		if fault == nil && !start.has(a.good.issuer()) {
-			fault = errors.New("it lacks the CA of the certificate in use")
+		if inUse := a.good.issuer(); fault == nil && !contains(trusted, start.issuer()) &&
+			(contains(trusted, inUse) || !contains(start.authorities, inUse)) {
+			fault = errors.New("its certificate is of a CA that nobody trusts, other than the one in use")
 		}
 		if fault != nil {
 			return a.good, fault
@@ -141,18 +140,16 @@ func (a *Authority) publish(ctx context.Context, configurations []registration, 
 	for _, r := range configurations {
 		written, err := r.publish(ctx, bundle)
 		switch {
-		case apierrors.IsConflict(err):
-			a.queue.Add(struct{}{})
 		case err != nil:
 			failed = append(failed, err)
-		case written && bytes.Equal(a.publication.bundles[r.name], bundle):
+		case written && bytes.Equal(a.bundles[r.name], bundle):
 			a.metrics.repairs.WithLabelValues(repairedBundle).Inc()
 			a.config.Logger.WarnContext(ctx, "somebody else had changed the caBundle, it is right again", "object", r.name)
 		case written:
 			a.config.Logger.InfoContext(ctx, "caBundle published", "object", r.name)
 		}
 		if err == nil {
-			a.publication.bundles[r.name] = bundle
+			a.bundles[r.name] = bundle
 		}
 	}
 	return errors.Join(failed...)

@@ -25,6 +25,10 @@ import (
 // minCertLifetime leaves an API server the time to see a new CA.
 const minCertLifetime = 10 * time.Second
 
+// maxVerbosity is below 8, at which client-go logs the bodies of its requests and
+// their answers: the Secret with the CA's key is among them.
+const maxVerbosity = 7
+
 // config is what the flags say.
 type config struct {
 	bindAddress       string
@@ -192,7 +196,7 @@ func addKlogFlags(flags *pflag.FlagSet) {
 		flags.AddGoFlag(f)
 		flags.Lookup(f.Name).Hidden = f.Name != "v"
 	})
-	flags.Lookup("v").Usage = "log `level`: 0 what an operator should know, 4 each request, 6 and above each call to the API server"
+	flags.Lookup("v").Usage = "log `level`: 0 what an operator should know, 4 each request, 6 each call to the API server; more than 7 is 7"
 }
 
 // parseFlags returns a config that is valid, pflag.ErrHelp after the usage has
@@ -211,7 +215,7 @@ func parseFlags(args []string, usage io.Writer) (config, error) {
 	if err != nil {
 		return config{}, fmt.Errorf("-v: %w", err)
 	}
-	parsed.verbosity = verbosity
+	parsed.verbosity = min(verbosity, maxVerbosity)
 	parsed.ownCertificates = parsed.inCluster && !flags.Changed("tls-cert") && !flags.Changed("tls-key")
 	parsed.withoutEffect = withoutEffect(flags, parsed.ownCertificates)
 	parsed.tokenExpiration = token.ClampExpiration(parsed.tokenExpiration)

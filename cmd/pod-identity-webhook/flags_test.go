@@ -91,6 +91,13 @@ func TestParseFlagsTakesTheShortVerbosity(t *testing.T) {
 	}
 }
 
+func TestNoVerbosityLogsWhatIsInASecret(t *testing.T) {
+	got, err := parseFlags([]string{"-v=10"}, io.Discard)
+	if err != nil || got.verbosity != 7 {
+		t.Errorf("got %d, %v", got.verbosity, err)
+	}
+}
+
 func TestParseFlagsTellsAllMistakesAtOnce(t *testing.T) {
 	_, err := parseFlags(strings.Fields("--annotation-prefix= --token-audience= --token-mount-path=relative"+
 		" --service-account-lookup=guess --kube-api-qps=0 --shutdown-delay=-1s --tls-min-version=2 --tls-cipher-suites=x"+

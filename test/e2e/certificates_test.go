@@ -29,6 +29,9 @@ import (
 	"github.com/pod-identity-webhook/pod-identity-webhook/test/installation"
 )
 
+// repairTime is well below the minute after which all is looked at unasked.
+const repairTime = 15 * time.Second
+
 const (
 	rotations = "pod_identity_webhook_certificate_rotations_total"
 	repairs   = "pod_identity_webhook_certificate_repairs_total"
@@ -46,8 +49,9 @@ func TestCertificatesRotateUnderLoad(t *testing.T) {
 	for _, name := range []string{"first", "second"} {
 		createServiceAccount(t, client, namespace, name)
 	}
+	errorsBefore := metric(t, started, "pod_identity_webhook_certificate_errors_total")
 	pods := startLoad(t, client, namespace)
-	strangers := startHandshakes(t, client, started)
+	strangers := startHandshakes(t, client, started, started.Replicas...)
 	eventually(t, "two CAs and six serving certificates are replaced", func(context.Context) error {
 		cas, servings := metric(t, started, rotations, "kind=ca"), metric(t, started, rotations, "kind=serving")
 		if cas < 3 || servings < 7 {
@@ -65,7 +69,7 @@ func TestCertificatesRotateUnderLoad(t *testing.T) {
 	if got := metric(t, started, repairs); got != 0 {
 		t.Errorf("%v repairs where nothing was spoilt", got)
 	}
-	if got := metric(t, started, "pod_identity_webhook_certificate_errors_total"); got != 0 {
+	if got := metric(t, started, "pod_identity_webhook_certificate_errors_total") - errorsBefore; got != 0 {
 		t.Errorf("%v errors", got)
 	}
 	t.Logf("%d pods, %d handshakes, %v CAs, %v serving certificates", pods.created.Load(), strangers.made,
@@ -80,12 +84,13 @@ type handshakes struct {
 	made   int
 }
 
-func startHandshakes(t *testing.T, client kubernetes.Interface, started *installation.Installation) *handshakes {
+// startHandshakes makes them with the replicas until stop.
+func startHandshakes(t *testing.T, client kubernetes.Interface, started *installation.Installation, replicas ...*installation.Replica) *handshakes {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	t.Cleanup(cancel)
 	h := &handshakes{cancel: cancel}
-	for _, replica := range started.Replicas {
+	for _, replica := range replicas {
 		h.group.Go(func() error {
 			for ctx.Err() == nil {
 				if err := handshake(ctx, client, started.Namespace, replica.URL()); err != nil && ctx.Err() == nil {
@@ -219,6 +224,39 @@ func TestWhoServesUnderAnotherCAGoesOn(t *testing.T) {
 	}
 }
 
+// TestANewReplicaDoesNotTakeOver has the Secret deleted before one starts, and so
+// before it can know the CA that API servers trust.
+func TestANewReplicaDoesNotTakeOver(t *testing.T) {
+	client := newClient(t)
+	started := install(t, installation.Options{Values: []string{"failurePolicy=Fail"}})
+	secrets := client.CoreV1().Secrets(started.Namespace)
+	before, err := secrets.Get(t.Context(), installed, metav1.GetOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	strangers := startHandshakes(t, client, started, started.Replicas[0])
+	for range 3 {
+		started.Replicas[1].Kill()
+		if err := secrets.Delete(t.Context(), installed, metav1.DeleteOptions{}); err != nil {
+			t.Fatal(err)
+		}
+		if err := started.Replicas[1].Start(); err != nil {
+			t.Fatal(err)
+		}
+		if err := started.Replicas[1].WaitReady(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		within(t, repairTime, "the CA is the old one", func(ctx context.Context) error {
+			after, err := secrets.Get(ctx, installed, metav1.GetOptions{})
+			if err == nil && !bytes.Equal(after.Data["ca.crt"], before.Data["ca.crt"]) {
+				err = errors.New("it is another")
+			}
+			return err
+		})
+	}
+	strangers.stop(t)
+}
+
 // TestASecretThatIsSpoiltIsRepairedWithNoOtherCA spoils it in each way, while
 // pods are created that must not be without the webhook.
 func TestASecretThatIsSpoiltIsRepairedWithNoOtherCA(t *testing.T) {
@@ -235,7 +273,7 @@ func TestASecretThatIsSpoiltIsRepairedWithNoOtherCA(t *testing.T) {
 		createServiceAccount(t, client, namespace, name)
 	}
 	pods := startLoad(t, client, namespace)
-	strangers := startHandshakes(t, client, started)
+	strangers := startHandshakes(t, client, started, started.Replicas...)
 
 	spoil := map[string]func(*corev1.Secret){
 		"emptied":                         func(s *corev1.Secret) { s.Data = map[string][]byte{"tls.crt": {}, "tls.key": {}} },
@@ -248,7 +286,7 @@ func TestASecretThatIsSpoiltIsRepairedWithNoOtherCA(t *testing.T) {
 	}
 	wantRepaired := func(what string) {
 		t.Helper()
-		eventually(t, what+": it is as it was", func(ctx context.Context) error {
+		within(t, repairTime, what+": it is as it was", func(ctx context.Context) error {
 			now, err := secrets.Get(ctx, installed, metav1.GetOptions{})
 			if err != nil {
 				return err
@@ -337,7 +375,7 @@ func TestACAKeyThatIsRemovedAsksForANewCA(t *testing.T) {
 	started := install(t, installation.Options{Values: []string{
 		"failurePolicy=Fail", "certificates.caLifetime=180s", "certificates.certLifetime=20s",
 	}})
-	strangers := startHandshakes(t, client, started)
+	strangers := startHandshakes(t, client, started, started.Replicas...)
 	secrets := client.CoreV1().Secrets(started.Namespace)
 	before, err := secrets.Get(t.Context(), installed, metav1.GetOptions{})
 	if err != nil {
@@ -392,7 +430,7 @@ func TestACABundleThatIsOverwrittenIsRepaired(t *testing.T) {
 		if _, err := configurations.ValidatingWebhookConfigurations().Patch(t.Context(), installed, types.JSONPatchType, wipe, metav1.PatchOptions{}); err != nil {
 			t.Fatal(err)
 		}
-		eventually(t, "both are as they were", func(ctx context.Context) error {
+		within(t, repairTime, "both are as they were", func(ctx context.Context) error {
 			mutating, validating, err := bundle(ctx)
 			if err == nil && (!bytes.Equal(mutating, want) || !bytes.Equal(validating, want)) {
 				err = fmt.Errorf("caBundles of %d and %d bytes", len(mutating), len(validating))

@@ -192,6 +192,12 @@ func roleOf(pod *corev1.Pod) string {
 // eventually waits until condition returns nil.
 func eventually(t testing.TB, what string, condition func(context.Context) error) {
 	t.Helper()
+	within(t, patience, what, condition)
+}
+
+// within waits until condition returns nil, for what should not take long.
+func within(t testing.TB, patience time.Duration, what string, condition func(context.Context) error) {
+	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	var last error

@@ -38,15 +38,11 @@ type balancer struct {
 }
 
 func newBalancer(ctx context.Context, log io.Writer) (*balancer, error) {
-	port, err := loopback.FreePort(ctx)
+	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", loopback.Address(0))
 	if err != nil {
 		return nil, err
 	}
-	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", loopback.Address(port))
-	if err != nil {
-		return nil, err
-	}
-	b := &balancer{port: port, log: log, listener: listener}
+	b := &balancer{port: listener.Addr().(*net.TCPAddr).Port, log: log, listener: listener}
 	b.ctx, b.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	b.ready.Store(&[]string{})
 	return b, nil
@@ -115,8 +111,8 @@ func (b *balancer) probe(replicas []*Replica) {
 	}
 }
 
-// forward copies until both sides have closed. A client for whom no replica can
-// be reached is closed at once, as by a Service without endpoints.
+// forward copies until both sides have closed. A client whose replica cannot be
+// reached is closed at once.
 func (b *balancer) forward(client net.Conn) {
 	defer func() { _ = client.Close() }()
 	server := b.dial()
@@ -144,11 +140,12 @@ func (b *balancer) forward(client net.Conn) {
 
 func (b *balancer) dial() net.Conn {
 	ready := *b.ready.Load()
-	for range ready {
-		address := ready[b.next.Add(1)%uint64(len(ready))]
-		if server, err := new(net.Dialer).DialContext(b.ctx, "tcp", address); err == nil {
-			return server
-		}
+	if len(ready) == 0 {
+		return nil
 	}
-	return nil
+	server, err := new(net.Dialer).DialContext(b.ctx, "tcp", ready[b.next.Add(1)%uint64(len(ready))])
+	if err != nil {
+		return nil
+	}
+	return server
 }
