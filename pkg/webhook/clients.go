@@ -51,6 +51,22 @@ func (s *Server) onlyFromTheAPIServer(next http.Handler) http.Handler {
 	})
 }
 
+// maxChainBytes bounds the certificates that a client shows: they are kept as
+// long as its connection. An API server's takes 2 KiB, with an intermediate 4.
+const maxChainBytes = 16 << 10
+
+// limitChain is made for tls.Config.VerifyPeerCertificate.
+func limitChain(chain [][]byte, _ [][]*x509.Certificate) error {
+	size := 0
+	for _, certificate := range chain {
+		size += len(certificate)
+	}
+	if size > maxChainBytes {
+		return fmt.Errorf("the client's certificates take %d bytes, more than %d", size, maxChainBytes)
+	}
+	return nil
+}
+
 // peer is the client of a connection, and what was judged of it last.
 type peer struct {
 	connection *connection
@@ -96,7 +112,7 @@ func (p *peer) judge(clients *Clients, state *tls.ConnectionState, now time.Time
 	if err != nil {
 		p.err = &Error{
 			Status: http.StatusForbidden, Reason: ClientCertificateRefused,
-			Err: fmt.Errorf("only the API server may ask, and the certificate of this client, %q, is not its: %w",
+			Err: fmt.Errorf("only the API server may ask, and the certificate of this client, %.200q, is not its: %w",
 				state.PeerCertificates[0].Subject.String(), err),
 		}
 		return p.err
