@@ -45,88 +45,57 @@ const (
 	readStep = 8 << 10
 )
 
-// bodies bounds the memory that requests take, whoever sends them.
+// bodies bounds the memory that requests take, whoever sends them. One host is
+// given half of each bound at most, so that it cannot keep the others from asking.
 type bodies struct {
 	limit int64
 
 	mu     sync.Mutex
 	read   int64
-	byHost map[string]int64
+	byHost map[string]*share
 
 	// small and large are room for what bodies are decoded to.
-	small, large *room
+	small, large *semaphore.Weighted
+}
+
+// share is what a host may have, as long as it has requests under way. requests
+// and read are guarded by the mutex of bodies.
+type share struct {
+	requests     int
+	read         int64
+	small, large *semaphore.Weighted
 }
 
 func newBodies() *bodies {
-	return &bodies{limit: maxReadBytes, byHost: map[string]int64{}, small: newRoom(), large: newRoom()}
-}
-
-// room is for maxDecodedBytes, of which one host gets half.
-type room struct {
-	all *semaphore.Weighted
-
-	mu     sync.Mutex
-	byHost map[string]*share
-}
-
-// share is a host's, as long as it has users.
-type share struct {
-	room  *semaphore.Weighted
-	users int
-}
-
-func newRoom() *room {
-	return &room{all: semaphore.NewWeighted(maxDecodedBytes), byHost: map[string]*share{}}
-}
-
-// acquire takes n bytes, or what there is if that is less. The requests of a host
-// wait for one another before they wait for those of others.
-func (r *room) acquire(ctx context.Context, host string, n int64) (release func(), err error) {
-	r.mu.Lock()
-	of := r.byHost[host]
-	if of == nil {
-		of = &share{room: semaphore.NewWeighted(maxDecodedBytes / 2)}
-		r.byHost[host] = of
+	return &bodies{
+		limit: maxReadBytes, byHost: map[string]*share{},
+		small: semaphore.NewWeighted(maxDecodedBytes), large: semaphore.NewWeighted(maxDecodedBytes),
 	}
-	of.users++
-	r.mu.Unlock()
-	leave := func() {
-		r.mu.Lock()
-		defer r.mu.Unlock()
-		if of.users--; of.users == 0 {
-			delete(r.byHost, host)
-		}
-	}
-
-	n = min(n, maxDecodedBytes)
-	mine := min(n, maxDecodedBytes/2)
-	if err := of.room.Acquire(ctx, mine); err != nil {
-		leave()
-		return nil, err
-	}
-	if err := r.all.Acquire(ctx, n); err != nil {
-		of.room.Release(mine)
-		leave()
-		return nil, err
-	}
-	return func() {
-		r.all.Release(n)
-		of.room.Release(mine)
-		leave()
-	}, nil
 }
 
 // held is what one request has taken of the bounds.
 type held struct {
-	bodies *bodies
-	host   string
-	read   int64
-	// leave gives back the room for what the body was decoded to; nil for none.
-	leave func()
+	bodies  *bodies
+	host    string
+	share   *share
+	read    int64
+	decoded int64
+	// mine and all are what decoded is taken from; nil for nowhere yet.
+	mine, all *semaphore.Weighted
 }
 
+// hold begins a request, which release ends.
 func (b *bodies) hold(r *http.Request) *held {
-	return &held{bodies: b, host: hostOf(r.RemoteAddr)}
+	host := hostOf(r.RemoteAddr)
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	of := b.byHost[host]
+	if of == nil {
+		of = &share{small: semaphore.NewWeighted(maxDecodedBytes / 2), large: semaphore.NewWeighted(maxDecodedBytes / 2)}
+		b.byHost[host] = of
+	}
+	of.requests++
+	return &held{bodies: b, host: host, share: of}
 }
 
 // overloaded is an error upon which an API server asks again, if it has the time.
@@ -134,8 +103,7 @@ func overloaded(format string, args ...any) *Error {
 	return &Error{Status: http.StatusServiceUnavailable, Reason: Overloaded, Err: fmt.Errorf(format, args...)}
 }
 
-// take takes n bytes for reading. One host is given half of them all at most, so
-// that it cannot keep the others from asking.
+// take takes n bytes for reading.
 func (h *held) take(n int64) *Error {
 	b := h.bodies
 	b.mu.Lock()
@@ -143,28 +111,29 @@ func (h *held) take(n int64) *Error {
 	switch {
 	case b.read+n > b.limit:
 		return overloaded("the requests under way take more than %d bytes: ask again", b.limit)
-	case b.byHost[h.host]+n > b.limit/2:
+	case h.share.read+n > b.limit/2:
 		return overloaded("the requests under way of %s take more than %d bytes: ask again", h.host, b.limit/2)
 	}
 	h.read += n
 	b.read += n
-	b.byHost[h.host] += n
+	h.share.read += n
 	return nil
 }
 
-// release gives all back.
+// release gives all back, once.
 func (h *held) release() {
-	b := h.bodies
-	if h.leave != nil {
-		h.leave()
+	if h.all != nil {
+		h.all.Release(h.decoded)
+		h.mine.Release(halfAtMost(h.decoded))
 	}
+	b := h.bodies
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.read -= h.read
-	if b.byHost[h.host] -= h.read; b.byHost[h.host] == 0 {
+	h.share.read -= h.read
+	if h.share.requests--; h.share.requests == 0 {
 		delete(b.byHost, h.host)
 	}
-	h.read, h.leave = 0, nil
 }
 
 // readInto reads a body. What it takes is taken as it comes, not as the client
@@ -190,21 +159,32 @@ func (h *held) readInto(buffer *bytes.Buffer, body io.Reader) error {
 
 // admit waits until there is room for what the body is decoded to, as long as ctx
 // lasts. Who has room keeps it until he is answered, also while a ServiceAccount is
-// read from the API server.
+// read from the API server. The requests of a host wait for one another before they
+// wait for those of others.
 func (h *held) admit(ctx context.Context, body []byte) error {
 	n, err := roomFor(body)
 	if err != nil {
 		return err
 	}
-	of := h.bodies.small
+	n = min(n, maxDecodedBytes)
+	mine, all := h.share.small, h.bodies.small
 	if n >= largeBytes {
-		of = h.bodies.large
+		mine, all = h.share.large, h.bodies.large
 	}
-	if h.leave, err = of.acquire(ctx, h.host, n); err != nil {
+	if mine.Acquire(ctx, halfAtMost(n)) != nil {
+		return overloaded("the requests under way of %s take all the memory that there is for them: ask again", h.host)
+	}
+	if all.Acquire(ctx, n) != nil {
+		mine.Release(halfAtMost(n))
 		return overloaded("the requests under way take all the memory that there is for them: ask again")
 	}
+	h.decoded, h.mine, h.all = n, mine, all
 	return nil
 }
+
+// halfAtMost is what is taken of a host's share for a body that takes n of all. One
+// that takes more than half is alone, until it is answered.
+func halfAtMost(n int64) int64 { return min(n, maxDecodedBytes/2) }
 
 // roomFor returns how many bytes of memory may be taken to decode the body and to
 // answer it.

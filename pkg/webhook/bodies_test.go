@@ -50,6 +50,7 @@ func TestOneHostCannotTakeAllThatThereIsForBodies(t *testing.T) {
 		t.Errorf("another host: %v", err)
 	}
 	stranger.release()
+	stranger = bodies.hold(requestOf("10.0.0.1"))
 	if err := stranger.take(maxReadBytes / 2); err != nil {
 		t.Errorf("after all was given back: %v", err)
 	}
@@ -100,12 +101,12 @@ func TestWhatIsDecodedWaitsForRoom(t *testing.T) {
 	impatient, cancel := context.WithTimeout(t.Context(), time.Millisecond)
 	defer cancel()
 	wantReason(t, "a second at once", second.admit(impatient, bomb), Overloaded)
-	second.release()
 	if err := second.admit(t.Context(), podWithContainers(3)); err != nil {
 		t.Errorf("a small one waits for a large one: %v", err)
 	}
 	second.release()
 
+	second = bodies.hold(requestOf("10.0.0.2"))
 	admitted := make(chan error)
 	go func() { admitted <- second.admit(t.Context(), bomb) }()
 	first.release()
@@ -113,8 +114,8 @@ func TestWhatIsDecodedWaitsForRoom(t *testing.T) {
 		t.Errorf("once there is room: %v", err)
 	}
 	second.release()
-	if left := bodies.large.byHost; len(left) != 0 {
-		t.Errorf("nobody has room, and there are shares %v", left)
+	if left := bodies.byHost; len(left) != 0 {
+		t.Errorf("nobody asks, and there are shares %v", left)
 	}
 }
 

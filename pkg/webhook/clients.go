@@ -55,11 +55,11 @@ func (s *Server) onlyFromTheAPIServer(next http.Handler) http.Handler {
 // long as its connection. An API server's takes 2 KiB, with an intermediate 4.
 const maxChainBytes = 16 << 10
 
-// limitChain is made for tls.Config.VerifyPeerCertificate.
-func limitChain(chain [][]byte, _ [][]*x509.Certificate) error {
+// limitChain is made for tls.Config.VerifyConnection.
+func limitChain(state tls.ConnectionState) error {
 	size := 0
-	for _, certificate := range chain {
-		size += len(certificate)
+	for _, certificate := range state.PeerCertificates {
+		size += len(certificate.Raw)
 	}
 	if size > maxChainBytes {
 		return fmt.Errorf("the client's certificates take %d bytes, more than %d", size, maxChainBytes)

@@ -38,10 +38,10 @@ func TestUsualPodsDoNotWaitForRoom(t *testing.T) {
 		pod    *corev1.Pod
 		atOnce int64
 	}{
-		"small":               {smallPod(), 300},
-		"cloudwatch-agent":    {cloudWatchAgentPod(), 200},
-		"forty secrets":       {secretsPod(), 90},
-		"a hundred variables": {largePod(), 25},
+		"small":            {smallPod(), 300},
+		"cloudwatch-agent": {cloudWatchAgentPod(), 200},
+		"forty secrets":    {secretsPod(), 90},
+		"150 variables":    {largePod(), 25},
 	} {
 		room, err := webhook.RoomFor(reviewOf(test.pod))
 		if err != nil {

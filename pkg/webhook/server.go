@@ -188,7 +188,7 @@ func (s *Server) Run(ctx context.Context) error {
 	}
 	if s.config.Clients.Roots != nil {
 		tlsConfig.ClientAuth = tls.RequestClientCert // see onlyFromTheAPIServer
-		tlsConfig.VerifyPeerCertificate = limitChain
+		tlsConfig.VerifyConnection = limitChain
 	}
 	server := &http.Server{
 		Handler:     s.Handler(),

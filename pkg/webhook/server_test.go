@@ -23,8 +23,8 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/identity"
-	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/webhook"
 	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/inject"
+	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/webhook"
 )
 
 func post(handler http.Handler, contentType string, body io.Reader) *httptest.ResponseRecorder {
