@@ -199,9 +199,20 @@ func roomFor(body []byte) (int64, error) {
 // those before a backslash, which are of JSON in a string, as in annotations. It
 // looks closely if there are many: they may be in strings, or follow a space.
 func countItems(body []byte) (int, error) {
+	items := 0
+	before, rest, found := bytes.Cut(body, []byte("{"))
+	for ; found; before, rest, found = bytes.Cut(rest, []byte("{")) {
+		if !bytes.HasSuffix(before, []byte(":")) && !bytes.HasPrefix(rest, []byte(`\`)) {
+			items++
+		}
+	}
 	// null in a list becomes a value too.
-	count := func(what string) int { return bytes.Count(body, []byte(what)) }
-	items := count(`{`) - count(`:{`) - count(`{\`) + count(`:{\`) + count(`null`) - count(`:null`)
+	before, rest, found = bytes.Cut(body, []byte("null"))
+	for ; found; before, rest, found = bytes.Cut(rest, []byte("null")) {
+		if !bytes.HasSuffix(before, []byte(":")) {
+			items++
+		}
+	}
 	if items <= maxItems {
 		return items, nil
 	}

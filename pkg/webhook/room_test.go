@@ -76,7 +76,11 @@ func (w *liveAtWrite) Write(p []byte) (int, error) {
 // TestWhatABodyBecomesIsBounded measures it where it is decoded and where it is
 // answered. share is how much of the room is at least put to use.
 func TestWhatABodyBecomesIsBounded(t *testing.T) {
-	const n = 4000
+	const (
+		n = 4000
+		// beside is what the process may take beside it.
+		beside = 1 << 20
+	)
 	list := func(item string) string { return item + strings.Repeat(","+item, n-1) }
 	var annotations strings.Builder
 	for i := range 10 * n {
@@ -118,7 +122,7 @@ func TestWhatABodyBecomesIsBounded(t *testing.T) {
 		}
 		took := max(decoded, response.live) - before
 		t.Logf("%s: %d of %d bytes", name, took, room)
-		if took > room || float64(took) < test.share*float64(room) {
+		if took > room+beside || float64(took) < test.share*float64(room) {
 			t.Errorf("%s took %d bytes, and %d were taken for them", name, took, room)
 		}
 	}
