@@ -58,6 +58,9 @@ func TestFlagsThatHaveLostTheirMeaningAreAcceptedAndTold(t *testing.T) {
 	if len(got.withoutEffect) != 5 {
 		t.Errorf("told of %v", got.withoutEffect)
 	}
+	if got, err = parseFlags(strings.Fields("--client-ca-file=x --client-ca-allowed-names=y"), io.Discard); err != nil || len(got.withoutEffect) > 0 {
+		t.Errorf("told of %v, %v", got.withoutEffect, err)
+	}
 }
 
 func TestCertificatesAreOurOwnUnlessFilesAreGiven(t *testing.T) {

@@ -14,6 +14,7 @@ import (
 	"sync"
 	"testing"
 	"testing/iotest"
+	"testing/synctest"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -122,23 +123,28 @@ func TestWhatIsDecodedWaitsForRoom(t *testing.T) {
 // TestOneHostCannotTakeAllTheRoom though its requests are never answered, and
 // more of them wait.
 func TestOneHostCannotTakeAllTheRoom(t *testing.T) {
-	quarter := []byte(strings.Repeat(`"`, maxDecodedBytes/4/(quoteBytes+1)))
-	bodies := newBodies()
-	for range 2 {
-		if err := bodies.hold(requestOf("10.0.0.1")).admit(t.Context(), quarter); err != nil {
-			t.Fatal(err)
+	synctest.Test(t, func(t *testing.T) {
+		quarter := []byte(strings.Repeat(`"`, maxDecodedBytes/4/(quoteBytes+1)))
+		bodies := newBodies()
+		for range 2 {
+			if err := bodies.hold(requestOf("10.0.0.1")).admit(t.Context(), quarter); err != nil {
+				t.Fatal(err)
+			}
 		}
-	}
-	waits, cancel := context.WithCancel(t.Context())
-	waited := make(chan error)
-	go func() { waited <- bodies.hold(requestOf("10.0.0.1")).admit(waits, quarter) }()
-	for range 2 {
-		if err := bodies.hold(requestOf("10.0.0.2")).admit(t.Context(), quarter); err != nil {
-			t.Errorf("another host: %v", err)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		for range 10 {
+			go func() {
+				wantReason(t, "a third of the first host", bodies.hold(requestOf("10.0.0.1")).admit(ctx, quarter), Overloaded)
+			}()
 		}
-	}
-	cancel()
-	wantReason(t, "a third of the first host", <-waited, Overloaded)
+		synctest.Wait()
+		for range 2 {
+			if err := bodies.hold(requestOf("10.0.0.2")).admit(ctx, quarter); err != nil {
+				t.Errorf("another host: %v", err)
+			}
+		}
+	})
 }
 
 func podWithContainers(n int) []byte {
