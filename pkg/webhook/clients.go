@@ -52,8 +52,9 @@ func (s *Server) onlyFromTheAPIServer(next http.Handler) http.Handler {
 }
 
 // maxChainBytes bounds the certificates that a client shows: they are kept as
-// long as its connection. An API server's takes 2 KiB, with an intermediate 4.
-const maxChainBytes = 16 << 10
+// long as its connection, and take several times as much. An API server's takes
+// 2 KiB, with an intermediate 4.
+const maxChainBytes = 8 << 10
 
 // limitChain is made for tls.Config.VerifyConnection.
 func limitChain(state tls.ConnectionState) error {

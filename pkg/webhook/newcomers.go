@@ -10,10 +10,10 @@ import (
 
 // maxNewcomerBytes is what may be read of a connection before its first request
 // begins. TLS keeps the messages of a handshake until they are whole, which may be
-// 64 KiB for the first one and 256 KiB for certificates. An API server's handshake
-// takes some 5 KiB; one with maxChainBytes, and a first record of 16 KiB after it,
-// still fits.
-const maxNewcomerBytes = 40 << 10
+// 64 KiB for the first one and 256 KiB for certificates, and takes three times as
+// much for them. An API server's handshake takes some 5 KiB; one with maxChainBytes
+// takes 11, and the first records of Go's crypto/tls are small.
+const maxNewcomerBytes = 20 << 10
 
 // newcomers is a listener whose connections fail when more than maxNewcomerBytes
 // are read of them before a request.
