@@ -52,14 +52,14 @@ func attacks() []attack {
 	_ = compressor.Close()
 	return []attack{
 		{"none", 1, 0, requests, func(ctx context.Context, _ *strike) { <-ctx.Done() }},
-		{"handshakes that do not end", 1000, 1500, connections, hold(nil, []byte{22, 3, 1, 2, 0, 1, 0, 1, 252, 3, 3})},
+		{"handshakes that do not end", 1000, 1000, connections, hold(nil, []byte{22, 3, 1, 2, 0, 1, 0, 1, 252, 3, 3})},
 		{"a first message that does not end", 2000, 3000, connections, hold(nil, firstMessage(60<<10))},
 		{"a first message that may be as large", 2000, 2000, connections, hold(nil, firstMessage(19<<10))},
 		{"certificates of 200 KiB", 32, 2200, connections, idle(showing(200<<10), 2200/32+1)},
 		{"certificates of 8 KiB", 32, 2200, connections, idle(showing(7<<10), 2200/32+1)},
 		{"10,000 idle TCP connections", 32, 10000, connections, idle(plain, 10000/32+1)},
 		{"10,000 idle TLS connections", 32, 10000, connections, idle(asHTTP1, 10000/32+1)},
-		{"headers that do not end", 500, 600, connections, hold(asHTTP1, []byte("POST /mutate HTTP/1.1\r\nHost: webhook\r\nX-Header: "))},
+		{"headers that do not end", 500, 500, connections, hold(asHTTP1, []byte("POST /mutate HTTP/1.1\r\nHost: webhook\r\nX-Header: "))},
 		{"bodies that do not end", 500, 1000, requests, hold(asHTTP1, append([]byte(header(limit, "")), bytes.Repeat([]byte(" "), 64<<10)...))},
 		{"bodies that end late", 500, 1000, requests, hold(asHTTP1, append([]byte(header(limit, "")), bytes.Repeat([]byte(" "), limit-1)...))},
 		{"bodies at the limit", 32, 64, requests, post(reviewOf(`{"serviceAccountName":"app","containers":[{"name":"a","env":[{"name":"A","value":"`+pad(limit)+`"}]}]}`), "")},
