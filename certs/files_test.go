@@ -207,7 +207,7 @@ func TestABadPairLeavesTheLastGoodOneInService(t *testing.T) {
 	foreignCert, _ := pair(t, 2, nextYear)
 	_, foreignKey := pair(t, 3, nextYear)
 	f.swap(foreignCert, foreignKey)
-	eventually(t, "the bad pair is told of", func() bool { return strings.Contains(log.String(), "the last good certificate stays") })
+	eventually(t, "the bad pair is told of", func() bool { return strings.Contains(log.String(), "the last good one stays") })
 	if got := serialOf(t, files); got != 1 {
 		t.Errorf("serial %d is served, want 1", got)
 	}

@@ -182,6 +182,9 @@ func withoutEffect(flags *pflag.FlagSet, ownCertificates bool) map[string]string
 		if !ownCertificates && slices.Contains(flagsOfOwnCertificates, f.Name) {
 			found[f.Name] = "the serving certificate comes from --tls-cert and --tls-key"
 		}
+		if f.Name == "client-ca-allowed-names" && flags.Lookup("client-ca-file").Value.String() == "" {
+			found[f.Name] = "without --client-ca-file anyone may ask"
+		}
 	})
 	return found
 }

@@ -46,17 +46,20 @@ func TestParseFlags(t *testing.T) {
 
 func TestFlagsThatHaveLostTheirMeaningAreAcceptedAndTold(t *testing.T) {
 	got, err := parseFlags(strings.Fields("--in-cluster=false --service-name=x --tls-secret=y"+
-		" --service-account-lookup-grace-period=100ms --resync-period=60s"), io.Discard)
+		" --service-account-lookup-grace-period=100ms --resync-period=60s --client-ca-allowed-names=x"), io.Discard)
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, flag := range []string{"service-name", "tls-secret", "service-account-lookup-grace-period", "resync-period"} {
+	for _, flag := range []string{"service-name", "tls-secret", "service-account-lookup-grace-period", "resync-period", "client-ca-allowed-names"} {
 		if got.withoutEffect[flag] == "" {
 			t.Errorf("--%s is not told", flag)
 		}
 	}
-	if len(got.withoutEffect) != 4 {
+	if len(got.withoutEffect) != 5 {
 		t.Errorf("told of %v", got.withoutEffect)
+	}
+	if got, err = parseFlags(strings.Fields("--client-ca-file=x --client-ca-allowed-names=y"), io.Discard); err != nil || len(got.withoutEffect) > 0 {
+		t.Errorf("told of %v, %v", got.withoutEffect, err)
 	}
 }
 

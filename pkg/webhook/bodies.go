@@ -16,26 +16,28 @@ import (
 const (
 	// maxReadBytes bounds the requests under way and their bodies, all together. An
 	// API server may have 600 requests under way (see maxConnections), with a pod of
-	// some 10 KiB each, which is one host's half of it.
+	// some 10 KiB each: 16 MiB, which is one host's half.
 	maxReadBytes = 32 << 20
 	// requestBytes is what a request takes beside its body: goroutines, buffers.
 	requestBytes = 16 << 10
 	// maxDecodedBytes bounds what is made of those that become large, and as much of
-	// the others: a pod must not wait for monsters.
+	// the others: a pod must not wait for monsters. A usual pod is given 100 KiB.
 	maxDecodedBytes = 32 << 20
-	// largeBytes is what a large one becomes at the least: many times a usual pod.
+	// largeBytes is what a large one becomes at the least: a pod with some hundred
+	// items, and several times a usual one.
 	largeBytes = 1 << 20
 	// maxItems bounds the objects in the lists of a review: each becomes a value
 	// in memory that may be thirty times its size, and a container of three bytes
 	// gets a patch of hundreds. A stored pod has 1.5 MiB at most, and each of its
 	// containers, with its defaults, some 250 bytes: 6,000.
 	maxItems = 10_000
-	// itemBytes is what an object can become: a container with four variables and a
-	// mount in its patch, which is written three times, the last time in base64.
+	// itemBytes is what is held for a container while its patch is sent, as measured.
+	// A patch has its variables and mounts twice, once of them in base64. Any other
+	// object takes less than 400 bytes, but which is which is known too late.
 	itemBytes = 2 << 10
-	// quoteBytes is what each quote of a string can become, by a quarter of what a
-	// label or annotation takes in a map that grows.
-	quoteBytes = 48
+	// quoteBytes is what each quote of a string can become: a quarter of what an
+	// annotation takes in a map that grows, as measured.
+	quoteBytes = 40
 	// bodyTimeout is how long a body may take. The largest must come at 1.4 MiB/s,
 	// which is slow between an API server and a pod.
 	bodyTimeout = 5 * time.Second
@@ -43,34 +45,57 @@ const (
 	readStep = 8 << 10
 )
 
-// bodies bounds the memory that requests take, whoever sends them.
+// bodies bounds the memory that requests take, whoever sends them. One host is
+// given half of each bound at most, so that it cannot keep the others from asking.
 type bodies struct {
 	limit int64
 
 	mu     sync.Mutex
 	read   int64
-	byHost map[string]int64
+	byHost map[string]*share
 
 	// small and large are room for what bodies are decoded to.
 	small, large *semaphore.Weighted
 }
 
+// share is what a host may have, as long as it has requests under way. requests
+// and read are guarded by the mutex of bodies.
+type share struct {
+	requests     int
+	read         int64
+	small, large *semaphore.Weighted
+}
+
 func newBodies() *bodies {
-	return &bodies{limit: maxReadBytes, byHost: map[string]int64{}, small: semaphore.NewWeighted(maxDecodedBytes), large: semaphore.NewWeighted(maxDecodedBytes)}
+	return &bodies{
+		limit: maxReadBytes, byHost: map[string]*share{},
+		small: semaphore.NewWeighted(maxDecodedBytes), large: semaphore.NewWeighted(maxDecodedBytes),
+	}
 }
 
 // held is what one request has taken of the bounds.
 type held struct {
 	bodies  *bodies
 	host    string
+	share   *share
 	read    int64
 	decoded int64
-	// of is where decoded is taken from; nil for nowhere yet.
-	of *semaphore.Weighted
+	// mine and all are what decoded is taken from; nil for nowhere yet.
+	mine, all *semaphore.Weighted
 }
 
+// hold begins a request, which release ends.
 func (b *bodies) hold(r *http.Request) *held {
-	return &held{bodies: b, host: hostOf(r.RemoteAddr)}
+	host := hostOf(r.RemoteAddr)
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	of := b.byHost[host]
+	if of == nil {
+		of = &share{small: semaphore.NewWeighted(maxDecodedBytes / 2), large: semaphore.NewWeighted(maxDecodedBytes / 2)}
+		b.byHost[host] = of
+	}
+	of.requests++
+	return &held{bodies: b, host: host, share: of}
 }
 
 // overloaded is an error upon which an API server asks again, if it has the time.
@@ -78,8 +103,7 @@ func overloaded(format string, args ...any) *Error {
 	return &Error{Status: http.StatusServiceUnavailable, Reason: Overloaded, Err: fmt.Errorf(format, args...)}
 }
 
-// take takes n bytes for reading. One host is given half of them all at most, so
-// that it cannot keep the others from asking.
+// take takes n bytes for reading.
 func (h *held) take(n int64) *Error {
 	b := h.bodies
 	b.mu.Lock()
@@ -87,28 +111,29 @@ func (h *held) take(n int64) *Error {
 	switch {
 	case b.read+n > b.limit:
 		return overloaded("the requests under way take more than %d bytes: ask again", b.limit)
-	case b.byHost[h.host]+n > b.limit/2:
+	case h.share.read+n > b.limit/2:
 		return overloaded("the requests under way of %s take more than %d bytes: ask again", h.host, b.limit/2)
 	}
 	h.read += n
 	b.read += n
-	b.byHost[h.host] += n
+	h.share.read += n
 	return nil
 }
 
-// release gives all back.
+// release gives all back, once.
 func (h *held) release() {
-	b := h.bodies
-	if h.of != nil {
-		h.of.Release(h.decoded)
+	if h.all != nil {
+		h.all.Release(h.decoded)
+		h.mine.Release(halfAtMost(h.decoded))
 	}
+	b := h.bodies
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.read -= h.read
-	if b.byHost[h.host] -= h.read; b.byHost[h.host] == 0 {
+	h.share.read -= h.read
+	if h.share.requests--; h.share.requests == 0 {
 		delete(b.byHost, h.host)
 	}
-	h.read, h.decoded, h.of = 0, 0, nil
 }
 
 // readInto reads a body. What it takes is taken as it comes, not as the client
@@ -133,31 +158,61 @@ func (h *held) readInto(buffer *bytes.Buffer, body io.Reader) error {
 }
 
 // admit waits until there is room for what the body is decoded to, as long as ctx
-// lasts: there is always some soon, since no request waits for another here.
+// lasts. Who has room keeps it until he is answered, also while a ServiceAccount is
+// read from the API server. The requests of a host wait for one another before they
+// wait for those of others.
 func (h *held) admit(ctx context.Context, body []byte) error {
-	items, err := countItems(body)
+	n, err := roomFor(body)
 	if err != nil {
 		return err
 	}
-	quotes := bytes.Count(body, []byte(`"`))
-	room := min(int64(len(body)+items*itemBytes+quotes*quoteBytes), maxDecodedBytes)
-	of := h.bodies.small
-	if room >= largeBytes {
-		of = h.bodies.large
+	n = min(n, maxDecodedBytes)
+	mine, all := h.share.small, h.bodies.small
+	if n >= largeBytes {
+		mine, all = h.share.large, h.bodies.large
 	}
-	if err := of.Acquire(ctx, room); err != nil {
+	if mine.Acquire(ctx, halfAtMost(n)) != nil {
+		return overloaded("the requests under way of %s take all the memory that there is for them: ask again", h.host)
+	}
+	if all.Acquire(ctx, n) != nil {
+		mine.Release(halfAtMost(n))
 		return overloaded("the requests under way take all the memory that there is for them: ask again")
 	}
-	h.decoded, h.of = room, of
+	h.decoded, h.mine, h.all = n, mine, all
 	return nil
 }
 
+// halfAtMost is what is taken of a host's share for a body that takes n of all. One
+// that takes more than half is alone, until it is answered.
+func halfAtMost(n int64) int64 { return min(n, maxDecodedBytes/2) }
+
+// roomFor returns how many bytes of memory may be taken to decode the body and to
+// answer it.
+func roomFor(body []byte) (int64, error) {
+	items, err := countItems(body)
+	return int64(len(body) + items*itemBytes + bytes.Count(body, []byte(`"`))*quoteBytes), err
+}
+
 // countItems returns at least the number of objects in lists, or an error if
-// there are too many of them. It counts braces, which is quick, and looks closely
-// if there are many: they may be in strings, or not in lists.
+// there are too many of them. It counts braces, which is quick, but neither those
+// after a colon, which begin a member's value, as most of managedFields do, nor
+// those before a backslash, which are of JSON in a string, as in annotations. It
+// looks closely if there are many: they may be in strings, or follow a space.
 func countItems(body []byte) (int, error) {
+	items := 0
+	before, rest, found := bytes.Cut(body, []byte("{"))
+	for ; found; before, rest, found = bytes.Cut(rest, []byte("{")) {
+		if !bytes.HasSuffix(before, []byte(":")) && !bytes.HasPrefix(rest, []byte(`\`)) {
+			items++
+		}
+	}
 	// null in a list becomes a value too.
-	items := bytes.Count(body, []byte("{")) + bytes.Count(body, []byte("null"))
+	before, rest, found = bytes.Cut(body, []byte("null"))
+	for ; found; before, rest, found = bytes.Cut(rest, []byte("null")) {
+		if !bytes.HasSuffix(before, []byte(":")) {
+			items++
+		}
+	}
 	if items <= maxItems {
 		return items, nil
 	}

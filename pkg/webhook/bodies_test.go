@@ -14,6 +14,7 @@ import (
 	"sync"
 	"testing"
 	"testing/iotest"
+	"testing/synctest"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -50,6 +51,7 @@ func TestOneHostCannotTakeAllThatThereIsForBodies(t *testing.T) {
 		t.Errorf("another host: %v", err)
 	}
 	stranger.release()
+	stranger = bodies.hold(requestOf("10.0.0.1"))
 	if err := stranger.take(maxReadBytes / 2); err != nil {
 		t.Errorf("after all was given back: %v", err)
 	}
@@ -100,18 +102,49 @@ func TestWhatIsDecodedWaitsForRoom(t *testing.T) {
 	impatient, cancel := context.WithTimeout(t.Context(), time.Millisecond)
 	defer cancel()
 	wantReason(t, "a second at once", second.admit(impatient, bomb), Overloaded)
-	second.release()
 	if err := second.admit(t.Context(), podWithContainers(3)); err != nil {
 		t.Errorf("a small one waits for a large one: %v", err)
 	}
 	second.release()
 
+	second = bodies.hold(requestOf("10.0.0.2"))
 	admitted := make(chan error)
 	go func() { admitted <- second.admit(t.Context(), bomb) }()
 	first.release()
 	if err := <-admitted; err != nil {
 		t.Errorf("once there is room: %v", err)
 	}
+	second.release()
+	if left := bodies.byHost; len(left) != 0 {
+		t.Errorf("nobody asks, and there are shares %v", left)
+	}
+}
+
+// TestOneHostCannotTakeAllTheRoom though its requests are never answered, and
+// more of them wait.
+func TestOneHostCannotTakeAllTheRoom(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		quarter := []byte(strings.Repeat(`"`, maxDecodedBytes/4/(quoteBytes+1)))
+		bodies := newBodies()
+		for range 2 {
+			if err := bodies.hold(requestOf("10.0.0.1")).admit(t.Context(), quarter); err != nil {
+				t.Fatal(err)
+			}
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		for range 10 {
+			go func() {
+				wantReason(t, "a third of the first host", bodies.hold(requestOf("10.0.0.1")).admit(ctx, quarter), Overloaded)
+			}()
+		}
+		synctest.Wait()
+		for range 2 {
+			if err := bodies.hold(requestOf("10.0.0.2")).admit(ctx, quarter); err != nil {
+				t.Errorf("another host: %v", err)
+			}
+		}
+	})
 }
 
 func podWithContainers(n int) []byte {
@@ -127,6 +160,8 @@ func TestOnlyObjectsInListsAreItems(t *testing.T) {
 		"objects":                    {`[` + strings.Repeat(`{},`, maxItems) + `{}]`, true},
 		"nulls":                      {`[` + strings.Repeat(`null,`, maxItems) + `null]`, true},
 		"objects in many lists":      {`[` + strings.Repeat(`[{}],`, maxItems) + `[{}]]`, true},
+		"objects after a space":      {`[` + strings.Repeat(` {},`, maxItems) + `{}]`, true},
+		"members after a space":      {`{` + strings.Repeat(`"f:name": {},`, maxItems) + `"a":{}}`, false},
 		"members":                    {`{` + strings.Repeat(`"f:name":{},`, maxItems) + `"a":{}}`, false},
 		"braces in a string":         {`["` + strings.Repeat(`{`, 2*maxItems) + `"]`, false},
 		"escapes before a brace":     {`["` + strings.Repeat(`\"{`, 2*maxItems) + `"]`, false},
@@ -146,6 +181,7 @@ func TestOnlyObjectsInListsAreItems(t *testing.T) {
 // counted before.
 func FuzzCountItems(f *testing.F) {
 	f.Add(podWithContainers(3))
+	f.Add([]byte(`{"apiVersion":"admission.k8s.io/v1","kind":"AdmissionReview","request":{"object":{"metadata":{"name":":{\\:{\":{\"}"},"spec":{"volumes":[{"name":":{\""}, null,{}]}}}}`))
 	f.Add([]byte(`{"apiVersion":"admission.k8s.io/v1","kind":"AdmissionReview","request":{"object":{"spec":{"volumes":[null,{"name":"\u007b"}]}}}}`))
 	f.Fuzz(func(t *testing.T, body []byte) {
 		counted, err := countItems(body)
@@ -165,28 +201,6 @@ func FuzzCountItems(f *testing.F) {
 			t.Errorf("%d items are decoded, %d were counted", items, counted)
 		}
 	})
-}
-
-// TestWhatABodyIsDecodedToIsBounded measures what the worst bodies become.
-func TestWhatABodyIsDecodedToIsBounded(t *testing.T) {
-	for name, item := range map[string]string{"containers": `{}`, "nulls": `null`, "mounts": `{"volumeMounts":[{},{},{}]}`} {
-		n := maxItems / 5
-		body := bytes.Replace(podWithContainers(1), []byte(`{}`), []byte(item+strings.Repeat(","+item, n-1)), 1)
-		counted, err := countItems(body)
-		if err != nil {
-			t.Fatal(err)
-		}
-		var before, after runtime.MemStats
-		runtime.ReadMemStats(&before)
-		if _, err := decodeReview[inject.Pod](body); err != nil {
-			t.Fatal(err)
-		}
-		runtime.ReadMemStats(&after)
-		room := len(body) + counted*itemBytes
-		if got := after.TotalAlloc - before.TotalAlloc; got > uint64(room) {
-			t.Errorf("%d %s are decoded to %d bytes, and %d were taken for them", n, name, got, room)
-		}
-	}
 }
 
 // TestRequestsUnderWayAreBounded though they have sent nothing of their bodies.

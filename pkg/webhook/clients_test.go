@@ -9,12 +9,15 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
+	"errors"
 	"io"
 	"log/slog"
 	"math/big"
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -289,6 +292,81 @@ func TestProbesNeedNoCertificate(t *testing.T) {
 	served.stop()
 	if lines := strings.Count(served.log.String(), "client_certificate_missing"); lines != seldomLines {
 		t.Errorf("%d lines of refusals, want %d: %s", lines, seldomLines, served.log.String())
+	}
+}
+
+// TestAChainOfTheUsualSizeIsTakenAndALargeOneIsNot shows certificates that many
+// names make large.
+func TestAChainOfTheUsualSizeIsTakenAndALargeOneIsNot(t *testing.T) {
+	ca := newSigner(t)
+	served := serveTo(t, ca)
+	defer served.stop()
+	named := func(size int) func(*x509.Certificate) {
+		return func(c *x509.Certificate) { c.DNSNames = slices.Repeat([]string{strings.Repeat("x", 98)}, size/100) }
+	}
+	for name, version := range map[string]uint16{"TLS 1.2": tls.VersionTLS12, "TLS 1.3": tls.VersionTLS13} {
+		taken, key := sign(t, ca, client(named(maxChainBytes-1024)))
+		if status, message, _ := served.ask(t, served.clientWith(ca, taken, key, version, false)); status != http.StatusOK {
+			t.Errorf("%s: %d bytes: HTTP %d: %s", name, len(taken.Raw), status, message)
+		}
+		refused, key := sign(t, ca, client(named(maxChainBytes)))
+		response, err := served.clientWith(ca, refused, key, version, false).Get(served.url + "/healthz")
+		if err == nil {
+			response.Body.Close()
+			t.Errorf("%s: %d bytes are taken", name, len(refused.Raw))
+		}
+	}
+}
+
+func TestALongSubjectIsNotQuotedWhole(t *testing.T) {
+	ca := newSigner(t)
+	certificate, _ := sign(t, newSigner(t), client(func(c *x509.Certificate) { c.Subject.CommonName = strings.Repeat("x", 10_000) }))
+	err := new(peer).judge(&Clients{Roots: ca.pool}, &tls.ConnectionState{PeerCertificates: []*x509.Certificate{certificate}}, time.Now())
+	if err == nil || len(err.Error()) > 1000 {
+		t.Errorf("got %v", err)
+	}
+}
+
+// TestAHandshakeHasABound though its first message promises to be larger, and a
+// request has none by it.
+func TestAHandshakeHasABound(t *testing.T) {
+	ca := newSigner(t)
+	served := serveTo(t, ca)
+	defer served.stop()
+	conn, err := net.Dial("tcp", strings.TrimPrefix(served.url, "https://"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	hello := []byte{1, 0, 0xff, 0xff} // a ClientHello of 64 KiB
+	hello = append(hello, make([]byte, maxNewcomerBytes)...)
+	for len(hello) > 0 {
+		n := min(len(hello), 16<<10)
+		if _, err := conn.Write(append([]byte{22, 3, 1, byte(n >> 8), byte(n)}, hello[:n]...)); err != nil {
+			break
+		}
+		hello = hello[n:]
+	}
+	_ = conn.SetReadDeadline(time.Now().Add(10 * time.Second))
+	if _, err := io.ReadAll(conn); errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Error("a handshake of any size is waited for")
+	}
+
+	certificate, key := sign(t, ca, client(nil))
+	for name, http2 := range map[string]bool{"HTTP/1.1": false, "HTTP/2": true} {
+		client := served.clientWith(ca, certificate, key, 0, http2)
+		for range 2 {
+			body := `{"apiVersion":"admission.k8s.io/v1","kind":"AdmissionReview","request":{}` + strings.Repeat(" ", 10*maxNewcomerBytes) + "}"
+			response, err := client.Post(served.url+"/mutate", "application/json", strings.NewReader(body))
+			if err != nil {
+				t.Fatalf("%s: %v", name, err)
+			}
+			response.Body.Close()
+			if response.StatusCode != http.StatusOK {
+				t.Errorf("%s: %s", name, response.Status)
+			}
+		}
+		client.CloseIdleConnections()
 	}
 }
 

@@ -3,6 +3,7 @@ package webhook
 import (
 	"context"
 	"crypto/tls"
+	"log/slog"
 	"net"
 	"net/http"
 	"sync"
@@ -101,6 +102,9 @@ func (c *connections) changed(conn net.Conn, state http.ConnState) {
 	case http.StateClosed, http.StateHijacked:
 		c.forget(conn, known)
 	default:
+		if state == http.StateActive {
+			admitNewcomer(conn)
+		}
 		c.clock++
 		known.changed, known.active = c.clock, state == http.StateActive
 	}
@@ -135,7 +139,7 @@ func (c *connections) closeOne(ctx context.Context) {
 	if victim == nil {
 		return
 	}
-	c.logger.warn(ctx, "too many connections, the least used one of the host with the most is closed", "connections",
+	c.logger.log(ctx, slog.LevelWarn, "too many connections, the one of least use is closed", "connections",
 		"limit", c.limit, "host", least.host.name, "ofHost", least.host.connections)
 	c.forget(victim, least)
 	c.closed.Inc()
@@ -147,20 +151,25 @@ func (c *connections) closeOne(ctx context.Context) {
 }
 
 // lessUse says whether a is of less use than b: a stranger's is of less than an
-// API server's, then that of the host with the most, so that one cannot crowd
-// out another, then an idle one, then the one that has been so for longer.
+// API server's, then that of a host with more than half of all, so that one
+// cannot crowd out the others, then an idle one, then that of the host with the
+// most, then the one that has been so for longer.
 func (c *connections) lessUse(a, b *connection) bool {
 	switch {
 	case a.trusted != b.trusted:
 		return b.trusted
-	case a.host.connections != b.host.connections:
-		return a.host.connections > b.host.connections
+	case c.tooMany(a.host) != c.tooMany(b.host):
+		return c.tooMany(a.host)
 	case a.active != b.active:
 		return b.active
+	case a.host.connections != b.host.connections:
+		return a.host.connections > b.host.connections
 	default:
 		return a.changed < b.changed
 	}
 }
+
+func (c *connections) tooMany(h *host) bool { return h.connections > c.limit/2 }
 
 // hostOf returns the host of a network address.
 func hostOf(address string) string {

@@ -27,28 +27,29 @@ func (c *conn) Close() error {
 	return nil
 }
 
-// TestTheConnectionOfLeastUseIsClosed opens three and then a fourth, where three
-// may be open.
+// TestTheConnectionOfLeastUseIsClosed opens as many as may be open, and one more.
 func TestTheConnectionOfLeastUseIsClosed(t *testing.T) {
 	const stranger, other, server = "10.0.0.1", "10.0.0.2", "10.0.0.3"
 	for name, test := range map[string]struct {
-		hosts   [3]string
+		hosts   []string
 		active  []int
 		idle    []int
 		trusted []int
 		closed  int
 	}{
-		"the oldest":                                   {hosts: [3]string{stranger, stranger, stranger}, closed: 0},
-		"one of the host with the most":                {hosts: [3]string{server, stranger, stranger}, closed: 1},
-		"an idle one before an active one":             {hosts: [3]string{stranger, stranger, stranger}, active: []int{0, 2}, idle: []int{1}, closed: 1},
-		"an active one of the host with the most":      {hosts: [3]string{server, stranger, stranger}, active: []int{1, 2}, closed: 1},
-		"a stranger's before a trusted one":            {hosts: [3]string{server, server, stranger}, trusted: []int{0, 1}, active: []int{2}, closed: 2},
-		"a trusted one if there is no other":           {hosts: [3]string{server, server, other}, trusted: []int{0, 1, 2}, active: []int{0}, closed: 1},
-		"the one that has been active for the longest": {hosts: [3]string{stranger, stranger, stranger}, active: []int{2, 1, 0}, closed: 2},
+		"the oldest":                                         {hosts: []string{stranger, stranger, stranger}, closed: 0},
+		"one of the host with the most":                      {hosts: []string{server, stranger, stranger}, closed: 1},
+		"an idle one before an active one":                   {hosts: []string{stranger, stranger, stranger}, active: []int{0, 2}, idle: []int{1}, closed: 1},
+		"an active one of the host with the most":            {hosts: []string{server, stranger, stranger, other}, active: []int{0, 1, 2, 3}, closed: 1},
+		"an idle one of a smaller host before an active one": {hosts: []string{server, server, server, stranger, stranger, other}, active: []int{0, 1, 2, 3}, closed: 4},
+		"an active one of the host with more than half":      {hosts: []string{server, stranger, stranger, stranger}, active: []int{1, 2, 3}, idle: []int{0}, closed: 1},
+		"a stranger's before a trusted one":                  {hosts: []string{server, server, stranger}, trusted: []int{0, 1}, active: []int{2}, closed: 2},
+		"a trusted one if there is no other":                 {hosts: []string{server, server, other}, trusted: []int{0, 1, 2}, active: []int{0}, closed: 1},
+		"the one that has been active for the longest":       {hosts: []string{stranger, stranger, stranger}, active: []int{2, 1, 0}, closed: 2},
 	} {
 		t.Run(name, func(t *testing.T) {
 			registry := prometheus.NewRegistry()
-			connections := newConnections(3, newSeldom(slog.New(slog.DiscardHandler)), registry)
+			connections := newConnections(len(test.hosts), newSeldom(slog.New(slog.DiscardHandler)), registry)
 			var open []*conn
 			for _, host := range test.hosts {
 				c := &conn{host: host}
@@ -72,7 +73,7 @@ func TestTheConnectionOfLeastUseIsClosed(t *testing.T) {
 			}
 			// The server tells of the one that was closed, too.
 			connections.changed(open[test.closed], http.StateClosed)
-			if len(connections.open) != 3 {
+			if len(connections.open) != len(test.hosts) {
 				t.Errorf("%d are open", len(connections.open))
 			}
 		})
@@ -97,8 +98,8 @@ func TestWhatStrangersBringAboutIsLoggedSeldom(t *testing.T) {
 	var log bytes.Buffer
 	seldom := newSeldom(slog.New(slog.NewTextHandler(&log, nil)))
 	for i := range 100 {
-		seldom.warn(t.Context(), "refused", "first", "n", i)
-		seldom.warn(t.Context(), "refused", "second", "n", i)
+		seldom.log(t.Context(), slog.LevelWarn, "refused", "first", "n", i)
+		seldom.log(t.Context(), slog.LevelWarn, "refused", "second", "n", i)
 	}
 	if got := strings.Count(log.String(), "\n"); got != 2*seldomLines {
 		t.Errorf("%d lines, want %d", got, 2*seldomLines)

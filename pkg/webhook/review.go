@@ -31,6 +31,9 @@ const (
 	maxTimeout = 30 * time.Second
 	// defaultTimeout is that of a registration that names none.
 	defaultTimeout = 10 * time.Second
+	// writeTimeout is how long a client may take to take its answer. The largest
+	// is some 6 MB.
+	writeTimeout = 5 * time.Second
 )
 
 // review is an AdmissionReview with a request. Versions v1 and v1beta1 have the
@@ -221,6 +224,8 @@ func writeReply(w http.ResponseWriter, r reply) error {
 	}
 	w.Header().Set("Content-Type", "application/json")
 	w.Header().Set("Content-Length", strconv.Itoa(body.Len()))
+	// Who does not take his answer has room that others wait for.
+	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(writeTimeout))
 	// A failed write means that the caller has gone; there is nobody to tell.
 	_, _ = w.Write(body.Bytes())
 	return nil

@@ -32,8 +32,8 @@ func newSeldom(logger *slog.Logger) *seldom {
 	return &seldom{logger: logger, kinds: map[string]*tally{}}
 }
 
-// warn takes kinds of which there are few.
-func (s *seldom) warn(ctx context.Context, message, kind string, args ...any) {
+// log takes kinds of which there are few.
+func (s *seldom) log(ctx context.Context, level slog.Level, message, kind string, args ...any) {
 	leftOut, ok := s.may(kind, time.Now())
 	if !ok {
 		return
@@ -41,7 +41,7 @@ func (s *seldom) warn(ctx context.Context, message, kind string, args ...any) {
 	if leftOut > 0 {
 		args = append(args, "leftOut", leftOut)
 	}
-	s.logger.WarnContext(ctx, message, args...)
+	s.logger.Log(ctx, level, message, args...)
 }
 
 // may says whether a line of the kind may be written, and how many were left out

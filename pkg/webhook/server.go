@@ -99,17 +99,13 @@ func (s *Server) observe(r *http.Request, took time.Duration, answer Answer, err
 	if err == nil {
 		return
 	}
-	const message = "request not answered"
-	said := []any{
+	level := slog.LevelWarn
+	if err.Status == http.StatusInternalServerError {
+		level = slog.LevelError
+	}
+	s.seldom.log(r.Context(), level, "request not answered", string(err.Reason),
 		"path", r.URL.Path, "client", r.RemoteAddr, "uid", answer.Response.UID,
-		"reason", err.Reason, "status", err.Status, "error", err.Err,
-	}
-	if err.Status >= http.StatusInternalServerError && err.Reason != Overloaded {
-		s.config.Logger.ErrorContext(r.Context(), message, said...)
-		return
-	}
-	// A stranger can bring these about.
-	s.seldom.warn(r.Context(), message, string(err.Reason), said...)
+		"reason", err.Reason, "status", err.Status, "error", err.Err)
 }
 
 // recoverPanics turns a panic into a 500, so that the failurePolicy decides
@@ -128,7 +124,7 @@ func (s *Server) recoverPanics(next http.Handler) http.Handler {
 			s.metrics.count(outcomeError, Panic)
 			// The panic's value may quote the request; its type and the stack
 			// tell a developer enough.
-			s.config.Logger.ErrorContext(r.Context(), "panic in handler, please report it",
+			s.seldom.log(r.Context(), slog.LevelError, "panic in handler, please report it", string(Panic),
 				"path", r.URL.Path, "panic", fmt.Sprintf("%T", recovered), "stack", string(debug.Stack()))
 			http.Error(w, "pod-identity-webhook: internal error, see the webhook's log", http.StatusInternalServerError)
 		}()
@@ -192,6 +188,7 @@ func (s *Server) Run(ctx context.Context) error {
 	}
 	if s.config.Clients.Roots != nil {
 		tlsConfig.ClientAuth = tls.RequestClientCert // see onlyFromTheAPIServer
+		tlsConfig.VerifyConnection = limitChain
 	}
 	server := &http.Server{
 		Handler:     s.Handler(),
@@ -222,7 +219,7 @@ func (s *Server) Run(ctx context.Context) error {
 
 	group, groupCtx := errgroup.WithContext(ctx)
 	group.Go(func() error {
-		return unlessClosed("serve admission requests", server.ServeTLS(s.config.Listener, "", ""))
+		return unlessClosed("serve admission requests", server.ServeTLS(newcomers{s.config.Listener}, "", ""))
 	})
 	group.Go(func() error {
 		return unlessClosed("serve metrics", metricsServer.Serve(s.config.MetricsListener))

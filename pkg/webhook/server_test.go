@@ -24,6 +24,7 @@ import (
 
 	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/identity"
 	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/inject"
+	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/webhook"
 )
 
 func post(handler http.Handler, contentType string, body io.Reader) *httptest.ResponseRecorder {
@@ -242,6 +243,19 @@ func TestAnUnknownIdentityIsAnErrorAndNoAdmission(t *testing.T) {
 		if !strings.Contains(response.Body.String(), want) {
 			t.Errorf("message %q does not name %q", response.Body, want)
 		}
+	}
+}
+
+func TestWhatIsUnknownIsLoggedSeldom(t *testing.T) {
+	var log bytes.Buffer
+	handler := newHandler(func(context.Context, types.NamespacedName) (*identity.Identity, error) {
+		return nil, context.DeadlineExceeded
+	}, &log)
+	for range 100 {
+		post(handler, "application/json", bytes.NewReader(reviewOf(smallPod())))
+	}
+	if lines := strings.Count(log.String(), `"level":"ERROR"`); lines != webhook.SeldomLines {
+		t.Errorf("%d lines, want %d: %s", lines, webhook.SeldomLines, log.String())
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"slices"
 	"strings"
 	"time"
 
@@ -44,22 +45,29 @@ const limit = 7 << 20
 func attacks() []attack {
 	pad := func(size int) string { return strings.Repeat("x", size-1024) }
 	list := func(item string, size int) string { return item + strings.Repeat(","+item, (size-1024)/(len(item)+1)) }
+	manyContainers := reviewOf(`{"serviceAccountName":"app","containers":[` + list(`{}`, 3*9900) + `]}`)
 	var bomb bytes.Buffer
 	compressor := gzip.NewWriter(&bomb)
 	_, _ = compressor.Write(bytes.Repeat([]byte(" "), 64<<20))
 	_ = compressor.Close()
 	return []attack{
 		{"none", 1, 0, requests, func(ctx context.Context, _ *strike) { <-ctx.Done() }},
-		{"handshakes that do not end", 1000, 1500, connections, hold(nil, []byte{22, 3, 1, 2, 0, 1, 0, 1, 252, 3, 3})},
+		{"handshakes that do not end", 1000, 1000, connections, hold(nil, []byte{22, 3, 1, 2, 0, 1, 0, 1, 252, 3, 3})},
+		{"a first message that does not end", 2000, 3000, connections, hold(nil, firstMessage(60<<10))},
+		{"a first message that may be as large", 2000, 2000, connections, hold(nil, firstMessage(19<<10))},
+		{"certificates of 200 KiB", 32, 2200, connections, idle(showing(200<<10), 2200/32+1)},
+		{"certificates of 8 KiB", 32, 2200, connections, idle(showing(7<<10), 2200/32+1)},
 		{"10,000 idle TCP connections", 32, 10000, connections, idle(plain, 10000/32+1)},
 		{"10,000 idle TLS connections", 32, 10000, connections, idle(asHTTP1, 10000/32+1)},
-		{"headers that do not end", 500, 600, connections, hold(asHTTP1, []byte("POST /mutate HTTP/1.1\r\nHost: webhook\r\nX-Header: "))},
+		{"headers that do not end", 500, 500, connections, hold(asHTTP1, []byte("POST /mutate HTTP/1.1\r\nHost: webhook\r\nX-Header: "))},
 		{"bodies that do not end", 500, 1000, requests, hold(asHTTP1, append([]byte(header(limit, "")), bytes.Repeat([]byte(" "), 64<<10)...))},
 		{"bodies that end late", 500, 1000, requests, hold(asHTTP1, append([]byte(header(limit, "")), bytes.Repeat([]byte(" "), limit-1)...))},
 		{"bodies at the limit", 32, 64, requests, post(reviewOf(`{"serviceAccountName":"app","containers":[{"name":"a","env":[{"name":"A","value":"`+pad(limit)+`"}]}]}`), "")},
 		{"bodies above the limit", 32, 64, requests, post(bytes.Repeat([]byte(" "), limit+1), "")},
 		{"containers without end", 32, 64, requests, post(reviewOf(`{"serviceAccountName":"app","containers":[`+list(`{}`, limit)+`]}`), "")},
-		{"as many containers as pass", 32, 64, requests, post(reviewOf(`{"serviceAccountName":"app","containers":[`+list(`{}`, 3*9900)+`]}`), "")},
+		{"as many containers as pass", 32, 64, requests, post(manyContainers, "")},
+		{"answers that are not taken", 32, 32, requests, notTaken(manyContainers)},
+		{"ServiceAccounts that do not exist", 32, 32, requests, unknown},
 		{"variables without end", 32, 64, requests, post(reviewOf(`{"serviceAccountName":"app","containers":[{"name":"a","env":[`+list(`{"name":"AWS_A","value":"a"}`, limit)+`]}]}`), "")},
 		{"annotations without end", 32, 64, requests, post(annotated(limit), "")},
 		{"members without end", 32, 64, requests, post(reviewOf(`{"serviceAccountName":"app","x":{`+list(`"f:name":{}`, limit)+`}}`), "")},
@@ -87,10 +95,61 @@ func annotated(size int) []byte {
 	return bytes.Replace(reviewOf(smallSpec), []byte(`"metadata":{`), []byte(`"metadata":{"annotations":{`+annotations.String()+`"a":""},`), 1)
 }
 
+// firstMessage is n bytes of a ClientHello that promises to be 64 KiB long, which is
+// what crypto/tls takes.
+func firstMessage(n int) []byte {
+	message := append([]byte{1, 0, 0xff, 0xff}, make([]byte, n)...)
+	var records []byte
+	for part := range slices.Chunk(message, 16<<10) {
+		records = append(records, 22, 3, 1, byte(len(part)>>8), byte(len(part)))
+		records = append(records, part...)
+	}
+	return records
+}
+
+// unknown asks for pods with many containers whose ServiceAccounts do not exist, each
+// of which is read from the API server.
+func unknown(ctx context.Context, s *strike) {
+	containers := strings.Repeat(",{}", 5000)
+	for ctx.Err() == nil {
+		postOnce(ctx, s, reviewOf(fmt.Sprintf(`{"serviceAccountName":"x%s","containers":[{}%s]}`, strings.ToLower(rand.Text()), containers)), "")
+	}
+}
+
+// notTaken sends a body and takes nothing of the answer, and begins again once the
+// webhook closes the connection.
+func notTaken(body []byte) func(context.Context, *strike) {
+	request := append([]byte(header(len(body), "")), body...)
+	return func(ctx context.Context, s *strike) {
+		for ctx.Err() == nil {
+			conn, err := s.dialTLS(ctx, "http/1.1")
+			s.attempts.Add(1)
+			if err != nil {
+				continue
+			}
+			// Or the kernel takes all of it.
+			_ = conn.NetConn().(*net.TCPConn).SetReadBuffer(4 << 10)
+			drip(conn, request)
+			_ = conn.Close()
+		}
+	}
+}
+
 // connect opens a connection; asHTTP1 one over TLS.
 type connect func(context.Context, *strike) (net.Conn, error)
 
 func asHTTP1(ctx context.Context, s *strike) (net.Conn, error) { return s.dialTLS(ctx, "http/1.1") }
+
+// showing makes connections that show a certificate of a size, each another.
+func showing(size int) connect {
+	return func(ctx context.Context, s *strike) (net.Conn, error) {
+		certificate, err := selfSigned(size)
+		if err != nil {
+			return nil, err
+		}
+		return s.dialTLS(ctx, "http/1.1", certificate)
+	}
+}
 
 func plain(ctx context.Context, s *strike) (net.Conn, error) { return s.dial(ctx) }
 
@@ -184,23 +243,26 @@ func handshakes(ctx context.Context, s *strike) {
 
 // post sends a body over and over.
 func post(body []byte, more string) func(context.Context, *strike) {
-	head := []byte(header(len(body), more))
 	return func(ctx context.Context, s *strike) {
-		answer := make([]byte, 64<<10)
 		for ctx.Err() == nil {
-			conn, err := asHTTP1(ctx, s)
-			s.attempts.Add(1)
-			if err != nil {
-				continue
-			}
-			_, _ = conn.Write(head)
-			_, _ = conn.Write(body)
-			for {
-				if _, err := conn.Read(answer); err != nil || !bytes.HasPrefix(answer, []byte("HTTP/1.1 200")) {
-					break
-				}
-			}
-			_ = conn.Close()
+			postOnce(ctx, s, body, more)
+		}
+	}
+}
+
+func postOnce(ctx context.Context, s *strike, body []byte, more string) {
+	conn, err := asHTTP1(ctx, s)
+	s.attempts.Add(1)
+	if err != nil {
+		return
+	}
+	defer conn.Close()
+	_, _ = conn.Write([]byte(header(len(body), more)))
+	_, _ = conn.Write(body)
+	answer := make([]byte, 64<<10)
+	for {
+		if _, err := conn.Read(answer); err != nil || !bytes.HasPrefix(answer, []byte("HTTP/1.1 200")) {
+			return
 		}
 	}
 }

@@ -75,11 +75,11 @@ func withCluster(run func() int) (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	account := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{
-		Name: "app", Annotations: map[string]string{"eks.amazonaws.com/role-arn": appRole},
-	}}
-	if _, err := client.CoreV1().ServiceAccounts("default").Create(context.Background(), account, metav1.CreateOptions{}); err != nil {
-		return 0, err
+	for name, annotations := range map[string]map[string]string{"app": {"eks.amazonaws.com/role-arn": appRole}, "none": nil} {
+		account := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Name: name, Annotations: annotations}}
+		if _, err := client.CoreV1().ServiceAccounts("default").Create(context.Background(), account, metav1.CreateOptions{}); err != nil {
+			return 0, err
+		}
 	}
 	return run(), nil
 }
@@ -152,7 +152,7 @@ func underAttack(t *testing.T, attack attack, guarded bool) result {
 		}
 		return nil
 	})
-	healthy.waitForMore(t, 10)
+	healthy.waitForMore(t, answersOf)
 	cancel()
 	attackers.Wait()
 	peak := target.memory(t, "VmHWM")
@@ -303,6 +303,15 @@ type healthy struct {
 // address of its own machine HTTP/2.
 var protocols = []bool{false, false, false, true}
 
+const (
+	// Every so many requests of a client are for a ServiceAccount that has no role,
+	// which is read from the API server each time, and over a new connection.
+	liveReadOf, newConnectionOf = 7, 10
+	// answersOf is how many answers there are beside an attack at the least: the p99
+	// is the second worst of so many.
+	answersOf = 100
+)
+
 func (target *target) startHealthy(t *testing.T) *healthy {
 	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
 	h := &healthy{target: target, cancel: cancel}
@@ -311,9 +320,16 @@ func (target *target) startHealthy(t *testing.T) *healthy {
 		client := target.client(http2)
 		h.clients.Go(func() {
 			defer client.CloseIdleConnections()
-			for ctx.Err() == nil {
+			for n := 0; ctx.Err() == nil; n++ {
+				serviceAccount := "app"
+				if n%liveReadOf == 0 {
+					serviceAccount = "none"
+				}
+				if n%newConnectionOf == 0 {
+					client.CloseIdleConnections()
+				}
 				start := time.Now()
-				err := target.review(ctx, client)
+				err := target.review(ctx, client, serviceAccount)
 				if ctx.Err() != nil {
 					return
 				}

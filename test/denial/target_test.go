@@ -3,14 +3,19 @@ package denial_test
 import (
 	"bytes"
 	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/json"
 	"fmt"
 	"io"
+	"math/big"
 	"net"
 	"net/http"
 	"runtime"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -45,6 +50,17 @@ func newClientCertificate(t *testing.T, dir string) (certificate *clientCertific
 	return &pair, caFile
 }
 
+// selfSigned makes a certificate of some size in bytes, which nobody has signed.
+func selfSigned(size int) (tls.Certificate, error) {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return tls.Certificate{}, err
+	}
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), DNSNames: slices.Repeat([]string{strings.Repeat("x", 98)}, size/100)}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}, err
+}
+
 // timeoutOfAReview is what an API server waits for an answer by default.
 const timeoutOfAReview = 10 * time.Second
 
@@ -66,13 +82,34 @@ func reviewOf(spec string) []byte {
 		`"object":{"apiVersion":"v1","kind":"Pod","metadata":{"name":"app"},"spec":%s}}}`, spec)
 }
 
+// usualPod is the AdmissionReview of a pod as controllers create them: 6 KB with two
+// containers, variables of Secrets, and the managedFields of all that.
+func usualPod(serviceAccount string) []byte {
+	var variables, fields []string
+	for i := range 8 {
+		variables = append(variables, fmt.Sprintf(`{"name":"SETTING_%d","valueFrom":{"secretKeyRef":{"name":"credentials","key":"setting-%d"}}}`, i, i))
+		fields = append(fields, fmt.Sprintf(`"k:{\"name\":\"SETTING_%d\"}":{".":{},"f:name":{},"f:valueFrom":{".":{},"f:secretKeyRef":{}}}`, i))
+	}
+	container := func(name string) string {
+		return fmt.Sprintf(`{"name":%q,"image":"registry.example.com/team/app:1.2.3","env":[%s],"resources":{"requests":{"cpu":"200m"}},`+
+			`"volumeMounts":[{"name":"kube-api-access","readOnly":true,"mountPath":"/var/run/secrets/kubernetes.io/serviceaccount"}],`+
+			`"terminationMessagePath":"/dev/termination-log","imagePullPolicy":"IfNotPresent"}`, name, strings.Join(variables, ","))
+	}
+	managed := strings.Join(fields, ",")
+	metadata := fmt.Sprintf(`"metadata":{"labels":{"app":"app","pod-template-hash":"5d4f8c7b9"},"managedFields":[{"manager":"kube-controller-manager",`+
+		`"operation":"Update","fieldsType":"FieldsV1","fieldsV1":{"f:spec":{"f:containers":{"k:{\"name\":\"app\"}":{"f:env":{%s}},"k:{\"name\":\"sidecar\"}":{"f:env":{%s}}}}}}],`, managed, managed)
+	spec := fmt.Sprintf(`{"serviceAccountName":%q,"containers":[%s,%s]}`, serviceAccount, container("app"), container("sidecar"))
+	return bytes.Replace(reviewOf(spec), []byte(`"metadata":{`), []byte(metadata), 1)
+}
+
 const smallSpec = `{"serviceAccountName":"app","containers":[{"name":"app","image":"x","env":[{"name":"A","value":"a"}]}]}`
 
-// review asks for a pod, and fails if it does not get its role.
-func (target *target) review(ctx context.Context, client *http.Client) error {
+// review asks for a pod, and fails if it does not get its role, which of those here
+// the ServiceAccount app has.
+func (target *target) review(ctx context.Context, client *http.Client, serviceAccount string) error {
 	ctx, cancel := context.WithTimeout(ctx, timeoutOfAReview)
 	defer cancel()
-	request, err := http.NewRequestWithContext(ctx, http.MethodPost, target.URL()+"/mutate?timeout=10s", bytes.NewReader(reviewOf(smallSpec)))
+	request, err := http.NewRequestWithContext(ctx, http.MethodPost, target.URL()+"/mutate?timeout=10s", bytes.NewReader(usualPod(serviceAccount)))
 	if err != nil {
 		return err
 	}
@@ -93,8 +130,8 @@ func (target *target) review(ctx context.Context, client *http.Client) error {
 	if err := json.Unmarshal(body, &review); err != nil {
 		return err
 	}
-	if !strings.Contains(string(review.Response.Patch), appRole) {
-		return fmt.Errorf("no role in the patch %s", review.Response.Patch)
+	if strings.Contains(string(review.Response.Patch), appRole) != (serviceAccount == "app") {
+		return fmt.Errorf("a pod of ServiceAccount %s gets the patch %s", serviceAccount, review.Response.Patch)
 	}
 	return nil
 }
@@ -123,7 +160,7 @@ func (s *strike) dial(ctx context.Context) (net.Conn, error) {
 }
 
 // dialTLS opens a TLS connection that speaks the protocol, h2 or http/1.1.
-func (s *strike) dialTLS(ctx context.Context, protocol string) (*tls.Conn, error) {
+func (s *strike) dialTLS(ctx context.Context, protocol string, certificates ...tls.Certificate) (*tls.Conn, error) {
 	conn, err := s.dial(ctx)
 	if err != nil {
 		return nil, err
@@ -131,6 +168,7 @@ func (s *strike) dialTLS(ctx context.Context, protocol string) (*tls.Conn, error
 	overTLS := tls.Client(conn, &tls.Config{
 		InsecureSkipVerify: true, // an attacker does not care
 		NextProtos:         []string{protocol},
+		Certificates:       certificates,
 		// The cheapest for the attacker.
 		CurvePreferences: []tls.CurveID{tls.X25519},
 	})

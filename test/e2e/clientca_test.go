@@ -215,9 +215,12 @@ func scrapeOf(t *testing.T, webhook *localwebhook.Webhook) string {
 	return string(must[[]byte](t)(io.ReadAll(response.Body)))
 }
 
-// TestTheCAOfTheAPIServerIsReplaced under load, without a failed call: first both
-// CAs are trusted, then the API server gets a certificate of the new one, then the
-// old CA is dropped. At last a foreign CA shows that none is trusted for ever.
+// TestTheCAOfTheAPIServerIsReplaced changes the webhook's file under load, without a
+// failed call: first both CAs are trusted, then they are in another order. Then,
+// without load, the API server gets a certificate of the new CA by a restart, and the
+// old CA is dropped; a running API server that sees its files change closes its
+// connections, and may fail calls. At last a foreign CA shows that none is trusted for
+// ever.
 func TestTheCAOfTheAPIServerIsReplaced(t *testing.T) {
 	port := must[int](t)(loopback.FreePort(t.Context()))
 	g := startGuarded(t, port, "*")

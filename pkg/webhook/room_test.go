@@ -1,0 +1,150 @@
+package webhook_test
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"runtime"
+	"strings"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/inject"
+	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/webhook"
+)
+
+// secretsPod has two containers with twenty variables from a Secret each.
+func secretsPod() *corev1.Pod {
+	containers := []corev1.Container{container("app", 20), container("sidecar", 20)}
+	for _, c := range containers {
+		for i := range c.Env {
+			c.Env[i].Value, c.Env[i].ValueFrom = "", &corev1.EnvVarSource{SecretKeyRef: &corev1.SecretKeySelector{
+				LocalObjectReference: corev1.LocalObjectReference{Name: "credentials"}, Key: c.Env[i].Name,
+			}}
+		}
+	}
+	return podWith(containers...)
+}
+
+// TestUsualPodsDoNotWaitForRoom says how many of a pod one host may have under way
+// at once, at the least.
+func TestUsualPodsDoNotWaitForRoom(t *testing.T) {
+	for name, test := range map[string]struct {
+		pod    *corev1.Pod
+		atOnce int64
+	}{
+		"small":            {smallPod(), 300},
+		"cloudwatch-agent": {cloudWatchAgentPod(), 200},
+		"forty secrets":    {secretsPod(), 90},
+		"150 variables":    {largePod(), 25},
+	} {
+		room, err := webhook.RoomFor(reviewOf(test.pod))
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Logf("%s: %d KiB", name, room>>10)
+		if room >= webhook.LargeBytes || webhook.MaxDecodedBytes/2/room < test.atOnce {
+			t.Errorf("%s is given %d bytes: %d at once, want %d", name, room, webhook.MaxDecodedBytes/2/room, test.atOnce)
+		}
+	}
+}
+
+// live returns the memory that is in use.
+func live() int64 {
+	runtime.GC()
+	var stats runtime.MemStats
+	runtime.ReadMemStats(&stats)
+	return int64(stats.HeapAlloc)
+}
+
+// liveAtWrite remembers what was in use when the answer was written.
+type liveAtWrite struct {
+	httptest.ResponseRecorder
+	live int64
+}
+
+func (w *liveAtWrite) Write(p []byte) (int, error) {
+	w.live = live()
+	return len(p), nil
+}
+
+// TestWhatABodyBecomesIsBounded measures it where it is decoded and where it is
+// answered. share is how much of the room is at least put to use.
+func TestWhatABodyBecomesIsBounded(t *testing.T) {
+	const (
+		n = 4000
+		// beside is what the process may take beside it.
+		beside = 1 << 20
+	)
+	list := func(item string) string { return item + strings.Repeat(","+item, n-1) }
+	var annotations strings.Builder
+	for i := range 10 * n {
+		fmt.Fprintf(&annotations, `"%x":"",`, i)
+	}
+	for name, test := range map[string]struct {
+		object string
+		share  float64
+	}{
+		"containers":           {`{"spec":{"serviceAccountName":"app","containers":[` + list(`{}`) + `]}}`, .6},
+		"nulls":                {`{"spec":{"serviceAccountName":"app","containers":[` + list(`null`) + `]}}`, .5},
+		"containers with name": {`{"spec":{"serviceAccountName":"app","containers":[` + list(`{"name":"app"}`) + `]}}`, .5},
+		"mounts":               {`{"spec":{"serviceAccountName":"app","containers":[{"volumeMounts":[` + list(`{}`) + `]}]}}`, 0},
+		"variables":            {`{"spec":{"serviceAccountName":"app","containers":[{"env":[` + list(`{"name":"AWS_A","value":"a"}`) + `]}]}}`, 0},
+		"volumes":              {`{"spec":{"serviceAccountName":"app","volumes":[` + list(`{"projected":{"sources":[{}]}}`) + `],"containers":[{}]}}`, 0},
+		"annotations":          {`{"metadata":{"annotations":{` + annotations.String() + `"a":""}},"spec":{"serviceAccountName":"app","containers":[{}]}}`, .3},
+	} {
+		body := fmt.Appendf(nil, `{"apiVersion":"admission.k8s.io/v1","kind":"AdmissionReview","request":{"operation":"CREATE","kind":{"version":"v1","kind":"Pod"},"object":%s}}`, test.object)
+		room, err := webhook.RoomFor(body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var decoded int64
+		handler := newServer(role, slog.DiscardHandler, func(c *webhook.Config) {
+			mutate := c.Mutate
+			c.Mutate = func(ctx context.Context, request *webhook.Request[inject.Pod]) (webhook.Answer, error) {
+				decoded = live()
+				defer runtime.KeepAlive(request)
+				return mutate(ctx, request)
+			}
+		}).Handler()
+		request := httptest.NewRequest(http.MethodPost, "/mutate", bytes.NewReader(body))
+		request.Header.Set("Content-Type", "application/json")
+		response := new(liveAtWrite)
+		before := live()
+		handler.ServeHTTP(response, request)
+		if response.live == 0 {
+			t.Fatalf("%s: not answered", name)
+		}
+		took := max(decoded, response.live) - before
+		t.Logf("%s: %d of %d bytes", name, took, room)
+		if took > room+beside || float64(took) < test.share*float64(room) {
+			t.Errorf("%s took %d bytes, and %d were taken for them", name, took, room)
+		}
+	}
+}
+
+// deadlines remembers by when an answer is to be taken.
+type deadlines struct {
+	httptest.ResponseRecorder
+	write time.Time
+}
+
+func (d *deadlines) SetWriteDeadline(at time.Time) error {
+	d.write = at
+	return nil
+}
+
+func TestAnAnswerMustBeTakenSoon(t *testing.T) {
+	request := httptest.NewRequest(http.MethodPost, "/mutate", bytes.NewReader(reviewOf(smallPod())))
+	request.Header.Set("Content-Type", "application/json")
+	response := &deadlines{ResponseRecorder: *httptest.NewRecorder()}
+	quietHandler().ServeHTTP(response, request)
+	if left := time.Until(response.write); response.Code != http.StatusOK || left <= 0 || left > webhook.WriteTimeout {
+		t.Errorf("HTTP %d, to be taken in %s", response.Code, left)
+	}
+}
