@@ -1,6 +1,7 @@
 package webhook
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"crypto/ecdsa"
@@ -10,6 +11,7 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"math/big"
@@ -339,7 +341,7 @@ func TestAHandshakeHasABound(t *testing.T) {
 	}
 	defer conn.Close()
 	hello := []byte{1, 0, 0xff, 0xff} // a ClientHello of 64 KiB
-	hello = append(hello, make([]byte, maxNewcomerBytes)...)
+	hello = append(hello, make([]byte, maxUnaskedBytes)...)
 	for len(hello) > 0 {
 		n := min(len(hello), 16<<10)
 		if _, err := conn.Write(append([]byte{22, 3, 1, byte(n >> 8), byte(n)}, hello[:n]...)); err != nil {
@@ -356,7 +358,7 @@ func TestAHandshakeHasABound(t *testing.T) {
 	for name, http2 := range map[string]bool{"HTTP/1.1": false, "HTTP/2": true} {
 		client := served.clientWith(ca, certificate, key, 0, http2)
 		for range 2 {
-			body := `{"apiVersion":"admission.k8s.io/v1","kind":"AdmissionReview","request":{}` + strings.Repeat(" ", 10*maxNewcomerBytes) + "}"
+			body := `{"apiVersion":"admission.k8s.io/v1","kind":"AdmissionReview","request":{}` + strings.Repeat(" ", 10*maxUnaskedBytes) + "}"
 			response, err := client.Post(served.url+"/mutate", "application/json", strings.NewReader(body))
 			if err != nil {
 				t.Fatalf("%s: %v", name, err)
@@ -368,6 +370,44 @@ func TestAHandshakeHasABound(t *testing.T) {
 		}
 		client.CloseIdleConnections()
 	}
+}
+
+// TestAConnectionHasABoundBetweenRequests sends one request, and then a header
+// that is larger than what may be read unasked.
+func TestAConnectionHasABoundBetweenRequests(t *testing.T) {
+	ca := newSigner(t)
+	served := serveTo(t, ca)
+	defer served.stop()
+	conn, err := tls.Dial("tcp", strings.TrimPrefix(served.url, "https://"), &tls.Config{InsecureSkipVerify: true, NextProtos: []string{"http/1.1"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	_ = conn.SetDeadline(time.Now().Add(10 * time.Second))
+	answers := bufio.NewReader(conn)
+	for _, header := range []int{100, maxUnaskedBytes / 2} {
+		if !askWithHeader(t, conn, answers, header) {
+			t.Errorf("a header of %d bytes is not taken", header)
+		}
+	}
+	if askWithHeader(t, conn, answers, 2*maxUnaskedBytes) {
+		t.Error("a header of any size is taken")
+	}
+}
+
+// askWithHeader asks over the connection, and says whether it is answered well.
+func askWithHeader(t *testing.T, conn io.Writer, answers *bufio.Reader, bytes int) bool {
+	t.Helper()
+	if _, err := fmt.Fprintf(conn, "GET /healthz HTTP/1.1\r\nHost: x\r\nX: %s\r\n\r\n", strings.Repeat("x", bytes)); err != nil {
+		return false
+	}
+	response, err := http.ReadResponse(answers, nil)
+	if err != nil {
+		return false
+	}
+	defer response.Body.Close()
+	_, _ = io.Copy(io.Discard, response.Body)
+	return response.StatusCode == http.StatusOK
 }
 
 // neverRead fails the test when it is read.

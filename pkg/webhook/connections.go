@@ -102,11 +102,12 @@ func (c *connections) changed(conn net.Conn, state http.ConnState) {
 	case http.StateClosed, http.StateHijacked:
 		c.forget(conn, known)
 	default:
-		if state == http.StateActive {
-			admitNewcomer(conn)
+		active := state == http.StateActive
+		if state != http.StateNew {
+			boundReads(conn, active)
 		}
 		c.clock++
-		known.changed, known.active = c.clock, state == http.StateActive
+		known.changed, known.active = c.clock, active
 	}
 }
 

@@ -219,7 +219,7 @@ func (s *Server) Run(ctx context.Context) error {
 
 	group, groupCtx := errgroup.WithContext(ctx)
 	group.Go(func() error {
-		return unlessClosed("serve admission requests", server.ServeTLS(newcomers{s.config.Listener}, "", ""))
+		return unlessClosed("serve admission requests", server.ServeTLS(boundedListener{s.config.Listener}, "", ""))
 	})
 	group.Go(func() error {
 		return unlessClosed("serve metrics", metricsServer.Serve(s.config.MetricsListener))

@@ -1,0 +1,62 @@
+package webhook
+
+import (
+	"crypto/tls"
+	"errors"
+	"math"
+	"net"
+	"sync/atomic"
+)
+
+// maxUnaskedBytes is what may be read of a connection between two requests, and
+// before the first. TLS keeps a handshake's message until it is whole, which may be
+// 64 KiB, and 256 KiB for certificates, and takes three times as much for them; it
+// takes such messages at any time. An API server's handshake takes some 5 KiB; one
+// with maxChainBytes takes 11, and the first records of Go's crypto/tls are small.
+const maxUnaskedBytes = 20 << 10
+
+// boundedListener is one whose connections fail when more than maxUnaskedBytes are
+// read of them while they are not active.
+type boundedListener struct{ net.Listener }
+
+func (l boundedListener) Accept() (net.Conn, error) {
+	conn, err := l.Listener.Accept()
+	if err != nil {
+		return nil, err //nolint:wrapcheck // net/http looks at what it is
+	}
+	bounded := &boundedConn{Conn: conn}
+	bounded.left.Store(maxUnaskedBytes)
+	return bounded, nil
+}
+
+// boundedConn is a connection of which left bytes may be read.
+type boundedConn struct {
+	net.Conn
+	left atomic.Int64
+}
+
+func (b *boundedConn) Read(p []byte) (int, error) {
+	left := b.left.Load()
+	if left <= 0 {
+		return 0, errors.New("too much was sent that is no request")
+	}
+	read, err := b.Conn.Read(p[:min(int64(len(p)), left)])
+	b.left.Add(-int64(read))
+	return read, err
+}
+
+// boundReads gives a TLS connection the bound that goes with its state.
+func boundReads(conn net.Conn, active bool) {
+	overTLS, ok := conn.(*tls.Conn)
+	if !ok {
+		return
+	}
+	bounded, ok := overTLS.NetConn().(*boundedConn)
+	switch {
+	case !ok:
+	case active:
+		bounded.left.Store(math.MaxInt64)
+	default:
+		bounded.left.Store(maxUnaskedBytes)
+	}
+}
