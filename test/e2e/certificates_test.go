@@ -8,9 +8,11 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -186,7 +188,7 @@ func TestReplicasThatMakeTheSecretAgree(t *testing.T) {
 // who serves until replicas of ours have taken over.
 func TestWhoServesUnderAnotherCAGoesOn(t *testing.T) {
 	client := newClient(t)
-	other := certificatesOf(t, client)
+	other := certificatesFor(t, client, newNamespace(t, client))
 	namespace := newNamespace(t, client)
 	service := &admissionregistrationv1.ServiceReference{Namespace: namespace, Name: installed}
 	configurations := client.AdmissionregistrationV1().MutatingWebhookConfigurations()
@@ -224,39 +226,6 @@ func TestWhoServesUnderAnotherCAGoesOn(t *testing.T) {
 	}
 }
 
-// TestANewReplicaDoesNotTakeOver has the Secret deleted before one starts, and so
-// before it can know the CA that API servers trust.
-func TestANewReplicaDoesNotTakeOver(t *testing.T) {
-	client := newClient(t)
-	started := install(t, installation.Options{Values: []string{"failurePolicy=Fail"}})
-	secrets := client.CoreV1().Secrets(started.Namespace)
-	before, err := secrets.Get(t.Context(), installed, metav1.GetOptions{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	strangers := startHandshakes(t, client, started, started.Replicas[0])
-	for range 3 {
-		started.Replicas[1].Kill()
-		if err := secrets.Delete(t.Context(), installed, metav1.DeleteOptions{}); err != nil {
-			t.Fatal(err)
-		}
-		if err := started.Replicas[1].Start(); err != nil {
-			t.Fatal(err)
-		}
-		if err := started.Replicas[1].WaitReady(t.Context()); err != nil {
-			t.Fatal(err)
-		}
-		within(t, repairTime, "the CA is the old one", func(ctx context.Context) error {
-			after, err := secrets.Get(ctx, installed, metav1.GetOptions{})
-			if err == nil && !bytes.Equal(after.Data["ca.crt"], before.Data["ca.crt"]) {
-				err = errors.New("it is another")
-			}
-			return err
-		})
-	}
-	strangers.stop(t)
-}
-
 // TestASecretThatIsSpoiltIsRepairedWithNoOtherCA spoils it in each way, while
 // pods are created that must not be without the webhook.
 func TestASecretThatIsSpoiltIsRepairedWithNoOtherCA(t *testing.T) {
@@ -267,7 +236,7 @@ func TestASecretThatIsSpoiltIsRepairedWithNoOtherCA(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	foreign := certificatesOf(t, client)
+	foreign := certificatesFor(t, client, started.Namespace)
 	namespace := newNamespace(t, client)
 	for _, name := range []string{"first", "second"} {
 		createServiceAccount(t, client, namespace, name)
@@ -276,12 +245,17 @@ func TestASecretThatIsSpoiltIsRepairedWithNoOtherCA(t *testing.T) {
 	strangers := startHandshakes(t, client, started, started.Replicas...)
 
 	spoil := map[string]func(*corev1.Secret){
-		"emptied":                         func(s *corev1.Secret) { s.Data = map[string][]byte{"tls.crt": {}, "tls.key": {}} },
-		"ca.crt is garbage":               func(s *corev1.Secret) { s.Data["ca.crt"] = []byte("garbage") },
-		"ca.key is garbage":               func(s *corev1.Secret) { s.Data["ca.key"] = []byte("garbage") },
-		"tls.crt is garbage":              func(s *corev1.Secret) { s.Data["tls.crt"] = []byte("garbage") },
-		"tls.key is another's":            func(s *corev1.Secret) { s.Data["tls.key"] = foreign["tls.key"] },
-		"all of another installation's":   func(s *corev1.Secret) { s.Data = foreign },
+		"emptied":              func(s *corev1.Secret) { s.Data = map[string][]byte{"tls.crt": {}, "tls.key": {}} },
+		"ca.crt is garbage":    func(s *corev1.Secret) { s.Data["ca.crt"] = []byte("garbage") },
+		"ca.key is garbage":    func(s *corev1.Secret) { s.Data["ca.key"] = []byte("garbage") },
+		"tls.crt is garbage":   func(s *corev1.Secret) { s.Data["tls.crt"] = []byte("garbage") },
+		"tls.key is another's": func(s *corev1.Secret) { s.Data["tls.key"] = foreign["tls.key"] },
+		"all of another CA":    func(s *corev1.Secret) { s.Data = foreign },
+		// As a new replica writes it that finds no Secret, and trusts the caBundle.
+		"another CA, and ours as a former one": func(s *corev1.Secret) {
+			s.Data = maps.Clone(foreign)
+			s.Data["ca.crt"] = slices.Concat(foreign["ca.crt"], good.Data["ca.crt"])
+		},
 		"ca.crt and ca.key are another's": func(s *corev1.Secret) { s.Data["ca.crt"], s.Data["ca.key"] = foreign["ca.crt"], foreign["ca.key"] },
 	}
 	wantRepaired := func(what string) {
@@ -330,11 +304,11 @@ func TestASecretThatIsSpoiltIsRepairedWithNoOtherCA(t *testing.T) {
 	}
 }
 
-// certificatesOf returns the data of a sound Secret of another CA.
-func certificatesOf(t *testing.T, client kubernetes.Interface) map[string][]byte {
+// certificatesFor returns the data of a sound Secret for the Service, of a CA that
+// is published nowhere.
+func certificatesFor(t *testing.T, client kubernetes.Interface, namespace string) map[string][]byte {
 	t.Helper()
-	namespace := newNamespace(t, client)
-	startAuthority(t, namespace, time.Now)
+	startAuthorityOf(t, namespace, "nobody", time.Now)
 	var data map[string][]byte
 	eventually(t, "another Secret is made", func(ctx context.Context) error {
 		secret, err := client.CoreV1().Secrets(namespace).Get(ctx, "certificates", metav1.GetOptions{})
@@ -350,10 +324,15 @@ func certificatesOf(t *testing.T, client kubernetes.Interface) map[string][]byte
 // with that clock, until the test ends.
 func startAuthority(t *testing.T, namespace string, now func() time.Time) *certs.Authority {
 	t.Helper()
+	return startAuthorityOf(t, namespace, installed, now)
+}
+
+func startAuthorityOf(t *testing.T, namespace, configuration string, now func() time.Time) *certs.Authority {
+	t.Helper()
 	authority, err := certs.NewAuthority(certs.AuthorityConfig{
 		API:     cluster.Config(),
 		Service: types.NamespacedName{Namespace: namespace, Name: installed},
-		Secret:  "certificates", WebhookConfiguration: installed,
+		Secret:  "certificates", WebhookConfiguration: configuration,
 		CALifetime: 365 * 24 * time.Hour, ServingLifetime: 30 * 24 * time.Hour,
 		Logger: slog.New(slog.NewTextHandler(t.Output(), nil)), Metrics: prometheus.NewRegistry(), Now: now,
 	})
