@@ -40,7 +40,8 @@ var customResources = map[string][]string{
 	},
 }
 
-// defineCustomResources makes the API server know them, until the test ends.
+// defineCustomResources makes the API server know them. They stay: a definition
+// that is deleted goes a while later, and would take the next one with it.
 func defineCustomResources(t *testing.T) {
 	t.Helper()
 	var paths []string
@@ -59,15 +60,9 @@ func defineCustomResources(t *testing.T) {
 			paths = append(paths, filepath.Join(downloaded.Dir, filepath.FromSlash(file)))
 		}
 	}
-	defined, err := manifest.Apply(t.Context(), cluster.Config(), paths...)
-	if err != nil {
+	if _, err := manifest.Apply(t.Context(), cluster.Config(), paths...); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() {
-		if err := manifest.Delete(context.WithoutCancel(t.Context()), cluster.Config(), defined); err != nil {
-			t.Error(err)
-		}
-	})
 }
 
 // TestEveryManifestIsAccepted applies what the chart renders for each of its
@@ -122,6 +117,7 @@ func TestKubectlAppliesTheKustomizations(t *testing.T) {
 	for _, overlay := range []string{"cluster-wide", "opt-in", "cert-manager"} {
 		t.Run(overlay, func(t *testing.T) {
 			folder := repository.Path("deploy", "kustomize", "overlays", overlay)
+			t.Cleanup(func() { deleteAll(t, kubectl, folder) })
 			// The API server serves a new kind a moment after its definition.
 			eventually(t, "it is applied", func(ctx context.Context) error {
 				_, err := kubectl(ctx, "apply", "--server-side", "--validate=strict", "-k", folder)
@@ -131,20 +127,26 @@ func TestKubectlAppliesTheKustomizations(t *testing.T) {
 			if err != nil || configuration.Webhooks[0].ClientConfig.Service.Namespace != installed {
 				t.Errorf("the webhook is not registered: %v", err)
 			}
-			// All but the namespace: no controller is here that would end it.
-			output, err := kubectl(t.Context(), "delete", "--wait=false", "-k", folder, "--dry-run=client", "-o=name")
-			if err != nil {
-				t.Fatal(err)
-			}
-			for name := range strings.FieldsSeq(string(output)) {
-				if name == "namespace/"+installed {
-					continue
-				}
-				if _, err := kubectl(t.Context(), "delete", "--wait=false", "--namespace="+installed, name); err != nil {
-					t.Error(err)
-				}
-			}
 		})
+	}
+}
+
+// deleteAll deletes what a kustomization has, but for the namespace: no controller
+// is here that would end it.
+func deleteAll(t *testing.T, kubectl func(context.Context, ...string) ([]byte, error), folder string) {
+	t.Helper()
+	ctx := context.WithoutCancel(t.Context())
+	output, err := kubectl(ctx, "delete", "--wait=false", "-k", folder, "--dry-run=client", "-o=name")
+	if err != nil {
+		t.Error(err)
+	}
+	for name := range strings.FieldsSeq(string(output)) {
+		if name == "namespace/"+installed {
+			continue
+		}
+		if _, err := kubectl(ctx, "delete", "--wait=false", "--namespace="+installed, name); err != nil {
+			t.Error(err)
+		}
 	}
 }
 
