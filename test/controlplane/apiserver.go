@@ -71,7 +71,7 @@ func (cp *ControlPlane) waitAPIServer(ctx context.Context) error {
 	client.Timeout = requestTimeout
 	defer client.CloseIdleConnections()
 	return cp.apiServer.WaitReady(ctx, func(ctx context.Context) error {
-		return expectOK(ctx, client, cp.url()+"/readyz")
+		return process.ExpectOK(ctx, client, cp.url()+"/readyz")
 	})
 }
 

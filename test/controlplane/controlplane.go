@@ -30,6 +30,8 @@ import (
 const (
 	startTimeout = 2 * time.Minute
 	stopTimeout  = 30 * time.Second
+	// requestTimeout bounds one question whether a program is ready.
+	requestTimeout = 5 * time.Second
 )
 
 // Options say how to start a control plane.

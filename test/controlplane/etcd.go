@@ -37,7 +37,7 @@ func (cp *ControlPlane) startEtcd(ctx context.Context) error {
 	cp.etcd = etcd
 	client := &http.Client{Timeout: requestTimeout}
 	if err := etcd.WaitReady(ctx, func(ctx context.Context) error {
-		return expectOK(ctx, client, cp.etcdURL()+"/readyz")
+		return process.ExpectOK(ctx, client, cp.etcdURL()+"/readyz")
 	}); err != nil {
 		return err
 	}

@@ -10,6 +10,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
+
+	"github.com/pod-identity-webhook/pod-identity-webhook/test/process"
 )
 
 // publishIssuer lets anybody read the issuer's discovery document and keys, as
@@ -40,7 +42,7 @@ func (cp *ControlPlane) publishIssuer(ctx context.Context, client kubernetes.Int
 	}
 	defer anonymous.CloseIdleConnections()
 	return cp.apiServer.WaitReady(ctx, func(ctx context.Context) error {
-		return expectOK(ctx, anonymous, cp.url()+"/.well-known/openid-configuration")
+		return process.ExpectOK(ctx, anonymous, cp.url()+"/.well-known/openid-configuration")
 	})
 }
 

@@ -45,19 +45,7 @@ func (r *Replica) WaitReady(ctx context.Context) error {
 
 // probe asks as a kubelet does, which does not look at certificates.
 func (r *Replica) probe(ctx context.Context, client *http.Client) error {
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, r.URL()+"/readyz", nil)
-	if err != nil {
-		return err
-	}
-	response, err := client.Do(request)
-	if err != nil {
-		return err
-	}
-	defer func() { _ = response.Body.Close() }()
-	if response.StatusCode != http.StatusOK {
-		return fmt.Errorf("GET %s: %s", request.URL, response.Status)
-	}
-	return nil
+	return process.ExpectOK(ctx, client, r.URL()+"/readyz")
 }
 
 func probeClient() *http.Client {

@@ -6,7 +6,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/http"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -117,19 +116,7 @@ func (w *Webhook) WaitReady(ctx context.Context) error {
 	client := w.Client()
 	defer client.CloseIdleConnections()
 	return w.process.WaitReady(ctx, func(ctx context.Context) error {
-		request, err := http.NewRequestWithContext(ctx, http.MethodGet, w.URL()+"/readyz", nil)
-		if err != nil {
-			return err
-		}
-		response, err := client.Do(request)
-		if err != nil {
-			return err
-		}
-		defer func() { _ = response.Body.Close() }()
-		if response.StatusCode != http.StatusOK {
-			return fmt.Errorf("GET %s: %s", request.URL, response.Status)
-		}
-		return nil
+		return process.ExpectOK(ctx, client, w.URL()+"/readyz")
 	})
 }
 

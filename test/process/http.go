@@ -1,17 +1,14 @@
-package controlplane
+package process
 
 import (
 	"context"
 	"fmt"
 	"net/http"
-	"time"
 )
 
-// requestTimeout bounds one question whether a program is ready.
-const requestTimeout = 5 * time.Second
-
-// expectOK returns nil when a GET of the URL is answered with 200.
-func expectOK(ctx context.Context, client *http.Client, url string) error {
+// ExpectOK returns nil when a GET of the URL is answered with 200, which is how
+// most programs say that they are ready.
+func ExpectOK(ctx context.Context, client *http.Client, url string) error {
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {
 		return err
