@@ -10,7 +10,6 @@ import (
 	"k8s.io/client-go/kubernetes"
 
 	"github.com/pod-identity-webhook/pod-identity-webhook/test/inject/corpus"
-	"github.com/pod-identity-webhook/pod-identity-webhook/test/localwebhook"
 	"github.com/pod-identity-webhook/pod-identity-webhook/test/repository"
 )
 
@@ -35,11 +34,7 @@ func TestGoldenEphemeralContainersAreStoredAsTheyShouldBe(t *testing.T) {
 				namespaces[c.Name] = newNamespace(t, client)
 				running[c.Name] = run(t, client, namespaces[c.Name], c)
 			}
-			args := flags(settings)
-			if settings.ContainerCredentials {
-				args = append(args, "--watch-container-credentials-config="+listOf(t, namespaces))
-			}
-			registeredAs(t, client, localwebhook.Registration{AnnotationPrefix: settings.AnnotationPrefix}, args...)
+			registeredWith(t, client, settings, namespaces)
 			for _, c := range cases {
 				t.Run(c.Name, func(t *testing.T) {
 					before := running[c.Name]

@@ -43,16 +43,23 @@ func TestGoldenPodsAreStoredAsTheyShouldBe(t *testing.T) {
 			for _, c := range cases {
 				namespaces[c.Name] = newNamespace(t, client)
 			}
-			args := flags(settings)
-			if settings.ContainerCredentials {
-				args = append(args, "--watch-container-credentials-config="+listOf(t, namespaces))
-			}
-			registeredAs(t, client, localwebhook.Registration{AnnotationPrefix: settings.AnnotationPrefix}, args...)
+			registeredWith(t, client, settings, namespaces)
 			for _, c := range cases {
 				t.Run(c.Name, func(t *testing.T) { checkStored(t, client, namespaces[c.Name], c) })
 			}
 		})
 	}
+}
+
+// registeredWith starts a webhook with the settings of cases, whose namespaces are
+// by their names.
+func registeredWith(t *testing.T, client kubernetes.Interface, settings corpus.Settings, namespaces map[string]string) {
+	t.Helper()
+	args := flags(settings)
+	if settings.ContainerCredentials {
+		args = append(args, "--watch-container-credentials-config="+listOf(t, namespaces))
+	}
+	registeredAs(t, client, localwebhook.Registration{AnnotationPrefix: settings.AnnotationPrefix}, args...)
 }
 
 func flags(settings corpus.Settings) []string {
