@@ -53,7 +53,9 @@ func attacks() []attack {
 	return []attack{
 		{"none", 1, 0, requests, func(ctx context.Context, _ *strike) { <-ctx.Done() }},
 		{"handshakes that do not end", 1000, 1000, connections, hold(nil, []byte{22, 3, 1, 2, 0, 1, 0, 1, 252, 3, 3})},
-		{"a first message that does not end", 2000, 3000, connections, hold(nil, firstMessage(60<<10))},
+		// Fewer than may be open: these end sooner than an API server's handshake beside
+		// them, which were the one to be closed.
+		{"a first message that does not end", 1500, 3000, connections, hold(nil, firstMessage(60<<10))},
 		{"a first message that may be as large", 2000, 2000, connections, hold(nil, firstMessage(19<<10))},
 		{"certificates of 200 KiB", 32, 2200, connections, idle(showing(200<<10), 2200/32+1)},
 		{"certificates of 8 KiB", 32, 2200, connections, idle(showing(7<<10), 2200/32+1)},
