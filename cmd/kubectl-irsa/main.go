@@ -1,0 +1,51 @@
+// Command kubectl-irsa is the kubectl plugin that sets up and diagnoses IAM Roles
+// for Service Accounts: kubectl irsa.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"k8s.io/cli-runtime/pkg/genericiooptions"
+)
+
+// Exit codes. docs/kubectl-irsa.md tells them to users.
+const (
+	exitOK = 0
+	// exitFailure says that the command could not do what it was asked to.
+	exitFailure = 1
+	// exitBroken says that the command did its work and found something broken.
+	exitBroken = 2
+	// exitUnknown says that nothing is known to be broken, but not all could be seen.
+	exitUnknown = 3
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
+	// Once the first signal has come, a second ends the process at once.
+	context.AfterFunc(ctx, stop)
+	os.Exit(realMain(ctx, os.Args[1:], genericiooptions.IOStreams{In: os.Stdin, Out: os.Stdout, ErrOut: os.Stderr}))
+}
+
+func realMain(ctx context.Context, args []string, streams genericiooptions.IOStreams) int {
+	root := newRootCommand(streams)
+	root.SetArgs(args)
+	err := root.ExecuteContext(ctx)
+	if verdict, ok := errors.AsType[verdict](err); ok {
+		return int(verdict)
+	}
+	if err != nil {
+		fmt.Fprintf(streams.ErrOut, "kubectl irsa: %v\n", err)
+		return exitFailure
+	}
+	return exitOK
+}
+
+// verdict is the exit code of a command that has told all there is to tell.
+type verdict int
+
+func (v verdict) Error() string { return fmt.Sprintf("exit code %d", int(v)) }
