@@ -5,9 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
+	"github.com/aws/aws-sdk-go-v2/aws"
+
 	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/token"
+	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/token/exchange"
+	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/token/issuer"
 )
 
 // stsAudience is the audience that IAM's OIDC providers for clusters expect.
@@ -29,6 +34,8 @@ func (e *evidence) check(ctx context.Context) []finding {
 		{"The token is bound to this one pod, by name and UID.", e.tokenIsBound()},
 		{fmt.Sprintf("Anybody can verify the token: its key %.8s… is public, and the signature is good.", e.claims.KeyID), e.tokenIsVerifiable(ctx)},
 		{"The Kubernetes API itself refuses the token: it is good for STS only.", e.cluster.expectRefused(ctx, e.rawToken)},
+		{"For the token STS gives credentials of this role, with nothing but the container's environment.", e.hasCredentials()},
+		{"The token of another ServiceAccount gets none: the role does not trust it.", e.othersGetNone(ctx)},
 	}
 }
 
@@ -89,5 +96,37 @@ func (e *evidence) tokenIsVerifiable(ctx context.Context) error {
 		return err
 	}
 	defer client.CloseIdleConnections()
-	return verify(ctx, client, e.cluster.controlPlane.Issuer(), stsAudience, e.claims.KeyID, e.rawToken)
+	published, err := issuer.Discover(ctx, client, e.cluster.controlPlane.Issuer())
+	if err != nil {
+		return err
+	}
+	_, err = published.Verify(ctx, e.rawToken, issuer.Expected{Audiences: []string{stsAudience}})
+	return err
+}
+
+func (e *evidence) hasCredentials() error {
+	_, role, _ := strings.Cut(e.account.Annotations[roleAnnotation], ":role/")
+	if !strings.Contains(e.caller, ":assumed-role/"+role+"/") {
+		return fmt.Errorf("STS calls it %q, want a session of the role %s", e.caller, role)
+	}
+	return nil
+}
+
+func (e *evidence) othersGetNone(ctx context.Context) error {
+	other, err := e.cluster.mintToken(ctx, e.bystander, e.projection)
+	if err != nil {
+		return err
+	}
+	config := aws.Config{Region: region, BaseEndpoint: aws.String(e.cluster.sts.URL())}
+	_, err = exchange.WithWebIdentity(ctx, config, exchange.Input{
+		RoleARN: e.account.Annotations[roleAnnotation], SessionName: "bystander", Token: other,
+	})
+	refusal, ok := errors.AsType[*exchange.Error](err)
+	switch {
+	case err == nil:
+		return errors.New("STS gave it credentials")
+	case !ok || refusal.Reason != exchange.AccessDenied:
+		return fmt.Errorf("STS did not refuse it for want of trust, but: %w", err)
+	}
+	return nil
 }

@@ -11,6 +11,7 @@ import (
 	"k8s.io/client-go/kubernetes"
 
 	"github.com/pod-identity-webhook/pod-identity-webhook/test/controlplane"
+	"github.com/pod-identity-webhook/pod-identity-webhook/test/localsts"
 	"github.com/pod-identity-webhook/pod-identity-webhook/test/localwebhook"
 	"github.com/pod-identity-webhook/pod-identity-webhook/test/manifest"
 )
@@ -18,7 +19,7 @@ import (
 // stopTimeout is far more than an idle webhook needs to end.
 const stopTimeout = 10 * time.Second
 
-// cluster is a control plane with the webhook. Its parts are nil until they
+// cluster is a control plane with the webhook, and a double of AWS. Its parts are nil until they
 // are started.
 type cluster struct {
 	options      options
@@ -26,6 +27,7 @@ type cluster struct {
 	controlPlane *controlplane.ControlPlane
 	client       kubernetes.Interface
 	webhook      *localwebhook.Webhook
+	sts          *localsts.Server
 }
 
 // startControlPlane returns what was started, and where the API server is.
@@ -72,8 +74,11 @@ func (c *cluster) startWebhook(ctx context.Context) (string, error) {
 		Binary:     c.options.webhook,
 		Kubeconfig: c.controlPlane.Kubeconfig(),
 		Dir:        dir,
-		// There is no load balancer that would have to notice its end first.
-		Args: []string{"--shutdown-delay=0s"},
+		Args: []string{
+			"--sts-endpoint=" + c.sts.URL(), "--aws-default-region=" + region,
+			// There is no load balancer that would have to notice its end first.
+			"--shutdown-delay=0s",
+		},
 	})
 	if err != nil {
 		return "", err
@@ -91,6 +96,9 @@ func (c *cluster) stop() error {
 		if code, err = c.webhook.Stop(ctx); err == nil && code != 0 {
 			err = fmt.Errorf("stop the webhook: exit code %d", code)
 		}
+	}
+	if c.sts != nil {
+		c.sts.Stop()
 	}
 	if c.controlPlane != nil {
 		c.controlPlane.Stop()

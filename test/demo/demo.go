@@ -77,7 +77,13 @@ func tell(s screen, e *evidence) {
 	)
 	s.say(
 		"The AWS SDK in the pod sends the token to STS. There iss, sub and aud are compared",
-		"with the role's trust policy, and the pod gets credentials of this role alone.",
+		"with the role's trust policy, and the pod gets credentials of this role alone:",
+	)
+	s.heading("Who the container is, as an AWS SDK is told that has nothing but its environment")
+	s.lines(strings.Split(e.caller, "\n")...)
+	s.say(
+		"This STS is local-sts, a double for people to try things with. kubectl irsa made the",
+		"provider and the role there as it does at AWS. Its credentials open nothing but itself.",
 	)
 }
 

@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/pod-identity-webhook/pod-identity-webhook/test/controlplane"
+	"github.com/pod-identity-webhook/pod-identity-webhook/test/localsts"
 	"github.com/pod-identity-webhook/pod-identity-webhook/test/localwebhook"
 	"github.com/pod-identity-webhook/pod-identity-webhook/test/repository"
 )
@@ -22,8 +23,8 @@ func TestDemoProvesWhatItShowsAndLeavesNothing(t *testing.T) {
 	if err != nil {
 		t.Error(err)
 	}
-	if got := strings.Count(output.String(), "✓"); got != 7 {
-		t.Errorf("%d statements were proved, want 7", got)
+	if got := strings.Count(output.String(), "✓"); got != 9 {
+		t.Errorf("%d statements were proved, want 9", got)
 	}
 	// Each JWT begins with the base64 of {".
 	if strings.Contains(output.String(), "eyJ") {
@@ -74,9 +75,11 @@ func (t *trigger) Write(p []byte) (int, error) {
 
 func defaults() options {
 	return options{
-		assets:  controlplane.DefaultAssets(),
-		webhook: localwebhook.DefaultBinary(),
-		example: repository.Path("examples", "cloudwatch-agent"),
+		assets:   controlplane.DefaultAssets(),
+		webhook:  localwebhook.DefaultBinary(),
+		localSTS: localsts.DefaultBinary(),
+		plugin:   repository.Path("bin", "kubectl-irsa"),
+		example:  repository.Path("examples", "cloudwatch-agent"),
 	}
 }
 

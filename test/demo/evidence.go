@@ -29,12 +29,16 @@ type evidence struct {
 	// pod is the agent's, as stored.
 	pod    *corev1.Pod
 	change change
-	// bystanderChange is that of a pod whose ServiceAccount has no role.
+	// bystander is a pod whose ServiceAccount has no role.
+	bystander       *corev1.Pod
 	bystanderChange change
 
 	projection *corev1.ServiceAccountTokenProjection
 	rawToken   string // a credential, never shown
 	claims     token.Claims
+
+	// caller is what STS calls the container, by the token.
+	caller string
 }
 
 // gather starts the cluster and the webhook, creates the example's pod and
@@ -44,9 +48,13 @@ func (e *evidence) gather(ctx context.Context, s screen) error {
 		{"control plane started", e.cluster.startControlPlane},
 		{"example applied", e.cluster.applyExample},
 		{"pod tried by dry run", e.tryWithout},
+		{"double of AWS started", e.cluster.startSTS},
+		{"issuer known to IAM", e.cluster.createProvider},
+		{"role created", e.cluster.createRole},
 		{"webhook registered", e.cluster.startWebhook},
 		{"pod created", e.createPods},
 		{"token requested", e.requestToken},
+		{"credentials given", e.exchangeToken},
 	} {
 		if err := s.step(ctx, step); err != nil {
 			return err
@@ -79,11 +87,10 @@ func (e *evidence) createPods(ctx context.Context) (string, error) {
 	if e.change, err = compare(e.podWithout, e.pod); err != nil {
 		return "", err
 	}
-	bystander, err := e.cluster.createPod(ctx, bystanderPod(), metav1.DryRunAll)
-	if err != nil {
+	if e.bystander, err = e.cluster.createPod(ctx, bystanderPod()); err != nil {
 		return "", err
 	}
-	if e.bystanderChange, err = compare(e.bystanderWithout, bystander); err != nil {
+	if e.bystanderChange, err = compare(e.bystanderWithout, e.bystander); err != nil {
 		return "", err
 	}
 	e.account, err = e.cluster.client.CoreV1().ServiceAccounts(namespace).Get(ctx, e.pod.Spec.ServiceAccountName, metav1.GetOptions{})
@@ -99,4 +106,9 @@ func (e *evidence) requestToken(ctx context.Context) (_ string, err error) {
 	}
 	e.claims, err = token.ParseUnverified(e.rawToken)
 	return fmt.Sprintf("for %s, for %d seconds", e.projection.Audience, *e.projection.ExpirationSeconds), err
+}
+
+func (e *evidence) exchangeToken(ctx context.Context) (_ string, err error) {
+	e.caller, err = e.cluster.whoAmI(ctx, &e.pod.Spec.Containers[0], e.rawToken)
+	return "AssumeRoleWithWebIdentity, GetCallerIdentity", err
 }

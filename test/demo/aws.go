@@ -1,0 +1,107 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/pod-identity-webhook/pod-identity-webhook/test/localsts"
+)
+
+const (
+	region = "us-east-1"
+	// policy is attached to the role, as AWS's guide for the agent has it.
+	policy = "arn:aws:iam::aws:policy/CloudWatchAgentServerPolicy"
+)
+
+// startSTS starts the double of AWS, and returns where it is.
+func (c *cluster) startSTS(ctx context.Context) (string, error) {
+	dir, err := c.folder("sts")
+	if err != nil {
+		return "", err
+	}
+	// STS has to trust who serves the issuer's keys, as it does the internet's CAs.
+	ca := filepath.Join(dir, "issuer-ca.crt")
+	if err := os.WriteFile(ca, c.controlPlane.CABundle(), 0o600); err != nil {
+		return "", err
+	}
+	c.sts, err = localsts.Start(ctx, localsts.Options{Binary: c.options.localSTS, Dir: dir, IssuerCAFile: ca})
+	if err != nil {
+		return "", err
+	}
+	return "local-sts " + c.sts.URL(), nil
+}
+
+// createProvider makes the cluster's issuer known to IAM.
+func (c *cluster) createProvider(ctx context.Context) (string, error) {
+	return "kubectl irsa provider create", c.irsa(ctx, "provider", "create", "--approve")
+}
+
+// createRole makes the role that the example's ServiceAccount names.
+func (c *cluster) createRole(ctx context.Context) (string, error) {
+	return "kubectl irsa serviceaccount create", c.irsa(ctx, "serviceaccount", "create", agent, "--namespace="+namespace,
+		"--role-name="+agent, "--role-only", "--attach-policy-arn="+policy, "--approve")
+}
+
+// irsa runs the plugin as the administrator of the cluster and of the account.
+func (c *cluster) irsa(ctx context.Context, args ...string) error {
+	credentials, err := c.sts.AdminConfig().Credentials.Retrieve(ctx)
+	if err != nil {
+		return err
+	}
+	_, err = output(ctx, c.options.plugin, args,
+		"KUBECONFIG="+c.controlPlane.Kubeconfig(), "AWS_ENDPOINT_URL="+c.sts.URL(), "AWS_REGION="+region,
+		"AWS_ACCESS_KEY_ID="+credentials.AccessKeyID, "AWS_SECRET_ACCESS_KEY="+credentials.SecretAccessKey,
+		"HOME="+c.dir)
+	return err
+}
+
+// whoAmI asks STS who a container is, by a program with an AWS SDK that has
+// nothing but the container's environment, and the token where that says.
+func (c *cluster) whoAmI(ctx context.Context, container *corev1.Container, rawToken string) (string, error) {
+	folder, err := os.MkdirTemp(c.dir, "container-")
+	if err != nil {
+		return "", err
+	}
+	// As the kubelet does, but for the folder: this machine is not the container.
+	file := filepath.Join(folder, "token")
+	if err := os.WriteFile(file, []byte(rawToken), 0o600); err != nil {
+		return "", err
+	}
+	var environment []string
+	for _, variable := range container.Env {
+		if variable.ValueFrom != nil {
+			continue // of the node, which is not there
+		}
+		value := variable.Value
+		if variable.Name == tokenVariable {
+			value = file
+		}
+		environment = append(environment, variable.Name+"="+value)
+	}
+	return output(ctx, c.options.localSTS, []string{"whoami"}, environment...)
+}
+
+// output runs a program with an environment of its own. Its error says what the
+// program did.
+func output(ctx context.Context, path string, args []string, environment ...string) (string, error) {
+	command := exec.CommandContext(ctx, path, args...) //nolint:gosec // the options' programs
+	command.Env = environment
+	var stderr bytes.Buffer
+	command.Stderr = &stderr
+	stdout, err := command.Output()
+	if err != nil {
+		if errors.Is(err, os.ErrNotExist) {
+			return "", fmt.Errorf("%w: run make build", err)
+		}
+		return "", fmt.Errorf("%s %s: %w: %s", filepath.Base(path), strings.Join(args, " "), err, strings.TrimSpace(stderr.String()))
+	}
+	return strings.TrimSpace(string(stdout)), nil
+}
