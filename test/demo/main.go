@@ -20,7 +20,7 @@ import (
 // options are what the flags say.
 type options struct {
 	assets, webhook, localSTS, plugin, example string
-	up                       bool
+	up                                         bool
 }
 
 func main() {
