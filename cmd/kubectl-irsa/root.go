@@ -44,7 +44,8 @@ func newRootCommand(streams genericiooptions.IOStreams) *cobra.Command {
 	root.SetOut(streams.Out)
 	root.SetErr(streams.ErrOut)
 	o.addFlags(root.PersistentFlags())
-	root.AddCommand()
+	o.completeFlags(root)
+	root.AddCommand(newProviderCommand(o), newServiceAccountCommand(o), newVersionCommand(o))
 	return root
 }
 

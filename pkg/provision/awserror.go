@@ -28,10 +28,10 @@ func isMissing(err error) bool {
 	return missing
 }
 
-// isDenied says whether it is the caller's rights that do not suffice. IAM's
+// IsDenied says whether it is the caller's rights that do not suffice. IAM's
 // model has no type for that
 // (https://docs.aws.amazon.com/IAM/latest/APIReference/CommonErrors.html).
-func isDenied(err error) bool {
+func IsDenied(err error) bool {
 	api, ok := errors.AsType[smithy.APIError](err)
 	return ok && (api.ErrorCode() == "AccessDenied" || api.ErrorCode() == "AccessDeniedException")
 }

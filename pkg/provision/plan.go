@@ -54,7 +54,7 @@ const (
 const (
 	kindProvider       = "OIDC provider"
 	kindRole           = "role"
-	kindAttachment     = "attachment"
+	kindAttachment     = "policy attachment"
 	kindServiceAccount = "ServiceAccount"
 )
 
