@@ -15,7 +15,7 @@ RACE := $(if $(filter 1,$(shell $(GO) env CGO_ENABLED)),$(if $(shell command -v 
 # end of a time, go test sometimes takes its own deadline for a failure.
 FUZZTIME ?= 5000x
 FUZZ := ./pkg/token:FuzzParseUnverified ./pkg/identity:FuzzFromAnnotations ./pkg/identity:FuzzParseMapping \
-	./pkg/identity/lint:FuzzAccount ./pkg/identity/containercredentials:FuzzParse ./pkg/rolepolicy:FuzzEvaluate \
+	./pkg/identity/lint:FuzzAccount ./pkg/identity/containercredentials:FuzzParse ./pkg/rolepolicy:FuzzEvaluate ./pkg/provision:FuzzRoleName \
 	./pkg/webhook:FuzzMutate ./pkg/webhook:FuzzServiceAccount ./pkg/webhook:FuzzCountItems \
 	./certs:FuzzSecret ./certs:FuzzClientCA
 FUZZ_TEST := ./inject:FuzzPod ./inject:FuzzAnnotations

@@ -15,17 +15,23 @@ type planned struct {
 	*provision.Plan
 	// Approved says whether it was carried out.
 	Approved bool `json:"approved"`
+	// Error says why not all of it was.
+	Error string `json:"error,omitempty"`
 }
 
 // printPlan prints a plan, and carries it out if it is approved. As text each
 // step is told when it is done; as JSON or YAML, all of them at the end.
 func (o *options) printPlan(ctx context.Context, plan *provision.Plan, approved bool) error {
 	if o.output != "" {
+		result := planned{Plan: plan, Approved: approved}
 		var failed error
 		if approved {
 			failed = plan.Apply(ctx, func(provision.Step) {})
 		}
-		if err := o.print(planned{Plan: plan, Approved: approved}, nil); err != nil {
+		if failed != nil {
+			result.Error = failed.Error()
+		}
+		if err := o.print(result, nil); err != nil {
 			return err
 		}
 		return failed

@@ -16,10 +16,7 @@ import (
 )
 
 func newProviderCommand(o *options) *cobra.Command {
-	return providerCommand(newProvisioning(o))
-}
-
-func providerCommand(p *provisioning) *cobra.Command {
+	p := &provisioning{options: o}
 	command := &cobra.Command{
 		Use:   "provider",
 		Short: "Register the cluster's issuer in IAM",

@@ -8,8 +8,10 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/sts"
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
+	"k8s.io/client-go/kubernetes"
 
 	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/provision"
+	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/token/issuer"
 )
 
 const (
@@ -24,13 +26,12 @@ type provisioning struct {
 	*options
 	issuer, clusterName, annotationPrefix string
 	approve                               bool
-	// connect finds the cluster and the account; a test has its own.
-	connect func(context.Context, *provisioning) (*provision.Cluster, error)
+	// readsCluster says that a kubeconfig is needed even where --issuer is given.
+	readsCluster bool
 }
 
-func newProvisioning(o *options) *provisioning {
-	return &provisioning{options: o, connect: connect}
-}
+// connector finds the cluster and the account that plans are made for.
+type connector func(context.Context, *provisioning) (*provision.Cluster, error)
 
 func (p *provisioning) addIssuerFlag(flags *pflag.FlagSet) {
 	flags.StringVar(&p.issuer, "issuer", "", "issuer of the cluster's tokens; by default that which the API server names")
@@ -69,14 +70,20 @@ func (p *provisioning) carryOut(cmd *cobra.Command, make func(context.Context, *
 }
 
 func connect(ctx context.Context, p *provisioning) (*provision.Cluster, error) {
-	client, err := p.client()
-	if err != nil {
-		return nil, err
-	}
-	if p.issuer == "" {
-		if p.issuer, err = provision.FindIssuer(ctx, client.Discovery().RESTClient()); err != nil {
+	var client kubernetes.Interface
+	if p.issuer == "" || p.readsCluster {
+		found, err := p.client()
+		if err != nil {
 			return nil, err
 		}
+		client = found
+	}
+	if p.issuer == "" {
+		found, err := provision.FindIssuer(ctx, client.Discovery().RESTClient())
+		if err != nil {
+			return nil, err
+		}
+		p.issuer = found
 	}
 	config, err := p.aws(ctx)
 	if err != nil {
@@ -102,4 +109,10 @@ func (p *provisioning) newCluster(cluster provision.Cluster) (*provision.Cluster
 		cluster.Name = provision.ClusterName(p.issuer)
 	}
 	return &cluster, nil
+}
+
+// reach reads the issuer's documents as AWS does, without credentials.
+func reach(ctx context.Context, issuerURL string) error {
+	_, err := issuer.Discover(ctx, nil, issuerURL)
+	return err
 }

@@ -13,10 +13,7 @@ import (
 )
 
 func newServiceAccountCommand(o *options) *cobra.Command {
-	return serviceAccountCommand(newProvisioning(o))
-}
-
-func serviceAccountCommand(p *provisioning) *cobra.Command {
+	p := &provisioning{options: o, readsCluster: true}
 	command := &cobra.Command{
 		Use:     "serviceaccount",
 		Aliases: []string{"sa"},
@@ -161,7 +158,7 @@ func (p *provisioning) writeIdentities(out io.Writer, result listing) error {
 }
 
 func (p *provisioning) paintState(identity provision.Identity) string {
-	state := string(identity.State)
+	state := identity.State.Sentence()
 	if identity.Annotated != "" {
 		state += ": " + identity.Annotated
 	}

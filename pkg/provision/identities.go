@@ -30,13 +30,25 @@ const (
 	Complete IdentityState = "ok"
 	// NotAnnotated says that the ServiceAccount names no role: a role that was
 	// made with --role-only, for instance.
-	NotAnnotated     IdentityState = "not annotated"
-	OtherRole        IdentityState = "has another role"
-	NoServiceAccount IdentityState = "ServiceAccount is gone"
-	NoRole           IdentityState = "role is gone"
+	NotAnnotated     IdentityState = "not_annotated"
+	OtherRole        IdentityState = "other_role"
+	NoServiceAccount IdentityState = "no_serviceaccount"
+	NoRole           IdentityState = "no_role"
 	// Unseen says that the ServiceAccounts cannot be read.
 	Unseen IdentityState = "unknown"
 )
+
+var sentences = map[IdentityState]string{
+	Complete:         "ok",
+	NotAnnotated:     "the ServiceAccount names no role",
+	OtherRole:        "the ServiceAccount names another role",
+	NoServiceAccount: "there is no such ServiceAccount",
+	NoRole:           "there is no such role",
+	Unseen:           "unknown",
+}
+
+// Sentence says it to a person.
+func (s IdentityState) Sentence() string { return sentences[s] }
 
 // Broken says whether pods of that ServiceAccount lack what was made for them,
 // or what was made is for nobody.
@@ -56,6 +68,7 @@ func (c *Cluster) Identities(ctx context.Context, namespace string) (identities 
 	roles = slices.DeleteFunc(roles, func(r *role) bool { return namespace != "" && r.tags[tagNamespace] != namespace })
 	accounts, unseen := c.accounts(ctx, namespace)
 	named := map[string]bool{}
+	identities = []Identity{}
 	for _, r := range roles {
 		found := Identity{Namespace: r.tags[tagNamespace], ServiceAccount: r.tags[tagServiceAccount], RoleARN: r.arn, State: Unseen}
 		if unseen == nil {
@@ -129,4 +142,3 @@ func (c *Cluster) orphans(ctx context.Context, accounts map[string]*account, nam
 	}
 	return orphans, nil
 }
-

@@ -46,7 +46,7 @@ func (c *Cluster) PlanIdentityDeletion(ctx context.Context, spec DeletionSpec) (
 		}
 	}
 	if len(roles) == 0 {
-		plan.keeps(Delete, kindRole, cmpOr(spec.RoleName, RoleName(c.Name, spec.Namespace, spec.Name)), "there is none")
+		plan.keeps(Delete, kindRole, cmpOr(spec.RoleName, RoleName(c.Name, spec.Namespace, spec.Name)), "there is none that kubectl irsa made for it")
 	}
 	for _, role := range roles {
 		if err := c.planRoleDeletion(ctx, plan, role); err != nil {
