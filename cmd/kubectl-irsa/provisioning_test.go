@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -95,10 +96,8 @@ func cartWith(role string) *corev1.ServiceAccount {
 func denied(operations ...string) func(*bench) {
 	return func(b *bench) {
 		b.iam.Fail = func(operation string) error {
-			for _, refused := range operations {
-				if refused == operation {
-					return iamfake.Denied(operation)
-				}
+			if slices.Contains(operations, operation) {
+				return iamfake.Denied(operation)
 			}
 			return nil
 		}

@@ -98,9 +98,9 @@ func (w *world) foreignRole(t *testing.T, name, trust string, tags ...types.Tag)
 	w.iam.Writes()
 }
 
-func (w *world) account(t *testing.T, name string) *corev1.ServiceAccount {
+func (w *world) cart(t *testing.T) *corev1.ServiceAccount {
 	t.Helper()
-	found, err := w.kubernetes.CoreV1().ServiceAccounts("shop").Get(t.Context(), name, metav1.GetOptions{})
+	found, err := w.kubernetes.CoreV1().ServiceAccounts("shop").Get(t.Context(), "cart", metav1.GetOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -190,7 +190,7 @@ func TestAnIdentityIsMadeInOrder(t *testing.T) {
 	if !slices.Equal(steps, want) {
 		t.Errorf("got %q, want %q", steps, want)
 	}
-	if got := w.account(t, "cart").Annotations; !maps.Equal(got, map[string]string{annotation: cartRole}) {
+	if got := w.cart(t).Annotations; !maps.Equal(got, map[string]string{annotation: cartRole}) {
 		t.Errorf("got annotations %v", got)
 	}
 	role, err := w.IAM.GetRole(t.Context(), &iam.GetRoleInput{RoleName: aws.String("prod.shop.cart")})
@@ -420,12 +420,12 @@ func TestAServiceAccountThatExistsIsOnlyAnnotated(t *testing.T) {
 	existing.Labels = map[string]string{"app": "cart"}
 	w := newWorld(existing)
 	apply(t, w.identity(t, cart()))
-	got := w.account(t, "cart")
+	got := w.cart(t)
 	if !maps.Equal(got.Annotations, map[string]string{annotation: cartRole, "theirs": "stays"}) || !maps.Equal(got.Labels, existing.Labels) {
 		t.Errorf("got %v and %v", got.Annotations, got.Labels)
 	}
 	apply(t, w.deletion(t))
-	got = w.account(t, "cart")
+	got = w.cart(t)
 	if !maps.Equal(got.Annotations, map[string]string{"theirs": "stays"}) || !maps.Equal(got.Labels, existing.Labels) {
 		t.Errorf("after the deletion: got %v and %v", got.Annotations, got.Labels)
 	}
@@ -436,7 +436,7 @@ func TestAnotherRoleIsReplacedIfThatIsAsked(t *testing.T) {
 	spec := cart()
 	spec.Override = true
 	apply(t, w.identity(t, spec))
-	if got := w.account(t, "cart").Annotations[annotation]; got != cartRole {
+	if got := w.cart(t).Annotations[annotation]; got != cartRole {
 		t.Errorf("got %s", got)
 	}
 }
@@ -446,7 +446,7 @@ func TestTheRoleThatAServiceAccountHasIsKept(t *testing.T) {
 	spec := cart()
 	spec.RoleName, spec.Path = "by-hand", "/team/"
 	apply(t, w.identity(t, spec))
-	if got, want := w.account(t, "cart").Annotations[annotation], "arn:aws:iam::111122223333:role/team/by-hand"; got != want {
+	if got, want := w.cart(t).Annotations[annotation], "arn:aws:iam::111122223333:role/team/by-hand"; got != want {
 		t.Errorf("got %s, want %s", got, want)
 	}
 	again := apply(t, w.identity(t, cart()))
@@ -463,7 +463,7 @@ func TestARoleAloneLeavesTheServiceAccount(t *testing.T) {
 	w := newWorld(account("cart", annotation+"=arn:aws:iam::111122223333:role/theirs"))
 	spec := cart()
 	spec.RoleOnly = true
-	before := w.account(t, "cart").Annotations
+	before := w.cart(t).Annotations
 	apply(t, w.identity(t, spec))
 	plan := apply(t, func() (*provision.Plan, error) {
 		return w.PlanIdentityDeletion(t.Context(), provision.DeletionSpec{Namespace: "shop", Name: "cart", RoleOnly: true})
@@ -471,7 +471,7 @@ func TestARoleAloneLeavesTheServiceAccount(t *testing.T) {
 	if countDone(plan) != 3 {
 		t.Errorf("got %+v", plan.Steps)
 	}
-	if after := w.account(t, "cart").Annotations; !maps.Equal(before, after) {
+	if after := w.cart(t).Annotations; !maps.Equal(before, after) {
 		t.Errorf("got %v", after)
 	}
 }
@@ -481,7 +481,7 @@ func TestAnAudienceOfItsOwnGoesToBothSides(t *testing.T) {
 	spec := cart()
 	spec.Audience = "sts.example.com"
 	plan := apply(t, w.identity(t, spec))
-	if got := w.account(t, "cart").Annotations["eks.amazonaws.com/audience"]; got != "sts.example.com" {
+	if got := w.cart(t).Annotations["eks.amazonaws.com/audience"]; got != "sts.example.com" {
 		t.Errorf("got audience %q", got)
 	}
 	if !strings.Contains(plan.Steps[0].Details[0], "sts.example.com") {
@@ -500,7 +500,7 @@ func TestAnAnnotationOfAnotherRoleSurvivesTheDeletion(t *testing.T) {
 		t.Fatal(err)
 	}
 	apply(t, w.deletion(t))
-	if got := w.account(t, "cart").Annotations[annotation]; got != "arn:aws:iam::111122223333:role/theirs" {
+	if got := w.cart(t).Annotations[annotation]; got != "arn:aws:iam::111122223333:role/theirs" {
 		t.Errorf("got %s", got)
 	}
 }
@@ -513,18 +513,21 @@ func TestADeletionLeavesForeignRoles(t *testing.T) {
 	}{
 		"a role without tags, by name": {
 			func(t *testing.T, w *world) { w.foreignRole(t, "theirs", `{}`) },
-			provision.DeletionSpec{Namespace: "shop", Name: "cart", RoleName: "theirs"}, "leave it to whoever made it",
+			provision.DeletionSpec{Namespace: "shop", Name: "cart", RoleName: "theirs"},
+			"leave it to whoever made it",
 		},
 		"a role of another ServiceAccount, by name": {
 			func(t *testing.T, w *world) { apply(t, w.identity(t, cart())) },
-			provision.DeletionSpec{Namespace: "shop", Name: "till", RoleName: "prod.shop.cart"}, "for ServiceAccount shop/till",
+			provision.DeletionSpec{Namespace: "shop", Name: "till", RoleName: "prod.shop.cart"},
+			"for ServiceAccount shop/till",
 		},
 		"a role with an inline policy": {
 			func(t *testing.T, w *world) {
 				apply(t, w.identity(t, cart()))
 				w.iam.PutInlinePolicy("prod.shop.cart", "theirs")
 			},
-			provision.DeletionSpec{Namespace: "shop", Name: "cart"}, "aws iam delete-role-policy",
+			provision.DeletionSpec{Namespace: "shop", Name: "cart"},
+			"aws iam delete-role-policy",
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
