@@ -170,12 +170,12 @@ func (c *Cluster) planRoleDeletion(ctx context.Context, plan *Plan, r *role) err
 	}
 	for _, policy := range attached {
 		plan.needs(Delete, kindAttachment, policy, []string{"to role " + r.name}, func(ctx context.Context) error {
-			_, err := c.IAM.DetachRolePolicy(ctx, &iam.DetachRolePolicyInput{RoleName: aws.String(r.name), PolicyArn: aws.String(policy)}, patient)
+			_, err := c.IAM.DetachRolePolicy(ctx, &iam.DetachRolePolicyInput{RoleName: aws.String(r.name), PolicyArn: aws.String(policy)}, patient(isBusy))
 			return unlessMissing(err)
 		})
 	}
 	plan.needs(Delete, kindRole, r.arn, nil, func(ctx context.Context) error {
-		_, err := c.IAM.DeleteRole(ctx, &iam.DeleteRoleInput{RoleName: aws.String(r.name)}, patient)
+		_, err := c.IAM.DeleteRole(ctx, &iam.DeleteRoleInput{RoleName: aws.String(r.name)}, patient(notYetDetached))
 		return unlessMissing(err)
 	})
 	return nil

@@ -230,7 +230,7 @@ func (c *Cluster) updateRole(plan *Plan, spec IdentitySpec, existing *role, trus
 	name := aws.String(existing.name)
 	if !sameJSON(existing.trust, string(trust)) {
 		plan.needs(Update, kindRole, existing.arn, []string{trustDetail(spec), "instead of " + compact(existing.trust)}, func(ctx context.Context) error {
-			_, err := c.IAM.UpdateAssumeRolePolicy(ctx, &iam.UpdateAssumeRolePolicyInput{RoleName: name, PolicyDocument: aws.String(string(trust))}, patient)
+			_, err := c.IAM.UpdateAssumeRolePolicy(ctx, &iam.UpdateAssumeRolePolicyInput{RoleName: name, PolicyDocument: aws.String(string(trust))}, patient(notYetKnown))
 			return err
 		})
 	}
@@ -240,13 +240,13 @@ func (c *Cluster) updateRole(plan *Plan, spec IdentitySpec, existing *role, trus
 			details = append(details, "instead of "+existing.boundary)
 		}
 		plan.needs(Update, kindRole, existing.arn, details, func(ctx context.Context) error {
-			_, err := c.IAM.PutRolePermissionsBoundary(ctx, &iam.PutRolePermissionsBoundaryInput{RoleName: name, PermissionsBoundary: aws.String(spec.Boundary)}, patient)
+			_, err := c.IAM.PutRolePermissionsBoundary(ctx, &iam.PutRolePermissionsBoundaryInput{RoleName: name, PermissionsBoundary: aws.String(spec.Boundary)}, patient(notYetKnown))
 			return err
 		})
 	}
 	if missing := lacking(existing.tags, spec.Tags); len(missing) > 0 {
 		plan.needs(Update, kindRole, existing.arn, tagDetails(missing), func(ctx context.Context) error {
-			_, err := c.IAM.TagRole(ctx, &iam.TagRoleInput{RoleName: name, Tags: toIAM(missing)}, patient)
+			_, err := c.IAM.TagRole(ctx, &iam.TagRoleInput{RoleName: name, Tags: toIAM(missing)}, patient(notYetKnown))
 			return err
 		})
 	}
@@ -263,7 +263,7 @@ func (c *Cluster) attachPolicies(plan *Plan, spec IdentitySpec, wanted []string,
 			continue
 		}
 		plan.needs(Create, kindAttachment, policy, details, func(ctx context.Context) error {
-			_, err := c.IAM.AttachRolePolicy(ctx, &iam.AttachRolePolicyInput{RoleName: aws.String(spec.RoleName), PolicyArn: aws.String(policy)}, patient)
+			_, err := c.IAM.AttachRolePolicy(ctx, &iam.AttachRolePolicyInput{RoleName: aws.String(spec.RoleName), PolicyArn: aws.String(policy)}, patient(notYetKnown))
 			return err
 		})
 	}
