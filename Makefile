@@ -15,7 +15,8 @@ RACE := $(if $(filter 1,$(shell $(GO) env CGO_ENABLED)),$(if $(shell command -v 
 # end of a time, go test sometimes takes its own deadline for a failure.
 FUZZTIME ?= 5000x
 FUZZ := ./pkg/token:FuzzParseUnverified ./pkg/identity:FuzzFromAnnotations ./pkg/identity:FuzzParseMapping \
-	./pkg/identity/lint:FuzzAccount ./pkg/identity/containercredentials:FuzzParse ./pkg/rolepolicy:FuzzEvaluate \
+	./pkg/identity/lint:FuzzAccount ./pkg/identity/containercredentials:FuzzParse ./pkg/rolepolicy:FuzzEvaluate ./pkg/provision:FuzzRoleName \
+	./pkg/trustpolicy:FuzzParse ./pkg/trustpolicy:FuzzStringLike \
 	./pkg/webhook:FuzzMutate ./pkg/webhook:FuzzServiceAccount ./pkg/webhook:FuzzCountItems \
 	./certs:FuzzSecret ./certs:FuzzClientCA
 FUZZ_TEST := ./inject:FuzzPod ./inject:FuzzAnnotations
@@ -30,7 +31,8 @@ COMMIT ?= $(or $(shell git describe --always --abbrev=40 --exclude='*' --dirty 2
 # The date of the commit in seconds since 1970, not of the build, so that the
 # same commit is the same program and the same image.
 SOURCE_DATE_EPOCH ?= $(or $(shell git log -1 --format=%ct 2>/dev/null),0)
-LDFLAGS := -s -w -X main.linkedVersion=$(VERSION) -X main.linkedCommit=$(COMMIT) -X main.linkedEpoch=$(SOURCE_DATE_EPOCH)
+LINKED := github.com/pod-identity-webhook/pod-identity-webhook/pkg/version.linked
+LDFLAGS := -s -w -X $(LINKED)Version=$(VERSION) -X $(LINKED)Commit=$(COMMIT) -X $(LINKED)Epoch=$(SOURCE_DATE_EPOCH)
 # A name that no registry answers to, so that nobody else's image can be meant.
 IMAGE ?= localhost/pod-identity-webhook
 # A reference in a registry, or oci:FOLDER; empty for CA certificates alone.
@@ -50,7 +52,7 @@ help: ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: build
-build: $(BIN)/pod-identity-webhook ## build the webhook into bin/
+build: $(BIN)/pod-identity-webhook $(BIN)/kubectl-irsa ## build the webhook and the kubectl plugin into bin/
 
 .PHONY: image
 image: ## build the image, for amd64 and arm64, into bin/image; BASE_IMAGE=... for another base
@@ -200,8 +202,8 @@ $(BIN)/ldflags: always
 .PHONY: always
 always:
 
-$(BIN)/pod-identity-webhook: $(SOURCES) $(BIN)/ldflags
-	CGO_ENABLED=0 $(GO) build -trimpath -ldflags='$(LDFLAGS)' -o $@ ./cmd/pod-identity-webhook
+$(BIN)/pod-identity-webhook $(BIN)/kubectl-irsa: $(SOURCES) $(BIN)/ldflags
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags='$(LDFLAGS)' -o $@ ./cmd/$(@F)
 
 $(BIN)/e2e/pod-identity-webhook: $(SOURCES)
 	$(GO) build $(RACE) -o $@ ./cmd/pod-identity-webhook
