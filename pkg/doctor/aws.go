@@ -125,7 +125,7 @@ func checkProvider(ctx context.Context, x *examination) Finding {
 
 // judgeProvider says whether IAM knows the issuer.
 func judgeProvider(issuerURL, arn string, got *provider) Finding {
-	create := fmt.Sprintf("kubectl irsa provider create --approve")
+	const create = "kubectl irsa provider create --approve"
 	if got.missing {
 		finding := found(Broken, "IAM has no OIDC provider for the cluster's issuer").
 			because("tokens of %s are not trusted by anybody in the account", issuerURL).mendedBy("%s", create).given("wanted", arn)
@@ -183,7 +183,7 @@ func judgeProviderAudience(arn, audience string, audiences []string) Finding {
 	}
 	return found(Broken, "the OIDC provider does not accept the audience %q", audience).
 		because("it accepts %s", quoted(audiences)).
-		mendedBy("aws iam add-client-id-to-open-id-connect-provider --open-id-connect-provider-arn %s --client-id %s", arn, audience)
+		mendedBy("kubectl irsa provider create --audience %s --approve", audience).given("provider", arn)
 }
 
 func quoted(values []string) string {
@@ -260,11 +260,24 @@ func checkTrustPolicy(_ context.Context, x *examination) Finding {
 	return x.judgeTrustPolicy([]byte(document), trustpolicy.ForToken(x.providerARN, claims, x.sessionName()))
 }
 
+// trustPolicyCommand writes the least trust policy. Who trusts more with the role
+// puts its statement beside the others.
+func (x *examination) trustPolicyCommand() string {
+	partition, id := roleAccount(x.identity.RoleARN)
+	command := fmt.Sprintf("kubectl irsa trust-policy %s/%s --issuer %s --account-id %s", x.namespace, x.serviceAccount, x.claims.Issuer, id)
+	if partition != "aws" {
+		command += " --partition " + partition
+	}
+	if x.identity.Audience != trustpolicy.DefaultAudience {
+		command += " --audience " + x.identity.Audience
+	}
+	return command
+}
+
 func (x *examination) judgeTrustPolicy(document []byte, request trustpolicy.Request) Finding {
 	roleName := x.identity.RoleARN[strings.LastIndexByte(x.identity.RoleARN, '/')+1:]
 	mend := func(f Finding) Finding {
-		return f.mendedBy(`aws iam update-assume-role-policy --role-name %s --policy-document "$(kubectl irsa trust-policy %s/%s --provider %s --audience %s)"`,
-			roleName, x.namespace, x.serviceAccount, x.providerARN, x.identity.Audience)
+		return f.mendedBy(`aws iam update-assume-role-policy --role-name %s --policy-document "$(%s)"`, roleName, x.trustPolicyCommand())
 	}
 	policy, err := trustpolicy.Parse(document)
 	if err != nil {
@@ -275,5 +288,5 @@ func (x *examination) judgeTrustPolicy(document []byte, request trustpolicy.Requ
 		return found(OK, "the trust policy allows %s, for %s", x.claims.Subject, x.identity.Audience)
 	}
 	return mend(found(Broken, "the trust policy does not allow %s, for %s", token.Subject(x.namespace, x.serviceAccount), x.identity.Audience).
-		because("%s", strings.Join(decision.Explain(), "; ")))
+		because("%s; the command replaces the whole trust policy: if others are to keep the role, add its statement to theirs", strings.Join(decision.Explain(), "; ")))
 }

@@ -73,7 +73,9 @@ func (x *examination) examineOne(ctx context.Context) Report {
 	return report
 }
 
-func key(meta *metav1.ObjectMeta, serviceAccount string) string { return meta.Namespace + "/" + serviceAccount }
+func key(meta *metav1.ObjectMeta, serviceAccount string) string {
+	return meta.Namespace + "/" + serviceAccount
+}
 
 // accounts returns the ServiceAccounts that name a role, are named one by the
 // mapping, or were probably meant to. Most of a cluster's are none of these.

@@ -34,6 +34,9 @@ type Doctor struct {
 	HTTP *http.Client
 	// AWS is nil to leave IAM alone.
 	AWS *AWS
+	// PrivateAWS says that AWS is played by something else, so that the issuer need
+	// not be reachable from the internet.
+	PrivateAWS bool
 	// Exchange tries STS; nil to leave it alone.
 	Exchange Exchanger
 	Options  Options
@@ -57,9 +60,6 @@ type Options struct {
 type AWS struct {
 	IAM IAM
 	STS Caller
-	// Local says that the endpoints are not AWS's own, so that the issuer need not
-	// be reachable from the internet.
-	Local bool
 }
 
 // IAM is what is read of it.

@@ -92,7 +92,6 @@ func checkDiscovery(ctx context.Context, x *examination) Finding {
 	if x.claims.Issuer == "" {
 		return found(Skipped, "not looked at: the issuer is not known")
 	}
-	local := x.AWS != nil && x.AWS.Local
 	published, err := x.discover(ctx, x.claims.Issuer)
 	if err != nil {
 		return judgeUndiscovered(x.claims.Issuer, err)
@@ -100,7 +99,7 @@ func checkDiscovery(ctx context.Context, x *examination) Finding {
 	x.published = published
 	finding := found(OK, "the discovery document and %s can be read from here", plural(len(published.Keys.Keys), "key")).
 		given("issuer", published.URL).given("jwks_uri", published.JWKSURI)
-	if host := hiddenFromAWS(published.URL, published.JWKSURI); host != "" && !local {
+	if host := hiddenFromAWS(published.URL, published.JWKSURI); host != "" && !x.PrivateAWS && x.identity.STSEndpoint == "" {
 		finding.Status = Broken
 		finding.Summary = "AWS cannot read the issuer's documents: " + host + " is not on the internet"
 		return publish(finding)
