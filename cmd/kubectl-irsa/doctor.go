@@ -30,6 +30,7 @@ type diagnosis struct {
 	noAWS, noExchange bool
 	issuerCAFile      string
 	evidence          bool
+	problems          bool
 	timeout           time.Duration
 }
 
@@ -59,6 +60,7 @@ func newDoctorCommand(o *options) *cobra.Command {
 	flags.StringVar(&d.examine.WebhookName, "webhook-name", "", "name of the MutatingWebhookConfiguration; by default it is found by its path and names")
 	flags.StringVar(&d.issuerCAFile, "issuer-ca-file", "", "PEM file of the CA of the issuer's documents, if this machine does not know it")
 	flags.BoolVar(&d.evidence, "evidence", false, "print what was looked at, too")
+	flags.BoolVar(&d.problems, "problems", false, "leave out what is ok and what was not looked at")
 	flags.DurationVar(&d.timeout, "timeout", 5*time.Minute, "how long the whole may take")
 	return command
 }
@@ -115,7 +117,7 @@ func (d *diagnosis) run(cmd *cobra.Command, args []string) error {
 		if err != nil {
 			return err
 		}
-		return d.tell(report, report.Status, clusterText{d.paintbrush(), d.evidence, report}.write)
+		return d.tell(report, report.Status, clusterText{d.style(), report}.write)
 	}
 	namespace, err := d.namespace()
 	if err != nil {
@@ -125,7 +127,7 @@ func (d *diagnosis) run(cmd *cobra.Command, args []string) error {
 	if err != nil {
 		return err
 	}
-	return d.tell(report, report.Status, reportText{d.paintbrush(), d.evidence, report}.write)
+	return d.tell(report, report.Status, reportText{d.style(), report}.write)
 }
 
 func (d *diagnosis) examineOne(ctx context.Context, physician *doctor.Doctor, client kubernetes.Interface, namespace, kind, name string) (doctor.Report, error) {

@@ -36,14 +36,27 @@ var marks = map[doctor.Status]string{
 // mark is painted, for a terminal.
 func (p paintbrush) mark(status doctor.Status) string { return p[status](marks[status]) }
 
+// style is how findings are written.
+type style struct {
+	paint paintbrush
+	// evidence shows what was looked at, problems only what is not well.
+	evidence, problems bool
+}
+
+func (d *diagnosis) style() style { return style{d.paintbrush(), d.evidence, d.problems} }
+
+// shows says whether a finding is written.
+func (s style) shows(f doctor.Finding) bool {
+	return !s.problems || f.Status != doctor.OK && f.Status != doctor.Skipped
+}
+
 // codeWidth is that of the longest code.
 const codeWidth = len("webhook_failure_policy")
 
 // reportText writes the report of one ServiceAccount.
 type reportText struct {
-	paint    paintbrush
-	evidence bool
-	report   doctor.Report
+	style
+	report doctor.Report
 }
 
 func (t reportText) write(out io.Writer) error {
@@ -56,7 +69,7 @@ func (t reportText) write(out io.Writer) error {
 	default:
 		fmt.Fprintf(out, "ServiceAccount %s/%s, %s, %s: %s\n", r.Namespace, r.ServiceAccount, roleOf(r), counted(r.Pods, "pod"), t.paint[r.Status](r.Status))
 	}
-	writeFindings(out, t.paint, t.evidence, r.Findings)
+	t.writeFindings(out, r.Findings)
 	fmt.Fprintf(out, "\n%s\n", summary(r.Findings))
 	return nil
 }
@@ -76,9 +89,12 @@ func counted(n int, one string) string {
 }
 
 // writeFindings writes them under the names of their links.
-func writeFindings(out io.Writer, paint paintbrush, evidence bool, findings []doctor.Finding) {
+func (s style) writeFindings(out io.Writer, findings []doctor.Finding) {
 	heading := ""
 	for _, f := range findings {
+		if !s.shows(f) {
+			continue
+		}
 		title := string(f.Link)
 		if f.Object != "" {
 			title += " " + strings.TrimPrefix(f.Object, "pod/")
@@ -87,14 +103,14 @@ func writeFindings(out io.Writer, paint paintbrush, evidence bool, findings []do
 			fmt.Fprintf(out, "\n%s\n", title)
 			heading = title
 		}
-		fmt.Fprintf(out, "  %s %-*s  %s\n", paint.mark(f.Status), codeWidth, f.Check, f.Summary)
+		fmt.Fprintf(out, "  %s %-*s  %s\n", s.paint.mark(f.Status), codeWidth, f.Check, f.Summary)
 		if f.Why != "" && f.Status != doctor.Skipped {
 			fmt.Fprintf(out, "      %s\n", f.Why)
 		}
 		if f.Fix != "" {
 			fmt.Fprintf(out, "      fix: %s\n", f.Fix)
 		}
-		if !evidence {
+		if !s.evidence {
 			continue
 		}
 		for _, fact := range f.Evidence {
@@ -120,14 +136,13 @@ func summary(findings []doctor.Finding) string {
 
 // clusterText writes the report of a cluster: what all have in common, and a table.
 type clusterText struct {
-	paint    paintbrush
-	evidence bool
-	report   doctor.ClusterReport
+	style
+	report doctor.ClusterReport
 }
 
 func (t clusterText) write(out io.Writer) error {
 	fmt.Fprintf(out, "Cluster: %s\n", t.paint[t.report.Status](t.report.Status))
-	writeFindings(out, t.paint, t.evidence, t.report.Findings)
+	t.writeFindings(out, t.report.Findings)
 	fmt.Fprintln(out)
 	if len(t.report.ServiceAccounts) == 0 {
 		_, err := fmt.Fprintln(out, "No ServiceAccount that could be seen has a role.")

@@ -106,8 +106,7 @@ func checkAnnotations(_ context.Context, x *examination) Finding {
 func judgeAnnotations(account *corev1.ServiceAccount, s settings) Finding {
 	prefix := s.identity.AnnotationPrefix
 	mistakes := lint.Account(account.Annotations, prefix, s.identity.Account != nil)
-	typos := lint.Misspelt(account.Annotations, prefix)
-	if len(mistakes)+len(typos) == 0 {
+	if len(mistakes) == 0 {
 		return found(OK, "its annotations say what they can")
 	}
 	status := Warning
@@ -119,10 +118,6 @@ func judgeAnnotations(account *corev1.ServiceAccount, s settings) Finding {
 		said = append(said, mistake.String())
 		fixes = append(fixes, mendAnnotation(mistake, prefix))
 	}
-	for _, typo := range typos {
-		said = append(said, typo.Message)
-		fixes = append(fixes, typo.Meant+"="+typo.Value, typo.Annotation+"-")
-	}
 	return found(status, "%s", plural(len(said), "mistake")+" in its annotations").because("%s", strings.Join(said, "; ")).
 		mendedBy("kubectl annotate --overwrite serviceaccount %s -n %s %s", account.Name, account.Namespace, strings.Join(fixes, " "))
 }
@@ -130,6 +125,9 @@ func judgeAnnotations(account *corev1.ServiceAccount, s settings) Finding {
 // mendAnnotation is what kubectl annotate is to be told: what was meant, if that is
 // plain, the place of a role that only its writer knows, or to remove what is void.
 func mendAnnotation(mistake lint.Finding, prefix string) string {
+	if mistake.Meant != "" {
+		return mistake.Meant + "=" + mistake.Value + " " + mistake.Annotation + "-"
+	}
 	name := strings.TrimPrefix(mistake.Annotation, prefix+"/")
 	trimmed := strings.Trim(mistake.Value, " \t\r\n\"'")
 	if name == identity.RoleARNAnnotation || name == identity.TargetRoleARNAnnotation {
