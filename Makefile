@@ -37,6 +37,8 @@ IMAGE ?= localhost/pod-identity-webhook
 # The test double's, as the manifests name it. Machines like this one have it,
 # and no registry does.
 LOCAL_STS_IMAGE := localhost/local-sts:dev
+# Whose STS the pods of kind-up are sent to: local-sts, or aws.
+KIND_STS ?= local-sts
 # A reference in a registry, or oci:FOLDER; empty for CA certificates alone.
 BASE_IMAGE ?=
 # Of which program, under which name.
@@ -73,9 +75,9 @@ image-test: image ## look into the images, run their programs, build them again 
 
 # What is missing is said before anything is built.
 .PHONY: kind-up
-kind-up: kind-check image $(ASSETS)/kubectl $(BIN)/helm ## see a pod get its identity on a cluster of kind, which needs Docker
-	cd test/kind && $(GO) run . -image=$(BIN)/image -repository=$(IMAGE) -tag=$(VERSION) \
-		-kubectl=$(ASSETS)/kubectl -helm=$(BIN)/helm -kubeconfig=$(BIN)/kind/kubeconfig up
+kind-up: kind-check image $(ASSETS)/kubectl $(BIN)/helm $(BIN)/kubectl-irsa ## see all of IRSA on a cluster of kind, which needs Docker; KIND_STS=aws
+	cd test/kind && $(GO) run . -sts=$(KIND_STS) -images=$(BIN)/image -repository=$(IMAGE) -tag=$(VERSION) \
+		-kubectl=$(ASSETS)/kubectl -plugin=$(BIN)/kubectl-irsa -helm=$(BIN)/helm -kubeconfig=$(BIN)/kind/kubeconfig up
 
 .PHONY: kind-down
 kind-down: ## delete that cluster
