@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -23,9 +24,9 @@ const (
 )
 
 // whoami asks STS who the process is by its environment, as any application with
-// an AWS SDK does it, and prints that. It knows nothing of local-sts. getenv is
-// os.Getenv, by which an error says what may be missing.
-func whoami(ctx context.Context, stdout io.Writer, getenv func(string) string) error {
+// an AWS SDK does in a container that the webhook has given its identity to, and
+// prints the answer. It knows nothing of local-sts.
+func whoami(ctx context.Context, stdout io.Writer) error {
 	ctx, cancel := context.WithTimeout(ctx, whoamiTimeout)
 	defer cancel()
 	loaded, err := config.LoadDefaultConfig(ctx)
@@ -37,16 +38,17 @@ func whoami(ctx context.Context, stdout io.Writer, getenv func(string) string) e
 	}
 	identity, err := sts.NewFromConfig(loaded).GetCallerIdentity(ctx, &sts.GetCallerIdentityInput{})
 	if err != nil {
-		return fmt.Errorf("ask STS who this is: %w%s", err, missing(getenv))
+		return fmt.Errorf("ask STS who this is: %w%s", err, lacking())
 	}
-	_, err = fmt.Fprintf(stdout, "Arn:     %s\nAccount: %s\n", aws.ToString(identity.Arn), aws.ToString(identity.Account))
+	_, err = fmt.Fprintf(stdout, "Account  %s\nUserId   %s\nArn      %s\n",
+		aws.ToString(identity.Account), aws.ToString(identity.UserId), aws.ToString(identity.Arn))
 	return err
 }
 
-// missing says so if the webhook has not been at work.
-func missing(getenv func(string) string) string {
+// lacking says so if the webhook has not been at work.
+func lacking() string {
 	for _, variable := range []string{roleVariable, tokenVariable} {
-		if getenv(variable) == "" {
+		if os.Getenv(variable) == "" {
 			return "; " + variable + " is not set: the webhook gives it to pods that are created once their ServiceAccount names a role"
 		}
 	}

@@ -22,6 +22,7 @@ const (
 	denied = `<ErrorResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/"><Error><Type>Sender</Type><Code>AccessDenied</Code>
 <Message>Not authorized to perform sts:AssumeRoleWithWebIdentity</Message></Error><RequestId>1</RequestId></ErrorResponse>`
 	rawToken = "header.claims.signature"
+	whoAppIs = "Account  111122223333\nUserId   AROAEXAMPLE:session\nArn      arn:aws:sts::111122223333:assumed-role/app/session\n"
 )
 
 // answering is an STS that knows the token, and does not answer the first calls.
@@ -55,8 +56,8 @@ func TestWhoAmIAsksWithNothingButTheEnvironment(t *testing.T) {
 		want    string
 		fails   []string
 	}{
-		"and prints the assumed role":         {want: "Arn:     arn:aws:sts::111122223333:assumed-role/app/session\nAccount: 111122223333\n"},
-		"and again while nobody answers":      {silent: 2, want: "Arn:     arn:aws:sts::111122223333:assumed-role/app/session\nAccount: 111122223333\n"},
+		"and prints the assumed role":         {want: whoAppIs},
+		"and again while nobody answers":      {silent: 2, want: whoAppIs},
 		"and says that it is refused":         {refuses: true, fails: []string{"AccessDenied", "Not authorized"}},
 		"and says if the webhook was not":     {unset: tokenVariable, fails: []string{tokenVariable + " is not set", "the webhook"}},
 		"and says that a region is missing":   {unset: "AWS_REGION", fails: []string{"AWS_REGION", "--aws-default-region"}},
@@ -82,7 +83,7 @@ func TestWhoAmIAsksWithNothingButTheEnvironment(t *testing.T) {
 				}
 			}
 			var stdout bytes.Buffer
-			err := whoami(t.Context(), &stdout, os.Getenv)
+			err := whoami(t.Context(), &stdout)
 			if (err == nil) != (test.fails == nil) || stdout.String() != test.want {
 				t.Fatalf("got %q and %v, want %q", stdout.String(), err, test.want)
 			}

@@ -88,8 +88,8 @@ func TestTheApplicationGetsTheRoleOfItsServiceAccount(t *testing.T) {
 	for _, want := range []string{
 		"AWS_ROLE_ARN=arn:aws:iam::111122223333:role/whoami\n",
 		"AWS_ENDPOINT_URL_STS=" + server.URL() + "\n",
-		"  Arn:     arn:aws:sts::111122223333:assumed-role/whoami/",
-		"  Account: 111122223333\n",
+		"  Arn      arn:aws:sts::111122223333:assumed-role/whoami/",
+		"  Account  111122223333\n",
 	} {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("%q is not in:\n%s", want, out.String())
