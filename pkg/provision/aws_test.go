@@ -142,3 +142,46 @@ func TestAPolicyThatIsNotThereIsNotWaitedFor(t *testing.T) {
 		t.Errorf("AttachRolePolicy was asked %d times", got)
 	}
 }
+
+// The role as GetRole shows it once it is made for shop/cart.
+const madeForCart = `<Role><RoleName>prod.shop.cart</RoleName><Arn>` + cartRole + `</Arn><Tags>` +
+	`<member><Key>kubectl-irsa/issuer</Key><Value>oidc.example.com/prod</Value></member>` +
+	`<member><Key>kubectl-irsa/namespace</Key><Value>shop</Value></member>` +
+	`<member><Key>kubectl-irsa/serviceaccount</Key><Value>cart</Value></member></Tags></Role>`
+
+func TestADeletionWaitsForWhatWasDetachedAndForNothingElse(t *testing.T) {
+	for name, test := range map[string]struct {
+		conflict string
+		times    int
+		fails    bool
+	}{
+		"a policy that IAM still sees": {"Cannot delete entity, must detach all policies first.", 2, false},
+		"an instance profile":          {"Cannot delete entity, must remove roles from instance profile first.", 1, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			config, asked := answering(t, func(action string, times int) (int, string) {
+				switch {
+				case action == "DeleteRole" && times == 1:
+					return 409, failure("DeleteConflict", test.conflict)
+				case action == "GetRole":
+					return 200, result(action, madeForCart)
+				default:
+					return 200, result(action, "")
+				}
+			})
+			w := newWorld()
+			w.IAM = iam.NewFromConfig(config)
+			plan, err := w.deletion(t)()
+			if err != nil {
+				t.Fatal(err)
+			}
+			err = plan.Apply(t.Context(), func(provision.Step) {})
+			if (err != nil) != test.fails || (err != nil && !strings.Contains(err.Error(), test.conflict)) {
+				t.Errorf("got %v", err)
+			}
+			if got := asked("DeleteRole"); got != test.times {
+				t.Errorf("DeleteRole was asked %d times", got)
+			}
+		})
+	}
+}

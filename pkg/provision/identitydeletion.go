@@ -1,6 +1,7 @@
 package provision
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -46,7 +47,7 @@ func (c *Cluster) PlanIdentityDeletion(ctx context.Context, spec DeletionSpec) (
 		}
 	}
 	if len(roles) == 0 {
-		plan.keeps(Delete, kindRole, cmpOr(spec.RoleName, RoleName(c.Name, spec.Namespace, spec.Name)), "there is none that kubectl irsa made for it")
+		plan.keeps(Delete, kindRole, cmp.Or(spec.RoleName, RoleName(c.Name, spec.Namespace, spec.Name)), "there is none that kubectl irsa made for it")
 	}
 	for _, role := range roles {
 		if err := c.planRoleDeletion(ctx, plan, role); err != nil {
@@ -170,12 +171,12 @@ func (c *Cluster) planRoleDeletion(ctx context.Context, plan *Plan, r *role) err
 	}
 	for _, policy := range attached {
 		plan.needs(Delete, kindAttachment, policy, []string{"to role " + r.name}, func(ctx context.Context) error {
-			_, err := c.IAM.DetachRolePolicy(ctx, &iam.DetachRolePolicyInput{RoleName: aws.String(r.name), PolicyArn: aws.String(policy)}, patient)
+			_, err := c.IAM.DetachRolePolicy(ctx, &iam.DetachRolePolicyInput{RoleName: aws.String(r.name), PolicyArn: aws.String(policy)}, patient(isBusy))
 			return unlessMissing(err)
 		})
 	}
 	plan.needs(Delete, kindRole, r.arn, nil, func(ctx context.Context) error {
-		_, err := c.IAM.DeleteRole(ctx, &iam.DeleteRoleInput{RoleName: aws.String(r.name)}, patient)
+		_, err := c.IAM.DeleteRole(ctx, &iam.DeleteRoleInput{RoleName: aws.String(r.name)}, patient(notYetDetached))
 		return unlessMissing(err)
 	})
 	return nil

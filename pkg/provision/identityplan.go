@@ -1,6 +1,7 @@
 package provision
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -161,7 +162,7 @@ func (c *Cluster) planRole(ctx context.Context, plan *Plan, spec IdentitySpec, e
 		return "", err
 	}
 	if existing == nil {
-		arn := c.arn("role" + cmpOr(spec.Path, "/") + spec.RoleName)
+		arn := c.arn("role" + cmp.Or(spec.Path, "/") + spec.RoleName)
 		c.createRole(plan, spec, arn, trust)
 		c.attachPolicies(plan, spec, spec.PolicyARNs)
 		return arn, nil
@@ -176,13 +177,6 @@ func (c *Cluster) planRole(ctx context.Context, plan *Plan, spec IdentitySpec, e
 	}
 	c.attachPolicies(plan, spec, spec.PolicyARNs, attached...)
 	return existing.arn, nil
-}
-
-func cmpOr(value, otherwise string) string {
-	if value == "" {
-		return otherwise
-	}
-	return value
 }
 
 // trustPolicy is the least that lets the ServiceAccount's pods take the role.
@@ -209,7 +203,7 @@ func (c *Cluster) createRole(plan *Plan, spec IdentitySpec, arn string, trust []
 	tags := c.roleTags(spec.Namespace, spec.Name, spec.Tags)
 	details := []string{trustDetail(spec)}
 	input := &iam.CreateRoleInput{
-		RoleName: aws.String(spec.RoleName), Path: aws.String(cmpOr(spec.Path, "/")),
+		RoleName: aws.String(spec.RoleName), Path: aws.String(cmp.Or(spec.Path, "/")),
 		AssumeRolePolicyDocument: aws.String(string(trust)), Tags: toIAM(tags),
 		Description: aws.String(descriptionStart + " for ServiceAccount " + spec.Namespace + "/" + spec.Name + " of " + c.issuerName()),
 	}
@@ -230,7 +224,7 @@ func (c *Cluster) updateRole(plan *Plan, spec IdentitySpec, existing *role, trus
 	name := aws.String(existing.name)
 	if !sameJSON(existing.trust, string(trust)) {
 		plan.needs(Update, kindRole, existing.arn, []string{trustDetail(spec), "instead of " + compact(existing.trust)}, func(ctx context.Context) error {
-			_, err := c.IAM.UpdateAssumeRolePolicy(ctx, &iam.UpdateAssumeRolePolicyInput{RoleName: name, PolicyDocument: aws.String(string(trust))}, patient)
+			_, err := c.IAM.UpdateAssumeRolePolicy(ctx, &iam.UpdateAssumeRolePolicyInput{RoleName: name, PolicyDocument: aws.String(string(trust))}, patient(notYetKnown))
 			return err
 		})
 	}
@@ -240,13 +234,13 @@ func (c *Cluster) updateRole(plan *Plan, spec IdentitySpec, existing *role, trus
 			details = append(details, "instead of "+existing.boundary)
 		}
 		plan.needs(Update, kindRole, existing.arn, details, func(ctx context.Context) error {
-			_, err := c.IAM.PutRolePermissionsBoundary(ctx, &iam.PutRolePermissionsBoundaryInput{RoleName: name, PermissionsBoundary: aws.String(spec.Boundary)}, patient)
+			_, err := c.IAM.PutRolePermissionsBoundary(ctx, &iam.PutRolePermissionsBoundaryInput{RoleName: name, PermissionsBoundary: aws.String(spec.Boundary)}, patient(notYetKnown))
 			return err
 		})
 	}
 	if missing := lacking(existing.tags, spec.Tags); len(missing) > 0 {
 		plan.needs(Update, kindRole, existing.arn, tagDetails(missing), func(ctx context.Context) error {
-			_, err := c.IAM.TagRole(ctx, &iam.TagRoleInput{RoleName: name, Tags: toIAM(missing)}, patient)
+			_, err := c.IAM.TagRole(ctx, &iam.TagRoleInput{RoleName: name, Tags: toIAM(missing)}, patient(notYetKnown))
 			return err
 		})
 	}
@@ -263,7 +257,7 @@ func (c *Cluster) attachPolicies(plan *Plan, spec IdentitySpec, wanted []string,
 			continue
 		}
 		plan.needs(Create, kindAttachment, policy, details, func(ctx context.Context) error {
-			_, err := c.IAM.AttachRolePolicy(ctx, &iam.AttachRolePolicyInput{RoleName: aws.String(spec.RoleName), PolicyArn: aws.String(policy)}, patient)
+			_, err := c.IAM.AttachRolePolicy(ctx, &iam.AttachRolePolicyInput{RoleName: aws.String(spec.RoleName), PolicyArn: aws.String(policy)}, patient(notYetKnown))
 			return err
 		})
 	}

@@ -12,6 +12,8 @@ import (
 	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/provision"
 )
 
+const eksIssuer = "https://oidc.eks.eu-west-1.amazonaws.com/id/EXAMPLED539D4633E53DE1B71EXAMPLE"
+
 func TestTheIssuerIsTheAPIServersWord(t *testing.T) {
 	for name, test := range map[string]struct {
 		status       int
@@ -52,7 +54,7 @@ func TestTheIssuerIsTheAPIServersWord(t *testing.T) {
 
 func TestConcernsAboutAnIssuer(t *testing.T) {
 	for name, test := range map[string]struct{ issuer, want string }{
-		"none about EKS":                          {"https://oidc.eks.eu-west-1.amazonaws.com/id/EXAMPLED539D4633E53DE1B71EXAMPLE", ""},
+		"none about EKS":                          {eksIssuer, ""},
 		"none about a bucket":                     {"https://s3.eu-west-1.amazonaws.com/my-issuer", ""},
 		"http is refused":                         {"http://oidc.example.com", "does not begin with https://"},
 		"a slash at the end is dangerous":         {"https://oidc.example.com/", "ends with a slash"},
@@ -87,14 +89,14 @@ func TestConcernsAboutAnIssuer(t *testing.T) {
 
 func TestTheNameOfAClusterIsReadable(t *testing.T) {
 	for issuer, want := range map[string]string{
-		"https://oidc.example.com/prod":                                                "prod",
-		"https://oidc.example.com/prod/":                                               "prod",
-		"https://prod.example.com":                                                     "prod",
-		"https://prod.example.com/":                                                    "prod",
-		"https://my-bucket.s3.eu-west-1.amazonaws.com":                                 "my-bucket",
-		"https://oidc.eks.eu-west-1.amazonaws.com/id/EXAMPLED539D4633E53DE1B71EXAMPLE": "EXAMPLED539D4633E53DE1B71EXAMPLE",
-		"https://127.0.0.1:6443":                                                       "127-0-0-1",
-		"https://oidc.example.com/k8s/prod.v2":                                         "prod-v2",
+		"https://oidc.example.com/prod":                "prod",
+		"https://oidc.example.com/prod/":               "prod",
+		"https://prod.example.com":                     "prod",
+		"https://prod.example.com/":                    "prod",
+		"https://my-bucket.s3.eu-west-1.amazonaws.com": "my-bucket",
+		eksIssuer:                              "EXAMPLED539D4633E53DE1B71EXAMPLE",
+		"https://127.0.0.1:6443":               "127-0-0-1",
+		"https://oidc.example.com/k8s/prod.v2": "prod-v2",
 	} {
 		if got := provision.ClusterName(issuer); got != want {
 			t.Errorf("%s: got %q, want %q", issuer, got, want)

@@ -77,6 +77,10 @@ func (c *Cluster) PlanProvider(ctx context.Context, spec ProviderSpec) (*Plan, e
 	plan := &Plan{For: "OIDC provider of the issuer " + c.Issuer}
 	c.warnOfIssuer(ctx, plan)
 	if existing == nil {
+		// Whoever may not list providers does without this.
+		if misses, err := c.nearMisses(ctx); err == nil {
+			plan.Warnings = append(plan.Warnings, misses...)
+		}
 		c.createProvider(plan, spec)
 		return plan, nil
 	}

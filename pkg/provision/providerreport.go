@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/iam"
 )
 
@@ -55,17 +56,27 @@ func (c *Cluster) Provider(ctx context.Context, audiences []string) (*ProviderRe
 
 // nameNearMiss names a provider that was probably meant for this issuer.
 func (c *Cluster) nameNearMiss(ctx context.Context, report *ProviderReport) {
+	misses, err := c.nearMisses(ctx)
+	if err != nil {
+		report.Warnings = append(report.Warnings, err.Error())
+	}
+	report.Faults = append(report.Faults, misses...)
+}
+
+// nearMisses says which providers differ from the cluster's only by what people
+// take for the same.
+func (c *Cluster) nearMisses(ctx context.Context) ([]string, error) {
 	all, err := c.IAM.ListOpenIDConnectProviders(ctx, &iam.ListOpenIDConnectProvidersInput{})
 	if err != nil {
-		report.Warnings = append(report.Warnings, fmt.Sprintf("the other providers cannot be seen: %v", awsError(err)))
-		return
+		return nil, fmt.Errorf("see the other providers: %w", awsError(err))
 	}
+	var misses []string
 	for _, entry := range all.OpenIDConnectProviderList {
-		if entry.Arn != nil && *entry.Arn != report.ARN && alike(*entry.Arn, report.ARN) {
-			report.Faults = append(report.Faults, fmt.Sprintf(
-				"there is %s, which is another to the letter: a slash at the end and capitals count", *entry.Arn))
+		if arn := aws.ToString(entry.Arn); arn != c.ProviderARN() && alike(arn, c.ProviderARN()) {
+			misses = append(misses, "there is "+arn+", which is another to the letter: a slash at the end and capitals count")
 		}
 	}
+	return misses, nil
 }
 
 func alike(a, b string) bool {

@@ -706,7 +706,10 @@ func TestAReportOfTheProvider(t *testing.T) {
 	if report, err = w.Provider(t.Context(), nil); err != nil || len(report.Faults) != 2 || !strings.Contains(report.Faults[1], "oidc-provider/OIDC.example.com/prod/") {
 		t.Errorf("got %+v, %v", report, err)
 	}
-	apply(t, w.provider(t, provision.ProviderSpec{Audiences: []string{"another"}}))
+	plan := apply(t, w.provider(t, provision.ProviderSpec{Audiences: []string{"another"}}))
+	if all := strings.Join(plan.Warnings, "\n"); !strings.Contains(all, "oidc-provider/OIDC.example.com/prod/, which is another") {
+		t.Errorf("got %s", all)
+	}
 	report, err = w.Provider(t.Context(), []string{provision.DefaultAudience})
 	if err != nil || !report.Exists || !report.MadeHere || len(report.Faults) != 1 || !strings.Contains(report.Faults[0], "--audience "+provision.DefaultAudience) {
 		t.Errorf("got %+v, %v", report, err)

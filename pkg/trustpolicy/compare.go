@@ -9,9 +9,11 @@ import (
 	"time"
 )
 
-func equals(found string, expected pattern) bool     { return found == expected.literal() }
-func equalsFold(found string, expected pattern) bool { return strings.EqualFold(found, expected.literal()) }
-func like(found string, expected pattern) bool       { return expected.matches(found) }
+func equals(found string, expected pattern) bool { return found == expected.literal() }
+func equalsFold(found string, expected pattern) bool {
+	return strings.EqualFold(found, expected.literal())
+}
+func like(found string, expected pattern) bool { return expected.matches(found) }
 
 // arnLike compares the six parts of an ARN each by itself (operators, "Amazon
 // Resource Name (ARN) condition operators"). The last may have colons.

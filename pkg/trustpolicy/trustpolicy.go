@@ -28,8 +28,8 @@ const (
 
 // The kinds of principals. CanonicalUser is of S3's bucket policies alone.
 const (
-	federated       = "Federated"
-	principalAWS    = "AWS"
+	federated        = "Federated"
+	principalAWS     = "AWS"
 	principalService = "Service"
 )
 
