@@ -3,18 +3,30 @@ package main
 import (
 	"bytes"
 	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"encoding/pem"
 	"maps"
+	"net/http"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
+	"time"
 
+	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/util/cert"
+	"sigs.k8s.io/yaml"
 
 	testplane "github.com/pod-identity-webhook/pod-identity-webhook/test/controlplane"
+	"github.com/pod-identity-webhook/pod-identity-webhook/test/loopback"
+	"github.com/pod-identity-webhook/pod-identity-webhook/test/process"
 	"github.com/pod-identity-webhook/pod-identity-webhook/test/repository"
 )
 
@@ -104,4 +116,67 @@ func TestTheManifestsNameTheImageThatIsBuilt(t *testing.T) {
 			t.Errorf("%s does not name %s", file, built)
 		}
 	}
+}
+
+// The container's files are elsewhere, and so is its port; the rest is as it is.
+func TestLocalSTSTakesTheArgumentsOfItsManifest(t *testing.T) {
+	content, err := os.ReadFile(repository.Path("deploy", "local-sts", "local-sts.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var deployment appsv1.Deployment
+	for document := range strings.SplitSeq(string(content), "\n---\n") {
+		var object appsv1.Deployment
+		if err := yaml.Unmarshal([]byte(document), &object); err == nil && object.Kind == "Deployment" {
+			deployment = object
+		}
+	}
+	if len(deployment.Spec.Template.Spec.Containers) != 1 {
+		t.Fatalf("got the Deployment %+v", deployment)
+	}
+	container := deployment.Spec.Template.Spec.Containers[0]
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "ca.crt"), certificateAuthority(t), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	port, err := loopback.FreePort(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	var args []string
+	for _, arg := range container.Args {
+		for _, mount := range container.VolumeMounts {
+			arg = strings.ReplaceAll(arg, mount.MountPath+"/", dir+"/")
+		}
+		args = append(args, strings.ReplaceAll(arg, ":"+stsPort, ":"+strconv.Itoa(port)))
+	}
+	log := filepath.Join(dir, "log")
+	started, err := process.Start(process.Command{Path: binary("LOCAL_STS", "local-sts"), Args: args, Log: log})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer started.Kill()
+	for _, probe := range []*corev1.Probe{container.ReadinessProbe, container.LivenessProbe} {
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		if err := started.WaitReady(ctx, func(ctx context.Context) error {
+			return process.ExpectOK(ctx, http.DefaultClient, "http://"+loopback.Address(port)+probe.HTTPGet.Path)
+		}); err != nil {
+			said, _ := os.ReadFile(log)
+			t.Fatalf("%v\n%s", err, said)
+		}
+	}
+}
+
+func certificateAuthority(t *testing.T) []byte {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	certificate, err := cert.NewSelfSignedCACert(cert.Config{CommonName: "kubernetes"}, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: certificate.Raw})
 }
