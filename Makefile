@@ -57,7 +57,7 @@ help: ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: build
-build: $(BIN)/pod-identity-webhook $(BIN)/kubectl-irsa ## build the webhook and the kubectl plugin into bin/
+build: $(BIN)/pod-identity-webhook $(BIN)/kubectl-irsa $(BIN)/local-sts ## build the programs into bin/
 
 .PHONY: image
 image: ## build the images, for amd64 and arm64, into bin/image; BASE_IMAGE=... for another base
@@ -88,7 +88,7 @@ kind-check:
 	@cd test/kind && $(GO) run . check
 
 .PHONY: kind-test
-kind-test: assets $(BIN)/helm ## what of kind needs no Docker: its configuration, and the steps
+kind-test: build assets $(BIN)/helm ## what of kind needs no Docker: its configuration, and the steps
 	cd test/kind && KUBEBUILDER_ASSETS=$(ASSETS) HELM=$(BIN)/helm $(GO) test -count=1 ./...
 
 .PHONY: demo
@@ -208,7 +208,7 @@ $(BIN)/ldflags: always
 .PHONY: always
 always:
 
-$(BIN)/pod-identity-webhook $(BIN)/kubectl-irsa: $(SOURCES) $(BIN)/ldflags
+$(BIN)/pod-identity-webhook $(BIN)/kubectl-irsa $(BIN)/local-sts: $(SOURCES) $(BIN)/ldflags
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags='$(LDFLAGS)' -o $@ ./cmd/$(@F)
 
 $(BIN)/e2e/pod-identity-webhook: $(SOURCES)

@@ -9,7 +9,7 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
-	"github.com/aws/aws-sdk-go-v2/config"
+	awsconfig "github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/service/sts"
 )
 
@@ -29,7 +29,7 @@ const (
 func whoami(ctx context.Context, stdout io.Writer) error {
 	ctx, cancel := context.WithTimeout(ctx, whoamiTimeout)
 	defer cancel()
-	loaded, err := config.LoadDefaultConfig(ctx)
+	loaded, err := awsconfig.LoadDefaultConfig(ctx)
 	if err != nil {
 		return fmt.Errorf("load the AWS configuration: %w", err)
 	}
