@@ -79,7 +79,8 @@ func TestTheApplicationGetsTheRoleOfItsServiceAccount(t *testing.T) {
 	for _, step := range []func(context.Context) error{c.runWhoAmI, c.showWhoAmI} {
 		if err := step(ctx); err != nil {
 			cancel()
-			t.Fatalf("%v, %v\n%s", err, <-ended, out.String())
+			log, _ := server.Logs()
+			t.Fatalf("%v, %v\n%s\nlocal-sts says:\n%s", err, <-ended, out.String(), log)
 		}
 	}
 	if err := <-ended; err != nil {
