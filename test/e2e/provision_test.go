@@ -52,7 +52,12 @@ func newAccount(t *testing.T) *account {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(server.Stop)
+	t.Cleanup(func() {
+		server.Stop()
+		if log, err := server.Logs(); t.Failed() {
+			t.Logf("the log of local-sts: %s, %v", log, err)
+		}
+	})
 	return &account{Config: server.AdminConfig(), endpoint: server.URL()}
 }
 
