@@ -231,7 +231,7 @@ func TestUpTakesItsStepsInOrder(t *testing.T) {
 			}
 			says := []string{"https://issuer/keys", "make kind-down"}
 			if test.sts == localSTS {
-				says = append(says, "STS says:\n  the role of "+name+"\n")
+				says = append(says, "and says:\n  the role of "+name+"\n")
 			}
 			for _, want := range says {
 				if !strings.Contains(out.String(), want) {

@@ -45,7 +45,7 @@ func (c *cluster) showWhoAmI(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(c.out, "\nIt asked STS who it is, with an AWS SDK and nothing else. STS says:\n")
+	fmt.Fprintf(c.out, "\nWith these and an AWS SDK it asked STS who it is, and says:\n")
 	for said := range strings.Lines(string(log)) {
 		fmt.Fprintf(c.out, "  %s\n", strings.TrimRight(said, "\n"))
 	}
