@@ -105,7 +105,7 @@ chart: $(BIN)/helm $(ASSETS)/kubectl ## tests of the Helm chart and the kustomiz
 	cd test/operators && $(GO) test -count=1 ./...
 
 .PHONY: e2e
-e2e: build $(BIN)/e2e/pod-identity-webhook assets $(BIN)/helm ## tests against the real control plane
+e2e: build $(BIN)/e2e/pod-identity-webhook assets minio $(BIN)/sdks/golang $(BIN)/helm ## tests against the real control plane
 	$(E2E) -timeout=30m -count=1 -p=1 ./controlplane/... ./manifest/... ./localwebhook/... ./demo/... ./e2e/...
 	$(UNDER_FIRE) ./denial/...
 	$(UNDER_FIRE) ./soak/... -duration=1m
@@ -163,6 +163,7 @@ lint: $(BIN)/golangci-lint chart-lint ## find faults without running anything
 	cd test/operators && $(BIN)/golangci-lint run --config=../../.golangci.yml ./...
 	cd test/operators && $(GO) mod tidy -diff
 	cd test/assets && $(GO) mod tidy -diff
+	cd test/minio && $(GO) mod tidy -diff
 	cd tools && $(GO) mod tidy -diff
 	cd tools/helm && $(GO) mod tidy -diff
 	cd test/kind && $(BIN)/golangci-lint run --config=../../.golangci.yml ./...
@@ -191,6 +192,17 @@ $(BIN)/assets/%: test/assets/go.mod test/assets/go.sum
 $(BIN)/assets/etcd: PACKAGE := go.etcd.io/etcd/server/v3
 $(BIN)/assets/kube-apiserver: PACKAGE := k8s.io/kubernetes/cmd/kube-apiserver
 $(BIN)/assets/kubectl: PACKAGE := k8s.io/kubernetes/cmd/kubectl
+
+.PHONY: minio
+minio: $(BIN)/minio/minio
+
+$(BIN)/minio/minio: test/minio/go.mod test/minio/go.sum
+	@echo "building MinIO from its Go module: minutes the first time, seconds from then on"
+	cd test/minio && $(GO) build -o $@ -ldflags="-s -w" github.com/minio/minio
+
+# The programs of test/sdks that have to be built.
+$(BIN)/sdks/golang: always
+	@cd test && $(GO) build -o $@ ./sdks/golang
 
 # Changes only when the flags do: a new commit is a new version of the program.
 $(BIN)/ldflags: always
