@@ -92,7 +92,7 @@ up: build assets $(BIN)/demo ## the same, and stay up until Ctrl-C
 	@$(BIN)/demo -assets=$(ASSETS) -up
 
 .PHONY: test
-test: unit chart fuzz e2e kind-test image-test ## all tests, those against the real control plane included
+test: unit chart fuzz e2e test-sdks kind-test image-test ## all tests, those against the real control plane included
 
 .PHONY: unit
 unit: ## tests that need no control plane
@@ -109,6 +109,11 @@ e2e: build $(BIN)/e2e/pod-identity-webhook assets minio $(BIN)/sdks/golang $(BIN
 	$(E2E) -timeout=30m -count=1 -p=1 ./controlplane/... ./manifest/... ./localwebhook/... ./demo/... ./e2e/...
 	$(UNDER_FIRE) ./denial/...
 	$(UNDER_FIRE) ./soak/... -duration=1m
+
+.PHONY: test-sdks
+test-sdks: build assets minio $(BIN)/sdks/golang ## install AWS's SDKs of several languages, and run them with what a pod has
+	test/sdks/install $(BIN)/sdks
+	cd test && WEBHOOK=$(BIN)/pod-identity-webhook LOCAL_STS=$(BIN)/local-sts KUBEBUILDER_ASSETS=$(ASSETS) $(GO) test -v -count=1 ./sdks
 
 .PHONY: rotate
 rotate: build $(BIN)/e2e/pod-identity-webhook assets $(BIN)/helm ## rotate, spoil and repair certificates under load; COUNT=20

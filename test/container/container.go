@@ -14,6 +14,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	authenticationv1 "k8s.io/api/authentication/v1"
@@ -96,12 +97,19 @@ func project(ctx context.Context, client kubernetes.Interface, pod *corev1.Pod, 
 	return nil
 }
 
-// Run runs a program of this machine and returns what it printed. Its home is
-// the given folder, so that it finds no configuration of whoever runs the test.
-// That it ends with another code than 0 is an error, with its standard error.
-func (c *Container) Run(ctx context.Context, home, program string, args ...string) ([]byte, error) {
+// Run runs a program of this machine and returns what it printed. image has the
+// variables that the container's image sets, as NAME=value; HOME is an empty
+// folder, and the working directory, so that nothing of whoever runs the test is
+// found. That the program ends with another code than 0 is an error, with what it
+// wrote to its standard error.
+func (c *Container) Run(ctx context.Context, image []string, program string, args ...string) ([]byte, error) {
+	home, err := os.MkdirTemp("", "container-")
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = os.RemoveAll(home) }()
 	command := exec.CommandContext(ctx, program, args...) //nolint:gosec // to run what the test says is the point
-	command.Env = append([]string{"HOME=" + home}, c.Env...)
+	command.Env = slices.Concat([]string{"HOME=" + home}, image, c.Env)
 	command.Dir = home
 	var stdout, stderr bytes.Buffer
 	command.Stdout, command.Stderr = &stdout, &stderr

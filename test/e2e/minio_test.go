@@ -2,21 +2,15 @@ package e2e_test
 
 import (
 	"context"
-	"crypto/rand"
-	"crypto/rsa"
 	"encoding/json"
-	"os"
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
-	"github.com/go-jose/go-jose/v4"
-	"github.com/go-jose/go-jose/v4/jwt"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/client-go/util/keyutil"
 
 	"github.com/pod-identity-webhook/pod-identity-webhook/test/container"
+	"github.com/pod-identity-webhook/pod-identity-webhook/test/forgery"
 	"github.com/pod-identity-webhook/pod-identity-webhook/test/localwebhook"
 	"github.com/pod-identity-webhook/pod-identity-webhook/test/minioserver"
 	"github.com/pod-identity-webhook/pod-identity-webhook/test/repository"
@@ -42,21 +36,19 @@ func TestMinIORefusesOtherTokens(t *testing.T) {
 	for _, test := range []struct {
 		name     string
 		audience string
-		change   func(t *testing.T, token string) string
+		change   func(token string) (string, error)
 		says     string
 	}{
 		{name: "a token for another audience", audience: "somebody-else", says: "must match configured OpenID Client ID"},
-		{name: "a token signed by a foreign key", change: signedByAForeignKey, says: "verification error"},
-		{name: "a token that has expired", change: expired, says: "expired"},
+		{name: "a token signed by a foreign key", change: forgery.ByForeignKey, says: "verification error"},
+		{name: "a token that has expired", change: func(token string) (string, error) {
+			return forgery.Expired(token, cluster.SigningKey())
+		}, says: "expired"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			pod := newStoringPod(t, server, test.audience)
 			if test.change != nil {
-				token, err := os.ReadFile(pod.tokenFile)
-				if err != nil {
-					t.Fatal(err)
-				}
-				if err := os.WriteFile(pod.tokenFile, []byte(test.change(t, string(token))), 0o600); err != nil {
+				if err := forgery.InFile(pod.tokenFile, test.change); err != nil {
 					t.Fatal(err)
 				}
 			}
@@ -129,7 +121,7 @@ type sdkAnswer struct {
 // write runs the program in the pod's container.
 func (p storingPod) write(t *testing.T) sdkAnswer {
 	t.Helper()
-	printed, err := p.container.Run(t.Context(), t.TempDir(), repository.Path("bin", "sdks", "golang"), "store", p.endpoint, bucket, "key", content)
+	printed, err := p.container.Run(t.Context(), nil, repository.Path("bin", "sdks", "golang"), "store", p.endpoint, bucket, "key", content)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -138,52 +130,4 @@ func (p storingPod) write(t *testing.T) sdkAnswer {
 		t.Fatalf("%v in %s", err, printed)
 	}
 	return a
-}
-
-// signedByAForeignKey has the claims and the header of a token, the key's id
-// included.
-func signedByAForeignKey(t *testing.T, token string) string {
-	t.Helper()
-	key, err := rsa.GenerateKey(rand.Reader, 2048)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return signed(t, token, key, func(map[string]any) {})
-}
-
-// expired is a token as the cluster's own key signed it a day ago.
-func expired(t *testing.T, token string) string {
-	t.Helper()
-	key, err := keyutil.PrivateKeyFromFile(cluster.SigningKey())
-	if err != nil {
-		t.Fatal(err)
-	}
-	return signed(t, token, key, func(claims map[string]any) {
-		issued := time.Now().Add(-24 * time.Hour)
-		claims["iat"], claims["nbf"], claims["exp"] = issued.Unix(), issued.Unix(), issued.Add(time.Hour).Unix()
-	})
-}
-
-// signed returns a token with changed claims and another's signature.
-func signed(t *testing.T, token string, key any, change func(claims map[string]any)) string {
-	t.Helper()
-	parsed, err := jwt.ParseSigned(token, []jose.SignatureAlgorithm{jose.RS256})
-	if err != nil {
-		t.Fatal(err)
-	}
-	claims := map[string]any{}
-	if err := parsed.UnsafeClaimsWithoutVerification(&claims); err != nil {
-		t.Fatal(err)
-	}
-	change(claims)
-	options := (&jose.SignerOptions{}).WithHeader("kid", parsed.Headers[0].KeyID)
-	signer, err := jose.NewSigner(jose.SigningKey{Algorithm: jose.RS256, Key: key}, options)
-	if err != nil {
-		t.Fatal(err)
-	}
-	again, err := jwt.Signed(signer).Claims(claims).Serialize()
-	if err != nil {
-		t.Fatal(err)
-	}
-	return again
 }

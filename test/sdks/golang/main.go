@@ -2,6 +2,7 @@
 // takes its credentials from wherever the SDK finds them. It says who it is, or
 // writes an object and reads it back; what it prints is for the tests.
 //
+//	golang version
 //	golang whoami
 //	golang store ENDPOINT BUCKET KEY CONTENT
 package main
@@ -28,6 +29,7 @@ const timeout = time.Minute
 
 // answer is what is printed, one of its fields.
 type answer struct {
+	Version string   `json:"version,omitempty"`
 	ARN     string   `json:"arn,omitempty"`
 	Content string   `json:"content,omitempty"`
 	Error   *failure `json:"error,omitempty"`
@@ -55,6 +57,9 @@ func main() {
 }
 
 func run(ctx context.Context, args []string) (answer, error) {
+	if len(args) == 1 && args[0] == "version" {
+		return answer{Version: aws.SDKVersion}, nil
+	}
 	loaded, err := config.LoadDefaultConfig(ctx)
 	if err != nil {
 		return answer{}, err
