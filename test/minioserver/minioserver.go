@@ -17,7 +17,9 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/credentials"
+	"github.com/aws/aws-sdk-go-v2/credentials/stscreds"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/aws/aws-sdk-go-v2/service/sts"
 
 	"github.com/pod-identity-webhook/pod-identity-webhook/test/loopback"
 	"github.com/pod-identity-webhook/pod-identity-webhook/test/process"
@@ -156,16 +158,27 @@ func (s *Server) RoleARN() string { return s.roleARN }
 
 // CreateBucket makes a bucket, as the store's administrator.
 func (s *Server) CreateBucket(ctx context.Context, name string) error {
-	client := s3.New(s3.Options{
-		Region:       Region,
-		BaseEndpoint: aws.String(s.URL()),
-		UsePathStyle: true,
-		Credentials:  credentials.NewStaticCredentialsProvider(rootUser, s.rootPassword, ""),
-	})
+	client := s3.NewFromConfig(s.administrator(), func(o *s3.Options) { o.UsePathStyle = true })
 	if _, err := client.CreateBucket(ctx, &s3.CreateBucketInput{Bucket: &name}); err != nil {
 		return fmt.Errorf("create bucket %s: %w", name, err)
 	}
 	return nil
+}
+
+// TemporaryCredentials are some with the rights of the store's administrator,
+// which need no token.
+func (s *Server) TemporaryCredentials(ctx context.Context) (aws.Credentials, error) {
+	// MinIO ignores the role and the session name, which the SDK insists on.
+	provider := stscreds.NewAssumeRoleProvider(sts.NewFromConfig(s.administrator()), s.roleARN)
+	return provider.Retrieve(ctx)
+}
+
+func (s *Server) administrator() aws.Config {
+	return aws.Config{
+		Region:       Region,
+		BaseEndpoint: aws.String(s.URL()),
+		Credentials:  credentials.NewStaticCredentialsProvider(rootUser, s.rootPassword, ""),
+	}
 }
 
 // Stop ends the server and waits until it has.

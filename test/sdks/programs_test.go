@@ -23,6 +23,8 @@ type sdk struct {
 	image []string
 	// needsAWSNames is set where the SDK does not know AWS_ENDPOINT_URL_STS.
 	needsAWSNames bool
+	// noTokenFile is set where the SDK does not know AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE.
+	noTokenFile bool
 	// untyped is set where errors have a code alone.
 	untyped bool
 	// ifThere is set where it is tried on machines that happen to have it.
@@ -43,14 +45,14 @@ func sdks() []sdk {
 	return []sdk{
 		{name: "Go v2", command: []string{installed("golang")}},
 		{name: "JavaScript v3", command: []string{onPath("node"), installed("javascript", "main.mjs")}},
-		// Both are from before AWS_ENDPOINT_URL_STS, see docs/sdks.md.
+		// Both are from before the newer variables, see docs/sdks.md.
 		{
 			name: "Debian's boto3", command: []string{"/usr/bin/python3", source("python", "main.py")},
-			image: debian, needsAWSNames: true,
+			image: debian, needsAWSNames: true, noTokenFile: true,
 		},
 		{
 			name: "Debian's AWS CLI v2", command: []string{source("cli", "main"), installed("debian", "usr", "bin", "aws")},
-			image: append(debian, path), needsAWSNames: true, untyped: true,
+			image: append(debian, path), needsAWSNames: true, noTokenFile: true, untyped: true,
 		},
 		// Newer than Debian's.
 		{name: "this machine's boto3", command: []string{python, source("python", "main.py")}, ifThere: true},
@@ -107,6 +109,23 @@ func (s sdk) try(t *testing.T, c *container.Container, env []string, args ...str
 		return answer{}, fmt.Errorf("%s printed %s: %w", s.name, printed, err)
 	}
 	return a, nil
+}
+
+// network returns the variables by which calls of AWS's STS reach a server of this
+// machine, for an SDK that is not told so by the pod. At the end of the test, it
+// must have called the regional endpoint, as the pod's variables have it.
+func (s sdk) network(t *testing.T, server string) []string {
+	t.Helper()
+	if !s.needsAWSNames {
+		return nil
+	}
+	aws := newNetwork(t, server)
+	t.Cleanup(func() {
+		if got, want := aws.asked(), []string{"sts." + region + ".amazonaws.com:443"}; !slices.Equal(got, want) {
+			t.Errorf("it called %s, want %s", got, want)
+		}
+	})
+	return aws.env
 }
 
 // installed returns the SDKs that this machine has, and says which those are. On

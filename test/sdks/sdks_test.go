@@ -4,11 +4,11 @@
 package sdks_test
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"testing"
 
@@ -43,19 +43,31 @@ type world struct {
 	client  kubernetes.Interface
 	sts     *localsts.Server
 	minio   *minioserver.Server
-	// folder is where pods have their token.
-	folder string
+	// folder is where pods have their token, and agentFolder where those have it
+	// that have container credentials.
+	folder, agentFolder string
 }
 
 // pod is what a case asks of the world.
 type pod struct {
+	// Each is left out where it is empty.
 	role, endpoint, audience string
+	target                   string // of a chain
 	change                   func(token string) (string, error)
+	folder                   string // of its volume; empty means the world's
 }
 
 func TestSDKsUseWhatThePodHas(t *testing.T) {
 	w := newWorld(t)
 	found := installed(t)
+	t.Run("exchange", func(t *testing.T) { testExchanges(t, w, found) })
+	t.Run("container credentials", func(t *testing.T) { testContainerCredentials(t, w, found) })
+	t.Run("chain", func(t *testing.T) { testChains(t, w, found) })
+}
+
+// testExchanges has each SDK exchange tokens at local-sts and MinIO, and shows
+// what it makes of refusals.
+func testExchanges(t *testing.T, w *world, found []sdk) {
 	expired := func(token string) (string, error) { return forgery.Expired(token, w.cluster.SigningKey()) }
 	store := []string{"store", w.minio.URL(), bucket, "key", content}
 	for n, test := range []struct {
@@ -110,17 +122,7 @@ func TestSDKsUseWhatThePodHas(t *testing.T) {
 			c := w.create(t, fmt.Sprintf("pod-%d", n), test.pod)
 			for _, s := range found {
 				t.Run(s.name, func(t *testing.T) {
-					var env []string
-					if s.needsAWSNames {
-						aws := newNetwork(t, test.pod.endpoint)
-						defer func() {
-							if got, want := aws.asked(), []string{"sts." + region + ".amazonaws.com:443"}; !slices.Equal(got, want) {
-								t.Errorf("it asked for %s, want %s", got, want)
-							}
-						}()
-						env = aws.env
-					}
-					got := s.run(t, c, env, test.args...)
+					got := s.run(t, c, s.network(t, test.pod.endpoint), test.args...)
 					test.want.Error.Message = got.Error.Message
 					if s.untyped || test.want.Error.Type == "" {
 						got.Error.Type, test.want.Error.Type = "", ""
@@ -143,7 +145,7 @@ func refusal(kind, code string) answer {
 func newWorld(t *testing.T) *world {
 	t.Helper()
 	ctx, dir := t.Context(), t.TempDir()
-	w := &world{folder: t.TempDir()}
+	w := &world{folder: t.TempDir(), agentFolder: t.TempDir()}
 	var err error
 	if w.cluster, err = controlplane.Start(ctx, controlplane.Options{Dir: dir, Log: t.Output()}); err != nil {
 		t.Fatal(err)
@@ -169,10 +171,10 @@ func newWorld(t *testing.T) *world {
 	w.startSTS(t)
 	webhook, err := localwebhook.Start(ctx, localwebhook.Options{
 		Binary: os.Getenv("WEBHOOK"), Kubeconfig: w.cluster.Kubeconfig(), Dir: t.TempDir(),
-		Args: []string{
+		Args: append([]string{
 			"--shutdown-delay=0s", "--token-mount-path=" + w.folder, "--aws-default-region=" + region,
 			"--sts-regional-endpoint=true", "--role-session-name=pod-name",
-		},
+		}, agentFlags(t, newAgent(t, w), w.agentFolder)...),
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -189,9 +191,7 @@ func (w *world) startSTS(t *testing.T) {
 	t.Helper()
 	dir := t.TempDir()
 	caFile := filepath.Join(dir, "issuer-ca.crt")
-	if err := os.WriteFile(caFile, w.cluster.CABundle(), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	writeFile(t, caFile, w.cluster.CABundle())
 	var err error
 	w.sts, err = localsts.Start(t.Context(), localsts.Options{Binary: os.Getenv("LOCAL_STS"), Dir: dir, IssuerCAFile: caFile})
 	if err != nil {
@@ -223,13 +223,18 @@ func (w *world) startSTS(t *testing.T) {
 // container.
 func (w *world) create(t *testing.T, name string, of pod) *container.Container {
 	t.Helper()
-	account := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Name: name, Annotations: map[string]string{
-		"eks.amazonaws.com/role-arn":     of.role,
-		"eks.amazonaws.com/sts-endpoint": of.endpoint,
-	}}}
-	if of.audience != "" {
-		account.Annotations["eks.amazonaws.com/audience"] = of.audience
+	annotations := map[string]string{}
+	for name, value := range map[string]string{
+		"role-arn": of.role, "sts-endpoint": of.endpoint, "audience": of.audience, "target-role-arn": of.target,
+	} {
+		if value != "" {
+			annotations["eks.amazonaws.com/"+name] = value
+		}
 	}
+	if of.target != "" {
+		annotations["eks.amazonaws.com/target-external-id"] = externalID
+	}
+	account := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Name: name, Annotations: annotations}}
 	if _, err := w.client.CoreV1().ServiceAccounts("default").Create(t.Context(), account, metav1.CreateOptions{}); err != nil {
 		t.Fatal(err)
 	}
@@ -243,7 +248,7 @@ func (w *world) create(t *testing.T, name string, of pod) *container.Container {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c, err := container.New(t.Context(), w.client, created, w.folder)
+	c, err := container.New(t.Context(), w.client, created, cmp.Or(of.folder, w.folder))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -253,4 +258,11 @@ func (w *world) create(t *testing.T, name string, of pod) *container.Container {
 		}
 	}
 	return c
+}
+
+func writeFile(t *testing.T, path string, content []byte) {
+	t.Helper()
+	if err := os.WriteFile(path, content, 0o600); err != nil {
+		t.Fatal(err)
+	}
 }

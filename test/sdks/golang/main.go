@@ -93,7 +93,7 @@ func store(ctx context.Context, loaded aws.Config, endpoint, bucket, key, conten
 func describe(err error) *failure {
 	f := &failure{Message: err.Error()}
 	for ; err != nil; err = errors.Unwrap(err) {
-		if coded, ok := err.(interface{ ErrorCode() string }); ok { //nolint:errorlint // each error of the chain is looked at
+		if coded, ok := err.(interface{ ErrorCode() string }); ok {
 			f.Code, f.Type = coded.ErrorCode(), reflect.Indirect(reflect.ValueOf(err)).Type().Name()
 		}
 	}

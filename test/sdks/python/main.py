@@ -13,7 +13,7 @@ import sys
 
 import boto3
 from botocore.config import Config
-from botocore.exceptions import ClientError
+from botocore.exceptions import BotoCoreError, ClientError
 
 
 def version():
@@ -37,6 +37,8 @@ def main(action, *args):
     except ClientError as error:
         described = {"type": type(error).__name__, "code": error.response["Error"]["Code"], "message": str(error)}
         answer = {"error": described}
+    except BotoCoreError as error:  # none of a service's
+        answer = {"error": {"type": type(error).__name__, "message": str(error)}}
     print(json.dumps(answer))
 
 
