@@ -111,7 +111,7 @@ e2e: build $(BIN)/e2e/pod-identity-webhook assets minio $(BIN)/sdks/golang $(BIN
 	$(UNDER_FIRE) ./soak/... -duration=1m
 
 .PHONY: test-sdks
-test-sdks: build assets minio $(BIN)/sdks/golang ## install AWS's SDKs of several languages, and run them with what a pod has
+test-sdks: build assets minio $(BIN)/sdks/golang $(BIN)/sdks/golangv1 ## install AWS's SDKs of several languages, and run them with what a pod has
 	test/sdks/install $(BIN)/sdks
 	cd test && WEBHOOK=$(BIN)/pod-identity-webhook LOCAL_STS=$(BIN)/local-sts KUBEBUILDER_ASSETS=$(ASSETS) $(GO) test -v -count=1 ./sdks
 
@@ -169,6 +169,8 @@ lint: $(BIN)/golangci-lint chart-lint ## find faults without running anything
 	cd test/operators && $(GO) mod tidy -diff
 	cd test/assets && $(GO) mod tidy -diff
 	cd test/minio && $(GO) mod tidy -diff
+	cd test/sdks/golangv1 && $(BIN)/golangci-lint run --config=../../../.golangci.yml ./...
+	cd test/sdks/golangv1 && $(GO) mod tidy -diff
 	cd tools && $(GO) mod tidy -diff
 	cd tools/helm && $(GO) mod tidy -diff
 	cd test/kind && $(BIN)/golangci-lint run --config=../../.golangci.yml ./...
@@ -208,6 +210,9 @@ $(BIN)/minio/minio: test/minio/go.mod test/minio/go.sum
 # The programs of test/sdks that have to be built.
 $(BIN)/sdks/golang: always
 	@cd test && $(GO) build -o $@ ./sdks/golang
+
+$(BIN)/sdks/golangv1: always
+	@cd test/sdks/golangv1 && $(GO) build -o $@ .
 
 # Changes only when the flags do: a new commit is a new version of the program.
 $(BIN)/ldflags: always

@@ -44,6 +44,9 @@ func sdks() []sdk {
 	python := pythonOfThisMachine()
 	return []sdk{
 		{name: "Go v2", command: []string{installed("golang")}},
+		// Its errors have codes and no types, and it never came to know
+		// AWS_ENDPOINT_URL_STS.
+		{name: "Go v1", command: []string{installed("golangv1")}, needsAWSNames: true, untyped: true},
 		{name: "JavaScript v3", command: []string{onPath("node"), installed("javascript", "main.mjs")}},
 		// Both are from before the newer variables, see docs/sdks.md.
 		{
