@@ -15,10 +15,10 @@ import (
 	"os"
 	"strings"
 
-	"github.com/aws/aws-sdk-go/aws" //nolint:staticcheck // what AWS no longer maintains is what is tested
-	"github.com/aws/aws-sdk-go/aws/awserr" //nolint:staticcheck // what AWS no longer maintains is what is tested
+	"github.com/aws/aws-sdk-go/aws"         //nolint:staticcheck // what AWS no longer maintains is what is tested
+	"github.com/aws/aws-sdk-go/aws/awserr"  //nolint:staticcheck // what AWS no longer maintains is what is tested
 	"github.com/aws/aws-sdk-go/aws/session" //nolint:staticcheck // what AWS no longer maintains is what is tested
-	"github.com/aws/aws-sdk-go/service/s3" //nolint:staticcheck // what AWS no longer maintains is what is tested
+	"github.com/aws/aws-sdk-go/service/s3"  //nolint:staticcheck // what AWS no longer maintains is what is tested
 	"github.com/aws/aws-sdk-go/service/sts" //nolint:staticcheck // what AWS no longer maintains is what is tested
 )
 
