@@ -50,7 +50,7 @@ help: ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: build
-build: $(BIN)/pod-identity-webhook ## build the webhook into bin/
+build: $(BIN)/pod-identity-webhook $(BIN)/local-sts ## build the programs into bin/
 
 .PHONY: image
 image: ## build the image, for amd64 and arm64, into bin/image; BASE_IMAGE=... for another base
@@ -224,6 +224,9 @@ always:
 
 $(BIN)/pod-identity-webhook: $(SOURCES) $(BIN)/ldflags
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags='$(LDFLAGS)' -o $@ ./cmd/pod-identity-webhook
+
+$(BIN)/local-sts: $(SOURCES)
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags='-s -w' -o $@ ./cmd/local-sts
 
 $(BIN)/e2e/pod-identity-webhook: $(SOURCES)
 	$(GO) build $(RACE) -o $@ ./cmd/pod-identity-webhook

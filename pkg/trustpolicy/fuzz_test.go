@@ -1,0 +1,88 @@
+package trustpolicy_test
+
+import (
+	"encoding/json"
+	"errors"
+	"strings"
+	"testing"
+	"unicode/utf8"
+
+	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/trustpolicy"
+)
+
+// What can be read is decided upon, and again the same once it is written.
+func FuzzParse(f *testing.F) {
+	f.Add(allowing(`"StringLike": {"`+issuer+`:sub": ["system:serviceaccount:shop:*", "${`+issuer+`:sub}"]}`), subject)
+	f.Add(allowing(`"ForAllValues:ArnLikeIfExists": {"a:b": "*:*"}, "NumericLessThan": {"a:b": 1e9}, "DateEquals": {"a:b": 5}`), "a:b")
+	f.Add(`{"Statement": {"Effect": "Deny", "Principal": "*", "NotAction": "sts:*", "Condition": {"Null": {"a:b": true}}}}`, "")
+	f.Add(`{"Version": "2008-10-17", "Statement": [[[[[[[[[[]]]]]]]]]]}`, "x")
+	f.Fuzz(func(t *testing.T, document, subject string) {
+		policy, err := trustpolicy.Parse([]byte(document))
+		if _, ok := errors.AsType[*trustpolicy.MalformedError](err); err != nil && !ok {
+			t.Fatalf("%T: %v", err, err)
+		}
+		if err != nil {
+			return
+		}
+		of := claims()
+		of.Subject = subject
+		r := trustpolicy.ForToken(provider, of, subject)
+		decision := policy.Evaluate(r)
+		if decision.Allowed != (len(decision.Explain()) == 0) || decision.Allowed && decision.ExplicitDeny {
+			t.Errorf("%+v, %q", decision, decision.Explain())
+		}
+		policy.Warnings()
+		written, err := policy.Indent()
+		if err != nil {
+			t.Fatal(err)
+		}
+		again, err := trustpolicy.Parse(written)
+		if err != nil {
+			t.Fatalf("%v\n%s", err, written)
+		}
+		if again.Evaluate(r).Allowed != decision.Allowed {
+			t.Errorf("written, it decides otherwise:\n%s", written)
+		}
+	})
+}
+
+// A pattern is found to match as the definition of * and ? says.
+func FuzzStringLike(f *testing.F) {
+	f.Add("a*b?c", "aXXbYc")
+	f.Add("**?", "")
+	f.Add("*a*a*b", "aaaaaa")
+	f.Fuzz(func(t *testing.T, pattern, text string) {
+		if len(pattern) > 12 || len(text) > 12 || strings.Contains(pattern, "${") || text == "" || !utf8.ValidString(pattern) {
+			return // the definition takes exponential time, and an empty value is no key
+		}
+		policy := allowing(`"StringLike": {"test:text": ` + quoteJSON(t, pattern) + `}`)
+		parsed, err := trustpolicy.Parse([]byte(policy))
+		if err != nil {
+			t.Fatal(err)
+		}
+		r := trustpolicy.Request{Action: trustpolicy.Action, Provider: provider, Context: map[string][]string{"test:text": {text}}}
+		if got := parsed.Evaluate(r).Allowed; got != matches([]rune(pattern), []rune(text)) {
+			t.Errorf("%q matches %q: %t", pattern, text, got)
+		}
+	})
+}
+
+func matches(pattern, text []rune) bool {
+	switch {
+	case len(pattern) == 0:
+		return len(text) == 0
+	case pattern[0] == '*':
+		return matches(pattern[1:], text) || len(text) > 0 && matches(pattern, text[1:])
+	default:
+		return len(text) > 0 && (pattern[0] == '?' || pattern[0] == text[0]) && matches(pattern[1:], text[1:])
+	}
+}
+
+func quoteJSON(t *testing.T, s string) string {
+	t.Helper()
+	quoted, err := json.Marshal(s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(quoted)
+}

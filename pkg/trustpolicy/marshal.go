@@ -1,0 +1,147 @@
+package trustpolicy
+
+import (
+	"bytes"
+	"encoding/json"
+	"unicode"
+)
+
+// MarshalJSON writes the document without white space, its elements in the order
+// of AWS's examples.
+func (d Document) MarshalJSON() ([]byte, error) {
+	top := ordered{}
+	top.addText("Version", d.version)
+	top.addText("Id", d.id)
+	statements := make([]ordered, 0, len(d.statements))
+	for _, s := range d.statements {
+		statements = append(statements, s.ordered())
+	}
+	top.add("Statement", statements)
+	return top.MarshalJSON()
+}
+
+// Indent writes the document for people.
+func (d Document) Indent() ([]byte, error) {
+	plain, err := d.MarshalJSON()
+	if err != nil {
+		return nil, err
+	}
+	var b bytes.Buffer
+	if err := json.Indent(&b, plain, "", "  "); err != nil {
+		return nil, err
+	}
+	b.WriteByte('\n')
+	return b.Bytes(), nil
+}
+
+// Length returns the characters of the document as IAM counts them, without
+// white space.
+func (d Document) Length() int {
+	plain, err := d.MarshalJSON()
+	if err != nil {
+		return 0 // strings always become JSON
+	}
+	length := 0
+	for _, c := range string(plain) {
+		if !unicode.IsSpace(c) {
+			length++
+		}
+	}
+	return length
+}
+
+func (s statement) ordered() ordered {
+	written := ordered{}
+	written.addText("Sid", s.sid)
+	written.add("Effect", s.effect)
+	if s.everyone {
+		written.add("Principal", "*")
+	} else {
+		principals := ordered{}
+		for _, p := range s.principals {
+			principals.add(p.kind, oneOrMore(p.values))
+		}
+		written.add("Principal", principals)
+	}
+	if s.not {
+		written.add("NotAction", oneOrMore(s.actions))
+	} else {
+		written.add("Action", oneOrMore(s.actions))
+	}
+	if len(s.conditions) > 0 {
+		written.add("Condition", conditionsByOperator(s.conditions))
+	}
+	return written
+}
+
+// conditionsByOperator gathers the keys of an operator under it.
+func conditionsByOperator(conditions []condition) ordered {
+	var operators []string
+	keys := map[string]*ordered{}
+	for _, c := range conditions {
+		name := c.operator.String()
+		if keys[name] == nil {
+			operators = append(operators, name)
+			keys[name] = &ordered{}
+		}
+		keys[name].add(c.key, oneOrMore(c.values))
+	}
+	written := ordered{}
+	for _, name := range operators {
+		written.add(name, *keys[name])
+	}
+	return written
+}
+
+// oneOrMore leaves out the brackets of a single value.
+func oneOrMore(values []string) any {
+	if len(values) == 1 {
+		return values[0]
+	}
+	return values
+}
+
+// ordered is a JSON object that is written in order.
+type ordered []orderedMember
+
+type orderedMember struct {
+	name  string
+	value any
+}
+
+func (o *ordered) add(name string, value any) { *o = append(*o, orderedMember{name, value}) }
+
+func (o *ordered) addText(name, value string) {
+	if value != "" {
+		o.add(name, value)
+	}
+}
+
+// MarshalJSON writes < > & as they are, as IAM's own documents have them.
+func (o ordered) MarshalJSON() ([]byte, error) {
+	var b bytes.Buffer
+	encoder := json.NewEncoder(&b)
+	encoder.SetEscapeHTML(false)
+	encode := func(value any) error {
+		if err := encoder.Encode(value); err != nil {
+			return err
+		}
+		b.Truncate(b.Len() - 1) // the line break that Encode adds
+		return nil
+	}
+	b.WriteByte('{')
+	for i, m := range o {
+		if i > 0 {
+			b.WriteByte(',')
+		}
+		if err := encode(m.name); err != nil {
+			return nil, err
+		}
+		b.WriteByte(':')
+		if err := encode(m.value); err != nil {
+			return nil, err
+		}
+	}
+	b.WriteByte('}')
+	return b.Bytes(), nil
+}
