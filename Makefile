@@ -14,8 +14,9 @@ RACE := $(if $(filter 1,$(shell $(GO) env CGO_ENABLED)),$(if $(shell command -v 
 # How long each fuzz target runs: a number of inputs, or a time such as 10m. At the
 # end of a time, go test sometimes takes its own deadline for a failure.
 FUZZTIME ?= 5000x
-FUZZ := ./pkg/token:FuzzParseUnverified ./pkg/identity:FuzzFromAnnotations ./pkg/identity:FuzzParseMapping \
-	./pkg/identity/lint:FuzzAccount ./pkg/identity/containercredentials:FuzzParse ./pkg/rolepolicy:FuzzEvaluate \
+FUZZ := ./pkg/token:FuzzParseUnverified ./pkg/token/issuer:FuzzVerify ./pkg/token/issuer:FuzzParsePublicKeys \
+	./pkg/token/issuer:FuzzParseKeySet ./pkg/identity:FuzzFromAnnotations ./pkg/identity:FuzzParseMapping \
+	./pkg/identity/lint:FuzzAccount ./pkg/identity/containercredentials:FuzzParse ./pkg/rolepolicy:FuzzEvaluate ./pkg/provision:FuzzRoleName \
 	./pkg/webhook:FuzzMutate ./pkg/webhook:FuzzServiceAccount ./pkg/webhook:FuzzCountItems \
 	./certs:FuzzSecret ./certs:FuzzClientCA
 FUZZ_TEST := ./inject:FuzzPod ./inject:FuzzAnnotations
@@ -30,7 +31,8 @@ COMMIT ?= $(or $(shell git describe --always --abbrev=40 --exclude='*' --dirty 2
 # The date of the commit in seconds since 1970, not of the build, so that the
 # same commit is the same program and the same image.
 SOURCE_DATE_EPOCH ?= $(or $(shell git log -1 --format=%ct 2>/dev/null),0)
-LDFLAGS := -s -w -X main.linkedVersion=$(VERSION) -X main.linkedCommit=$(COMMIT) -X main.linkedEpoch=$(SOURCE_DATE_EPOCH)
+LINKED := github.com/pod-identity-webhook/pod-identity-webhook/pkg/version.linked
+LDFLAGS := -s -w -X $(LINKED)Version=$(VERSION) -X $(LINKED)Commit=$(COMMIT) -X $(LINKED)Epoch=$(SOURCE_DATE_EPOCH)
 # A name that no registry answers to, so that nobody else's image can be meant.
 IMAGE ?= localhost/pod-identity-webhook
 # A reference in a registry, or oci:FOLDER; empty for CA certificates alone.
@@ -50,7 +52,7 @@ help: ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: build
-build: $(BIN)/pod-identity-webhook $(BIN)/local-sts ## build the programs into bin/
+build: $(BIN)/pod-identity-webhook $(BIN)/kubectl-irsa $(BIN)/local-sts ## build the programs into bin/
 
 .PHONY: image
 image: ## build the image, for amd64 and arm64, into bin/image; BASE_IMAGE=... for another base
@@ -222,8 +224,8 @@ $(BIN)/ldflags: always
 .PHONY: always
 always:
 
-$(BIN)/pod-identity-webhook: $(SOURCES) $(BIN)/ldflags
-	CGO_ENABLED=0 $(GO) build -trimpath -ldflags='$(LDFLAGS)' -o $@ ./cmd/pod-identity-webhook
+$(BIN)/pod-identity-webhook $(BIN)/kubectl-irsa: $(SOURCES) $(BIN)/ldflags
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags='$(LDFLAGS)' -o $@ ./cmd/$(@F)
 
 $(BIN)/local-sts: $(SOURCES)
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags='-s -w' -o $@ ./cmd/local-sts

@@ -31,6 +31,7 @@ import (
 	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/inject"
 	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/rolepolicy"
 	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/rolepolicy/namespace"
+	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/version"
 	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/webhook"
 )
 
@@ -51,7 +52,7 @@ func run(ctx context.Context, config config, logger *slog.Logger) error {
 	registry.MustRegister(
 		collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
-		thisBuild().collector(),
+		buildInfo(version.This()),
 	)
 	api, err := newAPIConfig(config)
 	if err != nil {
