@@ -129,7 +129,8 @@ func read(ctx context.Context, client *http.Client, url string) ([]byte, error) 
 	if err != nil {
 		return nil, err
 	}
-	request.Header.Set("Accept", "application/json")
+	// No Accept: the API server refuses to give its key set as application/json,
+	// since it is of the type application/jwk-set+json (RFC 7517, section 8.5.1).
 	response, err := client.Do(request)
 	if err != nil {
 		return nil, err
