@@ -16,6 +16,7 @@ RACE := $(if $(filter 1,$(shell $(GO) env CGO_ENABLED)),$(if $(shell command -v 
 FUZZTIME ?= 5000x
 FUZZ := ./pkg/token:FuzzParseUnverified ./pkg/identity:FuzzFromAnnotations ./pkg/identity:FuzzParseMapping \
 	./pkg/identity/lint:FuzzAccount ./pkg/identity/containercredentials:FuzzParse ./pkg/rolepolicy:FuzzEvaluate \
+	./pkg/localsts:FuzzRequest ./pkg/localsts:FuzzParameters ./pkg/localsts:FuzzStateFile \
 	./pkg/webhook:FuzzMutate ./pkg/webhook:FuzzServiceAccount ./pkg/webhook:FuzzCountItems \
 	./certs:FuzzSecret ./certs:FuzzClientCA
 FUZZ_TEST := ./inject:FuzzPod ./inject:FuzzAnnotations
@@ -50,7 +51,7 @@ help: ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: build
-build: $(BIN)/pod-identity-webhook $(BIN)/local-sts ## build the programs into bin/
+build: $(BIN)/pod-identity-webhook $(BIN)/local-sts ## build the webhook and local-sts into bin/
 
 .PHONY: image
 image: ## build the image, for amd64 and arm64, into bin/image; BASE_IMAGE=... for another base
