@@ -10,6 +10,7 @@ import (
 	"os/signal"
 	"syscall"
 
+	"github.com/spf13/cobra"
 	"k8s.io/cli-runtime/pkg/genericiooptions"
 )
 
@@ -32,7 +33,11 @@ func main() {
 }
 
 func realMain(ctx context.Context, args []string, streams genericiooptions.IOStreams) int {
-	root := newRootCommand(streams)
+	return execute(ctx, newRootCommand(streams), args, streams)
+}
+
+// execute runs a command, and returns its exit code.
+func execute(ctx context.Context, root *cobra.Command, args []string, streams genericiooptions.IOStreams) int {
 	root.SetArgs(args)
 	err := root.ExecuteContext(ctx)
 	if verdict, ok := errors.AsType[verdict](err); ok {

@@ -23,10 +23,15 @@ type options struct {
 	output          string
 	color           string
 	dryRun          bool
+	// connect finds the cluster and the account for plans; a test has its own.
+	connect connector
 }
 
 func newRootCommand(streams genericiooptions.IOStreams) *cobra.Command {
-	o := &options{IOStreams: streams, cluster: genericclioptions.NewConfigFlags(true)}
+	return rootCommand(&options{IOStreams: streams, cluster: genericclioptions.NewConfigFlags(true), connect: connect})
+}
+
+func rootCommand(o *options) *cobra.Command {
 	root := &cobra.Command{
 		Use:   "kubectl-irsa",
 		Short: "Set up and diagnose IAM Roles for Service Accounts",
@@ -40,11 +45,12 @@ func newRootCommand(streams genericiooptions.IOStreams) *cobra.Command {
 			return o.validate()
 		},
 	}
-	root.SetIn(streams.In)
-	root.SetOut(streams.Out)
-	root.SetErr(streams.ErrOut)
+	root.SetIn(o.In)
+	root.SetOut(o.Out)
+	root.SetErr(o.ErrOut)
 	o.addFlags(root.PersistentFlags())
-	root.AddCommand()
+	o.completeFlags(root)
+	root.AddCommand(newProviderCommand(o), newServiceAccountCommand(o), newTrustPolicyCommand(o), newExplainCommand(o), newVersionCommand(o))
 	return root
 }
 

@@ -12,6 +12,8 @@ import (
 	"syscall"
 
 	"github.com/spf13/pflag"
+
+	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/version"
 )
 
 // Exit codes.
@@ -37,7 +39,7 @@ func realMain(ctx context.Context, args []string, stdout, stderr io.Writer) int 
 		fmt.Fprintf(stderr, "pod-identity-webhook: %v\n", err)
 		return exitUsage
 	case config.version:
-		fmt.Fprintln(stdout, thisBuild())
+		fmt.Fprintln(stdout, version.This().Of("pod-identity-webhook"))
 		return exitOK
 	}
 	logger := newLogger(stderr, config.verbosity)

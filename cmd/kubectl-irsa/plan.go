@@ -1,0 +1,107 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+
+	"github.com/fatih/color"
+
+	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/provision"
+)
+
+// planned is what -o json and yaml print of a plan.
+type planned struct {
+	*provision.Plan
+	// Approved says whether it was carried out.
+	Approved bool `json:"approved"`
+	// Error says why not all of it was.
+	Error string `json:"error,omitempty"`
+}
+
+// printPlan prints a plan, and carries it out if it is approved. As text each
+// step is told when it is done; as JSON or YAML, all of them at the end.
+func (o *options) printPlan(ctx context.Context, plan *provision.Plan, approved bool) error {
+	if o.output != "" {
+		result := planned{Plan: plan, Approved: approved}
+		var failed error
+		if approved {
+			failed = plan.Apply(ctx, func(provision.Step) {})
+		}
+		if failed != nil {
+			result.Error = failed.Error()
+		}
+		if err := o.print(result, nil); err != nil {
+			return err
+		}
+		return failed
+	}
+	o.writePlan(o.Out, plan)
+	switch {
+	case plan.Changes() == 0:
+		fmt.Fprintln(o.Out, "Nothing to do.")
+		return nil
+	case !approved:
+		fmt.Fprintf(o.Out, "%s to make. Nothing is changed yet: run it again with --approve%s.\n", changes(plan.Changes()), o.insteadOfDryRun())
+		return nil
+	}
+	err := plan.Apply(ctx, func(step provision.Step) {
+		if step.State == provision.Done {
+			fmt.Fprintf(o.Out, "%s %s %s\n", past(step.Action), step.Kind, step.Name)
+		}
+	})
+	if err != nil {
+		return err
+	}
+	fmt.Fprintln(o.Out, "Done.")
+	return nil
+}
+
+func (o *options) insteadOfDryRun() string {
+	if o.dryRun {
+		return " and without --dry-run"
+	}
+	return ""
+}
+
+func changes(n int) string {
+	if n == 1 {
+		return "1 change"
+	}
+	return fmt.Sprintf("%d changes", n)
+}
+
+func past(action provision.Action) string { return string(action) + "d" }
+
+func (o *options) writePlan(out io.Writer, plan *provision.Plan) {
+	fmt.Fprintf(out, "Plan: %s\n\n", plan.For)
+	for _, step := range plan.Steps {
+		mark, paint := o.mark(step)
+		fmt.Fprintf(out, "  %s %s %s\n", paint(mark), step.Kind, step.Name)
+		for _, detail := range step.Details {
+			fmt.Fprintf(out, "      %s\n", detail)
+		}
+	}
+	fmt.Fprintln(out)
+	for _, warning := range plan.Warnings {
+		fmt.Fprintf(out, "%s %s\n", o.paint(color.FgYellow)("Warning:"), warning)
+	}
+	if len(plan.Warnings) > 0 {
+		fmt.Fprintln(out)
+	}
+}
+
+// mark says in one letter what a step does.
+func (o *options) mark(step provision.Step) (mark string, paint func(...any) string) {
+	if step.State == provision.Unchanged {
+		return "=", fmt.Sprint
+	}
+	switch step.Action {
+	case provision.Create:
+		return "+", o.paint(color.FgGreen)
+	case provision.Delete:
+		return "-", o.paint(color.FgRed)
+	default:
+		return "~", o.paint(color.FgYellow)
+	}
+}

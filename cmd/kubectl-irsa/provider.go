@@ -1,0 +1,162 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/fatih/color"
+	"github.com/spf13/cobra"
+	"k8s.io/cli-runtime/pkg/printers"
+
+	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/provision"
+)
+
+func newProviderCommand(o *options) *cobra.Command {
+	p := &provisioning{options: o}
+	command := &cobra.Command{
+		Use:   "provider",
+		Short: "Register the cluster's issuer in IAM",
+		Args:  cobra.NoArgs,
+		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	command.AddCommand(providerCreateCommand(p), providerDeleteCommand(p), providerShowCommand(p))
+	return command
+}
+
+func providerCreateCommand(p *provisioning) *cobra.Command {
+	var spec provision.ProviderSpec
+	command := &cobra.Command{
+		Use:   "create",
+		Short: "Create the OIDC provider of the cluster, or complete one that exists",
+		Long: "Create the OIDC provider of the cluster, or complete one that exists.\n\n" +
+			"The plan is printed; --approve makes the changes. What an existing provider has beyond is told and stays.",
+		Example: "  kubectl irsa provider create\n" +
+			"  kubectl irsa provider create --approve --tags team=platform",
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return p.carryOut(cmd, func(ctx context.Context, cluster *provision.Cluster) (*provision.Plan, error) {
+				return cluster.PlanProvider(ctx, spec)
+			})
+		},
+	}
+	flags := command.Flags()
+	p.addIssuerFlag(flags)
+	p.addApproveFlag(flags)
+	addAudiencesFlag(command, &spec.Audiences)
+	flags.StringSliceVar(&spec.Thumbprints, "thumbprint", nil, "SHA-1 of the issuer's CA, 40 hexadecimal digits; only for a CA that AWS does not know; repeatable")
+	flags.StringToStringVar(&spec.Tags, "tags", nil, "tags of the provider, as key=value,key=value")
+	return command
+}
+
+func addAudiencesFlag(command *cobra.Command, audiences *[]string) {
+	command.Flags().StringSliceVar(audiences, "audience", []string{provision.DefaultAudience}, "audience of the pods' tokens; repeatable")
+}
+
+func providerDeleteCommand(p *provisioning) *cobra.Command {
+	var force bool
+	command := &cobra.Command{
+		Use:   "delete",
+		Short: "Delete the OIDC provider of the cluster",
+		Long: "Delete the OIDC provider of the cluster, if kubectl irsa made it, and name the roles that trust it.\n\n" +
+			"The plan is printed; --approve makes the changes.",
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return p.carryOut(cmd, func(ctx context.Context, cluster *provision.Cluster) (*provision.Plan, error) {
+				return cluster.PlanProviderDeletion(ctx, force)
+			})
+		},
+	}
+	p.addIssuerFlag(command.Flags())
+	p.addApproveFlag(command.Flags())
+	command.Flags().BoolVar(&force, "force", false, "delete it even if kubectl irsa did not make it")
+	return command
+}
+
+func providerShowCommand(p *provisioning) *cobra.Command {
+	var audiences []string
+	command := &cobra.Command{
+		Use:   "show",
+		Short: "Show the OIDC provider of the cluster, and whether it is what the cluster needs",
+		Long: "Show the OIDC provider of the cluster, and whether it is what the cluster needs.\n\n" +
+			"The exit code is 0 if it is, 2 if it is not, and 3 if that cannot be seen.",
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return p.with(cmd, func(ctx context.Context, cluster *provision.Cluster) error {
+				return p.showProvider(ctx, cluster, audiences)
+			})
+		},
+	}
+	p.addIssuerFlag(command.Flags())
+	addAudiencesFlag(command, &audiences)
+	return command
+}
+
+func (p *provisioning) showProvider(ctx context.Context, cluster *provision.Cluster, audiences []string) error {
+	report, err := cluster.Provider(ctx, audiences)
+	if provision.IsDenied(err) {
+		fmt.Fprintf(p.ErrOut, "kubectl irsa: %v\n", err)
+		return verdict(exitUnknown)
+	}
+	if err != nil {
+		return err
+	}
+	if err := p.print(report, func(out io.Writer) error { return p.writeProvider(out, report) }); err != nil {
+		return err
+	}
+	if len(report.Faults) > 0 {
+		return verdict(exitBroken)
+	}
+	return nil
+}
+
+func (p *provisioning) writeProvider(out io.Writer, report *provision.ProviderReport) error {
+	table := printers.GetNewTabWriter(out)
+	fmt.Fprintf(table, "Issuer:\t%s\n", report.Issuer)
+	fmt.Fprintf(table, "Provider:\t%s\n", report.ARN)
+	if report.Exists {
+		fmt.Fprintf(table, "Audiences:\t%s\n", listed(report.Audiences))
+		fmt.Fprintf(table, "Thumbprints:\t%s\n", listed(report.Thumbprints))
+		fmt.Fprintf(table, "Tags:\t%s\n", listed(pairs(report.Tags)))
+		fmt.Fprintf(table, "Made by:\t%s\n", maker(report.MadeHere))
+	}
+	if err := table.Flush(); err != nil {
+		return err
+	}
+	fmt.Fprintln(out)
+	for _, warning := range report.Warnings {
+		fmt.Fprintf(out, "%s %s\n", p.paint(color.FgYellow)("Warning:"), warning)
+	}
+	for _, fault := range report.Faults {
+		fmt.Fprintf(out, "%s %s\n", p.paint(color.FgRed)("Broken:"), fault)
+	}
+	if len(report.Faults) == 0 {
+		fmt.Fprintf(out, "%s it is what the cluster needs\n", p.paint(color.FgGreen)("OK:"))
+	}
+	return nil
+}
+
+func maker(here bool) string {
+	if here {
+		return "kubectl irsa"
+	}
+	return "somebody else"
+}
+
+func listed(values []string) string {
+	if len(values) == 0 {
+		return "none"
+	}
+	return strings.Join(values, ", ")
+}
+
+func pairs(tags map[string]string) []string {
+	all := make([]string, 0, len(tags))
+	for _, key := range slices.Sorted(maps.Keys(tags)) {
+		all = append(all, key+"="+tags[key])
+	}
+	return all
+}

@@ -1,0 +1,292 @@
+package provision
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"fmt"
+	"reflect"
+	"slices"
+	"strings"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/iam"
+	"k8s.io/apimachinery/pkg/api/validation"
+
+	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/token"
+	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/trustpolicy"
+)
+
+// IdentitySpec is the identity that a ServiceAccount should have.
+type IdentitySpec struct {
+	Namespace, Name string
+	// RoleName is the role's; empty: that of the role that the ServiceAccount has
+	// already, if it was made here for it, or RoleName's.
+	RoleName string
+	// Path is that of a role that is created; empty is "/".
+	Path string
+	// PolicyARNs are managed policies that the role has at least.
+	PolicyARNs []string
+	// Boundary is the ARN of the policy that bounds the role; empty leaves what is.
+	Boundary string
+	// Audience is that of the pods' tokens; empty: what the ServiceAccount's
+	// annotation says, or DefaultAudience.
+	Audience string
+	Tags     map[string]string
+	// RoleOnly leaves the ServiceAccount to somebody else.
+	RoleOnly bool
+	// Override gives the role to a ServiceAccount that has another.
+	Override bool
+}
+
+func (s IdentitySpec) check() error {
+	if err := checkServiceAccount(s.Namespace, s.Name); err != nil {
+		return err
+	}
+	if s.RoleName != "" {
+		if err := checkRoleName(s.RoleName); err != nil {
+			return err
+		}
+	}
+	if s.Path != "" {
+		if err := checkPath(s.Path); err != nil {
+			return err
+		}
+	}
+	for _, arn := range s.PolicyARNs {
+		if !isPolicyARN(arn) {
+			return fmt.Errorf("--attach-policy-arn %q: want the ARN of a managed policy, such as arn:aws:iam::aws:policy/AmazonS3ReadOnlyAccess", arn)
+		}
+	}
+	if s.Boundary != "" && !isPolicyARN(s.Boundary) {
+		return fmt.Errorf("--permissions-boundary %q: want the ARN of a managed policy", s.Boundary)
+	}
+	return checkTags(s.Tags)
+}
+
+// checkServiceAccount refuses above all wildcards, which a trust policy would
+// take for whole groups of ServiceAccounts.
+func checkServiceAccount(namespace, name string) error {
+	if faults := validation.ValidateNamespaceName(namespace, false); len(faults) > 0 {
+		return fmt.Errorf("namespace %q: %s", namespace, strings.Join(faults, "; "))
+	}
+	if faults := validation.ValidateServiceAccountName(name, false); len(faults) > 0 {
+		return fmt.Errorf("ServiceAccount %q: %s", name, strings.Join(faults, "; "))
+	}
+	return nil
+}
+
+func isPolicyARN(arn string) bool {
+	return strings.HasPrefix(arn, "arn:") && strings.Contains(arn, ":iam::") && strings.Contains(arn, ":policy/")
+}
+
+// PlanIdentity plans the role of a ServiceAccount and the annotation that names
+// it. The annotation comes last, so that no pod has a role before the role has
+// its rights.
+func (c *Cluster) PlanIdentity(ctx context.Context, spec IdentitySpec) (*Plan, error) {
+	if err := spec.check(); err != nil {
+		return nil, err
+	}
+	var account *account
+	if !spec.RoleOnly {
+		found, err := c.readAccount(ctx, spec.Namespace, spec.Name)
+		if err != nil {
+			return nil, err
+		}
+		account = found
+	}
+	if spec.Audience == "" {
+		spec.Audience = account.audience()
+	}
+	existing, err := c.chooseRole(ctx, &spec, account)
+	if err != nil {
+		return nil, err
+	}
+	plan := &Plan{For: "identity of ServiceAccount " + spec.Namespace + "/" + spec.Name}
+	c.warnOfProvider(ctx, plan, spec.Audience)
+	arn, err := c.planRole(ctx, plan, spec, existing)
+	if err != nil {
+		return nil, err
+	}
+	if spec.RoleOnly {
+		return plan, nil
+	}
+	return plan, c.planAccount(ctx, plan, spec, account, arn)
+}
+
+// chooseRole names the role of a specification that does not, and returns what
+// IAM has of that name. A role that was made for something else is refused.
+func (c *Cluster) chooseRole(ctx context.Context, spec *IdentitySpec, account *account) (*role, error) {
+	if named := c.roleNamed(account.role()); spec.RoleName == "" && named != "" {
+		current, err := c.readRole(ctx, named)
+		if err != nil {
+			return nil, err
+		}
+		if current != nil && c.madeFor(current.tags, spec.Namespace, spec.Name) {
+			spec.RoleName = named
+			return current, nil
+		}
+	}
+	if spec.RoleName == "" {
+		spec.RoleName = RoleName(c.Name, spec.Namespace, spec.Name)
+	}
+	existing, err := c.readRole(ctx, spec.RoleName)
+	if err != nil || existing == nil {
+		return nil, err
+	}
+	if !c.madeFor(existing.tags, spec.Namespace, spec.Name) {
+		return nil, fmt.Errorf("role %s exists and was not made by kubectl irsa for this ServiceAccount: it has not the tags %s=%s, %s=%s, %s=%s. "+
+			"Give another --role-name, or annotate the ServiceAccount with that role yourself", existing.arn,
+			tagIssuer, c.issuerName(), tagNamespace, spec.Namespace, tagServiceAccount, spec.Name)
+	}
+	return existing, nil
+}
+
+// warnOfProvider says if the role can be taken by nobody for now.
+func (c *Cluster) warnOfProvider(ctx context.Context, plan *Plan, audience string) {
+	existing, err := c.readProvider(ctx)
+	switch {
+	case err != nil:
+		plan.warn("it is not known whether IAM has the OIDC provider of the cluster: %v", err)
+	case existing == nil:
+		plan.warn("IAM has no OIDC provider %s, so nobody can take the role: kubectl irsa provider create --approve", c.ProviderARN())
+	case !slices.Contains(existing.audiences, audience):
+		plan.warn("the OIDC provider %s does not accept the audience %s: kubectl irsa provider create --audience %s --approve", c.ProviderARN(), audience, audience)
+	}
+}
+
+// planRole returns the ARN that the role has, or will have.
+func (c *Cluster) planRole(ctx context.Context, plan *Plan, spec IdentitySpec, existing *role) (string, error) {
+	trust, err := c.trustPolicy(spec)
+	if err != nil {
+		return "", err
+	}
+	if existing == nil {
+		arn := c.arn("role" + cmp.Or(spec.Path, "/") + spec.RoleName)
+		c.createRole(plan, spec, arn, trust)
+		c.attachPolicies(plan, spec, spec.PolicyARNs)
+		return arn, nil
+	}
+	if spec.Path != "" && spec.Path != existing.path {
+		plan.warn("role %s has the path %s, which cannot be changed to %s: delete it first to move it", existing.name, existing.path, spec.Path)
+	}
+	c.updateRole(plan, spec, existing, trust)
+	attached, err := c.attachedPolicies(ctx, existing.name)
+	if err != nil {
+		return "", err
+	}
+	c.attachPolicies(plan, spec, spec.PolicyARNs, attached...)
+	return existing.arn, nil
+}
+
+// trustPolicy is the least that lets the ServiceAccount's pods take the role.
+func (c *Cluster) trustPolicy(spec IdentitySpec) ([]byte, error) {
+	document, err := trustpolicy.New(trustpolicy.Grant{
+		Provider: c.ProviderARN(), Audience: spec.Audience,
+		Subjects: []trustpolicy.Subject{{Namespace: spec.Namespace, ServiceAccount: spec.Name}},
+	})
+	if err != nil {
+		return nil, fmt.Errorf("write the trust policy of role %s: %w", spec.RoleName, err)
+	}
+	encoded, err := json.Marshal(document)
+	if err != nil {
+		return nil, fmt.Errorf("write the trust policy of role %s: %w", spec.RoleName, err)
+	}
+	return encoded, nil
+}
+
+func trustDetail(spec IdentitySpec) string {
+	return "trusts " + token.Subject(spec.Namespace, spec.Name) + " with the audience " + spec.Audience
+}
+
+func (c *Cluster) createRole(plan *Plan, spec IdentitySpec, arn string, trust []byte) {
+	tags := c.roleTags(spec.Namespace, spec.Name, spec.Tags)
+	details := []string{trustDetail(spec)}
+	input := &iam.CreateRoleInput{
+		RoleName: aws.String(spec.RoleName), Path: aws.String(cmp.Or(spec.Path, "/")),
+		AssumeRolePolicyDocument: aws.String(string(trust)), Tags: toIAM(tags),
+		Description: aws.String(descriptionStart + " for ServiceAccount " + spec.Namespace + "/" + spec.Name + " of " + c.issuerName()),
+	}
+	if spec.Boundary != "" {
+		input.PermissionsBoundary = aws.String(spec.Boundary)
+		details = append(details, "bounded by "+spec.Boundary)
+	}
+	plan.needs(Create, kindRole, arn, append(details, tagDetails(tags)...), func(ctx context.Context) error {
+		if _, err := c.IAM.CreateRole(ctx, input); err != nil {
+			return err
+		}
+		return c.waitForRole(ctx, spec.RoleName)
+	})
+}
+
+func (c *Cluster) updateRole(plan *Plan, spec IdentitySpec, existing *role, trust []byte) {
+	plan.keeps(Create, kindRole, existing.arn)
+	name := aws.String(existing.name)
+	if !sameJSON(existing.trust, string(trust)) {
+		plan.needs(Update, kindRole, existing.arn, []string{trustDetail(spec), "instead of " + compact(existing.trust)}, func(ctx context.Context) error {
+			_, err := c.IAM.UpdateAssumeRolePolicy(ctx, &iam.UpdateAssumeRolePolicyInput{RoleName: name, PolicyDocument: aws.String(string(trust))}, patient(notYetKnown))
+			return err
+		})
+	}
+	if spec.Boundary != "" && spec.Boundary != existing.boundary {
+		details := []string{"bounded by " + spec.Boundary}
+		if existing.boundary != "" {
+			details = append(details, "instead of "+existing.boundary)
+		}
+		plan.needs(Update, kindRole, existing.arn, details, func(ctx context.Context) error {
+			_, err := c.IAM.PutRolePermissionsBoundary(ctx, &iam.PutRolePermissionsBoundaryInput{RoleName: name, PermissionsBoundary: aws.String(spec.Boundary)}, patient(notYetKnown))
+			return err
+		})
+	}
+	if missing := lacking(existing.tags, spec.Tags); len(missing) > 0 {
+		plan.needs(Update, kindRole, existing.arn, tagDetails(missing), func(ctx context.Context) error {
+			_, err := c.IAM.TagRole(ctx, &iam.TagRoleInput{RoleName: name, Tags: toIAM(missing)}, patient(notYetKnown))
+			return err
+		})
+	}
+}
+
+// attachPolicies attaches those that are wanted. It takes none away that is
+// attached already: who attached it may have had a reason, and a role that
+// loses a right breaks what runs. Such are named.
+func (c *Cluster) attachPolicies(plan *Plan, spec IdentitySpec, wanted []string, attached ...string) {
+	for _, policy := range wanted {
+		details := []string{"to role " + spec.RoleName}
+		if slices.Contains(attached, policy) {
+			plan.keeps(Create, kindAttachment, policy, details...)
+			continue
+		}
+		plan.needs(Create, kindAttachment, policy, details, func(ctx context.Context) error {
+			_, err := c.IAM.AttachRolePolicy(ctx, &iam.AttachRolePolicyInput{RoleName: aws.String(spec.RoleName), PolicyArn: aws.String(policy)}, patient(notYetKnown))
+			return err
+		})
+	}
+	for _, policy := range attached {
+		if !slices.Contains(wanted, policy) {
+			plan.warn("role %s has the policy %s as well, which stays: if nobody needs it, aws iam detach-role-policy --role-name %s --policy-arn %s",
+				spec.RoleName, policy, spec.RoleName, policy)
+		}
+	}
+}
+
+// sameJSON says whether two documents say the same, however they are written.
+func sameJSON(a, b string) bool {
+	var left, right any
+	if json.Unmarshal([]byte(a), &left) != nil || json.Unmarshal([]byte(b), &right) != nil {
+		return false
+	}
+	return reflect.DeepEqual(left, right)
+}
+
+// compact puts a document on one line.
+func compact(document string) string {
+	var decoded any
+	if json.Unmarshal([]byte(document), &decoded) != nil {
+		return document
+	}
+	encoded, err := json.Marshal(decoded)
+	if err != nil {
+		return document
+	}
+	return string(encoded)
+}

@@ -1,0 +1,113 @@
+package provision_test
+
+import (
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
+
+	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/provision"
+)
+
+const eksIssuer = "https://oidc.eks.eu-west-1.amazonaws.com/id/EXAMPLED539D4633E53DE1B71EXAMPLE"
+
+func TestTheIssuerIsTheAPIServersWord(t *testing.T) {
+	for name, test := range map[string]struct {
+		status       int
+		answer, want string
+		fault        string
+	}{
+		"that it publishes":       {200, `{"issuer":"https://oidc.example.com/prod","jwks_uri":"x"}`, issuer, ""},
+		"that it does not show":   {403, `{"kind":"Status","apiVersion":"v1","status":"Failure","reason":"Forbidden","code":403}`, "", "system:service-account-issuer-discovery"},
+		"that it does not have":   {404, `{"kind":"Status","apiVersion":"v1","status":"Failure","reason":"NotFound","code":404}`, "", "give --issuer"},
+		"that is empty":           {200, `{}`, "", "names none"},
+		"that is no JSON":         {200, `<html>`, "", "is no JSON"},
+		"whatever is fishy in it": {200, `{"issuer":"x"}`, "x", ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				if r.URL.Path != "/.well-known/openid-configuration" {
+					t.Errorf("asked for %s", r.URL.Path)
+				}
+				w.Header().Set("Content-Type", "application/json")
+				w.WriteHeader(test.status)
+				_, _ = w.Write([]byte(test.answer))
+			}))
+			defer server.Close()
+			client, err := kubernetes.NewForConfig(&rest.Config{Host: server.URL})
+			if err != nil {
+				t.Fatal(err)
+			}
+			got, err := provision.FindIssuer(t.Context(), client.Discovery().RESTClient())
+			if got != test.want {
+				t.Errorf("got %q, want %q", got, test.want)
+			}
+			if (err == nil) != (test.fault == "") || (err != nil && !strings.Contains(err.Error(), test.fault)) {
+				t.Errorf("got %v, want %s", err, test.fault)
+			}
+		})
+	}
+}
+
+func TestConcernsAboutAnIssuer(t *testing.T) {
+	for name, test := range map[string]struct{ issuer, want string }{
+		"none about EKS":                          {eksIssuer, ""},
+		"none about a bucket":                     {"https://s3.eu-west-1.amazonaws.com/my-issuer", ""},
+		"http is refused":                         {"http://oidc.example.com", "does not begin with https://"},
+		"a slash at the end is dangerous":         {"https://oidc.example.com/", "ends with a slash"},
+		"a port is refused":                       {"https://oidc.example.com:8443", "has a port"},
+		"a query is refused":                      {"https://oidc.example.com?x=y", "has a query"},
+		"a fragment is refused":                   {"https://oidc.example.com#x", "has a query or a fragment"},
+		"256 letters are too many":                {"https://oidc.example.com/" + strings.Repeat("a", 256-25), "longer than 255"},
+		"255 letters are not":                     {"https://oidc.example.com/" + strings.Repeat("a", 255-25), ""},
+		"the default of kubeadm is private":       {"https://kubernetes.default.svc.cluster.local", "private networks"},
+		"a name without a dot is private":         {"https://kubernetes", "private networks"},
+		"the name of a Service is private":        {"https://kubernetes.default.svc", "private networks"},
+		"a private address is private":            {"https://10.0.0.1", "private networks"},
+		"loopback is private":                     {"https://[::1]", "private networks"},
+		"a public address is not":                 {"https://192.0.2.1", ""},
+		"a dot at the end of the host is skipped": {"https://api.cluster.internal.", "private networks"},
+		"what is no URL at all":                   {"https://a b", "is no URL"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got := provision.Concerns(test.issuer)
+			if test.want == "" {
+				if len(got) != 0 {
+					t.Errorf("got %q", got)
+				}
+				return
+			}
+			if len(got) != 1 || !strings.Contains(got[0], test.want) {
+				t.Errorf("got %q, want %s", got, test.want)
+			}
+		})
+	}
+}
+
+func TestTheNameOfAClusterIsReadable(t *testing.T) {
+	for issuer, want := range map[string]string{
+		"https://oidc.example.com/prod":                "prod",
+		"https://oidc.example.com/prod/":               "prod",
+		"https://prod.example.com":                     "prod",
+		"https://prod.example.com/":                    "prod",
+		"https://my-bucket.s3.eu-west-1.amazonaws.com": "my-bucket",
+		eksIssuer:                              "EXAMPLED539D4633E53DE1B71EXAMPLE",
+		"https://127.0.0.1:6443":               "127-0-0-1",
+		"https://oidc.example.com/k8s/prod.v2": "prod-v2",
+	} {
+		if got := provision.ClusterName(issuer); got != want {
+			t.Errorf("%s: got %q, want %q", issuer, got, want)
+		}
+	}
+}
+
+func TestURLsThatNoIssuerHas(t *testing.T) {
+	for _, issuer := range []string{"", "oidc.example.com", "ftp://oidc.example.com", "https://", "https://a b"} {
+		if err := provision.CheckIssuer(issuer); err == nil {
+			t.Errorf("%q was accepted", issuer)
+		}
+	}
+}

@@ -1,0 +1,727 @@
+package provision_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/iam"
+	"github.com/aws/aws-sdk-go-v2/service/iam/types"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/client-go/kubernetes/fake"
+	kubetesting "k8s.io/client-go/testing"
+
+	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/provision"
+	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/provision/iamfake"
+)
+
+const (
+	issuer     = "https://oidc.example.com/prod"
+	readOnly   = "arn:aws:iam::aws:policy/AmazonS3ReadOnlyAccess"
+	queue      = "arn:aws:iam::111122223333:policy/queue"
+	annotation = "eks.amazonaws.com/role-arn"
+	cartRole   = "arn:aws:iam::111122223333:role/prod.shop.cart"
+)
+
+// world is a cluster and an account in memory.
+type world struct {
+	*provision.Cluster
+	iam        *iamfake.IAM
+	kubernetes *fake.Clientset
+}
+
+func newWorld(objects ...runtime.Object) *world {
+	account := iamfake.New("aws", "111122223333")
+	objects = append(objects, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "shop"}})
+	client := fake.NewClientset(objects...)
+	return &world{iam: account, kubernetes: client, Cluster: &provision.Cluster{
+		Issuer: issuer, Name: provision.ClusterName(issuer), Account: provision.Account{Partition: "aws", ID: "111122223333"},
+		IAM: account.Client(), Client: client, AnnotationPrefix: "eks.amazonaws.com",
+	}}
+}
+
+func cart() provision.IdentitySpec {
+	return provision.IdentitySpec{Namespace: "shop", Name: "cart", PolicyARNs: []string{readOnly, queue}}
+}
+
+func account(name string, annotations ...string) *corev1.ServiceAccount {
+	made := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: name, Annotations: map[string]string{}}}
+	for _, pair := range annotations {
+		key, value, _ := strings.Cut(pair, "=")
+		made.Annotations[key] = value
+	}
+	return made
+}
+
+// apply plans by make and does all that is needed.
+func apply(t *testing.T, make func() (*provision.Plan, error)) *provision.Plan {
+	t.Helper()
+	plan, err := make()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := plan.Apply(t.Context(), func(provision.Step) {}); err != nil {
+		t.Fatal(err)
+	}
+	return plan
+}
+
+func (w *world) identity(t *testing.T, spec provision.IdentitySpec) func() (*provision.Plan, error) {
+	return func() (*provision.Plan, error) { return w.PlanIdentity(t.Context(), spec) }
+}
+
+func (w *world) provider(t *testing.T, spec provision.ProviderSpec) func() (*provision.Plan, error) {
+	return func() (*provision.Plan, error) { return w.PlanProvider(t.Context(), spec) }
+}
+
+func (w *world) deletion(t *testing.T) func() (*provision.Plan, error) {
+	return func() (*provision.Plan, error) {
+		return w.PlanIdentityDeletion(t.Context(), provision.DeletionSpec{Namespace: "shop", Name: "cart"})
+	}
+}
+
+// foreignRole makes a role as somebody else would.
+func (w *world) foreignRole(t *testing.T, name, trust string, tags ...types.Tag) {
+	t.Helper()
+	_, err := w.IAM.CreateRole(t.Context(), &iam.CreateRoleInput{RoleName: &name, AssumeRolePolicyDocument: &trust, Tags: tags})
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.iam.Writes()
+}
+
+func (w *world) cart(t *testing.T) *corev1.ServiceAccount {
+	t.Helper()
+	found, err := w.kubernetes.CoreV1().ServiceAccounts("shop").Get(t.Context(), "cart", metav1.GetOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return found
+}
+
+// state is all that there is, so that two states can be compared.
+func (w *world) state(t *testing.T) string {
+	t.Helper()
+	roles, err := w.IAM.ListRoles(t.Context(), &iam.ListRolesInput{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	slices.SortFunc(roles.Roles, func(a, b types.Role) int { return strings.Compare(*a.RoleName, *b.RoleName) })
+	var all []any
+	for _, role := range roles.Roles {
+		whole, err := w.IAM.GetRole(t.Context(), &iam.GetRoleInput{RoleName: role.RoleName})
+		if err != nil {
+			t.Fatal(err)
+		}
+		slices.SortFunc(whole.Role.Tags, func(a, b types.Tag) int { return strings.Compare(*a.Key, *b.Key) })
+		attached, err := w.IAM.ListAttachedRolePolicies(t.Context(), &iam.ListAttachedRolePoliciesInput{RoleName: role.RoleName})
+		if err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, whole.Role, attached.AttachedPolicies)
+	}
+	accounts, err := w.kubernetes.CoreV1().ServiceAccounts("").List(t.Context(), metav1.ListOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range accounts.Items {
+		accounts.Items[i].ManagedFields = nil
+	}
+	encoded, err := json.MarshalIndent(append(all, accounts.Items), "", " ")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(encoded)
+}
+
+// failAfter lets everything that writes fail once so many writes are done.
+func (w *world) failAfter(writes int) {
+	done := 0
+	refuse := func(operation string) error {
+		if done == writes {
+			return fmt.Errorf("the wire was cut at %s", operation)
+		}
+		done++
+		return nil
+	}
+	w.iam.Fail = func(operation string) error {
+		if strings.HasPrefix(operation, "Get") || strings.HasPrefix(operation, "List") {
+			return nil
+		}
+		return refuse(operation)
+	}
+	for _, verb := range []string{"create", "patch", "delete"} {
+		w.kubernetes.PrependReactor(verb, "serviceaccounts", func(kubetesting.Action) (bool, runtime.Object, error) {
+			err := refuse(verb)
+			return err != nil, nil, err
+		})
+	}
+}
+
+// mend ends failAfter.
+func (w *world) mend() {
+	w.iam.Fail = nil
+	w.kubernetes.ReactionChain = w.kubernetes.ReactionChain[3:]
+}
+
+func TestAnIdentityIsMadeInOrder(t *testing.T) {
+	w := newWorld()
+	spec := cart()
+	spec.Boundary, spec.Tags = queue, map[string]string{"team": "shop"}
+	plan := apply(t, w.identity(t, spec))
+	var steps []string
+	for _, step := range plan.Steps {
+		steps = append(steps, step.String()+": "+string(step.State))
+	}
+	want := []string{
+		"create role " + cartRole + ": done",
+		"create policy attachment " + readOnly + ": done",
+		"create policy attachment " + queue + ": done",
+		"create ServiceAccount shop/cart: done",
+	}
+	if !slices.Equal(steps, want) {
+		t.Errorf("got %q, want %q", steps, want)
+	}
+	if got := w.cart(t).Annotations; !maps.Equal(got, map[string]string{annotation: cartRole}) {
+		t.Errorf("got annotations %v", got)
+	}
+	role, err := w.IAM.GetRole(t.Context(), &iam.GetRoleInput{RoleName: aws.String("prod.shop.cart")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	tags := map[string]string{}
+	for _, tag := range role.Role.Tags {
+		tags[*tag.Key] = *tag.Value
+	}
+	wantTags := map[string]string{
+		"kubectl-irsa/issuer": "oidc.example.com/prod", "kubectl-irsa/namespace": "shop", "kubectl-irsa/serviceaccount": "cart", "team": "shop",
+	}
+	if !maps.Equal(tags, wantTags) {
+		t.Errorf("got tags %v", tags)
+	}
+	if got := *role.Role.PermissionsBoundary.PermissionsBoundaryArn; got != queue {
+		t.Errorf("got boundary %s", got)
+	}
+}
+
+func TestASecondRunChangesNothing(t *testing.T) {
+	w := newWorld()
+	for name, make := range map[string]func() (*provision.Plan, error){
+		"an identity": w.identity(t, cart()),
+		"a provider":  w.provider(t, provision.ProviderSpec{Audiences: []string{provision.DefaultAudience}, Tags: map[string]string{"team": "shop"}}),
+	} {
+		t.Run(name, func(t *testing.T) {
+			if first := apply(t, make); len(first.Steps) == 0 {
+				t.Fatal("nothing was planned")
+			}
+			w.iam.Writes()
+			second, err := make()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if second.Changes() != 0 {
+				t.Errorf("got %+v", second.Steps)
+			}
+			if err := second.Apply(t.Context(), func(step provision.Step) { t.Errorf("did %s", step) }); err != nil {
+				t.Error(err)
+			}
+			if writes := w.iam.Writes(); len(writes) != 0 {
+				t.Errorf("wrote %q", writes)
+			}
+		})
+	}
+}
+
+func TestWhatFailedHalfWayIsCompletedByTheNextRun(t *testing.T) {
+	whole := newWorld()
+	apply(t, whole.identity(t, cart()))
+	for writes := range 4 {
+		t.Run(fmt.Sprintf("creation after %d writes", writes), func(t *testing.T) {
+			w := newWorld()
+			w.failAfter(writes)
+			plan, err := w.PlanIdentity(t.Context(), cart())
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := plan.Apply(t.Context(), func(provision.Step) {}); err == nil || !strings.Contains(err.Error(), "run the command again") {
+				t.Fatalf("got %v", err)
+			}
+			if got := plan.Steps[writes].State; got != provision.Failed {
+				t.Errorf("step %d is %s", writes, got)
+			}
+			w.mend()
+			next := apply(t, w.identity(t, cart()))
+			if done := countDone(next); done != 4-writes {
+				t.Errorf("the next run did %d steps, want %d", done, 4-writes)
+			}
+			if got, want := w.state(t), whole.state(t); got != want {
+				t.Errorf("got %s, want %s", got, want)
+			}
+		})
+		t.Run(fmt.Sprintf("deletion after %d writes", writes), func(t *testing.T) {
+			w, empty := newWorld(), newWorld()
+			apply(t, w.identity(t, cart()))
+			w.failAfter(writes)
+			plan, err := w.deletion(t)()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := plan.Apply(t.Context(), func(provision.Step) {}); err == nil {
+				t.Fatal("nothing failed")
+			}
+			w.mend()
+			apply(t, w.deletion(t))
+			if got, want := w.state(t), empty.state(t); got != want {
+				t.Errorf("got %s, want %s", got, want)
+			}
+			again, err := w.deletion(t)()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if again.Changes() != 0 {
+				t.Errorf("a further run would do %+v", again.Steps)
+			}
+		})
+	}
+}
+
+func countDone(plan *provision.Plan) int {
+	done := 0
+	for _, step := range plan.Steps {
+		if step.State == provision.Done {
+			done++
+		}
+	}
+	return done
+}
+
+func TestDriftIsMended(t *testing.T) {
+	w := newWorld()
+	apply(t, w.identity(t, cart()))
+	want := w.state(t)
+	name := aws.String("prod.shop.cart")
+	ctx := t.Context()
+	_, err1 := w.IAM.UpdateAssumeRolePolicy(ctx, &iam.UpdateAssumeRolePolicyInput{RoleName: name, PolicyDocument: aws.String(`{"Statement":[]}`)})
+	_, err2 := w.IAM.DetachRolePolicy(ctx, &iam.DetachRolePolicyInput{RoleName: name, PolicyArn: aws.String(queue)})
+	if err := errors.Join(err1, err2); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.kubernetes.CoreV1().ServiceAccounts("shop").Patch(ctx, "cart", "application/merge-patch+json",
+		[]byte(`{"metadata":{"annotations":{"`+annotation+`":null}}}`), metav1.PatchOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	if done := countDone(apply(t, w.identity(t, cart()))); done != 3 {
+		t.Errorf("did %d steps", done)
+	}
+	if got := w.state(t); got != want {
+		t.Errorf("got %s, want %s", got, want)
+	}
+}
+
+func TestABoundaryAndTagsAreBroughtUpToDate(t *testing.T) {
+	w := newWorld()
+	apply(t, w.identity(t, cart()))
+	w.iam.Writes()
+	spec := cart()
+	spec.Boundary, spec.Tags = readOnly, map[string]string{"team": "shop"}
+	apply(t, w.identity(t, spec))
+	if got := w.iam.Writes(); !slices.Equal(got, []string{"PutRolePermissionsBoundary", "TagRole"}) {
+		t.Errorf("got %q", got)
+	}
+	if plan := apply(t, w.identity(t, cart())); countDone(plan) != 0 {
+		t.Errorf("what is not asked for was taken away: %+v", plan.Steps)
+	}
+}
+
+func TestWhatBelongsToOthersIsRefused(t *testing.T) {
+	other := types.Tag{Key: aws.String("kubectl-irsa/issuer"), Value: aws.String("oidc.example.com/another")}
+	for name, test := range map[string]struct {
+		account *corev1.ServiceAccount
+		role    string
+		tags    []types.Tag
+		spec    func(*provision.IdentitySpec)
+		want    string
+	}{
+		"a role without tags": {
+			role: "prod.shop.cart", want: "was not made by kubectl irsa for this ServiceAccount",
+		},
+		"a role of another cluster": {
+			role: "prod.shop.cart", tags: []types.Tag{other}, want: "Give another --role-name",
+		},
+		"a role of that name": {
+			role: "theirs", spec: func(s *provision.IdentitySpec) { s.RoleName = "theirs" }, want: "role/theirs exists",
+		},
+		"a ServiceAccount with another role": {
+			account: account("cart", annotation+"=arn:aws:iam::111122223333:role/theirs"), want: "--override-existing-serviceaccounts",
+		},
+		"a ServiceAccount with another audience": {
+			account: account("cart", "eks.amazonaws.com/audience=theirs"),
+			spec:    func(s *provision.IdentitySpec) { s.Audience = "ours" }, want: "has the annotation eks.amazonaws.com/audience=theirs already",
+		},
+		"a wildcard for a name": {
+			spec: func(s *provision.IdentitySpec) { s.Name = "*" }, want: `ServiceAccount "*"`,
+		},
+		"a wildcard for a namespace": {
+			spec: func(s *provision.IdentitySpec) { s.Namespace = "shop-?" }, want: `namespace "shop-?"`,
+		},
+		"a namespace that is not there": {
+			spec: func(s *provision.IdentitySpec) { s.Namespace = "shops" }, want: "kubectl create namespace shops",
+		},
+		"a name that no role has": {
+			spec: func(s *provision.IdentitySpec) { s.RoleName = "a b" }, want: "--role-name",
+		},
+		"a path without a slash at its end": {
+			spec: func(s *provision.IdentitySpec) { s.Path = "/team" }, want: "--path",
+		},
+		"a policy that is none": {
+			spec: func(s *provision.IdentitySpec) { s.PolicyARNs = []string{"AmazonS3ReadOnlyAccess"} }, want: "--attach-policy-arn",
+		},
+		"a boundary that is none": {
+			spec: func(s *provision.IdentitySpec) { s.Boundary = "x" }, want: "--permissions-boundary",
+		},
+		"a tag that is ours": {
+			spec: func(s *provision.IdentitySpec) { s.Tags = map[string]string{"kubectl-irsa/issuer": "x"} }, want: "tag kubectl-irsa/issuer",
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var objects []runtime.Object
+			if test.account != nil {
+				objects = append(objects, test.account)
+			}
+			w := newWorld(objects...)
+			if test.role != "" {
+				w.foreignRole(t, test.role, `{}`, test.tags...)
+			}
+			spec := cart()
+			if test.spec != nil {
+				test.spec(&spec)
+			}
+			_, err := w.PlanIdentity(t.Context(), spec)
+			if err == nil || !strings.Contains(err.Error(), test.want) {
+				t.Errorf("got %v, want %s", err, test.want)
+			}
+			if writes := w.iam.Writes(); len(writes) != 0 {
+				t.Errorf("wrote %q", writes)
+			}
+		})
+	}
+}
+
+func TestAServiceAccountThatExistsIsOnlyAnnotated(t *testing.T) {
+	existing := account("cart", "theirs=stays")
+	existing.Labels = map[string]string{"app": "cart"}
+	w := newWorld(existing)
+	apply(t, w.identity(t, cart()))
+	got := w.cart(t)
+	if !maps.Equal(got.Annotations, map[string]string{annotation: cartRole, "theirs": "stays"}) || !maps.Equal(got.Labels, existing.Labels) {
+		t.Errorf("got %v and %v", got.Annotations, got.Labels)
+	}
+	apply(t, w.deletion(t))
+	got = w.cart(t)
+	if !maps.Equal(got.Annotations, map[string]string{"theirs": "stays"}) || !maps.Equal(got.Labels, existing.Labels) {
+		t.Errorf("after the deletion: got %v and %v", got.Annotations, got.Labels)
+	}
+}
+
+func TestAnotherRoleIsReplacedIfThatIsAsked(t *testing.T) {
+	w := newWorld(account("cart", annotation+"=arn:aws:iam::111122223333:role/theirs"))
+	spec := cart()
+	spec.Override = true
+	apply(t, w.identity(t, spec))
+	if got := w.cart(t).Annotations[annotation]; got != cartRole {
+		t.Errorf("got %s", got)
+	}
+}
+
+func TestTheRoleThatAServiceAccountHasIsKept(t *testing.T) {
+	w := newWorld()
+	spec := cart()
+	spec.RoleName, spec.Path = "by-hand", "/team/"
+	apply(t, w.identity(t, spec))
+	if got, want := w.cart(t).Annotations[annotation], "arn:aws:iam::111122223333:role/team/by-hand"; got != want {
+		t.Errorf("got %s, want %s", got, want)
+	}
+	again := apply(t, w.identity(t, cart()))
+	if countDone(again) != 0 {
+		t.Errorf("got %+v", again.Steps)
+	}
+	apply(t, w.deletion(t))
+	if got, want := w.state(t), newWorld().state(t); got != want {
+		t.Errorf("got %s", got)
+	}
+}
+
+func TestARoleAloneLeavesTheServiceAccount(t *testing.T) {
+	w := newWorld(account("cart", annotation+"=arn:aws:iam::111122223333:role/theirs"))
+	spec := cart()
+	spec.RoleOnly = true
+	before := w.cart(t).Annotations
+	apply(t, w.identity(t, spec))
+	plan := apply(t, func() (*provision.Plan, error) {
+		return w.PlanIdentityDeletion(t.Context(), provision.DeletionSpec{Namespace: "shop", Name: "cart", RoleOnly: true})
+	})
+	if countDone(plan) != 3 {
+		t.Errorf("got %+v", plan.Steps)
+	}
+	if after := w.cart(t).Annotations; !maps.Equal(before, after) {
+		t.Errorf("got %v", after)
+	}
+}
+
+func TestAnAudienceOfItsOwnGoesToBothSides(t *testing.T) {
+	w := newWorld()
+	spec := cart()
+	spec.Audience = "sts.example.com"
+	plan := apply(t, w.identity(t, spec))
+	if got := w.cart(t).Annotations["eks.amazonaws.com/audience"]; got != "sts.example.com" {
+		t.Errorf("got audience %q", got)
+	}
+	if !strings.Contains(plan.Steps[0].Details[0], "sts.example.com") {
+		t.Errorf("got %q", plan.Steps[0].Details)
+	}
+	if again := apply(t, w.identity(t, cart())); countDone(again) != 0 {
+		t.Errorf("the audience of the annotation was not taken: %+v", again.Steps)
+	}
+}
+
+func TestAnAnnotationOfAnotherRoleSurvivesTheDeletion(t *testing.T) {
+	w := newWorld()
+	apply(t, w.identity(t, cart()))
+	if _, err := w.kubernetes.CoreV1().ServiceAccounts("shop").Patch(t.Context(), "cart", "application/merge-patch+json",
+		[]byte(`{"metadata":{"annotations":{"`+annotation+`":"arn:aws:iam::111122223333:role/theirs"}}}`), metav1.PatchOptions{FieldManager: "helm"}); err != nil {
+		t.Fatal(err)
+	}
+	apply(t, w.deletion(t))
+	if got := w.cart(t).Annotations[annotation]; got != "arn:aws:iam::111122223333:role/theirs" {
+		t.Errorf("got %s", got)
+	}
+}
+
+func TestADeletionLeavesForeignRoles(t *testing.T) {
+	for name, test := range map[string]struct {
+		prepare func(*testing.T, *world)
+		spec    provision.DeletionSpec
+		want    string
+	}{
+		"a role without tags, by name": {
+			func(t *testing.T, w *world) { w.foreignRole(t, "theirs", `{}`) },
+			provision.DeletionSpec{Namespace: "shop", Name: "cart", RoleName: "theirs"},
+			"leave it to whoever made it",
+		},
+		"a role of another ServiceAccount, by name": {
+			func(t *testing.T, w *world) { apply(t, w.identity(t, cart())) },
+			provision.DeletionSpec{Namespace: "shop", Name: "till", RoleName: "prod.shop.cart"},
+			"for ServiceAccount shop/till",
+		},
+		"a role with an inline policy": {
+			func(t *testing.T, w *world) {
+				apply(t, w.identity(t, cart()))
+				w.iam.PutInlinePolicy("prod.shop.cart", "theirs")
+			},
+			provision.DeletionSpec{Namespace: "shop", Name: "cart"},
+			"aws iam delete-role-policy",
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld()
+			test.prepare(t, w)
+			w.iam.Writes()
+			_, err := w.PlanIdentityDeletion(t.Context(), test.spec)
+			if err == nil || !strings.Contains(err.Error(), test.want) {
+				t.Errorf("got %v, want %s", err, test.want)
+			}
+		})
+	}
+	t.Run("a role without tags, by default", func(t *testing.T) {
+		w := newWorld(account("cart", annotation+"="+cartRole))
+		w.foreignRole(t, "prod.shop.cart", `{}`)
+		if plan := apply(t, w.deletion(t)); countDone(plan) != 0 {
+			t.Errorf("got %+v", plan.Steps)
+		}
+	})
+}
+
+func TestADeletionWithoutTheRightToListRolesGoesByNames(t *testing.T) {
+	w := newWorld()
+	apply(t, w.identity(t, cart()))
+	w.iam.Fail = func(operation string) error {
+		if operation == "ListRoles" {
+			return iamfake.Denied(operation)
+		}
+		return nil
+	}
+	plan := apply(t, w.deletion(t))
+	if len(plan.Warnings) != 1 || !strings.Contains(plan.Warnings[0], "iam:ListRoles") {
+		t.Errorf("got %q", plan.Warnings)
+	}
+	w.iam.Fail = nil
+	if got, want := w.state(t), newWorld().state(t); got != want {
+		t.Errorf("got %s", got)
+	}
+}
+
+func TestAServiceAccountThatChangedSinceThePlanIsLeft(t *testing.T) {
+	w := newWorld(account("cart"))
+	plan, err := w.PlanIdentity(t.Context(), cart())
+	if err != nil {
+		t.Fatal(err)
+	}
+	var patches []string
+	w.kubernetes.PrependReactor("patch", "serviceaccounts", func(action kubetesting.Action) (bool, runtime.Object, error) {
+		patches = append(patches, string(action.(kubetesting.PatchAction).GetPatch()))
+		return false, nil, nil
+	})
+	if err := plan.Apply(t.Context(), func(provision.Step) {}); err != nil {
+		t.Fatal(err)
+	}
+	if len(patches) != 1 || !strings.Contains(patches[0], `"resourceVersion":`) {
+		t.Errorf("got %q", patches)
+	}
+}
+
+func TestTheStatesOfIdentities(t *testing.T) {
+	w := newWorld(account("other", annotation+"=arn:aws:iam::111122223333:role/theirs"), account("bare"))
+	for _, name := range []string{"whole", "gone", "dangling"} {
+		apply(t, w.identity(t, provision.IdentitySpec{Namespace: "shop", Name: name}))
+	}
+	for _, name := range []string{"other", "bare"} {
+		apply(t, w.identity(t, provision.IdentitySpec{Namespace: "shop", Name: name, RoleOnly: true}))
+	}
+	w.foreignRole(t, "theirs", `{}`)
+	if err := w.kubernetes.CoreV1().ServiceAccounts("shop").Delete(t.Context(), "gone", metav1.DeleteOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.IAM.DeleteRole(t.Context(), &iam.DeleteRoleInput{RoleName: aws.String("prod.shop.dangling")}); err != nil {
+		t.Fatal(err)
+	}
+	identities, unseen, err := w.Identities(t.Context(), "")
+	if err != nil || unseen != nil {
+		t.Fatal(err, unseen)
+	}
+	got := map[string]provision.IdentityState{}
+	for _, identity := range identities {
+		got[identity.ServiceAccount] = identity.State
+	}
+	want := map[string]provision.IdentityState{
+		"whole": provision.Complete, "gone": provision.NoServiceAccount, "dangling": provision.NoRole, "other": provision.OtherRole, "bare": provision.NotAnnotated,
+	}
+	if !maps.Equal(got, want) {
+		t.Errorf("got %v, want %v", got, want)
+	}
+	if elsewhere, _, err := w.Identities(t.Context(), "elsewhere"); err != nil || len(elsewhere) != 0 {
+		t.Errorf("got %v, %v", elsewhere, err)
+	}
+}
+
+func TestIdentitiesWithoutTheRightToReadServiceAccountsAreUnknown(t *testing.T) {
+	w := newWorld()
+	apply(t, w.identity(t, cart()))
+	w.kubernetes.PrependReactor("list", "serviceaccounts", func(kubetesting.Action) (bool, runtime.Object, error) {
+		return true, nil, errors.New("forbidden")
+	})
+	identities, unseen, err := w.Identities(t.Context(), "")
+	if err != nil || unseen == nil || len(identities) != 1 || identities[0].State != provision.Unseen {
+		t.Errorf("got %+v, %v, %v", identities, unseen, err)
+	}
+}
+
+func TestAProviderIsCompleted(t *testing.T) {
+	w := newWorld()
+	const thumbprint = "9e99a48a9960b14926bb7f3b02e22da2b0ab7280"
+	_, err := w.IAM.CreateOpenIDConnectProvider(t.Context(), &iam.CreateOpenIDConnectProviderInput{Url: aws.String(issuer), ClientIDList: []string{"theirs"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.iam.Writes()
+	spec := provision.ProviderSpec{Audiences: []string{provision.DefaultAudience}, Thumbprints: []string{strings.ToUpper(thumbprint)}, Tags: map[string]string{"team": "shop"}}
+	plan := apply(t, w.provider(t, spec))
+	want := []string{"AddClientIDToOpenIDConnectProvider", "UpdateOpenIDConnectProviderThumbprint", "TagOpenIDConnectProvider"}
+	if got := w.iam.Writes(); !slices.Equal(got, want) {
+		t.Errorf("got %q, want %q", got, want)
+	}
+	if all := strings.Join(plan.Warnings, "\n"); !strings.Contains(all, "was not made by kubectl irsa") || !strings.Contains(all, "audience theirs as well") {
+		t.Errorf("got %s", all)
+	}
+	if _, err := w.PlanProviderDeletion(t.Context(), false); err == nil || !strings.Contains(err.Error(), "--force") {
+		t.Errorf("got %v", err)
+	}
+	apply(t, func() (*provision.Plan, error) { return w.PlanProviderDeletion(t.Context(), true) })
+	again := apply(t, func() (*provision.Plan, error) { return w.PlanProviderDeletion(t.Context(), false) })
+	if countDone(again) != 0 {
+		t.Errorf("got %+v", again.Steps)
+	}
+}
+
+func TestTheDeletionOfAProviderNamesWhoTrustsIt(t *testing.T) {
+	w := newWorld()
+	apply(t, w.provider(t, provision.ProviderSpec{Audiences: []string{provision.DefaultAudience}}))
+	apply(t, w.identity(t, cart()))
+	w.foreignRole(t, "theirs", `{"Principal":{"Federated":"arn:aws:iam::111122223333:oidc-provider/oidc.example.com/prod"}}`)
+	w.foreignRole(t, "longer", `{"Principal":{"Federated":"arn:aws:iam::111122223333:oidc-provider/oidc.example.com/prod-2"}}`)
+	plan, err := w.PlanProviderDeletion(t.Context(), false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	all := strings.Join(plan.Warnings, "\n")
+	if !strings.Contains(all, "role/theirs trusts") || !strings.Contains(all, cartRole+" trusts") || strings.Contains(all, "longer") {
+		t.Errorf("got %s", all)
+	}
+}
+
+func TestSpecificationsOfProvidersThatCannotBe(t *testing.T) {
+	for want, spec := range map[string]provision.ProviderSpec{
+		"no audience":           {},
+		`--audience "a b"`:      {Audiences: []string{"a b"}},
+		`--thumbprint "9e:99"`:  {Audiences: []string{"a"}, Thumbprints: []string{"9e:99"}},
+		"tag kubectl-irsa/mine": {Audiences: []string{"a"}, Tags: map[string]string{"kubectl-irsa/mine": ""}},
+	} {
+		if _, err := newWorld().PlanProvider(t.Context(), spec); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("got %v, want %s", err, want)
+		}
+	}
+}
+
+func TestAReportOfTheProvider(t *testing.T) {
+	w := newWorld()
+	w.Reach = func(context.Context, string) error { return errors.New("no route") }
+	report, err := w.Provider(t.Context(), []string{provision.DefaultAudience})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if report.Exists || len(report.Faults) != 1 || !strings.Contains(report.Warnings[0], "no route") {
+		t.Errorf("got %+v", report)
+	}
+	_, err = w.IAM.CreateOpenIDConnectProvider(t.Context(), &iam.CreateOpenIDConnectProviderInput{Url: aws.String("https://OIDC.example.com/prod/")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if report, err = w.Provider(t.Context(), nil); err != nil || len(report.Faults) != 2 || !strings.Contains(report.Faults[1], "oidc-provider/OIDC.example.com/prod/") {
+		t.Errorf("got %+v, %v", report, err)
+	}
+	plan := apply(t, w.provider(t, provision.ProviderSpec{Audiences: []string{"another"}}))
+	if all := strings.Join(plan.Warnings, "\n"); !strings.Contains(all, "oidc-provider/OIDC.example.com/prod/, which is another") {
+		t.Errorf("got %s", all)
+	}
+	report, err = w.Provider(t.Context(), []string{provision.DefaultAudience})
+	if err != nil || !report.Exists || !report.MadeHere || len(report.Faults) != 1 || !strings.Contains(report.Faults[0], "--audience "+provision.DefaultAudience) {
+		t.Errorf("got %+v, %v", report, err)
+	}
+}
+
+func TestWhatIAMRefusesIsToldInItsWords(t *testing.T) {
+	w := newWorld()
+	w.iam.Fail = func(operation string) error { return iamfake.Denied(operation) }
+	_, err := w.PlanProvider(t.Context(), provision.ProviderSpec{Audiences: []string{"a"}})
+	const want = "read OIDC provider arn:aws:iam::111122223333:oidc-provider/oidc.example.com/prod: AccessDenied: User: arn:aws:iam::111122223333:user/me is not authorized to perform: iam:GetOpenIDConnectProvider"
+	if err == nil || err.Error() != want {
+		t.Errorf("got %v, want %s", err, want)
+	}
+}
