@@ -103,12 +103,12 @@ up: build assets $(BIN)/demo ## the same, and stay up until Ctrl-C
 	@$(BIN)/demo -assets=$(ASSETS) -up
 
 .PHONY: test
-test: unit chart fuzz e2e kind-test image-test ## all tests, those against the real control plane included
+test: unit chart fuzz e2e test-sdks kind-test image-test ## all tests, those against the real control plane included
 
 .PHONY: unit
 unit: ## tests that need no control plane
 	$(GO) test $(RACE) ./...
-	cd test && $(GO) test $(RACE) ./inject/... ./process/...
+	cd test && $(GO) test $(RACE) ./inject/... ./process/... ./minioserver/...
 
 .PHONY: chart
 chart: $(BIN)/helm $(ASSETS)/kubectl ## tests of the Helm chart and the kustomizations
@@ -116,10 +116,15 @@ chart: $(BIN)/helm $(ASSETS)/kubectl ## tests of the Helm chart and the kustomiz
 	cd test/operators && $(GO) test -count=1 ./...
 
 .PHONY: e2e
-e2e: build $(BIN)/e2e/pod-identity-webhook assets $(BIN)/helm ## tests against the real control plane
+e2e: build $(BIN)/e2e/pod-identity-webhook assets minio $(BIN)/sdks/golang $(BIN)/helm ## tests against the real control plane
 	$(E2E) -timeout=30m -count=1 -p=1 ./controlplane/... ./manifest/... ./localwebhook/... ./demo/... ./e2e/...
 	$(UNDER_FIRE) ./denial/...
 	$(UNDER_FIRE) ./soak/... -duration=1m
+
+.PHONY: test-sdks
+test-sdks: build assets minio $(BIN)/sdks/golang $(BIN)/sdks/golangv1 ## install AWS's SDKs of several languages, and run them with what a pod has
+	test/sdks/install $(BIN)/sdks
+	cd test && WEBHOOK=$(BIN)/pod-identity-webhook LOCAL_STS=$(BIN)/local-sts KUBEBUILDER_ASSETS=$(ASSETS) $(GO) test -v -count=1 ./sdks
 
 .PHONY: rotate
 rotate: build $(BIN)/e2e/pod-identity-webhook assets $(BIN)/helm ## rotate, spoil and repair certificates under load; COUNT=20
@@ -174,6 +179,9 @@ lint: $(BIN)/golangci-lint chart-lint ## find faults without running anything
 	cd test/operators && $(BIN)/golangci-lint run --config=../../.golangci.yml ./...
 	cd test/operators && $(GO) mod tidy -diff
 	cd test/assets && $(GO) mod tidy -diff
+	cd test/minio && $(GO) mod tidy -diff
+	cd test/sdks/golangv1 && $(BIN)/golangci-lint run --config=../../../.golangci.yml ./...
+	cd test/sdks/golangv1 && $(GO) mod tidy -diff
 	cd tools && $(GO) mod tidy -diff
 	cd tools/helm && $(GO) mod tidy -diff
 	cd test/kind && $(BIN)/golangci-lint run --config=../../.golangci.yml ./...
@@ -202,6 +210,20 @@ $(BIN)/assets/%: test/assets/go.mod test/assets/go.sum
 $(BIN)/assets/etcd: PACKAGE := go.etcd.io/etcd/server/v3
 $(BIN)/assets/kube-apiserver: PACKAGE := k8s.io/kubernetes/cmd/kube-apiserver
 $(BIN)/assets/kubectl: PACKAGE := k8s.io/kubernetes/cmd/kubectl
+
+.PHONY: minio
+minio: $(BIN)/minio/minio
+
+$(BIN)/minio/minio: test/minio/go.mod test/minio/go.sum
+	@echo "building MinIO from its Go module: minutes the first time, seconds from then on"
+	cd test/minio && $(GO) build -o $@ -ldflags="-s -w" github.com/minio/minio
+
+# The programs of test/sdks that have to be built.
+$(BIN)/sdks/golang: always
+	@cd test && $(GO) build -o $@ ./sdks/golang
+
+$(BIN)/sdks/golangv1: always
+	@cd test/sdks/golangv1 && $(GO) build -o $@ .
 
 # Changes only when the flags do: a new commit is a new version of the program.
 $(BIN)/ldflags: always
