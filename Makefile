@@ -18,6 +18,7 @@ FUZZ := ./pkg/token:FuzzParseUnverified ./pkg/token/issuer:FuzzVerify ./pkg/toke
 	./pkg/token/issuer:FuzzParseKeySet ./pkg/identity:FuzzFromAnnotations ./pkg/identity:FuzzParseMapping \
 	./pkg/identity/lint:FuzzAccount ./pkg/identity/containercredentials:FuzzParse ./pkg/rolepolicy:FuzzEvaluate ./pkg/provision:FuzzRoleName \
 	./pkg/trustpolicy:FuzzParse ./pkg/trustpolicy:FuzzStringLike \
+	./pkg/localsts:FuzzRequest ./pkg/localsts:FuzzParameters ./pkg/localsts:FuzzStateFile \
 	./pkg/webhook:FuzzMutate ./pkg/webhook:FuzzServiceAccount ./pkg/webhook:FuzzCountItems \
 	./certs:FuzzSecret ./certs:FuzzClientCA
 FUZZ_TEST := ./inject:FuzzPod ./inject:FuzzAnnotations

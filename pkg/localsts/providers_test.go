@@ -136,14 +136,25 @@ func TestProvidersThatAreRefused(t *testing.T) {
 		"with a query":                {iam.CreateOpenIDConnectProviderInput{Url: aws.String("https://oidc.example.com?x=y")}, "ValidationError", "Invalid Open ID Connect Provider URL"},
 		"with a URL that is too long": {iam.CreateOpenIDConnectProviderInput{Url: aws.String("https://oidc.example.com/" + strings.Repeat("x", 255))}, "ValidationError", "1 validation error detected: Value ..."},
 		"with a short thumbprint":     {iam.CreateOpenIDConnectProviderInput{Url: aws.String(issuerURL), ThumbprintList: []string{"ab"}}, "ValidationError", "1 validation error detected: Value 'ab' at 'thumbprintList.1.member' failed to satisfy constraint: Member must have length greater than or equal to 40"},
-		"with a thumbprint that is none": {iam.CreateOpenIDConnectProviderInput{Url: aws.String(issuerURL), ThumbprintList: []string{strings.Repeat("z", 40)}},
-			"InvalidInput", "Thumbprint must be a 40-character hexadecimal string."},
-		"with too many clients": {iam.CreateOpenIDConnectProviderInput{Url: aws.String(issuerURL), ClientIDList: many(101)}, "ValidationError",
-			"1 validation error detected: Value at 'clientIDList' failed to satisfy constraint: Member must have length less than or equal to 100"},
-		"with a tag twice": {iam.CreateOpenIDConnectProviderInput{Url: aws.String(issuerURL), Tags: tagsOf("a", "b", "A", "c")}, "InvalidInput",
-			"Duplicate tag keys found. Please note that Tag keys are case insensitive."},
-		"with a tag of other characters": {iam.CreateOpenIDConnectProviderInput{Url: aws.String(issuerURL), Tags: tagsOf("a*", "b")}, "ValidationError",
-			`1 validation error detected: Value 'a*' at 'tags.1.member.key' failed to satisfy constraint: Member must satisfy regular expression pattern: [\p{L}\p{Z}\p{N}_.:/=+\-@]+`},
+		"with a thumbprint that is none": {
+			iam.CreateOpenIDConnectProviderInput{Url: aws.String(issuerURL), ThumbprintList: []string{strings.Repeat("z", 40)}},
+			"InvalidInput", "Thumbprint must be a 40-character hexadecimal string.",
+		},
+		"with too many clients": {
+			iam.CreateOpenIDConnectProviderInput{Url: aws.String(issuerURL), ClientIDList: many(101)},
+			"ValidationError",
+			"1 validation error detected: Value at 'clientIDList' failed to satisfy constraint: Member must have length less than or equal to 100",
+		},
+		"with a tag twice": {
+			iam.CreateOpenIDConnectProviderInput{Url: aws.String(issuerURL), Tags: tagsOf("a", "b", "A", "c")},
+			"InvalidInput",
+			"Duplicate tag keys found. Please note that Tag keys are case insensitive.",
+		},
+		"with a tag of other characters": {
+			iam.CreateOpenIDConnectProviderInput{Url: aws.String(issuerURL), Tags: tagsOf("a*", "b")},
+			"ValidationError",
+			`1 validation error detected: Value 'a*' at 'tags.1.member.key' failed to satisfy constraint: Member must satisfy regular expression pattern: [\p{L}\p{Z}\p{N}_.:/=+\-@]+`,
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, err := d.iam().CreateOpenIDConnectProvider(t.Context(), &test.in)

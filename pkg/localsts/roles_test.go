@@ -160,25 +160,39 @@ func TestRolesThatAreRefused(t *testing.T) {
 		code    string
 		message string
 	}{
-		"with a name of other characters": {role(func(in *iam.CreateRoleInput) { in.RoleName = aws.String("a/b") }), 400, "ValidationError",
-			"The specified value for roleName is invalid. It must contain only alphanumeric characters and/or the following: +=,.@_-"},
-		"with a name that is too long": {role(func(in *iam.CreateRoleInput) { in.RoleName = aws.String(strings.Repeat("a", 65)) }), 400, "ValidationError",
-			"1 validation error detected: Value '" + strings.Repeat("a", 65) + "' at 'roleName' failed to satisfy constraint: Member must have length less than or equal to 64"},
-		"with a path that does not end": {role(func(in *iam.CreateRoleInput) { in.Path = aws.String("/team") }), 400, "ValidationError",
-			"The specified value for path is invalid. It must begin and end with / and contain only alphanumeric characters and/or / characters."},
-		"with a trust policy that is no JSON": {role(func(in *iam.CreateRoleInput) { in.AssumeRolePolicyDocument = aws.String("{") }), 400, "MalformedPolicyDocument",
-			"This policy contains invalid Json"},
-		"with a trust policy for other calls": {role(func(in *iam.CreateRoleInput) {
-			in.AssumeRolePolicyDocument = aws.String(strings.ReplaceAll(trust, "sts:AssumeRoleWithWebIdentity", "s3:GetObject"))
-		}),
-			400, "MalformedPolicyDocument", "AssumeRole policy may only specify STS AssumeRole actions."},
+		"with a name of other characters": {
+			role(func(in *iam.CreateRoleInput) { in.RoleName = aws.String("a/b") }), 400, "ValidationError",
+			"The specified value for roleName is invalid. It must contain only alphanumeric characters and/or the following: +=,.@_-",
+		},
+		"with a name that is too long": {
+			role(func(in *iam.CreateRoleInput) { in.RoleName = aws.String(strings.Repeat("a", 65)) }), 400, "ValidationError",
+			"1 validation error detected: Value '" + strings.Repeat("a", 65) + "' at 'roleName' failed to satisfy constraint: Member must have length less than or equal to 64",
+		},
+		"with a path that does not end": {
+			role(func(in *iam.CreateRoleInput) { in.Path = aws.String("/team") }), 400, "ValidationError",
+			"The specified value for path is invalid. It must begin and end with / and contain only alphanumeric characters and/or / characters.",
+		},
+		"with a trust policy that is no JSON": {
+			role(func(in *iam.CreateRoleInput) { in.AssumeRolePolicyDocument = aws.String("{") }), 400, "MalformedPolicyDocument",
+			"This policy contains invalid Json",
+		},
+		"with a trust policy for other calls": {
+			role(func(in *iam.CreateRoleInput) {
+				in.AssumeRolePolicyDocument = aws.String(strings.ReplaceAll(trust, "sts:AssumeRoleWithWebIdentity", "s3:GetObject"))
+			}),
+			400, "MalformedPolicyDocument", "AssumeRole policy may only specify STS AssumeRole actions.",
+		},
 		"with a trust policy that is too large": {role(func(in *iam.CreateRoleInput) {
 			in.AssumeRolePolicyDocument = aws.String(strings.Replace(trust, "2012-10-17", `2012-10-17", "Id": "`+strings.Repeat("x", 2000), 1))
 		}), 409, "LimitExceeded", "Cannot exceed quota for ACLSizePerRole: 2048"},
-		"with a session that is too short": {role(func(in *iam.CreateRoleInput) { in.MaxSessionDuration = aws.Int32(900) }), 400, "ValidationError",
-			"1 validation error detected: Value '900' at 'maxSessionDuration' failed to satisfy constraint: Member must have value greater than or equal to 3600"},
-		"with a boundary that does not exist": {role(func(in *iam.CreateRoleInput) { in.PermissionsBoundary = aws.String(own) }), 404, "NoSuchEntity",
-			"Scope ARN: " + own + " does not exist or is not attachable."},
+		"with a session that is too short": {
+			role(func(in *iam.CreateRoleInput) { in.MaxSessionDuration = aws.Int32(900) }), 400, "ValidationError",
+			"1 validation error detected: Value '900' at 'maxSessionDuration' failed to satisfy constraint: Member must have value greater than or equal to 3600",
+		},
+		"with a boundary that does not exist": {
+			role(func(in *iam.CreateRoleInput) { in.PermissionsBoundary = aws.String(own) }), 404, "NoSuchEntity",
+			"Scope ARN: " + own + " does not exist or is not attachable.",
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, err := d.iam().CreateRole(t.Context(), test.in)

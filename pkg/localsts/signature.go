@@ -35,12 +35,12 @@ const (
 // The parameters of a signature in the query string.
 const (
 	queryAlgorithm     = "X-Amz-Algorithm"
-	queryCredential    = "X-Amz-Credential"
+	queryCredential    = "X-Amz-Credential" //nolint:gosec // the name of a parameter
 	queryDate          = "X-Amz-Date"
 	queryExpires       = "X-Amz-Expires"
 	querySignedHeaders = "X-Amz-SignedHeaders"
 	querySignature     = "X-Amz-Signature"
-	querySecurityToken = "X-Amz-Security-Token"
+	querySecurityToken = "X-Amz-Security-Token" //nolint:gosec // the name of a parameter
 )
 
 // signature is that of a request, in its Authorization header or in its query
