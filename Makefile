@@ -16,7 +16,7 @@ RACE := $(if $(filter 1,$(shell $(GO) env CGO_ENABLED)),$(if $(shell command -v 
 FUZZTIME ?= 5000x
 FUZZ := ./pkg/token:FuzzParseUnverified ./pkg/identity:FuzzFromAnnotations ./pkg/identity:FuzzParseMapping \
 	./pkg/identity/lint:FuzzAccount ./pkg/identity/containercredentials:FuzzParse ./pkg/rolepolicy:FuzzEvaluate ./pkg/provision:FuzzRoleName \
-	./pkg/trustpolicy:FuzzParse ./pkg/trustpolicy:FuzzStringLike \
+	./pkg/trustpolicy:FuzzParse ./pkg/trustpolicy:FuzzStringLike ./pkg/explain:FuzzManifests \
 	./pkg/webhook:FuzzMutate ./pkg/webhook:FuzzServiceAccount ./pkg/webhook:FuzzCountItems \
 	./certs:FuzzSecret ./certs:FuzzClientCA
 FUZZ_TEST := ./inject:FuzzPod ./inject:FuzzAnnotations

@@ -222,4 +222,3 @@ func issuerOf(t *testing.T) string {
 	}
 	return strings.TrimPrefix(read.Issuer, "https://")
 }
-
