@@ -52,7 +52,7 @@ help: ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: build
-build: $(BIN)/pod-identity-webhook $(BIN)/kubectl-irsa ## build the webhook and the kubectl plugin into bin/
+build: $(BIN)/pod-identity-webhook $(BIN)/kubectl-irsa $(BIN)/local-sts ## build the programs into bin/
 
 .PHONY: image
 image: ## build the image, for amd64 and arm64, into bin/image; BASE_IMAGE=... for another base
@@ -204,6 +204,9 @@ always:
 
 $(BIN)/pod-identity-webhook $(BIN)/kubectl-irsa: $(SOURCES) $(BIN)/ldflags
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags='$(LDFLAGS)' -o $@ ./cmd/$(@F)
+
+$(BIN)/local-sts: $(SOURCES)
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags='-s -w' -o $@ ./cmd/local-sts
 
 $(BIN)/e2e/pod-identity-webhook: $(SOURCES)
 	$(GO) build $(RACE) -o $@ ./cmd/pod-identity-webhook
