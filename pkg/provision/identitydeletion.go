@@ -1,6 +1,7 @@
 package provision
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -46,7 +47,7 @@ func (c *Cluster) PlanIdentityDeletion(ctx context.Context, spec DeletionSpec) (
 		}
 	}
 	if len(roles) == 0 {
-		plan.keeps(Delete, kindRole, cmpOr(spec.RoleName, RoleName(c.Name, spec.Namespace, spec.Name)), "there is none that kubectl irsa made for it")
+		plan.keeps(Delete, kindRole, cmp.Or(spec.RoleName, RoleName(c.Name, spec.Namespace, spec.Name)), "there is none that kubectl irsa made for it")
 	}
 	for _, role := range roles {
 		if err := c.planRoleDeletion(ctx, plan, role); err != nil {

@@ -1,6 +1,7 @@
 package provision
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -161,7 +162,7 @@ func (c *Cluster) planRole(ctx context.Context, plan *Plan, spec IdentitySpec, e
 		return "", err
 	}
 	if existing == nil {
-		arn := c.arn("role" + cmpOr(spec.Path, "/") + spec.RoleName)
+		arn := c.arn("role" + cmp.Or(spec.Path, "/") + spec.RoleName)
 		c.createRole(plan, spec, arn, trust)
 		c.attachPolicies(plan, spec, spec.PolicyARNs)
 		return arn, nil
@@ -176,13 +177,6 @@ func (c *Cluster) planRole(ctx context.Context, plan *Plan, spec IdentitySpec, e
 	}
 	c.attachPolicies(plan, spec, spec.PolicyARNs, attached...)
 	return existing.arn, nil
-}
-
-func cmpOr(value, otherwise string) string {
-	if value == "" {
-		return otherwise
-	}
-	return value
 }
 
 // trustPolicy is the least that lets the ServiceAccount's pods take the role.
@@ -209,7 +203,7 @@ func (c *Cluster) createRole(plan *Plan, spec IdentitySpec, arn string, trust []
 	tags := c.roleTags(spec.Namespace, spec.Name, spec.Tags)
 	details := []string{trustDetail(spec)}
 	input := &iam.CreateRoleInput{
-		RoleName: aws.String(spec.RoleName), Path: aws.String(cmpOr(spec.Path, "/")),
+		RoleName: aws.String(spec.RoleName), Path: aws.String(cmp.Or(spec.Path, "/")),
 		AssumeRolePolicyDocument: aws.String(string(trust)), Tags: toIAM(tags),
 		Description: aws.String(descriptionStart + " for ServiceAccount " + spec.Namespace + "/" + spec.Name + " of " + c.issuerName()),
 	}

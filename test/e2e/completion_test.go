@@ -11,6 +11,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"github.com/pod-identity-webhook/pod-identity-webhook/test/controlplane"
 	"github.com/pod-identity-webhook/pod-identity-webhook/test/repository"
 )
 
@@ -53,7 +54,7 @@ func pluginPath(t *testing.T) string {
 // kubectl runs the real one with what the cluster's administrator has.
 func kubectl(t *testing.T, path string, args ...string) (string, error) {
 	t.Helper()
-	command := exec.CommandContext(t.Context(), filepath.Join(os.Getenv("KUBEBUILDER_ASSETS"), "kubectl"), args...)
+	command := exec.CommandContext(t.Context(), filepath.Join(controlplane.DefaultAssets(), "kubectl"), args...)
 	command.Env = []string{"PATH=" + path, "KUBECONFIG=" + cluster.Kubeconfig(), "HOME=" + t.TempDir()}
 	answer, err := command.CombinedOutput()
 	return string(answer), err

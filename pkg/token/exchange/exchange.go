@@ -4,19 +4,29 @@ package exchange
 
 import (
 	"context"
+	"errors"
+	"strings"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
-	"github.com/aws/aws-sdk-go-v2/aws/retry"
 	"github.com/aws/aws-sdk-go-v2/service/sts"
+	"github.com/aws/aws-sdk-go-v2/service/sts/types"
 )
 
-// defaultRegion is used where the configuration has none: STS has an endpoint in each
-// region of the partition aws, and the credentials are good in all of them.
-const defaultRegion = "us-east-1"
+const (
+	// source is what the credentials say of where they come from.
+	source = "AssumeRoleWithWebIdentity"
+	// timeout bounds the exchange with all its retries: STS answers in well under a
+	// second, and waits some seconds for an issuer that does not.
+	timeout = 30 * time.Second
+)
 
-// source is what the credentials say of where they come from.
-const source = "AssumeRoleWithWebIdentity"
+// defaultRegions are those that are used where the configuration has none, by the
+// partition of the role: credentials of any region are good in all of its partition.
+var defaultRegions = map[string]string{
+	"aws-cn":     "cn-north-1",
+	"aws-us-gov": "us-gov-west-1",
+}
 
 // Input is what is asked for.
 type Input struct {
@@ -41,16 +51,18 @@ type Result struct {
 }
 
 // WithWebIdentity exchanges a token. The STS is the one that the configuration names,
-// by the SDK's rules: its endpoint (AWS_ENDPOINT_URL_STS), and its region. The call is
-// not signed: the token is its own credential. Its error is an *Error.
+// by the SDK's rules: its endpoint (AWS_ENDPOINT_URL_STS), and its region, whose own
+// endpoint it is. The call is not signed, whatever credentials the configuration has:
+// the token is its own. The SDK asks again where the issuer did not answer STS, as
+// STS's API reference advises. Its error is an *Error.
 func WithWebIdentity(ctx context.Context, config aws.Config, in Input) (Result, error) {
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
 	client := sts.NewFromConfig(config, func(o *sts.Options) {
+		o.Credentials = aws.AnonymousCredentials{}
 		if o.Region == "" {
-			o.Region = defaultRegion
+			o.Region = regionFor(in.RoleARN)
 		}
-		// As STS's API reference advises for AssumeRoleWithWebIdentity: the issuer may
-		// answer the next time.
-		o.Retryer = retry.AddWithErrorCodes(o.Retryer, string(IDPCommunicationError))
 	})
 	request := &sts.AssumeRoleWithWebIdentityInput{
 		RoleArn: aws.String(in.RoleARN), RoleSessionName: aws.String(in.SessionName), WebIdentityToken: aws.String(in.Token),
@@ -60,21 +72,39 @@ func WithWebIdentity(ctx context.Context, config aws.Config, in Input) (Result, 
 	}
 	answer, err := client.AssumeRoleWithWebIdentity(ctx, request)
 	if err != nil {
-		return Result{}, newError(err)
+		return Result{}, newError(err, in.Token)
+	}
+	credentials, err := credentialsOf(answer.Credentials)
+	if err != nil {
+		return Result{}, &Error{Reason: Other, Message: err.Error(), Err: err}
 	}
 	result := Result{
-		Provider: aws.ToString(answer.Provider), Audience: aws.ToString(answer.Audience),
+		Credentials: credentials, Provider: aws.ToString(answer.Provider), Audience: aws.ToString(answer.Audience),
 		Subject: aws.ToString(answer.SubjectFromWebIdentityToken),
 	}
 	if user := answer.AssumedRoleUser; user != nil {
 		result.AssumedRoleARN, result.AssumedRoleID = aws.ToString(user.Arn), aws.ToString(user.AssumedRoleId)
 	}
-	if given := answer.Credentials; given != nil {
-		result.Credentials = aws.Credentials{
-			AccessKeyID: aws.ToString(given.AccessKeyId), SecretAccessKey: aws.ToString(given.SecretAccessKey),
-			SessionToken: aws.ToString(given.SessionToken), Source: source,
-			CanExpire: true, Expires: aws.ToTime(given.Expiration),
+	return result, nil
+}
+
+// regionFor returns a region of the partition that a role is in: arn:PARTITION:iam:...
+func regionFor(roleARN string) string {
+	parts := strings.SplitN(roleARN, ":", 3)
+	if len(parts) == 3 {
+		if region, ok := defaultRegions[parts[1]]; ok {
+			return region
 		}
 	}
-	return result, nil
+	return "us-east-1"
+}
+
+func credentialsOf(given *types.Credentials) (aws.Credentials, error) {
+	if given == nil || aws.ToString(given.AccessKeyId) == "" || aws.ToString(given.SecretAccessKey) == "" || aws.ToString(given.SessionToken) == "" {
+		return aws.Credentials{}, errors.New("the answer has no credentials: it is not STS that answers")
+	}
+	return aws.Credentials{
+		AccessKeyID: *given.AccessKeyId, SecretAccessKey: *given.SecretAccessKey, SessionToken: *given.SessionToken,
+		Source: source, CanExpire: given.Expiration != nil, Expires: aws.ToTime(given.Expiration),
+	}, nil
 }

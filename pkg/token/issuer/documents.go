@@ -14,11 +14,12 @@ import (
 	"github.com/go-jose/go-jose/v4"
 )
 
-// Documents are what an issuer has to publish, as JSON.
+// Documents are what an issuer has to publish, as JSON: to the byte what the API
+// server would serve for the same keys, so that the two can be compared.
 type Documents struct{ Discovery, JWKS []byte }
 
-// configuration is the discovery document as the API server writes it. All but the
-// last two are required by OpenID Connect Discovery 1.0, section 3.
+// configuration is the discovery document as the API server writes it. All of it is
+// required by OpenID Connect Discovery 1.0, section 3.
 type configuration struct {
 	Issuer        string   `json:"issuer"`
 	JWKSURI       string   `json:"jwks_uri"`
@@ -31,49 +32,79 @@ type configuration struct {
 // jwksURI. Several keys are for a rotation: the order is that of keys, and the same
 // key is published once.
 func NewDocuments(issuerURL, jwksURI string, keys []crypto.PublicKey) (Documents, error) {
-	for name, value := range map[string]string{"issuer": issuerURL, "JWKS URI": jwksURI} {
-		if err := checkURL(value); err != nil {
-			return Documents{}, fmt.Errorf("%s %q: %w", name, value, err)
-		}
+	set, err := KeySet(keys)
+	if err != nil {
+		return Documents{}, err
 	}
-	if len(keys) == 0 {
-		return Documents{}, errors.New("an issuer without a public key can sign nothing")
-	}
+	return DocumentsOf(issuerURL, jwksURI, set)
+}
+
+// KeySet returns public keys as the API server publishes them.
+func KeySet(keys []crypto.PublicKey) (jose.JSONWebKeySet, error) {
 	var set jose.JSONWebKeySet
-	var algorithms []string
 	for _, key := range keys {
 		id, err := KeyID(key)
 		if err != nil {
-			return Documents{}, err
+			return jose.JSONWebKeySet{}, err
 		}
 		algorithm, err := algorithmOf(key)
 		if err != nil {
-			return Documents{}, err
-		}
-		if len(set.Key(id)) > 0 {
-			continue
+			return jose.JSONWebKeySet{}, err
 		}
 		set.Keys = append(set.Keys, jose.JSONWebKey{Key: key, KeyID: id, Algorithm: string(algorithm), Use: "sig"})
-		algorithms = append(algorithms, string(algorithm))
+	}
+	return set, nil
+}
+
+// DocumentsOf returns the documents of an issuer with keys that have their ids
+// already: an external signer's (KEP-740) need not be those that Kubernetes computes.
+func DocumentsOf(issuerURL, jwksURI string, keys jose.JSONWebKeySet) (Documents, error) {
+	if err := CheckURL(issuerURL); err != nil {
+		return Documents{}, fmt.Errorf("issuer %q: %w", issuerURL, err)
+	}
+	if err := CheckURL(jwksURI); err != nil {
+		return Documents{}, fmt.Errorf("JWKS URI %q: %w", jwksURI, err)
+	}
+	var set jose.JSONWebKeySet
+	var algorithms []string
+	for _, key := range keys.Keys {
+		if !isForSignatures(key) {
+			return Documents{}, fmt.Errorf("key %q: it is no public key, RSA or ECDSA, for signatures", key.KeyID)
+		}
+		if len(set.Key(key.KeyID)) > 0 {
+			continue
+		}
+		if key.Algorithm == "" {
+			algorithm, err := algorithmOf(key.Key)
+			if err != nil {
+				return Documents{}, fmt.Errorf("key %q: %w", key.KeyID, err)
+			}
+			key.Algorithm = string(algorithm)
+		}
+		set.Keys = append(set.Keys, key)
+		algorithms = append(algorithms, key.Algorithm)
+	}
+	if len(set.Keys) == 0 {
+		return Documents{}, errors.New("an issuer without a public key can sign nothing")
 	}
 	slices.Sort(algorithms)
-	discovery, err := json.MarshalIndent(configuration{
+	discovery, err := json.Marshal(configuration{
 		Issuer: issuerURL, JWKSURI: jwksURI,
 		ResponseTypes: []string{"id_token"}, SubjectTypes: []string{"public"}, Algorithms: slices.Compact(algorithms),
-	}, "", "  ")
+	})
 	if err != nil {
 		return Documents{}, fmt.Errorf("write the discovery document: %w", err)
 	}
-	jwks, err := json.MarshalIndent(set, "", "  ")
+	jwks, err := json.Marshal(set)
 	if err != nil {
 		return Documents{}, fmt.Errorf("write the key set: %w", err)
 	}
-	return Documents{Discovery: append(discovery, '\n'), JWKS: append(jwks, '\n')}, nil
+	return Documents{Discovery: discovery, JWKS: jwks}, nil
 }
 
-// checkURL holds a URL to what the API server and IAM take: OpenID Connect Discovery
-// 1.0, section 2, and AWS's CreateOpenIDConnectProvider.
-func checkURL(value string) error {
+// CheckURL holds a URL to what the API server and IAM take for an issuer: OpenID
+// Connect Discovery 1.0, section 2, and AWS's CreateOpenIDConnectProvider.
+func CheckURL(value string) error {
 	parsed, err := url.Parse(value)
 	switch {
 	case err != nil:

@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/url"
 	"strings"
 	"time"
 
@@ -20,6 +21,9 @@ const (
 	// DiscoveryPath is where below the issuer's URL the discovery document is
 	// (OpenID Connect Discovery 1.0, section 4).
 	DiscoveryPath = "/.well-known/openid-configuration"
+	// JWKSPath is where an API server has its keys, and by default we, too: what is
+	// below the issuer's URL is then the same whoever serves it.
+	JWKSPath = "/openid/v1/jwks"
 	// timeout bounds each read of what somebody else publishes.
 	timeout = 10 * time.Second
 	// maxDocument is far more than an issuer publishes. An RSA key of 4096 bits
@@ -59,48 +63,90 @@ type Issuer struct {
 	Keys    jose.JSONWebKeySet
 }
 
-// discoveryDocument is the part of the discovery document that matters here, as
-// OpenID Connect Discovery 1.0, section 3, names it.
-type discoveryDocument struct {
-	Issuer  string `json:"issuer"`
-	JWKSURI string `json:"jwks_uri"`
-}
-
 // Discover reads an issuer's discovery document and public keys, as AWS does. A nil
 // client is http.DefaultClient. Its error is a *DiscoveryError.
 func Discover(ctx context.Context, client *http.Client, issuerURL string) (Issuer, error) {
-	at := strings.TrimSuffix(issuerURL, "/") + DiscoveryPath
-	var document discoveryDocument
-	if err := read(ctx, client, at, &document); err != nil {
-		return Issuer{}, &DiscoveryError{at, StepDiscovery, err}
+	at := DiscoveryURL(issuerURL)
+	body, err := read(ctx, client, at)
+	if err != nil {
+		return Issuer{}, &DiscoveryError{withoutPassword(at), StepDiscovery, err}
 	}
-	switch {
-	case document.Issuer != issuerURL:
-		// Section 4.3: they must be the same to the letter.
-		return Issuer{}, &DiscoveryError{at, StepDiscovery, fmt.Errorf("it is of the issuer %q, not of %q", document.Issuer, issuerURL)}
-	case document.JWKSURI == "":
-		return Issuer{}, &DiscoveryError{at, StepDiscovery, errors.New("it has no jwks_uri")}
+	jwksURI, err := ParseDiscovery(body, issuerURL)
+	if err != nil {
+		return Issuer{}, &DiscoveryError{withoutPassword(at), StepDiscovery, err}
 	}
-	keys, err := ReadKeys(ctx, client, document.JWKSURI)
+	keys, err := ReadKeys(ctx, client, jwksURI)
 	if err != nil {
 		return Issuer{}, err
 	}
-	return Issuer{URL: document.Issuer, JWKSURI: document.JWKSURI, Keys: keys}, nil
+	return Issuer{URL: issuerURL, JWKSURI: jwksURI, Keys: keys}, nil
+}
+
+// DiscoveryURL returns where an issuer's discovery document is. A slash at the
+// issuer's end is not doubled (OpenID Connect Discovery 1.0, section 4.1).
+func DiscoveryURL(issuerURL string) string {
+	return strings.TrimSuffix(issuerURL, "/") + DiscoveryPath
 }
 
 // ReadKeys reads the public keys at a JWKS URI. Its error is a *DiscoveryError.
 func ReadKeys(ctx context.Context, client *http.Client, jwksURI string) (jose.JSONWebKeySet, error) {
-	var keys jose.JSONWebKeySet
-	if err := read(ctx, client, jwksURI, &keys); err != nil {
-		return jose.JSONWebKeySet{}, &DiscoveryError{jwksURI, StepKeySet, err}
+	body, err := read(ctx, client, jwksURI)
+	if err != nil {
+		return jose.JSONWebKeySet{}, &DiscoveryError{withoutPassword(jwksURI), StepKeySet, err}
 	}
-	if len(keys.Keys) == 0 {
-		return jose.JSONWebKeySet{}, &DiscoveryError{jwksURI, StepKeySet, errors.New("it has no keys")}
+	keys, err := ParseKeySet(body)
+	if err != nil {
+		return jose.JSONWebKeySet{}, &DiscoveryError{withoutPassword(jwksURI), StepKeySet, err}
 	}
 	return keys, nil
 }
 
-func read(ctx context.Context, client *http.Client, url string, into any) error {
+// ParseDiscovery returns the JWKS URI of a discovery document, which must be that of
+// the issuer.
+func ParseDiscovery(body []byte, issuerURL string) (string, error) {
+	document, err := parseConfiguration(body)
+	if err != nil {
+		return "", err
+	}
+	switch {
+	case document.Issuer != issuerURL:
+		// Section 4.3: they must be the same to the letter.
+		return "", fmt.Errorf("it is of the issuer %q, not of %q", document.Issuer, issuerURL)
+	case document.JWKSURI == "":
+		return "", errors.New("it has no jwks_uri")
+	case strings.HasPrefix(issuerURL, "https://") && !strings.HasPrefix(document.JWKSURI, "https://"):
+		// Section 3; whoever is between could have his own keys believed.
+		return "", fmt.Errorf("its jwks_uri %q has to begin with https://", withoutPassword(document.JWKSURI))
+	}
+	return document.JWKSURI, nil
+}
+
+// Parse reads the documents of a source that is trusted to say whose they are, such as
+// the API server by the caller's kubeconfig.
+func Parse(documents Documents) (Issuer, error) {
+	document, err := parseConfiguration(documents.Discovery)
+	if err != nil {
+		return Issuer{}, fmt.Errorf("read the discovery document: %w", err)
+	}
+	if document.Issuer == "" {
+		return Issuer{}, errors.New("read the discovery document: it names no issuer")
+	}
+	keys, err := ParseKeySet(documents.JWKS)
+	if err != nil {
+		return Issuer{}, fmt.Errorf("read the key set: %w", err)
+	}
+	return Issuer{URL: document.Issuer, JWKSURI: document.JWKSURI, Keys: keys}, nil
+}
+
+func parseConfiguration(body []byte) (configuration, error) {
+	var document configuration
+	if err := json.Unmarshal(body, &document); err != nil {
+		return configuration{}, fmt.Errorf("it is not JSON as it should be: %w", err)
+	}
+	return document, nil
+}
+
+func read(ctx context.Context, client *http.Client, url string) ([]byte, error) {
 	if client == nil {
 		client = http.DefaultClient
 	}
@@ -108,26 +154,40 @@ func read(ctx context.Context, client *http.Client, url string, into any) error 
 	defer cancel()
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	request.Header.Set("Accept", "application/json")
+	// API servers serve keys as the latter (RFC 7517, section 8.5.2), and to nobody
+	// who does not accept that.
+	request.Header.Set("Accept", "application/json, application/jwk-set+json")
 	response, err := client.Do(request)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer func() { _ = response.Body.Close() }()
+	return ReadBody(response)
+}
+
+// ReadBody returns what a server answers that was asked for a document: no more than
+// a document can have, and with the status 200 alone.
+func ReadBody(response *http.Response) ([]byte, error) {
 	if response.StatusCode != http.StatusOK {
-		return fmt.Errorf("the server answers %s", response.Status)
+		return nil, fmt.Errorf("the server answers %s", response.Status)
 	}
 	body, err := io.ReadAll(io.LimitReader(response.Body, maxDocument+1))
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if len(body) > maxDocument {
-		return fmt.Errorf("it is larger than %d bytes", maxDocument)
+		return nil, fmt.Errorf("it is larger than %d bytes", maxDocument)
 	}
-	if err := json.Unmarshal(body, into); err != nil {
-		return fmt.Errorf("it is not what it should be: %w", err)
+	return body, nil
+}
+
+// withoutPassword returns a URL as it may be shown.
+func withoutPassword(value string) string {
+	parsed, err := url.Parse(value)
+	if err != nil {
+		return "a URL that cannot be read"
 	}
-	return nil
+	return parsed.Redacted()
 }

@@ -1,15 +1,15 @@
 package issuer
 
 import (
+	"bytes"
 	"crypto"
-	"crypto/ecdsa"
-	"crypto/rsa"
 	"crypto/sha256"
 	"crypto/x509"
 	"encoding/base64"
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"strings"
 )
 
 // KeyID returns the id of a public key as Kubernetes computes it: the SHA-256 of its
@@ -23,16 +23,25 @@ func KeyID(public crypto.PublicKey) (string, error) {
 	return base64.RawURLEncoding.EncodeToString(sum[:]), nil
 }
 
+// beginning of a PEM block (RFC 7468, section 2).
+const beginning = "-----BEGIN "
+
 // ParsePublicKeys returns the public keys of a PEM file: such as the API server takes
 // for --service-account-key-file, RSA or ECDSA, PKIX or PKCS #1, or certificates. A
-// private key is refused: it has no business where keys are published.
+// private key is refused: it has no business where keys are published. So is a block
+// that is not whole: its key would be missing from what is published.
 func ParsePublicKeys(content []byte) ([]crypto.PublicKey, error) {
+	blocks := bytes.Count(content, []byte(beginning))
 	var keys []crypto.PublicKey
-	for number := 1; ; number++ {
+	number := 1
+	for ; ; number++ {
 		var block *pem.Block
 		block, content = pem.Decode(content)
 		if block == nil {
 			break
+		}
+		if block.Type == "EC PARAMETERS" { // openssl ecparam writes it before a private key
+			continue
 		}
 		key, err := publicKey(block)
 		if err != nil {
@@ -40,37 +49,42 @@ func ParsePublicKeys(content []byte) ([]crypto.PublicKey, error) {
 		}
 		keys = append(keys, key)
 	}
-	if len(keys) == 0 {
+	switch {
+	case number-1 < blocks:
+		return nil, fmt.Errorf("there are %d PEM blocks, of which only %d can be read: is the file cut off?", blocks, number-1)
+	case len(keys) == 0:
 		return nil, errors.New("there is no PEM block with a public key")
 	}
 	return keys, nil
 }
 
 func publicKey(block *pem.Block) (crypto.PublicKey, error) {
-	var key crypto.PublicKey
-	var err error
-	switch block.Type {
-	case "PUBLIC KEY":
-		key, err = x509.ParsePKIXPublicKey(block.Bytes)
-	case "RSA PUBLIC KEY":
-		key, err = x509.ParsePKCS1PublicKey(block.Bytes)
-	case "CERTIFICATE":
-		var certificate *x509.Certificate
-		if certificate, err = x509.ParseCertificate(block.Bytes); err == nil {
-			key = certificate.PublicKey
-		}
-	case "PRIVATE KEY", "RSA PRIVATE KEY", "EC PRIVATE KEY":
+	if strings.HasSuffix(block.Type, "PRIVATE KEY") {
 		return nil, errors.New("it is private; give the public key: openssl pkey -in FILE -pubout")
-	default:
-		return nil, errors.New("it is no public key")
 	}
+	key, err := decoded(block)
 	if err != nil {
 		return nil, err
 	}
-	switch key.(type) {
-	case *rsa.PublicKey, *ecdsa.PublicKey:
-		return key, nil
+	if _, err := algorithmOf(key); err != nil {
+		return nil, err
+	}
+	return key, nil
+}
+
+func decoded(block *pem.Block) (crypto.PublicKey, error) {
+	switch block.Type {
+	case "PUBLIC KEY":
+		return x509.ParsePKIXPublicKey(block.Bytes)
+	case "RSA PUBLIC KEY":
+		return x509.ParsePKCS1PublicKey(block.Bytes)
+	case "CERTIFICATE":
+		certificate, err := x509.ParseCertificate(block.Bytes)
+		if err != nil {
+			return nil, err
+		}
+		return certificate.PublicKey, nil
 	default:
-		return nil, fmt.Errorf("it is a %T; Kubernetes signs with RSA and ECDSA", key)
+		return nil, errors.New("it is no public key")
 	}
 }
