@@ -48,6 +48,13 @@ func TestTheLifeOfARole(t *testing.T) {
 
 	_, err = client.UpdateRole(ctx, &iam.UpdateRoleInput{RoleName: name, MaxSessionDuration: aws.Int32(43200)})
 	expectNone(t, err)
+	long, err := client.GetRole(ctx, &iam.GetRoleInput{RoleName: name})
+	expectNone(t, err)
+	if *long.Role.MaxSessionDuration != 43200 || *long.Role.Description != "for <checkout> & co" {
+		t.Errorf("it is %+v", long.Role)
+	}
+	_, err = client.UpdateRole(ctx, &iam.UpdateRoleInput{RoleName: name, Description: aws.String("anew")})
+	expectNone(t, err)
 	_, err = client.TagRole(ctx, &iam.TagRoleInput{RoleName: name, Tags: tagsOf("stage", "test")})
 	expectNone(t, err)
 	_, err = client.UntagRole(ctx, &iam.UntagRoleInput{RoleName: name, TagKeys: []string{"owner"}})
@@ -58,10 +65,10 @@ func TestTheLifeOfARole(t *testing.T) {
 	got, err := client.GetRole(ctx, &iam.GetRoleInput{RoleName: name})
 	expectNone(t, err)
 	expectText(t, "trust policy", decoded(t, got.Role.AssumeRolePolicyDocument), trust+" ")
-	expectText(t, "description", *got.Role.Description, "for <checkout> & co")
+	expectText(t, "description", *got.Role.Description, "anew")
 	expectText(t, "tags", plain(got.Role.Tags), "stage=test")
 	expectText(t, "boundary", *got.Role.PermissionsBoundary.PermissionsBoundaryArn, readOnly)
-	if *got.Role.MaxSessionDuration != 43200 || !got.Role.CreateDate.Equal(d.clock.Now()) {
+	if *got.Role.MaxSessionDuration != 3600 || !got.Role.CreateDate.Equal(d.clock.Now()) {
 		t.Errorf("it is %+v", got.Role)
 	}
 	tags, err := client.ListRoleTags(ctx, &iam.ListRoleTagsInput{RoleName: name})

@@ -1,8 +1,10 @@
 package localsts_test
 
 import (
+	"bytes"
 	"crypto"
 	"fmt"
+	"log/slog"
 	"maps"
 	"net/http"
 	"strings"
@@ -15,6 +17,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/iam"
 	"github.com/aws/aws-sdk-go-v2/service/sts"
 	"github.com/aws/aws-sdk-go-v2/service/sts/types"
+
+	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/localsts"
 )
 
 func temporary(given *types.Credentials) aws.CredentialsProvider {
@@ -319,6 +323,31 @@ func TestAnIssuerWhoseCertificateNobodyKnows(t *testing.T) {
 	d, c := prepared(t, untrusting)
 	_, err := d.sts(nil).AssumeRoleWithWebIdentity(t.Context(), assume(c.sign(t, c.claims(d.clock.Now()))))
 	expectRefusal(t, err, "InvalidIdentityToken", http.StatusBadRequest, "Couldn't retrieve verification key from your identity provider,...")
+}
+
+func TestTheLogTellsWhyAndNoSecret(t *testing.T) {
+	var log bytes.Buffer
+	d, c := prepared(t, func(o *localsts.Options) { o.Logger = slog.New(slog.NewJSONHandler(&log, nil)) })
+	good := c.sign(t, c.claims(d.clock.Now()))
+	answer, err := d.sts(nil).AssumeRoleWithWebIdentity(t.Context(), assume(good))
+	expectNone(t, err)
+	_, err = d.sts(temporary(answer.Credentials)).GetCallerIdentity(t.Context(), &sts.GetCallerIdentityInput{})
+	expectNone(t, err)
+	claims := c.claims(d.clock.Now())
+	claims["sub"] = "system:serviceaccount:shop:other"
+	foreign := c.sign(t, claims)
+	_, _ = d.sts(nil).AssumeRoleWithWebIdentity(t.Context(), assume(foreign))
+	d.server.Close() // so that all is logged
+	for _, want := range []string{`"subject":"system:serviceaccount:shop:other"`, "trust policy does not allow it", `"action":"GetCallerIdentity"`} {
+		if !strings.Contains(log.String(), want) {
+			t.Errorf("the log lacks %s:\n%s", want, &log)
+		}
+	}
+	for _, never := range []string{good, foreign, *answer.Credentials.SecretAccessKey, *answer.Credentials.SessionToken, adminSecret} {
+		if strings.Contains(log.String(), never) {
+			t.Errorf("the log has %q", never)
+		}
+	}
 }
 
 func TestManyAskAtOnce(t *testing.T) {
