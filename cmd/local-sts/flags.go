@@ -33,6 +33,7 @@ type config struct {
 	accessKeyID  string
 	secret       string
 	policyARNs   []string
+	version      bool
 }
 
 func newFlagSet(config *config) *pflag.FlagSet {
@@ -47,6 +48,7 @@ func newFlagSet(config *config) *pflag.FlagSet {
 	flags.StringVar(&config.issuerCAFile, "issuer-ca-file", "", "PEM `file` of CAs that are trusted for issuers, beside those of the system")
 	flags.StringVar(&config.accessKeyID, "admin-access-key-id", "AKIALOCALSTSADMIN000", "access `key` id of the administrator, who alone may call IAM; the secret is "+secretVariable+" in the environment, "+defaultSecret+" without")
 	flags.StringSliceVar(&config.policyARNs, "policy-arn", nil, "`ARN` of a policy that may be attached to roles, beside all of AWS's own; may be given again")
+	flags.BoolVar(&config.version, "version", false, "print the version and exit")
 	return flags
 }
 

@@ -14,6 +14,8 @@ import (
 	"syscall"
 
 	"github.com/spf13/pflag"
+
+	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/version"
 )
 
 // Exit codes.
@@ -48,6 +50,9 @@ func realMain(ctx context.Context, args []string, stdout, stderr io.Writer) int 
 	case err != nil:
 		fmt.Fprintf(stderr, "local-sts: %v\n", err)
 		return exitUsage
+	case config.version:
+		fmt.Fprintln(stdout, version.This().Of("local-sts"))
+		return exitOK
 	}
 	logger := slog.New(slog.NewJSONHandler(stderr, nil))
 	if err := run(ctx, config, logger); err != nil {

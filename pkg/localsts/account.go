@@ -115,7 +115,7 @@ func (a *account) check() error {
 }
 
 func (a *account) encode() ([]byte, error) {
-	content, err := json.MarshalIndent(a, "", "  ")
+	content, err := json.MarshalIndent(a, "", "  ") //nolint:gosec // the file holds the key: its mode is 0600
 	if err != nil {
 		return nil, err
 	}

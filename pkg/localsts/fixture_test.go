@@ -246,7 +246,7 @@ func expectRefusal(t *testing.T, err error, code string, status int, message str
 		t.Errorf("code %q, want %q (%s)", answer.ErrorCode(), code, answer.ErrorMessage())
 	}
 	start, short := strings.CutSuffix(message, "...")
-	if got := answer.ErrorMessage(); got != message && !(short && strings.HasPrefix(got, start)) {
+	if got := answer.ErrorMessage(); got != message && (!short || !strings.HasPrefix(got, start)) {
 		t.Errorf("message %q, want %q", got, message)
 	}
 	response, ok := errors.AsType[*awshttp.ResponseError](err)

@@ -190,18 +190,18 @@ func (s *Server) changeRole(c *call, do func(*role) error) (any, error) {
 
 type updateRoleResult struct{}
 
-// updateRole sets what is given, and sets back nothing that is not.
+// updateRole leaves a description that is not given. A duration that is not given
+// becomes an hour: "If you do not specify a value for this setting, the default value
+// of one hour is applied" (IAM API reference, UpdateRole).
 func (s *Server) updateRole(c *call) (any, error) {
 	described := c.values.Has("Description")
 	description := c.text("Description", descriptionRule())
-	maxSession := c.number("MaxSessionDuration", leastMaxSession, longestSession, 0)
+	maxSession := c.number("MaxSessionDuration", leastMaxSession, longestSession, defaultSession)
 	_, err := s.changeRole(c, func(r *role) error {
 		if described {
 			r.Description = description
 		}
-		if maxSession != 0 {
-			r.MaxSession = maxSession
-		}
+		r.MaxSession = maxSession
 		return nil
 	})
 	if err != nil {

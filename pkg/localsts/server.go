@@ -117,7 +117,7 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 		c.logger.ErrorContext(c.ctx, "failed", "action", c.action, "caller", c.caller.arn, "error", err)
 		refusal = internalFailure()
 	} else {
-		c.logger.InfoContext(c.ctx, "refused", "action", c.action, "caller", c.caller.arn, "code", refusal.code, "message", refusal.message)
+		c.logger.InfoContext(c.ctx, "refused", "action", c.action, "caller", c.caller.arn, "code", refusal.code, "message", shortened(refusal.message))
 	}
 	body, err := encodeFault(namespace, refusal, requestID)
 	if err != nil {
@@ -145,7 +145,7 @@ func (s *Server) handle(c *call, w http.ResponseWriter, r *http.Request) (namesp
 	}
 	operation, known := operations[called.service+":"+asked.action]
 	if !known {
-		return called.namespace, nil, invalidAction(asked.action, asked.version)
+		return called.namespace, nil, invalidAction(shortened(asked.action), shortened(asked.version))
 	}
 	c.action, c.values = asked.action, asked.values
 	if operation.signed {
@@ -158,6 +158,17 @@ func (s *Server) handle(c *call, w http.ResponseWriter, r *http.Request) (namesp
 	}
 	result, err = operation.run(s, c)
 	return called.namespace, result, err
+}
+
+// longestQuote is how much of what somebody has sent is quoted where it has no bound
+// of its own.
+const longestQuote = 1000
+
+func shortened(s string) string {
+	if runes := []rune(s); len(runes) > longestQuote {
+		return string(runes[:longestQuote]) + "..."
+	}
+	return s
 }
 
 // resource is what a call of IAM is about, for the message that refuses it.

@@ -62,7 +62,7 @@ func readBounded(file string) ([]byte, error) {
 	if info.Size() > maxStateFile {
 		return nil, fmt.Errorf("%s is larger than %d bytes", file, maxStateFile)
 	}
-	return os.ReadFile(file)
+	return os.ReadFile(file) //nolint:gosec // the flag's file
 }
 
 // view returns the account as it is now. It must not be changed.

@@ -36,6 +36,8 @@ type assumeRoleResult struct {
 	// says that it were the claim iss.
 	Provider         string
 	PackedPolicySize int `xml:",omitempty"`
+	// SessionTokenSize is in bytes.
+	SessionTokenSize int
 }
 
 type assumedRoleUser struct {
@@ -130,6 +132,7 @@ func (s *Server) assumeRoleWithWebIdentity(c *call) (any, error) {
 		Credentials:                 credentials{given.AccessKeyID, given.Secret, sessionToken, timestamp(given.Expires)},
 		Provider:                    providerARN,
 		PackedPolicySize:            packed,
+		SessionTokenSize:            len(sessionToken),
 	}, nil
 }
 

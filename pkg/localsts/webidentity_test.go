@@ -1,8 +1,11 @@
 package localsts_test
 
 import (
+	"bytes"
 	"crypto"
 	"fmt"
+	"log/slog"
+	"maps"
 	"net/http"
 	"strings"
 	"sync"
@@ -14,6 +17,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/iam"
 	"github.com/aws/aws-sdk-go-v2/service/sts"
 	"github.com/aws/aws-sdk-go-v2/service/sts/types"
+
+	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/localsts"
 )
 
 func temporary(given *types.Credentials) aws.CredentialsProvider {
@@ -73,12 +78,18 @@ func TestTokensThatAreRefused(t *testing.T) {
 		message string
 	}{
 		"one that is no token": {"no-token", "InvalidIdentityToken", 400, "The ID Token provided is not a valid JWT. (You may see this error if you sent an Access Token)"},
-		"one of an issuer that is no provider": {c.sign(t, with("iss", "https://elsewhere.example.com")), "InvalidIdentityToken", 400,
-			"No OpenIDConnect provider found in your account for https://elsewhere.example.com"},
-		"one of an issuer without TLS": {c.sign(t, with("iss", "http://"+c.host())), "InvalidIdentityToken", 400,
-			"No OpenIDConnect provider found in your account for http://" + c.host()},
-		"one whose issuer ends in a slash": {c.sign(t, with("iss", c.URL+"/")), "InvalidIdentityToken", 400,
-			"No OpenIDConnect provider found in your account for " + c.URL + "/"},
+		"one of an issuer that is no provider": {
+			c.sign(t, with("iss", "https://elsewhere.example.com")), "InvalidIdentityToken", 400,
+			"No OpenIDConnect provider found in your account for https://elsewhere.example.com",
+		},
+		"one of an issuer without TLS": {
+			c.sign(t, with("iss", "http://"+c.host())), "InvalidIdentityToken", 400,
+			"No OpenIDConnect provider found in your account for http://" + c.host(),
+		},
+		"one whose issuer ends in a slash": {
+			c.sign(t, with("iss", c.URL+"/")), "InvalidIdentityToken", 400,
+			"No OpenIDConnect provider found in your account for " + c.URL + "/",
+		},
 		"one of another audience":          {c.sign(t, with("aud", "kubernetes")), "InvalidIdentityToken", 400, "Incorrect token audience"},
 		"one without an audience":          {c.sign(t, with("aud", nil)), "InvalidIdentityToken", 400, "Missing a required claim: aud"},
 		"one without a subject":            {c.sign(t, with("sub", nil)), "InvalidIdentityToken", 400, "Missing a required claim: sub"},
@@ -88,8 +99,10 @@ func TestTokensThatAreRefused(t *testing.T) {
 		"one that is not yet valid":        {c.sign(t, with("nbf", now.Add(time.Hour).Unix())), "InvalidIdentityToken", 400, "Token is not yet valid"},
 		"one of another ServiceAccount":    {c.sign(t, with("sub", "system:serviceaccount:shop:other")), "AccessDenied", 403, "Not authorized to perform sts:AssumeRoleWithWebIdentity"},
 		"one of another namespace's":       {c.sign(t, with("sub", "system:serviceaccount:other:checkout")), "AccessDenied", 403, "Not authorized to perform sts:AssumeRoleWithWebIdentity"},
-		"one that has expired": {c.sign(t, with("exp", now.Add(-time.Minute).Unix())), "ExpiredTokenException", 400,
-			fmt.Sprintf("Token expired: current date/time %d must be before the expiration date/time %d", now.Unix(), now.Add(-time.Minute).Unix())},
+		"one that has expired": {
+			c.sign(t, with("exp", now.Add(-time.Minute).Unix())), "ExpiredTokenException", 400,
+			fmt.Sprintf("Token expired: current date/time %d must be before the expiration date/time %d", now.Unix(), now.Add(-time.Minute).Unix()),
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, err := d.sts(nil).AssumeRoleWithWebIdentity(t.Context(), assume(test.token))
@@ -122,20 +135,28 @@ func TestCallsThatAreRefused(t *testing.T) {
 		status  int
 		message string
 	}{
-		"for a role that does not exist": {func(in *sts.AssumeRoleWithWebIdentityInput) { in.RoleArn = aws.String(roleARN("nobody")) },
-			"AccessDenied", 403, "Not authorized to perform sts:AssumeRoleWithWebIdentity"},
-		"for a role without its path": {func(in *sts.AssumeRoleWithWebIdentityInput) { in.RoleArn = aws.String(roleARN("team/checkout")) },
-			"AccessDenied", 403, "Not authorized to perform sts:AssumeRoleWithWebIdentity"},
+		"for a role that does not exist": {
+			func(in *sts.AssumeRoleWithWebIdentityInput) { in.RoleArn = aws.String(roleARN("nobody")) },
+			"AccessDenied", 403, "Not authorized to perform sts:AssumeRoleWithWebIdentity",
+		},
+		"for a role without its path": {
+			func(in *sts.AssumeRoleWithWebIdentityInput) { in.RoleArn = aws.String(roleARN("team/checkout")) },
+			"AccessDenied", 403, "Not authorized to perform sts:AssumeRoleWithWebIdentity",
+		},
 		"for a role of another account": {func(in *sts.AssumeRoleWithWebIdentityInput) {
 			in.RoleArn = aws.String("arn:aws:iam::444455556666:role/checkout")
 		}, "InvalidIdentityToken", 400, "No OpenIDConnect provider found in your account for " + c.URL},
 		"for what is no role": {func(in *sts.AssumeRoleWithWebIdentityInput) {
 			in.RoleArn = aws.String("arn:aws:iam::" + account + ":user/checkout")
 		}, "ValidationError", 400, "Request ARN is invalid"},
-		"for what is no ARN": {func(in *sts.AssumeRoleWithWebIdentityInput) { in.RoleArn = aws.String("checkout") }, "ValidationError", 400,
-			"1 validation error detected: Value 'checkout' at 'roleArn' failed to satisfy constraint: Member must have length greater than or equal to 20"},
-		"with a session name of other characters": {func(in *sts.AssumeRoleWithWebIdentityInput) { in.RoleSessionName = aws.String("a:b") }, "ValidationError", 400,
-			`1 validation error detected: Value 'a:b' at 'roleSessionName' failed to satisfy constraint: Member must satisfy regular expression pattern: [\w+=,.@-]*`},
+		"for what is no ARN": {
+			func(in *sts.AssumeRoleWithWebIdentityInput) { in.RoleArn = aws.String("checkout") }, "ValidationError", 400,
+			"1 validation error detected: Value 'checkout' at 'roleArn' failed to satisfy constraint: Member must have length greater than or equal to 20",
+		},
+		"with a session name of other characters": {
+			func(in *sts.AssumeRoleWithWebIdentityInput) { in.RoleSessionName = aws.String("a:b") }, "ValidationError", 400,
+			`1 validation error detected: Value 'a:b' at 'roleSessionName' failed to satisfy constraint: Member must satisfy regular expression pattern: [\w+=,.@-]*`,
+		},
 		"with a session name that is too long": {func(in *sts.AssumeRoleWithWebIdentityInput) {
 			in.RoleSessionName = aws.String(strings.Repeat("a", 65))
 		}, "ValidationError", 400, "1 validation error detected: Value '" + strings.Repeat("a", 65) + "' at 'roleSessionName' failed to satisfy constraint: Member must have length less than or equal to 64"},
@@ -143,12 +164,18 @@ func TestCallsThatAreRefused(t *testing.T) {
 			in.RoleSessionName, in.DurationSeconds = aws.String("a"), aws.Int32(1)
 		}, "ValidationError", 400, "2 validation errors detected: Value 'a' at 'roleSessionName' failed to satisfy constraint: Member must have length greater than or equal to 2; " +
 			"Value '1' at 'durationSeconds' failed to satisfy constraint: Member must have value greater than or equal to 900"},
-		"for longer than the role allows": {func(in *sts.AssumeRoleWithWebIdentityInput) { in.DurationSeconds = aws.Int32(3601) }, "ValidationError", 400,
-			"The requested DurationSeconds exceeds the MaxSessionDuration set for this role."},
-		"with a session policy that is no JSON": {func(in *sts.AssumeRoleWithWebIdentityInput) { in.Policy = aws.String("{") },
-			"MalformedPolicyDocument", 400, "This policy contains invalid Json"},
-		"with a session policy that allows nothing at all": {func(in *sts.AssumeRoleWithWebIdentityInput) { in.Policy = aws.String(`{"Version": "2012-10-17"}`) },
-			"MalformedPolicyDocument", 400, "Syntax errors in policy."},
+		"for longer than the role allows": {
+			func(in *sts.AssumeRoleWithWebIdentityInput) { in.DurationSeconds = aws.Int32(3601) }, "ValidationError", 400,
+			"The requested DurationSeconds exceeds the MaxSessionDuration set for this role.",
+		},
+		"with a session policy that is no JSON": {
+			func(in *sts.AssumeRoleWithWebIdentityInput) { in.Policy = aws.String("{") },
+			"MalformedPolicyDocument", 400, "This policy contains invalid Json",
+		},
+		"with a session policy that allows nothing at all": {
+			func(in *sts.AssumeRoleWithWebIdentityInput) { in.Policy = aws.String(`{"Version": "2012-10-17"}`) },
+			"MalformedPolicyDocument", 400, "Syntax errors in policy.",
+		},
 		"with session policies that are too large": {func(in *sts.AssumeRoleWithWebIdentityInput) {
 			in.Policy = aws.String(`{"Statement": {}, "Id": "` + strings.Repeat("x", 1900) + `"}`)
 			for i := range 4 {
@@ -181,7 +208,7 @@ func TestSessionPoliciesAndDurationAreTaken(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if size := aws.ToInt32(answer.PackedPolicySize); size < 1 || size > 100 {
+	if size := aws.ToInt32(answer.PackedPolicySize); size < 1 || size > 100 { //nolint:staticcheck // what has replaced it is of a size that AWS does not tell
 		t.Errorf("the policies take %d %%", size)
 	}
 	if want := d.clock.Now().Add(15 * time.Minute); !answer.Credentials.Expiration.Equal(want) {
@@ -223,9 +250,7 @@ func TestTrustPolicies(t *testing.T) {
 				t.Fatal(err)
 			}
 			claims := c.claims(d.clock.Now())
-			for claim, value := range test.claims {
-				claims[claim] = value
-			}
+			maps.Copy(claims, test.claims)
 			_, err := d.sts(nil).AssumeRoleWithWebIdentity(t.Context(), assume(c.sign(t, claims)))
 			if test.allowed && err != nil {
 				t.Error(err)
@@ -298,6 +323,31 @@ func TestAnIssuerWhoseCertificateNobodyKnows(t *testing.T) {
 	d, c := prepared(t, untrusting)
 	_, err := d.sts(nil).AssumeRoleWithWebIdentity(t.Context(), assume(c.sign(t, c.claims(d.clock.Now()))))
 	expectRefusal(t, err, "InvalidIdentityToken", http.StatusBadRequest, "Couldn't retrieve verification key from your identity provider,...")
+}
+
+func TestTheLogTellsWhyAndNoSecret(t *testing.T) {
+	var log bytes.Buffer
+	d, c := prepared(t, func(o *localsts.Options) { o.Logger = slog.New(slog.NewJSONHandler(&log, nil)) })
+	good := c.sign(t, c.claims(d.clock.Now()))
+	answer, err := d.sts(nil).AssumeRoleWithWebIdentity(t.Context(), assume(good))
+	expectNone(t, err)
+	_, err = d.sts(temporary(answer.Credentials)).GetCallerIdentity(t.Context(), &sts.GetCallerIdentityInput{})
+	expectNone(t, err)
+	claims := c.claims(d.clock.Now())
+	claims["sub"] = "system:serviceaccount:shop:other"
+	foreign := c.sign(t, claims)
+	_, _ = d.sts(nil).AssumeRoleWithWebIdentity(t.Context(), assume(foreign))
+	d.server.Close() // so that all is logged
+	for _, want := range []string{`"subject":"system:serviceaccount:shop:other"`, "trust policy does not allow it", `"action":"GetCallerIdentity"`} {
+		if !strings.Contains(log.String(), want) {
+			t.Errorf("the log lacks %s:\n%s", want, &log)
+		}
+	}
+	for _, never := range []string{good, foreign, *answer.Credentials.SecretAccessKey, *answer.Credentials.SessionToken, adminSecret} {
+		if strings.Contains(log.String(), never) {
+			t.Errorf("the log has %q", never)
+		}
+	}
 }
 
 func TestManyAskAtOnce(t *testing.T) {

@@ -30,8 +30,8 @@ const (
 
 // The administrator's credentials, which are its defaults, and known to everybody.
 const (
-	adminAccessKeyID = "AKIALOCALSTSADMIN000"
-	adminSecret      = "local-sts" //nolint:gosec // worth nothing
+	adminAccessKeyID = "AKIALOCALSTSADMIN000" //nolint:gosec // worth nothing
+	adminSecret      = "local-sts"
 )
 
 // DefaultBinary is where this repository builds it.
@@ -67,7 +67,7 @@ func Start(ctx context.Context, options Options) (*Server, error) {
 	if options.Binary == "" {
 		options.Binary = DefaultBinary()
 	}
-	if _, err := os.Stat(options.Binary); err != nil {
+	if _, err := os.Stat(options.Binary); err != nil { //nolint:gosec // the caller's
 		return nil, fmt.Errorf("find local-sts: %w; build it with `make build`", err)
 	}
 	ctx, cancel := context.WithTimeout(ctx, startTimeout)

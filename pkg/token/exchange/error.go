@@ -99,8 +99,8 @@ func (e *Error) Unwrap() error { return e.Err }
 // Advice says what to do about it.
 func (e *Error) Advice() string { return advice[e.Reason] }
 
-// newError says what an error of the SDK means. A token that an answer quotes is taken
-// out of it, and with it the error that wraps the answer.
+// newError says what an error of the SDK means. It is the SDK's error that it wraps,
+// unless that has the token, since whatever answers may have quoted it.
 func newError(err error, token string) *Error {
 	refusal := &Error{Reason: Unreachable, Err: err}
 	if response, ok := errors.AsType[*awshttp.ResponseError](err); ok && response.Response != nil {
@@ -114,9 +114,16 @@ func newError(err error, token string) *Error {
 	} else if refusal.Status != 0 {
 		refusal.Reason, refusal.Message = Other, "the answer is not one of STS's"
 	}
-	if token != "" && strings.Contains(err.Error(), token) {
-		refusal.Message = strings.ReplaceAll(refusal.Message, token, "(the token)")
-		refusal.Err = errors.New(strings.ReplaceAll(err.Error(), token, "(the token)"))
+	return refusal.without(token)
+}
+
+// without takes out what must not be told.
+func (e *Error) without(secret string) *Error {
+	if secret == "" || !strings.Contains(e.Err.Error(), secret) {
+		return e
 	}
-	return refusal
+	redact := strings.NewReplacer(secret, "(the token)").Replace
+	e.Code, e.Message, e.RequestID = redact(e.Code), redact(e.Message), redact(e.RequestID)
+	e.Err = errors.New(redact(e.Err.Error()))
+	return e
 }

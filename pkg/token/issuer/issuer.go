@@ -21,6 +21,9 @@ const (
 	// DiscoveryPath is where below the issuer's URL the discovery document is
 	// (OpenID Connect Discovery 1.0, section 4).
 	DiscoveryPath = "/.well-known/openid-configuration"
+	// JWKSPath is where an API server has its keys, and by default we, too: what is
+	// below the issuer's URL is then the same whoever serves it.
+	JWKSPath = "/openid/v1/jwks"
 	// timeout bounds each read of what somebody else publishes.
 	timeout = 10 * time.Second
 	// maxDocument is far more than an issuer publishes. An RSA key of 4096 bits
@@ -101,10 +104,9 @@ func ReadKeys(ctx context.Context, client *http.Client, jwksURI string) (jose.JS
 // ParseDiscovery returns the JWKS URI of a discovery document, which must be that of
 // the issuer.
 func ParseDiscovery(body []byte, issuerURL string) (string, error) {
-	// What matters of OpenID Connect Discovery 1.0, section 3.
-	var document configuration
-	if err := json.Unmarshal(body, &document); err != nil {
-		return "", fmt.Errorf("it is not JSON as it should be: %w", err)
+	document, err := parseConfiguration(body)
+	if err != nil {
+		return "", err
 	}
 	switch {
 	case document.Issuer != issuerURL:
@@ -119,6 +121,31 @@ func ParseDiscovery(body []byte, issuerURL string) (string, error) {
 	return document.JWKSURI, nil
 }
 
+// Parse reads the documents of a source that is trusted to say whose they are, such as
+// the API server by the caller's kubeconfig.
+func Parse(documents Documents) (Issuer, error) {
+	document, err := parseConfiguration(documents.Discovery)
+	if err != nil {
+		return Issuer{}, fmt.Errorf("read the discovery document: %w", err)
+	}
+	if document.Issuer == "" {
+		return Issuer{}, errors.New("read the discovery document: it names no issuer")
+	}
+	keys, err := ParseKeySet(documents.JWKS)
+	if err != nil {
+		return Issuer{}, fmt.Errorf("read the key set: %w", err)
+	}
+	return Issuer{URL: document.Issuer, JWKSURI: document.JWKSURI, Keys: keys}, nil
+}
+
+func parseConfiguration(body []byte) (configuration, error) {
+	var document configuration
+	if err := json.Unmarshal(body, &document); err != nil {
+		return configuration{}, fmt.Errorf("it is not JSON as it should be: %w", err)
+	}
+	return document, nil
+}
+
 func read(ctx context.Context, client *http.Client, url string) ([]byte, error) {
 	if client == nil {
 		client = http.DefaultClient
@@ -129,7 +156,9 @@ func read(ctx context.Context, client *http.Client, url string) ([]byte, error) 
 	if err != nil {
 		return nil, err
 	}
-	request.Header.Set("Accept", "application/json")
+	// API servers serve keys as the latter (RFC 7517, section 8.5.2), and to nobody
+	// who does not accept that.
+	request.Header.Set("Accept", "application/json, application/jwk-set+json")
 	response, err := client.Do(request)
 	if err != nil {
 		return nil, err

@@ -1,0 +1,318 @@
+package exchange_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/aws/retry"
+	"github.com/aws/aws-sdk-go-v2/config"
+	"github.com/aws/aws-sdk-go-v2/credentials"
+	"github.com/aws/aws-sdk-go-v2/service/sts/types"
+	"github.com/aws/smithy-go"
+
+	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/token/exchange"
+)
+
+const (
+	roleARN = "arn:aws:iam::111122223333:role/cart"
+	// rawToken is not one, and nothing here reads it: no error may have it.
+	rawToken = "eyJhbGciOiJSUzI1NiJ9.eyJodW50ZXIyIjoxfQ.c2lnbmF0dXJl"
+)
+
+// answer is the example of STS's API reference for AssumeRoleWithWebIdentity, shortened.
+const answer = `<AssumeRoleWithWebIdentityResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/">
+  <AssumeRoleWithWebIdentityResult>
+    <SubjectFromWebIdentityToken>system:serviceaccount:shop:cart</SubjectFromWebIdentityToken>
+    <Audience>sts.amazonaws.com</Audience>
+    <AssumedRoleUser>
+      <Arn>arn:aws:sts::111122223333:assumed-role/cart/cart-0</Arn>
+      <AssumedRoleId>AROACLKWSDQRAOEXAMPLE:cart-0</AssumedRoleId>
+    </AssumedRoleUser>
+    <Credentials>
+      <SessionToken>the-session-token</SessionToken>
+      <SecretAccessKey>the-secret</SecretAccessKey>
+      <Expiration>2026-10-24T23:00:23Z</Expiration>
+      <AccessKeyId>ASIAEXAMPLE</AccessKeyId>
+    </Credentials>
+    <Provider>arn:aws:iam::111122223333:oidc-provider/oidc.example.com/id</Provider>
+  </AssumeRoleWithWebIdentityResult>
+  <ResponseMetadata><RequestId>ad4156e9-bce1-11e2-82e6-6b6efEXAMPLE</RequestId></ResponseMetadata>
+</AssumeRoleWithWebIdentityResponse>`
+
+func refusal(code, message string) string {
+	return fmt.Sprintf(`<ErrorResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/"><Error><Type>Sender</Type>`+
+		`<Code>%s</Code><Message>%s</Message></Error><RequestId>the-request</RequestId></ErrorResponse>`, code, message)
+}
+
+// endpoint answers as STS does, and keeps what it was asked last.
+type endpoint struct {
+	*httptest.Server
+	asked         atomic.Int32
+	form          url.Values
+	authorization string
+}
+
+func answering(t *testing.T, respond func(w http.ResponseWriter, number int)) *endpoint {
+	t.Helper()
+	e := &endpoint{}
+	e.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if err := r.ParseForm(); err != nil {
+			t.Error(err)
+		}
+		e.form, e.authorization = r.PostForm, r.Header.Get("Authorization")
+		w.Header().Set("Content-Type", "text/xml")
+		w.Header().Set("X-Amzn-Requestid", "the-request") // where the SDK looks for it
+		respond(w, int(e.asked.Add(1)))
+	}))
+	t.Cleanup(e.Close)
+	return e
+}
+
+func answeringWith(t *testing.T, status int, body string) *endpoint {
+	t.Helper()
+	return answering(t, func(w http.ResponseWriter, _ int) {
+		w.WriteHeader(status)
+		fmt.Fprint(w, body)
+	})
+}
+
+// at is a configuration for an endpoint, with credentials that must not be used.
+func at(e *endpoint) aws.Config {
+	return aws.Config{
+		Region: "eu-central-1", BaseEndpoint: &e.URL,
+		Credentials: credentials.NewStaticCredentialsProvider("AKIAOPERATOR", "secret", ""),
+		Retryer: func() aws.Retryer {
+			return retry.NewStandard(func(o *retry.StandardOptions) {
+				o.Backoff = retry.BackoffDelayerFunc(func(int, error) (time.Duration, error) { return 0, nil })
+			})
+		},
+	}
+}
+
+func exchanged(t *testing.T, config aws.Config) (exchange.Result, error) {
+	t.Helper()
+	return exchange.WithWebIdentity(t.Context(), config, exchange.Input{
+		RoleARN: roleARN, SessionName: "cart-0", Token: rawToken, Duration: 20 * time.Minute,
+	})
+}
+
+func TestATokenIsExchangedForCredentials(t *testing.T) {
+	sts := answeringWith(t, http.StatusOK, answer)
+	got, err := exchanged(t, at(sts))
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := exchange.Result{
+		Credentials: aws.Credentials{
+			AccessKeyID: "ASIAEXAMPLE", SecretAccessKey: "the-secret", SessionToken: "the-session-token",
+			Source: "AssumeRoleWithWebIdentity", CanExpire: true, Expires: time.Date(2026, 10, 24, 23, 0, 23, 0, time.UTC),
+		},
+		AssumedRoleARN: "arn:aws:sts::111122223333:assumed-role/cart/cart-0", AssumedRoleID: "AROACLKWSDQRAOEXAMPLE:cart-0",
+		Provider: "arn:aws:iam::111122223333:oidc-provider/oidc.example.com/id", Audience: "sts.amazonaws.com",
+		Subject: "system:serviceaccount:shop:cart",
+	}
+	if got != want {
+		t.Errorf("got  %+v\nwant %+v", got, want)
+	}
+	for name, value := range map[string]string{
+		"Action": "AssumeRoleWithWebIdentity", "Version": "2011-06-15", "RoleArn": roleARN, "RoleSessionName": "cart-0",
+		"WebIdentityToken": rawToken, "DurationSeconds": "1200",
+	} {
+		if sts.form.Get(name) != value {
+			t.Errorf("it asked with %s=%q, want %q", name, sts.form.Get(name), value)
+		}
+	}
+}
+
+func TestTheCallIsNotSignedWhateverCredentialsThereAre(t *testing.T) {
+	sts := answeringWith(t, http.StatusOK, answer)
+	if _, err := exchanged(t, at(sts)); err != nil {
+		t.Fatal(err)
+	}
+	if sts.authorization != "" {
+		t.Error("the call was signed with the operator's credentials")
+	}
+}
+
+func TestNoDurationIsAskedForWhereNoneIsGiven(t *testing.T) {
+	sts := answeringWith(t, http.StatusOK, answer)
+	if _, err := exchange.WithWebIdentity(t.Context(), at(sts), exchange.Input{RoleARN: roleARN, SessionName: "x", Token: rawToken}); err != nil {
+		t.Fatal(err)
+	}
+	if sts.form.Has("DurationSeconds") {
+		t.Errorf("it asked for %s seconds", sts.form.Get("DurationSeconds"))
+	}
+}
+
+func TestEachOfSTSErrorsHasItsReasonAndItsAdvice(t *testing.T) {
+	// The SDK's own types say what the codes are; AccessDenied has none.
+	typed := map[exchange.Reason]smithy.APIError{
+		exchange.InvalidIdentityToken:    &types.InvalidIdentityTokenException{},
+		exchange.ExpiredToken:            &types.ExpiredTokenException{},
+		exchange.IDPCommunicationError:   &types.IDPCommunicationErrorException{},
+		exchange.IDPRejectedClaim:        &types.IDPRejectedClaimException{},
+		exchange.RegionDisabled:          &types.RegionDisabledException{},
+		exchange.PackedPolicyTooLarge:    &types.PackedPolicyTooLargeException{},
+		exchange.MalformedPolicyDocument: &types.MalformedPolicyDocumentException{},
+	}
+	for reason, code := range map[exchange.Reason]string{
+		exchange.AccessDenied: "AccessDenied", exchange.Other: "ValidationError",
+	} {
+		typed[reason] = &smithy.GenericAPIError{Code: code}
+	}
+	for reason, of := range typed {
+		t.Run(of.ErrorCode(), func(t *testing.T) {
+			_, err := exchanged(t, at(answeringWith(t, http.StatusBadRequest, refusal(of.ErrorCode(), "Because."))))
+			failure, ok := errors.AsType[*exchange.Error](err)
+			if !ok {
+				t.Fatalf("got %v, want an exchange.Error", err)
+			}
+			if failure.Reason != reason || failure.Code != of.ErrorCode() || failure.Message != "Because." || failure.RequestID != "the-request" || failure.Status != http.StatusBadRequest {
+				t.Errorf("got %+v, want the reason %s", failure, reason)
+			}
+			if failure.Advice() == "" {
+				t.Errorf("there is no advice for %s", reason)
+			}
+			for _, told := range []string{of.ErrorCode(), "Because.", "the-request", failure.Advice()} {
+				if !strings.Contains(err.Error(), told) {
+					t.Errorf("%q does not say %q", err, told)
+				}
+			}
+		})
+	}
+}
+
+func TestMinIOsOwnCodesHaveReasons(t *testing.T) {
+	for code, reason := range map[string]exchange.Reason{"ExpiredToken": exchange.ExpiredToken, "InvalidClientGrantsToken": exchange.InvalidIdentityToken} {
+		_, err := exchanged(t, at(answeringWith(t, http.StatusBadRequest, refusal(code, "Because."))))
+		if failure, ok := errors.AsType[*exchange.Error](err); !ok || failure.Reason != reason || failure.Code != code {
+			t.Errorf("got %v for %s, want the reason %s", err, code, reason)
+		}
+	}
+}
+
+func TestAnIssuerThatDoesNotAnswerSTSIsAskedAgain(t *testing.T) {
+	sts := answering(t, func(w http.ResponseWriter, number int) {
+		if number < 3 {
+			w.WriteHeader(http.StatusBadRequest)
+			fmt.Fprint(w, refusal("IDPCommunicationError", "No answer."))
+			return
+		}
+		fmt.Fprint(w, answer)
+	})
+	if _, err := exchanged(t, at(sts)); err != nil {
+		t.Errorf("after %d attempts: %v", sts.asked.Load(), err)
+	}
+}
+
+func TestARefusalIsNotAskedForAgain(t *testing.T) {
+	sts := answeringWith(t, http.StatusForbidden, refusal("AccessDenied", "Not authorized to perform sts:AssumeRoleWithWebIdentity"))
+	if _, err := exchanged(t, at(sts)); err == nil || sts.asked.Load() != 1 {
+		t.Errorf("it was asked %d times: %v", sts.asked.Load(), err)
+	}
+}
+
+func TestWhatIsNotSTSIsToldFromWhatDoesNotAnswer(t *testing.T) {
+	for name, test := range map[string]struct {
+		status int
+		body   string
+	}{
+		"a web page":                    {http.StatusOK, "<html><body>Welcome</body></html>"},
+		"an empty answer":               {http.StatusOK, ""},
+		"an answer without credentials": {http.StatusOK, `<AssumeRoleWithWebIdentityResponse><AssumeRoleWithWebIdentityResult></AssumeRoleWithWebIdentityResult></AssumeRoleWithWebIdentityResponse>`},
+		"a proxy's page":                {http.StatusForbidden, "<html><body>Blocked</body></html>"},
+		"a page that is not there":      {http.StatusNotFound, "404 page not found"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got, err := exchanged(t, at(answeringWith(t, test.status, test.body)))
+			failure, ok := errors.AsType[*exchange.Error](err)
+			if !ok || failure.Reason != exchange.Other {
+				t.Errorf("got %+v, %v, want the reason %s", got, err, exchange.Other)
+			}
+		})
+	}
+	t.Run("nothing", func(t *testing.T) {
+		gone := answeringWith(t, http.StatusOK, answer)
+		gone.Close()
+		_, err := exchanged(t, at(gone))
+		failure, ok := errors.AsType[*exchange.Error](err)
+		if !ok || failure.Reason != exchange.Unreachable || failure.Status != 0 {
+			t.Errorf("got %+v, want the reason %s", err, exchange.Unreachable)
+		}
+	})
+	t.Run("an end of the caller's patience", func(t *testing.T) {
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		_, err := exchange.WithWebIdentity(ctx, at(answeringWith(t, http.StatusOK, answer)), exchange.Input{RoleARN: roleARN, SessionName: "x", Token: rawToken})
+		if failure, ok := errors.AsType[*exchange.Error](err); !ok || failure.Reason != exchange.Unreachable || !errors.Is(err, context.Canceled) {
+			t.Errorf("got %v, want %v", err, context.Canceled)
+		}
+	})
+}
+
+func TestNoErrorHasTheToken(t *testing.T) {
+	for name, body := range map[string]string{
+		"in its message": refusal("InvalidIdentityToken", "what is "+rawToken+"?"),
+		"in its code":    refusal(rawToken, "x"),
+	} {
+		_, err := exchanged(t, at(answeringWith(t, http.StatusBadRequest, body)))
+		for ; err != nil; err = errors.Unwrap(err) {
+			if strings.Contains(err.Error(), rawToken) {
+				t.Errorf("an answer with the token %s: %q has it", name, err)
+			}
+		}
+	}
+}
+
+func TestTheEndpointIsFoundByTheSDKsRules(t *testing.T) {
+	sts := answeringWith(t, http.StatusOK, answer)
+	for name, value := range map[string]string{
+		"AWS_ENDPOINT_URL_STS": sts.URL, "AWS_REGION": "eu-central-1", "AWS_CONFIG_FILE": "/dev/null",
+		"AWS_SHARED_CREDENTIALS_FILE": "/dev/null", "AWS_EC2_METADATA_DISABLED": "true",
+	} {
+		t.Setenv(name, value)
+	}
+	loaded, err := config.LoadDefaultConfig(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := exchanged(t, loaded); err != nil || sts.asked.Load() != 1 {
+		t.Errorf("AWS_ENDPOINT_URL_STS was asked %d times: %v", sts.asked.Load(), err)
+	}
+}
+
+func TestTheRegionsOwnEndpointIsAskedAndThatOfTheRolesPartitionWithoutOne(t *testing.T) {
+	for name, test := range map[string]struct{ region, role, want string }{
+		"the configured region":         {"eu-central-1", roleARN, "sts.eu-central-1.amazonaws.com"},
+		"no region":                     {"", roleARN, "sts.us-east-1.amazonaws.com"},
+		"no region, a role in China":    {"", "arn:aws-cn:iam::111122223333:role/cart", "sts.cn-north-1.amazonaws.com.cn"},
+		"no region, a role in GovCloud": {"", "arn:aws-us-gov:iam::111122223333:role/cart", "sts.us-gov-west-1.amazonaws.com"},
+		"no region, and no role":        {"", "cart", "sts.us-east-1.amazonaws.com"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			seen := hosts{}
+			_, err := exchange.WithWebIdentity(t.Context(), aws.Config{Region: test.region, HTTPClient: &seen, Retryer: func() aws.Retryer { return aws.NopRetryer{} }},
+				exchange.Input{RoleARN: test.role, SessionName: "x", Token: rawToken})
+			if err == nil || seen.host != test.want {
+				t.Errorf("it asked %q, want %q", seen.host, test.want)
+			}
+		})
+	}
+}
+
+// hosts notes whom a request is for, and lets none out.
+type hosts struct{ host string }
+
+func (h *hosts) Do(request *http.Request) (*http.Response, error) {
+	h.host = request.URL.Host
+	return nil, errors.New("no network in this test")
+}

@@ -1,0 +1,79 @@
+package issuer_test
+
+import (
+	"crypto"
+	"strings"
+	"testing"
+
+	"github.com/go-jose/go-jose/v4"
+
+	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/token/issuer"
+)
+
+// sample is the base point of P-256: a key that nobody should use, and a fixed one.
+const sample = `-----BEGIN PUBLIC KEY-----
+MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAEaxfR8uEsQkf4vOblY6RA8ncDfYEt
+6zOg9KE5RdiYwpZP40Li/hp/m47n60p8D54WK84zV2sxXs7LtkBoN79R9Q==
+-----END PUBLIC KEY-----
+`
+
+func TestDocumentsAreWrittenAsTheAPIServerWritesThem(t *testing.T) {
+	keys := must(issuer.ParsePublicKeys([]byte(sample)))
+	got, err := issuer.NewDocuments(issuerURL, issuerURL+"/openid/v1/jwks", append(keys, rsaKey.Public(), keys[0]))
+	if err != nil {
+		t.Fatal(err)
+	}
+	const discovery = `{"issuer":"https://oidc.example.com/id","jwks_uri":"https://oidc.example.com/id/openid/v1/jwks",` +
+		`"response_types_supported":["id_token"],"subject_types_supported":["public"],"id_token_signing_alg_values_supported":["ES256","RS256"]}`
+	if string(got.Discovery) != discovery {
+		t.Errorf("got  %s\nwant %s", got.Discovery, discovery)
+	}
+	const first = `{"keys":[{"use":"sig","kty":"EC","kid":"` + sampleID + `","crv":"P-256","alg":"ES256",` +
+		`"x":"axfR8uEsQkf4vOblY6RA8ncDfYEt6zOg9KE5RdiYwpY","y":"T-NC4v4af5uO5-tKfA-eFivOM1drMV7Oy7ZAaDe_UfU"},{`
+	if !strings.HasPrefix(string(got.JWKS), first) {
+		t.Errorf("got  %s\nwant %s...", got.JWKS, first)
+	}
+	if set := must(issuer.ParseKeySet(got.JWKS)); len(set.Keys) != 2 {
+		t.Errorf("the same key is published twice: %s", got.JWKS)
+	}
+}
+
+// sampleID is the SHA-256 of the key's DER, as openssl computes it:
+// openssl pkey -pubin -in sample -outform DER | openssl dgst -sha256 -binary | basenc --base64url
+const sampleID = "XNJS-wzokyQ2-vjM0QQJgbie5K1rn-niorfnGqyyfNM"
+
+func TestTheIDsOfAnExternalSignerAreKept(t *testing.T) {
+	set := jose.JSONWebKeySet{Keys: []jose.JSONWebKey{{Key: ecKey.Public(), KeyID: "kms-1", Use: "sig"}}}
+	got, err := issuer.DocumentsOf(issuerURL, issuerURL+"/keys", set)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(string(got.JWKS), `"kid":"kms-1"`) || !strings.Contains(string(got.JWKS), `"alg":"ES256"`) {
+		t.Errorf("got %s", got.JWKS)
+	}
+}
+
+func TestDocumentsThatNobodyCouldUseAreNotWritten(t *testing.T) {
+	good := []crypto.PublicKey{ecKey.Public()}
+	for name, test := range map[string]struct {
+		issuerURL, jwksURI string
+		keys               []crypto.PublicKey
+		says               string
+	}{
+		"without a key":                    {issuerURL, issuerURL, nil, "without a public key"},
+		"with a private key":               {issuerURL, issuerURL, []crypto.PublicKey{ecKey}, "encode a public key"},
+		"of an issuer that is no URL":      {"oidc.example.com", issuerURL, good, `issuer "oidc.example.com": it has to begin with https://`},
+		"of an issuer without TLS":         {"http://oidc.example.com", issuerURL, good, "https://"},
+		"of an issuer without a host":      {"https:///id", issuerURL, good, "no host"},
+		"of an issuer with a query":        {issuerURL + "?a=b", issuerURL, good, "no user, query or fragment"},
+		"with keys read without TLS":       {issuerURL, "http://oidc.example.com/keys", good, "JWKS URI"},
+		"with keys that are a folder away": {issuerURL, "keys.json", good, "JWKS URI"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, err := issuer.NewDocuments(test.issuerURL, test.jwksURI, test.keys)
+			if err == nil || !strings.Contains(err.Error(), test.says) {
+				t.Errorf("got %v, want an error that says %q", err, test.says)
+			}
+		})
+	}
+}

@@ -1,0 +1,160 @@
+package publish_test
+
+import (
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/token/issuer"
+	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/token/issuer/publish"
+)
+
+const issuerURL = "https://oidc.example.com/id"
+
+var documents = issuer.Documents{Discovery: []byte(`{"issuer":"x"}`), JWKS: []byte(`{"keys":[]}`)}
+
+func siteOf(t *testing.T, issuerURL, jwksURI string) publish.Site {
+	t.Helper()
+	site, err := publish.NewSite(issuerURL, jwksURI, documents)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return site
+}
+
+func TestTheFolderIsWhatIsFoundAtTheIssuer(t *testing.T) {
+	for name, test := range map[string]struct{ issuerURL, jwksURI, path string }{
+		"keys where the API server has them": {issuerURL, issuerURL + "/openid/v1/jwks", "openid/v1/jwks"},
+		"keys beside the discovery document": {issuerURL, issuerURL + "/.well-known/jwks.json", ".well-known/jwks.json"},
+		"an issuer with a slash at its end":  {issuerURL + "/", issuerURL + "/keys.json", "keys.json"},
+		"keys at another host":               {issuerURL, "https://keys.example.com/a/b", "jwks.json"},
+		"keys beside the issuer's own path":  {issuerURL, "https://oidc.example.com/idx/keys.json", "jwks.json"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			folder := filepath.Join(t.TempDir(), "made")
+			site := siteOf(t, test.issuerURL, test.jwksURI)
+			for range 2 { // the second time over what is there
+				if err := site.Write(folder); err != nil {
+					t.Fatal(err)
+				}
+			}
+			want := map[string]string{test.path: `{"keys":[]}`, ".well-known/openid-configuration": `{"issuer":"x"}`}
+			found := map[string]string{}
+			err := filepath.WalkDir(folder, func(path string, entry os.DirEntry, err error) error {
+				if err != nil || entry.IsDir() {
+					return err
+				}
+				content, err := os.ReadFile(path)
+				relative, _ := filepath.Rel(folder, path)
+				found[relative] = string(content)
+				return err
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if len(found) != len(want) || found[test.path] != want[test.path] || found[".well-known/openid-configuration"] != want[".well-known/openid-configuration"] {
+				t.Errorf("got %v, want %v", found, want)
+			}
+			if last := site.Files[len(site.Files)-1]; last.URL != issuerURL+"/.well-known/openid-configuration" {
+				t.Errorf("the last to be uploaded is %s", last.URL)
+			}
+		})
+	}
+}
+
+func TestAPathThatLeadsElsewhereIsRefused(t *testing.T) {
+	for name, jwksURI := range map[string]string{
+		"out of the folder":              issuerURL + "/../../etc/passwd",
+		"out of it, in other characters": issuerURL + "/%2e%2e/passwd",
+		"out of it, as Windows has it":   issuerURL + `/..\passwd`,
+		"over the discovery document":    issuerURL + "/.well-known/openid-configuration",
+		"below the discovery document":   issuerURL + "/.well-known/openid-configuration/keys",
+		"over its folder":                issuerURL + "/.well-known",
+		"to a folder":                    issuerURL + "/keys/",
+		"to nothing":                     "https://keys.example.com/",
+	} {
+		t.Run(name, func(t *testing.T) {
+			if site, err := publish.NewSite(issuerURL, jwksURI, documents); err == nil {
+				t.Errorf("%s is laid out as %v", jwksURI, site.Files[0].Path)
+			}
+		})
+	}
+}
+
+func TestALinkOutOfTheFolderIsNotFollowed(t *testing.T) {
+	outside, folder := t.TempDir(), t.TempDir()
+	if err := os.Symlink(outside, filepath.Join(folder, "openid")); err != nil {
+		t.Fatal(err)
+	}
+	if err := siteOf(t, issuerURL, issuerURL+"/openid/v1/jwks").Write(folder); err == nil {
+		t.Error("it wrote through the link")
+	}
+	if entries, err := os.ReadDir(outside); err != nil || len(entries) > 0 {
+		t.Errorf("got %v, %v outside the folder", entries, err)
+	}
+}
+
+func TestTheDocumentsAreServedAsTheAPIServerServesThem(t *testing.T) {
+	handler, err := siteOf(t, issuerURL, issuerURL+"/openid/v1/jwks").Handler(5 * time.Minute)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, test := range map[string]struct {
+		method, path string
+		status       int
+		contentType  string
+		body         string
+	}{
+		"the discovery document":       {http.MethodGet, "/id/.well-known/openid-configuration", http.StatusOK, "application/json", `{"issuer":"x"}`},
+		"the key set":                  {http.MethodGet, "/id/openid/v1/jwks", http.StatusOK, "application/jwk-set+json", `{"keys":[]}`},
+		"the key set's header alone":   {http.MethodHead, "/id/openid/v1/jwks", http.StatusOK, "application/jwk-set+json", ""},
+		"whether it is there":          {http.MethodGet, "/healthz", http.StatusOK, "text/plain; charset=utf-8", "ok\n"},
+		"what is not below the issuer": {http.MethodGet, "/openid/v1/jwks", http.StatusNotFound, "text/plain; charset=utf-8", "404 page not found\n"},
+		"a folder":                     {http.MethodGet, "/id/", http.StatusNotFound, "text/plain; charset=utf-8", "404 page not found\n"},
+		"a change":                     {http.MethodPut, "/id/openid/v1/jwks", http.StatusMethodNotAllowed, "text/plain; charset=utf-8", "GET or HEAD\n"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			recorded := httptest.NewRecorder()
+			handler.ServeHTTP(recorded, httptest.NewRequest(test.method, test.path, nil))
+			got := recorded.Result()
+			body, _ := io.ReadAll(got.Body)
+			if got.StatusCode != test.status || got.Header.Get("Content-Type") != test.contentType || string(body) != test.body {
+				t.Errorf("got %d %s %q", got.StatusCode, got.Header.Get("Content-Type"), body)
+			}
+			if cached := got.Header.Get("Cache-Control"); strings.Contains(test.path, "id/") && test.status == http.StatusOK && cached != "public, max-age=300" {
+				t.Errorf("caches are told %q", cached)
+			}
+		})
+	}
+}
+
+func TestWhoHasADocumentAlreadyIsToldSo(t *testing.T) {
+	handler, err := siteOf(t, issuerURL, issuerURL+"/openid/v1/jwks").Handler(time.Minute)
+	if err != nil {
+		t.Fatal(err)
+	}
+	first, second := httptest.NewRecorder(), httptest.NewRecorder()
+	request := httptest.NewRequest(http.MethodGet, "/id/openid/v1/jwks", nil)
+	handler.ServeHTTP(first, request)
+	request.Header.Set("If-None-Match", first.Header().Get("ETag"))
+	handler.ServeHTTP(second, request)
+	if second.Code != http.StatusNotModified {
+		t.Errorf("got %d, want %d", second.Code, http.StatusNotModified)
+	}
+}
+
+func TestWhatCannotBeServedIsRefused(t *testing.T) {
+	for name, jwksURI := range map[string]string{
+		"keys at the discovery document's path, at another host": "https://keys.example.com/id/.well-known/openid-configuration",
+		"keys where it is asked whether the server is there":     "https://keys.example.com/healthz",
+	} {
+		if _, err := siteOf(t, issuerURL, jwksURI).Handler(time.Minute); err == nil {
+			t.Errorf("%s are served", name)
+		}
+	}
+}
