@@ -5,6 +5,7 @@ import (
 	"io"
 	"slices"
 	"strings"
+	"unicode"
 
 	"github.com/fatih/color"
 	"k8s.io/cli-runtime/pkg/printers"
@@ -78,7 +79,7 @@ func roleOf(r doctor.Report) string {
 	if r.Role == "" {
 		return "no role"
 	}
-	return "role " + r.Role
+	return "role " + printable(r.Role)
 }
 
 func counted(n int, one string) string {
@@ -103,20 +104,30 @@ func (s style) writeFindings(out io.Writer, findings []doctor.Finding) {
 			fmt.Fprintf(out, "\n%s\n", title)
 			heading = title
 		}
-		fmt.Fprintf(out, "  %s %-*s  %s\n", s.paint.mark(f.Status), codeWidth, f.Check, f.Summary)
+		fmt.Fprintf(out, "  %s %-*s  %s\n", s.paint.mark(f.Status), codeWidth, f.Check, printable(f.Summary))
 		if f.Why != "" && f.Status != doctor.Skipped {
-			fmt.Fprintf(out, "      %s\n", f.Why)
+			fmt.Fprintf(out, "      %s\n", printable(f.Why))
 		}
 		if f.Fix != "" {
-			fmt.Fprintf(out, "      fix: %s\n", f.Fix)
+			fmt.Fprintf(out, "      fix: %s\n", printable(f.Fix))
 		}
 		if !s.evidence {
 			continue
 		}
 		for _, fact := range f.Evidence {
-			fmt.Fprintf(out, "      %s: %s\n", fact.Name, fact.Value)
+			fmt.Fprintf(out, "      %s: %s\n", fact.Name, printable(fact.Value))
 		}
 	}
+}
+
+// printable keeps what others wrote from commanding the terminal.
+func printable(text string) string {
+	return strings.Map(func(r rune) rune {
+		if unicode.IsPrint(r) {
+			return r
+		}
+		return unicode.ReplacementChar
+	}, text)
 }
 
 // summary counts the findings.
@@ -151,7 +162,7 @@ func (t clusterText) write(out io.Writer) error {
 	table := printers.GetNewTabWriter(out)
 	fmt.Fprintln(table, "NAMESPACE\tSERVICEACCOUNT\tROLE\tPODS\tSTATUS")
 	for _, r := range t.report.ServiceAccounts {
-		role := r.Role
+		role := printable(r.Role)
 		if role == "" {
 			role = "<none>"
 		}

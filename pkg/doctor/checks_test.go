@@ -353,11 +353,12 @@ func TestARoleIsNamedOrTheReasonIsTold(t *testing.T) {
 		annotations map[string]string
 		want        want
 	}{
-		"named":       {map[string]string{key: testRole}, want{OK, testRole, "", ""}},
-		"not named":   {nil, want{Broken, "names no role", "no annotation " + key, "kubectl annotate --overwrite serviceaccount cart -n shop " + key + "=" + exampleRole}},
-		"empty":       {map[string]string{key: ""}, want{Broken, "names no role", "is empty", ""}},
-		"misspelt":    {map[string]string{"eks.amazonaws.com/rolearn": testRole}, want{Broken, "names no role", "did you mean", key + "=" + testRole + " eks.amazonaws.com/rolearn-"}},
-		"as kube2iam": {map[string]string{"iam.amazonaws.com/role": testRole}, want{Broken, "", "kube2iam", "iam.amazonaws.com/role-"}},
+		"named":                          {map[string]string{key: testRole}, want{OK, testRole, "", ""}},
+		"not named":                      {nil, want{Broken, "names no role", "no annotation " + key, "kubectl annotate --overwrite serviceaccount cart -n shop " + key + "=" + exampleRole}},
+		"empty":                          {map[string]string{key: ""}, want{Broken, "names no role", "is empty", ""}},
+		"misspelt":                       {map[string]string{"eks.amazonaws.com/rolearn": testRole}, want{Broken, "names no role", "did you mean", key + "=" + testRole + " eks.amazonaws.com/rolearn-"}},
+		"misspelt, with a command in it": {map[string]string{"eks.amazonaws.com/rolearn": "$(reboot) it's"}, want{Broken, "", "", `'eks.amazonaws.com/role-arn=$(reboot) it'\''s' eks.amazonaws.com/rolearn-`}},
+		"as kube2iam":                    {map[string]string{"iam.amazonaws.com/role": testRole}, want{Broken, "", "kube2iam", "iam.amazonaws.com/role-"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			test.want.check(t, checkRole(t.Context(), examinationOf(accountWith(test.annotations))))
@@ -393,7 +394,7 @@ func TestANamespaceMayForbidARole(t *testing.T) {
 		want        want
 	}{
 		"no policy":              {"on", nil, want{OK, "permits the role", "", ""}},
-		"none where one must be": {"require", nil, want{Broken, "does not permit", "", "'" + key + "=" + testRole + "'"}},
+		"none where one must be": {"require", nil, want{Broken, "does not permit", "", key + "=" + testRole}},
 		"another role":           {"on", map[string]string{key: "arn:aws:iam::111122223333:role/other"}, want{Broken, "does not permit", "", key + "=arn:aws:iam::111122223333:role/other," + testRole}},
 		"this role":              {"on", map[string]string{key: "arn:aws:iam::111122223333:role/c*"}, want{OK, "permits", "", ""}},
 	} {
@@ -452,7 +453,7 @@ func injected(change func(*corev1.Pod)) *corev1.Pod {
 	return pod
 }
 
-// bare is a pod that the webhook has not seen.
+// untouched is a pod that the webhook has not seen.
 func untouched(change func(*corev1.Pod)) *corev1.Pod {
 	return injected(func(pod *corev1.Pod) {
 		pod.Spec.Volumes = nil
@@ -563,6 +564,24 @@ func TestEachContainerMustHaveAllOfTheIdentity(t *testing.T) {
 			}
 			test.want.check(t, judgeEnvironment(test.pod, result, granted(nil)))
 		})
+	}
+}
+
+func TestAPodOfItsOwnIsMadeAnewWithoutWhatItWasGiven(t *testing.T) {
+	pod := injected(func(p *corev1.Pod) {
+		p.Spec.Volumes = append(p.Spec.Volumes, corev1.Volume{Name: "data"})
+		p.Spec.Containers[0].Env = append([]corev1.EnvVar{{Name: "COLOR"}}, p.Spec.Containers[0].Env...)
+		p.Spec.InitContainers = []corev1.Container{{Name: "init", Env: []corev1.EnvVar{{Name: envRole}}}}
+	})
+	want := `kubectl get pod cart -n shop -o yaml | kubectl patch -f - --local --type=json -p='[` +
+		`{"op":"remove","path":"/spec/containers/0/env/2"},{"op":"remove","path":"/spec/containers/0/env/1"},` +
+		`{"op":"remove","path":"/spec/containers/0/volumeMounts/0"},{"op":"remove","path":"/spec/initContainers/0/env/0"},` +
+		`{"op":"remove","path":"/spec/volumes/0"}]' -o yaml | kubectl replace --force -f -`
+	if got := renewCommand(pod); got != want {
+		t.Errorf("got  %s\nwant %s", got, want)
+	}
+	if got, want := renewCommand(ownedBy(pod)), "kubectl rollout restart deployment/cart -n shop"; got != want {
+		t.Errorf("of a Deployment: got %s, want %s", got, want)
 	}
 }
 

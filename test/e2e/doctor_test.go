@@ -168,7 +168,7 @@ var faults = []fault{
 		},
 	},
 	{
-		name: "the pod has the role of before", target: "pod/cart", check: "pod_environment",
+		name: "the pod has the role of before", target: "pod/cart", check: "pod_environment", mends: "all",
 		make: func(t *testing.T, c *clinic) {
 			c.must(t, "kubectl annotate --overwrite serviceaccount cart -n shop eks.amazonaws.com/role-arn=arn:aws:iam::111122223333:role/before")
 			c.replacePod(t, nil)
@@ -271,6 +271,7 @@ var faults = []fault{
 		name: "STS cannot be reached", check: "sts_exchange", status: "unknown",
 		make: func(t *testing.T, c *clinic) {
 			c.must(t, "kubectl annotate serviceaccount cart -n shop eks.amazonaws.com/sts-endpoint=http://127.0.0.1:1")
+			c.replacePod(t, nil)
 		},
 	},
 }
