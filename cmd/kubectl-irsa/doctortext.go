@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strconv"
 	"strings"
 	"unicode"
 
@@ -68,7 +69,7 @@ func (t reportText) write(out io.Writer) error {
 	case r.Pod != "":
 		fmt.Fprintf(out, "Pod %s/%s, ServiceAccount %s, %s: %s\n", r.Namespace, r.Pod, r.ServiceAccount, roleOf(r), t.paint[r.Status](r.Status))
 	default:
-		fmt.Fprintf(out, "ServiceAccount %s/%s, %s, %s: %s\n", r.Namespace, r.ServiceAccount, roleOf(r), counted(r.Pods, "pod"), t.paint[r.Status](r.Status))
+		fmt.Fprintf(out, "ServiceAccount %s/%s, %s, %s: %s\n", r.Namespace, r.ServiceAccount, roleOf(r), podsOf(r), t.paint[r.Status](r.Status))
 	}
 	t.writeFindings(out, r.Findings)
 	fmt.Fprintf(out, "\n%s\n", summary(r.Findings))
@@ -82,11 +83,15 @@ func roleOf(r doctor.Report) string {
 	return "role " + printable(r.Role)
 }
 
-func counted(n int, one string) string {
-	if n == 1 {
-		return "1 " + one
+func podsOf(r doctor.Report) string {
+	switch {
+	case r.PodsUnseen:
+		return "pods not seen"
+	case r.Pods == 1:
+		return "1 pod"
+	default:
+		return fmt.Sprintf("%d pods", r.Pods)
 	}
-	return fmt.Sprintf("%d %ss", n, one)
 }
 
 // writeFindings writes them under the names of their links.
@@ -166,7 +171,11 @@ func (t clusterText) write(out io.Writer) error {
 		if role == "" {
 			role = "<none>"
 		}
-		fmt.Fprintf(table, "%s\t%s\t%s\t%d\t%s %s\n", r.Namespace, r.ServiceAccount, role, r.Pods, t.paint.mark(r.Status), statusOf(r))
+		pods := strconv.Itoa(r.Pods)
+		if r.PodsUnseen {
+			pods = "?"
+		}
+		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s %s\n", r.Namespace, r.ServiceAccount, role, pods, t.paint.mark(r.Status), statusOf(r))
 	}
 	return table.Flush()
 }

@@ -193,14 +193,20 @@ func TestRulesMustHaveThePodsThatAreCreated(t *testing.T) {
 			r.Operations, r.APIGroups, r.APIVersions, r.Resources = []admissionregistrationv1.OperationType{"*"}, []string{"*"}, []string{"*"}, []string{"*/*"}
 		}), want{OK, "it is called", "", ""}},
 		"none": {func(w *admissionregistrationv1.MutatingWebhook) { w.Rules = nil }, want{Broken, "not called", "", `"path":"/webhooks/0/rules","value":[{`}},
-		"updates alone": {rule(func(r *admissionregistrationv1.RuleWithOperations) { r.Operations[0] = "UPDATE" }),
-			want{Broken, "not called", "", `"path":"/webhooks/0/rules/-","value":{`}},
-		"a subresource alone": {rule(func(r *admissionregistrationv1.RuleWithOperations) { r.Resources[0] = "pods/ephemeralcontainers" }),
-			want{Broken, "not called", "", ""}},
-		"objects without a namespace": {rule(func(r *admissionregistrationv1.RuleWithOperations) {
-			r.Scope = new(admissionregistrationv1.ClusterScope)
-		}),
-			want{Broken, "not called", "", ""}},
+		"updates alone": {
+			rule(func(r *admissionregistrationv1.RuleWithOperations) { r.Operations[0] = "UPDATE" }),
+			want{Broken, "not called", "", `"path":"/webhooks/0/rules/-","value":{`},
+		},
+		"a subresource alone": {
+			rule(func(r *admissionregistrationv1.RuleWithOperations) { r.Resources[0] = "pods/ephemeralcontainers" }),
+			want{Broken, "not called", "", ""},
+		},
+		"objects without a namespace": {
+			rule(func(r *admissionregistrationv1.RuleWithOperations) {
+				r.Scope = new(admissionregistrationv1.ClusterScope)
+			}),
+			want{Broken, "not called", "", ""},
+		},
 		"another API group": {rule(func(r *admissionregistrationv1.RuleWithOperations) { r.APIGroups[0] = "apps" }), want{Broken, "not called", "", ""}},
 	} {
 		t.Run(name, func(t *testing.T) { test.want.check(t, judgeRules(registrationOf(test.change))) })
@@ -219,12 +225,20 @@ func TestTheNamespaceSelectorDecidesAboutANamespace(t *testing.T) {
 	}{
 		"no selector": {nil, nil, want{OK, "matches namespace shop", "", ""}},
 		"opted in":    {selector(metav1.LabelSelectorRequirement{Key: optIn, Operator: "In", Values: []string{"enabled"}}), map[string]string{optIn: "enabled"}, want{OK, "matches", "", ""}},
-		"not opted in": {selector(metav1.LabelSelectorRequirement{Key: optIn, Operator: "In", Values: []string{"enabled"}}), nil,
-			want{Broken, "not called for namespace shop", "label " + optIn + " in (enabled)", "kubectl label --overwrite namespace shop " + optIn + "=enabled"}},
-		"opted in with another value": {&metav1.LabelSelector{MatchLabels: map[string]string{optIn: "enabled"}}, map[string]string{optIn: "true"},
-			want{Broken, "not called", "", optIn + "=enabled"}},
-		"excluded by its name": {selector(metav1.LabelSelectorRequirement{Key: corev1.LabelMetadataName, Operator: "NotIn", Values: []string{"shop"}}),
-			map[string]string{corev1.LabelMetadataName: "shop"}, want{Broken, "not called", "run the workload in another", ""}},
+		"not opted in": {
+			selector(metav1.LabelSelectorRequirement{Key: optIn, Operator: "In", Values: []string{"enabled"}}), nil,
+			want{Broken, "not called for namespace shop", "label " + optIn + " in (enabled)", "kubectl label --overwrite namespace shop " + optIn + "=enabled"},
+		},
+		"opted in with another value": {
+			&metav1.LabelSelector{MatchLabels: map[string]string{optIn: "enabled"}},
+			map[string]string{optIn: "true"},
+			want{Broken, "not called", "", optIn + "=enabled"},
+		},
+		"excluded by its name": {
+			selector(metav1.LabelSelectorRequirement{Key: corev1.LabelMetadataName, Operator: "NotIn", Values: []string{"shop"}}),
+			map[string]string{corev1.LabelMetadataName: "shop"},
+			want{Broken, "not called", "run the workload in another", ""},
+		},
 		"excluded by a label":       {selector(metav1.LabelSelectorRequirement{Key: "x", Operator: "DoesNotExist"}), map[string]string{"x": "y"}, want{Broken, "", "no label x", "namespace shop x-"}},
 		"excluded by a value":       {selector(metav1.LabelSelectorRequirement{Key: "x", Operator: "NotIn", Values: []string{"y"}}), map[string]string{"x": "y"}, want{Broken, "", "label x not in (y)", "x-"}},
 		"a label of whatever value": {selector(metav1.LabelSelectorRequirement{Key: "x", Operator: "Exists"}), nil, want{Broken, "", "label x", "x=enabled"}},
@@ -486,8 +500,10 @@ func TestWhyAPodHasNoIdentity(t *testing.T) {
 		}), usual, want{Warning, "another identity", "agent", ""}},
 		"a mirror pod":  {untouched(func(p *corev1.Pod) { p.Annotations = map[string]string{corev1.MirrorPodAnnotationKey: "x"} }), usual, want{Broken, "static pod", "DaemonSet", ""}},
 		"it is skipped": {untouched(func(p *corev1.Pod) { p.Labels = map[string]string{inject.SkipPodLabel: ""} }), usual, want{Broken, "says to leave it alone", "", "kubectl label --overwrite pod cart"}},
-		"all containers are skipped": {untouched(func(p *corev1.Pod) { p.Annotations = map[string]string{"eks.amazonaws.com/skip-containers": "app"} }), usual,
-			want{Broken, "each of its containers is left alone", "app: the annotation skip-containers names it", "kubectl annotate pod cart -n shop eks.amazonaws.com/skip-containers- && "}},
+		"all containers are skipped": {
+			untouched(func(p *corev1.Pod) { p.Annotations = map[string]string{"eks.amazonaws.com/skip-containers": "app"} }), usual,
+			want{Broken, "each of its containers is left alone", "app: the annotation skip-containers names it", "kubectl annotate pod cart -n shop eks.amazonaws.com/skip-containers- && "},
+		},
 		"the webhook is not called":                  {untouched(nil), history{writtenAt: before, registered: before, notCalled: WebhookNamespace}, want{Broken, "not called for it", "webhook_namespace", "kubectl replace --force"}},
 		"older than the annotation":                  {untouched(nil), history{writtenAt: after, writtenBy: "kubectl-annotate", registered: before}, want{Broken, "older than the annotation", "kubectl-annotate wrote", "kubectl get pod cart -n shop -o yaml | kubectl replace --force -f -"}},
 		"older than the annotation, of a Deployment": {ownedBy(untouched(nil)), history{writtenAt: after, registered: before}, want{Broken, "older than the annotation", "", "kubectl rollout restart deployment/cart -n shop"}},

@@ -167,12 +167,16 @@ func TestAWebhookBehindAServiceIsSeenThroughItsPod(t *testing.T) {
 			}
 			return (&net.Dialer{}).DialContext(ctx, "tcp", server.Listener.Addr().String())
 		}, want{OK, "port 8443 of pod pod-identity-webhook/webhook-b answers", "", ""}},
-		"a port may not be forwarded": {nil, func(context.Context, string, string, int) (net.Conn, error) { return nil, errForwardForbidden },
-			want{Unknown, "not allowed to create pods/portforward", "", ""}},
-		"the way is broken": {nil, func(context.Context, string, string, int) (net.Conn, error) {
-			return nil, errors.New("kubelet is away")
+		"a port may not be forwarded": {
+			nil, func(context.Context, string, string, int) (net.Conn, error) { return nil, errForwardForbidden },
+			want{Unknown, "not allowed to create pods/portforward", "", ""},
 		},
-			want{Unknown, "kubelet is away", "", ""}},
+		"the way is broken": {
+			nil, func(context.Context, string, string, int) (net.Conn, error) {
+				return nil, errors.New("kubelet is away")
+			},
+			want{Unknown, "kubelet is away", "", ""},
+		},
 		"no port is forwarded":   {nil, nil, want{Unknown, "no port is forwarded", "", ""}},
 		"no pod is ready":        {func(v *webhookView) { v.pods = v.pods[:1] }, func(context.Context, string, string, int) (net.Conn, error) { return nil, nil }, want{Unknown, "no running pod", "", ""}},
 		"pods may not be seen":   {func(v *webhookView) { v.podsErr = forbidden }, nil, want{Unknown, "not allowed to list pods", "", ""}},

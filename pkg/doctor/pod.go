@@ -23,7 +23,7 @@ const (
 	envRole         = "AWS_ROLE_ARN"
 	envTokenFile    = "AWS_WEB_IDENTITY_TOKEN_FILE" //nolint:gosec // the name of a variable, no credential
 	envConfigFile   = "AWS_CONFIG_FILE"
-	envContainerURI = "AWS_CONTAINER_CREDENTIALS_FULL_URI" //nolint:gosec // the name of a variable, no credential
+	envContainerURI = "AWS_CONTAINER_CREDENTIALS_FULL_URI"
 	envRegion       = "AWS_REGION"
 )
 

@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"strings"
 	"time"
 
@@ -207,6 +206,3 @@ func annotated(account *corev1.ServiceAccount, key string) (at time.Time, by str
 func (x *examination) roleKey() string {
 	return x.settings.identity.AnnotationPrefix + "/" + identity.RoleARNAnnotation
 }
-
-// named is the ServiceAccount, for people.
-func (x *examination) named() string { return fmt.Sprintf("%s/%s", x.namespace, x.serviceAccount) }

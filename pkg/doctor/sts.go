@@ -47,8 +47,7 @@ func (x *examination) judgeExchange(result exchange.Result, err error) Finding {
 	if !ok {
 		return found(Unknown, "STS cannot be tried: %v", err)
 	}
-	switch refused.Reason {
-	case exchange.Unreachable:
+	if refused.Reason == exchange.Unreachable {
 		return found(Unknown, "STS cannot be reached from here").because("%v; the pods may reach it all the same", refused.Err).given("endpoint", x.identity.STSEndpoint)
 	}
 	finding := found(Broken, "STS gives no credentials: %s: %s", refused.Code, refused.Message).given("request id", refused.RequestID)
