@@ -50,7 +50,7 @@ func rootCommand(o *options) *cobra.Command {
 	root.SetErr(o.ErrOut)
 	o.addFlags(root.PersistentFlags())
 	o.completeFlags(root)
-	root.AddCommand(newProviderCommand(o), newServiceAccountCommand(o), newVersionCommand(o))
+	root.AddCommand(newProviderCommand(o), newServiceAccountCommand(o), newOIDCCommand(o), newVersionCommand(o))
 	return root
 }
 

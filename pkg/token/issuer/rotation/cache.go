@@ -70,7 +70,7 @@ func seconds(value string) *int {
 	if err != nil {
 		return nil
 	}
-	return new(int(min(number, maxSeconds))) //nolint:gosec // it is bounded
+	return new(int(min(number, maxSeconds)))
 }
 
 // remaining returns for how long an answer that a cache gave may be given again.

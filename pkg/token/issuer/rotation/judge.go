@@ -56,14 +56,14 @@ func same(a any, b crypto.PublicKey) bool {
 func (c Check) judge(report *Report) {
 	for _, edge := range report.Edges {
 		if edge.State != OK {
-			report.fail(edge.State, edge.place()+": "+edge.Problem)
+			report.Fail(edge.State, edge.place()+": "+edge.Problem)
 		}
 	}
 	for _, key := range c.Keys {
 		report.Keys = append(report.Keys, keyReport(key, report.Edges))
 	}
 	if len(c.Keys) == 0 {
-		report.fail(Unknown, "no key is known that could sign")
+		report.Fail(Unknown, "no key is known that could sign")
 	}
 	c.judgeCaches(report)
 }
@@ -125,7 +125,7 @@ func (c Check) judgeCaches(report *Report) {
 		}
 	}
 	if report.SafeFrom != nil && report.SafeFrom.After(c.Now()) {
-		report.fail(Unknown, fmt.Sprintf("the key set was changed so short a time ago that caches may hold an older one until %s: let the new key sign from then on",
+		report.Fail(Unknown, fmt.Sprintf("the key set was changed so short a time ago that caches may hold an older one until %s: let the new key sign from then on",
 			report.SafeFrom.UTC().Format(time.RFC3339)))
 		return
 	}

@@ -63,8 +63,8 @@ type Check struct {
 type Report struct {
 	Issuer string `json:"issuer"`
 	State  State  `json:"state"`
-	// Problems are why it is not ok, as sentences.
-	Problems []string    `json:"problems,omitempty"`
+	// Problems are why it is not ok.
+	Problems []Problem   `json:"problems,omitempty"`
 	Keys     []KeyReport `json:"keys"`
 	Edges    []Edge      `json:"edges"`
 	// SafeFrom is when no cache holds an older key set any more; nil where nothing is
@@ -72,6 +72,13 @@ type Report struct {
 	SafeFrom *time.Time `json:"safeFrom,omitempty"`
 	// Notes are what is to be known beyond the state.
 	Notes []string `json:"notes,omitempty"`
+}
+
+// Problem is one thing that is amiss.
+type Problem struct {
+	State State `json:"state"`
+	// Text is for people.
+	Text string `json:"text"`
 }
 
 // KeyReport is what was found of a key.
@@ -94,7 +101,7 @@ func (c Check) Run(ctx context.Context) Report {
 		report.Edges = append(report.Edges, c.visit(ctx, issuer.StepKeySet, uri, c.readKeySet)...)
 	}
 	if uris := jwksURIs(discoveries); len(uris) > 1 {
-		report.fail(Broken, "the addresses do not agree where the keys are: "+listed(uris))
+		report.Fail(Broken, "the addresses do not agree where the keys are: "+listed(uris))
 	}
 	c.judge(&report)
 	return report
@@ -112,7 +119,8 @@ func jwksURIs(edges []Edge) []string {
 	return slices.Compact(uris)
 }
 
-func (r *Report) fail(state State, problem string) {
+// Fail adds what is amiss, be it from elsewhere.
+func (r *Report) Fail(state State, text string) {
 	r.State = worse(r.State, state)
-	r.Problems = append(r.Problems, problem)
+	r.Problems = append(r.Problems, Problem{state, text})
 }

@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"io"
 	"log"
+	"maps"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -112,9 +113,7 @@ func (e edge) handler(t *testing.T, issuerURL string) http.Handler {
 			fmt.Fprint(w, discovery)
 			return
 		}
-		for name, values := range e.header {
-			w.Header()[name] = values
-		}
+		maps.Copy(w.Header(), e.header)
 		if e.status != 0 {
 			w.WriteHeader(e.status)
 		}
@@ -220,7 +219,7 @@ func TestAKeyMaySignOnceItIsPublishedEverywhere(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			got := serving(t, test.edges...).check(t, test.keys...)
-			told := strings.Join(append(got.Problems, got.Notes...), "\n")
+			told := told(got)
 			if got.State != test.state {
 				t.Errorf("got %s, want %s:\n%s", got.State, test.state, told)
 			}
@@ -234,6 +233,14 @@ func TestAKeyMaySignOnceItIsPublishedEverywhere(t *testing.T) {
 			}
 		})
 	}
+}
+
+func told(report rotation.Report) string {
+	texts := report.Notes
+	for _, problem := range report.Problems {
+		texts = append(texts, problem.Text)
+	}
+	return strings.Join(texts, "\n")
 }
 
 func keySet(key crypto.PublicKey, id string) string {
@@ -272,7 +279,7 @@ func TestWhatCannotBeSeenFromHereIsUnknown(t *testing.T) {
 			n := serving(t, edge{})
 			test.spoil(n)
 			got := n.check(t, signing())
-			if got.State != rotation.Unknown || !strings.Contains(strings.Join(got.Problems, "\n"), test.says) {
+			if got.State != rotation.Unknown || !strings.Contains(told(got), test.says) {
 				t.Errorf("got %s: %q, want %q", got.State, got.Problems, test.says)
 			}
 		})
