@@ -17,6 +17,8 @@ FUZZTIME ?= 5000x
 FUZZ := ./pkg/token:FuzzParseUnverified ./pkg/token/issuer:FuzzVerify ./pkg/token/issuer:FuzzParsePublicKeys \
 	./pkg/token/issuer:FuzzParseKeySet ./pkg/identity:FuzzFromAnnotations ./pkg/identity:FuzzParseMapping \
 	./pkg/identity/lint:FuzzAccount ./pkg/identity/containercredentials:FuzzParse ./pkg/rolepolicy:FuzzEvaluate ./pkg/provision:FuzzRoleName \
+	./pkg/trustpolicy:FuzzParse ./pkg/trustpolicy:FuzzStringLike \
+	./pkg/localsts:FuzzRequest ./pkg/localsts:FuzzParameters ./pkg/localsts:FuzzStateFile \
 	./pkg/webhook:FuzzMutate ./pkg/webhook:FuzzServiceAccount ./pkg/webhook:FuzzCountItems \
 	./certs:FuzzSecret ./certs:FuzzClientCA
 FUZZ_TEST := ./inject:FuzzPod ./inject:FuzzAnnotations
@@ -35,9 +37,15 @@ LINKED := github.com/pod-identity-webhook/pod-identity-webhook/pkg/version.linke
 LDFLAGS := -s -w -X $(LINKED)Version=$(VERSION) -X $(LINKED)Commit=$(COMMIT) -X $(LINKED)Epoch=$(SOURCE_DATE_EPOCH)
 # A name that no registry answers to, so that nobody else's image can be meant.
 IMAGE ?= localhost/pod-identity-webhook
+# The test double's, as the manifests name it. Machines like this one have it,
+# and no registry does.
+LOCAL_STS_IMAGE := localhost/local-sts:dev
+# Whose STS the pods of kind-up are sent to: local-sts, or aws.
+KIND_STS ?= local-sts
 # A reference in a registry, or oci:FOLDER; empty for CA certificates alone.
 BASE_IMAGE ?=
-IMAGE_FLAGS = -source=$(CURDIR) -out=$(BIN)/image -name=$(IMAGE):$(VERSION) -base=$(BASE_IMAGE) \
+# Of which program, under which name.
+image-of = cd tools/image && $(GO) run . -program=$(1) -name=$(2) -source=$(CURDIR) -out=$(BIN)/image/$(1) -base=$(BASE_IMAGE) \
 	-version=$(VERSION) -commit=$(COMMIT) -date=$(SOURCE_DATE_EPOCH) -ldflags='$(LDFLAGS)'
 
 CHART := deploy/helm/pod-identity-webhook
@@ -52,26 +60,27 @@ help: ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: build
-build: $(BIN)/pod-identity-webhook $(BIN)/kubectl-irsa ## build the webhook and the kubectl plugin into bin/
+build: $(BIN)/pod-identity-webhook $(BIN)/kubectl-irsa $(BIN)/local-sts ## build the programs into bin/
 
 .PHONY: image
-image: ## build the image, for amd64 and arm64, into bin/image; BASE_IMAGE=... for another base
-	cd tools/image && $(GO) run . $(IMAGE_FLAGS)
+image: ## build the images, for amd64 and arm64, into bin/image; BASE_IMAGE=... for another base
+	$(call image-of,pod-identity-webhook,$(IMAGE):$(VERSION))
+	$(call image-of,local-sts,$(LOCAL_STS_IMAGE))
 
 .PHONY: push
-push: ## the same, and push it: IMAGE=registry.example.com/pod-identity-webhook
-	cd tools/image && $(GO) run . $(IMAGE_FLAGS) -push
+push: ## build the webhook's image and push it: IMAGE=registry.example.com/pod-identity-webhook
+	$(call image-of,pod-identity-webhook,$(IMAGE):$(VERSION)) -push
 
 .PHONY: image-test
-image-test: image ## look into the image, run its program, build it again elsewhere
-	cd tools/image && IMAGE_FOLDER=$(BIN)/image IMAGE_NAME=$(IMAGE):$(VERSION) IMAGE_BASE=$(BASE_IMAGE) IMAGE_VERSION=$(VERSION) \
+image-test: image ## look into the images, run their programs, build them again elsewhere
+	cd tools/image && IMAGE_FOLDER=$(BIN)/image IMAGE_NAME=$(IMAGE):$(VERSION) LOCAL_STS_IMAGE=$(LOCAL_STS_IMAGE) IMAGE_BASE=$(BASE_IMAGE) IMAGE_VERSION=$(VERSION) \
 		IMAGE_COMMIT=$(COMMIT) IMAGE_EPOCH=$(SOURCE_DATE_EPOCH) IMAGE_LDFLAGS='$(LDFLAGS)' $(GO) test -count=1 ./...
 
 # What is missing is said before anything is built.
 .PHONY: kind-up
-kind-up: kind-check image $(ASSETS)/kubectl $(BIN)/helm ## see a pod get its identity on a cluster of kind, which needs Docker
-	cd test/kind && $(GO) run . -image=$(BIN)/image -repository=$(IMAGE) -tag=$(VERSION) \
-		-kubectl=$(ASSETS)/kubectl -helm=$(BIN)/helm -kubeconfig=$(BIN)/kind/kubeconfig up
+kind-up: kind-check image $(ASSETS)/kubectl $(BIN)/helm $(BIN)/kubectl-irsa ## see all of IRSA on a cluster of kind, which needs Docker; KIND_STS=aws
+	cd test/kind && $(GO) run . -sts=$(KIND_STS) -images=$(BIN)/image -repository=$(IMAGE) -tag=$(VERSION) \
+		-kubectl=$(ASSETS)/kubectl -plugin=$(BIN)/kubectl-irsa -helm=$(BIN)/helm -kubeconfig=$(BIN)/kind/kubeconfig up
 
 .PHONY: kind-down
 kind-down: ## delete that cluster
@@ -82,7 +91,7 @@ kind-check:
 	@cd test/kind && $(GO) run . check
 
 .PHONY: kind-test
-kind-test: assets $(BIN)/helm ## what of kind needs no Docker: its configuration, and the steps
+kind-test: build assets $(BIN)/helm ## what of kind needs no Docker: its configuration, and the steps
 	cd test/kind && KUBEBUILDER_ASSETS=$(ASSETS) HELM=$(BIN)/helm $(GO) test -count=1 ./...
 
 .PHONY: demo
@@ -94,12 +103,12 @@ up: build assets $(BIN)/demo ## the same, and stay up until Ctrl-C
 	@$(BIN)/demo -assets=$(ASSETS) -up
 
 .PHONY: test
-test: unit chart fuzz e2e kind-test image-test ## all tests, those against the real control plane included
+test: unit chart fuzz e2e test-sdks kind-test image-test ## all tests, those against the real control plane included
 
 .PHONY: unit
 unit: ## tests that need no control plane
 	$(GO) test $(RACE) ./...
-	cd test && $(GO) test $(RACE) ./inject/... ./process/...
+	cd test && $(GO) test $(RACE) ./inject/... ./process/... ./minioserver/...
 
 .PHONY: chart
 chart: $(BIN)/helm $(ASSETS)/kubectl ## tests of the Helm chart and the kustomizations
@@ -107,10 +116,15 @@ chart: $(BIN)/helm $(ASSETS)/kubectl ## tests of the Helm chart and the kustomiz
 	cd test/operators && $(GO) test -count=1 ./...
 
 .PHONY: e2e
-e2e: build $(BIN)/e2e/pod-identity-webhook assets $(BIN)/helm ## tests against the real control plane
+e2e: build $(BIN)/e2e/pod-identity-webhook assets minio $(BIN)/sdks/golang $(BIN)/helm ## tests against the real control plane
 	$(E2E) -timeout=30m -count=1 -p=1 ./controlplane/... ./manifest/... ./localwebhook/... ./demo/... ./e2e/...
 	$(UNDER_FIRE) ./denial/...
 	$(UNDER_FIRE) ./soak/... -duration=1m
+
+.PHONY: test-sdks
+test-sdks: build assets minio $(BIN)/sdks/golang $(BIN)/sdks/golangv1 ## install AWS's SDKs of several languages, and run them with what a pod has
+	test/sdks/install $(BIN)/sdks
+	cd test && WEBHOOK=$(BIN)/pod-identity-webhook LOCAL_STS=$(BIN)/local-sts KUBEBUILDER_ASSETS=$(ASSETS) $(GO) test -v -count=1 ./sdks
 
 .PHONY: rotate
 rotate: build $(BIN)/e2e/pod-identity-webhook assets $(BIN)/helm ## rotate, spoil and repair certificates under load; COUNT=20
@@ -165,6 +179,9 @@ lint: $(BIN)/golangci-lint chart-lint ## find faults without running anything
 	cd test/operators && $(BIN)/golangci-lint run --config=../../.golangci.yml ./...
 	cd test/operators && $(GO) mod tidy -diff
 	cd test/assets && $(GO) mod tidy -diff
+	cd test/minio && $(GO) mod tidy -diff
+	cd test/sdks/golangv1 && $(BIN)/golangci-lint run --config=../../../.golangci.yml ./...
+	cd test/sdks/golangv1 && $(GO) mod tidy -diff
 	cd tools && $(GO) mod tidy -diff
 	cd tools/helm && $(GO) mod tidy -diff
 	cd test/kind && $(BIN)/golangci-lint run --config=../../.golangci.yml ./...
@@ -194,6 +211,20 @@ $(BIN)/assets/etcd: PACKAGE := go.etcd.io/etcd/server/v3
 $(BIN)/assets/kube-apiserver: PACKAGE := k8s.io/kubernetes/cmd/kube-apiserver
 $(BIN)/assets/kubectl: PACKAGE := k8s.io/kubernetes/cmd/kubectl
 
+.PHONY: minio
+minio: $(BIN)/minio/minio
+
+$(BIN)/minio/minio: test/minio/go.mod test/minio/go.sum
+	@echo "building MinIO from its Go module: minutes the first time, seconds from then on"
+	cd test/minio && $(GO) build -o $@ -ldflags="-s -w" github.com/minio/minio
+
+# The programs of test/sdks that have to be built.
+$(BIN)/sdks/golang: always
+	@cd test && $(GO) build -o $@ ./sdks/golang
+
+$(BIN)/sdks/golangv1: always
+	@cd test/sdks/golangv1 && $(GO) build -o $@ .
+
 # Changes only when the flags do: a new commit is a new version of the program.
 $(BIN)/ldflags: always
 	@mkdir -p $(@D)
@@ -202,7 +233,7 @@ $(BIN)/ldflags: always
 .PHONY: always
 always:
 
-$(BIN)/pod-identity-webhook $(BIN)/kubectl-irsa: $(SOURCES) $(BIN)/ldflags
+$(BIN)/pod-identity-webhook $(BIN)/kubectl-irsa $(BIN)/local-sts: $(SOURCES) $(BIN)/ldflags
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags='$(LDFLAGS)' -o $@ ./cmd/$(@F)
 
 $(BIN)/e2e/pod-identity-webhook: $(SOURCES)

@@ -5,7 +5,6 @@ import (
 	"flag"
 	"fmt"
 	"io"
-	"path"
 	"slices"
 	"strconv"
 	"strings"
@@ -14,11 +13,8 @@ import (
 	"github.com/spf13/pflag"
 	"k8s.io/klog/v2"
 
-	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/identity"
 	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/identity/serviceaccount"
-	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/inject"
-	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/rolepolicy"
-	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/token"
+	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/settings"
 	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/webhook"
 )
 
@@ -53,26 +49,11 @@ type config struct {
 	clientCAFile  string
 	clientCANames []string
 
-	annotationPrefix     string
-	tokenAudience        string
-	tokenExpiration      int64
-	tokenMountPath       string
-	awsDefaultRegion     string
-	stsRegionalEndpoint  bool
-	stsEndpoint          string
-	roleSessionName      string
+	settings.Settings
+
 	serviceAccountLookup string
+	watchConfigMap       bool
 
-	composeRoleARN             bool
-	awsAccountID, awsPartition string
-
-	watchConfigMap bool
-
-	containerCredentialsConfig   string
-	containerCredentialsAudience string
-	containerCredentials         inject.ContainerCredentials
-
-	rolePolicy               string
 	serviceAccountValidation string
 	debuggingHandlers        bool
 
@@ -115,31 +96,12 @@ func newFlagSet(config *config) *pflag.FlagSet {
 	flags.StringVar(&config.clientCAFile, "client-ca-file", "", "PEM `file` of the CA of the API server's client certificate, reloaded when it changes: only who shows one may send admission requests; empty for anyone")
 	flags.StringSliceVar(&config.clientCANames, "client-ca-allowed-names", []string{"kube-apiserver"}, "comma-separated `names` of which that certificate must bear one, as common name or subjectAltName; * for any")
 
-	flags.StringVar(&config.annotationPrefix, "annotation-prefix", "eks.amazonaws.com", "`prefix` of the annotations on ServiceAccounts and pods")
-	flags.StringVar(&config.tokenAudience, "token-audience", "sts.amazonaws.com", "`audience` of tokens whose ServiceAccount names none")
-	flags.Int64Var(&config.tokenExpiration, "token-expiration", 86400, "lifetime of tokens in `seconds` where neither ServiceAccount nor pod names one; at least 600")
-	flags.StringVar(&config.tokenMountPath, "token-mount-path", "/var/run/secrets/eks.amazonaws.com/serviceaccount", "`folder` of the token in the containers")
-	flags.StringVar(&config.awsDefaultRegion, "aws-default-region", "", "`region` for containers that set none; empty to set none")
-	flags.BoolVar(&config.stsRegionalEndpoint, "sts-regional-endpoint", false, "use the STS endpoint of the region where the ServiceAccount does not say")
-	flags.StringVar(&config.stsEndpoint, "sts-endpoint", "", "`URL` of the STS to use where the ServiceAccount names none; empty for AWS's")
-	flags.StringVar(&config.roleSessionName, "role-session-name", "", "`name` of the role session where neither ServiceAccount nor pod gives one: pod-name for the pod's, or a literal; empty to leave it to the SDK")
+	config.AddFlags(flags)
+
 	flags.StringVar(&config.serviceAccountLookup, "service-account-lookup", string(serviceaccount.LookupLive),
 		"`live` reads a ServiceAccount that is not known to have a role from the API server, so that a new one is never missed; cached does without")
-
-	flags.BoolVar(&config.composeRoleARN, "compose-role-arn", false, "make an ARN of a bare role name, in the account of this EC2 instance or of --aws-account-id")
-	flags.StringVar(&config.awsAccountID, "aws-account-id", "", "account `id` for --compose-role-arn; empty to ask the instance metadata service")
-	flags.StringVar(&config.awsPartition, "aws-partition", "aws", "`partition` that goes with --aws-account-id")
-
 	flags.BoolVar(&config.watchConfigMap, "watch-config-map", false, "read roles also from the ConfigMap pod-identity-webhook in --namespace")
 
-	flags.StringVar(&config.containerCredentialsConfig, "watch-container-credentials-config", "", "`file` that lists the ServiceAccounts which use EKS Pod Identity, read again when it changes")
-	flags.StringVar(&config.containerCredentialsAudience, "container-credentials-audience", "pods.eks.amazonaws.com", "`audience` of their tokens")
-	flags.StringVar(&config.containerCredentials.MountPath, "container-credentials-token-mount-path", "/var/run/secrets/pods.eks.amazonaws.com/serviceaccount", "`folder` of their token in the containers")
-	flags.StringVar(&config.containerCredentials.VolumeName, "container-credentials-token-volume-name", "eks-pod-identity-token", "`name` of their token's volume")
-	flags.StringVar(&config.containerCredentials.TokenPath, "container-credentials-token-path", "eks-pod-identity-token", "`file` of their token in its folder")
-	flags.StringVar(&config.containerCredentials.FullURI, "container-credentials-full-uri", "http://169.254.170.23/v1/credentials", "`URL` of the agent that gives credentials for it")
-
-	flags.StringVar(&config.rolePolicy, "role-policy", string(rolepolicy.Off), "who may use which role: `off`; on holds a namespace to the roles that its annotation permits; require permits none without one")
 	flags.StringVar(&config.serviceAccountValidation, "serviceaccount-validation", string(webhook.ValidationWarn), "mistakes in the annotations of a ServiceAccount that is written: `warn`, deny, or off")
 	flags.BoolVar(&config.debuggingHandlers, "enable-debugging-handlers", false, "answer under /debug on the metrics port, to requests from this machine only")
 
@@ -221,64 +183,22 @@ func parseFlags(args []string, usage io.Writer) (config, error) {
 	parsed.verbosity = min(verbosity, maxVerbosity)
 	parsed.ownCertificates = parsed.inCluster && !flags.Changed("tls-cert") && !flags.Changed("tls-key")
 	parsed.withoutEffect = withoutEffect(flags, parsed.ownCertificates)
-	parsed.tokenExpiration = token.ClampExpiration(parsed.tokenExpiration)
 	return parsed, parsed.validate()
 }
 
 // validate tells all mistakes at once, each by the name of its flag.
 func (c *config) validate() error {
-	var mistakes []error
+	mistakes := c.Validate()
 	wrong := func(format string, args ...any) { mistakes = append(mistakes, fmt.Errorf(format, args...)) }
 	mistaken := func(err error) {
 		if err != nil {
 			mistakes = append(mistakes, err)
 		}
 	}
-	for flag, value := range map[string]string{
-		"annotation-prefix":                       c.annotationPrefix,
-		"container-credentials-token-volume-name": c.containerCredentials.VolumeName,
-		"container-credentials-token-path":        c.containerCredentials.TokenPath,
-	} {
-		if value == "" {
-			wrong("--%s must not be empty", flag)
-		}
-	}
-	for flag, audience := range map[string]string{
-		"token-audience":                 c.tokenAudience,
-		"container-credentials-audience": c.containerCredentialsAudience,
-	} {
-		if audience == "" {
-			wrong("--%s must not be empty: such tokens would be for the API server itself", flag)
-		}
-	}
-	for flag, folder := range map[string]string{
-		"token-mount-path":                       c.tokenMountPath,
-		"container-credentials-token-mount-path": c.containerCredentials.MountPath,
-	} {
-		if !path.IsAbs(folder) {
-			wrong("--%s is %q: it must be absolute", flag, folder)
-		}
-	}
-	for flag, endpoint := range map[string]string{
-		"sts-endpoint":                   c.stsEndpoint,
-		"container-credentials-full-uri": c.containerCredentials.FullURI,
-	} {
-		if endpoint != "" && !identity.IsEndpoint(endpoint) {
-			wrong("--%s is %q: it must be a URL", flag, endpoint)
-		}
-	}
-	if c.roleSessionName != "" && !identity.IsSessionName(c.roleSessionName) {
-		wrong("--role-session-name is %q: it must be pod-name, or 2 to 64 letters, digits, or any of _+=,.@-", c.roleSessionName)
-	}
 	switch serviceaccount.Lookup(c.serviceAccountLookup) {
 	case serviceaccount.LookupLive, serviceaccount.LookupCached:
 	default:
 		wrong("--service-account-lookup is %q: it must be live or cached", c.serviceAccountLookup)
-	}
-	if c.awsAccountID != "" {
-		if err := c.account().Validate(); err != nil {
-			wrong("--aws-account-id, --aws-partition: %w", err)
-		}
 	}
 	if c.ownCertificates {
 		for flag, name := range map[string]string{
@@ -300,9 +220,6 @@ func (c *config) validate() error {
 	_, err = parseCipherSuites(c.tlsCipherSuites)
 	mistaken(err)
 	mistaken(validateClientNames(c.clientCANames))
-	if _, err := rolepolicy.ParseMode(c.rolePolicy); err != nil {
-		wrong("--role-policy: %w", err)
-	}
 	if _, err := webhook.ParseValidationMode(c.serviceAccountValidation); err != nil {
 		wrong("--serviceaccount-validation: %w", err)
 	}
@@ -315,9 +232,4 @@ func (c *config) validate() error {
 	// The order of a map's keys must not become the order of the mistakes.
 	slices.SortFunc(mistakes, func(a, b error) int { return strings.Compare(a.Error(), b.Error()) })
 	return errors.Join(mistakes...)
-}
-
-// account is the one that the flags name.
-func (c *config) account() *identity.Account {
-	return &identity.Account{Partition: c.awsPartition, ID: c.awsAccountID}
 }

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/inject"
+	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/settings"
 )
 
 func TestParseFlags(t *testing.T) {
@@ -24,18 +25,21 @@ func TestParseFlags(t *testing.T) {
 		serviceName: "pod-identity-webhook", tlsSecret: "pod-identity-webhook", webhookConfiguration: "pod-identity-webhook",
 		tlsCALifetime: 8760 * time.Hour, tlsCertLifetime: 720 * time.Hour,
 		tlsCert: "/etc/webhook/certs/tls.crt", tlsKey: "/etc/webhook/certs/tls.key", tlsMinVersion: "1.2",
-		clientCANames:    []string{"kube-apiserver"},
-		annotationPrefix: "irsa.example.com", tokenAudience: "amazonaws.com", tokenExpiration: 600,
-		tokenMountPath:   "/var/run/secrets/eks.amazonaws.com/serviceaccount",
-		awsDefaultRegion: "eu-west-1", stsRegionalEndpoint: true, serviceAccountLookup: "cached",
-		awsPartition:                 "aws",
-		containerCredentialsAudience: "pods.eks.amazonaws.com",
-		containerCredentials: inject.ContainerCredentials{
-			FullURI:   "http://169.254.170.23/v1/credentials",
-			MountPath: "/var/run/secrets/pods.eks.amazonaws.com/serviceaccount", TokenPath: "eks-pod-identity-token",
-			VolumeName: "eks-pod-identity-token",
+		clientCANames: []string{"kube-apiserver"},
+		Settings: settings.Settings{
+			AnnotationPrefix: "irsa.example.com", TokenAudience: "amazonaws.com", TokenExpiration: 100,
+			TokenMountPath:   "/var/run/secrets/eks.amazonaws.com/serviceaccount",
+			AWSDefaultRegion: "eu-west-1", STSRegionalEndpoint: true,
+			AWSPartition:                 "aws",
+			ContainerCredentialsAudience: "pods.eks.amazonaws.com",
+			ContainerCredentials: inject.ContainerCredentials{
+				FullURI:   "http://169.254.170.23/v1/credentials",
+				MountPath: "/var/run/secrets/pods.eks.amazonaws.com/serviceaccount", TokenPath: "eks-pod-identity-token",
+				VolumeName: "eks-pod-identity-token",
+			},
+			RolePolicy: "off",
 		},
-		rolePolicy: "off", serviceAccountValidation: "warn",
+		serviceAccountLookup: "cached", serviceAccountValidation: "warn",
 		shutdownDelay: time.Second, shutdownTimeout: 20 * time.Second,
 		verbosity: 5, withoutEffect: map[string]string{},
 	}

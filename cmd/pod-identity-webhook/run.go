@@ -28,7 +28,6 @@ import (
 	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/identity/instance"
 	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/identity/serviceaccount"
 	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/identity/sources"
-	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/inject"
 	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/rolepolicy"
 	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/rolepolicy/namespace"
 	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/version"
@@ -87,7 +86,7 @@ func run(ctx context.Context, config config, logger *slog.Logger) error {
 	parts.add(serviceAccounts.Run, serviceAccounts.Synced)
 	resolver := &sources.Resolver{
 		Accounts:                     serviceAccounts,
-		ContainerCredentialsAudience: config.containerCredentialsAudience,
+		ContainerCredentialsAudience: config.ContainerCredentialsAudience,
 	}
 	if config.watchConfigMap {
 		mapping := configmap.New(configmap.Config{
@@ -97,8 +96,8 @@ func run(ctx context.Context, config config, logger *slog.Logger) error {
 		parts.add(mapping.Run, mapping.Synced)
 		resolver.Mapping = mapping
 	}
-	if config.containerCredentialsConfig != "" {
-		listed, err := containercredentials.New(config.containerCredentialsConfig, logger, registry)
+	if config.ContainerCredentialsConfig != "" {
+		listed, err := containercredentials.New(config.ContainerCredentialsConfig, logger, registry)
 		if err != nil {
 			return err
 		}
@@ -107,18 +106,13 @@ func run(ctx context.Context, config config, logger *slog.Logger) error {
 	}
 	mutate := webhook.MutateConfig{
 		Resolver: resolver,
-		Settings: inject.Settings{
-			AnnotationPrefix:     config.annotationPrefix,
-			MountPath:            config.tokenMountPath,
-			Region:               config.awsDefaultRegion,
-			ContainerCredentials: config.containerCredentials,
-		},
-		Logger:  logger,
-		Metrics: registry,
+		Settings: config.Inject(),
+		Logger:   logger,
+		Metrics:  registry,
 	}
-	if mode := rolepolicy.Mode(config.rolePolicy); mode != rolepolicy.Off {
+	if mode := rolepolicy.Mode(config.RolePolicy); mode != rolepolicy.Off {
 		policies := namespace.New(namespace.Config{
-			Client: client, Prefix: config.annotationPrefix, Mode: mode, Metrics: registry, ReadTimeout: liveReadTimeout,
+			Client: client, Prefix: config.AnnotationPrefix, Mode: mode, Metrics: registry, ReadTimeout: liveReadTimeout,
 		})
 		parts.add(policies.Run, policies.Synced)
 		mutate.Policy = policies
@@ -131,7 +125,7 @@ func run(ctx context.Context, config config, logger *slog.Logger) error {
 		Ready:          parts.ready,
 		Mutate:         mutator.Handle,
 		ValidateServiceAccount: webhook.ValidateServiceAccount(
-			webhook.ValidationMode(config.serviceAccountValidation), config.annotationPrefix, config.composeRoleARN, logger),
+			webhook.ValidationMode(config.serviceAccountValidation), config.AnnotationPrefix, config.ComposeRoleARN, logger),
 		ShutdownDelay:   config.shutdownDelay,
 		ShutdownTimeout: config.shutdownTimeout,
 		Logger:          logger,
@@ -193,28 +187,17 @@ func (p *parts) start(ctx context.Context) *sync.WaitGroup {
 const accountTimeout = 10 * time.Second
 
 func newDefaults(ctx context.Context, config config) (identity.Defaults, error) {
-	defaults := identity.Defaults{
-		AnnotationPrefix:  config.annotationPrefix,
-		Audience:          config.tokenAudience,
-		RegionalSTS:       config.stsRegionalEndpoint,
-		ExpirationSeconds: config.tokenExpiration,
-		SessionName:       config.roleSessionName,
-		STSEndpoint:       config.stsEndpoint,
-	}
-	switch {
-	case !config.composeRoleARN:
-	case config.awsAccountID != "":
-		defaults.Account = config.account()
-	default:
+	account := config.Account()
+	if config.ComposeRoleARN && account == nil {
 		ctx, cancel := context.WithTimeout(ctx, accountTimeout)
 		defer cancel()
-		account, err := instance.Account(ctx, "")
+		found, err := instance.Account(ctx, "")
 		if err != nil {
-			return defaults, fmt.Errorf("--compose-role-arn: %w; where there is no such service, give --aws-account-id and --aws-partition", err)
+			return identity.Defaults{}, fmt.Errorf("--compose-role-arn: %w; where there is no such service, give --aws-account-id and --aws-partition", err)
 		}
-		defaults.Account = account
+		account = found
 	}
-	return defaults, nil
+	return config.Defaults(account), nil
 }
 
 // certificate is where the serving certificate comes from.

@@ -80,6 +80,8 @@ func (m Mismatch) String() string {
 		said = fmt.Sprintf("%s is %s, not %s", m.Element, quoted(m.Expected), quoted(m.Found))
 	case len(m.Found) == 0:
 		said = fmt.Sprintf("%s of %s wants %s, and the request has no such key", m.Operator, m.Key, quoted(m.Expected))
+	case strings.Contains(m.Operator, "Not"):
+		said = fmt.Sprintf("%s of %s wants other than %s, and the request has %s", m.Operator, m.Key, quoted(m.Expected), quoted(m.Found))
 	default:
 		said = fmt.Sprintf("%s of %s wants %s, and the request has %s", m.Operator, m.Key, quoted(m.Expected), quoted(m.Found))
 	}

@@ -112,7 +112,7 @@ func (c condition) hint(r Request, context contextKeys, unresolved string) strin
 	case len(found) == 0:
 		return c.keyHint(issuer, claim, r)
 	case c.operator.negated():
-		return "the operator is negated: it wants none of these"
+		return "the operator is negated: it rules these out"
 	case c.operator.set == forAllValues && len(found) > 1:
 		return "each of the values must be one of these"
 	}

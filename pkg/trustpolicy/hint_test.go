@@ -67,7 +67,7 @@ func TestNearMisses(t *testing.T) {
 		{"the group of a namespace", subjectIs("system:serviceaccounts:shop"), "that is the group of a namespace's ServiceAccounts, which a token does not have: did you mean system:serviceaccount:shop:*, with StringLike?"},
 		{"a prefix in upper case", subjectIs("System:ServiceAccount:shop:other"), "system:serviceaccount: is in lower case: did you mean " + subject + "?"},
 		{"a subject of another kind", subjectIs("repo:octo-org/octo-repo:ref:refs/heads/main"), "the subject of a ServiceAccount begins with system:serviceaccount:"},
-		{"a subject that is ruled out", allowing(strings.Replace(sub, "StringEquals", "StringNotEquals", 1)), "the operator is negated: it wants none of these"},
+		{"a subject that is ruled out", allowing(strings.Replace(sub, "StringEquals", "StringNotEquals", 1)), "the operator is negated: it rules these out"},
 		{"the right one of several is hinted at", allowing(`"StringEquals": {"` + issuer + `:sub": ["system:serviceaccount:a:b", "system:serviceaccount:shop:cart"]}`), "the namespace is right, but the ServiceAccount is checkout, not cart"},
 
 		{"the issuer's URL as the audience", audience("https://" + issuer), "that is an issuer's or an API server's URL: the webhook's tokens are for sts.amazonaws.com"},

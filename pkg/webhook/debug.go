@@ -2,6 +2,7 @@ package webhook
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -104,7 +105,7 @@ func (m *Mutator) explain(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "pod-identity-webhook: "+err.Error(), http.StatusBadRequest)
 		return
 	}
-	id, result, err := m.decide(r.Context(), &Request[inject.Pod]{
+	id, result, err := m.Decide(r.Context(), &Request[inject.Pod]{
 		Namespace: namespace, Operation: admissionv1.Create, Object: pod,
 	})
 	told := explanation{Result: result, Patch: result.Patch}
@@ -126,33 +127,44 @@ func readPod(w http.ResponseWriter, r *http.Request) (*inject.Pod, string, error
 	if err != nil {
 		return nil, "", fmt.Errorf("the body is no YAML: %w", redact(err))
 	}
-	var meta struct {
-		Kind     string `json:"kind"`
-		Metadata struct {
-			Namespace string `json:"namespace"`
-		} `json:"metadata"`
+	pod, namespace, err := DecodePod(document)
+	if err != nil {
+		return nil, "", fmt.Errorf("the body is no pod: %w", err)
 	}
-	var pod inject.Pod
-	for _, target := range []any{&meta, &pod} {
-		if err := jsonv2.Unmarshal(document, target, decodeOptions); err != nil {
-			return nil, "", fmt.Errorf("the body is no pod: %w", redact(err))
-		}
-	}
-	if meta.Kind != "Pod" {
-		return nil, "", fmt.Errorf("the body is a %q: send a Pod", meta.Kind)
-	}
-	if pod.Spec.ServiceAccountName == "" {
-		// As the API server's ServiceAccount admission would have it.
-		pod.Spec.ServiceAccountName = "default"
-	}
-	namespace := meta.Metadata.Namespace
 	if given := r.URL.Query().Get("namespace"); given != "" {
 		namespace = given
 	}
 	if namespace == "" {
 		namespace = "default"
 	}
-	return &pod, namespace, nil
+	return pod, namespace, nil
+}
+
+// DecodePod reads a pod, in JSON, as its user writes it, and its namespace, which
+// may be empty. The ServiceAccount is as the API server would have it. An error
+// never quotes a value.
+func DecodePod(document []byte) (*inject.Pod, string, error) {
+	var meta struct {
+		Kind     string `json:"kind"`
+		Metadata struct {
+			Namespace string `json:"namespace"`
+		} `json:"metadata"`
+		Spec struct {
+			// DeprecatedServiceAccount is the older name of serviceAccountName.
+			DeprecatedServiceAccount string `json:"serviceAccount"`
+		} `json:"spec"`
+	}
+	var pod inject.Pod
+	for _, target := range []any{&meta, &pod} {
+		if err := jsonv2.Unmarshal(document, target, decodeOptions); err != nil {
+			return nil, "", redact(err)
+		}
+	}
+	if meta.Kind != "Pod" {
+		return nil, "", fmt.Errorf("its kind is %q, not Pod", meta.Kind)
+	}
+	pod.Spec.ServiceAccountName = cmp.Or(pod.Spec.ServiceAccountName, meta.Spec.DeprecatedServiceAccount, "default")
+	return &pod, meta.Metadata.Namespace, nil
 }
 
 func writeJSON(w http.ResponseWriter, value any) {

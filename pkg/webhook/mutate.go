@@ -69,7 +69,7 @@ func (m *Mutator) Handle(ctx context.Context, request *Request[inject.Pod]) (Ans
 	if request.Object == nil || debugs && request.OldObject == nil {
 		return Answer{}, badRequest("the request has no object")
 	}
-	id, result, err := m.decide(ctx, request)
+	id, result, err := m.Decide(ctx, request)
 	if err != nil {
 		if denied, ok := errors.AsType[*rolepolicy.DeniedError](err); ok {
 			logPod(ctx, m.config.Logger, slog.LevelInfo, request, "pod: denied", RoleNotPermitted, slog.Any("error", denied))
@@ -82,7 +82,10 @@ func (m *Mutator) Handle(ctx context.Context, request *Request[inject.Pod]) (Ans
 	return allow(result, id), nil
 }
 
-func (m *Mutator) decide(ctx context.Context, request *Request[inject.Pod]) (*identity.Identity, inject.Result, error) {
+// Decide decides about a pod that is created, or about the ephemeral containers
+// that are added to one. The identity is nil if none was looked for. The error is a
+// *rolepolicy.DeniedError if the namespace does not permit the role.
+func (m *Mutator) Decide(ctx context.Context, request *Request[inject.Pod]) (*identity.Identity, inject.Result, error) {
 	pod := request.Object
 	if reason := inject.Exempt(pod); reason != "" {
 		return nil, inject.Result{Reason: reason}, nil

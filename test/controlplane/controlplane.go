@@ -132,6 +132,10 @@ func (cp *ControlPlane) Config() *rest.Config {
 // Kubeconfig returns the path of a kubeconfig with the rights of Config.
 func (cp *ControlPlane) Kubeconfig() string { return filepath.Join(cp.dir, "kubeconfig") }
 
+// SigningKey returns the path of the private key, PEM, that signs ServiceAccount
+// tokens, for tokens that the API server itself would not sign.
+func (cp *ControlPlane) SigningKey() string { return cp.credentials.serviceAccountKey }
+
 // Issuer is the URL that the cluster's ServiceAccount tokens name as their
 // issuer, and under which, unless Options named another, its discovery document
 // and keys are served.

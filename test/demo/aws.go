@@ -15,11 +15,8 @@ import (
 	"github.com/pod-identity-webhook/pod-identity-webhook/test/localsts"
 )
 
-const (
-	region = "us-east-1"
-	// policy is attached to the role, as AWS's guide for the agent has it.
-	policy = "arn:aws:iam::aws:policy/CloudWatchAgentServerPolicy"
-)
+// policy is attached to the role, as AWS's guide for the agent has it.
+const policy = "arn:aws:iam::aws:policy/CloudWatchAgentServerPolicy"
 
 // startSTS starts the double of AWS, and returns where it is.
 func (c *cluster) startSTS(ctx context.Context) (string, error) {
@@ -52,15 +49,24 @@ func (c *cluster) createRole(ctx context.Context) (string, error) {
 
 // irsa runs the plugin as the administrator of the cluster and of the account.
 func (c *cluster) irsa(ctx context.Context, args ...string) error {
-	credentials, err := c.sts.AdminConfig().Credentials.Retrieve(ctx)
+	environment, err := c.administrator(ctx)
 	if err != nil {
 		return err
 	}
-	_, err = output(ctx, c.options.plugin, args,
-		"KUBECONFIG="+c.controlPlane.Kubeconfig(), "AWS_ENDPOINT_URL="+c.sts.URL(), "AWS_REGION="+region,
-		"AWS_ACCESS_KEY_ID="+credentials.AccessKeyID, "AWS_SECRET_ACCESS_KEY="+credentials.SecretAccessKey,
-		"HOME="+c.dir)
+	_, err = output(ctx, c.options.plugin, args, append(environment, "KUBECONFIG="+c.controlPlane.Kubeconfig(), "HOME="+c.dir)...)
 	return err
+}
+
+// administrator returns the environment of who administers the account.
+func (c *cluster) administrator(ctx context.Context) ([]string, error) {
+	credentials, err := c.sts.AdminConfig().Credentials.Retrieve(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return []string{
+		"AWS_ENDPOINT_URL=" + c.sts.URL(), "AWS_REGION=" + localsts.Region,
+		"AWS_ACCESS_KEY_ID=" + credentials.AccessKeyID, "AWS_SECRET_ACCESS_KEY=" + credentials.SecretAccessKey,
+	}, nil
 }
 
 // whoAmI asks STS who a container is, by a program with an AWS SDK that has

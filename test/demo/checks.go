@@ -8,8 +8,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/aws/aws-sdk-go-v2/aws"
-
 	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/token"
 	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/token/exchange"
 	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/token/issuer"
@@ -117,8 +115,7 @@ func (e *evidence) othersGetNone(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	config := aws.Config{Region: region, BaseEndpoint: aws.String(e.cluster.sts.URL())}
-	_, err = exchange.WithWebIdentity(ctx, config, exchange.Input{
+	_, err = exchange.WithWebIdentity(ctx, e.cluster.sts.AnonymousConfig(), exchange.Input{
 		RoleARN: e.account.Annotations[roleAnnotation], SessionName: "bystander", Token: other,
 	})
 	refusal, ok := errors.AsType[*exchange.Error](err)

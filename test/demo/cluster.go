@@ -75,7 +75,7 @@ func (c *cluster) startWebhook(ctx context.Context) (string, error) {
 		Kubeconfig: c.controlPlane.Kubeconfig(),
 		Dir:        dir,
 		Args: []string{
-			"--sts-endpoint=" + c.sts.URL(), "--aws-default-region=" + region,
+			"--sts-endpoint=" + c.sts.URL(), "--aws-default-region=" + localsts.Region,
 			// There is no load balancer that would have to notice its end first.
 			"--shutdown-delay=0s",
 		},

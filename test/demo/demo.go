@@ -15,6 +15,7 @@ var (
 	errChecksFailed = errors.New("not everything is as it should be, see ✗ above")
 	errInterrupted  = errors.New("interrupted")
 	errWebhookEnded = errors.New("the webhook is gone")
+	errSTSEnded     = errors.New("local-sts is gone")
 )
 
 // demo tells the story from the start of the cluster to its end. Whatever
@@ -95,6 +96,15 @@ func stayUp(ctx context.Context, s screen, c *cluster) error {
 		"export KUBECONFIG="+c.controlPlane.Kubeconfig(),
 		"kubectl get pods --namespace="+namespace+" --output=yaml",
 	)
+	environment, err := c.administrator(ctx)
+	if err != nil {
+		return err
+	}
+	s.say("The same with its double of AWS, whose credentials open nothing but itself:")
+	s.lines(
+		"export "+strings.Join(environment, " "),
+		c.options.plugin+" doctor serviceaccount "+agent+" --namespace="+namespace,
+	)
 	s.say(
 		"It has no nodes and no controllers: pods stay pending, and a new namespace lacks",
 		"its default ServiceAccount until you create it.",
@@ -107,6 +117,8 @@ func stayUp(ctx context.Context, s screen, c *cluster) error {
 			return nil
 		case <-c.webhook.Ended():
 			return errWebhookEnded // how it ended is for cluster.stop to tell
+		case <-c.sts.Ended():
+			return errSTSEnded
 		}
 	})
 	return group.Wait()

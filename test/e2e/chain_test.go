@@ -5,16 +5,14 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
-	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
 
 	"github.com/aws/aws-sdk-go-v2/config"
-	authenticationv1 "k8s.io/api/authentication/v1"
-	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"github.com/pod-identity-webhook/pod-identity-webhook/test/container"
 	"github.com/pod-identity-webhook/pod-identity-webhook/test/localwebhook"
 )
 
@@ -77,8 +75,8 @@ func TestARoleIsChainedWithNoChangeToTheApplication(t *testing.T) {
 		}
 		t.Setenv(variable.Name, variable.Value)
 	}
-	for _, source := range pod.Spec.Volumes[0].Projected.Sources {
-		project(t, pod, source, folder)
+	if _, err := container.New(t.Context(), client, pod, folder); err != nil {
+		t.Fatal(err)
 	}
 
 	loaded, err := config.LoadDefaultConfig(t.Context())
@@ -96,36 +94,5 @@ func TestARoleIsChainedWithNoChangeToTheApplication(t *testing.T) {
 		"AssumeRole %s external id \"the-id\" token false signed by source true", appRole, targetRole)
 	if got := strings.Join(answers.calls, "\n"); got != want {
 		t.Errorf("STS was asked\n%s\nwant\n%s", got, want)
-	}
-}
-
-// project writes the files of a source of a projected volume.
-func project(t *testing.T, pod *corev1.Pod, source corev1.VolumeProjection, folder string) {
-	t.Helper()
-	files := map[string]string{}
-	if token := source.ServiceAccountToken; token != nil {
-		minted, err := newClient(t).CoreV1().ServiceAccounts(pod.Namespace).CreateToken(t.Context(), pod.Spec.ServiceAccountName,
-			&authenticationv1.TokenRequest{Spec: authenticationv1.TokenRequestSpec{
-				Audiences: []string{token.Audience}, ExpirationSeconds: token.ExpirationSeconds,
-				BoundObjectRef: &authenticationv1.BoundObjectReference{APIVersion: "v1", Kind: "Pod", Name: pod.Name, UID: pod.UID},
-			}}, metav1.CreateOptions{})
-		if err != nil {
-			t.Fatal(err)
-		}
-		files[token.Path] = minted.Status.Token
-	}
-	if source.DownwardAPI != nil {
-		for _, item := range source.DownwardAPI.Items {
-			key, isAnnotation := strings.CutPrefix(item.FieldRef.FieldPath, "metadata.annotations['")
-			if !isAnnotation {
-				t.Fatalf("field %s", item.FieldRef.FieldPath)
-			}
-			files[item.Path] = pod.Annotations[strings.TrimSuffix(key, "']")]
-		}
-	}
-	for name, content := range files {
-		if err := os.WriteFile(filepath.Join(folder, name), []byte(content), 0o600); err != nil {
-			t.Fatal(err)
-		}
 	}
 }

@@ -12,7 +12,13 @@ import (
 
 // run runs a command and writes what it says to out, as it comes.
 func run(ctx context.Context, out io.Writer, path string, args ...string) error {
+	return runWith(ctx, out, nil, path, args...)
+}
+
+// runWith does so with an environment of its own, unless that is nil.
+func runWith(ctx context.Context, out io.Writer, environment []string, path string, args ...string) error {
 	command := exec.CommandContext(ctx, path, args...) //nolint:gosec // the commands are this program's, their paths the user's
+	command.Env = environment
 	command.Stdout, command.Stderr = out, out
 	if err := command.Run(); err != nil {
 		return fmt.Errorf("%s: %w", line(path, args), err)

@@ -1,5 +1,6 @@
-// Command kind shows a pod with its identity on a cluster of kind: it creates
-// the cluster, loads the image, installs the chart and applies the example.
+// Command kind shows all of IRSA on a cluster of kind: it creates the cluster,
+// loads the images, installs the chart, has local-sts play AWS, and runs an
+// application that asks it who it is.
 //
 //	kind check    say what is missing on this machine
 //	kind up       do all of it; a cluster that is there is brought up to date
@@ -30,11 +31,13 @@ func main() {
 
 func realMain(ctx context.Context, args []string, out io.Writer) error {
 	flags := flag.NewFlagSet("kind", flag.ContinueOnError)
-	c := cluster{out: out}
-	flags.StringVar(&c.image, "image", repository.Path("bin", "image"), "`folder` that make image has written")
-	flags.StringVar(&c.repository, "repository", "localhost/pod-identity-webhook", "name of that image")
+	c := cluster{sts: localSTS, out: out}
+	flags.Var(&c.sts, "sts", "whose `STS` the pods are sent to: local-sts, which is then run in the cluster, or aws")
+	flags.StringVar(&c.images, "images", repository.Path("bin", "image"), "`folder` that make image has written")
+	flags.StringVar(&c.repository, "repository", "localhost/pod-identity-webhook", "name of the webhook's image")
 	flags.StringVar(&c.tag, "tag", "", "tag of that image")
 	flags.StringVar(&c.kubectl, "kubectl", repository.Path("bin", "assets", "kubectl"), "kubectl's binary, a `file`")
+	flags.StringVar(&c.plugin, "plugin", repository.Path("bin", "kubectl-irsa"), "kubectl-irsa's binary, a `file`")
 	flags.StringVar(&c.helm, "helm", repository.Path("bin", "helm"), "helm's binary, a `file`")
 	flags.StringVar(&c.kubeconfig, "kubeconfig", repository.Path("bin", "kind", "kubeconfig"), "kubeconfig to write, a `file`; the user's own is left alone")
 	if err := flags.Parse(args); err != nil {

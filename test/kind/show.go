@@ -14,19 +14,11 @@ import (
 // show shows what the example's pod was given, and whom its tokens are from. It
 // is an error if that is nothing.
 func (c *cluster) show(ctx context.Context) error {
-	listed, err := output(ctx, c.kubectl, "--kubeconfig", c.kubeconfig, "--namespace", exampleNamespace,
-		"get", "pods", "--selector", exampleSelector, "--output", "json")
+	pod, err := c.onePod(ctx, exampleNamespace, exampleSelector)
 	if err != nil {
 		return err
 	}
-	var pods corev1.PodList
-	if err := json.Unmarshal(listed, &pods); err != nil {
-		return fmt.Errorf("read the example's pods: %w", err)
-	}
-	if len(pods.Items) == 0 {
-		return errors.New("the example has no pod: see `kubectl --namespace " + exampleNamespace + " describe daemonset cloudwatch-agent`")
-	}
-	if err := showPod(c.out, &pods.Items[0]); err != nil {
+	if err := showPod(c.out, pod); err != nil {
 		return err
 	}
 	discovery, err := output(ctx, c.kubectl, "--kubeconfig", c.kubeconfig, "get", "--raw", "/.well-known/openid-configuration")
@@ -42,6 +34,23 @@ func (c *cluster) show(ctx context.Context) error {
 	}
 	fmt.Fprintf(c.out, "\nIts tokens are from %s,\nwhose keys are at   %s\n", issuer.Issuer, issuer.JWKS)
 	return nil
+}
+
+// onePod returns the first pod of a selector.
+func (c *cluster) onePod(ctx context.Context, namespace, selector string) (*corev1.Pod, error) {
+	listed, err := output(ctx, c.kubectl, "--kubeconfig", c.kubeconfig, "--namespace", namespace,
+		"get", "pods", "--selector", selector, "--output", "json")
+	if err != nil {
+		return nil, err
+	}
+	var pods corev1.PodList
+	if err := json.Unmarshal(listed, &pods); err != nil {
+		return nil, fmt.Errorf("read the pods %s of namespace %s: %w", selector, namespace, err)
+	}
+	if len(pods.Items) == 0 {
+		return nil, errors.New("there is no pod " + selector + ": see `kubectl --namespace " + namespace + " get events`")
+	}
+	return &pods.Items[0], nil
 }
 
 // showPod writes the volumes of tokens for others than the API server, and each

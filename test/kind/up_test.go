@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -32,7 +33,7 @@ func newStandIns(t *testing.T, names ...string) standIns {
 dir=${0%/*} name=${0##*/}
 echo "$name $*" >> "$dir/calls"
 if test -e "$dir/$name.fails"; then read why < "$dir/$name.fails"; echo "$why" >&2; exit 1; fi
-case "$*" in *discovery*|*openid*) name=discovery ;; esac
+case "$*" in *discovery*|*openid*) name=discovery ;; *port-forward*) name=port-forward ;; *" logs "*) name=logs ;; esac
 if test -e "$dir/$name.prints"; then while read -r line; do echo "$line"; done < "$dir/$name.prints"; fi
 `
 	for _, name := range names {
@@ -47,6 +48,16 @@ func (s standIns) write(t *testing.T, name, content string) {
 	if err := os.WriteFile(filepath.Join(s.dir, name), []byte(content), 0o700); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// prints lets one print a list of pods.
+func (s standIns) prints(t *testing.T, name string, pods ...corev1.Pod) {
+	t.Helper()
+	list, err := json.Marshal(corev1.PodList{Items: pods})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.write(t, name+".prints", string(list)+"\n")
 }
 
 // calls are the commands and their verbs, with what the test names.
@@ -64,10 +75,14 @@ func (s standIns) calls(t *testing.T) []string {
 
 func (s standIns) cluster(t *testing.T, out *bytes.Buffer) *cluster {
 	t.Helper()
-	s.write(t, "digest", "sha256:0123\n")
+	if err := os.Mkdir(filepath.Join(s.dir, "pod-identity-webhook"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	s.write(t, "pod-identity-webhook/digest", "sha256:0123\n")
 	return &cluster{
-		image: s.dir, repository: "localhost/pod-identity-webhook", tag: "v1", out: out,
-		kubectl: filepath.Join(s.dir, "kubectl"), helm: filepath.Join(s.dir, "helm"), kubeconfig: filepath.Join(s.dir, "kubeconfig"),
+		images: s.dir, repository: "localhost/pod-identity-webhook", tag: "v1", sts: localSTS, out: out,
+		kubectl: filepath.Join(s.dir, "kubectl"), helm: filepath.Join(s.dir, "helm"), plugin: filepath.Join(s.dir, "kubectl-irsa"),
+		kubeconfig: filepath.Join(s.dir, "kubeconfig"),
 	}
 }
 
@@ -139,49 +154,73 @@ func TestNothingIsStartedWhereSomethingIsMissing(t *testing.T) {
 }
 
 func TestUpTakesItsStepsInOrder(t *testing.T) {
-	const config = " --kubeconfig KUBECONFIG"
-	create := []string{"kind create cluster --name pod-identity-webhook --config deploy/kind/cluster.yaml" + config + " --wait 3m"}
-	export := []string{"kind export kubeconfig --name pod-identity-webhook" + config}
+	const (
+		kubectl = "kubectl --kubeconfig KUBECONFIG"
+		apply   = kubectl + " apply --server-side --force-conflicts --validate=strict -f "
+		load    = "kind load image-archive DIR/%[1]s/%[1]s.tar --name pod-identity-webhook"
+		helm    = "helm --kubeconfig KUBECONFIG upgrade --install pod-identity-webhook deploy/helm/pod-identity-webhook" +
+			" --namespace pod-identity-webhook --create-namespace --wait --timeout 3m" +
+			" --set-string image.repository=localhost/pod-identity-webhook --set-string image.tag=v1" +
+			" --set-string image.pullPolicy=Never --set-string podAnnotations.imageDigest=sha256:0123"
+	)
+	create := []string{"kind create cluster --name pod-identity-webhook --config deploy/kind/cluster.yaml --kubeconfig KUBECONFIG --wait 3m"}
+	export := []string{"kind export kubeconfig --name pod-identity-webhook --kubeconfig KUBECONFIG"}
+	installWithSTS := []string{helm + " --set-string stsEndpoint=http://local-sts.local-sts.svc:7480 --set-string awsRegion=us-east-1"}
+	const ofSTS, ofWhoAmI = "--namespace local-sts --selector app.kubernetes.io/name=local-sts", "--namespace whoami --selector app.kubernetes.io/name=whoami"
+	runSTS := []string{
+		fmt.Sprintf(load, "local-sts"),
+		kubectl + " delete pods " + ofSTS + " --ignore-not-found",
+		apply + "deploy/local-sts",
+		kubectl + " wait pods " + ofSTS + " --for=create --for=condition=Ready --timeout=2m",
+		apply + "deploy/kind/whoami-namespace.yaml",
+		kubectl + " --namespace local-sts port-forward --address 127.0.0.1 service/local-sts :7480",
+		"kubectl-irsa --kubeconfig KUBECONFIG provider create --approve",
+		"kubectl-irsa --kubeconfig KUBECONFIG serviceaccount create whoami --namespace whoami --role-name whoami --approve",
+		kubectl + " delete job whoami --namespace whoami --ignore-not-found --cascade=foreground",
+		apply + "deploy/kind/whoami-job.yaml",
+		kubectl + " wait pods " + ofWhoAmI + " --for=create --for=jsonpath={.status.containerStatuses[0].state.terminated} --timeout=2m",
+	}
+	showWhoAmI := []string{
+		kubectl + " --namespace whoami get pods --selector app.kubernetes.io/name=whoami --output json",
+		kubectl + " --namespace whoami logs cloudwatch-agent-x", // the one pod that the stand-in knows
+	}
 	for name, test := range map[string]struct {
-		clusters string
-		want     []string
+		clusters                        string
+		sts                             sts
+		create, install, runSTS, whoami []string
 	}{
-		"with a new cluster":          {"another\n", create},
-		"with one that is there":      {"another\npod-identity-webhook\n", export},
-		"with one of a longer name":   {"pod-identity-webhook-2\n", create},
-		"with no cluster of any name": {"", create},
+		"with a new cluster":          {"another\n", localSTS, create, installWithSTS, runSTS, showWhoAmI},
+		"with one that is there":      {"another\npod-identity-webhook\n", localSTS, export, installWithSTS, runSTS, showWhoAmI},
+		"with one of a longer name":   {"pod-identity-webhook-2\n", localSTS, create, installWithSTS, runSTS, showWhoAmI},
+		"with no cluster of any name": {"", localSTS, create, installWithSTS, runSTS, showWhoAmI},
+		"with AWS's own STS":          {"", awsSTS, create, []string{helm}, nil, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
-			s := newStandIns(t, "docker", "kind", "kubectl", "helm")
+			s := newStandIns(t, "docker", "kind", "kubectl", "helm", "kubectl-irsa")
 			s.write(t, "kind.prints", test.clusters)
-			pods, err := json.Marshal(corev1.PodList{Items: []corev1.Pod{injected()}})
-			if err != nil {
-				t.Fatal(err)
-			}
-			s.write(t, "kubectl.prints", string(pods)+"\n")
+			s.prints(t, "kubectl", injected())
 			s.write(t, "discovery.prints", `{"issuer":"https://issuer","jwks_uri":"https://issuer/keys"}`+"\n")
+			s.write(t, "port-forward.prints", "Forwarding from 127.0.0.1:40123 -> 7480\n")
+			s.write(t, "logs.prints", "the role of "+name+"\n")
 			var out bytes.Buffer
-			if err := s.cluster(t, &out).up(t.Context()); err != nil {
+			c := s.cluster(t, &out)
+			c.sts = test.sts
+			if err := c.up(t.Context()); err != nil {
 				t.Fatalf("%v\n%s", err, out.String())
 			}
-			kubectl := "kubectl" + config
 			want := slices.Concat([]string{
 				"docker version --format {{.Server.Version}}",
 				"kind get clusters",
-			}, test.want, []string{
-				"kind load image-archive DIR/pod-identity-webhook.tar --name pod-identity-webhook",
-				"helm" + config + " upgrade --install pod-identity-webhook deploy/helm/pod-identity-webhook" +
-					" --namespace pod-identity-webhook --create-namespace --wait --timeout 3m" +
-					" --set-string image.repository=localhost/pod-identity-webhook --set-string image.tag=v1" +
-					" --set-string image.pullPolicy=Never --set-string podAnnotations.imageDigest=sha256:0123",
-				kubectl + " apply --server-side --force-conflicts --validate=strict -f deploy/kind/issuer-discovery.yaml",
+			}, test.create, []string{fmt.Sprintf(load, "pod-identity-webhook")}, test.install, []string{
+				apply + "deploy/kind/issuer-discovery.yaml",
+			}, test.runSTS, []string{
 				kubectl + " delete pods --namespace amazon-cloudwatch --selector name=cloudwatch-agent --ignore-not-found",
-				kubectl + " apply --server-side --force-conflicts --validate=strict -f examples/cloudwatch-agent/namespace.yaml",
-				kubectl + " apply --server-side --force-conflicts --validate=strict -f examples/cloudwatch-agent",
+				apply + "examples/cloudwatch-agent/namespace.yaml",
+				apply + "examples/cloudwatch-agent",
 				kubectl + " wait pods --namespace amazon-cloudwatch --selector name=cloudwatch-agent --for=create --for=condition=PodScheduled --timeout=2m",
 				kubectl + " --namespace amazon-cloudwatch get pods --selector name=cloudwatch-agent --output json",
 				kubectl + " get --raw /.well-known/openid-configuration",
-			})
+			}, test.whoami)
 			var got []string
 			for _, call := range s.calls(t) {
 				call = strings.ReplaceAll(call, filepath.Join(s.dir, "kubeconfig"), "KUBECONFIG")
@@ -190,8 +229,14 @@ func TestUpTakesItsStepsInOrder(t *testing.T) {
 			if !slices.Equal(got, want) {
 				t.Errorf("got\n  %s\nwant\n  %s", strings.Join(got, "\n  "), strings.Join(want, "\n  "))
 			}
-			if !strings.Contains(out.String(), "https://issuer/keys") || !strings.Contains(out.String(), "make kind-down") {
-				t.Errorf("it says:\n%s", out.String())
+			says := []string{"https://issuer/keys", "make kind-down"}
+			if test.sts == localSTS {
+				says = append(says, "and says:\n  the role of "+name+"\n")
+			}
+			for _, want := range says {
+				if !strings.Contains(out.String(), want) {
+					t.Errorf("it does not say %q:\n%s", want, out.String())
+				}
 			}
 		})
 	}

@@ -28,6 +28,8 @@ type Command struct {
 	// Path is the program's file. Its last element names the process in errors.
 	Path string
 	Args []string
+	// Env is the whole environment, as NAME=value; nil means the parent's.
+	Env []string
 	// Log is the file that the output is appended to. It is created if absent
 	// and readable by its owner only.
 	Log string
@@ -54,6 +56,7 @@ func Start(command Command) (*Process, error) {
 	defer func() { _ = log.Close() }() // the child has a descriptor of its own
 
 	cmd := exec.Command(command.Path, command.Args...) //nolint:gosec,noctx // to run what the caller says is the point, and no context ends it: Stop does
+	cmd.Env = command.Env
 	cmd.Stdout = log
 	cmd.Stderr = log
 	cmd.SysProcAttr = sysProcAttr()

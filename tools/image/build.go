@@ -13,7 +13,8 @@ import (
 	"github.com/sigstore/cosign/v3/pkg/oci"
 )
 
-const importPath = "github.com/pod-identity-webhook/pod-identity-webhook/cmd/pod-identity-webhook"
+// commands is the folder of the product's programs.
+const commands = "github.com/pod-identity-webhook/pod-identity-webhook/cmd/"
 
 // platforms are those that the image is for.
 func platforms() []v1.Platform {
@@ -23,8 +24,9 @@ func platforms() []v1.Platform {
 // build says what to build, and all that the image depends on.
 type build struct {
 	// source is the folder of the product's module.
-	source string
-	base   base
+	source  string
+	program program
+	base    base
 	// version and commit go into the labels, ldflags to the linker.
 	version, commit, ldflags string
 	date                     time.Time
@@ -60,7 +62,7 @@ func (b build) image(ctx context.Context) (image, error) {
 	if err != nil {
 		return image{}, fmt.Errorf("set ko up: %w", err)
 	}
-	result, err := builder.Build(ctx, kobuild.StrictScheme+importPath)
+	result, err := builder.Build(ctx, kobuild.StrictScheme+commands+string(b.program))
 	if err != nil {
 		return image{}, fmt.Errorf("build the image: %w", err)
 	}
@@ -68,14 +70,14 @@ func (b build) image(ctx context.Context) (image, error) {
 	if !ok {
 		return image{}, fmt.Errorf("build the image: ko made a %T, not an index of %v", result, specs)
 	}
-	return newImage(index)
+	return newImage(b.program, index)
 }
 
 // labels are on each image and, as annotations, on each manifest and the index.
 func (b build) labels() map[string]string {
 	return map[string]string{
-		specsv1.AnnotationTitle:       "pod-identity-webhook",
-		specsv1.AnnotationDescription: "Gives each pod of a Kubernetes cluster the AWS identity of its ServiceAccount",
+		specsv1.AnnotationTitle:       string(b.program),
+		specsv1.AnnotationDescription: b.program.description(),
 		specsv1.AnnotationLicenses:    "Apache-2.0",
 		specsv1.AnnotationVersion:     b.version,
 		specsv1.AnnotationRevision:    b.commit,

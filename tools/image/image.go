@@ -24,8 +24,9 @@ const spdx types.MediaType = "application/spdx+json"
 
 // image is what was built: the index, and what describes it.
 type image struct {
-	index v1.ImageIndex
-	sboms []sbom
+	program program
+	index   v1.ImageIndex
+	sboms   []sbom
 }
 
 // sbom is the SBOM of the index or of the image of one platform.
@@ -37,7 +38,7 @@ type sbom struct {
 }
 
 // newImage takes the SBOMs out of what ko built.
-func newImage(index oci.SignedImageIndex) (image, error) {
+func newImage(of program, index oci.SignedImageIndex) (image, error) {
 	manifest, err := index.IndexManifest()
 	if err != nil {
 		return image{}, err
@@ -46,7 +47,7 @@ func newImage(index oci.SignedImageIndex) (image, error) {
 	if err != nil {
 		return image{}, err
 	}
-	built := image{index: index}
+	built := image{program: of, index: index}
 	if err := built.describe("index", *subject, index); err != nil {
 		return image{}, err
 	}
@@ -103,7 +104,7 @@ func (i image) write(out string, reference name.Tag) error {
 	}
 	for _, write := range []func() error{
 		func() error { return i.writeLayout(filepath.Join(unfinished, "layout"), reference) },
-		func() error { return i.writeArchive(filepath.Join(unfinished, "pod-identity-webhook.tar"), reference) },
+		func() error { return i.writeArchive(filepath.Join(unfinished, string(i.program)+".tar"), reference) },
 		func() error { return i.writeSBOMs(filepath.Join(unfinished, "sbom")) },
 		func() error { return i.writeDigest(filepath.Join(unfinished, "digest")) },
 		func() error { return os.RemoveAll(out) },

@@ -2,29 +2,19 @@ package main
 
 import (
 	"archive/tar"
-	"bufio"
 	"bytes"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/sha256"
-	"crypto/tls"
 	"crypto/x509"
 	"debug/elf"
 	"encoding/hex"
 	"encoding/json"
 	"encoding/pem"
 	"errors"
-	"fmt"
 	"io"
 	"io/fs"
 	"log"
-	"math/big"
-	"net"
-	"net/http"
 	"net/http/httptest"
 	"os"
-	"os/exec"
 	"path"
 	"path/filepath"
 	"runtime"
@@ -48,21 +38,37 @@ import (
 )
 
 // made is what `make image` made, and from what; `make image-test` says.
-type made struct{ folder, name, version, commit, epoch, ldflags string }
+type made struct {
+	program                                       program
+	folder, name, version, commit, epoch, ldflags string
+}
 
-func theImage(t *testing.T) made {
+// eachImage runs a test for the image of each program.
+func eachImage(t *testing.T, test func(*testing.T, made)) {
 	t.Helper()
-	var m made
+	for _, program := range programs() {
+		t.Run(string(program), func(t *testing.T) { test(t, theImage(t, program)) })
+	}
+}
+
+func theImage(t *testing.T, of program) made {
+	t.Helper()
+	m := made{program: of}
+	nameVariable := map[program]string{webhook: "IMAGE_NAME", localSTS: "LOCAL_STS_IMAGE"}[of]
 	for variable, value := range map[string]*string{
-		"IMAGE_FOLDER": &m.folder, "IMAGE_NAME": &m.name, "IMAGE_VERSION": &m.version,
+		"IMAGE_FOLDER": &m.folder, nameVariable: &m.name, "IMAGE_VERSION": &m.version,
 		"IMAGE_COMMIT": &m.commit, "IMAGE_EPOCH": &m.epoch, "IMAGE_LDFLAGS": &m.ldflags,
 	} {
 		if *value = os.Getenv(variable); *value == "" {
 			t.Fatalf("%s is not set: run make image-test", variable)
 		}
 	}
+	m.folder = filepath.Join(m.folder, string(of))
 	return m
 }
+
+// archive is the file that kind loads.
+func (m made) archive() string { return filepath.Join(m.folder, string(m.program)+".tar") }
 
 func (m made) index(t *testing.T) v1.ImageIndex {
 	t.Helper()
@@ -103,371 +109,310 @@ func (m made) digest(t *testing.T) string {
 }
 
 func TestTheImageIsForBothArchitectures(t *testing.T) {
-	m := theImage(t)
-	images := m.images(t)
-	if len(images) != 2 || images["amd64"] == nil || images["arm64"] == nil {
-		t.Errorf("got images for %v", images)
-	}
-	if err := validate.Index(m.index(t)); err != nil {
-		t.Errorf("the layout is not sound: %v", err)
-	}
-	written, err := os.ReadFile(filepath.Join(m.folder, "digest"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if got := strings.TrimSpace(string(written)); got != m.digest(t) {
-		t.Errorf("the file digest says %s, the index has %s", got, m.digest(t))
-	}
+	eachImage(t, func(t *testing.T, m made) {
+		images := m.images(t)
+		if len(images) != 2 || images["amd64"] == nil || images["arm64"] == nil {
+			t.Errorf("got images for %v", images)
+		}
+		if err := validate.Index(m.index(t)); err != nil {
+			t.Errorf("the layout is not sound: %v", err)
+		}
+		written, err := os.ReadFile(filepath.Join(m.folder, "digest"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := strings.TrimSpace(string(written)); got != m.digest(t) {
+			t.Errorf("the file digest says %s, the index has %s", got, m.digest(t))
+		}
+	})
 }
 
 func TestTheImageSaysWhatItIs(t *testing.T) {
-	m := theImage(t)
-	seconds, err := strconv.ParseInt(m.epoch, 10, 64)
-	if err != nil {
-		t.Fatal(err)
-	}
-	want := map[string]string{
-		"org.opencontainers.image.title":    "pod-identity-webhook",
-		"org.opencontainers.image.licenses": "Apache-2.0",
-		"org.opencontainers.image.version":  m.version,
-		"org.opencontainers.image.revision": m.commit,
-		"org.opencontainers.image.created":  time.Unix(seconds, 0).UTC().Format(time.RFC3339),
-	}
-	says := func(where string, got map[string]string) {
-		t.Helper()
-		for key, value := range want {
-			if got[key] != value {
-				t.Errorf("%s: %s is %q, want %q", where, key, got[key], value)
-			}
-		}
-		if got["org.opencontainers.image.description"] == "" {
-			t.Errorf("%s has no description", where)
-		}
-	}
-	index, err := m.index(t).IndexManifest()
-	if err != nil {
-		t.Fatal(err)
-	}
-	says("the index", index.Annotations)
-	for architecture, image := range m.images(t) {
-		manifest, err := image.Manifest()
+	eachImage(t, func(t *testing.T, m made) {
+		seconds, err := strconv.ParseInt(m.epoch, 10, 64)
 		if err != nil {
 			t.Fatal(err)
 		}
-		says("the manifest for "+architecture, manifest.Annotations)
-		config, err := image.ConfigFile()
+		want := map[string]string{
+			"org.opencontainers.image.title":    string(m.program),
+			"org.opencontainers.image.licenses": "Apache-2.0",
+			"org.opencontainers.image.version":  m.version,
+			"org.opencontainers.image.revision": m.commit,
+			"org.opencontainers.image.created":  time.Unix(seconds, 0).UTC().Format(time.RFC3339),
+		}
+		says := func(where string, got map[string]string) {
+			t.Helper()
+			for key, value := range want {
+				if got[key] != value {
+					t.Errorf("%s: %s is %q, want %q", where, key, got[key], value)
+				}
+			}
+			if got["org.opencontainers.image.description"] == "" {
+				t.Errorf("%s has no description", where)
+			}
+		}
+		index, err := m.index(t).IndexManifest()
 		if err != nil {
 			t.Fatal(err)
 		}
-		says("the labels for "+architecture, config.Config.Labels)
-		if config.Architecture != architecture {
-			t.Errorf("the image for %s is of %s", architecture, config.Architecture)
-		}
-		if config.Created.Unix() != seconds {
-			t.Errorf("the image for %s was made at %s", architecture, config.Created)
-		}
-		if config.Config.User != "65532:65532" {
-			t.Errorf("the image for %s runs as %q", architecture, config.Config.User)
-		}
-	}
-}
-
-func TestTheImageHasAStaticProgramAndCertificatesAndNoMore(t *testing.T) {
-	machines := map[string]elf.Machine{"amd64": elf.EM_X86_64, "arm64": elf.EM_AARCH64}
-	for architecture, image := range theImage(t).images(t) {
-		files := contents(t, image)
-		var names []string
-		for name := range files {
-			names = append(names, name)
-		}
-		slices.Sort(names)
-		if want := []string{"etc/group", "etc/passwd", "etc/ssl/certs/ca-certificates.crt", strings.TrimPrefix(entrypoint(t, image), "/")}; !slices.Equal(names, want) {
-			t.Errorf("%s: got %v, want %v", architecture, names, want)
-		}
-		program, err := elf.NewFile(bytes.NewReader(files[strings.TrimPrefix(entrypoint(t, image), "/")]))
-		if err != nil {
-			t.Fatal(err)
-		}
-		if program.Machine != machines[architecture] {
-			t.Errorf("%s: the program is for %s", architecture, program.Machine)
-		}
-		for _, segment := range program.Progs {
-			if segment.Type == elf.PT_INTERP || segment.Type == elf.PT_DYNAMIC {
-				t.Errorf("%s: the program is not static, it has a %s", architecture, segment.Type)
-			}
-		}
-		if !strings.Contains(string(files["etc/passwd"]), ":65532:65532:") {
-			t.Errorf("%s: the user has no name", architecture)
-		}
-		var subjects []string
-		for rest := files["etc/ssl/certs/ca-certificates.crt"]; ; {
-			var block *pem.Block
-			if block, rest = pem.Decode(rest); block == nil {
-				break
-			}
-			root, err := x509.ParseCertificate(block.Bytes)
+		says("the index", index.Annotations)
+		for architecture, image := range m.images(t) {
+			manifest, err := image.Manifest()
 			if err != nil {
 				t.Fatal(err)
 			}
-			subjects = append(subjects, root.Subject.CommonName)
+			says("the manifest for "+architecture, manifest.Annotations)
+			config, err := image.ConfigFile()
+			if err != nil {
+				t.Fatal(err)
+			}
+			says("the labels for "+architecture, config.Config.Labels)
+			if config.Architecture != architecture {
+				t.Errorf("the image for %s is of %s", architecture, config.Architecture)
+			}
+			if config.Created.Unix() != seconds {
+				t.Errorf("the image for %s was made at %s", architecture, config.Created)
+			}
+			if config.Config.User != "65532:65532" {
+				t.Errorf("the image for %s runs as %q", architecture, config.Config.User)
+			}
 		}
-		if len(subjects) < 100 || !slices.Contains(subjects, "Amazon Root CA 1") {
-			t.Errorf("%s: %d roots, and AWS's is not among them: %v", architecture, len(subjects), subjects)
+	})
+}
+
+func TestTheImageHasAStaticProgramAndCertificatesAndNoMore(t *testing.T) {
+	eachImage(t, func(t *testing.T, m made) {
+		machines := map[string]elf.Machine{"amd64": elf.EM_X86_64, "arm64": elf.EM_AARCH64}
+		for architecture, image := range m.images(t) {
+			files := contents(t, image)
+			var names []string
+			for name := range files {
+				names = append(names, name)
+			}
+			slices.Sort(names)
+			if want := []string{"etc/group", "etc/passwd", "etc/ssl/certs/ca-certificates.crt", strings.TrimPrefix(entrypoint(t, image), "/")}; !slices.Equal(names, want) {
+				t.Errorf("%s: got %v, want %v", architecture, names, want)
+			}
+			program, err := elf.NewFile(bytes.NewReader(files[strings.TrimPrefix(entrypoint(t, image), "/")]))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if program.Machine != machines[architecture] {
+				t.Errorf("%s: the program is for %s", architecture, program.Machine)
+			}
+			for _, segment := range program.Progs {
+				if segment.Type == elf.PT_INTERP || segment.Type == elf.PT_DYNAMIC {
+					t.Errorf("%s: the program is not static, it has a %s", architecture, segment.Type)
+				}
+			}
+			if !strings.Contains(string(files["etc/passwd"]), ":65532:65532:") {
+				t.Errorf("%s: the user has no name", architecture)
+			}
+			var subjects []string
+			for rest := files["etc/ssl/certs/ca-certificates.crt"]; ; {
+				var block *pem.Block
+				if block, rest = pem.Decode(rest); block == nil {
+					break
+				}
+				root, err := x509.ParseCertificate(block.Bytes)
+				if err != nil {
+					t.Fatal(err)
+				}
+				subjects = append(subjects, root.Subject.CommonName)
+			}
+			if len(subjects) < 100 || !slices.Contains(subjects, "Amazon Root CA 1") {
+				t.Errorf("%s: %d roots, and AWS's is not among them: %v", architecture, len(subjects), subjects)
+			}
 		}
-	}
+	})
 }
 
 func TestTheImageHasSBOMs(t *testing.T) {
-	m := theImage(t)
-	folder, err := layout.ImageIndexFromPath(filepath.Join(m.folder, "layout"))
-	if err != nil {
-		t.Fatal(err)
+	needs := map[program][]string{
+		webhook:  {"k8s.io/client-go", "github.com/prometheus/client_golang"},
+		localSTS: {"github.com/coreos/go-oidc/v3", "github.com/aws/aws-sdk-go-v2/service/sts"},
 	}
-	listed, err := folder.IndexManifest()
-	if err != nil {
-		t.Fatal(err)
-	}
-	documents := make(map[string][]byte) // by the digest of what they describe
-	for _, descriptor := range listed.Manifests {
-		if descriptor.MediaType.IsIndex() {
-			continue
-		}
-		artifact, err := folder.Image(descriptor.Digest)
+	eachImage(t, func(t *testing.T, m made) {
+		folder, err := layout.ImageIndexFromPath(filepath.Join(m.folder, "layout"))
 		if err != nil {
 			t.Fatal(err)
 		}
-		manifest, err := artifact.Manifest()
+		listed, err := folder.IndexManifest()
 		if err != nil {
 			t.Fatal(err)
 		}
-		if descriptor.ArtifactType != "application/spdx+json" || manifest.Subject == nil || len(manifest.Layers) != 1 {
-			t.Fatalf("neither the image nor an SBOM that refers to something: %+v", descriptor)
-		}
-		layers, err := artifact.Layers()
-		if err != nil {
-			t.Fatal(err)
-		}
-		content, err := layers[0].Compressed() // as it is: it is not compressed
-		if err != nil {
-			t.Fatal(err)
-		}
-		if documents[manifest.Subject.Digest.String()], err = io.ReadAll(content); err != nil {
-			t.Fatal(err)
-		}
-	}
-	describes := func(digest, file string, packages ...string) {
-		t.Helper()
-		var document struct {
-			SPDXVersion string `json:"spdxVersion"`
-			Packages    []struct {
-				Name string `json:"name"`
-			} `json:"packages"`
-		}
-		if err := json.Unmarshal(documents[digest], &document); err != nil {
-			t.Fatalf("the SBOM of %s: %v", digest, err)
-		}
-		var names []string
-		for _, described := range document.Packages {
-			names = append(names, described.Name)
-		}
-		for _, want := range append(packages, digest) {
-			if !slices.Contains(names, want) {
-				t.Errorf("the SBOM of %s does not have %s, but %v", digest, want, names)
+		documents := make(map[string][]byte) // by the digest of what they describe
+		for _, descriptor := range listed.Manifests {
+			if descriptor.MediaType.IsIndex() {
+				continue
+			}
+			artifact, err := folder.Image(descriptor.Digest)
+			if err != nil {
+				t.Fatal(err)
+			}
+			manifest, err := artifact.Manifest()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if descriptor.ArtifactType != "application/spdx+json" || manifest.Subject == nil || len(manifest.Layers) != 1 {
+				t.Fatalf("neither the image nor an SBOM that refers to something: %+v", descriptor)
+			}
+			layers, err := artifact.Layers()
+			if err != nil {
+				t.Fatal(err)
+			}
+			content, err := layers[0].Compressed() // as it is: it is not compressed
+			if err != nil {
+				t.Fatal(err)
+			}
+			if documents[manifest.Subject.Digest.String()], err = io.ReadAll(content); err != nil {
+				t.Fatal(err)
 			}
 		}
-		if document.SPDXVersion != "SPDX-2.3" {
-			t.Errorf("the SBOM of %s is of version %q", digest, document.SPDXVersion)
+		describes := func(digest, file string, packages ...string) {
+			t.Helper()
+			var document struct {
+				SPDXVersion string `json:"spdxVersion"`
+				Packages    []struct {
+					Name string `json:"name"`
+				} `json:"packages"`
+			}
+			if err := json.Unmarshal(documents[digest], &document); err != nil {
+				t.Fatalf("the SBOM of %s: %v", digest, err)
+			}
+			var names []string
+			for _, described := range document.Packages {
+				names = append(names, described.Name)
+			}
+			for _, want := range append(packages, digest) {
+				if !slices.Contains(names, want) {
+					t.Errorf("the SBOM of %s does not have %s, but %v", digest, want, names)
+				}
+			}
+			if document.SPDXVersion != "SPDX-2.3" {
+				t.Errorf("the SBOM of %s is of version %q", digest, document.SPDXVersion)
+			}
+			asFile, err := os.ReadFile(filepath.Join(m.folder, "sbom", file))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if !bytes.Equal(asFile, documents[digest]) {
+				t.Errorf("the SBOM of %s and sbom/%s differ", digest, file)
+			}
 		}
-		asFile, err := os.ReadFile(filepath.Join(m.folder, "sbom", file))
-		if err != nil {
-			t.Fatal(err)
+		var platforms []string
+		for architecture, image := range m.images(t) {
+			digest, err := image.Digest()
+			if err != nil {
+				t.Fatal(err)
+			}
+			platforms = append(platforms, digest.String())
+			describes(digest.String(), "linux-"+architecture+".spdx.json", needs[m.program]...)
 		}
-		if !bytes.Equal(asFile, documents[digest]) {
-			t.Errorf("the SBOM of %s and sbom/%s differ", digest, file)
-		}
-	}
-	var platforms []string
-	for architecture, image := range m.images(t) {
-		digest, err := image.Digest()
-		if err != nil {
-			t.Fatal(err)
-		}
-		platforms = append(platforms, digest.String())
-		describes(digest.String(), "linux-"+architecture+".spdx.json", "k8s.io/client-go", "github.com/prometheus/client_golang")
-	}
-	describes(m.digest(t), "index.spdx.json", platforms...)
+		describes(m.digest(t), "index.spdx.json", platforms...)
+	})
 }
 
 // The archive is read as Docker does, by manifest.json, and as containerd does,
 // by index.json.
 func TestTheArchiveHasTheSameImage(t *testing.T) {
-	m := theImage(t)
-	file := filepath.Join(m.folder, "pod-identity-webhook.tar")
-	tag, err := name.NewTag(m.name)
-	if err != nil {
-		t.Fatal(err)
-	}
-	docker, err := tarball.ImageFromPath(file, &tag)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := validate.Image(docker); err != nil {
-		t.Errorf("docker's image is not sound: %v", err)
-	}
-	ours := m.images(t)[runtime.GOARCH]
-	got, err := docker.ConfigName()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if want, err := ours.ConfigName(); err != nil || got != want {
-		t.Errorf("docker's image is %s, want %s (%v)", got, want, err)
-	}
+	eachImage(t, func(t *testing.T, m made) {
+		file := m.archive()
+		tag, err := name.NewTag(m.name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		docker, err := tarball.ImageFromPath(file, &tag)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := validate.Image(docker); err != nil {
+			t.Errorf("docker's image is not sound: %v", err)
+		}
+		ours := m.images(t)[runtime.GOARCH]
+		got, err := docker.ConfigName()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if want, err := ours.ConfigName(); err != nil || got != want {
+			t.Errorf("docker's image is %s, want %s (%v)", got, want, err)
+		}
 
-	folder := t.TempDir()
-	content, err := os.Open(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer content.Close()
-	for name, bytes := range untar(t, content) {
-		if digest, ok := strings.CutPrefix(name, "blobs/sha256/"); ok {
-			if sum := sha256.Sum256(bytes); hex.EncodeToString(sum[:]) != digest {
-				t.Errorf("%s has another digest", name)
+		folder := t.TempDir()
+		content, err := os.Open(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer content.Close()
+		for name, bytes := range untar(t, content) {
+			if digest, ok := strings.CutPrefix(name, "blobs/sha256/"); ok {
+				if sum := sha256.Sum256(bytes); hex.EncodeToString(sum[:]) != digest {
+					t.Errorf("%s has another digest", name)
+				}
+			}
+			to := filepath.Join(folder, name)
+			if err := os.MkdirAll(filepath.Dir(to), 0o755); err != nil {
+				t.Fatal(err)
+			}
+			if err := os.WriteFile(to, bytes, 0o644); err != nil {
+				t.Fatal(err)
 			}
 		}
-		to := filepath.Join(folder, name)
-		if err := os.MkdirAll(filepath.Dir(to), 0o755); err != nil {
+		index, err := layout.ImageIndexFromPath(folder)
+		if err != nil {
 			t.Fatal(err)
 		}
-		if err := os.WriteFile(to, bytes, 0o644); err != nil {
+		manifest, err := index.IndexManifest()
+		if err != nil {
 			t.Fatal(err)
 		}
-	}
-	index, err := layout.ImageIndexFromPath(folder)
-	if err != nil {
-		t.Fatal(err)
-	}
-	manifest, err := index.IndexManifest()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if len(manifest.Manifests) != 1 || manifest.Manifests[0].Digest.String() != m.digest(t) {
-		t.Errorf("containerd finds %+v, want %s and no more", manifest.Manifests, m.digest(t))
-	}
-	if got := manifest.Manifests[0].Annotations["io.containerd.image.name"]; got != m.name {
-		t.Errorf("containerd calls it %q, want %q", got, m.name)
-	}
-	if err := validate.Index(index); err != nil {
-		t.Errorf("containerd's image is not sound: %v", err)
-	}
+		if len(manifest.Manifests) != 1 || manifest.Manifests[0].Digest.String() != m.digest(t) {
+			t.Errorf("containerd finds %+v, want %s and no more", manifest.Manifests, m.digest(t))
+		}
+		if got := manifest.Manifests[0].Annotations["io.containerd.image.name"]; got != m.name {
+			t.Errorf("containerd calls it %q, want %q", got, m.name)
+		}
+		if err := validate.Index(index); err != nil {
+			t.Errorf("containerd's image is not sound: %v", err)
+		}
+	})
 }
 
 // The second build has what a second machine has: another folder, other settings
 // of the Go toolchain and of the environment, and no git.
 func TestTheImageIsTheSameWhereverItIsBuilt(t *testing.T) {
-	m := theImage(t)
-	source := t.TempDir()
-	for _, part := range []string{"go.mod", "go.sum", "cmd", "pkg", "certs"} {
-		copyTree(t, filepath.Join("..", "..", part), filepath.Join(source, part))
-	}
-	for variable, value := range map[string]string{
-		"TZ": "Asia/Seoul", "LC_ALL": "C", "GOAMD64": "v3", "GOARM64": "v9.0", "CGO_ENABLED": "1",
-		"GOFLAGS": "-buildvcs=auto", "TMPDIR": t.TempDir(),
-	} {
-		t.Setenv(variable, value)
-	}
-	umask := syscall.Umask(0o077)
-	defer syscall.Umask(umask)
-	out := filepath.Join(t.TempDir(), "image")
-	if err := realMain(t.Context(), []string{
-		"-source", source, "-out", out, "-name", m.name, "-base", os.Getenv("IMAGE_BASE"),
-		"-version", m.version, "-commit", m.commit, "-date", m.epoch, "-ldflags", m.ldflags,
-	}, io.Discard, os.Stderr); err != nil {
-		t.Fatal(err)
-	}
-	again := made{folder: out}
-	if got, want := again.digest(t), m.digest(t); got != want {
-		t.Errorf("built again it is %s, before it was %s", got, want)
-	}
-	first, second := fileSum(t, filepath.Join(m.folder, "pod-identity-webhook.tar")), fileSum(t, filepath.Join(out, "pod-identity-webhook.tar"))
-	if first != second {
-		t.Error("the archives differ")
-	}
-	if first, second := fileSum(t, filepath.Join(m.folder, "layout", "index.json")), fileSum(t, filepath.Join(out, "layout", "index.json")); first != second {
-		t.Error("the layouts differ, though not in the image: in the SBOMs")
-	}
-}
-
-func TestTheProgramOfTheImageRuns(t *testing.T) {
-	m := theImage(t)
-	image := m.images(t)[runtime.GOARCH]
-	folder := t.TempDir()
-	program := filepath.Join(folder, "program")
-	if err := os.WriteFile(program, contents(t, image)[strings.TrimPrefix(entrypoint(t, image), "/")], 0o700); err != nil {
-		t.Fatal(err)
-	}
-	printed, err := exec.CommandContext(t.Context(), program, "--version").Output()
-	if err != nil {
-		t.Fatal(err)
-	}
-	seconds, err := strconv.ParseInt(m.epoch, 10, 64)
-	if err != nil {
-		t.Fatal(err)
-	}
-	want := fmt.Sprintf("pod-identity-webhook %s (commit %s, of %s, %s)\n",
-		m.version, m.commit, time.Unix(seconds, 0).UTC().Format(time.RFC3339), runtime.Version())
-	if string(printed) != want {
-		t.Errorf("--version prints %q, want %q", printed, want)
-	}
-
-	certificate, key := filepath.Join(folder, "tls.crt"), filepath.Join(folder, "tls.key")
-	roots := selfSigned(t, certificate, key)
-	webhook := exec.CommandContext(t.Context(), program, "--bind-address=127.0.0.1",
-		"--port=0", "--metrics-port=0", "--tls-cert="+certificate, "--tls-key="+key,
-		"--kube-api=https://127.0.0.1:1", "--shutdown-delay=0s")
-	output, err := webhook.StderrPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := webhook.Start(); err != nil {
-		t.Fatal(err)
-	}
-	var serves struct{ Address, MetricsAddress string }
-	var told []string
-	log := bufio.NewScanner(output)
-	for serves.Address == "" && log.Scan() {
-		told = append(told, log.Text())
-		if err := json.Unmarshal(log.Bytes(), &serves); err != nil {
-			t.Errorf("it logs %q: %v", log.Text(), err)
+	eachImage(t, func(t *testing.T, m made) {
+		source := t.TempDir()
+		for _, part := range []string{"go.mod", "go.sum", "cmd", "pkg", "certs"} {
+			copyTree(t, filepath.Join("..", "..", part), filepath.Join(source, part))
 		}
-	}
-	if serves.Address == "" {
-		t.Fatalf("it ends with %v; its log:\n%s", webhook.Wait(), strings.Join(told, "\n"))
-	}
-	ended := make(chan error, 1)
-	go func() {
-		for log.Scan() { // so that it never has to wait for its log
+		for variable, value := range map[string]string{
+			"TZ": "Asia/Seoul", "LC_ALL": "C", "GOAMD64": "v3", "GOARM64": "v9.0", "CGO_ENABLED": "1",
+			"GOFLAGS": "-buildvcs=auto", "TMPDIR": t.TempDir(),
+		} {
+			t.Setenv(variable, value)
 		}
-		ended <- webhook.Wait()
-	}()
-	client := &http.Client{Timeout: 5 * time.Second, Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots}}}
-	defer client.CloseIdleConnections()
-	if _, err := get(client, "https://"+serves.Address+"/healthz"); err != nil {
-		t.Error(err)
-	}
-	metrics, err := get(client, "http://"+serves.MetricsAddress+"/metrics")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if want := fmt.Sprintf("pod_identity_webhook_build_info{commit=%q,goversion=%q,version=%q} 1", m.commit, runtime.Version(), m.version); !strings.Contains(metrics, want) {
-		t.Errorf("the metrics do not have %s", want)
-	}
-	if err := webhook.Process.Signal(syscall.SIGTERM); err != nil {
-		t.Fatal(err)
-	}
-	if err := <-ended; err != nil {
-		t.Errorf("it ends with %v", err)
-	}
+		umask := syscall.Umask(0o077)
+		defer syscall.Umask(umask)
+		out := filepath.Join(t.TempDir(), "image")
+		if err := realMain(t.Context(), []string{
+			"-program", string(m.program), "-source", source, "-out", out, "-name", m.name, "-base", os.Getenv("IMAGE_BASE"),
+			"-version", m.version, "-commit", m.commit, "-date", m.epoch, "-ldflags", m.ldflags,
+		}, io.Discard, os.Stderr); err != nil {
+			t.Fatal(err)
+		}
+		again := made{program: m.program, folder: out}
+		if got, want := again.digest(t), m.digest(t); got != want {
+			t.Errorf("built again it is %s, before it was %s", got, want)
+		}
+		first, second := fileSum(t, m.archive()), fileSum(t, again.archive())
+		if first != second {
+			t.Error("the archives differ")
+		}
+		if first, second := fileSum(t, filepath.Join(m.folder, "layout", "index.json")), fileSum(t, filepath.Join(out, "layout", "index.json")); first != second {
+			t.Error("the layouts differ, though not in the image: in the SBOMs")
+		}
+	})
 }
 
 func TestTheImageCanBePushedWithItsSBOMs(t *testing.T) {
@@ -650,56 +595,6 @@ func fileSum(t *testing.T, file string) [sha256.Size]byte {
 		t.Fatal(err)
 	}
 	return sha256.Sum256(content)
-}
-
-func selfSigned(t *testing.T, certificate, key string) *x509.CertPool {
-	t.Helper()
-	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	template := &x509.Certificate{
-		SerialNumber: big.NewInt(1), IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, private.Public(), private)
-	if err != nil {
-		t.Fatal(err)
-	}
-	encodedKey, err := x509.MarshalPKCS8PrivateKey(private)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for file, block := range map[string]*pem.Block{
-		certificate: {Type: "CERTIFICATE", Bytes: der}, key: {Type: "PRIVATE KEY", Bytes: encodedKey},
-	} {
-		if err := os.WriteFile(file, pem.EncodeToMemory(block), 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-	parsed, err := x509.ParseCertificate(der)
-	if err != nil {
-		t.Fatal(err)
-	}
-	roots := x509.NewCertPool()
-	roots.AddCert(parsed)
-	return roots
-}
-
-func get(client *http.Client, url string) (string, error) {
-	answer, err := client.Get(url)
-	if err != nil {
-		return "", err
-	}
-	defer answer.Body.Close()
-	body, err := io.ReadAll(answer.Body)
-	if err != nil {
-		return "", err
-	}
-	if answer.StatusCode != http.StatusOK {
-		return "", fmt.Errorf("%s: %s", answer.Status, body)
-	}
-	return string(body), nil
 }
 
 func quiet() *log.Logger { return log.New(io.Discard, "", 0) }

@@ -1,13 +1,14 @@
-// Command image builds the webhook's container image with ko: no Docker, no
-// network where the modules are there already, and the same digest each time.
+// Command image builds the container image of one of our programs with ko: no
+// Docker, no network where the modules are there already, and the same digest
+// each time.
 //
 // It writes, into the folder -out:
 //
-//	layout/   the image for all platforms and its SBOMs, as an OCI image layout
-//	NAME.tar  the image for `kind load image-archive`, `ctr images import` and
-//	          `docker load`
-//	sbom/     the SBOMs as files, in SPDX
-//	digest    the image's digest
+//	layout/      the image for all platforms and its SBOMs, as an OCI image layout
+//	PROGRAM.tar  the image for `kind load image-archive`, `ctr images import` and
+//	             `docker load`
+//	sbom/        the SBOMs as files, in SPDX
+//	digest       the image's digest
 package main
 
 import (
@@ -42,17 +43,21 @@ func realMain(ctx context.Context, args []string, stdout, stderr io.Writer) erro
 	flags := flag.NewFlagSet("image", flag.ContinueOnError)
 	flags.SetOutput(stderr)
 	source := flags.String("source", ".", "folder of the product's module")
-	out := flags.String("out", "bin/image", "folder to write to; what it has is replaced")
+	out := flags.String("out", "", "folder to write to; what it has is replaced")
 	tag := flags.String("name", "", "name of the image, with its tag")
 	base := flags.String("base", "", "base image: a reference, or oci:FOLDER for an OCI image layout; empty for one of CA certificates alone")
 	push := flags.Bool("push", false, "push the image to the registry of its name, too")
-	var b build
+	b := build{program: webhook}
+	flags.Var(&b.program, "program", "which `program`'s image")
 	flags.StringVar(&b.version, "version", "devel", "version, for the labels")
 	flags.StringVar(&b.commit, "commit", "unknown", "commit, for the labels")
 	flags.StringVar(&b.ldflags, "ldflags", "-s -w", "flags of the linker")
 	epoch := flags.Int64("date", 0, "date of all that is in the image, in seconds since 1970")
 	if err := flags.Parse(args); err != nil {
 		return err
+	}
+	if *out == "" {
+		return errors.New("-out: which folder to write to is not given")
 	}
 	reference, err := name.NewTag(*tag)
 	if err != nil {

@@ -156,7 +156,9 @@ func read(ctx context.Context, client *http.Client, url string) ([]byte, error) 
 	if err != nil {
 		return nil, err
 	}
-	request.Header.Set("Accept", "application/json")
+	// API servers serve keys as the latter (RFC 7517, section 8.5.2), and to nobody
+	// who does not accept that.
+	request.Header.Set("Accept", "application/json, application/jwk-set+json")
 	response, err := client.Do(request)
 	if err != nil {
 		return nil, err

@@ -1,0 +1,242 @@
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"net/http"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/iam"
+	"github.com/aws/aws-sdk-go-v2/service/sts"
+	"github.com/spf13/cobra"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/kubernetes"
+
+	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/doctor"
+)
+
+// diagnosis is what the flags of doctor say.
+type diagnosis struct {
+	*options
+	examine           doctor.Options
+	noAWS, noExchange bool
+	issuerCAFile      string
+	evidence          bool
+	problems          bool
+	timeout           time.Duration
+}
+
+func newDoctorCommand(o *options) *cobra.Command {
+	d := &diagnosis{options: o}
+	command := &cobra.Command{
+		Use:   "doctor [pod|serviceaccount] [NAME]",
+		Short: "Say which link between a pod and its AWS credentials is broken, and what mends it",
+		Long: "Walk the chain from a ServiceAccount to AWS credentials, and say of each link whether it is whole, why not, and which command mends it.\n\n" +
+			"Without a name all ServiceAccounts that have a role are looked at, in all namespaces unless -n is given. A name alone is that of a pod or, if there is none, of a ServiceAccount.\n\n" +
+			"Nothing is changed: a pod is admitted as a dry run, and a token of ten minutes is minted for a look and is not shown. " +
+			"What your rights do not suffice for is unknown, never ok.\n\n" +
+			"The exit code is 0 if nothing is broken, 2 if something is, and 3 if nothing is known to be but not all could be seen.",
+		Example: "  kubectl irsa doctor\n" +
+			"  kubectl irsa doctor serviceaccount cart -n shop\n" +
+			"  kubectl irsa doctor pod/cart-5d9c7b6f4-x2x7k -n shop -o json",
+		Args:              cobra.MaximumNArgs(2),
+		ValidArgsFunction: d.complete,
+		RunE:              d.run,
+	}
+	flags := command.Flags()
+	flags.BoolVar(&d.noExchange, "no-exchange", false, "do not try STS")
+	flags.BoolVar(&d.noAWS, "no-aws", false, "do not look at IAM")
+	flags.BoolVar(&d.examine.NoTrial, "no-trial", false, "do not have a pod admitted as a dry run")
+	flags.StringVar(&d.examine.Audience, "audience", "", "audience of tokens whose ServiceAccount names none; by default the webhook's")
+	flags.StringVar(&d.examine.AnnotationPrefix, "annotation-prefix", "", "prefix of the annotations; by default the webhook's")
+	flags.StringVar(&d.examine.WebhookName, "webhook-name", "", "name of the MutatingWebhookConfiguration; by default it is found by its path and names")
+	flags.StringVar(&d.issuerCAFile, "issuer-ca-file", "", "PEM file of the CA of the issuer's documents, if this machine does not know it")
+	flags.BoolVar(&d.evidence, "evidence", false, "print what was looked at, too")
+	flags.BoolVar(&d.problems, "problems", false, "leave out what is ok and what was not looked at")
+	flags.DurationVar(&d.timeout, "timeout", 5*time.Minute, "how long the whole may take")
+	return command
+}
+
+// errKind says how a kind may be written.
+var errKind = errors.New("want pod NAME, serviceaccount NAME, or nothing for the whole cluster")
+
+// kinds are how the two kinds are written.
+var kinds = map[string]string{
+	"pod": kindPod, "pods": kindPod, "po": kindPod,
+	"serviceaccount": kindAccount, "serviceaccounts": kindAccount, "sa": kindAccount,
+}
+
+const (
+	kindPod     = "pod"
+	kindAccount = "serviceaccount"
+)
+
+// parseTarget reads NAME, KIND NAME or KIND/NAME. The kind of a name alone is "".
+func parseTarget(args []string) (kind, name string, err error) {
+	if len(args) == 1 {
+		slashed := strings.SplitN(args[0], "/", 2)
+		if len(slashed) == 1 {
+			if _, isKind := kinds[args[0]]; isKind {
+				return "", "", fmt.Errorf("%s: which one? %w", args[0], errKind)
+			}
+			return "", args[0], nil
+		}
+		args = slashed
+	}
+	kind, ok := kinds[strings.ToLower(args[0])]
+	if !ok || args[1] == "" || strings.Contains(args[1], "/") {
+		return "", "", fmt.Errorf("%s: %w", strings.Join(args, " "), errKind)
+	}
+	return kind, args[1], nil
+}
+
+func (d *diagnosis) run(cmd *cobra.Command, args []string) error {
+	ctx, cancel := context.WithTimeout(cmd.Context(), d.timeout)
+	defer cancel()
+	kind, name := "", ""
+	if len(args) > 0 {
+		var err error
+		if kind, name, err = parseTarget(args); err != nil {
+			return err
+		}
+	}
+	physician, client, err := d.doctor(ctx)
+	if err != nil {
+		return err
+	}
+	if name == "" {
+		report, err := physician.Cluster(ctx, *d.cluster.Namespace)
+		if err != nil {
+			return err
+		}
+		return d.tell(report, report.Status, clusterText{d.style(), report}.write)
+	}
+	namespace, err := d.namespace()
+	if err != nil {
+		return err
+	}
+	report, err := d.examineOne(ctx, physician, client, namespace, kind, name)
+	if err != nil {
+		return err
+	}
+	return d.tell(report, report.Status, reportText{d.style(), report}.write)
+}
+
+func (d *diagnosis) examineOne(ctx context.Context, physician *doctor.Doctor, client kubernetes.Interface, namespace, kind, name string) (doctor.Report, error) {
+	if kind == "" {
+		kind = kindPod
+		if _, err := client.CoreV1().Pods(namespace).Get(ctx, name, metav1.GetOptions{}); apierrors.IsNotFound(err) || apierrors.IsForbidden(err) {
+			kind = kindAccount
+		}
+	}
+	if kind == kindPod {
+		return physician.Pod(ctx, namespace, name)
+	}
+	return physician.ServiceAccount(ctx, namespace, name)
+}
+
+// doctor puts together who reads the cluster, the issuer and AWS.
+func (d *diagnosis) doctor(ctx context.Context) (*doctor.Doctor, kubernetes.Interface, error) {
+	restConfig, err := d.cluster.ToRESTConfig()
+	if err != nil {
+		return nil, nil, fmt.Errorf("find the cluster: %w", err)
+	}
+	client, err := d.client()
+	if err != nil {
+		return nil, nil, err
+	}
+	reader, err := issuerClient(d.issuerCAFile)
+	if err != nil {
+		return nil, nil, err
+	}
+	config, err := d.aws(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	if config.Region == "" {
+		config.Region = "us-east-1" // IAM has no region, and STS is there
+	}
+	physician := &doctor.Doctor{
+		Client: client, APIServer: restConfig.Host, Forward: doctor.NewForwarder(restConfig, client),
+		HTTP: reader, Options: d.examine,
+	}
+	if !d.noAWS {
+		physician.AWS = &doctor.AWS{IAM: iam.NewFromConfig(config), STS: sts.NewFromConfig(config)}
+	}
+	physician.PrivateAWS = isPrivate(config)
+	if !d.noExchange {
+		physician.Exchange = doctor.NewExchanger(config)
+	}
+	return physician, client, nil
+}
+
+// isPrivate says whether AWS is played by something else, as the SDK's
+// configuration has it.
+func isPrivate(config aws.Config) bool {
+	return aws.ToString(config.BaseEndpoint) != "" || os.Getenv("AWS_ENDPOINT_URL_STS") != ""
+}
+
+// issuerClient reads the issuer as anybody does, but may know one CA more.
+func issuerClient(caFile string) (*http.Client, error) {
+	if caFile == "" {
+		return http.DefaultClient, nil
+	}
+	content, err := os.ReadFile(caFile) //nolint:gosec // the user's own file
+	if err != nil {
+		return nil, fmt.Errorf("--issuer-ca-file: %w", err)
+	}
+	roots, err := x509.SystemCertPool()
+	if err != nil {
+		roots = x509.NewCertPool()
+	}
+	if !roots.AppendCertsFromPEM(content) {
+		return nil, fmt.Errorf("--issuer-ca-file %s: it has no certificate in PEM", caFile)
+	}
+	transport := http.DefaultTransport.(*http.Transport).Clone() //nolint:forcetypeassert // it is one
+	transport.TLSClientConfig = &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12}
+	return &http.Client{Transport: transport}, nil
+}
+
+// tell prints a report, and makes an exit code of its status.
+func (d *diagnosis) tell(report any, status doctor.Status, text printer) error {
+	if err := d.print(report, text); err != nil {
+		return err
+	}
+	switch status {
+	case doctor.Broken:
+		return verdict(exitBroken)
+	case doctor.Unknown:
+		return verdict(exitUnknown)
+	default:
+		return nil
+	}
+}
+
+// complete completes kinds and the names of what is there.
+func (d *diagnosis) complete(cmd *cobra.Command, args []string, _ string) ([]cobra.Completion, cobra.ShellCompDirective) {
+	if len(args) == 0 {
+		return []cobra.Completion{kindPod, kindAccount}, cobra.ShellCompDirectiveNoFileComp
+	}
+	if len(args) > 1 || kinds[args[0]] != kindPod {
+		return d.completeServiceAccount(cmd, args[1:], "")
+	}
+	return d.completeFrom(cmd, func(ctx context.Context, client kubernetes.Interface) ([]cobra.Completion, error) {
+		namespace, err := d.namespace()
+		if err != nil {
+			return nil, err
+		}
+		list, err := client.CoreV1().Pods(namespace).List(ctx, metav1.ListOptions{})
+		if err != nil {
+			return nil, err
+		}
+		return names(list.Items, func(p corev1.Pod) string { return p.Name }), nil
+	})
+}

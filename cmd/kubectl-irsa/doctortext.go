@@ -1,0 +1,175 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+
+	"github.com/fatih/color"
+	"k8s.io/cli-runtime/pkg/printers"
+
+	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/doctor"
+)
+
+// printer writes a result for people.
+type printer = func(io.Writer) error
+
+// paintbrush paints by status.
+type paintbrush map[doctor.Status]func(...any) string
+
+func (o *options) paintbrush() paintbrush {
+	return paintbrush{
+		doctor.OK:      o.paint(color.FgGreen),
+		doctor.Warning: o.paint(color.FgYellow),
+		doctor.Broken:  o.paint(color.FgRed),
+		doctor.Unknown: o.paint(color.FgCyan),
+		doctor.Skipped: o.paint(color.Faint),
+	}
+}
+
+// marks are what statuses look like.
+var marks = map[doctor.Status]string{
+	doctor.OK: "✓", doctor.Warning: "!", doctor.Broken: "✗", doctor.Unknown: "?", doctor.Skipped: "-",
+}
+
+// mark is painted, for a terminal.
+func (p paintbrush) mark(status doctor.Status) string { return p[status](marks[status]) }
+
+// style is how findings are written.
+type style struct {
+	paint paintbrush
+	// evidence shows what was looked at, problems only what is not well.
+	evidence, problems bool
+}
+
+func (d *diagnosis) style() style { return style{d.paintbrush(), d.evidence, d.problems} }
+
+// shows says whether a finding is written.
+func (s style) shows(f doctor.Finding) bool {
+	return !s.problems || f.Status != doctor.OK && f.Status != doctor.Skipped
+}
+
+// codeWidth is that of the longest code.
+const codeWidth = len("webhook_failure_policy")
+
+// reportText writes the report of one ServiceAccount.
+type reportText struct {
+	style
+	report doctor.Report
+}
+
+func (t reportText) write(out io.Writer) error {
+	r := t.report
+	switch {
+	case r.ServiceAccount == "":
+		fmt.Fprintf(out, "Pod %s/%s: %s\n", r.Namespace, r.Pod, t.paint[r.Status](r.Status))
+	case r.Pod != "":
+		fmt.Fprintf(out, "Pod %s/%s, ServiceAccount %s, %s: %s\n", r.Namespace, r.Pod, r.ServiceAccount, roleOf(r), t.paint[r.Status](r.Status))
+	default:
+		fmt.Fprintf(out, "ServiceAccount %s/%s, %s, %s: %s\n", r.Namespace, r.ServiceAccount, roleOf(r), counted(r.Pods, "pod"), t.paint[r.Status](r.Status))
+	}
+	t.writeFindings(out, r.Findings)
+	fmt.Fprintf(out, "\n%s\n", summary(r.Findings))
+	return nil
+}
+
+func roleOf(r doctor.Report) string {
+	if r.Role == "" {
+		return "no role"
+	}
+	return "role " + r.Role
+}
+
+func counted(n int, one string) string {
+	if n == 1 {
+		return "1 " + one
+	}
+	return fmt.Sprintf("%d %ss", n, one)
+}
+
+// writeFindings writes them under the names of their links.
+func (s style) writeFindings(out io.Writer, findings []doctor.Finding) {
+	heading := ""
+	for _, f := range findings {
+		if !s.shows(f) {
+			continue
+		}
+		title := string(f.Link)
+		if f.Object != "" {
+			title += " " + strings.TrimPrefix(f.Object, "pod/")
+		}
+		if title != heading {
+			fmt.Fprintf(out, "\n%s\n", title)
+			heading = title
+		}
+		fmt.Fprintf(out, "  %s %-*s  %s\n", s.paint.mark(f.Status), codeWidth, f.Check, f.Summary)
+		if f.Why != "" && f.Status != doctor.Skipped {
+			fmt.Fprintf(out, "      %s\n", f.Why)
+		}
+		if f.Fix != "" {
+			fmt.Fprintf(out, "      fix: %s\n", f.Fix)
+		}
+		if !s.evidence {
+			continue
+		}
+		for _, fact := range f.Evidence {
+			fmt.Fprintf(out, "      %s: %s\n", fact.Name, fact.Value)
+		}
+	}
+}
+
+// summary counts the findings.
+func summary(findings []doctor.Finding) string {
+	count := map[doctor.Status]int{}
+	for _, f := range findings {
+		count[f.Status]++
+	}
+	var parts []string
+	for _, status := range []doctor.Status{doctor.Broken, doctor.Unknown, doctor.Warning, doctor.OK, doctor.Skipped} {
+		if count[status] > 0 {
+			parts = append(parts, fmt.Sprintf("%d %s", count[status], status))
+		}
+	}
+	return strings.Join(parts, ", ")
+}
+
+// clusterText writes the report of a cluster: what all have in common, and a table.
+type clusterText struct {
+	style
+	report doctor.ClusterReport
+}
+
+func (t clusterText) write(out io.Writer) error {
+	fmt.Fprintf(out, "Cluster: %s\n", t.paint[t.report.Status](t.report.Status))
+	t.writeFindings(out, t.report.Findings)
+	fmt.Fprintln(out)
+	if len(t.report.ServiceAccounts) == 0 {
+		_, err := fmt.Fprintln(out, "No ServiceAccount that could be seen has a role.")
+		return err
+	}
+	table := printers.GetNewTabWriter(out)
+	fmt.Fprintln(table, "NAMESPACE\tSERVICEACCOUNT\tROLE\tPODS\tSTATUS")
+	for _, r := range t.report.ServiceAccounts {
+		role := r.Role
+		if role == "" {
+			role = "<none>"
+		}
+		fmt.Fprintf(table, "%s\t%s\t%s\t%d\t%s %s\n", r.Namespace, r.ServiceAccount, role, r.Pods, t.paint.mark(r.Status), statusOf(r))
+	}
+	return table.Flush()
+}
+
+// statusOf is a status with the checks that have it, if it is not well.
+func statusOf(r doctor.Report) string {
+	if r.Status == doctor.OK {
+		return string(r.Status)
+	}
+	var codes []string
+	for _, f := range r.Findings {
+		if code := string(f.Check); f.Status == r.Status && !slices.Contains(codes, code) {
+			codes = append(codes, code)
+		}
+	}
+	return string(r.Status) + ": " + strings.Join(codes, ", ")
+}

@@ -1,0 +1,274 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/fatih/color"
+	"github.com/spf13/cobra"
+	"k8s.io/cli-runtime/pkg/printers"
+
+	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/explain"
+	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/inject"
+	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/settings"
+)
+
+// explainTimeout bounds what --from-cluster reads.
+const explainTimeout = time.Minute
+
+// explaining is the command explain: it says what the webhook would do.
+type explaining struct {
+	*options
+	settings         settings.Settings
+	files            []string
+	fromCluster      bool
+	watchConfigMap   bool
+	webhookNamespace string
+}
+
+func newExplainCommand(o *options) *cobra.Command {
+	e := &explaining{options: o}
+	command := &cobra.Command{
+		Use:   "explain POD.yaml...",
+		Short: "Say what the webhook would do to a pod, without creating it",
+		Long: "Say what the webhook would do to a pod, by its own code, without creating it and without a cluster.\n\n" +
+			"The files have pods, or workloads such as Deployments and CronJobs, and the ServiceAccounts, namespaces and the ConfigMap of roles that\n" +
+			"decide about them, as YAML documents or JSON; - is the standard input. --from-cluster reads from the cluster what is in no file.\n" +
+			"-o yaml and -o json print the pods as they would be, without what the API server adds itself.\n\n" +
+			"The exit code is 2 if a pod would be refused, and 3 if it is not known what decides about it. The webhook's flags, from --annotation-prefix\n" +
+			"on, mean what they mean to the webhook: give those that yours has.",
+		Example: "  kubectl irsa explain pod.yaml -f serviceaccount.yaml\n" +
+			"  kubectl irsa explain deployment.yaml --from-cluster -n shop -o yaml\n" +
+			"  helm template chart | kubectl irsa explain -",
+		RunE: func(cmd *cobra.Command, args []string) error { return e.run(cmd.Context(), args) },
+	}
+	flags := command.Flags()
+	flags.SortFlags = false
+	flags.StringArrayVarP(&e.files, "filename", "f", nil, "another `file`; repeatable")
+	flags.BoolVar(&e.fromCluster, "from-cluster", false, "read ServiceAccounts and namespaces that are in no file from the cluster")
+	flags.BoolVar(&e.watchConfigMap, "watch-config-map", false, "with --from-cluster: read the ConfigMap "+explain.ConfigMapName+", too")
+	flags.StringVar(&e.webhookNamespace, "webhook-namespace", "eks", "`namespace` of that ConfigMap: the webhook's --namespace")
+	e.settings.AddFlags(flags)
+	return command
+}
+
+func (e *explaining) run(ctx context.Context, args []string) error {
+	if mistakes := e.settings.Validate(); len(mistakes) > 0 {
+		return errors.Join(mistakes...)
+	}
+	if e.settings.ComposeRoleARN && e.settings.Account() == nil {
+		return errors.New("--compose-role-arn: give --aws-account-id, since this is not the machine of the webhook")
+	}
+	manifests, err := e.read(slices.Concat(args, e.files))
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, explainTimeout)
+	defer cancel()
+	explainer, err := e.explainer(ctx, manifests)
+	if err != nil {
+		return err
+	}
+	told := make([]explain.Explanation, 0, len(manifests.Pods))
+	for _, pod := range manifests.Pods {
+		explanation, err := explainer.Explain(ctx, pod)
+		if err != nil {
+			return err
+		}
+		told = append(told, explanation)
+	}
+	if e.output != "" {
+		err = e.printPods(told)
+	} else {
+		err = e.printExplanations(told)
+	}
+	if err != nil {
+		return err
+	}
+	return outcome(told)
+}
+
+// outcome is the exit code.
+func outcome(told []explain.Explanation) error {
+	has := func(of func(explain.Explanation) error) bool {
+		return slices.ContainsFunc(told, func(x explain.Explanation) bool { return of(x) != nil })
+	}
+	switch {
+	case has(func(x explain.Explanation) error { return x.Denied }):
+		return verdict(exitBroken)
+	case has(func(x explain.Explanation) error { return x.NotGiven }):
+		return verdict(exitUnknown)
+	default:
+		return nil
+	}
+}
+
+func (e *explaining) read(files []string) (*explain.Manifests, error) {
+	if len(files) == 0 {
+		return nil, errors.New("name a file with a pod or a workload, or - for the standard input")
+	}
+	namespace, err := e.namespace()
+	if err != nil {
+		return nil, err
+	}
+	manifests := new(explain.Manifests)
+	for _, file := range files {
+		if err := e.readFile(manifests, file, namespace); err != nil {
+			return nil, fmt.Errorf("%s: %w", file, err)
+		}
+	}
+	if len(manifests.Pods) == 0 {
+		return nil, fmt.Errorf("there is neither a pod nor a workload in %s", strings.Join(files, ", "))
+	}
+	return manifests, nil
+}
+
+func (e *explaining) readFile(manifests *explain.Manifests, name, namespace string) error {
+	if name == "-" {
+		return manifests.Read(e.In, namespace)
+	}
+	file, err := os.Open(name)
+	if err != nil {
+		return err
+	}
+	return errors.Join(manifests.Read(file, namespace), file.Close())
+}
+
+func (e *explaining) explainer(ctx context.Context, manifests *explain.Manifests) (*explain.Explainer, error) {
+	config := explain.Config{Settings: e.settings, Manifests: manifests}
+	if e.fromCluster {
+		client, err := e.client()
+		if err != nil {
+			return nil, err
+		}
+		config.Cluster = client.CoreV1()
+		if e.watchConfigMap {
+			config.MappingNamespace = e.webhookNamespace
+		}
+	}
+	return explain.New(ctx, config)
+}
+
+// printPods prints the pods as they would be: one as it is, several as a list, as
+// kubectl does. The rest is told beside.
+func (e *explaining) printPods(told []explain.Explanation) error {
+	var pods []any
+	for _, x := range told {
+		e.tellWarnings(e.ErrOut, x)
+		e.tellFault(e.ErrOut, x)
+		if x.Patched == nil {
+			continue
+		}
+		var pod any
+		if err := json.Unmarshal(x.Patched, &pod); err != nil {
+			return fmt.Errorf("%s: %w", x.Pod.From, err)
+		}
+		pods = append(pods, pod)
+	}
+	switch len(pods) {
+	case 0:
+		return nil
+	case 1:
+		return e.print(pods[0], nil)
+	default:
+		return e.print(map[string]any{"apiVersion": "v1", "kind": "List", "items": pods}, nil)
+	}
+}
+
+func (e *explaining) printExplanations(told []explain.Explanation) error {
+	for i, x := range told {
+		if i > 0 {
+			fmt.Fprintln(e.Out)
+		}
+		if err := e.printExplanation(x); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (e *explaining) printExplanation(x explain.Explanation) error {
+	table := printers.GetNewTabWriter(e.Out)
+	row := func(name, value string) {
+		if value != "" {
+			fmt.Fprintf(table, "%s:\t%s\n", name, value)
+		}
+	}
+	fmt.Fprintln(table, x.Pod.From)
+	row("ServiceAccount", x.ServiceAccount.String())
+	if id := x.Identity; id != nil && id.Granted() {
+		row("Role", id.RoleARN)
+		row("Assumes", id.TargetRoleARN)
+		row("Method", string(id.Method))
+	}
+	if x.Result.Reason != "" {
+		row("Outcome", reasoned(x.Result.Reason))
+	}
+	if x.Result.Volume != "" {
+		row("Volume", volume(x))
+	}
+	if err := table.Flush(); err != nil {
+		return err
+	}
+	if err := e.printContainers(x); err != nil {
+		return err
+	}
+	e.tellWarnings(e.Out, x)
+	e.tellFault(e.Out, x)
+	return nil
+}
+
+func reasoned(reason inject.Reason) string { return string(reason) + ": " + reason.Sentence() }
+
+func volume(x explain.Explanation) string {
+	if x.Result.ExpirationSeconds == 0 {
+		return x.Result.Volume + ", which is there"
+	}
+	return fmt.Sprintf("%s, with a token for %s of %d s", x.Result.Volume, x.Identity.Audience, x.Result.ExpirationSeconds)
+}
+
+func (e *explaining) printContainers(x explain.Explanation) error {
+	if len(x.Result.Containers) == 0 {
+		return nil
+	}
+	fmt.Fprintln(e.Out)
+	table := printers.GetNewTabWriter(e.Out)
+	fmt.Fprintln(table, "CONTAINER\tREASON\tADDED\tWHY")
+	for _, container := range x.Result.Containers {
+		added := slices.Clone(container.Env)
+		if container.Mounted {
+			added = append(added, "mount of the token")
+		}
+		fmt.Fprintf(table, "%s\t%s\t%s\t%s\n", container.Name, container.Reason, listed(added), container.Reason.Sentence())
+	}
+	return table.Flush()
+}
+
+// tellWarnings tells what the webhook warns of, and then what it would say of the
+// ServiceAccount if that were written now.
+func (e *explaining) tellWarnings(out io.Writer, x explain.Explanation) {
+	warn := e.paint(color.FgYellow)("Warning:")
+	for _, warning := range x.Result.Warnings {
+		fmt.Fprintf(out, "%s %s (%s)\n", warn, warning.Message, warning.Reason)
+	}
+	for _, finding := range x.Findings {
+		fmt.Fprintf(out, "%s ServiceAccount %s: %s\n", warn, x.ServiceAccount, finding)
+	}
+}
+
+// tellFault tells why there is no pod.
+func (e *explaining) tellFault(out io.Writer, x explain.Explanation) {
+	switch {
+	case x.Denied != nil:
+		fmt.Fprintf(out, "%s %s would be refused: %v\n", e.paint(color.FgRed)("Broken:"), x.Pod.From, x.Denied)
+	case x.NotGiven != nil:
+		fmt.Fprintf(out, "%s what would happen to %s: %v\n", e.paint(color.FgYellow)("Unknown:"), x.Pod.From, x.NotGiven)
+	}
+}

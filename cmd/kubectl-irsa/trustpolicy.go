@@ -1,0 +1,215 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+
+	"github.com/fatih/color"
+	"github.com/spf13/cobra"
+
+	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/provision"
+	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/token"
+	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/trustpolicy"
+)
+
+// trustPolicy is the command trust-policy: it writes the trust policy of a role,
+// or says whether one allows some ServiceAccounts.
+type trustPolicy struct {
+	*options
+	issuers              []string
+	accountID, partition string
+	audience             string
+	check                string
+}
+
+func newTrustPolicyCommand(o *options) *cobra.Command {
+	t := &trustPolicy{options: o}
+	command := &cobra.Command{
+		Use:   "trust-policy NAMESPACE/SERVICEACCOUNT...",
+		Short: "Write the trust policy of a role, or check one",
+		Long: "Write the trust policy of a role that ServiceAccounts may assume, as JSON.\n\n" +
+			"* and ? in a name stand for any characters and for one, and become StringLike. A name without a namespace is in that of -n.\n" +
+			"With --issuer and --account-id neither cluster nor AWS is asked.\n\n" +
+			"With --check a trust policy is read instead, and evaluated as AWS does: the exit code is 0 if it allows each ServiceAccount, 2 if not.",
+		Example: "  kubectl irsa trust-policy shop/cart\n" +
+			"  kubectl irsa trust-policy 'shop/*' --issuer https://oidc.example.com/a --issuer https://oidc.example.com/b --account-id 111122223333\n" +
+			"  aws iam get-role --role-name cart --query Role.AssumeRolePolicyDocument | kubectl irsa trust-policy shop/cart --check -",
+		Args: cobra.MinimumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error { return t.run(cmd.Context(), args) },
+	}
+	flags := command.Flags()
+	flags.StringArrayVar(&t.issuers, "issuer", nil, "issuer of the cluster's tokens; by default that which the API server names; repeatable for several clusters")
+	flags.StringVar(&t.accountID, "account-id", "", "AWS account of the role; by default that of the AWS credentials")
+	flags.StringVar(&t.partition, "partition", "aws", "partition that goes with --account-id: aws, aws-cn, aws-us-gov")
+	flags.StringVar(&t.audience, "audience", trustpolicy.DefaultAudience, "audience of the pods' tokens")
+	flags.StringVar(&t.check, "check", "", "`file` with a trust policy to check, - for the standard input")
+	return command
+}
+
+func (t *trustPolicy) run(ctx context.Context, args []string) error {
+	subjects, err := t.subjects(args)
+	if err != nil {
+		return err
+	}
+	providers, err := t.providers(ctx)
+	if err != nil {
+		return err
+	}
+	if t.check != "" {
+		return t.checkFile(subjects, providers)
+	}
+	grants := make([]trustpolicy.Grant, 0, len(providers))
+	for _, provider := range providers {
+		grants = append(grants, trustpolicy.Grant{Provider: provider, Audience: t.audience, Subjects: subjects})
+	}
+	policy, err := trustpolicy.New(grants...)
+	if err != nil {
+		return err
+	}
+	t.warn(policy)
+	return t.print(policy, func(out io.Writer) error {
+		written, err := policy.Indent()
+		if err != nil {
+			return err
+		}
+		_, err = out.Write(written)
+		return err
+	})
+}
+
+// subjects reads NAMESPACE/SERVICEACCOUNT.
+func (t *trustPolicy) subjects(args []string) ([]trustpolicy.Subject, error) {
+	subjects := make([]trustpolicy.Subject, 0, len(args))
+	for _, arg := range args {
+		namespace, name, ok := strings.Cut(arg, "/")
+		if !ok {
+			of, err := t.namespace()
+			if err != nil {
+				return nil, err
+			}
+			namespace, name = of, arg
+		}
+		if namespace == "" || name == "" || strings.Contains(name, "/") {
+			return nil, fmt.Errorf("%q is no NAMESPACE/SERVICEACCOUNT, such as shop/cart or 'shop/*'", arg)
+		}
+		subjects = append(subjects, trustpolicy.Subject{Namespace: namespace, ServiceAccount: name})
+	}
+	return subjects, nil
+}
+
+// providers returns the ARN of the provider of each issuer. It asks for what the
+// flags do not say.
+func (t *trustPolicy) providers(ctx context.Context) ([]string, error) {
+	issuers, account := t.issuers, provision.Account{Partition: t.partition, ID: t.accountID}
+	switch {
+	case account.ID == "":
+		p := &provisioning{options: t.options}
+		if len(issuers) > 0 {
+			p.issuer = issuers[0]
+		}
+		ctx, cancel := context.WithTimeout(ctx, provisionTimeout)
+		defer cancel()
+		cluster, err := t.connect(ctx, p)
+		if err != nil {
+			return nil, fmt.Errorf("%w; or give --account-id", err)
+		}
+		account = cluster.Account
+		if len(issuers) == 0 {
+			issuers = []string{cluster.Issuer}
+		}
+	case len(issuers) == 0:
+		client, err := t.client()
+		if err != nil {
+			return nil, err
+		}
+		issuer, err := provision.FindIssuer(ctx, client.Discovery().RESTClient())
+		if err != nil {
+			return nil, err
+		}
+		issuers = []string{issuer}
+	}
+	providers := make([]string, 0, len(issuers))
+	for _, issuer := range issuers {
+		provider, err := trustpolicy.ProviderARN(account.Partition, account.ID, issuer)
+		if err != nil {
+			return nil, err
+		}
+		providers = append(providers, provider)
+	}
+	return providers, nil
+}
+
+// warn tells what a policy allows beyond what is probably meant.
+func (t *trustPolicy) warn(policy trustpolicy.Document) {
+	for _, warning := range policy.Warnings() {
+		fmt.Fprintf(t.ErrOut, "%s %s\n", t.paint(color.FgYellow)("Warning:"), warning)
+	}
+}
+
+// checked is what is said of one ServiceAccount of one cluster.
+type checked struct {
+	Provider string   `json:"provider"`
+	Subject  string   `json:"subject"`
+	Audience string   `json:"audience"`
+	Allowed  bool     `json:"allowed"`
+	Why      []string `json:"why,omitempty"`
+}
+
+// checkFile evaluates the policy in a file for tokens of each ServiceAccount.
+func (t *trustPolicy) checkFile(subjects []trustpolicy.Subject, providers []string) error {
+	policy, err := t.readPolicy()
+	if err != nil {
+		return fmt.Errorf("--check %s: %w", t.check, err)
+	}
+	results, refused := []checked{}, false
+	for _, provider := range providers {
+		for _, subject := range subjects {
+			if strings.ContainsAny(subject.Namespace+subject.ServiceAccount, "*?") {
+				return fmt.Errorf("%s/%s: --check takes no wildcards, since a token is of one ServiceAccount", subject.Namespace, subject.ServiceAccount)
+			}
+			claims := token.Claims{Subject: token.Subject(subject.Namespace, subject.ServiceAccount), Audience: []string{t.audience}}
+			decision := policy.Evaluate(trustpolicy.ForToken(provider, claims, ""))
+			refused = refused || !decision.Allowed
+			results = append(results, checked{provider, claims.Subject, t.audience, decision.Allowed, decision.Explain()})
+		}
+	}
+	t.warn(policy)
+	if err := t.print(results, func(out io.Writer) error { return t.writeChecked(out, results) }); err != nil {
+		return err
+	}
+	if refused {
+		return verdict(exitBroken)
+	}
+	return nil
+}
+
+func (t *trustPolicy) readPolicy() (trustpolicy.Document, error) {
+	read := func() ([]byte, error) { return os.ReadFile(t.check) }
+	if t.check == "-" {
+		read = func() ([]byte, error) { return io.ReadAll(t.In) }
+	}
+	document, err := read()
+	if err != nil {
+		return trustpolicy.Document{}, err
+	}
+	return trustpolicy.Parse(document)
+}
+
+func (t *trustPolicy) writeChecked(out io.Writer, results []checked) error {
+	for _, result := range results {
+		said := t.paint(color.FgGreen)("allowed")
+		if !result.Allowed {
+			said = t.paint(color.FgRed)("not allowed")
+		}
+		if _, err := fmt.Fprintf(out, "%s %s, by a token of %s for %s\n", result.Subject, said, trustpolicy.IssuerOf(result.Provider), result.Audience); err != nil {
+			return err
+		}
+		for _, why := range result.Why {
+			fmt.Fprintf(out, "  %s\n", why)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,292 @@
+package doctor
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/url"
+	"slices"
+	"strings"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	awsarn "github.com/aws/aws-sdk-go-v2/aws/arn"
+	"github.com/aws/aws-sdk-go-v2/service/iam"
+	"github.com/aws/aws-sdk-go-v2/service/iam/types"
+	"github.com/aws/aws-sdk-go-v2/service/sts"
+
+	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/identity"
+	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/token"
+	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/trustpolicy"
+)
+
+// account is whose the credentials are that are used here.
+type account struct{ id, arn string }
+
+// callTimeoutAWS bounds a call with its retries, as callTimeout does.
+const callTimeoutAWS = callTimeout
+
+func checkAccount(ctx context.Context, x *examination) Finding {
+	if x.AWS == nil {
+		return found(Skipped, "not looked at: --no-aws was given")
+	}
+	got := x.known.caller.get(struct{}{}, func() read[account] {
+		ctx, cancel := context.WithTimeout(ctx, callTimeoutAWS)
+		defer cancel()
+		answer, err := x.AWS.STS.GetCallerIdentity(ctx, &sts.GetCallerIdentityInput{})
+		if err != nil {
+			return read[account]{err: err}
+		}
+		return read[account]{value: account{aws.ToString(answer.Account), aws.ToString(answer.Arn)}}
+	})
+	return judgeAccount(x.identity.RoleARN, got.value, got.err)
+}
+
+// judgeAccount says whether the credentials are of the role's account.
+func judgeAccount(role string, mine account, err error) Finding {
+	if err != nil {
+		return found(Unknown, "AWS does not say whose the credentials are that are used here").
+			because("%s; give some by --profile or as AWS's command line takes them, or leave IAM out by --no-aws", inAWSWords(err))
+	}
+	parsed, err := awsarn.Parse(role)
+	if err != nil {
+		return found(Unknown, "%q is no ARN, so its account is not known", role)
+	}
+	if parsed.AccountID != mine.id {
+		return found(Unknown, "the role is in account %s, and the credentials that are used here are of account %s", parsed.AccountID, mine.id).
+			because("if the annotation is right, use credentials of account %s by --profile; if not, mend the annotation", parsed.AccountID).
+			given("caller", mine.arn)
+	}
+	return found(OK, "the role and the credentials that are used here are of account %s", mine.id).given("caller", mine.arn)
+}
+
+// provider is what IAM has of an OIDC provider, and what resembles it.
+type provider struct {
+	url       string
+	audiences []string
+	missing   bool
+	// others are the URLs of the other providers, without scheme.
+	others []string
+}
+
+func (d *Doctor) provider(ctx context.Context, arn string) (*provider, error) {
+	got := d.known.providers.get(arn, func() read[*provider] {
+		ctx, cancel := context.WithTimeout(ctx, callTimeoutAWS)
+		defer cancel()
+		answer, err := d.AWS.IAM.GetOpenIDConnectProvider(ctx, &iam.GetOpenIDConnectProviderInput{OpenIDConnectProviderArn: aws.String(arn)})
+		if _, missing := errors.AsType[*types.NoSuchEntityException](err); missing {
+			return read[*provider]{value: &provider{missing: true, others: d.otherProviders(ctx)}}
+		}
+		if err != nil {
+			return read[*provider]{err: err}
+		}
+		return read[*provider]{value: &provider{url: aws.ToString(answer.Url), audiences: answer.ClientIDList}}
+	})
+	return got.value, got.err
+}
+
+// otherProviders are for a hint alone: that they cannot be read does not matter.
+func (d *Doctor) otherProviders(ctx context.Context) []string {
+	answer, err := d.AWS.IAM.ListOpenIDConnectProviders(ctx, &iam.ListOpenIDConnectProvidersInput{})
+	if err != nil {
+		return nil
+	}
+	var all []string
+	for _, entry := range answer.OpenIDConnectProviderList {
+		all = append(all, trustpolicy.IssuerOf(aws.ToString(entry.Arn)))
+	}
+	return all
+}
+
+// roleAccount returns the partition and the account of a role's ARN.
+func roleAccount(role string) (partition, id string) {
+	parsed, err := awsarn.Parse(role)
+	if err != nil {
+		return "", ""
+	}
+	return parsed.Partition, parsed.AccountID
+}
+
+func checkProvider(ctx context.Context, x *examination) Finding {
+	if x.claims.Issuer == "" {
+		return found(Unknown, "the cluster's issuer is not known, so its provider is not either")
+	}
+	partition, id := roleAccount(x.identity.RoleARN)
+	arn, err := trustpolicy.ProviderARN(partition, id, x.claims.Issuer)
+	if err != nil {
+		return found(Broken, "IAM can have no provider for the cluster: %v", err)
+	}
+	x.providerARN = arn
+	got, err := x.provider(ctx, arn)
+	if err != nil {
+		return unreadableInAWS("iam:GetOpenIDConnectProvider", err)
+	}
+	return judgeProvider(x.claims.Issuer, arn, got)
+}
+
+// judgeProvider says whether IAM knows the issuer.
+func judgeProvider(issuerURL, arn string, got *provider) Finding {
+	const create = "kubectl irsa provider create --approve"
+	if got.missing {
+		finding := found(Broken, "IAM has no OIDC provider for the cluster's issuer").
+			because("tokens of %s are not trusted by anybody in the account", issuerURL).mendedBy("%s", create).given("wanted", arn)
+		if misses := nearMisses(issuerURL, got.others); len(misses) > 0 {
+			finding.Why = fmt.Sprintf("it has %s, which is not the same to the letter: the issuer is %s", strings.Join(misses, ", "), issuerURL)
+		}
+		return finding
+	}
+	if bare(got.url) != bare(issuerURL) {
+		return found(Broken, "the OIDC provider is for %q, and the cluster's issuer is %q", got.url, issuerURL).
+			because("they have to be the same to the letter").mendedBy("%s", create).given("provider", arn)
+	}
+	if strings.HasSuffix(issuerURL, "/") {
+		return found(Warning, "IAM has the OIDC provider of the issuer, which ends in a slash").
+			because("tokens say %q, and the provider cannot: AWS does not document whether it takes that for the same", issuerURL).given("provider", arn)
+	}
+	return found(OK, "IAM has the OIDC provider of the issuer").given("provider", arn)
+}
+
+// bare is a URL as IAM tells it, without the scheme.
+func bare(raw string) string { return strings.TrimSuffix(strings.TrimPrefix(raw, "https://"), "/") }
+
+// nearMisses returns those that differ in scheme, case, slashes, or by one part.
+func nearMisses(issuerURL string, others []string) []string {
+	fold := func(s string) string {
+		s = strings.ToLower(s)
+		for _, scheme := range []string{"https://", "http://"} {
+			s = strings.TrimPrefix(s, scheme)
+		}
+		return strings.Trim(s, "/")
+	}
+	wanted := fold(issuerURL)
+	host, _, _ := strings.Cut(wanted, "/")
+	var misses []string
+	for _, other := range others {
+		otherHost, _, _ := strings.Cut(fold(other), "/")
+		if fold(other) == wanted || otherHost == host {
+			misses = append(misses, other)
+		}
+	}
+	return misses
+}
+
+func checkProviderAudience(ctx context.Context, x *examination) Finding {
+	got, err := x.provider(ctx, x.providerARN)
+	if err != nil {
+		return unreadableInAWS("iam:GetOpenIDConnectProvider", err)
+	}
+	return judgeProviderAudience(x.providerARN, x.identity.Audience, got.audiences)
+}
+
+func judgeProviderAudience(arn, audience string, audiences []string) Finding {
+	if slices.Contains(audiences, audience) {
+		return found(OK, "the provider accepts the audience %s", audience)
+	}
+	return found(Broken, "the OIDC provider does not accept the audience %q", audience).
+		because("it accepts %s", quoted(audiences)).
+		mendedBy("kubectl irsa provider create --audience %s --approve", audience).given("provider", arn)
+}
+
+func quoted(values []string) string {
+	if len(values) == 0 {
+		return "none"
+	}
+	var all []string
+	for _, v := range values {
+		all = append(all, fmt.Sprintf("%q", v))
+	}
+	return strings.Join(all, ", ")
+}
+
+// role is what IAM has of a role.
+type role struct {
+	arn, trustPolicy string
+	maxSeconds       int32
+}
+
+func checkRoleExists(ctx context.Context, x *examination) Finding {
+	ctx, cancel := context.WithTimeout(ctx, callTimeoutAWS)
+	defer cancel()
+	name := x.identity.RoleARN[strings.LastIndexByte(x.identity.RoleARN, '/')+1:]
+	answer, err := x.AWS.IAM.GetRole(ctx, &iam.GetRoleInput{RoleName: aws.String(name)})
+	if _, missing := errors.AsType[*types.NoSuchEntityException](err); missing {
+		return found(Broken, "role %s does not exist in account %s", name, accountOf(x.identity.RoleARN)).
+			mendedBy("kubectl irsa serviceaccount create %s -n %s --role-name %s --role-only --approve", x.serviceAccount, x.namespace, name)
+	}
+	if err != nil {
+		return unreadableInAWS("iam:GetRole", err)
+	}
+	x.role = role{aws.ToString(answer.Role.Arn), aws.ToString(answer.Role.AssumeRolePolicyDocument), aws.ToInt32(answer.Role.MaxSessionDuration)}
+	return x.judgeRole(x.role.arn)
+}
+
+func accountOf(role string) string {
+	_, id := roleAccount(role)
+	return id
+}
+
+// judgeRole says whether the role is the one that is named: IAM finds it by its
+// name, and STS by its whole ARN.
+func (x *examination) judgeRole(arn string) Finding {
+	if arn != x.identity.RoleARN {
+		return found(Broken, "the role's ARN is %s, and the ServiceAccount names %s", arn, x.identity.RoleARN).
+			because("the path of a role is a part of its ARN").
+			mendedBy("kubectl annotate --overwrite serviceaccount %s -n %s %s=%s", x.serviceAccount, x.namespace, x.roleKey(), arn)
+	}
+	return found(OK, "role %s exists", arn)
+}
+
+// sessionName is the one that the pods' sessions have, as far as it is known.
+func (x *examination) sessionName() string {
+	switch {
+	case x.identity.SessionName == identity.SessionNamePod && x.pod != nil && identity.IsSessionName(x.pod.Name):
+		return x.pod.Name
+	case x.identity.SessionName != "" && x.identity.SessionName != identity.SessionNamePod:
+		return x.identity.SessionName
+	default:
+		return "kubectl-irsa-doctor"
+	}
+}
+
+func checkTrustPolicy(_ context.Context, x *examination) Finding {
+	// IAM gives it encoded by RFC 3986 (API_GetRole).
+	document, err := url.PathUnescape(x.role.trustPolicy)
+	if err != nil {
+		return found(Unknown, "the trust policy cannot be decoded")
+	}
+	claims := x.claims
+	if len(claims.Audience) == 0 {
+		claims.Audience, claims.Subject = []string{x.identity.Audience}, token.Subject(x.namespace, x.serviceAccount)
+	}
+	return x.judgeTrustPolicy([]byte(document), trustpolicy.ForToken(x.providerARN, claims, x.sessionName()))
+}
+
+// trustPolicyCommand writes the least trust policy. Who trusts more with the role
+// puts its statement beside the others.
+func (x *examination) trustPolicyCommand() string {
+	partition, id := roleAccount(x.identity.RoleARN)
+	command := fmt.Sprintf("kubectl irsa trust-policy %s/%s --issuer %s --account-id %s", x.namespace, x.serviceAccount, x.claims.Issuer, id)
+	if partition != "aws" {
+		command += " --partition " + partition
+	}
+	if x.identity.Audience != trustpolicy.DefaultAudience {
+		command += " --audience " + x.identity.Audience
+	}
+	return command
+}
+
+func (x *examination) judgeTrustPolicy(document []byte, request trustpolicy.Request) Finding {
+	roleName := x.identity.RoleARN[strings.LastIndexByte(x.identity.RoleARN, '/')+1:]
+	mend := func(f Finding) Finding {
+		return f.mendedBy(`aws iam update-assume-role-policy --role-name %s --policy-document "$(%s)"`, roleName, x.trustPolicyCommand())
+	}
+	policy, err := trustpolicy.Parse(document)
+	if err != nil {
+		return mend(found(Broken, "the trust policy is malformed").because("%v", err))
+	}
+	decision := policy.Evaluate(request)
+	if decision.Allowed {
+		return found(OK, "the trust policy allows %s, for %s", x.claims.Subject, x.identity.Audience)
+	}
+	return mend(found(Broken, "the trust policy does not allow %s, for %s", token.Subject(x.namespace, x.serviceAccount), x.identity.Audience).
+		because("%s; the command replaces the whole trust policy: if others are to keep the role, add its statement to theirs", strings.Join(decision.Explain(), "; ")))
+}

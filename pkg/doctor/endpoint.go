@@ -1,0 +1,287 @@
+package doctor
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+
+	"k8s.io/apimachinery/pkg/util/intstr"
+	"k8s.io/client-go/util/cert"
+)
+
+// probeTimeout bounds the look at the webhook's endpoint.
+const probeTimeout = 10 * time.Second
+
+// Forwarder connects to a port of a pod, through the API server.
+type Forwarder func(ctx context.Context, namespace, pod string, port int) (net.Conn, error)
+
+// errForwardForbidden says that one may not.
+var errForwardForbidden = errors.New("not allowed to create pods/portforward")
+
+// endpointView is what the webhook's endpoint shows.
+type endpointView struct {
+	// unseen is why it could not be looked at from here, which says nothing of how
+	// it is; failed is why it does not answer.
+	unseen, failed *Finding
+	// served are the certificates, the server's first, and name is the one that the
+	// API server expects.
+	served []*x509.Certificate
+	name   string
+	at     string
+	health int
+}
+
+func (d *Doctor) endpoint(ctx context.Context) *endpointView {
+	return d.known.endpoint.get(struct{}{}, func() *endpointView { return d.readEndpoint(ctx) })
+}
+
+func (d *Doctor) readEndpoint(ctx context.Context) *endpointView {
+	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
+	defer cancel()
+	v := d.webhook(ctx)
+	if v.reference() != nil {
+		return d.lookThroughPod(ctx, v)
+	}
+	return d.lookAtURL(ctx, *v.chosen().webhook.ClientConfig.URL)
+}
+
+func unseen(finding Finding) *endpointView { return &endpointView{unseen: &finding} }
+
+func (d *Doctor) lookAtURL(ctx context.Context, raw string) *endpointView {
+	host, port, err := addressOf(raw)
+	if err != nil {
+		failed := found(Broken, "%v", err)
+		return &endpointView{failed: &failed}
+	}
+	if isLoopback(host) && !d.apiServerIsHere() {
+		return unseen(found(Unknown, "%s is on the API server's own machine, and cannot be looked at from here", raw).
+			because("that is how the webhook that EKS manages is called; the trial pod shows whether it answers"))
+	}
+	at := net.JoinHostPort(host, port)
+	return look(ctx, at, host, func(ctx context.Context) (net.Conn, error) {
+		return (&net.Dialer{}).DialContext(ctx, "tcp", at)
+	})
+}
+
+func (d *Doctor) apiServerIsHere() bool {
+	parsed, err := url.Parse(d.APIServer)
+	return err == nil && isLoopback(parsed.Hostname())
+}
+
+// lookThroughPod looks at a pod behind the Service. The API server's proxy for
+// Services would not show the certificate.
+func (d *Doctor) lookThroughPod(ctx context.Context, v *webhookView) *endpointView {
+	reference := v.reference()
+	switch {
+	case v.serviceErr != nil:
+		return unseen(unreadable(right{verb: "get", resource: "services", namespace: reference.Namespace, name: reference.Name}, v.serviceErr))
+	case v.podsErr != nil:
+		return unseen(unreadable(right{verb: "list", resource: "pods", namespace: reference.Namespace}, v.podsErr))
+	case d.Forward == nil:
+		return unseen(found(Unknown, "the endpoint is within the cluster, and no port is forwarded"))
+	}
+	pod, port := targetOf(v)
+	if pod == "" {
+		return unseen(found(Unknown, "there is no running pod behind Service %s/%s to look at", reference.Namespace, reference.Name))
+	}
+	// The API server expects this name, whatever the address it calls
+	// (k8s.io/apiserver/pkg/util/webhook/client.go).
+	name := reference.Name + "." + reference.Namespace + ".svc"
+	at := fmt.Sprintf("port %d of pod %s/%s", port, reference.Namespace, pod)
+	seen := look(ctx, at, name, func(ctx context.Context) (net.Conn, error) {
+		return d.Forward(ctx, reference.Namespace, pod, port)
+	})
+	if seen.failed != nil {
+		// It is the way through the kubelet that failed, maybe, and not the webhook.
+		seen.unseen, seen.failed = seen.failed, nil
+		seen.unseen.Status = Unknown
+	}
+	return seen
+}
+
+// targetOf returns a ready pod behind the Service, and its port.
+func targetOf(v *webhookView) (pod string, port int) {
+	wanted := int32(443)
+	if p := v.reference().Port; p != nil {
+		wanted = *p
+	}
+	target := intstr.FromInt32(wanted)
+	for _, p := range v.service.Spec.Ports {
+		if p.Port == wanted && (p.TargetPort.IntVal != 0 || p.TargetPort.StrVal != "") {
+			target = p.TargetPort
+		}
+	}
+	for i := range v.pods {
+		if !isReady(&v.pods[i]) {
+			continue
+		}
+		if target.Type == intstr.Int {
+			return v.pods[i].Name, target.IntValue()
+		}
+		for _, c := range v.pods[i].Spec.Containers {
+			for _, p := range c.Ports {
+				if p.Name == target.StrVal {
+					return v.pods[i].Name, int(p.ContainerPort)
+				}
+			}
+		}
+	}
+	return "", 0
+}
+
+// look connects, keeps what is served, and asks whether it is well.
+func look(ctx context.Context, at, name string, dial func(context.Context) (net.Conn, error)) *endpointView {
+	v := &endpointView{at: at, name: name}
+	failed := func(err error) *endpointView {
+		finding := found(Broken, "%s does not answer: %v", at, err)
+		if errors.Is(err, errForwardForbidden) {
+			finding = unreadable(right{verb: "create", resource: "pods/portforward"}, err)
+		}
+		v.failed = &finding
+		return v
+	}
+	plain, err := dial(ctx)
+	if err != nil {
+		return failed(err)
+	}
+	defer func() { _ = plain.Close() }()
+	if deadline, ok := ctx.Deadline(); ok {
+		_ = plain.SetDeadline(deadline)
+	}
+	secured := tls.Client(plain, &tls.Config{
+		ServerName: name, MinVersion: tls.VersionTLS12,
+		InsecureSkipVerify: true, //nolint:gosec // it is verified after: what is wrong with it is to be told
+	})
+	if err := secured.HandshakeContext(ctx); err != nil {
+		return failed(err)
+	}
+	v.served = secured.ConnectionState().PeerCertificates
+	v.health, err = health(ctx, secured, name)
+	if err != nil {
+		return failed(err)
+	}
+	return v
+}
+
+// health asks over a connection how the webhook is.
+func health(ctx context.Context, over net.Conn, host string) (int, error) {
+	transport := &http.Transport{
+		DisableKeepAlives: true,
+		DialTLSContext:    func(context.Context, string, string) (net.Conn, error) { return over, nil },
+	}
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "https://"+net.JoinHostPort(host, "443")+"/healthz", nil)
+	if err != nil {
+		return 0, err
+	}
+	response, err := transport.RoundTrip(request)
+	if err != nil {
+		return 0, err
+	}
+	_ = response.Body.Close()
+	return response.StatusCode, nil
+}
+
+func judgeAnswers(v *endpointView) Finding {
+	switch {
+	case v.unseen != nil:
+		return *v.unseen
+	case v.failed != nil && v.failed.Status == Broken:
+		return v.failed.because("the API server calls it for each pod that is created: start the webhook, or mend its address or what is in the way")
+	case v.failed != nil:
+		return *v.failed
+	case v.health != http.StatusOK:
+		return found(Warning, "%s answers, but says that it is not well: HTTP %d", v.at, v.health)
+	default:
+		return found(OK, "%s answers", v.at)
+	}
+}
+
+// judgeCertificate says whether the API server can trust what is served.
+func judgeCertificate(r *registration, bundle []byte, v *endpointView, now time.Time) Finding {
+	switch {
+	case v.unseen != nil:
+		return *v.unseen
+	case len(v.served) == 0:
+		return found(Unknown, "no certificate was served")
+	}
+	served := v.served[0]
+	options := x509.VerifyOptions{DNSName: v.name, CurrentTime: now, Intermediates: x509.NewCertPool()}
+	for _, intermediate := range v.served[1:] {
+		options.Intermediates.AddCert(intermediate)
+	}
+	if len(bundle) == 0 && r.webhook.ClientConfig.Service != nil {
+		return mendBundle(r, found(Broken, "the caBundle is empty, so the API server trusts no certificate of the webhook"))
+	}
+	if len(bundle) > 0 {
+		authorities, err := cert.ParseCertsPEM(bundle)
+		if err != nil {
+			return mendBundle(r, found(Broken, "the caBundle cannot be read: %v", err))
+		}
+		options.Roots = x509.NewCertPool()
+		for _, authority := range authorities {
+			options.Roots.AddCert(authority)
+		}
+	}
+	facts := func(f Finding) Finding {
+		return f.given("subject", served.Subject.String()).given("issuer", served.Issuer.String()).
+			given("not after", served.NotAfter.UTC().Format(time.RFC3339))
+	}
+	if _, err := served.Verify(options); err != nil {
+		return facts(mendBundle(r, judgeVerification(err, v.name, served)))
+	}
+	left, life := served.NotAfter.Sub(now), served.NotAfter.Sub(served.NotBefore)
+	if left < life/10 {
+		return facts(mendBundle(r, found(Warning, "the certificate ends in %s, and has not been renewed", left.Round(time.Minute))))
+	}
+	return facts(found(OK, "the caBundle matches the certificate that is served, for %s", v.name))
+}
+
+func judgeVerification(err error, name string, served *x509.Certificate) Finding {
+	if _, ok := errors.AsType[x509.UnknownAuthorityError](err); ok {
+		return found(Broken, "the caBundle is not of the CA that signed the certificate that is served").
+			because("the API server does not trust the webhook, and does with pods what the failurePolicy says")
+	}
+	if _, ok := errors.AsType[x509.HostnameError](err); ok {
+		return found(Broken, "the certificate that is served is not for %s, as which the API server calls it", name).
+			because("it is for %s", names(served))
+	}
+	if invalid, ok := errors.AsType[x509.CertificateInvalidError](err); ok && invalid.Reason == x509.Expired {
+		return found(Broken, "the certificate that is served is valid from %s to %s",
+			served.NotBefore.UTC().Format(time.RFC3339), served.NotAfter.UTC().Format(time.RFC3339))
+	}
+	return found(Broken, "the API server cannot trust the certificate that is served: %v", err)
+}
+
+func names(served *x509.Certificate) string {
+	all := append([]string(nil), served.DNSNames...)
+	for _, ip := range served.IPAddresses {
+		all = append(all, ip.String())
+	}
+	if len(all) == 0 {
+		return "no name at all"
+	}
+	return strings.Join(all, ", ")
+}
+
+// mendBundle says how the caBundle and the certificate come together again: by the
+// webhook itself, by cert-manager, or by hand.
+func mendBundle(r *registration, finding Finding) Finding {
+	const injectFrom = "cert-manager.io/inject-ca-from"
+	client := r.webhook.ClientConfig
+	switch source := r.configuration.Annotations[injectFrom]; {
+	case source != "":
+		namespace, name, _ := strings.Cut(source, "/")
+		return finding.mendedBy("kubectl delete secret -n %s $(kubectl get certificate -n %s %s -o jsonpath='{.spec.secretName}')", namespace, namespace, name)
+	case client.Service != nil:
+		return finding.mendedBy("kubectl rollout restart deployment/%s -n %s", client.Service.Name, client.Service.Namespace)
+	default:
+		return finding.mendedBy(`kubectl patch mutatingwebhookconfiguration %s --type=json -p='[{"op":"add","path":"/webhooks/%d/clientConfig/caBundle","value":"'$(base64 -w0 CA.pem)'"}]'`, r.name(), r.index)
+	}
+}

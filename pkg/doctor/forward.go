@@ -1,0 +1,99 @@
+package doctor
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/util/httpstream"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/portforward"
+	"k8s.io/client-go/transport/spdy"
+)
+
+// isReady says whether a pod is asked through its Service.
+func isReady(pod *corev1.Pod) bool {
+	for _, condition := range pod.Status.Conditions {
+		if condition.Type == corev1.PodReady {
+			return condition.Status == corev1.ConditionTrue
+		}
+	}
+	return false
+}
+
+// NewForwarder forwards ports as kubectl port-forward does.
+func NewForwarder(config *rest.Config, client kubernetes.Interface) Forwarder {
+	return func(ctx context.Context, namespace, pod string, port int) (net.Conn, error) {
+		at := client.CoreV1().RESTClient().Post().Resource("pods").Namespace(namespace).Name(pod).SubResource("portforward").URL()
+		transport, upgrader, err := spdy.RoundTripperFor(config)
+		if err != nil {
+			return nil, err
+		}
+		older := spdy.NewDialer(upgrader, &http.Client{Transport: transport}, http.MethodPost, at)
+		newer, err := portforward.NewSPDYOverWebsocketDialer(at, config)
+		if err != nil {
+			return nil, err
+		}
+		// API servers before 1.31 speak SPDY alone (KEP-4006).
+		dialer := portforward.NewFallbackDialer(newer, older, func(err error) bool {
+			return httpstream.IsUpgradeFailure(err) || httpstream.IsHTTPSProxyError(err)
+		})
+		return forward(ctx, dialer, port)
+	}
+}
+
+// forward connects to a port that is forwarded. The forwarding ends with the
+// connection.
+func forward(ctx context.Context, dialer httpstream.Dialer, port int) (net.Conn, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	ready, ended := make(chan struct{}), make(chan error, 1)
+	forwarder, err := portforward.NewOnAddresses(dialer, []string{"127.0.0.1"}, []string{fmt.Sprintf("0:%d", port)}, ctx.Done(), ready, io.Discard, io.Discard)
+	if err != nil {
+		cancel()
+		return nil, err
+	}
+	go func() { ended <- forwarder.ForwardPorts() }()
+	select {
+	case <-ready:
+	case err := <-ended:
+		cancel()
+		if apierrors.IsForbidden(err) {
+			return nil, errForwardForbidden
+		}
+		return nil, fmt.Errorf("forward port %d: %w", port, err)
+	case <-ctx.Done():
+		cancel()
+		return nil, ctx.Err()
+	}
+	ports, err := forwarder.GetPorts()
+	if err != nil {
+		cancel()
+		return nil, err
+	}
+	connection, err := (&net.Dialer{}).DialContext(ctx, "tcp", net.JoinHostPort("127.0.0.1", fmt.Sprint(ports[0].Local)))
+	if err != nil {
+		cancel()
+		return nil, err
+	}
+	return &forwarded{Conn: connection, end: cancel, ended: ended}, nil
+}
+
+// forwarded is a connection that ends its forwarding.
+type forwarded struct {
+	net.Conn
+	end   context.CancelFunc
+	ended <-chan error
+}
+
+// Close implements net.Conn.
+func (f *forwarded) Close() error {
+	err := f.Conn.Close()
+	f.end()
+	<-f.ended
+	return err
+}

@@ -1,0 +1,90 @@
+package doctor
+
+import (
+	"cmp"
+	"io"
+	"slices"
+	"strings"
+
+	"github.com/spf13/pflag"
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/identity"
+	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/inject"
+	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/rolepolicy"
+	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/token"
+)
+
+// settings are what a webhook was started with, as far as it decides about pods.
+type settings struct {
+	identity identity.Defaults
+	inject   inject.Settings
+	// configMap says that roles are read from the ConfigMap too, and namespace
+	// where that is.
+	configMap  bool
+	namespace  string
+	rolePolicy rolepolicy.Mode
+}
+
+// readSettings reads the flags of a webhook, which the reference has as well. Those
+// that are not given are the defaults, and those that cannot be read are left out:
+// a webhook that runs has accepted them.
+func readSettings(args []string) settings {
+	var s settings
+	flags := pflag.NewFlagSet("", pflag.ContinueOnError)
+	flags.ParseErrorsAllowlist.UnknownFlags = true
+	flags.SetOutput(io.Discard)
+	flags.StringVar(&s.identity.AnnotationPrefix, "annotation-prefix", "eks.amazonaws.com", "")
+	flags.StringVar(&s.identity.Audience, "token-audience", "sts.amazonaws.com", "")
+	flags.Int64Var(&s.identity.ExpirationSeconds, "token-expiration", 86400, "")
+	flags.BoolVar(&s.identity.RegionalSTS, "sts-regional-endpoint", false, "")
+	flags.StringVar(&s.identity.SessionName, "role-session-name", "", "")
+	flags.StringVar(&s.identity.STSEndpoint, "sts-endpoint", "", "")
+	flags.StringVar(&s.inject.MountPath, "token-mount-path", "/var/run/secrets/eks.amazonaws.com/serviceaccount", "")
+	flags.StringVar(&s.inject.Region, "aws-default-region", "", "")
+	flags.BoolVar(&s.configMap, "watch-config-map", false, "")
+	flags.StringVar(&s.namespace, "namespace", "eks", "")
+	composes := flags.Bool("compose-role-arn", false, "")
+	account := flags.String("aws-account-id", "", "")
+	partition := flags.String("aws-partition", "aws", "")
+	policy := flags.String("role-policy", string(rolepolicy.Off), "")
+	for i, arg := range args {
+		if name, long := strings.CutPrefix(arg, "--"); long && i+1 < len(args) {
+			if flag := flags.Lookup(name); flag != nil && flag.NoOptDefVal == "" {
+				arg += "=" + args[i+1]
+			}
+		}
+		// One at a time: one that cannot be read must not hide the rest.
+		_ = flags.Parse([]string{arg})
+	}
+	s.identity.ExpirationSeconds = token.ClampExpiration(s.identity.ExpirationSeconds)
+	s.inject.AnnotationPrefix = s.identity.AnnotationPrefix
+	s.rolePolicy = rolepolicy.Mode(*policy)
+	if *composes && *account != "" {
+		s.identity.Account = &identity.Account{Partition: *partition, ID: *account}
+	}
+	return s
+}
+
+// argumentsOf returns the arguments of the webhook's container among the pods behind
+// its Service: those of the newest pod.
+func argumentsOf(pods []corev1.Pod) []string {
+	if len(pods) == 0 {
+		return nil
+	}
+	newest := slices.MaxFunc(pods, func(a, b corev1.Pod) int { return a.CreationTimestamp.Compare(b.CreationTimestamp.Time) })
+	containers := newest.Spec.Containers
+	at := max(slices.IndexFunc(containers, func(c corev1.Container) bool { return c.Name == usualName }), 0)
+	if len(containers) == 0 {
+		return nil
+	}
+	return slices.Concat(containers[at].Command, containers[at].Args)
+}
+
+// overridden is what the user says, which counts for more.
+func (s settings) overridden(options Options) settings {
+	s.identity.Audience = cmp.Or(options.Audience, s.identity.Audience)
+	s.identity.AnnotationPrefix = cmp.Or(options.AnnotationPrefix, s.identity.AnnotationPrefix)
+	s.inject.AnnotationPrefix = s.identity.AnnotationPrefix
+	return s
+}

@@ -1,0 +1,71 @@
+package doctor
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/token/exchange"
+)
+
+// exchangeTimeout bounds the exchange with its retries.
+const exchangeTimeout = 30 * time.Second
+
+func checkExchange(ctx context.Context, x *examination) Finding {
+	switch {
+	case x.Exchange == nil:
+		return found(Skipped, "not tried: --no-exchange was given")
+	case x.raw == "":
+		return found(Unknown, "without a token STS cannot be tried")
+	}
+	ctx, cancel := context.WithTimeout(ctx, exchangeTimeout)
+	defer cancel()
+	result, err := x.Exchange(ctx, x.identity.STSEndpoint, x.region(), exchange.Input{
+		RoleARN: x.identity.RoleARN, SessionName: x.sessionName(), Token: x.raw, Duration: 15 * time.Minute,
+	})
+	return x.judgeExchange(result, err)
+}
+
+// region is the one that the pod is told, if there is one.
+func (x *examination) region() string {
+	if x.pod != nil {
+		for _, c := range x.pod.Spec.Containers {
+			if region, set := valueOf(&c, envRegion); set && region != "" {
+				return region
+			}
+		}
+	}
+	return x.settings.inject.Region
+}
+
+// judgeExchange says what STS gave. The credentials are dropped.
+func (x *examination) judgeExchange(result exchange.Result, err error) Finding {
+	if err == nil {
+		return found(OK, "STS gives credentials: tried with a token of the ServiceAccount").given("assumed role", result.AssumedRoleARN).given("provider", result.Provider)
+	}
+	refused, ok := errors.AsType[*exchange.Error](err)
+	if !ok {
+		return found(Unknown, "STS cannot be tried: %v", err)
+	}
+	switch refused.Reason {
+	case exchange.Unreachable:
+		return found(Unknown, "STS cannot be reached from here").because("%v; the pods may reach it all the same", refused.Err).given("endpoint", x.identity.STSEndpoint)
+	case exchange.Other:
+		return found(Broken, "STS gives no credentials: %s: %s", refused.Code, refused.Message).because("%s", refused.Advice())
+	}
+	finding := found(Broken, "STS gives no credentials: %s: %s", refused.Code, refused.Message).because("%s", refused.Advice()).given("request id", refused.RequestID)
+	// The checks before have said what mends it, if it is one of theirs.
+	return finding.mendedBy("%s", x.fixOf(refused.Reason))
+}
+
+// fixOf points to the command of the check that is about a reason of STS's.
+func (x *examination) fixOf(reason exchange.Reason) string {
+	switch reason {
+	case exchange.InvalidIdentityToken:
+		return "kubectl irsa provider create --approve"
+	case exchange.RegionDisabled:
+		return "aws account enable-region --region-name " + x.region()
+	default:
+		return ""
+	}
+}

@@ -1,0 +1,45 @@
+package doctor
+
+import (
+	"context"
+	"fmt"
+)
+
+// Code names a check. It is stable.
+type Code string
+
+// check looks at one thing. It may use what the checks before it have found.
+type check struct {
+	code Code
+	link Link
+	// needs are those without which it has nothing to look at.
+	needs []Code
+	look  func(context.Context, *examination) Finding
+}
+
+// walk makes the checks, in order.
+func walk(ctx context.Context, checks []check, x *examination) []Finding {
+	findings := make([]Finding, 0, len(checks))
+	for _, c := range checks {
+		finding := c.find(ctx, x)
+		finding.Check, finding.Link, finding.Object = c.code, c.link, x.object
+		x.status[c.code] = finding.Status
+		findings = append(findings, finding)
+	}
+	return findings
+}
+
+func (c check) find(ctx context.Context, x *examination) Finding {
+	for _, needed := range c.needs {
+		switch status := x.status[needed]; status {
+		case Broken, Unknown:
+			return Finding{Status: Skipped, Summary: fmt.Sprintf("not looked at: %s is %s", needed, status)}
+		case Skipped:
+			return Finding{Status: Skipped, Summary: fmt.Sprintf("not looked at: %s was not", needed)}
+		}
+	}
+	if err := ctx.Err(); err != nil {
+		return found(Unknown, "not looked at: %v", err)
+	}
+	return c.look(ctx, x)
+}

@@ -1,0 +1,236 @@
+package doctor
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"net/url"
+	"slices"
+	"strings"
+
+	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
+)
+
+// webhookView is what can be seen of the webhook. It is read once.
+type webhookView struct {
+	registrations []registration
+	// unread is the finding if the registrations cannot be read.
+	unread *Finding
+	// service, slices and pods are of the first registration, if that is by Service.
+	service        *corev1.Service
+	serviceErr     error
+	slices         []discoveryv1.EndpointSlice
+	slicesErr      error
+	pods           []corev1.Pod
+	podsErr        error
+	settings       settings
+	settingsSource string
+	// guarded says that our ValidatingAdmissionPolicy is bound.
+	guarded bool
+}
+
+// chosen is the registration that is looked at, or nil.
+func (v *webhookView) chosen() *registration {
+	if len(v.registrations) == 0 {
+		return nil
+	}
+	return &v.registrations[0]
+}
+
+func (v *webhookView) reference() *admissionregistrationv1.ServiceReference {
+	if r := v.chosen(); r != nil {
+		return r.webhook.ClientConfig.Service
+	}
+	return nil
+}
+
+func (d *Doctor) webhook(ctx context.Context) *webhookView {
+	return d.known.webhook.get(struct{}{}, func() *webhookView { return d.readWebhook(ctx) })
+}
+
+func (d *Doctor) readWebhook(ctx context.Context) *webhookView {
+	v := &webhookView{}
+	v.registrations, v.unread = d.readRegistrations(ctx)
+	if reference := v.reference(); reference != nil {
+		d.readService(ctx, v, reference)
+	}
+	arguments := argumentsOf(v.pods)
+	v.settings = readSettings(arguments).overridden(d.Options)
+	v.settingsSource = "defaults of the webhook, and flags given here"
+	if len(v.pods) > 0 {
+		v.settingsSource = "arguments of pod " + v.pods[0].Namespace + "/" + v.pods[0].Name
+	}
+	v.guarded = d.isGuarded(ctx)
+	return v
+}
+
+// pageSize is how much is listed at once.
+const pageSize = 500
+
+func (d *Doctor) readRegistrations(ctx context.Context) ([]registration, *Finding) {
+	client := d.Client.AdmissionregistrationV1().MutatingWebhookConfigurations()
+	if name := d.Options.WebhookName; name != "" {
+		configuration, err := client.Get(ctx, name, metav1.GetOptions{})
+		if apierrors.IsNotFound(err) {
+			return nil, nil
+		}
+		if err != nil {
+			unread := unreadable(right{verb: "get", resource: "mutatingwebhookconfigurations.admissionregistration.k8s.io", name: name}, err)
+			return nil, &unread
+		}
+		return findRegistrations([]admissionregistrationv1.MutatingWebhookConfiguration{*configuration}, name), nil
+	}
+	all, err := client.List(ctx, metav1.ListOptions{})
+	if err != nil {
+		unread := unreadable(right{verb: "list", resource: "mutatingwebhookconfigurations.admissionregistration.k8s.io"}, err)
+		return nil, &unread
+	}
+	return findRegistrations(all.Items, ""), nil
+}
+
+func (d *Doctor) readService(ctx context.Context, v *webhookView, reference *admissionregistrationv1.ServiceReference) {
+	namespace, name := reference.Namespace, reference.Name
+	v.service, v.serviceErr = d.Client.CoreV1().Services(namespace).Get(ctx, name, metav1.GetOptions{})
+	if slices, err := d.Client.DiscoveryV1().EndpointSlices(namespace).List(ctx, metav1.ListOptions{
+		LabelSelector: labels.Set{discoveryv1.LabelServiceName: name}.String(),
+	}); err != nil {
+		v.slicesErr = err
+	} else {
+		v.slices = slices.Items
+	}
+	if v.serviceErr != nil || len(v.service.Spec.Selector) == 0 {
+		return
+	}
+	pods, err := d.Client.CoreV1().Pods(namespace).List(ctx, metav1.ListOptions{
+		LabelSelector: labels.Set(v.service.Spec.Selector).String(), Limit: pageSize,
+	})
+	if err != nil {
+		v.podsErr = err
+		return
+	}
+	v.pods = pods.Items
+}
+
+// isGuarded says whether a policy of the guard is bound: its parameters are
+// ServiceAccounts. That it cannot be seen is taken for no.
+func (d *Doctor) isGuarded(ctx context.Context) bool {
+	policies, err := d.Client.AdmissionregistrationV1().ValidatingAdmissionPolicies().List(ctx, metav1.ListOptions{})
+	if err != nil {
+		return false
+	}
+	bindings, err := d.Client.AdmissionregistrationV1().ValidatingAdmissionPolicyBindings().List(ctx, metav1.ListOptions{})
+	if err != nil {
+		return false
+	}
+	return slices.ContainsFunc(policies.Items, func(p admissionregistrationv1.ValidatingAdmissionPolicy) bool {
+		kind := p.Spec.ParamKind
+		return strings.Contains(p.Name, "guard") && kind != nil && kind.Kind == "ServiceAccount" &&
+			slices.ContainsFunc(bindings.Items, func(b admissionregistrationv1.ValidatingAdmissionPolicyBinding) bool {
+				return b.Spec.PolicyName == p.Name && slices.Contains(b.Spec.ValidationActions, admissionregistrationv1.Deny)
+			})
+	})
+}
+
+// judgeEndpoints says whether there is anybody to call.
+func judgeEndpoints(v *webhookView) Finding {
+	reference := v.reference()
+	if reference == nil {
+		return found(Skipped, "it is called by URL, and not through a Service")
+	}
+	namespace, name := reference.Namespace, reference.Name
+	switch {
+	case apierrors.IsNotFound(v.serviceErr):
+		return found(Broken, "Service %s/%s, which the API server is to call, does not exist", namespace, name).mendedBy("%s", installCommand)
+	case v.slicesErr != nil:
+		return unreadable(right{verb: "list", resource: "endpointslices.discovery.k8s.io", namespace: namespace}, v.slicesErr)
+	}
+	ready, notReady := countEndpoints(v.slices)
+	if ready > 0 {
+		return found(OK, "Service %s/%s has %s", namespace, name, plural(ready, "ready endpoint")).given("not ready", countOf(notReady))
+	}
+	finding := found(Broken, "Service %s/%s has no ready endpoint", namespace, name)
+	switch {
+	case v.serviceErr != nil || v.podsErr != nil:
+		return finding.because("%s; see how the webhook's pods are", plural(notReady, "endpoint that is not ready")).
+			mendedBy("kubectl get pods -n %s", namespace)
+	case len(v.service.Spec.Selector) == 0:
+		return finding.because("the Service selects no pods: its endpoints are somebody's to write")
+	case len(v.pods) == 0:
+		selector := labels.Set(v.service.Spec.Selector).String()
+		return finding.because("no pod has the labels that the Service selects: %s", selector).
+			mendedBy("kubectl scale deployment -n %s -l %s --replicas=2", namespace, selector)
+	default:
+		return finding.because("%s", troubles(v.pods)).mendedBy("%s", remakeCommand(&v.pods[0]))
+	}
+}
+
+func countEndpoints(all []discoveryv1.EndpointSlice) (ready, notReady int) {
+	for i := range all {
+		for _, endpoint := range all[i].Endpoints {
+			// Unknown is to be taken for ready (k8s.io/api/discovery/v1).
+			if endpoint.Conditions.Ready == nil || *endpoint.Conditions.Ready {
+				ready += len(endpoint.Addresses)
+			} else {
+				notReady += len(endpoint.Addresses)
+			}
+		}
+	}
+	return ready, notReady
+}
+
+func countOf(n int) string {
+	if n == 0 {
+		return ""
+	}
+	return fmt.Sprint(n)
+}
+
+func plural(n int, one string) string {
+	if n == 1 {
+		return "1 " + one
+	}
+	return fmt.Sprintf("%d %ss", n, one)
+}
+
+// troubles says what keeps pods from being ready.
+func troubles(pods []corev1.Pod) string {
+	var all []string
+	for i := range pods {
+		pod := &pods[i]
+		why := string(pod.Status.Phase)
+		for _, status := range pod.Status.ContainerStatuses {
+			if waiting := status.State.Waiting; waiting != nil && waiting.Reason != "" {
+				why = waiting.Reason
+			}
+		}
+		for _, condition := range pod.Status.Conditions {
+			if condition.Type == corev1.PodScheduled && condition.Status == corev1.ConditionFalse {
+				why = condition.Reason
+			}
+		}
+		all = append(all, fmt.Sprintf("pod %s: %s", pod.Name, why))
+	}
+	return strings.Join(all, ", ")
+}
+
+// addressOf is the host and port of a registration by URL.
+func addressOf(raw string) (host, port string, err error) {
+	parsed, err := url.Parse(raw)
+	if err != nil || parsed.Hostname() == "" {
+		return "", "", fmt.Errorf("%q is no URL of a webhook", raw)
+	}
+	if port = parsed.Port(); port == "" {
+		port = "443"
+	}
+	return parsed.Hostname(), port, nil
+}
+
+func isLoopback(host string) bool {
+	ip := net.ParseIP(host)
+	return host == "localhost" || ip != nil && ip.IsLoopback()
+}

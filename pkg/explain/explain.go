@@ -1,0 +1,135 @@
+// Package explain owns the question what the webhook would do to the pods of some
+// manifests. It runs the webhook's own code on them, without a cluster, or with
+// what it reads of one; it writes to none.
+package explain
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+
+	"github.com/prometheus/client_golang/prometheus"
+	jsonpatch "gopkg.in/evanphx/json-patch.v4"
+	admissionv1 "k8s.io/api/admission/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/identity"
+	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/identity/containercredentials"
+	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/identity/lint"
+	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/identity/sources"
+	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/inject"
+	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/rolepolicy"
+	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/settings"
+	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/webhook"
+)
+
+// Config is what an Explainer needs.
+type Config struct {
+	Settings  settings.Settings
+	Manifests *Manifests
+	// Cluster is asked for what is in no file; nil to ask none.
+	Cluster Cluster
+	// MappingNamespace is that of the webhook, if it reads a ConfigMap of roles.
+	MappingNamespace string
+}
+
+// Explainer says what the webhook would do.
+type Explainer struct {
+	mutator  *webhook.Mutator
+	accounts accounts
+	settings settings.Settings
+}
+
+// New wires the webhook's parts to files.
+func New(ctx context.Context, config Config) (*Explainer, error) {
+	defaults := config.Settings.Defaults(config.Settings.Account())
+	logger, registry := slog.New(slog.DiscardHandler), prometheus.NewRegistry()
+	e := &Explainer{
+		accounts: accounts{manifests: config.Manifests, cluster: config.Cluster, defaults: defaults},
+		settings: config.Settings,
+	}
+	resolver := &sources.Resolver{Accounts: e.accounts, ContainerCredentialsAudience: config.Settings.ContainerCredentialsAudience}
+	mapped, err := readMapping(ctx, config.Manifests, config.Cluster, config.MappingNamespace, defaults)
+	if err != nil {
+		return nil, err
+	}
+	if mapped != nil {
+		resolver.Mapping = mapped
+	}
+	if file := config.Settings.ContainerCredentialsConfig; file != "" {
+		listed, err := containercredentials.New(file, logger, registry)
+		if err != nil {
+			return nil, err
+		}
+		resolver.ContainerCredentials = listed
+	}
+	mutate := webhook.MutateConfig{Resolver: resolver, Settings: config.Settings.Inject(), Logger: logger, Metrics: registry}
+	if mode := rolepolicy.Mode(config.Settings.RolePolicy); mode != rolepolicy.Off {
+		mutate.Policy = policies{manifests: config.Manifests, cluster: config.Cluster, mode: mode, prefix: config.Settings.AnnotationPrefix}
+	}
+	e.mutator = webhook.NewMutator(mutate)
+	return e, nil
+}
+
+// Explanation says what would happen to a pod.
+type Explanation struct {
+	Pod            Pod
+	ServiceAccount types.NamespacedName
+	// Identity is nil if none was looked for, or if it is not known.
+	Identity *identity.Identity
+	Result   inject.Result
+	// Denied says why the pod would be refused, NotGiven what is not known.
+	Denied, NotGiven error
+	// Findings are probable mistakes in the annotations of the ServiceAccount.
+	Findings []lint.Finding
+	// Patched is the pod as it would be, as JSON, without what the API server
+	// itself adds. It is nil if that is not known or the pod would be refused.
+	Patched []byte
+}
+
+// Explain says what would happen to a pod if it were created now.
+func (e *Explainer) Explain(ctx context.Context, pod Pod) (Explanation, error) {
+	told := Explanation{Pod: pod}
+	view, _, err := webhook.DecodePod(pod.Document)
+	if err != nil {
+		return told, fmt.Errorf("%s: it makes no pod: %w", pod.From, err)
+	}
+	told.ServiceAccount = types.NamespacedName{Namespace: pod.Namespace, Name: view.Spec.ServiceAccountName}
+	told.Identity, told.Result, err = e.mutator.Decide(ctx, &webhook.Request[inject.Pod]{
+		Kind: metav1.GroupVersionKind{Version: "v1", Kind: "Pod"}, Namespace: pod.Namespace,
+		Operation: admissionv1.Create, Object: view,
+	})
+	denied, isDenied := errors.AsType[*rolepolicy.DeniedError](err)
+	missing, isMissing := errors.AsType[*NotGivenError](err)
+	switch {
+	case isDenied:
+		told.Denied = denied
+	case isMissing:
+		told.NotGiven = missing
+	case err != nil:
+		return told, fmt.Errorf("%s: %w", pod.From, err)
+	}
+	if annotations, err := e.accounts.annotations(ctx, told.ServiceAccount); err == nil && inject.Exempt(view) == "" {
+		told.Findings = lint.Account(annotations, e.settings.AnnotationPrefix, e.settings.ComposeRoleARN)
+	}
+	if told.Denied == nil && told.NotGiven == nil {
+		if told.Patched, err = patched(pod.Document, told.Result.Patch); err != nil {
+			return told, fmt.Errorf("%s: apply the webhook's patch: %w", pod.From, err)
+		}
+	}
+	return told, nil
+}
+
+// patched applies a patch as the API server does, with the same library.
+func patched(document, patch []byte) ([]byte, error) {
+	if patch == nil {
+		return document, nil
+	}
+	operations, err := jsonpatch.DecodePatch(patch)
+	if err != nil {
+		return nil, err
+	}
+	return operations.Apply(document)
+}

@@ -1,0 +1,121 @@
+package explain
+
+import (
+	"context"
+	"fmt"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	corev1client "k8s.io/client-go/kubernetes/typed/core/v1"
+
+	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/identity"
+	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/rolepolicy"
+)
+
+// Cluster is where what is in no file is read, if at all.
+type Cluster interface {
+	corev1client.ServiceAccountsGetter
+	corev1client.NamespacesGetter
+	corev1client.ConfigMapsGetter
+}
+
+// NotGivenError says that something decides about a pod and is not known.
+type NotGivenError struct {
+	// What it is, such as "ServiceAccount shop/cart".
+	What string
+}
+
+// Error says how to give it.
+func (e *NotGivenError) Error() string {
+	return e.What + " is in none of the files: give its manifest by -f, or look into the cluster by --from-cluster"
+}
+
+// accounts answers what the annotations of a ServiceAccount grant.
+type accounts struct {
+	manifests *Manifests
+	cluster   Cluster // or nil
+	defaults  identity.Defaults
+}
+
+// Resolve returns the identity of a ServiceAccount.
+func (a accounts) Resolve(ctx context.Context, name types.NamespacedName) (*identity.Identity, error) {
+	annotations, err := a.annotations(ctx, name)
+	if err != nil {
+		return nil, err
+	}
+	return identity.FromAnnotations(annotations, a.defaults), nil
+}
+
+// annotations prefers a file to the cluster: it is as if the file were applied.
+func (a accounts) annotations(ctx context.Context, name types.NamespacedName) (map[string]string, error) {
+	if annotations, ok := a.manifests.accounts[name]; ok {
+		return annotations, nil
+	}
+	if a.cluster == nil {
+		return nil, &NotGivenError{What: "ServiceAccount " + name.String()}
+	}
+	account, err := a.cluster.ServiceAccounts(name.Namespace).Get(ctx, name.Name, metav1.GetOptions{})
+	if apierrors.IsNotFound(err) {
+		return nil, identity.ErrServiceAccountNotFound
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read ServiceAccount %s: %w", name, err)
+	}
+	return account.Annotations, nil
+}
+
+// mapping is the ConfigMap of roles.
+type mapping struct{ parsed *identity.Mapping }
+
+// Lookup returns what the mapping says of a ServiceAccount, nil for nothing.
+func (m mapping) Lookup(_ context.Context, name types.NamespacedName) (*identity.Identity, error) {
+	return m.parsed.Identity(name), nil
+}
+
+// readMapping reads the mapping of a file, or else that of the cluster, in the
+// namespace of the webhook, if there is one. It is nil if there is none.
+func readMapping(ctx context.Context, manifests *Manifests, cluster Cluster, namespace string, defaults identity.Defaults) (*mapping, error) {
+	content := manifests.mapping
+	if content == "" && cluster != nil && namespace != "" {
+		found, err := cluster.ConfigMaps(namespace).Get(ctx, ConfigMapName, metav1.GetOptions{})
+		if err != nil && !apierrors.IsNotFound(err) {
+			return nil, fmt.Errorf("read ConfigMap %s/%s: %w", namespace, ConfigMapName, err)
+		}
+		if err == nil {
+			content = found.Data[mappingKey]
+		}
+	}
+	if content == "" {
+		return nil, nil //nolint:nilnil // none is no fault
+	}
+	parsed, err := identity.ParseMapping([]byte(content), defaults)
+	if err != nil {
+		return nil, fmt.Errorf("ConfigMap %s: %w", ConfigMapName, err)
+	}
+	return &mapping{parsed}, nil
+}
+
+// policies say which roles a namespace permits.
+type policies struct {
+	manifests *Manifests
+	cluster   Cluster // or nil
+	mode      rolepolicy.Mode
+	prefix    string
+}
+
+// Permitted says whether the pods of a namespace may have a role.
+func (p policies) Permitted(ctx context.Context, namespace, roleARN string) error {
+	annotations, ok := p.manifests.namespaces[namespace]
+	if !ok {
+		if p.cluster == nil {
+			return &NotGivenError{What: "Namespace " + namespace}
+		}
+		found, err := p.cluster.Namespaces().Get(ctx, namespace, metav1.GetOptions{})
+		if err != nil {
+			return fmt.Errorf("read Namespace %s: %w", namespace, err)
+		}
+		annotations = found.Annotations
+	}
+	return rolepolicy.Evaluate(p.mode, p.prefix, namespace, annotations, roleARN)
+}

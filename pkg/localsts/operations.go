@@ -1,0 +1,55 @@
+package localsts
+
+// operation is a call of one of the APIs.
+type operation struct {
+	// signed is false for AssumeRoleWithWebIdentity alone, which needs no credentials
+	// but the token (STS API reference).
+	signed bool
+	// admin is for what the administrator alone may call.
+	admin bool
+	run   func(*Server, *call) (any, error)
+}
+
+func iam(run func(*Server, *call) (any, error)) operation {
+	return operation{signed: true, admin: true, run: run}
+}
+
+// operations are by the service and the action.
+var operations = map[string]operation{
+	"sts:AssumeRoleWithWebIdentity": {run: (*Server).assumeRoleWithWebIdentity},
+	"sts:GetCallerIdentity":         {signed: true, run: (*Server).getCallerIdentity},
+
+	"iam:CreateOpenIDConnectProvider":             iam((*Server).createProvider),
+	"iam:GetOpenIDConnectProvider":                iam((*Server).getProvider),
+	"iam:ListOpenIDConnectProviders":              iam((*Server).listProviders),
+	"iam:DeleteOpenIDConnectProvider":             iam((*Server).deleteProvider),
+	"iam:AddClientIDToOpenIDConnectProvider":      iam((*Server).addClientID),
+	"iam:RemoveClientIDFromOpenIDConnectProvider": iam((*Server).removeClientID),
+	"iam:UpdateOpenIDConnectProviderThumbprint":   iam((*Server).updateThumbprint),
+	"iam:TagOpenIDConnectProvider":                iam((*Server).tagProvider),
+	"iam:UntagOpenIDConnectProvider":              iam((*Server).untagProvider),
+	"iam:ListOpenIDConnectProviderTags":           iam((*Server).listProviderTags),
+
+	"iam:CreateRole":             iam((*Server).createRole),
+	"iam:GetRole":                iam((*Server).getRole),
+	"iam:ListRoles":              iam((*Server).listRoles),
+	"iam:UpdateRole":             iam((*Server).updateRole),
+	"iam:UpdateAssumeRolePolicy": iam((*Server).updateAssumeRolePolicy),
+	"iam:DeleteRole":             iam((*Server).deleteRole),
+	"iam:TagRole":                iam((*Server).tagRole),
+	"iam:UntagRole":              iam((*Server).untagRole),
+	"iam:ListRoleTags":           iam((*Server).listRoleTags),
+
+	"iam:PutRolePermissionsBoundary":    iam((*Server).putBoundary),
+	"iam:DeleteRolePermissionsBoundary": iam((*Server).deleteBoundary),
+	"iam:ListInstanceProfilesForRole":   iam((*Server).listInstanceProfiles),
+
+	"iam:AttachRolePolicy":         iam((*Server).attachPolicy),
+	"iam:DetachRolePolicy":         iam((*Server).detachPolicy),
+	"iam:ListAttachedRolePolicies": iam((*Server).listAttachedPolicies),
+	"iam:PutRolePolicy":            iam((*Server).putInlinePolicy),
+	"iam:GetRolePolicy":            iam((*Server).getInlinePolicy),
+	"iam:ListRolePolicies":         iam((*Server).listInlinePolicies),
+	"iam:DeleteRolePolicy":         iam((*Server).deleteInlinePolicy),
+	"iam:GetPolicy":                iam((*Server).getPolicy),
+}

@@ -1,0 +1,68 @@
+package localsts_test
+
+import (
+	"net/http"
+	"strings"
+	"testing"
+)
+
+func TestCallsOfNoOperation(t *testing.T) {
+	d := newDouble(t, nil)
+	for name, test := range map[string]struct {
+		form, contentType string
+		status            int
+		code              string
+	}{
+		"an action that is unknown":           {"Action=GetFoo&Version=2011-06-15", "", 400, "InvalidAction"},
+		"an action of the other API":          {"Action=CreateRole&Version=2011-06-15", "", 400, "InvalidAction"},
+		"a version that is unknown":           {"Action=GetCallerIdentity&Version=2011-06-16", "", 400, "InvalidAction"},
+		"no action":                           {"Version=2011-06-15", "", 400, "MissingAction"},
+		"nothing":                             {"", "", 400, "MissingAction"},
+		"a form that is not encoded":          {"Action=%zz", "", 404, "MalformedQueryString"},
+		"a body of another type":              {"{}", "application/json", 404, "MalformedQueryString"},
+		"text that XML cannot hold":           {"Action=%00&Version=2011-06-15", "", 404, "MalformedQueryString"},
+		"text that is not UTF-8":              {"Action=%ff&Version=2011-06-15", "", 404, "MalformedQueryString"},
+		"a body that is too large":            {"Action=" + strings.Repeat("x", 600<<10), "", 413, "RequestEntityTooLarge"},
+		"an action that is as long as a body": {"Action=" + strings.Repeat("x", 500<<10) + "&Version=2011-06-15", "", 400, "InvalidAction"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := d.post(t, test.form)
+			if test.contentType != "" {
+				r.Header.Set("Content-Type", test.contentType)
+			}
+			got := d.do(t, r)
+			if got.Status != test.status || got.Code != test.code || got.Type != "Sender" {
+				t.Errorf("got %d %s %s, want %d %s", got.Status, got.Type, got.Code, test.status, test.code)
+			}
+			if len(got.Message) > 4000 {
+				t.Errorf("the message has %d characters", len(got.Message))
+			}
+		})
+	}
+}
+
+func TestACallMayBeAGet(t *testing.T) {
+	d := newDouble(t, nil)
+	r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, d.server.URL+"/?"+whoForm, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := d.do(t, r); got.Code != "MissingAuthenticationToken" {
+		t.Errorf("got %+v", got)
+	}
+	if got := d.do(t, signed(t, r, "", "sts", d.clock.Now())); got.Arn == "" {
+		t.Errorf("got %+v", got)
+	}
+}
+
+func TestProbes(t *testing.T) {
+	d := newDouble(t, nil)
+	response, err := d.server.Client().Get(d.server.URL + "/healthz")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer response.Body.Close()
+	if response.StatusCode != http.StatusOK {
+		t.Error(response.Status)
+	}
+}

@@ -1,0 +1,204 @@
+package localsts
+
+import (
+	"net/http"
+	"regexp"
+	"slices"
+	"strings"
+)
+
+const (
+	// mostAttached is how many policies a role may have attached, inlineSize how many
+	// characters all its inline policies may have (IAM User Guide,
+	// reference_iam-quotas).
+	mostAttached = 10
+	inlineSize   = 10240
+)
+
+// policyARNs are ARNs of policies, AWS's or an account's own.
+var policyARNs = regexp.MustCompile(`^arn:aws[a-z-]*:iam::(aws|\d{12}):policy/([!-~]+/)?[\w+=,.@-]{1,128}$`)
+
+type attachedPolicy struct {
+	PolicyName string
+	PolicyArn  string
+}
+
+type attachedResult struct {
+	AttachedPolicies list[attachedPolicy]
+	IsTruncated      bool
+	Marker           string `xml:",omitempty"`
+}
+
+type inlineResult struct {
+	RoleName       string
+	PolicyName     string
+	PolicyDocument string
+}
+
+type inlineNamesResult struct {
+	PolicyNames list[string]
+	IsTruncated bool
+	Marker      string `xml:",omitempty"`
+}
+
+type policyResult struct{ Policy policyDetail }
+
+type policyDetail struct {
+	PolicyName       string
+	Arn              string
+	Path             string
+	DefaultVersionID string `xml:"DefaultVersionId"`
+	AttachmentCount  int
+	IsAttachable     bool
+}
+
+func (p *parameters) policyARN() string { return p.text("PolicyArn", arnRule()) }
+
+func (p *parameters) policyName() string { return p.text("PolicyName", policyNameRule()) }
+
+// attachPolicy does nothing where it is attached already, as IAM does.
+func (s *Server) attachPolicy(c *call) (any, error) {
+	arn := c.policyARN()
+	return s.changeRole(c, func(r *role) error {
+		switch {
+		case !s.hasPolicy(arn):
+			return noSuchEntity("Policy %s does not exist or is not attachable.", inOneLine(arn))
+		case slices.Contains(r.Attached, arn):
+			return nil
+		case len(r.Attached) >= mostAttached:
+			return limitExceeded("PoliciesPerRole", mostAttached)
+		}
+		r.Attached = append(r.Attached, arn)
+		slices.Sort(r.Attached)
+		return nil
+	})
+}
+
+func (s *Server) detachPolicy(c *call) (any, error) {
+	arn := c.policyARN()
+	return s.changeRole(c, func(r *role) error {
+		i := slices.Index(r.Attached, arn)
+		if i < 0 {
+			return noSuchEntity("Policy %s was not found.", inOneLine(arn))
+		}
+		r.Attached = slices.Delete(r.Attached, i, i+1)
+		return nil
+	})
+}
+
+// splitPolicy returns the path and the name of a policy.
+func splitPolicy(arn string) (path, name string) {
+	_, resource, _ := strings.Cut(arn, ":policy")
+	i := strings.LastIndex(resource, "/")
+	return resource[:i+1], resource[i+1:]
+}
+
+func (s *Server) listAttachedPolicies(c *call) (any, error) {
+	prefix := c.text("PathPrefix", rule{min: 1, max: 512})
+	part, err := c.page()
+	if err != nil {
+		return nil, err
+	}
+	r, _, err := s.roleOf(c)
+	if err != nil {
+		return nil, err
+	}
+	var arns []string
+	for _, arn := range r.Attached {
+		if path, _ := splitPolicy(arn); strings.HasPrefix(path, prefix) {
+			arns = append(arns, arn)
+		}
+	}
+	arns, marker := part.cut(arns)
+	var attached []attachedPolicy
+	for _, arn := range arns {
+		_, name := splitPolicy(arn)
+		attached = append(attached, attachedPolicy{name, arn})
+	}
+	return attachedResult{listOf(attached), marker != "", marker}, nil
+}
+
+func (s *Server) putInlinePolicy(c *call) (any, error) {
+	name, document := c.policyName(), c.text("PolicyDocument", policyRule())
+	return s.changeRole(c, func(r *role) error {
+		if err := checkPolicyShape(document); err != nil {
+			return err
+		}
+		size := withoutBlanks(document)
+		for other, content := range r.Inline {
+			if other != name {
+				size += withoutBlanks(content)
+			}
+		}
+		if size > inlineSize {
+			return newFault(http.StatusConflict, "LimitExceeded", "Maximum policy size of %d bytes exceeded for role %s", inlineSize, r.Name)
+		}
+		if r.Inline == nil {
+			r.Inline = map[string]string{}
+		}
+		r.Inline[name] = document
+		return nil
+	})
+}
+
+func noSuchInlinePolicy(name string) error {
+	return noSuchEntity("The role policy with name %s cannot be found.", name)
+}
+
+func (s *Server) getInlinePolicy(c *call) (any, error) {
+	name := c.policyName()
+	r, _, err := s.roleOf(c)
+	if err != nil {
+		return nil, err
+	}
+	document, has := r.Inline[name]
+	if !has {
+		return nil, noSuchInlinePolicy(name)
+	}
+	return inlineResult{r.Name, name, encodedPolicy(document)}, nil
+}
+
+func (s *Server) listInlinePolicies(c *call) (any, error) {
+	part, err := c.page()
+	if err != nil {
+		return nil, err
+	}
+	r, _, err := s.roleOf(c)
+	if err != nil {
+		return nil, err
+	}
+	names, marker := part.cut(sortedNames(r.Inline))
+	return inlineNamesResult{listOf(names), marker != "", marker}, nil
+}
+
+func (s *Server) deleteInlinePolicy(c *call) (any, error) {
+	name := c.policyName()
+	return s.changeRole(c, func(r *role) error {
+		if _, has := r.Inline[name]; !has {
+			return noSuchInlinePolicy(name)
+		}
+		delete(r.Inline, name)
+		return nil
+	})
+}
+
+// getPolicy tells little of a policy that is there: what it says is not known.
+func (s *Server) getPolicy(c *call) (any, error) {
+	arn := c.policyARN()
+	if err := c.err(); err != nil {
+		return nil, err
+	}
+	if !s.hasPolicy(arn) {
+		return nil, noSuchEntity("Policy %s was not found.", inOneLine(arn))
+	}
+	path, name := splitPolicy(arn)
+	count := 0
+	for _, r := range s.store.view().Roles {
+		if slices.Contains(r.Attached, arn) {
+			count++
+		}
+	}
+	return policyResult{policyDetail{
+		PolicyName: name, Arn: arn, Path: path, DefaultVersionID: "v1", AttachmentCount: count, IsAttachable: true,
+	}}, nil
+}

@@ -1,0 +1,313 @@
+package localsts
+
+import (
+	"errors"
+	"maps"
+	"net/http"
+	"slices"
+	"strings"
+
+	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/trustpolicy"
+)
+
+// The quotas of roles (IAM User Guide, reference_iam-quotas): those that hold where
+// nobody has asked for more.
+const (
+	mostRoles       = 1000
+	trustPolicySize = 2048
+	leastMaxSession = 3600
+)
+
+type roleDetail struct {
+	Path                     string
+	RoleName                 string
+	RoleID                   string `xml:"RoleId"`
+	Arn                      string
+	CreateDate               string
+	AssumeRolePolicyDocument string
+	Description              string `xml:",omitempty"`
+	MaxSessionDuration       int
+	PermissionsBoundary      *boundary  `xml:",omitempty"`
+	Tags                     *list[tag] `xml:",omitempty"`
+}
+
+type boundary struct {
+	PermissionsBoundaryType string
+	PermissionsBoundaryArn  string
+}
+
+type roleResult struct{ Role roleDetail }
+
+type rolesResult struct {
+	Roles       list[roleDetail]
+	IsTruncated bool
+	Marker      string `xml:",omitempty"`
+}
+
+// detail is a role as CreateRole and GetRole return it.
+func (a *account) detail(r *role) roleDetail {
+	d := a.summary(r)
+	if len(r.Tags) > 0 {
+		tags := listOf(sortedTags(r.Tags))
+		d.Tags = &tags
+	}
+	if r.Boundary != "" {
+		d.PermissionsBoundary = &boundary{"Policy", r.Boundary}
+	}
+	return d
+}
+
+// summary is a role in a list, where it has neither tags nor boundary (IAM API
+// reference, ListRoles).
+func (a *account) summary(r *role) roleDetail {
+	return roleDetail{
+		Path: r.Path, RoleName: r.Name, RoleID: r.ID, Arn: a.roleARN(r), CreateDate: timestamp(r.Created),
+		AssumeRolePolicyDocument: encodedPolicy(r.TrustPolicy), Description: r.Description, MaxSessionDuration: r.MaxSession,
+	}
+}
+
+func (p *parameters) roleName() string { return p.text("RoleName", roleNameRule()) }
+
+func descriptionRule() rule { return rule{max: 1000} }
+
+func (s *Server) createRole(c *call) (any, error) {
+	p := &c.parameters
+	made := &role{
+		ID: newID("AROA", 21), Name: p.roleName(), Path: p.text("Path", pathRule()),
+		TrustPolicy: p.text("AssumeRolePolicyDocument", policyRule()),
+		Description: p.text("Description", descriptionRule()),
+		MaxSession:  p.number("MaxSessionDuration", leastMaxSession, longestSession, leastMaxSession),
+		Boundary:    p.text("PermissionsBoundary", rule{min: 20, max: 2048}),
+		Inline:      map[string]string{}, Created: s.options.Now().UTC(),
+	}
+	if made.Path == "" {
+		made.Path = "/"
+	}
+	var err error
+	if made.Tags, err = p.tags(); err != nil {
+		return nil, err
+	}
+	if err := p.err(); err != nil {
+		return nil, err
+	}
+	if err := checkTrustPolicy(made.TrustPolicy); err != nil {
+		return nil, err
+	}
+	if made.Boundary != "" && !s.hasPolicy(made.Boundary) {
+		return nil, noSuchEntity("Scope ARN: %s does not exist or is not attachable.", made.Boundary)
+	}
+	err = s.store.change(func(a *account) error {
+		// "Names are not distinguished by case" (IAM API reference, CreateRole).
+		for name := range a.Roles {
+			if strings.EqualFold(name, made.Name) {
+				return alreadyExists("Role with name %s already exists.", made.Name)
+			}
+		}
+		if len(a.Roles) >= mostRoles {
+			return limitExceeded("RolesPerAccount", mostRoles)
+		}
+		a.Roles[made.Name] = made
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return roleResult{s.store.view().detail(made)}, nil
+}
+
+// checkTrustPolicy says of a malformed one what IAM says, and, as IAM does not, where
+// and what was probably meant.
+func checkTrustPolicy(document string) error {
+	if _, err := trustpolicy.Parse([]byte(document)); err != nil {
+		if malformed, ok := errors.AsType[*trustpolicy.MalformedError](err); ok {
+			return malformedPolicy(malformed.Message)
+		}
+		return err
+	}
+	if withoutBlanks(document) > trustPolicySize {
+		return limitExceeded("ACLSizePerRole", trustPolicySize)
+	}
+	return nil
+}
+
+func (s *Server) getRole(c *call) (any, error) {
+	r, a, err := s.roleOf(c)
+	if err != nil {
+		return nil, err
+	}
+	return roleResult{a.detail(r)}, nil
+}
+
+// roleOf returns the role that a call names, and the account that it is of.
+func (s *Server) roleOf(c *call) (*role, *account, error) {
+	name := c.roleName()
+	if err := c.err(); err != nil {
+		return nil, nil, err
+	}
+	a := s.store.view()
+	r, err := a.role(name)
+	return r, a, err
+}
+
+func (s *Server) listRoles(c *call) (any, error) {
+	prefix := c.text("PathPrefix", rule{min: 1, max: 512})
+	part, err := c.page()
+	if err != nil {
+		return nil, err
+	}
+	if err := c.err(); err != nil {
+		return nil, err
+	}
+	a := s.store.view()
+	var names []string
+	for name, r := range a.Roles {
+		if strings.HasPrefix(r.Path, prefix) {
+			names = append(names, name)
+		}
+	}
+	names, marker := part.cut(names)
+	var roles []roleDetail
+	for _, name := range names {
+		roles = append(roles, a.summary(a.Roles[name]))
+	}
+	return rolesResult{listOf(roles), marker != "", marker}, nil
+}
+
+// changeRole has one role changed.
+func (s *Server) changeRole(c *call, do func(*role) error) (any, error) {
+	name := c.roleName()
+	if err := c.err(); err != nil {
+		return nil, err
+	}
+	return nil, s.store.change(func(a *account) error {
+		r, err := a.role(name)
+		if err != nil {
+			return err
+		}
+		return do(r)
+	})
+}
+
+type updateRoleResult struct{}
+
+// updateRole leaves a description that is not given. A duration that is not given
+// becomes an hour: "If you do not specify a value for this setting, the default value
+// of one hour is applied" (IAM API reference, UpdateRole).
+func (s *Server) updateRole(c *call) (any, error) {
+	described := c.values.Has("Description")
+	description := c.text("Description", descriptionRule())
+	maxSession := c.number("MaxSessionDuration", leastMaxSession, longestSession, defaultSession)
+	_, err := s.changeRole(c, func(r *role) error {
+		if described {
+			r.Description = description
+		}
+		r.MaxSession = maxSession
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return updateRoleResult{}, nil
+}
+
+func (s *Server) updateAssumeRolePolicy(c *call) (any, error) {
+	document := c.text("PolicyDocument", policyRule())
+	return s.changeRole(c, func(r *role) error {
+		if err := checkTrustPolicy(document); err != nil {
+			return err
+		}
+		r.TrustPolicy = document
+		return nil
+	})
+}
+
+// deleteRole refuses one that still has policies, attached or inline: both have to go
+// first (IAM API reference, DeleteRole). Which of the two IAM tells first is not
+// documented.
+func (s *Server) deleteRole(c *call) (any, error) {
+	name := c.roleName()
+	if err := c.err(); err != nil {
+		return nil, err
+	}
+	return nil, s.store.change(func(a *account) error {
+		r, err := a.role(name)
+		switch {
+		case err != nil:
+			return err
+		case len(r.Attached) > 0:
+			return deleteConflict("Cannot delete entity, must detach all policies first.")
+		case len(r.Inline) > 0:
+			return deleteConflict("Cannot delete entity, must delete policies first.")
+		}
+		delete(a.Roles, name)
+		return nil
+	})
+}
+
+func (s *Server) tagRole(c *call) (any, error) {
+	tags, err := c.tags()
+	if err != nil {
+		return nil, err
+	}
+	return s.changeRole(c, func(r *role) (err error) {
+		r.Tags, err = addTags(r.Tags, tags)
+		return err
+	})
+}
+
+func (s *Server) untagRole(c *call) (any, error) {
+	keys := c.tagKeys()
+	return s.changeRole(c, func(r *role) error {
+		removeTags(r.Tags, keys)
+		return nil
+	})
+}
+
+func (s *Server) listRoleTags(c *call) (any, error) {
+	part, err := c.page()
+	if err != nil {
+		return nil, err
+	}
+	r, _, err := s.roleOf(c)
+	if err != nil {
+		return nil, err
+	}
+	return tagsPage(r.Tags, part), nil
+}
+
+func (s *Server) putBoundary(c *call) (any, error) {
+	arn := c.text("PermissionsBoundary", arnRule())
+	return s.changeRole(c, func(r *role) error {
+		if !s.hasPolicy(arn) {
+			return noSuchEntity("Scope ARN: %s does not exist or is not attachable.", inOneLine(arn))
+		}
+		r.Boundary = arn
+		return nil
+	})
+}
+
+func (s *Server) deleteBoundary(c *call) (any, error) {
+	return s.changeRole(c, func(r *role) error {
+		if r.Boundary == "" {
+			return newFault(http.StatusNotFound, "NoSuchEntity", "The role with name %s has no permissions boundary.", r.Name)
+		}
+		r.Boundary = ""
+		return nil
+	})
+}
+
+type instanceProfilesResult struct {
+	InstanceProfiles list[string]
+	IsTruncated      bool
+}
+
+// listInstanceProfiles is always empty: tools that delete a role ask.
+func (s *Server) listInstanceProfiles(c *call) (any, error) {
+	if _, _, err := s.roleOf(c); err != nil {
+		return nil, err
+	}
+	return instanceProfilesResult{}, nil
+}
+
+// sortedNames returns the names of inline policies.
+func sortedNames(policies map[string]string) []string { return slices.Sorted(maps.Keys(policies)) }

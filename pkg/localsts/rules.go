@@ -1,0 +1,46 @@
+package localsts
+
+import "regexp"
+
+// What the API references say of parameters: \w of theirs is that of ASCII.
+var (
+	namePattern    = regexp.MustCompile(`^[\w+=,.@-]+$`)
+	sessionPattern = regexp.MustCompile(`^[\w+=,.@-]*$`)
+	pathPattern    = regexp.MustCompile(`^(/|/[!-~]+/)$`)
+	tagKeyPattern  = regexp.MustCompile(`^[\p{L}\p{Z}\p{N}_.:/=+\-@]+$`)
+	tagPattern     = regexp.MustCompile(`^[\p{L}\p{Z}\p{N}_.:/=+\-@]*$`)
+	policyPattern  = regexp.MustCompile(`^[\t\n\r -\x{FF}]+$`)
+	hexPattern     = regexp.MustCompile(`^[0-9A-Fa-f]{40}$`)
+)
+
+// saidOfNames is what IAM says of a name with other characters.
+const saidOfNames = "It must contain only alphanumeric characters and/or the following: +=,.@_-"
+
+func nameRule(longest int) rule {
+	return rule{required: true, min: 1, max: longest, pattern: namePattern, shown: `[\w+=,.@-]+`, said: saidOfNames}
+}
+
+func roleNameRule() rule   { return nameRule(64) }
+func policyNameRule() rule { return nameRule(128) }
+
+func arnRule() rule { return rule{required: true, min: 20, max: 2048} }
+
+func policyRule() rule {
+	return rule{required: true, min: 1, max: 131072, pattern: policyPattern, shown: `[\u0009\u000A\u000D\u0020-\u00FF]+`}
+}
+
+func pathRule() rule {
+	return rule{
+		min: 1, max: 512, pattern: pathPattern,
+		shown: `(\u002F)|(\u002F[\u0021-\u007E]+\u002F)`,
+		said:  "It must begin and end with / and contain only alphanumeric characters and/or / characters.",
+	}
+}
+
+func tagKeyRule() rule {
+	return rule{required: true, min: 1, max: 128, pattern: tagKeyPattern, shown: `[\p{L}\p{Z}\p{N}_.:/=+\-@]+`}
+}
+
+func tagValueRule() rule {
+	return rule{max: 256, pattern: tagPattern, shown: `[\p{L}\p{Z}\p{N}_.:/=+\-@]*`}
+}

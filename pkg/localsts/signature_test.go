@@ -1,0 +1,267 @@
+package localsts_test
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/xml"
+	"io"
+	"net/http"
+	"net/url"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
+	"github.com/aws/aws-sdk-go-v2/credentials"
+	"github.com/aws/aws-sdk-go-v2/service/iam"
+	"github.com/aws/aws-sdk-go-v2/service/sts"
+	"github.com/aws/aws-sdk-go-v2/service/sts/types"
+
+	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/localsts"
+)
+
+// assumed returns credentials of a session of the role "checkout".
+func (d *double) assumed(t *testing.T, c *cluster) *types.Credentials {
+	t.Helper()
+	answer, err := d.sts(nil).AssumeRoleWithWebIdentity(t.Context(), assume(c.sign(t, c.claims(d.clock.Now()))))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return answer.Credentials
+}
+
+func TestWhoHasSigned(t *testing.T) {
+	const (
+		invalid  = "The security token included in the request is invalid."
+		mismatch = "The request signature we calculated does not match the signature you provided...."
+	)
+	d, c := prepared(t)
+	first, second := d.assumed(t, c), d.assumed(t, c)
+	static := credentials.NewStaticCredentialsProvider
+	for name, test := range map[string]struct {
+		provider aws.CredentialsProvider
+		code     string
+		status   int
+		message  string
+	}{
+		"the administrator":                             {provider: static(adminKey, adminSecret, "")},
+		"the administrator with another secret":         {static(adminKey, "wrong", ""), "SignatureDoesNotMatch", 403, mismatch},
+		"the administrator with a session token":        {static(adminKey, adminSecret, *first.SessionToken), "InvalidClientTokenId", 403, invalid},
+		"somebody unknown":                              {static("AKIAUNKNOWNUNKNOWN00", "x", ""), "InvalidClientTokenId", 403, invalid},
+		"nobody":                                        {aws.AnonymousCredentials{}, "MissingAuthenticationToken", 403, "Request is missing Authentication Token"},
+		"a session":                                     {provider: temporary(first)},
+		"a session without its token":                   {static(*first.AccessKeyId, *first.SecretAccessKey, ""), "InvalidClientTokenId", 403, invalid},
+		"a session with another's token":                {static(*first.AccessKeyId, *first.SecretAccessKey, *second.SessionToken), "InvalidClientTokenId", 403, invalid},
+		"a session with another's secret":               {static(*first.AccessKeyId, *second.SecretAccessKey, *first.SessionToken), "SignatureDoesNotMatch", 403, mismatch},
+		"a session with a token that was tampered with": {static(*first.AccessKeyId, *first.SecretAccessKey, "A"+*first.SessionToken), "InvalidClientTokenId", 403, invalid},
+		"a session with a token that is none":           {static(*first.AccessKeyId, *first.SecretAccessKey, "bm9uZQ=="), "InvalidClientTokenId", 403, invalid},
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, err := d.sts(test.provider).GetCallerIdentity(t.Context(), &sts.GetCallerIdentityInput{})
+			if test.code == "" {
+				if err != nil {
+					t.Error(err)
+				}
+				return
+			}
+			expectRefusal(t, err, test.code, test.status, test.message)
+		})
+	}
+}
+
+func TestCredentialsExpire(t *testing.T) {
+	d, c := prepared(t)
+	provider := temporary(d.assumed(t, c))
+	d.clock.add(time.Hour)
+	_, err := d.sts(provider).GetCallerIdentity(t.Context(), &sts.GetCallerIdentityInput{})
+	expectRefusal(t, err, "ExpiredToken", 403, "The security token included in the request is expired")
+}
+
+func TestCredentialsEndWithTheirRole(t *testing.T) {
+	d, c := prepared(t)
+	provider := temporary(d.assumed(t, c))
+	if _, err := d.iam().DeleteRole(t.Context(), &iam.DeleteRoleInput{RoleName: aws.String("checkout")}); err != nil {
+		t.Fatal(err)
+	}
+	d.createRole(t, "checkout", c.trusting(leastConditions))
+	_, err := d.sts(provider).GetCallerIdentity(t.Context(), &sts.GetCallerIdentityInput{})
+	expectRefusal(t, err, "InvalidClientTokenId", 403, "The security token included in the request is invalid.")
+}
+
+func TestASessionMayNotCallIAM(t *testing.T) {
+	d, c := prepared(t)
+	client := iam.NewFromConfig(d.config(temporary(d.assumed(t, c))))
+	_, err := client.GetRole(t.Context(), &iam.GetRoleInput{RoleName: aws.String("checkout")})
+	expectRefusal(t, err, "AccessDenied", 403, "User: arn:aws:sts::"+account+":assumed-role/checkout/"+session+
+		" is not authorized to perform: iam:GetRole on resource: "+roleARN("checkout")+" because no identity-based policy allows the iam:GetRole action")
+}
+
+func TestAClockThatIsWrong(t *testing.T) {
+	d := newDouble(t, nil)
+	client := d.sts(credentials.NewStaticCredentialsProvider(adminKey, adminSecret, ""))
+	d.clock.add(16 * time.Minute)
+	_, err := client.GetCallerIdentity(t.Context(), &sts.GetCallerIdentityInput{})
+	expectRefusal(t, err, "SignatureDoesNotMatch", 403, "Signature expired: ...")
+	d.clock.add(-32 * time.Minute)
+	_, err = client.GetCallerIdentity(t.Context(), &sts.GetCallerIdentityInput{})
+	expectRefusal(t, err, "SignatureDoesNotMatch", 403, "Signature not yet current: ...")
+}
+
+// answer is what is read of an answer without the SDK.
+type answer struct {
+	Status  int
+	Code    string `xml:"Error>Code"`
+	Message string `xml:"Error>Message"`
+	Type    string `xml:"Error>Type"`
+	Arn     string `xml:"GetCallerIdentityResult>Arn"`
+}
+
+func (d *double) do(t *testing.T, r *http.Request) answer {
+	t.Helper()
+	response, err := d.server.Client().Do(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer response.Body.Close()
+	body, err := io.ReadAll(response.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	read := answer{Status: response.StatusCode}
+	if err := xml.Unmarshal(body, &read); err != nil {
+		t.Fatalf("%v in %s", err, body)
+	}
+	return read
+}
+
+const whoForm = "Action=GetCallerIdentity&Version=2011-06-15"
+
+func (d *double) post(t *testing.T, form string) *http.Request {
+	t.Helper()
+	r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, d.server.URL+"/", strings.NewReader(form))
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Header.Set("Content-Type", "application/x-www-form-urlencoded; charset=utf-8")
+	return r
+}
+
+func hashOf(form string) string {
+	sum := sha256.Sum256([]byte(form))
+	return hex.EncodeToString(sum[:])
+}
+
+// signed signs a request as the administrator does.
+func signed(t *testing.T, r *http.Request, form, service string, at time.Time) *http.Request {
+	t.Helper()
+	err := v4.NewSigner().SignHTTP(context.Background(), aws.Credentials{AccessKeyID: adminKey, SecretAccessKey: adminSecret},
+		r, hashOf(form), service, "us-east-1", at)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+func TestSignaturesThatAreNotRight(t *testing.T) {
+	d := newDouble(t, nil)
+	now := d.clock.Now()
+	replaced := func(old, now string) func(*http.Request) {
+		return func(r *http.Request) {
+			r.Header.Set("Authorization", strings.Replace(r.Header.Get("Authorization"), old, now, 1))
+		}
+	}
+	for name, test := range map[string]struct {
+		change  func(*http.Request)
+		service string
+		code    string
+		status  int
+	}{
+		"it is right":                             {func(*http.Request) {}, "sts", "", 200},
+		"of another service":                      {func(*http.Request) {}, "iam", "SignatureDoesNotMatch", 403},
+		"of another algorithm":                    {replaced("AWS4-HMAC-SHA256", "AWS4-HMAC-MD5"), "sts", "IncompleteSignature", 400},
+		"without a signature":                     {replaced("Signature=", "Sign="), "sts", "IncompleteSignature", 400},
+		"without a credential":                    {replaced("Credential=", "Cred="), "sts", "IncompleteSignature", 400},
+		"with a credential of too many parts":     {replaced("/aws4_request", "/x/aws4_request"), "sts", "IncompleteSignature", 400},
+		"with a scope of another day":             {replaced(now.UTC().Format("20060102"), "20200101"), "sts", "SignatureDoesNotMatch", 403},
+		"with a header that was changed":          {func(r *http.Request) { r.Header.Set("Content-Type", "application/x-www-form-urlencoded") }, "sts", "SignatureDoesNotMatch", 403},
+		"with a header of AWS's that is added":    {func(r *http.Request) { r.Header.Set("X-Amz-Meta", "x") }, "sts", "SignatureDoesNotMatch", 403},
+		"without the host":                        {replaced(";host", ""), "sts", "SignatureDoesNotMatch", 403},
+		"without a date":                          {func(r *http.Request) { r.Header.Del("X-Amz-Date") }, "sts", "IncompleteSignature", 400},
+		"with a date that is none":                {func(r *http.Request) { r.Header.Set("X-Amz-Date", "today") }, "sts", "IncompleteSignature", 400},
+		"with a parameter in the URL that is new": {func(r *http.Request) { r.URL.RawQuery = "DurationSeconds=900" }, "sts", "SignatureDoesNotMatch", 403},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := signed(t, d.post(t, whoForm), whoForm, test.service, now)
+			test.change(r)
+			got := d.do(t, r)
+			if got.Code != test.code || got.Status != test.status {
+				t.Errorf("got %+v, want %d %s", got, test.status, test.code)
+			}
+		})
+	}
+	t.Run("of another body", func(t *testing.T) {
+		r := signed(t, d.post(t, whoForm), "Action=GetFoo", "sts", now)
+		if got := d.do(t, r); got.Code != "SignatureDoesNotMatch" {
+			t.Errorf("got %+v", got)
+		}
+	})
+}
+
+func TestPresignedRequests(t *testing.T) {
+	d := newDouble(t, nil)
+	presigned := func(expires string, at time.Time) *http.Request {
+		r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, d.server.URL+"/?"+whoForm+"&X-Amz-Expires="+expires, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		// As Kubernetes' authenticator for AWS does.
+		r.Header.Set("x-k8s-aws-id", "the-cluster")
+		signedURL, headers, err := v4.NewSigner().PresignHTTP(t.Context(), aws.Credentials{AccessKeyID: adminKey, SecretAccessKey: adminSecret},
+			r, hashOf(""), "sts", "us-east-1", at)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if r.URL, err = url.Parse(signedURL); err != nil {
+			t.Fatal(err)
+		}
+		r.Header = headers
+		return r
+	}
+	now := d.clock.Now()
+	if got := d.do(t, presigned("60", now)); !strings.HasSuffix(got.Arn, ":user/local-sts-admin") {
+		t.Errorf("got %+v", got)
+	}
+	late := presigned("60", now)
+	d.clock.add(2 * time.Minute)
+	if got := d.do(t, late); got.Code != "SignatureDoesNotMatch" || !strings.HasPrefix(got.Message, "Signature expired") {
+		t.Errorf("once it has expired: got %+v", got)
+	}
+	other := presigned("600", now)
+	other.Header.Set("x-k8s-aws-id", "another-cluster")
+	if got := d.do(t, other); got.Code != "SignatureDoesNotMatch" {
+		t.Errorf("with another header: got %+v", got)
+	}
+	if got := d.do(t, presigned("1000000", now)); got.Code != "IncompleteSignature" {
+		t.Errorf("for too long: got %+v", got)
+	}
+}
+
+func TestCredentialsOutliveARestartWithAStateFile(t *testing.T) {
+	file := t.TempDir() + "/state.json"
+	kept := func(o *localsts.Options) { o.StateFile = file }
+	d, c := prepared(t, kept)
+	provider := temporary(d.assumed(t, c))
+	again := newDouble(t, c.Client(), kept)
+	identity, err := again.sts(provider).GetCallerIdentity(t.Context(), &sts.GetCallerIdentityInput{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !strings.HasSuffix(*identity.Arn, ":assumed-role/checkout/"+session) {
+		t.Errorf("it is %s", *identity.Arn)
+	}
+	without := newDouble(t, c.Client())
+	_, err = without.sts(provider).GetCallerIdentity(t.Context(), &sts.GetCallerIdentityInput{})
+	expectRefusal(t, err, "InvalidClientTokenId", 403, "The security token included in the request is invalid.")
+}

@@ -1,0 +1,140 @@
+package localsts_test
+
+import (
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/iam"
+	"github.com/aws/aws-sdk-go-v2/service/iam/types"
+
+	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/localsts"
+)
+
+func options(file string) localsts.Options {
+	return localsts.Options{AccountID: account, AdminAccessKeyID: adminKey, AdminSecretAccessKey: adminSecret, StateFile: file}
+}
+
+func keptIn(file string) func(*localsts.Options) {
+	return func(o *localsts.Options) { o.StateFile = file }
+}
+
+func TestWhatIsMadeIsThereAfterARestart(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "state.json")
+	d := newDouble(t, nil, keptIn(file))
+	d.createRole(t, "checkout", trust)
+	info, err := os.Stat(file)
+	expectNone(t, err)
+	if info.Mode().Perm() != 0o600 {
+		t.Errorf("the file's mode is %v", info.Mode())
+	}
+	_, err = newDouble(t, nil, keptIn(file)).iam().GetRole(t.Context(), &iam.GetRoleInput{RoleName: aws.String("checkout")})
+	expectNone(t, err)
+	entries, err := os.ReadDir(filepath.Dir(file))
+	expectNone(t, err)
+	if len(entries) != 1 {
+		t.Errorf("beside the file there is more: %v", entries)
+	}
+}
+
+func TestAStateFileThatIsNoneIsAnErrorAndStays(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "state.json")
+	_, err := localsts.New(options(file))
+	expectNone(t, err)
+	good, err := os.ReadFile(file)
+	expectNone(t, err)
+	changed := func(change func(map[string]any)) string {
+		var state map[string]any
+		if err := json.Unmarshal(good, &state); err != nil {
+			t.Fatal(err)
+		}
+		change(state)
+		content, err := json.Marshal(state)
+		expectNone(t, err)
+		return string(content)
+	}
+	for name, content := range map[string]string{
+		"empty":                    "",
+		"no JSON":                  "{",
+		"cut short":                string(good[:len(good)/2]),
+		"of another format":        changed(func(s map[string]any) { s["format"] = 2 }),
+		"of another account":       changed(func(s map[string]any) { s["accountId"] = "444455556666" }),
+		"without its key":          changed(func(s map[string]any) { delete(s, "sessionKey") }),
+		"without roles":            changed(func(s map[string]any) { delete(s, "roles") }),
+		"with a role that is null": changed(func(s map[string]any) { s["roles"] = map[string]any{"x": nil} }),
+		"with a role of no policy": changed(func(s map[string]any) {
+			s["roles"] = map[string]any{"x": map[string]any{"name": "x", "path": "/", "id": "AROAX"}}
+		}),
+		"with a provider of another URL": changed(func(s map[string]any) {
+			s["openIDConnectProviders"] = map[string]any{providerARN: map[string]any{"url": "https://other.example.com"}}
+		}),
+	} {
+		t.Run(name, func(t *testing.T) {
+			expectNone(t, os.WriteFile(file, []byte(content), 0o600))
+			_, err := localsts.New(options(file))
+			if err == nil || !strings.Contains(err.Error(), file) {
+				t.Fatalf("got %v, want an error that names the file", err)
+			}
+			left, err := os.ReadFile(file)
+			expectNone(t, err)
+			if string(left) != content {
+				t.Error("the file was changed")
+			}
+		})
+	}
+}
+
+func TestAStateFileThatCannotBeWrittenIsAnErrorAtTheStart(t *testing.T) {
+	if _, err := localsts.New(options(filepath.Join(t.TempDir(), "missing", "state.json"))); err == nil {
+		t.Error("there is no folder for it")
+	}
+	if _, err := localsts.New(options(t.TempDir())); err == nil {
+		t.Error("it is a folder itself")
+	}
+}
+
+func TestAWriteThatFailsFailsTheCallAndChangesNothing(t *testing.T) {
+	folder := filepath.Join(t.TempDir(), "state")
+	expectNone(t, os.Mkdir(folder, 0o700))
+	file := filepath.Join(folder, "state.json")
+	d := newDouble(t, nil, keptIn(file))
+	d.createRole(t, "before", trust)
+	// The folder is moved away, so that nothing can be written where it was. (Rights
+	// would not stop root.)
+	expectNone(t, os.Rename(folder, folder+"-away"))
+	client, ctx := d.iam(), t.Context()
+	_, err := client.CreateRole(ctx, &iam.CreateRoleInput{RoleName: aws.String("lost"), AssumeRolePolicyDocument: aws.String(trust)})
+	expectRefusal(t, err, "InternalFailure", 500, "The request processing has failed because of an unknown error, exception or failure.")
+	_, err = client.TagRole(ctx, &iam.TagRoleInput{RoleName: aws.String("before"), Tags: tagsOf("a", "b")})
+	expectRefusal(t, err, "InternalFailure", 500, "The request processing has failed...")
+	_, err = client.GetRole(ctx, &iam.GetRoleInput{RoleName: aws.String("lost")})
+	expectType[*types.NoSuchEntityException](t, err)
+	before, err := client.GetRole(ctx, &iam.GetRoleInput{RoleName: aws.String("before")})
+	expectNone(t, err)
+	if len(before.Role.Tags) != 0 {
+		t.Errorf("a tag was set: %v", before.Role.Tags)
+	}
+	expectNone(t, os.Rename(folder+"-away", folder))
+	_, err = client.CreateRole(ctx, &iam.CreateRoleInput{RoleName: aws.String("after"), AssumeRolePolicyDocument: aws.String(trust)})
+	expectNone(t, err)
+}
+
+func TestOptionsThatAreWrong(t *testing.T) {
+	for name, change := range map[string]func(*localsts.Options){
+		"an account that is none":    func(o *localsts.Options) { o.AccountID = "1234" },
+		"an access key that is none": func(o *localsts.Options) { o.AdminAccessKeyID = "short" },
+		"a secret that is empty":     func(o *localsts.Options) { o.AdminSecretAccessKey = "" },
+		"a policy that is none":      func(o *localsts.Options) { o.PolicyARNs = []string{"ReadOnlyAccess"} },
+	} {
+		t.Run(name, func(t *testing.T) {
+			o := options("")
+			change(&o)
+			if _, err := localsts.New(o); err == nil {
+				t.Error("no error")
+			}
+		})
+	}
+}

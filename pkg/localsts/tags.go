@@ -1,0 +1,81 @@
+package localsts
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+)
+
+// mostTags is how many a resource may have (IAM User Guide, reference_iam-quotas).
+const mostTags = 50
+
+type tag struct {
+	Key   string
+	Value string
+}
+
+type tagsResult struct {
+	Tags        list[tag]
+	IsTruncated bool
+	Marker      string `xml:",omitempty"`
+}
+
+// tags reads those that a call gives. A key may be there once; its case does not
+// count (IAM User Guide, id_tags, "Rules for tagging").
+func (p *parameters) tags() (map[string]string, error) {
+	given := map[string]string{}
+	folded := map[string]bool{}
+	for i := 1; ; i++ {
+		key := fmt.Sprintf("Tags.member.%d.Key", i)
+		if !p.values.Has(key) {
+			break
+		}
+		if i > mostTags {
+			p.fail("Value at 'tags'", fmt.Sprintf("Member must have length less than or equal to %d", mostTags))
+			break
+		}
+		name, value := p.values.Get(key), p.values.Get(fmt.Sprintf("Tags.member.%d.Value", i))
+		p.check(fmt.Sprintf("tags.%d.member.key", i), name, tagKeyRule())
+		p.check(fmt.Sprintf("tags.%d.member.value", i), value, tagValueRule())
+		if folded[strings.ToLower(name)] {
+			return nil, invalidInput("Duplicate tag keys found. Please note that Tag keys are case insensitive.")
+		}
+		folded[strings.ToLower(name)] = true
+		given[name] = value
+	}
+	return given, nil
+}
+
+func (p *parameters) tagKeys() []string { return p.texts("TagKeys", mostTags, tagKeyRule()) }
+
+// addTags replaces those that are there: "If a tag with the same key name already
+// exists, then that tag is overwritten" (TagRole).
+func addTags(to, given map[string]string) (map[string]string, error) {
+	all := maps.Clone(to)
+	if all == nil {
+		all = map[string]string{}
+	}
+	for key, value := range given {
+		maps.DeleteFunc(all, func(old, _ string) bool { return strings.EqualFold(old, key) })
+		all[key] = value
+	}
+	if len(all) > mostTags {
+		return nil, limitExceeded("TagsPerResource", mostTags)
+	}
+	return all, nil
+}
+
+func removeTags(from map[string]string, keys []string) {
+	maps.DeleteFunc(from, func(key, _ string) bool {
+		return slices.ContainsFunc(keys, func(k string) bool { return strings.EqualFold(k, key) })
+	})
+}
+
+func sortedTags(tags map[string]string) []tag {
+	sorted := make([]tag, 0, len(tags))
+	for _, key := range slices.Sorted(maps.Keys(tags)) {
+		sorted = append(sorted, tag{key, tags[key]})
+	}
+	return sorted
+}

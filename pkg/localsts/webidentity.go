@@ -1,0 +1,266 @@
+package localsts
+
+import (
+	"context"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"log/slog"
+	"net/http"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/token"
+	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/token/issuer"
+	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/trustpolicy"
+)
+
+// The bounds of STS API reference, AssumeRoleWithWebIdentity.
+const (
+	shortestSession = 900
+	longestSession  = 43200
+	defaultSession  = 3600
+	mostPolicyARNs  = 10
+)
+
+var roleARNs = regexp.MustCompile(`^arn:aws[a-z-]*:iam::(\d{12}):role/([!-~]+/)?[\w+=,.@-]{1,64}$`)
+
+type assumeRoleResult struct {
+	SubjectFromWebIdentityToken string
+	Audience                    string
+	AssumedRoleUser             assumedRoleUser
+	Credentials                 credentials
+	// Provider is the ARN of the provider, as STS really answers; its API reference
+	// says that it were the claim iss.
+	Provider         string
+	PackedPolicySize int `xml:",omitempty"`
+	// SessionTokenSize is in bytes.
+	SessionTokenSize int
+}
+
+type assumedRoleUser struct {
+	Arn           string
+	AssumedRoleID string `xml:"AssumedRoleId"`
+}
+
+type credentials struct {
+	AccessKeyID     string `xml:"AccessKeyId"`
+	SecretAccessKey string
+	SessionToken    string
+	Expiration      string
+}
+
+// webIdentity is what AssumeRoleWithWebIdentity is asked.
+type webIdentity struct {
+	roleARN, sessionName, token string
+	duration                    int
+	policy                      string
+	policyARNs                  []string
+}
+
+func (c *call) webIdentity() (webIdentity, error) {
+	p := &c.parameters
+	asked := webIdentity{
+		roleARN:     p.text("RoleArn", arnRule()),
+		sessionName: p.text("RoleSessionName", rule{required: true, min: 2, max: 64, pattern: sessionPattern, shown: `[\w+=,.@-]*`}),
+		token:       p.text("WebIdentityToken", rule{required: true, min: 4, max: 20000, secret: true}),
+		duration:    p.number("DurationSeconds", shortestSession, longestSession, defaultSession),
+		policy:      p.text("Policy", rule{min: 1, max: plainSessionPolicies, pattern: policyPattern, shown: policyRule().shown}),
+		policyARNs:  p.field("PolicyArns", "arn", mostPolicyARNs, arnRule()),
+	}
+	return asked, p.err()
+}
+
+// assumeRoleWithWebIdentity exchanges a token for credentials. Which errors there
+// are is in the STS API reference, which of them comes first is not, but for what
+// users see: that a provider is missed even where the role is, too, and that a role
+// that does not exist is an AccessDenied. The rest of the order is a guess; see
+// docs/local-sts.md.
+func (s *Server) assumeRoleWithWebIdentity(c *call) (any, error) {
+	asked, err := c.webIdentity()
+	if err != nil {
+		return nil, err
+	}
+	account := s.store.view()
+	accountOfRole := roleARNs.FindStringSubmatch(asked.roleARN)
+	if accountOfRole == nil {
+		return nil, validationError("Request ARN is invalid")
+	}
+	claims, err := token.ParseUnverified(asked.token)
+	if err != nil {
+		return nil, invalidIdentityToken("The ID Token provided is not a valid JWT. (You may see this error if you sent an Access Token)")
+	}
+	if missing := missingClaim(claims); missing != "" {
+		return nil, invalidIdentityToken("Missing a required claim: %s", missing)
+	}
+	c.logger = c.logger.With("issuer", claims.Issuer, "subject", claims.Subject, "role", asked.roleARN)
+	providerARN, err := trustpolicy.ProviderARN(partition, account.ID, claims.Issuer)
+	trusted := account.Providers[providerARN]
+	if err != nil || trusted == nil || accountOfRole[1] != account.ID {
+		return nil, invalidIdentityToken("No OpenIDConnect provider found in your account for %s", inOneLine(claims.Issuer))
+	}
+	if err := s.verify(c, asked.token, claims.KeyID, trusted); err != nil {
+		return nil, err
+	}
+	role := account.roleByARN(asked.roleARN)
+	if role == nil {
+		c.logger.WarnContext(c.ctx, "there is no such role, which STS does not tell")
+		return nil, notAuthorized()
+	}
+	if err := s.decide(c, role, providerARN, claims, asked); err != nil {
+		return nil, err
+	}
+	if asked.duration > role.MaxSession {
+		return nil, validationError("The requested DurationSeconds exceeds the MaxSessionDuration set for this role.")
+	}
+	packed, err := s.checkSessionPolicies(asked.policy, asked.policyARNs)
+	if err != nil {
+		return nil, err
+	}
+	given := newSession(role, asked.sessionName, s.options.Now().Add(time.Duration(asked.duration)*time.Second))
+	given.Policy, given.PolicyARNs = asked.policy, asked.policyARNs
+	sessionToken, err := given.token(account.SessionKey)
+	if err != nil {
+		return nil, err
+	}
+	return assumeRoleResult{
+		SubjectFromWebIdentityToken: claims.Subject,
+		Audience:                    sharedAudience(claims, trusted),
+		AssumedRoleUser:             assumedRoleUser{account.assumedRoleARN(role.Name, asked.sessionName), role.ID + ":" + asked.sessionName},
+		Credentials:                 credentials{given.AccessKeyID, given.Secret, sessionToken, timestamp(given.Expires)},
+		Provider:                    providerARN,
+		PackedPolicySize:            packed,
+		SessionTokenSize:            len(sessionToken),
+	}, nil
+}
+
+// missingClaim names a claim that AWS demands (IAM User Guide,
+// id_roles_providers_create_oidc, "Prerequisites": iss, aud, exp, iat, sub). It
+// demands jti, too, which the API server writes since 1.29, but is not known to
+// look.
+func missingClaim(claims token.Claims) string {
+	for _, claim := range []struct {
+		name string
+		has  bool
+	}{
+		{"iss", claims.Issuer != ""},
+		{"sub", claims.Subject != ""},
+		{"aud", len(claims.Audience) > 0},
+		{"exp", !claims.Expiry.IsZero()},
+		{"iat", !claims.IssuedAt.IsZero()},
+	} {
+		if !claim.has {
+			return claim.name
+		}
+	}
+	return ""
+}
+
+// verify holds a token to what its issuer publishes, and to the provider.
+func (s *Server) verify(c *call, raw, keyID string, trusted *provider) error {
+	published, err := s.keys.of(c.ctx, trusted.URL, keyID)
+	if err != nil {
+		c.logger.WarnContext(c.ctx, "the issuer's keys cannot be had", "error", err)
+		return noVerificationKey()
+	}
+	_, err = published.Verify(c.ctx, raw, issuer.Expected{Audiences: trusted.ClientIDs, Now: s.options.Now})
+	if err == nil {
+		return nil
+	}
+	refusal, ok := errors.AsType[*issuer.VerificationError](err)
+	if !ok {
+		return err
+	}
+	c.logger.WarnContext(c.ctx, "the token is not good", "reason", refusal.Reason, "error", refusal)
+	switch refusal.Reason {
+	case issuer.UnknownKey:
+		return noVerificationKey()
+	case issuer.WrongAudience:
+		return invalidIdentityToken("Incorrect token audience")
+	case issuer.Expired:
+		return s.expired(raw)
+	case issuer.NotYetValid:
+		// How AWS says it is not known.
+		return invalidIdentityToken("Token is not yet valid")
+	case issuer.BadSignature:
+		// So is this: nobody reports a token that names a key and is not signed with it.
+		return invalidIdentityToken("Token signature is invalid")
+	default:
+		return invalidIdentityToken("The web identity token that was passed could not be validated by AWS. Get a new identity token from the identity provider and then retry the request.")
+	}
+}
+
+// noVerificationKey has two blanks after a comma, as AWS has. It is what AWS says
+// of an issuer that does not answer (knowledge center, iam-sts-invalididentitytoken)
+// and of a key that it does not publish. When it says IDPCommunicationError, as the
+// API reference has it, users do not report.
+func noVerificationKey() error {
+	return invalidIdentityToken("Couldn't retrieve verification key from your identity provider,  please reference AssumeRoleWithWebIdentity documentation for requirements")
+}
+
+func (s *Server) expired(raw string) error {
+	claims, err := token.ParseUnverified(raw)
+	if err != nil {
+		return err
+	}
+	return newFault(http.StatusBadRequest, "ExpiredTokenException",
+		"Token expired: current date/time %d must be before the expiration date/time %d", s.options.Now().Unix(), claims.Expiry.Unix())
+}
+
+// decide asks the role's trust policy. Why it does not allow is for the log: AWS
+// tells nobody.
+func (s *Server) decide(c *call, r *role, providerARN string, claims token.Claims, asked webIdentity) error {
+	document, err := trustpolicy.Parse([]byte(r.TrustPolicy))
+	if err != nil {
+		return err
+	}
+	request := trustpolicy.ForToken(providerARN, claims, asked.sessionName)
+	if methods := authenticationMethods(asked.token); len(methods) > 0 {
+		request.Context[trustpolicy.IssuerOf(providerARN)+":amr"] = methods
+	}
+	decision := document.Evaluate(request)
+	if decision.Allowed {
+		return nil
+	}
+	c.logger.WarnContext(c.ctx, "the role's trust policy does not allow it, which STS does not tell", "why", decision.Explain())
+	return notAuthorized()
+}
+
+// authenticationMethods returns the claim amr, which is a list, or one of Cognito's
+// and Kubernetes' kin. The token has been verified.
+func authenticationMethods(raw string) []string {
+	_, rest, _ := strings.Cut(raw, ".")
+	payload, _, _ := strings.Cut(rest, ".")
+	content, err := base64.RawURLEncoding.DecodeString(payload)
+	if err != nil {
+		return nil
+	}
+	var claims struct {
+		Methods []string `json:"amr"`
+	}
+	if json.Unmarshal(content, &claims) != nil {
+		return nil
+	}
+	return claims.Methods
+}
+
+// sharedAudience is the token's audience that the provider has, of which there is
+// one: the token has been verified.
+func sharedAudience(claims token.Claims, trusted *provider) string {
+	i := slices.IndexFunc(claims.Audience, func(a string) bool { return slices.Contains(trusted.ClientIDs, a) })
+	if i < 0 {
+		return ""
+	}
+	return claims.Audience[i]
+}
+
+// call is one call of an API.
+type call struct {
+	ctx context.Context
+	parameters
+	action string
+	caller caller
+	logger *slog.Logger
+}

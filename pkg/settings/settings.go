@@ -1,0 +1,152 @@
+// Package settings owns those settings of the webhook that decide what a pod is
+// given: their flags, whose names and defaults are a contract, what they may be,
+// and what they are to the packages identity and inject. The webhook has them, and
+// so has whoever wants to know what it would do.
+package settings
+
+import (
+	"fmt"
+	"path"
+
+	"github.com/spf13/pflag"
+
+	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/identity"
+	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/inject"
+	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/rolepolicy"
+	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/token"
+)
+
+// Settings are what the flags say.
+type Settings struct {
+	AnnotationPrefix string
+	TokenAudience    string
+	// TokenExpiration is in seconds.
+	TokenExpiration     int64
+	TokenMountPath      string
+	AWSDefaultRegion    string
+	STSRegionalEndpoint bool
+	STSEndpoint         string
+	RoleSessionName     string
+
+	ComposeRoleARN             bool
+	AWSAccountID, AWSPartition string
+
+	// ContainerCredentialsConfig is a file.
+	ContainerCredentialsConfig   string
+	ContainerCredentialsAudience string
+	ContainerCredentials         inject.ContainerCredentials
+
+	RolePolicy string
+}
+
+// AddFlags adds the flags with their defaults, bound to s. The names and defaults
+// of those that amazon-eks-pod-identity-webhook has are its own.
+func (s *Settings) AddFlags(flags *pflag.FlagSet) {
+	flags.StringVar(&s.AnnotationPrefix, "annotation-prefix", "eks.amazonaws.com", "`prefix` of the annotations on ServiceAccounts and pods")
+	flags.StringVar(&s.TokenAudience, "token-audience", "sts.amazonaws.com", "`audience` of tokens whose ServiceAccount names none")
+	flags.Int64Var(&s.TokenExpiration, "token-expiration", 86400, "lifetime of tokens in `seconds` where neither ServiceAccount nor pod names one; at least 600")
+	flags.StringVar(&s.TokenMountPath, "token-mount-path", "/var/run/secrets/eks.amazonaws.com/serviceaccount", "`folder` of the token in the containers")
+	flags.StringVar(&s.AWSDefaultRegion, "aws-default-region", "", "`region` for containers that set none; empty to set none")
+	flags.BoolVar(&s.STSRegionalEndpoint, "sts-regional-endpoint", false, "use the STS endpoint of the region where the ServiceAccount does not say")
+	flags.StringVar(&s.STSEndpoint, "sts-endpoint", "", "`URL` of the STS to use where the ServiceAccount names none; empty for AWS's")
+	flags.StringVar(&s.RoleSessionName, "role-session-name", "", "`name` of the role session where neither ServiceAccount nor pod gives one: pod-name for the pod's, or a literal; empty to leave it to the SDK")
+
+	flags.BoolVar(&s.ComposeRoleARN, "compose-role-arn", false, "make an ARN of a bare role name, in the account of this EC2 instance or of --aws-account-id")
+	flags.StringVar(&s.AWSAccountID, "aws-account-id", "", "account `id` for --compose-role-arn; empty to ask the instance metadata service")
+	flags.StringVar(&s.AWSPartition, "aws-partition", "aws", "`partition` that goes with --aws-account-id")
+
+	flags.StringVar(&s.ContainerCredentialsConfig, "watch-container-credentials-config", "", "`file` that lists the ServiceAccounts which use EKS Pod Identity, read again when it changes")
+	flags.StringVar(&s.ContainerCredentialsAudience, "container-credentials-audience", "pods.eks.amazonaws.com", "`audience` of their tokens")
+	flags.StringVar(&s.ContainerCredentials.MountPath, "container-credentials-token-mount-path", "/var/run/secrets/pods.eks.amazonaws.com/serviceaccount", "`folder` of their token in the containers")
+	flags.StringVar(&s.ContainerCredentials.VolumeName, "container-credentials-token-volume-name", "eks-pod-identity-token", "`name` of their token's volume")
+	flags.StringVar(&s.ContainerCredentials.TokenPath, "container-credentials-token-path", "eks-pod-identity-token", "`file` of their token in its folder")
+	flags.StringVar(&s.ContainerCredentials.FullURI, "container-credentials-full-uri", "http://169.254.170.23/v1/credentials", "`URL` of the agent that gives credentials for it")
+
+	flags.StringVar(&s.RolePolicy, "role-policy", string(rolepolicy.Off), "who may use which role: `off`; on holds a namespace to the roles that its annotation permits; require permits none without one")
+}
+
+// Validate returns all mistakes, each by the name of its flag.
+func (s *Settings) Validate() []error {
+	var mistakes []error
+	wrong := func(format string, args ...any) { mistakes = append(mistakes, fmt.Errorf(format, args...)) }
+	for flag, value := range map[string]string{
+		"annotation-prefix":                       s.AnnotationPrefix,
+		"container-credentials-token-volume-name": s.ContainerCredentials.VolumeName,
+		"container-credentials-token-path":        s.ContainerCredentials.TokenPath,
+	} {
+		if value == "" {
+			wrong("--%s must not be empty", flag)
+		}
+	}
+	for flag, audience := range map[string]string{
+		"token-audience":                 s.TokenAudience,
+		"container-credentials-audience": s.ContainerCredentialsAudience,
+	} {
+		if audience == "" {
+			wrong("--%s must not be empty: such tokens would be for the API server itself", flag)
+		}
+	}
+	for flag, folder := range map[string]string{
+		"token-mount-path":                       s.TokenMountPath,
+		"container-credentials-token-mount-path": s.ContainerCredentials.MountPath,
+	} {
+		if !path.IsAbs(folder) {
+			wrong("--%s is %q: it must be absolute", flag, folder)
+		}
+	}
+	for flag, endpoint := range map[string]string{
+		"sts-endpoint":                   s.STSEndpoint,
+		"container-credentials-full-uri": s.ContainerCredentials.FullURI,
+	} {
+		if endpoint != "" && !identity.IsEndpoint(endpoint) {
+			wrong("--%s is %q: it must be a URL", flag, endpoint)
+		}
+	}
+	if s.RoleSessionName != "" && !identity.IsSessionName(s.RoleSessionName) {
+		wrong("--role-session-name is %q: it must be pod-name, or 2 to 64 letters, digits, or any of _+=,.@-", s.RoleSessionName)
+	}
+	if account := s.Account(); account != nil {
+		if err := account.Validate(); err != nil {
+			wrong("--aws-account-id, --aws-partition: %w", err)
+		}
+	}
+	if _, err := rolepolicy.ParseMode(s.RolePolicy); err != nil {
+		wrong("--role-policy: %w", err)
+	}
+	return mistakes
+}
+
+// Account is the one that the flags name, nil for none.
+func (s *Settings) Account() *identity.Account {
+	if s.AWSAccountID == "" {
+		return nil
+	}
+	return &identity.Account{Partition: s.AWSPartition, ID: s.AWSAccountID}
+}
+
+// Defaults are what package identity needs. account is used if role names are to
+// be made ARNs.
+func (s *Settings) Defaults(account *identity.Account) identity.Defaults {
+	defaults := identity.Defaults{
+		AnnotationPrefix:  s.AnnotationPrefix,
+		Audience:          s.TokenAudience,
+		RegionalSTS:       s.STSRegionalEndpoint,
+		ExpirationSeconds: token.ClampExpiration(s.TokenExpiration),
+		SessionName:       s.RoleSessionName,
+		STSEndpoint:       s.STSEndpoint,
+	}
+	if s.ComposeRoleARN {
+		defaults.Account = account
+	}
+	return defaults
+}
+
+// Inject are what package inject needs.
+func (s *Settings) Inject() inject.Settings {
+	return inject.Settings{
+		AnnotationPrefix:     s.AnnotationPrefix,
+		MountPath:            s.TokenMountPath,
+		Region:               s.AWSDefaultRegion,
+		ContainerCredentials: s.ContainerCredentials,
+	}
+}

@@ -1,0 +1,315 @@
+package e2e_test
+
+import (
+	"bytes"
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"encoding/json"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/go-jose/go-jose/v4"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/kubernetes"
+
+	"github.com/pod-identity-webhook/pod-identity-webhook/test/controlplane"
+	"github.com/pod-identity-webhook/pod-identity-webhook/test/localsts"
+	"github.com/pod-identity-webhook/pod-identity-webhook/test/localwebhook"
+)
+
+// The patient: what has an identity in the clinic.
+const (
+	ward     = "shop"
+	patient  = "cart"
+	role     = "shop-cart"
+	roleARN  = "arn:aws:iam::111122223333:role/shop-cart"
+	audience = "sts.amazonaws.com"
+)
+
+// clinic is a cluster of its own, whose issuer can be made to fail, with a webhook
+// and an AWS of its own.
+type clinic struct {
+	plane   *controlplane.ControlPlane
+	client  kubernetes.Interface
+	issuer  *fickleIssuer
+	webhook *localwebhook.Webhook
+	aws     *localsts.Server
+	// dir has the CA of the issuer, the CA of the webhook and a kubeconfig.
+	dir string
+}
+
+// fickleIssuer publishes what the API server does, unless it is told otherwise.
+type fickleIssuer struct {
+	*httptest.Server
+	upstream atomic.Pointer[controlplane.ControlPlane]
+	// fault is what it does instead: "", "down" or "foreign key".
+	fault atomic.Value
+}
+
+func newFickleIssuer(t *testing.T) *fickleIssuer {
+	t.Helper()
+	i := &fickleIssuer{}
+	i.fault.Store("")
+	i.Server = httptest.NewTLSServer(i)
+	t.Cleanup(i.Close)
+	return i
+}
+
+func (i *fickleIssuer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	switch fault := i.fault.Load(); {
+	case fault == "down":
+		http.Error(w, "down", http.StatusServiceUnavailable)
+		return
+	case fault == "foreign key" && strings.HasSuffix(r.URL.Path, "/jwks"):
+		key, _ := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+		_ = json.NewEncoder(w).Encode(jose.JSONWebKeySet{Keys: []jose.JSONWebKey{{Key: key.Public(), KeyID: "another-key", Algorithm: "ES256", Use: "sig"}}})
+		return
+	}
+	plane := i.upstream.Load()
+	client, err := plane.AnonymousClient()
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusBadGateway)
+		return
+	}
+	defer client.CloseIdleConnections()
+	request, err := http.NewRequestWithContext(r.Context(), http.MethodGet, plane.Config().Host+r.URL.Path, nil)
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusBadGateway)
+		return
+	}
+	answer, err := client.Do(request)
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusBadGateway)
+		return
+	}
+	defer answer.Body.Close()
+	w.WriteHeader(answer.StatusCode)
+	_, _ = io.Copy(w, answer.Body)
+}
+
+func newClinic(t *testing.T) *clinic {
+	t.Helper()
+	c := &clinic{dir: t.TempDir(), issuer: newFickleIssuer(t)}
+	ca := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: c.issuer.Certificate().Raw})
+	c.write(t, "issuer-ca.pem", ca)
+	var err error
+	if c.plane, err = controlplane.Start(t.Context(), controlplane.Options{Dir: t.TempDir(), Log: t.Output(), Issuer: c.issuer.URL}); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(c.plane.Stop)
+	c.issuer.upstream.Store(c.plane)
+	if c.client, err = kubernetes.NewForConfig(c.plane.Config()); err != nil {
+		t.Fatal(err)
+	}
+	if c.aws, err = localsts.Start(t.Context(), localsts.Options{
+		Binary: os.Getenv("LOCAL_STS"), Dir: t.TempDir(), IssuerCAFile: filepath.Join(c.dir, "issuer-ca.pem"),
+	}); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(c.aws.Stop)
+	c.webhook, err = localwebhook.Start(t.Context(), localwebhook.Options{
+		Binary: os.Getenv("WEBHOOK"), Kubeconfig: c.plane.Kubeconfig(), Dir: t.TempDir(), Args: []string{"--shutdown-delay=0s"},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(c.webhook.Kill)
+	c.write(t, "CA.pem", c.webhook.CABundle())
+	return c
+}
+
+func (c *clinic) write(t *testing.T, name string, content []byte) {
+	t.Helper()
+	if err := os.WriteFile(filepath.Join(c.dir, name), content, 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// environment is that of a person at the clinic: kubectl with the plugin, the
+// credentials of AWS's administrator, and nothing of the test's own.
+func (c *clinic) environment(t *testing.T) []string {
+	t.Helper()
+	credentials, err := c.aws.AdminConfig().Credentials.Retrieve(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	tools := filepath.Join(c.dir, "bin")
+	if err := os.MkdirAll(tools, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	for name, target := range map[string]string{
+		"kubectl": filepath.Join(os.Getenv("KUBEBUILDER_ASSETS"), "kubectl"), "kubectl-irsa": pluginBinary(t),
+	} {
+		if err := os.Symlink(target, filepath.Join(tools, name)); err != nil && !errors.Is(err, os.ErrExist) {
+			t.Fatal(err)
+		}
+	}
+	return []string{
+		"PATH=" + tools + ":" + os.Getenv("PATH"), "HOME=" + c.dir, "KUBECONFIG=" + c.plane.Kubeconfig(),
+		"AWS_ENDPOINT_URL=" + c.aws.URL(), "AWS_REGION=us-east-1", "SSL_CERT_FILE=" + filepath.Join(c.dir, "issuer-ca.pem"),
+		"AWS_ACCESS_KEY_ID=" + credentials.AccessKeyID, "AWS_SECRET_ACCESS_KEY=" + credentials.SecretAccessKey,
+	}
+}
+
+// aws stands for AWS's command line where that is not installed: it writes down
+// what it was to do, for the test to do it.
+const awsShim = `aws() {
+  [ "$1 $2 $3 $5" = "iam update-assume-role-policy --role-name --policy-document" ] || { echo "aws $*: not known here" >&2; return 1; }
+  printf '%s' "$4" >role-name; printf '%s' "$6" >policy-document
+}
+`
+
+// shell runs a command line as a person would, and returns what it printed.
+func (c *clinic) shell(t *testing.T, line string) (string, error) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	command := exec.CommandContext(ctx, "bash", "-c", "set -o pipefail\n"+awsShim+line)
+	command.Dir, command.Env = c.dir, c.environment(t)
+	answer, err := command.CombinedOutput()
+	if err == nil {
+		err = c.updateTrustPolicy(t)
+	}
+	return string(answer), err
+}
+
+// must runs a command line that has to succeed.
+func (c *clinic) must(t *testing.T, line string) {
+	t.Helper()
+	if answer, err := c.shell(t, line); err != nil {
+		t.Fatalf("%s: %v\n%s", line, err, answer)
+	}
+}
+
+// doctor runs kubectl irsa doctor, and returns what it printed and its exit code.
+func (c *clinic) doctor(t *testing.T, args ...string) (string, int) {
+	t.Helper()
+	command := exec.CommandContext(t.Context(), pluginBinary(t), append([]string{"doctor", "-n", ward}, args...)...)
+	command.Dir, command.Env = c.dir, c.environment(t)
+	var errors bytes.Buffer
+	command.Stderr = &errors
+	answer, err := command.Output()
+	if command.ProcessState == nil {
+		t.Fatal(err)
+	}
+	if errors.Len() > 0 {
+		t.Errorf("doctor %v wrote to its standard error: %s", args, errors.String())
+	}
+	return string(answer), command.ProcessState.ExitCode()
+}
+
+// heal makes everything anew, as it should be.
+func (c *clinic) heal(t *testing.T) {
+	t.Helper()
+	c.issuer.fault.Store("")
+	select {
+	case <-c.webhook.Ended():
+		if err := c.webhook.Restart(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	default:
+	}
+	configurations := c.client.AdmissionregistrationV1().MutatingWebhookConfigurations()
+	if err := configurations.Delete(t.Context(), localwebhook.ConfigurationName, metav1.DeleteOptions{}); err != nil && !apierrors.IsNotFound(err) {
+		t.Fatal(err)
+	}
+	if err := c.webhook.Register(t.Context(), c.client, localwebhook.Registration{}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.client.CoreV1().Namespaces().Get(t.Context(), ward, metav1.GetOptions{}); apierrors.IsNotFound(err) {
+		if err := controlplane.CreateNamespace(t.Context(), c.client, ward); err != nil {
+			t.Fatal(err)
+		}
+	}
+	c.must(t, "kubectl delete pods,secrets --all -n shop --wait; kubectl delete serviceaccount cart -n shop --ignore-not-found; kubectl label namespace shop eks.amazonaws.com/pod-identity-webhook-")
+	c.resetAWS(t)
+	c.must(t, "kubectl irsa provider create --approve && kubectl irsa serviceaccount create cart -n shop --role-name shop-cart --approve")
+	c.createPod(t, nil)
+}
+
+// createPod creates the patient's pod, the latter as change has it.
+func (c *clinic) createPod(t *testing.T, change func(*corev1.Pod)) {
+	t.Helper()
+	pod := podOf(patient, patient)
+	if change != nil {
+		change(pod)
+	}
+	if _, err := c.client.CoreV1().Pods(ward).Create(t.Context(), pod, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// replacePod makes the patient's pod anew.
+func (c *clinic) replacePod(t *testing.T, change func(*corev1.Pod)) {
+	t.Helper()
+	c.must(t, "kubectl delete pod cart -n shop --wait")
+	c.createPod(t, change)
+}
+
+// whole says how the text of a diagnosis is the same on every machine and day.
+func (c *clinic) whole(text string) string {
+	for _, replacement := range []struct{ found, instead string }{
+		{c.issuer.URL, "https://oidc.example.com/id"},
+		{strings.TrimPrefix(c.issuer.URL, "https://"), "oidc.example.com/id"},
+		{c.webhook.URL(), "https://webhook.example.com"},
+		{strings.TrimPrefix(c.webhook.URL(), "https://"), "webhook.example.com:443"},
+		{c.aws.URL(), "https://sts.example.com"},
+	} {
+		text = strings.ReplaceAll(text, replacement.found, replacement.instead)
+	}
+	for _, replacement := range []struct {
+		found   *regexp.Regexp
+		instead string
+	}{
+		{regexp.MustCompile(`\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ`), "2026-01-02T15:04:05Z"},
+		{regexp.MustCompile(`"[A-Za-z0-9_-]{43}"`), `"Ktqr4zq5hQ8ZJ5w0v3bC4v6y0d1cQ2c9vX0aQe7u1nM"`},
+		{regexp.MustCompile(`request [0-9a-f-]{36}`), "request 00000000-0000-0000-0000-000000000000"},
+		{regexp.MustCompile(`e2e-\d+`), "e2e"},
+	} {
+		text = replacement.found.ReplaceAllString(text, replacement.instead)
+	}
+	return text
+}
+
+// registered waits until the API server does what was written of the webhook: it
+// sees that a moment later.
+func (c *clinic) registered(t *testing.T, what string, seen func(context.Context) error) {
+	t.Helper()
+	within(t, 30*time.Second, what, seen)
+}
+
+// admitted says what has become of a pod that is admitted as a dry run.
+func (c *clinic) admitted(ctx context.Context) (hasRole bool, err error) {
+	pod, err := c.client.CoreV1().Pods(ward).Create(ctx, podOf("trial", patient), metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})
+	if err != nil {
+		return false, err
+	}
+	return roleOf(pod) != "", nil
+}
+
+// waitForIdentity waits until new pods have an identity, or have none.
+func (c *clinic) waitForIdentity(t *testing.T, want bool) {
+	t.Helper()
+	c.registered(t, fmt.Sprintf("new pods have an identity: %t", want), func(ctx context.Context) error {
+		if got, err := c.admitted(ctx); err != nil || got != want {
+			return fmt.Errorf("it is %t, %w", got, err)
+		}
+		return nil
+	})
+}

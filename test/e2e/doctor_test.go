@@ -1,0 +1,485 @@
+package e2e_test
+
+import (
+	"context"
+	"encoding/json"
+	"flag"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/pod-identity-webhook/pod-identity-webhook/test/localwebhook"
+	"github.com/pod-identity-webhook/pod-identity-webhook/test/repository"
+)
+
+var update = flag.Bool("update", false, "write what doctor says into docs/troubleshooting.md instead of comparing with it")
+
+// The exit codes, as docs/kubectl-irsa.md has them.
+const (
+	exitWell    = 0
+	exitBroken  = 2
+	exitUnknown = 3
+)
+
+// said is what doctor says in JSON, as far as it is looked at.
+type said struct {
+	Status   string `json:"status"`
+	Findings []struct {
+		Check, Status, Summary, Why, Fix string
+	} `json:"findings"`
+	ServiceAccounts []said `json:"serviceAccounts"`
+}
+
+// fault is one that is put in.
+type fault struct {
+	// name is that of the example in docs/troubleshooting.md.
+	name string
+	// make makes it, in a cluster in which everything is as it should be.
+	make func(*testing.T, *clinic)
+	// target is what doctor is asked about; empty for the ServiceAccount.
+	target string
+	// check is the one that names it, with a status that is broken unless it is given.
+	check, status string
+	// mends says what the fix does: "all" makes everything well, "check" what the
+	// check is about, "" needs a person who knows more than doctor.
+	mends string
+	// after is what a person does besides.
+	after func(*testing.T, *clinic)
+}
+
+// faults are those of the troubleshooting page, in its order.
+var faults = []fault{
+	{
+		name: "the ServiceAccount does not exist", check: "service_account", mends: "check",
+		make: func(t *testing.T, c *clinic) { c.must(t, "kubectl delete serviceaccount cart -n shop") },
+	},
+	{
+		name: "the annotation is misspelt", check: "role_annotation", mends: "all",
+		make: func(t *testing.T, c *clinic) {
+			c.must(t, "kubectl annotate serviceaccount cart -n shop eks.amazonaws.com/role-arn- eks.amazonaws.com/rolearn="+roleARN)
+		},
+	},
+	{
+		name: "there is no annotation", check: "role_annotation",
+		make: func(t *testing.T, c *clinic) {
+			c.must(t, "kubectl annotate serviceaccount cart -n shop eks.amazonaws.com/role-arn-")
+		},
+	},
+	{
+		name: "the ARN has quotes in it", check: "annotations", mends: "all",
+		make: func(t *testing.T, c *clinic) {
+			c.must(t, `kubectl annotate --overwrite serviceaccount cart -n shop eks.amazonaws.com/role-arn='"`+roleARN+`"'`)
+		},
+	},
+	{
+		name: "no webhook is registered", check: "webhook_registered",
+		make: func(t *testing.T, c *clinic) {
+			c.must(t, "kubectl delete mutatingwebhookconfiguration pod-identity-webhook")
+		},
+	},
+	{
+		name: "the rules leave pods out", check: "webhook_rules", mends: "all",
+		make: func(t *testing.T, c *clinic) {
+			c.must(t, `kubectl patch mutatingwebhookconfiguration pod-identity-webhook --type=json -p='[{"op":"remove","path":"/webhooks/0/rules/0"}]'`)
+			c.waitForIdentity(t, false)
+		},
+		after: func(t *testing.T, c *clinic) { c.waitForIdentity(t, true) },
+	},
+	{
+		name: "the namespace is not opted in", check: "webhook_namespace", mends: "all",
+		make: func(t *testing.T, c *clinic) {
+			c.must(t, `kubectl patch mutatingwebhookconfiguration pod-identity-webhook --type=json -p='[{"op":"add","path":"/webhooks/0/namespaceSelector","value":{"matchLabels":{"eks.amazonaws.com/pod-identity-webhook":"enabled"}}}]'`)
+			c.waitForIdentity(t, false)
+		},
+		after: func(t *testing.T, c *clinic) { c.waitForIdentity(t, true) },
+	},
+	{
+		name: "the webhook does not answer", check: "webhook_answers",
+		make: func(_ *testing.T, c *clinic) { c.webhook.Kill() },
+	},
+	{
+		name: "the caBundle is another's", check: "webhook_certificate", mends: "all",
+		make: func(t *testing.T, c *clinic) {
+			c.must(t, `kubectl patch mutatingwebhookconfiguration pod-identity-webhook --type=json -p='[{"op":"add","path":"/webhooks/0/clientConfig/caBundle","value":"'$(base64 -w0 issuer-ca.pem)'"}]'`)
+			c.registered(t, "the API server distrusts the webhook", func(ctx context.Context) error {
+				if _, err := c.admitted(ctx); err == nil {
+					return fmt.Errorf("a pod was admitted")
+				}
+				return nil
+			})
+		},
+		after: func(t *testing.T, c *clinic) { c.waitForIdentity(t, true) },
+	},
+	{
+		name: "the pod is older than the annotation", target: "pod/cart", check: "pod_injected", mends: "all",
+		make: func(t *testing.T, c *clinic) {
+			c.must(t, "kubectl annotate serviceaccount cart -n shop eks.amazonaws.com/role-arn-")
+			c.replacePod(t, nil)
+			c.waitForNextSecond(t)
+			c.must(t, "kubectl annotate serviceaccount cart -n shop eks.amazonaws.com/role-arn="+roleARN)
+		},
+	},
+	{
+		name: "the webhook was down when the pod was created", target: "pod/cart", check: "pod_injected", mends: "all",
+		make: func(t *testing.T, c *clinic) {
+			if err := c.webhook.Register(t.Context(), c.client, localwebhook.Registration{FailurePolicy: "Ignore"}); err != nil {
+				t.Fatal(err)
+			}
+			c.must(t, "kubectl patch mutatingwebhookconfiguration pod-identity-webhook --type=json -p='[{\"op\":\"test\",\"path\":\"/webhooks/0/failurePolicy\",\"value\":\"Ignore\"}]'")
+			c.webhook.Kill()
+			c.waitForIdentity(t, false)
+			c.waitForNextSecond(t)
+			c.replacePod(t, nil)
+			if err := c.webhook.Restart(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			c.waitForIdentity(t, true)
+		},
+	},
+	{
+		name: "the pod is to be skipped", target: "pod/cart", check: "pod_injected", mends: "all",
+		make: func(t *testing.T, c *clinic) {
+			c.replacePod(t, func(pod *corev1.Pod) {
+				pod.Labels = map[string]string{"eks.amazonaws.com/skip-pod-identity-webhook": "true"}
+			})
+		},
+	},
+	{
+		name: "all containers are to be skipped", target: "pod/cart", check: "pod_injected", mends: "all",
+		make: func(t *testing.T, c *clinic) {
+			c.replacePod(t, func(pod *corev1.Pod) {
+				pod.Annotations = map[string]string{"eks.amazonaws.com/skip-containers": "app"}
+			})
+		},
+	},
+	{
+		name: "the token is for another audience", target: "pod/cart", check: "pod_token", mends: "all",
+		make: func(t *testing.T, c *clinic) {
+			c.must(t, "kubectl annotate serviceaccount cart -n shop eks.amazonaws.com/audience=vault")
+			c.replacePod(t, nil)
+			c.must(t, "kubectl annotate serviceaccount cart -n shop eks.amazonaws.com/audience-")
+		},
+	},
+	{
+		name: "the pod has the role of before", target: "pod/cart", check: "pod_environment",
+		make: func(t *testing.T, c *clinic) {
+			c.must(t, "kubectl annotate --overwrite serviceaccount cart -n shop eks.amazonaws.com/role-arn=arn:aws:iam::111122223333:role/before")
+			c.replacePod(t, nil)
+			c.must(t, "kubectl annotate --overwrite serviceaccount cart -n shop eks.amazonaws.com/role-arn="+roleARN)
+		},
+	},
+	{
+		name: "keys are in the environment", target: "pod/cart", check: "pod_overrides", mends: "all",
+		make: func(t *testing.T, c *clinic) {
+			c.replacePod(t, func(pod *corev1.Pod) {
+				env := &pod.Spec.Containers[0].Env
+				*env = append(*env, corev1.EnvVar{Name: "AWS_ACCESS_KEY_ID", Value: secret})
+			})
+		},
+	},
+	{
+		name: "keys come from a Secret", target: "pod/cart", check: "pod_overrides", mends: "all",
+		make: func(t *testing.T, c *clinic) {
+			c.must(t, "kubectl create secret generic cart-config -n shop --from-literal=AWS_ACCESS_KEY_ID="+secret)
+			c.replacePod(t, func(pod *corev1.Pod) {
+				pod.Spec.Containers[0].EnvFrom = []corev1.EnvFromSource{{SecretRef: &corev1.SecretEnvSource{
+					LocalObjectReference: corev1.LocalObjectReference{Name: "cart-config"},
+				}}}
+			})
+		},
+	},
+	{
+		name: "a profile is in the environment", target: "pod/cart", check: "pod_overrides", status: "warning", mends: "all",
+		make: func(t *testing.T, c *clinic) {
+			c.replacePod(t, func(pod *corev1.Pod) {
+				env := &pod.Spec.Containers[0].Env
+				*env = append(*env, corev1.EnvVar{Name: "AWS_PROFILE", Value: "production"})
+			})
+		},
+	},
+	{
+		name: "the issuer cannot be read", check: "issuer_discovery",
+		make: func(_ *testing.T, c *clinic) { c.issuer.fault.Store("down") },
+	},
+	{
+		name: "the key that signs is not published", check: "issuer_keys",
+		make: func(_ *testing.T, c *clinic) { c.issuer.fault.Store("foreign key") },
+	},
+	{
+		name: "IAM does not know the issuer", check: "oidc_provider", mends: "all",
+		make: func(t *testing.T, c *clinic) { c.deleteProvider(t) },
+	},
+	{
+		name: "IAM knows another issuer", check: "oidc_provider", mends: "all",
+		make: func(t *testing.T, c *clinic) {
+			c.deleteProvider(t)
+			c.createProvider(t, c.issuer.URL+"/prod", audience)
+		},
+	},
+	{
+		name: "the provider does not accept the audience", check: "provider_audience", mends: "all",
+		make: func(t *testing.T, c *clinic) {
+			c.deleteProvider(t)
+			c.createProvider(t, c.issuer.URL, "sts.eu-west-1.amazonaws.com")
+		},
+	},
+	{
+		name: "the role does not exist", check: "role_exists", mends: "all",
+		make: func(t *testing.T, c *clinic) { c.deleteRole(t, role) },
+	},
+	{
+		name: "the annotation lacks the path of the role", check: "role_exists",
+		make: func(t *testing.T, c *clinic) {
+			c.deleteRole(t, role)
+			c.must(t, "kubectl irsa serviceaccount create cart -n shop --role-name shop-cart --path /team/ --role-only --approve")
+		},
+		mends: "check",
+	},
+	{
+		name: "the role is in another account", check: "sts_exchange",
+		make: func(t *testing.T, c *clinic) {
+			c.must(t, "kubectl annotate --overwrite serviceaccount cart -n shop eks.amazonaws.com/role-arn=arn:aws:iam::444455556666:role/shop-cart")
+			c.replacePod(t, nil)
+		},
+	},
+	{
+		name: "the trust policy is for another namespace", check: "trust_policy", mends: "all",
+		make: func(t *testing.T, c *clinic) {
+			c.trust(t, c.providerARN(), c.conditions("StringEquals", "system:serviceaccount:store:cart"))
+		},
+	},
+	{
+		name: "a wildcard is compared by StringEquals", check: "trust_policy", mends: "all",
+		make: func(t *testing.T, c *clinic) {
+			c.trust(t, c.providerARN(), c.conditions("StringEquals", "system:serviceaccount:shop:*"))
+		},
+	},
+	{
+		name: "the trust policy is for another provider", check: "trust_policy", mends: "all",
+		make: func(t *testing.T, c *clinic) {
+			c.trust(t, c.providerARN()+"/prod", c.conditions("StringEquals", "system:serviceaccount:shop:cart"))
+		},
+	},
+	{
+		name: "STS cannot be reached", check: "sts_exchange", status: "unknown",
+		make: func(t *testing.T, c *clinic) {
+			c.must(t, "kubectl annotate serviceaccount cart -n shop eks.amazonaws.com/sts-endpoint=http://127.0.0.1:1")
+		},
+	},
+}
+
+// conditions are those of a trust policy for a subject.
+func (c *clinic) conditions(operator, subject string) map[string]map[string]string {
+	issuer := strings.TrimPrefix(c.issuer.URL, "https://")
+	all := map[string]map[string]string{"StringEquals": {issuer + ":aud": audience}}
+	if all[operator] == nil {
+		all[operator] = map[string]string{}
+	}
+	all[operator][issuer+":sub"] = subject
+	return all
+}
+
+// waitForNextSecond waits until the API server's clock, which counts seconds, has
+// gone on.
+func (c *clinic) waitForNextSecond(t *testing.T) {
+	t.Helper()
+	stamp := func(ctx context.Context) (metav1.Time, error) {
+		made, err := c.client.CoreV1().ConfigMaps(ward).Create(ctx, &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: "clock"}},
+			metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})
+		if err != nil {
+			return metav1.Time{}, err
+		}
+		return made.CreationTimestamp, nil
+	}
+	began, err := stamp(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the next second", func(ctx context.Context) error {
+		now, err := stamp(ctx)
+		if err == nil && !began.Before(&now) {
+			err = fmt.Errorf("it is still %s", now)
+		}
+		return err
+	})
+}
+
+// example returns what the troubleshooting page says that doctor says.
+func example(page, name string) (text string, start, end int, ok bool) {
+	marker := "<!-- doctor: " + name + " -->\n```text\n"
+	start = strings.Index(page, marker)
+	if start < 0 {
+		return "", 0, 0, false
+	}
+	start += len(marker)
+	length := strings.Index(page[start:], "```\n")
+	if length < 0 {
+		return "", 0, 0, false
+	}
+	return page[start : start+length], start, start + length, true
+}
+
+// compare compares what doctor says with the troubleshooting page, or writes it
+// there.
+func compare(t *testing.T, name, text string) {
+	t.Helper()
+	file := repository.Path("docs", "troubleshooting.md")
+	page, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want, start, end, ok := example(string(page), name)
+	switch {
+	case !ok:
+		t.Errorf("docs/troubleshooting.md has no example %q", name)
+	case *update:
+		if err := os.WriteFile(file, []byte(string(page[:start])+text+string(page[end:])), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	case want != text:
+		t.Errorf("docs/troubleshooting.md is not what doctor says of %q (write it anew by -update):\n%s", name, cmp.Diff(want, text))
+	}
+}
+
+// TestDoctorNamesEachFault puts in one fault at a time, and looks whether doctor
+// names it, with a command that mends it.
+func TestDoctorNamesEachFault(t *testing.T) {
+	c := newClinic(t)
+	c.heal(t)
+	t.Run("nothing is wrong", func(t *testing.T) { c.expectWell(t) })
+	for _, f := range faults {
+		t.Run(f.name, func(t *testing.T) {
+			c.heal(t)
+			f.make(t, c)
+			if f.target == "" {
+				f.target = "sa/cart"
+			}
+			fix := c.expectFault(t, f)
+			if f.mends == "" {
+				return
+			}
+			if fix == "" {
+				t.Fatal("there is no fix")
+			}
+			answer, err := c.shell(t, fix)
+			if err != nil {
+				t.Fatalf("%s: %v\n%s", fix, err, answer)
+			}
+			if f.after != nil {
+				f.after(t, c)
+			}
+			c.expectMended(t, f)
+		})
+	}
+}
+
+func (c *clinic) examine(t *testing.T, args ...string) (said, int) {
+	t.Helper()
+	text, code := c.doctor(t, append(args, "-o", "json")...)
+	var findings said
+	if err := json.Unmarshal([]byte(text), &findings); err != nil {
+		t.Fatalf("%v: %s", err, text)
+	}
+	c.expectNoSecrets(t, text)
+	return findings, code
+}
+
+// expectNoSecrets fails if a token or the value of a variable was printed.
+func (c *clinic) expectNoSecrets(t *testing.T, text string) {
+	t.Helper()
+	for _, never := range []string{secret, "eyJ"} {
+		if strings.Contains(text, never) {
+			t.Errorf("doctor printed %q", never)
+		}
+	}
+}
+
+// expectWell fails if anything is not as it should be, of any target.
+func (c *clinic) expectWell(t *testing.T) {
+	t.Helper()
+	for _, target := range [][]string{{"sa/cart"}, {"pod", "cart"}, {"cart"}, {}} {
+		findings, code := c.examine(t, target...)
+		if findings.Status != "ok" || code != exitWell {
+			text, _ := c.doctor(t, append(target, "--evidence")...)
+			t.Errorf("doctor %v: status %s, exit code %d\n%s", target, findings.Status, code, text)
+		}
+	}
+	text, _ := c.doctor(t, "pod/cart")
+	c.expectNoSecrets(t, text)
+	compare(t, "nothing is wrong", c.whole(text))
+	text, _ = c.doctor(t)
+	compare(t, "the whole cluster", c.whole(text))
+}
+
+// expectFault fails if the check does not say what it should, and returns the fix.
+func (c *clinic) expectFault(t *testing.T, f fault) string {
+	t.Helper()
+	if f.status == "" {
+		f.status = "broken"
+	}
+	findings, code := c.examine(t, f.target)
+	wantCode := map[string]int{"broken": exitBroken, "unknown": exitUnknown, "warning": exitWell}[f.status]
+	if code != wantCode {
+		t.Errorf("exit code %d, want %d", code, wantCode)
+	}
+	text, _ := c.doctor(t, f.target, "--problems")
+	compare(t, f.name, c.whole(text))
+	for _, finding := range findings.Findings {
+		if finding.Check == f.check {
+			if finding.Status != f.status {
+				t.Errorf("%s is %s, want %s: %s", f.check, finding.Status, f.status, text)
+			}
+			return finding.Fix
+		}
+	}
+	t.Fatalf("there is no check %s: %s", f.check, text)
+	return ""
+}
+
+// expectMended fails if the fix has not done what it should.
+func (c *clinic) expectMended(t *testing.T, f fault) {
+	t.Helper()
+	findings, code := c.examine(t, f.target)
+	at := slices.IndexFunc(findings.Findings, func(s struct{ Check, Status, Summary, Why, Fix string }) bool { return s.Check == f.check })
+	if at < 0 || findings.Findings[at].Status != "ok" {
+		text, _ := c.doctor(t, f.target)
+		t.Fatalf("the fix has not mended %s:\n%s", f.check, text)
+	}
+	if f.mends == "all" && (findings.Status != "ok" || code != exitWell) {
+		text, _ := c.doctor(t, f.target, "--problems")
+		t.Errorf("after the fix the status is %s and the exit code %d:\n%s", findings.Status, code, text)
+	}
+}
+
+// TestDoctorNeverTakesWhatItCannotSeeForWell asks with few rights.
+func TestDoctorNeverTakesWhatItCannotSeeForWell(t *testing.T) {
+	c := newClinic(t)
+	c.heal(t)
+	c.must(t, `kubectl create serviceaccount visitor -n shop
+kubectl create role visitor -n shop --verb=get --resource=serviceaccounts
+kubectl create rolebinding visitor -n shop --role=visitor --serviceaccount=shop:visitor`)
+	text, code := c.doctor(t, "sa/cart", "--problems", "--as=system:serviceaccount:shop:visitor")
+	if code != exitUnknown {
+		t.Errorf("exit code %d, want %d", code, exitUnknown)
+	}
+	compare(t, "few rights", c.whole(text))
+	findings, _ := c.examine(t, "sa/cart", "--as=system:serviceaccount:shop:visitor")
+	blind := []string{"webhook_registered", "pod_injected", "token_minted"}
+	for _, finding := range findings.Findings {
+		if slices.Contains(blind, finding.Check) && finding.Status != "unknown" {
+			t.Errorf("%s is %s: %s", finding.Check, finding.Status, finding.Summary)
+		}
+	}
+	for _, target := range [][]string{{"pod/cart"}, {}} {
+		if findings, code := c.examine(t, append(target, "--as=system:serviceaccount:shop:visitor")...); findings.Status != "unknown" || code != exitUnknown {
+			t.Errorf("doctor %v: status %s, exit code %d", target, findings.Status, code)
+		}
+	}
+}

@@ -1,0 +1,225 @@
+package e2e_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/kubernetes"
+
+	"github.com/pod-identity-webhook/pod-identity-webhook/test/inject/corpus"
+	"github.com/pod-identity-webhook/pod-identity-webhook/test/localwebhook"
+	"github.com/pod-identity-webhook/pod-identity-webhook/test/repository"
+)
+
+// plugin runs the kubectl plugin, with the cluster of a kubeconfig, and returns
+// what it prints and its exit code.
+func plugin(t *testing.T, kubeconfig string, args ...string) (stdout, stderr string, code int) {
+	t.Helper()
+	command := exec.CommandContext(t.Context(), pluginBinary(t), args...)
+	command.Env = []string{"KUBECONFIG=" + kubeconfig, "HOME=" + t.TempDir()}
+	var out, errOut bytes.Buffer
+	command.Stdout, command.Stderr = &out, &errOut
+	err := command.Run()
+	if exit, ok := errors.AsType[*exec.ExitError](err); ok {
+		return out.String(), errOut.String(), exit.ExitCode()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out.String(), errOut.String(), 0
+}
+
+// noCluster is a kubeconfig of none: what runs with it asks no API server.
+const noCluster = "/dev/null"
+
+// TestExplainShowsThePodsThatTheWebhookMakes has the real webhook make a pod of
+// each of the corpus, and compares it with what the same API server makes of the
+// pod that explain prints when the webhook leaves that alone.
+func TestExplainShowsThePodsThatTheWebhookMakes(t *testing.T) {
+	cases, err := corpus.Load(repository.Path("test", "inject", "testdata"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	bySettings := map[corpus.Settings][]corpus.Case{}
+	for _, c := range cases {
+		bySettings[c.Settings] = append(bySettings[c.Settings], c)
+	}
+	client := newClient(t)
+	for settings, cases := range bySettings {
+		t.Run(fmt.Sprintf("%+v", settings), func(t *testing.T) {
+			namespaces := map[string]string{}
+			for _, c := range cases {
+				namespaces[c.Name] = newNamespace(t, client)
+			}
+			args := flags(settings)
+			if settings.ContainerCredentials {
+				args = append(args, "--watch-container-credentials-config="+listOf(t, namespaces))
+			}
+			registeredAs(t, client, localwebhook.Registration{AnnotationPrefix: settings.AnnotationPrefix}, args...)
+			for _, c := range cases {
+				t.Run(c.Name, func(t *testing.T) { checkExplained(t, client, namespaces[c.Name], c, args) })
+			}
+		})
+	}
+}
+
+func checkExplained(t *testing.T, client kubernetes.Interface, namespace string, c corpus.Case, args []string) {
+	if c.ServiceAccount.Name != "default" {
+		if _, err := client.CoreV1().ServiceAccounts(namespace).Create(t.Context(), &c.ServiceAccount, metav1.CreateOptions{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	podFile, accountFile := filepath.Join(c.Dir, corpus.PodFile), filepath.Join(c.Dir, corpus.ServiceAccountFile)
+	shown := map[string]*corev1.Pod{}
+	for from, run := range map[string]struct {
+		kubeconfig string
+		args       []string
+	}{
+		"files":   {noCluster, []string{podFile, "-f", accountFile}},
+		"cluster": {cluster.Kubeconfig(), []string{podFile, "--from-cluster"}},
+	} {
+		stdout, stderr, code := plugin(t, run.kubeconfig, append(append([]string{"explain", "-o", "json", "-n", namespace}, run.args...), args...)...)
+		if code != 0 {
+			t.Fatalf("from %s: exit code %d: %s", from, code, stderr)
+		}
+		shown[from] = storedAs(t, client, namespace, stdout)
+		unspreadIf(t, c, shown[from])
+	}
+	made, err := client.CoreV1().Pods(namespace).Create(t.Context(), &c.Pod, metav1.CreateOptions{FieldValidation: metav1.FieldValidationStrict})
+	if err != nil {
+		t.Fatal(err)
+	}
+	unspreadIf(t, c, made)
+	for from, pod := range shown {
+		if diff := cmp.Diff(whatIsCompared(made), whatIsCompared(pod)); diff != "" {
+			t.Errorf("from %s: the pod that is explained is not the one that is made (-made +explained):\n%s", from, diff)
+		}
+	}
+}
+
+func unspreadIf(t *testing.T, c corpus.Case, pod *corev1.Pod) {
+	t.Helper()
+	if c.Settings.ContainerCredentials {
+		unspread(t, pod)
+	}
+}
+
+// storedAs returns what the API server makes of a pod that the webhook leaves
+// alone, and stores nothing.
+func storedAs(t *testing.T, client kubernetes.Interface, namespace, document string) *corev1.Pod {
+	t.Helper()
+	var pod corev1.Pod
+	decoder := json.NewDecoder(strings.NewReader(document))
+	decoder.DisallowUnknownFields()
+	if err := decoder.Decode(&pod); err != nil {
+		t.Fatalf("%v in %s", err, document)
+	}
+	if pod.Labels == nil {
+		pod.Labels = map[string]string{}
+	}
+	pod.Labels[skipLabel] = ""
+	stored, err := client.CoreV1().Pods(namespace).Create(t.Context(), &pod, metav1.CreateOptions{
+		DryRun: []string{metav1.DryRunAll}, FieldValidation: metav1.FieldValidationStrict,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return stored
+}
+
+func TestExplainReadsTheClusterThatItIsAskedTo(t *testing.T) {
+	client := newClient(t)
+	namespace := newNamespace(t, client)
+	for _, account := range []*corev1.ServiceAccount{serviceAccount("app", appRole), serviceAccount("mapped", "")} {
+		if _, err := client.CoreV1().ServiceAccounts(namespace).Create(t.Context(), account, metav1.CreateOptions{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	mapping := &corev1.ConfigMap{
+		ObjectMeta: metav1.ObjectMeta{Name: "pod-identity-webhook"},
+		Data:       map[string]string{"config": `{"` + namespace + `/mapped": {"RoleARN": "arn:aws:iam::111122223333:role/mapped"}}`},
+	}
+	webhookNamespace := newNamespace(t, client)
+	if _, err := client.CoreV1().ConfigMaps(webhookNamespace).Create(t.Context(), mapping, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	fromCluster := []string{"--from-cluster", "--watch-config-map", "--webhook-namespace", webhookNamespace}
+	for name, test := range map[string]struct {
+		account string
+		args    []string
+		code    int
+		said    string
+	}{
+		"a ServiceAccount with a role":         {"app", fromCluster, 0, appRole},
+		"one whose role is in the ConfigMap":   {"mapped", fromCluster, 0, "arn:aws:iam::111122223333:role/mapped"},
+		"one whose ConfigMap is not asked for": {"mapped", fromCluster[:1], 0, "no_role: its ServiceAccount has no role"},
+		"one that does not exist":              {"absent", fromCluster, 0, "service_account_not_found: its ServiceAccount does not exist"},
+		"one that is not asked for":            {"app", nil, 3, "ServiceAccount " + namespace + "/app is in none of the files"},
+		"a role that its namespace may not have": {
+			"app", append([]string{"--role-policy=require"}, fromCluster...), 2, "would be refused: role \"" + appRole + "\" is not permitted in namespace " + namespace,
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			content, err := json.Marshal(podManifest(test.account))
+			if err != nil {
+				t.Fatal(err)
+			}
+			file := filepath.Join(t.TempDir(), "pod.json")
+			if err := os.WriteFile(file, content, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			stdout, stderr, code := plugin(t, cluster.Kubeconfig(), append([]string{"explain", file, "-n", namespace}, test.args...)...)
+			if code != test.code || !strings.Contains(stdout, test.said) {
+				t.Errorf("exit code %d\n%s%s", code, stdout, stderr)
+			}
+			if strings.Contains(stdout+stderr, secret) {
+				t.Error("a value of the environment is shown")
+			}
+		})
+	}
+}
+
+func podManifest(account string) *corev1.Pod {
+	pod := podOf("pod", account)
+	pod.APIVersion, pod.Kind = "v1", "Pod"
+	return pod
+}
+
+func TestTrustPolicyIsOfTheIssuerOfTheCluster(t *testing.T) {
+	stdout, stderr, code := plugin(t, cluster.Kubeconfig(), "trust-policy", "shop/cart", "--account-id", "111122223333")
+	if code != 0 || stderr != "" {
+		t.Fatalf("exit code %d: %s", code, stderr)
+	}
+	issuer := issuerOf(t)
+	if !strings.Contains(stdout, `"arn:aws:iam::111122223333:oidc-provider/`+issuer+`"`) || !strings.Contains(stdout, `"`+issuer+`:sub": "system:serviceaccount:shop:cart"`) {
+		t.Errorf("the issuer is %s, and the policy\n%s", issuer, stdout)
+	}
+}
+
+// issuerOf returns the issuer of a token of the cluster, without https://.
+func issuerOf(t *testing.T) string {
+	t.Helper()
+	client := newClient(t)
+	document, err := client.Discovery().RESTClient().Get().AbsPath("/.well-known/openid-configuration").DoRaw(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	var read struct {
+		Issuer string `json:"issuer"`
+	}
+	if err := json.Unmarshal(document, &read); err != nil {
+		t.Fatal(err)
+	}
+	return strings.TrimPrefix(read.Issuer, "https://")
+}
+

@@ -1,0 +1,160 @@
+package e2e_test
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/iam"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/pod-identity-webhook/pod-identity-webhook/test/container"
+	"github.com/pod-identity-webhook/pod-identity-webhook/test/forgery"
+	"github.com/pod-identity-webhook/pod-identity-webhook/test/localsts"
+	"github.com/pod-identity-webhook/pod-identity-webhook/test/localwebhook"
+)
+
+// The second audience is one that the provider knows and the role does not.
+const (
+	stsAudience   = "sts.amazonaws.com"
+	otherAudience = "other.example.com"
+)
+
+// trustedPod is a pod whose ServiceAccount names the role "app" of an account, which
+// trusts the ServiceAccount "app" of its namespace.
+type trustedPod struct {
+	container *container.Container
+	tokenFile string
+}
+
+func newTrustedPod(t *testing.T, a *account, serviceAccountName, audience string) trustedPod {
+	t.Helper()
+	client := newClient(t)
+	folder := t.TempDir()
+	registeredAs(t, client, localwebhook.Registration{},
+		"--token-mount-path="+folder, "--sts-endpoint="+a.endpoint, "--aws-default-region=eu-west-1", "--role-session-name=pod-name")
+	namespace := newNamespace(t, client)
+	a.trust(t, namespace)
+	made := serviceAccount(serviceAccountName, appRole)
+	if audience != "" {
+		made.Annotations["eks.amazonaws.com/audience"] = audience
+	}
+	if _, err := client.CoreV1().ServiceAccounts(namespace).Create(t.Context(), made, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	pod, err := client.CoreV1().Pods(namespace).Create(t.Context(), podOf("app-0", serviceAccountName), metav1.CreateOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	inside, err := container.New(t.Context(), client, pod, folder)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return trustedPod{inside, filepath.Join(folder, "token")}
+}
+
+// trust makes the cluster's provider, and the role.
+func (a *account) trust(t *testing.T, namespace string) {
+	t.Helper()
+	client := iam.NewFromConfig(a.Config)
+	provider, err := client.CreateOpenIDConnectProvider(t.Context(), &iam.CreateOpenIDConnectProviderInput{
+		Url: aws.String(cluster.Issuer()), ClientIDList: []string{stsAudience, otherAudience},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	issuer := strings.TrimPrefix(cluster.Issuer(), "https://")
+	policy := fmt.Sprintf(`{"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Principal": {"Federated": %q},
+		"Action": "sts:AssumeRoleWithWebIdentity", "Condition": {"StringEquals": {
+		%q: "system:serviceaccount:%s:app", %q: %q}}}]}`, *provider.OpenIDConnectProviderArn, issuer+":sub", namespace, issuer+":aud", stsAudience)
+	if _, err := client.CreateRole(t.Context(), &iam.CreateRoleInput{
+		RoleName: aws.String("app"), AssumeRolePolicyDocument: aws.String(policy),
+	}); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// whoami runs a program with the AWS SDK for Go that has nothing but what the
+// container has.
+func (p trustedPod) whoami(t *testing.T) (string, error) {
+	t.Helper()
+	binary := os.Getenv("LOCAL_STS")
+	if binary == "" {
+		binary = localsts.DefaultBinary()
+	}
+	printed, err := p.container.Run(t.Context(), nil, binary, "whoami")
+	return string(printed), err
+}
+
+// TestAPodBecomesItsRoleAtLocalSTS goes the whole way: the webhook's environment, the
+// API server's token, its issuer's keys, the trust policy, and a signed call.
+func TestAPodBecomesItsRoleAtLocalSTS(t *testing.T) {
+	printed, err := newTrustedPod(t, newAccount(t), "app", "").whoami(t)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := "arn:aws:sts::" + localsts.Account + ":assumed-role/app/app-0\n"; !strings.HasSuffix(printed, want) {
+		t.Errorf("STS calls it\n%s, want %s", printed, want)
+	}
+}
+
+// TestLocalSTSRefusesOtherTokens changes one thing at a time in what the pod has.
+func TestLocalSTSRefusesOtherTokens(t *testing.T) {
+	for _, test := range []struct {
+		name, serviceAccount, audience string
+		change                         func(token string) (string, error)
+		says                           string
+	}{
+		{name: "a token for an audience that the provider does not know", audience: "somebody-else", says: "InvalidIdentityToken: Incorrect token audience"},
+		{name: "a token for an audience that the role does not trust", audience: otherAudience, says: "AccessDenied: Not authorized to perform sts:AssumeRoleWithWebIdentity"},
+		{name: "a token of another ServiceAccount", serviceAccount: "other", says: "AccessDenied: Not authorized to perform sts:AssumeRoleWithWebIdentity"},
+		{name: "a token signed by a foreign key", change: forgery.ByForeignKey, says: "InvalidIdentityToken: "},
+		{name: "a token that has expired", change: func(token string) (string, error) {
+			return forgery.Expired(token, cluster.SigningKey())
+		}, says: "ExpiredTokenException: Token expired: current date/time "},
+		{name: "what is no token", change: func(string) (string, error) { return "no-token", nil }, says: "InvalidIdentityToken: The ID Token provided is not a valid JWT."},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			if test.serviceAccount == "" {
+				test.serviceAccount = "app"
+			}
+			pod := newTrustedPod(t, newAccount(t), test.serviceAccount, test.audience)
+			if test.change != nil {
+				if err := forgery.InFile(pod.tokenFile, test.change); err != nil {
+					t.Fatal(err)
+				}
+			}
+			printed, err := pod.whoami(t)
+			if err == nil || !strings.Contains(err.Error(), test.says) {
+				t.Errorf("the program printed %q, and ended with %v, want %s", printed, err, test.says)
+			}
+		})
+	}
+}
+
+// TestLocalSTSKeepsItsStateWhenItIsKilled kills the process, as a crash would end it.
+func TestLocalSTSKeepsItsStateWhenItIsKilled(t *testing.T) {
+	start := func(dir, state string) *localsts.Server {
+		server, err := localsts.Start(t.Context(), localsts.Options{Dir: dir, Args: []string{"--state-file=" + state}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(server.Stop)
+		return server
+	}
+	dir := t.TempDir()
+	state := filepath.Join(dir, "state.json")
+	first := start(dir, state)
+	(&account{first.AdminConfig(), first.URL()}).trust(t, "shop")
+	first.Stop()
+	role, err := iam.NewFromConfig(start(dir, state).AdminConfig()).GetRole(t.Context(), &iam.GetRoleInput{RoleName: aws.String("app")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if *role.Role.Arn != appRole {
+		t.Errorf("the role is %s", *role.Role.Arn)
+	}
+}

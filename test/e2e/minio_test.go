@@ -1,0 +1,133 @@
+package e2e_test
+
+import (
+	"context"
+	"encoding/json"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/pod-identity-webhook/pod-identity-webhook/test/container"
+	"github.com/pod-identity-webhook/pod-identity-webhook/test/forgery"
+	"github.com/pod-identity-webhook/pod-identity-webhook/test/localwebhook"
+	"github.com/pod-identity-webhook/pod-identity-webhook/test/minioserver"
+	"github.com/pod-identity-webhook/pod-identity-webhook/test/repository"
+)
+
+const (
+	bucket  = "bucket"
+	content = "written with temporary credentials"
+)
+
+// TestAPodWritesAndReadsAnObjectOfMinIO runs a program with the AWS SDK for Go
+// that has nothing but what the pod has. MinIO, which is not ours, verifies the
+// token and gives the credentials.
+func TestAPodWritesAndReadsAnObjectOfMinIO(t *testing.T) {
+	if got := newStoringPod(t, minioServer(t), "").write(t); got != (sdkAnswer{Content: content}) {
+		t.Errorf("the program printed %+v", got)
+	}
+}
+
+// TestMinIORefusesOtherTokens changes one thing at a time in what the pod has.
+func TestMinIORefusesOtherTokens(t *testing.T) {
+	server := minioServer(t)
+	for _, test := range []struct {
+		name     string
+		audience string
+		change   func(token string) (string, error)
+		says     string
+	}{
+		{name: "a token for another audience", audience: "somebody-else", says: "must match configured OpenID Client ID"},
+		{name: "a token signed by a foreign key", change: forgery.ByForeignKey, says: "verification error"},
+		{name: "a token that has expired", change: func(token string) (string, error) {
+			return forgery.Expired(token, cluster.SigningKey())
+		}, says: "expired"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			pod := newStoringPod(t, server, test.audience)
+			if test.change != nil {
+				if err := forgery.InFile(pod.tokenFile, test.change); err != nil {
+					t.Fatal(err)
+				}
+			}
+			// MinIO has this one code where AWS has several.
+			got := pod.write(t)
+			if got.Content != "" || got.Error.Code != "InvalidParameterValue" || !strings.Contains(got.Error.Message, test.says) {
+				t.Errorf("the program printed %+v, want InvalidParameterValue that says %q", got, test.says)
+			}
+		})
+	}
+}
+
+func minioServer(t *testing.T) *minioserver.Server {
+	t.Helper()
+	server, err := minioserver.Start(t.Context(), minioserver.Options{
+		Dir: t.TempDir(), Issuer: cluster.Issuer(), IssuerCA: cluster.CABundle(), Audience: "sts.amazonaws.com",
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := server.Stop(context.WithoutCancel(t.Context())); err != nil {
+			t.Error(err)
+		}
+	})
+	if err := server.CreateBucket(t.Context(), bucket); err != nil {
+		t.Fatal(err)
+	}
+	return server
+}
+
+// storingPod is a pod whose ServiceAccount has MinIO's role.
+type storingPod struct {
+	container *container.Container
+	endpoint  string
+	tokenFile string
+}
+
+func newStoringPod(t *testing.T, server *minioserver.Server, audience string) storingPod {
+	t.Helper()
+	client := newClient(t)
+	folder := t.TempDir()
+	registeredAs(t, client, localwebhook.Registration{},
+		"--token-mount-path="+folder, "--sts-endpoint="+server.URL(), "--aws-default-region=eu-west-1")
+	namespace := newNamespace(t, client)
+	account := serviceAccount("app", server.RoleARN())
+	if audience != "" {
+		account.Annotations["eks.amazonaws.com/audience"] = audience
+	}
+	if _, err := client.CoreV1().ServiceAccounts(namespace).Create(t.Context(), account, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	pod, err := client.CoreV1().Pods(namespace).Create(t.Context(), podOf("app", "app"), metav1.CreateOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	made, err := container.New(t.Context(), client, pod, folder)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return storingPod{container: made, endpoint: server.URL(), tokenFile: filepath.Join(folder, "token")}
+}
+
+// sdkAnswer is what test/sdks/golang prints.
+type sdkAnswer struct {
+	Content string
+	Error   struct{ Type, Code, Message string }
+}
+
+// write runs the program in the pod's container.
+func (p storingPod) write(t *testing.T) sdkAnswer {
+	t.Helper()
+	printed, err := p.container.Run(t.Context(), nil, repository.Path("bin", "sdks", "golang"), "store", p.endpoint, bucket, "key", content)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var a sdkAnswer
+	if err := json.Unmarshal(printed, &a); err != nil {
+		t.Fatalf("%v in %s", err, printed)
+	}
+	return a
+}

@@ -1,0 +1,337 @@
+package e2e_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"testing"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/iam"
+	"github.com/aws/aws-sdk-go-v2/service/iam/types"
+	authenticationv1 "k8s.io/api/authentication/v1"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/kubernetes"
+
+	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/token/exchange"
+	"github.com/pod-identity-webhook/pod-identity-webhook/test/localsts"
+)
+
+const (
+	readOnlyPolicy = "arn:aws:iam::aws:policy/AmazonS3ReadOnlyAccess"
+	queuePolicy    = "arn:aws:iam::aws:policy/AmazonSQSFullAccess"
+)
+
+// account is an AWS account in local-sts, and who administers it.
+type account struct {
+	aws.Config
+	endpoint string
+}
+
+func newAccount(t *testing.T) *account {
+	t.Helper()
+	dir := t.TempDir()
+	bundle := filepath.Join(dir, "issuer-ca.pem")
+	if err := os.WriteFile(bundle, cluster.CABundle(), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	server, err := localsts.Start(t.Context(), localsts.Options{Binary: os.Getenv("LOCAL_STS"), Dir: dir, IssuerCAFile: bundle})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		server.Stop()
+		if log, err := server.Logs(); t.Failed() {
+			t.Logf("the log of local-sts: %s, %v", log, err)
+		}
+	})
+	return &account{Config: server.AdminConfig(), endpoint: server.URL()}
+}
+
+// plugin runs kubectl irsa with the cluster's and the account's administrator.
+func (a *account) plugin(t *testing.T, args ...string) (stdout string, code int) {
+	t.Helper()
+	credentials, err := a.Credentials.Retrieve(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	command := exec.CommandContext(t.Context(), pluginBinary(t), args...)
+	command.Env = []string{
+		"KUBECONFIG=" + cluster.Kubeconfig(), "HOME=" + t.TempDir(), "AWS_ENDPOINT_URL=" + a.endpoint, "AWS_EC2_METADATA_DISABLED=true",
+		"AWS_ACCESS_KEY_ID=" + credentials.AccessKeyID, "AWS_SECRET_ACCESS_KEY=" + credentials.SecretAccessKey,
+	}
+	var out, told bytes.Buffer
+	command.Stdout, command.Stderr = &out, &told
+	err = command.Run()
+	if exit, ok := errors.AsType[*exec.ExitError](err); err != nil && !ok {
+		t.Fatal(err)
+	} else if ok {
+		code = exit.ExitCode()
+	}
+	t.Logf("kubectl irsa %s: exit code %d\n%s%s", strings.Join(args, " "), code, out.String(), told.String())
+	return out.String(), code
+}
+
+// does runs the plugin, which must end well and say what is wanted.
+func (a *account) does(t *testing.T, says string, args ...string) {
+	t.Helper()
+	if said, code := a.plugin(t, args...); code != 0 || !strings.Contains(said, says) {
+		t.Fatalf("kubectl irsa %s: exit code %d, and not %q", strings.Join(args, " "), code, says)
+	}
+}
+
+// role returns a role, or nil if there is none.
+func (a *account) role(t *testing.T, name string) *types.Role {
+	t.Helper()
+	found, err := iam.NewFromConfig(a.Config).GetRole(t.Context(), &iam.GetRoleInput{RoleName: &name})
+	if _, missing := errors.AsType[*types.NoSuchEntityException](err); missing {
+		return nil
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return found.Role
+}
+
+func (a *account) createRole(t *testing.T, name string) {
+	t.Helper()
+	_, err := iam.NewFromConfig(a.Config).CreateRole(t.Context(), &iam.CreateRoleInput{
+		RoleName: &name, AssumeRolePolicyDocument: aws.String(`{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":{"Federated":"arn:aws:iam::111122223333:oidc-provider/` +
+			strings.TrimPrefix(cluster.Issuer(), "https://") + `"},"Action":"sts:AssumeRoleWithWebIdentity"}]}`),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// tokenOf mints the token that a pod's first container would find, as a kubelet
+// does. It is a credential.
+func tokenOf(t *testing.T, client kubernetes.Interface, pod *corev1.Pod) string {
+	t.Helper()
+	projection := pod.Spec.Volumes[0].Projected.Sources[0].ServiceAccountToken
+	issued, err := client.CoreV1().ServiceAccounts(pod.Namespace).CreateToken(t.Context(), pod.Spec.ServiceAccountName,
+		&authenticationv1.TokenRequest{Spec: authenticationv1.TokenRequestSpec{
+			Audiences: []string{projection.Audience}, ExpirationSeconds: projection.ExpirationSeconds,
+			BoundObjectRef: &authenticationv1.BoundObjectReference{APIVersion: "v1", Kind: "Pod", Name: pod.Name, UID: pod.UID},
+		}}, metav1.CreateOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return issued.Status.Token
+}
+
+// findAccount returns the ServiceAccount app, or nil if there is none.
+func findAccount(t *testing.T, client kubernetes.Interface, namespace string) *corev1.ServiceAccount {
+	t.Helper()
+	found, err := client.CoreV1().ServiceAccounts(namespace).Get(t.Context(), "app", metav1.GetOptions{})
+	if apierrors.IsNotFound(err) {
+		return nil
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return found
+}
+
+// TestTheWholeOfAnIdentity makes all that a pod needs by the plugin alone, and
+// takes it away again.
+func TestTheWholeOfAnIdentity(t *testing.T) {
+	client := newClient(t)
+	registered(t, client)
+	namespace := newNamespace(t, client)
+	a := newAccount(t)
+	if _, code := a.plugin(t, "provider", "show"); code != 2 {
+		t.Errorf("without a provider: exit code %d", code)
+	}
+	a.does(t, "Nothing is changed yet", "provider", "create")
+	a.does(t, "Done.", "provider", "create", "--approve")
+	a.does(t, "Nothing to do.", "provider", "create", "--approve")
+	a.does(t, "Made by:       kubectl irsa", "provider", "show")
+	a.createRole(t, "theirs")
+
+	create := []string{
+		"serviceaccount", "create", "app", "-n", namespace, "--cluster-name", "e2e", "--attach-policy-arn", readOnlyPolicy,
+		"--attach-policy-arn", queuePolicy, "--permissions-boundary", queuePolicy, "--tags", "team=shop", "--path", "/team/",
+	}
+	a.does(t, "4 changes to make", create...)
+	if findAccount(t, client, namespace) != nil || a.role(t, "e2e."+namespace+".app") != nil {
+		t.Fatal("a plan that nobody approved was carried out")
+	}
+	a.does(t, "Done.", append(create, "--approve")...)
+	a.does(t, "Nothing to do.", append(create, "--approve")...)
+
+	role := a.role(t, "e2e."+namespace+".app")
+	if role == nil || *role.PermissionsBoundary.PermissionsBoundaryArn != queuePolicy {
+		t.Fatalf("got role %+v", role)
+	}
+	pod, err := client.CoreV1().Pods(namespace).Create(t.Context(), podOf("app", "app"), metav1.CreateOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := roleOf(pod); got != *role.Arn {
+		t.Fatalf("the pod has the role %q, want %s", got, *role.Arn)
+	}
+	credentials, err := exchange.WithWebIdentity(t.Context(), a.Config, exchange.Input{RoleARN: *role.Arn, SessionName: "e2e", Token: tokenOf(t, client, pod)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := "system:serviceaccount:" + namespace + ":app"; credentials.Subject != want {
+		t.Errorf("got subject %s, want %s", credentials.Subject, want)
+	}
+	a.does(t, "ok", "serviceaccount", "list", "-n", namespace)
+
+	a.does(t, "Done.", "sa", "delete", "app", "-n", namespace, "--approve")
+	a.does(t, "Nothing to do.", "sa", "delete", "app", "-n", namespace, "--approve")
+	if findAccount(t, client, namespace) != nil || a.role(t, "e2e."+namespace+".app") != nil {
+		t.Error("something is left")
+	}
+	if a.role(t, "theirs") == nil {
+		t.Error("a role that somebody else made is gone")
+	}
+	a.does(t, "role/theirs trusts the provider", "provider", "delete", "--approve")
+	a.does(t, "Nothing to do.", "provider", "delete", "--approve")
+}
+
+// TestAServiceAccountOfOthersGetsAnAnnotationAndLosesIt looks at a ServiceAccount
+// that was applied by somebody else, by the server's record of who wrote what.
+func TestAServiceAccountOfOthersGetsAnAnnotationAndLosesIt(t *testing.T) {
+	client := newClient(t)
+	namespace := newNamespace(t, client)
+	a := newAccount(t)
+	existing := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Name: "app", Labels: map[string]string{"app": "app"}, Annotations: map[string]string{"theirs": "stays"}}}
+	if _, err := client.CoreV1().ServiceAccounts(namespace).Create(t.Context(), existing, metav1.CreateOptions{FieldManager: "helm"}); err != nil {
+		t.Fatal(err)
+	}
+	a.does(t, "updated ServiceAccount", "sa", "create", "app", "-n", namespace, "--audience", "sts.example.com", "--approve")
+	got := findAccount(t, client, namespace)
+	if len(got.Annotations) != 3 || got.Annotations["eks.amazonaws.com/audience"] != "sts.example.com" || got.Labels["app"] != "app" {
+		t.Errorf("got %v and %v", got.Annotations, got.Labels)
+	}
+	a.does(t, "updated ServiceAccount", "sa", "delete", "app", "-n", namespace, "--approve")
+	got = findAccount(t, client, namespace)
+	if len(got.Annotations) != 1 || got.Annotations["theirs"] != "stays" || got.Labels["app"] != "app" {
+		t.Errorf("got %v and %v", got.Annotations, got.Labels)
+	}
+}
+
+// TestAServiceAccountWithAnotherRoleIsLeft changes what the plugin made.
+func TestAServiceAccountWithAnotherRoleIsLeft(t *testing.T) {
+	client := newClient(t)
+	namespace := newNamespace(t, client)
+	a := newAccount(t)
+	if _, err := client.CoreV1().ServiceAccounts(namespace).Create(t.Context(), serviceAccount("app", appRole), metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	if _, code := a.plugin(t, "sa", "create", "app", "-n", namespace, "--approve"); code != 1 {
+		t.Errorf("exit code %d", code)
+	}
+	a.does(t, "Done.", "sa", "create", "app", "-n", namespace, "--role-only", "--approve")
+	if _, code := a.plugin(t, "sa", "list", "-n", namespace); code != 2 {
+		t.Errorf("list: exit code %d", code)
+	}
+	a.does(t, "instead of "+appRole, "sa", "create", "app", "-n", namespace, "--override-existing-serviceaccounts", "--approve")
+	a.does(t, "ok", "sa", "list", "-n", namespace)
+	if _, err := client.CoreV1().ServiceAccounts(namespace).Patch(t.Context(), "app", "application/merge-patch+json",
+		[]byte(`{"metadata":{"annotations":{"`+roleAnnotation+`":"`+appRole+`"}}}`), metav1.PatchOptions{FieldManager: "helm"}); err != nil {
+		t.Fatal(err)
+	}
+	a.does(t, "it has another role, which stays", "sa", "delete", "app", "-n", namespace, "--approve")
+	if got := findAccount(t, client, namespace); got == nil || got.Annotations[roleAnnotation] != appRole {
+		t.Errorf("got %+v", got)
+	}
+}
+
+// cut is an account on a wire that breaks: the first writes reach it, and the
+// next is refused.
+func (a *account) cut(t *testing.T, writes int64) *account {
+	t.Helper()
+	target, err := url.Parse(a.endpoint)
+	if err != nil {
+		t.Fatal(err)
+	}
+	// The host stays as it was signed.
+	proxy := &httputil.ReverseProxy{Rewrite: func(r *httputil.ProxyRequest) { r.Out.URL.Scheme, r.Out.URL.Host = target.Scheme, target.Host }}
+	var done atomic.Int64
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		body, err := io.ReadAll(r.Body)
+		if err != nil {
+			t.Error(err)
+		}
+		r.Body = io.NopCloser(bytes.NewReader(body))
+		form, err := url.ParseQuery(string(body))
+		if err != nil {
+			t.Error(err)
+		}
+		action := form.Get("Action")
+		reads := strings.HasPrefix(action, "Get") || strings.HasPrefix(action, "List")
+		if !reads && done.Add(1) > writes {
+			w.WriteHeader(http.StatusForbidden)
+			fmt.Fprint(w, `<ErrorResponse><Error><Type>Sender</Type><Code>AccessDenied</Code><Message>the wire is cut</Message></Error></ErrorResponse>`)
+			return
+		}
+		proxy.ServeHTTP(w, r)
+	}))
+	t.Cleanup(server.Close)
+	return &account{Config: a.Config, endpoint: server.URL}
+}
+
+func TestWhatWasCutOffIsCompletedByTheNextRun(t *testing.T) {
+	client := newClient(t)
+	a := newAccount(t)
+	for writes := range int64(3) {
+		t.Run(fmt.Sprintf("after %d writes", writes), func(t *testing.T) {
+			namespace := newNamespace(t, client)
+			create := []string{"sa", "create", "app", "-n", namespace, "--cluster-name", "e2e", "--attach-policy-arn", readOnlyPolicy, "--attach-policy-arn", queuePolicy, "--approve"}
+			if said, code := a.cut(t, writes).plugin(t, create...); code != 1 || strings.Contains(said, "Done.") {
+				t.Fatalf("exit code %d", code)
+			}
+			if findAccount(t, client, namespace) != nil {
+				t.Error("there is a ServiceAccount without a whole role")
+			}
+			a.does(t, "Done.", create...)
+			a.does(t, "Nothing to do.", create...)
+			attached, err := iam.NewFromConfig(a.Config).ListAttachedRolePolicies(t.Context(), &iam.ListAttachedRolePoliciesInput{RoleName: aws.String("e2e." + namespace + ".app")})
+			if err != nil || len(attached.AttachedPolicies) != 2 || findAccount(t, client, namespace) == nil {
+				t.Errorf("got %+v, %v", attached, err)
+			}
+			remove := []string{"sa", "delete", "app", "-n", namespace, "--cluster-name", "e2e", "--approve"}
+			if _, code := a.cut(t, writes).plugin(t, remove...); code != 1 {
+				t.Fatalf("delete: exit code %d", code)
+			}
+			a.does(t, "Done.", remove...)
+			a.does(t, "Nothing to do.", remove...)
+			if findAccount(t, client, namespace) != nil || a.role(t, "e2e."+namespace+".app") != nil {
+				t.Error("something is left")
+			}
+		})
+	}
+}
+
+func TestAPlanIsForProgramsToo(t *testing.T) {
+	client := newClient(t)
+	namespace := newNamespace(t, client)
+	said, code := newAccount(t).plugin(t, "sa", "create", "app", "-n", namespace, "-o", "json")
+	var plan struct {
+		Approved bool
+		Steps    []struct{ Action, Kind, State string }
+	}
+	if err := json.Unmarshal([]byte(said), &plan); err != nil || code != 0 {
+		t.Fatal(err, code)
+	}
+	if plan.Approved || len(plan.Steps) != 2 || plan.Steps[0].State != "needed" {
+		t.Errorf("got %+v", plan)
+	}
+}

@@ -1,0 +1,233 @@
+package main
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"fmt"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	authenticationv1 "k8s.io/api/authentication/v1"
+	batchv1 "k8s.io/api/batch/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/kubernetes"
+
+	testplane "github.com/pod-identity-webhook/pod-identity-webhook/test/controlplane"
+	"github.com/pod-identity-webhook/pod-identity-webhook/test/localsts"
+	"github.com/pod-identity-webhook/pod-identity-webhook/test/localwebhook"
+	"github.com/pod-identity-webhook/pod-identity-webhook/test/repository"
+)
+
+const tokenVariable = "AWS_WEB_IDENTITY_TOKEN_FILE"
+
+// binary is a program that `make build` has made.
+func binary(variable, name string) string {
+	return cmp.Or(os.Getenv(variable), repository.Path("bin", name))
+}
+
+// The API server, the webhook, local-sts, the plugin, kubectl and the application
+// are real. Only the node is not: another program stands in for what kubectl asks
+// of it, which is to forward a port and to show a log, and startJob for the rest.
+func TestTheApplicationGetsTheRoleOfItsServiceAccount(t *testing.T) {
+	plane, err := testplane.Start(t.Context(), testplane.Options{Dir: t.TempDir()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer plane.Stop()
+	client, err := kubernetes.NewForConfig(plane.Config())
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := startSTS(t, plane)
+	hook, err := localwebhook.Start(t.Context(), localwebhook.Options{
+		Binary: binary("WEBHOOK", "pod-identity-webhook"), Kubeconfig: plane.Kubeconfig(), Dir: t.TempDir(),
+		Args: []string{"--sts-endpoint=" + server.URL(), "--aws-default-region=" + region},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer hook.Kill()
+	if err := hook.Register(t.Context(), client, localwebhook.Registration{}); err != nil {
+		t.Fatal(err)
+	}
+
+	var out bytes.Buffer
+	n := node{dir: t.TempDir(), client: client}
+	c := &cluster{
+		kubectl: n.kubectl(t, server.URL()), plugin: binary("KUBECTL_IRSA", "kubectl-irsa"),
+		kubeconfig: plane.Kubeconfig(), out: &out,
+	}
+	if err := c.provision(t.Context()); err != nil {
+		t.Fatalf("%v\n%s", err, out.String())
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	ended := make(chan error, 1)
+	go func() {
+		err := n.runJob(ctx)
+		if err != nil {
+			cancel() // nothing will come of waiting
+		}
+		ended <- err
+	}()
+	for _, step := range []func(context.Context) error{c.runWhoAmI, c.showWhoAmI} {
+		if err := step(ctx); err != nil {
+			cancel()
+			log, _ := server.Logs()
+			t.Fatalf("%v, %v\n%s\nlocal-sts says:\n%s", err, <-ended, out.String(), log)
+		}
+	}
+	if err := <-ended; err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{
+		"AWS_ROLE_ARN=arn:aws:iam::111122223333:role/whoami\n",
+		"AWS_ENDPOINT_URL_STS=" + server.URL() + "\n",
+		"  Arn      arn:aws:sts::111122223333:assumed-role/whoami/",
+		"  Account  111122223333\n",
+	} {
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("%q is not in:\n%s", want, out.String())
+		}
+	}
+
+	// kind-up again: local-sts is as it was, or has a new pod and knows nothing.
+	if err := c.provision(t.Context()); err != nil {
+		t.Errorf("once more: %v\n%s", err, out.String())
+	}
+	server.Stop()
+	c.kubectl = n.kubectl(t, startSTS(t, plane).URL())
+	out.Reset()
+	if err := c.provision(t.Context()); err != nil || !strings.Contains(out.String(), "role/whoami") {
+		t.Errorf("with a new local-sts: %v\n%s", err, out.String())
+	}
+}
+
+func startSTS(t *testing.T, plane *testplane.ControlPlane) *localsts.Server {
+	t.Helper()
+	dir := t.TempDir()
+	ca := filepath.Join(dir, "ca.crt")
+	if err := os.WriteFile(ca, plane.CABundle(), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	server, err := localsts.Start(t.Context(), localsts.Options{Binary: binary("LOCAL_STS", "local-sts"), Dir: dir, IssuerCAFile: ca})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(server.Stop)
+	return server
+}
+
+// node does what a node and the Job's controller do.
+type node struct {
+	dir    string
+	client kubernetes.Interface
+}
+
+func (n node) log() string { return filepath.Join(n.dir, "log") }
+
+// kubectl writes a kubectl that asks the node where the real one would.
+func (n node) kubectl(t *testing.T, sts string) string {
+	t.Helper()
+	address, err := url.Parse(sts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	script := fmt.Sprintf(`#!/bin/sh
+case "$*" in
+*port-forward*) echo "Forwarding from %s -> 7480"; exec sleep 600 ;;
+*" logs "*) exec cat '%s' ;;
+*) exec '%s' "$@" ;;
+esac
+`, address.Host, n.log(), filepath.Join(testplane.DefaultAssets(), "kubectl"))
+	file := filepath.Join(n.dir, "kubectl-"+address.Port())
+	if err := os.WriteFile(file, []byte(script), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	return file
+}
+
+// runJob waits for the application's Job, makes its pod, and runs its container
+// with nothing but what is in the pod.
+func (n node) runJob(ctx context.Context) error {
+	watch, err := n.client.BatchV1().Jobs(whoamiNamespace).Watch(ctx, metav1.ListOptions{FieldSelector: "metadata.name=" + whoamiName})
+	if err != nil {
+		return err
+	}
+	defer watch.Stop()
+	var job *batchv1.Job
+	select {
+	case event := <-watch.ResultChan():
+		job = event.Object.(*batchv1.Job)
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	pod, err := n.client.CoreV1().Pods(whoamiNamespace).Create(ctx, &corev1.Pod{
+		ObjectMeta: metav1.ObjectMeta{Name: whoamiName + "-x", Labels: job.Spec.Template.Labels}, Spec: job.Spec.Template.Spec,
+	}, metav1.CreateOptions{})
+	if err != nil {
+		return err
+	}
+	exitCode, err := n.run(ctx, pod)
+	if err != nil {
+		return err
+	}
+	pod.Status.Phase = corev1.PodSucceeded
+	pod.Status.ContainerStatuses = []corev1.ContainerStatus{{
+		Name: pod.Spec.Containers[0].Name, Image: pod.Spec.Containers[0].Image,
+		State: corev1.ContainerState{Terminated: &corev1.ContainerStateTerminated{ExitCode: exitCode}},
+	}}
+	_, err = n.client.CoreV1().Pods(whoamiNamespace).UpdateStatus(ctx, pod, metav1.UpdateOptions{})
+	return err
+}
+
+func (n node) run(ctx context.Context, pod *corev1.Pod) (exitCode int32, err error) {
+	token, err := n.mountToken(ctx, pod)
+	if err != nil {
+		return 0, err
+	}
+	container := pod.Spec.Containers[0]
+	command := exec.CommandContext(ctx, binary("LOCAL_STS", "local-sts"), container.Args...)
+	for _, variable := range container.Env {
+		if variable.Name == tokenVariable {
+			variable.Value = token // this machine is not the container
+		}
+		command.Env = append(command.Env, variable.Name+"="+variable.Value)
+	}
+	said, err := command.CombinedOutput()
+	if command.ProcessState == nil {
+		return 0, err
+	}
+	return int32(command.ProcessState.ExitCode()), os.WriteFile(n.log(), said, 0o600)
+}
+
+// mountToken writes the pod's token for STS to a file.
+func (n node) mountToken(ctx context.Context, pod *corev1.Pod) (file string, err error) {
+	for _, volume := range pod.Spec.Volumes {
+		if volume.Projected == nil {
+			continue
+		}
+		projection := volume.Projected.Sources[0].ServiceAccountToken
+		if projection == nil || projection.Audience == "" {
+			continue
+		}
+		issued, err := n.client.CoreV1().ServiceAccounts(pod.Namespace).CreateToken(ctx, pod.Spec.ServiceAccountName, &authenticationv1.TokenRequest{
+			Spec: authenticationv1.TokenRequestSpec{
+				Audiences: []string{projection.Audience}, ExpirationSeconds: projection.ExpirationSeconds,
+				BoundObjectRef: &authenticationv1.BoundObjectReference{APIVersion: "v1", Kind: "Pod", Name: pod.Name, UID: pod.UID},
+			},
+		}, metav1.CreateOptions{})
+		if err != nil {
+			return "", err
+		}
+		file = filepath.Join(n.dir, "token")
+		return file, os.WriteFile(file, []byte(issued.Status.Token), 0o600)
+	}
+	return "", fmt.Errorf("pod %s has no token for STS", pod.Name)
+}

@@ -1,0 +1,90 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"strings"
+	"testing"
+
+	corev1 "k8s.io/api/core/v1"
+)
+
+func TestOnlyLocalSTSAndAWSAreSTSs(t *testing.T) {
+	for name, want := range map[string]string{"local-sts": "", "aws": "", "minio": "neither local-sts nor aws", "": "neither"} {
+		err := new(sts).Set(name)
+		if want == "" && err != nil || want != "" && (err == nil || !strings.Contains(err.Error(), want)) {
+			t.Errorf("-sts=%s: got %v, want %q", name, err, want)
+		}
+	}
+}
+
+// The user's own environment may have the keys of a real account.
+func TestThePluginIsGivenTheAccountOfLocalSTSAndNoOther(t *testing.T) {
+	s := newStandIns(t)
+	s.write(t, "kubectl-irsa", "#!/bin/sh\nexport -p\n")
+	t.Setenv("AWS_PROFILE", "production")
+	t.Setenv("AWS_SESSION_TOKEN", "of a real account")
+	var out bytes.Buffer
+	if err := s.cluster(t, &out).irsa(t.Context(), "http://127.0.0.1:40123", "provider", "show"); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"$ kubectl irsa provider show\n", "AWS_ENDPOINT_URL='http://127.0.0.1:40123'", "AWS_ACCESS_KEY_ID='AKIALOCALSTSADMIN000'", "HOME='" + s.dir + "'"} {
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("%q is not in:\n%s", want, out.String())
+		}
+	}
+	for _, not := range []string{"production", "real account"} {
+		if strings.Contains(out.String(), not) {
+			t.Errorf("%q is in:\n%s", not, out.String())
+		}
+	}
+}
+
+func TestLocalSTSIsReachedAsLongAsItIsNeeded(t *testing.T) {
+	refused := errors.New("refused")
+	for name, test := range map[string]struct {
+		kubectl string
+		does    error
+		want    string
+	}{
+		"and is told when that was all":                   {"echo Forwarding from 127.0.0.1:40123 -\\> 7480; while :; do :; done", nil, ""},
+		"and what is done there may fail":                 {"echo Forwarding from 127.0.0.1:40123 -\\> 7480", refused, "refused"},
+		"although kubectl says more":                      {"echo hello; echo Forwarding from 127.0.0.1:40123 -\\> 7480; echo Handling connection", nil, ""},
+		"unless kubectl fails, and says why":              {"echo no pods >&2; exit 1", nil, "port-forward --address 127.0.0.1 service/local-sts :7480: exit status 1: no pods"},
+		"unless kubectl ends and has not forwarded":       {"echo hello", nil, "forwards nothing"},
+		"unless it forwards from elsewhere than loopback": {"echo Forwarding from 10.0.0.1:40123 -\\> 7480", nil, "forwards nothing"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newStandIns(t)
+			s.write(t, "kubectl", "#!/bin/sh\n"+test.kubectl+"\n")
+			reached := ""
+			err := s.cluster(t, &bytes.Buffer{}).forward(t.Context(), "local-sts", "local-sts", "7480", func(_ context.Context, address string) error {
+				reached = address
+				return test.does
+			})
+			if test.want == "" && err != nil || test.want != "" && (err == nil || !strings.Contains(err.Error(), test.want)) {
+				t.Fatalf("got %v, want %q", err, test.want)
+			}
+			if ends := test.want == "" || test.does != nil; (reached == "127.0.0.1:40123") != ends {
+				t.Errorf("it was reached at %q", reached)
+			}
+		})
+	}
+}
+
+func TestAnApplicationWithoutCredentialsIsAnErrorThatSaysWhereToLook(t *testing.T) {
+	s := newStandIns(t, "kubectl")
+	pod := injected()
+	pod.Status.ContainerStatuses = []corev1.ContainerStatus{{Name: "whoami", State: corev1.ContainerState{Terminated: &corev1.ContainerStateTerminated{ExitCode: 1}}}}
+	s.prints(t, "kubectl", pod)
+	s.write(t, "logs.prints", "local-sts whoami: AccessDenied\n")
+	var out bytes.Buffer
+	err := s.cluster(t, &out).showWhoAmI(t.Context())
+	if err == nil || !strings.Contains(err.Error(), "kubectl --namespace local-sts logs deployment/local-sts") {
+		t.Errorf("got %v, want an error that says where to look", err)
+	}
+	if !strings.Contains(out.String(), "\n  local-sts whoami: AccessDenied\n") {
+		t.Errorf("its log is not in:\n%s", out.String())
+	}
+}
