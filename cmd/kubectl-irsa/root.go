@@ -50,7 +50,8 @@ func rootCommand(o *options) *cobra.Command {
 	root.SetErr(o.ErrOut)
 	o.addFlags(root.PersistentFlags())
 	o.completeFlags(root)
-	root.AddCommand(newDoctorCommand(o), newProviderCommand(o), newServiceAccountCommand(o), newTrustPolicyCommand(o), newExplainCommand(o), newVersionCommand(o))
+	root.AddCommand(newDoctorCommand(o), newProviderCommand(o), newServiceAccountCommand(o), newTrustPolicyCommand(o), newExplainCommand(o),
+		newOIDCCommand(o), newVersionCommand(o))
 	return root
 }
 

@@ -1,0 +1,415 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/json"
+	"encoding/pem"
+	"fmt"
+	"io"
+	"maps"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/go-jose/go-jose/v4"
+	authenticationv1 "k8s.io/api/authentication/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/cli-runtime/pkg/genericiooptions"
+
+	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/token/issuer"
+)
+
+// oidcBench is an API server with one key, and a public issuer that anybody reads.
+type oidcBench struct {
+	api, public *httptest.Server
+	// issuer and jwksURI are what the API server says of itself.
+	issuer, jwksURI string
+	// tokens are signed by this key, of this issuer.
+	signer      *ecdsa.PrivateKey
+	tokenIssuer string
+	// published are the files of the keys that the public issuer has.
+	published []string
+	header    http.Header
+	// denied are paths that the API server does not let one read.
+	denied []string
+}
+
+// fixedKey is the private key of testdata/old.pub (1) or new.pub (2).
+func fixedKey(number byte) *ecdsa.PrivateKey {
+	key, err := ecdsa.ParseRawPrivateKey(elliptic.P256(), bytes.Repeat([]byte{number}, 32))
+	if err != nil {
+		panic(err)
+	}
+	return key
+}
+
+func newOIDCBench(t *testing.T) *oidcBench {
+	t.Helper()
+	b := &oidcBench{issuer: "https://oidc.example.com/prod", signer: fixedKey(1), published: []string{"testdata/old.pub"}}
+	b.jwksURI = b.issuer + issuer.JWKSPath
+	b.api = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { b.answerAsAPIServer(t, w, r) }))
+	b.public = httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { b.answerAsIssuer(t, w, r) }))
+	t.Cleanup(b.api.Close)
+	t.Cleanup(b.public.Close)
+	t.Setenv("KUBECONFIG", os.DevNull)
+	return b
+}
+
+func documentsOf(t *testing.T, issuerURL, jwksURI string, files ...string) issuer.Documents {
+	t.Helper()
+	source := &oidcSource{publicKeys: files}
+	keys, err := source.readFiles()
+	if err != nil {
+		t.Error(err)
+		return issuer.Documents{}
+	}
+	documents, err := issuer.DocumentsOf(issuerURL, jwksURI, keySet(keys))
+	if err != nil {
+		t.Error(err)
+	}
+	return documents
+}
+
+func (b *oidcBench) answerAsAPIServer(t *testing.T, w http.ResponseWriter, r *http.Request) {
+	w.Header().Set("Content-Type", "application/json")
+	if slices.Contains(b.denied, r.URL.Path) {
+		w.WriteHeader(http.StatusForbidden)
+		answer(t, w, metav1.Status{
+			TypeMeta: metav1.TypeMeta{Kind: "Status", APIVersion: "v1"}, Status: metav1.StatusFailure, Reason: metav1.StatusReasonForbidden,
+			Code: http.StatusForbidden, Message: "it is forbidden",
+		})
+		return
+	}
+	documents := documentsOf(t, b.issuer, b.jwksURI, "testdata/old.pub")
+	switch r.URL.Path {
+	case issuer.DiscoveryPath:
+		fmt.Fprintf(w, "%s", documents.Discovery)
+	case issuer.JWKSPath:
+		fmt.Fprintf(w, "%s", documents.JWKS)
+	case "/api/v1/namespaces/default/serviceaccounts/default/token":
+		answer(t, w, authenticationv1.TokenRequest{
+			TypeMeta: metav1.TypeMeta{Kind: "TokenRequest", APIVersion: "authentication.k8s.io/v1"},
+			Status:   authenticationv1.TokenRequestStatus{Token: b.token(t)},
+		})
+	default:
+		t.Errorf("the API server is asked for %s", r.URL.Path)
+		http.NotFound(w, r)
+	}
+}
+
+func answer(t *testing.T, w io.Writer, object any) {
+	if err := json.NewEncoder(w).Encode(object); err != nil {
+		t.Error(err)
+	}
+}
+
+func (b *oidcBench) token(t *testing.T) string {
+	id, err := issuer.KeyID(b.signer.Public())
+	if err != nil {
+		t.Error(err)
+	}
+	signer, err := jose.NewSigner(jose.SigningKey{Algorithm: jose.ES256, Key: jose.JSONWebKey{Key: b.signer, KeyID: id}}, nil)
+	if err != nil {
+		t.Error(err)
+		return ""
+	}
+	of := b.tokenIssuer
+	if of == "" {
+		of = b.issuer
+	}
+	signed, err := signer.Sign(fmt.Appendf(nil, `{"iss": %q}`, of))
+	if err != nil {
+		t.Error(err)
+		return ""
+	}
+	raw, err := signed.CompactSerialize()
+	if err != nil {
+		t.Error(err)
+	}
+	return raw
+}
+
+func (b *oidcBench) answerAsIssuer(t *testing.T, w http.ResponseWriter, r *http.Request) {
+	documents := documentsOf(t, b.public.URL, b.public.URL+issuer.JWKSPath, b.published...)
+	switch r.URL.Path {
+	case issuer.DiscoveryPath:
+		fmt.Fprintf(w, "%s", documents.Discovery)
+	case issuer.JWKSPath:
+		maps.Copy(w.Header(), b.header)
+		fmt.Fprintf(w, "%s", documents.JWKS)
+	default:
+		http.NotFound(w, r)
+	}
+}
+
+// caFile has the certificate of the public issuer.
+func (b *oidcBench) caFile(t *testing.T) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "ca.crt")
+	content := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: b.public.Certificate().Raw})
+	if err := os.WriteFile(path, content, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// run runs a command line with what changes from run to run by name: FOLDER, ISSUER
+// (the public one) and CA.
+func (b *oidcBench) run(t *testing.T, folder, line string) string {
+	t.Helper()
+	real := strings.NewReplacer("FOLDER", folder, "ISSUER", b.public.URL, "CA", b.caFile(t))
+	var stdout, stderr bytes.Buffer
+	streams := genericiooptions.IOStreams{In: strings.NewReader(""), Out: &stdout, ErrOut: &stderr}
+	args := append(strings.Fields(real.Replace(line)), "--server="+b.api.URL)
+	code := execute(t.Context(), newRootCommand(streams), args, streams)
+	said := strings.NewReplacer(folder, "FOLDER", b.public.URL, "ISSUER").Replace(stdout.String() + stderr.String())
+	if token := b.token(t); strings.Contains(said, strings.Split(token, ".")[1]) {
+		t.Errorf("a token was told: %s", said)
+	}
+	return fmt.Sprintf("$ kubectl irsa %s\n%s[exit code %d]\n", line, said, code)
+}
+
+func TestWhatTheOIDCCommandsSay(t *testing.T) {
+	toPublic := func(b *oidcBench) { b.issuer = b.public.URL; b.jwksURI = b.public.URL + issuer.JWKSPath }
+	const rotateCheck = "oidc rotate-check --issuer-ca-file CA"
+	for name, test := range map[string]struct {
+		prepare func(*oidcBench)
+		lines   []string
+	}{
+		"oidc documents of files": {lines: []string{
+			"oidc documents --public-key testdata/old.pub --public-key testdata/new.pub --issuer https://oidc.example.com/prod",
+			"oidc documents --public-key testdata/old.pub --issuer https://oidc.example.com/prod --jwks-uri https://oidc.example.com/prod/keys.json -d FOLDER",
+			"oidc documents --public-key testdata/old.pub --issuer https://oidc.example.com/prod --jwks-uri https://keys.example.com/prod -d FOLDER",
+			"oidc documents --public-key testdata/old.pub --issuer https://oidc.example.com:8443/prod/ -d FOLDER/other --dry-run",
+		}},
+		"oidc documents of the cluster": {lines: []string{
+			"oidc documents", "oidc documents --with-cluster --public-key testdata/new.pub --public-key testdata/old.pub -d FOLDER",
+			"oidc documents --issuer https://another.example.com -d FOLDER",
+		}},
+		"oidc documents of a cluster that names its own address": {
+			prepare: func(b *oidcBench) { b.jwksURI = "https://10.0.0.1:6443/openid/v1/jwks" }, lines: []string{"oidc documents -d FOLDER"},
+		},
+		"oidc documents as json and yaml": {lines: []string{"oidc documents -o json", "oidc documents -o yaml -d FOLDER"}},
+		"oidc documents says what is wrong with flags": {lines: []string{
+			"oidc documents --public-key testdata/old.pub", "oidc documents --public-key testdata/none.pub --issuer https://oidc.example.com",
+			"oidc documents --public-key oidc.go --issuer https://oidc.example.com", "oidc documents --public-key testdata/old.pub --issuer http://oidc.example.com",
+			"oidc documents --public-key testdata/old.pub --issuer https://oidc.example.com --jwks-uri https://oidc.example.com/../keys", "oidc documents now",
+		}},
+		"oidc documents without the right to": {
+			prepare: func(b *oidcBench) { b.denied = []string{issuer.DiscoveryPath} }, lines: []string{"oidc documents"},
+		},
+		"oidc rotate-check of a key that is to sign": {prepare: toPublic, lines: []string{
+			rotateCheck + " --public-key testdata/new.pub --issuer ISSUER", rotateCheck + " --public-key testdata/old.pub",
+			rotateCheck + " --with-cluster --public-key testdata/new.pub",
+		}},
+		"oidc rotate-check of the cluster": {prepare: toPublic, lines: []string{rotateCheck, rotateCheck + " -o json", rotateCheck + " -o yaml"}},
+		"oidc rotate-check of a key that signs and is not published": {
+			prepare: func(b *oidcBench) { toPublic(b); b.published = []string{"testdata/new.pub"} }, lines: []string{rotateCheck},
+		},
+		"oidc rotate-check of an old answer of a cache": {
+			prepare: func(b *oidcBench) {
+				toPublic(b)
+				b.header = http.Header{"Age": {"100"}, "Cache-Control": {"max-age=300"}}
+			}, lines: []string{rotateCheck + " --public-key testdata/new.pub"},
+		},
+		"oidc rotate-check of a key that was just published": {
+			prepare: func(b *oidcBench) {
+				toPublic(b)
+				b.header = http.Header{"Last-Modified": {time.Date(2999, 1, 1, 0, 0, 0, 0, time.UTC).Format(http.TimeFormat)}, "Cache-Control": {"max-age=300"}}
+			}, lines: []string{rotateCheck, rotateCheck + " --public-key testdata/old.pub"},
+		},
+		"oidc rotate-check of tokens of another issuer": {
+			prepare: func(b *oidcBench) { toPublic(b); b.tokenIssuer = "https://kubernetes.default.svc" }, lines: []string{rotateCheck},
+		},
+		"oidc rotate-check of a key that the cluster does not tell": {
+			prepare: func(b *oidcBench) { toPublic(b); b.signer = fixedKey(2) }, lines: []string{rotateCheck},
+		},
+		"oidc rotate-check without the right to": {
+			prepare: func(b *oidcBench) {
+				toPublic(b)
+				b.denied = []string{issuer.DiscoveryPath, "/api/v1/namespaces/default/serviceaccounts/default/token"}
+			}, lines: []string{rotateCheck, rotateCheck + " --issuer ISSUER"},
+		},
+		"oidc rotate-check without the right to read the keys": {
+			prepare: func(b *oidcBench) { toPublic(b); b.denied = []string{issuer.JWKSPath} }, lines: []string{rotateCheck},
+		},
+		"oidc rotate-check of a CA that is not known": {prepare: toPublic, lines: []string{"oidc rotate-check"}},
+		"oidc rotate-check says what is wrong with flags": {lines: []string{
+			"oidc rotate-check --ip 5", "oidc rotate-check --issuer-ca-file testdata/none", "oidc rotate-check --issuer-ca-file testdata/old.pub",
+		}},
+		"oidc serve says what is wrong with flags": {lines: []string{
+			"oidc serve --refresh 1ms", "oidc serve --tls-cert x", "oidc serve --tls-cert x --tls-key y", "oidc serve --address nowhere", "oidc serve --dry-run",
+		}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b, folder := newOIDCBench(t), t.TempDir()
+			if test.prepare != nil {
+				test.prepare(b)
+			}
+			var said strings.Builder
+			for _, line := range test.lines {
+				fmt.Fprintln(&said, b.run(t, folder, line))
+			}
+			golden(t, name, said.String())
+		})
+	}
+}
+
+// served is a server of documents that runs until the test ends it.
+type served struct {
+	url    string
+	client *http.Client
+	end    context.CancelFunc
+	ended  chan int
+	stderr *bytes.Buffer
+}
+
+// serving starts `oidc serve`, and returns when it says where it listens.
+func serving(t *testing.T, args ...string) *served {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	reader, writer := io.Pipe()
+	s := &served{client: &http.Client{Timeout: 10 * time.Second}, end: cancel, ended: make(chan int, 1), stderr: &bytes.Buffer{}}
+	streams := genericiooptions.IOStreams{In: strings.NewReader(""), Out: writer, ErrOut: s.stderr}
+	args = append([]string{"oidc", "serve", "--address=127.0.0.1:0", "-o=json"}, args...)
+	go func() {
+		code := execute(ctx, newRootCommand(streams), args, streams)
+		_ = writer.Close()
+		s.ended <- code
+	}()
+	t.Cleanup(cancel)
+	var report struct {
+		Address string `json:"address"`
+	}
+	if err := json.NewDecoder(reader).Decode(&report); err != nil {
+		t.Fatalf("%v: %s", err, s.stderr)
+	}
+	go func() { _, _ = io.Copy(io.Discard, reader) }()
+	s.url = report.Address
+	return s
+}
+
+func (s *served) get(t *testing.T, path string) string {
+	t.Helper()
+	response, err := s.client.Get(s.url + path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer response.Body.Close()
+	body, err := io.ReadAll(response.Body)
+	if err != nil || response.StatusCode != http.StatusOK {
+		t.Fatalf("%s: %s, %v", path, response.Status, err)
+	}
+	return string(body)
+}
+
+func (s *served) stop(t *testing.T) {
+	t.Helper()
+	s.end()
+	select {
+	case code := <-s.ended:
+		if code != exitOK {
+			t.Errorf("it ended with %d: %s", code, s.stderr)
+		}
+	case <-time.After(20 * time.Second):
+		t.Error("it did not end")
+	}
+}
+
+func TestServeServesUntilItIsTold(t *testing.T) {
+	s := serving(t, "--public-key=testdata/old.pub", "--issuer=https://oidc.example.com/prod")
+	want := documentsOf(t, "https://oidc.example.com/prod", "https://oidc.example.com/prod"+issuer.JWKSPath, "testdata/old.pub")
+	if got := s.get(t, "/prod"+issuer.DiscoveryPath); got != string(want.Discovery) {
+		t.Errorf("got %s, want %s", got, want.Discovery)
+	}
+	if got := s.get(t, "/prod"+issuer.JWKSPath); got != string(want.JWKS) {
+		t.Errorf("got %s, want %s", got, want.JWKS)
+	}
+	s.stop(t)
+	if response, err := s.client.Get(s.url + "/healthz"); err == nil {
+		response.Body.Close()
+		t.Error("it still answers")
+	}
+}
+
+func TestServeTakesANewKeyAndKeepsTheLastGoodOne(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "sa.pub")
+	replace := func(content []byte) {
+		t.Helper()
+		if err := os.WriteFile(file+".tmp", content, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Rename(file+".tmp", file); err != nil {
+			t.Fatal(err)
+		}
+	}
+	content := func(name string) []byte {
+		t.Helper()
+		read, err := os.ReadFile(filepath.Join("testdata", name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return read
+	}
+	replace(content("old.pub"))
+	s := serving(t, "--public-key="+file, "--issuer=https://oidc.example.com", "--refresh=1s")
+	before := s.get(t, issuer.JWKSPath)
+	replace([]byte("nonsense"))
+	replace(content("new.pub"))
+	want := string(documentsOf(t, "https://oidc.example.com", "https://oidc.example.com"+issuer.JWKSPath, "testdata/new.pub").JWKS)
+	deadline := time.Now().Add(30 * time.Second)
+	for got := before; got != want; got = s.get(t, issuer.JWKSPath) {
+		if got != before {
+			t.Fatalf("it serves %s", got)
+		}
+		if time.Now().After(deadline) {
+			t.Fatal("it does not take the new key")
+		}
+	}
+	s.stop(t)
+}
+
+func TestServeServesOverTLS(t *testing.T) {
+	b := newOIDCBench(t)
+	certificate := b.caFile(t)
+	der, err := x509.MarshalPKCS8PrivateKey(b.public.TLS.Certificates[0].PrivateKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	key := filepath.Join(t.TempDir(), "tls.key")
+	if err := os.WriteFile(key, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	roots := x509.NewCertPool()
+	roots.AddCert(b.public.Certificate())
+	s := serving(t, "--public-key=testdata/old.pub", "--issuer=https://oidc.example.com", "--tls-cert="+certificate, "--tls-key="+key)
+	s.client.Transport = &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots}}
+	if parsed, err := url.Parse(s.url); err != nil || parsed.Scheme != "https" {
+		t.Errorf("it says that it is at %s", s.url)
+	}
+	if got := s.get(t, "/healthz"); got != "ok\n" {
+		t.Errorf("got %q", got)
+	}
+	s.stop(t)
+}
+
+func TestAShellTakesOneWordForOne(t *testing.T) {
+	for value, want := range map[string]string{
+		"site/openid": "site/openid", "my site": "'my site'", "$(id)": "'$(id)'", "it's": `'it'\''s'`, "": "''",
+	} {
+		if got := shellWord(value); got != want {
+			t.Errorf("got %s for %q, want %s", got, value, want)
+		}
+	}
+}

@@ -1,0 +1,188 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/url"
+	"path/filepath"
+	"regexp"
+	"strings"
+
+	"github.com/fatih/color"
+	"github.com/spf13/cobra"
+	"k8s.io/cli-runtime/pkg/printers"
+
+	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/token/issuer/publish"
+)
+
+// documentsReport is what is written, and where it has to be published.
+type documentsReport struct {
+	oidcIssuer
+	Files []documentFile `json:"files"`
+	// Folder has the files, if there is one and they were written.
+	Folder string `json:"folder,omitempty"`
+	Done   bool   `json:"done"`
+}
+
+type documentFile struct {
+	Path        string          `json:"path"`
+	URL         string          `json:"url"`
+	ContentType string          `json:"contentType"`
+	Document    json.RawMessage `json:"document"`
+}
+
+func newDocumentsCommand(o *options) *cobra.Command {
+	source := &oidcSource{options: o}
+	var folder string
+	command := &cobra.Command{
+		Use:   "documents",
+		Short: "Write the discovery document and the key set of the issuer, ready to upload",
+		Long: "Write the discovery document and the key set of the issuer, ready to upload.\n\n" +
+			"They are for an issuer that is not the API server itself, such as a bucket that AWS can read. " +
+			"The ids of keys are those that Kubernetes computes, and the documents are to the byte what an API server has for these keys. " +
+			"The key set is by default at /openid/v1/jwks below the issuer, as it is in the API server: whoever serves it, nothing else has to change.",
+		Example: "  # of the running cluster\n  kubectl irsa oidc documents -d site\n\n" +
+			"  # before a rotation: with the key that is to sign next\n  kubectl irsa oidc documents --with-cluster --public-key next.pub -d site\n\n" +
+			"  # before there is a cluster\n  kubectl irsa oidc documents --public-key sa.pub --issuer https://oidc.example.com/prod -d site",
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			ctx, cancel := context.WithTimeout(cmd.Context(), oidcTimeout)
+			defer cancel()
+			return source.writeDocuments(ctx, folder)
+		},
+	}
+	source.addFlags(command.Flags())
+	command.Flags().StringVarP(&folder, "directory", "d", "", "`folder` to write the files into, laid out as they have to be found at the issuer")
+	return command
+}
+
+func (s *oidcSource) writeDocuments(ctx context.Context, folder string) error {
+	found, err := s.load(ctx)
+	if err != nil {
+		return err
+	}
+	report := documentsReport{oidcIssuer: found, Folder: folder, Files: documentFiles(found.site)}
+	if folder != "" && !s.dryRun {
+		if err := found.site.Write(folder); err != nil {
+			return err
+		}
+		report.Done = true
+	}
+	return s.print(report, func(out io.Writer) error { return s.describeDocuments(out, report) })
+}
+
+func documentFiles(site publish.Site) []documentFile {
+	var files []documentFile
+	for _, file := range site.Files {
+		files = append(files, documentFile{Path: file.Path, URL: file.URL, ContentType: file.ContentType, Document: file.Body})
+	}
+	return files
+}
+
+func (s *oidcSource) describeDocuments(out io.Writer, report documentsReport) error {
+	if err := s.describeIssuer(out, report.oidcIssuer); err != nil {
+		return err
+	}
+	if report.Folder == "" {
+		return describeContents(out, report.Files)
+	}
+	if err := describeUpload(out, report); err != nil {
+		return err
+	}
+	if report.Done {
+		fmt.Fprintf(out, "\n%s the files are in %s\n", s.paint(color.FgGreen)("OK:"), report.Folder)
+	} else {
+		fmt.Fprintf(out, "\nNothing is written yet: run it again without --dry-run.\n")
+	}
+	return nil
+}
+
+// describeIssuer is what documents and serve begin with.
+func (s *oidcSource) describeIssuer(out io.Writer, found oidcIssuer) error {
+	table := printers.GetNewTabWriter(out)
+	fmt.Fprintf(table, "Issuer:\t%s\nKey set:\t%s\n", found.URL, found.JWKSURI)
+	if err := table.Flush(); err != nil {
+		return err
+	}
+	fmt.Fprintln(out)
+	table = printers.GetNewTabWriter(out)
+	fmt.Fprintln(table, "KEY\tALGORITHM\tFROM")
+	for _, key := range found.Keys {
+		fmt.Fprintf(table, "%s\t%s\t%s\n", key.ID, key.Algorithm, key.From)
+	}
+	if err := table.Flush(); err != nil {
+		return err
+	}
+	fmt.Fprintln(out)
+	for _, warning := range found.Warnings {
+		fmt.Fprintf(out, "%s %s\n", s.paint(color.FgYellow)("Warning:"), warning)
+	}
+	if len(found.Warnings) > 0 {
+		fmt.Fprintln(out)
+	}
+	return nil
+}
+
+func describeContents(out io.Writer, files []documentFile) error {
+	for i, file := range files {
+		if i > 0 {
+			fmt.Fprintln(out)
+		}
+		var indented bytes.Buffer
+		if err := json.Indent(&indented, file.Document, "", "  "); err != nil {
+			return err
+		}
+		fmt.Fprintf(out, "To be published at %s as %s (-d writes it):\n\n%s\n", file.URL, file.ContentType, &indented)
+	}
+	return nil
+}
+
+// describeUpload says what goes where, with S3 as the example.
+func describeUpload(out io.Writer, report documentsReport) error {
+	table := printers.GetNewTabWriter(out)
+	fmt.Fprintln(table, "FILE\tPUBLISH AT\tCONTENT TYPE")
+	for _, file := range report.Files {
+		fmt.Fprintf(table, "%s\t%s\t%s\n", file.Path, file.URL, file.ContentType)
+	}
+	if err := table.Flush(); err != nil {
+		return err
+	}
+	fmt.Fprint(out, "\nThey have to be readable from the internet without credentials. For a bucket of S3, in this order:\n\n")
+	for _, file := range report.Files {
+		fmt.Fprintf(out, "  aws s3 cp %s %s --content-type %s --cache-control 'public, max-age=%d'\n",
+			shellWord(filepath.Join(report.Folder, filepath.FromSlash(file.Path))), shellWord(bucketOf(report.URL, file.URL)+pathOf(file.URL)), file.ContentType, defaultMaxAge)
+	}
+	return nil
+}
+
+// bucketOf names the bucket of a file: a key set may be at another host than its issuer.
+func bucketOf(issuerURL, fileURL string) string {
+	host := parsed(fileURL).Host
+	if host == parsed(issuerURL).Host {
+		return "s3://BUCKET"
+	}
+	return "s3://BUCKET-OF-" + host
+}
+
+func pathOf(address string) string { return parsed(address).Path }
+
+// parsed parses what was laid out, and so was a URL before.
+func parsed(address string) *url.URL {
+	if parsed, err := url.Parse(address); err == nil {
+		return parsed
+	}
+	return &url.URL{}
+}
+
+var plainWord = regexp.MustCompile(`^[\w@%+=:,./-]+$`)
+
+// shellWord quotes what a shell would take apart.
+func shellWord(value string) string {
+	if plainWord.MatchString(value) {
+		return value
+	}
+	return "'" + strings.ReplaceAll(value, "'", `'\''`) + "'"
+}

@@ -1,0 +1,204 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+
+	"github.com/go-jose/go-jose/v4"
+	"github.com/spf13/pflag"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/client-go/kubernetes"
+
+	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/provision"
+	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/token/issuer"
+	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/token/issuer/publish"
+)
+
+// oidcSource says where the keys of an issuer are found: in the running cluster, in
+// files, or in both, as for a key that is to sign next.
+type oidcSource struct {
+	*options
+	publicKeys      []string
+	issuer, jwksURI string
+	withCluster     bool
+}
+
+// oidcKey is a key, and where it was found.
+type oidcKey struct {
+	ID        string `json:"id"`
+	Algorithm string `json:"algorithm"`
+	From      string `json:"from"`
+
+	jwk jose.JSONWebKey
+}
+
+// oidcIssuer is what an issuer has to publish.
+type oidcIssuer struct {
+	URL      string    `json:"issuer"`
+	JWKSURI  string    `json:"jwksURI"`
+	Keys     []oidcKey `json:"keys"`
+	Warnings []string  `json:"warnings,omitempty"`
+
+	site publish.Site
+}
+
+// inCluster is where the keys of the API server are from.
+const inCluster = "the cluster"
+
+func (s *oidcSource) addKeyFlags(flags *pflag.FlagSet) {
+	flags.StringArrayVar(&s.publicKeys, "public-key", nil, "PEM `file` of public keys, such as --service-account-key-file of the API server; repeatable; by default the keys are those of the running cluster")
+	flags.BoolVar(&s.withCluster, "with-cluster", false, "take the keys of the running cluster, too, where --public-key is given: the keys of a rotation are those and the next one")
+	flags.StringVar(&s.issuer, "issuer", "", "`URL` of the issuer; by default that which the API server names")
+}
+
+func (s *oidcSource) addFlags(flags *pflag.FlagSet) {
+	s.addKeyFlags(flags)
+	flags.StringVar(&s.jwksURI, "jwks-uri", "", "`URL` of the key set; by default /openid/v1/jwks below the issuer, where the API server has it")
+}
+
+func (s *oidcSource) asksCluster() bool { return len(s.publicKeys) == 0 || s.withCluster }
+
+// load finds the keys, and what is to be published of them.
+func (s *oidcSource) load(ctx context.Context) (oidcIssuer, error) {
+	var cluster issuer.Issuer
+	if s.asksCluster() {
+		client, err := s.client()
+		if err != nil {
+			return oidcIssuer{}, err
+		}
+		if cluster, err = clusterIssuer(ctx, client); err != nil {
+			return oidcIssuer{}, err
+		}
+	}
+	files, err := s.readFiles()
+	if err != nil {
+		return oidcIssuer{}, err
+	}
+	found := oidcIssuer{URL: s.issuer, Keys: merged(keysOf(cluster.Keys, inCluster), files)}
+	if found.URL == "" {
+		found.URL = cluster.URL
+	}
+	if found.URL == "" {
+		return oidcIssuer{}, errors.New("with --public-key, give --issuer, as the API server has it as --service-account-issuer, or --with-cluster to ask it")
+	}
+	s.place(&found, cluster)
+	return found, found.layOut()
+}
+
+// place says where the key set is to be, and warns of what AWS will not read.
+func (s *oidcSource) place(found *oidcIssuer, cluster issuer.Issuer) {
+	below := strings.TrimSuffix(found.URL, "/")
+	switch {
+	case s.jwksURI != "":
+		found.JWKSURI = s.jwksURI
+	case strings.HasPrefix(cluster.JWKSURI, below+"/"):
+		found.JWKSURI = cluster.JWKSURI
+	default:
+		found.JWKSURI = below + issuer.JWKSPath
+	}
+	if cluster.URL != "" && cluster.URL != found.URL {
+		found.warn("the cluster signs tokens of the issuer %s, not of %s: these documents are not for them", cluster.URL, found.URL)
+	}
+	if cluster.JWKSURI != "" && cluster.JWKSURI != found.JWKSURI {
+		found.warn("the cluster says that its keys are at %s; what is published here says %s", cluster.JWKSURI, found.JWKSURI)
+	}
+	found.Warnings = append(found.Warnings, provision.Concerns(found.URL)...)
+}
+
+func (i *oidcIssuer) warn(format string, values ...any) {
+	i.Warnings = append(i.Warnings, fmt.Sprintf(format, values...))
+}
+
+func (i *oidcIssuer) layOut() error {
+	documents, err := issuer.DocumentsOf(i.URL, i.JWKSURI, keySet(i.Keys))
+	if err != nil {
+		return fmt.Errorf("write the documents: %w", err)
+	}
+	i.site, err = publish.NewSite(i.URL, i.JWKSURI, documents)
+	return err
+}
+
+// readFiles reads the files of --public-key.
+func (s *oidcSource) readFiles() ([]oidcKey, error) {
+	var keys []oidcKey
+	for _, file := range s.publicKeys {
+		content, err := os.ReadFile(file) //nolint:gosec // it is the user who names it
+		if err != nil {
+			return nil, fmt.Errorf("--public-key: %w", err)
+		}
+		parsed, err := issuer.ParsePublicKeys(content)
+		if err != nil {
+			return nil, fmt.Errorf("--public-key %s: %w", file, err)
+		}
+		set, err := issuer.KeySet(parsed)
+		if err != nil {
+			return nil, fmt.Errorf("--public-key %s: %w", file, err)
+		}
+		keys = append(keys, keysOf(set, file)...)
+	}
+	return keys, nil
+}
+
+// clusterIssuer reads what the API server itself publishes.
+func clusterIssuer(ctx context.Context, client kubernetes.Interface) (issuer.Issuer, error) {
+	discovery, err := raw(ctx, client, issuer.DiscoveryPath)
+	if err != nil {
+		return issuer.Issuer{}, err
+	}
+	jwks, err := raw(ctx, client, issuer.JWKSPath)
+	if err != nil {
+		return issuer.Issuer{}, err
+	}
+	found, err := issuer.Parse(issuer.Documents{Discovery: discovery, JWKS: jwks})
+	if err != nil {
+		return issuer.Issuer{}, fmt.Errorf("ask the cluster for its issuer: %w", err)
+	}
+	return found, nil
+}
+
+func raw(ctx context.Context, client kubernetes.Interface, path string) ([]byte, error) {
+	answer, err := client.Discovery().RESTClient().Get().AbsPath(path).DoRaw(ctx)
+	if apierrors.IsForbidden(err) {
+		return nil, fmt.Errorf("ask the cluster for its issuer: read %s: %w: bind the ClusterRole system:service-account-issuer-discovery to yourself, or give --public-key and --issuer", path, err)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("ask the cluster for its issuer: read %s: %w", path, err)
+	}
+	return answer, nil
+}
+
+func keysOf(set jose.JSONWebKeySet, from string) []oidcKey {
+	keys := make([]oidcKey, 0, len(set.Keys))
+	for _, key := range set.Keys {
+		keys = append(keys, oidcKey{ID: key.KeyID, Algorithm: key.Algorithm, From: from, jwk: key})
+	}
+	return keys
+}
+
+// merged puts keys together. One that is found twice is named once, with both places.
+func merged(keys, more []oidcKey) []oidcKey {
+	var all []oidcKey
+	at := map[string]int{}
+	for _, key := range append(keys, more...) {
+		if known, ok := at[key.ID]; ok {
+			if all[known].From != key.From {
+				all[known].From += ", " + key.From
+			}
+			continue
+		}
+		at[key.ID] = len(all)
+		all = append(all, key)
+	}
+	return all
+}
+
+func keySet(keys []oidcKey) jose.JSONWebKeySet {
+	var set jose.JSONWebKeySet
+	for _, key := range keys {
+		set.Keys = append(set.Keys, key.jwk)
+	}
+	return set
+}

@@ -1,0 +1,126 @@
+// Package rotation says whether keys are published wherever tokens may be verified
+// before they sign: at each address of the public issuer, since the edges of a content
+// delivery network differ, and in view of what caches may still hold. It changes
+// nothing.
+package rotation
+
+import (
+	"context"
+	"crypto"
+	"crypto/x509"
+	"net/netip"
+	"slices"
+	"time"
+
+	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/token/issuer"
+)
+
+// State is what is known.
+type State string
+
+// From good to bad.
+const (
+	OK      State = "ok"
+	Unknown State = "unknown"
+	Broken  State = "broken"
+)
+
+// worse returns the worse of two states.
+func worse(a, b State) State {
+	order := []State{OK, Unknown, Broken}
+	return order[max(slices.Index(order, a), slices.Index(order, b))]
+}
+
+// Key is one that signs tokens, or is to.
+type Key struct {
+	ID string
+	// Public is nil where only the id is known.
+	Public crypto.PublicKey
+	// From says where the key was found: a file, or the cluster.
+	From string
+	// Signs says that the key signs already: it is late to wait for caches.
+	Signs bool
+}
+
+// Resolver finds the addresses of a host; net.Resolver does.
+type Resolver interface {
+	LookupNetIP(ctx context.Context, network, host string) ([]netip.Addr, error)
+}
+
+// Check looks at an issuer.
+type Check struct {
+	Issuer string
+	Keys   []Key
+	// Resolver finds addresses, of the Network ip, ip4 or ip6.
+	Resolver Resolver
+	Network  string
+	// Roots are the CAs that are trusted; nil is the machine's.
+	Roots *x509.CertPool
+	Now   func() time.Time
+}
+
+// Report is what was found.
+type Report struct {
+	Issuer string `json:"issuer"`
+	State  State  `json:"state"`
+	// Problems are why it is not ok.
+	Problems []Problem   `json:"problems,omitempty"`
+	Keys     []KeyReport `json:"keys"`
+	Edges    []Edge      `json:"edges"`
+	// SafeFrom is when no cache holds an older key set any more; nil where nothing is
+	// known of it, or all keys sign already.
+	SafeFrom *time.Time `json:"safeFrom,omitempty"`
+	// Notes are what is to be known beyond the state.
+	Notes []string `json:"notes,omitempty"`
+}
+
+// Problem is one thing that is amiss.
+type Problem struct {
+	State State `json:"state"`
+	// Text is for people.
+	Text string `json:"text"`
+}
+
+// KeyReport is what was found of a key.
+type KeyReport struct {
+	ID    string `json:"id"`
+	From  string `json:"from"`
+	Signs bool   `json:"signs"`
+	// Published at so many of the addresses of the key set that gave one.
+	Published int   `json:"published"`
+	Of        int   `json:"of"`
+	State     State `json:"state"`
+}
+
+// Run looks at the discovery document and the key set at each of their addresses.
+func (c Check) Run(ctx context.Context) Report {
+	report := Report{Issuer: c.Issuer, State: OK}
+	discoveries := c.visit(ctx, issuer.StepDiscovery, issuer.DiscoveryURL(c.Issuer), c.readDiscovery)
+	report.Edges = discoveries
+	for _, uri := range jwksURIs(discoveries) {
+		report.Edges = append(report.Edges, c.visit(ctx, issuer.StepKeySet, uri, c.readKeySet)...)
+	}
+	if uris := jwksURIs(discoveries); len(uris) > 1 {
+		report.Fail(Broken, "the addresses do not agree where the keys are: "+listed(uris))
+	}
+	c.judge(&report)
+	return report
+}
+
+// jwksURIs are those that discovery documents name.
+func jwksURIs(edges []Edge) []string {
+	var uris []string
+	for _, edge := range edges {
+		if edge.jwksURI != "" {
+			uris = append(uris, edge.jwksURI)
+		}
+	}
+	slices.Sort(uris)
+	return slices.Compact(uris)
+}
+
+// Fail adds what is amiss, be it from elsewhere.
+func (r *Report) Fail(state State, text string) {
+	r.State = worse(r.State, state)
+	r.Problems = append(r.Problems, Problem{state, text})
+}
