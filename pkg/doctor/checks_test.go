@@ -13,6 +13,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/client-go/kubernetes/fake"
 
 	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/identity"
 	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/inject"
@@ -356,7 +357,7 @@ func accountWith(annotations map[string]string) *corev1.ServiceAccount {
 
 func examinationOf(account *corev1.ServiceAccount, args ...string) *examination {
 	return &examination{
-		Doctor: &Doctor{}, namespace: "shop", serviceAccount: "cart", status: map[Code]Status{},
+		Doctor: &Doctor{Client: fake.NewClientset()}, namespace: "shop", serviceAccount: "cart", status: map[Code]Status{},
 		webhook: &webhookView{}, settings: readSettings(args), account: account,
 	}
 }

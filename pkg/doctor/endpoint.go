@@ -12,6 +12,8 @@ import (
 	"strings"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/util/intstr"
 	"k8s.io/client-go/util/cert"
 )
@@ -142,7 +144,7 @@ func look(ctx context.Context, at, name string, dial func(context.Context) (net.
 	failed := func(err error) *endpointView {
 		finding := found(Broken, "%s does not answer: %v", at, err)
 		if errors.Is(err, errForwardForbidden) {
-			finding = unreadable(right{verb: "create", resource: "pods/portforward"}, err)
+			finding = unreadable(right{verb: "create", resource: "pods/portforward"}, apierrors.NewForbidden(corev1.Resource("pods/portforward"), at, err))
 		}
 		v.failed = &finding
 		return v

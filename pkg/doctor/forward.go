@@ -9,7 +9,6 @@ import (
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/portforward"
@@ -52,22 +51,25 @@ func NewForwarder(config *rest.Config, client kubernetes.Interface) Forwarder {
 // connection.
 func forward(ctx context.Context, dialer httpstream.Dialer, port int) (net.Conn, error) {
 	ctx, cancel := context.WithCancel(ctx)
-	ready, ended := make(chan struct{}), make(chan error, 1)
+	ready, ended, failed := make(chan struct{}), make(chan struct{}), error(nil)
 	forwarder, err := portforward.NewOnAddressesForStreaming(dialer, []string{"127.0.0.1"}, []string{fmt.Sprintf("0:%d", port)}, ctx.Done(), ready, io.Discard, io.Discard)
 	if err != nil {
 		cancel()
 		return nil, err
 	}
-	go func() { ended <- forwarder.ForwardPorts() }()
+	go func() {
+		defer close(ended)
+		failed = forwarder.ForwardPorts()
+	}()
 	select {
 	case <-ready:
-	case err := <-ended:
+	case <-ended:
 		cancel()
 		// The client keeps only the text of what the API server answers.
-		if apierrors.IsForbidden(err) || strings.Contains(err.Error(), "forbidden") {
+		if failed != nil && strings.Contains(failed.Error(), "forbidden") {
 			return nil, errForwardForbidden
 		}
-		return nil, fmt.Errorf("forward port %d: %w", port, err)
+		return nil, fmt.Errorf("forward port %d: %w", port, failed)
 	case <-ctx.Done():
 		cancel()
 		return nil, ctx.Err()
@@ -89,13 +91,13 @@ func forward(ctx context.Context, dialer httpstream.Dialer, port int) (net.Conn,
 type forwarded struct {
 	net.Conn
 	end   context.CancelFunc
-	ended <-chan error
+	ended <-chan struct{}
 }
 
 // Close implements net.Conn.
 func (f *forwarded) Close() error {
 	err := f.Conn.Close()
 	f.end()
-	<-f.ended // why it ended does not matter: nobody reads from it any more
+	<-f.ended
 	return err
 }

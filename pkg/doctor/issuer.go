@@ -107,9 +107,10 @@ func checkDiscovery(ctx context.Context, x *examination) Finding {
 	return finding
 }
 
-// publish says how the documents come to where AWS can read them.
+// publish says how to get the documents that are to be where AWS can read them. To
+// put them there is for who knows where that is.
 func publish(finding Finding) Finding {
-	return finding.mendedBy("kubectl irsa oidc documents")
+	return finding.mendedBy("kubectl irsa oidc documents -d site")
 }
 
 // hiddenFromAWS returns the host of the first URL that AWS cannot reach, or "".
@@ -169,7 +170,7 @@ func judgeKeys(keyID string, published issuer.Issuer, err error) (Finding, *issu
 		return found(Unknown, "the token cannot be verified: %v", err), nil
 	}
 	return publish(found(Broken, "the key that signs now is not published").
-		because("%v; AWS refuses such tokens: publish the keys anew", wrong).
+		because("%v; AWS refuses such tokens: write the documents anew, and upload them", wrong).
 		given("kid", keyID).given("jwks_uri", published.JWKSURI)), nil
 }
 

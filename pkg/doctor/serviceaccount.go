@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"slices"
 	"strings"
 	"time"
 
@@ -22,6 +23,10 @@ import (
 const exampleRole = "arn:aws:iam::111122223333:role/NAME"
 
 func checkServiceAccount(ctx context.Context, x *examination) Finding {
+	if x.serviceAccount == "" {
+		return found(Broken, "the pod names no ServiceAccount").
+			because("a static pod can have none, nor a token of its own: run it as a DaemonSet instead")
+	}
 	if x.account == nil {
 		account, err := x.Client.CoreV1().ServiceAccounts(x.namespace).Get(ctx, x.serviceAccount, metav1.GetOptions{})
 		if apierrors.IsNotFound(err) {
@@ -75,7 +80,41 @@ func checkRole(ctx context.Context, x *examination) Finding {
 			return unreadable(right{"get", "configmaps", x.settings.namespace, usualName}, view.err)
 		}
 	}
-	return judgeNoRole(x.account, key, x.typos)
+	if slices.ContainsFunc(x.pods, usesPodIdentity) {
+		return found(Skipped, "it names no role, and its pods have that of EKS Pod Identity, which the agent on the node knows")
+	}
+	none := judgeNoRole(x.account, key, x.typos)
+	if mapped, at := x.mappedPerhaps(ctx); mapped != "" {
+		return found(Unknown, "%s names %s, and it cannot be seen whether the webhook reads that", at, mapped).
+			because("it does with --watch-config-map; %s", none.Why)
+	}
+	return none
+}
+
+// mappedPerhaps looks for the ConfigMap of roles where it would be, if the flags of
+// the webhook are not known.
+func (x *examination) mappedPerhaps(ctx context.Context) (role, at string) {
+	if len(x.webhook.pods) > 0 {
+		return "", ""
+	}
+	perhaps := x.settings
+	if reference := x.webhook.reference(); reference != nil {
+		perhaps.namespace = reference.Namespace
+	}
+	view := x.mapping(ctx, perhaps)
+	mapped := view.mapping.Identity(types.NamespacedName{Namespace: x.namespace, Name: x.serviceAccount})
+	if mapped == nil {
+		return "", ""
+	}
+	return mapped.RoleARN, view.at
+}
+
+// usesPodIdentity says whether a pod is led to the agent of EKS Pod Identity.
+func usesPodIdentity(pod corev1.Pod) bool {
+	return slices.ContainsFunc(containersOf(&pod), func(c corev1.Container) bool {
+		_, set := valueOf(&c, envContainerURI)
+		return set
+	})
 }
 
 // judgeNoRole says why a ServiceAccount has none.

@@ -79,7 +79,7 @@ func (c *clinic) trust(t *testing.T, provider string, conditions map[string]map[
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := c.setTrustPolicy(t, role, string(document)); err != nil {
+	if err := c.setTrustPolicy(t, cartRole, string(document)); err != nil {
 		t.Fatal(err)
 	}
 }

@@ -35,11 +35,11 @@ import (
 
 // The patient: what has an identity in the clinic.
 const (
-	ward     = "shop"
-	patient  = "cart"
-	role     = "shop-cart"
-	roleARN  = "arn:aws:iam::111122223333:role/shop-cart"
-	audience = "sts.amazonaws.com"
+	ward         = "shop"
+	patient      = "cart"
+	cartRole     = "shop-cart"
+	cartRoleARN  = "arn:aws:iam::111122223333:role/shop-cart"
+	cartAudience = "sts.amazonaws.com"
 )
 
 // clinic is a cluster of its own, whose issuer can be made to fail, with a webhook
@@ -60,6 +60,15 @@ type fickleIssuer struct {
 	upstream atomic.Pointer[controlplane.ControlPlane]
 	// fault is what it does instead: "", "down" or "foreign key".
 	fault atomic.Value
+	// site are files that were uploaded, if there are any.
+	site atomic.Pointer[http.Handler]
+}
+
+// upload publishes the files of a folder in place of the API server's documents.
+func (i *fickleIssuer) upload(folder string) {
+	files := http.FileServer(http.Dir(folder))
+	i.site.Store(&files)
+	i.fault.Store("uploaded")
 }
 
 func newFickleIssuer(t *testing.T) *fickleIssuer {
@@ -79,6 +88,10 @@ func (i *fickleIssuer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case fault == "foreign key" && strings.HasSuffix(r.URL.Path, "/jwks"):
 		key, _ := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 		_ = json.NewEncoder(w).Encode(jose.JSONWebKeySet{Keys: []jose.JSONWebKey{{Key: key.Public(), KeyID: "another-key", Algorithm: "ES256", Use: "sig"}}})
+		return
+	}
+	if i.fault.Load() == "uploaded" {
+		(*i.site.Load()).ServeHTTP(w, r)
 		return
 	}
 	plane := i.upstream.Load()

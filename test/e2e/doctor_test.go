@@ -3,9 +3,11 @@ package e2e_test
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"flag"
 	"fmt"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -63,7 +65,7 @@ var faults = []fault{
 	{
 		name: "the annotation is misspelt", check: "role_annotation", mends: "all",
 		make: func(t *testing.T, c *clinic) {
-			c.must(t, "kubectl annotate serviceaccount cart -n shop eks.amazonaws.com/role-arn- eks.amazonaws.com/rolearn="+roleARN)
+			c.must(t, "kubectl annotate serviceaccount cart -n shop eks.amazonaws.com/role-arn- eks.amazonaws.com/rolearn="+cartRoleARN)
 		},
 	},
 	{
@@ -75,7 +77,7 @@ var faults = []fault{
 	{
 		name: "the ARN has quotes in it", check: "annotations", mends: "all",
 		make: func(t *testing.T, c *clinic) {
-			c.must(t, `kubectl annotate --overwrite serviceaccount cart -n shop eks.amazonaws.com/role-arn='"`+roleARN+`"'`)
+			c.must(t, `kubectl annotate --overwrite serviceaccount cart -n shop eks.amazonaws.com/role-arn='"`+cartRoleARN+`"'`)
 		},
 	},
 	{
@@ -123,7 +125,7 @@ var faults = []fault{
 			c.must(t, "kubectl annotate serviceaccount cart -n shop eks.amazonaws.com/role-arn-")
 			c.replacePod(t, nil)
 			c.waitForNextSecond(t)
-			c.must(t, "kubectl annotate serviceaccount cart -n shop eks.amazonaws.com/role-arn="+roleARN)
+			c.must(t, "kubectl annotate serviceaccount cart -n shop eks.amazonaws.com/role-arn="+cartRoleARN)
 		},
 	},
 	{
@@ -172,7 +174,7 @@ var faults = []fault{
 		make: func(t *testing.T, c *clinic) {
 			c.must(t, "kubectl annotate --overwrite serviceaccount cart -n shop eks.amazonaws.com/role-arn=arn:aws:iam::111122223333:role/before")
 			c.replacePod(t, nil)
-			c.must(t, "kubectl annotate --overwrite serviceaccount cart -n shop eks.amazonaws.com/role-arn="+roleARN)
+			c.must(t, "kubectl annotate --overwrite serviceaccount cart -n shop eks.amazonaws.com/role-arn="+cartRoleARN)
 		},
 	},
 	{
@@ -209,8 +211,18 @@ var faults = []fault{
 		make: func(_ *testing.T, c *clinic) { c.issuer.fault.Store("down") },
 	},
 	{
-		name: "the key that signs is not published", check: "issuer_keys",
+		name: "the key that signs is not published", check: "issuer_keys", mends: "all",
 		make: func(_ *testing.T, c *clinic) { c.issuer.fault.Store("foreign key") },
+		after: func(t *testing.T, c *clinic) {
+			c.issuer.upload(filepath.Join(c.dir, "site"))
+			// local-sts reads the keys of an issuer at most once in a second.
+			eventually(t, "STS has the keys", func(context.Context) error {
+				if text, code := c.doctor(t, "sa/cart", "--problems"); code != exitWell {
+					return errors.New(text)
+				}
+				return nil
+			})
+		},
 	},
 	{
 		name: "IAM does not know the issuer", check: "oidc_provider", mends: "all",
@@ -220,7 +232,7 @@ var faults = []fault{
 		name: "IAM knows another issuer", check: "oidc_provider", mends: "all",
 		make: func(t *testing.T, c *clinic) {
 			c.deleteProvider(t)
-			c.createProvider(t, c.issuer.URL+"/prod", audience)
+			c.createProvider(t, c.issuer.URL+"/prod", cartAudience)
 		},
 	},
 	{
@@ -232,12 +244,12 @@ var faults = []fault{
 	},
 	{
 		name: "the role does not exist", check: "role_exists", mends: "all",
-		make: func(t *testing.T, c *clinic) { c.deleteRole(t, role) },
+		make: func(t *testing.T, c *clinic) { c.deleteRole(t, cartRole) },
 	},
 	{
 		name: "the annotation lacks the path of the role", check: "role_exists",
 		make: func(t *testing.T, c *clinic) {
-			c.deleteRole(t, role)
+			c.deleteRole(t, cartRole)
 			c.must(t, "kubectl irsa serviceaccount create cart -n shop --role-name shop-cart --path /team/ --role-only --approve")
 		},
 		mends: "check",
@@ -279,7 +291,7 @@ var faults = []fault{
 // conditions are those of a trust policy for a subject.
 func (c *clinic) conditions(operator, subject string) map[string]map[string]string {
 	issuer := strings.TrimPrefix(c.issuer.URL, "https://")
-	all := map[string]map[string]string{"StringEquals": {issuer + ":aud": audience}}
+	all := map[string]map[string]string{"StringEquals": {issuer + ":aud": cartAudience}}
 	if all[operator] == nil {
 		all[operator] = map[string]string{}
 	}
@@ -494,8 +506,8 @@ kubectl create clusterrolebinding physician --clusterrole=kubectl-irsa-doctor --
 func TestDoctorShowsTheWholeCluster(t *testing.T) {
 	c := newClinic(t)
 	c.heal(t)
-	c.must(t, "kubectl create serviceaccount typo -n shop && kubectl annotate serviceaccount typo -n shop eks.amazonaws.com/rolearn="+roleARN)
-	c.must(t, "kubectl create serviceaccount other -n shop && kubectl annotate serviceaccount other -n shop eks.amazonaws.com/role-arn="+roleARN)
+	c.must(t, "kubectl create serviceaccount typo -n shop && kubectl annotate serviceaccount typo -n shop eks.amazonaws.com/rolearn="+cartRoleARN)
+	c.must(t, "kubectl create serviceaccount other -n shop && kubectl annotate serviceaccount other -n shop eks.amazonaws.com/role-arn="+cartRoleARN)
 	c.must(t, "kubectl create serviceaccount plain -n shop")
 	text, code := c.doctor(t)
 	if code != exitBroken {
@@ -503,7 +515,7 @@ func TestDoctorShowsTheWholeCluster(t *testing.T) {
 	}
 	compare(t, "a cluster that is not well", c.whole(text))
 	for i := range 40 {
-		account := serviceAccount(fmt.Sprintf("many-%02d", i), roleARN)
+		account := serviceAccount(fmt.Sprintf("many-%02d", i), cartRoleARN)
 		if _, err := c.client.CoreV1().ServiceAccounts(ward).Create(t.Context(), account, metav1.CreateOptions{}); err != nil {
 			t.Fatal(err)
 		}

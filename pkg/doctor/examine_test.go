@@ -1,0 +1,110 @@
+package doctor
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"testing"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/kubernetes/fake"
+)
+
+func TestAllPagesAreRead(t *testing.T) {
+	var asked []string
+	err := eachPage(t.Context(), func(options metav1.ListOptions) (string, error) {
+		if options.Limit != pageSize {
+			t.Errorf("limit %d", options.Limit)
+		}
+		asked = append(asked, options.Continue)
+		return []string{"a", "b", ""}[len(asked)-1], nil
+	})
+	if err != nil || !slices.Equal(asked, []string{"", "a", "b"}) {
+		t.Errorf("asked for %q, %v", asked, err)
+	}
+}
+
+func TestPodsThatAreAlikeAreToldOnce(t *testing.T) {
+	x := examinationOf(accountWith(map[string]string{"eks.amazonaws.com/role-arn": testRole}))
+	x.identity = granted(nil)
+	x.webhook.registrations = []registration{*registrationOf(nil)}
+	for i := range 5 {
+		pod := ownedBy(injected(nil))
+		pod.Name = fmt.Sprintf("cart-5d9c7b6f4-%d", i)
+		if i == 4 {
+			pod = ownedBy(untouched(nil))
+			pod.Name = "cart-5d9c7b6f4-old"
+		}
+		x.pods = append(x.pods, *pod)
+	}
+	told := x.examinePods(t.Context())
+	if len(told) != 2 {
+		t.Fatalf("%d pods are told, want 2", len(told))
+	}
+	if got := told[0][0].Evidence; len(got) != 1 || got[0] != (Fact{"pods like it", "3"}) {
+		t.Errorf("the first is alike %v", got)
+	}
+	if got := Worst(told[1]); got != Broken {
+		t.Errorf("the one that is not alike is %s", got)
+	}
+}
+
+func TestARoleMayBeNamedInTheConfigMap(t *testing.T) {
+	configMap := func(namespace string) *corev1.ConfigMap {
+		return &corev1.ConfigMap{
+			ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "pod-identity-webhook"},
+			Data:       map[string]string{"config": `{"shop/cart":{"RoleARN":"` + testRole + `"}}`},
+		}
+	}
+	running := []corev1.Pod{{}}
+	for name, test := range map[string]struct {
+		args []string
+		pods []corev1.Pod
+		in   string
+		want want
+	}{
+		"which the webhook reads":            {[]string{"--watch-config-map", "--namespace=irsa"}, running, "irsa", want{OK, "ConfigMap irsa/pod-identity-webhook names " + testRole, "", ""}},
+		"which is not there":                 {[]string{"--watch-config-map", "--namespace=irsa"}, running, "other", want{Broken, "names no role", "", "kubectl annotate"}},
+		"which the webhook does not read":    {nil, running, "eks", want{Broken, "names no role", "", ""}},
+		"which the webhook may read, or not": {nil, nil, "eks", want{Unknown, "cannot be seen whether", "--watch-config-map", ""}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			x := examinationOf(accountWith(nil), test.args...)
+			x.Doctor = &Doctor{Client: fake.NewClientset(configMap(test.in))}
+			x.webhook.pods = test.pods
+			test.want.check(t, checkRole(t.Context(), x))
+		})
+	}
+}
+
+func TestWhatNamesNoServiceAccountOrNeedsNone(t *testing.T) {
+	x := examinationOf(nil)
+	x.serviceAccount = ""
+	want{Broken, "names no ServiceAccount", "static pod", ""}.check(t, checkServiceAccount(t.Context(), x))
+
+	x = examinationOf(accountWith(nil))
+	x.Doctor = &Doctor{Client: fake.NewClientset()}
+	x.pods = []corev1.Pod{*untouched(func(p *corev1.Pod) { p.Spec.Containers[0].Env = []corev1.EnvVar{{Name: envContainerURI}} })}
+	want{Skipped, "EKS Pod Identity", "", ""}.check(t, checkRole(t.Context(), x))
+}
+
+func TestWhatWasReadIsNotReadAgain(t *testing.T) {
+	var m memo[string, int]
+	reads := 0
+	read := func() int { reads++; return reads }
+	for _, key := range []string{"a", "a", "b"} {
+		if got, want := m.get(key, read), map[string]int{"a": 1, "b": 2}[key]; got != want {
+			t.Errorf("%s: read %d times, want %d", key, got, want)
+		}
+	}
+}
+
+func TestADiagnosisThatIsGivenUpIsUnknown(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	findings := walk(ctx, accountChecks()[:1], examinationOf(accountWith(nil)))
+	if findings[0].Status != Unknown {
+		t.Errorf("it is %s", findings[0].Status)
+	}
+}
