@@ -96,6 +96,6 @@ type forwarded struct {
 func (f *forwarded) Close() error {
 	err := f.Conn.Close()
 	f.end()
-	<-f.ended // why it ended does not matter: nobody reads from it any more
+	_ = <-f.ended // why it ended does not matter: nobody reads from it any more
 	return err
 }
