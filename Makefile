@@ -17,7 +17,7 @@ FUZZTIME ?= 5000x
 FUZZ := ./pkg/token:FuzzParseUnverified ./pkg/token/issuer:FuzzVerify ./pkg/token/issuer:FuzzParsePublicKeys \
 	./pkg/token/issuer:FuzzParseKeySet ./pkg/token/issuer/rotation:FuzzCache ./pkg/identity:FuzzFromAnnotations ./pkg/identity:FuzzParseMapping \
 	./pkg/identity/lint:FuzzAccount ./pkg/identity/containercredentials:FuzzParse ./pkg/rolepolicy:FuzzEvaluate ./pkg/provision:FuzzRoleName \
-	./pkg/trustpolicy:FuzzParse ./pkg/trustpolicy:FuzzStringLike \
+	./pkg/trustpolicy:FuzzParse ./pkg/trustpolicy:FuzzStringLike ./pkg/explain:FuzzManifests \
 	./pkg/localsts:FuzzRequest ./pkg/localsts:FuzzParameters ./pkg/localsts:FuzzStateFile \
 	./pkg/webhook:FuzzMutate ./pkg/webhook:FuzzServiceAccount ./pkg/webhook:FuzzCountItems \
 	./certs:FuzzSecret ./certs:FuzzClientCA

@@ -19,6 +19,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
 
 	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/doctor"
 )
@@ -149,9 +150,11 @@ func (d *diagnosis) doctor(ctx context.Context) (*doctor.Doctor, kubernetes.Inte
 	if err != nil {
 		return nil, nil, fmt.Errorf("find the cluster: %w", err)
 	}
-	client, err := d.client()
+	// Warnings are about the trial pod, and said better by the checks.
+	restConfig.WarningHandler = rest.NoWarnings{}
+	client, err := kubernetes.NewForConfig(restConfig)
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, fmt.Errorf("make a client for %s: %w", restConfig.Host, err)
 	}
 	reader, err := issuerClient(d.issuerCAFile)
 	if err != nil {

@@ -4,7 +4,9 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strconv"
 	"strings"
+	"unicode"
 
 	"github.com/fatih/color"
 	"k8s.io/cli-runtime/pkg/printers"
@@ -67,7 +69,7 @@ func (t reportText) write(out io.Writer) error {
 	case r.Pod != "":
 		fmt.Fprintf(out, "Pod %s/%s, ServiceAccount %s, %s: %s\n", r.Namespace, r.Pod, r.ServiceAccount, roleOf(r), t.paint[r.Status](r.Status))
 	default:
-		fmt.Fprintf(out, "ServiceAccount %s/%s, %s, %s: %s\n", r.Namespace, r.ServiceAccount, roleOf(r), counted(r.Pods, "pod"), t.paint[r.Status](r.Status))
+		fmt.Fprintf(out, "ServiceAccount %s/%s, %s, %s: %s\n", r.Namespace, r.ServiceAccount, roleOf(r), podsOf(r), t.paint[r.Status](r.Status))
 	}
 	t.writeFindings(out, r.Findings)
 	fmt.Fprintf(out, "\n%s\n", summary(r.Findings))
@@ -78,14 +80,18 @@ func roleOf(r doctor.Report) string {
 	if r.Role == "" {
 		return "no role"
 	}
-	return "role " + r.Role
+	return "role " + printable(r.Role)
 }
 
-func counted(n int, one string) string {
-	if n == 1 {
-		return "1 " + one
+func podsOf(r doctor.Report) string {
+	switch {
+	case r.PodsUnseen:
+		return "pods not seen"
+	case r.Pods == 1:
+		return "1 pod"
+	default:
+		return fmt.Sprintf("%d pods", r.Pods)
 	}
-	return fmt.Sprintf("%d %ss", n, one)
 }
 
 // writeFindings writes them under the names of their links.
@@ -103,20 +109,30 @@ func (s style) writeFindings(out io.Writer, findings []doctor.Finding) {
 			fmt.Fprintf(out, "\n%s\n", title)
 			heading = title
 		}
-		fmt.Fprintf(out, "  %s %-*s  %s\n", s.paint.mark(f.Status), codeWidth, f.Check, f.Summary)
+		fmt.Fprintf(out, "  %s %-*s  %s\n", s.paint.mark(f.Status), codeWidth, f.Check, printable(f.Summary))
 		if f.Why != "" && f.Status != doctor.Skipped {
-			fmt.Fprintf(out, "      %s\n", f.Why)
+			fmt.Fprintf(out, "      %s\n", printable(f.Why))
 		}
 		if f.Fix != "" {
-			fmt.Fprintf(out, "      fix: %s\n", f.Fix)
+			fmt.Fprintf(out, "      fix: %s\n", printable(f.Fix))
 		}
 		if !s.evidence {
 			continue
 		}
 		for _, fact := range f.Evidence {
-			fmt.Fprintf(out, "      %s: %s\n", fact.Name, fact.Value)
+			fmt.Fprintf(out, "      %s: %s\n", fact.Name, printable(fact.Value))
 		}
 	}
+}
+
+// printable keeps what others wrote from commanding the terminal.
+func printable(text string) string {
+	return strings.Map(func(r rune) rune {
+		if unicode.IsPrint(r) {
+			return r
+		}
+		return unicode.ReplacementChar
+	}, text)
 }
 
 // summary counts the findings.
@@ -151,11 +167,15 @@ func (t clusterText) write(out io.Writer) error {
 	table := printers.GetNewTabWriter(out)
 	fmt.Fprintln(table, "NAMESPACE\tSERVICEACCOUNT\tROLE\tPODS\tSTATUS")
 	for _, r := range t.report.ServiceAccounts {
-		role := r.Role
+		role := printable(r.Role)
 		if role == "" {
 			role = "<none>"
 		}
-		fmt.Fprintf(table, "%s\t%s\t%s\t%d\t%s %s\n", r.Namespace, r.ServiceAccount, role, r.Pods, t.paint.mark(r.Status), statusOf(r))
+		pods := strconv.Itoa(r.Pods)
+		if r.PodsUnseen {
+			pods = "?"
+		}
+		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s %s\n", r.Namespace, r.ServiceAccount, role, pods, t.paint.mark(r.Status), statusOf(r))
 	}
 	return table.Flush()
 }

@@ -134,7 +134,7 @@ func (e *explaining) readFile(manifests *explain.Manifests, name, namespace stri
 	if name == "-" {
 		return manifests.Read(e.In, namespace)
 	}
-	file, err := os.Open(name)
+	file, err := os.Open(name) //nolint:gosec // the name is the user's
 	if err != nil {
 		return err
 	}
@@ -166,11 +166,7 @@ func (e *explaining) printPods(told []explain.Explanation) error {
 		if x.Patched == nil {
 			continue
 		}
-		var pod any
-		if err := json.Unmarshal(x.Patched, &pod); err != nil {
-			return fmt.Errorf("%s: %w", x.Pod.From, err)
-		}
-		pods = append(pods, pod)
+		pods = append(pods, json.RawMessage(x.Patched))
 	}
 	switch len(pods) {
 	case 0:
@@ -240,13 +236,13 @@ func (e *explaining) printContainers(x explain.Explanation) error {
 	}
 	fmt.Fprintln(e.Out)
 	table := printers.GetNewTabWriter(e.Out)
-	fmt.Fprintln(table, "CONTAINER\tREASON\tADDED\tWHY")
+	fmt.Fprintln(table, "CONTAINER\tREASON\tWHY\tADDED")
 	for _, container := range x.Result.Containers {
 		added := slices.Clone(container.Env)
 		if container.Mounted {
 			added = append(added, "mount of the token")
 		}
-		fmt.Fprintf(table, "%s\t%s\t%s\t%s\n", container.Name, container.Reason, listed(added), container.Reason.Sentence())
+		fmt.Fprintf(table, "%s\t%s\t%s\t%s\n", container.Name, container.Reason, container.Reason.Sentence(), listed(added))
 	}
 	return table.Flush()
 }

@@ -23,21 +23,30 @@ import (
 	kubetesting "k8s.io/client-go/testing"
 
 	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/provision"
-	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/provision/iamfake"
+	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/provision/iamtest"
 )
 
 var update = flag.Bool("update", false, "write the golden files instead of comparing with them")
 
 // bench is a cluster and an account in memory, and the commands on them.
 type bench struct {
-	iam    *iamfake.IAM
+	iam    *iamtest.IAM
 	client *fake.Clientset
 	reach  error
 }
 
 func newBench(objects ...runtime.Object) *bench {
 	objects = append(objects, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "shop"}})
-	return &bench{iam: iamfake.New("aws", "111122223333"), client: fake.NewClientset(objects...)}
+	return &bench{client: fake.NewClientset(objects...)}
+}
+
+// account returns the account, which is there from when it is asked for.
+func (b *bench) account(t *testing.T) *iamtest.IAM {
+	t.Helper()
+	if b.iam == nil {
+		b.iam = iamtest.New(t, "arn:aws:iam::111122223333:policy/bound")
+	}
+	return b.iam
 }
 
 // run runs a command line, as a shell would that shows it.
@@ -50,7 +59,7 @@ func (b *bench) run(t *testing.T, line string) string {
 			p.issuer = "https://oidc.example.com/prod"
 		}
 		return p.newCluster(provision.Cluster{
-			Account: provision.Account{Partition: "aws", ID: "111122223333"}, IAM: b.iam.Client(), Client: b.client,
+			Account: provision.Account{Partition: "aws", ID: "111122223333"}, IAM: b.account(t).Client(), Client: b.client,
 			Reach: func(context.Context, string) error { return b.reach },
 		})
 	}
@@ -93,21 +102,22 @@ func cartWith(role string) *corev1.ServiceAccount {
 }
 
 // denied refuses the operations named.
-func denied(operations ...string) func(*bench) {
-	return func(b *bench) {
-		b.iam.Fail = func(operation string) error {
+func denied(operations ...string) func(*testing.T, *bench) {
+	return func(t *testing.T, b *bench) {
+		t.Helper()
+		b.account(t).Fail(func(operation string) error {
 			if slices.Contains(operations, operation) {
-				return iamfake.Denied(operation)
+				return iamtest.Denied(operation)
 			}
 			return nil
-		}
+		})
 	}
 }
 
 func TestWhatTheCommandsSay(t *testing.T) {
 	for name, test := range map[string]struct {
 		objects []runtime.Object
-		prepare func(*bench)
+		prepare func(*testing.T, *bench)
 		lines   []string
 	}{
 		"provider create plans, does, and has nothing to do": {lines: []string{
@@ -125,7 +135,7 @@ func TestWhatTheCommandsSay(t *testing.T) {
 			"provider create -o json", "provider create -o yaml --approve", "provider create -o json --approve",
 		}},
 		"provider create warns of the issuer": {
-			prepare: func(b *bench) { b.reach = errors.New("no such host") },
+			prepare: func(t *testing.T, b *bench) { b.reach = errors.New("no such host") },
 			lines:   []string{"provider create --issuer http://kubernetes.default.svc:6443/"},
 		},
 		"provider create says what is wrong with flags": {lines: []string{
@@ -136,12 +146,12 @@ func TestWhatTheCommandsSay(t *testing.T) {
 			"provider create --approve", createCart + " --approve", "provider delete", "provider delete --approve", "provider delete --approve",
 		}},
 		"provider delete leaves what others made": {
-			prepare: func(b *bench) {
-				_, err := b.iam.Client().CreateOpenIDConnectProvider(context.Background(), &iam.CreateOpenIDConnectProviderInput{
+			prepare: func(t *testing.T, b *bench) {
+				_, err := b.account(t).Client().CreateOpenIDConnectProvider(context.Background(), &iam.CreateOpenIDConnectProviderInput{
 					Url: aws.String("https://oidc.example.com/prod"), ClientIDList: []string{"sts.amazonaws.com"},
 				})
 				if err != nil {
-					panic(err)
+					t.Fatal(err)
 				}
 			},
 			lines: []string{"provider delete --approve", "provider show", "provider delete --force --approve"},
@@ -177,12 +187,12 @@ func TestWhatTheCommandsSay(t *testing.T) {
 		}},
 		"serviceaccount delete leaves what others made": {
 			objects: []runtime.Object{cartWith("arn:aws:iam::111122223333:role/prod.shop.cart")},
-			prepare: func(b *bench) {
-				_, err := b.iam.Client().CreateRole(context.Background(), &iam.CreateRoleInput{
-					RoleName: aws.String("prod.shop.cart"), AssumeRolePolicyDocument: aws.String("{}"),
+			prepare: func(t *testing.T, b *bench) {
+				_, err := b.account(t).Client().CreateRole(context.Background(), &iam.CreateRoleInput{
+					RoleName: aws.String("prod.shop.cart"), AssumeRolePolicyDocument: aws.String(`{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":{"AWS":"arn:aws:iam::111122223333:root"},"Action":"sts:AssumeRole"}]}`),
 				})
 				if err != nil {
-					panic(err)
+					t.Fatal(err)
 				}
 			},
 			lines: []string{"sa delete cart -n shop --approve", "sa delete cart -n shop --role-name prod.shop.cart --approve", createCart},
@@ -196,7 +206,7 @@ func TestWhatTheCommandsSay(t *testing.T) {
 			prepare: denied("ListRoles"), lines: []string{"sa list"},
 		},
 		"serviceaccount list without the right to see ServiceAccounts": {
-			prepare: func(b *bench) {
+			prepare: func(t *testing.T, b *bench) {
 				b.client.PrependReactor("list", "serviceaccounts", func(kubetesting.Action) (bool, runtime.Object, error) {
 					return true, nil, errors.New("serviceaccounts is forbidden")
 				})
@@ -207,7 +217,7 @@ func TestWhatTheCommandsSay(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			b := newBench(test.objects...)
 			if test.prepare != nil {
-				test.prepare(b)
+				test.prepare(t, b)
 			}
 			var said strings.Builder
 			for _, line := range test.lines {

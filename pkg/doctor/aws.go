@@ -43,13 +43,13 @@ func checkAccount(ctx context.Context, x *examination) Finding {
 
 // judgeAccount says whether the credentials are of the role's account.
 func judgeAccount(role string, mine account, err error) Finding {
+	parsed, parseErr := awsarn.Parse(role)
+	if parseErr != nil || !strings.HasPrefix(parsed.Partition, "aws") {
+		return found(Skipped, "not looked at: the role is none of AWS's")
+	}
 	if err != nil {
 		return found(Unknown, "AWS does not say whose the credentials are that are used here").
 			because("%s; give some by --profile or as AWS's command line takes them, or leave IAM out by --no-aws", inAWSWords(err))
-	}
-	parsed, err := awsarn.Parse(role)
-	if err != nil {
-		return found(Unknown, "%q is no ARN, so its account is not known", role)
 	}
 	if parsed.AccountID != mine.id {
 		return found(Unknown, "the role is in account %s, and the credentials that are used here are of account %s", parsed.AccountID, mine.id).
@@ -183,7 +183,7 @@ func judgeProviderAudience(arn, audience string, audiences []string) Finding {
 	}
 	return found(Broken, "the OIDC provider does not accept the audience %q", audience).
 		because("it accepts %s", quoted(audiences)).
-		mendedBy("kubectl irsa provider create --audience %s --approve", audience).given("provider", arn)
+		mendedBy("kubectl irsa provider create --audience %s --approve", shell(audience)).given("provider", arn)
 }
 
 func quoted(values []string) string {
@@ -210,7 +210,7 @@ func checkRoleExists(ctx context.Context, x *examination) Finding {
 	answer, err := x.AWS.IAM.GetRole(ctx, &iam.GetRoleInput{RoleName: aws.String(name)})
 	if _, missing := errors.AsType[*types.NoSuchEntityException](err); missing {
 		return found(Broken, "role %s does not exist in account %s", name, accountOf(x.identity.RoleARN)).
-			mendedBy("kubectl irsa serviceaccount create %s -n %s --role-name %s --role-only --approve", x.serviceAccount, x.namespace, name)
+			mendedBy("kubectl irsa serviceaccount create %s -n %s --role-name %s --role-only --approve", x.serviceAccount, x.namespace, shell(name))
 	}
 	if err != nil {
 		return unreadableInAWS("iam:GetRole", err)
@@ -230,7 +230,7 @@ func (x *examination) judgeRole(arn string) Finding {
 	if arn != x.identity.RoleARN {
 		return found(Broken, "the role's ARN is %s, and the ServiceAccount names %s", arn, x.identity.RoleARN).
 			because("the path of a role is a part of its ARN").
-			mendedBy("kubectl annotate --overwrite serviceaccount %s -n %s %s=%s", x.serviceAccount, x.namespace, x.roleKey(), arn)
+			mendedBy("kubectl annotate --overwrite serviceaccount %s -n %s %s=%s", x.serviceAccount, x.namespace, x.roleKey(), shell(arn))
 	}
 	return found(OK, "role %s exists", arn)
 }
@@ -264,20 +264,21 @@ func checkTrustPolicy(_ context.Context, x *examination) Finding {
 // puts its statement beside the others.
 func (x *examination) trustPolicyCommand() string {
 	partition, id := roleAccount(x.identity.RoleARN)
-	command := fmt.Sprintf("kubectl irsa trust-policy %s/%s --issuer %s --account-id %s", x.namespace, x.serviceAccount, x.claims.Issuer, id)
+	command := fmt.Sprintf("kubectl irsa trust-policy %s/%s --issuer %s --account-id %s", x.namespace, x.serviceAccount, shell(x.claims.Issuer), shell(id))
 	if partition != "aws" {
-		command += " --partition " + partition
+		command += " --partition " + shell(partition)
 	}
 	if x.identity.Audience != trustpolicy.DefaultAudience {
-		command += " --audience " + x.identity.Audience
+		command += " --audience " + shell(x.identity.Audience)
 	}
 	return command
 }
 
 func (x *examination) judgeTrustPolicy(document []byte, request trustpolicy.Request) Finding {
 	roleName := x.identity.RoleARN[strings.LastIndexByte(x.identity.RoleARN, '/')+1:]
+	subject := token.Subject(x.namespace, x.serviceAccount)
 	mend := func(f Finding) Finding {
-		return f.mendedBy(`aws iam update-assume-role-policy --role-name %s --policy-document "$(%s)"`, roleName, x.trustPolicyCommand())
+		return f.mendedBy(`aws iam update-assume-role-policy --role-name %s --policy-document "$(%s)"`, shell(roleName), x.trustPolicyCommand())
 	}
 	policy, err := trustpolicy.Parse(document)
 	if err != nil {
@@ -285,8 +286,11 @@ func (x *examination) judgeTrustPolicy(document []byte, request trustpolicy.Requ
 	}
 	decision := policy.Evaluate(request)
 	if decision.Allowed {
-		return found(OK, "the trust policy allows %s, for %s", x.claims.Subject, x.identity.Audience)
+		if warnings := policy.Warnings(); len(warnings) > 0 {
+			return mend(found(Warning, "the trust policy allows %s, and more than it should", subject).because("%s", strings.Join(warnings, "; ")))
+		}
+		return found(OK, "the trust policy allows %s, for %s", subject, x.identity.Audience)
 	}
-	return mend(found(Broken, "the trust policy does not allow %s, for %s", token.Subject(x.namespace, x.serviceAccount), x.identity.Audience).
+	return mend(found(Broken, "the trust policy does not allow %s, for %s", subject, x.identity.Audience).
 		because("%s; the command replaces the whole trust policy: if others are to keep the role, add its statement to theirs", strings.Join(decision.Explain(), "; ")))
 }

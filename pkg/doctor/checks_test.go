@@ -193,14 +193,20 @@ func TestRulesMustHaveThePodsThatAreCreated(t *testing.T) {
 			r.Operations, r.APIGroups, r.APIVersions, r.Resources = []admissionregistrationv1.OperationType{"*"}, []string{"*"}, []string{"*"}, []string{"*/*"}
 		}), want{OK, "it is called", "", ""}},
 		"none": {func(w *admissionregistrationv1.MutatingWebhook) { w.Rules = nil }, want{Broken, "not called", "", `"path":"/webhooks/0/rules","value":[{`}},
-		"updates alone": {rule(func(r *admissionregistrationv1.RuleWithOperations) { r.Operations[0] = "UPDATE" }),
-			want{Broken, "not called", "", `"path":"/webhooks/0/rules/-","value":{`}},
-		"a subresource alone": {rule(func(r *admissionregistrationv1.RuleWithOperations) { r.Resources[0] = "pods/ephemeralcontainers" }),
-			want{Broken, "not called", "", ""}},
-		"objects without a namespace": {rule(func(r *admissionregistrationv1.RuleWithOperations) {
-			r.Scope = new(admissionregistrationv1.ClusterScope)
-		}),
-			want{Broken, "not called", "", ""}},
+		"updates alone": {
+			rule(func(r *admissionregistrationv1.RuleWithOperations) { r.Operations[0] = "UPDATE" }),
+			want{Broken, "not called", "", `"path":"/webhooks/0/rules/-","value":{`},
+		},
+		"a subresource alone": {
+			rule(func(r *admissionregistrationv1.RuleWithOperations) { r.Resources[0] = "pods/ephemeralcontainers" }),
+			want{Broken, "not called", "", ""},
+		},
+		"objects without a namespace": {
+			rule(func(r *admissionregistrationv1.RuleWithOperations) {
+				r.Scope = new(admissionregistrationv1.ClusterScope)
+			}),
+			want{Broken, "not called", "", ""},
+		},
 		"another API group": {rule(func(r *admissionregistrationv1.RuleWithOperations) { r.APIGroups[0] = "apps" }), want{Broken, "not called", "", ""}},
 	} {
 		t.Run(name, func(t *testing.T) { test.want.check(t, judgeRules(registrationOf(test.change))) })
@@ -219,12 +225,20 @@ func TestTheNamespaceSelectorDecidesAboutANamespace(t *testing.T) {
 	}{
 		"no selector": {nil, nil, want{OK, "matches namespace shop", "", ""}},
 		"opted in":    {selector(metav1.LabelSelectorRequirement{Key: optIn, Operator: "In", Values: []string{"enabled"}}), map[string]string{optIn: "enabled"}, want{OK, "matches", "", ""}},
-		"not opted in": {selector(metav1.LabelSelectorRequirement{Key: optIn, Operator: "In", Values: []string{"enabled"}}), nil,
-			want{Broken, "not called for namespace shop", "label " + optIn + " in (enabled)", "kubectl label --overwrite namespace shop " + optIn + "=enabled"}},
-		"opted in with another value": {&metav1.LabelSelector{MatchLabels: map[string]string{optIn: "enabled"}}, map[string]string{optIn: "true"},
-			want{Broken, "not called", "", optIn + "=enabled"}},
-		"excluded by its name": {selector(metav1.LabelSelectorRequirement{Key: corev1.LabelMetadataName, Operator: "NotIn", Values: []string{"shop"}}),
-			map[string]string{corev1.LabelMetadataName: "shop"}, want{Broken, "not called", "run the workload in another", ""}},
+		"not opted in": {
+			selector(metav1.LabelSelectorRequirement{Key: optIn, Operator: "In", Values: []string{"enabled"}}), nil,
+			want{Broken, "not called for namespace shop", "label " + optIn + " in (enabled)", "kubectl label --overwrite namespace shop " + optIn + "=enabled"},
+		},
+		"opted in with another value": {
+			&metav1.LabelSelector{MatchLabels: map[string]string{optIn: "enabled"}},
+			map[string]string{optIn: "true"},
+			want{Broken, "not called", "", optIn + "=enabled"},
+		},
+		"excluded by its name": {
+			selector(metav1.LabelSelectorRequirement{Key: corev1.LabelMetadataName, Operator: "NotIn", Values: []string{"shop"}}),
+			map[string]string{corev1.LabelMetadataName: "shop"},
+			want{Broken, "not called", "run the workload in another", ""},
+		},
 		"excluded by a label":       {selector(metav1.LabelSelectorRequirement{Key: "x", Operator: "DoesNotExist"}), map[string]string{"x": "y"}, want{Broken, "", "no label x", "namespace shop x-"}},
 		"excluded by a value":       {selector(metav1.LabelSelectorRequirement{Key: "x", Operator: "NotIn", Values: []string{"y"}}), map[string]string{"x": "y"}, want{Broken, "", "label x not in (y)", "x-"}},
 		"a label of whatever value": {selector(metav1.LabelSelectorRequirement{Key: "x", Operator: "Exists"}), nil, want{Broken, "", "label x", "x=enabled"}},
@@ -353,11 +367,12 @@ func TestARoleIsNamedOrTheReasonIsTold(t *testing.T) {
 		annotations map[string]string
 		want        want
 	}{
-		"named":       {map[string]string{key: testRole}, want{OK, testRole, "", ""}},
-		"not named":   {nil, want{Broken, "names no role", "no annotation " + key, "kubectl annotate --overwrite serviceaccount cart -n shop " + key + "=" + exampleRole}},
-		"empty":       {map[string]string{key: ""}, want{Broken, "names no role", "is empty", ""}},
-		"misspelt":    {map[string]string{"eks.amazonaws.com/rolearn": testRole}, want{Broken, "names no role", "did you mean", key + "=" + testRole + " eks.amazonaws.com/rolearn-"}},
-		"as kube2iam": {map[string]string{"iam.amazonaws.com/role": testRole}, want{Broken, "", "kube2iam", "iam.amazonaws.com/role-"}},
+		"named":                          {map[string]string{key: testRole}, want{OK, testRole, "", ""}},
+		"not named":                      {nil, want{Broken, "names no role", "no annotation " + key, "kubectl annotate --overwrite serviceaccount cart -n shop " + key + "=" + exampleRole}},
+		"empty":                          {map[string]string{key: ""}, want{Broken, "names no role", "is empty", ""}},
+		"misspelt":                       {map[string]string{"eks.amazonaws.com/rolearn": testRole}, want{Broken, "names no role", "did you mean", key + "=" + testRole + " eks.amazonaws.com/rolearn-"}},
+		"misspelt, with a command in it": {map[string]string{"eks.amazonaws.com/rolearn": "$(reboot) it's"}, want{Broken, "", "", `'eks.amazonaws.com/role-arn=$(reboot) it'\''s' eks.amazonaws.com/rolearn-`}},
+		"as kube2iam":                    {map[string]string{"iam.amazonaws.com/role": testRole}, want{Broken, "", "kube2iam", "iam.amazonaws.com/role-"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			test.want.check(t, checkRole(t.Context(), examinationOf(accountWith(test.annotations))))
@@ -393,7 +408,7 @@ func TestANamespaceMayForbidARole(t *testing.T) {
 		want        want
 	}{
 		"no policy":              {"on", nil, want{OK, "permits the role", "", ""}},
-		"none where one must be": {"require", nil, want{Broken, "does not permit", "", "'" + key + "=" + testRole + "'"}},
+		"none where one must be": {"require", nil, want{Broken, "does not permit", "", key + "=" + testRole}},
 		"another role":           {"on", map[string]string{key: "arn:aws:iam::111122223333:role/other"}, want{Broken, "does not permit", "", key + "=arn:aws:iam::111122223333:role/other," + testRole}},
 		"this role":              {"on", map[string]string{key: "arn:aws:iam::111122223333:role/c*"}, want{OK, "permits", "", ""}},
 	} {
@@ -452,7 +467,7 @@ func injected(change func(*corev1.Pod)) *corev1.Pod {
 	return pod
 }
 
-// bare is a pod that the webhook has not seen.
+// untouched is a pod that the webhook has not seen.
 func untouched(change func(*corev1.Pod)) *corev1.Pod {
 	return injected(func(pod *corev1.Pod) {
 		pod.Spec.Volumes = nil
@@ -485,8 +500,10 @@ func TestWhyAPodHasNoIdentity(t *testing.T) {
 		}), usual, want{Warning, "another identity", "agent", ""}},
 		"a mirror pod":  {untouched(func(p *corev1.Pod) { p.Annotations = map[string]string{corev1.MirrorPodAnnotationKey: "x"} }), usual, want{Broken, "static pod", "DaemonSet", ""}},
 		"it is skipped": {untouched(func(p *corev1.Pod) { p.Labels = map[string]string{inject.SkipPodLabel: ""} }), usual, want{Broken, "says to leave it alone", "", "kubectl label --overwrite pod cart"}},
-		"all containers are skipped": {untouched(func(p *corev1.Pod) { p.Annotations = map[string]string{"eks.amazonaws.com/skip-containers": "app"} }), usual,
-			want{Broken, "each of its containers is left alone", "app: the annotation skip-containers names it", "kubectl annotate pod cart -n shop eks.amazonaws.com/skip-containers- && "}},
+		"all containers are skipped": {
+			untouched(func(p *corev1.Pod) { p.Annotations = map[string]string{"eks.amazonaws.com/skip-containers": "app"} }), usual,
+			want{Broken, "each of its containers is left alone", "app: the annotation skip-containers names it", "kubectl annotate pod cart -n shop eks.amazonaws.com/skip-containers- && "},
+		},
 		"the webhook is not called":                  {untouched(nil), history{writtenAt: before, registered: before, notCalled: WebhookNamespace}, want{Broken, "not called for it", "webhook_namespace", "kubectl replace --force"}},
 		"older than the annotation":                  {untouched(nil), history{writtenAt: after, writtenBy: "kubectl-annotate", registered: before}, want{Broken, "older than the annotation", "kubectl-annotate wrote", "kubectl get pod cart -n shop -o yaml | kubectl replace --force -f -"}},
 		"older than the annotation, of a Deployment": {ownedBy(untouched(nil)), history{writtenAt: after, registered: before}, want{Broken, "older than the annotation", "", "kubectl rollout restart deployment/cart -n shop"}},
@@ -563,6 +580,24 @@ func TestEachContainerMustHaveAllOfTheIdentity(t *testing.T) {
 			}
 			test.want.check(t, judgeEnvironment(test.pod, result, granted(nil)))
 		})
+	}
+}
+
+func TestAPodOfItsOwnIsMadeAnewWithoutWhatItWasGiven(t *testing.T) {
+	pod := injected(func(p *corev1.Pod) {
+		p.Spec.Volumes = append(p.Spec.Volumes, corev1.Volume{Name: "data"})
+		p.Spec.Containers[0].Env = append([]corev1.EnvVar{{Name: "COLOR"}}, p.Spec.Containers[0].Env...)
+		p.Spec.InitContainers = []corev1.Container{{Name: "init", Env: []corev1.EnvVar{{Name: envRole}}}}
+	})
+	want := `kubectl get pod cart -n shop -o yaml | kubectl patch -f - --local --type=json -p='[` +
+		`{"op":"remove","path":"/spec/containers/0/env/2"},{"op":"remove","path":"/spec/containers/0/env/1"},` +
+		`{"op":"remove","path":"/spec/containers/0/volumeMounts/0"},{"op":"remove","path":"/spec/initContainers/0/env/0"},` +
+		`{"op":"remove","path":"/spec/volumes/0"}]' -o yaml | kubectl replace --force -f -`
+	if got := renewCommand(pod); got != want {
+		t.Errorf("got  %s\nwant %s", got, want)
+	}
+	if got, want := renewCommand(ownedBy(pod)), "kubectl rollout restart deployment/cart -n shop"; got != want {
+		t.Errorf("of a Deployment: got %s, want %s", got, want)
 	}
 }
 

@@ -3,6 +3,7 @@ package doctor
 import (
 	"cmp"
 	"context"
+	"maps"
 	"slices"
 	"sync"
 
@@ -31,7 +32,8 @@ func (d *Doctor) Cluster(ctx context.Context, namespace string) (ClusterReport, 
 		report.Findings = append(report.Findings, finding)
 	}
 	pods, err := d.podsOf(ctx, namespace, accounts)
-	if err != nil {
+	podsUnread := err != nil
+	if podsUnread {
 		finding := unreadable(right{verb: "list", resource: "pods", namespace: namespace}, err)
 		finding.Check, finding.Link = PodInjected, LinkPod
 		report.Findings = append(report.Findings, finding)
@@ -44,10 +46,9 @@ func (d *Doctor) Cluster(ctx context.Context, namespace string) (ClusterReport, 
 		group.Go(func() error {
 			x := newExamination(ctx, d, accounts[i].Namespace, accounts[i].Name)
 			x.account, x.pods = &accounts[i], pods[key(&accounts[i].ObjectMeta, accounts[i].Name)]
-			for code, status := range whole.status {
-				x.status[code] = status
-			}
+			maps.Copy(x.status, whole.status)
 			report.ServiceAccounts[i] = x.examineOne(ctx)
+			report.ServiceAccounts[i].PodsUnseen = podsUnread
 			if x.tried {
 				tried.Do(func() { whole.tried = true })
 			}

@@ -21,7 +21,7 @@ func (d *Doctor) Pod(ctx context.Context, namespace, name string) (Report, error
 	if err != nil {
 		finding := unreadable(right{"get", "pods", namespace, name}, err)
 		finding.Check, finding.Link, finding.Object = PodInjected, LinkPod, "pod/"+name
-		return Report{Namespace: namespace, Pod: name, Status: Unknown, Findings: []Finding{finding}}, nil
+		return Report{Namespace: namespace, Pod: name, PodsUnseen: true, Status: Unknown, Findings: []Finding{finding}}, nil
 	}
 	x := newExamination(ctx, d, namespace, pod.Spec.ServiceAccountName)
 	x.pods = []corev1.Pod{*pod}
@@ -36,6 +36,7 @@ func (d *Doctor) ServiceAccount(ctx context.Context, namespace, name string) (Re
 	unread := x.readPods(ctx)
 	report := x.examine(ctx)
 	if unread != nil {
+		report.PodsUnseen = true
 		report.add(*unread)
 	}
 	return report, nil

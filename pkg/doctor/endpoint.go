@@ -208,8 +208,8 @@ func judgeCertificate(r *registration, bundle []byte, v *endpointView, now time.
 	switch {
 	case v.unseen != nil:
 		return *v.unseen
-	case len(v.served) == 0:
-		return found(Unknown, "no certificate was served")
+	case v.failed != nil:
+		return Finding{Status: Skipped, Summary: fmt.Sprintf("not looked at: %s is %s", WebhookAnswers, v.failed.Status)}
 	}
 	served := v.served[0]
 	options := x509.VerifyOptions{DNSName: v.name, CurrentTime: now, Intermediates: x509.NewCertPool()}
@@ -278,7 +278,7 @@ func mendBundle(r *registration, finding Finding) Finding {
 	switch source := r.configuration.Annotations[injectFrom]; {
 	case source != "":
 		namespace, name, _ := strings.Cut(source, "/")
-		return finding.mendedBy("kubectl delete secret -n %s $(kubectl get certificate -n %s %s -o jsonpath='{.spec.secretName}')", namespace, namespace, name)
+		return finding.mendedBy("kubectl delete secret -n %s $(kubectl get certificate -n %s %s -o jsonpath='{.spec.secretName}')", shell(namespace), shell(namespace), shell(name))
 	case client.Service != nil:
 		return finding.mendedBy("kubectl rollout restart deployment/%s -n %s", client.Service.Name, client.Service.Namespace)
 	default:

@@ -28,8 +28,7 @@ type examination struct {
 	// identity is never nil once the account was read; role is whether it is known.
 	identity *identity.Identity
 	// typos are annotations that were probably meant as ours.
-	typos           []lint.Finding
-	namespaceObject *corev1.Namespace
+	typos []lint.Finding
 
 	// pods are those to look at, pod the one that is looked at.
 	pods []corev1.Pod

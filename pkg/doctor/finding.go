@@ -108,6 +108,8 @@ type Report struct {
 	Pod string `json:"pod,omitempty"`
 	// Pods is how many were looked at.
 	Pods int `json:"pods"`
+	// PodsUnseen says that they could not be read.
+	PodsUnseen bool `json:"podsUnseen,omitempty"`
 	// Role is empty if there is none, or it is not known.
 	Role     string    `json:"role,omitempty"`
 	Status   Status    `json:"status"`

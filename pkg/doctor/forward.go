@@ -6,14 +6,15 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	"k8s.io/apimachinery/pkg/util/httpstream"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/portforward"
 	"k8s.io/client-go/transport/spdy"
+	"k8s.io/streaming/pkg/httpstream"
 )
 
 // isReady says whether a pod is asked through its Service.
@@ -34,13 +35,13 @@ func NewForwarder(config *rest.Config, client kubernetes.Interface) Forwarder {
 		if err != nil {
 			return nil, err
 		}
-		older := spdy.NewDialer(upgrader, &http.Client{Transport: transport}, http.MethodPost, at)
-		newer, err := portforward.NewSPDYOverWebsocketDialer(at, config)
+		older := spdy.NewDialerForStreaming(upgrader, &http.Client{Transport: transport}, http.MethodPost, at)
+		newer, err := portforward.NewSPDYOverWebsocketDialerForStreaming(at, config)
 		if err != nil {
 			return nil, err
 		}
 		// API servers before 1.31 speak SPDY alone (KEP-4006).
-		dialer := portforward.NewFallbackDialer(newer, older, func(err error) bool {
+		dialer := portforward.NewFallbackDialerForStreaming(newer, older, func(err error) bool {
 			return httpstream.IsUpgradeFailure(err) || httpstream.IsHTTPSProxyError(err)
 		})
 		return forward(ctx, dialer, port)
@@ -52,7 +53,7 @@ func NewForwarder(config *rest.Config, client kubernetes.Interface) Forwarder {
 func forward(ctx context.Context, dialer httpstream.Dialer, port int) (net.Conn, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	ready, ended := make(chan struct{}), make(chan error, 1)
-	forwarder, err := portforward.NewOnAddresses(dialer, []string{"127.0.0.1"}, []string{fmt.Sprintf("0:%d", port)}, ctx.Done(), ready, io.Discard, io.Discard)
+	forwarder, err := portforward.NewOnAddressesForStreaming(dialer, []string{"127.0.0.1"}, []string{fmt.Sprintf("0:%d", port)}, ctx.Done(), ready, io.Discard, io.Discard)
 	if err != nil {
 		cancel()
 		return nil, err
@@ -62,7 +63,8 @@ func forward(ctx context.Context, dialer httpstream.Dialer, port int) (net.Conn,
 	case <-ready:
 	case err := <-ended:
 		cancel()
-		if apierrors.IsForbidden(err) {
+		// The client keeps only the text of what the API server answers.
+		if apierrors.IsForbidden(err) || strings.Contains(err.Error(), "forbidden") {
 			return nil, errForwardForbidden
 		}
 		return nil, fmt.Errorf("forward port %d: %w", port, err)
@@ -94,6 +96,6 @@ type forwarded struct {
 func (f *forwarded) Close() error {
 	err := f.Conn.Close()
 	f.end()
-	<-f.ended
+	_ = <-f.ended // why it ended does not matter: nobody reads from it any more
 	return err
 }

@@ -168,12 +168,12 @@ func removeOverride(pod *corev1.Pod, o override) string {
 	w := workloadOf(pod)
 	switch {
 	case w.kind == "" && o.remove:
-		return fmt.Sprintf("kubectl get pod %s -n %s -o yaml | kubectl set env -f - --local -c %s %s- -o yaml | kubectl replace --force -f -",
-			pod.Name, pod.Namespace, o.container, o.variable)
+		return fmt.Sprintf("kubectl get pod %s -n %s -o yaml | kubectl set env -f - --local -c %s %s -o yaml | kubectl replace --force -f -",
+			pod.Name, pod.Namespace, o.container, shell(o.variable+"-"))
 	case o.remove:
-		return fmt.Sprintf("kubectl set env %s/%s -n %s -c %s %s-", w.kind, w.name, pod.Namespace, o.container, o.variable)
+		return fmt.Sprintf("kubectl set env %s/%s -n %s -c %s %s", w.kind, w.name, pod.Namespace, o.container, shell(o.variable+"-"))
 	default:
 		kind, name, _ := strings.Cut(strings.TrimPrefix(o.source, "envFrom "), " ")
-		return fmt.Sprintf(`kubectl patch %s %s -n %s --type=merge -p='{"data":{"%s":null}}' && %s`, strings.ToLower(kind), name, pod.Namespace, o.key, remakeCommand(pod))
+		return fmt.Sprintf("kubectl patch %s %s -n %s --type=merge -p=%s && %s", strings.ToLower(kind), name, pod.Namespace, shell(fmt.Sprintf(`{"data":{%q:null}}`, o.key)), remakeCommand(pod))
 	}
 }

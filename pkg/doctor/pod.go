@@ -23,7 +23,7 @@ const (
 	envRole         = "AWS_ROLE_ARN"
 	envTokenFile    = "AWS_WEB_IDENTITY_TOKEN_FILE" //nolint:gosec // the name of a variable, no credential
 	envConfigFile   = "AWS_CONFIG_FILE"
-	envContainerURI = "AWS_CONTAINER_CREDENTIALS_FULL_URI" //nolint:gosec // the name of a variable, no credential
+	envContainerURI = "AWS_CONTAINER_CREDENTIALS_FULL_URI"
 	envRegion       = "AWS_REGION"
 )
 
@@ -221,11 +221,11 @@ func judgeToken(pod *corev1.Pod, id *identity.Identity) Finding {
 	case source == nil:
 		return found(Broken, "the pod has no volume with a token").
 			because("its variables speak of a file that no volume holds: they were copied without it, probably").
-			mendedBy("%s", remakeCommand(pod))
+			mendedBy("%s", renewCommand(pod))
 	case source.Audience != id.Audience:
 		return found(Broken, "the token of volume %s is for the audience %q, not for %q", name, source.Audience, id.Audience).
 			because("the pod is older than the audience that its ServiceAccount asks for, or brings a volume of its own").
-			mendedBy("%s", remakeCommand(pod))
+			mendedBy("%s", renewCommand(pod))
 	}
 	finding := found(OK, "volume %s holds a token for %s", name, source.Audience)
 	if source.ExpirationSeconds != nil {
@@ -273,7 +273,7 @@ func judgeEnvironment(pod *corev1.Pod, result inject.Result, id *identity.Identi
 	if len(broken) > 0 {
 		return found(Broken, "%s", broken[0]).
 			because("%s", strings.Join(append(broken[1:], "the pod is older than what its ServiceAccount says now, or its template sets this itself: then take it out of there"), "; ")).
-			mendedBy("%s", remakeCommand(pod))
+			mendedBy("%s", renewCommand(pod))
 	}
 	finding := found(OK, "variables and mounts are whole in %s", plural(whole, "container"))
 	if len(told) > 0 {

@@ -14,7 +14,11 @@ type right struct{ verb, resource, namespace, name string }
 
 func (r right) String() string {
 	said := r.verb + " " + r.resource
-	if r.name != "" {
+	switch {
+	case r.name == "":
+	case strings.Contains(r.resource, "/"):
+		said += " of " + r.name
+	default:
 		said += "/" + r.name
 	}
 	if r.namespace != "" {

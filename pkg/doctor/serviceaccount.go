@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"strings"
 	"time"
 
@@ -88,7 +87,7 @@ func judgeNoRole(account *corev1.ServiceAccount, key string, typos []lint.Findin
 	for _, typo := range typos {
 		if typo.Meant == key {
 			none.Why = typo.Message
-			return annotate(key + "=" + strings.TrimSpace(account.Annotations[typo.Annotation]) + " " + typo.Annotation + "-")
+			return annotate(shell(key+"="+strings.TrimSpace(account.Annotations[typo.Annotation])) + " " + typo.Annotation + "-")
 		}
 	}
 	none.Why = "it has no annotation " + key
@@ -126,7 +125,7 @@ func judgeAnnotations(account *corev1.ServiceAccount, s settings) Finding {
 // plain, the place of a role that only its writer knows, or to remove what is void.
 func mendAnnotation(mistake lint.Finding, prefix string) string {
 	if mistake.Meant != "" {
-		return mistake.Meant + "=" + mistake.Value + " " + mistake.Annotation + "-"
+		return shell(mistake.Meant+"="+mistake.Value) + " " + mistake.Annotation + "-"
 	}
 	name := strings.TrimPrefix(mistake.Annotation, prefix+"/")
 	trimmed := strings.Trim(mistake.Value, " \t\r\n\"'")
@@ -137,7 +136,7 @@ func mendAnnotation(mistake lint.Finding, prefix string) string {
 		return mistake.Annotation + "=" + exampleRole
 	}
 	if name == identity.AudienceAnnotation && mistake.Hard && trimmed != "" {
-		return mistake.Annotation + "=" + trimmed
+		return shell(mistake.Annotation + "=" + trimmed)
 	}
 	return mistake.Annotation + "-"
 }
@@ -177,7 +176,7 @@ func judgeRolePermitted(s settings, namespace *corev1.Namespace, role string) Fi
 	if typed, ok := errors.AsType[*rolepolicy.DeniedError](err); ok {
 		denied.Why = typed.Error()
 	}
-	return denied.mendedBy("kubectl annotate --overwrite namespace %s '%s=%s'", namespace.Name, key, permitted)
+	return denied.mendedBy("kubectl annotate --overwrite namespace %s %s", namespace.Name, shell(key+"="+permitted))
 }
 
 // annotated says when an annotation of a ServiceAccount was last written, at the
@@ -207,6 +206,3 @@ func annotated(account *corev1.ServiceAccount, key string) (at time.Time, by str
 func (x *examination) roleKey() string {
 	return x.settings.identity.AnnotationPrefix + "/" + identity.RoleARNAnnotation
 }
-
-// named is the ServiceAccount, for people.
-func (x *examination) named() string { return fmt.Sprintf("%s/%s", x.namespace, x.serviceAccount) }

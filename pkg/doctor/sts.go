@@ -47,24 +47,25 @@ func (x *examination) judgeExchange(result exchange.Result, err error) Finding {
 	if !ok {
 		return found(Unknown, "STS cannot be tried: %v", err)
 	}
-	switch refused.Reason {
-	case exchange.Unreachable:
+	if refused.Reason == exchange.Unreachable {
 		return found(Unknown, "STS cannot be reached from here").because("%v; the pods may reach it all the same", refused.Err).given("endpoint", x.identity.STSEndpoint)
-	case exchange.Other:
-		return found(Broken, "STS gives no credentials: %s: %s", refused.Code, refused.Message).because("%s", refused.Advice())
 	}
-	finding := found(Broken, "STS gives no credentials: %s: %s", refused.Code, refused.Message).because("%s", refused.Advice()).given("request id", refused.RequestID)
-	// The checks before have said what mends it, if it is one of theirs.
-	return finding.mendedBy("%s", x.fixOf(refused.Reason))
+	finding := found(Broken, "STS gives no credentials: %s: %s", refused.Code, refused.Message).given("request id", refused.RequestID)
+	for _, cause := range []Code{AnnotationsValid, TokenMinted, IssuerDiscovery, IssuerKeys, TokenClaims, OIDCProvider, ProviderAudience, RoleExists, TrustPolicy} {
+		if x.status[cause] == Broken {
+			return finding.because("see %s", cause)
+		}
+	}
+	return finding.because("%s", refused.Advice()).mendedBy("%s", x.fixOf(refused.Reason))
 }
 
-// fixOf points to the command of the check that is about a reason of STS's.
+// fixOf is a command for a reason of STS's, if there is one.
 func (x *examination) fixOf(reason exchange.Reason) string {
 	switch reason {
 	case exchange.InvalidIdentityToken:
 		return "kubectl irsa provider create --approve"
 	case exchange.RegionDisabled:
-		return "aws account enable-region --region-name " + x.region()
+		return "aws account enable-region --region-name " + shell(x.region())
 	default:
 		return ""
 	}

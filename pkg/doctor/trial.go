@@ -2,6 +2,7 @@ package doctor
 
 import (
 	"context"
+	"fmt"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
@@ -47,9 +48,20 @@ func checkTrial(ctx context.Context, x *examination) Finding {
 	if err == nil {
 		finding := judgeAdmitted(x.webhook.chosen(), admitted)
 		x.tried = finding.Status == OK
-		return finding
+		return x.asSaid(finding)
 	}
-	return judgeRefused(x, err)
+	return x.asSaid(judgeRefused(x, err))
+}
+
+// asSaid points to the check that has said already why the webhook is not called.
+func (x *examination) asSaid(finding Finding) Finding {
+	for _, cause := range []Code{WebhookRules, WebhookEndpoints, WebhookNamespace} {
+		if finding.Status == Broken && x.status[cause] == Broken {
+			finding.Why, finding.Fix = fmt.Sprintf("see %s", cause), ""
+			return finding
+		}
+	}
+	return finding
 }
 
 // judgeAdmitted says what has become of the trial pod.

@@ -36,6 +36,7 @@ func (c check) find(ctx context.Context, x *examination) Finding {
 			return Finding{Status: Skipped, Summary: fmt.Sprintf("not looked at: %s is %s", needed, status)}
 		case Skipped:
 			return Finding{Status: Skipped, Summary: fmt.Sprintf("not looked at: %s was not", needed)}
+		default:
 		}
 	}
 	if err := ctx.Err(); err != nil {

@@ -2,10 +2,13 @@ package doctor
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/inject"
 )
 
 // workload is what makes a pod. Its kind is as kubectl takes it, or empty.
@@ -43,6 +46,49 @@ func remakeCommand(pod *corev1.Pod) string {
 	}
 	return replaceCommand(pod)
 }
+
+// renewCommand makes the pods of a workload anew, without what a webhook has given
+// them: that of a pod that nothing else makes has to be taken out of it first.
+func renewCommand(pod *corev1.Pod) string {
+	removed := injections(pod)
+	if metav1.GetControllerOf(pod) != nil || len(removed) == 0 {
+		return remakeCommand(pod)
+	}
+	for i, at := range removed {
+		removed[i] = fmt.Sprintf(`{"op":"remove","path":"%s"}`, at)
+	}
+	return fmt.Sprintf("kubectl get pod %s -n %s -o yaml | kubectl patch -f - --local --type=json -p='[%s]' -o yaml | kubectl replace --force -f -",
+		pod.Name, pod.Namespace, strings.Join(removed, ","))
+}
+
+// injections are the places of what the webhook gives to pods, the last of each
+// list first, so that they stay right when one after the other is removed.
+func injections(pod *corev1.Pod) []string {
+	var places []string
+	remove := func(list string, n int, ours func(int) bool) {
+		for i := n - 1; i >= 0; i-- {
+			if ours(i) {
+				places = append(places, fmt.Sprintf("/spec/%s/%d", list, i))
+			}
+		}
+	}
+	isToken := func(volume string) bool {
+		return strings.HasPrefix(volume, inject.VolumeName) && projectedToken(pod, volume) != nil
+	}
+	fromContainers := func(list string, containers []corev1.Container) {
+		for i, c := range containers {
+			remove(fmt.Sprintf("%s/%d/env", list, i), len(c.Env), func(at int) bool { return slices.Contains(identityVariables, c.Env[at].Name) })
+			remove(fmt.Sprintf("%s/%d/volumeMounts", list, i), len(c.VolumeMounts), func(at int) bool { return isToken(c.VolumeMounts[at].Name) })
+		}
+	}
+	fromContainers("containers", pod.Spec.Containers)
+	fromContainers("initContainers", pod.Spec.InitContainers)
+	remove("volumes", len(pod.Spec.Volumes), func(at int) bool { return isToken(pod.Spec.Volumes[at].Name) })
+	return places
+}
+
+// identityVariables are those that the webhook sets for an identity.
+var identityVariables = []string{envRole, envTokenFile, envConfigFile, "AWS_ROLE_SESSION_NAME", "AWS_ENDPOINT_URL_STS", "AWS_STS_REGIONAL_ENDPOINTS"}
 
 // replaceCommand makes a pod anew that nothing else makes.
 func replaceCommand(pod *corev1.Pod) string {

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 
 	"github.com/prometheus/client_golang/prometheus"
 	jsonpatch "gopkg.in/evanphx/json-patch.v4"
@@ -111,8 +112,8 @@ func (e *Explainer) Explain(ctx context.Context, pod Pod) (Explanation, error) {
 	case err != nil:
 		return told, fmt.Errorf("%s: %w", pod.From, err)
 	}
-	if annotations, err := e.accounts.annotations(ctx, told.ServiceAccount); err == nil && inject.Exempt(view) == "" {
-		told.Findings = lint.Account(annotations, e.settings.AnnotationPrefix, e.settings.ComposeRoleARN)
+	if inject.Exempt(view) == "" {
+		told.Findings = e.findings(ctx, told)
 	}
 	if told.Denied == nil && told.NotGiven == nil {
 		if told.Patched, err = patched(pod.Document, told.Result.Patch); err != nil {
@@ -120,6 +121,18 @@ func (e *Explainer) Explain(ctx context.Context, pod Pod) (Explanation, error) {
 		}
 	}
 	return told, nil
+}
+
+// findings are the probable mistakes in the annotations of the ServiceAccount of
+// which the webhook does not warn already. There are none if it is not known.
+func (e *Explainer) findings(ctx context.Context, told Explanation) []lint.Finding {
+	annotations, err := e.accounts.annotations(ctx, told.ServiceAccount)
+	if err != nil {
+		return nil
+	}
+	return slices.DeleteFunc(lint.Account(annotations, e.settings.AnnotationPrefix, e.settings.ComposeRoleARN), func(f lint.Finding) bool {
+		return told.Identity != nil && slices.ContainsFunc(told.Identity.Problems, func(p identity.Problem) bool { return p.Annotation == f.Annotation })
+	})
 }
 
 // patched applies a patch as the API server does, with the same library.

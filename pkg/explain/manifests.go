@@ -2,6 +2,7 @@ package explain
 
 import (
 	"bufio"
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -70,8 +71,10 @@ func (m *Manifests) readDocument(content []byte, namespace string) error {
 	if err != nil {
 		return fmt.Errorf("it is no YAML%s", lineOf(err))
 	}
+	decoder := json.NewDecoder(bytes.NewReader(asJSON))
+	decoder.UseNumber() // a float64 would change large ones
 	var read document
-	if err := json.Unmarshal(asJSON, &read); err != nil {
+	if err := decoder.Decode(&read); err != nil {
 		return errors.New("it is no object of Kubernetes")
 	}
 	return m.add(read, namespace)

@@ -12,7 +12,7 @@ import (
 // StatefulSet, ReplicaSet, Job and CronJob have it is a workload, those of
 // operators included.
 func (m *Manifests) addPod(d document, namespace string) error {
-	pod := document{}
+	var pod document
 	switch {
 	case d.text("kind") == "Pod" && d.text("apiVersion") == "v1":
 		pod = d

@@ -1,6 +1,7 @@
 package localsts_test
 
 import (
+	"io"
 	"net/http"
 	"strings"
 	"testing"
@@ -52,6 +53,36 @@ func TestACallMayBeAGet(t *testing.T) {
 	}
 	if got := d.do(t, signed(t, r, "", "sts", d.clock.Now())); got.Arn == "" {
 		t.Errorf("got %+v", got)
+	}
+}
+
+func TestAnswersHaveTheShapeThatAWSShows(t *testing.T) {
+	d := newDouble(t, nil)
+	d.createRole(t, "checkout", trust)
+	for name, test := range map[string]struct{ form, service, want string }{
+		"a result": {whoForm, "sts", `<GetCallerIdentityResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/"><GetCallerIdentityResult>` +
+			`<Arn>arn:aws:iam::111122223333:user/local-sts-admin</Arn><UserId>AIDALOCALSTSADMIN0000</UserId><Account>111122223333</Account>` +
+			`</GetCallerIdentityResult><ResponseMetadata><RequestId>ID</RequestId></ResponseMetadata></GetCallerIdentityResponse>`},
+		"an empty list": {"Action=ListOpenIDConnectProviders&Version=2010-05-08", "iam", `<ListOpenIDConnectProvidersResponse xmlns="https://iam.amazonaws.com/doc/2010-05-08/">` +
+			`<ListOpenIDConnectProvidersResult><OpenIDConnectProviderList></OpenIDConnectProviderList></ListOpenIDConnectProvidersResult>` +
+			`<ResponseMetadata><RequestId>ID</RequestId></ResponseMetadata></ListOpenIDConnectProvidersResponse>`},
+		"no result": {"Action=DeleteRole&Version=2010-05-08&RoleName=checkout", "iam", `<DeleteRoleResponse xmlns="https://iam.amazonaws.com/doc/2010-05-08/">` +
+			`<ResponseMetadata><RequestId>ID</RequestId></ResponseMetadata></DeleteRoleResponse>`},
+		"an error": {"Action=GetRole&Version=2010-05-08&RoleName=nobody", "iam", `<ErrorResponse xmlns="https://iam.amazonaws.com/doc/2010-05-08/"><Error><Type>Sender</Type>` +
+			`<Code>NoSuchEntity</Code><Message>The role with name nobody cannot be found.</Message></Error><RequestId>ID</RequestId></ErrorResponse>`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			response, err := d.server.Client().Do(signed(t, d.post(t, test.form), test.form, test.service, d.clock.Now()))
+			expectNone(t, err)
+			defer response.Body.Close()
+			body, err := io.ReadAll(response.Body)
+			expectNone(t, err)
+			id := response.Header.Get("X-Amzn-Requestid")
+			if id == "" || response.Header.Get("Content-Type") != "text/xml" {
+				t.Errorf("headers %v", response.Header)
+			}
+			expectText(t, "answer", strings.Replace(string(body), id, "ID", 1), test.want)
+		})
 	}
 }
 

@@ -1,11 +1,9 @@
 package localsts
 
 import (
-	"context"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
-	"log/slog"
 	"net/http"
 	"regexp"
 	"slices"
@@ -254,13 +252,4 @@ func sharedAudience(claims token.Claims, trusted *provider) string {
 		return ""
 	}
 	return claims.Audience[i]
-}
-
-// call is one call of an API.
-type call struct {
-	ctx context.Context
-	parameters
-	action string
-	caller caller
-	logger *slog.Logger
 }

@@ -102,7 +102,7 @@ func TestARoleThatIAMDoesNotShowYetIsWaitedFor(t *testing.T) {
 			return 200, result(action, "")
 		}
 	})
-	w := newWorld()
+	w := newWorld(t)
 	w.IAM = iam.NewFromConfig(config)
 	spec := cart()
 	spec.PolicyARNs = []string{readOnly}
@@ -128,7 +128,7 @@ func TestAPolicyThatIsNotThereIsNotWaitedFor(t *testing.T) {
 			return 200, result(action, "")
 		}
 	})
-	w := newWorld()
+	w := newWorld(t)
 	w.IAM = iam.NewFromConfig(config)
 	plan, err := w.PlanIdentity(t.Context(), cart())
 	if err != nil {
@@ -169,7 +169,7 @@ func TestADeletionWaitsForWhatWasDetachedAndForNothingElse(t *testing.T) {
 					return 200, result(action, "")
 				}
 			})
-			w := newWorld()
+			w := newWorld(t)
 			w.IAM = iam.NewFromConfig(config)
 			plan, err := w.deletion(t)()
 			if err != nil {

@@ -20,7 +20,7 @@ import (
 	kubetesting "k8s.io/client-go/testing"
 
 	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/provision"
-	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/provision/iamfake"
+	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/provision/iamtest"
 )
 
 const (
@@ -34,12 +34,13 @@ const (
 // world is a cluster and an account in memory.
 type world struct {
 	*provision.Cluster
-	iam        *iamfake.IAM
+	iam        *iamtest.IAM
 	kubernetes *fake.Clientset
 }
 
-func newWorld(objects ...runtime.Object) *world {
-	account := iamfake.New("aws", "111122223333")
+func newWorld(t *testing.T, objects ...runtime.Object) *world {
+	t.Helper()
+	account := iamtest.New(t, queue)
 	objects = append(objects, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "shop"}})
 	client := fake.NewClientset(objects...)
 	return &world{iam: account, kubernetes: client, Cluster: &provision.Cluster{
@@ -88,9 +89,20 @@ func (w *world) deletion(t *testing.T) func() (*provision.Plan, error) {
 	}
 }
 
+// trusting is a trust policy that somebody else wrote.
+func trusting(provider string) string {
+	return `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":{"Federated":"` + provider + `"},"Action":"sts:AssumeRoleWithWebIdentity"}]}`
+}
+
+const (
+	ourProvider   = "arn:aws:iam::111122223333:oidc-provider/oidc.example.com/prod"
+	theirProvider = "arn:aws:iam::111122223333:oidc-provider/oidc.example.com/theirs"
+)
+
 // foreignRole makes a role as somebody else would.
-func (w *world) foreignRole(t *testing.T, name, trust string, tags ...types.Tag) {
+func (w *world) foreignRole(t *testing.T, name, provider string, tags ...types.Tag) {
 	t.Helper()
+	trust := trusting(provider)
 	_, err := w.IAM.CreateRole(t.Context(), &iam.CreateRoleInput{RoleName: &name, AssumeRolePolicyDocument: &trust, Tags: tags})
 	if err != nil {
 		t.Fatal(err)
@@ -126,6 +138,7 @@ func (w *world) state(t *testing.T) string {
 		if err != nil {
 			t.Fatal(err)
 		}
+		whole.Role.RoleId, whole.Role.CreateDate = nil, nil
 		all = append(all, whole.Role, attached.AttachedPolicies)
 	}
 	accounts, err := w.kubernetes.CoreV1().ServiceAccounts("").List(t.Context(), metav1.ListOptions{})
@@ -152,12 +165,12 @@ func (w *world) failAfter(writes int) {
 		done++
 		return nil
 	}
-	w.iam.Fail = func(operation string) error {
-		if strings.HasPrefix(operation, "Get") || strings.HasPrefix(operation, "List") {
+	w.iam.Fail(func(operation string) error {
+		if !iamtest.Changes(operation) {
 			return nil
 		}
 		return refuse(operation)
-	}
+	})
 	for _, verb := range []string{"create", "patch", "delete"} {
 		w.kubernetes.PrependReactor(verb, "serviceaccounts", func(kubetesting.Action) (bool, runtime.Object, error) {
 			err := refuse(verb)
@@ -168,12 +181,12 @@ func (w *world) failAfter(writes int) {
 
 // mend ends failAfter.
 func (w *world) mend() {
-	w.iam.Fail = nil
+	w.iam.Fail(nil)
 	w.kubernetes.ReactionChain = w.kubernetes.ReactionChain[3:]
 }
 
 func TestAnIdentityIsMadeInOrder(t *testing.T) {
-	w := newWorld()
+	w := newWorld(t)
 	spec := cart()
 	spec.Boundary, spec.Tags = queue, map[string]string{"team": "shop"}
 	plan := apply(t, w.identity(t, spec))
@@ -213,7 +226,7 @@ func TestAnIdentityIsMadeInOrder(t *testing.T) {
 }
 
 func TestASecondRunChangesNothing(t *testing.T) {
-	w := newWorld()
+	w := newWorld(t)
 	for name, make := range map[string]func() (*provision.Plan, error){
 		"an identity": w.identity(t, cart()),
 		"a provider":  w.provider(t, provision.ProviderSpec{Audiences: []string{provision.DefaultAudience}, Tags: map[string]string{"team": "shop"}}),
@@ -241,11 +254,11 @@ func TestASecondRunChangesNothing(t *testing.T) {
 }
 
 func TestWhatFailedHalfWayIsCompletedByTheNextRun(t *testing.T) {
-	whole := newWorld()
+	whole := newWorld(t)
 	apply(t, whole.identity(t, cart()))
 	for writes := range 4 {
 		t.Run(fmt.Sprintf("creation after %d writes", writes), func(t *testing.T) {
-			w := newWorld()
+			w := newWorld(t)
 			w.failAfter(writes)
 			plan, err := w.PlanIdentity(t.Context(), cart())
 			if err != nil {
@@ -267,7 +280,7 @@ func TestWhatFailedHalfWayIsCompletedByTheNextRun(t *testing.T) {
 			}
 		})
 		t.Run(fmt.Sprintf("deletion after %d writes", writes), func(t *testing.T) {
-			w, empty := newWorld(), newWorld()
+			w, empty := newWorld(t), newWorld(t)
 			apply(t, w.identity(t, cart()))
 			w.failAfter(writes)
 			plan, err := w.deletion(t)()
@@ -304,12 +317,12 @@ func countDone(plan *provision.Plan) int {
 }
 
 func TestDriftIsMended(t *testing.T) {
-	w := newWorld()
+	w := newWorld(t)
 	apply(t, w.identity(t, cart()))
 	want := w.state(t)
 	name := aws.String("prod.shop.cart")
 	ctx := t.Context()
-	_, err1 := w.IAM.UpdateAssumeRolePolicy(ctx, &iam.UpdateAssumeRolePolicyInput{RoleName: name, PolicyDocument: aws.String(`{"Statement":[]}`)})
+	_, err1 := w.IAM.UpdateAssumeRolePolicy(ctx, &iam.UpdateAssumeRolePolicyInput{RoleName: name, PolicyDocument: aws.String(trusting(ourProvider))})
 	_, err2 := w.IAM.DetachRolePolicy(ctx, &iam.DetachRolePolicyInput{RoleName: name, PolicyArn: aws.String(queue)})
 	if err := errors.Join(err1, err2); err != nil {
 		t.Fatal(err)
@@ -327,7 +340,7 @@ func TestDriftIsMended(t *testing.T) {
 }
 
 func TestABoundaryAndTagsAreBroughtUpToDate(t *testing.T) {
-	w := newWorld()
+	w := newWorld(t)
 	apply(t, w.identity(t, cart()))
 	w.iam.Writes()
 	spec := cart()
@@ -396,9 +409,9 @@ func TestWhatBelongsToOthersIsRefused(t *testing.T) {
 			if test.account != nil {
 				objects = append(objects, test.account)
 			}
-			w := newWorld(objects...)
+			w := newWorld(t, objects...)
 			if test.role != "" {
-				w.foreignRole(t, test.role, `{}`, test.tags...)
+				w.foreignRole(t, test.role, theirProvider, test.tags...)
 			}
 			spec := cart()
 			if test.spec != nil {
@@ -418,7 +431,7 @@ func TestWhatBelongsToOthersIsRefused(t *testing.T) {
 func TestAServiceAccountThatExistsIsOnlyAnnotated(t *testing.T) {
 	existing := account("cart", "theirs=stays")
 	existing.Labels = map[string]string{"app": "cart"}
-	w := newWorld(existing)
+	w := newWorld(t, existing)
 	apply(t, w.identity(t, cart()))
 	got := w.cart(t)
 	if !maps.Equal(got.Annotations, map[string]string{annotation: cartRole, "theirs": "stays"}) || !maps.Equal(got.Labels, existing.Labels) {
@@ -432,7 +445,7 @@ func TestAServiceAccountThatExistsIsOnlyAnnotated(t *testing.T) {
 }
 
 func TestAnotherRoleIsReplacedIfThatIsAsked(t *testing.T) {
-	w := newWorld(account("cart", annotation+"=arn:aws:iam::111122223333:role/theirs"))
+	w := newWorld(t, account("cart", annotation+"=arn:aws:iam::111122223333:role/theirs"))
 	spec := cart()
 	spec.Override = true
 	apply(t, w.identity(t, spec))
@@ -442,7 +455,7 @@ func TestAnotherRoleIsReplacedIfThatIsAsked(t *testing.T) {
 }
 
 func TestTheRoleThatAServiceAccountHasIsKept(t *testing.T) {
-	w := newWorld()
+	w := newWorld(t)
 	spec := cart()
 	spec.RoleName, spec.Path = "by-hand", "/team/"
 	apply(t, w.identity(t, spec))
@@ -454,13 +467,13 @@ func TestTheRoleThatAServiceAccountHasIsKept(t *testing.T) {
 		t.Errorf("got %+v", again.Steps)
 	}
 	apply(t, w.deletion(t))
-	if got, want := w.state(t), newWorld().state(t); got != want {
+	if got, want := w.state(t), newWorld(t).state(t); got != want {
 		t.Errorf("got %s", got)
 	}
 }
 
 func TestARoleAloneLeavesTheServiceAccount(t *testing.T) {
-	w := newWorld(account("cart", annotation+"=arn:aws:iam::111122223333:role/theirs"))
+	w := newWorld(t, account("cart", annotation+"=arn:aws:iam::111122223333:role/theirs"))
 	spec := cart()
 	spec.RoleOnly = true
 	before := w.cart(t).Annotations
@@ -477,7 +490,7 @@ func TestARoleAloneLeavesTheServiceAccount(t *testing.T) {
 }
 
 func TestAnAudienceOfItsOwnGoesToBothSides(t *testing.T) {
-	w := newWorld()
+	w := newWorld(t)
 	spec := cart()
 	spec.Audience = "sts.example.com"
 	plan := apply(t, w.identity(t, spec))
@@ -493,7 +506,7 @@ func TestAnAudienceOfItsOwnGoesToBothSides(t *testing.T) {
 }
 
 func TestAnAnnotationOfAnotherRoleSurvivesTheDeletion(t *testing.T) {
-	w := newWorld()
+	w := newWorld(t)
 	apply(t, w.identity(t, cart()))
 	if _, err := w.kubernetes.CoreV1().ServiceAccounts("shop").Patch(t.Context(), "cart", "application/merge-patch+json",
 		[]byte(`{"metadata":{"annotations":{"`+annotation+`":"arn:aws:iam::111122223333:role/theirs"}}}`), metav1.PatchOptions{FieldManager: "helm"}); err != nil {
@@ -512,7 +525,7 @@ func TestADeletionLeavesForeignRoles(t *testing.T) {
 		want    string
 	}{
 		"a role without tags, by name": {
-			func(t *testing.T, w *world) { w.foreignRole(t, "theirs", `{}`) },
+			func(t *testing.T, w *world) { w.foreignRole(t, "theirs", theirProvider) },
 			provision.DeletionSpec{Namespace: "shop", Name: "cart", RoleName: "theirs"},
 			"leave it to whoever made it",
 		},
@@ -524,14 +537,20 @@ func TestADeletionLeavesForeignRoles(t *testing.T) {
 		"a role with an inline policy": {
 			func(t *testing.T, w *world) {
 				apply(t, w.identity(t, cart()))
-				w.iam.PutInlinePolicy("prod.shop.cart", "theirs")
+				_, err := w.IAM.PutRolePolicy(t.Context(), &iam.PutRolePolicyInput{
+					RoleName: aws.String("prod.shop.cart"), PolicyName: aws.String("theirs"),
+					PolicyDocument: aws.String(`{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"s3:GetObject","Resource":"*"}]}`),
+				})
+				if err != nil {
+					t.Fatal(err)
+				}
 			},
 			provision.DeletionSpec{Namespace: "shop", Name: "cart"},
 			"aws iam delete-role-policy",
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			w := newWorld()
+			w := newWorld(t)
 			test.prepare(t, w)
 			w.iam.Writes()
 			_, err := w.PlanIdentityDeletion(t.Context(), test.spec)
@@ -541,8 +560,8 @@ func TestADeletionLeavesForeignRoles(t *testing.T) {
 		})
 	}
 	t.Run("a role without tags, by default", func(t *testing.T) {
-		w := newWorld(account("cart", annotation+"="+cartRole))
-		w.foreignRole(t, "prod.shop.cart", `{}`)
+		w := newWorld(t, account("cart", annotation+"="+cartRole))
+		w.foreignRole(t, "prod.shop.cart", theirProvider)
 		if plan := apply(t, w.deletion(t)); countDone(plan) != 0 {
 			t.Errorf("got %+v", plan.Steps)
 		}
@@ -550,26 +569,26 @@ func TestADeletionLeavesForeignRoles(t *testing.T) {
 }
 
 func TestADeletionWithoutTheRightToListRolesGoesByNames(t *testing.T) {
-	w := newWorld()
+	w := newWorld(t)
 	apply(t, w.identity(t, cart()))
-	w.iam.Fail = func(operation string) error {
+	w.iam.Fail(func(operation string) error {
 		if operation == "ListRoles" {
-			return iamfake.Denied(operation)
+			return iamtest.Denied(operation)
 		}
 		return nil
-	}
+	})
 	plan := apply(t, w.deletion(t))
 	if len(plan.Warnings) != 1 || !strings.Contains(plan.Warnings[0], "iam:ListRoles") {
 		t.Errorf("got %q", plan.Warnings)
 	}
-	w.iam.Fail = nil
-	if got, want := w.state(t), newWorld().state(t); got != want {
+	w.iam.Fail(nil)
+	if got, want := w.state(t), newWorld(t).state(t); got != want {
 		t.Errorf("got %s", got)
 	}
 }
 
 func TestAServiceAccountThatChangedSinceThePlanIsLeft(t *testing.T) {
-	w := newWorld(account("cart"))
+	w := newWorld(t, account("cart"))
 	plan, err := w.PlanIdentity(t.Context(), cart())
 	if err != nil {
 		t.Fatal(err)
@@ -588,14 +607,14 @@ func TestAServiceAccountThatChangedSinceThePlanIsLeft(t *testing.T) {
 }
 
 func TestTheStatesOfIdentities(t *testing.T) {
-	w := newWorld(account("other", annotation+"=arn:aws:iam::111122223333:role/theirs"), account("bare"))
+	w := newWorld(t, account("other", annotation+"=arn:aws:iam::111122223333:role/theirs"), account("bare"))
 	for _, name := range []string{"whole", "gone", "dangling"} {
 		apply(t, w.identity(t, provision.IdentitySpec{Namespace: "shop", Name: name}))
 	}
 	for _, name := range []string{"other", "bare"} {
 		apply(t, w.identity(t, provision.IdentitySpec{Namespace: "shop", Name: name, RoleOnly: true}))
 	}
-	w.foreignRole(t, "theirs", `{}`)
+	w.foreignRole(t, "theirs", theirProvider)
 	if err := w.kubernetes.CoreV1().ServiceAccounts("shop").Delete(t.Context(), "gone", metav1.DeleteOptions{}); err != nil {
 		t.Fatal(err)
 	}
@@ -622,7 +641,7 @@ func TestTheStatesOfIdentities(t *testing.T) {
 }
 
 func TestIdentitiesWithoutTheRightToReadServiceAccountsAreUnknown(t *testing.T) {
-	w := newWorld()
+	w := newWorld(t)
 	apply(t, w.identity(t, cart()))
 	w.kubernetes.PrependReactor("list", "serviceaccounts", func(kubetesting.Action) (bool, runtime.Object, error) {
 		return true, nil, errors.New("forbidden")
@@ -634,7 +653,7 @@ func TestIdentitiesWithoutTheRightToReadServiceAccountsAreUnknown(t *testing.T) 
 }
 
 func TestAProviderIsCompleted(t *testing.T) {
-	w := newWorld()
+	w := newWorld(t)
 	const thumbprint = "9e99a48a9960b14926bb7f3b02e22da2b0ab7280"
 	_, err := w.IAM.CreateOpenIDConnectProvider(t.Context(), &iam.CreateOpenIDConnectProviderInput{Url: aws.String(issuer), ClientIDList: []string{"theirs"}})
 	if err != nil {
@@ -661,11 +680,11 @@ func TestAProviderIsCompleted(t *testing.T) {
 }
 
 func TestTheDeletionOfAProviderNamesWhoTrustsIt(t *testing.T) {
-	w := newWorld()
+	w := newWorld(t)
 	apply(t, w.provider(t, provision.ProviderSpec{Audiences: []string{provision.DefaultAudience}}))
 	apply(t, w.identity(t, cart()))
-	w.foreignRole(t, "theirs", `{"Principal":{"Federated":"arn:aws:iam::111122223333:oidc-provider/oidc.example.com/prod"}}`)
-	w.foreignRole(t, "longer", `{"Principal":{"Federated":"arn:aws:iam::111122223333:oidc-provider/oidc.example.com/prod-2"}}`)
+	w.foreignRole(t, "theirs", ourProvider)
+	w.foreignRole(t, "longer", ourProvider+"-2")
 	plan, err := w.PlanProviderDeletion(t.Context(), false)
 	if err != nil {
 		t.Fatal(err)
@@ -683,14 +702,14 @@ func TestSpecificationsOfProvidersThatCannotBe(t *testing.T) {
 		`--thumbprint "9e:99"`:  {Audiences: []string{"a"}, Thumbprints: []string{"9e:99"}},
 		"tag kubectl-irsa/mine": {Audiences: []string{"a"}, Tags: map[string]string{"kubectl-irsa/mine": ""}},
 	} {
-		if _, err := newWorld().PlanProvider(t.Context(), spec); err == nil || !strings.Contains(err.Error(), want) {
+		if _, err := newWorld(t).PlanProvider(t.Context(), spec); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("got %v, want %s", err, want)
 		}
 	}
 }
 
 func TestAReportOfTheProvider(t *testing.T) {
-	w := newWorld()
+	w := newWorld(t)
 	w.Reach = func(context.Context, string) error { return errors.New("no route") }
 	report, err := w.Provider(t.Context(), []string{provision.DefaultAudience})
 	if err != nil {
@@ -717,8 +736,8 @@ func TestAReportOfTheProvider(t *testing.T) {
 }
 
 func TestWhatIAMRefusesIsToldInItsWords(t *testing.T) {
-	w := newWorld()
-	w.iam.Fail = func(operation string) error { return iamfake.Denied(operation) }
+	w := newWorld(t)
+	w.iam.Fail(iamtest.Denied)
 	_, err := w.PlanProvider(t.Context(), provision.ProviderSpec{Audiences: []string{"a"}})
 	const want = "read OIDC provider arn:aws:iam::111122223333:oidc-provider/oidc.example.com/prod: AccessDenied: User: arn:aws:iam::111122223333:user/me is not authorized to perform: iam:GetOpenIDConnectProvider"
 	if err == nil || err.Error() != want {

@@ -7,6 +7,8 @@ package settings
 import (
 	"fmt"
 	"path"
+	"slices"
+	"strings"
 
 	"github.com/spf13/pflag"
 
@@ -113,6 +115,8 @@ func (s *Settings) Validate() []error {
 	if _, err := rolepolicy.ParseMode(s.RolePolicy); err != nil {
 		wrong("--role-policy: %w", err)
 	}
+	// The order of a map's keys must not become the order of the mistakes.
+	slices.SortFunc(mistakes, func(a, b error) int { return strings.Compare(a.Error(), b.Error()) })
 	return mistakes
 }
 

@@ -4,8 +4,9 @@ import "fmt"
 
 // MalformedError says why IAM refuses a document as MalformedPolicyDocument.
 type MalformedError struct {
-	// Message is what IAM says, as far as that is known: IAM's messages are not
-	// documented, and these were collected from reports of its users.
+	// Message is what IAM says, as far as that is known: its messages are not
+	// documented, and these are from reports of its users. Where there is none,
+	// it is the general "Syntax errors in policy."
 	Message string
 	// Detail says where, in our words; Hint what was probably meant. Both may be
 	// empty.
@@ -26,23 +27,22 @@ func (e *MalformedError) Error() string {
 
 // What IAM says.
 const (
-	saysInvalidJSON     = "This policy contains invalid Json"
-	saysSyntax          = "Syntax errors in policy."
-	saysVersion         = "The policy must contain a valid version string"
-	saysNoStatement     = "Could not parse the policy: Statement is empty!"
-	saysTwiceSid        = "The Statement Ids in the policy are not unique"
-	saysNoEffect        = "Missing required field Effect"
-	saysNoPrincipal     = "Missing required field Principal"
-	saysEmptyPrincipal  = "Missing required field Principal cannot be empty!"
-	saysAllowNot        = "Allow with NotPrincipal is not allowed."
-	saysNotPrincipal    = "AssumeRole policy must not contain NotPrincipal field."
-	saysNoAction        = "Missing required field Action"
-	saysOnlySTS         = "AssumeRole policy may only specify STS AssumeRole actions."
-	saysResource        = "Has prohibited field Resource"
-	saysNotResource     = "AssumeRole policy must not contain resources."
-	saysOneColon        = "Condition can contain only one colon."
-	saysVendor          = "Actions/Conditions must be prefaced by a vendor, e.g., iam, sdb, ec2, etc."
-	saysInvalidOperator = "Invalid Condition type : %s"
+	saysInvalidJSON    = "This policy contains invalid Json"
+	saysSyntax         = "Syntax errors in policy."
+	saysVersion        = "The policy must contain a valid version string"
+	saysNoStatement    = "Could not parse the policy: Statement is empty!"
+	saysTwiceSid       = "The Statement Ids in the policy are not unique"
+	saysNoEffect       = "Missing required field Effect"
+	saysNoPrincipal    = "Missing required field Principal"
+	saysEmptyPrincipal = "Missing required field Principal cannot be empty!"
+	saysAllowNot       = "Allow with NotPrincipal is not allowed."
+	saysNotPrincipal   = "AssumeRole policy must not contain NotPrincipal field."
+	saysNoAction       = "Missing required field Action"
+	saysOnlySTS        = "AssumeRole policy may only specify STS AssumeRole actions."
+	saysResource       = "Has prohibited field Resource"
+	saysNotResource    = "AssumeRole policy must not contain resources."
+	saysOneColon       = "Condition can contain only one colon."
+	saysVendor         = "Actions/Conditions must be prefaced by a vendor, e.g., iam, sdb, ec2, etc."
 )
 
 func malformed(message, detail string, args ...any) *MalformedError {

@@ -222,7 +222,7 @@ func parseConditions(members object, where string) ([]condition, error) {
 func parseCondition(entry member, where string) ([]condition, error) {
 	how, ok := parseOperator(entry.name)
 	if !ok {
-		return nil, malformed(fmt.Sprintf(saysInvalidOperator, entry.name), "%s", where).hinting(meantOperator(entry.name))
+		return nil, malformed(saysSyntax, "%s has the condition operator %q, which does not exist", where, entry.name).hinting(meantOperator(entry.name))
 	}
 	keys, ok := entry.value.(object)
 	if !ok {

@@ -25,16 +25,18 @@ func (c *cluster) startSTS(ctx context.Context) (string, error) {
 		return "", err
 	}
 	// STS has to trust who serves the issuer's keys, as it does the internet's CAs.
-	ca := filepath.Join(dir, "issuer-ca.crt")
-	if err := os.WriteFile(ca, c.controlPlane.CABundle(), 0o600); err != nil {
+	if err := os.WriteFile(c.issuerCA(), c.controlPlane.CABundle(), 0o600); err != nil {
 		return "", err
 	}
-	c.sts, err = localsts.Start(ctx, localsts.Options{Binary: c.options.localSTS, Dir: dir, IssuerCAFile: ca})
+	c.sts, err = localsts.Start(ctx, localsts.Options{Binary: c.options.localSTS, Dir: dir, IssuerCAFile: c.issuerCA()})
 	if err != nil {
 		return "", err
 	}
 	return "local-sts " + c.sts.URL(), nil
 }
+
+// issuerCA is the file with the CA of who serves the issuer's keys.
+func (c *cluster) issuerCA() string { return filepath.Join(c.dir, "issuer-ca.crt") }
 
 // createProvider makes the cluster's issuer known to IAM.
 func (c *cluster) createProvider(ctx context.Context) (string, error) {

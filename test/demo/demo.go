@@ -103,7 +103,7 @@ func stayUp(ctx context.Context, s screen, c *cluster) error {
 	s.say("The same with its double of AWS, whose credentials open nothing but itself:")
 	s.lines(
 		"export "+strings.Join(environment, " "),
-		c.options.plugin+" doctor serviceaccount "+agent+" --namespace="+namespace,
+		c.options.plugin+" doctor serviceaccount "+agent+" --namespace="+namespace+" --issuer-ca-file="+c.issuerCA(),
 	)
 	s.say(
 		"It has no nodes and no controllers: pods stay pending, and a new namespace lacks",

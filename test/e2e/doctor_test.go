@@ -168,7 +168,7 @@ var faults = []fault{
 		},
 	},
 	{
-		name: "the pod has the role of before", target: "pod/cart", check: "pod_environment",
+		name: "the pod has the role of before", target: "pod/cart", check: "pod_environment", mends: "all",
 		make: func(t *testing.T, c *clinic) {
 			c.must(t, "kubectl annotate --overwrite serviceaccount cart -n shop eks.amazonaws.com/role-arn=arn:aws:iam::111122223333:role/before")
 			c.replacePod(t, nil)
@@ -271,6 +271,7 @@ var faults = []fault{
 		name: "STS cannot be reached", check: "sts_exchange", status: "unknown",
 		make: func(t *testing.T, c *clinic) {
 			c.must(t, "kubectl annotate serviceaccount cart -n shop eks.amazonaws.com/sts-endpoint=http://127.0.0.1:1")
+			c.replacePod(t, nil)
 		},
 	},
 }
@@ -458,6 +459,61 @@ func (c *clinic) expectMended(t *testing.T, f fault) {
 	}
 }
 
+// expectPublishedRightsSuffice fails if the rights of the troubleshooting page are
+// not enough for doctor to see everything.
+func (c *clinic) expectPublishedRightsSuffice(t *testing.T) {
+	t.Helper()
+	page, err := os.ReadFile(repository.Path("docs", "troubleshooting.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, rest, found := strings.Cut(string(page), "```yaml\n")
+	manifest, _, ended := strings.Cut(rest, "```\n")
+	if !found || !ended {
+		t.Fatal("docs/troubleshooting.md has no ClusterRole")
+	}
+	c.write(t, "role.yaml", []byte(manifest))
+	c.must(t, `kubectl apply -f role.yaml && kubectl create serviceaccount physician -n shop &&
+kubectl create clusterrolebinding physician --clusterrole=kubectl-irsa-doctor --serviceaccount=shop:physician`)
+	c.must(t, "kubectl create secret generic harmless -n shop --from-literal=COLOR=blue")
+	c.replacePod(t, func(pod *corev1.Pod) {
+		pod.Spec.Containers[0].EnvFrom = []corev1.EnvFromSource{{SecretRef: &corev1.SecretEnvSource{
+			LocalObjectReference: corev1.LocalObjectReference{Name: "harmless"},
+		}}}
+	})
+	for _, target := range [][]string{{"sa/cart"}, {"pod/cart"}, {}} {
+		if findings, code := c.examine(t, append(target, "--as=system:serviceaccount:shop:physician")...); findings.Status != "ok" || code != exitWell {
+			text, _ := c.doctor(t, append(target, "--problems", "--as=system:serviceaccount:shop:physician")...)
+			t.Errorf("with the rights of the page, doctor %v is %s: %s", target, findings.Status, text)
+		}
+	}
+}
+
+// TestDoctorShowsTheWholeCluster looks at many ServiceAccounts, of which some are
+// not well.
+func TestDoctorShowsTheWholeCluster(t *testing.T) {
+	c := newClinic(t)
+	c.heal(t)
+	c.must(t, "kubectl create serviceaccount typo -n shop && kubectl annotate serviceaccount typo -n shop eks.amazonaws.com/rolearn="+roleARN)
+	c.must(t, "kubectl create serviceaccount other -n shop && kubectl annotate serviceaccount other -n shop eks.amazonaws.com/role-arn="+roleARN)
+	c.must(t, "kubectl create serviceaccount plain -n shop")
+	text, code := c.doctor(t)
+	if code != exitBroken {
+		t.Errorf("exit code %d, want %d", code, exitBroken)
+	}
+	compare(t, "a cluster that is not well", c.whole(text))
+	for i := range 40 {
+		account := serviceAccount(fmt.Sprintf("many-%02d", i), roleARN)
+		if _, err := c.client.CoreV1().ServiceAccounts(ward).Create(t.Context(), account, metav1.CreateOptions{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	findings, _ := c.examine(t, "--no-exchange")
+	if got := len(findings.ServiceAccounts); got != 43 {
+		t.Errorf("%d ServiceAccounts, want 43", got)
+	}
+}
+
 // TestDoctorNeverTakesWhatItCannotSeeForWell asks with few rights.
 func TestDoctorNeverTakesWhatItCannotSeeForWell(t *testing.T) {
 	c := newClinic(t)
@@ -477,6 +533,7 @@ kubectl create rolebinding visitor -n shop --role=visitor --serviceaccount=shop:
 			t.Errorf("%s is %s: %s", finding.Check, finding.Status, finding.Summary)
 		}
 	}
+	c.expectPublishedRightsSuffice(t)
 	for _, target := range [][]string{{"pod/cart"}, {}} {
 		if findings, code := c.examine(t, append(target, "--as=system:serviceaccount:shop:visitor")...); findings.Status != "unknown" || code != exitUnknown {
 			t.Errorf("doctor %v: status %s, exit code %d", target, findings.Status, code)

@@ -194,32 +194,3 @@ func podManifest(account string) *corev1.Pod {
 	pod.APIVersion, pod.Kind = "v1", "Pod"
 	return pod
 }
-
-func TestTrustPolicyIsOfTheIssuerOfTheCluster(t *testing.T) {
-	stdout, stderr, code := plugin(t, cluster.Kubeconfig(), "trust-policy", "shop/cart", "--account-id", "111122223333")
-	if code != 0 || stderr != "" {
-		t.Fatalf("exit code %d: %s", code, stderr)
-	}
-	issuer := issuerOf(t)
-	if !strings.Contains(stdout, `"arn:aws:iam::111122223333:oidc-provider/`+issuer+`"`) || !strings.Contains(stdout, `"`+issuer+`:sub": "system:serviceaccount:shop:cart"`) {
-		t.Errorf("the issuer is %s, and the policy\n%s", issuer, stdout)
-	}
-}
-
-// issuerOf returns the issuer of a token of the cluster, without https://.
-func issuerOf(t *testing.T) string {
-	t.Helper()
-	client := newClient(t)
-	document, err := client.Discovery().RESTClient().Get().AbsPath("/.well-known/openid-configuration").DoRaw(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	var read struct {
-		Issuer string `json:"issuer"`
-	}
-	if err := json.Unmarshal(document, &read); err != nil {
-		t.Fatal(err)
-	}
-	return strings.TrimPrefix(read.Issuer, "https://")
-}
-

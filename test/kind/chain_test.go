@@ -35,15 +35,7 @@ func binary(variable, name string) string {
 // are real. Only the node is not: another program stands in for what kubectl asks
 // of it, which is to forward a port and to show a log, and startJob for the rest.
 func TestTheApplicationGetsTheRoleOfItsServiceAccount(t *testing.T) {
-	plane, err := testplane.Start(t.Context(), testplane.Options{Dir: t.TempDir()})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer plane.Stop()
-	client, err := kubernetes.NewForConfig(plane.Config())
-	if err != nil {
-		t.Fatal(err)
-	}
+	plane, client := startPlane(t, testplane.Options{})
 	server := startSTS(t, plane)
 	hook, err := localwebhook.Start(t.Context(), localwebhook.Options{
 		Binary: binary("WEBHOOK", "pod-identity-webhook"), Kubeconfig: plane.Kubeconfig(), Dir: t.TempDir(),

@@ -163,22 +163,13 @@ func TestNodeImagesBeforeKubernetes136GetTheSameFlags(t *testing.T) {
 // The real API server takes the flags, and its tokens are what IRSA needs.
 func TestTheClustersTokensAreForAnSTSAndNotForTheAPIServer(t *testing.T) {
 	flags := apiServerFlags(t)
-	cluster, err := testplane.Start(t.Context(), testplane.Options{
-		Dir:    t.TempDir(),
+	cluster, client := startPlane(t, testplane.Options{
 		Issuer: flags["service-account-issuer"],
 		APIServerFlags: []string{
 			"--service-account-jwks-uri=" + flags["service-account-jwks-uri"],
 			"--api-audiences=" + flags["api-audiences"],
 		},
 	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer cluster.Stop()
-	client, err := kubernetes.NewForConfig(cluster.Config())
-	if err != nil {
-		t.Fatal(err)
-	}
 	if _, err := manifest.Apply(t.Context(), cluster.Config(), repository.Path("deploy", "kind", "issuer-discovery.yaml")); err != nil {
 		t.Fatal(err)
 	}
@@ -231,6 +222,22 @@ func TestTheClustersTokensAreForAnSTSAndNotForTheAPIServer(t *testing.T) {
 	if !authenticated(mint()) {
 		t.Error("the API server does not take its own tokens")
 	}
+}
+
+// startPlane starts a control plane in a folder of the test, which stops it.
+func startPlane(t *testing.T, options testplane.Options) (*testplane.ControlPlane, *kubernetes.Clientset) {
+	t.Helper()
+	options.Dir = t.TempDir()
+	plane, err := testplane.Start(t.Context(), options)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(plane.Stop)
+	client, err := kubernetes.NewForConfig(plane.Config())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return plane, client
 }
 
 func readJSON(t *testing.T, client *http.Client, url string, into any) {

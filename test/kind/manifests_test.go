@@ -20,7 +20,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
-	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/util/cert"
 	"sigs.k8s.io/yaml"
 
@@ -33,15 +32,7 @@ import (
 // kubectl and the API server are real, and enforce the restricted Pod Security
 // Standard in the namespaces that ask for it.
 func TestLocalSTSAndTheApplicationMayRunWherePodsAreRestricted(t *testing.T) {
-	plane, err := testplane.Start(t.Context(), testplane.Options{Dir: t.TempDir()})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer plane.Stop()
-	client, err := kubernetes.NewForConfig(plane.Config())
-	if err != nil {
-		t.Fatal(err)
-	}
+	plane, client := startPlane(t, testplane.Options{})
 	var out bytes.Buffer
 	c := &cluster{kubectl: filepath.Join(testplane.DefaultAssets(), "kubectl"), kubeconfig: plane.Kubeconfig(), out: &out}
 	for _, path := range []string{"local-sts", "kind/whoami-namespace.yaml", "kind/whoami-job.yaml", "local-sts"} {

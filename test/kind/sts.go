@@ -16,8 +16,8 @@ const (
 	stsPort      = "7480"
 	// stsURL is where pods find it, in clusters of whatever domain.
 	stsURL         = "http://local-sts.local-sts.svc:" + stsPort
-	adminAccessKey = "AKIALOCALSTSADMIN000"
-	adminSecretKey = "local-sts" //nolint:gosec // as its documentation has it
+	adminAccessKey = "AKIALOCALSTSADMIN000" //nolint:gosec // its default, which everybody knows
+	adminSecretKey = "local-sts"
 	region         = "us-east-1"
 )
 

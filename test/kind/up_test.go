@@ -301,11 +301,7 @@ func TestTheChartTakesTheImage(t *testing.T) {
 	if helm == "" {
 		t.Fatal("HELM is not set: run make kind-test")
 	}
-	plane, err := testplane.Start(t.Context(), testplane.Options{Dir: t.TempDir()})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer plane.Stop()
+	plane, _ := startPlane(t, testplane.Options{})
 	c := &cluster{repository: "localhost/pod-identity-webhook", tag: "v1", kubeconfig: plane.Kubeconfig()}
 	rendered, err := output(t.Context(), helm, append(c.installation("sha256:0123"), "--dry-run=server", "--output", "json")...)
 	if err != nil {
@@ -340,15 +336,7 @@ func TestTheChartTakesTheImage(t *testing.T) {
 // kubectl and the API server are real. What there is not, since there are no
 // nodes and no controllers, is the pod: it is made when it is waited for.
 func TestTheExampleIsAppliedAndItsPodShown(t *testing.T) {
-	plane, err := testplane.Start(t.Context(), testplane.Options{Dir: t.TempDir()})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer plane.Stop()
-	client, err := kubernetes.NewForConfig(plane.Config())
-	if err != nil {
-		t.Fatal(err)
-	}
+	plane, client := startPlane(t, testplane.Options{})
 	var out bytes.Buffer
 	c := &cluster{kubectl: filepath.Join(testplane.DefaultAssets(), "kubectl"), kubeconfig: plane.Kubeconfig(), out: &out}
 	ctx, cancel := context.WithCancel(t.Context())

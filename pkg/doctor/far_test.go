@@ -1,0 +1,450 @@
+package doctor
+
+import (
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
+	"errors"
+	"io"
+	"log"
+	"math/big"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/iam"
+	"github.com/aws/aws-sdk-go-v2/service/iam/types"
+	"github.com/aws/aws-sdk-go-v2/service/sts"
+	"github.com/aws/smithy-go"
+	"github.com/go-jose/go-jose/v4"
+	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/util/intstr"
+
+	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/identity"
+	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/token"
+	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/token/exchange"
+	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/token/issuer"
+	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/trustpolicy"
+)
+
+// authority is a CA of the tests.
+type authority struct {
+	certificate *x509.Certificate
+	key         *ecdsa.PrivateKey
+}
+
+func newAuthority(t *testing.T) authority {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "ca"}, IsCA: true, BasicConstraintsValid: true,
+		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(1000 * time.Hour), KeyUsage: x509.KeyUsageCertSign,
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	certificate, err := x509.ParseCertificate(der)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return authority{certificate, key}
+}
+
+func (a authority) bundle() []byte {
+	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: a.certificate.Raw})
+}
+
+func (a authority) issue(t *testing.T, name string, from, to time.Time) tls.Certificate {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	der, err := x509.CreateCertificate(rand.Reader, &x509.Certificate{
+		SerialNumber: big.NewInt(2), DNSNames: []string{name}, NotBefore: from, NotAfter: to, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
+	}, a.certificate, key.Public(), a.key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	leaf, err := x509.ParseCertificate(der)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key, Leaf: leaf}
+}
+
+func TestTheCertificateMustBeTrustedByTheBundle(t *testing.T) {
+	const name = "pod-identity-webhook.pod-identity-webhook.svc"
+	now := time.Now()
+	ca, other := newAuthority(t), newAuthority(t)
+	served := func(name string, from, to time.Duration) *endpointView {
+		return &endpointView{name: "pod-identity-webhook.pod-identity-webhook.svc", served: []*x509.Certificate{ca.issue(t, name, now.Add(from), now.Add(to)).Leaf}}
+	}
+	good := served(name, -time.Hour, 100*time.Hour)
+	byCertManager := registrationOf(nil)
+	byCertManager.configuration.Annotations = map[string]string{"cert-manager.io/inject-ca-from": "irsa/webhook"}
+	url := registrationOf(func(w *admissionregistrationv1.MutatingWebhook) {
+		w.ClientConfig = admissionregistrationv1.WebhookClientConfig{URL: new("https://10.0.0.1/mutate")}
+	})
+	unseen := found(Unknown, "not seen")
+	for title, test := range map[string]struct {
+		registration *registration
+		bundle       []byte
+		view         *endpointView
+		want         want
+	}{
+		"it is":                    {registrationOf(nil), ca.bundle(), good, want{OK, "matches the certificate", "", ""}},
+		"one of several CAs":       {registrationOf(nil), append(other.bundle(), ca.bundle()...), good, want{OK, "matches", "", ""}},
+		"another CA":               {registrationOf(nil), other.bundle(), good, want{Broken, "not of the CA that signed", "failurePolicy", "kubectl rollout restart deployment/pod-identity-webhook -n pod-identity-webhook"}},
+		"another CA, cert-manager": {byCertManager, other.bundle(), good, want{Broken, "not of the CA", "", "kubectl delete secret -n irsa $(kubectl get certificate -n irsa webhook"}},
+		"another CA, by URL":       {url, other.bundle(), good, want{Broken, "not of the CA", "", `"path":"/webhooks/0/clientConfig/caBundle","value":"'$(base64 -w0 CA.pem)'"`}},
+		"no CA":                    {registrationOf(nil), nil, good, want{Broken, "the caBundle is empty", "", "rollout restart"}},
+		"something else than a CA": {registrationOf(nil), []byte("x"), good, want{Broken, "cannot be read", "", "rollout restart"}},
+		"another name":             {registrationOf(nil), ca.bundle(), served("webhook.other.svc", -time.Hour, 100*time.Hour), want{Broken, "is not for " + name, "it is for webhook.other.svc", "rollout restart"}},
+		"a certificate that ended": {registrationOf(nil), ca.bundle(), served(name, -9*time.Minute, -time.Minute), want{Broken, "is valid from", "", "rollout restart"}},
+		"a certificate to come":    {registrationOf(nil), ca.bundle(), served(name, time.Minute, time.Hour), want{Broken, "is valid from", "", "rollout restart"}},
+		"one that is about to end": {registrationOf(nil), ca.bundle(), served(name, -50*time.Minute, 2*time.Minute), want{Warning, "has not been renewed", "", "rollout restart"}},
+		"one that cannot be seen":  {registrationOf(nil), ca.bundle(), &endpointView{unseen: &unseen}, want{Unknown, "not seen", "", ""}},
+		"nobody answers":           {registrationOf(nil), ca.bundle(), &endpointView{failed: &Finding{Status: Broken}}, want{Skipped, "webhook_answers is broken", "", ""}},
+	} {
+		t.Run(title, func(t *testing.T) {
+			test.want.check(t, judgeCertificate(test.registration, test.bundle, test.view, now))
+		})
+	}
+}
+
+// TestAWebhookBehindAServiceIsSeenThroughItsPod forwards to a server of the test's.
+func TestAWebhookBehindAServiceIsSeenThroughItsPod(t *testing.T) {
+	const name = "pod-identity-webhook.pod-identity-webhook.svc"
+	ca := newAuthority(t)
+	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path != "/healthz" {
+			http.NotFound(w, r)
+		}
+	}))
+	server.Config.ErrorLog = log.New(io.Discard, "", 0)
+	server.TLS = &tls.Config{MinVersion: tls.VersionTLS12, Certificates: []tls.Certificate{ca.issue(t, name, time.Now().Add(-time.Hour), time.Now().Add(100*time.Hour))}}
+	server.StartTLS()
+	t.Cleanup(server.Close)
+	ready := corev1.Pod{
+		ObjectMeta: metav1.ObjectMeta{Name: "webhook-b"},
+		Spec:       corev1.PodSpec{Containers: []corev1.Container{{Ports: []corev1.ContainerPort{{Name: "https", ContainerPort: 8443}}}}},
+		Status:     corev1.PodStatus{Conditions: []corev1.PodCondition{{Type: corev1.PodReady, Status: corev1.ConditionTrue}}},
+	}
+	waiting := corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: "webhook-a"}}
+	view := func() *webhookView {
+		return &webhookView{
+			registrations: []registration{*registrationOf(nil)}, pods: []corev1.Pod{waiting, ready},
+			service: &corev1.Service{Spec: corev1.ServiceSpec{Ports: []corev1.ServicePort{{Port: 443, TargetPort: intstr.FromString("https")}}}},
+		}
+	}
+	forbidden := apierrors.NewForbidden(schema.GroupResource{}, "", errors.New("no"))
+	for title, test := range map[string]struct {
+		change  func(*webhookView)
+		forward Forwarder
+		answers want
+	}{
+		"it answers": {nil, func(ctx context.Context, namespace, pod string, port int) (net.Conn, error) {
+			if namespace != "pod-identity-webhook" || pod != "webhook-b" || port != 8443 {
+				t.Errorf("forwarded to port %d of %s/%s", port, namespace, pod)
+			}
+			return (&net.Dialer{}).DialContext(ctx, "tcp", server.Listener.Addr().String())
+		}, want{OK, "port 8443 of pod pod-identity-webhook/webhook-b answers", "", ""}},
+		"a port may not be forwarded": {
+			nil, func(context.Context, string, string, int) (net.Conn, error) { return nil, errForwardForbidden },
+			want{Unknown, "not allowed to create pods/portforward", "", ""},
+		},
+		"the way is broken": {
+			nil, func(context.Context, string, string, int) (net.Conn, error) {
+				return nil, errors.New("kubelet is away")
+			},
+			want{Unknown, "kubelet is away", "", ""},
+		},
+		"no port is forwarded":   {nil, nil, want{Unknown, "no port is forwarded", "", ""}},
+		"no pod is ready":        {func(v *webhookView) { v.pods = v.pods[:1] }, func(context.Context, string, string, int) (net.Conn, error) { return nil, nil }, want{Unknown, "no running pod", "", ""}},
+		"pods may not be seen":   {func(v *webhookView) { v.podsErr = forbidden }, nil, want{Unknown, "not allowed to list pods", "", ""}},
+		"the Service may not be": {func(v *webhookView) { v.serviceErr = forbidden }, nil, want{Unknown, "not allowed to get services/pod-identity-webhook", "", ""}},
+	} {
+		t.Run(title, func(t *testing.T) {
+			v := view()
+			if test.change != nil {
+				test.change(v)
+			}
+			d := &Doctor{Forward: test.forward}
+			d.known.webhook.get(struct{}{}, func() *webhookView { return v })
+			seen := d.endpoint(t.Context())
+			test.answers.check(t, judgeAnswers(seen))
+			if test.answers.status == OK {
+				want{OK, "matches the certificate", "", ""}.check(t, judgeCertificate(v.chosen(), ca.bundle(), seen, time.Now()))
+			}
+		})
+	}
+}
+
+func TestWhatOnlyTheAPIServerReachesIsTakenFromTheTrial(t *testing.T) {
+	d := &Doctor{APIServer: "https://10.0.0.1:6443"}
+	d.known.webhook.get(struct{}{}, func() *webhookView {
+		return &webhookView{registrations: []registration{*registrationOf(func(w *admissionregistrationv1.MutatingWebhook) {
+			w.ClientConfig = admissionregistrationv1.WebhookClientConfig{URL: new("https://127.0.0.1:23443/mutate")}
+		})}}
+	})
+	x := &examination{Doctor: d, webhook: d.webhook(t.Context())}
+	want{Unknown, "the API server's own machine", "EKS", ""}.check(t, checkAnswers(t.Context(), x))
+	x.tried = true
+	want{OK, "see webhook_trial", "", ""}.check(t, checkAnswers(t.Context(), x))
+	want{OK, "see webhook_trial", "", ""}.check(t, checkCertificate(t.Context(), x))
+}
+
+func TestWhatBecameOfTheTrialPod(t *testing.T) {
+	refused := func(message string) error { return errors.New(message) }
+	rbac := apierrors.NewForbidden(schema.GroupResource{Resource: "pods"}, "", errors.New(`User "x" cannot create resource "pods" in API group "" in the namespace "shop"`))
+	rbac.ErrStatus.Message = `pods is forbidden: User "x" cannot create resource "pods" in API group ""`
+	for title, test := range map[string]struct {
+		err  error
+		want want
+	}{
+		"may not be made":        {rbac, want{Unknown, "not allowed to create pods in namespace shop", "", ""}},
+		"the CA is not trusted":  {refused(`Internal error occurred: failed calling webhook "x": tls: failed to verify certificate: x509: certificate signed by unknown authority`), want{Broken, "cannot call the webhook", "x509", "rollout restart"}},
+		"nobody answers":         {refused(`failed calling webhook "x": dial tcp: connection refused`), want{Broken, "cannot call the webhook", "refused", "kubectl logs -n pod-identity-webhook deployment/pod-identity-webhook"}},
+		"the guard":              {refused(`pods "x" is forbidden: ValidatingAdmissionPolicy 'pod-identity-webhook-guard' with binding denied request`), want{Broken, "the guard refuses", "", "kubectl logs"}},
+		"a quota":                {refused(`pods "x" is forbidden: exceeded quota`), want{Unknown, "for another reason", "quota", ""}},
+		"a webhook with effects": {refused(`admission webhook "x" does not support dry run`), want{Unknown, "cannot be tried", "", ""}},
+	} {
+		t.Run(title, func(t *testing.T) {
+			x := examinationOf(accountWith(nil))
+			x.webhook = &webhookView{registrations: []registration{*registrationOf(nil)}}
+			test.want.check(t, judgeRefused(x, test.err))
+		})
+	}
+	ignoring := registrationOf(func(w *admissionregistrationv1.MutatingWebhook) {
+		w.FailurePolicy = new(admissionregistrationv1.Ignore)
+	})
+	want{OK, "gets its identity", "", ""}.check(t, judgeAdmitted(ignoring, injected(nil)))
+	want{Broken, "gets no identity", "failurePolicy Ignore", "kubectl logs"}.check(t, judgeAdmitted(ignoring, untouched(nil)))
+	want{Broken, "gets no identity", "was not called", ""}.check(t, judgeAdmitted(registrationOf(nil), untouched(nil)))
+}
+
+func TestAMintedTokenMustHaveTheRightClaims(t *testing.T) {
+	const subject = "system:serviceaccount:shop:cart"
+	for title, test := range map[string]struct {
+		claims token.Claims
+		want   want
+	}{
+		"it has":           {token.Claims{Issuer: "https://oidc.example.com", Subject: subject, Audience: []string{"sts.amazonaws.com"}}, want{OK, "right iss, aud and sub", "", ""}},
+		"another audience": {token.Claims{Issuer: "https://oidc.example.com", Subject: subject, Audience: []string{"api"}}, want{Broken, `is for ["api"]`, "", ""}},
+		"another subject":  {token.Claims{Issuer: "https://oidc.example.com", Subject: "x", Audience: []string{"sts.amazonaws.com"}}, want{Broken, `subject "x"`, "", ""}},
+		"no URL":           {token.Claims{Issuer: "kubernetes/serviceaccount", Subject: subject, Audience: []string{"sts.amazonaws.com"}}, want{Broken, "which AWS does not take", "--service-account-issuer", ""}},
+		"http":             {token.Claims{Issuer: "http://oidc.example.com", Subject: subject, Audience: []string{"sts.amazonaws.com"}}, want{Broken, "which AWS does not take", "https://", ""}},
+	} {
+		t.Run(title, func(t *testing.T) { test.want.check(t, judgeMinted(test.claims, subject, "sts.amazonaws.com")) })
+	}
+}
+
+func TestTheIssuerMustBePublished(t *testing.T) {
+	failed := func(step issuer.Step, err error) error {
+		return &issuer.DiscoveryError{URL: "https://x", Step: step, Err: err}
+	}
+	for title, test := range map[string]struct {
+		issuer string
+		err    error
+		want   want
+	}{
+		"it answers with an error": {"https://oidc.example.com", failed(issuer.StepDiscovery, errors.New("403 Forbidden")), want{Broken, "discovery document cannot be read", "403", "kubectl irsa oidc documents"}},
+		"its keys cannot be read":  {"https://oidc.example.com", failed(issuer.StepKeySet, errors.New("404")), want{Broken, "key set cannot be read", "404", ""}},
+		"it is the cluster's own":  {"https://kubernetes.default.svc.cluster.local", failed(issuer.StepDiscovery, errors.New("no such host")), want{Broken, "nobody outside of the cluster", "--service-account-issuer", ""}},
+		"its CA is not known here": {"https://oidc.example.com", failed(issuer.StepDiscovery, x509.UnknownAuthorityError{}), want{Unknown, "its CA is not known", "--issuer-ca-file", ""}},
+	} {
+		t.Run(title, func(t *testing.T) { test.want.check(t, judgeUndiscovered(test.issuer, test.err)) })
+	}
+	for raw, hidden := range map[string]bool{
+		"https://oidc.eks.eu-west-1.amazonaws.com/id/X": false, "https://example.com:8443": false, "https://8.8.8.8": false,
+		"https://kubernetes.default.svc": true, "https://kubernetes.default.svc.cluster.local": true, "https://10.1.2.3": true,
+		"https://[::1]:6443": true, "https://localhost": true, "https://master": true, "https://169.254.1.1": true,
+	} {
+		if got := hiddenFromAWS(raw) != ""; got != hidden {
+			t.Errorf("%s is hidden from AWS: %t, want %t", raw, got, hidden)
+		}
+	}
+}
+
+func TestTheKeyThatSignsMustBePublished(t *testing.T) {
+	published := issuer.Issuer{JWKSURI: "https://x/jwks", Keys: jose.JSONWebKeySet{}}
+	for title, test := range map[string]struct {
+		err    error
+		want   want
+		claims want
+	}{
+		"all is well":   {nil, want{OK, "is published", "", ""}, want{OK, "is good", "", ""}},
+		"it is not":     {&issuer.VerificationError{Reason: issuer.UnknownKey, Claim: "kid", Found: `"a"`, Expected: "b"}, want{Broken, "is not published", "its kid is", "kubectl irsa oidc documents"}, want{OK, "", "", ""}},
+		"a clock":       {&issuer.VerificationError{Reason: issuer.NotYetValid, Claim: "nbf", Found: "soon", Expected: "now"}, want{OK, "", "", ""}, want{Broken, "its nbf is soon", "clock", ""}},
+		"its audience":  {&issuer.VerificationError{Reason: issuer.WrongAudience, Claim: "aud", Found: "x", Expected: "y"}, want{OK, "", "", ""}, want{Broken, "its aud is x", "expected: y", ""}},
+		"another error": {errors.New("hm"), want{Unknown, "cannot be verified", "", ""}, want{OK, "", "", ""}},
+	} {
+		t.Run(title, func(t *testing.T) {
+			finding, rest := judgeKeys("a", published, test.err)
+			test.want.check(t, finding)
+			test.claims.check(t, judgeClaims(rest, token.Claims{}))
+		})
+	}
+}
+
+func TestTheCredentialsShouldBeOfTheRolesAccount(t *testing.T) {
+	for title, test := range map[string]struct {
+		role string
+		err  error
+		want want
+	}{
+		"they are":          {testRole, nil, want{OK, "111122223333", "", ""}},
+		"they are not":      {"arn:aws:iam::444455556666:role/cart", nil, want{Unknown, "the role is in account 444455556666", "--profile", ""}},
+		"there are none":    {testRole, errors.New("no credentials"), want{Unknown, "does not say whose", "--no-aws", ""}},
+		"a role of MinIO's": {"arn:minio:iam:::role/x", nil, want{Skipped, "none of AWS's", "", ""}},
+		"something else":    {"cart", errors.New("x"), want{Skipped, "none of AWS's", "", ""}},
+	} {
+		t.Run(title, func(t *testing.T) { test.want.check(t, judgeAccount(test.role, account{id: "111122223333"}, test.err)) })
+	}
+}
+
+func TestTheProviderMustBeOfTheIssuer(t *testing.T) {
+	const issuerURL, arn = "https://oidc.example.com/id/A", "arn:aws:iam::111122223333:oidc-provider/oidc.example.com/id/A"
+	for title, test := range map[string]struct {
+		issuer string
+		got    provider
+		want   want
+	}{
+		"it is":                  {issuerURL, provider{url: "oidc.example.com/id/A"}, want{OK, "IAM has the OIDC provider", "", ""}},
+		"there is none":          {issuerURL, provider{missing: true, others: []string{"token.actions.githubusercontent.com"}}, want{Broken, "IAM has no OIDC provider", "not trusted by anybody", "kubectl irsa provider create --approve"}},
+		"one with a slash":       {issuerURL, provider{missing: true, others: []string{"oidc.example.com/id/A/"}}, want{Broken, "", "it has oidc.example.com/id/A/, which is not the same", ""}},
+		"one with http":          {issuerURL, provider{missing: true, others: []string{"http://oidc.example.com/id/a"}}, want{Broken, "", "it has http://oidc.example.com/id/a", ""}},
+		"one of another cluster": {issuerURL, provider{missing: true, others: []string{"oidc.example.com/id/B"}}, want{Broken, "", "oidc.example.com/id/B", ""}},
+		"an issuer with a slash": {issuerURL + "/", provider{url: "oidc.example.com/id/A"}, want{Warning, "ends in a slash", "", ""}},
+	} {
+		t.Run(title, func(t *testing.T) { test.want.check(t, judgeProvider(test.issuer, arn, &test.got)) })
+	}
+	want{OK, "accepts the audience", "", ""}.check(t, judgeProviderAudience(arn, "sts.amazonaws.com", []string{"x", "sts.amazonaws.com"}))
+	want{Broken, `does not accept the audience "vault"`, "it accepts none", "kubectl irsa provider create --audience vault --approve"}.check(t, judgeProviderAudience(arn, "vault", nil))
+}
+
+// account that answers as IAM does.
+type fakeIAM struct {
+	role     *types.Role
+	provider *iam.GetOpenIDConnectProviderOutput
+	err      error
+}
+
+func (f fakeIAM) GetRole(context.Context, *iam.GetRoleInput, ...func(*iam.Options)) (*iam.GetRoleOutput, error) {
+	return &iam.GetRoleOutput{Role: f.role}, f.err
+}
+
+func (f fakeIAM) GetOpenIDConnectProvider(context.Context, *iam.GetOpenIDConnectProviderInput, ...func(*iam.Options)) (*iam.GetOpenIDConnectProviderOutput, error) {
+	return f.provider, f.err
+}
+
+func (f fakeIAM) ListOpenIDConnectProviders(context.Context, *iam.ListOpenIDConnectProvidersInput, ...func(*iam.Options)) (*iam.ListOpenIDConnectProvidersOutput, error) {
+	return &iam.ListOpenIDConnectProvidersOutput{}, f.err
+}
+
+func (f fakeIAM) GetCallerIdentity(context.Context, *sts.GetCallerIdentityInput, ...func(*sts.Options)) (*sts.GetCallerIdentityOutput, error) {
+	return &sts.GetCallerIdentityOutput{Account: aws.String("111122223333")}, nil
+}
+
+func TestWhatIAMForbidsIsUnknown(t *testing.T) {
+	denied := &smithy.GenericAPIError{Code: "AccessDenied", Message: "no"}
+	x := examinationOf(accountWith(nil))
+	x.Doctor = &Doctor{AWS: &AWS{IAM: fakeIAM{err: denied}, STS: fakeIAM{}}}
+	x.identity, x.claims = granted(nil), token.Claims{Issuer: "https://oidc.example.com"}
+	want{Unknown, "not allowed to iam:GetRole", "the action iam:GetRole", ""}.check(t, checkRoleExists(t.Context(), x))
+	want{Unknown, "not allowed to iam:GetOpenIDConnectProvider", "", ""}.check(t, checkProvider(t.Context(), x))
+	want{OK, "111122223333", "", ""}.check(t, checkAccount(t.Context(), x))
+	x.Doctor = &Doctor{AWS: &AWS{IAM: fakeIAM{err: &types.NoSuchEntityException{}}}}
+	want{Broken, "role cart does not exist", "", "kubectl irsa serviceaccount create cart -n shop --role-name cart --role-only --approve"}.check(t, checkRoleExists(t.Context(), x))
+	x.Doctor = &Doctor{AWS: &AWS{IAM: fakeIAM{role: &types.Role{Arn: aws.String("arn:aws:iam::111122223333:role/team/cart")}}}}
+	want{Broken, "the role's ARN is arn:aws:iam::111122223333:role/team/cart", "path", "eks.amazonaws.com/role-arn=arn:aws:iam::111122223333:role/team/cart"}.check(t, checkRoleExists(t.Context(), x))
+	x.Doctor = &Doctor{}
+	want{Skipped, "--no-aws", "", ""}.check(t, checkAccount(t.Context(), x))
+}
+
+func TestTheTrustPolicyIsEvaluatedHere(t *testing.T) {
+	const provider = "arn:aws:iam::111122223333:oidc-provider/oidc.example.com"
+	policy := func(subject string) string {
+		return `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"sts:AssumeRoleWithWebIdentity","Principal":{"Federated":"` + provider +
+			`"},"Condition":{"StringEquals":{"oidc.example.com:aud":"sts.amazonaws.com"` + subject + `}}}]}`
+	}
+	x := examinationOf(accountWith(nil))
+	x.identity = granted(nil)
+	x.claims = token.Claims{Issuer: "https://oidc.example.com", Subject: "system:serviceaccount:shop:cart", Audience: []string{"sts.amazonaws.com"}}
+	request := trustpolicy.ForToken(provider, x.claims, "doctor")
+	for title, test := range map[string]struct {
+		document string
+		want     want
+	}{
+		"it allows":           {policy(`,"oidc.example.com:sub":"system:serviceaccount:shop:cart"`), want{OK, "allows system:serviceaccount:shop:cart, for sts.amazonaws.com", "", ""}},
+		"for another":         {policy(`,"oidc.example.com:sub":"system:serviceaccount:store:cart"`), want{Broken, "does not allow", "oidc.example.com:sub", `aws iam update-assume-role-policy --role-name cart --policy-document "$(kubectl irsa trust-policy shop/cart --issuer https://oidc.example.com --account-id 111122223333)"`}},
+		"for everybody":       {policy(""), want{Warning, "more than it should", "", "kubectl irsa trust-policy"}},
+		"not a policy at all": {`{}`, want{Broken, "malformed", "", "kubectl irsa trust-policy"}},
+	} {
+		t.Run(title, func(t *testing.T) { test.want.check(t, x.judgeTrustPolicy([]byte(test.document), request)) })
+	}
+}
+
+func TestWhatSTSSaysIsTold(t *testing.T) {
+	for title, test := range map[string]struct {
+		err    error
+		broken Code
+		want   want
+	}{
+		"it gives credentials":         {nil, "", want{OK, "STS gives credentials", "", ""}},
+		"it is not reached":            {&exchange.Error{Reason: exchange.Unreachable, Err: errors.New("refused")}, "", want{Unknown, "cannot be reached from here", "refused", ""}},
+		"it refuses, and we know why":  {&exchange.Error{Reason: exchange.AccessDenied, Code: "AccessDenied", Message: "no"}, TrustPolicy, want{Broken, "AccessDenied: no", "see trust_policy", ""}},
+		"it refuses, nobody knows why": {&exchange.Error{Reason: exchange.AccessDenied, Code: "AccessDenied", Message: "no"}, "", want{Broken, "AccessDenied: no", "trust policy", ""}},
+		"the region is off":            {&exchange.Error{Reason: exchange.RegionDisabled, Code: "RegionDisabledException"}, "", want{Broken, "RegionDisabledException", "", "aws account enable-region --region-name eu-south-1"}},
+	} {
+		t.Run(title, func(t *testing.T) {
+			x := examinationOf(accountWith(nil), "--aws-default-region=eu-south-1")
+			x.identity = granted(nil)
+			if test.broken != "" {
+				x.status[test.broken] = Broken
+			}
+			secret := "ASIASECRET"
+			got := x.judgeExchange(exchange.Result{Credentials: aws.Credentials{AccessKeyID: secret, SecretAccessKey: secret, SessionToken: secret}}, test.err)
+			test.want.check(t, got)
+			for _, fact := range got.Evidence {
+				if strings.Contains(fact.Value, secret) {
+					t.Error("a credential is told")
+				}
+			}
+		})
+	}
+}
+
+func TestTheSessionIsNamedAsThePodsIs(t *testing.T) {
+	x := examinationOf(accountWith(nil))
+	x.identity = granted(func(id *identity.Identity) { id.SessionName = "literal" })
+	if got := x.sessionName(); got != "literal" {
+		t.Errorf("a literal: %s", got)
+	}
+	x.identity.SessionName, x.pod = identity.SessionNamePod, injected(nil)
+	if got := x.sessionName(); got != "cart" {
+		t.Errorf("the pod's: %s", got)
+	}
+	x.pod = nil
+	if got := x.sessionName(); !identity.IsSessionName(got) {
+		t.Errorf("without a pod: %s", got)
+	}
+}
