@@ -152,6 +152,8 @@ func (d *diagnosis) doctor(ctx context.Context) (*doctor.Doctor, kubernetes.Inte
 	}
 	// Warnings are about the trial pod, and said better by the checks.
 	restConfig.WarningHandler = rest.NoWarnings{}
+	// Few are looked at at once, and the API server has a fairness of its own.
+	restConfig.QPS = -1
 	client, err := kubernetes.NewForConfig(restConfig)
 	if err != nil {
 		return nil, nil, fmt.Errorf("make a client for %s: %w", restConfig.Host, err)
