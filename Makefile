@@ -15,7 +15,7 @@ RACE := $(if $(filter 1,$(shell $(GO) env CGO_ENABLED)),$(if $(shell command -v 
 # end of a time, go test sometimes takes its own deadline for a failure.
 FUZZTIME ?= 5000x
 FUZZ := ./pkg/token:FuzzParseUnverified ./pkg/token/issuer:FuzzVerify ./pkg/token/issuer:FuzzParsePublicKeys \
-	./pkg/token/issuer:FuzzParseKeySet ./pkg/identity:FuzzFromAnnotations ./pkg/identity:FuzzParseMapping \
+	./pkg/token/issuer:FuzzParseKeySet ./pkg/token/issuer/rotation:FuzzCache ./pkg/identity:FuzzFromAnnotations ./pkg/identity:FuzzParseMapping \
 	./pkg/identity/lint:FuzzAccount ./pkg/identity/containercredentials:FuzzParse ./pkg/rolepolicy:FuzzEvaluate ./pkg/provision:FuzzRoleName \
 	./pkg/trustpolicy:FuzzParse ./pkg/trustpolicy:FuzzStringLike ./pkg/explain:FuzzManifests \
 	./pkg/localsts:FuzzRequest ./pkg/localsts:FuzzParameters ./pkg/localsts:FuzzStateFile \

@@ -3,12 +3,12 @@ package main
 import (
 	"context"
 	"crypto/x509"
-	"errors"
 	"fmt"
 	"io"
 	"net"
 	"os"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/fatih/color"
@@ -158,7 +158,7 @@ func (c *rotateCheck) collect(ctx context.Context) (toCheck, error) {
 		known.issuer = known.tokenIssuer
 	}
 	if known.issuer == "" {
-		return toCheck{}, errors.New("the cluster does not tell its issuer: give --issuer, as the API server has it as --service-account-issuer")
+		return toCheck{}, fmt.Errorf("the cluster does not tell its issuer (%s): give --issuer, as the API server has it as --service-account-issuer", strings.Join(known.unseen, "; "))
 	}
 	known.keys = rotationKeys(merged(keys, files), signing)
 	return known, nil

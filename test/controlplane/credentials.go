@@ -31,7 +31,7 @@ func writeCredentials(dir string) (credentials, error) {
 	if err != nil {
 		return credentials{}, fmt.Errorf("make the serving certificate: %w", err)
 	}
-	// RSA, since IAM accepts tokens signed with RS256 only.
+	// RSA, as kubeadm makes it; STS would take ECDSA, too.
 	signer, err := rsa.GenerateKey(rand.Reader, 2048)
 	if err != nil {
 		return credentials{}, fmt.Errorf("make the ServiceAccount key: %w", err)

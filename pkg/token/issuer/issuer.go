@@ -24,6 +24,9 @@ const (
 	// JWKSPath is where an API server has its keys, and by default we, too: what is
 	// below the issuer's URL is then the same whoever serves it.
 	JWKSPath = "/openid/v1/jwks"
+	// Accept is what who reads an issuer's documents has to accept: API servers serve
+	// keys as the latter (RFC 7517, section 8.5.2), and to nobody who does not.
+	Accept = "application/json, application/jwk-set+json"
 	// timeout bounds each read of what somebody else publishes.
 	timeout = 10 * time.Second
 	// maxDocument is far more than an issuer publishes. An RSA key of 4096 bits
@@ -156,9 +159,7 @@ func read(ctx context.Context, client *http.Client, url string) ([]byte, error) 
 	if err != nil {
 		return nil, err
 	}
-	// API servers serve keys as the latter (RFC 7517, section 8.5.2), and to nobody
-	// who does not accept that.
-	request.Header.Set("Accept", "application/json, application/jwk-set+json")
+	request.Header.Set("Accept", Accept)
 	response, err := client.Do(request)
 	if err != nil {
 		return nil, err

@@ -58,6 +58,8 @@ func publish(t testing.TB, keys ...crypto.PublicKey) *published {
 			p.discovery(w, r)
 		case r.URL.Path == issuer.DiscoveryPath:
 			fmt.Fprintf(w, "%s", documents.Discovery)
+		case !strings.Contains(r.Header.Get("Accept"), "application/jwk-set+json"):
+			w.WriteHeader(http.StatusNotAcceptable) // as API servers answer
 		case r.URL.Path == "/openid/v1/jwks" && p.jwks != nil:
 			p.jwks(w, r)
 		case r.URL.Path == "/openid/v1/jwks":

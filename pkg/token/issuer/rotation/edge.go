@@ -105,7 +105,7 @@ func (c Check) ask(ctx context.Context, edge Edge, address netip.Addr, read func
 	if err != nil {
 		return edge.failed(Broken, err.Error())
 	}
-	request.Header.Set("Accept", "application/json")
+	request.Header.Set("Accept", issuer.Accept)
 	client := c.clientFor(edge.Host, address)
 	defer client.CloseIdleConnections()
 	response, err := client.Do(request)

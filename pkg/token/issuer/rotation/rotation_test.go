@@ -113,6 +113,10 @@ func (e edge) handler(t *testing.T, issuerURL string) http.Handler {
 			fmt.Fprint(w, discovery)
 			return
 		}
+		if accepted := r.Header.Get("Accept"); !strings.Contains(accepted, "application/jwk-set+json") {
+			w.WriteHeader(http.StatusNotAcceptable) // as API servers answer
+			return
+		}
 		maps.Copy(w.Header(), e.header)
 		if e.status != 0 {
 			w.WriteHeader(e.status)

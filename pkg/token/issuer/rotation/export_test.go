@@ -1,0 +1,8 @@
+package rotation
+
+// Those that tests reach from outside.
+var (
+	CacheOf   = cacheOf
+	Remaining = (*Cache).remaining
+	Gone      = (*Cache).gone
+)

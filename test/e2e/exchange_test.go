@@ -1,0 +1,105 @@
+package e2e_test
+
+import (
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/credentials"
+	awssts "github.com/aws/aws-sdk-go-v2/service/sts"
+	authenticationv1 "k8s.io/api/authentication/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/token"
+	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/token/exchange"
+	"github.com/pod-identity-webhook/pod-identity-webhook/test/forgery"
+	"github.com/pod-identity-webhook/pod-identity-webhook/test/localsts"
+)
+
+// TestATokenOfTheAPIServerIsExchanged has real tokens judged by local-sts, and what it
+// says told by reason. The codes that it does not have are in the unit tests.
+func TestATokenOfTheAPIServerIsExchanged(t *testing.T) {
+	client, account := newClient(t), newAccount(t)
+	namespace := newNamespace(t, client)
+	account.trust(t, namespace)
+	for _, name := range []string{"app", "other"} {
+		if _, err := client.CoreV1().ServiceAccounts(namespace).Create(t.Context(), serviceAccount(name, ""), metav1.CreateOptions{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	mint := func(name, audience string) string {
+		t.Helper()
+		issued, err := client.CoreV1().ServiceAccounts(namespace).CreateToken(t.Context(), name,
+			&authenticationv1.TokenRequest{Spec: authenticationv1.TokenRequestSpec{Audiences: []string{audience}}}, metav1.CreateOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return issued.Status.Token
+	}
+	changed := func(raw string, err error) string {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return raw
+	}
+	good := mint("app", stsAudience)
+
+	t.Run("for credentials that STS knows", func(t *testing.T) {
+		got, err := exchange.WithWebIdentity(t.Context(), account.Config, exchange.Input{
+			RoleARN: appRole, SessionName: "app-0", Token: good, Duration: 20 * time.Minute,
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		want := "arn:aws:sts::" + localsts.Account + ":assumed-role/app/app-0"
+		if got.AssumedRoleARN != want || got.Subject != token.Subject(namespace, "app") || got.Audience != stsAudience || !strings.Contains(got.Provider, ":oidc-provider/") {
+			t.Errorf("got the role %s of %s, for %s by %s", got.AssumedRoleARN, got.Subject, got.Audience, got.Provider)
+		}
+		if left := time.Until(got.Credentials.Expires); left < 19*time.Minute || left > 20*time.Minute {
+			t.Errorf("the credentials are good for %s", left)
+		}
+		config := account.Config
+		config.Credentials = credentials.StaticCredentialsProvider{Value: got.Credentials}
+		caller, err := awssts.NewFromConfig(config).GetCallerIdentity(t.Context(), &awssts.GetCallerIdentityInput{})
+		if err != nil || aws.ToString(caller.Arn) != want {
+			t.Errorf("STS calls it %s, %v; want %s", aws.ToString(caller.Arn), err, want)
+		}
+	})
+	for name, test := range map[string]struct {
+		raw, role, session string
+		duration           time.Duration
+		reason             exchange.Reason
+		code               string
+	}{
+		"for an audience that the provider does not know": {raw: mint("app", "somebody-else"), reason: exchange.InvalidIdentityToken, code: "InvalidIdentityToken"},
+		"by a foreign key": {raw: changed(forgery.ByForeignKey(good)), reason: exchange.InvalidIdentityToken, code: "InvalidIdentityToken"},
+		"after its time":   {raw: changed(forgery.Expired(good, cluster.SigningKey())), reason: exchange.ExpiredToken, code: "ExpiredTokenException"},
+		"of a ServiceAccount that the role does not trust": {raw: mint("other", stsAudience), reason: exchange.AccessDenied, code: "AccessDenied"},
+		"for an audience that the role does not trust":     {raw: mint("app", otherAudience), reason: exchange.AccessDenied, code: "AccessDenied"},
+		"for a role that is not there":                     {raw: good, role: "arn:aws:iam::" + localsts.Account + ":role/none", reason: exchange.AccessDenied, code: "AccessDenied"},
+		"for what is no role":                              {raw: good, role: "a-role-without-an-arn", reason: exchange.Other, code: "ValidationError"},
+		"for a session with a name of spaces":              {raw: good, session: "a b", reason: exchange.Other, code: "ValidationError"},
+		"for a minute":                                     {raw: good, duration: time.Minute, reason: exchange.Other, code: "ValidationError"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			in := exchange.Input{RoleARN: appRole, SessionName: "app-0", Token: test.raw, Duration: test.duration}
+			if test.role != "" {
+				in.RoleARN = test.role
+			}
+			if test.session != "" {
+				in.SessionName = test.session
+			}
+			_, err := exchange.WithWebIdentity(t.Context(), account.Config, in)
+			refusal, ok := errors.AsType[*exchange.Error](err)
+			if !ok || refusal.Reason != test.reason || refusal.Code != test.code || refusal.RequestID == "" || refusal.Status < 400 {
+				t.Errorf("got %+v, want the reason %s by the code %s", err, test.reason, test.code)
+			}
+			if strings.Contains(err.Error(), test.raw) || !strings.Contains(err.Error(), refusal.Advice()) {
+				t.Error("the error has the token, or no advice")
+			}
+		})
+	}
+}
