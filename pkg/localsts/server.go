@@ -147,7 +147,7 @@ func (s *Server) handle(c *call, w http.ResponseWriter, r *http.Request) (namesp
 	if !known {
 		return called.namespace, nil, invalidAction(shortened(asked.action), shortened(asked.version))
 	}
-	c.action, c.values = asked.action, asked.values
+	c.action, c.values, c.keys = asked.action, asked.values, requestKeys(r, s.options.Now())
 	if operation.signed {
 		if c.caller, err = s.authenticate(r, body, called.service); err != nil {
 			return called.namespace, nil, err
