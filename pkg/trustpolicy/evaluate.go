@@ -121,7 +121,7 @@ func (c condition) holds(context contextKeys, variables bool) (holds bool, unres
 		switch {
 		case missing == "":
 			expected = append(expected, expanded)
-		case !c.operator.negated() && !(c.operator.ifExists && len(found) == 0):
+		case !c.operator.negated() && (!c.operator.ifExists || len(found) > 0):
 			return false, missing
 		}
 	}
