@@ -361,8 +361,12 @@ func TestTheLogTellsWhyAndNoSecret(t *testing.T) {
 	claims["sub"] = "system:serviceaccount:shop:other"
 	foreign := c.sign(t, claims)
 	_, _ = d.sts(nil).AssumeRoleWithWebIdentity(t.Context(), assume(foreign))
+	mistaken := assume(good)
+	mistaken.RoleSessionName = aws.String(good) // it is quoted in the answer
+	_, err = d.sts(nil).AssumeRoleWithWebIdentity(t.Context(), mistaken)
+	expectRefusal(t, err, "ValidationError", 400, "1 validation error detected: Value '"+good+"' at 'roleSessionName'...")
 	d.server.Close() // so that all is logged
-	for _, want := range []string{`"subject":"system:serviceaccount:shop:other"`, "trust policy does not allow it", `"action":"GetCallerIdentity"`} {
+	for _, want := range []string{`"subject":"system:serviceaccount:shop:other"`, "trust policy does not allow it", `"action":"GetCallerIdentity"`, "Value '(a token)' at 'roleSessionName'"} {
 		if !strings.Contains(log.String(), want) {
 			t.Errorf("the log lacks %s:\n%s", want, &log)
 		}
