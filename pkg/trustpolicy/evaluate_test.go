@@ -197,6 +197,15 @@ func TestStatements(t *testing.T) {
 	}
 }
 
+func TestAnAudienceIsNotHiddenByAnEmptyOneBeforeIt(t *testing.T) {
+	of := claims()
+	of.Audience = []string{"", "vault"}
+	policy := parse(t, allowing(`"StringNotEquals": {"`+issuer+`:aud": "vault"}`))
+	if policy.Evaluate(trustpolicy.ForToken(provider, of, "x")).Allowed {
+		t.Error("it is allowed, though the token is for vault")
+	}
+}
+
 func TestAnOlderPolicyHasNoVariables(t *testing.T) {
 	for _, version := range []string{`"Version": "2008-10-17", `, ""} {
 		policy := parse(t, strings.Replace(allowing(`"StringEquals": {"`+issuer+`:sub": "${`+issuer+`:sub}"}`), `"Version": "2012-10-17", `, version, 1))
