@@ -109,6 +109,17 @@ func (p *parameters) texts(name string, most int, r rule) []string {
 	}
 }
 
+// requireList refuses a call that does not give a list at all. One that is empty is
+// given: SDKs write it as NAME= (the query protocol of AWS's SDKs).
+func (p *parameters) requireList(name string) {
+	for given := range p.values {
+		if given == name || strings.HasPrefix(given, name+".member.") {
+			return
+		}
+	}
+	p.fail(fmt.Sprintf("Value null at '%s'", member(name)), "Member must not be null")
+}
+
 // field reads a list of structures of which one field matters.
 func (p *parameters) field(name, field string, most int, r rule) []string {
 	renamed := &parameters{values: url.Values{}}

@@ -176,7 +176,9 @@ func (s *Server) removeClientID(c *call) (any, error) {
 
 // updateThumbprint replaces the whole list (IAM API reference).
 func (s *Server) updateThumbprint(c *call) (any, error) {
-	arn, thumbprints := c.providerARN(), c.texts("ThumbprintList", mostThumbprints, thumbprintRule())
+	arn := c.providerARN()
+	c.requireList("ThumbprintList")
+	thumbprints := c.texts("ThumbprintList", mostThumbprints, thumbprintRule())
 	return s.changeProvider(c, arn, func(p *provider) error {
 		if err := checkThumbprints(thumbprints); err != nil {
 			return err
@@ -188,7 +190,7 @@ func (s *Server) updateThumbprint(c *call) (any, error) {
 
 func (s *Server) tagProvider(c *call) (any, error) {
 	arn := c.providerARN()
-	tags, err := c.tags()
+	tags, err := c.newTags()
 	if err != nil {
 		return nil, err
 	}

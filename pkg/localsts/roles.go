@@ -245,7 +245,7 @@ func (s *Server) deleteRole(c *call) (any, error) {
 }
 
 func (s *Server) tagRole(c *call) (any, error) {
-	tags, err := c.tags()
+	tags, err := c.newTags()
 	if err != nil {
 		return nil, err
 	}

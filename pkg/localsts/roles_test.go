@@ -318,3 +318,32 @@ func TestNothingIsKnownOfARoleThatDoesNotExist(t *testing.T) {
 		})
 	}
 }
+
+// The SDK asks for these before it calls.
+func TestAListThatIsRequiredAndNotGivenChangesNothing(t *testing.T) {
+	d := newDouble(t, nil)
+	d.createRole(t, "checkout", trust)
+	_, err := d.iam().CreateOpenIDConnectProvider(t.Context(), &iam.CreateOpenIDConnectProviderInput{
+		Url: aws.String("https://oidc.example.com/id/one"), ThumbprintList: []string{strings.Repeat("a", 40)},
+	})
+	expectNone(t, err)
+	for form, list := range map[string]string{
+		"Action=UpdateOpenIDConnectProviderThumbprint&OpenIDConnectProviderArn=" + providerARN: "thumbprintList",
+		"Action=TagOpenIDConnectProvider&OpenIDConnectProviderArn=" + providerARN:              "tags",
+		"Action=UntagOpenIDConnectProvider&OpenIDConnectProviderArn=" + providerARN:            "tagKeys",
+		"Action=TagRole&RoleName=checkout":                                                     "tags",
+		"Action=UntagRole&RoleName=checkout":                                                   "tagKeys",
+	} {
+		form += "&Version=2010-05-08"
+		got := d.do(t, signed(t, d.post(t, form), form, "iam", d.clock.Now()))
+		want := "1 validation error detected: Value null at '" + list + "' failed to satisfy constraint: Member must not be null"
+		if got.Status != 400 || got.Code != "ValidationError" || got.Message != want {
+			t.Errorf("%s: got %+v, want %q", form, got, want)
+		}
+	}
+	left, err := d.iam().GetOpenIDConnectProvider(t.Context(), &iam.GetOpenIDConnectProviderInput{OpenIDConnectProviderArn: aws.String(providerARN)})
+	expectNone(t, err)
+	if len(left.ThumbprintList) != 1 {
+		t.Errorf("the thumbprints are %q", left.ThumbprintList)
+	}
+}

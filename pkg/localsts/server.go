@@ -117,7 +117,7 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 		c.logger.ErrorContext(c.ctx, "failed", "action", c.action, "caller", c.caller.arn, "error", err)
 		refusal = internalFailure()
 	} else {
-		c.logger.InfoContext(c.ctx, "refused", "action", c.action, "caller", c.caller.arn, "code", refusal.code, "message", shortened(refusal.message))
+		c.logger.InfoContext(c.ctx, "refused", "action", c.action, "caller", c.caller.arn, "code", refusal.code, "message", shortened(withoutTokens(refusal.message)))
 	}
 	body, err := encodeFault(namespace, refusal, requestID)
 	if err != nil {
@@ -147,7 +147,7 @@ func (s *Server) handle(c *call, w http.ResponseWriter, r *http.Request) (namesp
 	if !known {
 		return called.namespace, nil, invalidAction(shortened(asked.action), shortened(asked.version))
 	}
-	c.action, c.values = asked.action, asked.values
+	c.action, c.values, c.keys = asked.action, asked.values, requestKeys(r, s.options.Now())
 	if operation.signed {
 		if c.caller, err = s.authenticate(r, body, called.service); err != nil {
 			return called.namespace, nil, err
@@ -170,6 +170,13 @@ func shortened(s string) string {
 	}
 	return s
 }
+
+// tokens are JSON Web Tokens: their header is the base64 of what begins with {".
+var tokens = regexp.MustCompile(`eyJ[\w-]*\.[\w-]*(\.[\w-]*)?`)
+
+// withoutTokens is for the log: an answer quotes what is wrong with a parameter, which
+// may be a token that was given in the place of another.
+func withoutTokens(s string) string { return tokens.ReplaceAllString(s, "(a token)") }
 
 // resource is what a call of IAM is about, for the message that refuses it.
 func (s *Server) resource(c *call) string {

@@ -10,7 +10,8 @@ import (
 	"sync/atomic"
 )
 
-// maxStateFile is far more than the quotas let the state become.
+// maxStateFile is far more than a state takes whose policies are not mostly blanks,
+// which the quotas do not count.
 const maxStateFile = 256 << 20
 
 // store holds the account, in memory or in a file as well.
@@ -20,13 +21,15 @@ type store struct {
 	changing sync.Mutex
 	// file is empty for memory alone.
 	file string
+	// most is the most bytes that are written: no more than will be read.
+	most int64
 }
 
 // openStore returns the account that the file holds. A file that does not exist
 // is made, so that one that cannot be written is found at the start. One that
 // cannot be read is an error: to begin anew would throw away what it holds.
 func openStore(file, accountID string) (*store, error) {
-	s := &store{file: file}
+	s := &store{file: file, most: maxStateFile}
 	if file == "" {
 		s.current.Store(newAccount(accountID))
 		return s, nil
@@ -92,6 +95,9 @@ func (s *store) write(a *account) error {
 	content, err := a.encode()
 	if err != nil {
 		return fmt.Errorf("encode the state: %w", err)
+	}
+	if int64(len(content)) > s.most {
+		return fmt.Errorf("write the state file %s: it would be larger than %d bytes, and could not be read again", s.file, s.most)
 	}
 	if err := replaceFile(s.file, content); err != nil {
 		return fmt.Errorf("write the state file %s: %w", s.file, err)

@@ -47,7 +47,16 @@ func (p *parameters) tags() (map[string]string, error) {
 	return given, nil
 }
 
-func (p *parameters) tagKeys() []string { return p.texts("TagKeys", mostTags, tagKeyRule()) }
+// newTags reads those of a call that is about nothing else.
+func (p *parameters) newTags() (map[string]string, error) {
+	p.requireList("Tags")
+	return p.tags()
+}
+
+func (p *parameters) tagKeys() []string {
+	p.requireList("TagKeys")
+	return p.texts("TagKeys", mostTags, tagKeyRule())
+}
 
 // addTags replaces those that are there: "If a tag with the same key name already
 // exists, then that tag is overwritten" (TagRole).

@@ -4,9 +4,12 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"errors"
+	"maps"
 	"net/http"
+	"net/netip"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -215,6 +218,7 @@ func (s *Server) decide(c *call, r *role, providerARN string, claims token.Claim
 		return err
 	}
 	request := trustpolicy.ForToken(providerARN, claims, asked.sessionName)
+	maps.Copy(request.Context, c.keys)
 	if methods := authenticationMethods(asked.token); len(methods) > 0 {
 		request.Context[trustpolicy.IssuerOf(providerARN)+":amr"] = methods
 	}
@@ -224,6 +228,26 @@ func (s *Server) decide(c *call, r *role, providerARN string, claims token.Claim
 	}
 	c.logger.WarnContext(c.ctx, "the role's trust policy does not allow it, which STS does not tell", "why", decision.Explain())
 	return notAuthorized()
+}
+
+// requestKeys are the condition keys of a call itself, which each request has (IAM
+// User Guide, reference_policies_variables, "Information available in all requests"):
+// without them, a statement that denies by one would deny nobody. Those of the
+// caller's identity are left out, as a call that nobody has signed has none; so is
+// the region, which it does not name.
+func requestKeys(r *http.Request, now time.Time) map[string][]string {
+	keys := map[string][]string{
+		"aws:CurrentTime":     {timestamp(now)},
+		"aws:EpochTime":       {strconv.FormatInt(now.Unix(), 10)},
+		"aws:SecureTransport": {strconv.FormatBool(r.TLS != nil)},
+	}
+	if address, err := netip.ParseAddrPort(r.RemoteAddr); err == nil {
+		keys["aws:SourceIp"] = []string{address.Addr().Unmap().WithZone("").String()}
+	}
+	if agent := r.UserAgent(); agent != "" {
+		keys["aws:UserAgent"] = []string{agent}
+	}
+	return keys
 }
 
 // authenticationMethods returns the claim amr, which is a list, or one of Cognito's

@@ -240,6 +240,13 @@ func TestTrustPolicies(t *testing.T) {
 		"sub is not among those":                                  {conditions: `{"StringNotEquals": {"ISSUER:sub": "system:serviceaccount:shop:other"}}`, allowed: true},
 		"sub must not be there":                                   {conditions: `{"Null": {"ISSUER:sub": "true"}}`},
 		"two operators, of which one does not hold":               {conditions: `{"StringEquals": {"ISSUER:aud": "` + audience + `"}, "StringLike": {"ISSUER:sub": "nobody*"}}`},
+		"a time that has not come":                                {conditions: `{"DateGreaterThan": {"aws:CurrentTime": "2099-01-01T00:00:00Z"}}`},
+		"a time that is not over":                                 {conditions: `{"DateLessThan": {"aws:CurrentTime": "2099-01-01T00:00:00Z"}}`, allowed: true},
+		"a time that is over, if it exists":                       {conditions: `{"DateLessThanIfExists": {"aws:EpochTime": "2020-01-01T00:00:00Z"}}`},
+		"the address of the caller":                               {conditions: `{"IpAddress": {"aws:SourceIp": "127.0.0.0/8"}}`, allowed: true},
+		"an address that is not the caller's, if it exists":       {conditions: `{"IpAddressIfExists": {"aws:SourceIp": "203.0.113.0/24"}}`},
+		"a call without TLS, if it exists":                        {conditions: `{"BoolIfExists": {"aws:SecureTransport": "true"}}`},
+		"a program that may not":                                  {conditions: `{"StringNotLike": {"aws:UserAgent": "aws-sdk-go-v2/*"}}`},
 		"an audience that the provider has and the policy hasn't": {conditions: `{"StringEquals": {"ISSUER:aud": "other"}}`},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -260,6 +267,23 @@ func TestTrustPolicies(t *testing.T) {
 			}
 		})
 	}
+}
+
+func TestARoleThatIsDeniedFromSomeTimeOnIsDeniedThen(t *testing.T) {
+	d, c := prepared(t)
+	allow := c.trusting(leastConditions)
+	deny := `, {"Effect": "Deny", "Principal": "*", "Action": "sts:*", "Condition": {"DateGreaterThan": {"aws:CurrentTime": "` +
+		d.clock.Now().Add(time.Minute).UTC().Format(time.RFC3339) + `"}}}]}`
+	d.createRole(t, "for-a-minute", strings.TrimSuffix(allow, "]}")+deny)
+	ask := func() error {
+		in := assume(c.sign(t, c.claims(d.clock.Now())))
+		in.RoleArn = aws.String(roleARN("for-a-minute"))
+		_, err := d.sts(nil).AssumeRoleWithWebIdentity(t.Context(), in)
+		return err
+	}
+	expectNone(t, ask())
+	d.clock.add(2 * time.Minute)
+	expectRefusal(t, ask(), "AccessDenied", 403, "Not authorized to perform sts:AssumeRoleWithWebIdentity")
 }
 
 func TestKeysAreReadAgainForAnUnknownKeyAndNotTooOften(t *testing.T) {
@@ -337,8 +361,12 @@ func TestTheLogTellsWhyAndNoSecret(t *testing.T) {
 	claims["sub"] = "system:serviceaccount:shop:other"
 	foreign := c.sign(t, claims)
 	_, _ = d.sts(nil).AssumeRoleWithWebIdentity(t.Context(), assume(foreign))
+	mistaken := assume(good)
+	mistaken.RoleSessionName = aws.String(good) // it is quoted in the answer
+	_, err = d.sts(nil).AssumeRoleWithWebIdentity(t.Context(), mistaken)
+	expectRefusal(t, err, "ValidationError", 400, "1 validation error detected: Value '"+good+"' at 'roleSessionName'...")
 	d.server.Close() // so that all is logged
-	for _, want := range []string{`"subject":"system:serviceaccount:shop:other"`, "trust policy does not allow it", `"action":"GetCallerIdentity"`} {
+	for _, want := range []string{`"subject":"system:serviceaccount:shop:other"`, "trust policy does not allow it", `"action":"GetCallerIdentity"`, "Value '(a token)' at 'roleSessionName'"} {
 		if !strings.Contains(log.String(), want) {
 			t.Errorf("the log lacks %s:\n%s", want, &log)
 		}

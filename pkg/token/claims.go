@@ -25,8 +25,9 @@ type Claims struct {
 
 	Namespace      string
 	ServiceAccount Object
-	// Pod is the pod that the token is bound to: it is void once that pod is
-	// gone. Zero for a token that is not bound to a pod.
+	// Pod is the pod that the token is bound to: the API server takes it for void
+	// once that pod is gone, and nobody else can tell. Zero for a token that is not
+	// bound to a pod.
 	Pod Object
 }
 

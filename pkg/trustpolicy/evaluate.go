@@ -100,6 +100,11 @@ func (s statement) covers(action string) bool {
 
 // holds says whether a condition is true of a request. It returns the variable
 // that could not be resolved, if that is why it is not.
+//
+// Nothing is equal to, or like, a value with such a variable: so it makes a
+// statement void, but is no obstacle to an operator that is negated, by which a
+// statement may deny (variables, "Policy variables with no value"). IfExists is to
+// spare a key that is not there the first (variables, the note at its beginning).
 func (c condition) holds(context contextKeys, variables bool) (holds bool, unresolved string) {
 	found := context.get(c.key)
 	if c.operator.base == opNull {
@@ -112,11 +117,13 @@ func (c condition) holds(context contextKeys, variables bool) (holds bool, unres
 			expected = append(expected, newPattern(value))
 			continue
 		}
-		expanded, unresolved := expand(value, context)
-		if unresolved != "" {
-			return false, unresolved
+		expanded, missing := expand(value, context)
+		switch {
+		case missing == "":
+			expected = append(expected, expanded)
+		case !c.operator.negated() && (!c.operator.ifExists || len(found) > 0):
+			return false, missing
 		}
-		expected = append(expected, expanded)
 	}
 	return c.operator.holds(found, func(value string) bool {
 		return slices.ContainsFunc(expected, func(p pattern) bool { return comparison.compare(value, p) })

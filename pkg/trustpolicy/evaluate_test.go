@@ -134,7 +134,11 @@ func TestConditions(t *testing.T) {
 		{"a variable with a default", `"StringEquals": {"test:text": "${test:absent, 'abc'}"}`, true},
 		{"a variable with a default that is not needed", `"StringEquals": {"test:text": "${test:text, 'x'}"}`, true},
 		{"a variable that cannot be resolved", `"StringEquals": {"test:text": ["${test:absent}", "abc"]}`, false},
-		{"a variable that cannot be resolved makes a negated operator void", `"StringNotEquals": {"test:text": "${test:absent}"}`, false},
+		{"nothing is equal to a variable that cannot be resolved", `"StringNotEquals": {"test:text": "${test:absent}"}`, true},
+		{"a negated operator compares with what can be resolved", `"StringNotLike": {"test:text": ["${test:absent}", "a*"]}`, false},
+		{"ForAnyValue of a negated operator and a variable that cannot be resolved", `"ForAnyValue:StringNotEquals": {"test:list": "${test:absent}"}`, true},
+		{"IfExists holds of a key that is not there, whatever the variable", `"StringEqualsIfExists": {"test:absent": "${test:absent}"}`, true},
+		{"IfExists of a key that is there and a variable that cannot be resolved", `"StringEqualsIfExists": {"test:text": "${test:absent}"}`, false},
 		{"a key of several values is no variable", `"StringEquals": {"test:list": "${test:list}"}`, false},
 		{"a variable that is not closed is text", `"StringEquals": {"test:text": "${test:text"}`, false},
 		{"no variable in a number", `"NumericEquals": {"test:number": "${test:number}"}`, false},
@@ -168,6 +172,10 @@ func TestStatements(t *testing.T) {
 		{"one of two allows it", others + "," + allow, true, false},
 		{"one denies what another allows", allow + "," + deny, false, true},
 		{"one denies and none allows", deny, false, true},
+		{
+			"one denies by a variable that cannot be resolved",
+			allow + `,{"Effect": "Deny", "Principal": "*", "Action": "sts:*", "Condition": {"StringNotEquals": {"sts:RoleSessionName": "${aws:PrincipalTag/team}"}}}`, false, true,
+		},
 		{"the case of an action does not matter", strings.ReplaceAll(allow, "sts:AssumeRoleWithWebIdentity", "STS:assumerolewithwebidentity"), true, false},
 		{"an action with a wildcard", strings.ReplaceAll(allow, "sts:AssumeRoleWithWebIdentity", "sts:AssumeRole*"), true, false},
 		{"one of several actions", strings.ReplaceAll(allow, `"sts:AssumeRoleWithWebIdentity"`, `["sts:TagSession", "sts:AssumeRoleWithWebIdentity"]`), true, false},
@@ -186,6 +194,15 @@ func TestStatements(t *testing.T) {
 				t.Errorf("allowed: %t, denied: %t, %q", decision.Allowed, decision.ExplicitDeny, decision.Explain())
 			}
 		})
+	}
+}
+
+func TestAnAudienceIsNotHiddenByAnEmptyOneBeforeIt(t *testing.T) {
+	of := claims()
+	of.Audience = []string{"", "vault"}
+	policy := parse(t, allowing(`"StringNotEquals": {"`+issuer+`:aud": "vault"}`))
+	if policy.Evaluate(trustpolicy.ForToken(provider, of, "x")).Allowed {
+		t.Error("it is allowed, though the token is for vault")
 	}
 }
 

@@ -62,7 +62,7 @@ func New(grants ...Grant) (Document, error) {
 
 func (g Grant) statement() (statement, error) {
 	if !providers.MatchString(g.Provider) {
-		return statement{}, fmt.Errorf("provider %q is no ARN such as arn:aws:iam::111122223333:oidc-provider/oidc.example.com, with neither https:// nor a slash at its end", g.Provider)
+		return statement{}, fmt.Errorf("provider %q is no ARN such as arn:aws:iam::111122223333:oidc-provider/oidc.example.com, without https://", g.Provider)
 	}
 	if len(g.Subjects) == 0 {
 		return statement{}, errors.New("no ServiceAccount is named")

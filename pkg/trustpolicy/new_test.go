@@ -99,6 +99,7 @@ func TestNewRefusesWhatIAMWouldNotTakeOrUnderstand(t *testing.T) {
 		{"no ServiceAccount", []trustpolicy.Grant{{Provider: provider}}, "no ServiceAccount is named"},
 		{"no provider", []trustpolicy.Grant{{Subjects: subjects}}, "is no ARN"},
 		{"a provider with a scheme", []trustpolicy.Grant{{Provider: "arn:aws:iam::111122223333:oidc-provider/https://x", Subjects: subjects}}, "is no ARN"},
+		{"a provider that is no ARN, and how it would be written", []trustpolicy.Grant{{Provider: "oidc.example.com", Subjects: subjects}}, "without https://"},
 		{"the ARN of a role", []trustpolicy.Grant{{Provider: "arn:aws:iam::111122223333:role/x", Subjects: subjects}}, "is no ARN"},
 		{"no name", []trustpolicy.Grant{{Provider: provider, Subjects: []trustpolicy.Subject{{Namespace: "shop"}}}}, `"" is no name of a ServiceAccount`},
 		{"a name with a colon", []trustpolicy.Grant{{Provider: provider, Subjects: []trustpolicy.Subject{{Namespace: "a:b", ServiceAccount: "c"}}}}, `"a:b" is no name of a namespace`},
@@ -119,6 +120,7 @@ func TestProviderARN(t *testing.T) {
 	tests := []struct{ name, partition, account, issuer, want string }{
 		{"an issuer of EKS", "aws", "111122223333", "https://oidc.eks.eu-west-1.amazonaws.com/id/ABC", "arn:aws:iam::111122223333:oidc-provider/oidc.eks.eu-west-1.amazonaws.com/id/ABC"},
 		{"an issuer on a laptop", "aws-cn", "111122223333", "https://127.0.0.1:6443", "arn:aws-cn:iam::111122223333:oidc-provider/127.0.0.1:6443"},
+		{"https in upper case, which would be another's ARN", "aws", "111122223333", "HTTPS://oidc.example.com", ""},
 		{"no https", "aws", "111122223333", "http://oidc.example.com", ""},
 		{"no URL", "aws", "111122223333", "oidc.example.com", ""},
 		{"a query", "aws", "111122223333", "https://oidc.example.com?x=y", ""},

@@ -30,7 +30,8 @@ func ProviderARN(partition, account, issuerURL string) (string, error) {
 		return "", fmt.Errorf("account %q: 12 digits", account)
 	}
 	parsed, err := url.Parse(issuerURL)
-	if err != nil || parsed.Scheme != "https" || parsed.Host == "" || parsed.User != nil || parsed.RawQuery != "" || parsed.Fragment != "" {
+	// url.Parse takes HTTPS:// for the same, and two URLs would then have one ARN.
+	if err != nil || !strings.HasPrefix(issuerURL, "https://") || parsed.Host == "" || parsed.User != nil || parsed.RawQuery != "" || parsed.Fragment != "" {
 		return "", fmt.Errorf("issuer %q: IAM wants a URL that begins with https:// and has no query", issuerURL)
 	}
 	arn := "arn:" + partition + ":iam::" + account + oidcProvider + issuerURL[len("https://"):]

@@ -1,6 +1,7 @@
 package trustpolicy
 
 import (
+	"slices"
 	"strings"
 
 	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/token"
@@ -25,8 +26,9 @@ func ForToken(providerARN string, claims token.Claims, sessionName string) Reque
 	issuer := IssuerOf(providerARN)
 	context := map[string][]string{}
 	set := func(key string, values ...string) {
-		if len(values) > 0 && values[0] != "" {
-			context[key] = values
+		// An empty value is none, but hides no other: a TokenRequest may ask for both.
+		if some := slices.DeleteFunc(slices.Clone(values), func(v string) bool { return v == "" }); len(some) > 0 {
+			context[key] = some
 		}
 	}
 	set(issuer+":sub", claims.Subject)

@@ -4,8 +4,8 @@ import "strings"
 
 // expand replaces the variables of a value: ${key}, ${key, 'default'}, and ${*},
 // ${?}, ${$} for the characters themselves (variables). It returns the key that
-// the request has not one value of, if there is such, since a variable that
-// cannot be resolved makes a statement void.
+// the request has not one value of, if there is such: the value is then equal to
+// nothing.
 func expand(value string, context contextKeys) (expanded pattern, unresolved string) {
 	for {
 		before, rest, found := strings.Cut(value, "${")

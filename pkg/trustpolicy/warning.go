@@ -64,7 +64,7 @@ func (s statement) warnings() []string {
 func (s statement) restricts(claim string) bool {
 	return slices.ContainsFunc(s.conditions, func(c condition) bool {
 		_, of := cutKey(c.key)
-		return of == claim && !c.holdsWithout() && c.operator.base != opNull
+		return of == claim && !c.holdsWithout() && !c.operator.negated() && c.operator.base != opNull
 	})
 }
 
@@ -89,6 +89,9 @@ func (c condition) warnings(issuers []string) []string {
 		}
 		if claim == "sub" && c.operator.base == opLike {
 			warnings = append(warnings, broad(value)...)
+		}
+		if claim == "aud" && c.operator.base == opLike && hasWildcard(value) && strings.Trim(value, "*") == "" {
+			warnings = append(warnings, fmt.Sprintf("has %s on aud: a token for any audience of the provider is taken", quote(value)))
 		}
 	}
 	isClaim := claim == "sub" || claim == "aud"

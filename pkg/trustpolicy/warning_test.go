@@ -26,11 +26,13 @@ func TestWarnings(t *testing.T) {
 		{"no condition on sub", allowing(aud), []string{anyone}},
 		{"no condition on aud", allowing(`"StringEquals": {"` + issuer + `:sub": "` + subject + `"}`), []string{anyAud}},
 		{"a condition on sub that only rules out", allowing(aud + `, "StringNotEquals": {"` + issuer + `:sub": "x"}`), []string{anyone}},
+		{"a condition on sub of which one value is ruled out", allowing(aud + `, "ForAnyValue:StringNotLike": {"` + issuer + `:sub": "x"}`), []string{anyone}},
 		{"a condition on sub that only wants it", allowing(aud + `, "Null": {"` + issuer + `:sub": "false"}`), []string{anyone}},
 		{"each ServiceAccount of the cluster", like("system:serviceaccount:*:*"), []string{`statement 1 has "system:serviceaccount:*:*" on sub: each ServiceAccount of the cluster may assume the role`}},
 		{"ServiceAccounts of namespaces by a wildcard", like("system:serviceaccount:shop-*:checkout"), []string{`statement 1 has "system:serviceaccount:shop-*:checkout" on sub: whoever can make a namespace of such a name may assume the role`}},
 		{"a wildcard across the colon", like("system:serviceaccount:*checkout"), []string{`statement 1 has "system:serviceaccount:*checkout" on sub, which can be of more than one namespace`}},
 		{"a wildcard for all", like("*"), []string{`statement 1 has "*" on sub, which can be of more than one namespace`}},
+		{"a wildcard for each audience", allowing(`"StringLike": {"` + issuer + `:aud": "*", "` + issuer + `:sub": "` + subject + `"}`), []string{`statement 1 has "*" on aud: a token for any audience of the provider is taken`}},
 		{"a wildcard in StringEquals", allowing(strings.Replace(sub, ":checkout", ":*", 1)), []string{`statement 1 has "system:serviceaccount:shop:*" in StringEquals, which takes * and ? for themselves: use StringLike`}},
 		{"ForAllValues", allowing(strings.Replace(sub, "StringEquals", "ForAllValues:StringEquals", 1)), []string{
 			"statement 1 has ForAllValues on " + issuer + ":aud, which is true of a request without that key: use ForAnyValue, or none for a key of one value",

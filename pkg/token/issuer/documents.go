@@ -71,7 +71,7 @@ func DocumentsOf(issuerURL, jwksURI string, keys jose.JSONWebKeySet) (Documents,
 		if !isForSignatures(key) {
 			return Documents{}, fmt.Errorf("key %q: it is no public key, RSA or ECDSA, for signatures", key.KeyID)
 		}
-		if len(set.Key(key.KeyID)) > 0 {
+		if slices.ContainsFunc(set.Keys, func(other jose.JSONWebKey) bool { return isSame(other, key) }) {
 			continue
 		}
 		if key.Algorithm == "" {
@@ -100,6 +100,15 @@ func DocumentsOf(issuerURL, jwksURI string, keys jose.JSONWebKeySet) (Documents,
 		return Documents{}, fmt.Errorf("write the key set: %w", err)
 	}
 	return Documents{Discovery: discovery, JWKS: jwks}, nil
+}
+
+// isSame says whether two keys are one. The id alone does not tell: it is optional,
+// and of an external signer's making.
+func isSame(a, b jose.JSONWebKey) bool {
+	key, ok := a.Key.(interface {
+		Equal(other crypto.PublicKey) bool
+	})
+	return ok && a.KeyID == b.KeyID && key.Equal(b.Key)
 }
 
 // CheckURL holds a URL to what the API server and IAM take for an issuer: OpenID

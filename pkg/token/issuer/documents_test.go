@@ -53,6 +53,21 @@ func TestTheIDsOfAnExternalSignerAreKept(t *testing.T) {
 	}
 }
 
+func TestNoKeyIsLeftOutForTheSakeOfItsID(t *testing.T) {
+	for _, id := range []string{"kms-1", ""} {
+		set := jose.JSONWebKeySet{Keys: []jose.JSONWebKey{
+			{Key: ecKey.Public(), KeyID: id}, {Key: otherKey.Public(), KeyID: id}, {Key: rsaKey.Public(), KeyID: id}, {Key: ecKey.Public(), KeyID: id},
+		}}
+		got, err := issuer.DocumentsOf(issuerURL, issuerURL+"/keys", set)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if published := must(issuer.ParseKeySet(got.JWKS)); len(published.Keys) != 3 {
+			t.Errorf("of three keys with the id %q these are published: %s", id, got.JWKS)
+		}
+	}
+}
+
 func TestDocumentsThatNobodyCouldUseAreNotWritten(t *testing.T) {
 	good := []crypto.PublicKey{ecKey.Public()}
 	for name, test := range map[string]struct {

@@ -32,6 +32,8 @@ const (
 	// maxDocument is far more than an issuer publishes. An RSA key of 4096 bits
 	// takes some 800 bytes.
 	maxDocument = 1 << 20
+	// maxRedirects is net/http's own.
+	maxRedirects = 10
 )
 
 // Step is a part of discovery.
@@ -160,12 +162,31 @@ func read(ctx context.Context, client *http.Client, url string) ([]byte, error) 
 		return nil, err
 	}
 	request.Header.Set("Accept", Accept)
-	response, err := client.Do(request)
+	response, err := withinTLS(client).Do(request)
 	if err != nil {
 		return nil, err
 	}
 	defer func() { _ = response.Body.Close() }()
 	return ReadBody(response)
+}
+
+// withinTLS returns a client that no redirect leads out of TLS: whoever is between
+// could have his own keys believed.
+func withinTLS(client *http.Client) *http.Client {
+	careful := *client
+	careful.CheckRedirect = func(next *http.Request, before []*http.Request) error {
+		switch {
+		case before[0].URL.Scheme == "https" && next.URL.Scheme != "https":
+			return errors.New("it redirects to a URL that does not begin with https://")
+		case client.CheckRedirect != nil:
+			return client.CheckRedirect(next, before)
+		case len(before) >= maxRedirects:
+			return fmt.Errorf("it redirects more than %d times", maxRedirects)
+		default:
+			return nil
+		}
+	}
+	return &careful
 }
 
 // ReadBody returns what a server answers that was asked for a document: no more than

@@ -208,3 +208,35 @@ func TestAnIssuerWithASlashAtItsEndIsReadAsItIs(t *testing.T) {
 
 // at is when the tokens of the tests were signed.
 var at = time.Unix(1700000000, 0)
+
+func TestARedirectOutOfTLSIsNotFollowed(t *testing.T) {
+	p := publish(t, ecKey.Public())
+	// Whoever is between could serve these.
+	foreign := must(issuer.NewDocuments(p.URL, p.URL+"/openid/v1/jwks", []crypto.PublicKey{otherKey.Public()}))
+	plain := httptest.NewServer(says(string(foreign.JWKS)))
+	t.Cleanup(plain.Close)
+	p.jwks = func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, plain.URL, http.StatusFound) }
+	got, err := issuer.Discover(t.Context(), p.Client(), p.URL)
+	if failure, ok := errors.AsType[*issuer.DiscoveryError](err); !ok || failure.Step != issuer.StepKeySet || !strings.Contains(err.Error(), "https") {
+		t.Errorf("got %+v, %v", got.Keys, err)
+	}
+}
+
+func TestARedirectWithinTLSIsFollowed(t *testing.T) {
+	p := publish(t, ecKey.Public())
+	documents := must(issuer.NewDocuments(p.URL, p.URL+"/openid/v1/jwks", []crypto.PublicKey{ecKey.Public()}))
+	p.jwks = func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.RawQuery == "" {
+			http.Redirect(w, r, r.URL.Path+"?moved", http.StatusFound)
+			return
+		}
+		fmt.Fprintf(w, "%s", documents.JWKS)
+	}
+	if _, err := issuer.Discover(t.Context(), p.Client(), p.URL); err != nil {
+		t.Error(err)
+	}
+	p.jwks = func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, r.URL.Path, http.StatusFound) }
+	if _, err := issuer.Discover(t.Context(), p.Client(), p.URL); err == nil {
+		t.Error("it goes in a circle")
+	}
+}
