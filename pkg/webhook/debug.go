@@ -129,7 +129,7 @@ func readPod(w http.ResponseWriter, r *http.Request) (*inject.Pod, string, error
 	}
 	pod, namespace, err := DecodePod(document)
 	if err != nil {
-		return nil, "", fmt.Errorf("the body is no pod: %w", err)
+		return nil, "", fmt.Errorf("the body is no pod, send one: %w", err)
 	}
 	if given := r.URL.Query().Get("namespace"); given != "" {
 		namespace = given

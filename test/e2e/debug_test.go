@@ -50,7 +50,7 @@ func TestDebuggingHandlersTellWhatIsKnownAndWhatWouldHappen(t *testing.T) {
 			t.Errorf("the explanation lacks %s:\n%s", want, told)
 		}
 	}
-	if told := explain("kind: Deployment"); !strings.Contains(told, "send a Pod") {
+	if told := explain("kind: Deployment"); !strings.Contains(told, "send one") || !strings.Contains(told, "Deployment") {
 		t.Errorf("of a Deployment: %s", told)
 	}
 
