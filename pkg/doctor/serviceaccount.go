@@ -3,7 +3,7 @@ package doctor
 import (
 	"context"
 	"encoding/json"
-	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -196,26 +196,49 @@ func checkRolePermitted(ctx context.Context, x *examination) Finding {
 	if err != nil {
 		return unreadable(right{verb: "get", resource: "namespaces", name: x.namespace}, err)
 	}
-	return judgeRolePermitted(x.settings, namespace, x.identity.RoleARN)
+	return judgeRolePermitted(x.settings, namespace, slices.DeleteFunc([]string{x.identity.RoleARN, x.identity.TargetRoleARN}, func(role string) bool { return role == "" })...)
 }
 
-// judgeRolePermitted says whether the policy of a namespace permits a role.
-func judgeRolePermitted(s settings, namespace *corev1.Namespace, role string) Finding {
-	prefix := s.identity.AnnotationPrefix
-	err := rolepolicy.Evaluate(s.rolePolicy, prefix, namespace.Name, namespace.Annotations, role)
-	if err == nil {
-		return found(OK, "namespace %s permits the role", namespace.Name)
+// judgeRolePermitted says whether the policy of a namespace permits the roles of a
+// ServiceAccount: that which it names, and that which is assumed with it.
+func judgeRolePermitted(s settings, namespace *corev1.Namespace, roles ...string) Finding {
+	for _, role := range roles {
+		err := rolepolicy.Evaluate(s.rolePolicy, s.identity.AnnotationPrefix, namespace.Name, namespace.Annotations, role)
+		if err != nil {
+			return permitting(found(Broken, "namespace %s does not permit the role, so the webhook refuses its pods", namespace.Name).because("%v", err),
+				s.identity.AnnotationPrefix, namespace, role)
+		}
 	}
-	key := rolepolicy.Annotations(prefix)[0]
-	permitted := role
-	if old := namespace.Annotations[key]; old != "" && !strings.HasPrefix(strings.TrimSpace(old), "[") {
-		permitted = old + "," + role
+	return found(OK, "namespace %s permits the role", namespace.Name)
+}
+
+// permitting says how a namespace permits one role more than it does. The
+// annotations of kiam and kube2iam are for who wrote them: ours would take from the
+// namespace what they permit.
+func permitting(denied Finding, prefix string, namespace *corev1.Namespace, role string) Finding {
+	keys := rolepolicy.Annotations(prefix)
+	own, permitted := namespace.Annotations[keys[0]], role
+	for _, other := range keys[1:] {
+		if _, set := namespace.Annotations[other]; set && own == "" {
+			denied.Why += fmt.Sprintf("; permit it in annotation %s, or write all roles of the namespace to %s, which counts alone once it is there", other, keys[0])
+			return denied
+		}
 	}
-	denied := found(Broken, "namespace %s does not permit the role, so the webhook refuses its pods", namespace.Name)
-	if typed, ok := errors.AsType[*rolepolicy.DeniedError](err); ok {
-		denied.Why = typed.Error()
+	var list []string
+	switch {
+	case own == "":
+	case json.Unmarshal([]byte(own), &list) == nil:
+		encoded, err := json.Marshal(append(list, role))
+		if err != nil {
+			return denied
+		}
+		permitted = string(encoded)
+	case strings.HasPrefix(strings.TrimSpace(own), "["):
+		return denied // nobody knows what it was meant to permit
+	default:
+		permitted = own + "," + role
 	}
-	return denied.mendedBy("kubectl annotate --overwrite namespace %s %s", namespace.Name, shell(key+"="+permitted))
+	return denied.mendedBy("kubectl annotate --overwrite namespace %s %s", namespace.Name, shell(keys[0]+"="+permitted))
 }
 
 // annotated says when an annotation of a ServiceAccount was last written, at the
