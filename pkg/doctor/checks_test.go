@@ -420,6 +420,10 @@ func TestANamespaceMayForbidARole(t *testing.T) {
 			test.want.check(t, judgeRolePermitted(readSettings([]string{"--role-policy=" + test.mode}), namespace, testRole))
 		})
 	}
+	unread := examinationOf(accountWith(nil))
+	want{Skipped, "it cannot be seen whether the webhook has a --role-policy", "", ""}.check(t, checkRolePermitted(t.Context(), unread))
+	unread.webhook.pods = []corev1.Pod{{}}
+	want{Skipped, "--role-policy is off", "", ""}.check(t, checkRolePermitted(t.Context(), unread))
 	const target = "arn:aws:iam::444455556666:role/target"
 	x := examinationOf(accountWith(nil), "--role-policy=on")
 	x.identity = granted(func(id *identity.Identity) { id.TargetRoleARN = target })
