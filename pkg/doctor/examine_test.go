@@ -8,7 +8,9 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/kubernetes/fake"
+	kubetesting "k8s.io/client-go/testing"
 )
 
 func TestAllPagesAreRead(t *testing.T) {
@@ -87,6 +89,30 @@ func TestWhatNamesNoServiceAccountOrNeedsNone(t *testing.T) {
 	x.Doctor = &Doctor{Client: fake.NewClientset()}
 	x.pods = []corev1.Pod{*untouched(func(p *corev1.Pod) { p.Spec.Containers[0].Env = []corev1.EnvVar{{Name: envContainerURI}} })}
 	want{Skipped, "EKS Pod Identity", "", ""}.check(t, checkRole(t.Context(), x))
+}
+
+// TestATrialTakesNoRightButToMakePods says that whoever may not see the webhook
+// sees all the same what becomes of a pod.
+func TestATrialTakesNoRightButToMakePods(t *testing.T) {
+	client := fake.NewClientset()
+	client.PrependReactor("create", "pods", func(action kubetesting.Action) (bool, runtime.Object, error) {
+		pod := action.(kubetesting.CreateAction).GetObject().(*corev1.Pod)
+		pod.Spec.Containers[0].Env = injected(nil).Spec.Containers[0].Env
+		return true, pod, nil
+	})
+	for status, want := range map[Status]want{
+		Unknown: {OK, "gets its identity", "", ""},
+		Broken:  {Skipped, "webhook_registered is broken", "", ""},
+	} {
+		x := examinationOf(accountWith(nil))
+		x.Client, x.identity = client, granted(nil)
+		x.status[RoleNamed], x.status[WebhookRegistered] = OK, status
+		for _, finding := range walk(t.Context(), callChecks(), x) {
+			if finding.Check == WebhookTrial {
+				want.check(t, finding)
+			}
+		}
+	}
 }
 
 func TestWhatWasReadIsNotReadAgain(t *testing.T) {

@@ -54,6 +54,9 @@ func trialLabels(r *registration) map[string]string {
 // through all of admission, and stores nothing
 // (https://kubernetes.io/docs/reference/using-api/api-concepts/#dry-run).
 func checkTrial(ctx context.Context, x *examination) Finding {
+	if x.status[WebhookRegistered] == Broken {
+		return found(Skipped, "not looked at: %s is %s", WebhookRegistered, Broken)
+	}
 	if x.Options.NoTrial {
 		return found(Skipped, "not tried: --no-trial was given")
 	}
