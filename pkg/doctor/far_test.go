@@ -487,6 +487,12 @@ func TestWhatSTSSaysIsTold(t *testing.T) {
 	}
 }
 
+func TestTheEndOfAChainIsNotTakenForWell(t *testing.T) {
+	x := examinationOf(accountWith(nil))
+	x.identity = granted(func(id *identity.Identity) { id.TargetRoleARN = "arn:aws:iam::444455556666:role/target" })
+	want{Unknown, "whether they may assume arn:aws:iam::444455556666:role/target is not looked at", "sts:AssumeRole", ""}.check(t, x.judgeExchange(exchange.Result{}, nil))
+}
+
 func TestTheSessionIsNamedAsThePodsIs(t *testing.T) {
 	x := examinationOf(accountWith(nil))
 	x.identity = granted(func(id *identity.Identity) { id.SessionName = "literal" })
