@@ -2,11 +2,13 @@ package doctor
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/kubernetes/fake"
@@ -89,6 +91,28 @@ func TestWhatNamesNoServiceAccountOrNeedsNone(t *testing.T) {
 	x.Doctor = &Doctor{Client: fake.NewClientset()}
 	x.pods = []corev1.Pod{*untouched(func(p *corev1.Pod) { p.Spec.Containers[0].Env = []corev1.EnvVar{{Name: envContainerURI}} })}
 	want{Skipped, "EKS Pod Identity", "", ""}.check(t, checkRole(t.Context(), x))
+}
+
+func TestAClusterIsNotWellIfItsConfigMapOfRolesMayNotBeRead(t *testing.T) {
+	client := fake.NewClientset()
+	client.PrependReactor("get", "configmaps", func(kubetesting.Action) (bool, runtime.Object, error) {
+		return true, nil, apierrors.NewForbidden(corev1.Resource("configmaps"), "pod-identity-webhook", errors.New("no"))
+	})
+	d := &Doctor{Client: client}
+	d.known.webhook.get(struct{}{}, func() *webhookView {
+		return &webhookView{settings: readSettings([]string{"--watch-config-map"})}
+	})
+	report, err := d.Cluster(t.Context(), "shop")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, finding := range report.Findings {
+		if finding.Check == RoleNamed {
+			want{Unknown, "not allowed to get configmaps/pod-identity-webhook", "", ""}.check(t, finding)
+			return
+		}
+	}
+	t.Errorf("got %+v", report.Findings)
 }
 
 // TestATrialTakesNoRightButToMakePods says that whoever may not see the webhook
