@@ -82,6 +82,19 @@ func TestARoleMayBeNamedInTheConfigMap(t *testing.T) {
 	}
 }
 
+func TestAConfigMapThatMayNotBeReadMayNameARole(t *testing.T) {
+	client := fake.NewClientset()
+	client.PrependReactor("get", "configmaps", func(kubetesting.Action) (bool, runtime.Object, error) {
+		return true, nil, apierrors.NewForbidden(corev1.Resource("configmaps"), "pod-identity-webhook", errors.New("no"))
+	})
+	x := examinationOf(accountWith(nil))
+	x.Client = client
+	want{Unknown, "it names no role itself, and it cannot be seen whether ConfigMap eks/pod-identity-webhook does", "--watch-config-map", "kubectl annotate"}.check(t, checkRole(t.Context(), x))
+	x = examinationOf(accountWith(map[string]string{"eks.amazonaws.com/rolearn": testRole}))
+	x.Client = client
+	want{Broken, "names no role", "did you mean", "kubectl annotate"}.check(t, checkRole(t.Context(), x))
+}
+
 func TestWhatNamesNoServiceAccountOrNeedsNone(t *testing.T) {
 	x := examinationOf(nil)
 	x.serviceAccount = ""

@@ -84,29 +84,35 @@ func checkRole(ctx context.Context, x *examination) Finding {
 		return found(Skipped, "it names no role, and its pods have that of EKS Pod Identity, which the agent on the node knows")
 	}
 	none := judgeNoRole(x.account, key, x.typos)
-	if mapped, at := x.mappedPerhaps(ctx); mapped != "" {
-		return found(Unknown, "%s names %s, and it cannot be seen whether the webhook reads that", at, mapped).
+	mapped, view := x.mappedPerhaps(ctx)
+	switch {
+	case mapped != "":
+		return found(Unknown, "%s names %s, and it cannot be seen whether the webhook reads that", view.at, mapped).
 			because("it does with --watch-config-map; %s", none.Why)
+	case apierrors.IsForbidden(view.err) && len(x.typos) == 0:
+		return found(Unknown, "it names no role itself, and it cannot be seen whether %s does", view.at).
+			because("the webhook reads that with --watch-config-map; if yours does not, %s", none.Why).mendedBy("%s", none.Fix)
+	default:
+		return none
 	}
-	return none
 }
 
 // mappedPerhaps looks for the ConfigMap of roles where it would be, if the flags of
 // the webhook are not known.
-func (x *examination) mappedPerhaps(ctx context.Context) (role, at string) {
+func (x *examination) mappedPerhaps(ctx context.Context) (role string, view mappingView) {
 	if len(x.webhook.pods) > 0 {
-		return "", ""
+		return "", mappingView{}
 	}
 	perhaps := x.settings
 	if reference := x.webhook.reference(); reference != nil {
 		perhaps.namespace = reference.Namespace
 	}
-	view := x.mapping(ctx, perhaps)
+	view = x.mapping(ctx, perhaps)
 	mapped := view.mapping.Identity(types.NamespacedName{Namespace: x.namespace, Name: x.serviceAccount})
 	if mapped == nil {
-		return "", ""
+		return "", view
 	}
-	return mapped.RoleARN, view.at
+	return mapped.RoleARN, view
 }
 
 // usesPodIdentity says whether a pod is led to the agent of EKS Pod Identity.
