@@ -89,7 +89,7 @@ func (c *Cluster) PlanIdentity(ctx context.Context, spec IdentitySpec) (*Plan, e
 		return nil, err
 	}
 	account, err := c.readAccount(ctx, spec.Namespace, spec.Name)
-	if err != nil && !(spec.RoleOnly && apierrors.IsForbidden(err)) {
+	if err != nil && (!spec.RoleOnly || !apierrors.IsForbidden(err)) {
 		return nil, err
 	}
 	if spec.Audience == "" {
