@@ -162,12 +162,14 @@ func (d *diagnosis) doctor(ctx context.Context) (*doctor.Doctor, kubernetes.Inte
 	if err != nil {
 		return nil, nil, err
 	}
-	config, err := d.aws(ctx)
-	if err != nil {
-		return nil, nil, err
+	var config aws.Config
+	if !d.noAWS || !d.noExchange {
+		if config, err = d.aws(ctx); err != nil {
+			return nil, nil, fmt.Errorf("%w: or leave AWS out by --no-aws --no-exchange", err)
+		}
 	}
 	if config.Region == "" {
-		config.Region = "us-east-1" // IAM has no region, and STS is there
+		config.Region = anyRegion
 	}
 	physician := &doctor.Doctor{
 		Client: client, APIServer: restConfig.Host, Forward: doctor.NewForwarder(restConfig, client),

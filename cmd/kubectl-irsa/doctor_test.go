@@ -103,6 +103,20 @@ func TestTheExitCodeSaysHowItIs(t *testing.T) {
 	}
 }
 
+func TestAWSIsNotAskedForWhereItIsLeftOut(t *testing.T) {
+	t.Setenv("AWS_PROFILE", "missing")
+	t.Setenv("AWS_CONFIG_FILE", "/dev/null")
+	// Nobody answers there, which each check finds for itself.
+	got := newBench().run(t, "doctor sa cart -n shop --server http://127.0.0.1:1 --no-aws --no-exchange --problems")
+	if !strings.Contains(got, "could not get serviceaccounts/cart") || !strings.Contains(got, "[exit code 3]") {
+		t.Errorf("got %s", got)
+	}
+	got = newBench().run(t, "doctor sa cart -n shop --server http://127.0.0.1:1")
+	if !strings.Contains(got, "--no-aws --no-exchange") || !strings.Contains(got, "[exit code 1]") {
+		t.Errorf("got %s", got)
+	}
+}
+
 func TestAMistakenTargetIsToldBeforeAnythingIsRead(t *testing.T) {
 	var out, errOut bytes.Buffer
 	code := realMain(context.Background(), []string{"doctor", "deployment/cart"}, genericiooptions.IOStreams{Out: &out, ErrOut: &errOut})

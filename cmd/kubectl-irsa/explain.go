@@ -156,10 +156,10 @@ func (e *explaining) explainer(ctx context.Context, manifests *explain.Manifests
 	return explain.New(ctx, config)
 }
 
-// printPods prints the pods as they would be: one as it is, several as a list, as
-// kubectl does. The rest is told beside.
+// printPods prints the pods as they would be: one as it is, several, or none, as a
+// list, as kubectl does. The rest is told beside.
 func (e *explaining) printPods(told []explain.Explanation) error {
-	var pods []any
+	pods := []any{}
 	for _, x := range told {
 		e.tellWarnings(e.ErrOut, x)
 		e.tellFault(e.ErrOut, x)
@@ -168,14 +168,10 @@ func (e *explaining) printPods(told []explain.Explanation) error {
 		}
 		pods = append(pods, json.RawMessage(x.Patched))
 	}
-	switch len(pods) {
-	case 0:
-		return nil
-	case 1:
+	if len(told) == 1 && len(pods) == 1 {
 		return e.print(pods[0], nil)
-	default:
-		return e.print(map[string]any{"apiVersion": "v1", "kind": "List", "items": pods}, nil)
 	}
+	return e.print(map[string]any{"apiVersion": "v1", "kind": "List", "items": pods}, nil)
 }
 
 func (e *explaining) printExplanations(told []explain.Explanation) error {

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -44,7 +45,10 @@ func execute(ctx context.Context, root *cobra.Command, args []string, streams ge
 		return int(verdict)
 	}
 	if err != nil {
-		fmt.Fprintf(streams.ErrOut, "kubectl irsa: %v\n", err)
+		// An error may quote what others wrote to the cluster.
+		for line := range strings.Lines(fmt.Sprintf("kubectl irsa: %v", err)) {
+			fmt.Fprintln(streams.ErrOut, printable(strings.TrimSuffix(line, "\n")))
+		}
 		return exitFailure
 	}
 	return exitOK

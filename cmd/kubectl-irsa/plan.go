@@ -79,12 +79,12 @@ func (o *options) writePlan(out io.Writer, plan *provision.Plan) {
 		mark, paint := o.mark(step)
 		fmt.Fprintf(out, "  %s %s %s\n", paint(mark), step.Kind, step.Name)
 		for _, detail := range step.Details {
-			fmt.Fprintf(out, "      %s\n", detail)
+			fmt.Fprintf(out, "      %s\n", printable(detail))
 		}
 	}
 	fmt.Fprintln(out)
 	for _, warning := range plan.Warnings {
-		fmt.Fprintf(out, "%s %s\n", o.paint(color.FgYellow)("Warning:"), warning)
+		fmt.Fprintf(out, "%s %s\n", o.paint(color.FgYellow)("Warning:"), printable(warning))
 	}
 	if len(plan.Warnings) > 0 {
 		fmt.Fprintln(out)

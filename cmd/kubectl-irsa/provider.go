@@ -98,8 +98,7 @@ func providerShowCommand(p *provisioning) *cobra.Command {
 func (p *provisioning) showProvider(ctx context.Context, cluster *provision.Cluster, audiences []string) error {
 	report, err := cluster.Provider(ctx, audiences)
 	if provision.IsDenied(err) {
-		fmt.Fprintf(p.ErrOut, "kubectl irsa: %v\n", err)
-		return verdict(exitUnknown)
+		return p.tellUnseen(err, provision.ProviderReport{ARN: cluster.ProviderARN(), Issuer: cluster.Issuer, Unseen: err.Error()})
 	}
 	if err != nil {
 		return err

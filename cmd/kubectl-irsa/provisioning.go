@@ -2,6 +2,8 @@ package main
 
 import (
 	"context"
+	"fmt"
+	"io"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/service/iam"
@@ -67,6 +69,16 @@ func (p *provisioning) carryOut(cmd *cobra.Command, make func(context.Context, *
 		}
 		return p.printPlan(ctx, plan, p.approve && !p.dryRun)
 	})
+}
+
+// tellUnseen tells what the caller's rights do not suffice for, to programs in the
+// form that they have asked for.
+func (p *provisioning) tellUnseen(err error, result any) error {
+	fmt.Fprintf(p.ErrOut, "kubectl irsa: %v\n", err)
+	if err := p.print(result, func(io.Writer) error { return nil }); err != nil {
+		return err
+	}
+	return verdict(exitUnknown)
 }
 
 func connect(ctx context.Context, p *provisioning) (*provision.Cluster, error) {

@@ -160,7 +160,7 @@ func TestWhatTheCommandsSay(t *testing.T) {
 			"provider show", "provider create --approve --tags team=platform", "provider show", "provider show -o json", "provider show --audience another",
 		}},
 		"provider show without the right to": {
-			prepare: denied("GetOpenIDConnectProvider"), lines: []string{"provider show", "provider create"},
+			prepare: denied("GetOpenIDConnectProvider"), lines: []string{"provider show", "provider show -o json", "provider create"},
 		},
 		"serviceaccount create plans, does, and has nothing to do": {lines: []string{
 			createCart, createCart + " --approve --dry-run", createCart + " --approve", createCart + " --approve",
@@ -176,6 +176,10 @@ func TestWhatTheCommandsSay(t *testing.T) {
 		"serviceaccount create for one with another role": {
 			objects: []runtime.Object{cartWith(theirs)},
 			lines:   []string{createCart, createCart + " --override-existing-serviceaccounts", createCart + " --role-only --approve"},
+		},
+		"serviceaccount create for one whose annotation commands terminals": {
+			objects: []runtime.Object{cartWith("\x1b[2Jtheirs")},
+			lines:   []string{createCart, createCart + " --override-existing-serviceaccounts", "sa create cart -n shop --role-only --approve", "sa list"},
 		},
 		"serviceaccount create in no namespace": {lines: []string{"sa create cart -n shops", "sa create CART -n shop", "sa create"}},
 		"serviceaccount create that fails half way": {
@@ -203,7 +207,7 @@ func TestWhatTheCommandsSay(t *testing.T) {
 			},
 		},
 		"serviceaccount list without the right to": {
-			prepare: denied("ListRoles"), lines: []string{"sa list"},
+			prepare: denied("ListRoles"), lines: []string{"sa list", "sa list -o yaml"},
 		},
 		"serviceaccount list without the right to see ServiceAccounts": {
 			prepare: func(t *testing.T, b *bench) {

@@ -110,15 +110,14 @@ func serviceAccountListCommand(p *provisioning) *cobra.Command {
 // listing is what -o json and yaml print.
 type listing struct {
 	Identities []provision.Identity `json:"identities"`
-	// Unseen says why the ServiceAccounts could not be read.
+	// Unseen says why the roles or the ServiceAccounts could not be read.
 	Unseen string `json:"unseen,omitempty"`
 }
 
 func (p *provisioning) listIdentities(ctx context.Context, cluster *provision.Cluster) error {
 	identities, unseen, err := cluster.Identities(ctx, *p.cluster.Namespace)
 	if provision.IsDenied(err) {
-		fmt.Fprintf(p.ErrOut, "kubectl irsa: %v\n", err)
-		return verdict(exitUnknown)
+		return p.tellUnseen(err, listing{Identities: []provision.Identity{}, Unseen: err.Error()})
 	}
 	if err != nil {
 		return err
@@ -160,7 +159,7 @@ func (p *provisioning) writeIdentities(out io.Writer, result listing) error {
 func (p *provisioning) paintState(identity provision.Identity) string {
 	state := identity.State.Sentence()
 	if identity.Annotated != "" {
-		state += ": " + identity.Annotated
+		state += ": " + printable(identity.Annotated)
 	}
 	switch {
 	case identity.State.Broken():

@@ -210,13 +210,27 @@ func checkRoleExists(ctx context.Context, x *examination) Finding {
 	answer, err := x.AWS.IAM.GetRole(ctx, &iam.GetRoleInput{RoleName: aws.String(name)})
 	if _, missing := errors.AsType[*types.NoSuchEntityException](err); missing {
 		return found(Broken, "role %s does not exist in account %s", name, accountOf(x.identity.RoleARN)).
-			mendedBy("kubectl irsa serviceaccount create %s -n %s --role-name %s --role-only --approve", x.serviceAccount, x.namespace, shell(name))
+			mendedBy("kubectl irsa serviceaccount create %s -n %s --role-name %s%s --role-only --approve", x.serviceAccount, x.namespace, shell(name), x.roleFlags())
 	}
 	if err != nil {
 		return unreadableInAWS("iam:GetRole", err)
 	}
 	x.role = role{aws.ToString(answer.Role.Arn), aws.ToString(answer.Role.AssumeRolePolicyDocument), aws.ToInt32(answer.Role.MaxSessionDuration)}
 	return x.judgeRole(x.role.arn)
+}
+
+// roleFlags are what makes the role the one that is named, and for the audience of
+// the pods' tokens.
+func (x *examination) roleFlags() string {
+	flags := ""
+	_, path, _ := strings.Cut(x.identity.RoleARN, ":role")
+	if path = path[:strings.LastIndexByte(path, '/')+1]; path != "" && path != "/" {
+		flags += " --path " + shell(path)
+	}
+	if x.identity.Audience != trustpolicy.DefaultAudience {
+		flags += " --audience " + shell(x.identity.Audience)
+	}
+	return flags
 }
 
 func accountOf(role string) string {
@@ -248,6 +262,9 @@ func (x *examination) sessionName() string {
 }
 
 func checkTrustPolicy(_ context.Context, x *examination) Finding {
+	if x.claims.Issuer == "" {
+		return found(Unknown, "the cluster's issuer is not known, so it is not either whether the trust policy is for it")
+	}
 	// IAM gives it encoded by RFC 3986 (API_GetRole).
 	document, err := url.PathUnescape(x.role.trustPolicy)
 	if err != nil {
@@ -274,6 +291,9 @@ func (x *examination) trustPolicyCommand() string {
 	return command
 }
 
+// replacesAll is said wherever that command stands.
+const replacesAll = "the command replaces the whole trust policy: if others are to keep the role, add its statement to theirs"
+
 func (x *examination) judgeTrustPolicy(document []byte, request trustpolicy.Request) Finding {
 	roleName := x.identity.RoleARN[strings.LastIndexByte(x.identity.RoleARN, '/')+1:]
 	subject := token.Subject(x.namespace, x.serviceAccount)
@@ -282,15 +302,16 @@ func (x *examination) judgeTrustPolicy(document []byte, request trustpolicy.Requ
 	}
 	policy, err := trustpolicy.Parse(document)
 	if err != nil {
-		return mend(found(Broken, "the trust policy is malformed").because("%v", err))
+		return mend(found(Broken, "the trust policy is malformed").because("%v; %s", err, replacesAll))
 	}
 	decision := policy.Evaluate(request)
 	if decision.Allowed {
 		if warnings := policy.Warnings(); len(warnings) > 0 {
-			return mend(found(Warning, "the trust policy allows %s, and more than it should", subject).because("%s", strings.Join(warnings, "; ")))
+			return mend(found(Warning, "the trust policy allows %s, and more than it should", subject).
+				because("%s; %s", strings.Join(warnings, "; "), replacesAll))
 		}
 		return found(OK, "the trust policy allows %s, for %s", subject, x.identity.Audience)
 	}
 	return mend(found(Broken, "the trust policy does not allow %s, for %s", subject, x.identity.Audience).
-		because("%s; the command replaces the whole trust policy: if others are to keep the role, add its statement to theirs", strings.Join(decision.Explain(), "; ")))
+		because("%s; %s", strings.Join(decision.Explain(), "; "), replacesAll))
 }

@@ -411,6 +411,8 @@ func TestANamespaceMayForbidARole(t *testing.T) {
 		"no policy":              {"on", nil, want{OK, "permits the role", "", ""}},
 		"none where one must be": {"require", nil, want{Broken, "does not permit", "", key + "=" + testRole}},
 		"another role":           {"on", map[string]string{key: "arn:aws:iam::111122223333:role/other"}, want{Broken, "does not permit", "", key + "=arn:aws:iam::111122223333:role/other," + testRole}},
+		"another role in JSON":   {"on", map[string]string{key: `["prod-*"]`}, want{Broken, "does not permit", "", `'` + key + `=["prod-*","` + testRole + `"]'`}},
+		"what kiam would not":    {"on", map[string]string{"iam.amazonaws.com/permitted": "prod-.*"}, want{Broken, "does not permit", "counts alone once it is there", ""}},
 		"this role":              {"on", map[string]string{key: "arn:aws:iam::111122223333:role/c*"}, want{OK, "permits", "", ""}},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -418,6 +420,15 @@ func TestANamespaceMayForbidARole(t *testing.T) {
 			test.want.check(t, judgeRolePermitted(readSettings([]string{"--role-policy=" + test.mode}), namespace, testRole))
 		})
 	}
+	unread := examinationOf(accountWith(nil))
+	want{Skipped, "it cannot be seen whether the webhook has a --role-policy", "", ""}.check(t, checkRolePermitted(t.Context(), unread))
+	unread.webhook.pods = []corev1.Pod{{}}
+	want{Skipped, "--role-policy is off", "", ""}.check(t, checkRolePermitted(t.Context(), unread))
+	const target = "arn:aws:iam::444455556666:role/target"
+	x := examinationOf(accountWith(nil), "--role-policy=on")
+	x.identity = granted(func(id *identity.Identity) { id.TargetRoleARN = target })
+	x.Client = fake.NewClientset(&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "shop", Annotations: map[string]string{key: testRole}}})
+	want{Broken, "does not permit", target, key + "=" + testRole + "," + target}.check(t, checkRolePermitted(t.Context(), x))
 }
 
 func TestTheAPIServerKnowsWhenAnAnnotationWasWritten(t *testing.T) {
@@ -569,13 +580,17 @@ func TestEachContainerMustHaveAllOfTheIdentity(t *testing.T) {
 		"the role of before": {injected(func(p *corev1.Pod) { p.Spec.Containers[0].Env[0].Value = "arn:aws:iam::111122223333:role/old" }), want{Broken, "AWS_ROLE_ARN=arn:aws:iam::111122223333:role/old", "", "kubectl replace"}},
 		"no mount":           {injected(func(p *corev1.Pod) { p.Spec.Containers[0].VolumeMounts = nil }), want{Broken, "container app lacks the mount of the token", "", ""}},
 		"another file":       {injected(func(p *corev1.Pod) { p.Spec.Containers[0].Env[1].Value = "/elsewhere/serviceaccount/token" }), want{Broken, "sets an identity itself", "", ""}},
+		"a label says to leave it alone": {injected(func(p *corev1.Pod) {
+			p.Labels = map[string]string{inject.SkipPodLabel: "true"}
+			p.Spec.Containers[0].Env[0].Value = "arn:aws:iam::111122223333:role/old"
+		}), want{Broken, "AWS_ROLE_ARN=arn:aws:iam::111122223333:role/old", "", ""}},
 		"the path is taken": {injected(func(p *corev1.Pod) {
 			p.Spec.Volumes = append(p.Spec.Volumes, corev1.Volume{Name: "other"})
 			p.Spec.Containers[0].VolumeMounts[0].Name = "other"
 		}), want{Broken, "mounts something else", "", ""}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			result, err := wouldDo(test.pod, granted(nil), readSettings(nil).inject)
+			result, err := wouldDo(unlabelled(test.pod), granted(nil), readSettings(nil).inject)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -644,10 +659,11 @@ func TestNothingMayStandAgainstTheRole(t *testing.T) {
 		"a profile":                                {env(corev1.EnvVar{Name: "AWS_PROFILE", Value: never}), want{Warning, "AWS_PROFILE", "fail if the profile is not there", "AWS_PROFILE-"}},
 		"a key beside a profile":                   {env(corev1.EnvVar{Name: "AWS_PROFILE", Value: never}, corev1.EnvVar{Name: "AWS_ACCESS_KEY_ID", Value: never}), want{Broken, "AWS_ACCESS_KEY_ID", "AWS_PROFILE in container", "AWS_ACCESS_KEY_ID-"}},
 		"our own configuration of a chain":         {env(corev1.EnvVar{Name: envConfigFile, Value: "/var/run/secrets/eks.amazonaws.com/serviceaccount/config"}), want{OK, "", "", ""}},
-		"envFrom a Secret":                         {envFrom("", "Secret", "keys"), want{Broken, "envFrom Secret keys", "", `kubectl patch secret keys -n shop --type=merge -p='{"data":{"AWS_ACCESS_KEY_ID":null}}'`}},
-		"envFrom with a prefix":                    {envFrom("AWS_", "Secret", "short"), want{Broken, "AWS_ACCESS_KEY_ID", "", `{"data":{"ACCESS_KEY_ID":null}}`}},
+		"envFrom a Secret":                         {envFrom("", "Secret", "keys"), want{Broken, "envFrom Secret keys", "", "kubectl set env -f - --local -c app AWS_ACCESS_KEY_ID= -o yaml"}},
+		"envFrom with a prefix":                    {envFrom("AWS_", "Secret", "short"), want{Broken, "AWS_ACCESS_KEY_ID", "", "AWS_ACCESS_KEY_ID="}},
 		"envFrom a Secret that may not be seen":    {envFrom("", "Secret", "hidden"), want{Unknown, "not allowed to get secrets/hidden in namespace shop", "and not its values", ""}},
-		"envFrom a ConfigMap with a profile":       {envFrom("", "ConfigMap", "profile"), want{Warning, "envFrom ConfigMap profile", "", "kubectl patch configmap profile"}},
+		"envFrom a ConfigMap with a profile":       {envFrom("", "ConfigMap", "profile"), want{Warning, "envFrom ConfigMap profile", "", "AWS_PROFILE="}},
+		"envFrom a Secret, of a Deployment":        {ownedBy(envFrom("", "Secret", "keys")), want{Broken, "", "", "kubectl set env deployment/cart -n shop -c app AWS_ACCESS_KEY_ID="}},
 		"envFrom a ConfigMap that is not there":    {envFrom("", "ConfigMap", "missing"), want{OK, "", "", ""}},
 		"envFrom a ConfigMap without such a thing": {envFrom("", "ConfigMap", "harmless"), want{OK, "", "", ""}},
 	} {

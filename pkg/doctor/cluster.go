@@ -9,6 +9,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
@@ -30,6 +31,13 @@ func (d *Doctor) Cluster(ctx context.Context, namespace string) (ClusterReport, 
 		finding := unreadable(right{verb: "list", resource: "serviceaccounts", namespace: namespace}, err)
 		finding.Check, finding.Link = ServiceAccountExists, LinkServiceAccount
 		report.Findings = append(report.Findings, finding)
+	}
+	if whole.settings.configMap {
+		if view := d.mapping(ctx, whole.settings); view.err != nil && !apierrors.IsNotFound(view.err) {
+			finding := unreadable(right{"get", "configmaps", whole.settings.namespace, usualName}, view.err)
+			finding.Check, finding.Link = RoleNamed, LinkServiceAccount
+			report.Findings = append(report.Findings, finding)
+		}
 	}
 	pods, err := d.podsOf(ctx, namespace, accounts)
 	podsUnread := err != nil

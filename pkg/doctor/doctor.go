@@ -81,6 +81,8 @@ type Exchanger func(ctx context.Context, endpoint, region string, in exchange.In
 // NewExchanger exchanges as package exchange does.
 func NewExchanger(config aws.Config) Exchanger {
 	return func(ctx context.Context, endpoint, region string, in exchange.Input) (exchange.Result, error) {
+		// Of its own: the next ServiceAccount's token is not for this endpoint.
+		config := config.Copy()
 		if endpoint != "" {
 			config.BaseEndpoint = aws.String(endpoint)
 		}

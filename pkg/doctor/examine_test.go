@@ -2,13 +2,17 @@ package doctor
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/kubernetes/fake"
+	kubetesting "k8s.io/client-go/testing"
 )
 
 func TestAllPagesAreRead(t *testing.T) {
@@ -78,6 +82,19 @@ func TestARoleMayBeNamedInTheConfigMap(t *testing.T) {
 	}
 }
 
+func TestAConfigMapThatMayNotBeReadMayNameARole(t *testing.T) {
+	client := fake.NewClientset()
+	client.PrependReactor("get", "configmaps", func(kubetesting.Action) (bool, runtime.Object, error) {
+		return true, nil, apierrors.NewForbidden(corev1.Resource("configmaps"), "pod-identity-webhook", errors.New("no"))
+	})
+	x := examinationOf(accountWith(nil))
+	x.Client = client
+	want{Unknown, "it names no role itself, and it cannot be seen whether ConfigMap eks/pod-identity-webhook does", "--watch-config-map", "kubectl annotate"}.check(t, checkRole(t.Context(), x))
+	x = examinationOf(accountWith(map[string]string{"eks.amazonaws.com/rolearn": testRole}))
+	x.Client = client
+	want{Broken, "names no role", "did you mean", "kubectl annotate"}.check(t, checkRole(t.Context(), x))
+}
+
 func TestWhatNamesNoServiceAccountOrNeedsNone(t *testing.T) {
 	x := examinationOf(nil)
 	x.serviceAccount = ""
@@ -87,6 +104,52 @@ func TestWhatNamesNoServiceAccountOrNeedsNone(t *testing.T) {
 	x.Doctor = &Doctor{Client: fake.NewClientset()}
 	x.pods = []corev1.Pod{*untouched(func(p *corev1.Pod) { p.Spec.Containers[0].Env = []corev1.EnvVar{{Name: envContainerURI}} })}
 	want{Skipped, "EKS Pod Identity", "", ""}.check(t, checkRole(t.Context(), x))
+}
+
+func TestAClusterIsNotWellIfItsConfigMapOfRolesMayNotBeRead(t *testing.T) {
+	client := fake.NewClientset()
+	client.PrependReactor("get", "configmaps", func(kubetesting.Action) (bool, runtime.Object, error) {
+		return true, nil, apierrors.NewForbidden(corev1.Resource("configmaps"), "pod-identity-webhook", errors.New("no"))
+	})
+	d := &Doctor{Client: client}
+	d.known.webhook.get(struct{}{}, func() *webhookView {
+		return &webhookView{settings: readSettings([]string{"--watch-config-map"})}
+	})
+	report, err := d.Cluster(t.Context(), "shop")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, finding := range report.Findings {
+		if finding.Check == RoleNamed {
+			want{Unknown, "not allowed to get configmaps/pod-identity-webhook", "", ""}.check(t, finding)
+			return
+		}
+	}
+	t.Errorf("got %+v", report.Findings)
+}
+
+// TestATrialTakesNoRightButToMakePods says that whoever may not see the webhook
+// sees all the same what becomes of a pod.
+func TestATrialTakesNoRightButToMakePods(t *testing.T) {
+	client := fake.NewClientset()
+	client.PrependReactor("create", "pods", func(action kubetesting.Action) (bool, runtime.Object, error) {
+		pod := action.(kubetesting.CreateAction).GetObject().(*corev1.Pod)
+		pod.Spec.Containers[0].Env = injected(nil).Spec.Containers[0].Env
+		return true, pod, nil
+	})
+	for status, want := range map[Status]want{
+		Unknown: {OK, "gets its identity", "", ""},
+		Broken:  {Skipped, "webhook_registered is broken", "", ""},
+	} {
+		x := examinationOf(accountWith(nil))
+		x.Client, x.identity = client, granted(nil)
+		x.status[RoleNamed], x.status[WebhookRegistered] = OK, status
+		for _, finding := range walk(t.Context(), callChecks(), x) {
+			if finding.Check == WebhookTrial {
+				want.check(t, finding)
+			}
+		}
+	}
 }
 
 func TestWhatWasReadIsNotReadAgain(t *testing.T) {

@@ -16,6 +16,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"strings"
 	"testing"
 	"time"
@@ -236,9 +237,25 @@ func TestWhatBecameOfTheTrialPod(t *testing.T) {
 	ignoring := registrationOf(func(w *admissionregistrationv1.MutatingWebhook) {
 		w.FailurePolicy = new(admissionregistrationv1.Ignore)
 	})
-	want{OK, "gets its identity", "", ""}.check(t, judgeAdmitted(ignoring, injected(nil)))
-	want{Broken, "gets no identity", "failurePolicy Ignore", "kubectl logs"}.check(t, judgeAdmitted(ignoring, untouched(nil)))
-	want{Broken, "gets no identity", "was not called", ""}.check(t, judgeAdmitted(registrationOf(nil), untouched(nil)))
+	want{OK, "gets its identity", "", ""}.check(t, judgeAdmitted(ignoring, injected(nil), testRole))
+	want{Broken, "gets no identity", "failurePolicy Ignore", "kubectl logs"}.check(t, judgeAdmitted(ignoring, untouched(nil), testRole))
+	want{Broken, "gets no identity", "was not called", ""}.check(t, judgeAdmitted(registrationOf(nil), untouched(nil), testRole))
+	want{Broken, "gets the role arn:aws:iam::111122223333:role/cart, and not arn:aws:iam::111122223333:role/new", "", "kubectl logs"}.
+		check(t, judgeAdmitted(ignoring, injected(nil), "arn:aws:iam::111122223333:role/new"))
+}
+
+func TestTheTrialPodIsOneThatTheWebhookIsCalledFor(t *testing.T) {
+	x := examinationOf(accountWith(nil))
+	r := registrationOf(func(w *admissionregistrationv1.MutatingWebhook) {
+		w.ObjectSelector = &metav1.LabelSelector{
+			MatchLabels:      map[string]string{"irsa": "yes"},
+			MatchExpressions: []metav1.LabelSelectorRequirement{{Key: "opted-in", Operator: metav1.LabelSelectorOpExists}, {Key: "skip", Operator: metav1.LabelSelectorOpDoesNotExist}},
+		}
+	})
+	x.webhook = &webhookView{registrations: []registration{*r}}
+	if missed := unmet(r.webhook.ObjectSelector, trialPod(x).Labels); len(missed) > 0 {
+		t.Errorf("the webhook is not called for it, since it wants %s", told(missed))
+	}
 }
 
 func TestAMintedTokenMustHaveTheRightClaims(t *testing.T) {
@@ -276,7 +293,7 @@ func TestTheIssuerMustBePublished(t *testing.T) {
 	for raw, hidden := range map[string]bool{
 		"https://oidc.eks.eu-west-1.amazonaws.com/id/X": false, "https://example.com:8443": false, "https://8.8.8.8": false,
 		"https://kubernetes.default.svc": true, "https://kubernetes.default.svc.cluster.local": true, "https://10.1.2.3": true,
-		"https://[::1]:6443": true, "https://localhost": true, "https://master": true, "https://169.254.1.1": true,
+		"https://[::1]:6443": true, "https://localhost": true, "https://oidc.corp.internal": true, "https://nas.local": true, "https://0.0.0.0": true, "https://master": true, "https://169.254.1.1": true,
 	} {
 		if got := hiddenFromAWS(raw) != ""; got != hidden {
 			t.Errorf("%s is hidden from AWS: %t, want %t", raw, got, hidden)
@@ -374,6 +391,9 @@ func TestWhatIAMForbidsIsUnknown(t *testing.T) {
 	want{OK, "111122223333", "", ""}.check(t, checkAccount(t.Context(), x))
 	x.Doctor = &Doctor{AWS: &AWS{IAM: fakeIAM{err: &types.NoSuchEntityException{}}}}
 	want{Broken, "role cart does not exist", "", "kubectl irsa serviceaccount create cart -n shop --role-name cart --role-only --approve"}.check(t, checkRoleExists(t.Context(), x))
+	x.identity.RoleARN, x.identity.Audience = "arn:aws:iam::111122223333:role/team/cart", "vault"
+	want{Broken, "role cart does not exist", "", "kubectl irsa serviceaccount create cart -n shop --role-name cart --path /team/ --audience vault --role-only --approve"}.check(t, checkRoleExists(t.Context(), x))
+	x.identity = granted(nil)
 	x.Doctor = &Doctor{AWS: &AWS{IAM: fakeIAM{role: &types.Role{Arn: aws.String("arn:aws:iam::111122223333:role/team/cart")}}}}
 	want{Broken, "the role's ARN is arn:aws:iam::111122223333:role/team/cart", "path", "eks.amazonaws.com/role-arn=arn:aws:iam::111122223333:role/team/cart"}.check(t, checkRoleExists(t.Context(), x))
 	x.Doctor = &Doctor{}
@@ -396,10 +416,44 @@ func TestTheTrustPolicyIsEvaluatedHere(t *testing.T) {
 	}{
 		"it allows":           {policy(`,"oidc.example.com:sub":"system:serviceaccount:shop:cart"`), want{OK, "allows system:serviceaccount:shop:cart, for sts.amazonaws.com", "", ""}},
 		"for another":         {policy(`,"oidc.example.com:sub":"system:serviceaccount:store:cart"`), want{Broken, "does not allow", "oidc.example.com:sub", `aws iam update-assume-role-policy --role-name cart --policy-document "$(kubectl irsa trust-policy shop/cart --issuer https://oidc.example.com --account-id 111122223333)"`}},
-		"for everybody":       {policy(""), want{Warning, "more than it should", "", "kubectl irsa trust-policy"}},
+		"for everybody":       {policy(""), want{Warning, "more than it should", "the command replaces the whole trust policy", "kubectl irsa trust-policy"}},
 		"not a policy at all": {`{}`, want{Broken, "malformed", "", "kubectl irsa trust-policy"}},
 	} {
 		t.Run(title, func(t *testing.T) { test.want.check(t, x.judgeTrustPolicy([]byte(test.document), request)) })
+	}
+}
+
+func TestATrustPolicyIsNotJudgedForAnIssuerThatIsNotKnown(t *testing.T) {
+	x := examinationOf(accountWith(nil))
+	x.identity, x.role.trustPolicy = granted(nil), url.PathEscape(`{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"sts:AssumeRoleWithWebIdentity",`+
+		`"Principal":{"Federated":"arn:aws:iam::111122223333:oidc-provider/oidc.example.com"},"Condition":{"StringEquals":{`+
+		`"oidc.example.com:aud":"sts.amazonaws.com","oidc.example.com:sub":"system:serviceaccount:shop:cart"}}}]}`)
+	x.claims = token.Claims{Subject: "system:serviceaccount:shop:cart", Audience: []string{"sts.amazonaws.com"}}
+	want{Unknown, "the cluster's issuer is not known", "", ""}.check(t, checkTrustPolicy(t.Context(), x))
+}
+
+// TestATokenIsOnlySentToTheEndpointOfItsServiceAccount says that one with an
+// endpoint of its own leaves the next one's alone.
+func TestATokenIsOnlySentToTheEndpointOfItsServiceAccount(t *testing.T) {
+	called := map[string]int{}
+	serve := func(name string) string {
+		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			called[name]++
+			w.WriteHeader(http.StatusBadRequest)
+			_, _ = io.WriteString(w, `<ErrorResponse><Error><Type>Sender</Type><Code>InvalidIdentityToken</Code><Message>no</Message></Error></ErrorResponse>`)
+		}))
+		t.Cleanup(server.Close)
+		return server.URL
+	}
+	own, usual := serve("own"), serve("usual")
+	exchanger := NewExchanger(aws.Config{Region: "us-east-1", BaseEndpoint: aws.String(usual), RetryMaxAttempts: 1})
+	for _, endpoint := range []string{own, ""} {
+		if _, err := exchanger(t.Context(), endpoint, "", exchange.Input{RoleARN: testRole, SessionName: "doctor", Token: "a.b.c", Duration: 15 * time.Minute}); err == nil {
+			t.Error("it gave credentials")
+		}
+	}
+	if called["own"] == 0 || called["usual"] == 0 {
+		t.Errorf("called: %v", called)
 	}
 }
 
@@ -431,6 +485,12 @@ func TestWhatSTSSaysIsTold(t *testing.T) {
 			}
 		})
 	}
+}
+
+func TestTheEndOfAChainIsNotTakenForWell(t *testing.T) {
+	x := examinationOf(accountWith(nil))
+	x.identity = granted(func(id *identity.Identity) { id.TargetRoleARN = "arn:aws:iam::444455556666:role/target" })
+	want{Unknown, "whether they may assume arn:aws:iam::444455556666:role/target is not looked at", "sts:AssumeRole", ""}.check(t, x.judgeExchange(exchange.Result{}, nil))
 }
 
 func TestTheSessionIsNamedAsThePodsIs(t *testing.T) {

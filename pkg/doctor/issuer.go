@@ -5,7 +5,6 @@ import (
 	"crypto/x509"
 	"encoding/json"
 	"errors"
-	"net"
 	"net/url"
 	"slices"
 	"strings"
@@ -14,6 +13,7 @@ import (
 	authenticationv1 "k8s.io/api/authentication/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/provision"
 	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/token"
 	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/token/issuer"
 )
@@ -120,10 +120,7 @@ func hiddenFromAWS(urls ...string) string {
 		if err != nil {
 			continue
 		}
-		host := parsed.Hostname()
-		ip := net.ParseIP(host)
-		if isLoopback(host) || ip != nil && (ip.IsPrivate() || ip.IsLinkLocalUnicast()) || ip == nil && !strings.Contains(host, ".") ||
-			host == "kubernetes.default.svc" || strings.HasSuffix(host, ".svc") || strings.HasSuffix(host, ".cluster.local") {
+		if host := parsed.Hostname(); provision.IsPrivate(host) {
 			return host
 		}
 	}

@@ -23,8 +23,6 @@ var profileVariables = []string{"AWS_PROFILE", "AWS_DEFAULT_PROFILE", "AWS_SHARE
 // value is nobody's business.
 type override struct {
 	container, variable, source string
-	// key is that of the ConfigMap or the Secret.
-	key string
 	// remove takes it out of the container's own list, if it is there.
 	remove bool
 }
@@ -117,11 +115,21 @@ func (e *environment) fromElsewhere(namespace string, c *corev1.Container) []ove
 		for _, key := range keys {
 			variable := source.Prefix + key
 			if _, set := valueOf(c, variable); !set && rival(variable, "") {
-				all = append(all, override{container: c.Name, variable: variable, source: fmt.Sprintf("envFrom %s %s", kind, name), key: key})
+				all = append(all, override{container: c.Name, variable: variable, source: fmt.Sprintf("envFrom %s %s", kind, name)})
 			}
 		}
 	}
 	return all
+}
+
+// setEnvironment changes a variable of a workload's template, or makes a pod anew
+// that nothing else makes.
+func setEnvironment(pod *corev1.Pod, container, change string) string {
+	if w := workloadOf(pod); w.kind != "" {
+		return fmt.Sprintf("kubectl set env %s/%s -n %s -c %s %s", w.kind, w.name, pod.Namespace, container, shell(change))
+	}
+	return fmt.Sprintf("kubectl get pod %s -n %s -o yaml | kubectl set env -f - --local -c %s %s -o yaml | kubectl replace --force -f -",
+		pod.Name, pod.Namespace, container, shell(change))
 }
 
 // judgeOverrides says whether anything stands against the role.
@@ -163,17 +171,12 @@ func judgeOverrides(pod *corev1.Pod, all []override, unread []right) Finding {
 	}
 }
 
-// removeOverride takes a variable out of a workload's template.
+// removeOverride takes a variable out of a container's own list. One of envFrom is
+// made empty there, which goes before envFrom and counts for nothing: what the Secret
+// or the ConfigMap holds is not for us to delete.
 func removeOverride(pod *corev1.Pod, o override) string {
-	w := workloadOf(pod)
-	switch {
-	case w.kind == "" && o.remove:
-		return fmt.Sprintf("kubectl get pod %s -n %s -o yaml | kubectl set env -f - --local -c %s %s -o yaml | kubectl replace --force -f -",
-			pod.Name, pod.Namespace, o.container, shell(o.variable+"-"))
-	case o.remove:
-		return fmt.Sprintf("kubectl set env %s/%s -n %s -c %s %s", w.kind, w.name, pod.Namespace, o.container, shell(o.variable+"-"))
-	default:
-		kind, name, _ := strings.Cut(strings.TrimPrefix(o.source, "envFrom "), " ")
-		return fmt.Sprintf("kubectl patch %s %s -n %s --type=merge -p=%s && %s", strings.ToLower(kind), name, pod.Namespace, shell(fmt.Sprintf(`{"data":{%q:null}}`, o.key)), remakeCommand(pod))
+	if o.remove {
+		return setEnvironment(pod, o.container, o.variable+"-")
 	}
+	return setEnvironment(pod, o.container, o.variable+"=")
 }

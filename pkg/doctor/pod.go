@@ -239,11 +239,19 @@ func judgeToken(pod *corev1.Pod, id *identity.Identity) Finding {
 }
 
 func checkEnvironment(_ context.Context, x *examination) Finding {
-	result, err := wouldDo(x.pod, x.identity, x.settings.inject)
+	result, err := wouldDo(unlabelled(x.pod), x.identity, x.settings.inject)
 	if err != nil {
 		return found(Unknown, "cannot tell what the webhook would do with the pod: %v", err)
 	}
 	return judgeEnvironment(x.pod, result, x.identity)
+}
+
+// unlabelled is the pod without the label that has the webhook leave it alone: what
+// it was given by something else must be whole, too.
+func unlabelled(pod *corev1.Pod) *corev1.Pod {
+	plain := pod.DeepCopy()
+	delete(plain.Labels, inject.SkipPodLabel)
+	return plain
 }
 
 // judgeEnvironment says whether each container has what belongs to the identity.
@@ -274,6 +282,9 @@ func judgeEnvironment(pod *corev1.Pod, result inject.Result, id *identity.Identi
 		return found(Broken, "%s", broken[0]).
 			because("%s", strings.Join(append(broken[1:], "the pod is older than what its ServiceAccount says now, or its template sets this itself: then take it out of there"), "; ")).
 			mendedBy("%s", renewCommand(pod))
+	}
+	if whole == 0 && len(told) == 0 {
+		return found(Unknown, "cannot tell whether variables and mounts are whole: the webhook would look at no container (%s)", cmp.Or(string(result.Reason), "no reason"))
 	}
 	finding := found(OK, "variables and mounts are whole in %s", plural(whole, "container"))
 	if len(told) > 0 {

@@ -3,7 +3,7 @@ package doctor
 import (
 	"context"
 	"encoding/json"
-	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -84,29 +84,35 @@ func checkRole(ctx context.Context, x *examination) Finding {
 		return found(Skipped, "it names no role, and its pods have that of EKS Pod Identity, which the agent on the node knows")
 	}
 	none := judgeNoRole(x.account, key, x.typos)
-	if mapped, at := x.mappedPerhaps(ctx); mapped != "" {
-		return found(Unknown, "%s names %s, and it cannot be seen whether the webhook reads that", at, mapped).
+	mapped, view := x.mappedPerhaps(ctx)
+	switch {
+	case mapped != "":
+		return found(Unknown, "%s names %s, and it cannot be seen whether the webhook reads that", view.at, mapped).
 			because("it does with --watch-config-map; %s", none.Why)
+	case apierrors.IsForbidden(view.err) && len(x.typos) == 0:
+		return found(Unknown, "it names no role itself, and it cannot be seen whether %s does", view.at).
+			because("the webhook reads that with --watch-config-map; if yours does not, %s", none.Why).mendedBy("%s", none.Fix)
+	default:
+		return none
 	}
-	return none
 }
 
 // mappedPerhaps looks for the ConfigMap of roles where it would be, if the flags of
 // the webhook are not known.
-func (x *examination) mappedPerhaps(ctx context.Context) (role, at string) {
+func (x *examination) mappedPerhaps(ctx context.Context) (role string, view mappingView) {
 	if len(x.webhook.pods) > 0 {
-		return "", ""
+		return "", mappingView{}
 	}
 	perhaps := x.settings
 	if reference := x.webhook.reference(); reference != nil {
 		perhaps.namespace = reference.Namespace
 	}
-	view := x.mapping(ctx, perhaps)
+	view = x.mapping(ctx, perhaps)
 	mapped := view.mapping.Identity(types.NamespacedName{Namespace: x.namespace, Name: x.serviceAccount})
 	if mapped == nil {
-		return "", ""
+		return "", view
 	}
-	return mapped.RoleARN, view.at
+	return mapped.RoleARN, view
 }
 
 // usesPodIdentity says whether a pod is led to the agent of EKS Pod Identity.
@@ -190,32 +196,58 @@ func (d *Doctor) namespaceNamed(ctx context.Context, name string) (*corev1.Names
 
 func checkRolePermitted(ctx context.Context, x *examination) Finding {
 	if x.settings.rolePolicy == rolepolicy.Off {
+		if len(x.webhook.pods) == 0 {
+			return found(Skipped, "it cannot be seen whether the webhook has a --role-policy: the trial pod shows what it permits")
+		}
 		return found(Skipped, "the webhook permits every role: --role-policy is off")
 	}
 	namespace, err := x.namespaceNamed(ctx, x.namespace)
 	if err != nil {
 		return unreadable(right{verb: "get", resource: "namespaces", name: x.namespace}, err)
 	}
-	return judgeRolePermitted(x.settings, namespace, x.identity.RoleARN)
+	return judgeRolePermitted(x.settings, namespace, slices.DeleteFunc([]string{x.identity.RoleARN, x.identity.TargetRoleARN}, func(role string) bool { return role == "" })...)
 }
 
-// judgeRolePermitted says whether the policy of a namespace permits a role.
-func judgeRolePermitted(s settings, namespace *corev1.Namespace, role string) Finding {
-	prefix := s.identity.AnnotationPrefix
-	err := rolepolicy.Evaluate(s.rolePolicy, prefix, namespace.Name, namespace.Annotations, role)
-	if err == nil {
-		return found(OK, "namespace %s permits the role", namespace.Name)
+// judgeRolePermitted says whether the policy of a namespace permits the roles of a
+// ServiceAccount: that which it names, and that which is assumed with it.
+func judgeRolePermitted(s settings, namespace *corev1.Namespace, roles ...string) Finding {
+	for _, role := range roles {
+		err := rolepolicy.Evaluate(s.rolePolicy, s.identity.AnnotationPrefix, namespace.Name, namespace.Annotations, role)
+		if err != nil {
+			return permitting(found(Broken, "namespace %s does not permit the role, so the webhook refuses its pods", namespace.Name).because("%v", err),
+				s.identity.AnnotationPrefix, namespace, role)
+		}
 	}
-	key := rolepolicy.Annotations(prefix)[0]
-	permitted := role
-	if old := namespace.Annotations[key]; old != "" && !strings.HasPrefix(strings.TrimSpace(old), "[") {
-		permitted = old + "," + role
+	return found(OK, "namespace %s permits the role", namespace.Name)
+}
+
+// permitting says how a namespace permits one role more than it does. The
+// annotations of kiam and kube2iam are for who wrote them: ours would take from the
+// namespace what they permit.
+func permitting(denied Finding, prefix string, namespace *corev1.Namespace, role string) Finding {
+	keys := rolepolicy.Annotations(prefix)
+	own, permitted := namespace.Annotations[keys[0]], role
+	for _, other := range keys[1:] {
+		if _, set := namespace.Annotations[other]; set && own == "" {
+			denied.Why += fmt.Sprintf("; permit it in annotation %s, or write all roles of the namespace to %s, which counts alone once it is there", other, keys[0])
+			return denied
+		}
 	}
-	denied := found(Broken, "namespace %s does not permit the role, so the webhook refuses its pods", namespace.Name)
-	if typed, ok := errors.AsType[*rolepolicy.DeniedError](err); ok {
-		denied.Why = typed.Error()
+	var list []string
+	switch {
+	case own == "":
+	case json.Unmarshal([]byte(own), &list) == nil:
+		encoded, err := json.Marshal(append(list, role))
+		if err != nil {
+			return denied
+		}
+		permitted = string(encoded)
+	case strings.HasPrefix(strings.TrimSpace(own), "["):
+		return denied // nobody knows what it was meant to permit
+	default:
+		permitted = own + "," + role
 	}
-	return denied.mendedBy("kubectl annotate --overwrite namespace %s %s", namespace.Name, shell(key+"="+permitted))
+	return denied.mendedBy("kubectl annotate --overwrite namespace %s %s", namespace.Name, shell(keys[0]+"="+permitted))
 }
 
 // annotated says when an annotation of a ServiceAccount was last written, at the

@@ -12,7 +12,7 @@ import (
 	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/identity"
 	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/inject"
 	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/rolepolicy"
-	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/token"
+	webhooksettings "github.com/pod-identity-webhook/pod-identity-webhook/pkg/settings"
 )
 
 // settings are what a webhook was started with, as far as it decides about pods.
@@ -31,23 +31,13 @@ type settings struct {
 // a webhook that runs has accepted them.
 func readSettings(args []string) settings {
 	var s settings
+	var given webhooksettings.Settings
 	flags := pflag.NewFlagSet("", pflag.ContinueOnError)
 	flags.ParseErrorsAllowlist.UnknownFlags = true
 	flags.SetOutput(io.Discard)
-	flags.StringVar(&s.identity.AnnotationPrefix, "annotation-prefix", "eks.amazonaws.com", "")
-	flags.StringVar(&s.identity.Audience, "token-audience", "sts.amazonaws.com", "")
-	flags.Int64Var(&s.identity.ExpirationSeconds, "token-expiration", 86400, "")
-	flags.BoolVar(&s.identity.RegionalSTS, "sts-regional-endpoint", false, "")
-	flags.StringVar(&s.identity.SessionName, "role-session-name", "", "")
-	flags.StringVar(&s.identity.STSEndpoint, "sts-endpoint", "", "")
-	flags.StringVar(&s.inject.MountPath, "token-mount-path", "/var/run/secrets/eks.amazonaws.com/serviceaccount", "")
-	flags.StringVar(&s.inject.Region, "aws-default-region", "", "")
+	given.AddFlags(flags)
 	flags.BoolVar(&s.configMap, "watch-config-map", false, "")
 	flags.StringVar(&s.namespace, "namespace", "eks", "")
-	composes := flags.Bool("compose-role-arn", false, "")
-	account := flags.String("aws-account-id", "", "")
-	partition := flags.String("aws-partition", "aws", "")
-	policy := flags.String("role-policy", string(rolepolicy.Off), "")
 	for i, arg := range args {
 		if name, long := strings.CutPrefix(arg, "--"); long && i+1 < len(args) {
 			if flag := flags.Lookup(name); flag != nil && flag.NoOptDefVal == "" {
@@ -57,12 +47,8 @@ func readSettings(args []string) settings {
 		// One at a time: one that cannot be read must not hide the rest.
 		_ = flags.Parse([]string{arg})
 	}
-	s.identity.ExpirationSeconds = token.ClampExpiration(s.identity.ExpirationSeconds)
-	s.inject.AnnotationPrefix = s.identity.AnnotationPrefix
-	s.rolePolicy = rolepolicy.Mode(*policy)
-	if *composes && *account != "" {
-		s.identity.Account = &identity.Account{Partition: *partition, ID: *account}
-	}
+	s.identity, s.inject = given.Defaults(given.Account()), given.Inject()
+	s.rolePolicy = rolepolicy.Mode(given.RolePolicy)
 	return s
 }
 

@@ -40,6 +40,11 @@ func (x *examination) region() string {
 
 // judgeExchange says what STS gave. The credentials are dropped.
 func (x *examination) judgeExchange(result exchange.Result, err error) Finding {
+	if target := x.identity.TargetRoleARN; err == nil && target != "" {
+		return found(Unknown, "STS gives credentials of the first role; whether they may assume %s is not looked at", target).
+			because("the trust policy of that role has to allow sts:AssumeRole to %s, whose own policies have to allow it, too", x.identity.RoleARN).
+			given("assumed role", result.AssumedRoleARN).given("provider", result.Provider)
+	}
 	if err == nil {
 		return found(OK, "STS gives credentials: tried with a token of the ServiceAccount").given("assumed role", result.AssumedRoleARN).given("provider", result.Provider)
 	}

@@ -16,7 +16,7 @@ import (
 func trialPod(x *examination) *corev1.Pod {
 	small := corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("1m"), corev1.ResourceMemory: resource.MustParse("1Mi")}
 	pod := &corev1.Pod{
-		ObjectMeta: metav1.ObjectMeta{GenerateName: "kubectl-irsa-doctor-", Namespace: x.namespace},
+		ObjectMeta: metav1.ObjectMeta{GenerateName: "kubectl-irsa-doctor-", Namespace: x.namespace, Labels: trialLabels(x.webhook.chosen())},
 		Spec: corev1.PodSpec{
 			ServiceAccountName: x.serviceAccount,
 			SecurityContext: &corev1.PodSecurityContext{
@@ -35,10 +35,28 @@ func trialPod(x *examination) *corev1.Pod {
 	return pod
 }
 
+// trialLabels are those that an objectSelector asks for: whether the real pods have
+// them is another check's.
+func trialLabels(r *registration) map[string]string {
+	if r == nil {
+		return nil
+	}
+	labels := map[string]string{}
+	for _, argument := range relabel(unmet(r.webhook.ObjectSelector, nil)) {
+		if key, value, set := strings.Cut(argument, "="); set {
+			labels[key] = value
+		}
+	}
+	return labels
+}
+
 // checkTrial has the API server admit a pod without creating it: a dry run goes
 // through all of admission, and stores nothing
 // (https://kubernetes.io/docs/reference/using-api/api-concepts/#dry-run).
 func checkTrial(ctx context.Context, x *examination) Finding {
+	if x.status[WebhookRegistered] == Broken {
+		return found(Skipped, "not looked at: %s is %s", WebhookRegistered, Broken)
+	}
 	if x.Options.NoTrial {
 		return found(Skipped, "not tried: --no-trial was given")
 	}
@@ -46,7 +64,7 @@ func checkTrial(ctx context.Context, x *examination) Finding {
 	defer cancel()
 	admitted, err := x.Client.CoreV1().Pods(x.namespace).Create(ctx, trialPod(x), metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})
 	if err == nil {
-		finding := judgeAdmitted(x.webhook.chosen(), admitted)
+		finding := judgeAdmitted(x.webhook.chosen(), admitted, x.identity.RoleARN)
 		x.tried = finding.Status == OK
 		return x.asSaid(finding)
 	}
@@ -65,8 +83,14 @@ func (x *examination) asSaid(finding Finding) Finding {
 }
 
 // judgeAdmitted says what has become of the trial pod.
-func judgeAdmitted(r *registration, pod *corev1.Pod) Finding {
-	if hasIdentity(&pod.Spec.Containers[0]) {
+func judgeAdmitted(r *registration, pod *corev1.Pod, role string) Finding {
+	container := &pod.Spec.Containers[0]
+	if given, set := valueOf(container, envRole); set && given != role {
+		return found(Broken, "a pod that is created now gets the role %s, and not %s: tried as a dry run", given, role).
+			because("the webhook does not know yet what its ServiceAccount names, reads other settings than doctor, or another webhook was first; its log says which").
+			mendedBy("%s", logsCommand(r))
+	}
+	if hasIdentity(container) {
 		return found(OK, "a pod that is created now gets its identity: tried as a dry run")
 	}
 	finding := found(Broken, "a pod that is created now gets no identity: tried as a dry run")

@@ -11,6 +11,7 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/iam"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/validation"
 
 	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/token"
@@ -87,16 +88,15 @@ func (c *Cluster) PlanIdentity(ctx context.Context, spec IdentitySpec) (*Plan, e
 	if err := spec.check(); err != nil {
 		return nil, err
 	}
-	var account *account
-	if !spec.RoleOnly {
-		found, err := c.readAccount(ctx, spec.Namespace, spec.Name)
-		if err != nil {
-			return nil, err
-		}
-		account = found
+	account, err := c.readAccount(ctx, spec.Namespace, spec.Name)
+	if err != nil && (!spec.RoleOnly || !apierrors.IsForbidden(err)) {
+		return nil, err
 	}
 	if spec.Audience == "" {
 		spec.Audience = account.audience()
+	}
+	if spec.RoleOnly {
+		account = nil
 	}
 	existing, err := c.chooseRole(ctx, &spec, account)
 	if err != nil {

@@ -78,14 +78,14 @@ func Concerns(issuer string) []string {
 	if len(issuer) > longestIssuer {
 		concern(fmt.Sprintf("is longer than %d characters, IAM's limit", longestIssuer))
 	}
-	if isPrivate(parsed.Hostname()) {
+	if IsPrivate(parsed.Hostname()) {
 		concern("is known in private networks alone: AWS reads it from the internet; publish the documents that kubectl irsa oidc documents writes, and set --service-account-issuer to their place")
 	}
 	return concerns
 }
 
-// isPrivate says whether a host cannot be meant for the internet.
-func isPrivate(host string) bool {
+// IsPrivate says whether a host cannot be meant for the internet.
+func IsPrivate(host string) bool {
 	if address, err := netip.ParseAddr(host); err == nil {
 		return address.IsPrivate() || address.IsLoopback() || address.IsLinkLocalUnicast() || address.IsUnspecified()
 	}

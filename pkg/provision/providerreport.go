@@ -13,9 +13,11 @@ import (
 // ProviderReport is what IAM has for the cluster's issuer, and whether that is
 // what the cluster needs.
 type ProviderReport struct {
-	ARN         string            `json:"arn"`
-	Issuer      string            `json:"issuer"`
-	Exists      bool              `json:"exists"`
+	ARN    string `json:"arn"`
+	Issuer string `json:"issuer"`
+	Exists bool   `json:"exists"`
+	// Unseen says why it could not be read: then nothing of it is known.
+	Unseen      string            `json:"unseen,omitempty"`
 	Audiences   []string          `json:"audiences,omitempty"`
 	Thumbprints []string          `json:"thumbprints,omitempty"`
 	Tags        map[string]string `json:"tags,omitempty"`

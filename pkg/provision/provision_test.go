@@ -403,6 +403,9 @@ func TestWhatBelongsToOthersIsRefused(t *testing.T) {
 		"a tag that is ours": {
 			spec: func(s *provision.IdentitySpec) { s.Tags = map[string]string{"kubectl-irsa/issuer": "x"} }, want: "tag kubectl-irsa/issuer",
 		},
+		"a tag that is ours in capitals": {
+			spec: func(s *provision.IdentitySpec) { s.Tags = map[string]string{"Kubectl-IRSA/Issuer": "x"} }, want: "tag Kubectl-IRSA/Issuer",
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var objects []runtime.Object
@@ -502,6 +505,11 @@ func TestAnAudienceOfItsOwnGoesToBothSides(t *testing.T) {
 	}
 	if again := apply(t, w.identity(t, cart())); countDone(again) != 0 {
 		t.Errorf("the audience of the annotation was not taken: %+v", again.Steps)
+	}
+	alone := cart()
+	alone.RoleOnly = true
+	if again := apply(t, w.identity(t, alone)); countDone(again) != 0 {
+		t.Errorf("the audience of the annotation was not taken for the role alone: %+v", again.Steps)
 	}
 }
 

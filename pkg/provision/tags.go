@@ -22,7 +22,10 @@ const (
 // checkTags returns an error if the tags that a user wants cannot be.
 func checkTags(tags map[string]string) error {
 	for key := range tags {
-		if strings.HasPrefix(key, tagPrefix) {
+		// IAM takes keys that differ in capitals alone for one
+		// (https://docs.aws.amazon.com/IAM/latest/UserGuide/id_tags.html): such a tag
+		// would be put in the place of ours.
+		if strings.HasPrefix(strings.ToLower(key), tagPrefix) {
 			return fmt.Errorf("tag %s: tags that begin with %s are kept for what this command itself has to know", key, tagPrefix)
 		}
 	}
