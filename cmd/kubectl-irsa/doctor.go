@@ -109,6 +109,7 @@ func (d *diagnosis) run(cmd *cobra.Command, args []string) error {
 			return err
 		}
 	}
+	d.examine.Commands = d.commands(cmd.Flags())
 	physician, client, err := d.doctor(ctx)
 	if err != nil {
 		return err
@@ -133,15 +134,28 @@ func (d *diagnosis) run(cmd *cobra.Command, args []string) error {
 
 func (d *diagnosis) examineOne(ctx context.Context, physician *doctor.Doctor, client kubernetes.Interface, namespace, kind, name string) (doctor.Report, error) {
 	if kind == "" {
-		kind = kindPod
-		if _, err := client.CoreV1().Pods(namespace).Get(ctx, name, metav1.GetOptions{}); apierrors.IsNotFound(err) || apierrors.IsForbidden(err) {
-			kind = kindAccount
+		var err error
+		if kind, err = kindOf(ctx, client, namespace, name); err != nil {
+			return doctor.Report{}, err
 		}
 	}
 	if kind == kindPod {
 		return physician.Pod(ctx, namespace, name)
 	}
 	return physician.ServiceAccount(ctx, namespace, name)
+}
+
+// kindOf says what a name alone is the name of, as far as can be seen.
+func kindOf(ctx context.Context, client kubernetes.Interface, namespace, name string) (string, error) {
+	_, noPod := client.CoreV1().Pods(namespace).Get(ctx, name, metav1.GetOptions{})
+	if !apierrors.IsNotFound(noPod) && !apierrors.IsForbidden(noPod) {
+		return kindPod, nil
+	}
+	_, noAccount := client.CoreV1().ServiceAccounts(namespace).Get(ctx, name, metav1.GetOptions{})
+	if apierrors.IsNotFound(noPod) && apierrors.IsNotFound(noAccount) {
+		return "", fmt.Errorf("namespace %s has neither a pod nor a ServiceAccount %s: give the kind, too, to look at one that is missing", namespace, name)
+	}
+	return kindAccount, nil
 }
 
 // doctor puts together who reads the cluster, the issuer and AWS.

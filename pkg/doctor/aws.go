@@ -125,7 +125,7 @@ func checkProvider(ctx context.Context, x *examination) Finding {
 
 // judgeProvider says whether IAM knows the issuer.
 func judgeProvider(issuerURL, arn string, got *provider) Finding {
-	const create = "kubectl irsa provider create --approve"
+	const create = irsaPlugin + " provider create --approve"
 	if got.missing {
 		finding := found(Broken, "IAM has no OIDC provider for the cluster's issuer").
 			because("tokens of %s are not trusted by anybody in the account", issuerURL).mendedBy("%s", create).given("wanted", arn)
@@ -183,7 +183,7 @@ func judgeProviderAudience(arn, audience string, audiences []string) Finding {
 	}
 	return found(Broken, "the OIDC provider does not accept the audience %q", audience).
 		because("it accepts %s", quoted(audiences)).
-		mendedBy("kubectl irsa provider create --audience %s --approve", shell(audience)).given("provider", arn)
+		mendedBy(irsaPlugin+" provider create --audience %s --approve", shell(audience)).given("provider", arn)
 }
 
 func quoted(values []string) string {
@@ -210,7 +210,7 @@ func checkRoleExists(ctx context.Context, x *examination) Finding {
 	answer, err := x.AWS.IAM.GetRole(ctx, &iam.GetRoleInput{RoleName: aws.String(name)})
 	if _, missing := errors.AsType[*types.NoSuchEntityException](err); missing {
 		return found(Broken, "role %s does not exist in account %s", name, accountOf(x.identity.RoleARN)).
-			mendedBy("kubectl irsa serviceaccount create %s -n %s --role-name %s%s --role-only --approve", x.serviceAccount, x.namespace, shell(name), x.roleFlags())
+			mendedBy(irsaPlugin+" serviceaccount create %s -n %s --role-name %s%s --role-only --approve", x.serviceAccount, x.namespace, shell(name), x.roleFlags())
 	}
 	if err != nil {
 		return unreadableInAWS("iam:GetRole", err)
@@ -244,7 +244,7 @@ func (x *examination) judgeRole(arn string) Finding {
 	if arn != x.identity.RoleARN {
 		return found(Broken, "the role's ARN is %s, and the ServiceAccount names %s", arn, x.identity.RoleARN).
 			because("the path of a role is a part of its ARN").
-			mendedBy("kubectl annotate --overwrite serviceaccount %s -n %s %s=%s", x.serviceAccount, x.namespace, x.roleKey(), shell(arn))
+			mendedBy(kubectl+" annotate --overwrite serviceaccount %s -n %s %s=%s", x.serviceAccount, x.namespace, x.roleKey(), shell(arn))
 	}
 	return found(OK, "role %s exists", arn)
 }
@@ -281,7 +281,7 @@ func checkTrustPolicy(_ context.Context, x *examination) Finding {
 // puts its statement beside the others.
 func (x *examination) trustPolicyCommand() string {
 	partition, id := roleAccount(x.identity.RoleARN)
-	command := fmt.Sprintf("kubectl irsa trust-policy %s/%s --issuer %s --account-id %s", x.namespace, x.serviceAccount, shell(x.claims.Issuer), shell(id))
+	command := fmt.Sprintf(irsaPlugin+" trust-policy %s/%s --issuer %s --account-id %s", x.namespace, x.serviceAccount, shell(x.claims.Issuer), shell(id))
 	if partition != "aws" {
 		command += " --partition " + shell(partition)
 	}
@@ -298,7 +298,7 @@ func (x *examination) judgeTrustPolicy(document []byte, request trustpolicy.Requ
 	roleName := x.identity.RoleARN[strings.LastIndexByte(x.identity.RoleARN, '/')+1:]
 	subject := token.Subject(x.namespace, x.serviceAccount)
 	mend := func(f Finding) Finding {
-		return f.mendedBy(`aws iam update-assume-role-policy --role-name %s --policy-document "$(%s)"`, shell(roleName), x.trustPolicyCommand())
+		return f.mendedBy(awsCLI+` iam update-assume-role-policy --role-name %s --policy-document "$(%s)"`, shell(roleName), x.trustPolicyCommand())
 	}
 	policy, err := trustpolicy.Parse(document)
 	if err != nil {

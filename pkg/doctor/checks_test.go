@@ -30,7 +30,7 @@ type want struct {
 
 func (w want) check(t *testing.T, got Finding) {
 	t.Helper()
-	if got.Status != w.status || !strings.Contains(got.Summary, w.summary) || !strings.Contains(got.Why, w.why) || !strings.Contains(got.Fix, w.fix) {
+	if got.Status != w.status || !strings.Contains(got.Summary, w.summary) || !strings.Contains(got.Why, w.why) || !strings.Contains(Commands{}.write(got.Fix), w.fix) {
 		t.Errorf("got  %+v\nwant %+v", got, w)
 	}
 	if w.fix == "" && got.Fix != "" && w.status == OK {
@@ -77,7 +77,7 @@ func TestWhatDependsOnABrokenCheckIsSkippedAndSaysSo(t *testing.T) {
 		{"after", LinkIAM, []Code{"blind"}, never},
 		{"warned", LinkIAM, nil, look(Warning)},
 		{"last", LinkIAM, []Code{"warned"}, look(OK)},
-	}, &examination{status: map[Code]Status{}})
+	}, &examination{Doctor: &Doctor{}, status: map[Code]Status{}})
 	want := []string{"", "not looked at: first is broken", "not looked at: second was not", "", "not looked at: blind is unknown", "", ""}
 	for i, finding := range findings {
 		if finding.Summary != want[i] {
@@ -609,10 +609,10 @@ func TestAPodOfItsOwnIsMadeAnewWithoutWhatItWasGiven(t *testing.T) {
 		`{"op":"remove","path":"/spec/containers/0/env/2"},{"op":"remove","path":"/spec/containers/0/env/1"},` +
 		`{"op":"remove","path":"/spec/containers/0/volumeMounts/0"},{"op":"remove","path":"/spec/initContainers/0/env/0"},` +
 		`{"op":"remove","path":"/spec/volumes/0"}]' -o yaml | kubectl replace --force -f -`
-	if got := renewCommand(pod); got != want {
+	if got := (Commands{}).write(renewCommand(pod)); got != want {
 		t.Errorf("got  %s\nwant %s", got, want)
 	}
-	if got, want := renewCommand(ownedBy(pod)), "kubectl rollout restart deployment/cart -n shop"; got != want {
+	if got, want := (Commands{}).write(renewCommand(ownedBy(pod))), "kubectl rollout restart deployment/cart -n shop"; got != want {
 		t.Errorf("of a Deployment: got %s, want %s", got, want)
 	}
 }

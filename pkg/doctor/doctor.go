@@ -54,6 +54,8 @@ type Options struct {
 	WebhookName string
 	// NoTrial leaves out the pod that is created as a dry run.
 	NoTrial bool
+	// Commands are how what mends something reaches this cluster and account.
+	Commands Commands
 }
 
 // AWS is the account as the caller's credentials see it.

@@ -280,10 +280,10 @@ func mendBundle(r *registration, finding Finding) Finding {
 	switch source := r.configuration.Annotations[injectFrom]; {
 	case source != "":
 		namespace, name, _ := strings.Cut(source, "/")
-		return finding.mendedBy("kubectl delete secret -n %s $(kubectl get certificate -n %s %s -o jsonpath='{.spec.secretName}')", shell(namespace), shell(namespace), shell(name))
+		return finding.mendedBy(kubectl+" delete secret -n %s $(kubectl get certificate -n %s %s -o jsonpath='{.spec.secretName}')", shell(namespace), shell(namespace), shell(name))
 	case client.Service != nil:
-		return finding.mendedBy("kubectl rollout restart deployment/%s -n %s", client.Service.Name, client.Service.Namespace)
+		return finding.mendedBy(kubectl+" rollout restart deployment/%s -n %s", client.Service.Name, client.Service.Namespace)
 	default:
-		return finding.mendedBy(`kubectl patch mutatingwebhookconfiguration %s --type=json -p='[{"op":"add","path":"/webhooks/%d/clientConfig/caBundle","value":"'$(base64 -w0 CA.pem)'"}]'`, r.name(), r.index)
+		return finding.mendedBy(kubectl+` patch mutatingwebhookconfiguration %s --type=json -p='[{"op":"add","path":"/webhooks/%d/clientConfig/caBundle","value":"'$(base64 -w0 CA.pem)'"}]'`, r.name(), r.index)
 	}
 }

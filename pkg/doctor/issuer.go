@@ -110,7 +110,7 @@ func checkDiscovery(ctx context.Context, x *examination) Finding {
 // publish says how to get the documents that are to be where AWS can read them. To
 // put them there is for who knows where that is.
 func publish(finding Finding) Finding {
-	return finding.mendedBy("kubectl irsa oidc documents -d site")
+	return finding.mendedBy(irsaPlugin + " oidc documents -d site")
 }
 
 // hiddenFromAWS returns the host of the first URL that AWS cannot reach, or "".

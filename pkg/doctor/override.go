@@ -126,9 +126,9 @@ func (e *environment) fromElsewhere(namespace string, c *corev1.Container) []ove
 // that nothing else makes.
 func setEnvironment(pod *corev1.Pod, container, change string) string {
 	if w := workloadOf(pod); w.kind != "" {
-		return fmt.Sprintf("kubectl set env %s/%s -n %s -c %s %s", w.kind, w.name, pod.Namespace, container, shell(change))
+		return fmt.Sprintf(kubectl+" set env %s/%s -n %s -c %s %s", w.kind, w.name, pod.Namespace, container, shell(change))
 	}
-	return fmt.Sprintf("kubectl get pod %s -n %s -o yaml | kubectl set env -f - --local -c %s %s -o yaml | kubectl replace --force -f -",
+	return fmt.Sprintf(kubectl+" get pod %s -n %s -o yaml | "+kubectl+" set env -f - --local -c %s %s -o yaml | "+kubectl+" replace --force -f -",
 		pod.Name, pod.Namespace, container, shell(change))
 }
 

@@ -166,10 +166,10 @@ func unskip(pod *corev1.Pod) string {
 		for i, key := range keys {
 			keys[i] = fmt.Sprintf("%q:null", key)
 		}
-		return fmt.Sprintf(`kubectl patch %s %s -n %s --type=merge -p='{"spec":{"template":{"metadata":{"annotations":{%s}}}}}'`,
+		return fmt.Sprintf(kubectl+` patch %s %s -n %s --type=merge -p='{"spec":{"template":{"metadata":{"annotations":{%s}}}}}'`,
 			w.kind, w.name, pod.Namespace, strings.Join(keys, ","))
 	}
-	return fmt.Sprintf("kubectl annotate pod %s -n %s %s- && %s", pod.Name, pod.Namespace, strings.Join(keys, "- "), replaceCommand(pod))
+	return fmt.Sprintf(kubectl+" annotate pod %s -n %s %s- && %s", pod.Name, pod.Namespace, strings.Join(keys, "- "), replaceCommand(pod))
 }
 
 func checkToken(_ context.Context, x *examination) Finding {

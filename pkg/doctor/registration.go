@@ -115,7 +115,7 @@ func (r *registration) called() string {
 	return ""
 }
 
-const installCommand = "helm upgrade --install pod-identity-webhook deploy/helm/pod-identity-webhook --namespace pod-identity-webhook --create-namespace"
+const installCommand = helm + " upgrade --install pod-identity-webhook deploy/helm/pod-identity-webhook --namespace pod-identity-webhook --create-namespace"
 
 // judgeRegistered says whether there is a webhook at all.
 func judgeRegistered(registrations []registration, name string) Finding {
@@ -156,7 +156,7 @@ func judgeRules(r *registration) Finding {
 	}
 	return found(Broken, "it is not called when a pod is created").
 		because("none of its rules is for CREATE of pods of the API group \"\", v1").
-		mendedBy(`kubectl patch mutatingwebhookconfiguration %s --type=json -p='[{"op":"add","path":"%s","value":%s}]'`, r.name(), path, value)
+		mendedBy(kubectl+` patch mutatingwebhookconfiguration %s --type=json -p='[{"op":"add","path":"%s","value":%s}]'`, r.name(), path, value)
 }
 
 func judgeFailurePolicy(r *registration, guarded bool) Finding {

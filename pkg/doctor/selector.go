@@ -97,7 +97,7 @@ func judgeNamespace(r *registration, namespace *corev1.Namespace) Finding {
 		finding.Why += ", which is this very namespace: run the workload in another"
 		return finding
 	}
-	return finding.mendedBy("kubectl label --overwrite namespace %s %s", namespace.Name, strings.Join(arguments, " "))
+	return finding.mendedBy(kubectl+" label --overwrite namespace %s %s", namespace.Name, strings.Join(arguments, " "))
 }
 
 // judgePodSelected says whether the webhook is called for a pod as it is now.
@@ -165,10 +165,10 @@ func mendTemplate(pod *corev1.Pod, missed []metav1.LabelSelectorRequirement) str
 				patched = append(patched, fmt.Sprintf("%q:null", strings.TrimSuffix(label, "-")))
 			}
 		}
-		return fmt.Sprintf(`kubectl patch %s %s -n %s --type=merge -p='{"spec":{"template":{"metadata":{"labels":{%s}}}}}'`,
+		return fmt.Sprintf(kubectl+` patch %s %s -n %s --type=merge -p='{"spec":{"template":{"metadata":{"labels":{%s}}}}}'`,
 			w.kind, w.name, pod.Namespace, strings.Join(patched, ","))
 	}
-	return fmt.Sprintf("kubectl label --overwrite pod %s -n %s %s && %s", pod.Name, pod.Namespace, strings.Join(labels, " "), replaceCommand(pod))
+	return fmt.Sprintf(kubectl+" label --overwrite pod %s -n %s %s && %s", pod.Name, pod.Namespace, strings.Join(labels, " "), replaceCommand(pod))
 }
 
 // skipSelector selects the pods that are not to be left alone.

@@ -32,7 +32,7 @@ func checkServiceAccount(ctx context.Context, x *examination) Finding {
 		if apierrors.IsNotFound(err) {
 			return found(Broken, "ServiceAccount %s/%s does not exist", x.namespace, x.serviceAccount).
 				because("no pod can be created with it").
-				mendedBy("kubectl create serviceaccount %s -n %s", x.serviceAccount, x.namespace)
+				mendedBy(kubectl+" create serviceaccount %s -n %s", x.serviceAccount, x.namespace)
 		}
 		if err != nil {
 			return unreadable(right{"get", "serviceaccounts", x.namespace, x.serviceAccount}, err)
@@ -127,7 +127,7 @@ func usesPodIdentity(pod corev1.Pod) bool {
 func judgeNoRole(account *corev1.ServiceAccount, key string, typos []lint.Finding) Finding {
 	none := found(Broken, "it names no role")
 	annotate := func(arguments string) Finding {
-		return none.mendedBy("kubectl annotate --overwrite serviceaccount %s -n %s %s", account.Name, account.Namespace, arguments)
+		return none.mendedBy(kubectl+" annotate --overwrite serviceaccount %s -n %s %s", account.Name, account.Namespace, arguments)
 	}
 	for _, typo := range typos {
 		if typo.Meant == key {
@@ -163,7 +163,7 @@ func judgeAnnotations(account *corev1.ServiceAccount, s settings) Finding {
 		fixes = append(fixes, mendAnnotation(mistake, prefix))
 	}
 	return found(status, "%s", plural(len(said), "mistake")+" in its annotations").because("%s", strings.Join(said, "; ")).
-		mendedBy("kubectl annotate --overwrite serviceaccount %s -n %s %s", account.Name, account.Namespace, strings.Join(fixes, " "))
+		mendedBy(kubectl+" annotate --overwrite serviceaccount %s -n %s %s", account.Name, account.Namespace, strings.Join(fixes, " "))
 }
 
 // mendAnnotation is what kubectl annotate is to be told: what was meant, if that is
@@ -247,7 +247,7 @@ func permitting(denied Finding, prefix string, namespace *corev1.Namespace, role
 	default:
 		permitted = own + "," + role
 	}
-	return denied.mendedBy("kubectl annotate --overwrite namespace %s %s", namespace.Name, shell(keys[0]+"="+permitted))
+	return denied.mendedBy(kubectl+" annotate --overwrite namespace %s %s", namespace.Name, shell(keys[0]+"="+permitted))
 }
 
 // annotated says when an annotation of a ServiceAccount was last written, at the

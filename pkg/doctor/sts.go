@@ -68,7 +68,7 @@ func (x *examination) judgeExchange(result exchange.Result, err error) Finding {
 func (x *examination) fixOf(reason exchange.Reason) string {
 	switch reason {
 	case exchange.InvalidIdentityToken:
-		return "kubectl irsa provider create --approve"
+		return irsaPlugin + " provider create --approve"
 	case exchange.RegionDisabled:
 		return "aws account enable-region --region-name " + shell(x.region())
 	default:

@@ -107,7 +107,7 @@ func logsCommand(r *registration) string {
 		return ""
 	}
 	service := r.webhook.ClientConfig.Service
-	return "kubectl logs -n " + service.Namespace + " deployment/" + service.Name + " --since=5m"
+	return kubectl + " logs -n " + service.Namespace + " deployment/" + service.Name + " --since=5m"
 }
 
 func judgeRefused(x *examination, err error) Finding {

@@ -23,6 +23,7 @@ func walk(ctx context.Context, checks []check, x *examination) []Finding {
 	for _, c := range checks {
 		finding := c.find(ctx, x)
 		finding.Check, finding.Link, finding.Object = c.code, c.link, x.object
+		finding.Fix = x.Options.Commands.write(finding.Fix)
 		x.status[c.code] = finding.Status
 		findings = append(findings, finding)
 	}

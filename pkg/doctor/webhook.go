@@ -157,13 +157,13 @@ func judgeEndpoints(v *webhookView) Finding {
 	switch {
 	case v.serviceErr != nil || v.podsErr != nil:
 		return finding.because("%s; see how the webhook's pods are", plural(notReady, "endpoint that is not ready")).
-			mendedBy("kubectl get pods -n %s", namespace)
+			mendedBy(kubectl+" get pods -n %s", namespace)
 	case len(v.service.Spec.Selector) == 0:
 		return finding.because("the Service selects no pods: its endpoints are somebody's to write")
 	case len(v.pods) == 0:
 		selector := labels.Set(v.service.Spec.Selector).String()
 		return finding.because("no pod has the labels that the Service selects: %s", selector).
-			mendedBy("kubectl scale deployment -n %s -l %s --replicas=2", namespace, selector)
+			mendedBy(kubectl+" scale deployment -n %s -l %s --replicas=2", namespace, selector)
 	default:
 		return finding.because("%s", troubles(v.pods)).mendedBy("%s", remakeCommand(&v.pods[0]))
 	}

@@ -39,10 +39,10 @@ func workloadOf(pod *corev1.Pod) workload {
 // remakeCommand makes the pods of a workload anew, so that the webhook sees them.
 func remakeCommand(pod *corev1.Pod) string {
 	if w := workloadOf(pod); w.kind != "" {
-		return fmt.Sprintf("kubectl rollout restart %s/%s -n %s", w.kind, w.name, pod.Namespace)
+		return fmt.Sprintf(kubectl+" rollout restart %s/%s -n %s", w.kind, w.name, pod.Namespace)
 	}
 	if metav1.GetControllerOf(pod) != nil {
-		return fmt.Sprintf("kubectl delete pod %s -n %s", pod.Name, pod.Namespace)
+		return fmt.Sprintf(kubectl+" delete pod %s -n %s", pod.Name, pod.Namespace)
 	}
 	return replaceCommand(pod)
 }
@@ -57,7 +57,7 @@ func renewCommand(pod *corev1.Pod) string {
 	for i, at := range removed {
 		removed[i] = fmt.Sprintf(`{"op":"remove","path":"%s"}`, at)
 	}
-	return fmt.Sprintf("kubectl get pod %s -n %s -o yaml | kubectl patch -f - --local --type=json -p='[%s]' -o yaml | kubectl replace --force -f -",
+	return fmt.Sprintf(kubectl+" get pod %s -n %s -o yaml | "+kubectl+" patch -f - --local --type=json -p='[%s]' -o yaml | "+kubectl+" replace --force -f -",
 		pod.Name, pod.Namespace, strings.Join(removed, ","))
 }
 
@@ -92,5 +92,5 @@ var identityVariables = []string{envRole, envTokenFile, envConfigFile, "AWS_ROLE
 
 // replaceCommand makes a pod anew that nothing else makes.
 func replaceCommand(pod *corev1.Pod) string {
-	return fmt.Sprintf("kubectl get pod %s -n %s -o yaml | kubectl replace --force -f -", pod.Name, pod.Namespace)
+	return fmt.Sprintf(kubectl+" get pod %s -n %s -o yaml | "+kubectl+" replace --force -f -", pod.Name, pod.Namespace)
 }

@@ -96,7 +96,7 @@ func (c condition) warnings(issuers []string) []string {
 	}
 	isClaim := claim == "sub" || claim == "aud"
 	if isClaim && len(issuers) > 0 && !slices.ContainsFunc(issuers, func(of string) bool { return strings.EqualFold(of, issuer) }) {
-		warnings = append(warnings, fmt.Sprintf("has the key %s, which is of none of its providers: %s", c.key, issuerHint(issuer, issuers[0], issuers[0]+":"+claim)))
+		warnings = append(warnings, fmt.Sprintf("has the key %s, but its provider is of %s: one of the two is not as it was meant", c.key, issuers[0]))
 	}
 	return warnings
 }

@@ -43,7 +43,7 @@ func TestWarnings(t *testing.T) {
 			"statement 1 has IfExists on " + issuer + ":sub, which is true of a request without that key", anyone,
 		}},
 		{"a key of another issuer", allowing(aud + `, "StringLike": {"` + issuer + `/:sub": "` + subject + `"}`), []string{
-			"statement 1 has the key " + issuer + "/:sub, which is of none of its providers: the issuer has no slash at its end: did you mean " + issuer + ":sub?",
+			"statement 1 has the key " + issuer + "/:sub, but its provider is of " + issuer + ": one of the two is not as it was meant",
 		}},
 		{"everyone", strings.Replace(allowing(sub), `{"Federated": "`+provider+`"}`, `{"AWS": "*"}`, 1), []string{
 			"statement 1 allows everyone whom the conditions do not keep out, from whatever provider",

@@ -1,0 +1,54 @@
+package main
+
+import (
+	"github.com/spf13/pflag"
+
+	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/doctor"
+)
+
+// What of kubectl's flags says which cluster is meant, and as whom. helm has few of
+// them, partly by another name. A token is left out: it is a secret.
+var (
+	kubectlFlags = []string{
+		"as", "as-group", "as-uid", "certificate-authority", "client-certificate", "client-key",
+		"cluster", "context", "insecure-skip-tls-verify", "kubeconfig", "server", "tls-server-name", "user",
+	}
+	helmFlags = map[string]string{"context": "kube-context", "kubeconfig": "kubeconfig", "as": "kube-as-user"}
+	awsFlags  = []string{"profile", "region"}
+)
+
+// commands are the flags that were given here and that a command needs, too, to
+// change the same cluster and account.
+func (d *diagnosis) commands(flags *pflag.FlagSet) doctor.Commands {
+	var c doctor.Commands
+	for _, name := range kubectlFlags {
+		words := given(flags, name, name)
+		c.Kubectl = append(c.Kubectl, words...)
+		c.Plugin = append(c.Plugin, words...)
+		if other, ok := helmFlags[name]; ok {
+			c.Helm = append(c.Helm, given(flags, name, other)...)
+		}
+	}
+	for _, name := range awsFlags {
+		words := given(flags, name, name)
+		c.Plugin = append(c.Plugin, words...)
+		c.AWS = append(c.AWS, words...)
+	}
+	return c
+}
+
+// given returns a flag as it was given, under another name.
+func given(flags *pflag.FlagSet, name, as string) []string {
+	flag := flags.Lookup(name)
+	if flag == nil || !flag.Changed {
+		return nil
+	}
+	if several, ok := flag.Value.(pflag.SliceValue); ok {
+		var words []string
+		for _, value := range several.GetSlice() {
+			words = append(words, "--"+as+"="+value)
+		}
+		return words
+	}
+	return []string{"--" + as + "=" + flag.Value.String()}
+}

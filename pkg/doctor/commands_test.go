@@ -1,0 +1,25 @@
+package doctor
+
+import "testing"
+
+func TestAFixIsForTheClusterAndTheAccountThatWereExamined(t *testing.T) {
+	elsewhere := Commands{
+		Kubectl: []string{"--context=prod eu"}, Plugin: []string{"--context=prod eu", "--profile=p"},
+		Helm: []string{"--kube-context=prod eu"}, AWS: []string{"--profile=p"},
+	}
+	for _, test := range []struct{ fix, here, there string }{
+		{kubectl + " get pod a | " + kubectl + " replace -f -", "kubectl get pod a | kubectl replace -f -", "kubectl '--context=prod eu' get pod a | kubectl '--context=prod eu' replace -f -"},
+		{irsaPlugin + " provider create", "kubectl irsa provider create", "kubectl irsa '--context=prod eu' --profile=p provider create"},
+		{helm + " upgrade", "helm upgrade", "helm '--kube-context=prod eu' upgrade"},
+		{awsCLI + " iam", "aws iam", "aws --profile=p iam"},
+		{"kubectl annotate " + shell("a="+kubectl+"' kubectl b"), `kubectl annotate 'a='\'' kubectl b'`, `kubectl annotate 'a='\'' kubectl b'`},
+		{"", "", ""},
+	} {
+		if got := (Commands{}).write(test.fix); got != test.here {
+			t.Errorf("got %s, want %s", got, test.here)
+		}
+		if got := elsewhere.write(test.fix); got != test.there {
+			t.Errorf("got %s, want %s", got, test.there)
+		}
+	}
+}
