@@ -6,16 +6,18 @@ import (
 	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/doctor"
 )
 
-// What of kubectl's flags says which cluster is meant, and as whom. helm has few of
-// them, partly by another name. A token is left out: it is a secret.
-var (
-	kubectlFlags = []string{
-		"as", "as-group", "as-uid", "certificate-authority", "client-certificate", "client-key",
-		"cluster", "context", "insecure-skip-tls-verify", "kubeconfig", "server", "tls-server-name", "user",
-	}
-	helmFlags = map[string]string{"context": "kube-context", "kubeconfig": "kubeconfig", "as": "kube-as-user"}
-	awsFlags  = []string{"profile", "region"}
-)
+// kubectlFlags say which cluster is meant, and as whom. A token is left out: it is a
+// secret.
+var kubectlFlags = []string{
+	"as", "as-group", "as-uid", "certificate-authority", "client-certificate", "client-key",
+	"cluster", "context", "insecure-skip-tls-verify", "kubeconfig", "server", "tls-server-name", "user",
+}
+
+// helmFlags are helm's names of those that it has.
+var helmFlags = map[string]string{"context": "kube-context", "kubeconfig": "kubeconfig", "as": "kube-as-user"}
+
+// awsFlags say which account is meant.
+var awsFlags = []string{"profile", "region"}
 
 // commands are the flags that were given here and that a command needs, too, to
 // change the same cluster and account.
