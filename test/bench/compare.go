@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
+	"slices"
 
 	"github.com/pod-identity-webhook/pod-identity-webhook/test/repository"
 )
@@ -59,11 +61,17 @@ func readBaseline(path string) (baseline, error) {
 var errWorse = errors.New("a ratio to the floor is more than 20 % worse than the recorded one; if that is meant to be, make bench-record")
 
 // compare prints each ratio beside the recorded one. The error is errWorse if one
-// is worse by more than the tolerance, and another if one is missing.
+// is worse by more than the tolerance, and another if one is missing on either side.
 func compare(w io.Writer, before, now baseline) error {
 	rows := [][]string{{"", "ratio", "recorded", "now", "worse by", ""}}
 	var err error
-	for server, ratios := range now.Ratios {
+	for server := range before.Ratios {
+		if _, ok := now.Ratios[server]; !ok {
+			return fmt.Errorf("%s is recorded and was not measured: make bench-record", server)
+		}
+	}
+	for _, server := range slices.Sorted(maps.Keys(now.Ratios)) {
+		ratios := now.Ratios[server]
 		for _, m := range measures() {
 			was, ok := before.Ratios[server][m.key]
 			if !ok {

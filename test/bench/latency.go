@@ -53,7 +53,10 @@ func distribution(microseconds []float64) plotter.XYs {
 // shareTicks name the shares of which distribution has one in x.
 func shareTicks() []plot.Tick {
 	return []plot.Tick{
-		{Value: 1, Label: "fastest"}, {Value: 2, Label: "50 %"}, {Value: 10, Label: "90 %"},
-		{Value: 100, Label: "99 %"}, {Value: 1000, Label: "99.9 %"},
+		{Value: 1, Label: "fastest"},
+		{Value: 2, Label: "50 %"},
+		{Value: 10, Label: "90 %"},
+		{Value: 100, Label: "99 %"},
+		{Value: 1000, Label: "99.9 %"},
 	}
 }

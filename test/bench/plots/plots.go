@@ -87,6 +87,9 @@ func (p Plot) draw() (*plot.Plot, error) {
 	grid.Horizontal.Color, grid.Vertical.Color = color.Gray{Y: 0xdd}, color.Gray{Y: 0xdd}
 	drawn.Add(grid)
 	for n, line := range p.Lines {
+		if err := p.check(line); err != nil {
+			return nil, err
+		}
 		of, err := plotter.NewLine(line.Points)
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", line.Name, err)
@@ -110,6 +113,19 @@ func (p Plot) draw() (*plot.Plot, error) {
 		font.Variant, font.Size = "Sans", size
 	}
 	return drawn, nil
+}
+
+// check keeps the library from a panic.
+func (p Plot) check(line Line) error {
+	if len(line.Points) == 0 {
+		return fmt.Errorf("%s: it has no points", line.Name)
+	}
+	for _, point := range line.Points {
+		if p.LogX && point.X <= 0 || p.LogY && point.Y <= 0 {
+			return fmt.Errorf("%s: (%g, %g) is not on a logarithmic axis", line.Name, point.X, point.Y)
+		}
+	}
+	return nil
 }
 
 func scale(axis *plot.Axis, ticks []plot.Tick, logarithmic bool) {

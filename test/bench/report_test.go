@@ -1,0 +1,67 @@
+package main
+
+import (
+	"strings"
+	"testing"
+	"time"
+)
+
+func TestTheTableHasMediansAndRatiosToTheFloor(t *testing.T) {
+	candidates := []candidate{{name: "constant answer"}, {name: "webhook"}, {name: "reference webhook", optional: true}}
+	of := func(cpu time.Duration, answer int64) []round {
+		r := round{
+			load: load{latencies: []time.Duration{cpu, cpu}, answerBytes: 2 * answer, took: 2 * cpu},
+			cpu:  2 * cpu, peak: 20e6,
+		}
+		return []round{r, r, r}
+	}
+	measured := newReport(machine{CPU: "some CPU", Cores: 2, Go: "go1.26", Platform: "linux/amd64"}, candidates, map[string][]round{
+		"constant answer": of(100*time.Microsecond, 700), "webhook": of(150*time.Microsecond, 1400), "reference webhook": of(800*time.Microsecond, 11300),
+	})
+	var out strings.Builder
+	measured.writeTable(&out)
+	const want = `some CPU, 2 cores, go1.26, linux/amd64; medians of 3 rounds, and in brackets the ratio to the floor
+
+|                   | CPU per admission | rate           | p50             | p99             | answer           | memory at peak |
+| ----------------- | ----------------- | -------------- | --------------- | --------------- | ---------------- | -------------- |
+| constant answer   | 100 µs            | 10000/s        | 0.10 ms         | 0.10 ms         | 0.7 KB           | 20 MB          |
+| webhook           | 150 µs (1.50x)    | 6667/s (0.67x) | 0.15 ms (1.50x) | 0.15 ms (1.50x) | 1.4 KB (2.00x)   | 20 MB (1.00x)  |
+| reference webhook | 800 µs (8.00x)    | 1250/s (0.12x) | 0.80 ms (8.00x) | 0.80 ms (8.00x) | 11.3 KB (16.14x) | 20 MB (1.00x)  |
+`
+	if got := out.String(); got != want {
+		t.Errorf("got\n%s\nwant\n%s", got, want)
+	}
+
+	kept := newBaseline(measured)
+	if len(kept.Ratios) != 1 || kept.Ratios["webhook"]["cpuMicroseconds"] != 1.5 {
+		t.Errorf("recorded is %v, want the webhook's ratios alone", kept.Ratios)
+	}
+}
+
+func TestOptionsThatMakeNoSense(t *testing.T) {
+	for _, args := range [][]string{{"-rounds=0"}, {"-for=0s"}, {"-record", "-compare"}, {"something"}} {
+		if _, err := parseOptions(args); err == nil {
+			t.Errorf("%q: no error", args)
+		}
+	}
+}
+
+func TestTheDistributionReachesTheSlowest(t *testing.T) {
+	var latencies []float64 // µs
+	for n := 1; n <= 10_000; n++ {
+		latencies = append(latencies, float64(n))
+	}
+	points := distribution(latencies)
+	first, last := points[0], points[len(points)-1]
+	if first.X != 1 || first.Y != .001 {
+		t.Errorf("it begins at %v, want the fastest, in ms", first)
+	}
+	if last.X < slowest-1 || last.X > slowest+1 || last.Y < 9.98 || last.Y > 10 {
+		t.Errorf("it ends at %v, want what all but one in 1000 do not exceed", last)
+	}
+	for n := 1; n < len(points); n++ {
+		if points[n].Y < points[n-1].Y || points[n].X <= points[n-1].X {
+			t.Fatalf("it falls at %v", points[n])
+		}
+	}
+}
