@@ -8,6 +8,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"gonum.org/v1/plot"
 	"gonum.org/v1/plot/font"
@@ -90,7 +91,7 @@ func (p Plot) draw() (*plot.Plot, error) {
 		if err := p.check(line); err != nil {
 			return nil, err
 		}
-		of, err := plotter.NewLine(line.Points)
+		of, err := plotter.NewLine(p.scaled(line.Points))
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", line.Name, err)
 		}
@@ -99,8 +100,8 @@ func (p Plot) draw() (*plot.Plot, error) {
 		drawn.Add(of)
 		drawn.Legend.Add(line.Name, of)
 	}
-	scale(&drawn.X, p.XTicks, p.LogX)
-	scale(&drawn.Y, p.YTicks, p.LogY)
+	mark(&drawn.X, p.XTicks, p.LogX)
+	mark(&drawn.Y, p.YTicks, p.LogY)
 	drawn.Legend.Top, drawn.Legend.Left = true, true
 	drawn.Legend.XOffs, drawn.Legend.YOffs = vg.Points(8), -vg.Points(4)
 	drawn.Title.Padding = vg.Points(8)
@@ -115,7 +116,7 @@ func (p Plot) draw() (*plot.Plot, error) {
 	return drawn, nil
 }
 
-// check keeps the library from a panic.
+// check finds what cannot be drawn.
 func (p Plot) check(line Line) error {
 	if len(line.Points) == 0 {
 		return fmt.Errorf("%s: it has no points", line.Name)
@@ -128,28 +129,46 @@ func (p Plot) check(line Line) error {
 	return nil
 }
 
-func scale(axis *plot.Axis, ticks []plot.Tick, logarithmic bool) {
-	if logarithmic {
-		axis.Scale, axis.Tick.Marker = plot.LogScale{}, roundSteps{}
-	}
-	if ticks != nil {
-		axis.Tick.Marker = plot.ConstantTicks(ticks)
-	}
-	axis.Padding = 0
-}
-
-// roundSteps marks 1, 2, 5, 10, 20, 50 and so on.
-type roundSteps struct{}
-
-// Ticks implements plot.Ticker.
-func (roundSteps) Ticks(from, to float64) []plot.Tick {
-	var ticks []plot.Tick
-	for decade := math.Pow10(int(math.Floor(math.Log10(from)))); decade <= to; decade *= 10 {
-		for _, step := range []float64{1, 2, 5} {
-			if value := decade * step; value >= from && value <= to {
-				ticks = append(ticks, plot.Tick{Value: value, Label: fmt.Sprintf("%g", value)})
-			}
+// scaled returns the points as they are drawn. The library's own logarithmic scale
+// leaves room for the labels of the axes in the wrong place.
+func (p Plot) scaled(points plotter.XYs) plotter.XYs {
+	scaled := slices.Clone(points)
+	for n := range scaled {
+		if p.LogX {
+			scaled[n].X = math.Log10(scaled[n].X)
+		}
+		if p.LogY {
+			scaled[n].Y = math.Log10(scaled[n].Y)
 		}
 	}
-	return ticks
+	return scaled
+}
+
+func mark(axis *plot.Axis, ticks []plot.Tick, logarithmic bool) {
+	axis.Padding = 0
+	switch {
+	case logarithmic:
+		axis.Tick.Marker = logarithmicTicks(ticks)
+	case ticks != nil:
+		axis.Tick.Marker = plot.ConstantTicks(ticks)
+	}
+}
+
+// logarithmicTicks mark an axis of logarithms with the values that they are of; nil
+// marks 1, 2, 5, 10, 20, 50 and so on.
+type logarithmicTicks []plot.Tick
+
+// Ticks implements plot.Ticker.
+func (t logarithmicTicks) Ticks(from, to float64) []plot.Tick {
+	ticks := slices.Clone(t)
+	for decade := math.Floor(from); t == nil && decade <= to; decade++ {
+		for _, step := range []float64{1, 2, 5} {
+			value := step * math.Pow(10, decade)
+			ticks = append(ticks, plot.Tick{Value: value, Label: fmt.Sprintf("%g", value)})
+		}
+	}
+	for n := range ticks {
+		ticks[n].Value = math.Log10(ticks[n].Value)
+	}
+	return slices.DeleteFunc(ticks, func(tick plot.Tick) bool { return tick.Value < from || tick.Value > to })
 }
