@@ -261,9 +261,12 @@ $(BIN)/e2e/pod-identity-webhook: $(SOURCES)
 $(BIN)/demo:
 	@cd test && $(GO) build -o $@ ./demo
 
-.PHONY: $(BIN)/bench
-$(BIN)/bench:
+.PHONY: $(BIN)/bench $(BIN)/bench-floor
+$(BIN)/bench: $(BIN)/bench-floor
 	@cd test/bench && $(GO) build -o $@ .
+
+$(BIN)/bench-floor:
+	@cd test/bench && $(GO) build -o $@ ./floor
 
 $(BIN)/golangci-lint: tools/go.mod tools/go.sum
 	@echo "building golangci-lint from its Go module: minutes the first time"

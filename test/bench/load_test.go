@@ -22,6 +22,16 @@ func callerOf(t *testing.T, handler http.HandlerFunc) caller {
 	return caller{url: server.URL, client: server.Client()}
 }
 
+// answerOfTheFloor has a patch.
+func answerOfTheFloor(t *testing.T) []byte {
+	t.Helper()
+	answer, err := os.ReadFile("floor/answer.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return answer
+}
+
 func recordedReviews(t *testing.T) []review {
 	t.Helper()
 	reviews, err := loadReviews()
@@ -32,10 +42,7 @@ func recordedReviews(t *testing.T) []review {
 }
 
 func TestDriveAsksForEachReviewInEqualParts(t *testing.T) {
-	answer, err := constantAnswer()
-	if err != nil {
-		t.Fatal(err)
-	}
+	answer := answerOfTheFloor(t)
 	var mu sync.Mutex
 	asked := map[string]int{}
 	c := callerOf(t, func(w http.ResponseWriter, r *http.Request) {
@@ -78,10 +85,7 @@ func TestDriveAsksForEachReviewInEqualParts(t *testing.T) {
 
 func TestAWrongAnswerIsNotMeasured(t *testing.T) {
 	reviews := recordedReviews(t)[:1]
-	small, err := constantAnswer()
-	if err != nil {
-		t.Fatal(err)
-	}
+	patched := string(answerOfTheFloor(t))
 	tests := []struct {
 		name    string
 		answer  http.HandlerFunc
@@ -92,10 +96,10 @@ func TestAWrongAnswerIsNotMeasured(t *testing.T) {
 			http.Error(w, "overloaded", http.StatusServiceUnavailable)
 		}, true, false},
 		{"no AdmissionReview", always("{}"), true, false},
-		{"a patch where none is wanted", floor(small), false, false},
+		{"a patch where none is wanted", always(patched), false, false},
 		{"no patch where one is wanted", always(`{"response":{"allowed":true}}`), true, false},
 		{"a pod that is refused", always(`{"response":{"allowed":false}}`), false, false},
-		{"another answer later", later(small, append(small, ' ')), true, true},
+		{"another answer later", later(patched, patched+" "), true, true},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -114,27 +118,22 @@ func TestAWrongAnswerIsNotMeasured(t *testing.T) {
 	}
 }
 
-func always(answer string) http.HandlerFunc { return floor([]byte(answer)) }
+func always(answer string) http.HandlerFunc { return later(answer, answer) }
 
 // later answers the first request in one way, and all others in another.
-func later(first, others []byte) http.HandlerFunc {
+func later(first, others string) http.HandlerFunc {
 	var once sync.Once
 	return func(w http.ResponseWriter, _ *http.Request) {
 		answer := others
 		once.Do(func() { answer = first })
-		_, _ = w.Write(answer)
+		_, _ = w.Write([]byte(answer))
 	}
 }
 
 func TestHTTP1IsNotMeasured(t *testing.T) {
-	server := httptest.NewTLSServer(http.NotFoundHandler())
+	server := httptest.NewTLSServer(always(string(answerOfTheFloor(t))))
 	defer server.Close()
-	answer, err := constantAnswer()
-	if err != nil {
-		t.Fatal(err)
-	}
-	server.Config.Handler = floor(answer)
-	_, err = caller{server.URL, server.Client()}.check(t.Context(), recordedReviews(t), true)
+	_, err := caller{server.URL, server.Client()}.check(t.Context(), recordedReviews(t), true)
 	if err == nil || !strings.Contains(err.Error(), "HTTP/1.1") {
 		t.Errorf("got %v", err)
 	}

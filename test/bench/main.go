@@ -4,7 +4,6 @@
 //
 //	bench run       measure, print, compare with what is recorded
 //	bench record    have a real API server send what run asks with
-//	bench floor     be the floor
 package main
 
 import (
@@ -37,9 +36,7 @@ func realMain(ctx context.Context, args []string, out, progress io.Writer) error
 		return run(ctx, args[1:], out, progress)
 	case "record":
 		return record(ctx, progress)
-	case floorVerb:
-		return serveFloor(ctx, args[1:])
 	default:
-		return fmt.Errorf("%q is not one of run, record and %s", verb, floorVerb)
+		return fmt.Errorf("%q is not one of run and record", verb)
 	}
 }

@@ -70,13 +70,9 @@ func startWebhook(ctx context.Context, kubeconfig, dir string, environment []str
 	}, nil
 }
 
-// startFloor starts this program as the floor.
+// startFloor starts the program floor.
 func startFloor(ctx context.Context, dir string, environment []string) (*server, error) {
-	self, err := os.Executable()
-	if err != nil {
-		return nil, err
-	}
-	return startProcess(ctx, dir, "readyz", process.Command{Path: self, Args: []string{floorVerb}, Env: environment})
+	return startProcess(ctx, dir, "readyz", process.Command{Path: repository.Path("bin", "bench-floor"), Env: environment})
 }
 
 // startReference starts amazon-eks-pod-identity-webhook.
