@@ -3,9 +3,11 @@ package main
 import (
 	"context"
 	"fmt"
+	"io"
+	"net/http"
 	"os"
 	"path/filepath"
-	"slices"
+	"regexp"
 	"strconv"
 	"time"
 
@@ -26,33 +28,6 @@ type server struct {
 	metricsURL string
 	stop       func()
 }
-
-// candidate is a server that is measured.
-type candidate struct {
-	name string
-	// patched says that it is to give each pod an identity.
-	patched bool
-	// live says that it is to read a ServiceAccount at each admission.
-	live bool
-	// optional ones are not compared with what is recorded.
-	optional bool
-	start    func(ctx context.Context, dir string) (*server, error)
-}
-
-// reviews are what each of the workers asks for. Those of a candidate that is to
-// read each time have a ServiceAccount for each, as reads of the same are shared.
-func (c candidate) reviews(recorded []review, worker int) []review {
-	if !c.live {
-		return recorded
-	}
-	others := slices.Clone(recorded)
-	for n := range others {
-		others[n] = others[n].of(accountWithoutRole(worker))
-	}
-	return others
-}
-
-func accountWithoutRole(worker int) string { return "no-role-" + strconv.Itoa(worker) }
 
 const startTimeout = time.Minute
 
@@ -128,8 +103,37 @@ func deployedEnvironment() ([]string, error) {
 	environment := []string{} // not nil, which would be this program's own
 	for _, container := range deployment.Spec.Template.Spec.Containers {
 		for _, variable := range container.Env {
-			environment = append(environment, variable.Name+"="+variable.Value)
+			if variable.ValueFrom == nil {
+				environment = append(environment, variable.Name+"="+variable.Value)
+			}
 		}
 	}
 	return environment, nil
+}
+
+// liveReads is how many ServiceAccounts without a role the webhook has read from the
+// API server: 0 for another server.
+func (s *server) liveReads(ctx context.Context) (int, error) {
+	if s.metricsURL == "" {
+		return 0, nil
+	}
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, s.metricsURL, nil)
+	if err != nil {
+		return 0, err
+	}
+	response, err := s.client.Do(request)
+	if err != nil {
+		return 0, err
+	}
+	defer func() { _ = response.Body.Close() }()
+	scrape, err := io.ReadAll(response.Body)
+	if err != nil {
+		return 0, err
+	}
+	found := regexp.MustCompile(`(?m)^pod_identity_webhook_live_reads_total\{result="no_role"\} (\S+)$`).FindSubmatch(scrape)
+	if found == nil {
+		return 0, fmt.Errorf("%s does not count the live reads", s.metricsURL)
+	}
+	reads, err := strconv.ParseFloat(string(found[1]), 64)
+	return int(reads), err
 }
