@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"runtime"
 	"slices"
 	"strconv"
 	"time"
@@ -162,7 +163,7 @@ func (c candidate) measureWarm(ctx context.Context, server *server, workers []wo
 	if err != nil {
 		return round{}, err
 	}
-	before, err := usageOf(server.pid)
+	watch, err := startWatch(server.pid)
 	if err != nil {
 		return round{}, err
 	}
@@ -170,7 +171,11 @@ func (c candidate) measureWarm(ctx context.Context, server *server, workers []wo
 	if err != nil {
 		return round{}, err
 	}
-	after, err := usageOf(server.pid)
+	cpu, others, err := watch.since()
+	if err != nil {
+		return round{}, err
+	}
+	used, err := usageOf(server.pid)
 	if err != nil {
 		return round{}, err
 	}
@@ -185,5 +190,9 @@ func (c candidate) measureWarm(ctx context.Context, server *server, workers []wo
 	if reads := readsAfter - readsBefore; reads != wantReads {
 		return round{}, fmt.Errorf("%d live reads for %d admissions, want %d", reads, len(load.latencies), wantReads)
 	}
-	return round{load: load, cpu: after.cpu - before.cpu, peak: after.peak}, nil
+	measured := round{load: load, cpu: cpu, peak: used.peak}
+	if !c.live { // else the API server works for it, and is among the others
+		measured.others = others.Seconds() / load.took.Seconds() / float64(runtime.NumCPU())
+	}
+	return measured, nil
 }

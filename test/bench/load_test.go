@@ -180,6 +180,29 @@ func TestUsageIsOfTheProcess(t *testing.T) {
 	if got.peak < 1<<20 {
 		t.Errorf("%d bytes of memory at peak", got.peak)
 	}
+
+	// Until it shows, there is something to count: this process is the server here,
+	// and so is subtracted twice.
+	started, err := startWatch(os.Getpid())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for {
+		server, others, err := started.since()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if server > 0 {
+			all, err := busy()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if others > all-started.busy-server {
+				t.Errorf("others had %s of %s, with %s for this process", others, all-started.busy, server)
+			}
+			return
+		}
+	}
 }
 
 func TestTheServersHaveTheDeployedEnvironment(t *testing.T) {

@@ -13,6 +13,8 @@ type round struct {
 	load
 	cpu  time.Duration // of the server, for all admissions together
 	peak uint64        // most memory that the server ever had, bytes
+	// others is the share of the machine that neither the server nor who asks it had.
+	others float64
 }
 
 // measure is one figure of a round.
@@ -23,6 +25,8 @@ type measure struct {
 	format     func(float64) string
 	// more says that more is better.
 	more bool
+	// waits says that it is also that of whatever the server waits for.
+	waits bool
 }
 
 // measures are those of the table, in its order.
@@ -33,12 +37,12 @@ func measures() []measure {
 			of: func(r round) float64 { return float64(r.cpu.Microseconds()) / float64(len(r.latencies)) },
 		},
 		{
-			key: "admissionsPerSecond", title: "rate", more: true,
+			key: "admissionsPerSecond", title: "rate", more: true, waits: true,
 			of:     func(r round) float64 { return float64(len(r.latencies)) / r.took.Seconds() },
 			format: func(v float64) string { return fmt.Sprintf("%.0f/s", v) },
 		},
-		{key: "p50Microseconds", title: "p50", format: milliseconds, of: func(r round) float64 { return r.quantile(.5) }},
-		{key: "p99Microseconds", title: "p99", format: milliseconds, of: func(r round) float64 { return r.quantile(.99) }},
+		{key: "p50Microseconds", title: "p50", waits: true, format: milliseconds, of: func(r round) float64 { return r.quantile(.5) }},
+		{key: "p99Microseconds", title: "p99", waits: true, format: milliseconds, of: func(r round) float64 { return r.quantile(.99) }},
 		{
 			key: "answerBytes", title: "answer",
 			of:     func(r round) float64 { return float64(r.answerBytes) / float64(len(r.latencies)) },

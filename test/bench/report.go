@@ -14,6 +14,8 @@ import (
 type report struct {
 	Machine machine  `json:"machine"`
 	Results []result `json:"results"`
+	// Others is the share of the machine that other processes had, at most.
+	Others float64 `json:"others"`
 }
 
 // machine is where it was.
@@ -51,7 +53,7 @@ type result struct {
 	// Ratio is to the floor.
 	Ratio values `json:"ratio"`
 
-	optional bool
+	optional, live bool
 }
 
 // newReport sums up the rounds of the candidates, of which the first is the floor.
@@ -59,9 +61,10 @@ func newReport(machine machine, candidates []candidate, rounds map[string][]roun
 	r := report{Machine: machine}
 	var floor []values
 	for _, c := range candidates {
-		measured := result{Server: c.name, optional: c.optional}
+		measured := result{Server: c.name, optional: c.optional, live: c.live}
 		for _, round := range rounds[c.name] {
 			measured.Rounds = append(measured.Rounds, valuesOf(round))
+			r.Others = max(r.Others, round.others)
 		}
 		if floor == nil {
 			floor = measured.Rounds
@@ -92,7 +95,14 @@ func (r report) writeTable(w io.Writer) {
 	}
 	fmt.Fprintf(w, "%s; medians of %d rounds, and in brackets the ratio to the floor\n\n", r.Machine, len(r.Results[0].Rounds))
 	writeMarkdown(w, rows)
+	if r.Others > quiet {
+		fmt.Fprintf(w, "\nNOT QUIET: other processes had up to %.0f %% of the machine; repeat this when they have not\n", 100*r.Others)
+	}
 }
+
+// quiet is the share of the machine that others may have without being mentioned:
+// the kernel's work for the network is among it.
+const quiet = .1
 
 // writeMarkdown prints a table, whose first row is the header, in columns.
 func writeMarkdown(w io.Writer, rows [][]string) {

@@ -38,6 +38,36 @@ func TestTheTableHasMediansAndRatiosToTheFloor(t *testing.T) {
 	}
 }
 
+func TestABusyMachineIsMentioned(t *testing.T) {
+	for others, want := range map[float64]bool{.02: false, .3: true} {
+		rounds := map[string][]round{"constant answer": {
+			{load: load{latencies: []time.Duration{1}, took: 1}},
+			{load: load{latencies: []time.Duration{1}, took: 1}, others: others},
+		}}
+		var out strings.Builder
+		newReport(machine{}, []candidate{{name: "constant answer"}}, rounds).writeTable(&out)
+		if got := strings.Contains(out.String(), "NOT QUIET"); got != want {
+			t.Errorf("others had %v: mentioned is %t, want %t", others, got, want)
+		}
+	}
+}
+
+func TestOfLiveReadsOnlyWhatIsOursIsCompared(t *testing.T) {
+	ratio := values{}
+	for _, m := range measures() {
+		ratio[m.key] = 1
+	}
+	kept := newBaseline(report{Results: []result{{Server: "constant answer"}, {Server: "webhook", Ratio: ratio}, {Server: "reads", Ratio: ratio, live: true}}})
+	for key, want := range map[string]bool{"cpuMicroseconds": true, "answerBytes": true, "peakBytes": true, "admissionsPerSecond": false, "p50Microseconds": false, "p99Microseconds": false} {
+		if _, got := kept.Ratios["reads"][key]; got != want {
+			t.Errorf("%s is compared: %t, want %t", key, got, want)
+		}
+		if _, got := kept.Ratios["webhook"][key]; !got {
+			t.Errorf("%s of a webhook that does not read is not compared", key)
+		}
+	}
+}
+
 func TestOptionsThatMakeNoSense(t *testing.T) {
 	for _, args := range [][]string{{"-rounds=0"}, {"-for=0s"}, {"-record", "-compare"}, {"something"}} {
 		if _, err := parseOptions(args); err == nil {
