@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"math"
 	"os"
 	"slices"
 
@@ -36,7 +37,7 @@ func newBaseline(r report) baseline {
 		for _, m := range measures() {
 			// How long a live read takes is for the API server to say.
 			if !measured.live || !m.waits {
-				ratios[m.key] = measured.Ratio[m.key]
+				ratios[m.key] = math.Round(measured.Ratio[m.key]*1000) / 1000
 			}
 		}
 		kept.Ratios[measured.Server] = ratios
