@@ -57,7 +57,7 @@ SOURCES := $(shell find cmd pkg certs -name '*.go' -not -name '*_test.go') go.mo
 
 .PHONY: help
 help: ## print this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: build
 build: $(BIN)/pod-identity-webhook $(BIN)/kubectl-irsa $(BIN)/local-sts ## build the programs into bin/
@@ -109,6 +109,7 @@ test: unit chart fuzz e2e test-sdks kind-test image-test ## all tests, those aga
 unit: ## tests that need no control plane
 	$(GO) test $(RACE) ./...
 	cd test && $(GO) test $(RACE) ./inject/... ./process/... ./minioserver/...
+	cd test/bench && $(GO) test ./...
 
 .PHONY: chart
 chart: $(BIN)/helm $(ASSETS)/kubectl ## tests of the Helm chart and the kustomizations
@@ -148,9 +149,23 @@ fuzz: ## fuzz all that reads foreign bytes; FUZZTIME=10m for long
 # looks like new coverage, and minimising it would take the time for fuzzing.
 fuzz-one = (set -x; cd $(1) && $(GO) test $${target%%:*} -run='^$$' -fuzz="^$${target\#\#*:}$$" -fuzztime=$(FUZZTIME) -fuzzminimizetime=100x)
 
+# The parts of an admission, each alone.
+BENCH_PACKAGES := ./pkg/webhook ./pkg/inject ./pkg/identity/serviceaccount
+# REFERENCE is the binary of amazon-eks-pod-identity-webhook, to measure it too.
+BENCH = KUBEBUILDER_ASSETS=$(ASSETS) $(BIN)/bench run -reference='$(REFERENCE)' -plots='$(PLOTS)'
+
 .PHONY: bench
-bench: ## measure a whole admission, for benchstat; COUNT=6 to compare
-	$(GO) test ./pkg/webhook -run='^$$' -bench=. -count=$(COUNT)
+bench: $(BIN)/pod-identity-webhook assets $(BIN)/bench ## measure admissions, fail if they got worse beside a constant answer; COUNT=6 PLOTS=docs/performance REFERENCE=file
+	$(GO) test $(BENCH_PACKAGES) -run='^$$' -bench=. -count=$(COUNT)
+	$(BENCH) -compare
+
+.PHONY: bench-record
+bench-record: $(BIN)/pod-identity-webhook assets $(BIN)/bench ## measure admissions, and have that be what bench compares with
+	$(BENCH) -record
+
+.PHONY: bench-reviews
+bench-reviews: assets $(BIN)/bench ## have a real API server send anew what bench asks the webhook with
+	KUBEBUILDER_ASSETS=$(ASSETS) $(BIN)/bench record
 
 .PHONY: bench-guard
 bench-guard: assets $(BIN)/helm ## measure the creation of a pod with and without the guard
@@ -186,6 +201,8 @@ lint: $(BIN)/golangci-lint chart-lint ## find faults without running anything
 	cd tools/helm && $(GO) mod tidy -diff
 	cd test/kind && $(BIN)/golangci-lint run --config=../../.golangci.yml ./...
 	cd test/kind && $(GO) mod tidy -diff
+	cd test/bench && $(BIN)/golangci-lint run --config=../../.golangci.yml ./...
+	cd test/bench && $(GO) mod tidy -diff
 	cd tools/image && $(BIN)/golangci-lint run --config=../../.golangci.yml ./...
 	cd tools/image && $(GO) mod tidy -diff
 	cd tools/helm-docs && $(GO) mod tidy -diff
@@ -243,6 +260,13 @@ $(BIN)/e2e/pod-identity-webhook: $(SOURCES)
 .PHONY: $(BIN)/demo
 $(BIN)/demo:
 	@cd test && $(GO) build -o $@ ./demo
+
+.PHONY: $(BIN)/bench $(BIN)/bench-floor
+$(BIN)/bench: $(BIN)/bench-floor
+	@cd test/bench && $(GO) build -o $@ .
+
+$(BIN)/bench-floor:
+	@cd test/bench && $(GO) build -o $@ ./floor
 
 $(BIN)/golangci-lint: tools/go.mod tools/go.sum
 	@echo "building golangci-lint from its Go module: minutes the first time"

@@ -3,18 +3,19 @@ package webhook_test
 import (
 	"bytes"
 	"context"
-	"crypto/tls"
-	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"testing"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/identity"
 	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/inject"
+	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/webhook"
 )
 
 // resolverFunc makes a webhook.Resolver of a function.
@@ -43,81 +44,69 @@ func newHandler(resolver resolverFunc, log io.Writer) http.Handler {
 	return newServer(resolver, slog.NewJSONHandler(log, &slog.HandlerOptions{Level: slog.LevelDebug})).Handler()
 }
 
-// benchmarkPods are the AdmissionReviews that are measured.
-var benchmarkPods = []struct {
-	name string
-	body []byte
-}{
-	{"small", reviewOf(smallPod())},
-	{"cloudwatch-agent", reviewOf(cloudWatchAgentPod())},
-	{"large", reviewOf(largePod())},
+// eachRecording runs a benchmark with each of the AdmissionReviews that an API server
+// has sent, and that make bench asks the built webhook with.
+func eachRecording(b *testing.B, run func(b *testing.B, body []byte)) {
+	for _, pod := range []string{"small", "cloudwatch-agent", "large"} {
+		body, err := os.ReadFile("../../test/bench/recordings/" + pod + ".json")
+		if err != nil {
+			b.Fatal(err)
+		}
+		b.Run("pod="+pod, func(b *testing.B) {
+			b.ReportAllocs()
+			run(b, body)
+		})
+	}
 }
 
 // BenchmarkHandler measures the whole of an admission but the network: bytes
 // in, bytes out.
 func BenchmarkHandler(b *testing.B) {
-	for _, pod := range benchmarkPods {
-		b.Run(fmt.Sprintf("pod=%s", pod.name), func(b *testing.B) {
-			handler := quietHandler()
-			b.SetBytes(int64(len(pod.body)))
-			b.ReportAllocs()
-			for b.Loop() {
-				request := httptest.NewRequest(http.MethodPost, "/mutate?timeout=10s", bytes.NewReader(pod.body))
-				request.Header.Set("Content-Type", "application/json")
-				response := httptest.NewRecorder()
-				handler.ServeHTTP(response, request)
-				if response.Code != http.StatusOK {
-					b.Fatal(response.Body)
-				}
+	eachRecording(b, func(b *testing.B, body []byte) {
+		handler := quietHandler()
+		for b.Loop() {
+			request := httptest.NewRequest(http.MethodPost, "/mutate?timeout=10s", bytes.NewReader(body))
+			request.Header.Set("Content-Type", "application/json")
+			response := httptest.NewRecorder()
+			handler.ServeHTTP(response, request)
+			if response.Code != http.StatusOK {
+				b.Fatal(response.Body)
 			}
-		})
-	}
-}
-
-// BenchmarkTLS measures admissions over HTTP/2 and TLS, client included, beside
-// a handler that reads the body and writes a constant answer: what is above
-// that floor is ours.
-func BenchmarkTLS(b *testing.B) {
-	floor := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		_, _ = io.Copy(io.Discard, r.Body)
-		w.Header().Set("Content-Type", "application/json")
-		_, _ = w.Write(constantAnswer)
-	})
-	for _, pod := range benchmarkPods {
-		for _, server := range []struct {
-			name    string
-			handler http.Handler
-		}{{"floor", floor}, {"webhook", quietHandler()}} {
-			b.Run(fmt.Sprintf("pod=%s/server=%s", pod.name, server.name), func(b *testing.B) {
-				benchmarkTLS(b, server.handler, pod.body)
-			})
 		}
-	}
+	})
 }
 
-func benchmarkTLS(b *testing.B, handler http.Handler, body []byte) {
-	server := httptest.NewUnstartedServer(handler)
-	server.EnableHTTP2 = true
-	server.TLS = &tls.Config{MinVersion: tls.VersionTLS12}
-	server.StartTLS()
-	defer server.Close()
-	client := server.Client()
-	b.SetBytes(int64(len(body)))
-	b.ReportAllocs()
-	for b.Loop() {
-		response, err := client.Post(server.URL+"/mutate?timeout=10s", "application/json", bytes.NewReader(body))
+// BenchmarkDecode measures the way from a body to what a decision needs of it.
+func BenchmarkDecode(b *testing.B) {
+	eachRecording(b, func(b *testing.B, body []byte) {
+		for b.Loop() {
+			if _, err := webhook.DecodePodRequest(body); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+}
+
+// BenchmarkEncode measures the way from a decision to the body of the answer.
+func BenchmarkEncode(b *testing.B) {
+	eachRecording(b, func(b *testing.B, body []byte) {
+		request, err := webhook.DecodePodRequest(body)
 		if err != nil {
 			b.Fatal(err)
 		}
-		if _, err := io.Copy(io.Discard, response.Body); err != nil || response.StatusCode != http.StatusOK {
-			b.Fatal(response.Status, err)
+		answer, err := webhook.NewMutator(webhook.MutateConfig{
+			Resolver: resolverFunc(role), Settings: settings, Logger: slog.New(slog.DiscardHandler), Metrics: prometheus.NewRegistry(),
+		}).Handle(b.Context(), request)
+		if err != nil {
+			b.Fatal(err)
 		}
-		_ = response.Body.Close()
-	}
+		for b.Loop() {
+			if err := webhook.WriteAnswer(httptest.NewRecorder(), answer); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
 }
-
-// constantAnswer is of the size of the webhook's own answer for a small pod.
-var constantAnswer = bytes.Repeat([]byte("x"), 900)
 
 // quietHandler logs what a server does by default, into nothing.
 func quietHandler() http.Handler { return newServer(role, slog.DiscardHandler).Handler() }

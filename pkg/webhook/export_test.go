@@ -1,5 +1,11 @@
 package webhook
 
+import (
+	"net/http"
+
+	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/inject"
+)
+
 // For the tests that ask as an API server does.
 var RoomFor = roomFor
 
@@ -9,3 +15,18 @@ const (
 	SeldomLines     = seldomLines
 	WriteTimeout    = writeTimeout
 )
+
+// DecodePodRequest and WriteAnswer are the first and the last step of an admission,
+// to be measured alone.
+
+func DecodePodRequest(body []byte) (*Request[inject.Pod], error) {
+	received, err := decodeReview[inject.Pod](body)
+	if err != nil {
+		return nil, err
+	}
+	return received.Request, nil
+}
+
+func WriteAnswer(w http.ResponseWriter, answer Answer) error {
+	return writeReply(w, reply{Response: &answer.Response})
+}

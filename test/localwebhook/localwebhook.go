@@ -39,6 +39,8 @@ type Options struct {
 	Dir string
 	// Args are further flags.
 	Args []string
+	// Env is the whole environment, as NAME=value; nil means the parent's.
+	Env []string
 	// Port is that of the webhook's server; 0 means any that is free.
 	Port int
 }
@@ -98,6 +100,7 @@ func (w *Webhook) start(ctx context.Context) error {
 			"--tls-cert=" + w.certificates.certFile,
 			"--tls-key=" + w.certificates.keyFile,
 		}, w.options.Args...),
+		Env: w.options.Env,
 		Log: w.LogFile(),
 	})
 	if err != nil {

@@ -1,0 +1,49 @@
+package inject_test
+
+import (
+	"os"
+	"testing"
+
+	"github.com/go-json-experiment/json"
+
+	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/identity"
+	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/inject"
+)
+
+// BenchmarkPatch measures a decision, without the decoding of the pod, of those
+// that make bench asks the built webhook with.
+func BenchmarkPatch(b *testing.B) {
+	settings := inject.Settings{AnnotationPrefix: "eks.amazonaws.com", MountPath: "/var/run/secrets/eks.amazonaws.com/serviceaccount"}
+	id := &identity.Identity{
+		Method: identity.WebIdentity, RoleARN: "arn:aws:iam::111122223333:role/app", Audience: "sts.amazonaws.com", ExpirationSeconds: 86400,
+	}
+	for _, name := range []string{"small", "cloudwatch-agent", "large"} {
+		b.Run("pod="+name, func(b *testing.B) {
+			pod := recordedPod(b, name)
+			b.ReportAllocs()
+			for b.Loop() {
+				if result, err := inject.Patch(pod, id, settings); err != nil || result.Reason != inject.Injected {
+					b.Fatal(result.Reason, err)
+				}
+			}
+		})
+	}
+}
+
+// recordedPod returns the pod of an AdmissionReview that an API server has sent.
+func recordedPod(b *testing.B, name string) *inject.Pod {
+	b.Helper()
+	body, err := os.ReadFile("../../test/bench/recordings/" + name + ".json")
+	if err != nil {
+		b.Fatal(err)
+	}
+	var review struct {
+		Request struct {
+			Object inject.Pod `json:"object"`
+		} `json:"request"`
+	}
+	if err := json.Unmarshal(body, &review); err != nil {
+		b.Fatal(err)
+	}
+	return &review.Request.Object
+}

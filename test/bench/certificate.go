@@ -1,0 +1,47 @@
+package main
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"time"
+
+	"k8s.io/client-go/util/cert"
+)
+
+// certificate is a serving certificate on loopback, as files and as its own CA.
+type certificate struct {
+	file, key string
+	pem       []byte
+}
+
+func newCertificate(dir string) (certificate, error) {
+	certPEM, keyPEM, err := cert.GenerateSelfSignedCertKey("127.0.0.1", []net.IP{net.IPv4(127, 0, 0, 1)}, nil)
+	if err != nil {
+		return certificate{}, fmt.Errorf("make a serving certificate: %w", err)
+	}
+	c := certificate{file: filepath.Join(dir, "tls.crt"), key: filepath.Join(dir, "tls.key"), pem: certPEM}
+	return c, errors.Join(os.WriteFile(c.file, certPEM, 0o600), os.WriteFile(c.key, keyPEM, 0o600))
+}
+
+// requestTimeout is what an API server waits by default.
+const requestTimeout = 10 * time.Second
+
+// client returns an HTTP client, of its own connections, that trusts the
+// certificate and asks over HTTP/2.
+func (c certificate) client() *http.Client {
+	roots := x509.NewCertPool()
+	roots.AppendCertsFromPEM(c.pem)
+	return &http.Client{
+		Timeout: requestTimeout,
+		Transport: &http.Transport{
+			TLSClientConfig:   &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12},
+			ForceAttemptHTTP2: true,
+		},
+	}
+}

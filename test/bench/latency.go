@@ -1,0 +1,62 @@
+package main
+
+import (
+	"fmt"
+	"math"
+	"path/filepath"
+
+	"gonum.org/v1/plot"
+	"gonum.org/v1/plot/plotter"
+
+	"github.com/pod-identity-webhook/pod-identity-webhook/test/bench/plots"
+)
+
+// plotLatencies draws how long the admissions of each server took, of all rounds.
+func plotLatencies(dir string, machine machine, candidates []candidate, rounds map[string][]round) error {
+	p := plots.Plot{
+		Title: "How long an admission takes",
+		X:     "share of the admissions that took no longer", Y: "milliseconds",
+		XTicks: shareTicks(), LogX: true, LogY: true,
+	}
+	for _, c := range candidates {
+		var all []float64
+		for _, r := range rounds[c.name] {
+			all = append(all, toMicroseconds(r.latencies)...)
+		}
+		p.Lines = append(p.Lines, plots.Line{Name: c.name, Points: distribution(all)})
+	}
+	p.Note = fmt.Sprintf("%d requests in flight, %s", inFlight, machine)
+	return p.Write(filepath.Join(dir, "latency.svg"))
+}
+
+// A plot is drawn up to the slowest in 1,000, by so many points.
+const (
+	slowest    = 1000
+	plotPoints = 120
+)
+
+// distribution returns the points of a line: at x the latency in ms that all but
+// one in x admissions do not exceed. So the tail, which is what matters, is wide.
+func distribution(microseconds []float64) plotter.XYs {
+	points := make(plotter.XYs, plotPoints)
+	shares := make([]float64, plotPoints)
+	for n := range points {
+		points[n].X = math.Pow(slowest, float64(n)/(plotPoints-1))
+		shares[n] = 1 - 1/points[n].X
+	}
+	for n, v := range quantiles(microseconds, shares...) {
+		points[n].Y = v / 1000
+	}
+	return points
+}
+
+// shareTicks name the shares of which distribution has one in x.
+func shareTicks() []plot.Tick {
+	return []plot.Tick{
+		{Value: 1, Label: "fastest"},
+		{Value: 2, Label: "50 %"},
+		{Value: 10, Label: "90 %"},
+		{Value: 100, Label: "99 %"},
+		{Value: 1000, Label: "99.9 %"},
+	}
+}

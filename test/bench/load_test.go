@@ -1,0 +1,216 @@
+package main
+
+import (
+	"errors"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+// callerOf starts a server on HTTP/2 and returns who asks it.
+func callerOf(t *testing.T, handler http.HandlerFunc) caller {
+	t.Helper()
+	server := httptest.NewUnstartedServer(handler)
+	server.EnableHTTP2 = true
+	server.StartTLS()
+	t.Cleanup(server.Close)
+	return caller{url: server.URL, client: server.Client()}
+}
+
+// answerOfTheFloor has a patch.
+func answerOfTheFloor(t *testing.T) []byte {
+	t.Helper()
+	answer, err := os.ReadFile("floor/answer.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return answer
+}
+
+func recordedReviews(t *testing.T) []review {
+	t.Helper()
+	reviews, err := loadReviews()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return reviews
+}
+
+func TestDriveAsksForEachReviewInEqualParts(t *testing.T) {
+	answer := answerOfTheFloor(t)
+	var mu sync.Mutex
+	asked := map[string]int{}
+	c := callerOf(t, func(w http.ResponseWriter, r *http.Request) {
+		body, err := io.ReadAll(r.Body)
+		if err != nil {
+			t.Error(err)
+		}
+		got, err := parseReview(body)
+		if err != nil {
+			t.Error(err)
+		}
+		mu.Lock()
+		asked[got.serviceAccount]++
+		mu.Unlock()
+		_, _ = w.Write(answer)
+	})
+	reviews := recordedReviews(t)
+	sizes, err := c.check(t.Context(), reviews, true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	clear(asked)
+	got, err := c.drive(t.Context(), []worker{{reviews, sizes}, {reviews, sizes}, {reviews, sizes}}, 50*time.Millisecond)
+	if err != nil {
+		t.Fatal(err)
+	}
+	total := 0
+	for _, r := range reviews {
+		n := asked[r.serviceAccount]
+		total += n
+		// Each of the workers may have begun a turn more.
+		if share := len(got.latencies) / len(reviews); n < share-3 || n > share+3 {
+			t.Errorf("%s was asked for %d times of %d", r.name, n, len(got.latencies))
+		}
+	}
+	if total != len(got.latencies) || got.answerBytes != int64(total*len(answer)) || got.took < 50*time.Millisecond {
+		t.Errorf("%d latencies, %d bytes in %s, of %d answers of %d bytes", len(got.latencies), got.answerBytes, got.took, total, len(answer))
+	}
+}
+
+func TestAWrongAnswerIsNotMeasured(t *testing.T) {
+	reviews := recordedReviews(t)[:1]
+	patched := string(answerOfTheFloor(t))
+	tests := []struct {
+		name    string
+		answer  http.HandlerFunc
+		patched bool
+		checked bool // it passes the check and fails under load
+	}{
+		{"an error", func(w http.ResponseWriter, _ *http.Request) {
+			http.Error(w, "overloaded", http.StatusServiceUnavailable)
+		}, true, false},
+		{"no AdmissionReview", always("{}"), true, false},
+		{"a patch where none is wanted", always(patched), false, false},
+		{"no patch where one is wanted", always(`{"response":{"allowed":true}}`), true, false},
+		{"a pod that is refused", always(`{"response":{"allowed":false}}`), false, false},
+		{"another answer later", later(patched, patched+" "), true, true},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			c := callerOf(t, test.answer)
+			sizes, err := c.check(t.Context(), reviews, test.patched)
+			if (err == nil) != test.checked {
+				t.Errorf("the check says %v", err)
+			}
+			if !test.checked {
+				return
+			}
+			if _, err := c.drive(t.Context(), []worker{{reviews, sizes}}, time.Minute); err == nil {
+				t.Error("it was measured")
+			}
+		})
+	}
+}
+
+func always(answer string) http.HandlerFunc { return later(answer, answer) }
+
+// later answers the first request in one way, and all others in another.
+func later(first, others string) http.HandlerFunc {
+	var once sync.Once
+	return func(w http.ResponseWriter, _ *http.Request) {
+		answer := others
+		once.Do(func() { answer = first })
+		_, _ = w.Write([]byte(answer))
+	}
+}
+
+func TestHTTP1IsNotMeasured(t *testing.T) {
+	server := httptest.NewTLSServer(always(string(answerOfTheFloor(t))))
+	defer server.Close()
+	_, err := caller{server.URL, server.Client()}.check(t.Context(), recordedReviews(t), true)
+	if err == nil || !strings.Contains(err.Error(), "HTTP/1.1") {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestAReviewCanBeOfAnotherServiceAccount(t *testing.T) {
+	for _, r := range recordedReviews(t) {
+		other := r.of("no-role-7")
+		got, err := parseReview(other.body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got.serviceAccount != "no-role-7" || other.serviceAccount != "no-role-7" || got.namespace != r.namespace {
+			t.Errorf("%s: got %s/%s", r.name, got.namespace, got.serviceAccount)
+		}
+		if back := other.of(r.serviceAccount); string(back.body) != string(r.body) {
+			t.Errorf("%s: more has changed", r.name)
+		}
+	}
+}
+
+func TestWorkersThatReadHaveServiceAccountsOfTheirOwn(t *testing.T) {
+	recorded := recordedReviews(t)
+	shared, own := candidate{}, candidate{live: true}
+	if got := shared.reviews(recorded, 1)[0].serviceAccount; got != recorded[0].serviceAccount {
+		t.Errorf("a candidate that need not read: %s", got)
+	}
+	if first, second := own.reviews(recorded, 1)[0], own.reviews(recorded, 2)[0]; first.serviceAccount == second.serviceAccount {
+		t.Errorf("two workers have %s", first.serviceAccount)
+	}
+	if recorded[0].serviceAccount == accountWithoutRole(1) {
+		t.Error("the recording has changed")
+	}
+}
+
+func TestUsageIsOfTheProcess(t *testing.T) {
+	got, err := usageOf(os.Getpid())
+	if errors.Is(err, os.ErrNotExist) {
+		t.Skip("no /proc here")
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got.peak < 1<<20 {
+		t.Errorf("%d bytes of memory at peak", got.peak)
+	}
+
+	// Until it shows, there is something to count: this process is the server here,
+	// and so is subtracted twice.
+	started, err := startWatch(os.Getpid())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for {
+		server, others, err := started.since()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if server > 0 {
+			all, err := busy()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if others > all-started.busy-server {
+				t.Errorf("others had %s of %s, with %s for this process", others, all-started.busy, server)
+			}
+			return
+		}
+	}
+}
+
+func TestTheServersHaveTheDeployedEnvironment(t *testing.T) {
+	got, err := deployedEnvironment()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if joined := strings.Join(got, " "); !strings.Contains(joined, "GOMEMLIMIT=") {
+		t.Errorf("got %q", joined)
+	}
+}

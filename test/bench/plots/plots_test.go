@@ -1,0 +1,67 @@
+package plots
+
+import (
+	"encoding/xml"
+	"errors"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"gonum.org/v1/plot"
+	"gonum.org/v1/plot/plotter"
+)
+
+func TestAPlotSaysWhatItShows(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "absent", "plot.svg")
+	p := Plot{
+		Title: "A title", X: "what is on x", Y: "what is on y", Note: "measured somewhere",
+		XTicks: []plot.Tick{{Value: 10, Label: "ten"}}, LogX: true, LogY: true,
+		Lines: []Line{
+			{"first", plotter.XYs{{X: 1, Y: .5}, {X: 10, Y: 3}, {X: 100, Y: 20}}},
+			{"second", plotter.XYs{{X: 1, Y: 1}, {X: 100, Y: 2}}},
+		},
+	}
+	if err := p.Write(path); err != nil {
+		t.Fatal(err)
+	}
+	svg, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	decoder := xml.NewDecoder(strings.NewReader(string(svg)))
+	var text strings.Builder
+	for {
+		token, err := decoder.Token()
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		if characters, ok := token.(xml.CharData); ok {
+			text.Write(characters)
+		}
+	}
+	for _, want := range []string{p.Title, p.X, p.Y, p.Note, "first", "second", "ten", "0.5", "1", "2", "5", "10", "20"} {
+		if !strings.Contains(text.String(), want) {
+			t.Errorf("it does not say %q", want)
+		}
+	}
+	if !strings.Contains(string(svg), "Liberation Sans,Arial") || strings.Contains(string(svg), "Serif") {
+		t.Error("its font is on few machines")
+	}
+}
+
+func TestWhatCannotBeDrawnIsAnError(t *testing.T) {
+	for name, p := range map[string]Plot{
+		"no points":             {Lines: []Line{{Name: "a line"}}},
+		"0 on logarithmic axis": {LogY: true, Lines: []Line{{Name: "a line", Points: plotter.XYs{{X: 1, Y: 0}, {X: 2, Y: 1}}}}},
+	} {
+		err := p.Write(filepath.Join(t.TempDir(), "plot.svg"))
+		if err == nil || !strings.Contains(err.Error(), "a line") {
+			t.Errorf("%s: got %v", name, err)
+		}
+	}
+}

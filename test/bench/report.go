@@ -1,0 +1,125 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"runtime"
+	"slices"
+	"strings"
+
+	"github.com/prometheus/procfs"
+)
+
+// report is all that was measured.
+type report struct {
+	Machine machine  `json:"machine"`
+	Results []result `json:"results"`
+	// Others is the share of the machine that other processes had, at most.
+	Others float64 `json:"others"`
+}
+
+// machine is where it was.
+type machine struct {
+	CPU      string `json:"cpu"`
+	Cores    int    `json:"cores"`
+	Go       string `json:"go"`
+	Platform string `json:"platform"`
+}
+
+func (m machine) String() string {
+	return fmt.Sprintf("%s, %d cores, %s, %s", m.CPU, m.Cores, m.Go, m.Platform)
+}
+
+// thisMachine needs /proc.
+func thisMachine() (machine, error) {
+	filesystem, err := procfs.NewDefaultFS()
+	if err != nil {
+		return machine{}, fmt.Errorf("this needs Linux: %w", err)
+	}
+	cpus, err := filesystem.CPUInfo()
+	if err != nil || len(cpus) == 0 {
+		return machine{}, fmt.Errorf("read the name of the CPU: %w", err)
+	}
+	return machine{
+		CPU: cpus[0].ModelName, Cores: runtime.NumCPU(), Go: runtime.Version(), Platform: runtime.GOOS + "/" + runtime.GOARCH,
+	}, nil
+}
+
+// result is what was measured of one server.
+type result struct {
+	Server string   `json:"server"`
+	Rounds []values `json:"rounds"`
+	Median values   `json:"median"`
+	// Ratio is to the floor.
+	Ratio values `json:"ratio"`
+
+	optional, live bool
+}
+
+// newReport sums up the rounds of the candidates, of which the first is the floor.
+func newReport(machine machine, candidates []candidate, rounds map[string][]round) report {
+	r := report{Machine: machine}
+	var floor []values
+	for _, c := range candidates {
+		measured := result{Server: c.name, optional: c.optional, live: c.live}
+		for _, round := range rounds[c.name] {
+			measured.Rounds = append(measured.Rounds, valuesOf(round))
+			r.Others = max(r.Others, round.others)
+		}
+		if floor == nil {
+			floor = measured.Rounds
+		}
+		measured.Median, measured.Ratio = medians(measured.Rounds), ratios(measured.Rounds, floor)
+		r.Results = append(r.Results, measured)
+	}
+	return r
+}
+
+// writeTable prints the medians, and behind each how many times the floor's it is.
+func (r report) writeTable(w io.Writer) {
+	header := []string{""}
+	for _, m := range measures() {
+		header = append(header, m.title)
+	}
+	rows := [][]string{header}
+	for n, measured := range r.Results {
+		row := []string{measured.Server}
+		for _, m := range measures() {
+			cell := m.format(measured.Median[m.key])
+			if n > 0 {
+				cell += fmt.Sprintf(" (%.2fx)", measured.Ratio[m.key])
+			}
+			row = append(row, cell)
+		}
+		rows = append(rows, row)
+	}
+	fmt.Fprintf(w, "%s; medians of %d rounds, and in brackets the ratio to the floor\n\n", r.Machine, len(r.Results[0].Rounds))
+	writeMarkdown(w, rows)
+	if r.Others > quiet {
+		fmt.Fprintf(w, "\nNOT QUIET: other processes had up to %.0f %% of the machine; repeat this when they have not\n", 100*r.Others)
+	}
+}
+
+// quiet is the share of the machine that others may have without being mentioned:
+// the kernel's work for the network is among it.
+const quiet = .1
+
+// writeMarkdown prints a table, whose first row is the header, in columns.
+func writeMarkdown(w io.Writer, rows [][]string) {
+	widths := make([]int, len(rows[0]))
+	for _, row := range rows {
+		for n, cell := range row {
+			widths[n] = max(widths[n], len([]rune(cell)))
+		}
+	}
+	rule := make([]string, len(widths))
+	for n, width := range widths {
+		rule[n] = strings.Repeat("-", max(width, 1))
+	}
+	for _, row := range slices.Insert(rows, 1, rule) {
+		for n, cell := range row {
+			fmt.Fprintf(w, "| %-*s ", widths[n], cell)
+		}
+		fmt.Fprintln(w, "|")
+	}
+}

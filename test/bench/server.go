@@ -1,0 +1,139 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"time"
+
+	appsv1 "k8s.io/api/apps/v1"
+	"sigs.k8s.io/yaml"
+
+	"github.com/pod-identity-webhook/pod-identity-webhook/test/localwebhook"
+	"github.com/pod-identity-webhook/pod-identity-webhook/test/loopback"
+	"github.com/pod-identity-webhook/pod-identity-webhook/test/process"
+	"github.com/pod-identity-webhook/pod-identity-webhook/test/repository"
+)
+
+// server is one that runs.
+type server struct {
+	caller
+	pid int
+	// metricsURL is empty for one that has none of ours.
+	metricsURL string
+	stop       func()
+}
+
+const startTimeout = time.Minute
+
+// startWebhook starts the built webhook in the environment of its deployment.
+func startWebhook(ctx context.Context, kubeconfig, dir string, environment []string, args ...string) (*server, error) {
+	webhook, err := localwebhook.Start(ctx, localwebhook.Options{
+		Kubeconfig: kubeconfig, Dir: dir, Env: environment, Args: append([]string{"--service-account-lookup=live"}, args...),
+	})
+	if err != nil {
+		return nil, err
+	}
+	return &server{
+		caller: caller{url: webhook.URL(), client: webhook.Client()},
+		pid:    webhook.PID(), metricsURL: webhook.MetricsURL(), stop: webhook.Kill,
+	}, nil
+}
+
+// startFloor starts the program floor.
+func startFloor(ctx context.Context, dir string, environment []string) (*server, error) {
+	return startProcess(ctx, dir, "readyz", process.Command{Path: repository.Path("bin", "bench-floor"), Env: environment})
+}
+
+// startReference starts amazon-eks-pod-identity-webhook.
+func startReference(ctx context.Context, binary, kubeconfig, dir string) (*server, error) {
+	metricsPort, err := loopback.FreePort(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return startProcess(ctx, dir, "healthz", process.Command{Path: binary, Args: []string{
+		"--in-cluster=false", "--kubeconfig=" + kubeconfig, "--metrics-port=" + strconv.Itoa(metricsPort),
+	}})
+}
+
+// startProcess starts a program with a port and a certificate beside its other
+// flags, and waits until it says under the path that it is ready.
+func startProcess(ctx context.Context, dir, path string, command process.Command) (*server, error) {
+	certificate, err := newCertificate(dir)
+	if err != nil {
+		return nil, err
+	}
+	port, err := loopback.FreePort(ctx)
+	if err != nil {
+		return nil, err
+	}
+	command.Args = append(command.Args, "--port="+strconv.Itoa(port), "--tls-cert="+certificate.file, "--tls-key="+certificate.key)
+	command.Log = filepath.Join(dir, "log")
+	started, err := process.Start(command)
+	if err != nil {
+		return nil, err
+	}
+	s := &server{caller: caller{url: "https://" + loopback.Address(port), client: certificate.client()}, pid: started.PID(), stop: started.Kill}
+	ctx, cancel := context.WithTimeout(ctx, startTimeout)
+	defer cancel()
+	err = started.WaitReady(ctx, func(ctx context.Context) error { return process.ExpectOK(ctx, s.client, s.url+"/"+path) })
+	if err != nil {
+		started.Kill()
+		return nil, err
+	}
+	return s, nil
+}
+
+// deployedEnvironment is what the webhook's container has in its environment, such
+// as the settings of the garbage collector: what ships is measured.
+func deployedEnvironment() ([]string, error) {
+	manifest, err := os.ReadFile(repository.Path("deploy", "kustomize", "base", "deployment.yaml"))
+	if err != nil {
+		return nil, err
+	}
+	var deployment appsv1.Deployment
+	if err := yaml.Unmarshal(manifest, &deployment); err != nil {
+		return nil, fmt.Errorf("read the webhook's deployment: %w", err)
+	}
+	environment := []string{} // not nil, which would be this program's own
+	for _, container := range deployment.Spec.Template.Spec.Containers {
+		for _, variable := range container.Env {
+			if variable.ValueFrom == nil {
+				environment = append(environment, variable.Name+"="+variable.Value)
+			}
+		}
+	}
+	return environment, nil
+}
+
+// liveReads is how many ServiceAccounts without a role the webhook has read from the
+// API server: 0 for another server.
+func (s *server) liveReads(ctx context.Context) (int, error) {
+	if s.metricsURL == "" {
+		return 0, nil
+	}
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, s.metricsURL, nil)
+	if err != nil {
+		return 0, err
+	}
+	response, err := s.client.Do(request)
+	if err != nil {
+		return 0, err
+	}
+	defer func() { _ = response.Body.Close() }()
+	scrape, err := io.ReadAll(response.Body)
+	if err != nil {
+		return 0, err
+	}
+	found := regexp.MustCompile(`(?m)^pod_identity_webhook_live_reads_total\{result="no_role"\} (\S+)$`).FindSubmatch(scrape)
+	if found == nil {
+		return 0, fmt.Errorf("%s does not count the live reads", s.metricsURL)
+	}
+	reads, err := strconv.ParseFloat(string(found[1]), 64)
+	return int(reads), err
+}
