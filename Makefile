@@ -57,7 +57,7 @@ SOURCES := $(shell find cmd pkg certs -name '*.go' -not -name '*_test.go') go.mo
 
 .PHONY: help
 help: ## print this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: build
 build: $(BIN)/pod-identity-webhook $(BIN)/kubectl-irsa $(BIN)/local-sts ## build the programs into bin/
@@ -95,7 +95,7 @@ kind-test: build assets $(BIN)/helm ## what of kind needs no Docker: its configu
 	cd test/kind && KUBEBUILDER_ASSETS=$(ASSETS) HELM=$(BIN)/helm $(GO) test -count=1 ./...
 
 .PHONY: demo
-demo: build assets $(BIN)/demo ## see a pod get its identity on a real API server, start to end
+demo: build assets $(BIN)/demo ## see a pod get its identity and its credentials on a real API server, start to end
 	@$(BIN)/demo -assets=$(ASSETS)
 
 .PHONY: up
