@@ -10,7 +10,6 @@ import (
 	"strings"
 	"time"
 
-	jsonv2 "github.com/go-json-experiment/json"
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/identity"
@@ -49,14 +48,14 @@ func wouldDo(pod *corev1.Pod, id *identity.Identity, s inject.Settings) (inject.
 	if err != nil {
 		return inject.Result{}, err
 	}
-	var view inject.Pod
-	if err := jsonv2.Unmarshal(encoded, &view); err != nil {
+	view, err := inject.ReadPod(encoded)
+	if err != nil {
 		return inject.Result{}, err
 	}
-	if reason := inject.Exempt(&view); reason != "" {
+	if reason := inject.Exempt(view); reason != "" {
 		return inject.Result{Reason: reason}, nil
 	}
-	return inject.Patch(&view, id, s)
+	return inject.Patch(view, id, s)
 }
 
 func checkInjected(_ context.Context, x *examination) Finding {

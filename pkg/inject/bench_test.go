@@ -1,10 +1,9 @@
 package inject_test
 
 import (
+	"encoding/json"
 	"os"
 	"testing"
-
-	"github.com/go-json-experiment/json"
 
 	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/identity"
 	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/inject"
@@ -38,12 +37,14 @@ func recordedPod(b *testing.B, name string) *inject.Pod {
 		b.Fatal(err)
 	}
 	var review struct {
-		Request struct {
-			Object inject.Pod `json:"object"`
-		} `json:"request"`
+		Request struct{ Object json.RawMessage }
 	}
 	if err := json.Unmarshal(body, &review); err != nil {
 		b.Fatal(err)
 	}
-	return &review.Request.Object
+	pod, err := inject.ReadPod(review.Request.Object)
+	if err != nil {
+		b.Fatal(err)
+	}
+	return pod
 }

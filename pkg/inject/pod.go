@@ -1,95 +1,95 @@
 package inject
 
 // Pod is the view of a pod that a decision needs, in the field names of the
-// core/v1 API. It is decoded from the pod's JSON; whatever it does not name is
+// core/v1 API. It is read from the pod's JSON; whatever it does not name is
 // skipped, and stays as it is, since a patch only ever adds.
 type Pod struct {
-	Metadata Metadata `json:"metadata"`
-	Spec     Spec     `json:"spec"`
+	Metadata Metadata
+	Spec     Spec
 }
 
 // Metadata is the view of a pod's metadata.
 type Metadata struct {
-	Name         string            `json:"name"`
-	GenerateName string            `json:"generateName"`
-	Labels       map[string]string `json:"labels"`
-	Annotations  map[string]string `json:"annotations"`
+	Name         string
+	GenerateName string
+	Labels       map[string]string
+	Annotations  map[string]string
 }
 
 // Spec is the view of a pod's spec.
 type Spec struct {
-	ServiceAccountName string            `json:"serviceAccountName"`
-	NodeSelector       map[string]string `json:"nodeSelector"`
-	OS                 *OS               `json:"os"`
-	Volumes            []Volume          `json:"volumes"`
-	InitContainers     []Container       `json:"initContainers"`
-	Containers         []Container       `json:"containers"`
+	ServiceAccountName string
+	NodeSelector       map[string]string
+	OS                 *OS
+	Volumes            []Volume
+	InitContainers     []Container
+	Containers         []Container
 	// EphemeralContainers are those that kubectl debug adds to a running pod.
-	EphemeralContainers []Container `json:"ephemeralContainers"`
+	EphemeralContainers []Container
 }
 
 // OS is the view of the operating system that a pod is for.
 type OS struct {
-	Name string `json:"name"`
+	Name string
 }
 
 // Volume is the view of a volume: its name, and whether it holds a
 // ServiceAccount token and an AWS configuration.
 type Volume struct {
-	Name      string     `json:"name"`
-	Projected *Projected `json:"projected"`
+	Name      string
+	Projected *Projected
 }
 
 // Projected is the view of a projected volume.
 type Projected struct {
-	Sources []Source `json:"sources"`
+	Sources []Source
 }
 
 // Source is the view of one source of a projected volume.
 type Source struct {
-	ServiceAccountToken *ServiceAccountToken `json:"serviceAccountToken"`
-	DownwardAPI         *DownwardAPI         `json:"downwardAPI"`
+	ServiceAccountToken *ServiceAccountToken
+	DownwardAPI         *DownwardAPI
 }
 
 // DownwardAPI is the view of projected fields of the pod itself.
 type DownwardAPI struct {
-	Items []DownwardAPIItem `json:"items"`
+	Items []DownwardAPIItem
 }
 
 // DownwardAPIItem is the view of one of them.
 type DownwardAPIItem struct {
-	Path     string    `json:"path"`
-	FieldRef *FieldRef `json:"fieldRef"`
+	Path     string
+	FieldRef *FieldRef
 }
 
 // FieldRef is the view of a reference to a field of the pod.
 type FieldRef struct {
-	FieldPath string `json:"fieldPath"`
+	FieldPath string
 }
 
 // ServiceAccountToken is the view of a projected token.
 type ServiceAccountToken struct {
-	Audience string `json:"audience"`
-	Path     string `json:"path"`
+	Audience string
+	Path     string
 }
 
 // Container is the view of a container.
 type Container struct {
-	Name          string         `json:"name"`
-	Env           Env            `json:"env"`
-	VolumeMounts  []VolumeMount  `json:"volumeMounts"`
-	VolumeDevices []VolumeDevice `json:"volumeDevices"`
+	Name          string
+	Env           Env
+	VolumeMounts  []VolumeMount
+	VolumeDevices []VolumeDevice
 }
 
 // VolumeMount is the view of a mount.
 type VolumeMount struct {
-	Name        string `json:"name"`
-	MountPath   string `json:"mountPath"`
-	SubPath     string `json:"subPath"`
-	SubPathExpr string `json:"subPathExpr"`
+	Name        string
+	MountPath   string
+	SubPath     string
+	SubPathExpr string
 }
 
 // VolumeDevice is the view of a block device.
 type VolumeDevice struct {
-	DevicePath string `json:"devicePath"`
+	DevicePath string
 }

@@ -216,7 +216,7 @@ func countItems(body []byte) (int, error) {
 	if items <= maxItems {
 		return items, nil
 	}
-	decoder := jsontext.NewDecoder(bytes.NewBuffer(body), decodeOptions)
+	decoder := jsontext.NewDecoder(bytes.NewBuffer(body), jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true))
 	for items = 0; items <= maxItems; {
 		kind := decoder.PeekKind()
 		if parent, _ := decoder.StackIndex(decoder.StackDepth()); parent == '[' && (kind == '{' || kind == 'n') {

@@ -188,7 +188,7 @@ func FuzzCountItems(f *testing.F) {
 		if err != nil {
 			return
 		}
-		decoded, err := decodeReview[inject.Pod](body)
+		decoded, err := decodeReview(body, (*inject.Pod).Read)
 		if err != nil || decoded.Request.Object == nil {
 			return
 		}

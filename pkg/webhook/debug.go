@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -11,13 +12,13 @@ import (
 	"net/http/pprof"
 
 	"github.com/go-chi/chi/v5"
-	jsonv2 "github.com/go-json-experiment/json"
 	admissionv1 "k8s.io/api/admission/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/yaml"
 
 	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/identity"
 	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/inject"
+	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/skim"
 )
 
 // Identities returns those that are known from annotations now.
@@ -125,7 +126,7 @@ func readPod(w http.ResponseWriter, r *http.Request) (*inject.Pod, string, error
 	}
 	document, err := yaml.YAMLToJSON(body)
 	if err != nil {
-		return nil, "", fmt.Errorf("the body is no YAML: %w", redact(err))
+		return nil, "", errors.New("the body is no YAML") // the error may quote it
 	}
 	pod, namespace, err := DecodePod(document)
 	if err != nil {
@@ -144,27 +145,50 @@ func readPod(w http.ResponseWriter, r *http.Request) (*inject.Pod, string, error
 // may be empty. The ServiceAccount is as the API server would have it. An error
 // never quotes a value.
 func DecodePod(document []byte) (*inject.Pod, string, error) {
-	var meta struct {
-		Kind     string `json:"kind"`
-		Metadata struct {
-			Namespace string `json:"namespace"`
-		} `json:"metadata"`
-		Spec struct {
-			// DeprecatedServiceAccount is the older name of serviceAccountName.
-			DeprecatedServiceAccount string `json:"serviceAccount"`
-		} `json:"spec"`
+	pod, err := inject.ReadPod(document)
+	if err != nil {
+		return nil, "", err
 	}
-	var pod inject.Pod
-	for _, target := range []any{&meta, &pod} {
-		if err := jsonv2.Unmarshal(document, target, decodeOptions); err != nil {
-			return nil, "", redact(err)
+	var written writtenPod
+	if err := skim.Read(document, written.read); err != nil {
+		return nil, "", err
+	}
+	if written.kind != "Pod" {
+		return nil, "", fmt.Errorf("its kind is %q, not Pod", written.kind)
+	}
+	pod.Spec.ServiceAccountName = cmp.Or(pod.Spec.ServiceAccountName, written.serviceAccount, "default")
+	return pod, written.namespace, nil
+}
+
+// writtenPod is what the API server takes from a pod, or fills in, before it asks
+// a webhook.
+type writtenPod struct {
+	kind, namespace string
+	// serviceAccount is the older name of serviceAccountName.
+	serviceAccount string
+}
+
+func (p *writtenPod) read(r *skim.Reader) {
+	for o := r.Object(); o.Next(); {
+		switch string(o.Name()) {
+		case "kind":
+			p.kind = r.Text()
+		case "metadata":
+			p.namespace = readMember(r, "namespace")
+		case "spec":
+			p.serviceAccount = readMember(r, "serviceAccount")
 		}
 	}
-	if meta.Kind != "Pod" {
-		return nil, "", fmt.Errorf("its kind is %q, not Pod", meta.Kind)
+}
+
+// readMember reads one text of an object.
+func readMember(r *skim.Reader, name string) (text string) {
+	for o := r.Object(); o.Next(); {
+		if string(o.Name()) == name {
+			text = r.Text()
+		}
 	}
-	pod.Spec.ServiceAccountName = cmp.Or(pod.Spec.ServiceAccountName, meta.Spec.DeprecatedServiceAccount, "default")
-	return &pod, meta.Metadata.Namespace, nil
+	return text
 }
 
 func writeJSON(w http.ResponseWriter, value any) {

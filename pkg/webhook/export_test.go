@@ -20,7 +20,7 @@ const (
 // to be measured alone.
 
 func DecodePodRequest(body []byte) (*Request[inject.Pod], error) {
-	received, err := decodeReview[inject.Pod](body)
+	received, err := decodeReview(body, (*inject.Pod).Read)
 	if err != nil {
 		return nil, err
 	}

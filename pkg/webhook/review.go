@@ -17,6 +17,8 @@ import (
 	admissionv1 "k8s.io/api/admission/v1"
 	admissionv1beta1 "k8s.io/api/admission/v1beta1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/skim"
 )
 
 // maxBodyBytes bounds an AdmissionReview. The API server takes a request of at
@@ -39,8 +41,21 @@ const (
 // review is an AdmissionReview with a request. Versions v1 and v1beta1 have the
 // same form.
 type review[Object any] struct {
-	metav1.TypeMeta `json:",inline"`
-	Request         *Request[Object] `json:"request"`
+	metav1.TypeMeta
+	Request *Request[Object]
+}
+
+func (v *review[Object]) read(r *skim.Reader, object View[Object]) {
+	for o := r.Object(); o.Next(); {
+		switch string(o.Name()) {
+		case "apiVersion":
+			v.APIVersion = r.Text()
+		case "kind":
+			v.Kind = r.Text()
+		case "request":
+			v.Request = skim.Pointer(r, func(q *Request[Object], r *skim.Reader) { q.read(r, object) })
+		}
+	}
 }
 
 // reply is an AdmissionReview with a response.
@@ -55,12 +70,12 @@ type observer func(r *http.Request, took time.Duration, answer Answer, err *Erro
 
 // serve makes an HTTP handler of an admission handler: limits, content type,
 // decode, call, encode.
-func serve[Object any](handle Handler[Object], bodies *bodies, observe observer) http.Handler {
+func serve[Object any](handle Handler[Object], object View[Object], bodies *bodies, observe observer) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		start := time.Now()
 		held := bodies.hold(r)
 		defer held.release()
-		answer, typeMeta, err := answerReview(w, r, held, handle)
+		answer, typeMeta, err := answerReview(w, r, held, handle, object)
 		if err == nil {
 			err = writeReply(w, reply{TypeMeta: typeMeta, Response: &answer.Response})
 		}
@@ -78,11 +93,11 @@ func serve[Object any](handle Handler[Object], bodies *bodies, observe observer)
 	})
 }
 
-func answerReview[Object any](w http.ResponseWriter, r *http.Request, held *held, handle Handler[Object]) (Answer, metav1.TypeMeta, error) {
+func answerReview[Object any](w http.ResponseWriter, r *http.Request, held *held, handle Handler[Object], object View[Object]) (Answer, metav1.TypeMeta, error) {
 	ctx, cancel := context.WithTimeout(r.Context(), timeout(r))
 	defer cancel()
 
-	received, err := readReview[Object](ctx, w, r, held)
+	received, err := readReview(ctx, w, r, held, object)
 	if err != nil {
 		return Answer{}, metav1.TypeMeta{}, err
 	}
@@ -119,7 +134,7 @@ func giveBack(buffer *bytes.Buffer) {
 	}
 }
 
-func readReview[Object any](ctx context.Context, w http.ResponseWriter, r *http.Request, held *held) (*review[Object], error) {
+func readReview[Object any](ctx context.Context, w http.ResponseWriter, r *http.Request, held *held, object View[Object]) (*review[Object], error) {
 	if err := checkContentType(r.Header.Get("Content-Type")); err != nil {
 		return nil, err
 	}
@@ -134,7 +149,7 @@ func readReview[Object any](ctx context.Context, w http.ResponseWriter, r *http.
 	if err := held.admit(ctx, body.Bytes()); err != nil {
 		return nil, err
 	}
-	return decodeReview[Object](body.Bytes())
+	return decodeReview(body.Bytes(), object)
 }
 
 func readBody(w http.ResponseWriter, r *http.Request, body *bytes.Buffer, held *held) error {
@@ -172,15 +187,10 @@ func checkContentType(header string) error {
 	return nil
 }
 
-// decodeOptions make the decoder as lenient as the API server's own, which
-// spares it the work of being strict: the last of two equal names counts, and
-// bytes that are no UTF-8 become U+FFFD.
-var decodeOptions = json.JoinOptions(jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true))
-
-func decodeReview[Object any](body []byte) (*review[Object], error) {
+func decodeReview[Object any](body []byte, object View[Object]) (*review[Object], error) {
 	var received review[Object]
-	if err := json.Unmarshal(body, &received, decodeOptions); err != nil {
-		return nil, badRequest("the body is no AdmissionReview of the expected object: %w", redact(err))
+	if err := skim.Read(body, func(r *skim.Reader) { received.read(r, object) }); err != nil {
+		return nil, badRequest("the body is no AdmissionReview of the expected object: %w", err)
 	}
 	switch received.APIVersion {
 	case admissionv1.SchemeGroupVersion.String(), admissionv1beta1.SchemeGroupVersion.String():
@@ -195,24 +205,6 @@ func decodeReview[Object any](body []byte) (*review[Object], error) {
 		return nil, badRequest("the AdmissionReview has no request")
 	}
 	return &received, nil
-}
-
-// kinds says what a JSON value is.
-var kinds = map[jsontext.Kind]string{
-	'n': "null", 't': "boolean", 'f': "boolean", '"': "string", '0': "number", '{': "object", '[': "array",
-}
-
-// redact keeps of a decoder's error what is needed to find the fault, and not
-// the value at fault: it may be that of an environment variable.
-func redact(err error) error {
-	if semantic, ok := errors.AsType[*json.SemanticError](err); ok {
-		return fmt.Errorf("at byte %d, %q: a JSON %s cannot be used here",
-			semantic.ByteOffset, semantic.JSONPointer, kinds[semantic.JSONKind])
-	}
-	if syntactic, ok := errors.AsType[*jsontext.SyntacticError](err); ok {
-		return fmt.Errorf("at byte %d, %q: malformed JSON", syntactic.ByteOffset, syntactic.JSONPointer)
-	}
-	return errors.New("malformed JSON")
 }
 
 // writeReply encodes into a buffer first, so that an answer is whole or an error.

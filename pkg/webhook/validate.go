@@ -14,6 +14,7 @@ import (
 
 	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/identity/lint"
 	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/inject"
+	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/skim"
 )
 
 // ValidationMode says what becomes of a ServiceAccount with a mistake in our
@@ -47,11 +48,15 @@ const (
 
 // ServiceAccount is the view of a ServiceAccount that is written.
 type ServiceAccount struct {
-	Metadata struct {
-		Name         string            `json:"name"`
-		GenerateName string            `json:"generateName"`
-		Annotations  map[string]string `json:"annotations"`
-	} `json:"metadata"`
+	Metadata inject.Metadata
+}
+
+func (s *ServiceAccount) read(r *skim.Reader) {
+	for o := r.Object(); o.Next(); {
+		if string(o.Name()) == "metadata" {
+			s.Metadata.Read(r)
+		}
+	}
 }
 
 // ValidateServiceAccount returns the handler that looks at our annotations when

@@ -9,7 +9,6 @@ import (
 	"strings"
 	"testing"
 
-	jsonv2 "github.com/go-json-experiment/json"
 	jsonpatch "gopkg.in/evanphx/json-patch.v4"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -121,15 +120,15 @@ func drawnAccounts() map[string]map[string]string {
 // mutate returns a pod as the webhook makes it.
 func mutate(r *rapid.T, pod *corev1.Pod, annotations map[string]string) *corev1.Pod {
 	before := encode(r, pod)
-	var view inject.Pod
-	if err := jsonv2.Unmarshal(before, &view); err != nil {
+	view, err := inject.ReadPod(before)
+	if err != nil {
 		r.Fatal(err)
 	}
-	if inject.Exempt(&view) != "" {
+	if inject.Exempt(view) != "" {
 		return pod
 	}
 	settings := corpus.Defaults()
-	result, err := inject.Patch(&view, identity.FromAnnotations(annotations, settings.Identity()), settings.Inject())
+	result, err := inject.Patch(view, identity.FromAnnotations(annotations, settings.Identity()), settings.Inject())
 	if err != nil || result.Patch == nil {
 		return pod
 	}

@@ -3,8 +3,6 @@ package inject_test
 import (
 	"testing"
 
-	"github.com/go-json-experiment/json"
-	"github.com/go-json-experiment/json/jsontext"
 
 	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/identity"
 	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/inject"
@@ -49,12 +47,8 @@ func decideCase(t *testing.T, c *corpus.Case) (result inject.Result, patched []b
 	return decideBytes(t, c.PodJSON, c.Identity(), c.Settings.Inject())
 }
 
-// decode reads a pod's JSON with the options that package webhook reads an
-// AdmissionReview with.
-func decode(pod []byte) (*inject.Pod, error) {
-	view := new(inject.Pod)
-	return view, json.Unmarshal(pod, view, jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true))
-}
+// decode reads a pod's JSON as package webhook does.
+func decode(pod []byte) (*inject.Pod, error) { return inject.ReadPod(pod) }
 
 // loadCorpus reads the cases of testdata.
 func loadCorpus(t testing.TB) []corpus.Case {

@@ -1,0 +1,175 @@
+package inject
+
+import "github.com/pod-identity-webhook/pod-identity-webhook/pkg/skim"
+
+// ReadPod reads a pod's JSON.
+func ReadPod(document []byte) (*Pod, error) {
+	pod := new(Pod)
+	if err := skim.Read(document, pod.Read); err != nil {
+		return nil, err
+	}
+	return pod, nil
+}
+
+// Read reads the pod that r is at.
+func (p *Pod) Read(r *skim.Reader) {
+	for o := r.Object(); o.Next(); {
+		switch string(o.Name()) {
+		case "metadata":
+			p.Metadata.Read(r)
+		case "spec":
+			p.Spec.read(r)
+		}
+	}
+}
+
+// Read reads the metadata that r is at.
+func (m *Metadata) Read(r *skim.Reader) {
+	for o := r.Object(); o.Next(); {
+		switch string(o.Name()) {
+		case "name":
+			m.Name = r.Text()
+		case "generateName":
+			m.GenerateName = r.Text()
+		case "labels":
+			m.Labels = r.Texts()
+		case "annotations":
+			m.Annotations = r.Texts()
+		}
+	}
+}
+
+func (s *Spec) read(r *skim.Reader) {
+	for o := r.Object(); o.Next(); {
+		switch string(o.Name()) {
+		case "serviceAccountName":
+			s.ServiceAccountName = r.Text()
+		case "nodeSelector":
+			s.NodeSelector = r.Texts()
+		case "os":
+			s.OS = skim.Pointer(r, (*OS).read)
+		case "volumes":
+			s.Volumes = skim.List(r, (*Volume).read)
+		case "initContainers":
+			s.InitContainers = skim.List(r, (*Container).read)
+		case "containers":
+			s.Containers = skim.List(r, (*Container).read)
+		case "ephemeralContainers":
+			s.EphemeralContainers = skim.List(r, (*Container).read)
+		}
+	}
+}
+
+func (os *OS) read(r *skim.Reader) {
+	for o := r.Object(); o.Next(); {
+		if string(o.Name()) == "name" {
+			os.Name = r.Text()
+		}
+	}
+}
+
+func (v *Volume) read(r *skim.Reader) {
+	for o := r.Object(); o.Next(); {
+		switch string(o.Name()) {
+		case "name":
+			v.Name = r.Text()
+		case "projected":
+			v.Projected = skim.Pointer(r, (*Projected).read)
+		}
+	}
+}
+
+func (p *Projected) read(r *skim.Reader) {
+	for o := r.Object(); o.Next(); {
+		if string(o.Name()) == "sources" {
+			p.Sources = skim.List(r, (*Source).read)
+		}
+	}
+}
+
+func (s *Source) read(r *skim.Reader) {
+	for o := r.Object(); o.Next(); {
+		switch string(o.Name()) {
+		case "serviceAccountToken":
+			s.ServiceAccountToken = skim.Pointer(r, (*ServiceAccountToken).read)
+		case "downwardAPI":
+			s.DownwardAPI = skim.Pointer(r, (*DownwardAPI).read)
+		}
+	}
+}
+
+func (t *ServiceAccountToken) read(r *skim.Reader) {
+	for o := r.Object(); o.Next(); {
+		switch string(o.Name()) {
+		case "audience":
+			t.Audience = r.Text()
+		case "path":
+			t.Path = r.Text()
+		}
+	}
+}
+
+func (d *DownwardAPI) read(r *skim.Reader) {
+	for o := r.Object(); o.Next(); {
+		if string(o.Name()) == "items" {
+			d.Items = skim.List(r, (*DownwardAPIItem).read)
+		}
+	}
+}
+
+func (i *DownwardAPIItem) read(r *skim.Reader) {
+	for o := r.Object(); o.Next(); {
+		switch string(o.Name()) {
+		case "path":
+			i.Path = r.Text()
+		case "fieldRef":
+			i.FieldRef = skim.Pointer(r, (*FieldRef).read)
+		}
+	}
+}
+
+func (f *FieldRef) read(r *skim.Reader) {
+	for o := r.Object(); o.Next(); {
+		if string(o.Name()) == "fieldPath" {
+			f.FieldPath = r.Text()
+		}
+	}
+}
+
+func (c *Container) read(r *skim.Reader) {
+	for o := r.Object(); o.Next(); {
+		switch string(o.Name()) {
+		case "name":
+			c.Name = r.Text()
+		case "env":
+			c.Env = readEnv(r)
+		case "volumeMounts":
+			c.VolumeMounts = skim.List(r, (*VolumeMount).read)
+		case "volumeDevices":
+			c.VolumeDevices = skim.List(r, (*VolumeDevice).read)
+		}
+	}
+}
+
+func (m *VolumeMount) read(r *skim.Reader) {
+	for o := r.Object(); o.Next(); {
+		switch string(o.Name()) {
+		case "name":
+			m.Name = r.Text()
+		case "mountPath":
+			m.MountPath = r.Text()
+		case "subPath":
+			m.SubPath = r.Text()
+		case "subPathExpr":
+			m.SubPathExpr = r.Text()
+		}
+	}
+}
+
+func (d *VolumeDevice) read(r *skim.Reader) {
+	for o := r.Object(); o.Next(); {
+		if string(o.Name()) == "devicePath" {
+			d.DevicePath = r.Text()
+		}
+	}
+}
