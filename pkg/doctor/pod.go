@@ -55,7 +55,7 @@ func wouldDo(pod *corev1.Pod, id *identity.Identity, s inject.Settings) (inject.
 	if reason := inject.Exempt(view); reason != "" {
 		return inject.Result{Reason: reason}, nil
 	}
-	return inject.Patch(view, id, s)
+	return inject.Patch(view, id, s), nil
 }
 
 func checkInjected(_ context.Context, x *examination) Finding {

@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/go-faster/jx"
 	corev1 "k8s.io/api/core/v1"
 )
 
@@ -73,14 +74,12 @@ func (p *plan) addToContainer(at string, c *Container) ContainerResult {
 	for i := range missing {
 		result.Env = append(result.Env, missing[i].Name)
 	}
-	p.addElements(at+"/env", c.Env == nil, missing)
+	p.patch.addVariables(at, c.Env == nil, missing)
 	if !mounted {
 		result.Mounted = true
-		p.addElement(at+"/volumeMounts", c.VolumeMounts == nil, "/-", corev1.VolumeMount{
-			Name:      p.result.Volume,
-			ReadOnly:  true,
-			MountPath: p.delivery.folder,
-		})
+		p.patch.addElement(c.VolumeMounts == nil, func(e *jx.Encoder) {
+			writeMount(e, p.result.Volume, p.delivery.folder)
+		}, "/-", at, "/volumeMounts")
 	}
 
 	switch {

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/go-faster/jx"
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/identity"
@@ -107,11 +108,11 @@ func Exempt(pod *Pod) Reason {
 
 // Patch decides what a pod that is not exempt is given when it is created. id is
 // the identity of its ServiceAccount.
-func Patch(pod *Pod, id *identity.Identity, settings Settings) (Result, error) {
+func Patch(pod *Pod, id *identity.Identity, settings Settings) Result {
 	p := newPlan(pod, id, settings)
 	if !id.Granted() {
 		p.result.Reason = NoRole
-		return p.result, nil
+		return p.result
 	}
 	p.addLabel()
 	p.addConfig()
@@ -128,15 +129,15 @@ func Patch(pod *Pod, id *identity.Identity, settings Settings) (Result, error) {
 // them apart by name; the merge of a patch can put new ones before old ones.
 // Nothing else of the pod can be changed, so a pod that does not have the
 // token's volume cannot be helped.
-func PatchEphemeral(pod, old *Pod, id *identity.Identity, settings Settings) (Result, error) {
+func PatchEphemeral(pod, old *Pod, id *identity.Identity, settings Settings) Result {
 	p := newPlan(pod, id, settings)
 	if !id.Granted() {
 		p.result.Reason = NoRole
-		return p.result, nil
+		return p.result
 	}
 	if !p.findVolume() {
 		p.result = Result{Reason: NoTokenVolume}
-		return p.result, nil
+		return p.result
 	}
 	p.addToContainers("/spec/ephemeralContainers/", pod.Spec.EphemeralContainers, old.Spec.EphemeralContainers)
 	return p.finish()
@@ -154,11 +155,11 @@ type plan struct {
 	expirationSeconds int64
 
 	result Result
-	ops    []operation
+	patch  *patch
 }
 
 func newPlan(pod *Pod, id *identity.Identity, settings Settings) *plan {
-	p := &plan{pod: pod, settings: settings, windows: isWindows(&pod.Spec)}
+	p := &plan{pod: pod, settings: settings, windows: isWindows(&pod.Spec), patch: newPatch()}
 	for _, problem := range id.Problems {
 		p.warn(MalformedAnnotation, "ServiceAccount: %s", problem)
 	}
@@ -221,7 +222,7 @@ func (p *plan) addLabel() {
 	}
 	labels := p.pod.Metadata.Labels
 	if _, ok := labels[containerCredentialsLabel]; !ok {
-		p.addEntry("/metadata/labels", labels == nil, containerCredentialsLabel, containerCredentialsValue)
+		p.patch.addEntry("/metadata/labels", labels == nil, containerCredentialsLabel, containerCredentialsValue)
 	}
 }
 
@@ -255,7 +256,7 @@ func (p *plan) addVolume() {
 	p.result.ExpirationSeconds = p.expirationSeconds
 	volume := p.delivery.makeVolume(p.result.Volume, p.identity.Audience, p.expirationSeconds)
 	// The first place: AWS's own webhook puts it there.
-	p.addElement("/spec/volumes", p.pod.Spec.Volumes == nil, "/0", volume)
+	p.patch.addElement(p.pod.Spec.Volumes == nil, func(e *jx.Encoder) { writeVolume(e, &volume) }, "/0", "/spec/volumes")
 }
 
 func (s *Spec) volume(name string) *Volume {
@@ -274,16 +275,10 @@ func isWindows(spec *Spec) bool {
 		spec.NodeSelector["kubernetes.io/os"] == "windows" || spec.NodeSelector["beta.kubernetes.io/os"] == "windows"
 }
 
-func (p *plan) finish() (Result, error) {
+func (p *plan) finish() Result {
+	p.result.Patch = p.patch.bytes()
 	p.result.Reason = p.reason()
-	if len(p.ops) > 0 {
-		patch, err := encode(p.ops)
-		if err != nil {
-			return Result{}, fmt.Errorf("encode JSON patch: %w", err)
-		}
-		p.result.Patch = patch
-	}
-	return p.result, nil
+	return p.result
 }
 
 // reason sums up what was decided about the containers.
@@ -294,7 +289,7 @@ func (p *plan) reason() Reason {
 	switch {
 	case !served:
 		return NoContainer
-	case len(p.ops) > 0:
+	case p.result.Patch != nil:
 		return Injected
 	default:
 		return AlreadyInjected

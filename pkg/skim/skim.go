@@ -71,10 +71,7 @@ func (r *Reader) Texts() map[string]string {
 	}
 	texts := map[string]string{}
 	for o := r.Object(); o.Next(); {
-		name := string(o.Name())
-		if !utf8.ValidString(name) {
-			name = string([]rune(name))
-		}
+		name := valid(string(o.Name()))
 		texts[name] = r.Text()
 	}
 	return texts

@@ -34,7 +34,7 @@ const (
 	// itemBytes is what is held for a container while its patch is sent, as measured.
 	// A patch has its variables and mounts twice, once of them in base64. Any other
 	// object takes less than 400 bytes, but which is which is known too late.
-	itemBytes = 2 << 10
+	itemBytes = 5 << 8
 	// quoteBytes is what each quote of a string can become: a quarter of what an
 	// annotation takes in a map that grows, as measured.
 	quoteBytes = 40

@@ -3,6 +3,8 @@ package webhook
 import (
 	"net/http"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
 	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/inject"
 )
 
@@ -28,5 +30,5 @@ func DecodePodRequest(body []byte) (*Request[inject.Pod], error) {
 }
 
 func WriteAnswer(w http.ResponseWriter, answer Answer) error {
-	return writeReply(w, reply{Response: &answer.Response})
+	return writeReply(w, metav1.TypeMeta{}, &answer.Response)
 }

@@ -101,13 +101,10 @@ func (m *Mutator) Decide(ctx context.Context, request *Request[inject.Pod]) (*id
 	if err := m.permitted(ctx, request.Namespace, id); err != nil {
 		return nil, inject.Result{}, err
 	}
-	var result inject.Result
 	if request.SubResource == ephemeralContainers {
-		result, err = inject.PatchEphemeral(pod, request.OldObject, id, m.config.Settings)
-	} else {
-		result, err = inject.Patch(pod, id, m.config.Settings)
+		return id, inject.PatchEphemeral(pod, request.OldObject, id, m.config.Settings), nil
 	}
-	return id, result, err
+	return id, inject.Patch(pod, id, m.config.Settings), nil
 }
 
 // permitted returns nil if the namespace may use the roles of id.

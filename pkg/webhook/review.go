@@ -8,12 +8,9 @@ import (
 	"mime"
 	"net/http"
 	"os"
-	"strconv"
 	"sync"
 	"time"
 
-	"github.com/go-json-experiment/json"
-	"github.com/go-json-experiment/json/jsontext"
 	admissionv1 "k8s.io/api/admission/v1"
 	admissionv1beta1 "k8s.io/api/admission/v1beta1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -58,12 +55,6 @@ func (v *review[Object]) read(r *skim.Reader, object View[Object]) {
 	}
 }
 
-// reply is an AdmissionReview with a response.
-type reply struct {
-	metav1.TypeMeta `json:",inline"`
-	Response        *admissionv1.AdmissionResponse `json:"response"`
-}
-
 // observer is told of each request when it has been answered: of reason and
 // mutation, or of the error.
 type observer func(r *http.Request, took time.Duration, answer Answer, err *Error)
@@ -77,7 +68,7 @@ func serve[Object any](handle Handler[Object], object View[Object], bodies *bodi
 		defer held.release()
 		answer, typeMeta, err := answerReview(w, r, held, handle, object)
 		if err == nil {
-			err = writeReply(w, reply{TypeMeta: typeMeta, Response: &answer.Response})
+			err = writeReply(w, typeMeta, &answer.Response)
 		}
 		if err != nil {
 			failure := asError(err)
@@ -205,20 +196,4 @@ func decodeReview[Object any](body []byte, object View[Object]) (*review[Object]
 		return nil, badRequest("the AdmissionReview has no request")
 	}
 	return &received, nil
-}
-
-// writeReply encodes into a buffer first, so that an answer is whole or an error.
-func writeReply(w http.ResponseWriter, r reply) error {
-	body := takeBuffer()
-	defer giveBack(body)
-	if err := json.MarshalWrite(body, r, jsontext.AllowInvalidUTF8(true)); err != nil {
-		return fmt.Errorf("encode AdmissionReview: %w", err)
-	}
-	w.Header().Set("Content-Type", "application/json")
-	w.Header().Set("Content-Length", strconv.Itoa(body.Len()))
-	// Who does not take his answer has room that others wait for.
-	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(writeTimeout))
-	// A failed write means that the caller has gone; there is nobody to tell.
-	_, _ = w.Write(body.Bytes())
-	return nil
 }

@@ -128,8 +128,8 @@ func mutate(r *rapid.T, pod *corev1.Pod, annotations map[string]string) *corev1.
 		return pod
 	}
 	settings := corpus.Defaults()
-	result, err := inject.Patch(view, identity.FromAnnotations(annotations, settings.Identity()), settings.Inject())
-	if err != nil || result.Patch == nil {
+	result := inject.Patch(view, identity.FromAnnotations(annotations, settings.Identity()), settings.Inject())
+	if result.Patch == nil {
 		return pod
 	}
 	patch, err := jsonpatch.DecodePatch(result.Patch)

@@ -3,16 +3,15 @@ package inject_test
 import (
 	"testing"
 
-
 	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/identity"
 	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/inject"
 	"github.com/pod-identity-webhook/pod-identity-webhook/test/inject/corpus"
 )
 
 // decide does what the webhook does with a pod once it knows the ServiceAccount.
-func decide(pod *inject.Pod, id *identity.Identity, settings inject.Settings) (inject.Result, error) {
+func decide(pod *inject.Pod, id *identity.Identity, settings inject.Settings) inject.Result {
 	if reason := inject.Exempt(pod); reason != "" {
-		return inject.Result{Reason: reason}, nil
+		return inject.Result{Reason: reason}
 	}
 	return inject.Patch(pod, id, settings)
 }
@@ -20,20 +19,17 @@ func decide(pod *inject.Pod, id *identity.Identity, settings inject.Settings) (i
 // decideBytes decides about a pod's JSON, and applies the patch.
 func decideBytes(t tester, pod []byte, id *identity.Identity, settings inject.Settings) (inject.Result, []byte) {
 	t.Helper()
-	return patchBytes(t, pod, func(view *inject.Pod) (inject.Result, error) { return decide(view, id, settings) })
+	return patchBytes(t, pod, func(view *inject.Pod) inject.Result { return decide(view, id, settings) })
 }
 
 // patchBytes decides about a pod's JSON in some way, and applies the patch.
-func patchBytes(t tester, pod []byte, decide func(*inject.Pod) (inject.Result, error)) (inject.Result, []byte) {
+func patchBytes(t tester, pod []byte, decide func(*inject.Pod) inject.Result) (inject.Result, []byte) {
 	t.Helper()
 	view, err := decode(pod)
 	if err != nil {
 		t.Fatalf("the pod cannot be decoded: %v\n%s", err, pod)
 	}
-	result, err := decide(view)
-	if err != nil {
-		t.Fatalf("no decision: %v\n%s", err, pod)
-	}
+	result := decide(view)
 	patched, err := apply(pod, result.Patch)
 	if err != nil {
 		t.Fatalf("the patch cannot be applied: %v\n%s\n%s", err, result.Patch, pod)

@@ -26,13 +26,13 @@ func loadEphemeral(t testing.TB) []corpus.EphemeralCase {
 
 // decideEphemeral does what the webhook does with ephemeral containers that are
 // added to the pod old, once it knows the ServiceAccount.
-func decideEphemeral(t tester, old []byte, id *identity.Identity, settings inject.Settings) func(*inject.Pod) (inject.Result, error) {
+func decideEphemeral(t tester, old []byte, id *identity.Identity, settings inject.Settings) func(*inject.Pod) inject.Result {
 	t.Helper()
 	before, err := decode(old)
 	if err != nil {
 		t.Fatalf("the pod before cannot be decoded: %v\n%s", err, old)
 	}
-	return func(changed *inject.Pod) (inject.Result, error) {
+	return func(changed *inject.Pod) inject.Result {
 		return inject.PatchEphemeral(changed, before, id, settings)
 	}
 }

@@ -38,7 +38,7 @@ func checkProperties(t tester, pod []byte, id *identity.Identity, settings injec
 	t.Helper()
 	checkDecision(t, &decision{
 		pod: pod, id: id, settings: settings,
-		decide: func(view *inject.Pod) (inject.Result, error) { return decide(view, id, settings) },
+		decide: func(view *inject.Pod) inject.Result { return decide(view, id, settings) },
 		touched: func(pod *corev1.Pod) []corev1.Container {
 			return slices.Concat(pod.Spec.Containers, pod.Spec.InitContainers)
 		},
@@ -73,7 +73,7 @@ type decision struct {
 	settings      inject.Settings
 	result        inject.Result
 
-	decide func(view *inject.Pod) (inject.Result, error)
+	decide func(view *inject.Pod) inject.Result
 	// touched lists the containers that are decided about, in the order of a
 	// result; rest is a pod less what may be added to it.
 	touched func(pod *corev1.Pod) []corev1.Container
@@ -95,9 +95,8 @@ func (d *decision) checkPurity(t tester) {
 	if err != nil {
 		t.Fatalf("decode again: %v", err)
 	}
-	again, err := d.decide(used)
-	if err != nil || !reflect.DeepEqual(again, d.result) {
-		t.Errorf("the same pod is decided in two ways:\nfirst  %+v\nsecond %+v, %v", d.result, again, err)
+	if again := d.decide(used); !reflect.DeepEqual(again, d.result) {
+		t.Errorf("the same pod is decided in two ways:\nfirst  %+v\nsecond %+v", d.result, again)
 	}
 	if !reflect.DeepEqual(used, fresh) {
 		t.Errorf("the view was changed:\nwas %+v\nis  %+v", fresh, used)
@@ -457,10 +456,7 @@ func (d *decision) checkSecondTime(t tester) {
 	if err != nil {
 		t.Fatalf("the patched pod cannot be decoded: %v\n%s", err, d.patched)
 	}
-	again, err := d.decide(view)
-	if err != nil {
-		t.Fatalf("no second decision: %v", err)
-	}
+	again := d.decide(view)
 	if again.Patch != nil {
 		t.Errorf("a second time the patch is %s\nthe first was %s", again.Patch, d.result.Patch)
 	}
