@@ -7,7 +7,6 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/go-faster/jx"
 	corev1 "k8s.io/api/core/v1"
 )
 
@@ -32,6 +31,7 @@ const (
 // addToContainers decides about each container of a list whose name none of
 // existing has.
 func (p *plan) addToContainers(list string, containers, existing []Container) {
+	p.result.Containers = slices.Grow(p.result.Containers, len(containers))
 	for i := range containers {
 		c := &containers[i]
 		if slices.ContainsFunc(existing, func(old Container) bool { return old.Name == c.Name }) {
@@ -71,15 +71,14 @@ func (p *plan) addToContainer(at string, c *Container) ContainerResult {
 	}
 
 	missing := p.missingEnv(env, c.Env)
+	result.Env = slices.Grow(result.Env, len(missing))
 	for i := range missing {
 		result.Env = append(result.Env, missing[i].Name)
 	}
-	p.patch.addVariables(at, c.Env == nil, missing)
+	p.patch = p.patch.addVariables(at, c.Env == nil, missing)
 	if !mounted {
 		result.Mounted = true
-		p.patch.addElement(c.VolumeMounts == nil, func(e *jx.Encoder) {
-			writeMount(e, p.result.Volume, p.delivery.folder)
-		}, "/-", at, "/volumeMounts")
+		p.patch = p.patch.addMount(at, c.VolumeMounts == nil, p.result.Volume, p.delivery.folder)
 	}
 
 	switch {
@@ -126,9 +125,9 @@ func (p *plan) look(variables Env) environment {
 }
 
 // missingEnv lists what a container should have and has not: first, in its
-// order, what AWS's own webhook appends.
+// order, what AWS's own webhook appends. The list is valid until the next call.
 func (p *plan) missingEnv(has environment, variables Env) []corev1.EnvVar {
-	missing := make([]corev1.EnvVar, 0, 7)
+	missing := p.missing[:0]
 	if p.identity.RegionalSTS && !has.sts {
 		missing = append(missing, corev1.EnvVar{Name: envSTSRegionalEndpoints, Value: "regional"})
 	}
@@ -140,14 +139,12 @@ func (p *plan) missingEnv(has environment, variables Env) []corev1.EnvVar {
 	if !has.identity {
 		missing = append(missing, p.delivery.variables...)
 	}
-	if has.foreign {
-		return missing
-	}
 	for _, extra := range p.delivery.extras {
-		if !slices.ContainsFunc(variables, func(v EnvVar) bool { return v.Name == extra.Name }) {
+		if !has.foreign && !slices.ContainsFunc(variables, func(v EnvVar) bool { return v.Name == extra.Name }) {
 			missing = append(missing, extra)
 		}
 	}
+	p.missing = missing
 	return missing
 }
 
@@ -196,13 +193,20 @@ func (p *plan) isToken(volume string) bool {
 // API server refuses equal paths; two spellings of one path would hide each
 // other; and nothing can be mounted into a volume that is read-only.
 func (p *plan) relateToToken(mountPath string) (at, below bool) {
-	folder := p.delivery.folder
+	rest, within := strings.CutPrefix(p.spelt(mountPath), p.tokenFolder)
+	return within && rest == "", within && strings.HasPrefix(rest, "/")
+}
+
+// spelt returns a path in the one spelling in which paths can be compared.
+func (p *plan) spelt(mountPath string) string {
 	if p.windows {
-		mountPath, folder = slashed(mountPath), slashed(folder)
+		mountPath = slashed(mountPath)
 	}
-	// The kubelet takes a relative path from the root.
-	mountPath, folder = path.Clean("/"+mountPath), path.Clean(folder)
-	return mountPath == folder, strings.HasPrefix(mountPath, folder+"/")
+	if !strings.HasPrefix(mountPath, "/") {
+		// The kubelet takes a relative path from the root.
+		mountPath = "/" + mountPath
+	}
+	return path.Clean(mountPath)
 }
 
 // slashed returns a path of Windows, where letter case and the kind of slash do

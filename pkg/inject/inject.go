@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"slices"
 
-	"github.com/go-faster/jx"
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/identity"
@@ -152,14 +151,17 @@ type plan struct {
 	selection selection
 	delivery  delivery
 
+	// tokenFolder is the delivery's folder, spelt to be compared.
+	tokenFolder       string
 	expirationSeconds int64
 
-	result Result
-	patch  *patch
+	result  Result
+	missing []corev1.EnvVar
+	patch   patch
 }
 
 func newPlan(pod *Pod, id *identity.Identity, settings Settings) *plan {
-	p := &plan{pod: pod, settings: settings, windows: isWindows(&pod.Spec), patch: newPatch()}
+	p := &plan{pod: pod, settings: settings, windows: isWindows(&pod.Spec)}
 	for _, problem := range id.Problems {
 		p.warn(MalformedAnnotation, "ServiceAccount: %s", problem)
 	}
@@ -171,6 +173,7 @@ func newPlan(pod *Pod, id *identity.Identity, settings Settings) *plan {
 		p.expirationSeconds = p.readExpiration()
 		p.selection = p.newSelection()
 		p.delivery = newDelivery(pod, p.identity, settings, p.windows)
+		p.tokenFolder = p.spelt(p.delivery.folder)
 	}
 	return p
 }
@@ -222,7 +225,7 @@ func (p *plan) addLabel() {
 	}
 	labels := p.pod.Metadata.Labels
 	if _, ok := labels[containerCredentialsLabel]; !ok {
-		p.patch.addEntry("/metadata/labels", labels == nil, containerCredentialsLabel, containerCredentialsValue)
+		p.patch = p.patch.addEntry("/metadata/labels", labels == nil, containerCredentialsLabel, containerCredentialsValue)
 	}
 }
 
@@ -256,7 +259,7 @@ func (p *plan) addVolume() {
 	p.result.ExpirationSeconds = p.expirationSeconds
 	volume := p.delivery.makeVolume(p.result.Volume, p.identity.Audience, p.expirationSeconds)
 	// The first place: AWS's own webhook puts it there.
-	p.patch.addElement(p.pod.Spec.Volumes == nil, func(e *jx.Encoder) { writeVolume(e, &volume) }, "/0", "/spec/volumes")
+	p.patch = p.patch.addVolume(p.pod.Spec.Volumes == nil, &volume)
 }
 
 func (s *Spec) volume(name string) *Volume {
@@ -276,7 +279,7 @@ func isWindows(spec *Spec) bool {
 }
 
 func (p *plan) finish() Result {
-	p.result.Patch = p.patch.bytes()
+	p.result.Patch = p.patch.json()
 	p.result.Reason = p.reason()
 	return p.result
 }

@@ -1,187 +1,150 @@
 package inject
 
 import (
+	"strconv"
 	"strings"
 
-	"github.com/go-faster/jx"
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/skim"
 )
 
-// patch is a JSON patch (RFC 6902), written as it is decided. It has add operations
-// only: what a pod has is not ours to change. The values are those of the API's
-// types, of which just the fields are written that this webhook gives them.
-type patch struct {
-	encoder jx.Encoder
-	path    []byte
-	empty   bool
-}
+// patch is a JSON patch (RFC 6902), written as it is decided; it is nil as long as it
+// does nothing. It has add operations only: what a pod has is not ours to change. The
+// values are those of the API's types, of which just the fields are written that this
+// webhook gives them.
+type patch []byte
 
-// usualPatchBytes is enough for most pods, so that there is no copying to larger
-// buffers.
+// usualPatchBytes is enough for most pods, which spares them larger and larger buffers.
 const usualPatchBytes = 1 << 10
 
-func newPatch() *patch { return &patch{empty: true} }
-
-// bytes returns the patch, or nil if it does nothing.
-func (p *patch) bytes() []byte {
-	if p.empty {
+// json returns the patch, or nil if it does nothing.
+func (p patch) json() []byte {
+	if p == nil {
 		return nil
 	}
-	p.encoder.ArrEnd()
-	return p.encoder.Bytes()
+	return append(p, ']')
 }
 
-// add adds what write writes, at the place that the parts of path make.
-func (p *patch) add(write func(e *jx.Encoder), path ...string) {
-	e := &p.encoder
-	if p.empty {
-		p.empty = false
-		e.SetBytes(make([]byte, 0, usualPatchBytes))
-		e.ArrStart()
+// add begins an operation that adds a value, at the place that the parts of path make:
+// numbers and names of ours, which need no escapes. The caller appends the value, and
+// end.
+func (p patch) add(path ...string) patch {
+	if p == nil {
+		p = append(make(patch, 0, usualPatchBytes), '[')
+	} else {
+		p = append(p, ',')
 	}
-	p.path = p.path[:0]
+	p = append(p, `{"op":"add","path":"`...)
 	for _, part := range path {
-		p.path = append(p.path, part...)
+		p = append(p, part...)
 	}
-	e.ObjStart()
-	skim.WriteField(e, "op", "add")
-	e.FieldStart("path")
-	e.ByteStr(p.path)
-	e.FieldStart("value")
-	write(e)
-	e.ObjEnd()
+	return append(p, `","value":`...)
 }
+
+const end = '}'
 
 // addEntry adds an entry to the map at path, or makes the map if it is absent.
-func (p *patch) addEntry(path string, absent bool, key, value string) {
+func (p patch) addEntry(path string, absent bool, key, value string) patch {
 	if absent {
-		p.add(func(e *jx.Encoder) {
-			e.ObjStart()
-			skim.WriteField(e, key, value)
-			e.ObjEnd()
-		}, path)
-		return
+		p = append(p.add(path), '{')
+		p = append(skim.AppendText(p, "", key), ':')
+		return append(skim.AppendText(p, "", value), '}', end)
 	}
-	p.add(func(e *jx.Encoder) { skim.WriteText(e, value) }, path, "/", escape(key))
+	return append(skim.AppendText(p.add(path, "/", escape(key)), "", value), end)
 }
 
 // escape makes a key part of a JSON pointer (RFC 6901).
 func escape(key string) string { return strings.NewReplacer("~", "~0", "/", "~1").Replace(key) }
 
-// addElement adds an element to the list at path, at position ("/0" is the first
-// place, "/-" the last), or makes the list if it is absent. An empty list that is
-// present is not absent: to add to it in place keeps it what it is.
-func (p *patch) addElement(absent bool, write func(e *jx.Encoder), position string, path ...string) {
+// addVolume adds a projected volume in the first place of the pod's.
+func (p patch) addVolume(absent bool, v *corev1.Volume) patch {
 	if absent {
-		p.add(func(e *jx.Encoder) {
-			e.ArrStart()
-			write(e)
-			e.ArrEnd()
-		}, path...)
-		return
+		return append(appendVolume(append(p.add("/spec/volumes"), '['), v), ']', end)
 	}
-	p.add(write, append(path, position)...)
+	return append(appendVolume(p.add("/spec/volumes/0"), v), end)
 }
 
-// addVariables adds variables at the end of a container's environment, in order.
-func (p *patch) addVariables(container string, absent bool, variables []corev1.EnvVar) {
-	switch {
-	case len(variables) == 0:
-	case absent:
-		p.add(func(e *jx.Encoder) {
-			e.ArrStart()
-			for i := range variables {
-				writeVariable(e, &variables[i])
-			}
-			e.ArrEnd()
-		}, container, "/env")
-	default:
+// addMount adds a mount that is read-only in the last place of a container's.
+func (p patch) addMount(container string, absent bool, volume, path string) patch {
+	if absent {
+		return append(appendMount(append(p.add(container, "/volumeMounts"), '['), volume, path), ']', end)
+	}
+	return append(appendMount(p.add(container, "/volumeMounts/-"), volume, path), end)
+}
+
+// addVariables adds variables at the end of a container's, in order. An empty list
+// that is present is not absent: to add to it in place keeps it what it is.
+func (p patch) addVariables(container string, absent bool, variables []corev1.EnvVar) patch {
+	if !absent {
 		for i := range variables {
-			p.add(func(e *jx.Encoder) { writeVariable(e, &variables[i]) }, container, "/env/-")
+			p = append(appendVariable(p.add(container, "/env/-"), &variables[i]), end)
 		}
+		return p
 	}
+	for i := range variables {
+		if i == 0 {
+			p = append(p.add(container, "/env"), '[')
+		} else {
+			p = append(p, ',')
+		}
+		p = appendVariable(p, &variables[i])
+	}
+	if len(variables) > 0 {
+		p = append(p, ']', end)
+	}
+	return p
 }
 
-func writeVariable(e *jx.Encoder, v *corev1.EnvVar) {
-	e.ObjStart()
-	skim.WriteField(e, "name", v.Name)
-	writeOptional(e, "value", v.Value)
+func appendVariable(to []byte, v *corev1.EnvVar) []byte {
+	to = skim.AppendText(to, `{"name":`, v.Name)
+	if v.Value != "" {
+		to = skim.AppendText(to, `,"value":`, v.Value)
+	}
 	if v.ValueFrom != nil {
-		e.FieldStart("valueFrom")
-		e.ObjStart()
-		writeFieldRef(e, v.ValueFrom.FieldRef)
-		e.ObjEnd()
+		to = append(appendFieldRef(append(to, `,"valueFrom":{`...), v.ValueFrom.FieldRef), '}')
 	}
-	e.ObjEnd()
+	return append(to, '}')
 }
 
-func writeFieldRef(e *jx.Encoder, ref *corev1.ObjectFieldSelector) {
-	e.FieldStart("fieldRef")
-	e.ObjStart()
-	writeOptional(e, "apiVersion", ref.APIVersion)
-	skim.WriteField(e, "fieldPath", ref.FieldPath)
-	e.ObjEnd()
+func appendFieldRef(to []byte, ref *corev1.ObjectFieldSelector) []byte {
+	to = append(to, `"fieldRef":{`...)
+	if ref.APIVersion != "" {
+		to = append(skim.AppendText(to, `"apiVersion":`, ref.APIVersion), ',')
+	}
+	return append(skim.AppendText(to, `"fieldPath":`, ref.FieldPath), '}')
 }
 
-// writeMount writes a mount that is read-only.
-func writeMount(e *jx.Encoder, volume, path string) {
-	e.ObjStart()
-	skim.WriteField(e, "name", volume)
-	e.FieldStart("readOnly")
-	e.Bool(true)
-	skim.WriteField(e, "mountPath", path)
-	e.ObjEnd()
+func appendMount(to []byte, volume, path string) []byte {
+	to = skim.AppendText(to, `{"name":`, volume)
+	return append(skim.AppendText(to, `,"readOnly":true,"mountPath":`, path), '}')
 }
 
-// writeVolume writes a projected volume.
-func writeVolume(e *jx.Encoder, v *corev1.Volume) {
-	e.ObjStart()
-	skim.WriteField(e, "name", v.Name)
-	e.FieldStart("projected")
-	e.ObjStart()
-	e.FieldStart("sources")
-	e.ArrStart()
+func appendVolume(to []byte, v *corev1.Volume) []byte {
+	to = append(skim.AppendText(to, `{"name":`, v.Name), `,"projected":{"sources":[`...)
 	for i := range v.Projected.Sources {
-		writeSource(e, &v.Projected.Sources[i])
-	}
-	e.ArrEnd()
-	e.ObjEnd()
-	e.ObjEnd()
-}
-
-func writeSource(e *jx.Encoder, source *corev1.VolumeProjection) {
-	e.ObjStart()
-	if t := source.ServiceAccountToken; t != nil {
-		e.FieldStart("serviceAccountToken")
-		e.ObjStart()
-		skim.WriteField(e, "audience", t.Audience)
-		e.FieldStart("expirationSeconds")
-		e.Int64(*t.ExpirationSeconds)
-		skim.WriteField(e, "path", t.Path)
-		e.ObjEnd()
-	}
-	if d := source.DownwardAPI; d != nil {
-		e.FieldStart("downwardAPI")
-		e.ObjStart()
-		e.FieldStart("items")
-		e.ArrStart()
-		for _, item := range d.Items {
-			e.ObjStart()
-			skim.WriteField(e, "path", item.Path)
-			writeFieldRef(e, item.FieldRef)
-			e.ObjEnd()
+		if i > 0 {
+			to = append(to, ',')
 		}
-		e.ArrEnd()
-		e.ObjEnd()
+		to = appendSource(to, &v.Projected.Sources[i])
 	}
-	e.ObjEnd()
+	return append(to, "]}}"...)
 }
 
-// writeOptional writes a field unless it is empty.
-func writeOptional(e *jx.Encoder, name, text string) {
-	if text != "" {
-		skim.WriteField(e, name, text)
+// appendSource appends one of the two sources that there are in our volumes.
+func appendSource(to []byte, source *corev1.VolumeProjection) []byte {
+	if t := source.ServiceAccountToken; t != nil {
+		to = skim.AppendText(to, `{"serviceAccountToken":{"audience":`, t.Audience)
+		to = strconv.AppendInt(append(to, `,"expirationSeconds":`...), *t.ExpirationSeconds, 10)
+		return append(skim.AppendText(to, `,"path":`, t.Path), "}}"...)
 	}
+	to = append(to, `{"downwardAPI":{"items":[`...)
+	for i, item := range source.DownwardAPI.Items {
+		if i > 0 {
+			to = append(to, ',')
+		}
+		to = append(skim.AppendText(to, `{"path":`, item.Path), ',')
+		to = append(appendFieldRef(to, item.FieldRef), '}')
+	}
+	return append(to, "]}}"...)
 }

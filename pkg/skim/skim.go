@@ -7,11 +7,13 @@ package skim
 
 import (
 	"bytes"
+	"errors"
+	"fmt"
 	"io"
 	"strings"
+	"sync"
 	"unicode/utf8"
 
-	"github.com/go-faster/jx"
 	"github.com/go-json-experiment/json/jsontext"
 )
 
@@ -19,35 +21,47 @@ import (
 // that is not as expected there are only zero values and empty lists, and Read says
 // why; so a caller has no error to look at after each step.
 type Reader struct {
-	decoder jx.Decoder
+	decoder *jsontext.Decoder
 	// taken says whether the value was taken; what nobody takes is skipped.
 	taken bool
 	err   error
 }
 
+// decoders are reused: each has tables for the state that it is in.
+var decoders = sync.Pool{New: func() any { return new(jsontext.Decoder) }}
+
 // Read calls read with a Reader at the document's value. The error is an *Error.
 // Nothing of what the methods return shares the document's memory, unless they say so.
 func Read(document []byte, read func(*Reader)) error {
-	document = document[:len(document):len(document)] // see is
-	var r Reader
-	r.decoder.ResetBytes(document)
+	r := Reader{decoder: decoders.Get().(*jsontext.Decoder)}
+	defer func() {
+		r.decoder.Reset(new(bytes.Buffer)) // lets go of the document
+		decoders.Put(r.decoder)
+	}()
+	// A bytes.Buffer's memory is read where it is.
+	r.decoder.Reset(bytes.NewBuffer(document), jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true))
 	read(&r)
 	r.leave()
-	if r.err == nil && r.decoder.Skip() != io.EOF { //nolint:errorlint // it is returned as it is
-		r.err = errMalformed
-	}
 	if r.err != nil {
-		return locate(document, r.err)
+		return locate(r.err)
 	}
-	return nil
+	end := r.decoder.InputOffset()
+	switch _, err := r.decoder.ReadToken(); {
+	case errors.Is(err, io.EOF):
+		return nil
+	case err == nil: // a document after the document
+		return &Error{Offset: end}
+	default:
+		return locate(err)
+	}
 }
 
 // Null says whether the value is null, and takes it only if so.
 func (r *Reader) Null() bool {
-	if r.err != nil || r.decoder.Next() != jx.Null {
+	if r.err != nil || r.decoder.PeekKind() != 'n' {
 		return false
 	}
-	r.taken, r.err = true, r.decoder.Null()
+	r.take()
 	return true
 }
 
@@ -56,12 +70,10 @@ func (r *Reader) Text() string { return r.Quoted().Text() }
 
 // Quoted returns a string as it is written; null is nil.
 func (r *Reader) Quoted() Quoted {
-	if !r.is(jx.String) {
+	if !r.is('"') {
 		return nil
 	}
-	quoted, err := r.decoder.Raw()
-	r.taken, r.err = true, err
-	return Quoted(quoted)
+	return Quoted(r.take())
 }
 
 // Texts returns an object of strings; null is nil.
@@ -71,7 +83,7 @@ func (r *Reader) Texts() map[string]string {
 	}
 	texts := map[string]string{}
 	for o := r.Object(); o.Next(); {
-		name := valid(string(o.Name()))
+		name := o.name.Text()
 		texts[name] = r.Text()
 	}
 	return texts
@@ -79,66 +91,57 @@ func (r *Reader) Texts() map[string]string {
 
 // Object returns the members of an object; null has none.
 func (r *Reader) Object() Object {
-	if !r.is(jx.Object) {
+	if !r.is('{') {
 		return Object{}
 	}
-	o := Object{reader: r}
-	o.members, r.err = r.decoder.ObjIter()
-	r.taken = true
-	return o
+	r.enter()
+	return Object{reader: r}
 }
 
 // Object is a loop over members.
 type Object struct {
-	reader  *Reader
-	members jx.ObjIter
+	reader *Reader
+	name   Quoted
 }
 
 // Next goes to the next member, whose value the Reader is at then. It returns false
 // if there is none.
 func (o *Object) Next() bool {
-	if o.reader == nil || !o.reader.leave() {
+	if o.reader == nil || !o.reader.more('}') {
 		return false
 	}
-	next := o.members.Next()
-	o.reader.taken = !next
-	if !next {
-		o.reader.err = o.members.Err()
-	}
-	return next
+	o.name = Quoted(o.reader.take())
+	o.reader.taken = false
+	return o.reader.err == nil
 }
 
 // Name is that of the member. It may share the document's memory.
-func (o *Object) Name() []byte { return o.members.Key() }
+func (o *Object) Name() []byte {
+	if within := o.name[1 : len(o.name)-1]; bytes.IndexByte(within, '\\') < 0 {
+		return within
+	}
+	return []byte(o.name.Text())
+}
 
 // Array returns the elements of an array; null has none.
 func (r *Reader) Array() Array {
-	if !r.is(jx.Array) {
+	if !r.is('[') {
 		return Array{}
 	}
-	a := Array{reader: r}
-	a.elements, r.err = r.decoder.ArrIter()
-	r.taken = true
-	return a
+	r.enter()
+	return Array{reader: r}
 }
 
 // Array is a loop over elements.
-type Array struct {
-	reader   *Reader
-	elements jx.ArrIter
-}
+type Array struct{ reader *Reader }
 
 // Next goes to the next element. It returns false if there is none.
 func (a *Array) Next() bool {
-	if a.reader == nil || !a.reader.leave() {
+	if a.reader == nil || !a.reader.more(']') {
 		return false
 	}
-	next := a.elements.Next()
-	a.reader.taken = !next
-	if !next {
-		a.reader.err = a.elements.Err()
-	}
-	return next
+	a.reader.taken = false
+	return true
 }
 
 // List returns what read makes of each element of an array. null is nil, and an
@@ -165,28 +168,57 @@ func Pointer[Value any](r *Reader, read func(*Value, *Reader)) *Value {
 	return value
 }
 
+// take takes the value, whatever it is.
+func (r *Reader) take() (value jsontext.Value) {
+	r.taken = true
+	value, r.err = r.decoder.ReadValue()
+	return value
+}
+
+// enter takes the beginning of an object or an array.
+func (r *Reader) enter() {
+	r.taken = true
+	_, r.err = r.decoder.ReadToken()
+}
+
+// more says whether there is a further member or element, and takes the end if not.
+func (r *Reader) more(end jsontext.Kind) bool {
+	if !r.leave() {
+		return false
+	}
+	if r.decoder.PeekKind() != end {
+		return true
+	}
+	r.enter()
+	return false
+}
+
 // leave skips the value if nobody has taken it, and says whether all is well.
 func (r *Reader) leave() bool {
 	if !r.taken && r.err == nil {
-		r.taken, r.err = true, r.decoder.Skip()
+		r.take()
 	}
 	return r.err == nil
 }
 
 // is says whether the value is of a kind. It takes null, which is none, and any
 // other, which is an error.
-func (r *Reader) is(kind jx.Type) bool {
-	if r.err != nil || r.Null() {
+func (r *Reader) is(kind jsontext.Kind) bool {
+	if r.err != nil {
 		return false
 	}
-	found := r.decoder.Next()
-	if found == kind {
+	switch found := r.decoder.PeekKind(); found {
+	case kind:
 		return true
-	}
-	value, err := r.decoder.Raw()
-	if r.err = err; err == nil {
-		// A slice of the document, whose capacity goes on to the document's end.
-		r.err = &unexpected{fromEnd: cap(value), kind: found}
+	case 'n':
+		r.take()
+	default:
+		if value := r.take(); r.err == nil {
+			r.err = &Error{
+				Offset:  r.decoder.InputOffset() - int64(len(value)),
+				Pointer: r.decoder.StackPointer(), Kind: kinds[found],
+			}
+		}
 	}
 	return false
 }
@@ -214,4 +246,37 @@ func (q Quoted) HasPrefix(prefix string) bool {
 		return strings.HasPrefix(q.Text(), prefix)
 	}
 	return strings.HasPrefix(string(q[1:]), prefix)
+}
+
+// Error says where a document is not what was expected. It never quotes a value,
+// which may be a secret.
+type Error struct {
+	// Offset is that of the byte, and Pointer that of the value.
+	Offset  int64
+	Pointer jsontext.Pointer
+	// Kind is what cannot be there, as "array"; empty if it is no JSON.
+	Kind string
+}
+
+func (e *Error) Error() string {
+	if e.Kind == "" {
+		return fmt.Sprintf("at byte %d, %q: malformed JSON", e.Offset, e.Pointer)
+	}
+	return fmt.Sprintf("at byte %d, %q: a JSON %s cannot be used here", e.Offset, e.Pointer, e.Kind)
+}
+
+// kinds says what a JSON value is.
+var kinds = map[jsontext.Kind]string{
+	't': "boolean", 'f': "boolean", '"': "string", '0': "number", '{': "object", '[': "array",
+}
+
+// locate makes an *Error of the decoder's, which tells more than where.
+func locate(err error) error {
+	if ours, ok := errors.AsType[*Error](err); ok {
+		return ours
+	}
+	if malformed, ok := errors.AsType[*jsontext.SyntacticError](err); ok {
+		return &Error{Offset: malformed.ByteOffset, Pointer: malformed.JSONPointer}
+	}
+	return &Error{}
 }

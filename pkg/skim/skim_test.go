@@ -161,7 +161,7 @@ func FuzzSkim(f *testing.F) {
 		if (err == nil) != (wantErr == nil) {
 			t.Fatalf("%v, want %v", err, wantErr)
 		}
-		if wrong, ok := errors.AsType[*skim.Error](err); err != nil && (!ok || wrong.Offset > len(document)) {
+		if wrong, ok := errors.AsType[*skim.Error](err); err != nil && (!ok || wrong.Offset > int64(len(document))) {
 			t.Fatalf("%T: %v", err, err)
 		}
 		unique := jsontext.Value(document).IsValid(jsontext.AllowInvalidUTF8(true))

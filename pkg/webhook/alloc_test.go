@@ -1,0 +1,39 @@
+//go:build !race
+
+package webhook_test
+
+import (
+	"bytes"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"testing"
+)
+
+// The race detector allocates, too, so without it.
+
+// TestAllocations bounds how often an admission allocates, with the few times that
+// the request and the recorder of the test itself do: it does not depend on the
+// machine, and most of what an admission costs follows from it. A higher number needs a
+// reason; lower ones are to be kept.
+func TestAllocations(t *testing.T) {
+	for pod, most := range map[string]float64{"small": 108, "cloudwatch-agent": 136, "large": 148} {
+		body, err := os.ReadFile("../../test/bench/recordings/" + pod + ".json")
+		if err != nil {
+			t.Fatal(err)
+		}
+		handler := quietHandler()
+		got := testing.AllocsPerRun(200, func() {
+			request := httptest.NewRequest(http.MethodPost, "/mutate?timeout=10s", bytes.NewReader(body))
+			request.Header.Set("Content-Type", "application/json")
+			response := httptest.NewRecorder()
+			handler.ServeHTTP(response, request)
+			if response.Code != http.StatusOK {
+				t.Fatal(response.Body)
+			}
+		})
+		if got > most {
+			t.Errorf("%s: %.0f allocations, want at most %.0f", pod, got, most)
+		}
+	}
+}
