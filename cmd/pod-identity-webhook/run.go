@@ -134,6 +134,7 @@ func run(ctx context.Context, config config, logger *slog.Logger) error {
 	if config.debuggingHandlers {
 		served.Debug = webhook.NewDebug(mutator, serviceAccounts.Identities)
 	}
+	parts.add(collectLessOnceReady(parts.known), nil)
 	return serve(ctx, config, served, &parts)
 }
 
@@ -172,6 +173,11 @@ func (p *parts) add(run func(context.Context), ready func() error) {
 	if ready != nil {
 		p.ready = append(p.ready, ready)
 	}
+}
+
+// known says whether all parts are ready.
+func (p *parts) known() bool {
+	return !slices.ContainsFunc(p.ready, func(ready func() error) bool { return ready() != nil })
 }
 
 func (p *parts) start(ctx context.Context) *sync.WaitGroup {
