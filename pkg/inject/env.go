@@ -1,6 +1,10 @@
 package inject
 
-import "github.com/pod-identity-webhook/pod-identity-webhook/pkg/skim"
+import (
+	"reflect"
+
+	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/skim"
+)
 
 // envPrefix begins the name of each variable that a decision looks at.
 const envPrefix = "AWS_"
@@ -31,7 +35,7 @@ func readEnv(r *skim.Reader) Env {
 				value = r.Quoted()
 			}
 		}
-		if name.HasPrefix(envPrefix) {
+		if name.HasPrefix(envPrefix) && r.Spend(2*int(reflect.TypeFor[EnvVar]().Size())) {
 			env = append(env, EnvVar{Name: name.Text(), Value: value.Text()})
 		}
 	}

@@ -1,11 +1,19 @@
 package inject
 
-import "github.com/pod-identity-webhook/pod-identity-webhook/pkg/skim"
+import (
+	"math"
+
+	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/skim"
+)
+
+// patchBytes is what a container's part of a patch takes until it is sent, as
+// measured: the patch is held twice, once of them in base64, in buffers that grow.
+const patchBytes = 1100
 
 // ReadPod reads a pod's JSON.
 func ReadPod(document []byte) (*Pod, error) {
 	pod := new(Pod)
-	if err := skim.Read(document, pod.Read); err != nil {
+	if err := skim.Read(document, math.MaxInt, pod.Read); err != nil {
 		return nil, err
 	}
 	return pod, nil
@@ -137,6 +145,7 @@ func (f *FieldRef) read(r *skim.Reader) {
 }
 
 func (c *Container) read(r *skim.Reader) {
+	r.Spend(patchBytes)
 	for o := r.Object(); o.Next(); {
 		switch string(o.Name()) {
 		case "name":

@@ -3,15 +3,16 @@
 // server's own decoder where JSON leaves a choice: names are compared to the
 // letter, the last of two equal names counts, null is the zero value, and what is
 // no UTF-8 becomes U+FFFD.
+//
+// It is for the one document that the webhook reads for every pod of a cluster. Its
+// tests hold it to a library; docs/decisions/0013-hot-path.md says what that would
+// cost in its place.
 package skim
 
 import (
 	"bytes"
-	"errors"
-	"fmt"
-	"io"
+	"reflect"
 	"strings"
-	"sync"
 	"unicode/utf8"
 
 	"github.com/go-json-experiment/json/jsontext"
@@ -21,49 +22,39 @@ import (
 // that is not as expected there are only zero values and empty lists, and Read says
 // why; so a caller has no error to look at after each step.
 type Reader struct {
-	decoder *jsontext.Decoder
+	scanner
+	// depth is how much deeper values may be nested.
+	depth int
 	// taken says whether the value was taken; what nobody takes is skipped.
 	taken bool
-	err   error
+	// left is how many bytes may still be spent.
+	left int
+	// failed says that there is no more to read; unexpected that it is because the
+	// value at the position is of a kind that was not expected.
+	failed, unexpected bool
 }
 
-// decoders are reused: each has tables for the state that it is in.
-var decoders = sync.Pool{New: func() any { return new(jsontext.Decoder) }}
-
-// Read calls read with a Reader at the document's value. The error is an *Error.
-// Nothing of what the methods return shares the document's memory, unless they say so.
-func Read(document []byte, read func(*Reader)) error {
-	r := Reader{decoder: decoders.Get().(*jsontext.Decoder)}
-	defer func() {
-		r.decoder.Reset(new(bytes.Buffer)) // lets go of the document
-		decoders.Put(r.decoder)
-	}()
-	// A bytes.Buffer's memory is read where it is.
-	r.decoder.Reset(bytes.NewBuffer(document), jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true))
+// Read calls read with a Reader at the document's value, which may spend most bytes on
+// what it makes of the document beside the texts, which are no longer than that. The
+// error is ErrTooMuch or an *Error. Nothing of what the methods return shares the
+// document's memory, unless they say so.
+func Read(document []byte, most int, read func(*Reader)) error {
+	r := Reader{scanner: scanner{json: document}, depth: maxDepth, left: most}
 	read(&r)
 	r.leave()
-	if r.err != nil {
-		return locate(r.err)
-	}
-	end := r.decoder.InputOffset()
-	switch _, err := r.decoder.ReadToken(); {
-	case errors.Is(err, io.EOF):
-		return nil
-	case err == nil: // a document after the document
-		return &Error{Offset: end}
+	r.peek()
+	switch {
+	case r.left < 0:
+		return ErrTooMuch
+	case r.failed || r.at < len(document):
+		return locate(document, r.at, r.unexpected)
 	default:
-		return locate(err)
+		return nil
 	}
 }
 
 // Null says whether the value is null, and takes it only if so.
-func (r *Reader) Null() bool {
-	if r.err != nil || r.decoder.PeekKind() != 'n' {
-		return false
-	}
-	r.take()
-	return true
-}
+func (r *Reader) Null() bool { return r.peek() == 'n' && r.take(r.literal("null")) }
 
 // Text returns a string; null is an empty one.
 func (r *Reader) Text() string { return r.Quoted().Text() }
@@ -73,7 +64,11 @@ func (r *Reader) Quoted() Quoted {
 	if !r.is('"') {
 		return nil
 	}
-	return Quoted(r.take())
+	from := r.at
+	if !r.take(r.str()) {
+		return nil
+	}
+	return Quoted(r.json[from:r.at])
 }
 
 // Texts returns an object of strings; null is nil.
@@ -82,12 +77,15 @@ func (r *Reader) Texts() map[string]string {
 		return nil
 	}
 	texts := map[string]string{}
-	for o := r.Object(); o.Next(); {
+	for o := r.Object(); o.Next() && r.Spend(entryBytes); {
 		name := o.name.Text()
 		texts[name] = r.Text()
 	}
 	return texts
 }
+
+// entryBytes is what an entry takes in a map that grows, as measured.
+const entryBytes = 160
 
 // Object returns the members of an object; null has none.
 func (r *Reader) Object() Object {
@@ -107,12 +105,20 @@ type Object struct {
 // Next goes to the next member, whose value the Reader is at then. It returns false
 // if there is none.
 func (o *Object) Next() bool {
-	if o.reader == nil || !o.reader.more('}') {
+	r := o.reader
+	if r == nil || !r.more('}', o.name == nil) {
 		return false
 	}
-	o.name = Quoted(o.reader.take())
-	o.reader.taken = false
-	return o.reader.err == nil
+	if !r.take(r.peek() == '"') {
+		return false
+	}
+	from := r.at
+	if !r.take(r.str()) {
+		return false
+	}
+	o.name = Quoted(r.json[from:r.at])
+	r.taken = !r.take(r.accept(':'))
+	return !r.failed
 }
 
 // Name is that of the member. It may share the document's memory.
@@ -129,18 +135,22 @@ func (r *Reader) Array() Array {
 		return Array{}
 	}
 	r.enter()
-	return Array{reader: r}
+	return Array{reader: r, first: true}
 }
 
 // Array is a loop over elements.
-type Array struct{ reader *Reader }
+type Array struct {
+	reader *Reader
+	first  bool
+}
 
-// Next goes to the next element. It returns false if there is none.
+// Next goes to the next element, which the Reader is at then. It returns false if
+// there is none.
 func (a *Array) Next() bool {
-	if a.reader == nil || !a.reader.more(']') {
+	if a.reader == nil || !a.reader.more(']', a.first) {
 		return false
 	}
-	a.reader.taken = false
+	a.first, a.reader.taken = false, false
 	return true
 }
 
@@ -150,8 +160,10 @@ func List[Element any](r *Reader, read func(*Element, *Reader)) []Element {
 	if r.Null() {
 		return nil
 	}
+	// A list that grows is twice as long as it need be, at times.
+	cost := 2 * int(reflect.TypeFor[Element]().Size())
 	list := []Element{}
-	for a := r.Array(); a.Next(); {
+	for a := r.Array(); a.Next() && r.Spend(cost); {
 		list = append(list, *new(Element))
 		read(&list[len(list)-1], r)
 	}
@@ -160,7 +172,7 @@ func List[Element any](r *Reader, read func(*Element, *Reader)) []Element {
 
 // Pointer returns what read makes of a value, or nil for null.
 func Pointer[Value any](r *Reader, read func(*Value, *Reader)) *Value {
-	if r.Null() {
+	if r.Null() || !r.Spend(int(reflect.TypeFor[Value]().Size())) {
 		return nil
 	}
 	value := new(Value)
@@ -168,57 +180,61 @@ func Pointer[Value any](r *Reader, read func(*Value, *Reader)) *Value {
 	return value
 }
 
-// take takes the value, whatever it is.
-func (r *Reader) take() (value jsontext.Value) {
+// Spend says whether so many bytes may still be spent. It is for what a caller makes by
+// himself.
+func (r *Reader) Spend(bytes int) bool {
+	r.left -= bytes
+	r.failed = r.failed || r.left < 0
+	return !r.failed
+}
+
+// take says that the value was taken, or that it could not be.
+func (r *Reader) take(taken bool) bool {
 	r.taken = true
-	value, r.err = r.decoder.ReadValue()
-	return value
+	r.failed = r.failed || !taken
+	return !r.failed
 }
 
 // enter takes the beginning of an object or an array.
 func (r *Reader) enter() {
-	r.taken = true
-	_, r.err = r.decoder.ReadToken()
+	r.at++
+	r.depth--
+	r.take(r.depth >= 0)
 }
 
 // more says whether there is a further member or element, and takes the end if not.
-func (r *Reader) more(end jsontext.Kind) bool {
+func (r *Reader) more(end byte, first bool) bool {
 	if !r.leave() {
 		return false
 	}
-	if r.decoder.PeekKind() != end {
-		return true
+	if r.accept(end) {
+		r.depth++
+		return false
 	}
-	r.enter()
-	return false
+	return first || r.take(r.accept(','))
 }
 
 // leave skips the value if nobody has taken it, and says whether all is well.
 func (r *Reader) leave() bool {
-	if !r.taken && r.err == nil {
-		r.take()
+	if !r.taken && !r.failed {
+		r.take(r.value(r.depth))
 	}
-	return r.err == nil
+	return !r.failed
 }
 
-// is says whether the value is of a kind. It takes null, which is none, and any
-// other, which is an error.
-func (r *Reader) is(kind jsontext.Kind) bool {
-	if r.err != nil {
+// is says whether the value is of the kind that begins with a byte. It takes null,
+// which is of none; any other is an error.
+func (r *Reader) is(kind byte) bool {
+	if r.failed {
 		return false
 	}
-	switch found := r.decoder.PeekKind(); found {
+	switch r.peek() {
 	case kind:
 		return true
 	case 'n':
-		r.take()
+		r.take(r.literal("null"))
 	default:
-		if value := r.take(); r.err == nil {
-			r.err = &Error{
-				Offset:  r.decoder.InputOffset() - int64(len(value)),
-				Pointer: r.decoder.StackPointer(), Kind: kinds[found],
-			}
-		}
+		r.failed, r.unexpected = true, true
 	}
 	return false
 }
@@ -246,37 +262,4 @@ func (q Quoted) HasPrefix(prefix string) bool {
 		return strings.HasPrefix(q.Text(), prefix)
 	}
 	return strings.HasPrefix(string(q[1:]), prefix)
-}
-
-// Error says where a document is not what was expected. It never quotes a value,
-// which may be a secret.
-type Error struct {
-	// Offset is that of the byte, and Pointer that of the value.
-	Offset  int64
-	Pointer jsontext.Pointer
-	// Kind is what cannot be there, as "array"; empty if it is no JSON.
-	Kind string
-}
-
-func (e *Error) Error() string {
-	if e.Kind == "" {
-		return fmt.Sprintf("at byte %d, %q: malformed JSON", e.Offset, e.Pointer)
-	}
-	return fmt.Sprintf("at byte %d, %q: a JSON %s cannot be used here", e.Offset, e.Pointer, e.Kind)
-}
-
-// kinds says what a JSON value is.
-var kinds = map[jsontext.Kind]string{
-	't': "boolean", 'f': "boolean", '"': "string", '0': "number", '{': "object", '[': "array",
-}
-
-// locate makes an *Error of the decoder's, which tells more than where.
-func locate(err error) error {
-	if ours, ok := errors.AsType[*Error](err); ok {
-		return ours
-	}
-	if malformed, ok := errors.AsType[*jsontext.SyntacticError](err); ok {
-		return &Error{Offset: malformed.ByteOffset, Pointer: malformed.JSONPointer}
-	}
-	return &Error{}
 }

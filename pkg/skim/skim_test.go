@@ -3,6 +3,7 @@ package skim_test
 import (
 	"bytes"
 	"errors"
+	"math"
 	"reflect"
 	"regexp"
 	"strings"
@@ -39,7 +40,7 @@ func (v *view) read(r *skim.Reader) {
 
 func read(document string) (view, error) {
 	var v view
-	err := skim.Read([]byte(document), v.read)
+	err := skim.Read([]byte(document), math.MaxInt, v.read)
 	return v, err
 }
 
@@ -99,7 +100,7 @@ func TestAnErrorSaysWhereAndNotWhat(t *testing.T) {
 func TestWhatIsReadIsACopy(t *testing.T) {
 	document := []byte(`{"text":"a","texts":{"b":"c"}}`)
 	var got view
-	if err := skim.Read(document, got.read); err != nil {
+	if err := skim.Read(document, math.MaxInt, got.read); err != nil {
 		t.Fatal(err)
 	}
 	for n := range document {
@@ -139,8 +140,19 @@ func TestHasPrefix(t *testing.T) {
 	}
 }
 
-// surrogate matches what an API server never sends: half of a letter, of which the
-// library beneath makes two of U+FFFD in a name.
+func TestReadSpendsNoMoreThanItMay(t *testing.T) {
+	document := []byte(`{"list":[{},{"list":[null]}],"texts":{"a":"b","c":null},"next":{"next":{}},"other":[1,{},{}]}`)
+	size := int(reflect.TypeFor[view]().Size())
+	enough := 3*2*size + 2*160 + 2*size
+	for most, want := range map[int]error{0: skim.ErrTooMuch, size: skim.ErrTooMuch, enough - 1: skim.ErrTooMuch, enough: nil, math.MaxInt: nil} {
+		var v view
+		if err := skim.Read(document, most, v.read); !errors.Is(err, want) {
+			t.Errorf("%d bytes: %v, want %v", most, err, want)
+		}
+	}
+}
+
+// surrogate matches what an API server never sends: half of a letter.
 var surrogate = regexp.MustCompile(`(?i)\\ud[89a-f]`)
 
 // FuzzSkim holds it to another library: what is JSON to one is to the other, and
@@ -156,7 +168,7 @@ func FuzzSkim(f *testing.F) {
 	lenient := json.JoinOptions(jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true))
 	f.Fuzz(func(t *testing.T, document []byte) {
 		var got, want view
-		err := skim.Read(bytes.Clone(document), got.read)
+		err := skim.Read(bytes.Clone(document), math.MaxInt, got.read)
 		wantErr := json.Unmarshal(document, &want, lenient)
 		if (err == nil) != (wantErr == nil) {
 			t.Fatalf("%v, want %v", err, wantErr)

@@ -9,7 +9,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/go-json-experiment/json/jsontext"
 	"golang.org/x/sync/semaphore"
 )
 
@@ -21,23 +20,11 @@ const (
 	// requestBytes is what a request takes beside its body: goroutines, buffers.
 	requestBytes = 16 << 10
 	// maxDecodedBytes bounds what is made of those that become large, and as much of
-	// the others: a pod must not wait for monsters. A usual pod is given 100 KiB.
+	// the others: a pod must not wait for monsters. A usual pod is given 30 KiB.
 	maxDecodedBytes = 32 << 20
 	// largeBytes is what a large one becomes at the least: a pod with some hundred
-	// items, and several times a usual one.
+	// containers, or thousands of volumes.
 	largeBytes = 1 << 20
-	// maxItems bounds the objects in the lists of a review: each becomes a value
-	// in memory that may be thirty times its size, and a container of three bytes
-	// gets a patch of hundreds. A stored pod has 1.5 MiB at most, and each of its
-	// containers, with its defaults, some 250 bytes: 6,000.
-	maxItems = 10_000
-	// itemBytes is what is held for a container while its patch is sent, as measured.
-	// A patch has its variables and mounts twice, once of them in base64. Any other
-	// object takes less than 400 bytes, but which is which is known too late.
-	itemBytes = 5 << 8
-	// quoteBytes is what each quote of a string can become: a quarter of what an
-	// annotation takes in a map that grows, as measured.
-	quoteBytes = 40
 	// bodyTimeout is how long a body may take. The largest must come at 1.4 MiB/s,
 	// which is slow between an API server and a pod.
 	bodyTimeout = 5 * time.Second
@@ -122,10 +109,7 @@ func (h *held) take(n int64) *Error {
 
 // release gives all back, once.
 func (h *held) release() {
-	if h.all != nil {
-		h.all.Release(h.decoded)
-		h.mine.Release(halfAtMost(h.decoded))
-	}
+	h.leave()
 	b := h.bodies
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -157,15 +141,16 @@ func (h *held) readInto(buffer *bytes.Buffer, body io.Reader) error {
 	}
 }
 
-// admit waits until there is room for what the body is decoded to, as long as ctx
+// rooms are what a body may become: the first that is enough is taken. Usual pods need
+// a few KiB, and the largest that can be stored, of 6,000 containers, half of the last.
+var rooms = []int64{16 << 10, 128 << 10, 1 << 20, maxDecodedBytes / 2}
+
+// admit waits until there is room for what a body becomes, n bytes, as long as ctx
 // lasts. Who has room keeps it until he is answered, also while a ServiceAccount is
 // read from the API server. The requests of a host wait for one another before they
 // wait for those of others.
-func (h *held) admit(ctx context.Context, body []byte) error {
-	n, err := roomFor(body)
-	if err != nil {
-		return err
-	}
+func (h *held) admit(ctx context.Context, n int64) error {
+	h.leave()
 	n = min(n, maxDecodedBytes)
 	mine, all := h.share.small, h.bodies.small
 	if n >= largeBytes {
@@ -182,53 +167,15 @@ func (h *held) admit(ctx context.Context, body []byte) error {
 	return nil
 }
 
+// leave gives up the room that admit took, if any.
+func (h *held) leave() {
+	if h.all != nil {
+		h.all.Release(h.decoded)
+		h.mine.Release(halfAtMost(h.decoded))
+		h.mine, h.all = nil, nil
+	}
+}
+
 // halfAtMost is what is taken of a host's share for a body that takes n of all. One
 // that takes more than half is alone, until it is answered.
 func halfAtMost(n int64) int64 { return min(n, maxDecodedBytes/2) }
-
-// roomFor returns how many bytes of memory may be taken to decode the body and to
-// answer it.
-func roomFor(body []byte) (int64, error) {
-	items, err := countItems(body)
-	return int64(len(body) + items*itemBytes + bytes.Count(body, []byte(`"`))*quoteBytes), err
-}
-
-// countItems returns at least the number of objects in lists, or an error if
-// there are too many of them. It counts braces, which is quick, but neither those
-// after a colon, which begin a member's value, as most of managedFields do, nor
-// those before a backslash, which are of JSON in a string, as in annotations. It
-// looks closely if there are many: they may be in strings, or follow a space.
-func countItems(body []byte) (int, error) {
-	items := 0
-	before, rest, found := bytes.Cut(body, []byte("{"))
-	for ; found; before, rest, found = bytes.Cut(rest, []byte("{")) {
-		if !bytes.HasSuffix(before, []byte(":")) && !bytes.HasPrefix(rest, []byte(`\`)) {
-			items++
-		}
-	}
-	// null in a list becomes a value too.
-	before, rest, found = bytes.Cut(body, []byte("null"))
-	for ; found; before, rest, found = bytes.Cut(rest, []byte("null")) {
-		if !bytes.HasSuffix(before, []byte(":")) {
-			items++
-		}
-	}
-	if items <= maxItems {
-		return items, nil
-	}
-	decoder := jsontext.NewDecoder(bytes.NewBuffer(body), jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true))
-	for items = 0; items <= maxItems; {
-		kind := decoder.PeekKind()
-		if parent, _ := decoder.StackIndex(decoder.StackDepth()); parent == '[' && (kind == '{' || kind == 'n') {
-			items++
-		}
-		if _, err := decoder.ReadToken(); err != nil {
-			// It ends here, or cannot be read on, which is for the decoding to tell.
-			return items, nil //nolint:nilerr // see above
-		}
-	}
-	return 0, &Error{
-		Status: http.StatusRequestEntityTooLarge, Reason: BodyTooLarge,
-		Err: fmt.Errorf("the review has more than %d containers, variables, volumes and other items of lists, which no pod has", maxItems),
-	}
-}

@@ -1,15 +1,24 @@
 package webhook
 
 import (
+	"errors"
 	"net/http"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/inject"
+	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/skim"
 )
 
 // For the tests that ask as an API server does.
-var RoomFor = roomFor
+func RoomFor(body []byte) (int64, error) {
+	for _, room := range rooms {
+		if _, err := decodeReview(body, room, (*inject.Pod).Read); !errors.Is(err, skim.ErrTooMuch) {
+			return int64(len(body)) + room, err
+		}
+	}
+	return 0, skim.ErrTooMuch
+}
 
 const (
 	LargeBytes      = largeBytes
@@ -22,7 +31,7 @@ const (
 // to be measured alone.
 
 func DecodePodRequest(body []byte) (*Request[inject.Pod], error) {
-	received, err := decodeReview(body, (*inject.Pod).Read)
+	received, err := decodeReview(body, rooms[0], (*inject.Pod).Read)
 	if err != nil {
 		return nil, err
 	}

@@ -137,10 +137,20 @@ func readReview[Object any](ctx context.Context, w http.ResponseWriter, r *http.
 	if err := readBody(w, r, body, held); err != nil {
 		return nil, err
 	}
-	if err := held.admit(ctx, body.Bytes()); err != nil {
-		return nil, err
+	for _, room := range rooms {
+		// The texts of what is decoded are as long as the body, at most.
+		if err := held.admit(ctx, int64(body.Len())+room); err != nil {
+			return nil, err
+		}
+		received, err := decodeReview(body.Bytes(), room, object)
+		if !errors.Is(err, skim.ErrTooMuch) {
+			return received, err
+		}
 	}
-	return decodeReview(body.Bytes(), object)
+	return nil, &Error{
+		Status: http.StatusRequestEntityTooLarge, Reason: BodyTooLarge,
+		Err: fmt.Errorf("the review has containers, volumes, labels and the like that take more than %d bytes, which no pod has", rooms[len(rooms)-1]),
+	}
 }
 
 func readBody(w http.ResponseWriter, r *http.Request, body *bytes.Buffer, held *held) error {
@@ -178,9 +188,9 @@ func checkContentType(header string) error {
 	return nil
 }
 
-func decodeReview[Object any](body []byte, object View[Object]) (*review[Object], error) {
+func decodeReview[Object any](body []byte, most int64, object View[Object]) (*review[Object], error) {
 	var received review[Object]
-	if err := skim.Read(body, func(r *skim.Reader) { received.read(r, object) }); err != nil {
+	if err := skim.Read(body, int(most), func(r *skim.Reader) { received.read(r, object) }); err != nil {
 		return nil, badRequest("the body is no AdmissionReview of the expected object: %w", err)
 	}
 	switch received.APIVersion {

@@ -1,0 +1,53 @@
+package skim
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+
+	"github.com/go-json-experiment/json/jsontext"
+)
+
+// ErrTooMuch is the error of a document on which more would have to be spent than Read
+// was given.
+var ErrTooMuch = errors.New("more is to be made of the document than is allowed")
+
+// Error says where a document is not what was expected. It never quotes a value,
+// which may be a secret.
+type Error struct {
+	// Offset is that of the byte, and Pointer that of the value (RFC 6901).
+	Offset  int64
+	Pointer jsontext.Pointer
+	// Kind is what cannot be there, as "array"; empty if it is no JSON.
+	Kind string
+}
+
+func (e *Error) Error() string {
+	if e.Kind == "" {
+		return fmt.Sprintf("at byte %d, %q: malformed JSON", e.Offset, e.Pointer)
+	}
+	return fmt.Sprintf("at byte %d, %q: a JSON %s cannot be used here", e.Offset, e.Pointer, e.Kind)
+}
+
+// kinds says what a JSON value is.
+var kinds = map[jsontext.Kind]string{
+	'n': "null", 't': "boolean", 'f': "boolean", '"': "string", '0': "number", '{': "object", '[': "array",
+}
+
+// locate reads the document again, with a library, as far as the fault: what is no
+// JSON, or a value before or at the offset that was not expected.
+func locate(document []byte, offset int, unexpected bool) *Error {
+	decoder := jsontext.NewDecoder(bytes.NewReader(document), jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true))
+	for {
+		token, err := decoder.ReadToken()
+		if malformed, ok := errors.AsType[*jsontext.SyntacticError](err); ok {
+			return &Error{Offset: malformed.ByteOffset, Pointer: malformed.JSONPointer}
+		}
+		switch {
+		case err != nil || !unexpected && decoder.InputOffset() > int64(offset):
+			return &Error{Offset: int64(offset)}
+		case unexpected && decoder.InputOffset() > int64(offset):
+			return &Error{Offset: int64(offset), Pointer: decoder.StackPointer(), Kind: kinds[token.Kind()]}
+		}
+	}
+}
