@@ -245,14 +245,14 @@ func (l podLoad) check() error {
 func createPods(ctx context.Context, client kubernetes.Interface, accounts int, duration time.Duration) (load, error) {
 	due := dueTimes(duration)
 	created := load{latencies: make([]time.Duration, len(due))}
-	group, ctx := errgroup.WithContext(ctx)
+	group, creating := errgroup.WithContext(ctx)
 	start := time.Now()
 	for n, after := range due {
-		if err := pause(ctx, time.Until(start.Add(after))); err != nil {
+		if err := pause(creating, time.Until(start.Add(after))); err != nil {
 			break // the group says why
 		}
 		group.Go(func() error {
-			_, err := client.CoreV1().Pods(liveNamespace).Create(ctx, livePod(n, accounts), metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})
+			_, err := client.CoreV1().Pods(liveNamespace).Create(creating, livePod(n, accounts), metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})
 			created.latencies[n] = time.Since(start.Add(after))
 			return err
 		})

@@ -84,4 +84,3 @@ func kubeconfigFor(dir, address string, ca []byte, config *rest.Config) (string,
 	}
 	return path, nil
 }
-
