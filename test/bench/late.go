@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
-	"errors"
 	"net"
 	"net/http"
 	"net/http/httputil"
@@ -26,6 +25,7 @@ type lateReads struct {
 	listener net.Listener
 	server   *http.Server
 	served   sync.WaitGroup
+	ahead    *http.Transport
 
 	mu       sync.Mutex
 	underWay map[string]int
@@ -42,13 +42,16 @@ func startLateReads(ctx context.Context, late time.Duration, certificate certifi
 	}
 	roots := x509.NewCertPool()
 	roots.AppendCertsFromPEM(config.CAData)
-	l := &lateReads{late: late, underWay: map[string]int{}}
+	l := &lateReads{
+		late: late, underWay: map[string]int{},
+		ahead: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12}, ForceAttemptHTTP2: true},
+	}
 	if l.listener, err = new(net.ListenConfig).Listen(ctx, "tcp", "127.0.0.1:0"); err != nil {
 		return nil, err
 	}
 	proxy := &httputil.ReverseProxy{
 		Rewrite:        func(r *httputil.ProxyRequest) { r.SetURL(target) },
-		Transport:      &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12}, ForceAttemptHTTP2: true},
+		Transport:      l.ahead,
 		ModifyResponse: l.delay,
 	}
 	l.server = &http.Server{ReadHeaderTimeout: requestTimeout, Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -68,9 +71,7 @@ func (l *lateReads) address() string { return l.listener.Addr().String() }
 func (l *lateReads) close() error {
 	err := l.server.Close()
 	l.served.Wait()
-	if errors.Is(err, net.ErrClosed) {
-		return nil
-	}
+	l.ahead.CloseIdleConnections()
 	return err
 }
 

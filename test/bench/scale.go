@@ -105,6 +105,9 @@ func scale(ctx context.Context, args []string, out, progress io.Writer) error {
 			}
 		}
 	}
+	if o.only == "" {
+		fmt.Fprintln(out)
+	}
 	if o.only != onlyFootprint {
 		loads, err := measureLive(ctx, o.duration, environment, progress)
 		if err != nil {
