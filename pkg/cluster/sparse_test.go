@@ -175,7 +175,8 @@ func TestAStreamedListIsWhatIsThereAtItsEnd(t *testing.T) {
 	}{
 		"some are kept": {
 			[]watch.Event{added("a", ""), added("b", "B"), added("c", ""), added("d", "D")},
-			map[string]string{"b": "B", "d": "D"}, 2,
+			map[string]string{"b": "B", "d": "D"},
+			2,
 		},
 		"none is kept":                       {[]watch.Event{added("a", ""), added("b", "")}, nil, 0},
 		"there is none":                      {nil, nil, 0},

@@ -9,6 +9,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -21,8 +22,18 @@ import (
 
 func TestScaleOptionsThatMakeNoSense(t *testing.T) {
 	for _, args := range [][]string{
-		{"-sizes="}, {"-sizes=0"}, {"-sizes=1,x"}, {"-starts=0"}, {"-idle=0s"}, {"-for=-1s"}, {"-only=memory"},
-		{"-env=GOGC"}, {"-env==100"}, {"-plots=p", "-only=live"}, {"-plots=p", "-sizes=1000"}, {"something"},
+		{"-sizes="},
+		{"-sizes=0"},
+		{"-sizes=1,x"},
+		{"-starts=0"},
+		{"-idle=0s"},
+		{"-for=-1s"},
+		{"-only=memory"},
+		{"-env=GOGC"},
+		{"-env==100"},
+		{"-plots=p", "-only=live"},
+		{"-plots=p", "-sizes=1000"},
+		{"something"},
 	} {
 		if _, err := parseScaleOptions(args); err == nil {
 			t.Errorf("%q: no error", args)
@@ -88,13 +99,13 @@ func TestOneSizeHasNoGrowth(t *testing.T) {
 }
 
 func TestABusyMachineIsMentionedBesideFootprints(t *testing.T) {
-	quietly, start, idle := footprintOf(1000), footprintOf(1000), footprintOf(1000)
+	calm, start, idle := footprintOf(1000), footprintOf(1000), footprintOf(1000)
 	start.starts[2].others = .3
 	idle.idling.others = .3
 	for name, test := range map[string]struct {
 		of   footprint
 		want bool
-	}{"quiet": {quietly, false}, "busy at a start": {start, true}, "busy when idle": {idle, true}} {
+	}{"quiet": {calm, false}, "busy at a start": {start, true}, "busy when idle": {idle, true}} {
 		var out strings.Builder
 		writeFootprints(&out, machine{}, nil, []footprint{test.of})
 		if got := strings.Contains(out.String(), "NOT QUIET"); got != test.want {
@@ -148,18 +159,9 @@ func TestWhatOthersTookIsWhatIsLeft(t *testing.T) {
 		t.Errorf("they took %v", of)
 	}
 	// 1 s of 2 s, on all cores.
-	if want, got := .5, others*float64(thisMachineCores(t)); got < want-.01 || got > want+.01 {
+	if want, got := .5, others*float64(runtime.NumCPU()); got < want-.01 || got > want+.01 {
 		t.Errorf("others had %v of one core, want %v", got, want)
 	}
-}
-
-func thisMachineCores(t *testing.T) int {
-	t.Helper()
-	m, err := thisMachine()
-	if err != nil {
-		t.Skip(err)
-	}
-	return m.Cores
 }
 
 func TestARelayCountsWhatComesBack(t *testing.T) {
