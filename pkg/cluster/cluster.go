@@ -26,7 +26,7 @@ type Client[List runtime.Object] interface {
 // Watch returns a function that keeps store up to date with what client lists,
 // until its context is done. It outlives every failure of the API server; what
 // was known stays known meanwhile. selector limits the objects by their fields,
-// or is empty.
+// or is empty. What a Kept keeps nothing of is not held while a list arrives.
 func Watch[List runtime.Object](name string, expected runtime.Object, client Client[List], selector string, store cache.ReflectorStore, failures prometheus.Counter) func(context.Context) {
 	counted := func(err error) error {
 		if err != nil {
@@ -34,7 +34,7 @@ func Watch[List runtime.Object](name string, expected runtime.Object, client Cli
 		}
 		return err
 	}
-	reflector := cache.NewReflectorWithOptions(&cache.ListWatch{
+	source := &cache.ListWatch{
 		ListWithContextFunc: func(ctx context.Context, options metav1.ListOptions) (runtime.Object, error) {
 			options.FieldSelector = selector
 			list, err := client.List(ctx, options)
@@ -45,7 +45,15 @@ func Watch[List runtime.Object](name string, expected runtime.Object, client Cli
 			events, err := client.Watch(ctx, options)
 			return events, counted(err)
 		},
-	}, expected, store, cache.ReflectorOptions{Name: name})
+	}
+	kept, ok := store.(sparse)
+	if ok {
+		source = onlyKept(source, kept)
+	}
+	reflector := cache.NewReflectorWithOptions(source, expected, store, cache.ReflectorOptions{Name: name})
+	if ok {
+		reflector.WatchListPageSize = pageSize
+	}
 	return reflector.RunWithContext
 }
 

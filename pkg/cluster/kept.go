@@ -2,9 +2,11 @@ package cluster
 
 import (
 	"maps"
+	"runtime/debug"
 	"sync"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/tools/cache"
 )
@@ -23,11 +25,11 @@ type Kept[Object metav1.Object, Value any] struct {
 	values map[types.NamespacedName]Value
 }
 
-var _ cache.TransformingStore = (*Kept[metav1.Object, int])(nil)
+var _ sparse = (*Kept[metav1.Object, int])(nil)
 
 // NewKept returns a store that keeps what keep says. strip returns a small copy
-// of an object, with its name, its resourceVersion and what keep needs; a
-// reflector's first list holds one of each.
+// of an object, with its name, its resourceVersion and what keep needs; a list
+// that arrives is held as one of each object that something is kept of.
 func NewKept[Object metav1.Object, Value any](keep func(Object) (Value, bool), strip func(Object) Object) *Kept[Object, Value] {
 	return &Kept[Object, Value]{keep: keep, strip: strip, synced: NewSynced(), values: map[types.NamespacedName]Value{}}
 }
@@ -55,6 +57,16 @@ func (k *Kept[Object, Value]) Len() int {
 	k.mu.RLock()
 	defer k.mu.RUnlock()
 	return len(k.values)
+}
+
+// keeps implements sparse.
+func (k *Kept[Object, Value]) keeps(obj runtime.Object) bool {
+	object, ok := obj.(Object)
+	if !ok {
+		return false
+	}
+	_, keep := k.keep(object)
+	return keep
 }
 
 // Transformer makes the reflector strip each object as it arrives.
@@ -115,6 +127,11 @@ func (k *Kept[Object, Value]) Replace(objects []any, _ string) error {
 	k.values = values
 	k.mu.Unlock()
 	k.synced.Mark()
+	// What arrived and was not kept is garbage now, more than all that is left in a
+	// large cluster. The runtime would give its memory back only in the course of
+	// later collections, and who serves little makes none for minutes: the pod would
+	// stay as large as it was at its start. Lists are rare.
+	debug.FreeOSMemory()
 	return nil
 }
 

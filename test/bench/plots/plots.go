@@ -36,7 +36,10 @@ type Plot struct {
 	// LogX and LogY are for axes on which each step is a factor. All values of them
 	// must be above 0.
 	LogX, LogY bool
-	Lines      []Line
+	// YFromZero begins a Y axis that is not logarithmic at 0, so that heights can
+	// be compared.
+	YFromZero bool
+	Lines     []Line
 }
 
 // Line is one of a Plot.
@@ -102,6 +105,9 @@ func (p Plot) draw() (*plot.Plot, error) {
 	}
 	mark(&drawn.X, p.XTicks, p.LogX)
 	mark(&drawn.Y, p.YTicks, p.LogY)
+	if p.YFromZero {
+		drawn.Y.Min = 0
+	}
 	drawn.Legend.Top, drawn.Legend.Left = true, true
 	drawn.Legend.XOffs, drawn.Legend.YOffs = vg.Points(8), -vg.Points(4)
 	drawn.Title.Padding = vg.Points(8)

@@ -1,0 +1,425 @@
+package cluster
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/watch"
+)
+
+// accounts is an API server's ServiceAccounts. It answers lists from listed, and
+// hands out the watches that a test plays.
+type accounts struct {
+	listed []corev1.ServiceAccount
+	// streams says whether lists are streamed.
+	streams bool
+
+	mu      sync.Mutex
+	lists   []metav1.ListOptions
+	options []metav1.ListOptions
+	watches []*watch.FakeWatcher
+}
+
+func (a *accounts) List(_ context.Context, options metav1.ListOptions) (*corev1.ServiceAccountList, error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.lists = append(a.lists, options)
+	first := 0
+	if options.Continue != "" {
+		first, _ = strconv.Atoi(options.Continue)
+	}
+	last := len(a.listed)
+	page := &corev1.ServiceAccountList{ListMeta: metav1.ListMeta{ResourceVersion: "100"}}
+	// As API servers do: of version 0 all is sent at once.
+	if options.Limit > 0 && options.ResourceVersion != "0" && first+int(options.Limit) < last {
+		last = first + int(options.Limit)
+		page.Continue = strconv.Itoa(last)
+	}
+	page.Items = slices.Clone(a.listed[first:last])
+	return page, nil
+}
+
+func (a *accounts) Watch(_ context.Context, options metav1.ListOptions) (watch.Interface, error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if options.SendInitialEvents != nil && !a.streams {
+		return nil, apierrors.NewInvalid(corev1.SchemeGroupVersion.WithKind("ListOptions").GroupKind(), "", nil)
+	}
+	a.options = append(a.options, options)
+	w := watch.NewFake()
+	a.watches = append(a.watches, w)
+	return w, nil
+}
+
+// last returns the newest watch. It waits for none: synctest has.
+func (a *accounts) last() (*watch.FakeWatcher, metav1.ListOptions) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.watches[len(a.watches)-1], a.options[len(a.options)-1]
+}
+
+const role = "role"
+
+// account has a role if it is not empty.
+func account(name, itsRole string) *corev1.ServiceAccount {
+	made := &corev1.ServiceAccount{
+		ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: name, ResourceVersion: "1", ManagedFields: []metav1.ManagedFieldsEntry{{Manager: "kubectl"}}},
+		Secrets:    []corev1.ObjectReference{{Name: "a"}},
+	}
+	if itsRole != "" {
+		made.Annotations = map[string]string{role: itsRole}
+	}
+	return made
+}
+
+// keeper keeps the roles of ServiceAccounts that have one, and counts what a
+// reflector held.
+type keeper struct {
+	*Kept[*corev1.ServiceAccount, string]
+	stripped int
+}
+
+func newKeeper() *keeper {
+	var k keeper
+	k.Kept = NewKept(
+		func(a *corev1.ServiceAccount) (string, bool) {
+			return a.Annotations[role], a.Annotations[role] != ""
+		},
+		func(a *corev1.ServiceAccount) *corev1.ServiceAccount {
+			k.stripped++
+			return &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: a.Namespace, Name: a.Name, ResourceVersion: a.ResourceVersion, Annotations: a.Annotations}}
+		},
+	)
+	return &k
+}
+
+// roles is what is kept, by name.
+func (k *keeper) roles() map[string]string {
+	found := map[string]string{}
+	for name, itsRole := range k.All() {
+		found[name.Name] = itsRole
+	}
+	return found
+}
+
+// bookmark returns one of a version, which ends a list if so wanted.
+func bookmark(version string, endsList bool) watch.Event {
+	made := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{ResourceVersion: version}}
+	if endsList {
+		made.Annotations = map[string]string{metav1.InitialEventsAnnotationKey: "true"}
+	}
+	return watch.Event{Type: watch.Bookmark, Object: made}
+}
+
+func added(name, itsRole string) watch.Event {
+	return watch.Event{Type: watch.Added, Object: account(name, itsRole)}
+}
+
+func modified(name, itsRole string) watch.Event {
+	return watch.Event{Type: watch.Modified, Object: account(name, itsRole)}
+}
+
+func deleted(name, itsRole string) watch.Event {
+	return watch.Event{Type: watch.Deleted, Object: account(name, itsRole)}
+}
+
+func expired() watch.Event {
+	status := apierrors.NewResourceExpired("too old resource version").Status()
+	return watch.Event{Type: watch.Error, Object: &status}
+}
+
+// play sends events over the newest watch, and waits until they are seen.
+func (a *accounts) play(events ...watch.Event) {
+	w, _ := a.last()
+	for _, event := range events {
+		w.Action(event.Type, event.Object)
+	}
+	synctest.Wait()
+}
+
+func newFailures() prometheus.Counter {
+	return prometheus.NewCounter(prometheus.CounterOpts{Name: "failures"})
+}
+
+// watching calls then while the accounts are watched into the store.
+func watching(t *testing.T, source *accounts, store *keeper, then func()) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	run := Watch("accounts", &corev1.ServiceAccount{}, source, "", store.Kept, newFailures())
+	var running sync.WaitGroup
+	running.Go(func() { run(ctx) })
+	synctest.Wait()
+	then()
+	cancel()
+	running.Wait()
+}
+
+func TestAStreamedListIsWhatIsThereAtItsEnd(t *testing.T) {
+	for name, test := range map[string]struct {
+		events []watch.Event
+		want   map[string]string
+		// held is how many objects may reach the reflector.
+		held int
+	}{
+		"some are kept": {
+			[]watch.Event{added("a", ""), added("b", "B"), added("c", ""), added("d", "D")},
+			map[string]string{"b": "B", "d": "D"},
+			2,
+		},
+		"none is kept":                       {[]watch.Event{added("a", ""), added("b", "")}, nil, 0},
+		"there is none":                      {nil, nil, 0},
+		"a role is taken away meanwhile":     {[]watch.Event{added("a", "A"), modified("a", "")}, nil, 2},
+		"a role is changed meanwhile":        {[]watch.Event{added("a", "A"), modified("a", "B")}, map[string]string{"a": "B"}, 2},
+		"a role is given meanwhile":          {[]watch.Event{added("a", ""), modified("a", "A")}, map[string]string{"a": "A"}, 1},
+		"one with a role is deleted":         {[]watch.Event{added("a", "A"), deleted("a", "A")}, nil, 1},
+		"one is deleted as its role is":      {[]watch.Event{added("a", "A"), deleted("a", "")}, nil, 1},
+		"one without a role is deleted":      {[]watch.Event{added("a", ""), deleted("a", "")}, nil, 0},
+		"one comes again without a role":     {[]watch.Event{added("a", "A"), deleted("a", "A"), added("a", "")}, nil, 1},
+		"one comes again with a role":        {[]watch.Event{added("a", ""), deleted("a", ""), added("a", "A")}, map[string]string{"a": "A"}, 1},
+		"a bookmark that does not end it":    {[]watch.Event{added("a", "A"), bookmark("50", false), added("b", ""), added("c", "C")}, map[string]string{"a": "A", "c": "C"}, 2},
+		"a role is lost, given, lost, given": {[]watch.Event{added("a", "A"), modified("a", ""), modified("a", "B"), modified("a", ""), modified("a", "C")}, map[string]string{"a": "C"}, 5},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				source, store := &accounts{streams: true}, newKeeper()
+				watching(t, source, store, func() {
+					source.play(test.events...)
+					if store.Synced().Is() {
+						t.Error("it is synced before the end of the list")
+					}
+					source.play(bookmark("100", true))
+					if !store.Synced().Is() {
+						t.Error("it is not synced at the end of the list")
+					}
+					if got := store.roles(); !maps.Equal(got, test.want) {
+						t.Errorf("kept %v, want %v", got, test.want)
+					}
+					if store.stripped != test.held {
+						t.Errorf("%d objects reached the reflector, want %d", store.stripped, test.held)
+					}
+					if len(source.lists) != 0 || len(source.watches) != 1 {
+						t.Errorf("%d lists and %d watches, want the one watch", len(source.lists), len(source.watches))
+					}
+				})
+			})
+		})
+	}
+}
+
+func TestAfterAStreamedListAllChangesAreSeen(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		source, store := &accounts{streams: true}, newKeeper()
+		watching(t, source, store, func() {
+			source.play(added("a", "A"), added("b", ""), added("c", "C"), bookmark("100", true))
+			for _, step := range []struct {
+				event watch.Event
+				want  map[string]string
+			}{
+				{added("d", ""), map[string]string{"a": "A", "c": "C"}},
+				{modified("d", "D"), map[string]string{"a": "A", "c": "C", "d": "D"}},
+				{modified("b", "B"), map[string]string{"a": "A", "b": "B", "c": "C", "d": "D"}},
+				{modified("a", ""), map[string]string{"b": "B", "c": "C", "d": "D"}},
+				{deleted("b", "B"), map[string]string{"c": "C", "d": "D"}},
+				{bookmark("200", false), map[string]string{"c": "C", "d": "D"}},
+				// Not of a list, so perhaps of one that is kept.
+				{added("c", ""), map[string]string{"d": "D"}},
+				{added("c", "C2"), map[string]string{"c": "C2", "d": "D"}},
+			} {
+				source.play(step.event)
+				if got := store.roles(); !maps.Equal(got, step.want) {
+					t.Errorf("after %s of %v: kept %v, want %v", step.event.Type, nameOf(step.event.Object.(*corev1.ServiceAccount)), got, step.want)
+				}
+			}
+		})
+	})
+}
+
+// settle waits until the reflector has backed off and asked again.
+func settle() {
+	time.Sleep(time.Minute) // in synctest's time
+	synctest.Wait()
+}
+
+func TestAWatchThatEndsGoesOnWhereItWas(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		source, store := &accounts{streams: true}, newKeeper()
+		watching(t, source, store, func() {
+			source.play(added("a", ""), bookmark("100", true), bookmark("200", false))
+			w, _ := source.last()
+			w.Stop()
+			settle()
+			if _, options := source.last(); options.ResourceVersion != "200" || options.SendInitialEvents != nil {
+				t.Fatalf("it went on with %+v, want from version 200", options)
+			}
+			// As from here on all is new, all comes through.
+			source.play(modified("a", "A"))
+			source.play(added("a", ""))
+			if got := store.roles(); len(got) != 0 {
+				t.Errorf("kept %v, want nothing", got)
+			}
+		})
+	})
+}
+
+func TestAListThatComesAgainDropsWhatIsGone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		source, store := &accounts{streams: true}, newKeeper()
+		watching(t, source, store, func() {
+			source.play(added("gone", "A"), added("lost", "A"), added("kept", "A"), added("given", ""), bookmark("100", true))
+			source.play(expired())
+			settle()
+			if _, options := source.last(); options.SendInitialEvents == nil {
+				t.Fatalf("it went on with %+v, want a list", options)
+			}
+			source.play(added("lost", ""), added("kept", "A"), added("given", "A"))
+			if got := store.roles(); got["gone"] != "A" {
+				t.Errorf("kept %v before the end of the list, want what was known", got)
+			}
+			source.play(bookmark("300", true))
+			if got, want := store.roles(), map[string]string{"kept": "A", "given": "A"}; !maps.Equal(got, want) {
+				t.Errorf("kept %v, want %v", got, want)
+			}
+		})
+	})
+}
+
+func TestAStreamedListThatBreaksOffCountsForNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		source, store := &accounts{streams: true}, newKeeper()
+		watching(t, source, store, func() {
+			source.play(added("a", ""), added("c", "C"))
+			w, _ := source.last()
+			w.Stop()
+			settle()
+			if store.Synced().Is() || store.Len() != 0 {
+				t.Errorf("kept %v of a list that broke off", store.roles())
+			}
+			source.play(added("b", "B"), bookmark("100", true))
+			if got, want := store.roles(), map[string]string{"b": "B"}; !maps.Equal(got, want) {
+				t.Errorf("kept %v, want %v", got, want)
+			}
+		})
+	})
+}
+
+func TestAListThatIsNotStreamedIsHeldByThePage(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		source, store := &accounts{}, newKeeper()
+		want := map[string]string{}
+		for n := range 2*pageSize + 5 {
+			name, itsRole := fmt.Sprintf("account-%d", n), ""
+			if n%10 == 0 {
+				itsRole = "some"
+				want[name] = itsRole
+			}
+			source.listed = append(source.listed, *account(name, itsRole))
+		}
+		watching(t, source, store, func() {
+			if got := store.roles(); !maps.Equal(got, want) {
+				t.Errorf("kept %d, want %d", len(got), len(want))
+			}
+			if store.stripped != len(want) {
+				t.Errorf("%d objects reached the reflector, want %d", store.stripped, len(want))
+			}
+			if len(source.lists) != 3 {
+				t.Errorf("%d requests, want 3 pages", len(source.lists))
+			}
+			for _, page := range source.lists {
+				if page.Limit != pageSize || page.ResourceVersion != "" {
+					t.Errorf("a page was asked for with %+v", page)
+				}
+			}
+			if _, options := source.last(); options.ResourceVersion != "100" {
+				t.Errorf("it watches from %q, want the list's version", options.ResourceVersion)
+			}
+
+			// The version of the last event is too old, and so must not be asked for.
+			source.mu.Lock()
+			source.listed = source.listed[1:]
+			source.lists = nil
+			source.mu.Unlock()
+			source.play(expired())
+			settle()
+			if got := source.lists[0]; got.ResourceVersion != "" || got.Limit != pageSize {
+				t.Errorf("it is listed again with %+v", got)
+			}
+			if _, ok := store.Get(types.NamespacedName{Namespace: "default", Name: "account-0"}); ok || store.Len() != len(want)-1 {
+				t.Errorf("%d are kept, want one less than %d", store.Len(), len(want))
+			}
+		})
+	})
+}
+
+func TestAPageHoldsOfWhatIsKeptOnlyWhatItIsKeptBy(t *testing.T) {
+	store := newKeeper()
+	page := &corev1.ServiceAccountList{Items: []corev1.ServiceAccount{*account("a", ""), *account("b", "B")}}
+	if err := trim(page, store.Kept); err != nil {
+		t.Fatal(err)
+	}
+	if len(page.Items) != 1 || cap(page.Items) != 1 {
+		t.Fatalf("it has %d items of %d, want 1", len(page.Items), cap(page.Items))
+	}
+	if left := page.Items[0]; left.Name != "b" || left.Annotations[role] != "B" || left.ManagedFields != nil || left.Secrets != nil {
+		t.Errorf("left is %+v", left)
+	}
+}
+
+// A watch that its reader has left must not wait for it: synctest fails if
+// anything is left waiting.
+func TestAStoppedListLeavesNothingBehind(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		source := watch.NewFake()
+		list := newStreamedList(source, newKeeper().keeps)
+		source.Add(account("a", "A"))
+		synctest.Wait() // for the event to be ready, and not read
+		list.Stop()
+		list.Stop()
+		synctest.Wait()
+		if _, open := <-list.ResultChan(); open {
+			t.Error("an event comes after the stop")
+		}
+	})
+}
+
+func TestWhatIsWatchedByNameIsListedWhole(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		source, store := &accounts{listed: []corev1.ServiceAccount{*account("a", "")}}, &whole{}
+		ctx, cancel := context.WithCancel(t.Context())
+		run := Watch("accounts", &corev1.ServiceAccount{}, source, "metadata.name=a", store, newFailures())
+		var running sync.WaitGroup
+		running.Go(func() { run(ctx) })
+		synctest.Wait()
+		if len(store.listed) != 1 {
+			t.Errorf("listed %v, want the one", store.listed)
+		}
+		if got := source.lists; len(got) != 1 || got[0].FieldSelector != "metadata.name=a" || got[0].ResourceVersion != "0" {
+			t.Errorf("listed with %+v", got)
+		}
+		cancel()
+		running.Wait()
+	})
+}
+
+// whole is a store of all there is.
+type whole struct{ listed []any }
+
+func (w *whole) Add(any) error    { return nil }
+func (w *whole) Update(any) error { return nil }
+func (w *whole) Delete(any) error { return nil }
+func (w *whole) Resync() error    { return nil }
+func (w *whole) Replace(listed []any, _ string) error {
+	w.listed = listed
+	return nil
+}
