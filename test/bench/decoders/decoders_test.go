@@ -1,0 +1,132 @@
+// Package decoders measures what JSON libraries take to read what the webhook needs of
+// an AdmissionReview, beside what the webhook has for it.
+package decoders
+
+import (
+	stdjson "encoding/json"
+	"math"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/bytedance/sonic"
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
+	goccy "github.com/goccy/go-json"
+	jsoniter "github.com/json-iterator/go"
+
+	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/inject"
+	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/skim"
+)
+
+type (
+	review struct {
+		Request struct {
+			Object    *pod `json:"object"`
+			OldObject *pod `json:"oldObject"`
+		} `json:"request"`
+	}
+	pod struct {
+		Metadata struct {
+			Name         string            `json:"name"`
+			GenerateName string            `json:"generateName"`
+			Labels       map[string]string `json:"labels"`
+			Annotations  map[string]string `json:"annotations"`
+		} `json:"metadata"`
+		Spec struct {
+			ServiceAccountName  string            `json:"serviceAccountName"`
+			NodeSelector        map[string]string `json:"nodeSelector"`
+			Volumes             []volume          `json:"volumes"`
+			InitContainers      []container       `json:"initContainers"`
+			Containers          []container       `json:"containers"`
+			EphemeralContainers []container       `json:"ephemeralContainers"`
+		} `json:"spec"`
+	}
+	volume struct {
+		Name      string `json:"name"`
+		Projected *struct {
+			Sources []struct {
+				ServiceAccountToken *struct {
+					Audience string `json:"audience"`
+					Path     string `json:"path"`
+				} `json:"serviceAccountToken"`
+			} `json:"sources"`
+		} `json:"projected"`
+	}
+	container struct {
+		Name string `json:"name"`
+		Env  []struct {
+			Name  string `json:"name"`
+			Value string `json:"value"`
+		} `json:"env"`
+		VolumeMounts []struct {
+			Name        string `json:"name"`
+			MountPath   string `json:"mountPath"`
+			SubPath     string `json:"subPath"`
+			SubPathExpr string `json:"subPathExpr"`
+		} `json:"volumeMounts"`
+		VolumeDevices []struct {
+			DevicePath string `json:"devicePath"`
+		} `json:"volumeDevices"`
+	}
+)
+
+func BenchmarkDecoder(b *testing.B) {
+	lenient := json.JoinOptions(jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true))
+	into := func(unmarshal func([]byte, any) error) func([]byte) error {
+		return func(body []byte) error { return unmarshal(body, new(review)) }
+	}
+	for _, decoder := range []struct {
+		name   string
+		decode func([]byte) error
+	}{
+		{"webhook", skimmed},
+		{"encoding-json", into(stdjson.Unmarshal)},
+		{"json-v2", into(func(body []byte, v any) error { return json.Unmarshal(body, v, lenient) })},
+		{"jsoniter", into(jsoniter.ConfigCompatibleWithStandardLibrary.Unmarshal)},
+		{"sonic", into(sonic.ConfigStd.Unmarshal)},
+		{"goccy", into(goccy.Unmarshal)},
+		{"jsontext-validation-alone", validated},
+	} {
+		for _, name := range []string{"small", "cloudwatch-agent", "large"} {
+			body, err := os.ReadFile(filepath.Join("..", "recordings", name+".json"))
+			if err != nil {
+				b.Fatal(err)
+			}
+			b.Run("decoder="+decoder.name+"/pod="+name, func(b *testing.B) {
+				b.ReportAllocs()
+				for b.Loop() {
+					if err := decoder.decode(body); err != nil {
+						b.Fatal(err)
+					}
+				}
+			})
+		}
+	}
+}
+
+func skimmed(body []byte) error {
+	var pod, old inject.Pod
+	return skim.Read(body, math.MaxInt, func(r *skim.Reader) {
+		for o := r.Object(); o.Next(); {
+			if string(o.Name()) != "request" {
+				continue
+			}
+			for o := r.Object(); o.Next(); {
+				switch string(o.Name()) {
+				case "object":
+					pod.Read(r)
+				case "oldObject":
+					old.Read(r)
+				}
+			}
+		}
+	})
+}
+
+func validated(body []byte) error {
+	if !jsontext.Value(body).IsValid(jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true)) {
+		return os.ErrInvalid
+	}
+	return nil
+}
