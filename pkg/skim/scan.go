@@ -1,6 +1,10 @@
 package skim
 
-import "bytes"
+import (
+	"bytes"
+	"encoding/binary"
+	"math/bits"
+)
 
 // maxDepth is that of encoding/json, and of the library that Read locates errors with.
 const maxDepth = 10_000
@@ -14,29 +18,21 @@ type scanner struct {
 	at   int
 }
 
-// Classes of bytes.
-const (
-	plain   = iota // in a string: stands for itself
-	special        // in a string: ends it, escapes, or may not be there
-	space
-)
-
-var classes = [256]uint8{
-	0: special, 1: special, 2: special, 3: special, 4: special, 5: special, 6: special, 7: special, 8: special,
-	'\t': special | space, '\n': special | space, 11: special, 12: special, '\r': special | space, 14: special, 15: special,
-	16: special, 17: special, 18: special, 19: special, 20: special, 21: special, 22: special, 23: special,
-	24: special, 25: special, 26: special, 27: special, 28: special, 29: special, 30: special, 31: special,
-	' ': space, '"': special, '\\': special,
-}
-
 // peek passes over space and returns the byte after it, or 0 at the end.
 func (s *scanner) peek() byte {
-	for s.at < len(s.json) {
-		c := s.json[s.at]
-		if classes[c]&space == 0 {
+	if s.at < len(s.json) && s.json[s.at] > ' ' {
+		return s.json[s.at]
+	}
+	return s.pass()
+}
+
+func (s *scanner) pass() byte {
+	for ; s.at < len(s.json); s.at++ {
+		switch c := s.json[s.at]; c {
+		case ' ', '\t', '\n', '\r':
+		default:
 			return c
 		}
-		s.at++
 	}
 	return 0
 }
@@ -61,39 +57,61 @@ func (s *scanner) accept(c byte) bool {
 
 // str takes a string.
 func (s *scanner) str() bool {
-	at := s.at + 1 // after the quote
-	for at < len(s.json) {
-		c := s.json[at]
-		at++
-		if classes[c]&special == 0 {
-			continue
-		}
+	for s.at++; s.at < len(s.json); s.at++ { // from the quote, or from an escape's end
+		s.plain()
 		switch {
-		case c == '"':
-			s.at = at
+		case s.at == len(s.json):
+			return false
+		case s.json[s.at] == '"':
+			s.at++
 			return true
-		case c != '\\' || at == len(s.json):
-			s.at = at - 1
+		case s.json[s.at] != '\\' || !s.escape():
 			return false
-		case s.json[at] == 'u':
-			if !isHex(s.json[at+1:]) {
-				return false
-			}
-			at += 5
-		case bytes.IndexByte([]byte(`"\/bfnrt`), s.json[at]) < 0:
-			return false
-		default:
-			at++
 		}
 	}
 	return false
 }
 
-func isHex(text []byte) bool {
-	if len(text) < 4 {
+// plain passes over the bytes of a string that stand for themselves: all but quotes,
+// backslashes and control characters. It looks at eight at a time, since most of a
+// document is in strings.
+func (s *scanner) plain() {
+	const ones = 0x0101010101010101
+	for ; s.at+8 <= len(s.json); s.at += 8 {
+		eight := binary.LittleEndian.Uint64(s.json[s.at:])
+		quotes, backslashes := eight^ones*'"', eight^ones*'\\'
+		// The highest bit of a byte is set if that is below what is subtracted. Bytes
+		// behind the first such may have it too, which does not matter.
+		found := ((eight - ones*' ') &^ eight) | ((quotes - ones) &^ quotes) | ((backslashes - ones) &^ backslashes)
+		if found &= ones << 7; found != 0 {
+			s.at += bits.TrailingZeros64(found) / 8
+			return
+		}
+	}
+	for s.at < len(s.json) && s.json[s.at] >= ' ' && s.json[s.at] != '"' && s.json[s.at] != '\\' {
+		s.at++
+	}
+}
+
+// escape goes to the last byte of an escape.
+func (s *scanner) escape() bool {
+	s.at++
+	if s.at == len(s.json) {
 		return false
 	}
-	for _, c := range text[:4] {
+	switch s.json[s.at] {
+	case '"', '\\', '/', 'b', 'f', 'n', 'r', 't':
+		return true
+	case 'u':
+		s.at += 4
+		return s.at < len(s.json) && isHex(s.json[s.at-3:s.at+1])
+	default:
+		return false
+	}
+}
+
+func isHex(digits []byte) bool {
+	for _, c := range digits {
 		if (c < '0' || c > '9') && (c|0x20 < 'a' || c|0x20 > 'f') {
 			return false
 		}
