@@ -30,7 +30,9 @@ func readEnv(r *skim.Reader) Env {
 		for o := r.Object(); o.Next(); {
 			switch string(o.Name()) {
 			case "name":
-				name = r.Quoted()
+				if name = r.Quoted(); !name.HasPrefix(envPrefix) {
+					o.Leave()
+				}
 			case "value":
 				value = r.Quoted()
 			}

@@ -13,7 +13,9 @@ type Metadata struct {
 	Name         string
 	GenerateName string
 	Labels       map[string]string
-	Annotations  map[string]string
+	// Annotations of a pod have the values that decide something, and else empty ones:
+	// they may be large.
+	Annotations map[string]string
 }
 
 // Spec is the view of a pod's spec.

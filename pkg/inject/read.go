@@ -2,13 +2,28 @@ package inject
 
 import (
 	"math"
+	"strings"
 
+	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/identity"
 	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/skim"
 )
 
 // patchBytes is what a container's part of a patch takes until it is sent, as
 // measured: the patch is held twice, once of them in base64, in buffers that grow.
 const patchBytes = 1100
+
+// decides says whether the value of a pod's annotation may matter to a decision: one of
+// ours, under any prefix, or one that has none by mistake.
+func decides(annotation string) bool {
+	slash := strings.LastIndexByte(annotation, '/')
+	switch annotation[slash+1:] {
+	case identity.TokenExpirationAnnotation, identity.RoleSessionNameAnnotation,
+		identity.SkipContainersAnnotation, identity.IncludeContainersAnnotation:
+		return true
+	default:
+		return slash < 0 || annotation == configAnnotation
+	}
+}
 
 // ReadPod reads a pod's JSON.
 func ReadPod(document []byte) (*Pod, error) {
@@ -24,15 +39,16 @@ func (p *Pod) Read(r *skim.Reader) {
 	for o := r.Object(); o.Next(); {
 		switch string(o.Name()) {
 		case "metadata":
-			p.Metadata.Read(r)
+			p.Metadata.Read(r, decides)
 		case "spec":
 			p.Spec.read(r)
 		}
 	}
 }
 
-// Read reads the metadata that r is at.
-func (m *Metadata) Read(r *skim.Reader) {
+// Read reads the metadata that r is at. Which annotations' values are wanted, annotations
+// says, as in skim.Reader.Texts.
+func (m *Metadata) Read(r *skim.Reader, annotations func(name string) bool) {
 	for o := r.Object(); o.Next(); {
 		switch string(o.Name()) {
 		case "name":
@@ -40,9 +56,9 @@ func (m *Metadata) Read(r *skim.Reader) {
 		case "generateName":
 			m.GenerateName = r.Text()
 		case "labels":
-			m.Labels = r.Texts()
+			m.Labels = r.Texts(nil)
 		case "annotations":
-			m.Annotations = r.Texts()
+			m.Annotations = r.Texts(annotations)
 		}
 	}
 }
@@ -53,7 +69,7 @@ func (s *Spec) read(r *skim.Reader) {
 		case "serviceAccountName":
 			s.ServiceAccountName = r.Text()
 		case "nodeSelector":
-			s.NodeSelector = r.Texts()
+			s.NodeSelector = r.Texts(nil)
 		case "os":
 			s.OS = skim.Pointer(r, (*OS).read)
 		case "volumes":

@@ -57,57 +57,61 @@ func (s *scanner) accept(c byte) bool {
 
 // str takes a string.
 func (s *scanner) str() bool {
-	for s.at++; s.at < len(s.json); s.at++ { // from the quote, or from an escape's end
-		s.plain()
-		switch {
-		case s.at == len(s.json):
+	at := s.at + 1 // after the quote
+	for {
+		at = plain(s.json, at)
+		if at == len(s.json) {
 			return false
-		case s.json[s.at] == '"':
-			s.at++
+		}
+		switch s.json[at] {
+		case '"':
+			s.at = at + 1
 			return true
-		case s.json[s.at] != '\\' || !s.escape():
+		case '\\':
+			if at = escape(s.json, at); at < 0 {
+				return false
+			}
+		default:
 			return false
 		}
 	}
-	return false
 }
 
-// plain passes over the bytes of a string that stand for themselves: all but quotes,
-// backslashes and control characters. It looks at eight at a time, since most of a
-// document is in strings.
-func (s *scanner) plain() {
+// plain returns where in a string there is a byte that does not stand for itself: a
+// quote, a backslash or a control character. It looks at eight at a time, since most
+// of a document is in strings.
+func plain(json []byte, at int) int {
 	const ones = 0x0101010101010101
-	for ; s.at+8 <= len(s.json); s.at += 8 {
-		eight := binary.LittleEndian.Uint64(s.json[s.at:])
+	for ; at+8 <= len(json); at += 8 {
+		eight := binary.LittleEndian.Uint64(json[at:])
 		quotes, backslashes := eight^ones*'"', eight^ones*'\\'
 		// The highest bit of a byte is set if that is below what is subtracted. Bytes
 		// behind the first such may have it too, which does not matter.
 		found := ((eight - ones*' ') &^ eight) | ((quotes - ones) &^ quotes) | ((backslashes - ones) &^ backslashes)
 		if found &= ones << 7; found != 0 {
-			s.at += bits.TrailingZeros64(found) / 8
-			return
+			return at + bits.TrailingZeros64(found)/8
 		}
 	}
-	for s.at < len(s.json) && s.json[s.at] >= ' ' && s.json[s.at] != '"' && s.json[s.at] != '\\' {
-		s.at++
+	for at < len(json) && json[at] >= ' ' && json[at] != '"' && json[at] != '\\' {
+		at++
 	}
+	return at
 }
 
-// escape goes to the last byte of an escape.
-func (s *scanner) escape() bool {
-	s.at++
-	if s.at == len(s.json) {
-		return false
+// escape returns where an escape ends, or -1 if it is none.
+func escape(json []byte, at int) int {
+	if at+1 == len(json) {
+		return -1
 	}
-	switch s.json[s.at] {
+	switch json[at+1] {
 	case '"', '\\', '/', 'b', 'f', 'n', 'r', 't':
-		return true
+		return at + 2
 	case 'u':
-		s.at += 4
-		return s.at < len(s.json) && isHex(s.json[s.at-3:s.at+1])
-	default:
-		return false
+		if at+6 <= len(json) && isHex(json[at+2:at+6]) {
+			return at + 6
+		}
 	}
+	return -1
 }
 
 func isHex(digits []byte) bool {

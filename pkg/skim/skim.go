@@ -71,15 +71,19 @@ func (r *Reader) Quoted() Quoted {
 	return Quoted(r.json[from:r.at])
 }
 
-// Texts returns an object of strings; null is nil.
-func (r *Reader) Texts() map[string]string {
+// Texts returns an object of strings; null is nil. The text is empty of names that are
+// not wanted; a nil wanted wants all.
+func (r *Reader) Texts(wanted func(name string) bool) map[string]string {
 	if r.Null() {
 		return nil
 	}
 	texts := map[string]string{}
 	for o := r.Object(); o.Next() && r.Spend(entryBytes); {
-		name := o.name.Text()
-		texts[name] = r.Text()
+		name, text := o.name.Text(), r.Quoted()
+		if wanted != nil && !wanted(name) {
+			text = nil
+		}
+		texts[name] = text.Text()
 	}
 	return texts
 }
@@ -119,6 +123,14 @@ func (o *Object) Next() bool {
 	o.name = Quoted(r.json[from:r.at])
 	r.taken = !r.take(r.accept(':'))
 	return !r.failed
+}
+
+// Leave passes over the members that are left.
+func (o *Object) Leave() {
+	for r := o.reader; r != nil && r.more('}', false) && r.take(r.name()); {
+		r.taken = false
+	}
+	o.reader = nil
 }
 
 // Name is that of the member. It may share the document's memory.

@@ -29,7 +29,7 @@ func (v *view) read(r *skim.Reader) {
 		case "text":
 			v.Text = r.Text()
 		case "texts":
-			v.Texts = r.Texts()
+			v.Texts = r.Texts(nil)
 		case "list":
 			v.List = skim.List(r, (*view).read)
 		case "next":

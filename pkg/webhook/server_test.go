@@ -318,7 +318,7 @@ func TestNoEnvironmentValueIsEverLogged(t *testing.T) {
 	var log bytes.Buffer
 	handler := newHandler(role, &log)
 	pod := smallPod()
-	pod.Spec.Containers[0].Env = []corev1.EnvVar{{Name: "PASSWORD", Value: secret}, {Name: "AWS_ROLE_ARN", Value: secret}}
+	pod.Spec.Containers[0].Env = []corev1.EnvVar{{Name: "AWS_PASSWORD", Value: secret}, {Name: "AWS_ROLE_ARN", Value: secret}}
 	good := string(reviewOf(pod))
 	if got := answerOf(t, handler, []byte(good)).Response; strings.Contains(strings.Join(got.Warnings, ""), secret) {
 		t.Errorf("a warning quotes it: %q", got.Warnings)
@@ -327,7 +327,7 @@ func TestNoEnvironmentValueIsEverLogged(t *testing.T) {
 		strings.Replace(good, `"`+secret+`"`, `{"`+secret+`":1}`, 1),
 		strings.Replace(good, `"`+secret+`"`, secret, 1),
 		strings.Replace(good, `"value":"`+secret+`"`, `"value":["`+secret+`"]`, 1),
-		strings.Replace(good, `{"name":"PASSWORD"`, `"`+secret+`",{"name":"PASSWORD"`, 1),
+		strings.Replace(good, `{"name":"AWS_PASSWORD"`, `"`+secret+`",{"name":"AWS_PASSWORD"`, 1),
 	} {
 		if response := post(handler, "application/json", strings.NewReader(body)); response.Code == http.StatusOK {
 			t.Errorf("accepted: %s", body)

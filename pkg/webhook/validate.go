@@ -54,7 +54,7 @@ type ServiceAccount struct {
 func (s *ServiceAccount) read(r *skim.Reader) {
 	for o := r.Object(); o.Next(); {
 		if string(o.Name()) == "metadata" {
-			s.Metadata.Read(r)
+			s.Metadata.Read(r, nil)
 		}
 	}
 }
