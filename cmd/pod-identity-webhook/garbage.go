@@ -4,22 +4,28 @@ import (
 	"context"
 	"os"
 	"runtime/debug"
+	"runtime/metrics"
 	"time"
 
 	"k8s.io/apimachinery/pkg/util/wait"
 )
 
-// readyGCPercent is the collector's GOGC once the webhook is ready. What it keeps then
-// is small, some MiB, so that Go's 100 collects hundreds of times a second under load;
-// with 200 an admission takes less CPU for a few MiB more. While the ServiceAccounts
-// are listed 100 it stays: then most of the heap is garbage, and 200 would be the
-// process's peak. docs/decisions/0013-hot-path.md has the numbers.
-const readyGCPercent = 200
+const (
+	// readyGarbage is how much garbage may gather, in bytes, once the webhook is ready.
+	// What it keeps then is a few MiB in most clusters, of which Go's 100 % are soon
+	// full: under load it would collect a hundred times a second. While the
+	// ServiceAccounts are listed it stays at 100 %, since most of the heap is garbage
+	// then, and more of it would be the peak of the process.
+	// docs/decisions/0013-hot-path.md has the numbers.
+	readyGarbage = 20 << 20
+	// maxGCPercent is where more stops to help, and minGCPercent is Go's choice.
+	minGCPercent, maxGCPercent = 100, 400
 
-const readyPollInterval = 100 * time.Millisecond
+	readyPollInterval = 100 * time.Millisecond
+)
 
-// collectLessOnceReady returns a part that sets readyGCPercent when ready says so, and
-// leaves alone what a user chose.
+// collectLessOnceReady returns a part that sets the collector's GOGC when ready says
+// so, and leaves alone what a user chose.
 func collectLessOnceReady(ready func() bool) func(context.Context) {
 	return func(ctx context.Context) {
 		if os.Getenv("GOGC") != "" {
@@ -27,7 +33,20 @@ func collectLessOnceReady(ready func() bool) func(context.Context) {
 		}
 		err := wait.PollUntilContextCancel(ctx, readyPollInterval, true, func(context.Context) (bool, error) { return ready(), nil })
 		if err == nil {
-			debug.SetGCPercent(readyGCPercent)
+			debug.SetGCPercent(gcPercent(liveBytes()))
 		}
 	}
+}
+
+// gcPercent returns the GOGC with which a heap of so many live bytes gathers
+// readyGarbage.
+func gcPercent(live uint64) int {
+	return int(min(max(100*readyGarbage/max(live, 1), minGCPercent), maxGCPercent))
+}
+
+// liveBytes is what the last collection found in use.
+func liveBytes() uint64 {
+	sample := []metrics.Sample{{Name: "/gc/heap/live:bytes"}}
+	metrics.Read(sample)
+	return sample[0].Value.Uint64()
 }

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net/http"
 	"strconv"
-	"time"
 
 	admissionv1 "k8s.io/api/admission/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -16,7 +15,7 @@ import (
 
 // writeReply writes an AdmissionReview with a response. It is encoded first, so that
 // an answer is whole or an error.
-func writeReply(w http.ResponseWriter, typeMeta metav1.TypeMeta, response *admissionv1.AdmissionResponse) error {
+func writeReply(w http.ResponseWriter, r *http.Request, typeMeta metav1.TypeMeta, response *admissionv1.AdmissionResponse) error {
 	buffer := takeBuffer()
 	defer giveBack(buffer)
 	body, err := appendReply(buffer.AvailableBuffer(), typeMeta, response)
@@ -29,7 +28,7 @@ func writeReply(w http.ResponseWriter, typeMeta metav1.TypeMeta, response *admis
 	header.Set("Content-Type", "application/json")
 	header.Set("Content-Length", strconv.Itoa(buffer.Len()))
 	// Who does not take his answer has room that others wait for.
-	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(writeTimeout))
+	defer endAfter(writeTimeout, r, http.NewResponseController(w).SetWriteDeadline)()
 	// A failed write means that the caller has gone; there is nobody to tell.
 	_, _ = w.Write(buffer.Bytes())
 	return nil

@@ -2,6 +2,7 @@ package webhook
 
 import (
 	"encoding/json"
+	"net/http"
 	"net/http/httptest"
 	"reflect"
 	"testing"
@@ -29,7 +30,7 @@ func TestAReplyIsWhatTheAPIReads(t *testing.T) {
 	typeMeta := metav1.TypeMeta{Kind: "AdmissionReview", APIVersion: "admission.k8s.io/v1"}
 	for name, response := range map[string]admissionv1.AdmissionResponse{"full": full, "empty": {}} {
 		recorder := httptest.NewRecorder()
-		if err := writeReply(recorder, typeMeta, &response); err != nil {
+		if err := writeReply(recorder, new(http.Request), typeMeta, &response); err != nil {
 			t.Fatal(err)
 		}
 		got := admissionv1.AdmissionReview{}
@@ -47,7 +48,7 @@ func TestAReplyIsWhatTheAPIReads(t *testing.T) {
 func TestAReplyIsText(t *testing.T) {
 	recorder := httptest.NewRecorder()
 	response := admissionv1.AdmissionResponse{Warnings: []string{"\xff\xfe"}, AuditAnnotations: map[string]string{"role-arn": "a\x00\xff"}}
-	if err := writeReply(recorder, metav1.TypeMeta{}, &response); err != nil {
+	if err := writeReply(recorder, new(http.Request), metav1.TypeMeta{}, &response); err != nil {
 		t.Fatal(err)
 	}
 	var got admissionv1.AdmissionReview

@@ -68,7 +68,7 @@ func serve[Object any](handle Handler[Object], object View[Object], bodies *bodi
 		defer held.release()
 		answer, typeMeta, err := answerReview(w, r, held, handle, object)
 		if err == nil {
-			err = writeReply(w, typeMeta, &answer.Response)
+			err = writeReply(w, r, typeMeta, &answer.Response)
 		}
 		if err != nil {
 			failure := asError(err)
@@ -172,9 +172,11 @@ func readBody(w http.ResponseWriter, r *http.Request, body *bytes.Buffer, held *
 		}
 		return badRequest("read body: %w", err)
 	}
-	// From here on the connection is read to learn that the client has gone,
-	// which is not to be taken from its having nothing more to say.
-	_ = http.NewResponseController(w).SetReadDeadline(time.Time{})
+	if r.ProtoMajor < 2 {
+		// From here on the connection is read to learn that the client has gone,
+		// which is not to be taken from its having nothing more to say.
+		_ = http.NewResponseController(w).SetReadDeadline(time.Time{})
+	}
 	return nil
 }
 

@@ -13,6 +13,7 @@ import (
 	"net"
 	"net/http"
 	"runtime/debug"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -148,10 +149,39 @@ func (s *Server) letGo(next http.Handler) http.Handler {
 // the answer net/http waits for the rest of it.
 func limitBody(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		// Where deadlines cannot be set there is no connection to hold.
-		_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(bodyTimeout))
+		defer endAfter(bodyTimeout, r, http.NewResponseController(w).SetReadDeadline)()
 		next.ServeHTTP(w, r)
 	})
+}
+
+// endAfter sets a deadline for the reading or the writing of a request. Over HTTP/2,
+// where each is a message to the goroutine of the connection, which costs more than the
+// decision, it is set once it is over, unless the function that is returned is called
+// before. Where deadlines cannot be set there is no connection to hold.
+func endAfter(timeout time.Duration, r *http.Request, set func(time.Time) error) (forget func()) {
+	end := time.Now().Add(timeout)
+	if r.ProtoMajor < 2 {
+		_ = set(end)
+		return func() {}
+	}
+	var mu sync.Mutex
+	forgotten := false
+	timer := time.AfterFunc(timeout, func() {
+		mu.Lock()
+		defer mu.Unlock()
+		if !forgotten {
+			_ = set(end)
+		}
+	})
+	return func() {
+		if timer.Stop() {
+			return
+		}
+		// It may be about to set the deadline, of a request that is about to be gone.
+		mu.Lock()
+		defer mu.Unlock()
+		forgotten = true
+	}
 }
 
 func (s *Server) healthz(w http.ResponseWriter, _ *http.Request) {
