@@ -97,7 +97,7 @@ func measureFootprints(ctx context.Context, o scaleOptions, environment []string
 	return footprints, nil
 }
 
-// measureStart starts the webhook, lets it idle, and kills it.
+// measureStart starts the webhook behind a relay that counts what it receives.
 func measureStart(ctx context.Context, cluster *controlplane.ControlPlane, environment []string, idle time.Duration) (started start, idled idling, err error) {
 	dir, err := os.MkdirTemp("", "pod-identity-webhook-bench-")
 	if err != nil {
@@ -130,9 +130,15 @@ func measureStart(ctx context.Context, cluster *controlplane.ControlPlane, envir
 	if err != nil {
 		return start{}, idling{}, err
 	}
-
 	client := certificate.client()
 	defer client.CloseIdleConnections()
+	return watchStart(ctx, cluster, command, idle, func(ctx context.Context) error {
+		return process.ExpectOK(ctx, client, url+"/readyz")
+	})
+}
+
+// watchStart runs the command until it is ready, lets it idle, and kills it.
+func watchStart(ctx context.Context, cluster *controlplane.ControlPlane, command process.Command, idle time.Duration, isReady func(context.Context) error) (start, idling, error) {
 	before, err := takeStock(cluster.APIServerPID(), cluster.EtcdPID())
 	if err != nil {
 		return start{}, idling{}, err
@@ -142,7 +148,7 @@ func measureStart(ctx context.Context, cluster *controlplane.ControlPlane, envir
 		return start{}, idling{}, err
 	}
 	defer webhook.Kill()
-	if err := waitReady(ctx, webhook, func(ctx context.Context) error { return process.ExpectOK(ctx, client, url+"/readyz") }); err != nil {
+	if err := waitReady(ctx, webhook, isReady); err != nil {
 		return start{}, idling{}, err
 	}
 	pids := []int{webhook.PID(), cluster.APIServerPID(), cluster.EtcdPID()}
@@ -150,30 +156,31 @@ func measureStart(ctx context.Context, cluster *controlplane.ControlPlane, envir
 	if err != nil {
 		return start{}, idling{}, err
 	}
-	used, others := ready.since(before)
-	started = start{ready: ready.at.Sub(before.at), cpu: used[webhook.PID()], others: others}
-
-	if err := pause(ctx, settleTime); err != nil {
-		return start{}, idling{}, err
-	}
-	settled, err := takeStock(pids...)
+	settled, err := stockAfter(ctx, settleTime, pids)
 	if err != nil {
 		return start{}, idling{}, err
 	}
-	if err := pause(ctx, idle); err != nil {
-		return start{}, idling{}, err
-	}
-	after, err := takeStock(pids...)
+	after, err := stockAfter(ctx, idle, pids)
 	if err != nil {
 		return start{}, idling{}, err
 	}
-	used, others = after.since(settled)
 	memory, err := usageOf(webhook.PID())
 	if err != nil {
 		return start{}, idling{}, err
 	}
-	started.peak = memory.peak
-	return started, idling{cpu: used[webhook.PID()], took: idle, resident: memory.resident, others: others}, nil
+	ofStart, _ := ready.since(before)
+	// A start itself can be too short for what the machine counts in ticks.
+	_, othersAtStart := settled.since(before)
+	ofIdling, othersIdle := after.since(settled)
+	return start{ready: ready.at.Sub(before.at), cpu: ofStart[webhook.PID()], peak: memory.peak, others: othersAtStart},
+		idling{cpu: ofIdling[webhook.PID()], took: idle, resident: memory.resident, others: othersIdle}, nil
+}
+
+func stockAfter(ctx context.Context, duration time.Duration, pids []int) (stock, error) {
+	if err := pause(ctx, duration); err != nil {
+		return stock{}, err
+	}
+	return takeStock(pids...)
 }
 
 // webhookCommand returns how the webhook is started, and the URL of its server.

@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"io"
+	"math"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -77,11 +78,12 @@ func (f footprint) others() float64 {
 
 func seconds(v float64) string { return fmt.Sprintf("%.2f s", v) }
 
-func secondsEach(v float64) string { return fmt.Sprintf("%.1f µs", 1e6*v) }
+// What is added makes a 0 of a -0, as a figure that does not grow may fall by little.
+func secondsEach(v float64) string { return fmt.Sprintf("%.1f µs", math.Round(1e7*v)/10+0) }
 
 func megabytes(v float64) string { return fmt.Sprintf("%.1f MB", v/1e6) }
 
-func bytesEach(v float64) string { return fmt.Sprintf("%.0f B", v) }
+func bytesEach(v float64) string { return fmt.Sprintf("%.0f B", math.Round(v)+0) }
 
 // growth is by how much a figure grows with each ServiceAccount: the slope of the
 // line that fits best through two sizes or more.

@@ -90,6 +90,18 @@ func TestTheTableOfFootprintsHasMediansAndTheGrowth(t *testing.T) {
 	}
 }
 
+func TestWhatHardlyFallsDoesNotGrow(t *testing.T) {
+	if got := secondsEach(-1e-9); got != "0.0 µs" {
+		t.Errorf("got %s", got)
+	}
+	if got := bytesEach(-.1); got != "0 B" {
+		t.Errorf("got %s", got)
+	}
+	if got := bytesEach(-2); got != "-2 B" {
+		t.Errorf("got %s", got)
+	}
+}
+
 func TestOneSizeHasNoGrowth(t *testing.T) {
 	var out strings.Builder
 	writeFootprints(&out, machine{}, nil, []footprint{footprintOf(1000)})
