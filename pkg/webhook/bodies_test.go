@@ -28,11 +28,11 @@ func requestOf(host string) *http.Request {
 	return request
 }
 
-func wantReason(t *testing.T, what string, err error, reason inject.Reason) {
+func wantOverloaded(t *testing.T, what string, err error) {
 	t.Helper()
 	failure, ok := errors.AsType[*Error](err)
-	if !ok || failure.Reason != reason {
-		t.Errorf("%s: got %v, want %s", what, err, reason)
+	if !ok || failure.Reason != Overloaded {
+		t.Errorf("%s: got %v, want %s", what, err, Overloaded)
 	}
 }
 
@@ -44,7 +44,7 @@ func TestOneHostCannotTakeAllThatThereIsForBodies(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	wantReason(t, "one more of the stranger", stranger.readInto(new(bytes.Buffer), strings.NewReader(strings.Repeat(" ", maxBodyBytes))), Overloaded)
+	wantOverloaded(t, "one more of the stranger", stranger.readInto(new(bytes.Buffer), strings.NewReader(strings.Repeat(" ", maxBodyBytes))))
 
 	server := bodies.hold(requestOf("10.0.0.2"))
 	if err := server.readInto(new(bytes.Buffer), strings.NewReader(strings.Repeat(" ", maxBodyBytes))); err != nil {
@@ -69,7 +69,7 @@ func TestManyHostsCannotTakeMoreThanThereIsForBodies(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	wantReason(t, "a fifth", bodies.hold(requestOf("10.0.0.9")).readInto(new(bytes.Buffer), strings.NewReader("x")), Overloaded)
+	wantOverloaded(t, "a fifth", bodies.hold(requestOf("10.0.0.9")).readInto(new(bytes.Buffer), strings.NewReader("x")))
 }
 
 // TestABodyIsReadWhole reads it as it comes from connections: in pieces, with the
@@ -101,7 +101,7 @@ func TestWhatIsDecodedWaitsForRoom(t *testing.T) {
 	second := bodies.hold(requestOf("10.0.0.2"))
 	impatient, cancel := context.WithTimeout(t.Context(), time.Millisecond)
 	defer cancel()
-	wantReason(t, "a second at once", second.admit(impatient, bomb), Overloaded)
+	wantOverloaded(t, "a second at once", second.admit(impatient, bomb))
 	if err := second.admit(t.Context(), 10_000); err != nil {
 		t.Errorf("a small one waits for a large one: %v", err)
 	}
@@ -135,7 +135,7 @@ func TestOneHostCannotTakeAllTheRoom(t *testing.T) {
 		defer cancel()
 		for range 10 {
 			go func() {
-				wantReason(t, "a third of the first host", bodies.hold(requestOf("10.0.0.1")).admit(ctx, quarter), Overloaded)
+				wantOverloaded(t, "a third of the first host", bodies.hold(requestOf("10.0.0.1")).admit(ctx, quarter))
 			}()
 		}
 		synctest.Wait()
