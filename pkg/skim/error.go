@@ -8,6 +8,10 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 )
 
+// ErrTooMany is the error of a document of which more than MaxValues would have to be
+// made.
+var ErrTooMany = errors.New("too many values are to be made of the document")
+
 // ErrTooMuch is the error of a document on which more would have to be spent than Read
 // was given.
 var ErrTooMuch = errors.New("more is to be made of the document than is allowed")
@@ -15,7 +19,8 @@ var ErrTooMuch = errors.New("more is to be made of the document than is allowed"
 // Error says where a document is not what was expected. It never quotes a value,
 // which may be a secret.
 type Error struct {
-	// Offset is that of the byte, and Pointer that of the value (RFC 6901).
+	// Offset is that of the byte, and Pointer that of the value (RFC 6901), or its end
+	// if it is long.
 	Offset  int64
 	Pointer jsontext.Pointer
 	// Kind is what cannot be there, as "array"; empty if it is no JSON.
@@ -41,13 +46,20 @@ func locate(document []byte, offset int, unexpected bool) *Error {
 	for {
 		token, err := decoder.ReadToken()
 		if malformed, ok := errors.AsType[*jsontext.SyntacticError](err); ok {
-			return &Error{Offset: malformed.ByteOffset, Pointer: malformed.JSONPointer}
+			return &Error{Offset: malformed.ByteOffset, Pointer: end(malformed.JSONPointer)}
 		}
 		switch {
 		case err != nil || !unexpected && decoder.InputOffset() > int64(offset):
 			return &Error{Offset: int64(offset)}
 		case unexpected && decoder.InputOffset() > int64(offset):
-			return &Error{Offset: int64(offset), Pointer: decoder.StackPointer(), Kind: kinds[token.Kind()]}
+			return &Error{Offset: int64(offset), Pointer: end(decoder.StackPointer()), Kind: kinds[token.Kind()]}
 		}
 	}
+}
+
+// maxPointer keeps names that somebody made long out of messages.
+const maxPointer = 200
+
+func end(pointer jsontext.Pointer) jsontext.Pointer {
+	return pointer[max(0, len(pointer)-maxPointer):]
 }

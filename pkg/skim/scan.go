@@ -6,7 +6,7 @@ import (
 	"math/bits"
 )
 
-// maxDepth is that of encoding/json, and of the library that Read locates errors with.
+// maxDepth is that of encoding/json, and of the library that locate uses.
 const maxDepth = 10_000
 
 // scanner goes over the text of a JSON document (RFC 8259), from value to value. It
@@ -157,15 +157,51 @@ func (s *scanner) digits() bool {
 	return s.at > first
 }
 
-// value takes any value, after space, that is nested no deeper than depth.
+// value takes any value, after space, that is nested no deeper than depth. It does not
+// call itself: a goroutine's stack that has grown once stays large.
 func (s *scanner) value(depth int) bool {
-	switch c := s.peek(); c {
+	within := make([]byte, 0, 64) // the ends of what the position is in
+	for {
+		switch c := s.peek(); c {
+		case '{', '[':
+			s.at++
+			end := c + '}' - '{' // as much as from [ to ]
+			if s.accept(end) {
+				break
+			}
+			if within = append(within, end); len(within) > depth || end == '}' && !s.name() {
+				return false
+			}
+			continue
+		default:
+			if !s.scalar(c) {
+				return false
+			}
+		}
+		for {
+			if len(within) == 0 {
+				return true
+			}
+			end := within[len(within)-1]
+			if s.accept(',') {
+				if end == '}' && !s.name() {
+					return false
+				}
+				break
+			}
+			if !s.accept(end) {
+				return false
+			}
+			within = within[:len(within)-1]
+		}
+	}
+}
+
+// scalar takes a value that has no values within, and begins with c.
+func (s *scanner) scalar(c byte) bool {
+	switch c {
 	case '"':
 		return s.str()
-	case '{':
-		return depth > 0 && s.object(depth-1)
-	case '[':
-		return depth > 0 && s.array(depth-1)
 	case 'n':
 		return s.literal("null")
 	case 't':
@@ -177,31 +213,5 @@ func (s *scanner) value(depth int) bool {
 	}
 }
 
-func (s *scanner) object(depth int) bool {
-	s.at++
-	if s.accept('}') {
-		return true
-	}
-	for s.name() && s.value(depth) {
-		if !s.accept(',') {
-			return s.accept('}')
-		}
-	}
-	return false
-}
-
 // name takes the name of a member and the colon.
 func (s *scanner) name() bool { return s.peek() == '"' && s.str() && s.accept(':') }
-
-func (s *scanner) array(depth int) bool {
-	s.at++
-	if s.accept(']') {
-		return true
-	}
-	for s.value(depth) {
-		if !s.accept(',') {
-			return s.accept(']')
-		}
-	}
-	return false
-}

@@ -1,8 +1,8 @@
 // Package skim reads a few members of a large JSON document and passes over the
-// rest, which it only checks to be JSON. It owns what is agreed with the API
-// server's own decoder where JSON leaves a choice: names are compared to the
-// letter, the last of two equal names counts, null is the zero value, and what is
-// no UTF-8 becomes U+FFFD.
+// rest, which it only checks to be JSON. Where JSON leaves a choice it does as
+// github.com/go-json-experiment/json: names are compared to the letter, the last of two
+// equal names counts, null is the zero value, and what is no UTF-8 becomes U+FFFD. With
+// documents of an API server, in which names do not repeat, its own decoder agrees.
 //
 // It is for the one document that the webhook reads for every pod of a cluster. Its
 // tests hold it to a library; docs/decisions/0013-hot-path.md says what that would
@@ -29,21 +29,30 @@ type Reader struct {
 	taken bool
 	// left is how many bytes may still be spent.
 	left int
+	// made is how many values were made.
+	made int
 	// failed says that there is no more to read; unexpected that it is because the
 	// value at the position is of a kind that was not expected.
 	failed, unexpected bool
 }
 
+// MaxValues is how many values are made of a document at most: elements of lists,
+// entries of maps and what pointers point to. Who compares each with each others can
+// still do so.
+const MaxValues = 10_000
+
 // Read calls read with a Reader at the document's value, which may spend most bytes on
-// what it makes of the document beside the texts, which are no longer than that. The
-// error is ErrTooMuch or an *Error. Nothing of what the methods return shares the
-// document's memory, unless they say so.
+// what it makes of the document, beside texts that are no longer than they are written.
+// The error is ErrTooMany, ErrTooMuch or an *Error. Nothing of what the methods return
+// shares the document's memory, unless they say so.
 func Read(document []byte, most int, read func(*Reader)) error {
 	r := Reader{scanner: scanner{json: document}, depth: maxDepth, left: most}
 	read(&r)
 	r.leave()
 	r.peek()
 	switch {
+	case r.made > MaxValues:
+		return ErrTooMany
 	case r.left < 0:
 		return ErrTooMuch
 	case r.failed || r.at < len(document):
@@ -57,7 +66,15 @@ func Read(document []byte, most int, read func(*Reader)) error {
 func (r *Reader) Null() bool { return r.peek() == 'n' && r.take(r.literal("null")) }
 
 // Text returns a string; null is an empty one.
-func (r *Reader) Text() string { return r.Quoted().Text() }
+func (r *Reader) Text() string { return r.spendOn(r.Quoted()) }
+
+// spendOn returns the text of a string. Each byte that is no UTF-8 takes three.
+func (r *Reader) spendOn(q Quoted) string {
+	if !utf8.Valid(q) && !r.spend(3*len(q)) {
+		return ""
+	}
+	return q.Text()
+}
 
 // Quoted returns a string as it is written; null is nil.
 func (r *Reader) Quoted() Quoted {
@@ -79,11 +96,11 @@ func (r *Reader) Texts(wanted func(name string) bool) map[string]string {
 	}
 	texts := map[string]string{}
 	for o := r.Object(); o.Next() && r.Spend(entryBytes); {
-		name, text := o.name.Text(), r.Quoted()
+		name, text := r.spendOn(o.name), r.Quoted()
 		if wanted != nil && !wanted(name) {
 			text = nil
 		}
-		texts[name] = text.Text()
+		texts[name] = r.spendOn(text)
 	}
 	return texts
 }
@@ -172,8 +189,8 @@ func List[Element any](r *Reader, read func(*Element, *Reader)) []Element {
 	if r.Null() {
 		return nil
 	}
-	// A list that grows is twice as long as it need be, at times.
-	cost := 2 * int(reflect.TypeFor[Element]().Size())
+	// When a list grows there are the old one and a new one that is twice as long.
+	cost := 3 * int(reflect.TypeFor[Element]().Size())
 	list := []Element{}
 	for a := r.Array(); a.Next() && r.Spend(cost); {
 		list = append(list, *new(Element))
@@ -192,9 +209,15 @@ func Pointer[Value any](r *Reader, read func(*Value, *Reader)) *Value {
 	return value
 }
 
-// Spend says whether so many bytes may still be spent. It is for what a caller makes by
-// himself.
+// Spend says whether one more value may be made, and so many bytes be spent on it. It is
+// for what a caller makes by himself.
 func (r *Reader) Spend(bytes int) bool {
+	r.made++
+	r.failed = r.failed || r.made > MaxValues
+	return r.spend(bytes)
+}
+
+func (r *Reader) spend(bytes int) bool {
 	r.left -= bytes
 	r.failed = r.failed || r.left < 0
 	return !r.failed

@@ -6,7 +6,9 @@ import (
 	"math"
 	"reflect"
 	"regexp"
+	"runtime"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/go-json-experiment/json"
@@ -127,6 +129,51 @@ func TestNestingHasAnEnd(t *testing.T) {
 	}
 }
 
+// TestAReadLeavesNoLargeStack: a goroutine that has one keeps it, and a connection has
+// a goroutine.
+func TestAReadLeavesNoLargeStack(t *testing.T) {
+	document := `{"a":` + strings.Repeat("[", 9_000) + strings.Repeat("]", 9_000) + "}"
+	var before, after runtime.MemStats
+	const goroutines = 100
+	var read, done sync.WaitGroup
+	end := make(chan struct{})
+	runtime.ReadMemStats(&before)
+	for range goroutines {
+		read.Add(1)
+		done.Go(func() {
+			var v view
+			if err := skim.Read([]byte(document), math.MaxInt, v.read); err != nil {
+				t.Error(err)
+			}
+			read.Done()
+			<-end
+		})
+	}
+	read.Wait()
+	runtime.ReadMemStats(&after)
+	close(end)
+	done.Wait()
+	if each := (int64(after.StackInuse) - int64(before.StackInuse)) / goroutines; each > 64<<10 {
+		t.Errorf("a stack of %d bytes", each)
+	}
+}
+
+func TestReadMakesNoMoreThanMaxValues(t *testing.T) {
+	for n, want := range map[int]error{skim.MaxValues: nil, skim.MaxValues + 1: skim.ErrTooMany} {
+		if _, err := read(`{"list":[null` + strings.Repeat(",null", n-1) + "]}"); !errors.Is(err, want) {
+			t.Errorf("%d: %v, want %v", n, err, want)
+		}
+	}
+}
+
+func TestATextThatBecomesLongerIsPaidFor(t *testing.T) {
+	var v view
+	document := []byte("{\"text\":\"" + strings.Repeat("\xff", 1000) + "\"}")
+	if err := skim.Read(document, 2000, v.read); !errors.Is(err, skim.ErrTooMuch) {
+		t.Error(err)
+	}
+}
+
 func TestHasPrefix(t *testing.T) {
 	for quoted, want := range map[string]bool{
 		`"AWS_REGION"`: true, `"AWS_"`: true, `"\u0041WS_"`: true, `"AWS"`: false, `""`: false, `"\"AWS_"`: false, `"xAWS_"`: false,
@@ -143,7 +190,7 @@ func TestHasPrefix(t *testing.T) {
 func TestReadSpendsNoMoreThanItMay(t *testing.T) {
 	document := []byte(`{"list":[{},{"list":[null]}],"texts":{"a":"b","c":null},"next":{"next":{}},"other":[1,{},{}]}`)
 	size := int(reflect.TypeFor[view]().Size())
-	enough := 3*2*size + 2*160 + 2*size
+	enough := 3*3*size + 2*160 + 2*size
 	for most, want := range map[int]error{0: skim.ErrTooMuch, size: skim.ErrTooMuch, enough - 1: skim.ErrTooMuch, enough: nil, math.MaxInt: nil} {
 		var v view
 		if err := skim.Read(document, most, v.read); !errors.Is(err, want) {
