@@ -116,13 +116,11 @@ func (l *streamedList) pass() {
 	defer close(l.result)
 	listed := false
 	for event := range l.from.ResultChan() {
-		switch event.Type {
-		case watch.Added:
-			if !listed && !l.keeps(event.Object) {
-				continue
-			}
-		case watch.Bookmark:
-			listed = listed || endsList(event.Object)
+		if event.Type == watch.Added && !listed && !l.keeps(event.Object) {
+			continue
+		}
+		if event.Type == watch.Bookmark && endsList(event.Object) {
+			listed = true
 		}
 		select {
 		case l.result <- event:

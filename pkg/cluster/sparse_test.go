@@ -175,7 +175,8 @@ func TestAStreamedListIsWhatIsThereAtItsEnd(t *testing.T) {
 	}{
 		"some are kept": {
 			[]watch.Event{added("a", ""), added("b", "B"), added("c", ""), added("d", "D")},
-			map[string]string{"b": "B", "d": "D"}, 2,
+			map[string]string{"b": "B", "d": "D"},
+			2,
 		},
 		"none is kept":                       {[]watch.Event{added("a", ""), added("b", "")}, nil, 0},
 		"there is none":                      {nil, nil, 0},
@@ -308,6 +309,26 @@ func TestAStreamedListThatBreaksOffCountsForNothing(t *testing.T) {
 			source.play(added("b", "B"), bookmark("100", true))
 			if got, want := store.roles(), map[string]string{"b": "B"}; !maps.Equal(got, want) {
 				t.Errorf("kept %v, want %v", got, want)
+			}
+		})
+	})
+}
+
+// To the reflector such a stream brought nothing, so that it lists in its place.
+func TestAStreamedListThatBreaksOffBeforeAnythingIsKept(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		source, store := &accounts{streams: true, listed: []corev1.ServiceAccount{*account("a", ""), *account("b", "B")}}, newKeeper()
+		watching(t, source, store, func() {
+			source.play(added("a", ""))
+			w, _ := source.last()
+			w.Stop()
+			settle()
+			if got, want := store.roles(), map[string]string{"b": "B"}; !maps.Equal(got, want) || !store.Synced().Is() {
+				t.Errorf("kept %v, want %v", got, want)
+			}
+			source.play(modified("a", "A"), deleted("b", "B"))
+			if got, want := store.roles(), map[string]string{"a": "A"}; !maps.Equal(got, want) {
+				t.Errorf("kept %v afterwards, want %v", got, want)
 			}
 		})
 	})
