@@ -149,6 +149,12 @@ func (cp *ControlPlane) Issuer() string {
 // CABundle is the certificate, in PEM, by which clients know the API server.
 func (cp *ControlPlane) CABundle() []byte { return cp.credentials.caBundle }
 
+// APIServerPID is the process id of the API server, which must be running.
+func (cp *ControlPlane) APIServerPID() int { return cp.apiServer.PID() }
+
+// EtcdPID is the process id of etcd, which must be running.
+func (cp *ControlPlane) EtcdPID() int { return cp.etcd.PID() }
+
 // Wait returns nil when the context ends, and an error when the API server or
 // etcd has ended by itself before. Neither may be stopped in the meantime.
 func (cp *ControlPlane) Wait(ctx context.Context) error {
