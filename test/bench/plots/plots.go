@@ -36,7 +36,10 @@ type Plot struct {
 	// LogX and LogY are for axes on which each step is a factor. All values of them
 	// must be above 0.
 	LogX, LogY bool
-	Lines      []Line
+	// YFromZero begins a Y axis that is not logarithmic at 0, so that heights can
+	// be compared.
+	YFromZero bool
+	Lines     []Line
 }
 
 // Line is one of a Plot.
@@ -102,6 +105,11 @@ func (p Plot) draw() (*plot.Plot, error) {
 	}
 	mark(&drawn.X, p.XTicks, p.LogX)
 	mark(&drawn.Y, p.YTicks, p.LogY)
+	if p.YFromZero && drawn.Y.Max > 0 {
+		step := tickStep(drawn.Y.Max)
+		drawn.Y.Min, drawn.Y.Max = 0, step*math.Ceil(drawn.Y.Max/step)
+		drawn.Y.Tick.Marker = stepTicks(step)
+	}
 	drawn.Legend.Top, drawn.Legend.Left = true, true
 	drawn.Legend.XOffs, drawn.Legend.YOffs = vg.Points(8), -vg.Points(4)
 	drawn.Title.Padding = vg.Points(8)
@@ -122,6 +130,9 @@ func (p Plot) check(line Line) error {
 		return fmt.Errorf("%s: it has no points", line.Name)
 	}
 	for _, point := range line.Points {
+		if p.YFromZero && point.Y < 0 {
+			return fmt.Errorf("%s: (%g, %g) is below 0", line.Name, point.X, point.Y)
+		}
 		if p.LogX && point.X <= 0 || p.LogY && point.Y <= 0 {
 			return fmt.Errorf("%s: (%g, %g) is not on a logarithmic axis", line.Name, point.X, point.Y)
 		}
@@ -171,4 +182,30 @@ func (t logarithmicTicks) Ticks(from, to float64) []plot.Tick {
 		ticks[n].Value = math.Log10(ticks[n].Value)
 	}
 	return slices.DeleteFunc(ticks, func(tick plot.Tick) bool { return tick.Value < from || tick.Value > to })
+}
+
+// tickStep is 1, 2 or 5 of some decade, so that up to most there are 3 to 6 of them.
+func tickStep(most float64) float64 {
+	atLeast := most / 6
+	decade := math.Pow(10, math.Floor(math.Log10(atLeast)))
+	for _, step := range []float64{1, 2, 5} {
+		if step*decade >= atLeast {
+			return step * decade
+		}
+	}
+	return 10 * decade
+}
+
+// stepTicks mark an axis from 0 at each step.
+type stepTicks float64
+
+// Ticks implements plot.Ticker.
+func (step stepTicks) Ticks(_, to float64) []plot.Tick {
+	var ticks []plot.Tick
+	// Half a step more, as the last may be a little above to by rounding.
+	for n := 0; float64(n)*float64(step) <= to+float64(step)/2; n++ {
+		value := float64(n) * float64(step)
+		ticks = append(ticks, plot.Tick{Value: value, Label: fmt.Sprintf("%.6g", value)})
+	}
+	return ticks
 }
