@@ -159,6 +159,14 @@ bench: $(BIN)/pod-identity-webhook assets $(BIN)/bench ## measure admissions, fa
 	$(GO) test $(BENCH_PACKAGES) -run='^$$' -bench=. -count=$(COUNT)
 	$(BENCH) -compare
 
+# How many ServiceAccounts there are, and what of it is measured: footprint or live.
+SIZES ?= 1000,10000,100000
+ONLY ?=
+
+.PHONY: bench-scale
+bench-scale: $(BIN)/pod-identity-webhook assets $(BIN)/bench ## measure memory and starts beside many ServiceAccounts, and live reads; SIZES=1000,10000 ONLY=live PLOTS=docs/performance
+	KUBEBUILDER_ASSETS=$(ASSETS) $(BIN)/bench scale -sizes='$(SIZES)' -only='$(ONLY)' -plots='$(PLOTS)'
+
 .PHONY: bench-record
 bench-record: $(BIN)/pod-identity-webhook assets $(BIN)/bench ## measure admissions, and have that be what bench compares with
 	$(BENCH) -record

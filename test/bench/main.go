@@ -4,6 +4,11 @@
 //
 //	bench run       measure, print, compare with what is recorded
 //	bench record    have a real API server send what run asks with
+//
+// And it measures what the webhook takes beside a real API server that has many
+// ServiceAccounts:
+//
+//	bench scale     measure memory, starts and live reads, print
 package main
 
 import (
@@ -36,7 +41,9 @@ func realMain(ctx context.Context, args []string, out, progress io.Writer) error
 		return run(ctx, args[1:], out, progress)
 	case "record":
 		return record(ctx, progress)
+	case "scale":
+		return scale(ctx, args[1:], out, progress)
 	default:
-		return fmt.Errorf("%q is not one of run and record", verb)
+		return fmt.Errorf("%q is not one of run, record and scale", verb)
 	}
 }

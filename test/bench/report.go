@@ -95,14 +95,19 @@ func (r report) writeTable(w io.Writer) {
 	}
 	fmt.Fprintf(w, "%s; medians of %d rounds, and in brackets the ratio to the floor\n\n", r.Machine, len(r.Results[0].Rounds))
 	writeMarkdown(w, rows)
-	if r.Others > quiet {
-		fmt.Fprintf(w, "\nNOT QUIET: other processes had up to %.0f %% of the machine; repeat this when they have not\n", 100*r.Others)
-	}
+	writeQuiet(w, r.Others)
 }
 
 // quiet is the share of the machine that others may have without being mentioned:
 // the kernel's work for the network is among it.
 const quiet = .1
+
+// writeQuiet says so if others had more than that.
+func writeQuiet(w io.Writer, others float64) {
+	if others > quiet {
+		fmt.Fprintf(w, "\nNOT QUIET: other processes had up to %.0f %% of the machine; repeat this when they have not\n", 100*others)
+	}
+}
 
 // writeMarkdown prints a table, whose first row is the header, in columns.
 func writeMarkdown(w io.Writer, rows [][]string) {

@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"os"
+	"runtime"
 	"time"
 
 	"github.com/prometheus/procfs"
@@ -10,8 +11,9 @@ import (
 
 // usage is what the operating system says of a process. It is known on Linux.
 type usage struct {
-	cpu  time.Duration // user and system, since the start
-	peak uint64        // most memory that was ever resident, bytes
+	cpu      time.Duration // user and system, since the start
+	resident uint64        // bytes
+	peak     uint64        // most memory that was ever resident, bytes
 }
 
 func usageOf(pid int) (usage, error) {
@@ -27,7 +29,7 @@ func usageOf(pid int) (usage, error) {
 	if err != nil {
 		return usage{}, fmt.Errorf("read the memory of process %d: %w", pid, err)
 	}
-	return usage{cpu: time.Duration(stat.CPUTime() * float64(time.Second)), peak: status.VmHWM}, nil
+	return usage{cpu: time.Duration(stat.CPUTime() * float64(time.Second)), resident: status.VmRSS, peak: status.VmHWM}, nil
 }
 
 // busy is how much CPU time all processes of the machine have taken since its start.
@@ -71,4 +73,43 @@ func (w watch) since() (server, others time.Duration, err error) {
 	}
 	server = now.server - w.server
 	return server, now.busy - w.busy - server - (now.self - w.self), nil
+}
+
+// stock is how much CPU time was ever taken: by some processes, by this program, and
+// by all of the machine.
+type stock struct {
+	at        time.Time
+	of        map[int]time.Duration
+	self, all time.Duration
+}
+
+func takeStock(pids ...int) (stock, error) {
+	taken := stock{at: time.Now(), of: map[int]time.Duration{}}
+	for _, pid := range pids {
+		used, err := usageOf(pid)
+		if err != nil {
+			return stock{}, err
+		}
+		taken.of[pid] = used.cpu
+	}
+	self, err := usageOf(os.Getpid())
+	if err != nil {
+		return stock{}, err
+	}
+	taken.self = self.cpu
+	taken.all, err = busy()
+	return taken, err
+}
+
+// since returns what each process has taken since the earlier stock, and the share
+// of the machine that neither they nor this program had. A process that the earlier
+// stock does not have began after it.
+func (s stock) since(earlier stock) (of map[int]time.Duration, others float64) {
+	of = map[int]time.Duration{}
+	rest := s.all - earlier.all - (s.self - earlier.self)
+	for pid, cpu := range s.of {
+		of[pid] = cpu - earlier.of[pid]
+		rest -= of[pid]
+	}
+	return of, max(0, rest.Seconds()) / s.at.Sub(earlier.at).Seconds() / float64(runtime.NumCPU())
 }

@@ -1,0 +1,86 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/clientcmd"
+	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
+)
+
+// relay passes connections on, and counts what comes back over them. It looks into
+// none, so the encryption is among what it counts.
+type relay struct {
+	listener net.Listener
+	target   string
+	received atomic.Int64
+	running  sync.WaitGroup
+}
+
+func startRelay(ctx context.Context, target string) (*relay, error) {
+	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", "127.0.0.1:0")
+	if err != nil {
+		return nil, err
+	}
+	r := &relay{listener: listener, target: target}
+	r.running.Go(func() {
+		for {
+			accepted, err := listener.Accept()
+			if err != nil {
+				return // it was closed
+			}
+			r.running.Go(func() { r.pass(ctx, accepted) })
+		}
+	})
+	return r, nil
+}
+
+func (r *relay) address() string { return r.listener.Addr().String() }
+
+// pass passes one connection on until one of its ends is closed.
+func (r *relay) pass(ctx context.Context, near net.Conn) {
+	defer func() { _ = near.Close() }()
+	far, err := new(net.Dialer).DialContext(ctx, "tcp", r.target)
+	if err != nil {
+		return // near sees its connection end
+	}
+	var sent sync.WaitGroup
+	sent.Go(func() {
+		_, _ = io.Copy(far, near)
+		_ = far.Close()
+	})
+	received, _ := io.Copy(near, far)
+	r.received.Add(received)
+	_ = near.Close()
+	sent.Wait()
+}
+
+// close waits until all connections have ended, and returns the bytes that came back.
+// Who is connected must be gone.
+func (r *relay) close() (int64, error) {
+	err := r.listener.Close()
+	r.running.Wait()
+	return r.received.Load(), err
+}
+
+// kubeconfigFor writes a kubeconfig for the API server behind another address, whose
+// certificate the CA has signed, with the rights of the config.
+func kubeconfigFor(dir, address string, ca []byte, config *rest.Config) (string, error) {
+	const name = "bench"
+	kubeconfig := clientcmdapi.NewConfig()
+	kubeconfig.Clusters[name] = &clientcmdapi.Cluster{Server: "https://" + address, CertificateAuthorityData: ca}
+	kubeconfig.AuthInfos[name] = &clientcmdapi.AuthInfo{Token: config.BearerToken}
+	kubeconfig.Contexts[name] = &clientcmdapi.Context{Cluster: name, AuthInfo: name}
+	kubeconfig.CurrentContext = name
+	path := filepath.Join(dir, "kubeconfig")
+	if err := clientcmd.WriteToFile(*kubeconfig, path); err != nil {
+		return "", fmt.Errorf("write a kubeconfig: %w", err)
+	}
+	return path, nil
+}
