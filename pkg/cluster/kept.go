@@ -126,12 +126,12 @@ func (k *Kept[Object, Value]) Replace(objects []any, _ string) error {
 	k.mu.Lock()
 	k.values = values
 	k.mu.Unlock()
-	k.synced.Mark()
 	// What arrived and was not kept is garbage now, more than all that is left in a
 	// large cluster. The runtime would give its memory back only in the course of
 	// later collections, and who serves little makes none for minutes: the pod would
 	// stay as large as it was at its start. Lists are rare.
 	debug.FreeOSMemory()
+	k.synced.Mark()
 	return nil
 }
 

@@ -314,6 +314,26 @@ func TestAStreamedListThatBreaksOffCountsForNothing(t *testing.T) {
 	})
 }
 
+// To the reflector such a stream brought nothing, so that it lists in its place.
+func TestAStreamedListThatBreaksOffBeforeAnythingIsKept(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		source, store := &accounts{streams: true, listed: []corev1.ServiceAccount{*account("a", ""), *account("b", "B")}}, newKeeper()
+		watching(t, source, store, func() {
+			source.play(added("a", ""))
+			w, _ := source.last()
+			w.Stop()
+			settle()
+			if got, want := store.roles(), map[string]string{"b": "B"}; !maps.Equal(got, want) || !store.Synced().Is() {
+				t.Errorf("kept %v, want %v", got, want)
+			}
+			source.play(modified("a", "A"), deleted("b", "B"))
+			if got, want := store.roles(), map[string]string{"a": "A"}; !maps.Equal(got, want) {
+				t.Errorf("kept %v afterwards, want %v", got, want)
+			}
+		})
+	})
+}
+
 func TestAListThatIsNotStreamedIsHeldByThePage(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		source, store := &accounts{}, newKeeper()

@@ -25,19 +25,22 @@ func readEnv(r *skim.Reader) Env {
 		return nil
 	}
 	env := Env{}
+	size := 2 * int(reflect.TypeFor[EnvVar]().Size())
 	for list := r.Array(); list.Next(); {
 		var name, value skim.Quoted
+		wanted := false
 		for o := r.Object(); o.Next(); {
 			switch string(o.Name()) {
 			case "name":
-				if name = r.Quoted(); !name.HasPrefix(envPrefix) {
-					o.Leave()
+				name = r.Quoted()
+				if wanted = name.HasPrefix(envPrefix); !wanted {
+					o.Leave() // there is one name, and no API server sends a second
 				}
 			case "value":
 				value = r.Quoted()
 			}
 		}
-		if name.HasPrefix(envPrefix) && r.Spend(2*int(reflect.TypeFor[EnvVar]().Size())) {
+		if wanted && r.Spend(size) {
 			env = append(env, EnvVar{Name: name.Text(), Value: value.Text()})
 		}
 	}

@@ -178,8 +178,18 @@ func newPlan(pod *Pod, id *identity.Identity, settings Settings) *plan {
 	return p
 }
 
+// maxWarnings keeps a pod of thousands of containers, each with the same mistake, from
+// filling memory and logs.
+const maxWarnings = 100
+
 func (p *plan) warn(reason Reason, format string, args ...any) {
-	p.result.Warnings = append(p.result.Warnings, Warning{Reason: reason, Message: fmt.Sprintf(format, args...)})
+	switch len(p.result.Warnings) {
+	case maxWarnings:
+	case maxWarnings - 1:
+		p.result.Warnings = append(p.result.Warnings, Warning{Reason: reason, Message: fmt.Sprintf("%d warnings are enough: there are more", maxWarnings)})
+	default:
+		p.result.Warnings = append(p.result.Warnings, Warning{Reason: reason, Message: fmt.Sprintf(format, args...)})
+	}
 }
 
 // annotation returns one of the pod's annotations with its full key.
@@ -279,6 +289,9 @@ func isWindows(spec *Spec) bool {
 }
 
 func (p *plan) finish() Result {
+	if len(p.patch) > maxPatchBytes {
+		return Result{Reason: PatchTooLarge}
+	}
 	p.result.Patch = p.patch.json()
 	p.result.Reason = p.reason()
 	return p.result

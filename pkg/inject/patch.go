@@ -18,6 +18,10 @@ type patch []byte
 // usualPatchBytes is enough for most pods, which spares them larger and larger buffers.
 const usualPatchBytes = 1 << 10
 
+// maxPatchBytes is where a patch is no use: the API server takes no pod of more than 3
+// MiB, and etcd no more than half of that. Nothing is added from there on.
+const maxPatchBytes = 3 << 20
+
 // json returns the patch, or nil if it does nothing.
 func (p patch) json() []byte {
 	if p == nil {
@@ -30,6 +34,9 @@ func (p patch) json() []byte {
 // numbers and names of ours, which need no escapes. The caller appends the value, and
 // end.
 func (p patch) add(path ...string) patch {
+	if len(p) > maxPatchBytes {
+		p = p[:maxPatchBytes+1]
+	}
 	if p == nil {
 		p = append(make(patch, 0, usualPatchBytes), '[')
 	} else {

@@ -8,7 +8,7 @@ import (
 	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/skim"
 )
 
-// patchBytes is what a container's part of a patch takes until it is sent, as
+// patchBytes is what a container's part of a usual patch takes until it is sent, as
 // measured: the patch is held twice, once of them in base64, in buffers that grow.
 const patchBytes = 1100
 
@@ -21,7 +21,7 @@ func decides(annotation string) bool {
 		identity.SkipContainersAnnotation, identity.IncludeContainersAnnotation:
 		return true
 	default:
-		return slash < 0 || annotation == configAnnotation
+		return slash <= 0 || annotation == configAnnotation
 	}
 }
 
@@ -39,16 +39,14 @@ func (p *Pod) Read(r *skim.Reader) {
 	for o := r.Object(); o.Next(); {
 		switch string(o.Name()) {
 		case "metadata":
-			p.Metadata.Read(r, decides)
+			p.Metadata.read(r)
 		case "spec":
 			p.Spec.read(r)
 		}
 	}
 }
 
-// Read reads the metadata that r is at. Which annotations' values are wanted, annotations
-// says, as in skim.Reader.Texts.
-func (m *Metadata) Read(r *skim.Reader, annotations func(name string) bool) {
+func (m *Metadata) read(r *skim.Reader) {
 	for o := r.Object(); o.Next(); {
 		switch string(o.Name()) {
 		case "name":
@@ -58,7 +56,7 @@ func (m *Metadata) Read(r *skim.Reader, annotations func(name string) bool) {
 		case "labels":
 			m.Labels = r.Texts(nil)
 		case "annotations":
-			m.Annotations = r.Texts(annotations)
+			m.Annotations = r.Texts(decides)
 		}
 	}
 }

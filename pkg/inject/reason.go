@@ -16,6 +16,7 @@ const (
 	SkipLabel              Reason = "skip_label"
 	NotPodCreation         Reason = "not_pod_creation"
 	NoTokenVolume          Reason = "no_token_volume"
+	PatchTooLarge          Reason = "patch_too_large"
 )
 
 // What was decided about a container, beside Injected and AlreadyInjected.
@@ -49,6 +50,7 @@ var sentences = map[Reason]string{
 	SkipLabel:              "its label " + SkipPodLabel + " says to leave it alone",
 	NotPodCreation:         "only the creation of pods and of ephemeral containers is acted upon",
 	NoTokenVolume:          "it was created without the token's volume, which cannot be added later",
+	PatchTooLarge:          "what it would be given is more than an API server takes",
 	SkipContainers:         "the annotation skip-containers names it",
 	NotIncluded:            "the annotation include-containers does not name it",
 	EnvSetByUser:           "it sets its identity, its region and its STS endpoints itself",

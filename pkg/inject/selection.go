@@ -35,6 +35,10 @@ func (s *selection) reason(container string) Reason {
 	}
 }
 
+// maxListBytes is what a list of containers may have: two hundred names, of 63 letters
+// at most.
+const maxListBytes = 16 << 10
+
 // containerList reads an annotation that names containers, as one record of
 // comma-separated values. Names may be surrounded by spaces. A name that no
 // container has is probably a slip of the pen, and told.
@@ -42,6 +46,10 @@ func (p *plan) containerList(annotation, used string) (names []string, ok bool) 
 	annotation = p.settings.AnnotationPrefix + "/" + annotation
 	value := p.pod.Metadata.Annotations[annotation]
 	if value == "" {
+		return nil, false
+	}
+	if len(value) > maxListBytes {
+		p.warn(MalformedAnnotation, "pod annotation %s has more than %d bytes, which no list of containers has: %s", annotation, maxListBytes, used)
 		return nil, false
 	}
 	names, err := csv.NewReader(strings.NewReader(value)).Read()

@@ -36,9 +36,8 @@ type Reader struct {
 	failed, unexpected bool
 }
 
-// MaxValues is how many values are made of a document at most: elements of lists,
-// entries of maps and what pointers point to. Who compares each with each others can
-// still do so.
+// MaxValues is how many elements of lists and entries of maps are made of a document at
+// most, so that who compares each with each other is done soon.
 const MaxValues = 10_000
 
 // Read calls read with a Reader at the document's value, which may spend most bytes on
@@ -70,7 +69,7 @@ func (r *Reader) Text() string { return r.spendOn(r.Quoted()) }
 
 // spendOn returns the text of a string. Each byte that is no UTF-8 takes three.
 func (r *Reader) spendOn(q Quoted) string {
-	if !utf8.Valid(q) && !r.spend(3*len(q)) {
+	if !utf8.Valid(q) && !r.Spend(3*len(q)) {
 		return ""
 	}
 	return q.Text()
@@ -95,7 +94,7 @@ func (r *Reader) Texts(wanted func(name string) bool) map[string]string {
 		return nil
 	}
 	texts := map[string]string{}
-	for o := r.Object(); o.Next() && r.Spend(entryBytes); {
+	for o := r.Object(); o.Next() && r.mayMake(entryBytes); {
 		name, text := r.spendOn(o.name), r.Quoted()
 		if wanted != nil && !wanted(name) {
 			text = nil
@@ -192,7 +191,7 @@ func List[Element any](r *Reader, read func(*Element, *Reader)) []Element {
 	// When a list grows there are the old one and a new one that is twice as long.
 	cost := 3 * int(reflect.TypeFor[Element]().Size())
 	list := []Element{}
-	for a := r.Array(); a.Next() && r.Spend(cost); {
+	for a := r.Array(); a.Next() && r.mayMake(cost); {
 		list = append(list, *new(Element))
 		read(&list[len(list)-1], r)
 	}
@@ -209,18 +208,19 @@ func Pointer[Value any](r *Reader, read func(*Value, *Reader)) *Value {
 	return value
 }
 
-// Spend says whether one more value may be made, and so many bytes be spent on it. It is
-// for what a caller makes by himself.
+// Spend says whether so many bytes may still be spent. It is for what a caller makes by
+// himself.
 func (r *Reader) Spend(bytes int) bool {
-	r.made++
-	r.failed = r.failed || r.made > MaxValues
-	return r.spend(bytes)
-}
-
-func (r *Reader) spend(bytes int) bool {
 	r.left -= bytes
 	r.failed = r.failed || r.left < 0
 	return !r.failed
+}
+
+// mayMake says whether one more element or entry may be made, and so many bytes be spent on it.
+func (r *Reader) mayMake(bytes int) bool {
+	r.made++
+	r.failed = r.failed || r.made > MaxValues
+	return r.Spend(bytes)
 }
 
 // take says that the value was taken, or that it could not be.

@@ -167,6 +167,26 @@ func (h *held) admit(ctx context.Context, n int64) error {
 	return nil
 }
 
+// extend takes more room, for an answer of n bytes, if that is more than the body was
+// given: a ServiceAccount's annotations may be long, and go to each container. It does
+// not wait, since it would do so with the answer in memory.
+func (h *held) extend(n int64) error {
+	if h.all == nil || n <= h.decoded {
+		return nil
+	}
+	h.leave()
+	n = min(n, maxDecodedBytes)
+	if !h.share.large.TryAcquire(halfAtMost(n)) {
+		return overloaded("the requests under way of %s take all the memory that there is for them: ask again", h.host)
+	}
+	if !h.bodies.large.TryAcquire(n) {
+		h.share.large.Release(halfAtMost(n))
+		return overloaded("the requests under way take all the memory that there is for them: ask again")
+	}
+	h.decoded, h.mine, h.all = n, h.share.large, h.bodies.large
+	return nil
+}
+
 // leave gives up the room that admit took, if any.
 func (h *held) leave() {
 	if h.all != nil {

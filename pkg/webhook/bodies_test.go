@@ -202,3 +202,32 @@ func TestRequestsUnderWayAreBounded(t *testing.T) {
 		t.Errorf("once they have ended: HTTP %d: %s", answered.Code, answered.Body)
 	}
 }
+
+func TestAnAnswerTakesMoreRoomOrIsRefused(t *testing.T) {
+	bodies := newBodies()
+	first := bodies.hold(requestOf("10.0.0.1"))
+	if err := first.admit(t.Context(), 10_000); err != nil {
+		t.Fatal(err)
+	}
+	if err := first.extend(9_000); err != nil || first.decoded != 10_000 {
+		t.Errorf("less than there is: %v, %d bytes are held", err, first.decoded)
+	}
+	if err := first.extend(maxDecodedBytes / 2); err != nil || first.decoded != maxDecodedBytes/2 {
+		t.Errorf("all of a host's share: %v, %d bytes are held", err, first.decoded)
+	}
+	second := bodies.hold(requestOf("10.0.0.1"))
+	if err := second.admit(t.Context(), 10_000); err != nil {
+		t.Fatal(err)
+	}
+	wantOverloaded(t, "a second of the host", second.extend(20_000))
+	first.release()
+	second.release()
+	again := bodies.hold(requestOf("10.0.0.1"))
+	if err := again.admit(t.Context(), maxDecodedBytes); err != nil {
+		t.Errorf("after all was given back: %v", err)
+	}
+	again.release()
+	if len(bodies.byHost) != 0 {
+		t.Errorf("nobody asks, and there are shares %v", bodies.byHost)
+	}
+}

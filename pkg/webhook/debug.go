@@ -150,7 +150,7 @@ func DecodePod(document []byte) (*inject.Pod, string, error) {
 		return nil, "", err
 	}
 	var written writtenPod
-	if err := skim.Read(document, maxPodBytes, written.read); err != nil {
+	if err := skim.Read(document, 0, written.read); err != nil {
 		return nil, "", err
 	}
 	if written.kind != "Pod" {

@@ -38,6 +38,6 @@ func DecodePodRequest(body []byte) (*Request[inject.Pod], error) {
 	return received.Request, nil
 }
 
-func WriteAnswer(w http.ResponseWriter, answer Answer) error {
-	return writeReply(w, new(http.Request), metav1.TypeMeta{}, &answer.Response)
+func WriteAnswer(w http.ResponseWriter, answer Answer) {
+	writeReply(w, new(http.Request), metav1.TypeMeta{}, &answer.Response)
 }

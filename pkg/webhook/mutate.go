@@ -101,10 +101,19 @@ func (m *Mutator) Decide(ctx context.Context, request *Request[inject.Pod]) (*id
 	if err := m.permitted(ctx, request.Namespace, id); err != nil {
 		return nil, inject.Result{}, err
 	}
+	var result inject.Result
 	if request.SubResource == ephemeralContainers {
-		return id, inject.PatchEphemeral(pod, request.OldObject, id, m.config.Settings), nil
+		result = inject.PatchEphemeral(pod, request.OldObject, id, m.config.Settings)
+	} else {
+		result = inject.Patch(pod, id, m.config.Settings)
 	}
-	return id, inject.Patch(pod, id, m.config.Settings), nil
+	if result.Reason == inject.PatchTooLarge {
+		return nil, inject.Result{}, &Error{
+			Status: http.StatusRequestEntityTooLarge, Reason: inject.PatchTooLarge,
+			Err: fmt.Errorf("%s: give the pod fewer containers, or its ServiceAccount %s shorter annotations", result.Reason.Sentence(), serviceAccount),
+		}
+	}
+	return id, result, nil
 }
 
 // permitted returns nil if the namespace may use the roles of id.

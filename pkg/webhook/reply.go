@@ -2,8 +2,7 @@ package webhook
 
 import (
 	"encoding/base64"
-	"encoding/json"
-	"fmt"
+	"errors"
 	"net/http"
 	"strconv"
 
@@ -13,41 +12,47 @@ import (
 	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/skim"
 )
 
-// writeReply writes an AdmissionReview with a response. It is encoded first, so that
-// an answer is whole or an error.
-func writeReply(w http.ResponseWriter, r *http.Request, typeMeta metav1.TypeMeta, response *admissionv1.AdmissionResponse) error {
+// usualReplyBytes is what an answer has beside its patch, but for long warnings.
+const usualReplyBytes = 1 << 10
+
+// writeReply writes an AdmissionReview with a response.
+func writeReply(w http.ResponseWriter, r *http.Request, typeMeta metav1.TypeMeta, response *admissionv1.AdmissionResponse) {
 	buffer := takeBuffer()
-	defer giveBack(buffer)
-	body, err := appendReply(buffer.AvailableBuffer(), typeMeta, response)
-	if err != nil {
-		return fmt.Errorf("encode AdmissionReview: %w", err)
-	}
-	// Most are in the buffer's memory already; a large one is not, and makes it larger.
-	buffer.Write(body)
+	// Most of it is the patch; the rest is as long as in usual answers.
+	buffer.Grow(base64.StdEncoding.EncodedLen(len(response.Patch)) + usualReplyBytes)
+	body := appendReply(buffer.AvailableBuffer(), typeMeta, response)
 	header := w.Header()
 	header.Set("Content-Type", "application/json")
-	header.Set("Content-Length", strconv.Itoa(buffer.Len()))
+	header.Set("Content-Length", strconv.Itoa(len(body)))
+	controller := http.NewResponseController(w)
 	// Who does not take his answer has room that others wait for.
-	defer endAfter(writeTimeout, r, http.NewResponseController(w).SetWriteDeadline)()
-	// A failed write means that the caller has gone; there is nobody to tell.
-	_, _ = w.Write(buffer.Bytes())
-	return nil
+	defer endAfter(writeTimeout, r, controller.SetWriteDeadline)()
+	_, err := w.Write(body)
+	if r.ProtoMajor == 2 {
+		// What is left would be written later, when nobody looks at the time any more.
+		err = errors.Join(err, controller.Flush())
+	}
+	if err == nil {
+		// After an error, which means that the caller has gone and that there is nobody
+		// to tell, a goroutine of the connection may still look at it.
+		giveBack(buffer)
+	}
 }
 
-// appendReply writes all fields of a response. An encoder that finds them by
-// reflection takes several times as long, most of it for those that are empty; only a
-// denial's status, which is rare, is left to one. See docs/decisions/0013-hot-path.md.
-func appendReply(to []byte, typeMeta metav1.TypeMeta, response *admissionv1.AdmissionResponse) ([]byte, error) {
+// appendReply writes all fields of a response, and of a denial's status those that are
+// set here. An encoder that finds them by reflection takes several times as long, most
+// of it for those that are empty. See docs/decisions/0013-hot-path.md.
+func appendReply(to []byte, typeMeta metav1.TypeMeta, response *admissionv1.AdmissionResponse) []byte {
 	to = skim.AppendText(to, `{"kind":`, typeMeta.Kind)
 	to = skim.AppendText(to, `,"apiVersion":`, typeMeta.APIVersion)
 	to = skim.AppendText(to, `,"response":{"uid":`, string(response.UID))
 	to = strconv.AppendBool(append(to, `,"allowed":`...), response.Allowed)
 	if response.Result != nil {
-		status, err := json.Marshal(response.Result)
-		if err != nil {
-			return nil, err
-		}
-		to = append(append(to, `,"status":`...), status...)
+		to = skim.AppendText(to, `,"status":{"metadata":{},"status":`, response.Result.Status)
+		to = skim.AppendText(to, `,"message":`, response.Result.Message)
+		to = skim.AppendText(to, `,"reason":`, string(response.Result.Reason))
+		to = strconv.AppendInt(append(to, `,"code":`...), int64(response.Result.Code), 10)
+		to = append(to, '}')
 	}
 	if response.Patch != nil {
 		to = base64.StdEncoding.AppendEncode(append(to, `,"patch":"`...), response.Patch)
@@ -72,5 +77,5 @@ func appendReply(to []byte, typeMeta metav1.TypeMeta, response *admissionv1.Admi
 		}
 		to = append(to, ']')
 	}
-	return append(to, "}}"...), nil
+	return append(to, "}}"...)
 }

@@ -16,7 +16,7 @@ import (
 func TestAReplyIsWhatTheAPIReads(t *testing.T) {
 	full := admissionv1.AdmissionResponse{
 		UID: `a "uid"`, Allowed: true,
-		Result:           &metav1.Status{Status: metav1.StatusFailure, Code: 403, Message: "<no>\n", Details: &metav1.StatusDetails{Name: "app"}},
+		Result:           &metav1.Status{Status: metav1.StatusFailure, Code: 403, Message: "<no>\n", Reason: metav1.StatusReasonForbidden},
 		Patch:            []byte(`[{"op":"add"}]`),
 		PatchType:        new(admissionv1.PatchTypeJSONPatch),
 		AuditAnnotations: map[string]string{"reason": "injected", `"key"`: "value\\"},
@@ -30,9 +30,7 @@ func TestAReplyIsWhatTheAPIReads(t *testing.T) {
 	typeMeta := metav1.TypeMeta{Kind: "AdmissionReview", APIVersion: "admission.k8s.io/v1"}
 	for name, response := range map[string]admissionv1.AdmissionResponse{"full": full, "empty": {}} {
 		recorder := httptest.NewRecorder()
-		if err := writeReply(recorder, new(http.Request), typeMeta, &response); err != nil {
-			t.Fatal(err)
-		}
+		writeReply(recorder, new(http.Request), typeMeta, &response)
 		got := admissionv1.AdmissionReview{}
 		if err := json.Unmarshal(recorder.Body.Bytes(), &got); err != nil {
 			t.Fatalf("%v: %s", err, recorder.Body)
@@ -48,9 +46,7 @@ func TestAReplyIsWhatTheAPIReads(t *testing.T) {
 func TestAReplyIsText(t *testing.T) {
 	recorder := httptest.NewRecorder()
 	response := admissionv1.AdmissionResponse{Warnings: []string{"\xff\xfe"}, AuditAnnotations: map[string]string{"role-arn": "a\x00\xff"}}
-	if err := writeReply(recorder, new(http.Request), metav1.TypeMeta{}, &response); err != nil {
-		t.Fatal(err)
-	}
+	writeReply(recorder, new(http.Request), metav1.TypeMeta{}, &response)
 	var got admissionv1.AdmissionReview
 	if err := json.Unmarshal(recorder.Body.Bytes(), &got); err != nil {
 		t.Fatal(err)

@@ -68,7 +68,7 @@ func serve[Object any](handle Handler[Object], object View[Object], bodies *bodi
 		defer held.release()
 		answer, typeMeta, err := answerReview(w, r, held, handle, object)
 		if err == nil {
-			err = writeReply(w, r, typeMeta, &answer.Response)
+			writeReply(w, r, typeMeta, &answer.Response)
 		}
 		if err != nil {
 			failure := asError(err)
@@ -94,6 +94,9 @@ func answerReview[Object any](w http.ResponseWriter, r *http.Request, held *held
 	}
 	answer, err := handle(ctx, received.Request)
 	answer.Response.UID = received.Request.UID
+	if err == nil {
+		err = held.extend(3 * int64(len(answer.Response.Patch)))
+	}
 	return answer, received.TypeMeta, err
 }
 
@@ -138,19 +141,23 @@ func readReview[Object any](ctx context.Context, w http.ResponseWriter, r *http.
 		return nil, err
 	}
 	for _, room := range rooms {
-		// The texts of what is decoded are as long as the body, at most.
+		// The texts of what is decoded are as long as the body, but for what they spend.
 		if err := held.admit(ctx, int64(body.Len())+room); err != nil {
 			return nil, err
 		}
 		received, err := decodeReview(body.Bytes(), room, object)
-		if !errors.Is(err, skim.ErrTooMuch) {
+		switch {
+		case errors.Is(err, skim.ErrTooMany):
+			return nil, tooLarge("the review has more than %d containers, volumes, labels and the like, which no pod has", skim.MaxValues)
+		case !errors.Is(err, skim.ErrTooMuch):
 			return received, err
 		}
 	}
-	return nil, &Error{
-		Status: http.StatusRequestEntityTooLarge, Reason: BodyTooLarge,
-		Err: fmt.Errorf("the review has containers, volumes, labels and the like that take more than %d bytes, which no pod has", rooms[len(rooms)-1]),
-	}
+	return nil, tooLarge("the review has containers, volumes, labels and the like that take more than %d bytes, which no pod has", rooms[len(rooms)-1])
+}
+
+func tooLarge(format string, args ...any) *Error {
+	return &Error{Status: http.StatusRequestEntityTooLarge, Reason: BodyTooLarge, Err: fmt.Errorf(format, args...)}
 }
 
 func readBody(w http.ResponseWriter, r *http.Request, body *bytes.Buffer, held *held) error {
@@ -158,11 +165,8 @@ func readBody(w http.ResponseWriter, r *http.Request, body *bytes.Buffer, held *
 		if failure, ok := errors.AsType[*Error](err); ok {
 			return failure
 		}
-		if _, tooLarge := errors.AsType[*http.MaxBytesError](err); tooLarge {
-			return &Error{
-				Status: http.StatusRequestEntityTooLarge, Reason: BodyTooLarge,
-				Err: fmt.Errorf("the body is larger than %d bytes, which no API server sends", maxBodyBytes),
-			}
+		if _, exceeds := errors.AsType[*http.MaxBytesError](err); exceeds {
+			return tooLarge("the body is larger than %d bytes, which no API server sends", maxBodyBytes)
 		}
 		if errors.Is(err, os.ErrDeadlineExceeded) {
 			return &Error{

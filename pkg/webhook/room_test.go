@@ -13,7 +13,9 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
 
+	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/identity"
 	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/inject"
 	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/webhook"
 )
@@ -83,7 +85,7 @@ func TestWhatABodyBecomesIsBounded(t *testing.T) {
 	)
 	list := func(item string) string { return item + strings.Repeat(","+item, n-1) }
 	var annotations strings.Builder
-	for i := range 10 * n {
+	for i := range 2 * n {
 		fmt.Fprintf(&annotations, `"%x":"",`, i)
 	}
 	for name, object := range map[string]string{
@@ -156,6 +158,27 @@ func TestPodsOfEverySizeAreAnswered(t *testing.T) {
 		response := post(quietHandler(), "application/json", bytes.NewReader(body))
 		if response.Code != want {
 			t.Errorf("%d containers: HTTP %d, want %d: %.200s", containers, response.Code, want, response.Body)
+		}
+	}
+}
+
+// TestAnAnswerThatNobodyCanUseIsNotMade: a ServiceAccount's annotations may be as long
+// as all that it has, and go to each container.
+func TestAnAnswerThatNobodyCanUseIsNotMade(t *testing.T) {
+	containers := make([]corev1.Container, 100)
+	for n := range containers {
+		containers[n] = container(fmt.Sprintf("container-%d", n), 0)
+	}
+	body := reviewOf(podWith(containers...))
+	for length, want := range map[int]int{2048: http.StatusOK, 200 << 10: http.StatusRequestEntityTooLarge} {
+		resolver := func(ctx context.Context, name types.NamespacedName) (*identity.Identity, error) {
+			id, err := role(ctx, name)
+			id.RoleARN = strings.Repeat("a", length)
+			return id, err
+		}
+		response := post(newServer(resolver, slog.DiscardHandler).Handler(), "application/json", bytes.NewReader(body))
+		if response.Code != want {
+			t.Errorf("a role of %d bytes: HTTP %d, want %d: %.200s", length, response.Code, want, response.Body)
 		}
 	}
 }

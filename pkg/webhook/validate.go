@@ -48,13 +48,26 @@ const (
 
 // ServiceAccount is the view of a ServiceAccount that is written.
 type ServiceAccount struct {
-	Metadata inject.Metadata
+	Metadata struct {
+		Name, GenerateName string
+		Annotations        map[string]string
+	}
 }
 
 func (s *ServiceAccount) read(r *skim.Reader) {
 	for o := r.Object(); o.Next(); {
-		if string(o.Name()) == "metadata" {
-			s.Metadata.Read(r, nil)
+		if string(o.Name()) != "metadata" {
+			continue
+		}
+		for o := r.Object(); o.Next(); {
+			switch string(o.Name()) {
+			case "name":
+				s.Metadata.Name = r.Text()
+			case "generateName":
+				s.Metadata.GenerateName = r.Text()
+			case "annotations":
+				s.Metadata.Annotations = r.Texts(nil)
+			}
 		}
 	}
 }

@@ -36,7 +36,7 @@ func viewOf(pod *corev1.Pod) *inject.Pod {
 
 // viewOfAnnotations has the values that a decision looks at.
 func viewOfAnnotations(annotations map[string]string) map[string]string {
-	decides := regexp.MustCompile(`^[^/]*$|(^|/)(token-expiration|role-session-name|skip-containers|include-containers)$|^eks\.amazonaws\.com/aws-config$`)
+	decides := regexp.MustCompile(`^/?[^/]*$|(^|/)(token-expiration|role-session-name|skip-containers|include-containers)$|^eks\.amazonaws\.com/aws-config$`)
 	view := maps.Clone(annotations)
 	for name := range view {
 		if !decides.MatchString(name) {
