@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"math"
 	"os"
 	"runtime/debug"
 	"runtime/metrics"
@@ -17,24 +18,35 @@ const (
 	// ServiceAccounts are listed it stays at 100 %, since most of the heap is garbage
 	// then, and more of it would be the peak of the process.
 	// docs/decisions/0013-hot-path.md has the numbers.
-	readyGarbage = 20 << 20
+	readyGarbage = 16 << 20
 	// maxGCPercent is where more stops to help, and minGCPercent is Go's choice.
 	minGCPercent, maxGCPercent = 100, 400
 
 	readyPollInterval = 100 * time.Millisecond
+	// gcInterval is how often what is kept is looked at: clusters grow in hours.
+	gcInterval = time.Minute
 )
 
-// collectLessOnceReady returns a part that sets the collector's GOGC when ready says
-// so, and leaves alone what a user chose.
+// collectLessOnceReady returns a part that sets the collector's GOGC as soon as ready
+// says so, and as what is kept grows. It leaves alone what a user chose, and does
+// nothing without a memory limit: all that attacks can make of the heap would be
+// followed by as much more garbage.
 func collectLessOnceReady(ready func() bool) func(context.Context) {
 	return func(ctx context.Context) {
-		if os.Getenv("GOGC") != "" {
+		if os.Getenv("GOGC") != "" || debug.SetMemoryLimit(-1) == math.MaxInt64 {
 			return
 		}
 		err := wait.PollUntilContextCancel(ctx, readyPollInterval, true, func(context.Context) (bool, error) { return ready(), nil })
-		if err == nil {
-			debug.SetGCPercent(gcPercent(liveBytes()))
+		if err != nil {
+			return
 		}
+		set := minGCPercent
+		wait.UntilWithContext(ctx, func(context.Context) {
+			if percent := gcPercent(liveBytes()); percent != set {
+				debug.SetGCPercent(percent)
+				set = percent
+			}
+		}, gcInterval)
 	}
 }
 
