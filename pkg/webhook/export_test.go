@@ -39,5 +39,5 @@ func DecodePodRequest(body []byte) (*Request[inject.Pod], error) {
 }
 
 func WriteAnswer(w http.ResponseWriter, answer Answer) {
-	writeReply(w, new(http.Request), metav1.TypeMeta{}, &answer.Response)
+	writeReply(w, metav1.TypeMeta{}, &answer.Response)
 }

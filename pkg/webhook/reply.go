@@ -2,9 +2,9 @@ package webhook
 
 import (
 	"encoding/base64"
-	"errors"
 	"net/http"
 	"strconv"
+	"time"
 
 	admissionv1 "k8s.io/api/admission/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -16,7 +16,7 @@ import (
 const usualReplyBytes = 1 << 10
 
 // writeReply writes an AdmissionReview with a response.
-func writeReply(w http.ResponseWriter, r *http.Request, typeMeta metav1.TypeMeta, response *admissionv1.AdmissionResponse) {
+func writeReply(w http.ResponseWriter, typeMeta metav1.TypeMeta, response *admissionv1.AdmissionResponse) {
 	buffer := takeBuffer()
 	// Most of it is the patch; the rest is as long as in usual answers.
 	buffer.Grow(base64.StdEncoding.EncodedLen(len(response.Patch)) + usualReplyBytes)
@@ -24,15 +24,9 @@ func writeReply(w http.ResponseWriter, r *http.Request, typeMeta metav1.TypeMeta
 	header := w.Header()
 	header.Set("Content-Type", "application/json")
 	header.Set("Content-Length", strconv.Itoa(len(body)))
-	controller := http.NewResponseController(w)
 	// Who does not take his answer has room that others wait for.
-	defer endAfter(writeTimeout, r, controller.SetWriteDeadline)()
-	_, err := w.Write(body)
-	if r.ProtoMajor == 2 {
-		// What is left would be written later, when nobody looks at the time any more.
-		err = errors.Join(err, controller.Flush())
-	}
-	if err == nil {
+	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(writeTimeout))
+	if _, err := w.Write(body); err == nil {
 		// After an error, which means that the caller has gone and that there is nobody
 		// to tell, a goroutine of the connection may still look at it.
 		giveBack(buffer)

@@ -2,7 +2,6 @@ package webhook
 
 import (
 	"encoding/json"
-	"net/http"
 	"net/http/httptest"
 	"reflect"
 	"testing"
@@ -30,7 +29,7 @@ func TestAReplyIsWhatTheAPIReads(t *testing.T) {
 	typeMeta := metav1.TypeMeta{Kind: "AdmissionReview", APIVersion: "admission.k8s.io/v1"}
 	for name, response := range map[string]admissionv1.AdmissionResponse{"full": full, "empty": {}} {
 		recorder := httptest.NewRecorder()
-		writeReply(recorder, new(http.Request), typeMeta, &response)
+		writeReply(recorder, typeMeta, &response)
 		got := admissionv1.AdmissionReview{}
 		if err := json.Unmarshal(recorder.Body.Bytes(), &got); err != nil {
 			t.Fatalf("%v: %s", err, recorder.Body)
@@ -46,7 +45,7 @@ func TestAReplyIsWhatTheAPIReads(t *testing.T) {
 func TestAReplyIsText(t *testing.T) {
 	recorder := httptest.NewRecorder()
 	response := admissionv1.AdmissionResponse{Warnings: []string{"\xff\xfe"}, AuditAnnotations: map[string]string{"role-arn": "a\x00\xff"}}
-	writeReply(recorder, new(http.Request), metav1.TypeMeta{}, &response)
+	writeReply(recorder, metav1.TypeMeta{}, &response)
 	var got admissionv1.AdmissionReview
 	if err := json.Unmarshal(recorder.Body.Bytes(), &got); err != nil {
 		t.Fatal(err)

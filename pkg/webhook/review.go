@@ -68,7 +68,7 @@ func serve[Object any](handle Handler[Object], object View[Object], bodies *bodi
 		defer held.release()
 		answer, typeMeta, err := answerReview(w, r, held, handle, object)
 		if err == nil {
-			writeReply(w, r, typeMeta, &answer.Response)
+			writeReply(w, typeMeta, &answer.Response)
 		}
 		if err != nil {
 			failure := asError(err)

@@ -146,41 +146,43 @@ func (s *Server) letGo(next http.Handler) http.Handler {
 }
 
 // limitBody bounds how long the body may take, also one that nobody reads: after
-// the answer net/http waits for the rest of it.
+// the answer net/http waits for the rest of it over HTTP/1.1.
+//
+// Over HTTP/2 each deadline is a message to the goroutine of the connection, which
+// costs more than the decision, so it is set when it is over.
 func limitBody(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		defer endAfter(bodyTimeout, r, http.NewResponseController(w).SetReadDeadline)()
+		end := time.Now().Add(bodyTimeout)
+		// Where deadlines cannot be set there is no connection to hold.
+		set := func() { _ = http.NewResponseController(w).SetReadDeadline(end) }
+		if r.ProtoMajor < 2 {
+			set()
+		} else {
+			defer unlessBefore(bodyTimeout, set)()
+		}
 		next.ServeHTTP(w, r)
 	})
 }
 
-// endAfter sets a deadline for the reading or the writing of a request. Over HTTP/2,
-// where each is a message to the goroutine of the connection, which costs more than the
-// decision, it is set once it is over, unless the function that is returned is called
-// before. Where deadlines cannot be set there is no connection to hold.
-func endAfter(timeout time.Duration, r *http.Request, set func(time.Time) error) (forget func()) {
-	end := time.Now().Add(timeout)
-	if r.ProtoMajor < 2 {
-		_ = set(end)
-		return func() {}
-	}
+// unlessBefore calls f once the time is over, unless the function that is returned is
+// called before. When that returns, f is not running: net/http's ResponseWriter for
+// HTTP/2 panics when it is used after its handler.
+func unlessBefore(timeout time.Duration, f func()) (forget func()) {
 	var mu sync.Mutex
 	forgotten := false
 	timer := time.AfterFunc(timeout, func() {
 		mu.Lock()
 		defer mu.Unlock()
 		if !forgotten {
-			_ = set(end)
+			f()
 		}
 	})
 	return func() {
-		if timer.Stop() {
-			return
+		if !timer.Stop() {
+			mu.Lock()
+			defer mu.Unlock()
+			forgotten = true
 		}
-		// It may be about to set the deadline, of a request that is about to be gone.
-		mu.Lock()
-		defer mu.Unlock()
-		forgotten = true
 	}
 }
 
