@@ -42,10 +42,12 @@ func (c *cluster) joinCgroups() error {
 		if err := os.Mkdir(own, 0o755); err != nil && !errors.Is(err, fs.ErrExist) { //nolint:gosec // as all cgroups are
 			return fmt.Errorf("make a cgroup: %w", err)
 		}
+		prepare := lend
 		if hierarchy.FSType == "cgroup" {
-			if err := inheritCPUs(hierarchy.Mountpoint, own); err != nil {
-				return err
-			}
+			prepare = inheritCPUs
+		}
+		if err := prepare(hierarchy.Mountpoint, own); err != nil {
+			return err
 		}
 		// 0 is whoever writes it.
 		if err := writeControl(own, "cgroup.procs", "0"); err != nil {
@@ -67,6 +69,28 @@ func inheritCPUs(parent, own string) error {
 		}
 		if err := writeControl(own, file, string(content)); err != nil {
 			return err
+		}
+	}
+	return nil
+}
+
+// lend lets the cgroups below a root of version 2 have the controllers that runc
+// sets limits by, as systemd does, where that has not been done.
+func lend(root, _ string) error {
+	available, err := os.ReadFile(filepath.Join(root, "cgroup.controllers")) //nolint:gosec // a file of the kernel's
+	if err != nil {
+		return err
+	}
+	lent, err := os.ReadFile(filepath.Join(root, "cgroup.subtree_control")) //nolint:gosec // the same
+	if err != nil {
+		return err
+	}
+	for _, controller := range []string{"cpu", "memory", "pids"} {
+		if !slices.Contains(strings.Fields(string(available)), controller) || slices.Contains(strings.Fields(string(lent)), controller) {
+			continue
+		}
+		if err := writeControl(root, "cgroup.subtree_control", "+"+controller); err != nil {
+			return fmt.Errorf("%w; in a container, whose processes are in the root of its cgroups, they have to be moved into one below", err)
 		}
 	}
 	return nil

@@ -180,7 +180,8 @@ func (n *node) waitReady(ctx context.Context) error {
 		for _, condition := range found.Status.Conditions {
 			if condition.Type == corev1.NodeReady {
 				last = errors.New(condition.Message)
-				return condition.Status == corev1.ConditionTrue, nil
+				// kube-controller-manager takes the taint away after that.
+				return condition.Status == corev1.ConditionTrue && len(found.Spec.Taints) == 0, nil
 			}
 		}
 		return false, nil

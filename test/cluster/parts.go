@@ -74,6 +74,9 @@ func (n *node) parts() []part {
 				"--service-account-private-key-file=" + n.plane.SigningKey(),
 				"--root-ca-file=" + n.file("kube-controller-manager", "ca.crt"),
 				"--use-service-account-credentials",
+				// For each controller it asks for a token first, and is ready the later
+				// the slower it may ask.
+				"--kube-api-qps=200", "--kube-api-burst=400",
 			},
 			health: "https://127.0.0.1:10257/healthz",
 		},
