@@ -94,6 +94,30 @@ kind-check:
 kind-test: build assets $(BIN)/helm ## what of kind needs no Docker: its configuration, and the steps
 	cd test/kind && KUBEBUILDER_ASSETS=$(ASSETS) HELM=$(BIN)/helm $(GO) test -count=1 ./...
 
+# A whole cluster where there is no Docker. Root is needed, and some packages.
+CLUSTER_PARTS := $(addprefix $(ASSETS)/,etcd kube-apiserver kubectl kubelet kube-controller-manager kube-scheduler kube-proxy)
+CLUSTER_NETWORK := $(addprefix $(BIN)/network/,coredns loopback ptp host-local)
+CLUSTER_PROGRAMS := $(addprefix $(BIN)/cluster-images/,pause application)
+CLUSTER := $(CLUSTER_PARTS) $(CLUSTER_NETWORK) $(CLUSTER_PROGRAMS) image
+
+.PHONY: cluster
+cluster: cluster-check $(CLUSTER) ## a whole cluster, a node and all, without Docker; needs Linux, root and containerd
+	@$(BIN)/cluster-up -assets=$(ASSETS) up
+
+.PHONY: cluster-irsa
+cluster-irsa: cluster $(BIN)/helm $(BIN)/kubectl-irsa ## see all of IRSA on that cluster, as kind-up shows it
+	@$(BIN)/cluster-up -assets=$(ASSETS) -repository=$(IMAGE) -tag=$(VERSION) walkthrough
+
+.PHONY: cluster-down
+cluster-down: $(BIN)/cluster-up ## end that cluster, and leave nothing of it
+	@$(BIN)/cluster-up down
+
+.PHONY: cluster-check
+cluster-check:
+	@test "$$($(GO) env GOOS)" = linux || { echo "this needs Linux; elsewhere, make kind-up shows the like" >&2; exit 1; }
+	@$(MAKE) --no-print-directory $(BIN)/cluster-up
+	@$(BIN)/cluster-up check
+
 .PHONY: demo
 demo: build assets $(BIN)/demo ## see a pod get its identity and its credentials on a real API server, start to end
 	@$(BIN)/demo -assets=$(ASSETS)
@@ -123,6 +147,10 @@ e2e: build $(BIN)/e2e/pod-identity-webhook assets minio $(BIN)/sdks/golang $(BIN
 	$(UNDER_FIRE) ./denial/...
 	$(UNDER_FIRE) ./soak/... -duration=1m
 
+.PHONY: e2e-cluster
+e2e-cluster: cluster-check $(CLUSTER) $(BIN)/helm $(BIN)/kubectl-irsa ## tests on a whole cluster, with pods that run; needs what make cluster needs
+	$(E2E_CLUSTER) -timeout=30m ./...
+
 .PHONY: test-sdks
 test-sdks: build assets minio $(BIN)/sdks/golang $(BIN)/sdks/golangv1 ## install AWS's SDKs of several languages, and run them with what a pod has
 	test/sdks/install $(BIN)/sdks
@@ -136,8 +164,14 @@ rotate: build $(BIN)/e2e/pod-identity-webhook assets $(BIN)/helm ## rotate, spoi
 soak: build assets $(BIN)/helm ## break everything again and again under load; DURATION=30m
 	$(UNDER_FIRE) ./denial/... -attack-for=10s
 	$(UNDER_FIRE) ./soak/... -duration=$(DURATION)
+	$(MAKE) soak-token
+
+.PHONY: soak-token
+soak-token: cluster-check $(CLUSTER) $(BIN)/helm $(BIN)/kubectl-irsa ## see an application outlive its token, which takes a quarter of an hour; needs what make cluster needs
+	$(E2E_CLUSTER) -timeout=0 ./e2e -run=TestAnApplicationOutlivesItsToken -outlive
 
 E2E = cd test && WEBHOOK=$(BIN)/e2e/pod-identity-webhook KUBEBUILDER_ASSETS=$(ASSETS) HELM=$(BIN)/helm $(GO) test $(RACE)
+E2E_CLUSTER = cd test/cluster && IMAGE=$(IMAGE) VERSION=$(VERSION) KUBEBUILDER_ASSETS=$(ASSETS) $(GO) test -v -count=1
 # What ships is measured, so not with the race detector.
 UNDER_FIRE = cd test && WEBHOOK=$(BIN)/pod-identity-webhook KUBEBUILDER_ASSETS=$(ASSETS) HELM=$(BIN)/helm $(GO) test -v -count=1 -timeout=0
 
@@ -210,6 +244,10 @@ lint: $(BIN)/golangci-lint chart-lint ## find faults without running anything
 	cd tools/helm && $(GO) mod tidy -diff
 	cd test/kind && $(BIN)/golangci-lint run --config=../../.golangci.yml ./...
 	cd test/kind && $(GO) mod tidy -diff
+	cd test/cluster && GOOS=linux $(BIN)/golangci-lint run --config=../../.golangci.yml ./...
+	cd test/cluster && $(GO) mod tidy -diff
+	cd test/cluster/network && $(BIN)/golangci-lint run --config=../../../.golangci.yml ./...
+	cd test/cluster/network && $(GO) mod tidy -diff
 	cd test/bench && $(BIN)/golangci-lint run --config=../../.golangci.yml ./...
 	cd test/bench && $(GO) mod tidy -diff
 	cd tools/image && $(BIN)/golangci-lint run --config=../../.golangci.yml ./...
@@ -236,6 +274,26 @@ $(BIN)/assets/%: test/assets/go.mod test/assets/go.sum
 $(BIN)/assets/etcd: PACKAGE := go.etcd.io/etcd/server/v3
 $(BIN)/assets/kube-apiserver: PACKAGE := k8s.io/kubernetes/cmd/kube-apiserver
 $(BIN)/assets/kubectl: PACKAGE := k8s.io/kubernetes/cmd/kubectl
+$(BIN)/assets/kubelet: PACKAGE := k8s.io/kubernetes/cmd/kubelet
+$(BIN)/assets/kube-controller-manager: PACKAGE := k8s.io/kubernetes/cmd/kube-controller-manager
+$(BIN)/assets/kube-proxy: PACKAGE := k8s.io/kubernetes/cmd/kube-proxy
+$(BIN)/assets/kube-scheduler: PACKAGE := k8s.io/kubernetes/cmd/kube-scheduler
+
+$(BIN)/network/%: test/cluster/network/go.mod test/cluster/network/go.sum
+	@echo "building $(@F) from its Go module"
+	cd test/cluster/network && CGO_ENABLED=0 $(GO) build -o $@ -ldflags="-s -w" $(PACKAGE)
+
+$(BIN)/network/coredns: PACKAGE := ./coredns
+$(BIN)/network/loopback: PACKAGE := github.com/containernetworking/plugins/plugins/main/loopback
+$(BIN)/network/ptp: PACKAGE := github.com/containernetworking/plugins/plugins/main/ptp
+$(BIN)/network/host-local: PACKAGE := github.com/containernetworking/plugins/plugins/ipam/host-local
+
+# Programs of images have no system around them.
+$(BIN)/cluster-images/%: always
+	@cd test/cluster && CGO_ENABLED=0 $(GO) build -trimpath -ldflags="-s -w" -o $@ ./$(@F)
+
+$(BIN)/cluster-up: always
+	@cd test/cluster && $(GO) build -o $@ .
 
 .PHONY: minio
 minio: $(BIN)/minio/minio

@@ -13,6 +13,7 @@ import (
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/portforward"
 	"k8s.io/client-go/transport/spdy"
+	"k8s.io/klog/v2"
 	"k8s.io/streaming/pkg/httpstream"
 )
 
@@ -52,7 +53,10 @@ func NewForwarder(config *rest.Config, client kubernetes.Interface) Forwarder {
 func forward(ctx context.Context, dialer httpstream.Dialer, port int) (net.Conn, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	ready, ended, failed := make(chan struct{}), make(chan struct{}), error(nil)
-	forwarder, err := portforward.NewOnAddressesForStreaming(dialer, []string{"127.0.0.1"}, []string{fmt.Sprintf("0:%d", port)}, ctx.Done(), ready, io.Discard, io.Discard)
+	// Whoever has the connection is told what becomes of it. The forwarder would log
+	// as an error even that it was closed.
+	silent := klog.NewContext(ctx, klog.Logger{})
+	forwarder, err := portforward.NewOnAddressesForStreamingWithContext(silent, dialer, []string{"127.0.0.1"}, []string{fmt.Sprintf("0:%d", port)}, ready, io.Discard, io.Discard)
 	if err != nil {
 		cancel()
 		return nil, err

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"path/filepath"
 	"strconv"
 	"time"
@@ -75,16 +76,17 @@ func (cp *ControlPlane) waitAPIServer(ctx context.Context) error {
 	})
 }
 
+// ServiceRange is where Services have their addresses.
+const ServiceRange = "10.96.0.0/24"
+
+// serviceAddress is that of the Service kubernetes: the first of the range.
+func serviceAddress() net.IP { return net.IPv4(10, 96, 0, 1) }
+
 func (cp *ControlPlane) apiServerArgs() []string {
-	return append([]string{
+	args := []string{
 		"--etcd-servers=" + cp.etcdURL(),
-		"--bind-address=127.0.0.1",
 		"--secure-port=" + strconv.Itoa(cp.apiServerPort),
-		"--advertise-address=127.0.0.1",
-		// The endpoints of the service kubernetes may not be loopback
-		// addresses, so nobody may try to write them.
-		"--endpoint-reconciler-type=none",
-		"--service-cluster-ip-range=10.96.0.0/24",
+		"--service-cluster-ip-range=" + ServiceRange,
 		"--cert-dir=" + cp.dir,
 		"--tls-cert-file=" + cp.credentials.servingCert,
 		"--tls-private-key-file=" + cp.credentials.servingKey,
@@ -105,5 +107,18 @@ func (cp *ControlPlane) apiServerArgs() []string {
 		"--enable-priority-and-fairness=false",
 		"--max-requests-inflight=0",
 		"--max-mutating-requests-inflight=0",
-	}, cp.apiServerFlags...)
+	}
+	if cp.address == nil {
+		args = append(
+			args,
+			"--bind-address=127.0.0.1",
+			"--advertise-address=127.0.0.1",
+			// The endpoints of the service kubernetes may not be loopback
+			// addresses, so nobody may try to write them.
+			"--endpoint-reconciler-type=none",
+		)
+	} else {
+		args = append(args, "--bind-address=0.0.0.0", "--advertise-address="+cp.address.String())
+	}
+	return append(args, cp.apiServerFlags...)
 }

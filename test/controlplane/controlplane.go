@@ -15,6 +15,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"net"
 	"path/filepath"
 	"time"
 
@@ -30,6 +31,8 @@ import (
 const (
 	startTimeout = 2 * time.Minute
 	stopTimeout  = 30 * time.Second
+	// httpsPort is the one that URLs need not name.
+	httpsPort = 443
 	// requestTimeout bounds one question whether a program is ready.
 	requestTimeout = 5 * time.Second
 )
@@ -45,10 +48,22 @@ type Options struct {
 	// Log is told about progress, one line a step; nil is silent.
 	Log io.Writer
 	// Issuer is the issuer that tokens name; empty means the API server's own
-	// URL. Whatever it is, its documents are served by the API server.
+	// URL, by its Address if it has one. Whatever it is, its documents are served by the API server.
 	Issuer string
+	// Address is one that nodes reach the API server at, which then listens on
+	// all of this network namespace; empty means on loopback alone.
+	Address net.IP
+	// Users are those beside the one who may do everything.
+	Users []User
 	// APIServerFlags are further flags of the API server.
 	APIServerFlags []string
+}
+
+// User is one whom the API server knows by a token.
+type User struct {
+	Name string
+	// Groups are those that it is in.
+	Groups []string
 }
 
 // ControlPlane is a control plane that runs. Its methods may not be called
@@ -60,6 +75,8 @@ type ControlPlane struct {
 	credentials credentials
 	// issuer is what the tokens name; empty means url.
 	issuer string
+	// address is empty if it is only reached on loopback.
+	address net.IP
 	// apiServerFlags are those beside the ones that are always given.
 	apiServerFlags []string
 
@@ -78,7 +95,10 @@ func Start(ctx context.Context, options Options) (*ControlPlane, error) {
 	if err != nil {
 		return nil, err
 	}
-	cp := &ControlPlane{dir: options.Dir, binaries: binaries, log: options.Log, issuer: options.Issuer, apiServerFlags: options.APIServerFlags}
+	cp := &ControlPlane{
+		dir: options.Dir, binaries: binaries, log: options.Log, issuer: options.Issuer, address: options.Address,
+		apiServerFlags: options.APIServerFlags,
+	}
 	if cp.log == nil {
 		cp.log = io.Discard
 	}
@@ -87,10 +107,15 @@ func Start(ctx context.Context, options Options) (*ControlPlane, error) {
 			return nil, err
 		}
 	}
-	if cp.credentials, err = writeCredentials(cp.dir); err != nil {
+	if cp.address != nil {
+		// The URL of an issuer may not have a port, says IAM. Who has an address of
+		// its own has this one.
+		cp.apiServerPort = httpsPort
+	}
+	if cp.credentials, err = writeCredentials(cp.dir, cp.address, options.Users); err != nil {
 		return nil, fmt.Errorf("make the API server's credentials: %w", err)
 	}
-	if err := writeKubeconfig(cp.Kubeconfig(), cp.Config()); err != nil {
+	if err := WriteKubeconfig(cp.Kubeconfig(), cp.Config()); err != nil {
 		return nil, err
 	}
 	if err := cp.start(ctx); err != nil {
@@ -120,13 +145,24 @@ func (cp *ControlPlane) start(ctx context.Context) error {
 // Config returns a configuration for clients, which may do everything and are
 // not slowed down by client-go's rate limit. It stays valid across restarts of
 // the API server.
-func (cp *ControlPlane) Config() *rest.Config {
+func (cp *ControlPlane) Config() *rest.Config { return cp.ConfigOf(admin) }
+
+// ConfigOf returns one with the rights of a user of Options.
+func (cp *ControlPlane) ConfigOf(user string) *rest.Config {
 	return &rest.Config{
 		Host:            cp.url(),
-		BearerToken:     cp.credentials.adminToken,
+		BearerToken:     cp.credentials.tokens[user],
 		TLSClientConfig: rest.TLSClientConfig{CAData: cp.credentials.caBundle},
 		QPS:             -1,
 	}
+}
+
+// RemoteConfig returns one for clients that reach the API server at the address
+// of Options.
+func (cp *ControlPlane) RemoteConfig() *rest.Config {
+	config := cp.Config()
+	config.Host = cp.remoteURL()
+	return config
 }
 
 // Kubeconfig returns the path of a kubeconfig with the rights of Config.
@@ -140,10 +176,14 @@ func (cp *ControlPlane) SigningKey() string { return cp.credentials.serviceAccou
 // issuer, and under which, unless Options named another, its discovery document
 // and keys are served.
 func (cp *ControlPlane) Issuer() string {
-	if cp.issuer != "" {
+	switch {
+	case cp.issuer != "":
 		return cp.issuer
+	case cp.address != nil:
+		return cp.remoteURL()
+	default:
+		return cp.url()
 	}
-	return cp.url()
 }
 
 // CABundle is the certificate, in PEM, by which clients know the API server.
@@ -182,6 +222,10 @@ func (cp *ControlPlane) kill() {
 
 func (cp *ControlPlane) url() string {
 	return "https://" + loopback.Address(cp.apiServerPort)
+}
+
+func (cp *ControlPlane) remoteURL() string {
+	return "https://" + cp.address.String()
 }
 
 // logf writes a line about progress. A log that cannot be written is no reason

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -68,6 +69,24 @@ func TestControlPlaneRestartKeepsCredentials(t *testing.T) {
 				t.Errorf("the issuer's keys are now\n%s\nwere\n%s", got, keys)
 			}
 		})
+	}
+}
+
+func TestUsersAreKnownWithTheirGroups(t *testing.T) {
+	const name = "system:node:x"
+	cp, err := Start(t.Context(), Options{Dir: t.TempDir(), Log: t.Output(), Users: []User{{Name: name, Groups: []string{"system:nodes", "others"}}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer cp.Stop()
+	review, err := newClient(t, cp.ConfigOf(name)).AuthenticationV1().SelfSubjectReviews().
+		Create(t.Context(), &authenticationv1.SelfSubjectReview{}, metav1.CreateOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := review.Status.UserInfo
+	if got.Username != name || !slices.Contains(got.Groups, "system:nodes") || !slices.Contains(got.Groups, "others") || slices.Contains(got.Groups, "system:masters") {
+		t.Errorf("got %s of %v", got.Username, got.Groups)
 	}
 }
 

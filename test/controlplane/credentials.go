@@ -1,12 +1,15 @@
 package controlplane
 
 import (
+	"bytes"
 	"crypto/rand"
 	"crypto/rsa"
+	"encoding/csv"
 	"fmt"
 	"net"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"k8s.io/client-go/util/cert"
 	"k8s.io/client-go/util/keyutil"
@@ -15,8 +18,8 @@ import (
 // credentials are the secrets of a control plane. They are made once, before
 // the first start, so that a restarted API server knows its users, and they it.
 type credentials struct {
-	adminToken string
-	caBundle   []byte // PEM; clients know the API server by it
+	tokens   map[string]string // of each user
+	caBundle []byte            // PEM; clients know the API server by it
 
 	// Files for the API server.
 	servingCert, servingKey string
@@ -24,10 +27,20 @@ type credentials struct {
 	tokenFile               string // users and their static tokens
 }
 
-func writeCredentials(dir string) (credentials, error) {
+// admin is the user who may do everything.
+const admin = "admin"
+
+func writeCredentials(dir string, address net.IP, users []User) (credentials, error) {
+	addresses := []net.IP{net.IPv4(127, 0, 0, 1)}
+	var names []string
+	if address != nil {
+		// Pods call it by the Service's address, or its names.
+		addresses = append(addresses, address, serviceAddress())
+		names = []string{"kubernetes", "kubernetes.default", "kubernetes.default.svc", "kubernetes.default.svc.cluster.local"}
+	}
 	// The certificate comes with the CA that signed it, so that it is its own
 	// bundle.
-	certificate, key, err := cert.GenerateSelfSignedCertKey("127.0.0.1", []net.IP{net.IPv4(127, 0, 0, 1)}, nil)
+	certificate, key, err := cert.GenerateSelfSignedCertKey("127.0.0.1", addresses, names)
 	if err != nil {
 		return credentials{}, fmt.Errorf("make the serving certificate: %w", err)
 	}
@@ -42,19 +55,27 @@ func writeCredentials(dir string) (credentials, error) {
 	}
 
 	c := credentials{
-		adminToken:        rand.Text(),
+		tokens:            map[string]string{},
 		caBundle:          certificate,
 		servingCert:       filepath.Join(dir, "apiserver.crt"),
 		servingKey:        filepath.Join(dir, "apiserver.key"),
 		serviceAccountKey: filepath.Join(dir, "serviceaccount.key"),
 		tokenFile:         filepath.Join(dir, "users.csv"),
 	}
+	var tokenFile bytes.Buffer
+	list := csv.NewWriter(&tokenFile)
+	for _, user := range append([]User{{Name: admin, Groups: []string{"system:masters"}}}, users...) {
+		c.tokens[user.Name] = rand.Text()
+		if err := list.Write([]string{c.tokens[user.Name], user.Name, user.Name, strings.Join(user.Groups, ",")}); err != nil {
+			return credentials{}, err
+		}
+	}
+	list.Flush()
 	for path, content := range map[string][]byte{
 		c.servingCert:       certificate,
 		c.servingKey:        key,
 		c.serviceAccountKey: signerPEM,
-		// token, user name, uid, groups
-		c.tokenFile: []byte(c.adminToken + ",admin,admin,system:masters\n"),
+		c.tokenFile:         tokenFile.Bytes(),
 	} {
 		if err := os.WriteFile(path, content, 0o600); err != nil {
 			return credentials{}, err

@@ -8,9 +8,9 @@ import (
 	"k8s.io/client-go/tools/clientcmd/api"
 )
 
-// writeKubeconfig writes the configuration for programs that are told their
+// WriteKubeconfig writes the configuration for programs that are told their
 // cluster by a file. clientcmd makes it readable by its owner only.
-func writeKubeconfig(path string, config *rest.Config) error {
+func WriteKubeconfig(path string, config *rest.Config) error {
 	const name = "pod-identity-webhook-test"
 	kubeconfig := api.NewConfig()
 	kubeconfig.Clusters[name] = &api.Cluster{

@@ -22,6 +22,7 @@ import (
 	"github.com/pod-identity-webhook/pod-identity-webhook/test/localsts"
 	"github.com/pod-identity-webhook/pod-identity-webhook/test/localwebhook"
 	"github.com/pod-identity-webhook/pod-identity-webhook/test/repository"
+	"github.com/pod-identity-webhook/pod-identity-webhook/test/walkthrough"
 )
 
 const tokenVariable = "AWS_WEB_IDENTITY_TOKEN_FILE"
@@ -39,7 +40,7 @@ func TestTheApplicationGetsTheRoleOfItsServiceAccount(t *testing.T) {
 	server := startSTS(t, plane)
 	hook, err := localwebhook.Start(t.Context(), localwebhook.Options{
 		Binary: binary("WEBHOOK", "pod-identity-webhook"), Kubeconfig: plane.Kubeconfig(), Dir: t.TempDir(),
-		Args: []string{"--sts-endpoint=" + server.URL(), "--aws-default-region=" + region},
+		Args: []string{"--sts-endpoint=" + server.URL(), "--aws-default-region=" + walkthrough.Region},
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -51,11 +52,11 @@ func TestTheApplicationGetsTheRoleOfItsServiceAccount(t *testing.T) {
 
 	var out bytes.Buffer
 	n := node{dir: t.TempDir(), client: client}
-	c := &cluster{
-		kubectl: n.kubectl(t, server.URL()), plugin: binary("KUBECTL_IRSA", "kubectl-irsa"),
-		kubeconfig: plane.Kubeconfig(), out: &out,
+	c := &walkthrough.Cluster{
+		Kubectl: n.kubectl(t, server.URL()), Plugin: binary("KUBECTL_IRSA", "kubectl-irsa"),
+		Kubeconfig: plane.Kubeconfig(), Out: &out,
 	}
-	if err := c.provision(t.Context()); err != nil {
+	if err := c.Provision(t.Context()); err != nil {
 		t.Fatalf("%v\n%s", err, out.String())
 	}
 	ctx, cancel := context.WithCancel(t.Context())
@@ -68,7 +69,7 @@ func TestTheApplicationGetsTheRoleOfItsServiceAccount(t *testing.T) {
 		}
 		ended <- err
 	}()
-	for _, step := range []func(context.Context) error{c.runWhoAmI, c.showWhoAmI} {
+	for _, step := range []func(context.Context) error{c.RunWhoAmI, c.ShowWhoAmI} {
 		if err := step(ctx); err != nil {
 			cancel()
 			log, _ := server.Logs()
@@ -90,13 +91,13 @@ func TestTheApplicationGetsTheRoleOfItsServiceAccount(t *testing.T) {
 	}
 
 	// kind-up again: local-sts is as it was, or has a new pod and knows nothing.
-	if err := c.provision(t.Context()); err != nil {
+	if err := c.Provision(t.Context()); err != nil {
 		t.Errorf("once more: %v\n%s", err, out.String())
 	}
 	server.Stop()
-	c.kubectl = n.kubectl(t, startSTS(t, plane).URL())
+	c.Kubectl = n.kubectl(t, startSTS(t, plane).URL())
 	out.Reset()
-	if err := c.provision(t.Context()); err != nil || !strings.Contains(out.String(), "role/whoami") {
+	if err := c.Provision(t.Context()); err != nil || !strings.Contains(out.String(), "role/whoami") {
 		t.Errorf("with a new local-sts: %v\n%s", err, out.String())
 	}
 }
@@ -148,7 +149,7 @@ esac
 // runJob waits for the application's Job, makes its pod, and runs its container
 // with nothing but what is in the pod.
 func (n node) runJob(ctx context.Context) error {
-	watch, err := n.client.BatchV1().Jobs(whoamiNamespace).Watch(ctx, metav1.ListOptions{FieldSelector: "metadata.name=" + whoamiName})
+	watch, err := n.client.BatchV1().Jobs(walkthrough.WhoAmI).Watch(ctx, metav1.ListOptions{FieldSelector: "metadata.name=" + walkthrough.WhoAmI})
 	if err != nil {
 		return err
 	}
@@ -160,8 +161,8 @@ func (n node) runJob(ctx context.Context) error {
 	case <-ctx.Done():
 		return ctx.Err()
 	}
-	pod, err := n.client.CoreV1().Pods(whoamiNamespace).Create(ctx, &corev1.Pod{
-		ObjectMeta: metav1.ObjectMeta{Name: whoamiName + "-x", Labels: job.Spec.Template.Labels}, Spec: job.Spec.Template.Spec,
+	pod, err := n.client.CoreV1().Pods(walkthrough.WhoAmI).Create(ctx, &corev1.Pod{
+		ObjectMeta: metav1.ObjectMeta{Name: walkthrough.WhoAmI + "-x", Labels: job.Spec.Template.Labels}, Spec: job.Spec.Template.Spec,
 	}, metav1.CreateOptions{})
 	if err != nil {
 		return err
@@ -175,7 +176,7 @@ func (n node) runJob(ctx context.Context) error {
 		Name: pod.Spec.Containers[0].Name, Image: pod.Spec.Containers[0].Image,
 		State: corev1.ContainerState{Terminated: &corev1.ContainerStateTerminated{ExitCode: exitCode}},
 	}}
-	_, err = n.client.CoreV1().Pods(whoamiNamespace).UpdateStatus(ctx, pod, metav1.UpdateOptions{})
+	_, err = n.client.CoreV1().Pods(walkthrough.WhoAmI).UpdateStatus(ctx, pod, metav1.UpdateOptions{})
 	return err
 }
 

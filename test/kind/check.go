@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"os/exec"
 	"time"
+
+	"github.com/pod-identity-webhook/pod-identity-webhook/test/walkthrough"
 )
 
 // kindVersion is the kind that reads deploy/kind in the tests.
@@ -26,7 +28,7 @@ func checkDocker(ctx context.Context) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, answerTimeout)
 	defer cancel()
-	if _, err := output(ctx, "docker", "version", "--format", "{{.Server.Version}}"); err != nil {
+	if _, err := walkthrough.Output(ctx, "docker", "version", "--format", "{{.Server.Version}}"); err != nil {
 		return fmt.Errorf("docker is there, but its daemon does not answer; start it (Docker Desktop, or `systemctl start docker`), and see that you may use it (`docker ps`)\n\t%w", err)
 	}
 	return nil

@@ -27,6 +27,7 @@ import (
 	"github.com/pod-identity-webhook/pod-identity-webhook/test/loopback"
 	"github.com/pod-identity-webhook/pod-identity-webhook/test/process"
 	"github.com/pod-identity-webhook/pod-identity-webhook/test/repository"
+	"github.com/pod-identity-webhook/pod-identity-webhook/test/walkthrough"
 )
 
 // kubectl and the API server are real, and enforce the restricted Pod Security
@@ -34,25 +35,25 @@ import (
 func TestLocalSTSAndTheApplicationMayRunWherePodsAreRestricted(t *testing.T) {
 	plane, client := startPlane(t, testplane.Options{})
 	var out bytes.Buffer
-	c := &cluster{kubectl: filepath.Join(testplane.DefaultAssets(), "kubectl"), kubeconfig: plane.Kubeconfig(), out: &out}
+	c := &walkthrough.Cluster{Kubectl: filepath.Join(testplane.DefaultAssets(), "kubectl"), Kubeconfig: plane.Kubeconfig(), Out: &out}
 	for _, path := range []string{"local-sts", "kind/whoami-namespace.yaml", "kind/whoami-job.yaml", "local-sts"} {
-		if err := c.apply(t.Context(), repository.Path("deploy", filepath.FromSlash(path))); err != nil {
+		if err := c.Apply(t.Context(), repository.Path("deploy", filepath.FromSlash(path))); err != nil {
 			t.Fatalf("%v\n%s", err, out.String())
 		}
 	}
-	deployment, err := client.AppsV1().Deployments(stsNamespace).Get(t.Context(), "local-sts", metav1.GetOptions{})
+	deployment, err := client.AppsV1().Deployments(walkthrough.STSNamespace).Get(t.Context(), "local-sts", metav1.GetOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	job, err := client.BatchV1().Jobs(whoamiNamespace).Get(t.Context(), whoamiName, metav1.GetOptions{})
+	job, err := client.BatchV1().Jobs(walkthrough.WhoAmI).Get(t.Context(), walkthrough.WhoAmI, metav1.GetOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	account := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Name: whoamiName}} // which the plugin makes
-	if _, err := client.CoreV1().ServiceAccounts(whoamiNamespace).Create(t.Context(), account, metav1.CreateOptions{}); err != nil {
+	account := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Name: walkthrough.WhoAmI}} // which the plugin makes
+	if _, err := client.CoreV1().ServiceAccounts(walkthrough.WhoAmI).Create(t.Context(), account, metav1.CreateOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	for namespace, template := range map[string]corev1.PodTemplateSpec{stsNamespace: deployment.Spec.Template, whoamiNamespace: job.Spec.Template} {
+	for namespace, template := range map[string]corev1.PodTemplateSpec{walkthrough.STSNamespace: deployment.Spec.Template, walkthrough.WhoAmI: job.Spec.Template} {
 		create := func(ctx context.Context) error {
 			pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: "pod", Labels: template.Labels}, Spec: template.Spec}
 			_, err := client.CoreV1().Pods(namespace).Create(ctx, pod, metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})
@@ -69,13 +70,13 @@ func TestLocalSTSAndTheApplicationMayRunWherePodsAreRestricted(t *testing.T) {
 			t.Errorf("%s: the standard is not enforced: %v", namespace, err)
 		}
 	}
-	for selector, template := range map[string]corev1.PodTemplateSpec{stsSelector: deployment.Spec.Template, whoamiSelector: job.Spec.Template} {
+	for selector, template := range map[string]corev1.PodTemplateSpec{walkthrough.STSSelector: deployment.Spec.Template, walkthrough.WhoAmISelector: job.Spec.Template} {
 		if wanted, err := labels.Parse(selector); err != nil || !wanted.Matches(labels.Set(template.Labels)) {
 			t.Errorf("pods have the labels %v, and kind-up waits for %s (%v)", template.Labels, selector, err)
 		}
 	}
 
-	service, err := client.CoreV1().Services(stsNamespace).Get(t.Context(), "local-sts", metav1.GetOptions{})
+	service, err := client.CoreV1().Services(walkthrough.STSNamespace).Get(t.Context(), "local-sts", metav1.GetOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -83,8 +84,8 @@ func TestLocalSTSAndTheApplicationMayRunWherePodsAreRestricted(t *testing.T) {
 		t.Errorf("the Service is of %v, the pods are %v", service.Spec.Selector, deployment.Spec.Template.Labels)
 	}
 	port := deployment.Spec.Template.Spec.Containers[0].Ports[0]
-	if got := service.Spec.Ports[0]; got.TargetPort.StrVal != port.Name || !strings.HasSuffix(stsURL, ":7480") || got.Port != 7480 || port.ContainerPort != 7480 {
-		t.Errorf("the Service has the port %+v, the container %+v, and pods are sent to %s", got, port, stsURL)
+	if got := service.Spec.Ports[0]; got.TargetPort.StrVal != port.Name || !strings.HasSuffix(walkthrough.STSURL, ":7480") || got.Port != 7480 || port.ContainerPort != 7480 {
+		t.Errorf("the Service has the port %+v, the container %+v, and pods are sent to %s", got, port, walkthrough.STSURL)
 	}
 }
 
@@ -139,7 +140,7 @@ func TestLocalSTSTakesTheArgumentsOfItsManifest(t *testing.T) {
 		for _, mount := range container.VolumeMounts {
 			arg = strings.ReplaceAll(arg, mount.MountPath+"/", dir+"/")
 		}
-		args = append(args, strings.ReplaceAll(arg, ":"+stsPort, ":"+strconv.Itoa(port)))
+		args = append(args, strings.ReplaceAll(arg, ":"+walkthrough.STSPort, ":"+strconv.Itoa(port)))
 	}
 	log := filepath.Join(dir, "log")
 	started, err := process.Start(process.Command{Path: binary("LOCAL_STS", "local-sts"), Args: args, Log: log})

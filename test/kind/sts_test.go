@@ -8,11 +8,13 @@ import (
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
+
+	"github.com/pod-identity-webhook/pod-identity-webhook/test/walkthrough"
 )
 
 func TestOnlyLocalSTSAndAWSAreSTSs(t *testing.T) {
 	for name, want := range map[string]string{"local-sts": "", "aws": "", "minio": "neither local-sts nor aws", "": "neither"} {
-		err := new(sts).Set(name)
+		err := new(walkthrough.STS).Set(name)
 		if want == "" && err != nil || want != "" && (err == nil || !strings.Contains(err.Error(), want)) {
 			t.Errorf("-sts=%s: got %v, want %q", name, err, want)
 		}
@@ -26,7 +28,7 @@ func TestThePluginIsGivenTheAccountOfLocalSTSAndNoOther(t *testing.T) {
 	t.Setenv("AWS_PROFILE", "production")
 	t.Setenv("AWS_SESSION_TOKEN", "of a real account")
 	var out bytes.Buffer
-	if err := s.cluster(t, &out).irsa(t.Context(), "http://127.0.0.1:40123", "provider", "show"); err != nil {
+	if err := s.cluster(t, &out).IRSA(t.Context(), "http://127.0.0.1:40123", "provider", "show"); err != nil {
 		t.Fatal(err)
 	}
 	for _, want := range []string{"$ kubectl irsa provider show\n", "AWS_ENDPOINT_URL='http://127.0.0.1:40123'", "AWS_ACCESS_KEY_ID='AKIALOCALSTSADMIN000'", "HOME='" + s.dir + "'"} {
@@ -59,7 +61,7 @@ func TestLocalSTSIsReachedAsLongAsItIsNeeded(t *testing.T) {
 			s := newStandIns(t)
 			s.write(t, "kubectl", "#!/bin/sh\n"+test.kubectl+"\n")
 			reached := ""
-			err := s.cluster(t, &bytes.Buffer{}).forward(t.Context(), "local-sts", "local-sts", "7480", func(_ context.Context, address string) error {
+			err := s.cluster(t, &bytes.Buffer{}).Forward(t.Context(), "local-sts", "local-sts", "7480", func(_ context.Context, address string) error {
 				reached = address
 				return test.does
 			})
@@ -80,7 +82,7 @@ func TestAnApplicationWithoutCredentialsIsAnErrorThatSaysWhereToLook(t *testing.
 	s.prints(t, "kubectl", pod)
 	s.write(t, "logs.prints", "local-sts whoami: AccessDenied\n")
 	var out bytes.Buffer
-	err := s.cluster(t, &out).showWhoAmI(t.Context())
+	err := s.cluster(t, &out).ShowWhoAmI(t.Context())
 	if err == nil || !strings.Contains(err.Error(), "kubectl --namespace local-sts logs deployment/local-sts") {
 		t.Errorf("got %v, want an error that says where to look", err)
 	}

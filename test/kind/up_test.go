@@ -19,6 +19,7 @@ import (
 
 	testplane "github.com/pod-identity-webhook/pod-identity-webhook/test/controlplane"
 	"github.com/pod-identity-webhook/pod-identity-webhook/test/repository"
+	"github.com/pod-identity-webhook/pod-identity-webhook/test/walkthrough"
 )
 
 // standIns are programs in the PATH, and nothing else is, that log how they are
@@ -79,11 +80,11 @@ func (s standIns) cluster(t *testing.T, out *bytes.Buffer) *cluster {
 		t.Fatal(err)
 	}
 	s.write(t, "pod-identity-webhook/digest", "sha256:0123\n")
-	return &cluster{
-		images: s.dir, repository: "localhost/pod-identity-webhook", tag: "v1", sts: localSTS, out: out,
-		kubectl: filepath.Join(s.dir, "kubectl"), helm: filepath.Join(s.dir, "helm"), plugin: filepath.Join(s.dir, "kubectl-irsa"),
-		kubeconfig: filepath.Join(s.dir, "kubeconfig"),
-	}
+	return &cluster{walkthrough.Cluster{
+		Images: s.dir, Repository: "localhost/pod-identity-webhook", Tag: "v1", STS: walkthrough.LocalSTS, Out: out,
+		Kubectl: filepath.Join(s.dir, "kubectl"), Helm: filepath.Join(s.dir, "helm"), Plugin: filepath.Join(s.dir, "kubectl-irsa"),
+		Kubeconfig: filepath.Join(s.dir, "kubeconfig"),
+	}}
 }
 
 func TestWhatIsMissingIsSaidWithWhereToGetIt(t *testing.T) {
@@ -186,14 +187,14 @@ func TestUpTakesItsStepsInOrder(t *testing.T) {
 	}
 	for name, test := range map[string]struct {
 		clusters                        string
-		sts                             sts
+		sts                             walkthrough.STS
 		create, install, runSTS, whoami []string
 	}{
-		"with a new cluster":          {"another\n", localSTS, create, installWithSTS, runSTS, showWhoAmI},
-		"with one that is there":      {"another\npod-identity-webhook\n", localSTS, export, installWithSTS, runSTS, showWhoAmI},
-		"with one of a longer name":   {"pod-identity-webhook-2\n", localSTS, create, installWithSTS, runSTS, showWhoAmI},
-		"with no cluster of any name": {"", localSTS, create, installWithSTS, runSTS, showWhoAmI},
-		"with AWS's own STS":          {"", awsSTS, create, []string{helm}, nil, nil},
+		"with a new cluster":          {"another\n", walkthrough.LocalSTS, create, installWithSTS, runSTS, showWhoAmI},
+		"with one that is there":      {"another\npod-identity-webhook\n", walkthrough.LocalSTS, export, installWithSTS, runSTS, showWhoAmI},
+		"with one of a longer name":   {"pod-identity-webhook-2\n", walkthrough.LocalSTS, create, installWithSTS, runSTS, showWhoAmI},
+		"with no cluster of any name": {"", walkthrough.LocalSTS, create, installWithSTS, runSTS, showWhoAmI},
+		"with AWS's own STS":          {"", walkthrough.AWSSTS, create, []string{helm}, nil, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := newStandIns(t, "docker", "kind", "kubectl", "helm", "kubectl-irsa")
@@ -204,7 +205,7 @@ func TestUpTakesItsStepsInOrder(t *testing.T) {
 			s.write(t, "logs.prints", "the role of "+name+"\n")
 			var out bytes.Buffer
 			c := s.cluster(t, &out)
-			c.sts = test.sts
+			c.STS = test.sts
 			if err := c.up(t.Context()); err != nil {
 				t.Fatalf("%v\n%s", err, out.String())
 			}
@@ -230,7 +231,7 @@ func TestUpTakesItsStepsInOrder(t *testing.T) {
 				t.Errorf("got\n  %s\nwant\n  %s", strings.Join(got, "\n  "), strings.Join(want, "\n  "))
 			}
 			says := []string{"https://issuer/keys", "make kind-down"}
-			if test.sts == localSTS {
+			if test.sts == walkthrough.LocalSTS {
 				says = append(says, "and says:\n  the role of "+name+"\n")
 			}
 			for _, want := range says {
@@ -272,7 +273,7 @@ func TestDownDeletesTheClusterAlone(t *testing.T) {
 func TestThePodIsShownAsItWasInjected(t *testing.T) {
 	pod := injected()
 	var out bytes.Buffer
-	if err := showPod(&out, &pod); err != nil {
+	if err := walkthrough.ShowPod(&out, &pod); err != nil {
 		t.Fatal(err)
 	}
 	const want = `
@@ -289,7 +290,7 @@ Pod amazon-cloudwatch/cloudwatch-agent-x of ServiceAccount cloudwatch-agent was 
 	}
 
 	pod.Spec.Volumes = pod.Spec.Volumes[1:] // the API server's own token is left
-	if err := showPod(&out, &pod); err == nil || !strings.Contains(err.Error(), "has no token for AWS") {
+	if err := walkthrough.ShowPod(&out, &pod); err == nil || !strings.Contains(err.Error(), "has no token for AWS") {
 		t.Errorf("got %v for a pod that was not injected", err)
 	}
 }
@@ -302,8 +303,8 @@ func TestTheChartTakesTheImage(t *testing.T) {
 		t.Fatal("HELM is not set: run make kind-test")
 	}
 	plane, _ := startPlane(t, testplane.Options{})
-	c := &cluster{repository: "localhost/pod-identity-webhook", tag: "v1", kubeconfig: plane.Kubeconfig()}
-	rendered, err := output(t.Context(), helm, append(c.installation("sha256:0123"), "--dry-run=server", "--output", "json")...)
+	c := &walkthrough.Cluster{Repository: "localhost/pod-identity-webhook", Tag: "v1", Kubeconfig: plane.Kubeconfig()}
+	rendered, err := walkthrough.Output(t.Context(), helm, append(c.Installation("sha256:0123"), "--dry-run=server", "--output", "json")...)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -325,7 +326,7 @@ func TestTheChartTakesTheImage(t *testing.T) {
 		if got := deployment.Spec.Template.Annotations["imageDigest"]; got != "sha256:0123" {
 			t.Errorf("its pods say %q of the image", got)
 		}
-		if deployment.Namespace != releaseNamespace || deployment.Name != release {
+		if deployment.Namespace != walkthrough.Release || deployment.Name != walkthrough.Release {
 			t.Errorf("it is %s/%s, and what to read is said of another", deployment.Namespace, deployment.Name)
 		}
 		return
@@ -338,7 +339,7 @@ func TestTheChartTakesTheImage(t *testing.T) {
 func TestTheExampleIsAppliedAndItsPodShown(t *testing.T) {
 	plane, client := startPlane(t, testplane.Options{})
 	var out bytes.Buffer
-	c := &cluster{kubectl: filepath.Join(testplane.DefaultAssets(), "kubectl"), kubeconfig: plane.Kubeconfig(), out: &out}
+	c := &walkthrough.Cluster{Kubectl: filepath.Join(testplane.DefaultAssets(), "kubectl"), Kubeconfig: plane.Kubeconfig(), Out: &out}
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	made := make(chan error, 1)
@@ -349,7 +350,7 @@ func TestTheExampleIsAppliedAndItsPodShown(t *testing.T) {
 		}
 		made <- err
 	}()
-	for _, step := range []func(context.Context) error{c.publishIssuer, c.applyExample, c.show} {
+	for _, step := range []func(context.Context) error{c.PublishIssuer, c.ApplyExample, c.Show} {
 		if err := step(ctx); err != nil {
 			cancel()
 			t.Fatalf("%v, %v\n%s", err, <-made, out.String())
@@ -368,7 +369,7 @@ func TestTheExampleIsAppliedAndItsPodShown(t *testing.T) {
 // standInForTheNode makes the pod of the example's DaemonSet, once its
 // ServiceAccount is there, which comes last, and schedules it.
 func standInForTheNode(ctx context.Context, client kubernetes.Interface) error {
-	watch, err := client.CoreV1().ServiceAccounts(exampleNamespace).Watch(ctx, metav1.ListOptions{FieldSelector: "metadata.name=cloudwatch-agent"})
+	watch, err := client.CoreV1().ServiceAccounts(walkthrough.ExampleNamespace).Watch(ctx, metav1.ListOptions{FieldSelector: "metadata.name=cloudwatch-agent"})
 	if err != nil {
 		return err
 	}
@@ -379,12 +380,12 @@ func standInForTheNode(ctx context.Context, client kubernetes.Interface) error {
 		return ctx.Err()
 	}
 	pod := injected()
-	created, err := client.CoreV1().Pods(exampleNamespace).Create(ctx, &pod, metav1.CreateOptions{})
+	created, err := client.CoreV1().Pods(walkthrough.ExampleNamespace).Create(ctx, &pod, metav1.CreateOptions{})
 	if err != nil {
 		return err
 	}
 	created.Status.Conditions = []corev1.PodCondition{{Type: corev1.PodScheduled, Status: corev1.ConditionTrue}}
-	_, err = client.CoreV1().Pods(exampleNamespace).UpdateStatus(ctx, created, metav1.UpdateOptions{})
+	_, err = client.CoreV1().Pods(walkthrough.ExampleNamespace).UpdateStatus(ctx, created, metav1.UpdateOptions{})
 	return err
 }
 

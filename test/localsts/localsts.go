@@ -28,10 +28,10 @@ const (
 	requestTimeout = 5 * time.Second
 )
 
-// The administrator's credentials, which are its defaults, and known to everybody.
+// The credentials of the administrator, which are its defaults, and known to everybody.
 const (
-	adminAccessKeyID = "AKIALOCALSTSADMIN000" //nolint:gosec // worth nothing
-	adminSecret      = "local-sts"
+	AdminAccessKeyID = "AKIALOCALSTSADMIN000" //nolint:gosec // worth nothing
+	AdminSecret      = "local-sts"
 )
 
 // DefaultBinary is where this repository builds it.
@@ -123,6 +123,6 @@ func (s *Server) AnonymousConfig() aws.Config {
 // AdminConfig is that of the administrator, who may call IAM.
 func (s *Server) AdminConfig() aws.Config {
 	config := s.AnonymousConfig()
-	config.Credentials = credentials.NewStaticCredentialsProvider(adminAccessKeyID, adminSecret, "")
+	config.Credentials = credentials.NewStaticCredentialsProvider(AdminAccessKeyID, AdminSecret, "")
 	return config
 }

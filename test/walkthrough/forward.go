@@ -1,4 +1,4 @@
-package main
+package walkthrough
 
 import (
 	"bufio"
@@ -20,15 +20,15 @@ const forwardTimeout = 30 * time.Second
 // forwarding is what kubectl prints once it listens.
 var forwarding = regexp.MustCompile(`^Forwarding from (127\.0\.0\.1:\d+) -> `)
 
-// forward does something while this machine can reach a Service, at address.
-func (c *cluster) forward(ctx context.Context, namespace, service, port string, do func(ctx context.Context, address string) error) error {
+// Forward does something while this machine can reach a Service, at address.
+func (c *Cluster) Forward(ctx context.Context, namespace, service, port string, do func(ctx context.Context, address string) error) error {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
 	args := []string{
-		"--kubeconfig", c.kubeconfig, "--namespace", namespace,
+		"--kubeconfig", c.Kubeconfig, "--namespace", namespace,
 		"port-forward", "--address", "127.0.0.1", "service/" + service, ":" + port,
 	}
-	command := exec.CommandContext(ctx, c.kubectl, args...) //nolint:gosec // as for the other commands
+	command := exec.CommandContext(ctx, c.Kubectl, args...) //nolint:gosec // as for the other commands
 	var stderr bytes.Buffer
 	command.Stderr = &stderr
 	stdout, err := command.StdoutPipe()
@@ -36,14 +36,14 @@ func (c *cluster) forward(ctx context.Context, namespace, service, port string, 
 		return err
 	}
 	if err := command.Start(); err != nil {
-		return fmt.Errorf("%s: %w", line(c.kubectl, args), err)
+		return fmt.Errorf("%s: %w", line(c.Kubectl, args), err)
 	}
 	patience := time.AfterFunc(forwardTimeout, stop)
 	defer patience.Stop()
 	address, found := firstMatch(stdout, forwarding)
 	if !found {
 		err := cmp.Or(command.Wait(), errors.New("it ends and forwards nothing"))
-		return fmt.Errorf("%s: %w: %s", line(c.kubectl, args), err, strings.TrimSpace(stderr.String()))
+		return fmt.Errorf("%s: %w: %s", line(c.Kubectl, args), err, strings.TrimSpace(stderr.String()))
 	}
 	patience.Stop()
 	read := make(chan struct{})

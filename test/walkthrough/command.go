@@ -1,4 +1,4 @@
-package main
+package walkthrough
 
 import (
 	"bytes"
@@ -10,8 +10,8 @@ import (
 	"strings"
 )
 
-// run runs a command and writes what it says to out, as it comes.
-func run(ctx context.Context, out io.Writer, path string, args ...string) error {
+// Run runs a command and writes what it says to out, as it comes.
+func Run(ctx context.Context, out io.Writer, path string, args ...string) error {
 	return runWith(ctx, out, nil, path, args...)
 }
 
@@ -26,9 +26,9 @@ func runWith(ctx context.Context, out io.Writer, environment []string, path stri
 	return nil
 }
 
-// output runs a command and returns what it prints. Its error has what the
+// Output runs a command and returns what it prints. Its error has what the
 // command says about that.
-func output(ctx context.Context, path string, args ...string) ([]byte, error) {
+func Output(ctx context.Context, path string, args ...string) ([]byte, error) {
 	command := exec.CommandContext(ctx, path, args...) //nolint:gosec // the same
 	var stderr bytes.Buffer
 	command.Stderr = &stderr

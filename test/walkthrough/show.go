@@ -1,4 +1,4 @@
-package main
+package walkthrough
 
 import (
 	"context"
@@ -11,17 +11,17 @@ import (
 	corev1 "k8s.io/api/core/v1"
 )
 
-// show shows what the example's pod was given, and whom its tokens are from. It
+// Show shows what the example's pod was given, and whom its tokens are from. It
 // is an error if that is nothing.
-func (c *cluster) show(ctx context.Context) error {
-	pod, err := c.onePod(ctx, exampleNamespace, exampleSelector)
+func (c *Cluster) Show(ctx context.Context) error {
+	pod, err := c.onePod(ctx, ExampleNamespace, exampleSelector)
 	if err != nil {
 		return err
 	}
-	if err := showPod(c.out, pod); err != nil {
+	if err := ShowPod(c.Out, pod); err != nil {
 		return err
 	}
-	discovery, err := output(ctx, c.kubectl, "--kubeconfig", c.kubeconfig, "get", "--raw", "/.well-known/openid-configuration")
+	discovery, err := Output(ctx, c.Kubectl, "--kubeconfig", c.Kubeconfig, "get", "--raw", "/.well-known/openid-configuration")
 	if err != nil {
 		return err
 	}
@@ -32,13 +32,13 @@ func (c *cluster) show(ctx context.Context) error {
 	if err := json.Unmarshal(discovery, &issuer); err != nil {
 		return fmt.Errorf("read the issuer's discovery document: %w", err)
 	}
-	fmt.Fprintf(c.out, "\nIts tokens are from %s,\nwhose keys are at   %s\n", issuer.Issuer, issuer.JWKS)
+	fmt.Fprintf(c.Out, "\nIts tokens are from %s,\nwhose keys are at   %s\n", issuer.Issuer, issuer.JWKS)
 	return nil
 }
 
 // onePod returns the first pod of a selector.
-func (c *cluster) onePod(ctx context.Context, namespace, selector string) (*corev1.Pod, error) {
-	listed, err := output(ctx, c.kubectl, "--kubeconfig", c.kubeconfig, "--namespace", namespace,
+func (c *Cluster) onePod(ctx context.Context, namespace, selector string) (*corev1.Pod, error) {
+	listed, err := Output(ctx, c.Kubectl, "--kubeconfig", c.Kubeconfig, "--namespace", namespace,
 		"get", "pods", "--selector", selector, "--output", "json")
 	if err != nil {
 		return nil, err
@@ -53,9 +53,9 @@ func (c *cluster) onePod(ctx context.Context, namespace, selector string) (*core
 	return &pods.Items[0], nil
 }
 
-// showPod writes the volumes of tokens for others than the API server, and each
+// ShowPod writes the volumes of tokens for others than the API server, and each
 // container's part in them.
-func showPod(out io.Writer, pod *corev1.Pod) error {
+func ShowPod(out io.Writer, pod *corev1.Pod) error {
 	fmt.Fprintf(out, "\nPod %s/%s of ServiceAccount %s was given:\n", pod.Namespace, pod.Name, pod.Spec.ServiceAccountName)
 	tokens := make(map[string]bool)
 	for _, volume := range pod.Spec.Volumes {
@@ -75,7 +75,7 @@ func showPod(out io.Writer, pod *corev1.Pod) error {
 		}
 	}
 	if len(tokens) == 0 {
-		return fmt.Errorf("pod %s/%s has no token for AWS: see `kubectl --namespace %s logs deployment/%s`", pod.Namespace, pod.Name, releaseNamespace, release)
+		return fmt.Errorf("pod %s/%s has no token for AWS: see `kubectl --namespace %s logs deployment/%s`", pod.Namespace, pod.Name, Release, Release)
 	}
 	for _, container := range pod.Spec.InitContainers {
 		showContainer(out, "init container", container, tokens)

@@ -1,0 +1,109 @@
+package main
+
+// kubeletConfiguration is for any machine, with either version of cgroups. It
+// leaves the machine's resources as they are: there is no cgroup for each class of
+// pods, and nothing is kept for the system.
+const kubeletConfiguration = `apiVersion: kubelet.config.k8s.io/v1beta1
+kind: KubeletConfiguration
+address: {{.Address}}
+authentication:
+  anonymous:
+    enabled: false
+  webhook:
+    enabled: false
+  x509:
+    clientCAFile: {{.ClientCA}}
+# Whoever has that certificate is the API server.
+authorization:
+  mode: AlwaysAllow
+containerRuntimeEndpoint: unix://{{.Containerd}}
+failCgroupV1: false
+cgroupDriver: cgroupfs
+cgroupsPerQOS: false
+enforceNodeAllocatable: []
+localStorageCapacityIsolation: false
+# A developer's disk may well be fuller than that of a node should be.
+evictionHard:
+  memory.available: 50Mi
+  nodefs.available: 1%
+  imagefs.available: 1%
+imageGCHighThresholdPercent: 100
+imageGCLowThresholdPercent: 99
+clusterDomain: cluster.local
+clusterDNS: ["{{.Address}}"]
+# Nothing beyond the cluster has a name.
+resolvConf: ""
+failSwapOn: false
+`
+
+const proxyConfiguration = `apiVersion: kubeproxy.config.k8s.io/v1alpha1
+kind: KubeProxyConfiguration
+mode: nftables
+clientConnection:
+  kubeconfig: {{.Kubeconfig}}
+hostnameOverride: {{.Node}}
+clusterCIDR: {{.PodRange}}
+healthzBindAddress: 127.0.0.1:10256
+metricsBindAddress: 127.0.0.1:10249
+# The machine's own limits stay.
+conntrack:
+  maxPerCore: 0
+  min: 0
+  tcpEstablishedTimeout: 0s
+  tcpCloseWaitTimeout: 0s
+`
+
+const dnsConfiguration = `.:53 {
+    bind {{.Address}}
+    errors
+    ready 127.0.0.1:8181
+    kubernetes cluster.local in-addr.arpa {
+        kubeconfig {{.Kubeconfig}}
+        ttl 5
+    }
+}
+`
+
+// containerdConfiguration has the snapshotter that works on any file system, and
+// leaves the scores of the kernel's OOM killer alone, which root may not lower
+// everywhere.
+const containerdConfiguration = `version = 2
+root = "/var/lib/containerd"
+state = "/run/containerd"
+[grpc]
+  address = "{{.Containerd}}"
+[plugins."io.containerd.grpc.v1.cri"]
+  sandbox_image = "{{.Pause}}"
+  restrict_oom_score_adj = true
+  disable_hugetlb_controller = true
+  tolerate_missing_hugetlb_controller = true
+  [plugins."io.containerd.grpc.v1.cri".cni]
+    bin_dir = "{{.Plugins}}"
+    conf_dir = "{{.Dir}}/cni"
+  [plugins."io.containerd.grpc.v1.cri".containerd]
+    snapshotter = "native"
+    default_runtime_name = "runc"
+    [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc]
+      runtime_type = "io.containerd.runc.v2"
+      [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc.options]
+        SystemdCgroup = false
+`
+
+// cniConfiguration gives each pod a link of its own to the node. With a bridge,
+// what one pod answers another through a Service would not pass where kube-proxy
+// gives it the Service's address back, except with a module of the kernel.
+const cniConfiguration = `{
+  "cniVersion": "1.0.0",
+  "name": "pods",
+  "plugins": [{
+    "type": "ptp",
+    "mtu": 1500,
+    "ipam": {
+      "type": "host-local",
+      "dataDir": "/run/cni",
+      "ranges": [[{"subnet": "` + podRange + `"}]],
+      "routes": [{"dst": "0.0.0.0/0"}]
+    }
+  }]
+}
+`

@@ -1,0 +1,93 @@
+package e2e_test
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+)
+
+// A second cluster, beside the one of the other tests, is killed.
+func TestACrashLeavesNothingThatTheNextRunDoesNotRemove(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "cluster")
+	before, err := leftovers(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	run := func(verb string) {
+		t.Helper()
+		if err := clusterCommand(t.Context(), dir, "-images="+t.TempDir(), verb); err != nil {
+			t.Fatal(err)
+		}
+	}
+	defer func() { _ = clusterCommand(context.Background(), dir, "down") }()
+	run("up")
+	first := firstProcess(t, dir)
+	if err := syscall.Kill(first, syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "all its processes end", func(context.Context) error {
+		after, err := leftovers(dir)
+		for what := range after {
+			if strings.HasPrefix(what, "process ") && !before[what] {
+				err = fmt.Errorf("there still is %s", what)
+			}
+		}
+		return err
+	})
+	run("up")
+	if firstProcess(t, dir) == first {
+		t.Error("it was taken for one that runs")
+	}
+	run("down")
+	if err := expectNothingLeft(dir, before); err != nil {
+		t.Error(err)
+	}
+	run("down") // where there is none
+}
+
+func TestAStartThatFailsSaysWhyAndLeavesItsLogsAlone(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "cluster")
+	before, err := leftovers(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = clusterCommand(t.Context(), dir, "-assets="+t.TempDir(), "up")
+	if err == nil {
+		t.Fatal("it starts without its parts")
+	}
+	log, err := os.ReadFile(filepath.Join(dir, "log"))
+	if err != nil || !strings.Contains(string(log), "make assets") {
+		t.Errorf("its log does not say what to do: %s, %v", log, err)
+	}
+	if err := clusterCommand(t.Context(), dir, "down"); err != nil {
+		t.Fatal(err)
+	}
+	if err := expectNothingLeft(dir, before); err != nil {
+		t.Error(err)
+	}
+}
+
+// firstProcess is the one of a cluster that was started first.
+func firstProcess(t *testing.T, dir string) int {
+	t.Helper()
+	processes, err := filepath.Glob("/proc/[0-9]*/cmdline")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, process := range processes {
+		command, err := os.ReadFile(process)
+		if err == nil && strings.Contains(string(command), "-dir="+dir+"\x00") && strings.HasSuffix(string(command), "\x00init\x00") {
+			var pid int
+			if _, err := fmt.Sscanf(process, "/proc/%d/cmdline", &pid); err != nil {
+				t.Fatal(err)
+			}
+			return pid
+		}
+	}
+	t.Fatalf("no cluster runs in %s", dir)
+	return 0
+}

@@ -1,0 +1,167 @@
+package e2e_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"testing"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+const (
+	optIn       = "eks.amazonaws.com/pod-identity-webhook"
+	clusterWide = "mode=cluster-wide"
+	onlyOptIn   = "mode=opt-in"
+	// creators create pods at the same time.
+	creators = 4
+	// upgrades are rolled out one after the other, in each mode.
+	upgrades = 2
+)
+
+// upgrade brings the chart up to date with other values than the usual ones, until
+// the end of the test.
+func upgrade(t *testing.T, values ...string) {
+	t.Helper()
+	if err := install(t.Context(), values...); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := install(context.Background()); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+func TestOnlyNamespacesThatOptInAreServed(t *testing.T) {
+	served, other := newNamespace(t, map[string]string{optIn: "enabled"}), newNamespace(t, nil)
+	arn := giveRole(t, served, "app")
+	giveRole(t, other, "app")
+	upgrade(t, onlyOptIn)
+	// The API server sees what was written of webhooks and policies a moment later.
+	eventually(t, "the other namespace is left alone", func(ctx context.Context) error {
+		of := template("trial", "app")
+		pod, err := world.client.CoreV1().Pods(other).Create(ctx, &corev1.Pod{
+			ObjectMeta: metav1.ObjectMeta{Name: "trial"}, Spec: of.Spec,
+		}, metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})
+		if err == nil && roleOf(pod) != "" {
+			err = errors.New("a pod was given a role")
+		}
+		return err
+	})
+	createPod(t, served, "app", nil)
+	expectIdentity(t, served, "app=app", "app", arn)
+	if pod := createPod(t, other, "app", nil); roleOf(pod) != "" || len(pod.Spec.Volumes) != 1 {
+		t.Errorf("a pod in a namespace that has not opted in was given %s and %+v", roleOf(pod), pod.Spec.Volumes)
+	}
+}
+
+// stream is pods that are created all the time, and what has become of them.
+type stream struct {
+	created, missed, refused atomic.Int64
+	mu                       sync.Mutex
+	why                      error
+}
+
+// run creates pods until the context ends. They are to have a role; no scheduler
+// takes them, as it is about their creation alone.
+func (s *stream) run(ctx context.Context, namespace string) {
+	var creating sync.WaitGroup
+	for range creators {
+		creating.Go(func() {
+			for ctx.Err() == nil {
+				s.create(ctx, namespace)
+			}
+		})
+	}
+	creating.Wait()
+}
+
+func (s *stream) create(ctx context.Context, namespace string) {
+	of := template("stream", "app")
+	of.Spec.SchedulerName = "nobody"
+	pods := world.client.CoreV1().Pods(namespace)
+	// A creation that has begun is not broken off.
+	pod, err := pods.Create(context.WithoutCancel(ctx), &corev1.Pod{
+		ObjectMeta: metav1.ObjectMeta{GenerateName: "stream-"}, Spec: of.Spec,
+	}, metav1.CreateOptions{})
+	switch {
+	case err != nil:
+		s.refused.Add(1)
+		s.remember(err)
+		return
+	case roleOf(pod) == "":
+		s.missed.Add(1)
+	}
+	s.created.Add(1)
+	if err := pods.Delete(context.WithoutCancel(ctx), pod.Name, metav1.DeleteOptions{}); err != nil {
+		s.remember(fmt.Errorf("delete pod %s: %w", pod.Name, err))
+	}
+}
+
+// remember keeps the first error.
+func (s *stream) remember(err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.why == nil {
+		s.why = err
+	}
+}
+
+// The replicas are replaced while pods are created, and no pod is the worse for it,
+// whether a webhook that cannot be reached would have it refused by the guard or by
+// the failurePolicy.
+func TestARollingUpgradeIsNotNoticed(t *testing.T) {
+	for _, mode := range []string{clusterWide, onlyOptIn} {
+		t.Run(mode, func(t *testing.T) {
+			namespace := newNamespace(t, map[string]string{optIn: "enabled"})
+			giveRole(t, namespace, "app")
+			upgrade(t, mode)
+			before := replicas(t)
+
+			ctx, stop := context.WithCancel(t.Context())
+			defer stop()
+			var s stream
+			ended := make(chan struct{})
+			go func() {
+				defer close(ended)
+				s.run(ctx, namespace)
+			}()
+			for round := range upgrades {
+				if err := install(t.Context(), mode, fmt.Sprintf("podAnnotations.round=r%d", round)); err != nil {
+					t.Fatal(err)
+				}
+			}
+			stop()
+			<-ended
+			for name := range replicas(t) {
+				if before[name] {
+					t.Errorf("replica %s was not replaced", name)
+				}
+			}
+			t.Logf("%d pods were created during %d upgrades", s.created.Load(), upgrades)
+			if s.created.Load() < 100 || s.missed.Load() != 0 || s.refused.Load() != 0 || s.why != nil {
+				t.Errorf("%d pods created, %d of them without their role, %d refused; the first error: %v", s.created.Load(), s.missed.Load(), s.refused.Load(), s.why)
+			}
+		})
+	}
+}
+
+// replicas are the names of the webhook's pods that are not on their way out.
+func replicas(t *testing.T) map[string]bool {
+	t.Helper()
+	pods, err := world.client.CoreV1().Pods(release).List(t.Context(), metav1.ListOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	names := map[string]bool{}
+	for _, pod := range pods.Items {
+		if pod.DeletionTimestamp == nil {
+			names[pod.Name] = true
+		}
+	}
+	return names
+}

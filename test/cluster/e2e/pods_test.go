@@ -1,0 +1,138 @@
+package e2e_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+// said is what the application prints.
+type said struct {
+	Time    time.Time `json:"time"`
+	ARN     string    `json:"arn"`
+	Error   string    `json:"error"`
+	User    int       `json:"user"`
+	Expires time.Time `json:"expires"`
+	Token   struct {
+		Owner   int       `json:"owner"`
+		Mode    string    `json:"mode"`
+		Written time.Time `json:"written"`
+	} `json:"token"`
+}
+
+// newNamespace makes a namespace, which goes at the end of the test.
+func newNamespace(t *testing.T, labels map[string]string) string {
+	t.Helper()
+	made, err := world.client.CoreV1().Namespaces().Create(t.Context(), &corev1.Namespace{
+		ObjectMeta: metav1.ObjectMeta{GenerateName: "e2e-", Labels: labels},
+	}, metav1.CreateOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := world.client.CoreV1().Namespaces().Delete(context.Background(), made.Name, metav1.DeleteOptions{}); err != nil {
+			t.Error(err)
+		}
+	})
+	return made.Name
+}
+
+// giveRole makes a ServiceAccount with a role of its own, as a person does, and
+// returns how STS calls who has it.
+func giveRole(t *testing.T, namespace, account string) (arn string) {
+	t.Helper()
+	role := namespace + "-" + account
+	must(t, "serviceaccount", "create", account, "--namespace", namespace, "--role-name", role, "--approve")
+	return assumed(role)
+}
+
+// assumed is how the ARNs of those begin who have a role.
+func assumed(role string) string { return "arn:aws:sts::111122223333:assumed-role/" + role + "/" }
+
+// template is of pods of the application, with a label of its name. Nothing in it
+// speaks of AWS.
+func template(name, account string, args ...string) corev1.PodTemplateSpec {
+	return corev1.PodTemplateSpec{
+		ObjectMeta: metav1.ObjectMeta{Labels: map[string]string{"app": name}},
+		Spec: corev1.PodSpec{
+			ServiceAccountName: account,
+			Containers:         []corev1.Container{{Name: "app", Image: application, ImagePullPolicy: corev1.PullNever, Args: args}},
+		},
+	}
+}
+
+// createPod creates a pod of that template, as change has it.
+func createPod(t *testing.T, namespace, account string, change func(*corev1.Pod)) *corev1.Pod {
+	t.Helper()
+	of := template(account, account)
+	pod := &corev1.Pod{ObjectMeta: of.ObjectMeta, Spec: of.Spec}
+	pod.Name = account
+	if change != nil {
+		change(pod)
+	}
+	created, err := world.client.CoreV1().Pods(namespace).Create(t.Context(), pod, metav1.CreateOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return created
+}
+
+// heard returns what a container of the newest pod of a selector has said at last.
+func heard(ctx context.Context, namespace, selector, container string) (said, error) {
+	pods, err := world.client.CoreV1().Pods(namespace).List(ctx, metav1.ListOptions{LabelSelector: selector})
+	if err != nil {
+		return said{}, err
+	}
+	if len(pods.Items) == 0 {
+		return said{}, errors.New("there is no pod " + selector)
+	}
+	newest := pods.Items[0]
+	for _, pod := range pods.Items[1:] {
+		if newest.CreationTimestamp.Before(&pod.CreationTimestamp) {
+			newest = pod
+		}
+	}
+	log, err := world.client.CoreV1().Pods(namespace).GetLogs(newest.Name, &corev1.PodLogOptions{Container: container, TailLines: new(int64(1))}).DoRaw(ctx)
+	if err != nil {
+		return said{}, fmt.Errorf("%w; the pod is %s: %+v", err, newest.Status.Phase, newest.Status.ContainerStatuses)
+	}
+	var last said
+	if err := json.Unmarshal(bytes.TrimSpace(log), &last); err != nil {
+		return said{}, fmt.Errorf("%w: %s", err, log)
+	}
+	return last, nil
+}
+
+// expectIdentity waits until a container says that it is whom it should be.
+func expectIdentity(t *testing.T, namespace, selector, container, arn string) said {
+	t.Helper()
+	var last said
+	eventually(t, "pod "+selector+" is "+arn, func(ctx context.Context) (err error) {
+		if last, err = heard(ctx, namespace, selector, container); err != nil {
+			return err
+		}
+		if !strings.HasPrefix(last.ARN, arn) {
+			return fmt.Errorf("it says %+v", last)
+		}
+		return nil
+	})
+	return last
+}
+
+// roleOf is the role that a pod's first container was given.
+func roleOf(pod *corev1.Pod) string {
+	for _, variable := range pod.Spec.Containers[0].Env {
+		if variable.Name == "AWS_ROLE_ARN" {
+			return variable.Value
+		}
+	}
+	return ""
+}

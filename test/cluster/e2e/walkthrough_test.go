@@ -1,0 +1,37 @@
+package e2e_test
+
+import (
+	"bytes"
+	"context"
+	"io"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// What make kind-up does once its cluster is there, and make cluster-irsa.
+func TestTheWalkthroughEndsWithAnApplicationThatHasItsRole(t *testing.T) {
+	// It installs the chart with other values than the tests' own.
+	t.Cleanup(func() {
+		if err := install(context.Background()); err != nil {
+			t.Error(err)
+		}
+	})
+	var out bytes.Buffer
+	walk := world.Cluster
+	walk.Out = io.MultiWriter(&out, t.Output())
+	walk.Load = func(ctx context.Context, archive string) error {
+		return clusterCommand(ctx, filepath.Dir(world.Kubeconfig), "load", archive)
+	}
+	if err := walk.Up(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{
+		"container cloudwatch-agent:\n", "AWS_ENDPOINT_URL_STS=http://local-sts.local-sts.svc:7480\n",
+		"  Arn      " + assumed("whoami"),
+	} {
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("it does not say %q", want)
+		}
+	}
+}

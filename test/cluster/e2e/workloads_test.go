@@ -1,0 +1,118 @@
+package e2e_test
+
+import (
+	"context"
+	"fmt"
+	"testing"
+
+	appsv1 "k8s.io/api/apps/v1"
+	batchv1 "k8s.io/api/batch/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/pod-identity-webhook/pod-identity-webhook/test/walkthrough"
+)
+
+// The example is applied as it is; only the image of the agent, by its very name,
+// has another program in it, since AWS is not there to be called.
+func TestTheAgentOfTheStoryGetsItsRole(t *testing.T) {
+	if err := world.ApplyExample(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	must(t, "serviceaccount", "create", "cloudwatch-agent", "--namespace", walkthrough.ExampleNamespace, "--role-name", "cloudwatch-agent",
+		"--attach-policy-arn", "arn:aws:iam::aws:policy/CloudWatchAgentServerPolicy", "--override-existing-serviceaccounts", "--approve")
+	expectIdentity(t, walkthrough.ExampleNamespace, "name=cloudwatch-agent", "cloudwatch-agent", assumed("cloudwatch-agent"))
+}
+
+func TestEachKindOfWorkloadGetsItsRole(t *testing.T) {
+	namespace := newNamespace(t, nil)
+	client := world.client
+	selector := func(name string) *metav1.LabelSelector {
+		return &metav1.LabelSelector{MatchLabels: map[string]string{"app": name}}
+	}
+	for name, create := range map[string]func(string) error{
+		"deployment": func(name string) error {
+			_, err := client.AppsV1().Deployments(namespace).Create(t.Context(), &appsv1.Deployment{
+				ObjectMeta: metav1.ObjectMeta{Name: name},
+				Spec:       appsv1.DeploymentSpec{Replicas: new(int32(2)), Selector: selector(name), Template: template(name, name)},
+			}, metav1.CreateOptions{})
+			return err
+		},
+		"statefulset": func(name string) error {
+			_, err := client.AppsV1().StatefulSets(namespace).Create(t.Context(), &appsv1.StatefulSet{
+				ObjectMeta: metav1.ObjectMeta{Name: name},
+				Spec:       appsv1.StatefulSetSpec{Selector: selector(name), Template: template(name, name)},
+			}, metav1.CreateOptions{})
+			return err
+		},
+		"job": func(name string) error {
+			of := template(name, name, "once")
+			of.Spec.RestartPolicy = corev1.RestartPolicyNever
+			_, err := client.BatchV1().Jobs(namespace).Create(t.Context(), &batchv1.Job{
+				ObjectMeta: metav1.ObjectMeta{Name: name}, Spec: batchv1.JobSpec{Template: of, BackoffLimit: new(int32(0))},
+			}, metav1.CreateOptions{})
+			return err
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			arn := giveRole(t, namespace, name)
+			if err := create(name); err != nil {
+				t.Fatal(err)
+			}
+			expectIdentity(t, namespace, "app="+name, "app", arn)
+		})
+	}
+	eventually(t, "the Job has succeeded", func(ctx context.Context) error {
+		job, err := client.BatchV1().Jobs(namespace).Get(ctx, "job", metav1.GetOptions{})
+		if err == nil && job.Status.Succeeded != 1 {
+			err = fmt.Errorf("its status is %+v", job.Status)
+		}
+		return err
+	})
+}
+
+// The kubelet gives the token to the user of the pod, if all containers have one.
+func TestWhoIsNotRootReadsATokenOfItsOwn(t *testing.T) {
+	namespace := newNamespace(t, nil)
+	arn := giveRole(t, namespace, "app")
+	createPod(t, namespace, "app", func(pod *corev1.Pod) {
+		pod.Spec.SecurityContext = &corev1.PodSecurityContext{RunAsNonRoot: new(true), RunAsUser: new(int64(1000))}
+	})
+	got := expectIdentity(t, namespace, "app=app", "app", arn)
+	if got.User != 1000 || got.Token.Owner != 1000 || got.Token.Mode != "-rw-------" {
+		t.Errorf("user %d reads a token of %d with the mode %s, want one of 1000 that nobody else reads", got.User, got.Token.Owner, got.Token.Mode)
+	}
+}
+
+func TestADebuggingContainerGetsTheRoleOfThePod(t *testing.T) {
+	namespace := newNamespace(t, nil)
+	arn := giveRole(t, namespace, "app")
+	createPod(t, namespace, "app", nil)
+	expectIdentity(t, namespace, "app=app", "app", arn)
+	kubectl(t, "--namespace", namespace, "debug", "pod/app", "--image="+application, "--image-pull-policy=Never", "--container=debugger")
+	expectIdentity(t, namespace, "app=app", "debugger", arn)
+}
+
+// Of the same mode of the chart, the guard: nothing is refused that has no role.
+func TestAPodWithoutARoleIsLeftAlone(t *testing.T) {
+	namespace := newNamespace(t, nil)
+	if _, err := world.client.CoreV1().ServiceAccounts(namespace).Create(t.Context(), &corev1.ServiceAccount{
+		ObjectMeta: metav1.ObjectMeta{Name: "app"},
+	}, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	pod := createPod(t, namespace, "app", func(pod *corev1.Pod) {
+		// Where the SDK would look next, and for long.
+		pod.Spec.Containers[0].Env = []corev1.EnvVar{{Name: "AWS_EC2_METADATA_DISABLED", Value: "true"}}
+	})
+	if len(pod.Spec.Volumes) != 1 || len(pod.Spec.Containers[0].Env) != 1 {
+		t.Errorf("it was given volumes %+v and variables %+v", pod.Spec.Volumes, pod.Spec.Containers[0].Env)
+	}
+	eventually(t, "it runs, and has no credentials", func(ctx context.Context) error {
+		got, err := heard(ctx, namespace, "app=app", "app")
+		if err == nil && (got.ARN != "" || got.Error == "") {
+			t.Fatalf("it says %+v", got)
+		}
+		return err
+	})
+}

@@ -1,0 +1,221 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"fmt"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"text/template"
+	"time"
+
+	rbacv1 "k8s.io/api/rbac/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/kubernetes"
+
+	"github.com/pod-identity-webhook/pod-identity-webhook/test/controlplane"
+	"github.com/pod-identity-webhook/pod-identity-webhook/test/process"
+)
+
+const (
+	// partTimeout bounds the start of a part, which takes a few seconds.
+	partTimeout = 2 * time.Minute
+	// probeTimeout bounds one question whether it is ready.
+	probeTimeout = 5 * time.Second
+	// containerdSocket is containerd's usual one, in the node's own /run.
+	containerdSocket = "/run/containerd/containerd.sock"
+	pauseImage       = "localhost/pause:cluster"
+)
+
+// part is a program of the cluster.
+type part struct {
+	path string
+	args []string
+	// user is whose kubeconfig is written for it, and configuration the template of
+	// its file; either is empty if it has none.
+	user, configuration string
+	// health is the URL that is read to know that it is ready.
+	health string
+}
+
+// startParts starts what needs the API server.
+func (n *node) startParts(ctx context.Context) error {
+	if err := n.permitDNS(ctx); err != nil {
+		return err
+	}
+	// Not one after the other: none needs another to start.
+	started := make([]*process.Process, 0)
+	parts := n.parts()
+	for _, p := range parts {
+		process, err := n.startPart(p)
+		if err != nil {
+			return err
+		}
+		started = append(started, process)
+	}
+	for i, p := range parts {
+		if err := waitHealthy(ctx, started[i], p.health); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (n *node) parts() []part {
+	return []part{
+		{
+			path: filepath.Join(n.assets, "kube-controller-manager"), user: controllerManagerUser,
+			args: []string{
+				"--kubeconfig=" + n.file("kube-controller-manager", "kubeconfig"),
+				"--bind-address=127.0.0.1", "--leader-elect=false", "--cert-dir=" + n.file("kube-controller-manager", "certs"),
+				"--service-account-private-key-file=" + n.plane.SigningKey(),
+				"--root-ca-file=" + n.file("kube-controller-manager", "ca.crt"),
+				"--use-service-account-credentials",
+				// For each controller it asks for a token first, and is ready the later
+				// the slower it may ask.
+				"--kube-api-qps=200", "--kube-api-burst=400",
+			},
+			health: "https://127.0.0.1:10257/healthz",
+		},
+		{
+			path: filepath.Join(n.assets, "kube-scheduler"), user: schedulerUser,
+			args: []string{
+				"--kubeconfig=" + n.file("kube-scheduler", "kubeconfig"),
+				"--bind-address=127.0.0.1", "--leader-elect=false", "--cert-dir=" + n.file("kube-scheduler", "certs"),
+			},
+			health: "https://127.0.0.1:10259/healthz",
+		},
+		{
+			path: filepath.Join(n.assets, "kubelet"), user: kubeletUser, configuration: kubeletConfiguration,
+			args: []string{
+				"--config=" + n.file("kubelet", "config"), "--kubeconfig=" + n.file("kubelet", "kubeconfig"),
+				"--hostname-override=" + nodeName, "--node-ip=" + n.address,
+			},
+			health: "http://127.0.0.1:10248/healthz",
+		},
+		{
+			path: filepath.Join(n.assets, "kube-proxy"), user: proxyUser, configuration: proxyConfiguration,
+			args:   []string{"--config=" + n.file("kube-proxy", "config")},
+			health: "http://127.0.0.1:10256/healthz",
+		},
+		{
+			path: filepath.Join(n.plugins, "coredns"), user: dnsUser, configuration: dnsConfiguration,
+			args:   []string{"-conf", n.file("coredns", "config")},
+			health: "http://127.0.0.1:8181/ready",
+		},
+	}
+}
+
+// file is one of a part's own, beside those that it writes itself.
+func (n *node) file(name, kind string) string {
+	return filepath.Join(n.dir, "parts", name, kind)
+}
+
+// startPart writes the files of a part and starts it. If it ends, so does the
+// cluster.
+func (n *node) startPart(p part) (*process.Process, error) {
+	name := filepath.Base(p.path)
+	if err := os.MkdirAll(n.file(name, ""), 0o700); err != nil {
+		return nil, err
+	}
+	if p.user != "" {
+		if err := controlplane.WriteKubeconfig(n.file(name, "kubeconfig"), n.plane.ConfigOf(p.user)); err != nil {
+			return nil, err
+		}
+		if err := os.WriteFile(n.file(name, "ca.crt"), n.plane.CABundle(), 0o600); err != nil {
+			return nil, err
+		}
+	}
+	if err := n.configure(name, p.configuration); err != nil {
+		return nil, err
+	}
+	started, err := process.Start(process.Command{Path: p.path, Args: p.args, Log: filepath.Join(n.dir, "logs", name+".log")})
+	if err != nil {
+		return nil, err
+	}
+	go func() { n.tell(started.UnexpectedEnd()) }()
+	return started, nil
+}
+
+// configure writes the configuration of a part, unless it has none.
+func (n *node) configure(name, configuration string) error {
+	if configuration == "" {
+		return nil
+	}
+	parsed, err := template.New(name).Parse(configuration)
+	if err != nil {
+		return err
+	}
+	var written bytes.Buffer
+	if err := parsed.Execute(&written, map[string]string{
+		"Address": n.address, "Dir": n.dir, "Plugins": n.plugins, "ClientCA": n.clientCA, "Kubeconfig": n.file(name, "kubeconfig"),
+		"Containerd": containerdSocket, "Pause": pauseImage, "PodRange": podRange, "Node": nodeName,
+	}); err != nil {
+		return fmt.Errorf("write the configuration of %s: %w", name, err)
+	}
+	return os.WriteFile(n.file(name, "config"), written.Bytes(), 0o600)
+}
+
+// waitHealthy waits until a program answers at its URL.
+func waitHealthy(ctx context.Context, started *process.Process, url string) error {
+	ctx, cancel := context.WithTimeout(ctx, partTimeout)
+	defer cancel()
+	client := &http.Client{
+		Timeout: probeTimeout,
+		// Each has a certificate of its own that nobody has signed, on loopback.
+		Transport: &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}, //nolint:gosec // a probe, which tells nothing
+	}
+	defer client.CloseIdleConnections()
+	return started.WaitReady(ctx, func(ctx context.Context) error { return process.ExpectOK(ctx, client, url) })
+}
+
+// permitDNS lets CoreDNS see what it gives names to.
+func (n *node) permitDNS(ctx context.Context) error {
+	client, err := kubernetes.NewForConfig(n.plane.Config())
+	if err != nil {
+		return err
+	}
+	// Not `view`, which is empty until kube-controller-manager has made it of others.
+	sees := []string{"list", "watch"}
+	if _, err := client.RbacV1().ClusterRoles().Create(ctx, &rbacv1.ClusterRole{
+		ObjectMeta: metav1.ObjectMeta{Name: dnsUser},
+		Rules: []rbacv1.PolicyRule{
+			{Verbs: sees, APIGroups: []string{""}, Resources: []string{"namespaces", "services", "pods"}},
+			{Verbs: sees, APIGroups: []string{"discovery.k8s.io"}, Resources: []string{"endpointslices"}},
+		},
+	}, metav1.CreateOptions{}); err != nil {
+		return fmt.Errorf("make the role of %s: %w", dnsUser, err)
+	}
+	if _, err := client.RbacV1().ClusterRoleBindings().Create(ctx, &rbacv1.ClusterRoleBinding{
+		ObjectMeta: metav1.ObjectMeta{Name: dnsUser},
+		RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: dnsUser},
+		Subjects:   []rbacv1.Subject{{APIGroup: rbacv1.GroupName, Kind: rbacv1.UserKind, Name: dnsUser}},
+	}, metav1.CreateOptions{}); err != nil {
+		return fmt.Errorf("give %s its role: %w", dnsUser, err)
+	}
+	return nil
+}
+
+// startContainerd starts containerd, and gives it the image that each pod needs.
+func (n *node) startContainerd(ctx context.Context) error {
+	path, err := exec.LookPath("containerd")
+	if err != nil {
+		return err
+	}
+	if err := os.WriteFile(filepath.Join(n.dir, "cni", "10-pods.conflist"), []byte(cniConfiguration), 0o600); err != nil {
+		return err
+	}
+	started, err := n.startPart(part{path: path, args: []string{"--config=" + n.file("containerd", "config")}, configuration: containerdConfiguration})
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, partTimeout)
+	defer cancel()
+	if err := started.WaitReady(ctx, func(ctx context.Context) error { return ctr(ctx, containerdSocket, "version") }); err != nil {
+		return err
+	}
+	return n.importOwn(ctx)
+}
