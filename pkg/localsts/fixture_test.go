@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/aws/retry"
 	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/aws/aws-sdk-go-v2/service/iam"
@@ -178,11 +179,16 @@ func newDouble(t testing.TB, client *http.Client, change ...func(*localsts.Optio
 	return d
 }
 
-// config is that of a client which asks once, so that a refusal is seen at once.
+// config is that of a client which asks once, so that a refusal is seen at once. A
+// connection that breaks is no refusal: on a busy machine it happens, as the SDK knows.
 func (d *double) config(provider aws.CredentialsProvider) aws.Config {
 	return aws.Config{
 		Region: "eu-west-1", BaseEndpoint: aws.String(d.server.URL), Credentials: provider,
-		Retryer: func() aws.Retryer { return aws.NopRetryer{} },
+		Retryer: func() aws.Retryer {
+			return retry.NewStandard(func(o *retry.StandardOptions) {
+				o.Retryables = []retry.IsErrorRetryable{retry.RetryableConnectionError{}}
+			})
+		},
 	}
 }
 

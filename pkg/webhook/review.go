@@ -67,9 +67,6 @@ func serve[Object any](handle Handler[Object], object View[Object], bodies *bodi
 		held := bodies.hold(r)
 		defer held.release()
 		answer, typeMeta, err := answerReview(w, r, held, handle, object)
-		if err == nil {
-			writeReply(w, typeMeta, &answer.Response)
-		}
 		if err != nil {
 			failure := asError(err)
 			if failure.Reason == Overloaded {
@@ -80,6 +77,7 @@ func serve[Object any](handle Handler[Object], object View[Object], bodies *bodi
 			observe(r, time.Since(start), answer, failure)
 			return
 		}
+		writeReply(w, typeMeta, &answer.Response)
 		observe(r, time.Since(start), answer, nil)
 	})
 }

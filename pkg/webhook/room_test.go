@@ -40,10 +40,10 @@ func TestUsualPodsDoNotWaitForRoom(t *testing.T) {
 		pod    *corev1.Pod
 		atOnce int64
 	}{
-		"small":            {smallPod(), 300},
-		"cloudwatch-agent": {cloudWatchAgentPod(), 200},
-		"forty secrets":    {secretsPod(), 90},
-		"150 variables":    {largePod(), 25},
+		"small":            {smallPod(), 800},
+		"cloudwatch-agent": {cloudWatchAgentPod(), 700},
+		"forty secrets":    {secretsPod(), 600},
+		"150 variables":    {largePod(), 300},
 	} {
 		room, err := webhook.RoomFor(reviewOf(test.pod))
 		if err != nil {
