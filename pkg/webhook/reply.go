@@ -26,7 +26,7 @@ func writeReply(w http.ResponseWriter, typeMeta metav1.TypeMeta, response *admis
 	header.Set("Content-Length", strconv.Itoa(len(body)))
 	// Who does not take his answer has room that others wait for.
 	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(writeTimeout))
-	if _, err := w.Write(body); err == nil {
+	if _, err := w.Write(body); err == nil { //nolint:gosec // JSON for an API server, and no page
 		// After an error, which means that the caller has gone and that there is nobody
 		// to tell, a goroutine of the connection may still look at it.
 		giveBack(buffer)
