@@ -41,7 +41,7 @@ func readEnv(r *skim.Reader) Env {
 			}
 		}
 		if wanted && r.Spend(size) {
-			env = append(env, EnvVar{Name: name.Text(), Value: value.Text()})
+			env = append(env, EnvVar{Name: r.TextOf(name), Value: r.TextOf(value)})
 		}
 	}
 	return env

@@ -65,10 +65,11 @@ func Read(document []byte, most int, read func(*Reader)) error {
 func (r *Reader) Null() bool { return r.peek() == 'n' && r.take(r.literal("null")) }
 
 // Text returns a string; null is an empty one.
-func (r *Reader) Text() string { return r.spendOn(r.Quoted()) }
+func (r *Reader) Text() string { return r.TextOf(r.Quoted()) }
 
-// spendOn returns the text of a string. Each byte that is no UTF-8 takes three.
-func (r *Reader) spendOn(q Quoted) string {
+// TextOf returns the text of a string, and spends what it takes more than it is written
+// with: each byte that is no UTF-8 takes three.
+func (r *Reader) TextOf(q Quoted) string {
 	if !utf8.Valid(q) && !r.Spend(3*len(q)) {
 		return ""
 	}
@@ -95,11 +96,11 @@ func (r *Reader) Texts(wanted func(name string) bool) map[string]string {
 	}
 	texts := map[string]string{}
 	for o := r.Object(); o.Next() && r.mayMake(entryBytes); {
-		name, text := r.spendOn(o.name), r.Quoted()
+		name, text := r.TextOf(o.name), r.Quoted()
 		if wanted != nil && !wanted(name) {
 			text = nil
 		}
-		texts[name] = r.spendOn(text)
+		texts[name] = r.TextOf(text)
 	}
 	return texts
 }
