@@ -4,6 +4,7 @@ import (
 	"context"
 	"math"
 	"os"
+	"runtime"
 	"runtime/debug"
 	"runtime/metrics"
 	"time"
@@ -21,16 +22,16 @@ const (
 	readyGarbage = 16 << 20
 	// maxGCPercent is where more stops to help, and minGCPercent is Go's choice.
 	minGCPercent, maxGCPercent = 100, 400
+	// gcPercentStep keeps it from being set after each collection.
+	gcPercentStep = 50
 
 	readyPollInterval = 100 * time.Millisecond
-	// gcInterval is how often what is kept is looked at: clusters grow in hours.
-	gcInterval = time.Minute
 )
 
-// collectLessOnceReady returns a part that sets the collector's GOGC as soon as ready
-// says so, and as what is kept grows. It leaves alone what a user chose, and does
-// nothing without a memory limit: all that attacks can make of the heap would be
-// followed by as much more garbage.
+// collectLessOnceReady returns a part that, once ready says so, sets the collector's
+// GOGC after each collection by what that has found in use: in a small heap garbage may
+// gather, and one that is large, as of a long list or under attack, is collected as ever.
+// It leaves alone what a user chose, and does nothing without a memory limit.
 func collectLessOnceReady(ready func() bool) func(context.Context) {
 	return func(ctx context.Context) {
 		if os.Getenv("GOGC") != "" || debug.SetMemoryLimit(-1) == math.MaxInt64 {
@@ -40,20 +41,33 @@ func collectLessOnceReady(ready func() bool) func(context.Context) {
 		if err != nil {
 			return
 		}
-		set := minGCPercent
-		wait.UntilWithContext(ctx, func(context.Context) {
+		for set := minGCPercent; ; {
 			if percent := gcPercent(liveBytes()); percent != set {
 				debug.SetGCPercent(percent)
 				set = percent
 			}
-		}, gcInterval)
+			select {
+			case <-ctx.Done():
+				return
+			case <-nextCollection():
+			}
+		}
 	}
+}
+
+// nextCollection returns a channel that is closed after a collection that begins from
+// now on: nobody uses what it leaves behind.
+func nextCollection() <-chan struct{} {
+	collected := make(chan struct{})
+	runtime.AddCleanup(new([64]byte), func(collected chan struct{}) { close(collected) }, collected)
+	return collected
 }
 
 // gcPercent returns the GOGC with which a heap of so many live bytes gathers
 // readyGarbage.
 func gcPercent(live uint64) int {
-	return int(min(max(100*readyGarbage/max(live, 1), minGCPercent), maxGCPercent))
+	percent := 100 * readyGarbage / max(live, 1)
+	return int(min(max(percent-percent%gcPercentStep, minGCPercent), maxGCPercent))
 }
 
 // liveBytes is what the last collection found in use.
