@@ -40,13 +40,14 @@ func (s *Server) onlyFromTheAPIServer(next http.Handler) http.Handler {
 		start := time.Now()
 		peer := peerOf(r.Context())
 		if err := peer.judge(&s.config.Clients, r.TLS, start); err != nil {
+			s.connections.trust(peer.connection, false)
 			// The rest of the body, if there is any, is not worth its reading.
 			w.Header().Set("Connection", "close")
 			http.Error(w, "pod-identity-webhook: "+err.Error(), err.Status)
 			s.observe(r, time.Since(start), Answer{}, err)
 			return
 		}
-		s.connections.trust(peer.connection)
+		s.connections.trust(peer.connection, true)
 		next.ServeHTTP(w, r)
 	})
 }

@@ -45,8 +45,10 @@ type connection struct {
 	// changed is when it last began or ended a request, by the clock of connections.
 	changed uint64
 	active  bool
-	// trusted says that an admission request came over it from who may ask.
-	trusted bool
+	// trusted says that an admission request came over it from who may ask, refused
+	// that one came from who may not. The latter stays for a moment, for the client to
+	// read why.
+	trusted, refused bool
 }
 
 func newConnections(limit int, logger *seldom, registry prometheus.Registerer) *connections {
@@ -111,14 +113,15 @@ func (c *connections) changed(conn net.Conn, state http.ConnState) {
 	}
 }
 
-// trust keeps the connection from being closed for others. It may be nil.
-func (c *connections) trust(trusted *connection) {
-	if trusted == nil {
+// trust keeps the connection from being closed for others, or, if its client may not
+// ask, has it closed before others. It may be nil.
+func (c *connections) trust(judged *connection, mayAsk bool) {
+	if judged == nil {
 		return
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	trusted.trusted = true
+	judged.trusted, judged.refused = mayAsk, !mayAsk
 }
 
 func (c *connections) forget(conn net.Conn, known *connection) {
@@ -151,12 +154,14 @@ func (c *connections) closeOne(ctx context.Context) {
 	_ = victim.Close()
 }
 
-// lessUse says whether a is of less use than b: a stranger's is of less than an
-// API server's, then that of a host with more than half of all, so that one
+// lessUse says whether a is of less use than b: one that was refused is of the least,
+// a stranger's is of less than an API server's, then that of a host with more than half of all, so that one
 // cannot crowd out the others, then an idle one, then that of the host with the
 // most, then the one that has been so for longer.
 func (c *connections) lessUse(a, b *connection) bool {
 	switch {
+	case a.refused != b.refused:
+		return a.refused
 	case a.trusted != b.trusted:
 		return b.trusted
 	case c.tooMany(a.host) != c.tooMany(b.host):

@@ -35,6 +35,7 @@ func TestTheConnectionOfLeastUseIsClosed(t *testing.T) {
 		active  []int
 		idle    []int
 		trusted []int
+		refused []int
 		closed  int
 	}{
 		"the oldest":                                         {hosts: []string{stranger, stranger, stranger}, closed: 0},
@@ -44,6 +45,7 @@ func TestTheConnectionOfLeastUseIsClosed(t *testing.T) {
 		"an idle one of a smaller host before an active one": {hosts: []string{server, server, server, stranger, stranger, other}, active: []int{0, 1, 2, 3}, closed: 4},
 		"an active one of the host with more than half":      {hosts: []string{server, stranger, stranger, stranger}, active: []int{1, 2, 3}, idle: []int{0}, closed: 1},
 		"a stranger's before a trusted one":                  {hosts: []string{server, server, stranger}, trusted: []int{0, 1}, active: []int{2}, closed: 2},
+		"a refused one before any other":                     {hosts: []string{stranger, stranger, stranger, other}, active: []int{0, 3}, refused: []int{3}, closed: 3},
 		"a trusted one if there is no other":                 {hosts: []string{server, server, other}, trusted: []int{0, 1, 2}, active: []int{0}, closed: 1},
 		"the one that has been active for the longest":       {hosts: []string{stranger, stranger, stranger}, active: []int{2, 1, 0}, closed: 2},
 	} {
@@ -63,7 +65,10 @@ func TestTheConnectionOfLeastUseIsClosed(t *testing.T) {
 				connections.changed(open[i], http.StateIdle)
 			}
 			for _, i := range test.trusted {
-				connections.trust(connections.open[open[i]])
+				connections.trust(connections.open[open[i]], true)
+			}
+			for _, i := range test.refused {
+				connections.trust(connections.open[open[i]], false)
 			}
 			connections.opened(t.Context(), &conn{host: other})
 			for i, c := range open {

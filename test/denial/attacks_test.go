@@ -62,9 +62,8 @@ func attacks() []attack {
 		{"10,000 idle TCP connections", 32, 10000, connections, idle(plain, 10000/32+1)},
 		{"10,000 idle TLS connections", 32, 10000, connections, idle(asHTTP1, 10000/32+1)},
 		{"headers that do not end", 500, 500, connections, hold(asHTTP1, []byte("POST /mutate HTTP/1.1\r\nHost: webhook\r\nX-Header: "))},
-		// Fewer than may be open, with those that linger after a refusal.
-		{"bodies that do not end", 300, 1000, requests, hold(asHTTP1, append([]byte(header(limit, "")), bytes.Repeat([]byte(" "), 64<<10)...))},
-		{"bodies that end late", 300, 1000, requests, hold(asHTTP1, append([]byte(header(limit, "")), bytes.Repeat([]byte(" "), limit-1)...))},
+		{"bodies that do not end", 500, 1000, requests, hold(asHTTP1, append([]byte(header(limit, "")), bytes.Repeat([]byte(" "), 64<<10)...))},
+		{"bodies that end late", 500, 1000, requests, hold(asHTTP1, append([]byte(header(limit, "")), bytes.Repeat([]byte(" "), limit-1)...))},
 		{"bodies at the limit", 32, 64, requests, post(reviewOf(`{"serviceAccountName":"app","containers":[{"name":"a","env":[{"name":"A","value":"`+pad(limit)+`"}]}]}`), "")},
 		{"bodies above the limit", 32, 64, requests, post(bytes.Repeat([]byte(" "), limit+1), "")},
 		{"containers without end", 32, 64, requests, post(reviewOf(`{"serviceAccountName":"app","containers":[`+list(`{}`, limit)+`]}`), "")},
