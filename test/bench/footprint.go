@@ -53,16 +53,11 @@ type idling struct {
 
 // measureFootprints fills a cluster of its own, and starts the webhook at each size.
 func measureFootprints(ctx context.Context, o scaleOptions, environment []string, progress io.Writer) (footprints []footprint, err error) {
-	dir, err := os.MkdirTemp("", "pod-identity-webhook-bench-")
+	cluster, _, remove, err := startControlPlane(ctx, progress)
 	if err != nil {
 		return nil, err
 	}
-	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
-	cluster, err := controlplane.Start(ctx, controlplane.Options{Dir: dir, Log: progress})
-	if err != nil {
-		return nil, err
-	}
-	defer cluster.Stop()
+	defer func() { err = errors.Join(err, remove()) }()
 	client, err := protobufClient(cluster)
 	if err != nil {
 		return nil, err

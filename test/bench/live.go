@@ -69,16 +69,11 @@ type podLoad struct {
 
 // measureLive has a cluster of its own create pods, with and without the webhook.
 func measureLive(ctx context.Context, duration time.Duration, environment []string, progress io.Writer) (loads []podLoad, err error) {
-	dir, err := os.MkdirTemp("", "pod-identity-webhook-bench-")
+	cluster, _, remove, err := startControlPlane(ctx, progress)
 	if err != nil {
 		return nil, err
 	}
-	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
-	cluster, err := controlplane.Start(ctx, controlplane.Options{Dir: dir, Log: progress})
-	if err != nil {
-		return nil, err
-	}
-	defer cluster.Stop()
+	defer func() { err = errors.Join(err, remove()) }()
 	client, err := protobufClient(cluster)
 	if err != nil {
 		return nil, err

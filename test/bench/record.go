@@ -41,16 +41,11 @@ func record(ctx context.Context, progress io.Writer) (err error) {
 	if err != nil {
 		return err
 	}
-	dir, err := os.MkdirTemp("", "pod-identity-webhook-bench-")
+	cluster, dir, remove, err := startControlPlane(ctx, progress)
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
-	cluster, err := controlplane.Start(ctx, controlplane.Options{Dir: dir, Log: progress})
-	if err != nil {
-		return err
-	}
-	defer cluster.Stop()
+	defer func() { err = errors.Join(err, remove()) }()
 	admin, err := kubernetes.NewForConfig(cluster.Config())
 	if err != nil {
 		return err

@@ -7,10 +7,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
-	"os"
 	"time"
-
-	"github.com/pod-identity-webhook/pod-identity-webhook/test/controlplane"
 )
 
 // options are what run is told.
@@ -48,7 +45,7 @@ func parseOptions(args []string) (options, error) {
 	return o, nil
 }
 
-func run(ctx context.Context, args []string, out, progress io.Writer) (err error) {
+func run(ctx context.Context, args []string, out, progress io.Writer) error {
 	o, err := parseOptions(args)
 	if err != nil {
 		return err
@@ -63,12 +60,7 @@ func run(ctx context.Context, args []string, out, progress io.Writer) (err error
 	if err != nil {
 		return err
 	}
-	dir, err := os.MkdirTemp("", "pod-identity-webhook-bench-")
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
-	candidates, rounds, err := measureAll(ctx, o, dir, progress)
+	candidates, rounds, err := measureAll(ctx, o, progress)
 	if err != nil {
 		return err
 	}
@@ -98,9 +90,9 @@ func run(ctx context.Context, args []string, out, progress io.Writer) (err error
 	return nil
 }
 
-// measureAll measures the candidates by turns, beside a control plane in dir. It
-// returns the rounds by the name of the candidate.
-func measureAll(ctx context.Context, o options, dir string, progress io.Writer) ([]candidate, map[string][]round, error) {
+// measureAll measures the candidates by turns, beside a control plane. It returns the
+// rounds by the name of the candidate.
+func measureAll(ctx context.Context, o options, progress io.Writer) (candidates []candidate, rounds map[string][]round, err error) {
 	recorded, err := loadReviews()
 	if err != nil {
 		return nil, nil, err
@@ -109,16 +101,16 @@ func measureAll(ctx context.Context, o options, dir string, progress io.Writer) 
 	if err != nil {
 		return nil, nil, err
 	}
-	cluster, err := controlplane.Start(ctx, controlplane.Options{Dir: dir, Log: progress})
+	cluster, _, remove, err := startControlPlane(ctx, progress)
 	if err != nil {
 		return nil, nil, err
 	}
-	defer cluster.Stop()
+	defer func() { err = errors.Join(err, remove()) }()
 	if err := createAccounts(ctx, cluster, recorded); err != nil {
 		return nil, nil, err
 	}
-	candidates := newCandidates(cluster.Kubeconfig(), environment, o.reference)
-	rounds := map[string][]round{}
+	candidates = newCandidates(cluster.Kubeconfig(), environment, o.reference)
+	rounds = map[string][]round{}
 	for n := range o.rounds {
 		for i := range candidates {
 			// Each time another is the first.
