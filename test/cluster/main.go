@@ -37,19 +37,16 @@ func realMain(ctx context.Context, args []string, out io.Writer) error {
 	flags := flag.NewFlagSet("cluster", flag.ContinueOnError)
 	c := cluster{out: out}
 	irsa := walkthrough.Cluster{STS: walkthrough.LocalSTS, Load: func(ctx context.Context, archive string) error { return c.load(ctx, archive) }, Out: out}
+	irsa.Flags(flags)
 	flags.StringVar(&c.dir, "dir", repository.Path("bin", "cluster"), "`folder` of the cluster's own")
 	flags.StringVar(&c.assets, "assets", repository.Path("bin", "assets"), "`folder` with the parts of Kubernetes and etcd")
 	flags.StringVar(&c.plugins, "network", repository.Path("bin", "network"), "`folder` with CNI plugins and CoreDNS")
 	flags.StringVar(&c.programs, "programs", repository.Path("bin", "cluster-images"), "`folder` with the programs of the cluster's own images")
-	flags.StringVar(&c.images, "images", repository.Path("bin", "image"), "`folder` that make image has written")
-	flags.StringVar(&irsa.Repository, "repository", "localhost/pod-identity-webhook", "name of the webhook's image")
-	flags.StringVar(&irsa.Tag, "tag", "", "tag of that image")
-	flags.StringVar(&irsa.Plugin, "plugin", repository.Path("bin", "kubectl-irsa"), "kubectl-irsa's binary, a `file`")
-	flags.StringVar(&irsa.Helm, "helm", repository.Path("bin", "helm"), "helm's binary, a `file`")
 	flags.StringVar(&c.address, "address", "", "the node's `address`, which up chooses")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
+	c.images = irsa.Images
 	var err error
 	if c.dir, err = filepath.Abs(c.dir); err != nil {
 		return err
@@ -62,7 +59,7 @@ func realMain(ctx context.Context, args []string, out io.Writer) error {
 	case "load":
 		return c.load(ctx, flags.Args()[1:]...)
 	case "walkthrough":
-		irsa.Images, irsa.Kubectl, irsa.Kubeconfig = c.images, filepath.Join(c.assets, "kubectl"), c.kubeconfig()
+		irsa.Kubectl, irsa.Kubeconfig = filepath.Join(c.assets, "kubectl"), c.kubeconfig()
 		return irsa.Up(ctx)
 	case "down":
 		return c.down(ctx)

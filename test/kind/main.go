@@ -34,12 +34,8 @@ func realMain(ctx context.Context, args []string, out io.Writer) error {
 	flags := flag.NewFlagSet("kind", flag.ContinueOnError)
 	c := cluster{walkthrough.Cluster{STS: walkthrough.LocalSTS, Out: out}}
 	flags.Var(&c.STS, "sts", "whose `STS` the pods are sent to: local-sts, which is then run in the cluster, or aws")
-	flags.StringVar(&c.Images, "images", repository.Path("bin", "image"), "`folder` that make image has written")
-	flags.StringVar(&c.Repository, "repository", "localhost/pod-identity-webhook", "name of the webhook's image")
-	flags.StringVar(&c.Tag, "tag", "", "tag of that image")
+	c.Flags(flags)
 	flags.StringVar(&c.Kubectl, "kubectl", repository.Path("bin", "assets", "kubectl"), "kubectl's binary, a `file`")
-	flags.StringVar(&c.Plugin, "plugin", repository.Path("bin", "kubectl-irsa"), "kubectl-irsa's binary, a `file`")
-	flags.StringVar(&c.Helm, "helm", repository.Path("bin", "helm"), "helm's binary, a `file`")
 	flags.StringVar(&c.Kubeconfig, "kubeconfig", repository.Path("bin", "kind", "kubeconfig"), "kubeconfig to write, a `file`; the user's own is left alone")
 	if err := flags.Parse(args); err != nil {
 		return err

@@ -5,6 +5,7 @@ package walkthrough
 
 import (
 	"context"
+	"flag"
 	"fmt"
 	"io"
 	"os"
@@ -35,6 +36,15 @@ type Cluster struct {
 	Kubectl, Helm, Plugin string
 	Kubeconfig            string
 	Out                   io.Writer
+}
+
+// Flags adds the flags of what is installed, with what make builds as their defaults.
+func (c *Cluster) Flags(flags *flag.FlagSet) {
+	flags.StringVar(&c.Images, "images", repository.Path("bin", "image"), "`folder` that make image has written")
+	flags.StringVar(&c.Repository, "repository", "localhost/pod-identity-webhook", "name of the webhook's image")
+	flags.StringVar(&c.Tag, "tag", "", "tag of that image")
+	flags.StringVar(&c.Plugin, "plugin", repository.Path("bin", "kubectl-irsa"), "kubectl-irsa's binary, a `file`")
+	flags.StringVar(&c.Helm, "helm", repository.Path("bin", "helm"), "helm's binary, a `file`")
 }
 
 // step is one thing that is done, and what is said before it.
