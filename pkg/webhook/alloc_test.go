@@ -5,7 +5,6 @@ package webhook_test
 import (
 	"bytes"
 	"net/http"
-	"net/http/httptest"
 	"os"
 	"testing"
 )
@@ -24,10 +23,7 @@ func TestAllocations(t *testing.T) {
 		}
 		handler := quietHandler()
 		got := testing.AllocsPerRun(200, func() {
-			request := httptest.NewRequest(http.MethodPost, "/mutate?timeout=10s", bytes.NewReader(body))
-			request.Header.Set("Content-Type", "application/json")
-			response := httptest.NewRecorder()
-			handler.ServeHTTP(response, request)
+			response := post(handler, "application/json", bytes.NewReader(body))
 			if response.Code != http.StatusOK {
 				t.Fatal(response.Body)
 			}

@@ -65,10 +65,7 @@ func BenchmarkHandler(b *testing.B) {
 	eachRecording(b, func(b *testing.B, body []byte) {
 		handler := quietHandler()
 		for b.Loop() {
-			request := httptest.NewRequest(http.MethodPost, "/mutate?timeout=10s", bytes.NewReader(body))
-			request.Header.Set("Content-Type", "application/json")
-			response := httptest.NewRecorder()
-			handler.ServeHTTP(response, request)
+			response := post(handler, "application/json", bytes.NewReader(body))
 			if response.Code != http.StatusOK {
 				b.Fatal(response.Body)
 			}
