@@ -76,3 +76,37 @@ func drawNames(t *rapid.T, label string) (names []string, text string) {
 	}
 	return names, strings.Join(written, ",")
 }
+
+// TestNobodyCanMakeWarningsWithoutEnd, by a list of containers or by containers.
+func TestNobodyCanMakeWarningsWithoutEnd(t *testing.T) {
+	settings := corpus.Defaults()
+	id := identity.FromAnnotations(annotations(map[string]string{"role-arn": roleARN}), settings.Identity())
+	own := corev1.Container{Env: []corev1.EnvVar{{Name: "AWS_ROLE_ARN", Value: "own"}}}
+	for name, test := range map[string]struct {
+		skip       string
+		containers int
+		// first is the reason of the first of so many warnings.
+		first    inject.Reason
+		warnings int
+	}{
+		"a list of many names":                  {strings.Repeat("b,", 5000), 1, inject.UnknownContainer, 100},
+		"a list that is too long":               {strings.Repeat("b,", 10_000), 1, inject.MalformedAnnotation, 1},
+		"many containers with the same mistake": {"", 5000, inject.MountOnly, 100},
+	} {
+		pod := &corev1.Pod{
+			ObjectMeta: metav1.ObjectMeta{Annotations: annotations(map[string]string{"skip-containers": test.skip})},
+			Spec:       corev1.PodSpec{ServiceAccountName: "app"},
+		}
+		for n := range test.containers {
+			own.Name = fmt.Sprintf("app-%d", n)
+			if test.skip != "" {
+				own.Env = nil
+			}
+			pod.Spec.Containers = append(pod.Spec.Containers, own)
+		}
+		result, _ := decideBytes(t, toJSON(t, pod), id, settings.Inject())
+		if len(result.Warnings) != test.warnings || result.Warnings[0].Reason != test.first || len(result.Containers) != test.containers {
+			t.Errorf("%s: %d warnings, the first %+v, and %d containers", name, len(result.Warnings), result.Warnings[:min(1, len(result.Warnings))], len(result.Containers))
+		}
+	}
+}
