@@ -55,8 +55,8 @@ func collectLessOnceReady(ready func() bool) func(context.Context) {
 	}
 }
 
-// nextCollection returns a channel that is closed after a collection that begins from
-// now on: nobody uses what it leaves behind.
+// nextCollection returns a channel that is closed after the next collection: that
+// finds a value of which nobody holds the address, and so the runtime cleans it up.
 func nextCollection() <-chan struct{} {
 	collected := make(chan struct{})
 	runtime.AddCleanup(new([64]byte), func(collected chan struct{}) { close(collected) }, collected)
