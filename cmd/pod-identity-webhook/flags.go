@@ -13,7 +13,7 @@ import (
 	"github.com/spf13/pflag"
 	"k8s.io/klog/v2"
 
-	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/identity/serviceaccount"
+	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/cluster"
 	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/settings"
 	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/webhook"
 )
@@ -98,8 +98,8 @@ func newFlagSet(config *config) *pflag.FlagSet {
 
 	config.AddFlags(flags)
 
-	flags.StringVar(&config.serviceAccountLookup, "service-account-lookup", string(serviceaccount.LookupLive),
-		"`live` reads a ServiceAccount that is not known to have a role from the API server, so that a new one is never missed; cached does without")
+	flags.StringVar(&config.serviceAccountLookup, "service-account-lookup", string(cluster.Live),
+		"`live` gets the ServiceAccount, and with --role-policy the Namespace, of each admission from the API server, so that nothing stale decides; cached uses the watch's cache while the watch is healthy")
 	flags.BoolVar(&config.watchConfigMap, "watch-config-map", false, "read roles also from the ConfigMap pod-identity-webhook in --namespace")
 
 	flags.StringVar(&config.serviceAccountValidation, "serviceaccount-validation", string(webhook.ValidationWarn), "mistakes in the annotations of a ServiceAccount that is written: `warn`, deny, or off")
@@ -116,7 +116,7 @@ func newFlagSet(config *config) *pflag.FlagSet {
 
 // flagsWithoutEffect are the reference's that have lost their meaning, and why.
 var flagsWithoutEffect = map[string]string{
-	"service-account-lookup-grace-period": "ServiceAccounts that are not known are read from the API server, see --service-account-lookup",
+	"service-account-lookup-grace-period": "each ServiceAccount is read from the API server, see --service-account-lookup",
 	"resync-period":                       "identities follow their ServiceAccounts without it",
 }
 
@@ -195,8 +195,8 @@ func (c *config) validate() error {
 			mistakes = append(mistakes, err)
 		}
 	}
-	switch serviceaccount.Lookup(c.serviceAccountLookup) {
-	case serviceaccount.LookupLive, serviceaccount.LookupCached:
+	switch cluster.Mode(c.serviceAccountLookup) {
+	case cluster.Live, cluster.Cached:
 	default:
 		wrong("--service-account-lookup is %q: it must be live or cached", c.serviceAccountLookup)
 	}

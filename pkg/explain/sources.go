@@ -104,18 +104,23 @@ type policies struct {
 	prefix    string
 }
 
-// Permitted says whether the pods of a namespace may have a role.
-func (p policies) Permitted(ctx context.Context, namespace, roleARN string) error {
+// Permitted returns nil if the pods of a namespace may have the roles.
+func (p policies) Permitted(ctx context.Context, namespace string, roleARNs []string) (fromCache bool, err error) {
 	annotations, ok := p.manifests.namespaces[namespace]
 	if !ok {
 		if p.cluster == nil {
-			return &NotGivenError{What: "Namespace " + namespace}
+			return false, &NotGivenError{What: "Namespace " + namespace}
 		}
 		found, err := p.cluster.Namespaces().Get(ctx, namespace, metav1.GetOptions{})
 		if err != nil {
-			return fmt.Errorf("read Namespace %s: %w", namespace, err)
+			return false, fmt.Errorf("read Namespace %s: %w", namespace, err)
 		}
 		annotations = found.Annotations
 	}
-	return rolepolicy.Evaluate(p.mode, p.prefix, namespace, annotations, roleARN)
+	for _, roleARN := range roleARNs {
+		if err := rolepolicy.Evaluate(p.mode, p.prefix, namespace, annotations, roleARN); err != nil {
+			return false, err
+		}
+	}
+	return false, nil
 }

@@ -75,6 +75,9 @@ type Identity struct {
 	TargetRoleARN, TargetExternalID string
 	// Problems are the faults found in what was written, for the user to see.
 	Problems []Problem
+	// FromCache reports that the identity is what a watch knows of the
+	// ServiceAccount, and not what a read for this admission found.
+	FromCache bool
 }
 
 // Granted says whether the pods are given anything.

@@ -19,8 +19,8 @@ import (
 // deniesAll permits no role.
 type deniesAll struct{}
 
-func (deniesAll) Permitted(_ context.Context, namespace, role string) error {
-	return rolepolicy.Evaluate(rolepolicy.Require, settings.AnnotationPrefix, namespace, nil, role)
+func (deniesAll) Permitted(_ context.Context, namespace string, roles []string) (bool, error) {
+	return false, rolepolicy.Evaluate(rolepolicy.Require, settings.AnnotationPrefix, namespace, nil, roles[0])
 }
 
 // TestTheLogNamesThePod reads the lines that an operator sees by default.

@@ -38,8 +38,11 @@ type Config struct {
 	GetCertificate func(*tls.ClientHelloInfo) (*tls.Certificate, error)
 	// Ready lists what must be true before pods are sent here; each returns
 	// nil or says what is amiss.
-	Ready  []func() error
-	Mutate Handler[inject.Pod]
+	Ready []func() error
+	// Degraded lists what operators should know although the server can serve; each
+	// returns nil or says what it is. /readyz prints it after "ok".
+	Degraded []func() error
+	Mutate   Handler[inject.Pod]
 	// ValidateServiceAccount answers /validate-serviceaccount.
 	ValidateServiceAccount Handler[ServiceAccount]
 	// MinTLSVersion and CipherSuites are as in tls.Config; 0 is TLS 1.2, and nil
@@ -196,6 +199,11 @@ func (s *Server) readyz(w http.ResponseWriter, _ *http.Request) {
 		return
 	}
 	_, _ = w.Write([]byte("ok"))
+	for _, check := range s.config.Degraded {
+		if err := check(); err != nil {
+			_, _ = fmt.Fprintf(w, "\ndegraded: %v", err)
+		}
+	}
 }
 
 func (s *Server) ready() error {

@@ -65,11 +65,20 @@ func New(config Config) *Source {
 	s.store = newStore(config, s.tell)
 	failures := prometheus.NewCounter(prometheus.CounterOpts{
 		Name: "pod_identity_webhook_config_map_watch_failures_total",
-		Help: "Failed lists and watches of the ConfigMap of roles. A steady rise means that changes of it are not seen.",
+		Help: "Failed attempts to list or watch the ConfigMap of roles. While they fail, the last content stays in use.",
 	})
 	config.Metrics.MustRegister(failures)
 	only := fields.OneTermEqualSelector(metav1.ObjectNameField, config.Name).String()
-	s.watch = cluster.Watch("configmap", &corev1.ConfigMap{}, config.Client.ConfigMaps(config.Namespace), only, s.store, failures)
+	s.watch = cluster.Watch(cluster.WatchConfig[*corev1.ConfigMapList]{
+		Name:          "configmaps",
+		Expected:      &corev1.ConfigMap{},
+		Client:        config.Client.ConfigMaps(config.Namespace),
+		FieldSelector: only,
+		Store:         s.store,
+		Health:        s.store.health,
+		Failures:      failures,
+		Metrics:       config.Metrics,
+	})
 	return s
 }
 
@@ -84,7 +93,7 @@ func (s *Source) Run(ctx context.Context) {
 // Synced returns nil once it is known what is in the ConfigMap, or that there is
 // none.
 func (s *Source) Synced() error {
-	if !s.store.synced.Is() {
+	if !s.store.health.Synced() {
 		return errNotSynced
 	}
 	return nil
@@ -94,7 +103,7 @@ func (s *Source) Synced() error {
 // waits until the ConfigMap is known, and is an error if ctx is done before.
 func (s *Source) Lookup(ctx context.Context, name types.NamespacedName) (*identity.Identity, error) {
 	select {
-	case <-s.store.synced.Done():
+	case <-s.store.health.Done():
 		return s.store.current.Load().Identity(name), nil
 	case <-ctx.Done():
 		return nil, fmt.Errorf("look up ServiceAccount %s: %w: %w", name, errNotSynced, ctx.Err())

@@ -28,8 +28,8 @@ type store struct {
 	// the reflector's alone.
 	seen version
 	good bool
-	// synced is marked when it is known what the ConfigMap holds.
-	synced *cluster.Synced
+	// health is that of the watch that fills the store.
+	health *cluster.Health
 }
 
 var _ cache.ReflectorStore = (*store)(nil)
@@ -49,7 +49,7 @@ func newStore(config Config, tell func(*corev1.ConfigMap, error)) *store {
 			Help: "Versions of the ConfigMap of roles, by result: success or error. After an error the last good mapping stays in use, and the ConfigMap's events say what is wrong.",
 		}, []string{"result"}),
 		tell:   tell,
-		synced: cluster.NewSynced(),
+		health: cluster.NewHealth(),
 	}
 	config.Metrics.MustRegister(s.loads, prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "pod_identity_webhook_config_map_entries",
@@ -130,7 +130,7 @@ func (s *store) Replace(objects []any, _ string) error {
 			return err
 		}
 	}
-	s.synced.Mark()
+	s.health.Replaced()
 	return nil
 }
 
