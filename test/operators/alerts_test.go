@@ -101,7 +101,7 @@ pod_identity_webhook_admissions_total{JOB,pod="a",outcome="denied",reason="role_
 pod_identity_webhook_admissions_total{JOB,pod="a",outcome="error",reason="identity_unknown"} 3x60
 pod_identity_webhook_live_reads_total{JOB,pod="a",result="no_role"} 0+60x60
 pod_identity_webhook_live_reads_total{JOB,pod="a",result="error"} 2x60
-pod_identity_webhook_service_account_watch_failures_total{JOB,pod="a"} 1x30 2x29
+pod_identity_webhook_watch_healthy{JOB,pod="a",resource="serviceaccounts"} 1x30 0x5 1x24
 pod_identity_webhook_config_map_loads_total{JOB,pod="a",result="success"} 0+1x60
 pod_identity_webhook_config_map_loads_total{JOB,pod="a",result="error"} 0x60
 pod_identity_webhook_admission_duration_seconds_bucket{JOB,pod="a",le="0.01"} 0+60x60
@@ -154,7 +154,7 @@ func TestEachAlertComesForItsFault(t *testing.T) {
 			[]string{"PodIdentityWebhookErrors warning"},
 		},
 		{"live reads fail", `pod_identity_webhook_live_reads_total{JOB,pod="a",result="error"} 0+1x60`, own, []string{"PodIdentityWebhookLiveReadsFail warning"}},
-		{"the watch fails", `pod_identity_webhook_service_account_watch_failures_total{JOB,pod="a"} 0+1x60`, own, []string{"PodIdentityWebhookWatchFails warning"}},
+		{"the watch fails", `pod_identity_webhook_watch_healthy{JOB,pod="a",resource="serviceaccounts"} 1x30 0x29`, own, []string{"PodIdentityWebhookWatchFails warning"}},
 		{"a bad ConfigMap", `pod_identity_webhook_config_map_loads_total{JOB,pod="a",result="error"} 0x50 1x9`, own, []string{"PodIdentityWebhookConfigMapUnusable warning"}},
 		{"slow", `pod_identity_webhook_admission_duration_seconds_bucket{JOB,pod="a",le="0.01"} 0+30x60`, own, []string{"PodIdentityWebhookSlow warning"}},
 		{"a panic", `pod_identity_webhook_panics_total{JOB,pod="a"} 0x50 1x9`, own, []string{"PodIdentityWebhookPanics warning"}},
