@@ -101,10 +101,7 @@ func run(ctx context.Context, config config, logger *slog.Logger) error {
 		resolver.Mapping = mapping
 	}
 	if config.ContainerCredentialsConfig != "" {
-		listed, err := containercredentials.New(config.ContainerCredentialsConfig, logger, registry)
-		if err != nil {
-			return err
-		}
+		listed := containercredentials.New(config.ContainerCredentialsConfig, logger, registry)
 		parts.add(listed.Run, nil)
 		resolver.ContainerCredentials = listed
 	}

@@ -45,8 +45,12 @@ func checkServiceAccount(ctx context.Context, x *examination) Finding {
 // mappingView is the ConfigMap of roles.
 type mappingView struct {
 	mapping *identity.Mapping
-	at      string
-	err     error
+	// skipped are its invalid entries, and undecodable is set if it has no valid ones
+	// because its content cannot be decoded.
+	skipped     identity.EntryErrors
+	undecodable error
+	at          string
+	err         error
 }
 
 func (d *Doctor) mapping(ctx context.Context, s settings) mappingView {
@@ -57,8 +61,9 @@ func (d *Doctor) mapping(ctx context.Context, s settings) mappingView {
 			v.err = err
 			return v
 		}
-		// Its good entries count, whatever is wrong with others.
-		v.mapping, _ = identity.ParseMapping([]byte(found.Data[configmap.Key]), s.identity)
+		if content, ok := found.Data[configmap.Key]; ok {
+			v.mapping, v.skipped, v.undecodable = identity.ParseMapping([]byte(content), s.identity)
+		}
 		return v
 	})
 }
@@ -85,7 +90,16 @@ func checkRole(ctx context.Context, x *examination) Finding {
 	}
 	none := judgeNoRole(x.account, key, x.typos)
 	mapped, view := x.mappedPerhaps(ctx)
+	if x.settings.configMap {
+		view = x.mapping(ctx, x.settings)
+	}
+	if len(view.skipped) > 0 {
+		none.Why += fmt.Sprintf("; the webhook skips invalid entries of %s: %s", view.at, view.skipped)
+	}
 	switch {
+	case view.undecodable != nil && len(x.typos) == 0:
+		return found(Unknown, "ServiceAccount %s/%s names no role itself, and %s cannot be decoded", x.namespace, x.serviceAccount, view.at).
+			because("%v; a webhook with --watch-config-map keeps the last mapping that it decoded, which cannot be seen; %s", view.undecodable, none.Why)
 	case mapped != "":
 		return found(Unknown, "%s names %s, and it cannot be seen whether the webhook reads that", view.at, mapped).
 			because("it does with --watch-config-map; %s", none.Why)

@@ -102,8 +102,10 @@ pod_identity_webhook_admissions_total{JOB,pod="a",outcome="error",reason="identi
 pod_identity_webhook_live_reads_total{JOB,pod="a",result="no_role"} 0+60x60
 pod_identity_webhook_live_reads_total{JOB,pod="a",result="error"} 2x60
 pod_identity_webhook_watch_healthy{JOB,pod="a",resource="serviceaccounts"} 1x30 0x5 1x24
-pod_identity_webhook_config_map_loads_total{JOB,pod="a",result="success"} 0+1x60
-pod_identity_webhook_config_map_loads_total{JOB,pod="a",result="error"} 0x60
+pod_identity_webhook_config_map_last_load_successful{JOB,pod="a"} 1x60
+pod_identity_webhook_config_map_invalid_entries{JOB,pod="a"} 0x60
+pod_identity_webhook_container_credentials_last_load_successful{JOB,pod="a"} 1x60
+pod_identity_webhook_container_credentials_invalid_entries{JOB,pod="a"} 0x60
 pod_identity_webhook_admission_duration_seconds_bucket{JOB,pod="a",le="0.01"} 0+60x60
 pod_identity_webhook_admission_duration_seconds_bucket{JOB,pod="a",le="10"} 0+60x60
 pod_identity_webhook_admission_duration_seconds_bucket{JOB,pod="a",le="+Inf"} 0+60x60
@@ -155,7 +157,16 @@ func TestEachAlertComesForItsFault(t *testing.T) {
 		},
 		{"live reads fail", `pod_identity_webhook_live_reads_total{JOB,pod="a",result="error"} 0+1x60`, own, []string{"PodIdentityWebhookLiveReadsFail warning"}},
 		{"the watch fails", `pod_identity_webhook_watch_healthy{JOB,pod="a",resource="serviceaccounts"} 1x30 0x29`, own, []string{"PodIdentityWebhookWatchFails warning"}},
-		{"a bad ConfigMap", `pod_identity_webhook_config_map_loads_total{JOB,pod="a",result="error"} 0x50 1x9`, own, []string{"PodIdentityWebhookConfigMapUnusable warning"}},
+		{"a ConfigMap that cannot be decoded", `pod_identity_webhook_config_map_last_load_successful{JOB,pod="a"} 0x60`, own, []string{"PodIdentityWebhookConfigMapUnusable warning"}},
+		{"a ConfigMap with an invalid entry", `pod_identity_webhook_config_map_invalid_entries{JOB,pod="a"} 0x50 1x9`, own, []string{"PodIdentityWebhookConfigMapUnusable warning"}},
+		{
+			"a list for EKS Pod Identity that is missing", `pod_identity_webhook_container_credentials_last_load_successful{JOB,pod="a"} 0x60`, own,
+			[]string{"PodIdentityWebhookContainerCredentialsUnusable warning"},
+		},
+		{
+			"a list for EKS Pod Identity with an invalid entry", `pod_identity_webhook_container_credentials_invalid_entries{JOB,pod="a"} 0x50 1x9`, own,
+			[]string{"PodIdentityWebhookContainerCredentialsUnusable warning"},
+		},
 		{"slow", `pod_identity_webhook_admission_duration_seconds_bucket{JOB,pod="a",le="0.01"} 0+30x60`, own, []string{"PodIdentityWebhookSlow warning"}},
 		{"a panic", `pod_identity_webhook_panics_total{JOB,pod="a"} 0x50 1x9`, own, []string{"PodIdentityWebhookPanics warning"}},
 		{

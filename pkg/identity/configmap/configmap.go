@@ -1,6 +1,7 @@
 // Package configmap owns the mapping of ServiceAccounts to roles that is written
-// in a ConfigMap: it watches that one ConfigMap and no other. Content that cannot
-// be used leaves the last good mapping in force.
+// in a ConfigMap: it watches that one ConfigMap and no other. The mapping is a
+// function of the content alone: invalid entries are skipped, and the others apply.
+// Only content that cannot be decoded leaves the last mapping in force.
 package configmap
 
 import (
@@ -49,14 +50,14 @@ type Source struct {
 	config Config
 	store  *store
 	watch  func(context.Context)
-	// faults is the newest bad version of the ConfigMap that nobody was told of.
+	// faults is the newest version of the ConfigMap that has a fault and no event.
 	faults chan fault
 }
 
-// fault is a version of the ConfigMap that cannot be used.
+// fault is what is wrong with a version of the ConfigMap.
 type fault struct {
 	configMap *corev1.ConfigMap
-	err       error
+	message   string
 }
 
 // New returns a Source that knows nothing until Run is called.
@@ -113,10 +114,10 @@ func (s *Source) Lookup(ctx context.Context, name types.NamespacedName) (*identi
 // tell has an event written, without waiting for it: a watch must not wait. Of
 // several versions that come faster than events can be written the last is told.
 // Only the reflector calls it.
-func (s *Source) tell(configMap *corev1.ConfigMap, err error) {
+func (s *Source) tell(configMap *corev1.ConfigMap, message string) {
 	for {
 		select {
-		case s.faults <- fault{configMap, err}:
+		case s.faults <- fault{configMap, message}:
 			return
 		default:
 		}
@@ -134,7 +135,7 @@ func (s *Source) writeEvents(ctx context.Context) {
 			return
 		case f := <-s.faults:
 			if err := s.writeEvent(ctx, f); err != nil {
-				s.config.Logger.WarnContext(ctx, "the fault of the ConfigMap could not be told as an event",
+				s.config.Logger.WarnContext(ctx, "Could not write event for ConfigMap of roles",
 					"namespace", s.config.Namespace, "configMap", s.config.Name, "error", err)
 			}
 		}
@@ -148,13 +149,12 @@ const (
 	maxEventMessage = 1024
 )
 
-// writeEvent writes one event for a bad version of the ConfigMap, whatever the
-// number of replicas: its name follows from the version.
+// writeEvent writes one event for a version of the ConfigMap with a fault, whatever
+// the number of replicas: its name follows from the version.
 func (s *Source) writeEvent(ctx context.Context, f fault) error {
 	ctx, cancel := context.WithTimeout(ctx, eventTimeout)
 	defer cancel()
 	version := sha256.Sum256([]byte(string(f.configMap.UID) + "/" + f.configMap.ResourceVersion))
-	message := fmt.Sprintf("a replica that has seen a good version keeps it, any other uses the good entries of this one: %v", f.err)
 	now := metav1.Now()
 	_, err := s.config.Client.Events(f.configMap.Namespace).Create(ctx, &corev1.Event{
 		ObjectMeta: metav1.ObjectMeta{
@@ -167,7 +167,7 @@ func (s *Source) writeEvent(ctx context.Context, f fault) error {
 		},
 		Type: corev1.EventTypeWarning, Reason: "InvalidMapping",
 		// A cut may go through a character.
-		Message:        strings.ToValidUTF8(message[:min(len(message), maxEventMessage)], ""),
+		Message:        strings.ToValidUTF8(f.message[:min(len(f.message), maxEventMessage)], ""),
 		Source:         corev1.EventSource{Component: "pod-identity-webhook"},
 		FirstTimestamp: now, LastTimestamp: now, Count: 1,
 	}, metav1.CreateOptions{})
