@@ -103,7 +103,7 @@ func newFlagSet(config *config) *pflag.FlagSet {
 	flags.BoolVar(&config.watchConfigMap, "watch-config-map", false, "read roles also from the ConfigMap pod-identity-webhook in --namespace")
 
 	flags.StringVar(&config.serviceAccountValidation, "serviceaccount-validation", string(webhook.ValidationWarn), "mistakes in the annotations of a ServiceAccount that is written: `warn`, deny, or off")
-	flags.BoolVar(&config.debuggingHandlers, "enable-debugging-handlers", false, "answer under /debug on the metrics port, to requests from this machine only")
+	flags.BoolVar(&config.debuggingHandlers, "enable-debugging-handlers", false, "answer under /debug on the metrics port, to requests from this machine only; refused in a pod with hostNetwork")
 
 	flags.DurationVar(&config.shutdownDelay, "shutdown-delay", 5*time.Second, "how long requests are still taken after SIGTERM, once not ready")
 	flags.DurationVar(&config.shutdownTimeout, "shutdown-timeout", 20*time.Second, "how long requests under way may then take")

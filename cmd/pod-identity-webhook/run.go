@@ -137,6 +137,10 @@ func run(ctx context.Context, config config, logger *slog.Logger) error {
 	}
 	if config.debuggingHandlers {
 		served.Debug = webhook.NewDebug(mutator, serviceAccounts.Identities)
+		if onHostNetwork(hostsFile) {
+			logger.WarnContext(ctx, "Refusing all requests for /debug, because each process of the node is a local client with hostNetwork", "flag", "--enable-debugging-handlers")
+			served.Debug = webhook.RefuseDebug()
+		}
 	}
 	parts.add(collectLessOnceReady(parts.known), nil)
 	return serve(ctx, config, served, &parts)

@@ -17,6 +17,7 @@ func TestAValueThatIsWrongIsRefusedByName(t *testing.T) {
 		{"misspelt", "replica=3", "replica"},
 		{"misspelt in a block", "guard.enable=true", "enable"},
 		{"unknown mode", "mode=optin", "/mode"},
+		{"debugging on the node's network", "hostNetwork=true,debuggingHandlers=true", "set debuggingHandlers to false"},
 		{"unknown failurePolicy", "failurePolicy=fail", "/failurePolicy"},
 		{"more seconds than the API server waits", "timeoutSeconds=31", "/timeoutSeconds"},
 		{"no replica", "replicas=0", "/replicas"},

@@ -83,6 +83,9 @@
   (printf "--role-policy=%s" (include "webhook.word" $v.rolePolicy))
   (printf "--serviceaccount-validation=%s" (include "webhook.word" $v.serviceAccountValidation))) -}}
 {{- if $v.debuggingHandlers -}}
+{{- if $v.hostNetwork -}}
+{{- fail "debuggingHandlers and hostNetwork are both true: each process of the node could use /debug; set debuggingHandlers to false" -}}
+{{- end -}}
 {{- $args = append $args "--enable-debugging-handlers" -}}
 {{- end -}}
 {{- $args = concat $args (list
