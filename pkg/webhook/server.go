@@ -69,6 +69,7 @@ type Server struct {
 	metrics     *metrics
 	connections *connections
 	bodies      *bodies
+	linger      *linger
 	seldom      *seldom
 	stopping    atomic.Bool
 }
@@ -77,7 +78,7 @@ type Server struct {
 func New(config Config) *Server {
 	seldom := newSeldom(config.Logger)
 	return &Server{
-		config: config, metrics: newMetrics(config.Registry), seldom: seldom, bodies: newBodies(),
+		config: config, metrics: newMetrics(config.Registry), seldom: seldom, bodies: newBodies(), linger: new(linger),
 		connections: newConnections(maxConnections, seldom, config.Registry),
 	}
 }
@@ -250,6 +251,7 @@ func (s *Server) Run(ctx context.Context) error {
 	}
 	metricsServer := &http.Server{
 		Handler:           s.metricsHandler(),
+		ConnState:         lingerUnlessIdle,
 		ReadHeaderTimeout: 5 * time.Second,
 		ReadTimeout:       maxTimeout,
 		WriteTimeout:      maxTimeout,
@@ -259,16 +261,20 @@ func (s *Server) Run(ctx context.Context) error {
 
 	group, groupCtx := errgroup.WithContext(ctx)
 	group.Go(func() error {
-		return unlessClosed("serve admission requests", server.ServeTLS(boundedListener{s.config.Listener}, "", ""))
+		return unlessClosed("serve admission requests", server.ServeTLS(boundedListener{s.config.Listener, s.linger}, "", ""))
 	})
 	group.Go(func() error {
-		return unlessClosed("serve metrics", metricsServer.Serve(s.config.MetricsListener))
+		return unlessClosed("serve metrics", metricsServer.Serve(lingeringListener{s.config.MetricsListener, s.linger}))
 	})
 	group.Go(func() error {
 		<-groupCtx.Done()
-		defer func() { _ = metricsServer.Close() }()
+		defer func() {
+			s.linger.off.Store(true)
+			_ = metricsServer.Close()
+		}()
 		if ctx.Err() == nil {
 			// One of the two has failed, and Run tells of it.
+			s.linger.off.Store(true)
 			return server.Close()
 		}
 		return s.drain(context.WithoutCancel(ctx), server)
@@ -306,6 +312,7 @@ func (s *Server) drain(ctx context.Context, server *http.Server) error {
 	ctx, cancel := context.WithTimeout(ctx, s.config.ShutdownTimeout)
 	defer cancel()
 	if err := server.Shutdown(ctx); err != nil {
+		s.linger.off.Store(true)
 		_ = server.Close()
 		return fmt.Errorf("requests were still under way after %s: %w", s.config.ShutdownTimeout, err)
 	}
