@@ -190,7 +190,7 @@ BENCH_PACKAGES := ./pkg/webhook ./pkg/inject ./pkg/identity/serviceaccount
 BENCH = KUBEBUILDER_ASSETS=$(ASSETS) $(BIN)/bench run -reference='$(REFERENCE)' -plots='$(PLOTS)'
 
 .PHONY: bench
-bench: $(BIN)/pod-identity-webhook assets $(BIN)/bench ## measure admissions, fail if they got worse beside a constant answer; COUNT=6 PLOTS=docs/performance REFERENCE=file
+bench: $(BIN)/pod-identity-webhook assets $(BIN)/bench ## measure admissions, fail if they got worse beside a constant answer or miss a goal; COUNT=6 PLOTS=docs/performance REFERENCE=file
 	$(GO) test $(BENCH_PACKAGES) -run='^$$' -bench=. -count=$(COUNT)
 	$(BENCH) -compare
 
