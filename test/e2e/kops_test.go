@@ -78,9 +78,9 @@ func TestTheWebhookRunsAsKOpsRunsTheReference(t *testing.T) {
 	wantRole(t, client, other, "wild", mappedRole+"-anywhere")
 
 	for name, bad := range map[string]struct{ content, mapped, wild string }{
-		"a key without a slash": {strings.Replace(good, namespace+"/mapped", "no-slash", 1), "", mappedRole + "-here"},
+		"a key without a slash": {strings.Replace(good, namespace+"/mapped", "no-slash", 1), "", mappedRole + "-anywhere"},
 		"a null entry":          {fmt.Sprintf(`{"%s/mapped": null, "*/wild": {"RoleARN": "%s-alone"}}`, namespace, mappedRole), "", mappedRole + "-alone"},
-		"no JSON":               {"{", mappedRole, mappedRole + "-here"},
+		"no JSON":               {"{", mappedRole, mappedRole + "-anywhere"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			writeMapping(t, client, namespace, bad.content)
