@@ -1,5 +1,5 @@
 // The API server of Kubernetes 1.32, for make conformance. Written by
-// go run ./conformance in test; see docs/compatibility.md.
+// make server-module RELEASE=1.32.13.
 module github.com/pod-identity-webhook/pod-identity-webhook/test/assets/1.32
 
 go 1.26.0

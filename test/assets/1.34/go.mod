@@ -1,5 +1,5 @@
 // The API server of Kubernetes 1.34, for make conformance. Written by
-// go run ./conformance in test; see docs/compatibility.md.
+// make server-module RELEASE=1.34.4.
 module github.com/pod-identity-webhook/pod-identity-webhook/test/assets/1.34
 
 go 1.26.0

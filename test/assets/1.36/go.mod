@@ -1,5 +1,5 @@
 // The API server of Kubernetes 1.36, for make conformance. Written by
-// go run ./conformance in test; see docs/compatibility.md.
+// make server-module RELEASE=1.36.3.
 module github.com/pod-identity-webhook/pod-identity-webhook/test/assets/1.36
 
 go 1.26.0
