@@ -30,13 +30,26 @@ func supported(t *testing.T) releases {
 	return found
 }
 
-func TestCompatibilityTable_hasEachReleaseThatIsBuilt(t *testing.T) {
-	_, rows, _, err := cutTable(readFile(t, "docs", "compatibility.md"))
+// TestCompatibilityTable checks that the table says of no release that it was tested
+// but another one. Those that continuous integration tests must have been tested.
+func TestCompatibilityTable(t *testing.T) {
+	page, err := cutTable(readFile(t, "docs", "compatibility.md"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if want := supported(t); !slices.Equal(rows, want) {
-		t.Errorf("docs/compatibility.md has %v, the modules in test/assets build %v; run make conformance for the minor versions that differ", []release(rows), []release(want))
+	built := supported(t)
+	if got := strings.Join(page.minors, ", "); got != built.String() {
+		t.Errorf("the table has %s, the modules in test/assets build %s", got, built)
+	}
+	for _, r := range page.tested {
+		if !slices.Contains(built, r) {
+			t.Errorf("the table says that %s was tested, which no module in test/assets builds; run make conformance VERSIONS=%s", r, r.minorVersion())
+		}
+	}
+	for _, r := range []release{built[0], built[len(built)-1]} {
+		if !slices.Contains(page.tested, r) {
+			t.Errorf("the table does not say that %s was tested; run make conformance VERSIONS=%s", r, r.minorVersion())
+		}
 	}
 }
 
@@ -149,27 +162,43 @@ func TestModuleOf(t *testing.T) {
 }
 
 func TestRecord(t *testing.T) {
-	const page = "# Page\n\n" + tableBegin + tableHead + "| 1.30 | v1.30.14 |\n| 1.32 | v1.32.1 |\n" + tableEnd + "\nmore\n"
+	const begin, end = "# Page\n\n" + tableBegin + tableHead, tableEnd + "\nmore\n"
+	supported := releases{{30, 14}, {31, 2}, {32, 1}}
 	for name, test := range map[string]struct {
-		add  release
-		rows string
+		rows, want string
+		tested     []release
 	}{
-		"a minor between":          {release{31, 2}, "| 1.30 | v1.30.14 |\n| 1.31 | v1.31.2 |\n| 1.32 | v1.32.1 |\n"},
-		"another patch release":    {release{32, 4}, "| 1.30 | v1.30.14 |\n| 1.32 | v1.32.4 |\n"},
-		"the same":                 {release{30, 14}, "| 1.30 | v1.30.14 |\n| 1.32 | v1.32.1 |\n"},
-		"an older patch release":   {release{30, 1}, "| 1.30 | v1.30.1 |\n| 1.32 | v1.32.1 |\n"},
-		"the newest minor version": {release{33, 0}, "| 1.30 | v1.30.14 |\n| 1.32 | v1.32.1 |\n| 1.33 | v1.33.0 |\n"},
+		"an empty table": {
+			"", "| 1.30 | not tested yet |\n| 1.31 | v1.31.2 |\n| 1.32 | not tested yet |\n",
+			[]release{{31, 2}},
+		},
+		"another one is tested": {
+			"| 1.30 | v1.30.14 |\n| 1.31 | not tested yet |\n", "| 1.30 | v1.30.14 |\n| 1.31 | v1.31.2 |\n| 1.32 | not tested yet |\n",
+			[]release{{31, 2}},
+		},
+		"one is tested again": {
+			"| 1.30 | v1.30.14 |\n", "| 1.30 | v1.30.14 |\n| 1.31 | not tested yet |\n| 1.32 | not tested yet |\n",
+			[]release{{30, 14}},
+		},
+		"another patch release is built": {
+			"| 1.30 | v1.30.13 |\n| 1.32 | v1.32.1 |\n", "| 1.30 | not tested yet |\n| 1.31 | not tested yet |\n| 1.32 | v1.32.1 |\n",
+			nil,
+		},
+		"a minor version is no longer supported": {
+			"| 1.29 | v1.29.1 |\n| 1.30 | v1.30.14 |\n", "| 1.30 | v1.30.14 |\n| 1.31 | not tested yet |\n| 1.32 | not tested yet |\n",
+			nil,
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			path := filepath.Join(t.TempDir(), "page.md")
-			if err := os.WriteFile(path, []byte(page), 0o600); err != nil {
+			if err := os.WriteFile(path, []byte(begin+test.rows+end), 0o600); err != nil {
 				t.Fatal(err)
 			}
-			if err := record(path, test.add); err != nil {
+			if err := record(path, supported, test.tested...); err != nil {
 				t.Fatal(err)
 			}
 			got, err := os.ReadFile(path)
-			if want := "# Page\n\n" + tableBegin + tableHead + test.rows + tableEnd + "\nmore\n"; err != nil || string(got) != want {
+			if want := begin + test.want + end; err != nil || string(got) != want {
 				t.Errorf("got\n%s\nwant\n%s\nerror %v", got, want, err)
 			}
 		})
@@ -189,7 +218,7 @@ func TestRecord_pageWithoutTable(t *testing.T) {
 			if err := os.WriteFile(path, []byte(page), 0o600); err != nil {
 				t.Fatal(err)
 			}
-			if err := record(path, release{30, 14}); err == nil {
+			if err := record(path, releases{{30, 14}}, release{30, 14}); err == nil {
 				t.Error("got no error")
 			}
 			if got, err := os.ReadFile(path); err != nil || string(got) != page {

@@ -32,12 +32,19 @@ func run(ctx context.Context, args []string) error {
 	if len(args) < 2 {
 		return errors.New(usage)
 	}
-	modules := repository.Path("test", "assets")
+	modules, page := repository.Path("test", "assets"), repository.Path("docs", "compatibility.md")
 	switch args[0] {
 	case "test":
-		return testMinor(ctx, modules, args[1], args[2:])
+		return testMinor(ctx, modules, page, args[1], args[2:])
 	case "module":
-		return writeModule(ctx, modules, args[1])
+		if err := writeModule(ctx, modules, args[1]); err != nil {
+			return err
+		}
+		supported, err := readReleases(modules)
+		if err != nil {
+			return err
+		}
+		return record(page, supported)
 	default:
 		return errors.New(usage)
 	}
@@ -45,7 +52,7 @@ func run(ctx context.Context, args []string) error {
 
 // testMinor runs the tests against the API server of a minor, and records it.
 // Tests that are chosen by a flag are run and not recorded.
-func testMinor(ctx context.Context, modules, minor string, flags []string) error {
+func testMinor(ctx context.Context, modules, page, minor string, flags []string) error {
 	supported, err := readReleases(modules)
 	if err != nil {
 		return err
@@ -69,5 +76,5 @@ func testMinor(ctx context.Context, modules, minor string, flags []string) error
 		return fmt.Errorf("test against Kubernetes %s: %w", release, err)
 	}
 	fmt.Printf("All %d tests passed with Kubernetes %s.\n", results.passed(), release)
-	return record(repository.Path("docs", "compatibility.md"), release)
+	return record(page, supported, release)
 }

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"fmt"
 	"os"
 	"slices"
@@ -13,51 +12,69 @@ const (
 	tableBegin = "<!-- make conformance writes this table -->\n"
 	tableEnd   = "<!-- end of the table -->\n"
 	tableHead  = "| Kubernetes | API server tested |\n|---|---|\n"
+	// notTested stands in place of the release that has not been tested yet.
+	notTested = "not tested yet"
 )
 
-// record adds a release to the table in a file, in place of another of its minor.
-func record(path string, r release) error {
+// record writes the table in a file: a row for each supported release, of which those
+// are tested that the table has already, and the ones that are given.
+func record(path string, supported releases, tested ...release) error {
 	content, err := os.ReadFile(path) // #nosec G304 -- docs/compatibility.md
 	if err != nil {
 		return err
 	}
-	before, rows, after, err := cutTable(content)
+	page, err := cutTable(content)
 	if err != nil {
 		return fmt.Errorf("read %s: %w", path, err)
 	}
-	rows = slices.DeleteFunc(rows, func(row release) bool { return row.minor == r.minor })
-	rows = append(rows, r)
-	slices.SortFunc(rows, func(a, b release) int { return a.minor - b.minor })
+	tested = append(tested, page.tested...)
 	var table strings.Builder
 	table.WriteString(tableHead)
-	for _, row := range rows {
-		fmt.Fprintf(&table, "| %s | %s |\n", row.minorVersion(), row)
+	for _, r := range supported {
+		result := notTested
+		if slices.Contains(tested, r) {
+			result = r.String()
+		}
+		fmt.Fprintf(&table, "| %s | %s |\n", r.minorVersion(), result)
 	}
-	return os.WriteFile(path, slices.Concat(before, []byte(table.String()), after), 0o644) // #nosec G306 -- as git makes it
+	return os.WriteFile(path, []byte(page.before+table.String()+page.after), 0o644) // #nosec G306 -- as git makes it
 }
 
-// cutTable returns the releases in the table of a page, and what is around it.
-func cutTable(page []byte) (before []byte, rows releases, after []byte, err error) {
-	begin := bytes.Index(page, []byte(tableBegin))
-	end := bytes.Index(page, []byte(tableEnd))
-	if begin < 0 || end < begin {
-		return nil, nil, nil, fmt.Errorf("no table between %q and %q", tableBegin, tableEnd)
+// tablePage is a page with a table of releases.
+type tablePage struct {
+	before, after string
+	// minors are the minor versions that have a row.
+	minors []string
+	// tested are the releases that were tested.
+	tested releases
+}
+
+func cutTable(content []byte) (tablePage, error) {
+	var page tablePage
+	before, rest, begins := strings.Cut(string(content), tableBegin)
+	table, after, ends := strings.Cut(rest, tableEnd)
+	if !begins || !ends {
+		return page, fmt.Errorf("no table between %q and %q", tableBegin, tableEnd)
 	}
-	begin += len(tableBegin)
-	table, ok := strings.CutPrefix(string(page[begin:end]), tableHead)
+	page.before, page.after = before+tableBegin, tableEnd+after
+	rows, ok := strings.CutPrefix(table, tableHead)
 	if !ok {
-		return nil, nil, nil, fmt.Errorf("the table does not begin with %q", tableHead)
+		return page, fmt.Errorf("the table does not begin with %q", tableHead)
 	}
-	for line := range strings.Lines(table) {
-		minor, version, _ := strings.Cut(strings.Trim(line, "| \n"), " | ")
-		row, err := parseRelease(version)
+	for line := range strings.Lines(rows) {
+		minor, result, _ := strings.Cut(strings.Trim(line, "| \n"), " | ")
+		page.minors = append(page.minors, minor)
+		if result == notTested {
+			continue
+		}
+		r, err := parseRelease(result)
 		if err != nil {
-			return nil, nil, nil, err
+			return page, err
 		}
-		if row.minorVersion() != minor {
-			return nil, nil, nil, fmt.Errorf("row %q is not of one minor", line)
+		if r.minorVersion() != minor {
+			return page, fmt.Errorf("row %q has a release of another minor version", line)
 		}
-		rows = append(rows, row)
+		page.tested = append(page.tested, r)
 	}
-	return page[:begin], rows, page[end:], nil
+	return page, nil
 }
