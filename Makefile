@@ -159,7 +159,7 @@ conformance: ## test against each supported Kubernetes, which takes hours the fi
 
 # The tests of e2e, against the API server of one minor version.
 .PHONY: $(KUBERNETES:%=conformance-%)
-$(KUBERNETES:%=conformance-%): conformance-%: $(BIN)/assets/%/kube-apiserver $(BIN)/assets/%/etcd $(BIN)/assets/%/kubectl build $(BIN)/e2e/pod-identity-webhook minio $(BIN)/sdks/golang $(BIN)/helm
+$(KUBERNETES:%=conformance-%): conformance-%: $(BIN)/assets/%/kube-apiserver $(BIN)/assets/%/etcd $(BIN)/assets/%/kubectl build $(BIN)/e2e/pod-identity-webhook $(BIN)/helm
 	cd test && WEBHOOK=$(BIN)/e2e/pod-identity-webhook HELM=$(BIN)/helm KUBEBUILDER_ASSETS=$(BIN)/assets/$* \
 		$(GO) run ./conformance test $* $(RACE) -timeout=60m $(if $(RUN),-run='$(RUN)')
 
