@@ -181,6 +181,56 @@ func TestTheWebhookIsFoundAmongOthers(t *testing.T) {
 	}
 }
 
+// TestWebhookView_namespace has a configuration as the chart renders it: an entry for
+// all namespaces except two, one for kube-system, and one for ephemeral containers.
+func TestWebhookView_namespace(t *testing.T) {
+	named := func(operator metav1.LabelSelectorOperator, names ...string) *metav1.LabelSelector {
+		return &metav1.LabelSelector{MatchExpressions: []metav1.LabelSelectorRequirement{
+			{Key: corev1.LabelMetadataName, Operator: operator, Values: names},
+			{Key: "opted", Operator: metav1.LabelSelectorOpExists},
+		}}
+	}
+	chart := configuration(func(w *admissionregistrationv1.MutatingWebhook) {
+		w.Name, w.NamespaceSelector = "pods.pod-identity-webhook.internal", named("NotIn", "pod-identity-webhook", "kube-system")
+	})
+	chart.Name = "irsa-pod-identity-webhook"
+	ephemeral, kubeSystem := *chart.Webhooks[0].DeepCopy(), *chart.Webhooks[0].DeepCopy()
+	ephemeral.Name, ephemeral.Rules = "ephemeralcontainers.pod-identity-webhook.internal", nil
+	kubeSystem.Name, kubeSystem.NamespaceSelector = "kube-system.pod-identity-webhook.internal", named("In", "kube-system")
+	kubeSystem.FailurePolicy = new(admissionregistrationv1.Ignore)
+	chart.Webhooks = append(chart.Webhooks, ephemeral, kubeSystem)
+	all := &webhookView{
+		registrations: findRegistrations([]admissionregistrationv1.MutatingWebhookConfiguration{chart}, ""),
+		guards:        []*metav1.LabelSelector{named("NotIn", "pod-identity-webhook", "kube-system")},
+	}
+	for name, test := range map[string]struct {
+		webhook                string
+		ignores, served, guard bool
+	}{
+		"shop":                 {"pods.pod-identity-webhook.internal", false, true, true},
+		"kube-system":          {"kube-system.pod-identity-webhook.internal", true, true, false},
+		"pod-identity-webhook": {"pods.pod-identity-webhook.internal", false, false, false},
+		"":                     {"pods.pod-identity-webhook.internal", false, true, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			view := all.in(name)
+			want{OK, test.webhook, "", ""}.check(t, judgeRegistered(view.registrations, ""))
+			if got := view.chosen().ignoresFailures(); got != test.ignores {
+				t.Errorf("failurePolicy Ignore: got %t, want %t", got, test.ignores)
+			}
+			if view.guarded != test.guard {
+				t.Errorf("guarded: got %t, want %t", view.guarded, test.guard)
+			}
+			finding := judgeNamespace(view.chosen(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{
+				Name: name, Labels: map[string]string{corev1.LabelMetadataName: name, "opted": ""},
+			}})
+			if got := finding.Status == OK; got != test.served {
+				t.Errorf("served: got %+v, want %t", finding, test.served)
+			}
+		})
+	}
+}
+
 func TestRulesMustHaveThePodsThatAreCreated(t *testing.T) {
 	rule := func(change func(*admissionregistrationv1.RuleWithOperations)) func(*admissionregistrationv1.MutatingWebhook) {
 		return func(w *admissionregistrationv1.MutatingWebhook) { change(&w.Rules[0]) }

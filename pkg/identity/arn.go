@@ -2,8 +2,10 @@ package identity
 
 import (
 	"fmt"
+	"net/netip"
 	"net/url"
 	"regexp"
+	"strconv"
 	"strings"
 )
 
@@ -21,11 +23,25 @@ var sessionName = regexp.MustCompile(`^[\w+=,.@-]{2,64}$`)
 // IsSessionName says whether STS accepts s as a role session name.
 func IsSessionName(s string) bool { return sessionName.MatchString(s) }
 
+// hostName is a name of letters, digits, hyphens and dots. Underscores are in the
+// names of some containers.
+var hostName = regexp.MustCompile(`^[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_.])?$`)
+
 // IsEndpoint says whether s is a URL under which an SDK can reach a service.
 func IsEndpoint(s string) bool {
 	parsed, err := url.Parse(s)
-	return err == nil && (parsed.Scheme == "https" || parsed.Scheme == "http") && parsed.Host != "" &&
-		parsed.User == nil && parsed.RawQuery == "" && parsed.Fragment == ""
+	if err != nil || parsed.Scheme != "https" && parsed.Scheme != "http" ||
+		parsed.User != nil || parsed.RawQuery != "" || parsed.Fragment != "" {
+		return false
+	}
+	if port := parsed.Port(); port != "" {
+		if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 {
+			return false
+		}
+	}
+	host := parsed.Hostname()
+	_, err = netip.ParseAddr(host)
+	return err == nil || hostName.MatchString(host)
 }
 
 // Account is the AWS account that bare role names belong to.
@@ -45,7 +61,7 @@ func (a *Account) Validate() error {
 		return fmt.Errorf("%q is no partition, as aws or aws-cn is", a.Partition)
 	}
 	if !accountID.MatchString(a.ID) {
-		return fmt.Errorf("%q is no account id of 12 digits", a.ID)
+		return fmt.Errorf("%q is no account id of 12 digits, such as 111122223333", a.ID)
 	}
 	return nil
 }
