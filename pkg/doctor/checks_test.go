@@ -231,6 +231,20 @@ func TestWebhookView_namespace(t *testing.T) {
 	}
 }
 
+// TestWebhookView_rulesRemoved has the entry of all other namespaces without rules: that
+// of kube-system must not hide it.
+func TestWebhookView_rulesRemoved(t *testing.T) {
+	chart := configuration(func(w *admissionregistrationv1.MutatingWebhook) {
+		w.NamespaceSelector = &metav1.LabelSelector{MatchLabels: map[string]string{corev1.LabelMetadataName: "kube-system"}}
+	})
+	others := *chart.Webhooks[0].DeepCopy()
+	others.Name, others.Rules, others.NamespaceSelector = "pods.pod-identity-webhook.internal", nil, nil
+	chart.Webhooks = append(chart.Webhooks, others)
+	all := &webhookView{registrations: findRegistrations([]admissionregistrationv1.MutatingWebhookConfiguration{chart}, "")}
+	want{Broken, "not called when a pod is created", "", "/webhooks/1/rules"}.check(t, judgeRules(all.in("shop").chosen()))
+	want{OK, "", "", ""}.check(t, judgeRules(all.in("kube-system").chosen()))
+}
+
 func TestRulesMustHaveThePodsThatAreCreated(t *testing.T) {
 	rule := func(change func(*admissionregistrationv1.RuleWithOperations)) func(*admissionregistrationv1.MutatingWebhook) {
 		return func(w *admissionregistrationv1.MutatingWebhook) { change(&w.Rules[0]) }

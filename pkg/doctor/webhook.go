@@ -46,9 +46,14 @@ func (v *webhookView) in(namespace string) *webhookView {
 	}
 	view := *v
 	view.guarded = slices.ContainsFunc(v.guards, func(selector *metav1.LabelSelector) bool { return !excludes(selector) })
-	at := slices.IndexFunc(v.registrations, func(r registration) bool {
-		return r.completes(&v.registrations[0]) && r.seesNewPods() && !excludes(r.webhook.NamespaceSelector)
-	})
+	called := func(r registration) bool {
+		return r.completes(&v.registrations[0]) && !excludes(r.webhook.NamespaceSelector)
+	}
+	at := slices.IndexFunc(v.registrations, func(r registration) bool { return called(r) && r.seesNewPods() })
+	if at < 0 {
+		// Its rules are what is wrong.
+		at = slices.IndexFunc(v.registrations, called)
+	}
 	if at > 0 {
 		view.registrations = slices.Concat(v.registrations[at:at+1], v.registrations[:at], v.registrations[at+1:])
 	}

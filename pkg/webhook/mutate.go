@@ -75,6 +75,9 @@ func (m *Mutator) Handle(ctx context.Context, request *Request[inject.Pod]) (Ans
 	if err != nil {
 		if denied, ok := errors.AsType[*rolepolicy.DeniedError](err); ok {
 			logPod(ctx, m.config.Logger, slog.LevelInfo, request, "pod: denied", RoleNotPermitted, slog.Any("error", denied))
+			if debugs {
+				return admitWithoutRole(request, id, denied), nil
+			}
 			return deny(request, id, denied), nil
 		}
 		return Answer{}, err
@@ -152,6 +155,14 @@ func unknown(err error) *Error {
 		Status: http.StatusInternalServerError, Reason: IdentityUnknown,
 		Err: fmt.Errorf("the pod is not admitted without an identity, since it cannot be told %w", err),
 	}
+}
+
+// admitWithoutRole returns the response for ephemeral containers whose role the
+// namespace does not permit. They do not get the role, but kubectl debug, which is
+// needed most when something is wrong, works.
+func admitWithoutRole(request *Request[inject.Pod], id *identity.Identity, denied *rolepolicy.DeniedError) Answer {
+	message := fmt.Sprintf("ServiceAccount %s/%s: %s", request.Namespace, request.Object.Spec.ServiceAccountName, denied.Error())
+	return allow(inject.Result{Reason: RoleNotPermitted, Warnings: []inject.Warning{{Reason: RoleNotPermitted, Message: message}}}, id)
 }
 
 // deny returns the response for a role that the namespace does not permit.
