@@ -15,6 +15,7 @@ import (
 	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/kubernetes"
 
 	"github.com/pod-identity-webhook/pod-identity-webhook/test/chart"
@@ -90,6 +91,12 @@ kind: ValidatingAdmissionPolicy
 metadata:
   name: pod-identity-webhook-guard
 spec:
+  matchConstraints:
+    resourceRules:
+      - apiGroups: [""]
+        apiVersions: [v1]
+        operations: [CREATE]
+        resources: [pods]
   validations:
     - expression: "true"
 ---
@@ -337,8 +344,9 @@ func TestPod_besideEKS(t *testing.T) {
 			}
 			seen[variable.Name] = variable.Value
 		}
-		if len(pod.Spec.Volumes) != 1 || len(container.VolumeMounts) != 1 || roleOf(pod) != appRole || seen["AWS_REGION"] != region {
-			t.Errorf("%s: got the volumes %v, the mounts %v and the variables %v, want one of each, and region %s", when, pod.Spec.Volumes, container.VolumeMounts, seen, region)
+		// The other volume is that of the API server's own token.
+		if len(pod.Spec.Volumes) != 2 || len(container.VolumeMounts) != 2 || roleOf(pod) != appRole || seen["AWS_REGION"] != region {
+			t.Errorf("%s: got the volumes %v, the mounts %v and the variables %v, want two of each, and region %s", when, pod.Spec.Volumes, container.VolumeMounts, seen, region)
 		}
 	}
 	check("with both", "eu-west-1")
@@ -365,7 +373,10 @@ func TestKubeSystem(t *testing.T) {
 	}
 	createServiceAccount(t, client, "kube-system", account)
 	t.Cleanup(func() {
-		changeNamespace(t, client, "kube-system", func(object *corev1.Namespace) { delete(object.Labels, optInLabel) })
+		unlabel := fmt.Appendf(nil, `{"metadata":{"labels":{%q:null}}}`, optInLabel)
+		if _, err := client.CoreV1().Namespaces().Patch(context.WithoutCancel(t.Context()), "kube-system", types.MergePatchType, unlabel, metav1.PatchOptions{}); err != nil {
+			t.Error(err)
+		}
 		if err := client.CoreV1().ServiceAccounts("kube-system").Delete(context.WithoutCancel(t.Context()), account, metav1.DeleteOptions{}); err != nil {
 			t.Error(err)
 		}
