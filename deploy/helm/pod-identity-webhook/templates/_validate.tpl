@@ -77,6 +77,19 @@ together. Each message names a value, and shows what to write instead.
 {{- $mistakes = append $mistakes (printf "%s is %v: it has no effect without %s" (index . 0) (index . 1) (index . 3)) -}}
 {{- end -}}
 {{- end -}}
+{{- $own := list "app.kubernetes.io/name" "app.kubernetes.io/instance" -}}
+{{- range list
+  (list "commonLabels" $v.commonLabels (concat $own (list "app.kubernetes.io/version" "app.kubernetes.io/managed-by" "helm.sh/chart")))
+  (list "podLabels" $v.podLabels $own)
+  (list "prometheusRule.alertLabels" $v.prometheusRule.alertLabels (list "severity")) -}}
+{{- $name := index . 0 -}}
+{{- $labels := index . 1 -}}
+{{- range index . 2 -}}
+{{- if hasKey $labels . -}}
+{{- $mistakes = append $mistakes (printf "%s has %s, which the chart sets itself: it must be another name, such as example.com/team or team" $name .) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
 {{- $values := include "webhook.flagValues" . | fromYaml -}}
 {{- range $v.extraArgs -}}
 {{- $flag := regexReplaceAll `^--?([^=]+)(=.*)?$` . "${1}" -}}
