@@ -92,10 +92,11 @@ func TestPrometheusTakesTheAlerts(t *testing.T) {
 const well = `
 up{JOB,pod="a"} 1x60
 pod_identity_webhook_service_accounts_synced{JOB,pod="a"} 1x60
-apiserver_admission_webhook_fail_open_count{name="pod-identity-webhook.amazonaws.com"} 7x60
+apiserver_admission_webhook_fail_open_count{name="pods.pod-identity-webhook.internal"} 7x60
+apiserver_admission_webhook_fail_open_count{name="ephemeralcontainers.pod-identity-webhook.internal"} 0+5x60
 apiserver_admission_webhook_fail_open_count{name="another.webhook"} 0+5x60
-apiserver_admission_webhook_rejection_count{name="pod-identity-webhook.amazonaws.com",error_type="no_error"} 0+1x60
-apiserver_validating_admission_policy_check_total{policy="pod-identity-webhook-guard",enforcement_action="allow"} 0+9x60
+apiserver_admission_webhook_rejection_count{name="pods.pod-identity-webhook.internal",error_type="no_error"} 0+1x60
+apiserver_validating_admission_policy_check_total{policy="irsa-pod-identity-webhook-guard",enforcement_action="allow"} 0+9x60
 pod_identity_webhook_admissions_total{JOB,pod="a",outcome="mutated",reason="injected"} 0+60x60
 pod_identity_webhook_admissions_total{JOB,pod="a",outcome="denied",reason="role_not_permitted"} 0+1x60
 pod_identity_webhook_admissions_total{JOB,pod="a",outcome="error",reason="identity_unknown"} 3x60
@@ -140,15 +141,15 @@ func TestEachAlertComesForItsFault(t *testing.T) {
 		{"no replica was ever there", `up{JOB,pod="a"} _x60`, own, []string{"PodIdentityWebhookDown critical"}},
 		{"ServiceAccounts cannot be listed", `pod_identity_webhook_service_accounts_synced{JOB,pod="a"} 0x60`, own, []string{"PodIdentityWebhookNotReady warning"}},
 		{
-			"pods pass without being shown", `apiserver_admission_webhook_fail_open_count{name="pod-identity-webhook.amazonaws.com"} 7+2x60`, own,
+			"pods pass without being shown", `apiserver_admission_webhook_fail_open_count{name="pods.pod-identity-webhook.internal"} 7+2x60`, own,
 			[]string{"PodIdentityWebhookPodsWithoutIdentity critical"},
 		},
 		{
-			"pods are refused", `apiserver_admission_webhook_rejection_count{name="pod-identity-webhook.amazonaws.com",error_type="calling_webhook_error"} 0+1x60`, own,
+			"pods are refused", `apiserver_admission_webhook_rejection_count{name="pods.pod-identity-webhook.internal",error_type="calling_webhook_error"} 0+1x60`, own,
 			[]string{"PodIdentityWebhookPodsRefused critical"},
 		},
 		{
-			"the guard denies", `apiserver_validating_admission_policy_check_total{policy="pod-identity-webhook-guard",enforcement_action="deny"} 0+1x60`, own,
+			"the guard denies", `apiserver_validating_admission_policy_check_total{policy="irsa-pod-identity-webhook-guard",enforcement_action="deny"} 0+1x60`, own,
 			[]string{"PodIdentityWebhookGuardActs warning"},
 		},
 		{
