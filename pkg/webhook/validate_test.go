@@ -68,7 +68,6 @@ func TestValidateServiceAccount(t *testing.T) {
 			"a role of Ceph is right at its endpoint", "deny", nil,
 			annotations{"role-arn": "arn:aws:iam:::role/S3Access", "sts-endpoint": "https://rgw.example.com"}, "CREATE", webhook.ServiceAccountOK, true, 0,
 		},
-		{"a role of Ceph is a mistake at AWS's endpoint", "deny", nil, annotations{"role-arn": "arn:aws:iam:::role/S3Access"}, "CREATE", webhook.ServiceAccountDenied, false, 0},
 		{"a deletion is not looked at", "deny", annotations{"role-arn": bad}, nil, "DELETE", webhook.ServiceAccountNotChecked, true, 0},
 	}
 	for _, test := range tests {
