@@ -274,13 +274,13 @@ func (d *decision) checkContainers(t tester) {
 	}
 }
 
-// checkOwnVolume says whether a volume of the user's is told of, and no token is mounted
-// for a container that has it there.
+// checkOwnVolume checks that the volume of the user's from which a container reads the
+// token is reported, and that no other is mounted.
 func (d *decision) checkOwnVolume(t tester, before *corev1.Container, told inject.ContainerResult) {
 	t.Helper()
 	volume := d.tokenVolumeOf(before, valueOf(before, d.means().fileVariable))
 	if told.OwnVolume != "" && told.OwnVolume != volume || told.Mounted && volume != "" {
-		t.Errorf("container %q: it reads the token from volume %q and is told of as %+v", told.Name, volume, told)
+		t.Errorf("container %q: it reads the token from volume %q and is reported as %+v", told.Name, volume, told)
 	}
 	if d.result.Volume == "" && volume == "" && told.Reason != inject.SkipContainers && told.Reason != inject.NotIncluded {
 		t.Errorf("container %q: no volume is added, and it has none: %+v", told.Name, told)
