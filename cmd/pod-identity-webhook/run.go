@@ -129,7 +129,7 @@ func run(ctx context.Context, config config, logger *slog.Logger) error {
 		Degraded:       parts.degraded,
 		Mutate:         mutator.Handle,
 		ValidateServiceAccount: webhook.ValidateServiceAccount(
-			webhook.ValidationMode(config.serviceAccountValidation), config.AnnotationPrefix, config.ComposeRoleARN, logger),
+			webhook.ValidationMode(config.serviceAccountValidation), config.Rules(), logger),
 		ShutdownDelay:   config.shutdownDelay,
 		ShutdownTimeout: config.shutdownTimeout,
 		Logger:          logger,

@@ -18,6 +18,7 @@ import (
 	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/identity"
 	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/inject"
 	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/rolepolicy"
+	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/token"
 )
 
 const testRole = "arn:aws:iam::111122223333:role/cart"
@@ -726,7 +727,10 @@ func TestNothingMayStandAgainstTheRole(t *testing.T) {
 		"envFrom a Secret":                         {envFrom("", "Secret", "keys"), want{Broken, "envFrom Secret keys", "", "kubectl set env -f - --local -c app AWS_ACCESS_KEY_ID= -o yaml"}},
 		"envFrom with a prefix":                    {envFrom("AWS_", "Secret", "short"), want{Broken, "AWS_ACCESS_KEY_ID", "", "AWS_ACCESS_KEY_ID="}},
 		"envFrom a Secret that may not be seen":    {envFrom("", "Secret", "hidden"), want{Unknown, "not allowed to get secrets/hidden in namespace shop", "and not its values", ""}},
-		"envFrom a ConfigMap with a profile":       {envFrom("", "ConfigMap", "profile"), want{Warning, "envFrom ConfigMap profile", "", "AWS_PROFILE="}},
+		"envFrom a ConfigMap with a profile":       {envFrom("", "ConfigMap", "profile"), want{Warning, "envFrom ConfigMap profile", "", ""}},
+		"an empty profile":                         {env(corev1.EnvVar{Name: "AWS_PROFILE"}), want{Warning, "AWS_PROFILE", "", "AWS_PROFILE-"}},
+		"an endpoint of all services":              {env(corev1.EnvVar{Name: "AWS_ENDPOINT_URL", Value: never}), want{Warning, "AWS_ENDPOINT_URL in container app (env)", "call STS there, too; set AWS_ENDPOINT_URL_STS", ""}},
+		"a session name":                           {env(corev1.EnvVar{Name: "AWS_ROLE_SESSION_NAME", Value: "a b"}), want{Warning, "AWS_ROLE_SESSION_NAME", "STS rejects", ""}},
 		"envFrom a Secret, of a Deployment":        {ownedBy(envFrom("", "Secret", "keys")), want{Broken, "", "", "kubectl set env deployment/cart -n shop -c app AWS_ACCESS_KEY_ID="}},
 		"envFrom a ConfigMap that is not there":    {envFrom("", "ConfigMap", "missing"), want{OK, "", "", ""}},
 		"envFrom a ConfigMap without such a thing": {envFrom("", "ConfigMap", "harmless"), want{OK, "", "", ""}},
@@ -743,5 +747,31 @@ func TestNothingMayStandAgainstTheRole(t *testing.T) {
 				t.Errorf("the value is told: %+v", got)
 			}
 		})
+	}
+}
+
+// TestCheckToken_ownVolume is about a container that reads the token from a volume of its
+// own, as Elasticsearch on ECK does.
+func TestCheckToken_ownVolume(t *testing.T) {
+	const folder = "/usr/share/elasticsearch/config/repository-s3"
+	id := granted(nil)
+	pod := &corev1.Pod{Spec: corev1.PodSpec{
+		ServiceAccountName: "cart",
+		Containers: []corev1.Container{{
+			Name:         "elasticsearch",
+			Env:          []corev1.EnvVar{{Name: envRole, Value: id.RoleARN}, {Name: envTokenFile, Value: folder + "/aws-token"}},
+			VolumeMounts: []corev1.VolumeMount{{Name: "own", MountPath: folder}},
+		}},
+		Volumes: []corev1.Volume{token.Volume("own", id.Audience, "aws-token", 3600)},
+	}}
+	x := &examination{pod: pod, identity: id, settings: settings{inject: inject.Settings{MountPath: "/var/run/secrets/eks.amazonaws.com/serviceaccount"}}}
+	for name, check := range map[string]func(context.Context, *examination) Finding{"token": checkToken, "environment": checkEnvironment} {
+		if got := check(t.Context(), x); got.Status != OK {
+			t.Errorf("%s: got %+v, want OK", name, got)
+		}
+	}
+	pod.Spec.Volumes[0].Projected.Sources[0].ServiceAccountToken.Audience = "vault"
+	if got := checkToken(t.Context(), x); got.Status != Broken {
+		t.Errorf("of another audience: got %+v, want broken", got)
 	}
 }

@@ -163,18 +163,21 @@ func checkAnnotations(_ context.Context, x *examination) Finding {
 // judgeAnnotations says whether they can be what was meant.
 func judgeAnnotations(account *corev1.ServiceAccount, s settings) Finding {
 	prefix := s.identity.AnnotationPrefix
-	mistakes := lint.Account(account.Annotations, prefix, s.identity.Account != nil)
+	mistakes := lint.Account(account.Annotations, lint.Rules{
+		Prefix: prefix, Composes: s.identity.Account != nil, STSEndpoint: s.identity.STSEndpoint,
+	})
 	if len(mistakes) == 0 {
 		return found(OK, "its annotations say what they can")
 	}
 	status := Warning
+	endpoint := identity.FromAnnotations(account.Annotations, s.identity).STSEndpoint
 	var said, fixes []string
 	for _, mistake := range mistakes {
 		if mistake.Hard {
 			status = Broken
 		}
 		said = append(said, mistake.String())
-		fixes = append(fixes, mendAnnotation(mistake, prefix))
+		fixes = append(fixes, mendAnnotation(mistake, prefix, endpoint))
 	}
 	return found(status, "%s", plural(len(said), "mistake")+" in its annotations").because("%s", strings.Join(said, "; ")).
 		mendedBy(kubectl+" annotate --overwrite serviceaccount %s -n %s %s", account.Name, account.Namespace, strings.Join(fixes, " "))
@@ -182,14 +185,14 @@ func judgeAnnotations(account *corev1.ServiceAccount, s settings) Finding {
 
 // mendAnnotation is what kubectl annotate is to be told: what was meant, if that is
 // plain, the place of a role that only its writer knows, or to remove what is void.
-func mendAnnotation(mistake lint.Finding, prefix string) string {
+func mendAnnotation(mistake lint.Finding, prefix, stsEndpoint string) string {
 	if mistake.Meant != "" {
 		return shell(mistake.Meant+"="+mistake.Value) + " " + mistake.Annotation + "-"
 	}
 	name := strings.TrimPrefix(mistake.Annotation, prefix+"/")
 	trimmed := strings.Trim(mistake.Value, " \t\r\n\"'")
 	if name == identity.RoleARNAnnotation || name == identity.TargetRoleARNAnnotation {
-		if identity.IsRoleARN(trimmed) {
+		if identity.IsRole(trimmed, stsEndpoint) {
 			return mistake.Annotation + "=" + trimmed
 		}
 		return mistake.Annotation + "=" + exampleRole

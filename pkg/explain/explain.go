@@ -141,7 +141,7 @@ func (e *Explainer) findings(ctx context.Context, told Explanation) []lint.Findi
 	if err != nil {
 		return nil
 	}
-	return slices.DeleteFunc(lint.Account(annotations, e.settings.AnnotationPrefix, e.settings.ComposeRoleARN), func(f lint.Finding) bool {
+	return slices.DeleteFunc(lint.Account(annotations, e.settings.Rules()), func(f lint.Finding) bool {
 		return told.Identity != nil && slices.ContainsFunc(told.Identity.Problems, func(p identity.Problem) bool { return p.Annotation == f.Annotation })
 	})
 }

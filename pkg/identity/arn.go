@@ -2,10 +2,7 @@ package identity
 
 import (
 	"fmt"
-	"net/netip"
-	"net/url"
 	"regexp"
-	"strconv"
 	"strings"
 )
 
@@ -16,33 +13,24 @@ var roleARN = regexp.MustCompile(`^arn:aws[a-z0-9-]*:iam::\d{12}:role/[\w/.@+=,-
 // IsRoleARN says whether s can be the ARN of a role in AWS.
 func IsRoleARN(s string) bool { return roleARN.MatchString(s) }
 
+// shapeOfRole is the shape of the ARN of a role in any system: Ceph has roles without
+// an account (arn:aws:iam:::role/S3Access) and accounts such as RGW12345678901234567,
+// MinIO has a partition of its own (arn:minio:iam:::role/...).
+var shapeOfRole = regexp.MustCompile(`^arn:[^:/"'\x00-\x20\x7f]+:iam:[^:/"'\x00-\x20\x7f]*:[^:/"'\x00-\x20\x7f]*:role/[^"'\x00-\x20\x7f]*[^/"'\x00-\x20\x7f]$`)
+
+// IsRole reports whether s can be the ARN of a role for the STS at an endpoint. For
+// AWS's, it must be one that IAM accepts. Nobody knows the rules of all other systems,
+// so for their endpoints only the shape counts.
+func IsRole(s, stsEndpoint string) bool {
+	return IsRoleARN(s) || shapeOfRole.MatchString(s) && !IsAWSEndpoint(stsEndpoint)
+}
+
 // sessionName is what STS accepts as a role session name
 // (https://docs.aws.amazon.com/STS/latest/APIReference/API_AssumeRoleWithWebIdentity.html).
 var sessionName = regexp.MustCompile(`^[\w+=,.@-]{2,64}$`)
 
 // IsSessionName says whether STS accepts s as a role session name.
 func IsSessionName(s string) bool { return sessionName.MatchString(s) }
-
-// hostName is a name of letters, digits, hyphens and dots. Underscores are in the
-// names of some containers.
-var hostName = regexp.MustCompile(`^[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_.])?$`)
-
-// IsEndpoint says whether s is a URL under which an SDK can reach a service.
-func IsEndpoint(s string) bool {
-	parsed, err := url.Parse(s)
-	if err != nil || parsed.Scheme != "https" && parsed.Scheme != "http" ||
-		parsed.User != nil || parsed.RawQuery != "" || parsed.Fragment != "" {
-		return false
-	}
-	if port := parsed.Port(); port != "" {
-		if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 {
-			return false
-		}
-	}
-	host := parsed.Hostname()
-	_, err = netip.ParseAddr(host)
-	return err == nil || hostName.MatchString(host)
-}
 
 // Account is the AWS account that bare role names belong to.
 type Account struct {

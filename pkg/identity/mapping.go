@@ -144,7 +144,7 @@ func (e *mappingEntry) identity(key string, defaults Defaults) *Identity {
 			id.Problems = append(id.Problems, *problem)
 		}
 	}
-	if id.RoleARN != "" && !IsRoleARN(id.RoleARN) {
+	if id.RoleARN != "" && !IsRole(id.RoleARN, id.STSEndpoint) {
 		id.Problems = append(id.Problems, Problem{
 			Annotation: "RoleARN of mapping " + key, Value: e.RoleARN,
 			Fault: "cannot be the ARN of an IAM role", Used: "injected as it is",

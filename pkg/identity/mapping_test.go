@@ -366,3 +366,18 @@ func TestGlob(t *testing.T) {
 		}
 	}
 }
+
+func TestParseMapping_rolesOfOtherSTS(t *testing.T) {
+	const content = `{"shop/cart": {"RoleARN": "arn:aws:iam::RGW12345678901234567:role/app"}}`
+	for endpoint, want := range map[string]int{"": 1, "https://sts.eu-west-1.amazonaws.com": 1, "https://rgw.example.com": 0} {
+		with := defaults
+		with.STSEndpoint = endpoint
+		mapping, err := identity.ParseMapping([]byte(content), with)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := mapping.Identity(types.NamespacedName{Namespace: "shop", Name: "cart"}).Problems; len(got) != want {
+			t.Errorf("at %q: got %+v, want %d problems", endpoint, got, want)
+		}
+	}
+}

@@ -45,6 +45,7 @@ func (p *plan) addToContainers(list string, containers, existing []Container) {
 // are meant the variables that make one.
 //
 //	not selected by the pod's annotations          left alone
+//	its own file of the token                      no mount is added, whatever is at the token path
 //	token not mounted; identity, region, STS set   left alone, warned about
 //	token path taken                               left alone, warned about
 //	its own identity set, all or half              keeps it, warned about; mount, region and STS are added
@@ -55,16 +56,23 @@ func (p *plan) addToContainer(at string, c *Container) ContainerResult {
 		result.Reason = reason
 		return result
 	}
-	env := p.look(c.Env)
+	env := p.look(c)
 	mounts := p.lookAtMounts(c)
 	// A container that has its own variables knows where it mounts our volume.
-	mounted := mounts.atTokenPath || env.foreign && mounts.elsewhere
+	mounted := mounts.atTokenPath || env.foreign && mounts.elsewhere || env.tokenVolume != ""
+	if env.ownTokenFile {
+		result.OwnVolume = env.tokenVolume
+	}
 	switch {
 	case env.identity && env.region && env.sts && !mounted:
 		result.Reason = EnvSetByUser
+		if empty := c.environment().empty(envRoleARN, envWebIdentityTokenFile, envRegion, envDefaultRegion, envSTSRegionalEndpoints); empty != "" {
+			p.warn(EnvSetByUser, "container %q sets %s to an empty value: nothing is added; remove it", c.Name, empty)
+			return result
+		}
 		p.warn(EnvSetByUser, "container %q sets its own AWS identity, region and STS endpoint: nothing is added", c.Name)
 		return result
-	case mounts.takenBy != "":
+	case mounts.takenBy != "" && !env.ownTokenFile:
 		result.Reason = TokenPathTaken
 		p.warn(TokenPathTaken, "container %q has %s where the token would go: nothing is added", c.Name, mounts.takenBy)
 		return result
@@ -81,13 +89,20 @@ func (p *plan) addToContainer(at string, c *Container) ContainerResult {
 		p.patch = p.patch.addMount(at, c.VolumeMounts == nil, p.result.Volume, p.delivery.folder)
 	}
 
+	p.warnRegion(c, env)
 	switch {
 	case env.foreign:
 		result.Reason = MountOnly
+		if empty := c.environment().empty(p.delivery.variableNames()...); empty != "" {
+			p.warn(MountOnly, "container %q sets %s to an empty value, so it gets no role: remove it", c.Name, empty)
+			return result
+		}
 		p.warn(MountOnly, "container %q sets %s of its own: they are kept", c.Name, p.delivery.names())
+		return result
 	case result.Mounted || len(missing) > 0:
 		result.Reason = Injected
 	}
+	p.warnOverrides(c)
 	return result
 }
 
@@ -96,28 +111,45 @@ type environment struct {
 	// identity, region and sts say whether the container sets any variable of
 	// that kind.
 	identity, region, sts bool
-	// foreign says that the identity is not just what would be added.
+	// foreign says that the identity is not that which would be added: it has another
+	// role, or its file is not the token.
 	foreign bool
+	// tokenVolume is the volume in which the file of the identity is the token, or ""
+	// if the file is not the token; ownTokenFile says that it is at a path of the
+	// container's own.
+	tokenVolume  string
+	ownTokenFile bool
 }
 
-func (p *plan) look(variables Env) environment {
+func (p *plan) look(c *Container) environment {
 	var found environment
 	// Of variables that are set twice, a process sees the last.
 	same := make([]bool, len(p.delivery.variables))
-	for i := range variables {
-		switch v := &variables[i]; v.Name {
+	file := ""
+	for i := range c.Env {
+		switch v := &c.Env[i]; v.Name {
 		case envRegion, envDefaultRegion:
 			found.region = true
 		case envSTSRegionalEndpoints:
 			found.sts = true
 		default:
-			if of := slices.IndexFunc(p.delivery.variables, func(ours corev1.EnvVar) bool { return ours.Name == v.Name }); of >= 0 {
+			if of := p.delivery.indexOf(v.Name); of >= 0 {
 				found.identity = true
 				same[of] = v.Value == p.delivery.variables[of].Value
+				if v.Name == p.delivery.fileVariable {
+					file = v.Value
+				}
 			}
 			if slices.Contains(p.delivery.rivals, v.Name) {
 				found.identity, found.foreign = true, true
 			}
+		}
+	}
+	if file != "" {
+		if found.tokenVolume = p.tokenVolumeOf(c, file); found.tokenVolume != "" {
+			of := p.delivery.indexOf(p.delivery.fileVariable)
+			found.ownTokenFile = !same[of]
+			same[of] = true
 		}
 	}
 	found.foreign = found.foreign || found.identity && slices.Contains(same, false)

@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/identity"
+	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/identity/lint"
 	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/inject"
 	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/rolepolicy"
 	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/token"
@@ -110,6 +111,11 @@ func (s *Settings) Defaults(account *identity.Account) identity.Defaults {
 		defaults.Account = account
 	}
 	return defaults
+}
+
+// Rules are what package lint needs.
+func (s *Settings) Rules() lint.Rules {
+	return lint.Rules{Prefix: s.AnnotationPrefix, Composes: s.ComposeRoleARN, STSEndpoint: s.STSEndpoint}
 }
 
 // Inject are what package inject needs.
