@@ -372,7 +372,7 @@ func TestParseMapping_rolesOfOtherSTS(t *testing.T) {
 	for endpoint, want := range map[string]int{"": 1, "https://sts.eu-west-1.amazonaws.com": 1, "https://rgw.example.com": 0} {
 		with := defaults
 		with.STSEndpoint = endpoint
-		mapping, err := identity.ParseMapping([]byte(content), with)
+		mapping, _, err := identity.ParseMapping([]byte(content), with)
 		if err != nil {
 			t.Fatal(err)
 		}
