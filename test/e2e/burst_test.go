@@ -119,7 +119,7 @@ func flowControlled(t *testing.T, client kubernetes.Interface) flowControlReques
 	}
 	sum := func(metric, labels string) int {
 		total := 0
-		for _, sample := range regexp.MustCompile(`(?m)^`+metric+`\{[^}]*priority_level="local-webhook-[^}]*`+labels+`\} (\S+)$`).FindAllSubmatch(scrape, -1) {
+		for _, sample := range regexp.MustCompile(`(?m)^`+metric+`\{[^}]*priority_level="irsa-local-webhook-[^}]*`+labels+`\} (\S+)$`).FindAllSubmatch(scrape, -1) {
 			value, err := strconv.ParseFloat(string(sample[1]), 64)
 			if err != nil {
 				t.Fatal(err)

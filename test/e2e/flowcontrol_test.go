@@ -38,7 +38,7 @@ func TestImageOnlyFlowControl_matchesAllRequests(t *testing.T) {
 			t.Error(err)
 		}
 	})
-	schema, err := client.FlowcontrolV1().FlowSchemas().Get(t.Context(), "pod-identity-webhook", metav1.GetOptions{})
+	schema, err := client.FlowcontrolV1().FlowSchemas().Get(t.Context(), "irsa-pod-identity-webhook", metav1.GetOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -24,6 +24,9 @@ import (
 // defaultNamespace is the default of the webhook's flag --namespace.
 const defaultNamespace = "eks"
 
+// clusterPrefix is the chart's prefix of names of objects that are in no namespace.
+const clusterPrefix = "irsa-"
+
 // permissionTemplates are the templates of the chart that decide what the webhook
 // may do and how the API server queues its requests.
 var permissionTemplates = []string{"serviceaccount.yaml", "rbac.yaml", "flowcontrol.yaml"}
@@ -53,7 +56,7 @@ func ChartConfig(ctx context.Context, cluster *controlplane.ControlPlane, args .
 	if err != nil {
 		return nil, err
 	}
-	return config, waitEffective(ctx, admin, config, name)
+	return config, waitEffective(ctx, admin, config, clusterPrefix+name)
 }
 
 // valuesOf returns the namespace and the values of the chart that a webhook with
