@@ -125,11 +125,11 @@ cluster-check:
 	@$(BIN)/cluster-up check
 
 .PHONY: demo
-demo: build assets $(BIN)/demo ## see a pod get its identity and its credentials on a real API server, start to end
+demo: build assets $(BIN)/demo $(BIN)/helm ## see a pod get its identity and its credentials on a real API server, start to end
 	@$(BIN)/demo -assets=$(ASSETS)
 
 .PHONY: up
-up: build assets $(BIN)/demo ## the same, and stay up until Ctrl-C
+up: build assets $(BIN)/demo $(BIN)/helm ## the same, and stay up until Ctrl-C
 	@$(BIN)/demo -assets=$(ASSETS) -up
 
 .PHONY: test
@@ -172,7 +172,7 @@ e2e-cluster: cluster-check $(CLUSTER) $(BIN)/helm $(BIN)/kubectl-irsa ## tests o
 	$(E2E_CLUSTER) -timeout=30m ./...
 
 .PHONY: test-sdks
-test-sdks: build assets minio $(BIN)/sdks/golang $(BIN)/sdks/golangv1 ## install AWS's SDKs of several languages, and run them with what a pod has
+test-sdks: build assets minio $(BIN)/sdks/golang $(BIN)/sdks/golangv1 $(BIN)/helm ## install AWS's SDKs of several languages, and run them with what a pod has
 	test/sdks/install $(BIN)/sdks
 	cd test && WEBHOOK=$(BIN)/pod-identity-webhook LOCAL_STS=$(BIN)/local-sts KUBEBUILDER_ASSETS=$(ASSETS) $(GO) test -v -count=1 ./sdks
 
@@ -218,7 +218,7 @@ BENCH_PACKAGES := ./pkg/webhook ./pkg/inject ./pkg/identity/serviceaccount
 BENCH = KUBEBUILDER_ASSETS=$(ASSETS) $(BIN)/bench run -reference='$(REFERENCE)' -plots='$(PLOTS)'
 
 .PHONY: bench
-bench: $(BIN)/pod-identity-webhook assets $(BIN)/bench ## measure admissions, fail if they got worse beside a constant answer or miss a goal; COUNT=6 PLOTS=docs/performance REFERENCE=file
+bench: $(BIN)/pod-identity-webhook assets $(BIN)/bench $(BIN)/helm ## measure admissions, fail if they got worse beside a constant answer or miss a goal; COUNT=6 PLOTS=docs/performance REFERENCE=file
 	$(GO) test $(BENCH_PACKAGES) -run='^$$' -bench=. -count=$(COUNT)
 	$(BENCH) -compare
 
@@ -227,11 +227,15 @@ SIZES ?= 1000,10000,100000
 ONLY ?=
 
 .PHONY: bench-scale
-bench-scale: $(BIN)/pod-identity-webhook assets $(BIN)/bench ## measure memory and starts beside many ServiceAccounts, and live reads; SIZES=1000,10000 ONLY=live PLOTS=docs/performance
+bench-scale: $(BIN)/pod-identity-webhook assets $(BIN)/bench $(BIN)/helm ## measure memory and starts beside many ServiceAccounts, and live reads; SIZES=1000,10000 ONLY=live PLOTS=docs/performance
 	KUBEBUILDER_ASSETS=$(ASSETS) $(BIN)/bench scale -sizes='$(SIZES)' -only='$(ONLY)' -plots='$(PLOTS)'
 
+.PHONY: bench-burst
+bench-burst: $(BIN)/pod-identity-webhook assets $(BIN)/bench $(BIN)/helm ## create 400 pods at the same moment, fail if the webhook more than doubles the median
+	KUBEBUILDER_ASSETS=$(ASSETS) $(BIN)/bench burst
+
 .PHONY: bench-record
-bench-record: $(BIN)/pod-identity-webhook assets $(BIN)/bench ## measure admissions, and have that be what bench compares with
+bench-record: $(BIN)/pod-identity-webhook assets $(BIN)/bench $(BIN)/helm ## measure admissions, and have that be what bench compares with
 	$(BENCH) -record
 
 .PHONY: bench-reviews

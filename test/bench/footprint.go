@@ -99,7 +99,10 @@ func measureStart(ctx context.Context, cluster *controlplane.ControlPlane, envir
 		return start{}, idling{}, err
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
-	config := cluster.Config()
+	config, err := localwebhook.ChartConfig(ctx, cluster)
+	if err != nil {
+		return start{}, idling{}, err
+	}
 	target, err := url.Parse(config.Host)
 	if err != nil {
 		return start{}, idling{}, err

@@ -132,16 +132,20 @@ func startAdmission(ctx context.Context, cluster *controlplane.ControlPlane, cli
 		return admission{}, nil
 	}
 	var a admission
-	kubeconfig := cluster.Kubeconfig()
+	kubeconfig := "" // the webhook's own
 	if lookup.late > 0 {
 		certificate, err := newCertificate(dir)
 		if err != nil {
 			return admission{}, err
 		}
-		if a.late, err = startLateReads(ctx, lookup.late, certificate, cluster.Config()); err != nil {
+		config, err := localwebhook.ChartConfig(ctx, cluster)
+		if err != nil {
 			return admission{}, err
 		}
-		if kubeconfig, err = kubeconfigFor(dir, a.late.address(), certificate.pem, cluster.Config()); err != nil {
+		if a.late, err = startLateReads(ctx, lookup.late, certificate, config); err != nil {
+			return admission{}, err
+		}
+		if kubeconfig, err = kubeconfigFor(dir, a.late.address(), certificate.pem, config); err != nil {
 			return admission{}, errors.Join(err, a.stop())
 		}
 	}
@@ -151,7 +155,7 @@ func startAdmission(ctx context.Context, cluster *controlplane.ControlPlane, cli
 	}
 	var err error
 	a.webhook, err = localwebhook.Start(ctx, localwebhook.Options{
-		Kubeconfig: kubeconfig, Dir: dir, Env: environment, Args: []string{"--service-account-lookup=" + kind},
+		Cluster: cluster, Kubeconfig: kubeconfig, Dir: dir, Env: environment, Args: []string{"--service-account-lookup=" + kind},
 	})
 	if err == nil {
 		err = a.webhook.Register(ctx, client, localwebhook.Registration{})

@@ -10,6 +10,10 @@
 // ServiceAccounts:
 //
 //	bench scale     measure memory, starts and live reads, print
+//
+// It also measures bursts of pods at API servers with default and small limits:
+//
+//	bench burst     measure, print, fail if the webhook more than doubles the median
 package main
 
 import (
@@ -44,7 +48,9 @@ func realMain(ctx context.Context, args []string, out, progress io.Writer) error
 		return record(ctx, progress)
 	case "scale":
 		return scale(ctx, args[1:], out, progress)
+	case "burst":
+		return measureBursts(ctx, out, progress)
 	default:
-		return fmt.Errorf("%q is not one of run, record and scale", verb)
+		return fmt.Errorf("%q is not one of run, record, scale and burst", verb)
 	}
 }

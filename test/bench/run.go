@@ -7,7 +7,11 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"path/filepath"
 	"time"
+
+	"github.com/pod-identity-webhook/pod-identity-webhook/test/controlplane"
+	"github.com/pod-identity-webhook/pod-identity-webhook/test/localwebhook"
 )
 
 // options are what run is told.
@@ -104,7 +108,7 @@ func measureAll(ctx context.Context, o options, progress io.Writer) (candidates 
 	if err != nil {
 		return nil, nil, nil, err
 	}
-	cluster, _, remove, err := startControlPlane(ctx, progress)
+	cluster, dir, remove, err := startControlPlane(ctx, progress)
 	if err != nil {
 		return nil, nil, nil, err
 	}
@@ -112,7 +116,15 @@ func measureAll(ctx context.Context, o options, progress io.Writer) (candidates 
 	if err := createAccounts(ctx, cluster, recorded); err != nil {
 		return nil, nil, nil, err
 	}
-	candidates = newCandidates(cluster.Kubeconfig(), environment, o.reference)
+	config, err := localwebhook.ChartConfig(ctx, cluster)
+	if err != nil {
+		return nil, nil, err
+	}
+	kubeconfig := filepath.Join(dir, "webhook.kubeconfig")
+	if err := controlplane.WriteKubeconfig(kubeconfig, config); err != nil {
+		return nil, nil, err
+	}
+	candidates = newCandidates(kubeconfig, environment, o.reference)
 	rounds = map[string][]round{}
 	for n := range o.rounds {
 		for i := range candidates {

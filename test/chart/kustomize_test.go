@@ -55,6 +55,12 @@ func manifests(t *testing.T, values ...string) []manifest {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return split(t, rendered)
+}
+
+// split returns the objects in what helm rendered, without what only helm needs.
+func split(t *testing.T, rendered []byte) []manifest {
+	t.Helper()
 	helms := regexp.MustCompile(`(?m)^ *(helm\.sh/chart|app\.kubernetes\.io/managed-by): .*\n`)
 	source := regexp.MustCompile(`(?m)^# Source: .*/templates/(.+)\n`)
 	var found []manifest
@@ -104,6 +110,8 @@ func TestTheKustomizationsAreWhatTheChartMakes(t *testing.T) {
 		"apiVersion: kustomize.config.k8s.io/v1beta1\nkind: Kustomization\n" +
 		"resources:\n  - ../cluster-wide\ncomponents:\n  - ../../components/cert-manager\n"
 
+	files["image-only/flowcontrol.yaml"] = imageOnlyFlowControl(t)
+
 	root := repository.Path("deploy", "kustomize")
 	for _, file := range slices.Sorted(maps.Keys(files)) {
 		golden(t, filepath.Join(root, filepath.FromSlash(file)), []byte(files[file]))
@@ -120,6 +128,22 @@ func TestTheKustomizationsAreWhatTheChartMakes(t *testing.T) {
 		}
 		t.Errorf("deploy/kustomize/%s does not come from the chart", file)
 	}
+}
+
+// imageOnlyFlowControl returns the flow control for an installation by the
+// reference's manifests in which only the image is replaced. These manifests name
+// the ServiceAccount default/pod-identity-webhook.
+func imageOnlyFlowControl(t *testing.T) string {
+	t.Helper()
+	rendered, err := chart.Template(t.Context(), "default", "--show-only=templates/flowcontrol.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var texts []string
+	for _, m := range split(t, rendered) {
+		texts = append(texts, m.text)
+	}
+	return written + strings.Join(texts, "---\n")
 }
 
 func filesIn(t *testing.T, root string) []string {

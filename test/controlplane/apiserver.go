@@ -101,12 +101,6 @@ func (cp *ControlPlane) apiServerArgs() []string {
 		"--token-auth-file=" + cp.credentials.tokenFile,
 		"--authorization-mode=RBAC",
 		"--allow-privileged=true",
-
-		// Tests ask for more at once than a cluster should let one client do,
-		// and what they measure is not the API server's fairness.
-		"--enable-priority-and-fairness=false",
-		"--max-requests-inflight=0",
-		"--max-mutating-requests-inflight=0",
 	}
 	if cp.address == nil {
 		args = append(

@@ -132,6 +132,9 @@ func (cp *ControlPlane) start(ctx context.Context) error {
 	if err := cp.StartAPIServer(ctx); err != nil {
 		return err
 	}
+	if err := cp.bindAdmin(ctx); err != nil {
+		return err
+	}
 	client, err := kubernetes.NewForConfig(cp.Config())
 	if err != nil {
 		return fmt.Errorf("make a client: %w", err)
@@ -142,9 +145,9 @@ func (cp *ControlPlane) start(ctx context.Context) error {
 	return cp.publishIssuer(ctx, client)
 }
 
-// Config returns a configuration for clients, which may do everything and are
-// not slowed down by client-go's rate limit. It stays valid across restarts of
-// the API server.
+// Config returns a configuration for clients that have all permissions and that
+// client-go does not rate-limit. The API server limits them by its Priority and
+// Fairness. The configuration stays valid across restarts of the API server.
 func (cp *ControlPlane) Config() *rest.Config { return cp.ConfigOf(admin) }
 
 // ConfigOf returns one with the rights of a user of Options.

@@ -12,6 +12,7 @@ import (
 
 	authenticationv1 "k8s.io/api/authentication/v1"
 	corev1 "k8s.io/api/core/v1"
+	flowcontrolv1 "k8s.io/api/flowcontrol/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
@@ -192,4 +193,27 @@ func get(t *testing.T, cp *ControlPlane, path string) string {
 		t.Fatalf("GET %s: %s\n%s", path, response.Status, body)
 	}
 	return string(body)
+}
+
+// TestConfig_isNotExemptFromPriorityAndFairness reads which FlowSchema the API
+// server assigned a request to.
+func TestConfig_isNotExemptFromPriorityAndFairness(t *testing.T) {
+	cp := start(t)
+	client := newClient(t, cp.Config())
+	schema, err := client.FlowcontrolV1().FlowSchemas().Get(t.Context(), "global-default", metav1.GetOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	httpClient, err := rest.HTTPClientFor(cp.Config())
+	if err != nil {
+		t.Fatal(err)
+	}
+	response, err := httpClient.Get(cp.Config().Host + "/api/v1/namespaces/default")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer response.Body.Close()
+	if got := response.Header.Get(flowcontrolv1.ResponseHeaderMatchedFlowSchemaUID); got != string(schema.UID) {
+		t.Errorf("got FlowSchema %q, want %q, global-default", got, schema.UID)
+	}
 }

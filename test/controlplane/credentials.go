@@ -27,8 +27,17 @@ type credentials struct {
 	tokenFile               string // users and their static tokens
 }
 
-// admin is the user who may do everything.
-const admin = "admin"
+const (
+	// admin is a cluster administrator by RBAC. The API server limits the
+	// requests of this user like those of any other.
+	admin = "admin"
+	// adminGroup is the group that kubeadm gives to its administrators.
+	adminGroup = "kubeadm:cluster-admins"
+	// superAdmin is in system:masters. RBAC does not apply to that group, and
+	// Priority and Fairness does not limit it. Only the start of the control plane
+	// uses this user, to create the role binding of adminGroup.
+	superAdmin = "super-admin"
+)
 
 func writeCredentials(dir string, address net.IP, users []User) (credentials, error) {
 	addresses := []net.IP{net.IPv4(127, 0, 0, 1)}
@@ -64,7 +73,8 @@ func writeCredentials(dir string, address net.IP, users []User) (credentials, er
 	}
 	var tokenFile bytes.Buffer
 	list := csv.NewWriter(&tokenFile)
-	for _, user := range append([]User{{Name: admin, Groups: []string{"system:masters"}}}, users...) {
+	administrators := []User{{Name: superAdmin, Groups: []string{"system:masters"}}, {Name: admin, Groups: []string{adminGroup}}}
+	for _, user := range append(administrators, users...) {
 		c.tokens[user.Name] = rand.Text()
 		if err := list.Write([]string{c.tokens[user.Name], user.Name, user.Name, strings.Join(user.Groups, ",")}); err != nil {
 			return credentials{}, err

@@ -71,9 +71,9 @@ func (c *cluster) startWebhook(ctx context.Context) (string, error) {
 		return "", err
 	}
 	c.webhook, err = localwebhook.Start(ctx, localwebhook.Options{
-		Binary:     c.options.webhook,
-		Kubeconfig: c.controlPlane.Kubeconfig(),
-		Dir:        dir,
+		Binary:  c.options.webhook,
+		Cluster: c.controlPlane,
+		Dir:     dir,
 		Args: []string{
 			"--sts-endpoint=" + c.sts.URL(), "--aws-default-region=" + localsts.Region,
 			// There is no load balancer that would have to notice its end first.

@@ -209,7 +209,7 @@ func startTarget(t *testing.T, guarded bool) *target {
 		t.Fatal(err)
 	}
 	target.raced = slices.ContainsFunc(built.Settings, func(s debug.BuildSetting) bool { return s.Key == "-race" && s.Value == "true" })
-	target.Webhook, err = localwebhook.Start(t.Context(), localwebhook.Options{Binary: binary, Kubeconfig: cluster.Kubeconfig(), Dir: dir, Args: args})
+	target.Webhook, err = localwebhook.Start(t.Context(), localwebhook.Options{Binary: binary, Cluster: cluster, Dir: dir, Args: args})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -12,7 +12,9 @@ import (
 	"testing"
 
 	"k8s.io/client-go/rest"
-	"k8s.io/client-go/tools/clientcmd"
+
+	"github.com/pod-identity-webhook/pod-identity-webhook/test/controlplane"
+	"github.com/pod-identity-webhook/pod-identity-webhook/test/localwebhook"
 )
 
 // apiProxy stands between a webhook and the API server, and can be told to fail.
@@ -82,20 +84,18 @@ func newAPIProxy(t *testing.T) *apiProxy {
 	return p
 }
 
-// kubeconfig returns a file by which a webhook reaches the API server through the
-// proxy, as the user of the file of another.
-func (p *apiProxy) kubeconfig(t *testing.T, of string) string {
+// kubeconfig writes a file for a webhook with these flags, which reaches the API
+// server through the proxy and has the chart's permissions.
+func (p *apiProxy) kubeconfig(t *testing.T, args ...string) string {
 	t.Helper()
-	config, err := clientcmd.LoadFromFile(of)
+	config, err := localwebhook.ChartConfig(t.Context(), cluster, args...)
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, cluster := range config.Clusters {
-		cluster.Server, cluster.CertificateAuthority = p.server.URL, ""
-		cluster.CertificateAuthorityData = pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: p.server.Certificate().Raw})
-	}
+	config.Host = p.server.URL
+	config.CAData = pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: p.server.Certificate().Raw})
 	path := filepath.Join(t.TempDir(), "kubeconfig")
-	if err := clientcmd.WriteToFile(*config, path); err != nil {
+	if err := controlplane.WriteKubeconfig(path, config); err != nil {
 		t.Fatal(err)
 	}
 	return path

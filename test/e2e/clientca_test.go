@@ -105,7 +105,7 @@ func startGuarded(t *testing.T, port int, users ...string) *restricted {
 	t.Cleanup(g.controlPlane.Stop)
 	g.client = must[kubernetes.Interface](t)(kubernetes.NewForConfig(g.controlPlane.Config()))
 	g.webhook = startWebhookOf(t, localwebhook.Options{
-		Kubeconfig: g.controlPlane.Kubeconfig(), Port: port, Args: []string{"--client-ca-file=" + g.caFile},
+		Cluster: g.controlPlane, Port: port, Args: []string{"--client-ca-file=" + g.caFile},
 	})
 	for _, name := range []string{"first", "second"} {
 		createServiceAccount(t, g.client, "default", name)

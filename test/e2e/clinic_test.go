@@ -137,7 +137,7 @@ func newClinic(t *testing.T) *clinic {
 	}
 	t.Cleanup(c.aws.Stop)
 	c.webhook, err = localwebhook.Start(t.Context(), localwebhook.Options{
-		Binary: os.Getenv("WEBHOOK"), Kubeconfig: c.plane.Kubeconfig(), Dir: t.TempDir(), Args: []string{"--shutdown-delay=0s"},
+		Binary: os.Getenv("WEBHOOK"), Cluster: c.plane, Dir: t.TempDir(), Args: []string{"--shutdown-delay=0s"},
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -87,7 +87,7 @@ func newClient(t testing.TB) kubernetes.Interface {
 // it ends by a data race or a panic, or has logged what it must not.
 func startWebhook(t *testing.T, args ...string) *localwebhook.Webhook {
 	t.Helper()
-	return startWebhookOf(t, localwebhook.Options{Kubeconfig: cluster.Kubeconfig(), Args: args})
+	return startWebhookOf(t, localwebhook.Options{Cluster: cluster, Args: args})
 }
 
 // startWebhookOf does so with options that leave out what is the same for all.

@@ -30,7 +30,7 @@ func startBehindProxy(t *testing.T, args ...string) *behindProxy {
 	t.Helper()
 	b := &behindProxy{client: newClient(t), proxy: newAPIProxy(t)}
 	b.webhook = startWebhookOf(t, localwebhook.Options{
-		Kubeconfig: b.proxy.kubeconfig(t, cluster.Kubeconfig()),
+		Kubeconfig: b.proxy.kubeconfig(t, args...),
 		Args:       append([]string{"--enable-debugging-handlers"}, args...),
 	})
 	b.namespace = newNamespace(t, b.client)

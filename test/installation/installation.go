@@ -16,14 +16,11 @@ import (
 	"strconv"
 
 	appsv1 "k8s.io/api/apps/v1"
-	authenticationv1 "k8s.io/api/authentication/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/client-go/kubernetes"
-	"k8s.io/client-go/tools/clientcmd"
-	"k8s.io/client-go/tools/clientcmd/api"
 
 	"github.com/pod-identity-webhook/pod-identity-webhook/test/chart"
 	"github.com/pod-identity-webhook/pod-identity-webhook/test/controlplane"
@@ -31,9 +28,6 @@ import (
 	"github.com/pod-identity-webhook/pod-identity-webhook/test/loopback"
 	"github.com/pod-identity-webhook/pod-identity-webhook/test/manifest"
 )
-
-// tokenLifetime, in seconds, is longer than any test.
-const tokenLifetime = 24 * 3600
 
 // Options say what to install.
 type Options struct {
@@ -180,23 +174,14 @@ func (i *Installation) replaceService(ctx context.Context) error {
 	return err
 }
 
-// writeKubeconfig writes the one that has no rights but the ServiceAccount's.
+// writeKubeconfig writes a kubeconfig with the permissions of the ServiceAccount.
 func (i *Installation) writeKubeconfig(ctx context.Context) error {
-	account := i.Deployment.Spec.Template.Spec.ServiceAccountName
-	minted, err := i.client.CoreV1().ServiceAccounts(i.Namespace).CreateToken(ctx, account, &authenticationv1.TokenRequest{
-		Spec: authenticationv1.TokenRequestSpec{ExpirationSeconds: new(int64(tokenLifetime))},
-	}, metav1.CreateOptions{})
+	config, err := i.cluster.ServiceAccountConfig(ctx, i.Namespace, i.Deployment.Spec.Template.Spec.ServiceAccountName)
 	if err != nil {
-		return fmt.Errorf("mint a token for ServiceAccount %s/%s: %w", i.Namespace, account, err)
+		return err
 	}
-	const name = "cluster"
-	config := api.NewConfig()
-	config.Clusters[name] = &api.Cluster{Server: i.cluster.Config().Host, CertificateAuthorityData: i.cluster.CABundle()}
-	config.AuthInfos[name] = &api.AuthInfo{Token: minted.Status.Token}
-	config.Contexts[name] = &api.Context{Cluster: name, AuthInfo: name}
-	config.CurrentContext = name
 	i.kubeconfig = filepath.Join(i.options.Dir, "kubeconfig")
-	return clientcmd.WriteToFile(*config, i.kubeconfig)
+	return controlplane.WriteKubeconfig(i.kubeconfig, config)
 }
 
 // newReplica prepares one that runs with the arguments of the Deployment, but

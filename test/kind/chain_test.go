@@ -39,7 +39,7 @@ func TestTheApplicationGetsTheRoleOfItsServiceAccount(t *testing.T) {
 	plane, client := startPlane(t, testplane.Options{})
 	server := startSTS(t, plane)
 	hook, err := localwebhook.Start(t.Context(), localwebhook.Options{
-		Binary: binary("WEBHOOK", "pod-identity-webhook"), Kubeconfig: plane.Kubeconfig(), Dir: t.TempDir(),
+		Binary: binary("WEBHOOK", "pod-identity-webhook"), Cluster: plane, Dir: t.TempDir(),
 		Args: []string{"--sts-endpoint=" + server.URL(), "--aws-default-region=" + walkthrough.Region},
 	})
 	if err != nil {

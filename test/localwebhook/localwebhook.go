@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/pod-identity-webhook/pod-identity-webhook/test/controlplane"
 	"github.com/pod-identity-webhook/pod-identity-webhook/test/loopback"
 	"github.com/pod-identity-webhook/pod-identity-webhook/test/process"
 	"github.com/pod-identity-webhook/pod-identity-webhook/test/repository"
@@ -32,7 +33,11 @@ func DefaultBinary() string { return repository.Path("bin", "pod-identity-webhoo
 type Options struct {
 	// Binary is the webhook's file; empty means DefaultBinary.
 	Binary string
-	// Kubeconfig is the file that tells the webhook its cluster.
+	// Cluster is the control plane that the webhook serves. The webhook runs as the
+	// chart's ServiceAccount (see ChartConfig).
+	Cluster *controlplane.ControlPlane
+	// Kubeconfig is a file that replaces the one made for Cluster, for a webhook
+	// that reaches its API server through a proxy; write it with ChartConfig.
 	Kubeconfig string
 	// Dir is an existing folder for the certificate and the log. It is the
 	// caller's to remove, after the webhook has ended.
@@ -62,6 +67,16 @@ func Start(ctx context.Context, options Options) (*Webhook, error) {
 	}
 	if _, err := os.Stat(options.Binary); err != nil {
 		return nil, fmt.Errorf("find the webhook: %w; build it with `make build`", err)
+	}
+	if options.Kubeconfig == "" {
+		config, err := ChartConfig(ctx, options.Cluster, options.Args...)
+		if err != nil {
+			return nil, err
+		}
+		options.Kubeconfig = filepath.Join(options.Dir, "kubeconfig")
+		if err := controlplane.WriteKubeconfig(options.Kubeconfig, config); err != nil {
+			return nil, err
+		}
 	}
 	w := &Webhook{options: options, port: options.Port}
 	var err error

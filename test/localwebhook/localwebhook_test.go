@@ -27,7 +27,7 @@ func TestWebhookIsRegisteredAndRestarted(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w, err := Start(ctx, Options{Kubeconfig: cp.Kubeconfig(), Dir: t.TempDir(), Args: []string{"--shutdown-delay=0s"}})
+	w, err := Start(ctx, Options{Cluster: cp, Dir: t.TempDir(), Args: []string{"--shutdown-delay=0s"}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -87,7 +87,7 @@ func TestReplacedCertificateIsOfTheSameAuthority(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(cp.Stop)
-	w, err := Start(ctx, Options{Kubeconfig: cp.Kubeconfig(), Dir: t.TempDir()})
+	w, err := Start(ctx, Options{Cluster: cp, Dir: t.TempDir()})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -171,7 +171,7 @@ func newWorld(t *testing.T) *world {
 	}
 	w.startSTS(t)
 	webhook, err := localwebhook.Start(ctx, localwebhook.Options{
-		Binary: os.Getenv("WEBHOOK"), Kubeconfig: w.cluster.Kubeconfig(), Dir: t.TempDir(),
+		Binary: os.Getenv("WEBHOOK"), Cluster: w.cluster, Dir: t.TempDir(),
 		Args: append([]string{
 			"--shutdown-delay=0s", "--token-mount-path=" + w.folder, "--aws-default-region=" + region,
 			"--sts-regional-endpoint=true", "--role-session-name=pod-name",
