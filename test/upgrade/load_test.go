@@ -7,6 +7,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/time/rate"
@@ -67,7 +68,7 @@ func startLoad(t *testing.T, client kubernetes.Interface) *load {
 
 func newLoadNamespace(t *testing.T, client kubernetes.Interface) string {
 	t.Helper()
-	namespace := fmt.Sprintf("load-%s", strings.ToLower(strings.NewReplacer("/", "-", "_", "-").Replace(t.Name())))
+	namespace := fmt.Sprintf("load-%d", time.Now().UnixNano())
 	if err := controlplane.CreateNamespace(t.Context(), client, namespace); err != nil {
 		t.Fatal(err)
 	}
