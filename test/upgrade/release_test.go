@@ -46,7 +46,7 @@ func install(t *testing.T, client kubernetes.Interface, name string, v version, 
 		t.Fatal(err)
 	}
 	t.Cleanup(r.workload.Close)
-	r.values = append([]string{"service.port=" + strconv.Itoa(r.workload.Port()), "shutdownDelaySeconds=1"}, values...)
+	r.values = append([]string{"service.port=" + strconv.Itoa(r.workload.Port())}, values...)
 	r.helm("install", v.chart, "--create-namespace")
 	t.Cleanup(func() {
 		if output, err := r.run(context.WithoutCancel(t.Context()), "uninstall", r.name); err != nil {
