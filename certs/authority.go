@@ -201,9 +201,10 @@ func (a *Authority) runUpkeep(ctx context.Context) {
 	default:
 		a.recover(ctx)
 		a.queue.Forget(struct{}{})
-		// Short lives are looked at more often.
-		a.queue.AddAfter(struct{}{}, min(lookInterval, a.planner.publishAfter/4))
 	}
+	// Short lives are looked at more often. The queue keeps the earlier of two
+	// times, so a backoff never delays a renewal.
+	a.queue.AddAfter(struct{}{}, min(lookInterval, a.planner.publishAfter/4))
 }
 
 // watch prepares to run the upkeep whenever the Secret or a webhook

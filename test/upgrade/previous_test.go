@@ -8,7 +8,7 @@ import (
 
 	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/client-go/kubernetes"
+	admissionregistrationv1ac "k8s.io/client-go/applyconfigurations/admissionregistration/v1"
 	"sigs.k8s.io/yaml"
 
 	"github.com/pod-identity-webhook/pod-identity-webhook/test/chart"
@@ -41,7 +41,7 @@ func TestUpgrade_previousReleaseAndBack(t *testing.T) {
 			r.deleteSecret()
 			load.step(t, "this release, after its Secret was deleted")
 
-			copyConfigurations(t, client, r, previous)
+			r.prepareWayBack(previous)
 			r.helm("upgrade", previous.chart)
 			load.step(t, "this release, objects of the previous one")
 			first := true
@@ -88,55 +88,54 @@ func (r *release) deleteSecret() {
 	})
 }
 
-// copyConfigurations does what docs/installing.md says for a way back to a release
-// whose webhook configurations have other names: the copies are called before
-// anything serves them alone.
-func copyConfigurations(t *testing.T, client kubernetes.Interface, r *release, to version) {
-	t.Helper()
-	configurations := client.AdmissionregistrationV1().MutatingWebhookConfigurations()
-	var current *admissionregistrationv1.MutatingWebhookConfiguration
-	all, err := configurations.List(t.Context(), metav1.ListOptions{})
+// prepareWayBack does what docs/installing.md says for a way back to a release whose
+// webhook configuration has another name, or its webhooks have: they have the caBundle
+// before anything calls them.
+func (r *release) prepareWayBack(to version) {
+	r.t.Helper()
+	configurations := r.client.AdmissionregistrationV1().MutatingWebhookConfigurations()
+	all, err := configurations.List(r.t.Context(), metav1.ListOptions{})
 	if err != nil {
-		t.Fatal(err)
+		r.t.Fatal(err)
 	}
-	for i, configuration := range all.Items {
-		if service := configuration.Webhooks[0].ClientConfig.Service; service != nil && service.Namespace == r.namespace {
-			current = &all.Items[i]
+	var client *admissionregistrationv1.WebhookClientConfig
+	for _, configuration := range all.Items {
+		if found := configuration.Webhooks[0].ClientConfig; found.Service != nil && found.Service.Namespace == r.namespace {
+			client = &found
 		}
 	}
-	if current == nil {
-		t.Fatal("no configuration calls the webhook")
+	if client == nil {
+		r.t.Fatal("no configuration calls the webhook")
 	}
-	name := configurationName(t, r, to)
-	if name == current.Name {
-		return
+	earlier := r.configuration(to)
+	apply := admissionregistrationv1ac.MutatingWebhookConfiguration(earlier.Name).
+		WithLabels(map[string]string{"app.kubernetes.io/managed-by": "Helm"}).
+		WithAnnotations(map[string]string{"meta.helm.sh/release-name": r.name, "meta.helm.sh/release-namespace": r.namespace})
+	for _, webhook := range earlier.Webhooks {
+		// Without rules it is called for nothing.
+		apply.WithWebhooks(admissionregistrationv1ac.MutatingWebhook().WithName(webhook.Name).
+			WithSideEffects(admissionregistrationv1.SideEffectClassNone).WithAdmissionReviewVersions("v1").
+			WithClientConfig(admissionregistrationv1ac.WebhookClientConfig().WithCABundle(client.CABundle...).
+				WithService(admissionregistrationv1ac.ServiceReference().WithNamespace(client.Service.Namespace).WithName(client.Service.Name))))
 	}
-	_, err = configurations.Create(t.Context(), &admissionregistrationv1.MutatingWebhookConfiguration{
-		ObjectMeta: metav1.ObjectMeta{Name: name, Labels: current.Labels, Annotations: current.Annotations},
-		Webhooks:   current.Webhooks,
-	}, metav1.CreateOptions{})
-	if err != nil {
-		t.Fatal(err)
+	if _, err := configurations.Apply(r.t.Context(), apply, metav1.ApplyOptions{FieldManager: "operator"}); err != nil {
+		r.t.Fatal(err)
 	}
 }
 
-// configurationName returns the name that a version gives to the
-// MutatingWebhookConfiguration.
-func configurationName(t *testing.T, r *release, v version) string {
-	t.Helper()
-	rendered, err := r.run(t.Context(), "template", r.name, v.chart)
+// configuration returns the MutatingWebhookConfiguration of a version.
+func (r *release) configuration(v version) *admissionregistrationv1.MutatingWebhookConfiguration {
+	r.t.Helper()
+	rendered, err := r.run(r.t.Context(), "template", r.name, v.chart)
 	if err != nil {
-		t.Fatalf("helm template: %v\n%s", err, rendered)
+		r.t.Fatalf("helm template: %v\n%s", err, rendered)
 	}
 	for _, document := range strings.Split(rendered, "\n---\n") {
-		var object metav1.PartialObjectMetadata
-		if err := yaml.Unmarshal([]byte(document), &object); err != nil {
-			t.Fatal(err)
-		}
-		if object.Kind == "MutatingWebhookConfiguration" {
-			return object.Name
+		var found admissionregistrationv1.MutatingWebhookConfiguration
+		if err := yaml.Unmarshal([]byte(document), &found); err == nil && found.Kind == "MutatingWebhookConfiguration" {
+			return &found
 		}
 	}
-	t.Fatal("the chart has no MutatingWebhookConfiguration")
-	return ""
+	r.t.Fatal("the chart has no MutatingWebhookConfiguration")
+	return nil
 }
