@@ -335,7 +335,7 @@ func TestASecretThatIsSpoiltIsRepairedWithNoOtherCA(t *testing.T) {
 // publishedBundle returns the caBundle of the first webhook.
 func publishedBundle(t *testing.T, client kubernetes.Interface) []byte {
 	t.Helper()
-	configuration, err := client.AdmissionregistrationV1().MutatingWebhookConfigurations().Get(t.Context(), installed, metav1.GetOptions{})
+	configuration, err := client.AdmissionregistrationV1().MutatingWebhookConfigurations().Get(t.Context(), chart.ClusterName, metav1.GetOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -505,7 +505,7 @@ func TestACABundle_keepsEntriesOfOthers(t *testing.T) {
 	want := slices.Concat(ours, theirs)
 	patch := fmt.Appendf(nil, `[{"op":"replace","path":"/webhooks/0/clientConfig/caBundle","value":%q}]`, base64.StdEncoding.EncodeToString(want))
 	began := time.Now()
-	if _, err := client.AdmissionregistrationV1().MutatingWebhookConfigurations().Patch(t.Context(), installed, types.JSONPatchType, patch, metav1.PatchOptions{}); err != nil {
+	if _, err := client.AdmissionregistrationV1().MutatingWebhookConfigurations().Patch(t.Context(), chart.ClusterName, types.JSONPatchType, patch, metav1.PatchOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	eventually(t, "it is recorded", func(ctx context.Context) error {
