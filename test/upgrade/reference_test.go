@@ -14,6 +14,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -242,9 +243,40 @@ func TestUpgrade_referenceByChart(t *testing.T) {
 	started.helm("upgrade", chart.Path())
 	load.step(t, "both, failurePolicy Fail")
 	r.unregister(t)
+	eventually(t, "the reference is no longer called", func(ctx context.Context) error {
+		before, err := callsOf(ctx, client, "pod-identity-webhook.amazonaws.com")
+		if err != nil {
+			return err
+		}
+		load.waitForMore(t)
+		after, err := callsOf(ctx, client, "pod-identity-webhook.amazonaws.com")
+		if err == nil && after != before {
+			err = errors.New("it is called")
+		}
+		return err
+	})
 	load.step(t, "reference no longer called")
 	r.workload.Close()
 	r.uninstall(t)
 	load.step(t, "this release")
 	load.stop(t)
+}
+
+// callsOf returns how often the API server has called a webhook, as its metrics
+// have it.
+func callsOf(ctx context.Context, client kubernetes.Interface, name string) (string, error) {
+	metrics, err := client.Discovery().RESTClient().Get().AbsPath("/metrics").DoRaw(ctx)
+	if err != nil {
+		return "", err
+	}
+	var calls []string
+	for line := range strings.Lines(string(metrics)) {
+		if strings.HasPrefix(line, "apiserver_admission_webhook_request_total{") && strings.Contains(line, strconv.Quote(name)) {
+			calls = append(calls, line)
+		}
+	}
+	if len(calls) == 0 {
+		return "", errors.New("the API server has not called it")
+	}
+	return strings.Join(calls, ""), nil
 }
