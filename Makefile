@@ -20,7 +20,7 @@ FUZZ := ./pkg/token:FuzzParseUnverified ./pkg/token/issuer:FuzzVerify ./pkg/toke
 	./pkg/trustpolicy:FuzzParse ./pkg/trustpolicy:FuzzStringLike ./pkg/explain:FuzzManifests \
 	./pkg/localsts:FuzzRequest ./pkg/localsts:FuzzParameters ./pkg/localsts:FuzzStateFile \
 	./pkg/skim:FuzzSkim ./pkg/webhook:FuzzMutate ./pkg/webhook:FuzzServiceAccount \
-	./certs:FuzzSecret ./certs:FuzzClientCA
+	./certs:FuzzSecret ./certs:FuzzBundle ./certs:FuzzClientCA
 FUZZ_TEST := ./inject:FuzzPod ./inject:FuzzAnnotations
 # How long the soak goes on.
 DURATION ?= 30m
@@ -133,7 +133,7 @@ up: build assets $(BIN)/demo $(BIN)/helm ## the same, and stay up until Ctrl-C
 	@$(BIN)/demo -assets=$(ASSETS) -up
 
 .PHONY: test
-test: unit chart fuzz e2e test-sdks kind-test image-test ## all tests, those against the real control plane included
+test: unit chart fuzz e2e upgrade-test test-sdks kind-test image-test ## all tests, those against the real control plane included
 
 .PHONY: unit
 unit: ## tests that need no control plane
@@ -179,6 +179,24 @@ test-sdks: build assets minio $(BIN)/sdks/golang $(BIN)/sdks/golangv1 $(BIN)/hel
 .PHONY: rotate
 rotate: build $(BIN)/e2e/pod-identity-webhook assets $(BIN)/helm ## rotate, spoil and repair certificates under load; COUNT=20
 	$(E2E) -timeout=0 -count=$(COUNT) -run='Certificates|Replica|ASecret|ACAKey|ACABundle|WhoServes|WithFiles' ./e2e
+
+# The release before this one, by what git calls it.
+PREVIOUS ?= eda928e
+PREVIOUS_RELEASE := $(BIN)/previous/$(PREVIOUS)
+
+.PHONY: upgrade-test
+upgrade-test: build assets $(BIN)/helm $(PREVIOUS_RELEASE)/pod-identity-webhook ## upgrade the previous release and the reference to this one under load; REFERENCE=file
+	cd test && WEBHOOK=$(BIN)/pod-identity-webhook PREVIOUS_WEBHOOK=$(PREVIOUS_RELEASE)/pod-identity-webhook \
+		PREVIOUS_CHART=$(PREVIOUS_RELEASE)/source/$(CHART) REFERENCE='$(REFERENCE)' KUBEBUILDER_ASSETS=$(ASSETS) HELM=$(BIN)/helm \
+		$(GO) test -v -count=1 -timeout=30m ./upgrade
+
+$(PREVIOUS_RELEASE)/pod-identity-webhook:
+	@git cat-file -e '$(PREVIOUS)^{commit}' || \
+		{ echo "the history of this checkout does not have $(PREVIOUS): get all of it, as by git fetch --unshallow" >&2; exit 1; }
+	@echo "building $(PREVIOUS) from the history of the repository"
+	rm -rf $(@D) && mkdir -p $(@D)/source
+	git archive '$(PREVIOUS)' | tar -x -C $(@D)/source
+	cd $(@D)/source && CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=false -o $@ ./cmd/pod-identity-webhook
 
 .PHONY: soak
 soak: build assets $(BIN)/helm ## break everything again and again under load; DURATION=30m

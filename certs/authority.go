@@ -60,10 +60,11 @@ type AuthorityConfig struct {
 	Now func() time.Time
 }
 
-// Authority serves a certificate of a CA of its own. It keeps both in a Secret
-// that all replicas share, publishes the CA in the caBundle of the webhook
-// configurations, and replaces each in time. There is no leader: each replica
-// does what is due, and what it writes holds only for the version it has read.
+// Authority serves a certificate of a CA of its own. It keeps the CA in a Secret
+// that all replicas share and publishes it in the caBundle of the webhook
+// configurations. Each replica signs its own serving certificate, which exists in
+// memory only. There is no leader: each replica does what is due, and what it
+// writes holds only for the version it has read.
 type Authority struct {
 	config         AuthorityConfig
 	secrets        corev1client.SecretInterface
@@ -76,15 +77,15 @@ type Authority struct {
 	limiter *rate.Limiter
 	watches []func(context.Context)
 
-	// These are the upkeep's alone. good is what the Secret held when all was well
-	// last, bundles what each configuration had, by its name, and alarm the fault
-	// that was told last.
+	// These are the upkeep's alone. good is what the Secret held when it was valid
+	// last, bundles what was published in each configuration, by its name, and alarm
+	// the error that was logged last.
 	good        content
 	publication publication
 	bundles     map[string][]byte
 	alarm       string
 
-	current atomic.Pointer[tls.Certificate]
+	current atomic.Pointer[serving]
 
 	mu sync.Mutex
 	// notReady says what is amiss, nil when the API server can call.
@@ -131,17 +132,19 @@ func NewAuthority(config AuthorityConfig) (*Authority, error) {
 
 // newInterim returns what is served until there is a certificate. No API server
 // trusts it; but probes can be answered, and so say why there is none.
-func newInterim(now time.Time) (*tls.Certificate, error) {
-	certificate, key, err := newCA(now, interimLifetime)
+func newInterim(now time.Time) (*serving, error) {
+	ca, err := newAuthority(now, interimLifetime)
 	if err != nil {
 		return nil, err
 	}
-	return &tls.Certificate{Certificate: [][]byte{certificate.Raw}, PrivateKey: key, Leaf: certificate}, nil
+	return &serving{Certificate: &tls.Certificate{
+		Certificate: [][]byte{ca.certificate.Raw}, PrivateKey: ca.key, Leaf: ca.certificate,
+	}}, nil
 }
 
 // GetCertificate is made for tls.Config.
 func (a *Authority) GetCertificate(*tls.ClientHelloInfo) (*tls.Certificate, error) {
-	return a.current.Load(), nil
+	return a.current.Load().Certificate, nil
 }
 
 // Valid returns nil if API servers can call the webhook, as far as certificates
@@ -198,9 +201,10 @@ func (a *Authority) runUpkeep(ctx context.Context) {
 	default:
 		a.recover(ctx)
 		a.queue.Forget(struct{}{})
-		// Short lives are looked at more often.
-		a.queue.AddAfter(struct{}{}, min(lookInterval, a.planner.publishAfter/4))
 	}
+	// Short lives are looked at more often. The queue keeps the earlier of two
+	// times, so a backoff never delays a renewal.
+	a.queue.AddAfter(struct{}{}, min(lookInterval, a.planner.publishAfter/4))
 }
 
 // watch prepares to run the upkeep whenever the Secret or a webhook
@@ -251,7 +255,7 @@ func newAuthorityMetrics(metrics prometheus.Registerer, expiry func() time.Time)
 	m := authorityMetrics{
 		rotations: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "pod_identity_webhook_certificate_rotations_total",
-			Help: "Certificates that this replica made, by kind: ca or serving.",
+			Help: "Certificates that this replica made, by kind: ca or serving. Each replica makes its own serving certificates, and one of them makes the CA for all.",
 		}, []string{"kind"}),
 		repairs: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "pod_identity_webhook_certificate_repairs_total",
@@ -259,11 +263,11 @@ func newAuthorityMetrics(metrics prometheus.Registerer, expiry func() time.Time)
 		}, []string{"object"}),
 		errors: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "pod_identity_webhook_certificate_errors_total",
-			Help: "Failures to read, watch or write the Secret of certificates or the webhook configurations. A steady rise means that certificates are not replaced before they expire.",
+			Help: "Failures to read, watch or write the Secret of the CA or the webhook configurations. A steady rise means that the CA is not replaced before it expires, and that a caBundle is not restored.",
 		}),
 	}
-	for _, kind := range []change{newAuthority, newCertificate} {
-		m.rotations.WithLabelValues(string(kind))
+	for _, kind := range []string{kindCA, kindServing} {
+		m.rotations.WithLabelValues(kind)
 	}
 	for _, object := range []string{repairedSecret, repairedBundle} {
 		m.repairs.WithLabelValues(object)

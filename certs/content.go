@@ -5,6 +5,7 @@ import (
 	"crypto"
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/json"
 	"encoding/pem"
 	"errors"
 	"fmt"
@@ -16,44 +17,75 @@ import (
 	"k8s.io/client-go/util/keyutil"
 )
 
-// The keys of the Secret's data. Those of the serving certificate are the usual
-// ones of type kubernetes.io/tls.
+// The keys of the Secret's data.
 const (
-	// authoritiesKey has the CAs that are to be trusted, the newest first.
+	// authoritiesKey has the signers in their order, then the former CAs.
 	authoritiesKey = "ca.crt"
-	// signerKey has the key of the newest CA. Those of former CAs are not kept:
-	// nothing more is to be signed with them.
-	signerKey  = "ca.key"
-	servingKey = corev1.TLSPrivateKeyKey
-	servingCrt = corev1.TLSCertKey
+	// signersKey has the keys of the signers, in the same order. Versions that know
+	// only one signer read the first key, and expect that of the first CA.
+	signersKey = "ca.key"
+	// retiredKey has the retired entries of the caBundles.
+	retiredKey = "retired.json"
 )
 
-// content is what the Secret holds, as far as it can be used.
-type content struct {
-	authorities []*x509.Certificate
-	// signer is nil if it is not there: that asks for a new CA.
-	signer  crypto.Signer
-	serving *tls.Certificate
+// maxSigners is the CA that signs and the one that is to take over.
+const maxSigners = 2
+
+// authority is a CA that can sign.
+type authority struct {
+	certificate *x509.Certificate
+	key         crypto.Signer
 }
 
-// parse reads the data of a Secret. It returns what can be used, and an error if
-// that is not all. The errors name the key, never what is in it.
-func parse(data map[string][]byte, names []string) (content, error) {
-	authorities, err := parseAuthorities(data[authoritiesKey])
-	if err != nil {
-		return content{}, fmt.Errorf("%s: %w", authoritiesKey, err)
-	}
-	c := content{authorities: authorities}
-	var faults []error
-	if keyPEM := data[signerKey]; len(keyPEM) > 0 {
-		if c.signer, err = parseSigner(keyPEM, authorities[0]); err != nil {
-			faults = append(faults, fmt.Errorf("%s: %w", signerKey, err))
+// content is what the Secret holds, as far as it is valid.
+type content struct {
+	// signers are the CAs whose key the Secret has. The first signs the serving
+	// certificates. The second takes over when API servers trust it. There is none
+	// if the key was removed: that requests a new CA.
+	signers []authority
+	// former are the CAs without a key. Only those that are retired are published:
+	// anyone could have added the others.
+	former []*x509.Certificate
+	// retired is since when a caBundle has had an entry that is no signer's. It
+	// stays for one serving lifetime, because replicas may serve under it. The
+	// keys are fingerprints.
+	retired map[string]time.Time
+}
+
+// parseContent reads the data of a Secret. It returns what is valid, and an error
+// if that is not all. The errors name the key, never its value.
+func parseContent(data map[string][]byte) (content, error) {
+	var c content
+	var invalid []error
+	if encoded := data[retiredKey]; len(encoded) > 0 {
+		if err := json.Unmarshal(encoded, &c.retired); err != nil {
+			// The error of encoding/json quotes its input.
+			invalid = append(invalid, fmt.Errorf("%s: invalid JSON", retiredKey))
+			c.retired = nil
 		}
 	}
-	if c.serving, err = parseServing(data[servingCrt], data[servingKey], authorities, names); err != nil {
-		faults = append(faults, fmt.Errorf("%s, %s: %w", servingCrt, servingKey, err))
+	authorities, err := parseAuthorities(data[authoritiesKey])
+	if err != nil {
+		return c, errors.Join(append(invalid, fmt.Errorf("%s: %w", authoritiesKey, err))...)
 	}
-	return c, errors.Join(faults...)
+	keys, err := parseSigners(data[signersKey])
+	if err != nil {
+		return content{former: authorities, retired: c.retired}, errors.Join(append(invalid, fmt.Errorf("%s: %w", signersKey, err))...)
+	}
+	for _, ca := range authorities {
+		match := slices.IndexFunc(keys, func(key crypto.Signer) bool { return isKeyOf(key, ca) })
+		switch {
+		case c.trusts(ca): // a repeated entry
+		case match < 0:
+			c.former = append(c.former, ca)
+		default:
+			c.signers = append(c.signers, authority{ca, keys[match]})
+		}
+	}
+	if len(c.signers) != len(keys) {
+		invalid = append(invalid, fmt.Errorf("%s: a key of no CA in %s", signersKey, authoritiesKey))
+	}
+	return c, errors.Join(invalid...)
 }
 
 func parseAuthorities(bundle []byte) ([]*x509.Certificate, error) {
@@ -69,98 +101,107 @@ func parseAuthorities(bundle []byte) ([]*x509.Certificate, error) {
 	return certificates, nil
 }
 
-func parseSigner(keyPEM []byte, ca *x509.Certificate) (crypto.Signer, error) {
-	key, err := keyutil.ParsePrivateKeyPEM(keyPEM)
-	if err != nil {
-		return nil, err
-	}
-	signer, ok := key.(crypto.Signer)
-	if !ok {
-		return nil, errors.New("the key cannot sign")
-	}
-	public, ok := signer.Public().(interface{ Equal(crypto.PublicKey) bool })
-	if !ok || !public.Equal(ca.PublicKey) {
-		return nil, fmt.Errorf("not the key of the first CA in %s", authoritiesKey)
-	}
-	return signer, nil
-}
-
-func parseServing(certPEM, keyPEM []byte, authorities []*x509.Certificate, names []string) (*tls.Certificate, error) {
-	pair, err := tls.X509KeyPair(certPEM, keyPEM)
-	if err != nil {
-		return nil, err
-	}
-	c := content{authorities: authorities, serving: &pair}
-	if c.issuer() == nil {
-		return nil, fmt.Errorf("not signed by a CA in %s", authoritiesKey)
-	}
-	if !slices.Contains(pair.Leaf.ExtKeyUsage, x509.ExtKeyUsageServerAuth) {
-		return nil, errors.New("not for servers")
-	}
-	for _, name := range names {
-		if err := pair.Leaf.VerifyHostname(name); err != nil {
+// parseSigners reads PEM blocks of private keys. It returns none if there is no
+// data.
+func parseSigners(keyPEM []byte) ([]crypto.Signer, error) {
+	var signers []crypto.Signer
+	rest := bytes.TrimSpace(keyPEM)
+	for len(rest) > 0 {
+		var block *pem.Block
+		if block, rest = pem.Decode(rest); block == nil {
+			return nil, errors.New("not PEM")
+		}
+		rest = bytes.TrimSpace(rest)
+		key, err := keyutil.ParsePrivateKeyPEM(pem.EncodeToMemory(block))
+		if err != nil {
 			return nil, err
 		}
+		signer, ok := key.(crypto.Signer)
+		if !ok {
+			return nil, errors.New("a key that cannot sign")
+		}
+		signers = append(signers, signer)
 	}
-	return &pair, nil
+	return signers, nil
 }
 
-// data is the inverse of parse.
-func (c content) data() (map[string][]byte, error) {
-	caKey, err := encodeKey(c.signer)
-	if err != nil {
-		return nil, fmt.Errorf("encode the CA's key: %w", err)
-	}
-	key, err := encodeKey(c.serving.PrivateKey)
-	if err != nil {
-		return nil, fmt.Errorf("encode the serving certificate's key: %w", err)
-	}
-	return map[string][]byte{
-		authoritiesKey: c.bundle(),
-		signerKey:      caKey,
-		servingCrt:     encode(c.serving.Leaf),
-		servingKey:     key,
-	}, nil
+func isKeyOf(key crypto.Signer, ca *x509.Certificate) bool {
+	public, ok := key.Public().(interface{ Equal(x crypto.PublicKey) bool })
+	return ok && public.Equal(ca.PublicKey)
 }
 
-// bundle is the caBundle by which the API server trusts what the webhook serves.
-func (c content) bundle() []byte { return encode(c.authorities...) }
-
-func encode(certificates ...*x509.Certificate) []byte {
-	var bundle bytes.Buffer
-	for _, certificate := range certificates {
-		// A Buffer takes all.
-		_ = pem.Encode(&bundle, &pem.Block{Type: cert.CertificateBlockType, Bytes: certificate.Raw})
-	}
-	return bundle.Bytes()
-}
-
-func encodeKey(key any) ([]byte, error) {
-	der, err := x509.MarshalPKCS8PrivateKey(key)
-	if err != nil {
-		return nil, err
-	}
-	return pem.EncodeToMemory(&pem.Block{Type: keyutil.PrivateKeyBlockType, Bytes: der}), nil
-}
-
-// issuer is the CA that has signed the serving certificate, nil if there is none.
-func (c content) issuer() *x509.Certificate {
-	if c.serving == nil {
+// parseStored returns the serving certificate that earlier versions keep in the
+// Secret for all replicas, and nil if there is none for the names.
+func parseStored(data map[string][]byte, names []string) *tls.Certificate {
+	pair, err := tls.X509KeyPair(data[corev1.TLSCertKey], data[corev1.TLSPrivateKeyKey])
+	if err != nil || !slices.Contains(pair.Leaf.ExtKeyUsage, x509.ExtKeyUsageServerAuth) {
 		return nil
 	}
-	for _, authority := range c.authorities {
-		if c.serving.Leaf.CheckSignatureFrom(authority) == nil {
-			return authority
+	for _, name := range names {
+		if pair.Leaf.VerifyHostname(name) != nil {
+			return nil
 		}
 	}
-	return nil
+	return &pair
 }
 
-func contains(authorities []*x509.Certificate, authority *x509.Certificate) bool {
-	return slices.ContainsFunc(authorities, authority.Equal)
+// data is the inverse of parseContent. A key without a value is nil, so that a
+// merge patch removes it.
+func (c content) data() (map[string][]byte, error) {
+	authorities, keys := slices.Clone(c.former), []byte(nil)
+	for n, signer := range c.signers {
+		authorities = slices.Insert(authorities, n, signer.certificate)
+		der, err := x509.MarshalPKCS8PrivateKey(signer.key)
+		if err != nil {
+			return nil, fmt.Errorf("encode the key of a CA: %w", err)
+		}
+		keys = append(keys, pem.EncodeToMemory(&pem.Block{Type: keyutil.PrivateKeyBlockType, Bytes: der})...)
+	}
+	data := map[string][]byte{authoritiesKey: encode(authorities...), signersKey: keys, retiredKey: nil}
+	if len(c.retired) > 0 {
+		var err error
+		if data[retiredKey], err = json.Marshal(c.retired); err != nil {
+			return nil, fmt.Errorf("encode %s: %w", retiredKey, err)
+		}
+	}
+	return data, nil
 }
 
-// valid says whether a certificate may be used at a time.
+// published returns the CAs that belong into each caBundle.
+func (c content) published() []*x509.Certificate {
+	var published []*x509.Certificate
+	for _, signer := range c.signers {
+		published = append(published, signer.certificate)
+	}
+	for _, former := range c.former {
+		if _, retired := c.retired[fingerprint(former.Raw)]; retired {
+			published = append(published, former)
+		}
+	}
+	return published
+}
+
+// signs reports whether the Secret has the key of ca.
+func (c content) signs(ca *x509.Certificate) bool {
+	return slices.ContainsFunc(c.signers, func(signer authority) bool { return signer.certificate.Equal(ca) })
+}
+
+// trusts reports whether ca is in the Secret, with or without its key.
+func (c content) trusts(ca *x509.Certificate) bool { return c.signs(ca) || contains(c.former, ca) }
+
+func encode(certificates ...*x509.Certificate) []byte {
+	var bundle []byte
+	for _, certificate := range certificates {
+		bundle = append(bundle, pem.EncodeToMemory(&pem.Block{Type: cert.CertificateBlockType, Bytes: certificate.Raw})...)
+	}
+	return bundle
+}
+
+func contains(authorities []*x509.Certificate, ca *x509.Certificate) bool {
+	return slices.ContainsFunc(authorities, ca.Equal)
+}
+
+// valid reports whether a certificate may be used at a time.
 func valid(certificate *x509.Certificate, now time.Time) bool {
 	return !now.Before(certificate.NotBefore) && now.Before(certificate.NotAfter)
 }

@@ -1,26 +1,24 @@
 package certs
 
 import (
+	"bytes"
 	"crypto"
 	"crypto/rand"
-	"crypto/tls"
 	"crypto/x509"
 	"encoding/pem"
 	"maps"
 	"math/big"
+	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"k8s.io/client-go/util/keyutil"
 )
 
-// stored is the data of a Secret, as a plan makes it.
-func stored(t testing.TB) map[string][]byte {
+// secretData is the data of a Secret, as a plan makes it.
+func secretData(t testing.TB, c content) map[string][]byte {
 	t.Helper()
-	c, _, err := testPlanner().plan(content{}, start, never)
-	if err != nil {
-		t.Fatal(err)
-	}
 	data, err := c.data()
 	if err != nil {
 		t.Fatal(err)
@@ -28,19 +26,31 @@ func stored(t testing.TB) map[string][]byte {
 	return data
 }
 
-func TestParseNamesWhatCannotBeUsed(t *testing.T) {
-	good, other := stored(t), stored(t)
-	elsewhere := newPlanner(service, 365*day, 30*day)
-	elsewhere.names = []string{"elsewhere"}
-	misnamed, _, err := elsewhere.plan(content{}, start, never)
+// earlierData is the data of a Secret as versions wrote it that kept the serving
+// certificate in it.
+func earlierData(t testing.TB, w *world) map[string][]byte {
+	t.Helper()
+	data := secretData(t, w.secret)
+	made := w.sign(start)
+	data["tls.crt"] = encode(made.Leaf)
+	data["tls.key"] = keyPEM(t, made.PrivateKey)
+	return data
+}
+
+func keyPEM(t testing.TB, key any) []byte {
+	t.Helper()
+	der, err := x509.MarshalPKCS8PrivateKey(key)
 	if err != nil {
 		t.Fatal(err)
 	}
-	misnamedData, err := misnamed.data()
-	if err != nil {
-		t.Fatal(err)
-	}
-	key, err := keyutil.ParsePrivateKeyPEM(good["ca.key"])
+	return pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})
+}
+
+func TestParseContent_invalid(t *testing.T) {
+	w := newWorld(t)
+	w.secret.retired = map[string]time.Time{"entry": start}
+	valid, other := secretData(t, w.secret), secretData(t, newWorld(t).secret)
+	key, err := keyutil.ParsePrivateKeyPEM(valid["ca.key"])
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -51,29 +61,26 @@ func TestParseNamesWhatCannotBeUsed(t *testing.T) {
 	}
 	powerlessPEM := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: powerlessDER})
 	for name, test := range map[string]struct {
-		change    map[string][]byte
-		want      []string
-		authority bool
-		signer    bool
-		serving   bool
+		change                   map[string][]byte
+		want                     []string
+		signers, former, retired int
 	}{
-		"nothing":                  {change: map[string][]byte{"ca.crt": nil, "ca.key": nil, "tls.crt": nil, "tls.key": nil}, want: []string{"ca.crt"}},
-		"no CA":                    {change: map[string][]byte{"ca.crt": nil}, want: []string{"ca.crt"}},
-		"garbage for a CA":         {change: map[string][]byte{"ca.crt": []byte("garbage")}, want: []string{"ca.crt"}},
-		"no CA's certificate":      {change: map[string][]byte{"ca.crt": good["tls.crt"]}, want: []string{"ca.crt", "not a CA"}},
-		"a CA that may not sign":   {change: map[string][]byte{"ca.crt": powerlessPEM}, want: []string{"ca.crt", "not a CA"}},
-		"garbage for the CA's key": {change: map[string][]byte{"ca.key": []byte("garbage")}, want: []string{"ca.key"}, authority: true, serving: true},
-		"another CA's key":         {change: map[string][]byte{"ca.key": other["ca.key"]}, want: []string{"ca.key"}, authority: true, serving: true},
-		"no serving certificate":   {change: map[string][]byte{"tls.crt": nil}, want: []string{"tls.crt"}, authority: true, signer: true},
-		"another key":              {change: map[string][]byte{"tls.key": other["tls.key"]}, want: []string{"tls.key"}, authority: true, signer: true},
-		"another CA's certificate": {change: map[string][]byte{"tls.crt": other["tls.crt"], "tls.key": other["tls.key"]}, want: []string{"not signed"}, authority: true, signer: true},
-		"another Service's":        {change: misnamedData, want: []string{"webhook"}, authority: true, signer: true},
-		"two faults":               {change: map[string][]byte{"ca.key": []byte("x"), "tls.key": []byte("x")}, want: []string{"ca.key", "tls.key"}, authority: true},
+		"nothing":                  {change: map[string][]byte{"ca.crt": nil, "ca.key": nil, "retired.json": nil}, want: []string{"ca.crt"}},
+		"no CA":                    {change: map[string][]byte{"ca.crt": nil}, want: []string{"ca.crt"}, retired: 1},
+		"garbage for a CA":         {change: map[string][]byte{"ca.crt": []byte("garbage")}, want: []string{"ca.crt"}, retired: 1},
+		"no CA's certificate":      {change: map[string][]byte{"ca.crt": encode(w.sign(start).Leaf)}, want: []string{"ca.crt", "not a CA"}, retired: 1},
+		"a CA that may not sign":   {change: map[string][]byte{"ca.crt": powerlessPEM}, want: []string{"ca.crt", "not a CA"}, retired: 1},
+		"garbage for the CA's key": {change: map[string][]byte{"ca.key": []byte("garbage")}, want: []string{"ca.key"}, former: 1, retired: 1},
+		"garbage after the key":    {change: map[string][]byte{"ca.key": append(bytes.Clone(valid["ca.key"]), "garbage"...)}, want: []string{"ca.key"}, former: 1, retired: 1},
+		"another CA's key":         {change: map[string][]byte{"ca.key": other["ca.key"]}, want: []string{"ca.key"}, former: 1, retired: 1},
+		"a key too many":           {change: map[string][]byte{"ca.key": slices.Concat(valid["ca.key"], other["ca.key"])}, want: []string{"ca.key"}, signers: 1, retired: 1},
+		"garbage for the record":   {change: map[string][]byte{"retired.json": []byte("garbage")}, want: []string{"retired.json"}, signers: 1},
+		"two invalid keys":         {change: map[string][]byte{"ca.key": []byte("x"), "retired.json": []byte("x")}, want: []string{"ca.key", "retired.json"}, former: 1},
 	} {
 		t.Run(name, func(t *testing.T) {
-			data := maps.Clone(good)
+			data := maps.Clone(valid)
 			maps.Copy(data, test.change)
-			c, err := parse(data, testPlanner().names)
+			c, err := parseContent(data)
 			if err == nil {
 				t.Fatal("no error")
 			}
@@ -85,57 +92,83 @@ func TestParseNamesWhatCannotBeUsed(t *testing.T) {
 			if strings.Contains(err.Error(), "PRIVATE KEY") || strings.Contains(err.Error(), "garbage") {
 				t.Errorf("%q quotes the Secret", err)
 			}
-			if len(c.authorities) > 0 != test.authority || c.signer != nil != test.signer || c.serving != nil != test.serving {
-				t.Errorf("%d CAs, key %t, serving certificate %t", len(c.authorities), c.signer != nil, c.serving != nil)
+			if len(c.signers) != test.signers || len(c.former) != test.former || len(c.retired) != test.retired {
+				t.Errorf("got %d signers, %d former CAs, %d records, want %d, %d, %d",
+					len(c.signers), len(c.former), len(c.retired), test.signers, test.former, test.retired)
 			}
 		})
 	}
 }
 
-func TestAnAbsentCAKeyIsNoFault(t *testing.T) {
-	data := stored(t)
+func TestParseContent_keyRemoved(t *testing.T) {
+	data := secretData(t, newWorld(t).secret)
 	delete(data, "ca.key")
-	c, err := parse(data, testPlanner().names)
-	if err != nil || c.signer != nil || c.serving == nil {
-		t.Errorf("error %v, key %t", err, c.signer != nil)
+	c, err := parseContent(data)
+	if err != nil || len(c.signers) != 0 || len(c.former) != 1 {
+		t.Errorf("error %v, %d signers, %d former CAs", err, len(c.signers), len(c.former))
 	}
 }
 
-func TestTheSecretIsWhatOthersCanUse(t *testing.T) {
-	data := stored(t)
-	if _, err := tls.X509KeyPair(data["tls.crt"], data["tls.key"]); err != nil {
-		t.Error(err)
+// TestContentData_readableByEarlierVersions checks what they need of each state of
+// a rotation: only CAs in ca.crt, and the key of the first one first in ca.key.
+func TestContentData_readableByEarlierVersions(t *testing.T) {
+	w := newWorld(t)
+	w.bundle = slices.Concat(w.bundle, othersBundle(t))
+	check := func(state string) {
+		t.Helper()
+		data := secretData(t, w.secret)
+		authorities, err := parseAuthorities(data["ca.crt"])
+		if err != nil {
+			t.Fatalf("%s: %v", state, err)
+		}
+		key, err := keyutil.ParsePrivateKeyPEM(data["ca.key"])
+		if err != nil || !isKeyOf(key.(crypto.Signer), authorities[0]) {
+			t.Errorf("%s: the first key is not that of the first CA, error %v", state, err)
+		}
 	}
-	if _, err := keyutil.ParsePrivateKeyPEM(data["ca.key"]); err != nil {
-		t.Error(err)
+	w.run(start, never)
+	check("one CA")
+	w.run(start.Add(afterCADue), never)
+	check("a second CA, not published")
+	w.run(start.Add(afterCADue), always)
+	check("a former CA")
+}
+
+func TestParseStored(t *testing.T) {
+	w := newWorld(t)
+	names := testPlanner().names
+	valid := earlierData(t, w)
+	if got := parseStored(valid, names); got == nil || got.Leaf.CheckSignatureFrom(w.secret.signers[0].certificate) != nil {
+		t.Error("the certificate of an earlier version is not found")
+	}
+	for name, change := range map[string]map[string][]byte{
+		"nothing":     {"tls.crt": nil, "tls.key": nil},
+		"another key": {"tls.key": valid["ca.key"]},
+		"a CA":        {"tls.crt": valid["ca.crt"], "tls.key": valid["ca.key"]},
+	} {
+		data := maps.Clone(valid)
+		maps.Copy(data, change)
+		if parseStored(data, names) != nil {
+			t.Errorf("%s: found", name)
+		}
+	}
+	if parseStored(valid, []string{"elsewhere.aws.svc"}) != nil {
+		t.Error("that of another Service is found")
 	}
 }
 
-// FuzzSecret shows that no Secret, whoever wrote it, stops the upkeep: what the
-// plan makes of it can be stored and used.
+// FuzzSecret shows that no Secret stops the upkeep: what the plan makes of it can
+// be stored and used.
 func FuzzSecret(f *testing.F) {
-	good := stored(f)
-	f.Add(good["ca.crt"], good["ca.key"], good["tls.crt"], good["tls.key"])
-	f.Add([]byte{}, []byte{}, []byte{}, []byte{})
-	f.Add(good["tls.crt"], good["ca.key"], good["ca.crt"], good["ca.key"])
-	f.Add(append(stored(f)["ca.crt"], good["ca.crt"]...), []byte{}, good["tls.crt"], good["tls.key"])
-	f.Fuzz(func(t *testing.T, ca, caKey, certificate, key []byte) {
-		p := testPlanner()
-		found, _ := parse(map[string][]byte{"ca.crt": ca, "ca.key": caKey, "tls.crt": certificate, "tls.key": key}, p.names)
-		next, _, err := p.plan(found, start.Add(day), always)
-		if err != nil {
-			t.Fatal(err)
-		}
-		data, err := next.data()
-		if err != nil {
-			t.Fatal(err)
-		}
-		again, err := parse(data, p.names)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := trusts(again.bundle(), again, start.Add(day)); err != nil {
-			t.Fatal(err)
-		}
+	w := newWorld(f)
+	w.secret.retired = map[string]time.Time{"entry": start}
+	valid := secretData(f, w.secret)
+	f.Add(valid["ca.crt"], valid["ca.key"], valid["retired.json"])
+	f.Add([]byte{}, []byte{}, []byte{})
+	f.Add(encode(w.sign(start).Leaf), valid["ca.key"], []byte(`{"":null}`))
+	f.Add(slices.Concat(valid["ca.crt"], secretData(f, newWorld(f).secret)["ca.crt"]), []byte{}, []byte("[]"))
+	f.Fuzz(func(t *testing.T, ca, key, retired []byte) {
+		found, _ := parseContent(map[string][]byte{"ca.crt": ca, "ca.key": key, "retired.json": retired})
+		(&world{t: t, secret: found}).run(start.Add(day), always)
 	})
 }

@@ -18,11 +18,14 @@ import (
 // kube-controller-manager's signer takes 5 minutes; more costs nothing.)
 const backdate = time.Hour
 
-// newCA makes a CA and its key.
-func newCA(now time.Time, lifetime time.Duration) (*x509.Certificate, crypto.Signer, error) {
+// authorityName begins the name of each CA that newAuthority makes.
+const authorityName = "pod-identity-webhook CA "
+
+// newAuthority makes a CA and its key.
+func newAuthority(now time.Time, lifetime time.Duration) (authority, error) {
 	template := &x509.Certificate{
 		// The time tells one CA from the next where people read it.
-		Subject:               pkix.Name{CommonName: "pod-identity-webhook CA " + now.UTC().Format("2006-01-02 15:04:05")},
+		Subject:               pkix.Name{CommonName: authorityName + now.UTC().Format("2006-01-02 15:04:05")},
 		NotBefore:             now.Add(-backdate),
 		NotAfter:              now.Add(lifetime),
 		KeyUsage:              x509.KeyUsageCertSign,
@@ -32,28 +35,40 @@ func newCA(now time.Time, lifetime time.Duration) (*x509.Certificate, crypto.Sig
 	}
 	certificate, key, err := sign(template, nil, nil)
 	if err != nil {
-		return nil, nil, fmt.Errorf("make a CA: %w", err)
+		return authority{}, fmt.Errorf("make a CA: %w", err)
 	}
-	return certificate, key, nil
+	return authority{certificate, key}, nil
+}
+
+// serving is a serving certificate and what is known of it.
+type serving struct {
+	*tls.Certificate
+	// issuer is the CA that signed it, nil if no API server trusts it.
+	issuer *x509.Certificate
+	// renewal is when it is to be replaced: two thirds of its life are over.
+	renewal time.Time
 }
 
 // newServing makes a serving certificate for the names, the first of which is
-// its own, and its key. It ends with its CA at the latest.
-func newServing(now time.Time, lifetime time.Duration, names []string, ca *x509.Certificate, caKey crypto.Signer) (*tls.Certificate, error) {
+// its own, and its key. It expires with its CA at the latest.
+func newServing(now time.Time, lifetime time.Duration, names []string, ca authority) (*serving, error) {
 	template := &x509.Certificate{
 		Subject:               pkix.Name{CommonName: "pod-identity-webhook"},
 		DNSNames:              names,
-		NotBefore:             later(now.Add(-backdate), ca.NotBefore),
-		NotAfter:              earlier(now.Add(lifetime), ca.NotAfter),
+		NotBefore:             later(now.Add(-backdate), ca.certificate.NotBefore),
+		NotAfter:              earlier(now.Add(lifetime), ca.certificate.NotAfter),
 		KeyUsage:              x509.KeyUsageDigitalSignature,
 		ExtKeyUsage:           []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
 		BasicConstraintsValid: true,
 	}
-	certificate, key, err := sign(template, ca, caKey)
+	certificate, key, err := sign(template, ca.certificate, ca.key)
 	if err != nil {
 		return nil, fmt.Errorf("make a serving certificate: %w", err)
 	}
-	return &tls.Certificate{Certificate: [][]byte{certificate.Raw}, PrivateKey: key, Leaf: certificate}, nil
+	return &serving{
+		Certificate: &tls.Certificate{Certificate: [][]byte{certificate.Raw}, PrivateKey: key, Leaf: certificate},
+		issuer:      ca.certificate, renewal: now.Add(certificate.NotAfter.Sub(now) * 2 / 3),
+	}, nil
 }
 
 // sign makes a key and its certificate, signed by itself if parent is nil.

@@ -1,24 +1,20 @@
 package certs
 
 import (
+	"cmp"
 	"crypto/x509"
+	"fmt"
+	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"k8s.io/apimachinery/pkg/types"
 )
 
-// maxAuthorities bounds how many CAs are trusted at once. In order there are
-// two; more come of a Secret that something keeps spoiling.
-const maxAuthorities = 10
-
-// change is something that a plan has made anew.
-type change string
-
-const (
-	newAuthority   change = "ca"
-	newCertificate change = "serving"
-)
+// maxRetired bounds how many retired CAs of our own are trusted at once. Usually
+// there is at most one. More come of a Secret that something keeps emptying.
+const maxRetired = 10
 
 // planner decides what the Secret should hold. It knows no cluster: what is
 // known of one are its arguments.
@@ -29,7 +25,7 @@ type planner struct {
 }
 
 // newPlanner returns a planner for a Service and the lifetimes of its CA and of
-// its serving certificate.
+// its serving certificates.
 func newPlanner(service types.NamespacedName, ca, serving time.Duration) planner {
 	short := service.Name + "." + service.Namespace
 	return planner{
@@ -42,82 +38,138 @@ func newPlanner(service types.NamespacedName, ca, serving time.Duration) planner
 	}
 }
 
-// plan returns what the Secret should hold at the time now, given what it
-// holds, and what of that is new. published says whether every API server has
-// had the time to trust a CA. A CA that is not published takes over only if there
-// is no serving certificate, or it has run out.
-func (p planner) plan(c content, now time.Time, published func(*x509.Certificate) bool) (content, []change, error) {
-	var changes []change
-	c.authorities = slices.Clone(c.authorities)
-	if c.serving != nil && !valid(c.serving.Leaf, now) {
-		c.serving = nil
-	}
-	sign := func() error {
-		serving, err := newServing(now, p.serving, p.names, c.authorities[0], c.signer)
-		if err != nil {
-			return err
-		}
-		c.serving, changes = serving, append(changes, newCertificate)
-		return nil
-	}
+// observed is what the webhook configurations say.
+type observed struct {
+	// bundles are the caBundles of all webhooks that call the Service.
+	bundles []bundle
+	// incomplete reports that there may be more: a configuration was not read.
+	incomplete bool
+}
 
-	if p.needsAuthority(c, now) {
-		if p.canSign(c, now) && (c.issuer() == c.authorities[0] || published(c.authorities[0])) {
-			// The last work of the old CA: a certificate that lasts until the
-			// new CA is published.
-			if err := sign(); err != nil {
-				return content{}, nil, err
+// trusts reports whether API servers trust ca, by whichever webhook they call.
+// They do not call if there is none.
+func (o observed) trusts(ca *x509.Certificate) bool {
+	return len(o.bundles) > 0 && !slices.ContainsFunc(o.bundles, func(b bundle) bool { return !contains(b.certificates(), ca) })
+}
+
+// has reports whether a caBundle has the entry.
+func (o observed) has(fingerprint string) bool {
+	return slices.ContainsFunc(o.bundles, func(b bundle) bool {
+		return slices.ContainsFunc(b.entries, func(e entry) bool { return e.fingerprint == fingerprint })
+	})
+}
+
+// plan returns what the Secret should hold at the time now, given what it holds
+// and what the webhook configurations say. changed reports whether there is a new
+// CA. published reports whether every API server has had the time to trust a CA.
+//
+// Which CA signs and when it is replaced follows from the CAs alone, and not from
+// flags: replicas with different flags do not undo what the others do.
+func (p planner) plan(c content, now time.Time, seen observed, published func(*x509.Certificate) bool) (next content, changed bool, err error) {
+	signers := slices.DeleteFunc(slices.Clone(c.signers), func(signer authority) bool { return !valid(signer.certificate, now) })
+	former := slices.Clone(c.former)
+	retired := p.retire(c, signers, now, seen)
+	switch {
+	case len(signers) == 0 || len(signers) == 1 && isDue(signers[0].certificate, now):
+		ca, err := newAuthority(now, p.ca)
+		if err != nil {
+			return content{}, false, err
+		}
+		signers, changed = append(signers, ca), true
+	case len(signers) == 1:
+	case !isDue(signers[0].certificate, now):
+		// No replica makes a second one before it is needed.
+		signers = signers[:1]
+	case published(signers[1].certificate):
+		former = append(former, signers[0].certificate)
+		retired[fingerprint(signers[0].certificate.Raw)] = now.UTC()
+		signers = signers[1:maxSigners]
+	default:
+		signers = signers[:maxSigners]
+	}
+	next = content{signers: signers, retired: retired}
+	p.bound(next, former, now, seen)
+	for _, ca := range former {
+		since, known := retired[fingerprint(ca.Raw)]
+		if known && !p.over(since, now) && valid(ca, now) || !known && seen.incomplete {
+			next.former = append(next.former, ca)
+		}
+	}
+	return next, changed, nil
+}
+
+// retire returns since when the caBundles have had which entries that are of none
+// of the signers. It forgets what no caBundle has any more.
+func (p planner) retire(c content, signers []authority, now time.Time, seen observed) map[string]time.Time {
+	retired := map[string]time.Time{}
+	for entry, since := range c.retired {
+		isFormer := slices.ContainsFunc(c.former, func(ca *x509.Certificate) bool { return fingerprint(ca.Raw) == entry })
+		if isFormer && !p.over(since, now) || seen.incomplete || seen.has(entry) {
+			retired[entry] = since
+		}
+	}
+	for _, b := range seen.bundles {
+		for _, e := range b.entries {
+			// A time in the future would keep the entry for ever. Clocks of API
+			// servers may differ a little.
+			if since, known := retired[e.fingerprint]; !known || since.After(now.Add(backdate)) {
+				retired[e.fingerprint] = now.UTC()
 			}
 		}
-		ca, key, err := newCA(now, p.ca)
-		if err != nil {
-			return content{}, nil, err
-		}
-		c.authorities = slices.Insert(c.authorities, 0, ca)
-		c.signer = key
-		changes = append(changes, newAuthority)
 	}
-
-	newest := c.authorities[0]
-	// Who trusts the one in use trusts another of the same CA.
-	if c.serving == nil || p.needsServing(c, now) && (c.issuer() == newest || published(newest)) {
-		if err := sign(); err != nil {
-			return content{}, nil, err
-		}
+	for _, signer := range signers {
+		delete(retired, fingerprint(signer.certificate.Raw))
 	}
-	c.authorities = p.trusted(c, now)
-	return c, changes, nil
+	return retired
 }
 
-func (p planner) canSign(c content, now time.Time) bool {
-	return c.signer != nil && len(c.authorities) > 0 && valid(c.authorities[0], now)
-}
-
-func (p planner) needsAuthority(c content, now time.Time) bool {
-	return !p.canSign(c, now) || !now.Before(due(c.authorities[0], p.ca))
-}
-
-func (p planner) needsServing(c content, now time.Time) bool {
-	return !now.Before(due(c.serving.Leaf, p.serving)) || c.serving.Leaf.CheckSignatureFrom(c.authorities[0]) != nil
-}
-
-// due is when a certificate is to be replaced: at two thirds of its life.
-func due(certificate *x509.Certificate, lifetime time.Duration) time.Time {
-	return certificate.NotAfter.Add(-lifetime / 3)
-}
-
-// trusted returns the CAs of c that are still needed: the newest, that of the
-// serving certificate, and former ones for as long as a replica that has lost
-// touch may serve what they have signed.
-func (p planner) trusted(c content, now time.Time) []*x509.Certificate {
-	inUse := c.issuer()
-	replaced := c.authorities[0].NotBefore.Add(backdate)
-	kept := c.authorities[:1]
-	for _, former := range c.authorities[1:] {
-		lingers := now.Before(replaced.Add(p.serving)) && now.Before(former.NotAfter) && len(kept) < maxAuthorities
-		if former == inUse || lingers {
-			kept = append(kept, former)
+// bound ends the time of the oldest retired CAs of our own if there are too many.
+// Those of others are never too many: nothing here adds any.
+func (p planner) bound(c content, former []*x509.Certificate, now time.Time, seen observed) {
+	own := map[string]*x509.Certificate{}
+	for _, b := range seen.bundles {
+		former = append(former, b.certificates()...)
+	}
+	for _, ca := range former {
+		since, known := c.retired[fingerprint(ca.Raw)]
+		if known && !p.over(since, now) && strings.HasPrefix(ca.Subject.CommonName, authorityName) {
+			own[fingerprint(ca.Raw)] = ca
 		}
 	}
-	return kept
+	newestFirst := slices.SortedFunc(maps.Keys(own), func(a, b string) int {
+		return cmp.Or(own[b].NotBefore.Compare(own[a].NotBefore), cmp.Compare(a, b))
+	})
+	for _, entry := range newestFirst[min(maxRetired, len(newestFirst)):] {
+		c.retired[entry] = now.Add(-p.serving).UTC()
+	}
+}
+
+// over reports whether an entry that was retired at a time may be removed.
+func (p planner) over(since, now time.Time) bool { return now.Sub(since) >= p.serving }
+
+// removes returns which entries belong into no caBundle any more.
+func (p planner) removes(c content, now time.Time) func(fingerprint string) bool {
+	return func(fingerprint string) bool {
+		since, retired := c.retired[fingerprint]
+		return retired && p.over(since, now)
+	}
+}
+
+// isDue reports whether a CA is to be replaced: two thirds of its life are over.
+func isDue(ca *x509.Certificate, now time.Time) bool {
+	made := ca.NotBefore.Add(backdate)
+	return !now.Before(ca.NotAfter.Add(-ca.NotAfter.Sub(made) / 3))
+}
+
+// foreign returns an error if c has a CA that no replica can have put there.
+func (c content) foreign(now time.Time, seen observed) error {
+	if len(c.signers) > 1 && !isDue(c.signers[0].certificate, now) || len(c.signers) > maxSigners {
+		return fmt.Errorf("%s: a key of a CA that is not needed yet", signersKey)
+	}
+	for _, ca := range c.former {
+		if _, retired := c.retired[fingerprint(ca.Raw)]; !retired && !seen.incomplete && !seen.has(fingerprint(ca.Raw)) {
+			return fmt.Errorf("%s: CA %q has no key and was never published", authoritiesKey, ca.Subject)
+		}
+	}
+	return nil
 }

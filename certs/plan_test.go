@@ -1,6 +1,7 @@
 package certs
 
 import (
+	"bytes"
 	"crypto/x509"
 	"slices"
 	"testing"
@@ -15,225 +16,350 @@ const day = 24 * time.Hour
 
 var start = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 
+// afterCADue is when a CA that was made at the start is due.
+const afterCADue = 365 * day * 2 / 3
+
 func always(*x509.Certificate) bool { return true }
 func never(*x509.Certificate) bool  { return false }
 
-// only returns what says that the CAs of c are published, and no other.
-func only(c content) func(*x509.Certificate) bool {
-	return func(ca *x509.Certificate) bool { return contains(c.authorities, ca) }
-}
-
 func testPlanner() planner { return newPlanner(service, 365*day, 30*day) }
 
-// planned returns what the plan makes of c, and fails the test if that could not
-// be stored and used.
-func planned(t *testing.T, c content, now time.Time, published func(*x509.Certificate) bool) (content, []change) {
-	t.Helper()
+// world is a Secret and the caBundle of one webhook.
+type world struct {
+	t      testing.TB
+	secret content
+	bundle []byte
+}
+
+// run does what a run of the upkeep does at a time. It fails the test if the
+// result cannot be stored and used.
+func (w *world) run(now time.Time, published func(*x509.Certificate) bool) (newCA bool) {
+	w.t.Helper()
 	p := testPlanner()
-	next, changes, err := p.plan(c, now, published)
+	next, newCA, err := p.plan(w.secret, now, observed{bundles: []bundle{parseBundle(w.bundle)}}, published)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	w.secret = stored(w.t, next)
+	w.bundle = parseBundle(w.bundle).with(w.secret.published(), p.removes(w.secret, now))
+	if err := trusts(w.bundle, w.sign(now), now); err != nil {
+		w.t.Errorf("the serving certificate is not trusted: %v", err)
+	}
+	return newCA
+}
+
+// sign returns a serving certificate of the CA that signs.
+func (w *world) sign(now time.Time) *serving {
+	w.t.Helper()
+	p := testPlanner()
+	made, err := newServing(now, p.serving, p.names, w.secret.signers[0])
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return made
+}
+
+func newWorld(t testing.TB) *world {
+	t.Helper()
+	w := &world{t: t}
+	if !w.run(start, never) {
+		t.Fatal("no CA was made")
+	}
+	return w
+}
+
+// stored returns c as it is read from a Secret into which it was written.
+func stored(t testing.TB, c content) content {
+	t.Helper()
+	data, err := c.data()
 	if err != nil {
 		t.Fatal(err)
 	}
-	data, err := next.data()
+	read, err := parseContent(data)
 	if err != nil {
 		t.Fatal(err)
 	}
-	stored, err := parse(data, p.names)
+	again, err := read.data()
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := trusts(stored.bundle(), stored, now); err != nil {
-		t.Errorf("the serving certificate is not trusted: %v", err)
+	for key, value := range data {
+		if !bytes.Equal(again[key], value) {
+			t.Errorf("%s changes when it is read and written", key)
+		}
 	}
-	if stored.signer == nil || !valid(stored.authorities[0], now) {
-		t.Error("nothing can be signed")
-	}
-	return stored, changes
+	return read
 }
 
 // trusts is what an API server with the caBundle does.
-func trusts(bundle []byte, served content, now time.Time) error {
+func trusts(bundle []byte, served *serving, now time.Time) error {
 	roots := x509.NewCertPool()
 	roots.AppendCertsFromPEM(bundle)
-	_, err := served.serving.Leaf.Verify(x509.VerifyOptions{
+	_, err := served.Leaf.Verify(x509.VerifyOptions{
 		Roots: roots, DNSName: "webhook.aws.svc", CurrentTime: now,
 		KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
 	})
 	return err
 }
 
-func wantChanges(t *testing.T, got []change, want ...change) {
-	t.Helper()
-	if !slices.Equal(got, want) {
-		t.Errorf("made %v, want %v", got, want)
+func TestPlan_nothingStored(t *testing.T) {
+	w := newWorld(t)
+	ca := w.secret.signers[0].certificate
+	if got, want := ca.NotAfter, start.Add(365*day); !got.Equal(want) {
+		t.Errorf("the CA expires at %s, want %s", got, want)
 	}
-}
-
-func TestTheFirstPlanMakesAll(t *testing.T) {
-	c, changes := planned(t, content{}, start, never)
-	wantChanges(t, changes, newAuthority, newCertificate)
-	if got, want := c.authorities[0].NotAfter, start.Add(365*day); !got.Equal(want) {
-		t.Errorf("the CA ends at %s, want %s", got, want)
+	leaf := w.sign(start).Leaf
+	if got, want := leaf.NotAfter, start.Add(30*day); !got.Equal(want) {
+		t.Errorf("the serving certificate expires at %s, want %s", got, want)
 	}
-	if got, want := c.serving.Leaf.NotAfter, start.Add(30*day); !got.Equal(want) {
-		t.Errorf("the serving certificate ends at %s, want %s", got, want)
-	}
-	for _, certificate := range []*x509.Certificate{c.authorities[0], c.serving.Leaf} {
+	for _, certificate := range []*x509.Certificate{ca, leaf} {
 		if certificate.PublicKeyAlgorithm != x509.ECDSA || certificate.SerialNumber.Sign() <= 0 {
 			t.Errorf("%s: %s, serial number %s", certificate.Subject, certificate.PublicKeyAlgorithm, certificate.SerialNumber)
 		}
 	}
-	_, changes = planned(t, c, start.Add(day), never)
-	wantChanges(t, changes)
-}
-
-func TestTheServingCertificateIsReplacedAtTwoThirds(t *testing.T) {
-	c, _ := planned(t, content{}, start, never)
-	// Whether its CA is published does not matter: it is in use.
-	for _, published := range []func(*x509.Certificate) bool{always, never} {
-		_, changes := planned(t, c, start.Add(20*day-time.Second), published)
-		wantChanges(t, changes)
-		_, changes = planned(t, c, start.Add(20*day), published)
-		wantChanges(t, changes, newCertificate)
+	if w.run(start.Add(day), never) || len(w.secret.signers) != 1 {
+		t.Error("a second CA was made at once")
 	}
 }
 
-func TestANewCASignsNothingUntilItIsPublished(t *testing.T) {
-	c, _ := planned(t, content{}, start, never)
-	old := c.authorities[0]
-	now := start.Add(365 * day * 2 / 3)
-
-	c, changes := planned(t, c, now, only(c))
-	wantChanges(t, changes, newCertificate, newAuthority)
-	if len(c.authorities) != 2 || !c.authorities[1].Equal(old) || !c.issuer().Equal(old) {
-		t.Fatal("the old CA does not go on beside the new one")
+func TestPlan_newCATakesOverWhenPublished(t *testing.T) {
+	w := newWorld(t)
+	old := w.secret.signers[0].certificate
+	if w.run(start.Add(afterCADue-time.Second), always) {
+		t.Fatal("a CA was made before the old one was due")
 	}
-	c, changes = planned(t, c, now.Add(time.Hour), never)
-	wantChanges(t, changes)
-	c, changes = planned(t, c, now.Add(time.Hour), always)
-	wantChanges(t, changes, newCertificate)
-	if !c.issuer().Equal(c.authorities[0]) || len(c.authorities) != 2 {
-		t.Fatal("the new CA does not take over with the old one still trusted")
+	due := start.Add(afterCADue)
+	if !w.run(due, always) || len(w.secret.signers) != 2 || !w.secret.signers[0].certificate.Equal(old) {
+		t.Fatal("no CA was made beside the old one")
 	}
-	c, _ = planned(t, c, now.Add(30*day-time.Second), always)
-	if len(c.authorities) != 2 {
-		t.Error("the old CA is dropped while a replica may serve its last certificate")
+	last := w.sign(due.Add(time.Hour))
+	w.run(due.Add(time.Hour), never)
+	if !last.issuer.Equal(old) || !w.secret.signers[0].certificate.Equal(old) {
+		t.Fatal("the new CA signs before it is published")
 	}
-	c, _ = planned(t, c, now.Add(30*day), always)
-	if len(c.authorities) != 1 {
-		t.Error("the old CA is not dropped")
+	promoted := due.Add(time.Hour)
+	if w.run(promoted, always) || len(w.secret.signers) != 1 || w.secret.signers[0].certificate.Equal(old) {
+		t.Fatal("the new CA does not take over")
 	}
-}
-
-func TestWhatHasRunOutIsReplacedAtOnce(t *testing.T) {
-	c, _ := planned(t, content{}, start, never)
-	_, changes := planned(t, c, start.Add(31*day), never)
-	wantChanges(t, changes, newCertificate)
-	after, changes := planned(t, c, start.Add(400*day), never)
-	wantChanges(t, changes, newAuthority, newCertificate)
-	if len(after.authorities) != 1 {
-		t.Error("a CA that has run out is still trusted")
+	// A replica that has lost touch serves what the old CA signed last.
+	w.run(promoted.Add(30*day-time.Second), always)
+	if err := trusts(w.bundle, last, promoted.Add(30*day-time.Second)); err != nil {
+		t.Errorf("the old CA is removed while a replica may serve its last certificate: %v", err)
+	}
+	w.run(promoted.Add(30*day), always)
+	if contains(parseBundle(w.bundle).certificates(), old) || len(w.secret.former) > 0 {
+		t.Error("the old CA is not removed")
+	}
+	w.run(promoted.Add(30*day), always)
+	if len(w.secret.retired) > 0 {
+		t.Error("the record of the old CA is not removed")
 	}
 }
 
-func TestWhatIsNotValidYetIsReplacedAtOnce(t *testing.T) {
-	c, _ := planned(t, content{}, start.Add(2*365*day), never)
-	_, changes := planned(t, c, start, never)
-	wantChanges(t, changes, newAuthority, newCertificate)
-}
-
-func TestACAWithoutItsKeyIsReplacedInOrder(t *testing.T) {
-	c, _ := planned(t, content{}, start, never)
-	old := c.serving.Leaf
-	c.signer = nil
-	c, changes := planned(t, c, start.Add(day), only(c))
-	wantChanges(t, changes, newAuthority)
-	if !c.serving.Leaf.Equal(old) {
-		t.Error("the serving certificate was replaced before the new CA was published")
-	}
-	_, changes = planned(t, c, start.Add(2*day), always)
-	wantChanges(t, changes, newCertificate)
-}
-
-func TestTheNumberOfCAsIsBounded(t *testing.T) {
-	c, _ := planned(t, content{}, start, never)
-	serving := c.serving.Leaf
-	for range 3 * maxAuthorities {
-		c.signer = nil
-		c, _ = planned(t, c, start, never)
-	}
-	if len(c.authorities) > maxAuthorities+1 {
-		t.Errorf("%d CAs", len(c.authorities))
-	}
-	if !c.serving.Leaf.Equal(serving) {
-		t.Error("the certificate in use was dropped")
+func TestPlan_otherLifetimesMeanTheSameCAs(t *testing.T) {
+	w := newWorld(t)
+	for _, now := range []time.Time{start.Add(day), start.Add(afterCADue)} {
+		w.run(now, never)
+		for _, lifetime := range []time.Duration{100 * day, 10 * 365 * day} {
+			p := newPlanner(service, lifetime, lifetime/3)
+			next, newCA, err := p.plan(w.secret, now, observed{bundles: []bundle{parseBundle(w.bundle)}}, never)
+			if err != nil || newCA || len(next.signers) != len(w.secret.signers) {
+				t.Errorf("a replica whose CAs live for %s has %d of %d signers, a new one: %t, error %v",
+					lifetime, len(next.signers), len(w.secret.signers), newCA, err)
+			}
+		}
 	}
 }
 
-// TestNoAPIServerEverMeetsWhatItDoesNotTrust plays the lives of five CAs, with API servers that see a caBundle as late as is allowed for, and a replica that
-// serves what it once read for as long as that is valid.
-func TestNoAPIServerEverMeetsWhatItDoesNotTrust(t *testing.T) {
+func TestPlan_caNotValid(t *testing.T) {
+	for name, now := range map[string]time.Time{"expired": start.Add(400 * day), "not valid yet": start.Add(-day)} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			if !w.run(now, never) || len(w.secret.signers) != 1 {
+				t.Error("it is not replaced at once")
+			}
+		})
+	}
+}
+
+func TestPlan_keyRemoved(t *testing.T) {
+	w := newWorld(t)
+	old := w.sign(start)
+	w.secret = content{former: []*x509.Certificate{w.secret.signers[0].certificate}}
+	removed := start.Add(day)
+	if !w.run(removed, never) || len(w.secret.signers) != 1 {
+		t.Fatal("no CA was made")
+	}
+	if err := trusts(w.bundle, old, removed); err != nil {
+		t.Errorf("what the CA signed before is not trusted: %v", err)
+	}
+	w.run(removed.Add(30*day), always)
+	if contains(parseBundle(w.bundle).certificates(), old.issuer) {
+		t.Error("the CA without a key is trusted for ever")
+	}
+}
+
+func TestPlan_foreignCAInTheSecret(t *testing.T) {
+	foreign := newWorld(t).secret.signers[0]
+	for name, change := range map[string]func(*content){
+		"appended without its key":  func(c *content) { c.former = append(c.former, foreign.certificate) },
+		"appended with its key":     func(c *content) { c.signers = append(c.signers, foreign) },
+		"two, appended with a key":  func(c *content) { c.signers = append(c.signers, foreign, newWorld(t).secret.signers[0]) },
+		"prepended without its key": func(c *content) { c.former = []*x509.Certificate{foreign.certificate} },
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			before := bytes.Clone(w.bundle)
+			seen := observed{bundles: []bundle{parseBundle(w.bundle)}}
+			if err := w.secret.foreign(start, seen); err != nil {
+				t.Fatal(err)
+			}
+			change(&w.secret)
+			if w.secret.foreign(start, seen) == nil {
+				t.Error("it is not reported")
+			}
+			w.run(start.Add(day), always)
+			if !bytes.Equal(w.bundle, before) {
+				t.Error("it is published")
+			}
+			if w.secret.trusts(foreign.certificate) {
+				t.Error("it stays in the Secret")
+			}
+		})
+	}
+}
+
+func TestPlan_entriesOfOthersStayForOneServingLifetime(t *testing.T) {
+	w := newWorld(t)
+	theirs := othersBundle(t)
+	w.bundle = theirs
+	w.run(start.Add(day), never)
+	for _, after := range []time.Duration{0, time.Hour, 30*day - time.Second} {
+		w.run(start.Add(day).Add(after), always)
+		if !bytes.HasSuffix(w.bundle, theirs) {
+			t.Fatalf("after %s they are not as they were:\n%s", after, w.bundle)
+		}
+	}
+	w.run(start.Add(31*day), always)
+	if got, want := parseBundle(w.bundle).certificates(), w.secret.published(); !slices.EqualFunc(got, want, (*x509.Certificate).Equal) {
+		t.Errorf("after 30 days there are %d certificates, want %d", len(got), len(want))
+	}
+	// What comes back has its time anew.
+	w.run(start.Add(32*day), always)
+	w.bundle = slices.Concat(w.bundle, theirs)
+	want := bytes.Clone(w.bundle)
+	w.run(start.Add(40*day), always)
+	w.run(start.Add(69*day), always)
+	if !bytes.Equal(w.bundle, want) {
+		t.Error("what came back was removed early")
+	}
+}
+
+func TestPlan_configurationNotRead(t *testing.T) {
+	w := newWorld(t)
+	w.bundle = slices.Concat(w.bundle, othersBundle(t))
+	w.run(start, always)
+	w.secret.former = []*x509.Certificate{newWorld(t).secret.signers[0].certificate}
+	next, _, err := testPlanner().plan(w.secret, start.Add(day), observed{incomplete: true}, never)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(next.retired) != len(w.secret.retired) || len(next.retired) == 0 || len(next.former) != 1 {
+		t.Errorf("%d records and %d former CAs, want %d and 1: nothing is known of the caBundles", len(next.retired), len(next.former), len(w.secret.retired))
+	}
+	if next.foreign(start, observed{incomplete: true}) != nil || contains(next.published(), next.former[0]) {
+		t.Error("a CA that may be published is taken for a foreign one, or is published")
+	}
+}
+
+func TestPlan_numberOfCAsIsBounded(t *testing.T) {
+	w := newWorld(t)
+	theirs := parseBundle(othersBundle(t)).certificates()
+	w.bundle = slices.Concat(w.bundle, encode(theirs...))
+	for n := range 3 * maxRetired {
+		w.secret = content{}
+		w.run(start.Add(time.Duration(n+1)*time.Minute), never)
+	}
+	all := parseBundle(w.bundle).certificates()
+	if got, most := len(all), maxRetired+1+len(theirs); got > most {
+		t.Errorf("%d certificates are trusted, want at most %d", got, most)
+	}
+	for _, certificate := range theirs {
+		if !contains(all, certificate) {
+			t.Error("one of others was removed")
+		}
+	}
+}
+
+func TestPlan_recordInTheFuture(t *testing.T) {
+	w := newWorld(t)
+	w.bundle = slices.Concat(w.bundle, othersBundle(t))
+	w.run(start, always)
+	for entry := range w.secret.retired {
+		w.secret.retired[entry] = start.Add(1000 * day)
+	}
+	w.run(start.Add(day), always)
+	w.run(start.Add(31*day), always)
+	if got := len(parseBundle(w.bundle).entries); got != 1 {
+		t.Errorf("the caBundle has %d entries, want 1", got)
+	}
+}
+
+// TestPlan_noAPIServerMeetsWhatItDoesNotTrust plays the lives of five CAs. API
+// servers see a caBundle as late as is allowed for. Of two replicas, one reads the
+// Secret all the time, and the other serves what it once signed for as long as that
+// is valid.
+func TestPlan_noAPIServerMeetsWhatItDoesNotTrust(t *testing.T) {
 	p := newPlanner(service, 30*day, 3*day)
 	const step = 30 * time.Minute
 	type view struct {
 		bundle []byte
 		from   time.Time
 	}
-	var seen []view
-	var stored, lost content
-	since := map[string]time.Time{}
-	made := map[change]int{}
+	var views []view
+	var secret content
+	var encoded []byte
+	var inTouch, lost *serving
+	since := publication{}
+	made := 0
 	for now := start; now.Before(start.Add(100 * day)); now = now.Add(step) {
-		for _, ca := range stored.authorities {
-			if _, known := since[string(ca.Raw)]; !known {
-				since[string(ca.Raw)] = now
-			}
-		}
-		next, changes, err := p.plan(stored, now, func(ca *x509.Certificate) bool {
-			first, known := since[string(ca.Raw)]
-			return known && now.Sub(first) >= p.publishAfter
-		})
+		seen := observed{bundles: []bundle{parseBundle(encoded)}}
+		since.observe(seen, now)
+		published := func(ca *x509.Certificate) bool { return since.lasts(ca, now, p.publishAfter) }
+		next, newCA, err := p.plan(secret, now, seen, published)
 		if err != nil {
 			t.Fatal(err)
 		}
-		for _, change := range changes {
-			made[change]++
+		if newCA {
+			made++
 		}
-		stored = next
-		seen = append(seen, view{stored.bundle(), now})
-		for len(seen) > 1 && !seen[1].from.After(now.Add(-p.publishAfter)) {
-			seen = seen[1:]
+		secret = stored(t, next)
+		encoded = seen.bundles[0].with(secret.published(), p.removes(secret, now))
+		views = append(views, view{encoded, now})
+		for len(views) > 1 && !views[1].from.After(now.Add(-p.publishAfter)) {
+			views = views[1:]
 		}
-		if lost.serving == nil || !valid(lost.serving.Leaf, now) {
-			lost = stored
-		}
-		for _, replica := range []content{stored, lost} {
+		for _, replica := range []**serving{&inTouch, &lost} {
+			expired := *replica == nil || !valid((*replica).Leaf, now)
+			if expired || replica == &inTouch && !now.Before((*replica).renewal) {
+				if *replica, err = newServing(now, p.serving, p.names, secret.signers[0]); err != nil {
+					t.Fatal(err)
+				}
+			}
 			// The API server that is the latest, and the one that is the first.
-			for _, v := range []view{seen[0], seen[len(seen)-1]} {
-				if err := trusts(v.bundle, replica, now); err != nil {
+			for _, v := range []view{views[0], views[len(views)-1]} {
+				if err := trusts(v.bundle, *replica, now); err != nil {
 					t.Fatalf("at %s: %v", now, err)
 				}
 			}
 		}
 	}
-	if made[newAuthority] != 5 || made[newCertificate] < 50 {
-		t.Errorf("made %v in 100 days", made)
+	if made != 5 {
+		t.Errorf("made %d CAs in 100 days, want 5", made)
 	}
 }
 
-func TestACAThatIsReplacedBeforeItIsPublishedSignsNothing(t *testing.T) {
-	first, _ := planned(t, content{}, start, never)
-	first.signer = nil
-	second, _ := planned(t, first, start, only(first))
-	c, changes := planned(t, second, start.Add(364*day*2/3+day), never)
-	// Nobody trusts the second CA, so it must not sign what bridges to the third.
-	wantChanges(t, changes, newAuthority, newCertificate)
-	if !c.issuer().Equal(c.authorities[0]) {
-		t.Error("the second CA has signed")
-	}
-}
-
-func TestAnHourIsAllowedForAPIServersThatLag(t *testing.T) {
+func TestNewPlanner_publishAfter(t *testing.T) {
 	for serving, want := range map[time.Duration]time.Duration{30 * day: time.Hour, 20 * time.Second: 2 * time.Second} {
 		if got := newPlanner(service, 10*serving, serving).publishAfter; got != want {
 			t.Errorf("serving certificates that live for %s: %s, want %s", serving, got, want)
@@ -241,32 +367,39 @@ func TestAnHourIsAllowedForAPIServersThatLag(t *testing.T) {
 	}
 }
 
-func TestAServingCertificateEndsWithItsCA(t *testing.T) {
-	ca, key, err := newCA(start, day)
+func TestNewServing_expiresWithItsCA(t *testing.T) {
+	ca, err := newAuthority(start, day)
 	if err != nil {
 		t.Fatal(err)
 	}
-	serving, err := newServing(start, 2*day, []string{"name"}, ca, key)
+	made, err := newServing(start, 2*day, []string{"name"}, ca)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !serving.Leaf.NotAfter.Equal(ca.NotAfter) {
-		t.Errorf("it ends at %s, its CA at %s", serving.Leaf.NotAfter, ca.NotAfter)
+	if !made.Leaf.NotAfter.Equal(ca.certificate.NotAfter) {
+		t.Errorf("it expires at %s, its CA at %s", made.Leaf.NotAfter, ca.certificate.NotAfter)
+	}
+	if got, want := made.renewal, start.Add(16*time.Hour); !got.Equal(want) {
+		t.Errorf("it is renewed at %s, want %s", got, want)
 	}
 }
 
-func TestACAIsPublishedFromWhenAllTrustItWithoutABreak(t *testing.T) {
-	c, _ := planned(t, content{}, start, never)
-	ca := c.authorities[0]
+func TestPublication_breakStartsAnew(t *testing.T) {
+	w := newWorld(t)
+	ca := w.secret.signers[0].certificate
 	p := publication{}
 	lasts := func(now time.Time) bool { return p.lasts(ca, now, time.Hour) }
-	p.see(c.authorities, start)
+	trusted, untrusted := parseBundle(w.bundle), parseBundle(othersBundle(t))
+	p.observe(observed{bundles: []bundle{trusted, trusted}}, start)
 	if lasts(start.Add(time.Hour-1)) || !lasts(start.Add(time.Hour)) {
 		t.Error("not from an hour on")
 	}
-	p.see(nil, start.Add(2*time.Hour))
-	p.see(c.authorities, start.Add(3*time.Hour))
+	p.observe(observed{bundles: []bundle{trusted, untrusted}}, start.Add(2*time.Hour))
+	if lasts(start.Add(2 * time.Hour)) {
+		t.Error("published though one webhook lacks it")
+	}
+	p.observe(observed{bundles: []bundle{trusted}}, start.Add(3*time.Hour))
 	if lasts(start.Add(3*time.Hour)) || !lasts(start.Add(4*time.Hour)) {
-		t.Error("a break does not begin the hour anew")
+		t.Error("a break does not start the hour anew")
 	}
 }

@@ -6,23 +6,28 @@ import (
 	"time"
 )
 
-// publication is since when all webhooks have trusted which CA, by its DER.
+// publication is since when all webhooks have trusted which CA, by its
+// fingerprint.
 type publication map[string]time.Time
 
-// see takes what all webhooks trust now. A CA that was missing begins anew.
-func (p publication) see(trusted []*x509.Certificate, now time.Time) {
-	seen := map[string]bool{}
-	for _, ca := range trusted {
-		seen[string(ca.Raw)] = true
-		if _, known := p[string(ca.Raw)]; !known {
-			p[string(ca.Raw)] = now
+// observe takes what all webhooks trust now. A CA that was missing begins anew.
+func (p publication) observe(seen observed, now time.Time) {
+	trusted := map[string]bool{}
+	for _, b := range seen.bundles {
+		for _, ca := range b.certificates() {
+			trusted[fingerprint(ca.Raw)] = seen.trusts(ca)
 		}
 	}
-	maps.DeleteFunc(p, func(ca string, _ time.Time) bool { return !seen[ca] })
+	for ca, all := range trusted {
+		if _, known := p[ca]; all && !known {
+			p[ca] = now
+		}
+	}
+	maps.DeleteFunc(p, func(ca string, _ time.Time) bool { return !trusted[ca] })
 }
 
-// lasts says whether a CA has been trusted for a time.
+// lasts reports whether a CA has been trusted for a time.
 func (p publication) lasts(ca *x509.Certificate, now time.Time, duration time.Duration) bool {
-	since, known := p[string(ca.Raw)]
+	since, known := p[fingerprint(ca.Raw)]
 	return known && now.Sub(since) >= duration
 }

@@ -28,6 +28,7 @@ type registration struct {
 type registered struct {
 	name   string
 	client admissionregistrationv1.WebhookClientConfig
+	bundle bundle
 }
 
 // registrations reads the configurations of both kinds that have the name, and
@@ -37,14 +38,14 @@ func registrations(ctx context.Context, client admissionregistrationv1client.Adm
 	mutating, mutatingErr := read(ctx, client.MutatingWebhookConfigurations(), "MutatingWebhookConfiguration", name, service,
 		func(c *admissionregistrationv1.MutatingWebhookConfiguration) (all []registered) {
 			for _, w := range c.Webhooks {
-				all = append(all, registered{w.Name, w.ClientConfig})
+				all = append(all, registered{w.Name, w.ClientConfig, parseBundle(w.ClientConfig.CABundle)})
 			}
 			return all
 		})
 	validating, validatingErr := read(ctx, client.ValidatingWebhookConfigurations(), "ValidatingWebhookConfiguration", name, service,
 		func(c *admissionregistrationv1.ValidatingWebhookConfiguration) (all []registered) {
 			for _, w := range c.Webhooks {
-				all = append(all, registered{w.Name, w.ClientConfig})
+				all = append(all, registered{w.Name, w.ClientConfig, parseBundle(w.ClientConfig.CABundle)})
 			}
 			return all
 		})
@@ -79,10 +80,10 @@ func read[Configuration metav1.Object](ctx context.Context, client configuration
 	}}, nil
 }
 
-// publish writes the bundle into each webhook that has another. It says whether
-// there was one. The patch names nothing but the caBundle, and holds only for
-// the version that was read.
-func (r registration) publish(ctx context.Context, bundle []byte) (written bool, err error) {
+// publish writes the caBundle of each webhook that is not as it should be. It
+// reports whether there was one. The patch has nothing but the caBundle, and
+// holds only for the version that was read.
+func (r registration) publish(ctx context.Context, published []*x509.Certificate, removed func(fingerprint string) bool) (written bool, err error) {
 	type webhook struct {
 		Name         string `json:"name"`
 		ClientConfig struct {
@@ -96,7 +97,7 @@ func (r registration) publish(ctx context.Context, bundle []byte) (written bool,
 		Webhooks []webhook `json:"webhooks"`
 	}
 	for _, w := range r.webhooks {
-		if !bytes.Equal(w.client.CABundle, bundle) {
+		if bundle := w.bundle.with(published, removed); !bytes.Equal(w.client.CABundle, bundle) {
 			changed := webhook{Name: w.name}
 			changed.ClientConfig.CABundle = bundle
 			patch.Webhooks = append(patch.Webhooks, changed)
@@ -116,21 +117,20 @@ func (r registration) publish(ctx context.Context, bundle []byte) (written bool,
 	return true, nil
 }
 
-// publishedIn returns the CAs that all webhooks of the registrations trust, and
-// whether there is a webhook.
-func publishedIn(all []registration) (trusted []*x509.Certificate, called bool) {
+// lacks reports whether a webhook does not trust one of the CAs.
+func (r registration) lacks(published []*x509.Certificate) bool {
+	return slices.ContainsFunc(r.webhooks, func(w registered) bool {
+		return slices.ContainsFunc(published, func(ca *x509.Certificate) bool { return !contains(w.bundle.certificates(), ca) })
+	})
+}
+
+// bundles returns the caBundles of all webhooks of the registrations.
+func bundles(all []registration) []bundle {
+	var found []bundle
 	for _, r := range all {
 		for _, w := range r.webhooks {
-			// A bundle that is no PEM trusts nobody.
-			bundle, _ := parseAuthorities(w.client.CABundle)
-			if !called {
-				trusted, called = bundle, true
-				continue
-			}
-			trusted = slices.DeleteFunc(trusted, func(ca *x509.Certificate) bool {
-				return !slices.ContainsFunc(bundle, ca.Equal)
-			})
+			found = append(found, w.bundle)
 		}
 	}
-	return trusted, called
+	return found
 }

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -20,7 +21,10 @@ import (
 // fieldManager is who the API server's record of fields names.
 const fieldManager = "pod-identity-webhook"
 
+// The values of the metrics' labels.
 const (
+	kindCA         = "ca"
+	kindServing    = "serving"
 	repairedSecret = "secret"
 	repairedBundle = "ca_bundle"
 )
@@ -28,43 +32,116 @@ const (
 // upkeepTimeout bounds one run of the upkeep, a handful of calls.
 const upkeepTimeout = 20 * time.Second
 
-// upkeep looks at the Secret and the webhook configurations, does what is due,
-// and serves the certificate that the Secret then holds. It reads both live,
-// not as a watch has them: it must not publish what is stale.
+// upkeep reads the Secret and the webhook configurations, does what is due, and
+// sees to it that a certificate is served which API servers trust. It reads both
+// live, not as a watch has them: it must not publish what is stale.
 func (a *Authority) upkeep(ctx context.Context) error {
+	if err := a.renew(ctx); err != nil {
+		return err
+	}
 	ctx, cancel := context.WithTimeout(ctx, upkeepTimeout)
 	defer cancel()
-	// In this order: whoever publishes after this read has the patch below conflict,
-	// and so the Secret is not older than what the patch replaces.
+	// In this order: if another replica publishes after this read, the patch below
+	// conflicts, and so the Secret is not older than what the patch replaces.
 	configurations, unread := registrations(ctx, a.configurations, a.config.WebhookConfiguration, a.config.Service)
 	secret, err := a.readSecret(ctx)
 	if err != nil {
 		return err
 	}
-	trusted, called := publishedIn(configurations)
-	if unread == nil {
-		a.publication.see(trusted, a.config.Now())
+	seen := observed{bundles: bundles(configurations), incomplete: unread != nil}
+	if !seen.incomplete {
+		a.publication.observe(seen, a.config.Now())
+	}
+	published := func(ca *x509.Certificate) bool {
+		return !seen.incomplete && (len(seen.bundles) == 0 || a.publication.lasts(ca, a.config.Now(), a.planner.publishAfter))
 	}
 
-	start, fault := a.start(secret, trusted)
-	next, changes, err := a.planner.plan(start, a.clock.now(), func(ca *x509.Certificate) bool {
-		return unread == nil && (!called || a.publication.lasts(ca, a.config.Now(), a.planner.publishAfter))
-	})
+	start, fault := a.start(secret, seen)
+	next, newCA, err := a.planner.plan(start, a.clock.now(), seen, published)
 	if err != nil {
 		return err
 	}
-	if fault != nil || len(changes) > 0 || len(next.authorities) != len(start.authorities) {
-		if err := a.write(ctx, secret, next); err != nil {
-			return fmt.Errorf("write Secret %s: %w", a.secretName(), err)
-		}
-		a.tell(ctx, secret, next, fault, changes)
+	unwritten := a.write(ctx, secret, next)
+	switch {
+	case unwritten == nil:
+		a.report(ctx, secret, next, fault, newCA)
+	case apierrors.IsConflict(unwritten) || fault != nil || newCA:
+		return unwritten
 	}
+	// What was not written can wait: other replicas sign with the same CA, or with
+	// one that is published.
 	a.good = next
-	a.current.Store(next.serving)
-	if err := errors.Join(unread, a.publish(ctx, configurations, next.bundle())); err != nil {
+	unpublished := errors.Join(unread, a.publish(ctx, configurations, next))
+	if err := a.serve(ctx, secret, next, seen, published); err != nil {
 		return err
 	}
-	a.setReady(nil)
+	if unpublished == nil {
+		a.setReady(nil)
+	}
+	return errors.Join(unwritten, unpublished)
+}
+
+// renew replaces the serving certificate by another of its CA if that is due. It
+// needs no API server.
+func (a *Authority) renew(ctx context.Context) error {
+	current, now := a.current.Load(), a.clock.now()
+	if current.issuer == nil || now.Before(current.renewal) {
+		return nil
+	}
+	for _, signer := range a.good.signers {
+		if signer.certificate.Equal(current.issuer) && valid(signer.certificate, now) {
+			return a.sign(ctx, signer)
+		}
+	}
+	return nil
+}
+
+// serve replaces the serving certificate if API servers do not trust it, and if
+// they trust the CA that is to sign now.
+func (a *Authority) serve(ctx context.Context, secret *corev1.Secret, next content, seen observed, published func(*x509.Certificate) bool) error {
+	current, signer := a.current.Load(), next.signers[0]
+	if current.issuer == nil {
+		// An earlier version makes a CA and serves under the one before, whose key
+		// it does not keep, until API servers have had the time to trust the new
+		// one. A replica that starts then can only do the same.
+		if stored := a.stored(secret, seen); stored != nil && !stored.issuer.Equal(signer.certificate) {
+			current = stored
+			a.current.Store(current)
+		}
+	}
+	trusted := current.issuer != nil && valid(current.Leaf, a.clock.now()) &&
+		(contains(next.published(), current.issuer) || seen.trusts(current.issuer))
+	if trusted && (current.issuer.Equal(signer.certificate) || !published(signer.certificate)) {
+		return nil
+	}
+	return a.sign(ctx, signer)
+}
+
+// stored returns the serving certificate that an earlier version has put into the
+// Secret, and nil if there is none that API servers trust.
+func (a *Authority) stored(secret *corev1.Secret, seen observed) *serving {
+	if secret == nil || len(seen.bundles) == 0 {
+		return nil
+	}
+	pair := parseStored(secret.Data, a.planner.names)
+	if pair == nil || !valid(pair.Leaf, a.clock.now()) {
+		return nil
+	}
+	for _, ca := range seen.bundles[0].certificates() {
+		if seen.trusts(ca) && pair.Leaf.CheckSignatureFrom(ca) == nil {
+			return &serving{Certificate: pair, issuer: ca, renewal: pair.Leaf.NotAfter}
+		}
+	}
+	return nil
+}
+
+func (a *Authority) sign(ctx context.Context, signer authority) error {
+	made, err := newServing(a.clock.now(), a.config.ServingLifetime, a.planner.names, signer)
+	if err != nil {
+		return err
+	}
+	a.current.Store(made)
+	a.made(ctx, kindServing, made.Leaf)
 	return nil
 }
 
@@ -80,40 +157,57 @@ func (a *Authority) readSecret(ctx context.Context) (*corev1.Secret, error) {
 	return secret, nil
 }
 
-// start returns what to plan from, and what is wrong with the Secret. What was
-// good before beats what is left of a Secret that was spoilt, so that nobody
-// has to learn to trust another CA.
-func (a *Authority) start(secret *corev1.Secret, trusted []*x509.Certificate) (start content, fault error) {
+// start returns what to plan from, and what is wrong with the Secret. What the
+// Secret held before takes precedence over one that was corrupted, so that API
+// servers need not trust another CA.
+func (a *Authority) start(secret *corev1.Secret, seen observed) (start content, fault error) {
 	if secret == nil {
 		fault = errors.New("it does not exist")
 	} else {
-		start, fault = parse(secret.Data, a.planner.names)
+		start, fault = parseContent(secret.Data)
 	}
-	if a.good.serving != nil && valid(a.good.serving.Leaf, a.clock.now()) {
-		if inUse := a.good.issuer(); fault == nil && !contains(trusted, start.issuer()) &&
-			(contains(trusted, inUse) || !contains(start.authorities, inUse)) {
-			fault = errors.New("its certificate is of a CA that nobody trusts, other than the one in use")
+	if len(a.good.signers) > 0 && valid(a.good.signers[0].certificate, a.clock.now()) {
+		if fault == nil && a.replaced(start, secret, seen) {
+			fault = errors.New("its CA is one that API servers do not trust, other than the one in use")
 		}
 		if fault != nil {
 			return a.good, fault
 		}
 	}
-	if len(start.authorities) == 0 {
-		// Whoever served under these until now may go on for a while.
-		start.authorities = trusted
+	if fault == nil {
+		fault = start.foreign(a.clock.now(), seen)
 	}
 	return start, fault
 }
 
+// replaced reports whether somebody has put another CA in the place of the one
+// that signs. A replica does that only if API servers trust the new one, if the
+// key was removed, or if it records that the one before is retired.
+func (a *Authority) replaced(start content, secret *corev1.Secret, seen observed) bool {
+	known := a.good.signers[0].certificate
+	if len(start.signers) > 0 {
+		if first := start.signers[0].certificate; first.Equal(known) || seen.trusts(first) {
+			return false
+		}
+	}
+	_, retired := start.retired[fingerprint(known.Raw)]
+	// An earlier version keeps no such record, but a certificate of the one before.
+	if contains(start.former, known) && (len(start.signers) == 0 || retired || a.stored(secret, seen) != nil) {
+		return false
+	}
+	return seen.trusts(known) || !start.trusts(known)
+}
+
 // write makes the Secret hold c, if it still is what was read: nothing, or
-// secret. It touches nothing else that is in it. A conflict is an error for
-// which apierrors.IsConflict is true.
+// secret. It changes nothing else that is in it. A conflict is an error for which
+// apierrors.IsConflict is true.
 func (a *Authority) write(ctx context.Context, secret *corev1.Secret, c content) error {
 	data, err := c.data()
 	if err != nil {
 		return err
 	}
 	if secret == nil {
+		maps.DeleteFunc(data, func(_ string, value []byte) bool { return value == nil })
 		// The type is that of the chart's Secret: it could not be changed later.
 		// An apply is what RBAC can permit for a Secret of one name, where a
 		// create can only be permitted for all. It conflicts with that of
@@ -121,8 +215,13 @@ func (a *Authority) write(ctx context.Context, secret *corev1.Secret, c content)
 		_, err := a.secrets.Apply(ctx,
 			corev1ac.Secret(a.config.Secret, a.config.Service.Namespace).WithType(corev1.SecretTypeOpaque).WithData(data),
 			metav1.ApplyOptions{FieldManager: fieldManager + "-" + string(uuid.NewUUID())})
-		return err
+		return a.wrapWrite(err)
 	}
+	maps.DeleteFunc(data, func(key string, value []byte) bool { return bytes.Equal(secret.Data[key], value) })
+	if len(data) == 0 {
+		return nil
+	}
+	// A value of null removes the key.
 	patch, err := json.Marshal(map[string]any{
 		"metadata": map[string]any{"resourceVersion": secret.ResourceVersion},
 		"data":     data,
@@ -131,45 +230,55 @@ func (a *Authority) write(ctx context.Context, secret *corev1.Secret, c content)
 		return err
 	}
 	_, err = a.secrets.Patch(ctx, a.config.Secret, types.MergePatchType, patch, metav1.PatchOptions{FieldManager: fieldManager})
-	return err
+	return a.wrapWrite(err)
 }
 
-// publish makes the bundle the caBundle of all webhooks.
-func (a *Authority) publish(ctx context.Context, configurations []registration, bundle []byte) error {
+func (a *Authority) wrapWrite(err error) error {
+	if err != nil {
+		return fmt.Errorf("write Secret %s: %w", a.secretName(), err)
+	}
+	return nil
+}
+
+// publish puts the CAs of c into the caBundle of all webhooks, and removes what
+// has been retired for long enough.
+func (a *Authority) publish(ctx context.Context, configurations []registration, c content) error {
+	published, removed := c.published(), a.planner.removes(c, a.clock.now())
+	encoded := encode(published...)
 	var failed []error
 	for _, r := range configurations {
-		written, err := r.publish(ctx, bundle)
+		written, err := r.publish(ctx, published, removed)
 		switch {
 		case err != nil:
 			failed = append(failed, err)
-		case written && bytes.Equal(a.bundles[r.name], bundle):
+		case written && r.lacks(published) && bytes.Equal(a.bundles[r.name], encoded):
 			a.metrics.repairs.WithLabelValues(repairedBundle).Inc()
-			a.config.Logger.WarnContext(ctx, "somebody else had changed the caBundle, it is right again", "object", r.name)
+			a.config.Logger.WarnContext(ctx, "Restored a caBundle that another client had changed", "object", r.name)
 		case written:
-			a.config.Logger.InfoContext(ctx, "caBundle published", "object", r.name)
+			a.config.Logger.InfoContext(ctx, "Published caBundle", "object", r.name)
 		}
 		if err == nil {
-			a.bundles[r.name] = bundle
+			a.bundles[r.name] = encoded
 		}
 	}
 	return errors.Join(failed...)
 }
 
-// tell logs and counts what was written to the Secret.
-func (a *Authority) tell(ctx context.Context, secret *corev1.Secret, c content, fault error, changes []change) {
-	if fault != nil && (a.good.serving != nil || secret != nil && len(secret.Data) > 0) {
+// report logs and counts what was written to the Secret.
+func (a *Authority) report(ctx context.Context, secret *corev1.Secret, c content, fault error, newCA bool) {
+	if fault != nil && (len(a.good.signers) > 0 || secret != nil && len(secret.Data) > 0) {
 		a.metrics.repairs.WithLabelValues(repairedSecret).Inc()
-		a.config.Logger.WarnContext(ctx, "the Secret of certificates could not be used, it is right again",
-			"secret", a.secretName(), "fault", fault)
+		a.config.Logger.WarnContext(ctx, "Restored the Secret of certificates", "secret", a.secretName(), "fault", fault)
 	}
-	for _, made := range changes {
-		a.metrics.rotations.WithLabelValues(string(made)).Inc()
-		expiry := c.serving.Leaf.NotAfter
-		if made == newAuthority {
-			expiry = c.authorities[0].NotAfter
-		}
-		a.config.Logger.InfoContext(ctx, "certificate made", "kind", made, "secret", a.secretName(), "expiry", expiry.UTC())
+	if newCA {
+		a.made(ctx, kindCA, c.signers[len(c.signers)-1].certificate)
 	}
+}
+
+// made logs and counts a certificate.
+func (a *Authority) made(ctx context.Context, kind string, certificate *x509.Certificate) {
+	a.metrics.rotations.WithLabelValues(kind).Inc()
+	a.config.Logger.InfoContext(ctx, "Made certificate", "kind", kind, "subject", certificate.Subject.CommonName, "expiry", certificate.NotAfter.UTC())
 }
 
 func (a *Authority) secretName() string { return a.config.Service.Namespace + "/" + a.config.Secret }

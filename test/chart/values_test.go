@@ -332,7 +332,8 @@ func TestTheSameValuesGiveTheSameManifests(t *testing.T) {
 }
 
 // TestNothingIsRandomOrLookedUp has what --is-upgrade does not show: functions
-// whose results change with the time, the cluster or chance.
+// whose results change with the time, the cluster or chance. Only the caBundle is
+// looked up: a configuration that an upgrade creates is called at once.
 func TestNothingIsRandomOrLookedUp(t *testing.T) {
 	action := regexp.MustCompile(`\{\{[^/].*?\}\}`)
 	unsteady := regexp.MustCompile(`(?:^|[\s(|])(lookup|now|uuidv4|shuffle|rand\w+|gen[A-Z]\w+|getHostByName)\b`)
@@ -346,7 +347,11 @@ func TestNothingIsRandomOrLookedUp(t *testing.T) {
 			t.Fatal(err)
 		}
 		for _, found := range action.FindAllString(string(content), -1) {
-			if function := unsteady.FindString(found); function != "" {
+			function := unsteady.FindString(found)
+			if filepath.Base(template) == "_cabundle.tpl" && strings.HasSuffix(function, "lookup") {
+				continue // without a cluster it finds nothing; TestUpgrade_previousReleaseAndBack has one
+			}
+			if function != "" {
 				t.Errorf("%s uses%s: %s", filepath.Base(template), function, found)
 			}
 		}

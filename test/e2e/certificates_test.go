@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -142,8 +143,8 @@ func TestReplicasThatStartInTheSameInstantAgree(t *testing.T) {
 	for range 3 {
 		t.Run("", func(t *testing.T) {
 			started := install(t, installation.Options{Values: []string{"failurePolicy=Fail", "replicas=3"}})
-			if cas, servings := metric(t, started, rotations, "kind=ca"), metric(t, started, rotations, "kind=serving"); cas != 1 || servings != 1 {
-				t.Errorf("%v CAs and %v serving certificates were made, want one of each", cas, servings)
+			if cas, servings := metric(t, started, rotations, "kind=ca"), metric(t, started, rotations, "kind=serving"); cas != 1 || servings != 3 {
+				t.Errorf("%v CAs and %v serving certificates were made, want one, and one for each replica", cas, servings)
 			}
 			for _, replica := range started.Replicas {
 				if err := handshake(t.Context(), client, started.Namespace, replica.URL()); err != nil {
@@ -170,18 +171,33 @@ func TestReplicasThatMakeTheSecretAgree(t *testing.T) {
 		for range 3 {
 			replicas = append(replicas, startAuthority(t, namespace, time.Now))
 		}
-		served := map[string]bool{}
 		for _, replica := range replicas {
 			eventually(t, "it is valid", func(context.Context) error { return replica.Valid() })
-			certificate, err := replica.GetCertificate(nil)
-			if err != nil {
-				t.Fatal(err)
-			}
-			served[certificate.Leaf.SerialNumber.String()] = true
 		}
-		if len(served) != 1 {
-			t.Errorf("%d certificates are served", len(served))
+		secret, err := client.CoreV1().Secrets(namespace).Get(t.Context(), "certificates", metav1.GetOptions{})
+		if err != nil {
+			t.Fatal(err)
 		}
+		for _, replica := range replicas {
+			wantSignedBy(t, replica, secret)
+		}
+	}
+}
+
+// wantSignedBy fails the test if the replica serves what the first CA of the
+// Secret has not signed.
+func wantSignedBy(t *testing.T, replica *certs.Authority, secret *corev1.Secret) {
+	t.Helper()
+	served, err := replica.GetCertificate(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	authorities, err := cert.ParseCertsPEM(secret.Data["ca.crt"])
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := served.Leaf.CheckSignatureFrom(authorities[0]); err != nil {
+		t.Errorf("the serving certificate is of another CA: %v", err)
 	}
 }
 
@@ -245,19 +261,27 @@ func TestASecretThatIsSpoiltIsRepairedWithNoOtherCA(t *testing.T) {
 	pods := startLoad(t, client, namespace)
 	strangers := startHandshakes(t, client, started, started.Replicas...)
 
+	bundle := publishedBundle(t, client)
 	spoil := map[string]func(*corev1.Secret){
-		"emptied":              func(s *corev1.Secret) { s.Data = map[string][]byte{"tls.crt": {}, "tls.key": {}} },
-		"ca.crt is garbage":    func(s *corev1.Secret) { s.Data["ca.crt"] = []byte("garbage") },
-		"ca.key is garbage":    func(s *corev1.Secret) { s.Data["ca.key"] = []byte("garbage") },
-		"tls.crt is garbage":   func(s *corev1.Secret) { s.Data["tls.crt"] = []byte("garbage") },
-		"tls.key is another's": func(s *corev1.Secret) { s.Data["tls.key"] = foreign["tls.key"] },
-		"all of another CA":    func(s *corev1.Secret) { s.Data = foreign },
-		// As a new replica writes it that finds no Secret, and trusts the caBundle.
+		"emptied":                 func(s *corev1.Secret) { s.Data = map[string][]byte{"tls.crt": {}, "tls.key": {}} },
+		"ca.crt is garbage":       func(s *corev1.Secret) { s.Data["ca.crt"] = []byte("garbage") },
+		"ca.key is garbage":       func(s *corev1.Secret) { s.Data["ca.key"] = []byte("garbage") },
+		"ca.key is another's":     func(s *corev1.Secret) { s.Data["ca.key"] = foreign["ca.key"] },
+		"retired.json is garbage": func(s *corev1.Secret) { s.Data["retired.json"] = []byte("garbage") },
+		"all of another CA":       func(s *corev1.Secret) { s.Data = foreign },
+		// As somebody writes it who knows our CA from the caBundle.
 		"another CA, and ours as a former one": func(s *corev1.Secret) {
 			s.Data = maps.Clone(foreign)
 			s.Data["ca.crt"] = slices.Concat(foreign["ca.crt"], good.Data["ca.crt"])
 		},
 		"ca.crt and ca.key are another's": func(s *corev1.Secret) { s.Data["ca.crt"], s.Data["ca.key"] = foreign["ca.crt"], foreign["ca.key"] },
+		"another CA is appended":          func(s *corev1.Secret) { s.Data["ca.crt"] = slices.Concat(s.Data["ca.crt"], foreign["ca.crt"]) },
+		"another CA is prepended":         func(s *corev1.Secret) { s.Data["ca.crt"] = slices.Concat(foreign["ca.crt"], s.Data["ca.crt"]) },
+		"another CA and its key are appended": func(s *corev1.Secret) {
+			for _, key := range []string{"ca.crt", "ca.key"} {
+				s.Data[key] = slices.Concat(s.Data[key], foreign[key])
+			}
+		},
 	}
 	wantRepaired := func(what string) {
 		t.Helper()
@@ -266,13 +290,16 @@ func TestASecretThatIsSpoiltIsRepairedWithNoOtherCA(t *testing.T) {
 			if err != nil {
 				return err
 			}
-			for key, want := range good.Data {
-				if !bytes.Equal(now.Data[key], want) {
+			for _, key := range []string{"ca.crt", "ca.key", "retired.json"} {
+				if !bytes.Equal(now.Data[key], good.Data[key]) {
 					return fmt.Errorf("%s is not", key)
 				}
 			}
 			return nil
 		})
+		if !bytes.Equal(publishedBundle(t, client), bundle) {
+			t.Errorf("%s: the caBundle was changed", what)
+		}
 	}
 	for what, change := range spoil {
 		spoilt := good.DeepCopy()
@@ -303,6 +330,16 @@ func TestASecretThatIsSpoiltIsRepairedWithNoOtherCA(t *testing.T) {
 	if got := metric(t, started, rotations, "kind=ca"); got != 1 {
 		t.Errorf("%v CAs were made", got)
 	}
+}
+
+// publishedBundle returns the caBundle of the first webhook.
+func publishedBundle(t *testing.T, client kubernetes.Interface) []byte {
+	t.Helper()
+	configuration, err := client.AdmissionregistrationV1().MutatingWebhookConfigurations().Get(t.Context(), chart.ClusterName, metav1.GetOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return configuration.Webhooks[0].ClientConfig.CABundle
 }
 
 // certificatesFor returns the data of a sound Secret for the Service, of a CA that
@@ -364,23 +401,141 @@ func TestACAKeyThatIsRemovedAsksForANewCA(t *testing.T) {
 	if _, err := secrets.Patch(t.Context(), installed, types.JSONPatchType, []byte(`[{"op":"remove","path":"/data/ca.key"}]`), metav1.PatchOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "a new CA has signed the serving certificate", func(ctx context.Context) error {
-		now, err := secrets.Get(ctx, installed, metav1.GetOptions{})
-		if err != nil {
-			return err
-		}
-		roots := x509.NewCertPool()
-		roots.AppendCertsFromPEM(before.Data["ca.crt"])
-		pair, err := tls.X509KeyPair(now.Data["tls.crt"], now.Data["tls.key"])
-		if err != nil {
-			return err
-		}
-		if _, err := pair.Leaf.Verify(x509.VerifyOptions{Roots: roots}); err == nil {
-			return errors.New("it is still the old CA's")
+	roots := x509.NewCertPool()
+	roots.AppendCertsFromPEM(before.Data["ca.crt"])
+	eventually(t, "a new CA has signed the serving certificates", func(ctx context.Context) error {
+		for _, replica := range started.Replicas {
+			leaf, err := served(ctx, replica.URL())
+			if err != nil {
+				return err
+			}
+			if _, err := leaf.Verify(x509.VerifyOptions{Roots: roots}); err == nil {
+				return errors.New("it is still the old CA's")
+			}
 		}
 		return nil
 	})
 	strangers.stop(t)
+	if got := metric(t, started, rotations, "kind=ca"); got != 2 {
+		t.Errorf("%v CAs were made, want 2", got)
+	}
+}
+
+// served returns the certificate that a replica serves.
+func served(ctx context.Context, replica string) (*x509.Certificate, error) {
+	parsed, err := url.Parse(replica)
+	if err != nil {
+		return nil, err
+	}
+	dialer := tls.Dialer{Config: &tls.Config{InsecureSkipVerify: true}} //nolint:gosec // what is served is what is asked
+	connection, err := dialer.DialContext(ctx, "tcp", parsed.Host)
+	if err != nil {
+		return nil, err
+	}
+	defer connection.Close()
+	return connection.(*tls.Conn).ConnectionState().PeerCertificates[0], nil
+}
+
+// TestAReplica_renewsWithoutTheSecret has serving certificates live for seconds,
+// and takes the permission away to read or write the Secret.
+func TestAReplica_renewsWithoutTheSecret(t *testing.T) {
+	client := newClient(t)
+	started := install(t, installation.Options{Values: []string{"failurePolicy=Fail", "certificates.certLifetime=10s"}})
+	secrets := client.CoreV1().Secrets(started.Namespace)
+	before, err := secrets.Get(t.Context(), installed, metav1.GetOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	strangers := startHandshakes(t, client, started, started.Replicas...)
+	waitForRenewals := func() {
+		t.Helper()
+		goal := metric(t, started, rotations, "kind=serving") + float64(2*len(started.Replicas))
+		eventually(t, "each replica renews its certificate twice", func(context.Context) error {
+			if got := metric(t, started, rotations, "kind=serving"); got < goal {
+				return fmt.Errorf("%v serving certificates were made, want %v", got, goal)
+			}
+			return nil
+		})
+	}
+	waitForRenewals()
+	now, err := secrets.Get(t.Context(), installed, metav1.GetOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if now.ResourceVersion != before.ResourceVersion {
+		t.Error("the Secret was written")
+	}
+	for key := range now.Data {
+		if key != "ca.crt" && key != "ca.key" {
+			t.Errorf("the Secret has a key %s", key)
+		}
+	}
+	if err := client.RbacV1().Roles(started.Namespace).Delete(t.Context(), installed, metav1.DeleteOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the Secret cannot be read", func(context.Context) error {
+		if metric(t, started, "pod_identity_webhook_certificate_errors_total") == 0 {
+			return errors.New("no error was counted")
+		}
+		return nil
+	})
+	waitForRenewals()
+	strangers.stop(t)
+	for _, replica := range started.Replicas {
+		if err := replica.WaitReady(t.Context()); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// TestACABundle_keepsEntriesOfOthers puts a self-signed serving certificate into
+// the caBundle, as the reference webhook has it there, and restarts the replicas:
+// how long it has been there is not forgotten.
+func TestACABundle_keepsEntriesOfOthers(t *testing.T) {
+	client := newClient(t)
+	const lifetime = 20 * time.Second
+	started := install(t, installation.Options{Values: []string{"certificates.certLifetime=" + lifetime.String()}})
+	certPEM, _, err := cert.GenerateSelfSignedCertKey(installed+"."+started.Namespace+".svc", nil, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	// API servers take one certificate of a chain. It is the leaf that others serve.
+	theirs := slices.Concat([]byte("# theirs\r\n"), bytes.ReplaceAll(certPEM, []byte("\n"), []byte("\r\n")))
+	ours := publishedBundle(t, client)
+	want := slices.Concat(ours, theirs)
+	patch := fmt.Appendf(nil, `[{"op":"replace","path":"/webhooks/0/clientConfig/caBundle","value":%q}]`, base64.StdEncoding.EncodeToString(want))
+	began := time.Now()
+	if _, err := client.AdmissionregistrationV1().MutatingWebhookConfigurations().Patch(t.Context(), chart.ClusterName, types.JSONPatchType, patch, metav1.PatchOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "it is recorded", func(ctx context.Context) error {
+		secret, err := client.CoreV1().Secrets(started.Namespace).Get(ctx, installed, metav1.GetOptions{})
+		if err == nil && len(secret.Data["retired.json"]) == 0 {
+			err = errors.New("it is not")
+		}
+		return err
+	})
+	recorded := time.Now()
+	for _, replica := range started.Replicas {
+		replica.Kill()
+		if err := errors.Join(replica.Start(), replica.WaitReady(t.Context())); err != nil {
+			t.Fatal(err)
+		}
+	}
+	eventually(t, "the caBundle is as it was before", func(context.Context) error {
+		now := publishedBundle(t, client)
+		switch {
+		case bytes.Equal(now, ours):
+			return nil
+		case !bytes.Equal(now, want):
+			t.Fatalf("the caBundle is\n%s\nwant\n%s", now, want)
+		}
+		return errors.New("it is not")
+	})
+	// The API server's clock shows whole seconds.
+	if removed := time.Now(); removed.Sub(began) < lifetime-time.Second || removed.Sub(recorded) > lifetime+repairTime {
+		t.Errorf("it was removed after %s, want %s", removed.Sub(began), lifetime)
+	}
 }
 
 func TestACABundleThatIsOverwrittenIsRepaired(t *testing.T) {
@@ -455,18 +610,20 @@ func TestAReplicaWhoseClockIsOffDoesNoHarm(t *testing.T) {
 			namespace := newNamespace(t, client)
 			right := startAuthority(t, namespace, time.Now)
 			eventually(t, "it is valid", func(context.Context) error { return right.Valid() })
-			before, err := right.GetCertificate(nil)
+			secrets := client.CoreV1().Secrets(namespace)
+			before, err := secrets.Get(t.Context(), "certificates", metav1.GetOptions{})
 			if err != nil {
 				t.Fatal(err)
 			}
 			wrong := startAuthority(t, namespace, off)
 			eventually(t, "it is valid", func(context.Context) error { return wrong.Valid() })
-			after, err := wrong.GetCertificate(nil)
+			wantSignedBy(t, wrong, before)
+			after, err := secrets.Get(t.Context(), "certificates", metav1.GetOptions{})
 			if err != nil {
 				t.Fatal(err)
 			}
-			if !after.Leaf.Equal(before.Leaf) {
-				t.Error("it has replaced the certificate")
+			if after.ResourceVersion != before.ResourceVersion {
+				t.Error("it has written the Secret")
 			}
 		})
 	}
@@ -484,13 +641,15 @@ func TestCertificatesThatExpiredWhileNobodyRanAreReplaced(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	pair, err := tls.X509KeyPair(secret.Data["tls.crt"], secret.Data["tls.key"])
+	authorities, err := cert.ParseCertsPEM(secret.Data["ca.crt"])
 	if err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "it has expired", func(context.Context) error {
-		if time.Now().Before(pair.Leaf.NotAfter) {
-			return fmt.Errorf("it ends at %s", pair.Leaf.NotAfter)
+	eventually(t, "all CAs have expired", func(context.Context) error {
+		for _, ca := range authorities {
+			if time.Now().Before(ca.NotAfter) {
+				return fmt.Errorf("one expires at %s", ca.NotAfter)
+			}
 		}
 		return nil
 	})

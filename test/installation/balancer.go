@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -32,9 +33,10 @@ type balancer struct {
 	cancel   context.CancelFunc
 	running  sync.WaitGroup
 	next     atomic.Uint64
-	// ready are the addresses of those that are, of so many replicas.
-	ready    atomic.Pointer[[]string]
-	replicas int
+	// replicas are those that get connections once they are ready.
+	replicas atomic.Pointer[[]*Replica]
+	// ready are the addresses of those that are.
+	ready atomic.Pointer[[]string]
 }
 
 func newBalancer(ctx context.Context, log io.Writer) (*balancer, error) {
@@ -44,14 +46,9 @@ func newBalancer(ctx context.Context, log io.Writer) (*balancer, error) {
 	}
 	b := &balancer{port: listener.Addr().(*net.TCPAddr).Port, log: log, listener: listener}
 	b.ctx, b.cancel = context.WithCancel(context.WithoutCancel(ctx))
+	b.replicas.Store(&[]*Replica{})
 	b.ready.Store(&[]string{})
-	return b, nil
-}
-
-// serve takes connections for the replicas until close.
-func (b *balancer) serve(replicas []*Replica) {
-	b.replicas = len(replicas)
-	b.running.Go(func() { b.probe(replicas) })
+	b.running.Go(b.probe)
 	b.running.Go(func() {
 		for {
 			connection, err := b.listener.Accept()
@@ -61,15 +58,24 @@ func (b *balancer) serve(replicas []*Replica) {
 			b.running.Go(func() { b.forward(connection) })
 		}
 	})
+	return b, nil
 }
 
-// waitAll waits until all replicas are in service.
+// serve replaces the replicas that get connections. Connections that there are
+// stay where they are.
+func (b *balancer) serve(replicas ...*Replica) { b.replicas.Store(&replicas) }
+
+// waitAll waits until exactly the replicas are in service.
 func (b *balancer) waitAll(ctx context.Context) error {
-	err := wait.PollUntilContextTimeout(ctx, probeInterval, readyTimeout, true, func(context.Context) (bool, error) {
-		return len(*b.ready.Load()) == b.replicas, nil
+	var want []string
+	for _, replica := range *b.replicas.Load() {
+		want = append(want, loopback.Address(replica.port))
+	}
+	err := wait.PollUntilContextTimeout(ctx, probeInterval/10, readyTimeout, true, func(context.Context) (bool, error) {
+		return slices.Equal(*b.ready.Load(), want), nil
 	})
 	if err != nil {
-		return fmt.Errorf("wait for %d replicas in service, there are %d: %w", b.replicas, len(*b.ready.Load()), err)
+		return fmt.Errorf("wait for %d replicas in service, there are %d: %w", len(want), len(*b.ready.Load()), err)
 	}
 	return nil
 }
@@ -81,24 +87,24 @@ func (b *balancer) close() {
 }
 
 // probe keeps the list of those that are ready.
-func (b *balancer) probe(replicas []*Replica) {
+func (b *balancer) probe() {
 	client := probeClient()
 	defer client.CloseIdleConnections()
 	ticker := time.NewTicker(probeInterval)
 	defer ticker.Stop()
-	failures := make([]int, len(replicas))
-	for n := range failures {
-		failures[n] = failureThreshold // none is ready before it has said so
-	}
+	failures := map[*Replica]int{}
 	for {
 		var ready []string
-		for n, replica := range replicas {
+		for n, replica := range *b.replicas.Load() {
+			if _, known := failures[replica]; !known {
+				failures[replica] = failureThreshold // not ready before it has said so
+			}
 			if err := replica.probe(b.ctx, client); err == nil {
-				failures[n] = 0
-			} else if failures[n]++; failures[n] == failureThreshold {
+				failures[replica] = 0
+			} else if failures[replica]++; failures[replica] == failureThreshold {
 				fmt.Fprintf(b.log, "replica %d gets no more connections: %v\n", n, err)
 			}
-			if failures[n] < failureThreshold {
+			if failures[replica] < failureThreshold {
 				ready = append(ready, loopback.Address(replica.port))
 			}
 		}

@@ -25,7 +25,6 @@ import (
 	"github.com/pod-identity-webhook/pod-identity-webhook/test/chart"
 	"github.com/pod-identity-webhook/pod-identity-webhook/test/controlplane"
 	"github.com/pod-identity-webhook/pod-identity-webhook/test/localwebhook"
-	"github.com/pod-identity-webhook/pod-identity-webhook/test/loopback"
 	"github.com/pod-identity-webhook/pod-identity-webhook/test/manifest"
 )
 
@@ -103,7 +102,7 @@ func Install(ctx context.Context, cluster *controlplane.ControlPlane, options Op
 		}
 		i.Replicas = append(i.Replicas, replica)
 	}
-	i.balancer.serve(i.Replicas)
+	i.balancer.serve(i.Replicas...)
 	return i, i.StartReplicas(ctx)
 }
 
@@ -187,12 +186,9 @@ func (i *Installation) writeKubeconfig(ctx context.Context) error {
 // newReplica prepares one that runs with the arguments of the Deployment, but
 // for where it listens and how it finds the API server.
 func (i *Installation) newReplica(ctx context.Context, n int) (*Replica, error) {
-	replica := &Replica{binary: i.options.Binary, log: filepath.Join(i.options.Dir, fmt.Sprintf("replica-%d.log", n))}
-	for _, port := range []*int{&replica.port, &replica.metricsPort} {
-		var err error
-		if *port, err = loopback.FreePort(ctx); err != nil {
-			return nil, err
-		}
+	replica, err := newReplica(ctx, i.options.Binary, filepath.Join(i.options.Dir, fmt.Sprintf("replica-%d.log", n)))
+	if err != nil {
+		return nil, err
 	}
 	replica.args = append(slices.Clone(i.Deployment.Spec.Template.Spec.Containers[0].Args), i.options.Args...)
 	replica.args = append(replica.args,

@@ -24,7 +24,21 @@ type Replica struct {
 	binary, log       string
 	port, metricsPort int
 	args              []string
-	process           *process.Process
+	// health is the path that is probed.
+	health  string
+	process *process.Process
+}
+
+// newReplica returns a replica with ports of its own and no arguments.
+func newReplica(ctx context.Context, binary, log string) (*Replica, error) {
+	r := &Replica{binary: binary, log: log, health: "/readyz"}
+	for _, port := range []*int{&r.port, &r.metricsPort} {
+		var err error
+		if *port, err = loopback.FreePort(ctx); err != nil {
+			return nil, err
+		}
+	}
+	return r, nil
 }
 
 // Start starts the replica, and does not wait until it is ready. One that runs
@@ -45,7 +59,7 @@ func (r *Replica) WaitReady(ctx context.Context) error {
 
 // probe asks as a kubelet does, which does not look at certificates.
 func (r *Replica) probe(ctx context.Context, client *http.Client) error {
-	return process.ExpectOK(ctx, client, r.URL()+"/readyz")
+	return process.ExpectOK(ctx, client, r.URL()+r.health)
 }
 
 func probeClient() *http.Client {

@@ -33,8 +33,8 @@ type base struct {
 
 // findBase returns the base image that from names: a reference in a registry,
 // oci:FOLDER, or, when it is empty, certificatesBase. It has all platforms.
-func findBase(ctx context.Context, from string) (base, error) {
-	found, err := readBase(ctx, from)
+func findBase(ctx context.Context, from string, of program) (base, error) {
+	found, err := readBase(ctx, from, of)
 	if err != nil {
 		return base{}, err
 	}
@@ -52,7 +52,7 @@ func findBase(ctx context.Context, from string) (base, error) {
 	return found, nil
 }
 
-func readBase(ctx context.Context, from string) (base, error) {
+func readBase(ctx context.Context, from string, of program) (base, error) {
 	folder, local := strings.CutPrefix(from, "oci:")
 	switch {
 	case from == "":
@@ -61,7 +61,7 @@ func readBase(ctx context.Context, from string) (base, error) {
 		if err != nil {
 			return base{}, err
 		}
-		index, err := certificatesBase()
+		index, err := certificatesBase(of)
 		return base{reference, index}, err
 	case local:
 		reference, err := name.ParseReference("localhost/base")
@@ -105,9 +105,11 @@ func layoutBase(folder string) (v1.ImageIndex, error) {
 }
 
 // certificatesBase is an image of what a static program cannot bring itself: the
-// roots of Mozilla's list, for calls to AWS, and a name for the user.
-func certificatesBase() (v1.ImageIndex, error) {
-	files, err := certificatesLayer()
+// roots of Mozilla's list, for calls to AWS, and a name for the user. That of the
+// webhook also has the path that manifests of amazon-eks-pod-identity-webhook
+// start: they work with another image, and nothing else changed.
+func certificatesBase(of program) (v1.ImageIndex, error) {
+	files, err := certificatesLayer(of)
 	if err != nil {
 		return nil, err
 	}
@@ -133,7 +135,7 @@ func certificatesBase() (v1.ImageIndex, error) {
 	return index, nil
 }
 
-func certificatesLayer() (v1.Layer, error) {
+func certificatesLayer(of program) (v1.Layer, error) {
 	var certificates bytes.Buffer
 	for root := range bundle.Roots() {
 		// A file of certificates cannot say that a root is trusted only for
@@ -163,6 +165,12 @@ func certificatesLayer() (v1.Layer, error) {
 			return nil, err
 		}
 		if _, err := io.WriteString(archive, entry.content); err != nil {
+			return nil, err
+		}
+	}
+	if of == webhook {
+		link := &tar.Header{Name: "webhook", Linkname: "/ko-app/" + string(webhook), Typeflag: tar.TypeSymlink, Mode: 0o777}
+		if err := archive.WriteHeader(link); err != nil {
 			return nil, err
 		}
 	}

@@ -227,6 +227,62 @@ func TestTheImageHasAStaticProgramAndCertificatesAndNoMore(t *testing.T) {
 	})
 }
 
+// TestCertificatesBase_pathOfTheReference checks what the container runtime finds
+// under the path that manifests of the reference start.
+func TestCertificatesBase_pathOfTheReference(t *testing.T) {
+	for program, want := range map[program]string{webhook: "/ko-app/pod-identity-webhook", localSTS: ""} {
+		index, err := certificatesBase(program)
+		if err != nil {
+			t.Fatal(err)
+		}
+		manifest, err := index.IndexManifest()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(manifest.Manifests) != len(platforms()) {
+			t.Errorf("%s: %d platforms", program, len(manifest.Manifests))
+		}
+		for _, descriptor := range manifest.Manifests {
+			image, err := index.Image(descriptor.Digest)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := linkOf(t, image, "webhook"); got != want {
+				t.Errorf("%s: /webhook leads to %q, want %q", program, got, want)
+			}
+		}
+	}
+}
+
+func TestTheWebhookImage_startsUnderThePathOfTheReference(t *testing.T) {
+	for architecture, image := range theImage(t, webhook).images(t) {
+		// Without a base of certificates there is no link.
+		if got := linkOf(t, image, "webhook"); os.Getenv("IMAGE_BASE") == "" && got != entrypoint(t, image) {
+			t.Errorf("%s: /webhook leads to %q, want the entry point %q", architecture, got, entrypoint(t, image))
+		}
+	}
+}
+
+// linkOf returns where a symbolic link of an image leads, or nothing if there is
+// none of that name.
+func linkOf(t *testing.T, image v1.Image, name string) string {
+	t.Helper()
+	extracted := mutate.Extract(image)
+	defer extracted.Close()
+	for reader := tar.NewReader(extracted); ; {
+		header, err := reader.Next()
+		if errors.Is(err, io.EOF) {
+			return ""
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		if header.Typeflag == tar.TypeSymlink && path.Clean(header.Name) == name {
+			return header.Linkname
+		}
+	}
+}
+
 func TestTheImageHasSBOMs(t *testing.T) {
 	needs := map[program][]string{
 		webhook:  {"k8s.io/client-go", "github.com/prometheus/client_golang"},
@@ -455,7 +511,7 @@ func TestABaseImageIsFoundWhereItIs(t *testing.T) {
 	server := httptest.NewServer(registry.New(registry.Logger(quiet())))
 	defer server.Close()
 	host := strings.TrimPrefix(server.URL, "http://")
-	index, err := certificatesBase()
+	index, err := certificatesBase(localSTS)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -508,7 +564,7 @@ func TestABaseImageIsFoundWhereItIs(t *testing.T) {
 		"oci:" + filepath.Join(folder, "missing"): "read base image",
 		"No Reference":                            "base image:",
 	} {
-		found, err := findBase(t.Context(), from)
+		found, err := findBase(t.Context(), from, localSTS)
 		if fails != "" {
 			if err == nil || !strings.Contains(err.Error(), fails) {
 				t.Errorf("%q: got %v, want an error with %q", from, err, fails)

@@ -64,7 +64,7 @@ func realMain(ctx context.Context, args []string, stdout, stderr io.Writer) erro
 		return fmt.Errorf("-name: %w", err)
 	}
 	b.source, b.date = *source, time.Unix(*epoch, 0).UTC()
-	if b.base, err = findBase(ctx, *base); err != nil {
+	if b.base, err = findBase(ctx, *base, b.program); err != nil {
 		return err
 	}
 	// ko's own log is of no use: its errors are returned.

@@ -117,12 +117,15 @@ service:
   path: {{ .path }}
 {{- if and (eq $certificates.source "secret") $certificates.caBundle }}
 caBundle: {{ $certificates.caBundle | b64enc }}
+{{- else if eq $certificates.source "self" }}
+{{- with include "webhook.knownCABundle" . }}
+caBundle: {{ . }}
+{{- end }}
 {{- end }}
 {{- end -}}
 
 {{/*
-The annotations of a webhook configuration. With certificates of our own the
-webhook keeps the caBundle; the chart never writes it.
+The annotations of a webhook configuration.
 */}}
 {{- define "webhook.configurationAnnotations" -}}
 {{- $annotations := deepCopy .Values.webhookAnnotations -}}

@@ -1,0 +1,82 @@
+// Package upgrade_test replaces an installation by another while pods are created
+// that must not be without the webhook: one of the reference's manifests by this
+// one, and the previous release by this one and back.
+package upgrade_test
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"testing"
+	"time"
+
+	"k8s.io/apimachinery/pkg/util/wait"
+	"k8s.io/client-go/kubernetes"
+
+	"github.com/pod-identity-webhook/pod-identity-webhook/test/controlplane"
+)
+
+const (
+	// patience bounds what is waited for.
+	patience = 2 * time.Minute
+	// pods is how many are created in each state on the way.
+	pods = 60
+)
+
+// cluster is the control plane that the tests share, one after the other. It has
+// the limits of an API server that nobody has configured.
+var cluster *controlplane.ControlPlane
+
+func TestMain(m *testing.M) {
+	code, err := withCluster(m.Run)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		code = 1
+	}
+	os.Exit(code)
+}
+
+func withCluster(run func() int) (int, error) {
+	dir, err := os.MkdirTemp("", "pod-identity-webhook-upgrade-")
+	if err != nil {
+		return 0, err
+	}
+	defer os.RemoveAll(dir)
+	if cluster, err = controlplane.Start(context.Background(), controlplane.Options{Dir: dir, Log: os.Stderr}); err != nil {
+		return 0, err
+	}
+	defer cluster.Stop()
+	return run(), nil
+}
+
+func newClient(t *testing.T) kubernetes.Interface {
+	t.Helper()
+	client, err := kubernetes.NewForConfig(cluster.Config())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return client
+}
+
+// file returns the file that an environment variable names, which `make
+// upgrade-test` sets.
+func file(t *testing.T, variable string) string {
+	t.Helper()
+	path := os.Getenv(variable)
+	if _, err := os.Stat(path); err != nil {
+		t.Fatalf("%s=%q: %v; run `make upgrade-test`", variable, path, err)
+	}
+	return path
+}
+
+func eventually(t *testing.T, what string, condition func(context.Context) error) {
+	t.Helper()
+	var last error
+	err := wait.PollUntilContextTimeout(t.Context(), 50*time.Millisecond, patience, true, func(ctx context.Context) (bool, error) {
+		last = condition(ctx)
+		return last == nil, nil
+	})
+	if err != nil {
+		t.Fatalf("%s: not within %s: %v", what, patience, last)
+	}
+}
