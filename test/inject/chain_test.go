@@ -35,7 +35,7 @@ func TestTheAWSSDKReadsEachConfigurationOfTheCorpus(t *testing.T) {
 			if target.RoleARN != d.id.TargetRoleARN || target.ExternalID != d.id.TargetExternalID || source == nil {
 				t.Fatalf("role %s with external id %q is assumed from %+v", target.RoleARN, target.ExternalID, source)
 			}
-			if want := d.known(d.settings.MountPath, "token"); source.RoleARN != d.id.RoleARN || source.WebIdentityTokenFile != want {
+			if want := d.known(c.Settings.MountPath, "token"); source.RoleARN != d.id.RoleARN || source.WebIdentityTokenFile != want {
 				t.Errorf("the source is role %s with the token in %s, want %s and %s", source.RoleARN, source.WebIdentityTokenFile, d.id.RoleARN, want)
 			}
 			want := d.session()
