@@ -59,13 +59,14 @@ func (p *plan) addToContainer(at string, c *Container) ContainerResult {
 	to := p.findPlace(c)
 	env, mounts := to.env, to.mounts
 	// A container that has its own variables knows where it mounts our volume.
-	mounted := mounts.atTokenPath || env.foreign && (mounts.elsewhere || mounts.obstacle != "")
+	elsewhere := env.foreign && mounts.elsewhere
+	mounted := mounts.atTokenPath || elsewhere
 	switch {
-	case env.isComplete() && !mounts.atTokenPath && !(env.foreign && mounts.elsewhere):
+	case env.isComplete() && !mounted:
 		result.Reason = EnvSetByUser
 		p.warn(EnvSetByUser, "container %q sets its own AWS identity, region and STS endpoint: nothing is added", c.Name)
 		return result
-	case mounts.obstacle != "" && !mounted:
+	case mounts.obstacle != "" && !elsewhere:
 		result.Reason = TokenPathTaken
 		p.warn(TokenPathTaken, "container %q: token not mounted, because %s; mount that elsewhere", c.Name, to.blocked)
 		return result

@@ -163,11 +163,12 @@ func (p *plan) findObstacle(c *Container, folder string) string {
 // findObstacleIn is findObstacle for images with or without the link.
 func (p *plan) findObstacleIn(c *Container, folder string, link bool) string {
 	token := resolve(p.spelt(folder), link)
-	parent, depth := "", 0
+	parent, depth, there := "", 0, false
 	for i := range c.VolumeMounts {
 		m := &c.VolumeMounts[i]
 		spelt := p.spelt(m.MountPath)
 		at := resolve(spelt, link)
+		there = there || at == token
 		if at == token && !(m.whole() && p.isToken(m.Name)) || below(at, token) && !p.fitsInto(folder, m) {
 			return m.String()
 		}
@@ -190,6 +191,9 @@ func (p *plan) findObstacleIn(c *Container, folder string, link bool) string {
 		if within(at, token) || below(token, at) && !p.windows {
 			return "a block device at " + c.VolumeDevices[i].DevicePath
 		}
+	}
+	if there {
+		return "" // the token is there, and whatever is above it
 	}
 	return parent
 }
@@ -260,7 +264,7 @@ func (p *plan) findMade() {
 				continue
 			}
 			to := p.findPlace(c)
-			if !to.mounts.atTokenPath && (to.mounts.obstacle != "" || to.env.isComplete()) {
+			if to.mounts.obstacle != "" || to.env.isComplete() && !to.mounts.atTokenPath {
 				continue // it does not get the token
 			}
 			if m := p.findParent(c, to.folder); m != nil && !m.ReadOnly && m.SubPathExpr == "" {
@@ -273,12 +277,18 @@ func (p *plan) findMade() {
 	}
 }
 
-// findParent returns the mount that the directory of the token is made in, or nil.
+// findParent returns the mount that the directory of the token is made in, or nil if
+// there is none, or two could be it.
 func (p *plan) findParent(c *Container, folder string) (parent *VolumeMount) {
 	token, depth := resolve(p.spelt(folder), true), 0
 	for i := range c.VolumeMounts {
 		spelt := p.spelt(c.VolumeMounts[i].MountPath)
-		if names := strings.Count(spelt, "/"); names > depth && below(token, resolve(spelt, true)) {
+		names := strings.Count(spelt, "/")
+		switch {
+		case names < depth || !below(token, resolve(spelt, true)):
+		case names == depth:
+			parent = nil
+		default:
 			parent, depth = &c.VolumeMounts[i], names
 		}
 	}

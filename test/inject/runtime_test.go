@@ -1,6 +1,8 @@
 package inject_test
 
 import (
+	"fmt"
+	"maps"
 	"path"
 	"reflect"
 	"slices"
@@ -173,6 +175,9 @@ func (n node) start(pod *corev1.Pod, c *corev1.Container, volumes contents) star
 	}
 	for _, device := range c.VolumeDevices {
 		at := follow(place(device.DevicePath, false))
+		if at == "/" {
+			return started{}
+		}
 		in, rest := find(at)
 		_, exists := root[rest]
 		if in.volume != "" && !in.writable || in.file || in.at == at && in.volume != "" || in.volume == "" && exists {
@@ -207,8 +212,11 @@ func (d *decision) checkStarts(t tester) {
 	told := slices.Concat(d.result.Containers[len(d.before.Spec.Containers):], d.result.Containers[:len(d.before.Spec.Containers)])
 	for _, n := range []node{{link: false}, {link: true}} {
 		before, after := n.run(d.before), n.run(d.after)
+		if slices.ContainsFunc(before, func(s started) bool { return !s.ok }) {
+			continue // one that does not start makes no directories for others
+		}
 		for i := range before {
-			if !before[i].ok || !told[i].Mounted {
+			if !told[i].Mounted {
 				continue
 			}
 			c := &slices.Concat(d.after.Spec.InitContainers, d.after.Spec.Containers)[i]
@@ -221,7 +229,8 @@ func (d *decision) checkStarts(t tester) {
 					t.Errorf("container %q saw %s at %s, and sees %s (%+v): %+v", c.Name, was, m.MountPath, is, n, c.VolumeMounts)
 				}
 			}
-			if got := after[i].sees(c.VolumeMounts[len(c.VolumeMounts)-1].MountPath); got != d.result.Volume+":/" {
+			file := d.means("").file
+			if got := after[i].sees(c.VolumeMounts[len(c.VolumeMounts)-1].MountPath + "/" + file); got != d.result.Volume+":/"+path.Clean(file) {
 				t.Errorf("container %q sees %s where the token should be (%+v): %+v", c.Name, got, n, c.VolumeMounts)
 			}
 		}
@@ -231,10 +240,9 @@ func (d *decision) checkStarts(t tester) {
 	}
 	for i := range told {
 		switch told[i].Reason {
-		case inject.FallbackPath:
-			d.checkBlocked(t, i, d.means(d.usualFolder()).folder)
-		case inject.TokenPathTaken:
-			d.checkBlocked(t, i, d.means(d.usualFolder()).folder)
+		case inject.FallbackPath, inject.TokenPathTaken:
+			d.checkBlocked(t, i, d.usualFolder())
+		default:
 		}
 	}
 }
@@ -250,8 +258,15 @@ func (d *decision) checkBlocked(t tester, container int, folder string) {
 		list, at = lists[1], at-len(lists[0])
 	}
 	c := &list[at]
-	own := slices.Clone(slices.Concat(d.before.Spec.InitContainers, d.before.Spec.Containers)[container].VolumeMounts)
+	all := slices.Concat(d.before.Spec.InitContainers, d.before.Spec.Containers)
+	own := slices.Clone(all[container].VolumeMounts)
 	for _, m := range own {
+		// In a volume of another container, too, the directory may happen to be there.
+		for i := range all {
+			if i != container && slices.ContainsFunc(all[i].VolumeMounts, func(other corev1.VolumeMount) bool { return other.Name == m.Name }) {
+				return
+			}
+		}
 		if place(m.MountPath, false) == place(folder, false) {
 			return
 		}
@@ -262,9 +277,13 @@ func (d *decision) checkBlocked(t tester, container int, folder string) {
 		if before == nil || after == nil || !before[container].ok || !after[container].ok {
 			return
 		}
+		if file := d.means("").file; after[container].sees(folder+"/"+file) != d.result.Volume+":/"+file {
+			return
+		}
 		for _, m := range own {
-			if before[container].sees(m.MountPath) != after[container].sees(m.MountPath) {
-				return
+			was := before[container].sees(m.MountPath)
+			if was != after[container].sees(m.MountPath) || was != m.Name+":"+path.Clean("/"+m.SubPath) {
+				return // or it was hidden before
 			}
 		}
 	}
@@ -280,17 +299,16 @@ func TestMounts_drawnAboveThePath(t *testing.T) {
 	})
 }
 
-// podOfMounts draws a pod that an API server takes, whose containers share volumes.
+// podOfMounts draws a pod that an API server takes. Either each container has volumes of
+// its own, of any kind, or all have the same directories at the same paths, read-only or
+// not. What becomes of volumes that are shared in other ways is for the user to know.
 func (d *drawer) podOfMounts() []byte {
-	names := []string{"a", "b", "c"}
-	volumes := make([]any, 0, len(names))
-	for _, name := range names {
-		volumes = append(volumes, d.userVolume(name))
-	}
-	container := func() any {
+	volumes := []any{}
+	share := d.maybe("shared volumes")
+	mounts := func(name string) []any {
+		drawn := []any{}
 		taken := map[string]bool{}
-		mounts := make([]any, 0, len(names))
-		for range rapid.IntRange(1, 3).Draw(d.T, "mounts") {
+		for i := range rapid.IntRange(1, 3).Draw(d.T, "mounts") {
 			at := d.parent()
 			// Of two mounts at one place, one is hidden: nobody wants that.
 			real := "/" + strings.TrimPrefix(strings.TrimPrefix(place(at, false), "/var/run"), "/run")
@@ -298,31 +316,48 @@ func (d *drawer) podOfMounts() []byte {
 				continue
 			}
 			taken[real] = true
-			mount := map[string]any{"name": d.oneOf("volume", names...), "mountPath": at, "readOnly": d.maybe("read-only")}
+			mount := map[string]any{"name": fmt.Sprintf("%s-%d", name, i), "mountPath": at, "readOnly": d.maybe("read-only")}
+			volume := map[string]any{"name": mount["name"], "emptyDir": map[string]any{}}
+			if !share {
+				volume = d.userVolume(fmt.Sprint(mount["name"]))
+			}
 			if d.rarely("subPath") {
 				mount["subPath"] = "part"
 			}
-			mounts = append(mounts, mount)
+			drawn, volumes = append(drawn, mount), append(volumes, volume)
 		}
-		return map[string]any{"image": image, "volumeMounts": mounts}
+		return drawn
 	}
-	named := func(prefix string, list []any) []any {
-		for i := range list {
-			list[i].(map[string]any)["name"] = prefix + string(rune('a'+i))
+	var shared []any
+	if share {
+		shared = mounts("shared")
+	}
+	containers := func(kind string) []any {
+		list := []any{}
+		for i := range rapid.IntRange(0, 2).Draw(d.T, kind) {
+			name := fmt.Sprintf("%s-%d", kind, i)
+			own := []any{}
+			for _, m := range shared {
+				if d.maybe("mounted") {
+					mount := maps.Clone(m.(map[string]any))
+					mount["readOnly"] = d.maybe("read-only")
+					own = append(own, mount)
+				}
+			}
+			if !share {
+				own = mounts(name)
+			}
+			list = append(list, map[string]any{"name": name, "image": image, "volumeMounts": own})
 		}
 		return list
 	}
-	return d.encode(map[string]any{
-		"apiVersion": "v1", "kind": "Pod", "metadata": map[string]any{"name": "app"},
-		"spec": map[string]any{
-			"serviceAccountName": "app", "volumes": volumes,
-			"containers": named("app-", d.list("container", 2, container)), "initContainers": named("init-", d.list("init container", 2, container)),
-		},
-	})
+	spec := map[string]any{"serviceAccountName": "app", "initContainers": containers("init"), "containers": containers("app")}
+	spec["volumes"] = volumes
+	return d.encode(map[string]any{"apiVersion": "v1", "kind": "Pod", "metadata": map[string]any{"name": "app"}, "spec": spec})
 }
 
 // userVolume draws a volume of each kind that differs for mounts.
-func (d *drawer) userVolume(name string) any {
+func (d *drawer) userVolume(name string) map[string]any {
 	kind := d.oneOf("kind", "emptyDir", "emptyDir", "secret", "configMap", "downwardAPI", "projected", "hostPath", "file", "image", "claim", "claim read-only", "csi", "csi read-only", "ephemeral")
 	sources := map[string]map[string]any{
 		"emptyDir": {"emptyDir": map[string]any{}}, "secret": {"secret": map[string]any{"secretName": "s"}},
