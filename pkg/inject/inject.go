@@ -143,6 +143,7 @@ func PatchEphemeral(pod, old *Pod, id *identity.Identity, settings Settings) Res
 		p.result = Result{Reason: NoTokenVolume}
 		return p.result
 	}
+	p.ephemeral = true
 	p.fixPath()
 	p.addToContainers("/spec/ephemeralContainers/", pod.Spec.EphemeralContainers, old.Spec.EphemeralContainers)
 	return p.finish()
@@ -157,6 +158,9 @@ type plan struct {
 	selection selection
 	delivery  delivery
 
+	// ephemeral says that the decision is about containers that are added to a running
+	// pod.
+	ephemeral bool
 	// fallbackDelivery is nil until it is needed.
 	fallbackDelivery *delivery
 	// fixedPath says that all containers have the folder of delivery. If that is the

@@ -229,7 +229,11 @@ func (p *plan) takesMountPoint(c *Container, folder string, m *VolumeMount) bool
 	case volume == nil || volume.FromAPI:
 		// These are read-only. The kubelet makes directories in them for mounts whose
 		// path begins with the volume's own: not through a link, and not in a part of
-		// the volume (MakeNestedMountpoints in k8s.io/kubernetes/pkg/volume/util).
+		// the volume (MakeNestedMountpoints in k8s.io/kubernetes/pkg/volume/util). It
+		// does so when the pod starts, which is too early for ephemeral containers.
+		if p.ephemeral {
+			return p.isMadeBefore(c, folder, m)
+		}
 		return m.whole() && below(path.Clean(folder), path.Clean(m.MountPath)) && path.Clean(m.MountPath) != "/"
 	case volume.File || volume.ReadOnly:
 		return false
@@ -242,7 +246,7 @@ func (p *plan) takesMountPoint(c *Container, folder string, m *VolumeMount) bool
 type directory struct{ token, volume, subPath, mountPath string }
 
 // isMadeBefore says whether a container that starts before c has the token in the same
-// part of the same volume, where that is writable: then c finds the directory there.
+// part of the same volume: then c finds the directory there, even if c cannot write.
 func (p *plan) isMadeBefore(c *Container, folder string, m *VolumeMount) bool {
 	if p.made == nil {
 		p.findMade()
@@ -252,8 +256,8 @@ func (p *plan) isMadeBefore(c *Container, folder string, m *VolumeMount) bool {
 	return made && m.SubPathExpr == "" && (first < started || !inPod)
 }
 
-// findMade notes for each writable mount that the token comes to be in, which of the
-// containers that start with the pod is the first to have it.
+// findMade notes for each mount that the token comes to be in, which of the containers
+// that start with the pod is the first to have it.
 func (p *plan) findMade() {
 	p.made, p.started = map[directory]int{}, map[*Container]int{}
 	for _, containers := range [][]Container{p.pod.Spec.InitContainers, p.pod.Spec.Containers} {
@@ -267,7 +271,7 @@ func (p *plan) findMade() {
 			if to.mounts.obstacle != "" || to.env.isComplete() && !to.mounts.atTokenPath {
 				continue // it does not get the token
 			}
-			if m := p.findParent(c, to.folder); m != nil && !m.ReadOnly && m.SubPathExpr == "" {
+			if m := p.findParent(c, to.folder); m != nil && m.SubPathExpr == "" {
 				at := directory{to.folder, m.Name, m.SubPath, p.spelt(m.MountPath)}
 				if _, known := p.made[at]; !known {
 					p.made[at] = p.started[c]
@@ -300,7 +304,7 @@ func (p *plan) findParent(c *Container, folder string) (parent *VolumeMount) {
 // It cannot bear the name of a file of the volume, and no file can be mounted on it.
 func (p *plan) fitsInto(folder string, m *VolumeMount) bool {
 	folder, at := path.Clean(folder), path.Clean(m.MountPath)
-	if p.windows || !below(at, folder) {
+	if p.windows || p.ephemeral || !below(at, folder) {
 		return false
 	}
 	if volume := p.volume(m.Name); volume != nil && (volume.File || volume.FromAPI && !m.whole()) {

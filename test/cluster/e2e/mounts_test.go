@@ -212,8 +212,10 @@ func TestMounts_whatReallyFails(t *testing.T) {
 	for _, c := range cases {
 		observed := rows[c.key()]
 		failed := slices.ContainsFunc(probeImages, func(image string) bool { return observed[image] != works && observed[image] != notTried })
-		// What fails without the token too is not for the webhook to mend.
-		if got := c.decided(t); got != failed && c.path != "/" {
+		// A volume with nothing in it that is not written to does not show if it is hidden.
+		blind := !c.volume.marker && (c.readOnly || c.volume.file)
+		// At / nothing can be mounted, with the token or without.
+		if got := c.decided(t); got != failed && !(got && blind) && c.path != "/" {
 			t.Errorf("%s: the usual path is left: %t, and observed is %v", c.key(), got, observed)
 		}
 	}
