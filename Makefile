@@ -24,6 +24,12 @@ FUZZ := ./pkg/token:FuzzParseUnverified ./pkg/token/issuer:FuzzVerify ./pkg/toke
 FUZZ_TEST := ./inject:FuzzPod ./inject:FuzzAnnotations
 # How long the soak goes on.
 DURATION ?= 30m
+# The minor versions of Kubernetes that are supported. test/assets builds the newest,
+# and a module below it each of the others.
+NEWEST := $(shell sed -n 's/^.*k8s.io\/kubernetes v\(1\.[0-9]*\)\..*/\1/p' test/assets/go.mod)
+KUBERNETES := $(sort $(patsubst test/assets/%/go.mod,%,$(wildcard test/assets/*/go.mod))) $(NEWEST)
+# Those that conformance tests against.
+VERSIONS ?= $(KUBERNETES)
 # Benchmark runs; benchstat wants 6 or more.
 COUNT ?= 1
 
@@ -133,7 +139,7 @@ test: unit chart fuzz e2e test-sdks kind-test image-test ## all tests, those aga
 unit: ## tests that need no control plane
 	$(GO) test $(RACE) ./...
 	$(GO) test -run=TestAllocations ./pkg/webhook # which the race detector would change
-	cd test && $(GO) test $(RACE) ./inject/... ./process/... ./minioserver/...
+	cd test && $(GO) test $(RACE) ./inject/... ./process/... ./minioserver/... ./conformance/...
 	cd test/bench && $(GO) test ./...
 
 .PHONY: chart
@@ -146,6 +152,20 @@ e2e: build $(BIN)/e2e/pod-identity-webhook assets minio $(BIN)/sdks/golang $(BIN
 	$(E2E) -timeout=30m -count=1 -p=1 ./controlplane/... ./manifest/... ./localwebhook/... ./demo/... ./e2e/...
 	$(UNDER_FIRE) ./denial/...
 	$(UNDER_FIRE) ./soak/... -duration=1m
+
+.PHONY: conformance
+conformance: ## test against each supported Kubernetes, which takes hours the first time; VERSIONS="1.30 1.31" RUN=Guard
+	@set -e; for version in $(VERSIONS); do $(MAKE) conformance-$$version; done
+
+# The tests of e2e, against the API server of one minor version.
+.PHONY: $(KUBERNETES:%=conformance-%)
+$(KUBERNETES:%=conformance-%): conformance-%: $(BIN)/assets/%/kube-apiserver $(BIN)/assets/%/etcd $(BIN)/assets/%/kubectl build $(BIN)/e2e/pod-identity-webhook $(BIN)/helm
+	cd test && WEBHOOK=$(BIN)/e2e/pod-identity-webhook HELM=$(BIN)/helm KUBEBUILDER_ASSETS=$(BIN)/assets/$* \
+		$(GO) run ./conformance test $* $(RACE) -timeout=60m $(if $(RUN),-run='$(RUN)')
+
+.PHONY: server-module
+server-module: ## write the module that builds an older API server; RELEASE=1.30.15
+	cd test && $(GO) run ./conformance module $(RELEASE)
 
 .PHONY: e2e-cluster
 e2e-cluster: cluster-check $(CLUSTER) $(BIN)/helm $(BIN)/kubectl-irsa ## tests on a whole cluster, with pods that run; needs what make cluster needs
@@ -175,6 +195,14 @@ E2E_CLUSTER = cd test/cluster && IMAGE=$(IMAGE) VERSION=$(VERSION) KUBEBUILDER_A
 # What ships is measured, so not with the race detector.
 UNDER_FIRE = cd test && WEBHOOK=$(BIN)/pod-identity-webhook KUBEBUILDER_ASSETS=$(ASSETS) HELM=$(BIN)/helm $(GO) test -v -count=1 -timeout=0
 
+# Each is run, also if one before it failed.
+NIGHTLY := 'conformance' 'fuzz FUZZTIME=500000x' 'rotate COUNT=10' 'soak' 'bench COUNT=6' 'bench-scale' 'bench-guard'
+
+.PHONY: nightly
+nightly: ## what takes too long for continuous integration: every Kubernetes, long fuzzing, soak, benchmarks
+	@failed=; for target in $(NIGHTLY); do $(MAKE) $$target || failed="$$failed '$$target'"; done; \
+		test -z "$$failed" || { echo "failed:$$failed" >&2; exit 1; }
+
 .PHONY: fuzz
 fuzz: ## fuzz all that reads foreign bytes; FUZZTIME=10m for long
 	@set -e; for target in $(FUZZ); do $(call fuzz-one,.); done
@@ -190,7 +218,7 @@ BENCH_PACKAGES := ./pkg/webhook ./pkg/inject ./pkg/identity/serviceaccount
 BENCH = KUBEBUILDER_ASSETS=$(ASSETS) $(BIN)/bench run -reference='$(REFERENCE)' -plots='$(PLOTS)'
 
 .PHONY: bench
-bench: $(BIN)/pod-identity-webhook assets $(BIN)/bench ## measure admissions, fail if they got worse beside a constant answer; COUNT=6 PLOTS=docs/performance REFERENCE=file
+bench: $(BIN)/pod-identity-webhook assets $(BIN)/bench ## measure admissions, fail if they got worse beside a constant answer or miss a goal; COUNT=6 PLOTS=docs/performance REFERENCE=file
 	$(GO) test $(BENCH_PACKAGES) -run='^$$' -bench=. -count=$(COUNT)
 	$(BENCH) -compare
 
@@ -265,6 +293,22 @@ clean: ## remove what was built
 
 .PHONY: assets
 assets: $(ASSETS)/etcd $(ASSETS)/kube-apiserver $(ASSETS)/kubectl
+
+# The other minor versions have an API server of their own, and share the rest.
+$(BIN)/assets/$(NEWEST)/kube-apiserver: $(ASSETS)/kube-apiserver
+	@mkdir -p $(@D) && ln -sf $< $@
+
+$(BIN)/assets/%/etcd: $(ASSETS)/etcd
+	@mkdir -p $(@D) && ln -sf $< $@
+
+$(BIN)/assets/%/kubectl: $(ASSETS)/kubectl
+	@mkdir -p $(@D) && ln -sf $< $@
+
+# Kubernetes 1.30 has clients of clouds, large to compile, which the tag leaves out.
+$(BIN)/assets/%/kube-apiserver: test/assets/%/go.mod test/assets/%/go.sum
+	@echo "building the API server of Kubernetes $* from its Go module: minutes the first time, seconds from then on"
+	cd test/assets/$* && $(GO) mod tidy -diff && $(GO) build -tags=providerless -o $@ \
+		-ldflags="-s -w -X k8s.io/component-base/version.gitVersion=$$($(GO) list -m -f '{{.Version}}' k8s.io/kubernetes)" k8s.io/kubernetes/cmd/kube-apiserver
 
 $(BIN)/assets/%: test/assets/go.mod test/assets/go.sum
 	@echo "building $(@F) from its Go module: minutes the first time, seconds from then on"

@@ -210,11 +210,20 @@ func (a *Authority) watch() {
 	only := func(name string) string { return fields.OneTermEqualSelector(metav1.ObjectNameField, name).String() }
 	configuration := only(a.config.WebhookConfiguration)
 	a.watches = []func(context.Context){
-		cluster.Watch("certificate-secret", &corev1.Secret{}, a.secrets, only(a.config.Secret), changed, a.metrics.errors),
-		cluster.Watch("mutating-configuration", &admissionregistrationv1.MutatingWebhookConfiguration{},
-			a.configurations.MutatingWebhookConfigurations(), configuration, changed, a.metrics.errors),
-		cluster.Watch("validating-configuration", &admissionregistrationv1.ValidatingWebhookConfiguration{},
-			a.configurations.ValidatingWebhookConfigurations(), configuration, changed, a.metrics.errors),
+		cluster.Watch(cluster.WatchConfig[*corev1.SecretList]{
+			Name: "certificate-secret", Expected: &corev1.Secret{}, Client: a.secrets,
+			FieldSelector: only(a.config.Secret), Store: changed, Failures: a.metrics.errors,
+		}),
+		cluster.Watch(cluster.WatchConfig[*admissionregistrationv1.MutatingWebhookConfigurationList]{
+			Name: "mutating-configuration", Expected: &admissionregistrationv1.MutatingWebhookConfiguration{},
+			Client:        a.configurations.MutatingWebhookConfigurations(),
+			FieldSelector: configuration, Store: changed, Failures: a.metrics.errors,
+		}),
+		cluster.Watch(cluster.WatchConfig[*admissionregistrationv1.ValidatingWebhookConfigurationList]{
+			Name: "validating-configuration", Expected: &admissionregistrationv1.ValidatingWebhookConfiguration{},
+			Client:        a.configurations.ValidatingWebhookConfigurations(),
+			FieldSelector: configuration, Store: changed, Failures: a.metrics.errors,
+		}),
 	}
 }
 

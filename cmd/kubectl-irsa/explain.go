@@ -76,6 +76,9 @@ func (e *explaining) run(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
+	for _, skipped := range explainer.Skipped {
+		fmt.Fprintf(e.ErrOut, "%s %s\n", e.paint(color.FgYellow)("Warning:"), skipped)
+	}
 	told := make([]explain.Explanation, 0, len(manifests.Pods))
 	for _, pod := range manifests.Pods {
 		explanation, err := explainer.Explain(ctx, pod)

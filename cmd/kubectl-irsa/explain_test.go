@@ -15,6 +15,7 @@ func TestExplain(t *testing.T) {
 		"explain does not know":       {"explain " + dir + "pod.yaml", "explain " + dir + "pod.yaml -o yaml"},
 		"explain with settings":       {"explain " + dir + "workloads.yaml -n shop --token-audience sts.example.com --aws-default-region eu-west-1 --sts-regional-endpoint --token-expiration 3600"},
 		"explain with another prefix": {"explain " + dir + "pod.yaml -f " + dir + "serviceaccount.yaml --annotation-prefix irsa.example.com"},
+		"explain skips invalid entries": {"explain " + dir + "pod.yaml -f " + dir + "serviceaccount.yaml -f " + dir + "configmap.yaml"},
 		"explain a role that is not permitted": {
 			"explain " + dir + "pod.yaml -f " + dir + "serviceaccount.yaml -f " + dir + "namespace.yaml --role-policy on",
 			"explain " + dir + "pod.yaml -f " + dir + "serviceaccount.yaml --role-policy on",

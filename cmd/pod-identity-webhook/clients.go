@@ -35,7 +35,7 @@ func newClients(config config, logger *slog.Logger, metrics prometheus.Registere
 // one that permits all.
 func validateClientNames(names []string) error {
 	if len(names) == 0 || slices.Contains(names, "") {
-		return errors.New("--client-ca-allowed-names must name someone, or be * for everyone who has a certificate of the CA")
+		return errors.New("--client-ca-allowed-names must not be empty: it must be names such as kube-apiserver, or * for any certificate of the CA")
 	}
 	return nil
 }

@@ -1,19 +1,21 @@
 package main
 
 import (
+	"crypto/tls"
 	"errors"
 	"flag"
 	"fmt"
 	"io"
+	"math"
 	"slices"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/spf13/pflag"
+	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/klog/v2"
 
-	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/identity/serviceaccount"
+	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/cluster"
 	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/settings"
 	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/webhook"
 )
@@ -98,12 +100,12 @@ func newFlagSet(config *config) *pflag.FlagSet {
 
 	config.AddFlags(flags)
 
-	flags.StringVar(&config.serviceAccountLookup, "service-account-lookup", string(serviceaccount.LookupLive),
-		"`live` reads a ServiceAccount that is not known to have a role from the API server, so that a new one is never missed; cached does without")
+	flags.StringVar(&config.serviceAccountLookup, "service-account-lookup", string(cluster.Live),
+		"`live` gets the ServiceAccount, and with --role-policy the Namespace, of each admission from the API server, so that nothing stale decides; cached uses the watch's cache while the watch is healthy")
 	flags.BoolVar(&config.watchConfigMap, "watch-config-map", false, "read roles also from the ConfigMap pod-identity-webhook in --namespace")
 
 	flags.StringVar(&config.serviceAccountValidation, "serviceaccount-validation", string(webhook.ValidationWarn), "mistakes in the annotations of a ServiceAccount that is written: `warn`, deny, or off")
-	flags.BoolVar(&config.debuggingHandlers, "enable-debugging-handlers", false, "answer under /debug on the metrics port, to requests from this machine only")
+	flags.BoolVar(&config.debuggingHandlers, "enable-debugging-handlers", false, "answer under /debug on the metrics port, to requests from this machine only; refused in a pod with hostNetwork")
 
 	flags.DurationVar(&config.shutdownDelay, "shutdown-delay", 5*time.Second, "how long requests are still taken after SIGTERM, once not ready")
 	flags.DurationVar(&config.shutdownTimeout, "shutdown-timeout", 20*time.Second, "how long requests under way may then take")
@@ -116,7 +118,7 @@ func newFlagSet(config *config) *pflag.FlagSet {
 
 // flagsWithoutEffect are the reference's that have lost their meaning, and why.
 var flagsWithoutEffect = map[string]string{
-	"service-account-lookup-grace-period": "ServiceAccounts that are not known are read from the API server, see --service-account-lookup",
+	"service-account-lookup-grace-period": "each ServiceAccount is read from the API server, see --service-account-lookup",
 	"resync-period":                       "identities follow their ServiceAccounts without it",
 }
 
@@ -133,6 +135,18 @@ func addFlagsWithoutEffect(flags *pflag.FlagSet) {
 // flagsOfOwnCertificates have no effect where the certificate is of files.
 var flagsOfOwnCertificates = []string{"service-name", "tls-secret", "webhook-configuration", "tls-ca-lifetime", "tls-cert-lifetime"}
 
+// flagsThatNeed have no effect without another flag.
+var flagsThatNeed = map[string]string{
+	"client-ca-allowed-names":                 "client-ca-file",
+	"aws-account-id":                          "compose-role-arn",
+	"aws-partition":                           "aws-account-id",
+	"container-credentials-audience":          "watch-container-credentials-config",
+	"container-credentials-token-mount-path":  "watch-container-credentials-config",
+	"container-credentials-token-volume-name": "watch-container-credentials-config",
+	"container-credentials-token-path":        "watch-container-credentials-config",
+	"container-credentials-full-uri":          "watch-container-credentials-config",
+}
+
 // withoutEffect returns which of the flags that were given have no effect, and
 // why.
 func withoutEffect(flags *pflag.FlagSet, ownCertificates bool) map[string]string {
@@ -144,8 +158,11 @@ func withoutEffect(flags *pflag.FlagSet, ownCertificates bool) map[string]string
 		if !ownCertificates && slices.Contains(flagsOfOwnCertificates, f.Name) {
 			found[f.Name] = "the serving certificate comes from --tls-cert and --tls-key"
 		}
-		if f.Name == "client-ca-allowed-names" && flags.Lookup("client-ca-file").Value.String() == "" {
-			found[f.Name] = "without --client-ca-file anyone may ask"
+		if needed, needs := flagsThatNeed[f.Name]; needs && flags.Lookup(needed).Value.String() == flags.Lookup(needed).DefValue {
+			found[f.Name] = "it needs --" + needed
+		}
+		if version, _ := parseTLSVersion(flags.Lookup("tls-min-version").Value.String()); f.Name == "tls-cipher-suites" && version == tls.VersionTLS13 {
+			found[f.Name] = "cipher suites of TLS 1.3 cannot be chosen"
 		}
 	})
 	return found
@@ -195,24 +212,28 @@ func (c *config) validate() error {
 			mistakes = append(mistakes, err)
 		}
 	}
-	switch serviceaccount.Lookup(c.serviceAccountLookup) {
-	case serviceaccount.LookupLive, serviceaccount.LookupCached:
+	switch cluster.Mode(c.serviceAccountLookup) {
+	case cluster.Live, cluster.Cached:
 	default:
 		wrong("--service-account-lookup is %q: it must be live or cached", c.serviceAccountLookup)
 	}
-	if c.ownCertificates {
-		for flag, name := range map[string]string{
-			"namespace": c.namespace, "service-name": c.serviceName, "tls-secret": c.tlsSecret, "webhook-configuration": c.webhookConfiguration,
-		} {
-			if name == "" {
-				wrong("--%s must not be empty, unless --tls-cert and --tls-key are given", flag)
-			}
+	named := func(flag, name string, faults func(string) []string) {
+		if len(faults(name)) > 0 {
+			wrong("--%s is %q: it must be the name of an object, such as pod-identity-webhook", flag, name)
 		}
+	}
+	if c.ownCertificates || c.watchConfigMap {
+		named("namespace", c.namespace, validation.IsDNS1123Label)
+	}
+	if c.ownCertificates {
+		named("service-name", c.serviceName, validation.IsDNS1123Label)
+		named("tls-secret", c.tlsSecret, validation.IsDNS1123Subdomain)
+		named("webhook-configuration", c.webhookConfiguration, validation.IsDNS1123Subdomain)
 		if c.tlsCertLifetime < minCertLifetime {
 			wrong("--tls-cert-lifetime is %s: it must be at least %s", c.tlsCertLifetime, minCertLifetime)
 		}
-		if c.tlsCALifetime < 3*c.tlsCertLifetime {
-			wrong("--tls-ca-lifetime is %s: it must be at least three times --tls-cert-lifetime, %s", c.tlsCALifetime, c.tlsCertLifetime)
+		if c.tlsCALifetime/3 < c.tlsCertLifetime {
+			wrong("--tls-ca-lifetime is %s: it must be at least three times --tls-cert-lifetime, %s, such as the defaults 8760h and 720h", c.tlsCALifetime, c.tlsCertLifetime)
 		}
 	}
 	_, err := parseTLSVersion(c.tlsMinVersion)
@@ -223,13 +244,24 @@ func (c *config) validate() error {
 	if _, err := webhook.ParseValidationMode(c.serviceAccountValidation); err != nil {
 		wrong("--serviceaccount-validation: %w", err)
 	}
-	if c.kubeAPIQPS <= 0 || c.kubeAPIBurst <= 0 {
-		wrong("--kube-api-qps and --kube-api-burst must be above 0")
+	if c.port == c.metricsPort && c.port != 0 {
+		wrong("--port and --metrics-port are both %d: they must differ, such as 443 and 9999", c.port)
 	}
-	if c.shutdownDelay < 0 || c.shutdownTimeout < 0 {
-		wrong("--shutdown-delay and --shutdown-timeout must not be below 0")
+	// Not a number is neither above nor below 0.
+	if !(c.kubeAPIQPS > 0) || math.IsInf(float64(c.kubeAPIQPS), 0) {
+		wrong("--kube-api-qps is %v: it must be a number above 0, such as 500", c.kubeAPIQPS)
 	}
-	// The order of a map's keys must not become the order of the mistakes.
-	slices.SortFunc(mistakes, func(a, b error) int { return strings.Compare(a.Error(), b.Error()) })
+	if c.kubeAPIBurst <= 0 {
+		wrong("--kube-api-burst is %d: it must be above 0, such as 1000", c.kubeAPIBurst)
+	}
+	if c.shutdownDelay < 0 {
+		wrong("--shutdown-delay is %s: it must not be below 0, such as 5s", c.shutdownDelay)
+	}
+	if c.shutdownTimeout < 0 {
+		wrong("--shutdown-timeout is %s: it must not be below 0, such as 20s", c.shutdownTimeout)
+	}
+	if c.verbosity < 0 {
+		wrong("-v is %d: it must be 0 to %d", c.verbosity, maxVerbosity)
+	}
 	return errors.Join(mistakes...)
 }

@@ -128,6 +128,73 @@ func TestParseFlagsTellsAllMistakesAtOnce(t *testing.T) {
 	}
 }
 
+// TestParseFlags_invalidValue has values that look right and are not. Each message must
+// name the flag and the value, and show one that is valid. Package settings tests the
+// other flags.
+func TestParseFlags_invalidValue(t *testing.T) {
+	// klog's level is the process's own.
+	t.Cleanup(func() { _, _ = parseFlags([]string{"-v=0"}, io.Discard) })
+	for _, test := range []struct {
+		args    string
+		message []string
+	}{
+		{"--port=9999", []string{"--port", "--metrics-port", "both 9999", "443"}},
+		{"--kube-api-qps=0", []string{"--kube-api-qps is 0", "500"}},
+		{"--kube-api-qps=-1", []string{"--kube-api-qps is -1", "500"}},
+		{"--kube-api-qps=NaN", []string{"--kube-api-qps is NaN", "500"}},
+		{"--kube-api-qps=Inf", []string{"--kube-api-qps is +Inf", "500"}},
+		{"--kube-api-burst=0", []string{"--kube-api-burst is 0", "1000"}},
+		{"--namespace=", []string{`--namespace is ""`, "pod-identity-webhook"}},
+		{"--namespace=Team_A", []string{`--namespace is "Team_A"`, "pod-identity-webhook"}},
+		{"--service-name=webhook.svc", []string{`--service-name is "webhook.svc"`, "pod-identity-webhook"}},
+		{"--tls-secret=a/b", []string{`--tls-secret is "a/b"`, "pod-identity-webhook"}},
+		{"--webhook-configuration=A", []string{`--webhook-configuration is "A"`, "pod-identity-webhook"}},
+		{"--tls-ca-lifetime=24h", []string{"--tls-ca-lifetime is 24h0m0s", "three times --tls-cert-lifetime, 720h0m0s", "8760h"}},
+		{"--tls-cert-lifetime=2562047h --tls-ca-lifetime=2562047h", []string{"--tls-ca-lifetime is 2562047h0m0s"}},
+		{"--tls-cert-lifetime=1s", []string{"--tls-cert-lifetime is 1s", "10s"}},
+		{"--tls-min-version=1.4", []string{`--tls-min-version is "1.4"`, "1.2"}},
+		{"--tls-min-version=TLS12", []string{`--tls-min-version is "TLS12"`, "VersionTLS10"}},
+		{"--tls-cipher-suites=ECDHE-RSA-AES128-GCM-SHA256", []string{"--tls-cipher-suites", "ECDHE-RSA-AES128-GCM-SHA256", "TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256"}},
+		{"--client-ca-allowed-names=", []string{"--client-ca-allowed-names", "kube-apiserver"}},
+		{"--service-account-lookup=Live", []string{`--service-account-lookup is "Live"`, "live or cached"}},
+		{"--serviceaccount-validation=true", []string{"--serviceaccount-validation", `"true"`, "warn"}},
+		{"--shutdown-delay=-1s", []string{"--shutdown-delay is -1s", "5s"}},
+		{"--shutdown-timeout=-1s", []string{"--shutdown-timeout is -1s", "20s"}},
+		{"--shutdown-delay=5", []string{"--shutdown-delay", `"5"`}},
+		{"-v=-1", []string{"-v is -1", "0"}},
+		{"--aws-account-id=1111-2222-3333", []string{"--aws-account-id", "1111-2222-3333", "111122223333"}},
+		{"--aws-account-id=111122223333 --aws-partition=eu", []string{"--aws-partition", `"eu"`, "aws-cn"}},
+	} {
+		_, err := parseFlags(strings.Fields(test.args), io.Discard)
+		for _, want := range test.message {
+			if err == nil || !strings.Contains(err.Error(), want) {
+				t.Errorf("%s: got %v, want %s", test.args, err, want)
+			}
+		}
+	}
+}
+
+func TestParseFlags_withoutEffect(t *testing.T) {
+	for args, flag := range map[string]string{
+		"--aws-account-id=111122223333":                                             "aws-account-id",
+		"--compose-role-arn --aws-partition=aws-cn":                                 "aws-partition",
+		"--container-credentials-audience=x":                                        "container-credentials-audience",
+		"--container-credentials-full-uri=https://x":                                "container-credentials-full-uri",
+		"--tls-min-version=1.3 --tls-cipher-suites=TLS_RSA_WITH_AES_128_CBC_SHA":    "tls-cipher-suites",
+		"--compose-role-arn --aws-account-id=111122223333 --aws-partition=aws-cn":   "",
+		"--watch-container-credentials-config=x --container-credentials-audience=x": "",
+		"--tls-cipher-suites=TLS_RSA_WITH_AES_128_CBC_SHA":                          "",
+	} {
+		got, err := parseFlags(strings.Fields(args), io.Discard)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if flag == "" && len(got.withoutEffect) > 0 || flag != "" && (got.withoutEffect[flag] == "" || len(got.withoutEffect) > 1) {
+			t.Errorf("%s: got %v, want %q", args, got.withoutEffect, flag)
+		}
+	}
+}
+
 func TestExitCodes(t *testing.T) {
 	for _, test := range []struct {
 		args           string

@@ -28,7 +28,7 @@ var annotations = []struct {
 	{"ServiceAccount", identity.STSRegionalEndpointsAnnotation, "`true` or `false`: use the STS endpoint of the SDK's region", false},
 	{"ServiceAccount, pod", identity.TokenExpirationAnnotation, "lifetime of the token in seconds, at least 600; the pod's beats the ServiceAccount's", false},
 	{"ServiceAccount, pod", identity.RoleSessionNameAnnotation, "name of the role session: `pod-name`, so that CloudTrail names the pod, or a literal; the pod's beats the ServiceAccount's", false},
-	{"ServiceAccount", identity.STSEndpointAnnotation, "URL of the STS to use, for VPC endpoints and for stores that have their own", false},
+	{"ServiceAccount", identity.STSEndpointAnnotation, "URL of the STS to use, for VPC endpoints and for stores that have their own; if it is not AWS's, `role-arn` can be the role of another system, such as `arn:aws:iam:::role/NAME` of Ceph", false},
 	{"ServiceAccount", identity.TargetRoleARNAnnotation, "a role to assume with the credentials of `role-arn`, see [role chaining](docs/role-chaining.md)", false},
 	{"ServiceAccount", identity.TargetExternalIDAnnotation, "external id for the target role", false},
 	{"pod", identity.SkipContainersAnnotation, "comma-separated names of containers and init containers to leave alone", false},

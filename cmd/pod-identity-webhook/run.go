@@ -22,6 +22,7 @@ import (
 	"k8s.io/klog/v2"
 
 	"github.com/pod-identity-webhook/pod-identity-webhook/certs"
+	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/cluster"
 	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/identity"
 	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/identity/configmap"
 	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/identity/containercredentials"
@@ -34,10 +35,11 @@ import (
 	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/webhook"
 )
 
-// liveReadTimeout bounds one live read. A request may have to wait for the end
-// of another's read and for one of its own, and both must fit into the 10 s that
-// a registration has by default.
-const liveReadTimeout = 4 * time.Second
+// liveReadTimeout bounds one live read with its retries. It is less than the 3 s
+// that a request has for its read where the webhook configuration has the default
+// timeout of 10 s: so the request learns why the read failed, and one that had to
+// wait for a read which hangs can still read by itself.
+const liveReadTimeout = 2500 * time.Millisecond
 
 // configMapName is a contract with those who come from the reference.
 const configMapName = "pod-identity-webhook"
@@ -79,11 +81,13 @@ func run(ctx context.Context, config config, logger *slog.Logger) error {
 	serviceAccounts := serviceaccount.New(serviceaccount.Config{
 		Client:      client,
 		Defaults:    defaults,
-		Lookup:      serviceaccount.Lookup(config.serviceAccountLookup),
+		Lookup:      cluster.Mode(config.serviceAccountLookup),
 		ReadTimeout: liveReadTimeout,
+		Logger:      logger,
 		Metrics:     registry,
 	})
 	parts.add(serviceAccounts.Run, serviceAccounts.Synced)
+	parts.degraded = append(parts.degraded, serviceAccounts.Healthy)
 	resolver := &sources.Resolver{
 		Accounts:                     serviceAccounts,
 		ContainerCredentialsAudience: config.ContainerCredentialsAudience,
@@ -97,10 +101,7 @@ func run(ctx context.Context, config config, logger *slog.Logger) error {
 		resolver.Mapping = mapping
 	}
 	if config.ContainerCredentialsConfig != "" {
-		listed, err := containercredentials.New(config.ContainerCredentialsConfig, logger, registry)
-		if err != nil {
-			return err
-		}
+		listed := containercredentials.New(config.ContainerCredentialsConfig, logger, registry)
 		parts.add(listed.Run, nil)
 		resolver.ContainerCredentials = listed
 	}
@@ -112,9 +113,11 @@ func run(ctx context.Context, config config, logger *slog.Logger) error {
 	}
 	if mode := rolepolicy.Mode(config.RolePolicy); mode != rolepolicy.Off {
 		policies := namespace.New(namespace.Config{
-			Client: client, Prefix: config.AnnotationPrefix, Mode: mode, Metrics: registry, ReadTimeout: liveReadTimeout,
+			Client: client, Prefix: config.AnnotationPrefix, Mode: mode,
+			Lookup: cluster.Mode(config.serviceAccountLookup), ReadTimeout: liveReadTimeout, Logger: logger, Metrics: registry,
 		})
 		parts.add(policies.Run, policies.Synced)
+		parts.degraded = append(parts.degraded, policies.Healthy)
 		mutate.Policy = policies
 	}
 	mutator := webhook.NewMutator(mutate)
@@ -123,9 +126,10 @@ func run(ctx context.Context, config config, logger *slog.Logger) error {
 		GetCertificate: certificate.GetCertificate,
 		Clients:        clients,
 		Ready:          parts.ready,
+		Degraded:       parts.degraded,
 		Mutate:         mutator.Handle,
 		ValidateServiceAccount: webhook.ValidateServiceAccount(
-			webhook.ValidationMode(config.serviceAccountValidation), config.AnnotationPrefix, config.ComposeRoleARN, logger),
+			webhook.ValidationMode(config.serviceAccountValidation), config.Rules(), logger),
 		ShutdownDelay:   config.shutdownDelay,
 		ShutdownTimeout: config.shutdownTimeout,
 		Logger:          logger,
@@ -133,6 +137,10 @@ func run(ctx context.Context, config config, logger *slog.Logger) error {
 	}
 	if config.debuggingHandlers {
 		served.Debug = webhook.NewDebug(mutator, serviceAccounts.Identities)
+		if onHostNetwork(hostsFile) {
+			logger.WarnContext(ctx, "Refusing all requests for /debug, because each process of the node is a local client with hostNetwork", "flag", "--enable-debugging-handlers")
+			served.Debug = webhook.RefuseDebug()
+		}
 	}
 	parts.add(collectLessOnceReady(parts.known), nil)
 	return serve(ctx, config, served, &parts)
@@ -164,6 +172,8 @@ func serve(ctx context.Context, config config, served webhook.Config, parts *par
 type parts struct {
 	runs  []func(context.Context)
 	ready []func() error
+	// degraded is what webhook.Config calls so.
+	degraded []func() error
 }
 
 // add takes a part that runs until its context is done, and that is ready once

@@ -36,7 +36,7 @@ func parseCipherSuites(names []string) ([]uint16, error) {
 	for _, name := range names {
 		id, ok := known[strings.TrimSpace(name)]
 		if !ok {
-			return nil, fmt.Errorf("--tls-cipher-suites names %q, which is no cipher suite of Go's crypto/tls", name)
+			return nil, fmt.Errorf("--tls-cipher-suites has %q: it must be names of Go's crypto/tls, such as TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256", name)
 		}
 		ids = append(ids, id)
 	}

@@ -5,7 +5,6 @@ package cluster
 
 import (
 	"context"
-	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -23,35 +22,74 @@ type Client[List runtime.Object] interface {
 	Watch(ctx context.Context, options metav1.ListOptions) (watch.Interface, error)
 }
 
-// Watch returns a function that keeps store up to date with what client lists,
-// until its context is done. It outlives every failure of the API server; what
-// was known stays known meanwhile. selector limits the objects by their fields,
-// or is empty. What a Kept keeps nothing of is not held while a list arrives.
-func Watch[List runtime.Object](name string, expected runtime.Object, client Client[List], selector string, store cache.ReflectorStore, failures prometheus.Counter) func(context.Context) {
-	counted := func(err error) error {
+// WatchConfig is what a Watch needs.
+type WatchConfig[List runtime.Object] struct {
+	// Name is the resource, such as "serviceaccounts", for logs and metrics.
+	Name string
+	// Expected is an empty object of the resource.
+	Expected runtime.Object
+	Client   Client[List]
+	// FieldSelector limits the objects; empty for all.
+	FieldSelector string
+	Store         cache.ReflectorStore
+	// Health is the one on which Store calls Replaced; nil if nothing depends on it.
+	Health *Health
+	// Failures counts failed attempts to list or watch.
+	Failures prometheus.Counter
+	// Metrics takes a gauge of Health; nil for none.
+	Metrics prometheus.Registerer
+}
+
+// Watch returns a function that keeps a store up to date with the cluster until
+// its context is done. It retries after every failure of the API server; the
+// store keeps its content meanwhile, and Health says that it may be stale. While a
+// list arrives, objects of which a Kept keeps nothing are not held in memory.
+func Watch[List runtime.Object](config WatchConfig[List]) func(context.Context) {
+	if config.Health == nil {
+		config.Health = NewHealth()
+	}
+	if config.Metrics != nil {
+		config.Metrics.MustRegister(newHealthGauge(config.Name, config.Health))
+	}
+	failed := func(err error) {
+		config.Failures.Inc()
+		config.Health.failed(err)
+	}
+	list := func(ctx context.Context, options metav1.ListOptions) (runtime.Object, error) {
+		options.FieldSelector = config.FieldSelector
+		list, err := config.Client.List(ctx, options)
 		if err != nil {
-			failures.Inc()
+			failed(err)
+			return nil, err
 		}
-		return err
+		return list, nil
 	}
-	source := &cache.ListWatch{
-		ListWithContextFunc: func(ctx context.Context, options metav1.ListOptions) (runtime.Object, error) {
-			options.FieldSelector = selector
-			list, err := client.List(ctx, options)
-			return list, counted(err)
-		},
-		WatchFuncWithContext: func(ctx context.Context, options metav1.ListOptions) (watch.Interface, error) {
-			options.FieldSelector = selector
-			events, err := client.Watch(ctx, options)
-			return events, counted(err)
-		},
+	kept, filters := config.Store.(sparse)
+	if filters {
+		list = listKept(list, kept)
 	}
-	kept, ok := store.(sparse)
-	if ok {
-		source = onlyKept(source, kept)
+	start := func(ctx context.Context, options metav1.ListOptions) (watch.Interface, error) {
+		options.FieldSelector = config.FieldSelector
+		events, err := config.Client.Watch(ctx, options)
+		if err != nil {
+			// An API server without the feature WatchList answers Invalid to a
+			// request for a streamed list. The reflector then lists: nothing failed.
+			if !streamsList(options) || !apierrors.IsInvalid(err) {
+				failed(err)
+			}
+			return nil, err
+		}
+		var skip func(watch.Event) bool
+		if !streamsList(options) {
+			config.Health.watching()
+		} else if filters {
+			skip = skipsUnkept(kept.keeps)
+		}
+		return newObservedWatch(events, config.Health.received, skip), nil
 	}
-	reflector := cache.NewReflectorWithOptions(source, expected, store, cache.ReflectorOptions{Name: name})
-	if ok {
+	source := &cache.ListWatch{ListWithContextFunc: list, WatchFuncWithContext: start}
+	reflector := cache.NewReflectorWithOptions(source, config.Expected, config.Store, cache.ReflectorOptions{Name: config.Name})
+	if filters {
 		reflector.WatchListPageSize = pageSize
 	}
 	return reflector.RunWithContext
@@ -61,12 +99,10 @@ func Watch[List runtime.Object](name string, expected runtime.Object, client Cli
 // shared by those who wait, so this is no storm.
 const retryInterval = 100 * time.Millisecond
 
-// Read calls get until it has an answer or timeout is over: an API server that
+// read calls get until it has an answer or timeout is over: an API server that
 // restarts, or one of several that is gone, should not cost a pod its identity.
-// That an object does not exist, or may not be read, is an answer. get should
-// ask for no resourceVersion, so that it is not answered from a cache that may
-// lag behind.
-func Read[Object any](ctx context.Context, timeout time.Duration, get func(context.Context) (Object, error)) (Object, error) {
+// That an object does not exist, or may not be read, is an answer.
+func read[Object any](ctx context.Context, timeout time.Duration, get func(context.Context) (Object, error)) (Object, error) {
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	var found Object
@@ -91,32 +127,4 @@ func Read[Object any](ctx context.Context, timeout time.Duration, get func(conte
 		err = lastErr
 	}
 	return found, err
-}
-
-// Synced tells once whether something is known.
-type Synced struct {
-	done chan struct{}
-	mark func()
-}
-
-// NewSynced returns a Synced of something that is not known yet.
-func NewSynced() *Synced {
-	done := make(chan struct{})
-	return &Synced{done: done, mark: sync.OnceFunc(func() { close(done) })}
-}
-
-// Mark says that it is known from now on.
-func (s *Synced) Mark() { s.mark() }
-
-// Done is closed once it is known.
-func (s *Synced) Done() <-chan struct{} { return s.done }
-
-// Is says whether it is known.
-func (s *Synced) Is() bool {
-	select {
-	case <-s.done:
-		return true
-	default:
-		return false
-	}
 }

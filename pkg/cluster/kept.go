@@ -19,7 +19,7 @@ type Kept[Object metav1.Object, Value any] struct {
 	keep func(Object) (Value, bool)
 	// strip returns as much of an object as keep needs.
 	strip  func(Object) Object
-	synced *Synced
+	health *Health
 
 	mu     sync.RWMutex
 	values map[types.NamespacedName]Value
@@ -31,11 +31,11 @@ var _ sparse = (*Kept[metav1.Object, int])(nil)
 // of an object, with its name, its resourceVersion and what keep needs; a list
 // that arrives is held as one of each object that something is kept of.
 func NewKept[Object metav1.Object, Value any](keep func(Object) (Value, bool), strip func(Object) Object) *Kept[Object, Value] {
-	return &Kept[Object, Value]{keep: keep, strip: strip, synced: NewSynced(), values: map[types.NamespacedName]Value{}}
+	return &Kept[Object, Value]{keep: keep, strip: strip, health: NewHealth(), values: map[types.NamespacedName]Value{}}
 }
 
-// Synced is marked when the first whole list has arrived.
-func (k *Kept[Object, Value]) Synced() *Synced { return k.synced }
+// Health returns the Health of the watch that fills the store.
+func (k *Kept[Object, Value]) Health() *Health { return k.health }
 
 // Get returns what is kept of the object of a name.
 func (k *Kept[Object, Value]) Get(name types.NamespacedName) (Value, bool) {
@@ -131,7 +131,7 @@ func (k *Kept[Object, Value]) Replace(objects []any, _ string) error {
 	// later collections, and who serves little makes none for minutes: the pod would
 	// stay as large as it was at its start. Lists are rare.
 	debug.FreeOSMemory()
-	k.synced.Mark()
+	k.health.Replaced()
 	return nil
 }
 

@@ -3,7 +3,6 @@ package cluster
 import (
 	"context"
 	"fmt"
-	"sync"
 
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -26,29 +25,21 @@ type sparse interface {
 // there in any case.
 const pageSize = 2000
 
-// onlyKept returns what from lists and watches, without what store does not keep.
-func onlyKept(from *cache.ListWatch, store sparse) *cache.ListWatch {
-	return &cache.ListWatch{
-		ListWithContextFunc: func(ctx context.Context, options metav1.ListOptions) (runtime.Object, error) {
-			if options.Limit > 0 && options.Continue == "" {
-				// Of version 0 an API server sends all in one page. Of another it
-				// sends the pages of just that version, which may be too old to
-				// watch from; without one it sends those of the newest.
-				options.ResourceVersion, options.ResourceVersionMatch = "", ""
-			}
-			page, err := from.ListWithContextFunc(ctx, options)
-			if err != nil {
-				return nil, err
-			}
-			return page, trim(page, store)
-		},
-		WatchFuncWithContext: func(ctx context.Context, options metav1.ListOptions) (watch.Interface, error) {
-			events, err := from.WatchFuncWithContext(ctx, options)
-			if err != nil || options.SendInitialEvents == nil || !*options.SendInitialEvents {
-				return events, err
-			}
-			return newStreamedList(events, store.keeps), nil
-		},
+// listKept returns a function that lists what list does, without the objects that
+// store does not keep.
+func listKept(list cache.ListWithContextFunc, store sparse) cache.ListWithContextFunc {
+	return func(ctx context.Context, options metav1.ListOptions) (runtime.Object, error) {
+		if options.Limit > 0 && options.Continue == "" {
+			// Of version 0 an API server sends all in one page. Of another it
+			// sends the pages of just that version, which may be too old to
+			// watch from; without one it sends those of the newest.
+			options.ResourceVersion, options.ResourceVersionMatch = "", ""
+		}
+		page, err := list(ctx, options)
+		if err != nil {
+			return nil, err
+		}
+		return page, trim(page, store)
 	}
 }
 
@@ -80,53 +71,20 @@ func trim(page runtime.Object, store sparse) error {
 	return nil
 }
 
-// streamedList is a watch that begins with a list, as one event for each object
-// (KEP-3157), without those objects of the list that nothing is kept of.
+// skipsUnkept returns a function for the events of a watch that begins with a list,
+// as one event for each object (KEP-3157): it reports whether an event is an object
+// of that list of which nothing is kept.
 //
 // An API server says that an object was added only while the watch does not have
-// it, so nothing has to be forgotten for one that is left out. All that is said
-// otherwise may be of an object that is kept, and comes through.
-type streamedList struct {
-	from   watch.Interface
-	keeps  func(runtime.Object) bool
-	result chan watch.Event
-	// done ends what waits for a reader of result that is gone.
-	done chan struct{}
-	stop func()
-}
-
-// newStreamedList returns a watch that ends when from ends, or is stopped.
-func newStreamedList(from watch.Interface, keeps func(runtime.Object) bool) *streamedList {
-	l := &streamedList{from: from, keeps: keeps, result: make(chan watch.Event), done: make(chan struct{})}
-	l.stop = sync.OnceFunc(func() {
-		close(l.done)
-		from.Stop()
-	})
-	go l.pass()
-	return l
-}
-
-// ResultChan implements watch.Interface.
-func (l *streamedList) ResultChan() <-chan watch.Event { return l.result }
-
-// Stop implements watch.Interface.
-func (l *streamedList) Stop() { l.stop() }
-
-func (l *streamedList) pass() {
-	defer close(l.result)
+// it, so nothing has to be forgotten for one that is left out. Any other event may
+// be of an object that is kept.
+func skipsUnkept(keeps func(runtime.Object) bool) func(watch.Event) bool {
 	listed := false
-	for event := range l.from.ResultChan() {
-		if event.Type == watch.Added && !listed && !l.keeps(event.Object) {
-			continue
-		}
+	return func(event watch.Event) bool {
 		if event.Type == watch.Bookmark && endsList(event.Object) {
 			listed = true
 		}
-		select {
-		case l.result <- event:
-		case <-l.done:
-			return
-		}
+		return event.Type == watch.Added && !listed && !keeps(event.Object)
 	}
 }
 

@@ -25,8 +25,12 @@ type accounts struct {
 	listed []corev1.ServiceAccount
 	// streams says whether lists are streamed.
 	streams bool
+	// failed counts failed attempts to list or watch.
+	failed prometheus.Counter
 
-	mu      sync.Mutex
+	mu sync.Mutex
+	// refused is the error of each attempt, nil for none.
+	refused error
 	lists   []metav1.ListOptions
 	options []metav1.ListOptions
 	watches []*watch.FakeWatcher
@@ -35,6 +39,9 @@ type accounts struct {
 func (a *accounts) List(_ context.Context, options metav1.ListOptions) (*corev1.ServiceAccountList, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	if a.refused != nil {
+		return nil, a.refused
+	}
 	a.lists = append(a.lists, options)
 	first := 0
 	if options.Continue != "" {
@@ -54,6 +61,9 @@ func (a *accounts) List(_ context.Context, options metav1.ListOptions) (*corev1.
 func (a *accounts) Watch(_ context.Context, options metav1.ListOptions) (watch.Interface, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	if a.refused != nil {
+		return nil, a.refused
+	}
 	if options.SendInitialEvents != nil && !a.streams {
 		return nil, apierrors.NewInvalid(corev1.SchemeGroupVersion.WithKind("ListOptions").GroupKind(), "", nil)
 	}
@@ -149,15 +159,29 @@ func (a *accounts) play(events ...watch.Event) {
 	synctest.Wait()
 }
 
-func newFailures() prometheus.Counter {
-	return prometheus.NewCounter(prometheus.CounterOpts{Name: "failures"})
+// refuse has each later attempt to list or watch fail with err, nil for none.
+func (a *accounts) refuse(err error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.refused = err
+}
+
+// failures returns the counter of failed attempts.
+func (a *accounts) failures() prometheus.Counter {
+	if a.failed == nil {
+		a.failed = prometheus.NewCounter(prometheus.CounterOpts{Name: "failures"})
+	}
+	return a.failed
 }
 
 // watching calls then while the accounts are watched into the store.
 func watching(t *testing.T, source *accounts, store *keeper, then func()) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
-	run := Watch("accounts", &corev1.ServiceAccount{}, source, "", store.Kept, newFailures())
+	run := Watch(WatchConfig[*corev1.ServiceAccountList]{
+		Name: "accounts", Expected: &corev1.ServiceAccount{}, Client: source,
+		Store: store.Kept, Health: store.Health(), Failures: source.failures(), Metrics: prometheus.NewRegistry(),
+	})
 	var running sync.WaitGroup
 	running.Go(func() { run(ctx) })
 	synctest.Wait()
@@ -196,11 +220,11 @@ func TestAStreamedListIsWhatIsThereAtItsEnd(t *testing.T) {
 				source, store := &accounts{streams: true}, newKeeper()
 				watching(t, source, store, func() {
 					source.play(test.events...)
-					if store.Synced().Is() {
+					if store.Health().Synced() {
 						t.Error("it is synced before the end of the list")
 					}
 					source.play(bookmark("100", true))
-					if !store.Synced().Is() {
+					if !store.Health().Synced() {
 						t.Error("it is not synced at the end of the list")
 					}
 					if got := store.roles(); !maps.Equal(got, test.want) {
@@ -303,7 +327,7 @@ func TestAStreamedListThatBreaksOffCountsForNothing(t *testing.T) {
 			w, _ := source.last()
 			w.Stop()
 			settle()
-			if store.Synced().Is() || store.Len() != 0 {
+			if store.Health().Synced() || store.Len() != 0 {
 				t.Errorf("kept %v of a list that broke off", store.roles())
 			}
 			source.play(added("b", "B"), bookmark("100", true))
@@ -323,7 +347,7 @@ func TestAStreamedListThatBreaksOffBeforeAnythingIsKept(t *testing.T) {
 			w, _ := source.last()
 			w.Stop()
 			settle()
-			if got, want := store.roles(), map[string]string{"b": "B"}; !maps.Equal(got, want) || !store.Synced().Is() {
+			if got, want := store.roles(), map[string]string{"b": "B"}; !maps.Equal(got, want) || !store.Health().Synced() {
 				t.Errorf("kept %v, want %v", got, want)
 			}
 			source.play(modified("a", "A"), deleted("b", "B"))
@@ -401,7 +425,7 @@ func TestAPageHoldsOfWhatIsKeptOnlyWhatItIsKeptBy(t *testing.T) {
 func TestAStoppedListLeavesNothingBehind(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		source := watch.NewFake()
-		list := newStreamedList(source, newKeeper().keeps)
+		list := newObservedWatch(source, func(watch.Event) {}, nil)
 		source.Add(account("a", "A"))
 		synctest.Wait() // for the event to be ready, and not read
 		list.Stop()
@@ -417,7 +441,10 @@ func TestWhatIsWatchedByNameIsListedWhole(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		source, store := &accounts{listed: []corev1.ServiceAccount{*account("a", "")}}, &whole{}
 		ctx, cancel := context.WithCancel(t.Context())
-		run := Watch("accounts", &corev1.ServiceAccount{}, source, "metadata.name=a", store, newFailures())
+		run := Watch(WatchConfig[*corev1.ServiceAccountList]{
+			Name: "accounts", Expected: &corev1.ServiceAccount{}, Client: source,
+			FieldSelector: "metadata.name=a", Store: store, Failures: source.failures(),
+		})
 		var running sync.WaitGroup
 		running.Go(func() { run(ctx) })
 		synctest.Wait()

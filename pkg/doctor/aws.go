@@ -44,7 +44,8 @@ func checkAccount(ctx context.Context, x *examination) Finding {
 // judgeAccount says whether the credentials are of the role's account.
 func judgeAccount(role string, mine account, err error) Finding {
 	parsed, parseErr := awsarn.Parse(role)
-	if parseErr != nil || !strings.HasPrefix(parsed.Partition, "aws") {
+	// Ceph has partition aws, too, and accounts that are not AWS's.
+	if parseErr != nil || !identity.IsRoleARN(role) {
 		return found(Skipped, "not looked at: the role is none of AWS's")
 	}
 	if err != nil {

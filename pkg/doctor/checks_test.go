@@ -18,6 +18,7 @@ import (
 	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/identity"
 	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/inject"
 	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/rolepolicy"
+	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/token"
 )
 
 const testRole = "arn:aws:iam::111122223333:role/cart"
@@ -179,6 +180,70 @@ func TestTheWebhookIsFoundAmongOthers(t *testing.T) {
 			test.want.check(t, judgeRegistered(findRegistrations(test.configurations, test.name), test.name))
 		})
 	}
+}
+
+// TestWebhookView_namespace has a configuration as the chart renders it: an entry for
+// all namespaces except two, one for kube-system, and one for ephemeral containers.
+func TestWebhookView_namespace(t *testing.T) {
+	named := func(operator metav1.LabelSelectorOperator, names ...string) *metav1.LabelSelector {
+		return &metav1.LabelSelector{MatchExpressions: []metav1.LabelSelectorRequirement{
+			{Key: corev1.LabelMetadataName, Operator: operator, Values: names},
+			{Key: "opted", Operator: metav1.LabelSelectorOpExists},
+		}}
+	}
+	chart := configuration(func(w *admissionregistrationv1.MutatingWebhook) {
+		w.Name, w.NamespaceSelector = "pods.pod-identity-webhook.internal", named("NotIn", "pod-identity-webhook", "kube-system")
+	})
+	chart.Name = "irsa-pod-identity-webhook"
+	ephemeral, kubeSystem := *chart.Webhooks[0].DeepCopy(), *chart.Webhooks[0].DeepCopy()
+	ephemeral.Name, ephemeral.Rules = "ephemeralcontainers.pod-identity-webhook.internal", nil
+	kubeSystem.Name, kubeSystem.NamespaceSelector = "kube-system.pod-identity-webhook.internal", named("In", "kube-system")
+	kubeSystem.FailurePolicy = new(admissionregistrationv1.Ignore)
+	chart.Webhooks = append(chart.Webhooks, ephemeral, kubeSystem)
+	all := &webhookView{
+		registrations: findRegistrations([]admissionregistrationv1.MutatingWebhookConfiguration{chart}, ""),
+		guards:        []*metav1.LabelSelector{named("NotIn", "pod-identity-webhook", "kube-system")},
+	}
+	for name, test := range map[string]struct {
+		webhook                string
+		ignores, served, guard bool
+	}{
+		"shop":                 {"pods.pod-identity-webhook.internal", false, true, true},
+		"kube-system":          {"kube-system.pod-identity-webhook.internal", true, true, false},
+		"pod-identity-webhook": {"pods.pod-identity-webhook.internal", false, false, false},
+		"":                     {"pods.pod-identity-webhook.internal", false, true, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			view := all.in(name)
+			want{OK, test.webhook, "", ""}.check(t, judgeRegistered(view.registrations, ""))
+			if got := view.chosen().ignoresFailures(); got != test.ignores {
+				t.Errorf("failurePolicy Ignore: got %t, want %t", got, test.ignores)
+			}
+			if view.guarded != test.guard {
+				t.Errorf("guarded: got %t, want %t", view.guarded, test.guard)
+			}
+			finding := judgeNamespace(view.chosen(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{
+				Name: name, Labels: map[string]string{corev1.LabelMetadataName: name, "opted": ""},
+			}})
+			if got := finding.Status == OK; got != test.served {
+				t.Errorf("served: got %+v, want %t", finding, test.served)
+			}
+		})
+	}
+}
+
+// TestWebhookView_rulesRemoved has the entry of all other namespaces without rules: that
+// of kube-system must not hide it.
+func TestWebhookView_rulesRemoved(t *testing.T) {
+	chart := configuration(func(w *admissionregistrationv1.MutatingWebhook) {
+		w.NamespaceSelector = &metav1.LabelSelector{MatchLabels: map[string]string{corev1.LabelMetadataName: "kube-system"}}
+	})
+	others := *chart.Webhooks[0].DeepCopy()
+	others.Name, others.Rules, others.NamespaceSelector = "pods.pod-identity-webhook.internal", nil, nil
+	chart.Webhooks = append(chart.Webhooks, others)
+	all := &webhookView{registrations: findRegistrations([]admissionregistrationv1.MutatingWebhookConfiguration{chart}, "")}
+	want{Broken, "not called when a pod is created", "", "/webhooks/1/rules"}.check(t, judgeRules(all.in("shop").chosen()))
+	want{OK, "", "", ""}.check(t, judgeRules(all.in("kube-system").chosen()))
 }
 
 func TestRulesMustHaveThePodsThatAreCreated(t *testing.T) {
@@ -662,7 +727,10 @@ func TestNothingMayStandAgainstTheRole(t *testing.T) {
 		"envFrom a Secret":                         {envFrom("", "Secret", "keys"), want{Broken, "envFrom Secret keys", "", "kubectl set env -f - --local -c app AWS_ACCESS_KEY_ID= -o yaml"}},
 		"envFrom with a prefix":                    {envFrom("AWS_", "Secret", "short"), want{Broken, "AWS_ACCESS_KEY_ID", "", "AWS_ACCESS_KEY_ID="}},
 		"envFrom a Secret that may not be seen":    {envFrom("", "Secret", "hidden"), want{Unknown, "not allowed to get secrets/hidden in namespace shop", "and not its values", ""}},
-		"envFrom a ConfigMap with a profile":       {envFrom("", "ConfigMap", "profile"), want{Warning, "envFrom ConfigMap profile", "", "AWS_PROFILE="}},
+		"envFrom a ConfigMap with a profile":       {envFrom("", "ConfigMap", "profile"), want{Warning, "envFrom ConfigMap profile", "", ""}},
+		"an empty profile":                         {env(corev1.EnvVar{Name: "AWS_PROFILE"}), want{Warning, "AWS_PROFILE", "", "AWS_PROFILE-"}},
+		"an endpoint of all services":              {env(corev1.EnvVar{Name: "AWS_ENDPOINT_URL", Value: never}), want{Warning, "AWS_ENDPOINT_URL in container app (env)", "call STS there, too; set AWS_ENDPOINT_URL_STS", ""}},
+		"a session name":                           {env(corev1.EnvVar{Name: "AWS_ROLE_SESSION_NAME", Value: "a b"}), want{Warning, "AWS_ROLE_SESSION_NAME", "STS rejects", ""}},
 		"envFrom a Secret, of a Deployment":        {ownedBy(envFrom("", "Secret", "keys")), want{Broken, "", "", "kubectl set env deployment/cart -n shop -c app AWS_ACCESS_KEY_ID="}},
 		"envFrom a ConfigMap that is not there":    {envFrom("", "ConfigMap", "missing"), want{OK, "", "", ""}},
 		"envFrom a ConfigMap without such a thing": {envFrom("", "ConfigMap", "harmless"), want{OK, "", "", ""}},
@@ -679,5 +747,31 @@ func TestNothingMayStandAgainstTheRole(t *testing.T) {
 				t.Errorf("the value is told: %+v", got)
 			}
 		})
+	}
+}
+
+// TestCheckToken_ownVolume is about a container that reads the token from a volume of its
+// own, as Elasticsearch on ECK does.
+func TestCheckToken_ownVolume(t *testing.T) {
+	const folder = "/usr/share/elasticsearch/config/repository-s3"
+	id := granted(nil)
+	pod := &corev1.Pod{Spec: corev1.PodSpec{
+		ServiceAccountName: "cart",
+		Containers: []corev1.Container{{
+			Name:         "elasticsearch",
+			Env:          []corev1.EnvVar{{Name: envRole, Value: id.RoleARN}, {Name: envTokenFile, Value: folder + "/aws-token"}},
+			VolumeMounts: []corev1.VolumeMount{{Name: "own", MountPath: folder}},
+		}},
+		Volumes: []corev1.Volume{token.Volume("own", id.Audience, "aws-token", 3600)},
+	}}
+	x := &examination{pod: pod, identity: id, settings: settings{inject: inject.Settings{MountPath: "/var/run/secrets/eks.amazonaws.com/serviceaccount"}}}
+	for name, check := range map[string]func(context.Context, *examination) Finding{"token": checkToken, "environment": checkEnvironment} {
+		if got := check(t.Context(), x); got.Status != OK {
+			t.Errorf("%s: got %+v, want OK", name, got)
+		}
+	}
+	pod.Spec.Volumes[0].Projected.Sources[0].ServiceAccountToken.Audience = "vault"
+	if got := checkToken(t.Context(), x); got.Status != Broken {
+		t.Errorf("of another audience: got %+v, want broken", got)
 	}
 }

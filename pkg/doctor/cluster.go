@@ -33,8 +33,7 @@ func (d *Doctor) Cluster(ctx context.Context, namespace string) (ClusterReport, 
 		report.Findings = append(report.Findings, finding)
 	}
 	if whole.settings.configMap {
-		if view := d.mapping(ctx, whole.settings); view.err != nil && !apierrors.IsNotFound(view.err) {
-			finding := unreadable(right{"get", "configmaps", whole.settings.namespace, usualName}, view.err)
+		if finding, ok := judgeMapping(d.mapping(ctx, whole.settings), whole.settings); ok {
 			finding.Check, finding.Link = RoleNamed, LinkServiceAccount
 			report.Findings = append(report.Findings, finding)
 		}
@@ -71,6 +70,21 @@ func (d *Doctor) Cluster(ctx context.Context, namespace string) (ClusterReport, 
 		report.Status = worse(report.Status, report.ServiceAccounts[i].Status)
 	}
 	return report, nil
+}
+
+// judgeMapping returns a finding if not all of the ConfigMap of roles is known or in
+// use.
+func judgeMapping(view mappingView, s settings) (Finding, bool) {
+	switch {
+	case view.err != nil && !apierrors.IsNotFound(view.err):
+		return unreadable(right{"get", "configmaps", s.namespace, usualName}, view.err), true
+	case view.undecodable != nil:
+		return found(Broken, "%s cannot be decoded: %v", view.at, view.undecodable).
+			because("replicas of the webhook keep the last mapping that they decoded, and a replica that has decoded none gives no roles of it"), true
+	case len(view.skipped) > 0:
+		return found(Warning, "%s has invalid entries, which the webhook skips", view.at).because("%s", view.skipped), true
+	}
+	return Finding{}, false
 }
 
 // examineOne makes the checks that are not the same for all.

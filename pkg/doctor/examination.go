@@ -65,7 +65,7 @@ type read[V any] struct {
 }
 
 func newExamination(ctx context.Context, d *Doctor, namespace, serviceAccount string) *examination {
-	v := d.webhook(ctx)
+	v := d.webhook(ctx).in(namespace)
 	return &examination{
 		Doctor: d, namespace: namespace, serviceAccount: serviceAccount, status: map[Code]Status{},
 		webhook: v, settings: v.settings,

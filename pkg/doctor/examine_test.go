@@ -82,6 +82,62 @@ func TestARoleMayBeNamedInTheConfigMap(t *testing.T) {
 	}
 }
 
+func TestCheckRole_invalidConfigMap(t *testing.T) {
+	for name, test := range map[string]struct {
+		content     string
+		annotations map[string]string
+		want        want
+	}{
+		"another entry is invalid": {
+			`{"shop/cart":{"RoleARN":"` + testRole + `"},"no-slash":{}}`, nil, want{OK, "ConfigMap irsa/pod-identity-webhook names " + testRole, "", ""},
+		},
+		"its own entry is null": {
+			`{"shop/cart":null}`, nil, want{Broken, "names no role", `skips invalid entries of ConfigMap irsa/pod-identity-webhook: "shop/cart" is null`, "kubectl annotate"},
+		},
+		"the content cannot be decoded": {
+			`{"shop/cart":`, nil, want{Unknown, "ConfigMap irsa/pod-identity-webhook cannot be decoded", "keeps the last mapping", ""},
+		},
+		"the content cannot be decoded and the ServiceAccount has a role": {
+			`{"shop/cart":`, map[string]string{"eks.amazonaws.com/role-arn": testRole}, want{OK, testRole, "", ""},
+		},
+		"the ConfigMap has no mapping": {"", nil, want{Broken, "names no role", "", "kubectl annotate"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			configMap := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: "irsa", Name: "pod-identity-webhook"}}
+			if test.content != "" {
+				configMap.Data = map[string]string{"config": test.content}
+			}
+			x := examinationOf(accountWith(test.annotations), "--watch-config-map", "--namespace=irsa")
+			x.Doctor = &Doctor{Client: fake.NewClientset(configMap)}
+			x.webhook.pods = []corev1.Pod{{}}
+			test.want.check(t, checkRole(t.Context(), x))
+		})
+	}
+}
+
+func TestCluster_invalidConfigMap(t *testing.T) {
+	for content, want := range map[string]want{
+		`{"shop/cart":null}`: {Warning, "has invalid entries", `"shop/cart" is null`, ""},
+		`[]`:                 {Broken, "cannot be decoded", "keep the last mapping", ""},
+	} {
+		d := &Doctor{Client: fake.NewClientset(&corev1.ConfigMap{
+			ObjectMeta: metav1.ObjectMeta{Namespace: "irsa", Name: "pod-identity-webhook"}, Data: map[string]string{"config": content},
+		})}
+		d.known.webhook.get(struct{}{}, func() *webhookView {
+			return &webhookView{settings: readSettings([]string{"--watch-config-map", "--namespace=irsa"})}
+		})
+		report, err := d.Cluster(t.Context(), "shop")
+		if err != nil {
+			t.Fatal(err)
+		}
+		i := slices.IndexFunc(report.Findings, func(f Finding) bool { return f.Check == RoleNamed })
+		if i < 0 {
+			t.Fatalf("%s: got no finding of %s in %+v", content, RoleNamed, report.Findings)
+		}
+		want.check(t, report.Findings[i])
+	}
+}
+
 func TestAConfigMapThatMayNotBeReadMayNameARole(t *testing.T) {
 	client := fake.NewClientset()
 	client.PrependReactor("get", "configmaps", func(kubetesting.Action) (bool, runtime.Object, error) {

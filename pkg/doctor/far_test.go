@@ -332,6 +332,7 @@ func TestTheCredentialsShouldBeOfTheRolesAccount(t *testing.T) {
 		"they are not":      {"arn:aws:iam::444455556666:role/cart", nil, want{Unknown, "the role is in account 444455556666", "--profile", ""}},
 		"there are none":    {testRole, errors.New("no credentials"), want{Unknown, "does not say whose", "--no-aws", ""}},
 		"a role of MinIO's": {"arn:minio:iam:::role/x", nil, want{Skipped, "none of AWS's", "", ""}},
+		"a role of Ceph's":  {"arn:aws:iam:::role/S3Access", nil, want{Skipped, "none of AWS's", "", ""}},
 		"something else":    {"cart", errors.New("x"), want{Skipped, "none of AWS's", "", ""}},
 	} {
 		t.Run(title, func(t *testing.T) { test.want.check(t, judgeAccount(test.role, account{id: "111122223333"}, test.err)) })

@@ -1,6 +1,7 @@
 package doctor
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"maps"
@@ -10,14 +11,10 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/identity"
+	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/inject"
 )
-
-// keyVariables are credentials, which every SDK prefers to a role
-// (https://docs.aws.amazon.com/sdkref/latest/guide/standardized-credentials.html).
-var keyVariables = []string{"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"}
-
-// profileVariables lead some SDKs to a profile, and all to fail if it is not there.
-var profileVariables = []string{"AWS_PROFILE", "AWS_DEFAULT_PROFILE", "AWS_SHARED_CREDENTIALS_FILE", envConfigFile}
 
 // override is a variable that some container has, and where it comes from. Its
 // value is nobody's business.
@@ -25,6 +22,8 @@ type override struct {
 	container, variable, source string
 	// remove takes it out of the container's own list, if it is there.
 	remove bool
+	// effect is what SDKs do with it, and what to do about it.
+	effect string
 }
 
 // environment reads what containers get through envFrom: the keys, and not the
@@ -32,10 +31,12 @@ type override struct {
 type environment struct {
 	keys   func(kind, name string) ([]string, error)
 	unread []right
+	// identity is that of the pod, nil if it is not known.
+	identity *identity.Identity
 }
 
 func checkOverrides(ctx context.Context, x *examination) Finding {
-	e := &environment{keys: func(kind, name string) ([]string, error) { return x.keysOf(ctx, kind, name) }}
+	e := &environment{identity: x.identity, keys: func(kind, name string) ([]string, error) { return x.keysOf(ctx, kind, name) }}
 	return judgeOverrides(x.pod, e.overrides(x.pod), e.unread)
 }
 
@@ -55,29 +56,41 @@ func (x *examination) keysOf(ctx context.Context, kind, name string) ([]string, 
 	return slices.Sorted(maps.Keys(configMap.Data)), nil
 }
 
+// overrides returns the variables that keep SDKs from the identity, by the webhook's own
+// list. Access keys count even if they are not whole: the image can have the rest.
 func (e *environment) overrides(pod *corev1.Pod) []override {
 	var all []override
+	id := cmp.Or(e.identity, &identity.Identity{})
 	containers := containersOf(pod)
 	for i := range containers {
-		c := &containers[i]
-		for _, variable := range c.Env {
-			// One that is empty counts for nothing, if that can be seen.
-			if rival(variable.Name, variable.Value) && (variable.Value != "" || variable.ValueFrom != nil) {
-				all = append(all, override{container: c.Name, variable: variable.Name, source: "env" + from(variable.ValueFrom), remove: true})
+		known, elsewhere := e.variables(pod.Namespace, &containers[i])
+		found := inject.Overrides(known, id)
+		for _, variable := range known.Variables {
+			set := variable.Value != "" || variable.FromElsewhere
+			if set && inject.IsKeyVariable(variable.Name) && !slices.ContainsFunc(found, func(o inject.Override) bool { return o.Variable == variable.Name }) {
+				found = append(found, inject.Override{Variable: variable.Name})
 			}
 		}
-		all = append(all, e.fromElsewhere(pod.Namespace, c)...)
+		for _, o := range found {
+			one := override{container: containers[i].Name, variable: o.Variable, source: elsewhere[o.Variable], effect: o.Effect + "; " + o.Fix}
+			for _, variable := range containers[i].Env {
+				if variable.Name == o.Variable {
+					one.source, one.remove = "env"+from(variable.ValueFrom), true
+				}
+			}
+			if !isOwnConfig(o.Variable, &containers[i]) {
+				all = append(all, one)
+			}
+		}
 	}
 	return all
 }
 
-// rival says whether a variable stands against the role. Our own configuration
-// file, for a chain of roles, does not.
-func rival(name, value string) bool {
-	if name == envConfigFile && strings.Contains(value, "/serviceaccount/") {
-		return false
-	}
-	return slices.Contains(keyVariables, name) || slices.Contains(profileVariables, name)
+// isOwnConfig reports whether a variable names the configuration file of a chain of roles
+// that the webhook has written.
+func isOwnConfig(name string, c *corev1.Container) bool {
+	value, _ := valueOf(c, name)
+	return name == envConfigFile && strings.Contains(value, "/serviceaccount/")
 }
 
 func from(source *corev1.EnvVarSource) string {
@@ -93,8 +106,10 @@ func from(source *corev1.EnvVarSource) string {
 	}
 }
 
-func (e *environment) fromElsewhere(namespace string, c *corev1.Container) []override {
-	var all []override
+// variables returns the variables of a container, and for those of envFrom where they
+// come from. Its own list counts before envFrom, and of that the last source.
+func (e *environment) variables(namespace string, c *corev1.Container) (known inject.Environment, elsewhere map[string]string) {
+	elsewhere = map[string]string{}
 	for _, source := range c.EnvFrom {
 		kind, name := "", ""
 		switch {
@@ -109,17 +124,20 @@ func (e *environment) fromElsewhere(namespace string, c *corev1.Container) []ove
 		if err != nil {
 			if !apierrors.IsNotFound(err) {
 				e.unread = append(e.unread, right{"get", strings.ToLower(kind) + "s", namespace, name})
+				known.Open = true
 			}
 			continue
 		}
 		for _, key := range keys {
 			variable := source.Prefix + key
-			if _, set := valueOf(c, variable); !set && rival(variable, "") {
-				all = append(all, override{container: c.Name, variable: variable, source: fmt.Sprintf("envFrom %s %s", kind, name)})
-			}
+			elsewhere[variable] = fmt.Sprintf("envFrom %s %s", kind, name)
+			known.Variables = append(known.Variables, inject.EnvVar{Name: variable, FromElsewhere: true})
 		}
 	}
-	return all
+	for _, variable := range c.Env {
+		known.Variables = append(known.Variables, inject.EnvVar{Name: variable.Name, Value: variable.Value, FromElsewhere: variable.ValueFrom != nil})
+	}
+	return known, elsewhere
 }
 
 // setEnvironment changes a variable of a workload's template, or makes a pod anew
@@ -134,49 +152,65 @@ func setEnvironment(pod *corev1.Pod, container, change string) string {
 
 // judgeOverrides says whether anything stands against the role.
 func judgeOverrides(pod *corev1.Pod, all []override, unread []right) Finding {
-	var keys, profiles []string
-	var first *override
-	for i, o := range all {
-		said := fmt.Sprintf("%s in container %s (%s)", o.variable, o.container, o.source)
-		if slices.Contains(keyVariables, o.variable) {
-			keys = append(keys, said)
-			if first == nil || !slices.Contains(keyVariables, first.variable) {
-				first = &all[i]
-			}
+	var keys, others []override
+	for _, o := range all {
+		if inject.IsKeyVariable(o.variable) {
+			keys = append(keys, o)
 		} else {
-			profiles = append(profiles, said)
-			if first == nil {
-				first = &all[i]
-			}
+			others = append(others, o)
 		}
 	}
 	switch {
 	case len(keys) > 0:
+		said := make([]string, 0, len(all))
+		for _, o := range slices.Concat(keys[1:], others) {
+			said = append(said, o.String())
+		}
 		return found(Broken, "%s is used in place of the role", keys[0]).
-			because("%s", strings.Join(append(slices.Concat(keys[1:], profiles), "an SDK looks for keys in the environment before it looks for a role"), "; ")).
-			mendedBy("%s", removeOverride(pod, *first))
+			because("%s", strings.Join(append(said, "an SDK looks for keys in the environment before it looks for a role"), "; ")).
+			mendedBy("%s", removeOverride(pod, keys[0]))
 	case len(unread) > 0:
 		finding := found(Unknown, "not allowed to %s, which the environment comes from", unread[0]).
-			because("its keys, and not its values, would be looked at for %s and the like; whoever may grant it needs this rule: %s", keyVariables[0], unread[0].rule())
+			because("its keys, and not its values, would be looked at for %s and the like; whoever may grant it needs this rule: %s", "AWS_ACCESS_KEY_ID", unread[0].rule())
 		for _, r := range unread {
 			finding = finding.given("missing right", r.String())
 		}
 		return finding
-	case len(profiles) > 0:
-		return found(Warning, "%s may be used in place of the role", profiles[0]).
-			because("%s", strings.Join(append(profiles[1:], "some SDKs look there before they look for a role, and fail if the profile is not there"), "; ")).
-			mendedBy("%s", removeOverride(pod, *first))
+	case len(others) > 0:
+		said := make([]string, 0, len(others)+1)
+		for _, o := range others[1:] {
+			said = append(said, o.String())
+		}
+		finding := found(Warning, "%s may be used in place of the role", others[0])
+		why := "some SDKs look there before they look for a role, and fail if the profile is not there"
+		if !inject.IsProfileVariable(others[0].variable) {
+			finding = found(Warning, "%s keeps SDKs from the role", others[0])
+			why = others[0].effect
+		}
+		return finding.because("%s", strings.Join(append(said, why), "; ")).mendedBy("%s", removeOverride(pod, others[0]))
 	default:
 		return found(OK, "no variable stands against the role")
 	}
 }
 
+// String says which variable of which container it is, and where that comes from.
+func (o override) String() string {
+	return fmt.Sprintf("%s in container %s (%s)", o.variable, o.container, o.source)
+}
+
 // removeOverride takes a variable out of a container's own list. One of envFrom is
 // made empty there, which goes before envFrom and counts for nothing: what the Secret
-// or the ConfigMap holds is not for us to delete.
+// or the ConfigMap holds is not for us to delete. An empty profile is an error to some
+// SDKs, so there is no command for one of envFrom; nor for a variable that the
+// application may need for something else, such as the endpoint of its store.
 func removeOverride(pod *corev1.Pod, o override) string {
-	if o.remove {
+	isKey, isProfile := inject.IsKeyVariable(o.variable), inject.IsProfileVariable(o.variable)
+	switch {
+	case o.remove && (isKey || isProfile):
 		return setEnvironment(pod, o.container, o.variable+"-")
+	case isKey:
+		return setEnvironment(pod, o.container, o.variable+"=")
+	default:
+		return ""
 	}
-	return setEnvironment(pod, o.container, o.variable+"=")
 }

@@ -172,6 +172,15 @@ func unskip(pod *corev1.Pod) string {
 }
 
 func checkToken(_ context.Context, x *examination) Finding {
+	result, err := wouldDo(unlabelled(x.pod), x.identity, x.settings.inject)
+	if err != nil {
+		return found(Unknown, "cannot tell what the webhook would do with the pod: %v", err)
+	}
+	for _, c := range result.Containers {
+		if c.OwnVolume != "" && result.Volume == "" {
+			return found(OK, "container %s reads a token for %s from its own volume %s", c.Name, x.identity.Audience, c.OwnVolume)
+		}
+	}
 	return judgeToken(x.pod, x.identity)
 }
 

@@ -45,8 +45,12 @@ func checkServiceAccount(ctx context.Context, x *examination) Finding {
 // mappingView is the ConfigMap of roles.
 type mappingView struct {
 	mapping *identity.Mapping
-	at      string
-	err     error
+	// skipped are its invalid entries, and undecodable is set if it has no valid ones
+	// because its content cannot be decoded.
+	skipped     identity.EntryErrors
+	undecodable error
+	at          string
+	err         error
 }
 
 func (d *Doctor) mapping(ctx context.Context, s settings) mappingView {
@@ -57,8 +61,9 @@ func (d *Doctor) mapping(ctx context.Context, s settings) mappingView {
 			v.err = err
 			return v
 		}
-		// Its good entries count, whatever is wrong with others.
-		v.mapping, _ = identity.ParseMapping([]byte(found.Data[configmap.Key]), s.identity)
+		if content, ok := found.Data[configmap.Key]; ok {
+			v.mapping, v.skipped, v.undecodable = identity.ParseMapping([]byte(content), s.identity)
+		}
 		return v
 	})
 }
@@ -85,7 +90,16 @@ func checkRole(ctx context.Context, x *examination) Finding {
 	}
 	none := judgeNoRole(x.account, key, x.typos)
 	mapped, view := x.mappedPerhaps(ctx)
+	if x.settings.configMap {
+		view = x.mapping(ctx, x.settings)
+	}
+	if len(view.skipped) > 0 {
+		none.Why += fmt.Sprintf("; the webhook skips invalid entries of %s: %s", view.at, view.skipped)
+	}
 	switch {
+	case view.undecodable != nil && len(x.typos) == 0:
+		return found(Unknown, "ServiceAccount %s/%s names no role itself, and %s cannot be decoded", x.namespace, x.serviceAccount, view.at).
+			because("%v; a webhook with --watch-config-map keeps the last mapping that it decoded, which cannot be seen; %s", view.undecodable, none.Why)
 	case mapped != "":
 		return found(Unknown, "%s names %s, and it cannot be seen whether the webhook reads that", view.at, mapped).
 			because("it does with --watch-config-map; %s", none.Why)
@@ -149,18 +163,21 @@ func checkAnnotations(_ context.Context, x *examination) Finding {
 // judgeAnnotations says whether they can be what was meant.
 func judgeAnnotations(account *corev1.ServiceAccount, s settings) Finding {
 	prefix := s.identity.AnnotationPrefix
-	mistakes := lint.Account(account.Annotations, prefix, s.identity.Account != nil)
+	mistakes := lint.Account(account.Annotations, lint.Rules{
+		Prefix: prefix, Composes: s.identity.Account != nil, STSEndpoint: s.identity.STSEndpoint,
+	})
 	if len(mistakes) == 0 {
 		return found(OK, "its annotations say what they can")
 	}
 	status := Warning
+	endpoint := identity.FromAnnotations(account.Annotations, s.identity).STSEndpoint
 	var said, fixes []string
 	for _, mistake := range mistakes {
 		if mistake.Hard {
 			status = Broken
 		}
 		said = append(said, mistake.String())
-		fixes = append(fixes, mendAnnotation(mistake, prefix))
+		fixes = append(fixes, mendAnnotation(mistake, prefix, endpoint))
 	}
 	return found(status, "%s", plural(len(said), "mistake")+" in its annotations").because("%s", strings.Join(said, "; ")).
 		mendedBy(kubectl+" annotate --overwrite serviceaccount %s -n %s %s", account.Name, account.Namespace, strings.Join(fixes, " "))
@@ -168,14 +185,14 @@ func judgeAnnotations(account *corev1.ServiceAccount, s settings) Finding {
 
 // mendAnnotation is what kubectl annotate is to be told: what was meant, if that is
 // plain, the place of a role that only its writer knows, or to remove what is void.
-func mendAnnotation(mistake lint.Finding, prefix string) string {
+func mendAnnotation(mistake lint.Finding, prefix, stsEndpoint string) string {
 	if mistake.Meant != "" {
 		return shell(mistake.Meant+"="+mistake.Value) + " " + mistake.Annotation + "-"
 	}
 	name := strings.TrimPrefix(mistake.Annotation, prefix+"/")
 	trimmed := strings.Trim(mistake.Value, " \t\r\n\"'")
 	if name == identity.RoleARNAnnotation || name == identity.TargetRoleARNAnnotation {
-		if identity.IsRoleARN(trimmed) {
+		if identity.IsRole(trimmed, stsEndpoint) {
 			return mistake.Annotation + "=" + trimmed
 		}
 		return mistake.Annotation + "=" + exampleRole

@@ -30,8 +30,34 @@ type webhookView struct {
 	podsErr        error
 	settings       settings
 	settingsSource string
-	// guarded says that our ValidatingAdmissionPolicy is bound.
+	// guards are the namespaceSelectors of the guards that deny pods.
+	guards []*metav1.LabelSelector
+	// guarded says that one of them selects the namespace of the view.
 	guarded bool
+}
+
+// in returns the view of one namespace: its registration is the one that is called
+// there, if its configuration has several. Our chart has one for kube-system alone.
+// Only the name of the namespace counts here; see judgeNamespace for its labels.
+func (v *webhookView) in(namespace string) *webhookView {
+	excludes := func(selector *metav1.LabelSelector) bool {
+		return slices.ContainsFunc(unmet(selector, map[string]string{corev1.LabelMetadataName: namespace}),
+			func(r metav1.LabelSelectorRequirement) bool { return r.Key == corev1.LabelMetadataName })
+	}
+	view := *v
+	view.guarded = slices.ContainsFunc(v.guards, func(selector *metav1.LabelSelector) bool { return !excludes(selector) })
+	called := func(r registration) bool {
+		return r.completes(&v.registrations[0]) && !excludes(r.webhook.NamespaceSelector)
+	}
+	at := slices.IndexFunc(v.registrations, func(r registration) bool { return called(r) && r.seesNewPods() })
+	if at < 0 {
+		// Its rules are what is wrong.
+		at = slices.IndexFunc(v.registrations, called)
+	}
+	if at > 0 {
+		view.registrations = slices.Concat(v.registrations[at:at+1], v.registrations[:at], v.registrations[at+1:])
+	}
+	return &view
 }
 
 // chosen is the registration that is looked at, or nil.
@@ -65,7 +91,7 @@ func (d *Doctor) readWebhook(ctx context.Context) *webhookView {
 	if len(v.pods) > 0 {
 		v.settingsSource = "arguments of pod " + v.pods[0].Namespace + "/" + v.pods[0].Name
 	}
-	v.guarded = d.isGuarded(ctx)
+	v.guards = d.readGuards(ctx)
 	return v
 }
 
@@ -116,24 +142,35 @@ func (d *Doctor) readService(ctx context.Context, v *webhookView, reference *adm
 	v.pods = pods.Items
 }
 
-// isGuarded says whether a policy of the guard is bound: its parameters are
-// ServiceAccounts. That it cannot be seen is taken for no.
-func (d *Doctor) isGuarded(ctx context.Context) bool {
+// readGuards returns the namespaceSelectors of the guards that are bound and deny
+// pods: policies whose parameters are ServiceAccounts. Those that cannot be read
+// count as absent.
+func (d *Doctor) readGuards(ctx context.Context) []*metav1.LabelSelector {
 	policies, err := d.Client.AdmissionregistrationV1().ValidatingAdmissionPolicies().List(ctx, metav1.ListOptions{})
 	if err != nil {
-		return false
+		return nil
 	}
 	bindings, err := d.Client.AdmissionregistrationV1().ValidatingAdmissionPolicyBindings().List(ctx, metav1.ListOptions{})
 	if err != nil {
-		return false
+		return nil
 	}
-	return slices.ContainsFunc(policies.Items, func(p admissionregistrationv1.ValidatingAdmissionPolicy) bool {
-		kind := p.Spec.ParamKind
-		return strings.Contains(p.Name, "guard") && kind != nil && kind.Kind == "ServiceAccount" &&
-			slices.ContainsFunc(bindings.Items, func(b admissionregistrationv1.ValidatingAdmissionPolicyBinding) bool {
-				return b.Spec.PolicyName == p.Name && slices.Contains(b.Spec.ValidationActions, admissionregistrationv1.Deny)
-			})
-	})
+	var selectors []*metav1.LabelSelector
+	for i := range policies.Items {
+		policy := &policies.Items[i]
+		kind := policy.Spec.ParamKind
+		denies := slices.ContainsFunc(bindings.Items, func(b admissionregistrationv1.ValidatingAdmissionPolicyBinding) bool {
+			return b.Spec.PolicyName == policy.Name && slices.Contains(b.Spec.ValidationActions, admissionregistrationv1.Deny)
+		})
+		if !denies || !strings.Contains(policy.Name, "guard") || kind == nil || kind.Kind != "ServiceAccount" {
+			continue
+		}
+		var selector *metav1.LabelSelector
+		if policy.Spec.MatchConstraints != nil {
+			selector = policy.Spec.MatchConstraints.NamespaceSelector
+		}
+		selectors = append(selectors, selector)
+	}
+	return selectors
 }
 
 // judgeEndpoints says whether there is anybody to call.

@@ -41,6 +41,9 @@ type Explainer struct {
 	mutator  *webhook.Mutator
 	accounts accounts
 	settings settings.Settings
+	// Skipped has a sentence for each source with invalid entries, which the webhook
+	// skips.
+	Skipped []string
 }
 
 // New wires the webhook's parts to files.
@@ -52,19 +55,21 @@ func New(ctx context.Context, config Config) (*Explainer, error) {
 		settings: config.Settings,
 	}
 	resolver := &sources.Resolver{Accounts: e.accounts, ContainerCredentialsAudience: config.Settings.ContainerCredentialsAudience}
-	mapped, err := readMapping(ctx, config.Manifests, config.Cluster, config.MappingNamespace, defaults)
+	mapped, skipped, err := readMapping(ctx, config.Manifests, config.Cluster, config.MappingNamespace, defaults)
 	if err != nil {
 		return nil, err
 	}
 	if mapped != nil {
 		resolver.Mapping = mapped
 	}
+	e.skip("ConfigMap "+ConfigMapName, skipped)
 	if file := config.Settings.ContainerCredentialsConfig; file != "" {
-		listed, err := containercredentials.New(file, logger, registry)
+		listed, skipped, err := containercredentials.Read(file)
 		if err != nil {
-			return nil, err
+			return nil, fmt.Errorf("list of ServiceAccounts for EKS Pod Identity in %s: %w", file, err)
 		}
 		resolver.ContainerCredentials = listed
+		e.skip(file, skipped)
 	}
 	mutate := webhook.MutateConfig{Resolver: resolver, Settings: config.Settings.Inject(), Logger: logger, Metrics: registry}
 	if mode := rolepolicy.Mode(config.Settings.RolePolicy); mode != rolepolicy.Off {
@@ -72,6 +77,12 @@ func New(ctx context.Context, config Config) (*Explainer, error) {
 	}
 	e.mutator = webhook.NewMutator(mutate)
 	return e, nil
+}
+
+func (e *Explainer) skip(source string, skipped identity.EntryErrors) {
+	if len(skipped) > 0 {
+		e.Skipped = append(e.Skipped, fmt.Sprintf("%s: skipped %d invalid entries: %s", source, len(skipped), skipped))
+	}
 }
 
 // Explanation says what would happen to a pod.
@@ -130,7 +141,7 @@ func (e *Explainer) findings(ctx context.Context, told Explanation) []lint.Findi
 	if err != nil {
 		return nil
 	}
-	return slices.DeleteFunc(lint.Account(annotations, e.settings.AnnotationPrefix, e.settings.ComposeRoleARN), func(f lint.Finding) bool {
+	return slices.DeleteFunc(lint.Account(annotations, e.settings.Rules()), func(f lint.Finding) bool {
 		return told.Identity != nil && slices.ContainsFunc(told.Identity.Problems, func(p identity.Problem) bool { return p.Annotation == f.Annotation })
 	})
 }

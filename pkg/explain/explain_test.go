@@ -4,6 +4,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -153,6 +154,9 @@ func TestWhatCannotBeReadIsAnError(t *testing.T) {
 	for name, config := range map[string]explain.Config{
 		"a ConfigMap that is no mapping": {Settings: parseSettings(t), Manifests: manifests(t, strings.Replace(mapping, "RoleARN", "", 1)+pod+
 			"\n---\n{apiVersion: v1, kind: ConfigMap, metadata: {name: pod-identity-webhook}, data: {config: nonsense}}")},
+		"a ConfigMap whose mapping is empty": {Settings: parseSettings(t), Manifests: manifests(t, pod+
+			"\n---\n{apiVersion: v1, kind: ConfigMap, metadata: {name: pod-identity-webhook}, data: {config: ''}}")},
+		"a list that is not there": {Settings: parseSettings(t, "--watch-container-credentials-config=missing.json"), Manifests: manifests(t, pod)},
 		"a list that is none": {Settings: parseSettings(t, "--watch-container-credentials-config=explain_test.go"), Manifests: manifests(t, pod)},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -160,6 +164,32 @@ func TestWhatCannotBeReadIsAnError(t *testing.T) {
 				t.Error("no error")
 			}
 		})
+	}
+}
+
+func TestNew_invalidEntries(t *testing.T) {
+	list := filepath.Join(t.TempDir(), "list.json")
+	if err := os.WriteFile(list, []byte(`{"identities": [null, {"namespace": "shop", "serviceAccount": "other"}]}`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	config := explain.Config{
+		Settings:  parseSettings(t, "--watch-container-credentials-config="+list),
+		Manifests: manifests(t, pod+without+strings.Replace(mapping, `{"shop/cart"`, `{"no-slash": {}, "shop/cart"`, 1)),
+	}
+	explainer, err := explain.New(t.Context(), config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []string{
+		`ConfigMap pod-identity-webhook: skipped 1 invalid entries: "no-slash" is not of the form namespace/serviceaccount`,
+		list + ": skipped 1 invalid entries: identities[0] is null",
+	}
+	if !slices.Equal(explainer.Skipped, want) {
+		t.Errorf("got  %q\nwant %q", explainer.Skipped, want)
+	}
+	told, err := explainer.Explain(t.Context(), config.Manifests.Pods[0])
+	if err != nil || told.Identity == nil || told.Identity.RoleARN != "arn:aws:iam::111122223333:role/mapped" {
+		t.Errorf("got %+v, %v, want the role of the valid entry", told.Identity, err)
 	}
 }
 

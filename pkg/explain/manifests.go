@@ -22,8 +22,8 @@ type Manifests struct {
 	// The annotations of ServiceAccounts and namespaces.
 	accounts   map[types.NamespacedName]map[string]string
 	namespaces map[string]map[string]string
-	// mapping is that of the ConfigMap of roles, "" for none.
-	mapping string
+	// mapping is the data of the ConfigMap of roles, nil for none.
+	mapping map[string]string
 }
 
 // Pod is a pod that would be created.
@@ -115,7 +115,7 @@ func (m *Manifests) add(d document, namespace string) error {
 		set(&m.namespaces, name, metadata.texts("annotations"))
 	case "ConfigMap":
 		if name == ConfigMapName {
-			m.mapping = d.object("data").text(mappingKey)
+			m.mapping = d.texts("data")
 		}
 	default:
 		return m.addPod(d, namespace)

@@ -74,26 +74,28 @@ func (m mapping) Lookup(_ context.Context, name types.NamespacedName) (*identity
 }
 
 // readMapping reads the mapping of a file, or else that of the cluster, in the
-// namespace of the webhook, if there is one. It is nil if there is none.
-func readMapping(ctx context.Context, manifests *Manifests, cluster Cluster, namespace string, defaults identity.Defaults) (*mapping, error) {
-	content := manifests.mapping
-	if content == "" && cluster != nil && namespace != "" {
+// namespace of the webhook, and returns the entries that the webhook skips. The
+// mapping is nil if there is none.
+func readMapping(ctx context.Context, manifests *Manifests, cluster Cluster, namespace string, defaults identity.Defaults) (*mapping, identity.EntryErrors, error) {
+	data := manifests.mapping
+	if data == nil && cluster != nil && namespace != "" {
 		found, err := cluster.ConfigMaps(namespace).Get(ctx, ConfigMapName, metav1.GetOptions{})
 		if err != nil && !apierrors.IsNotFound(err) {
-			return nil, fmt.Errorf("read ConfigMap %s/%s: %w", namespace, ConfigMapName, err)
+			return nil, nil, fmt.Errorf("read ConfigMap %s/%s: %w", namespace, ConfigMapName, err)
 		}
 		if err == nil {
-			content = found.Data[mappingKey]
+			data = found.Data
 		}
 	}
-	if content == "" {
-		return nil, nil //nolint:nilnil // none is no fault
+	content, ok := data[mappingKey]
+	if !ok {
+		return nil, nil, nil
 	}
-	parsed, err := identity.ParseMapping([]byte(content), defaults)
+	parsed, skipped, err := identity.ParseMapping([]byte(content), defaults)
 	if err != nil {
-		return nil, fmt.Errorf("ConfigMap %s: %w", ConfigMapName, err)
+		return nil, nil, fmt.Errorf("decode ConfigMap %s: %w; the webhook keeps the last mapping that it decoded, which is not known here", ConfigMapName, err)
 	}
-	return &mapping{parsed}, nil
+	return &mapping{parsed}, skipped, nil
 }
 
 // policies say which roles a namespace permits.
@@ -104,18 +106,23 @@ type policies struct {
 	prefix    string
 }
 
-// Permitted says whether the pods of a namespace may have a role.
-func (p policies) Permitted(ctx context.Context, namespace, roleARN string) error {
+// Permitted returns nil if the pods of a namespace may have the roles.
+func (p policies) Permitted(ctx context.Context, namespace string, roleARNs []string) (fromCache bool, err error) {
 	annotations, ok := p.manifests.namespaces[namespace]
 	if !ok {
 		if p.cluster == nil {
-			return &NotGivenError{What: "Namespace " + namespace}
+			return false, &NotGivenError{What: "Namespace " + namespace}
 		}
 		found, err := p.cluster.Namespaces().Get(ctx, namespace, metav1.GetOptions{})
 		if err != nil {
-			return fmt.Errorf("read Namespace %s: %w", namespace, err)
+			return false, fmt.Errorf("read Namespace %s: %w", namespace, err)
 		}
 		annotations = found.Annotations
 	}
-	return rolepolicy.Evaluate(p.mode, p.prefix, namespace, annotations, roleARN)
+	for _, roleARN := range roleARNs {
+		if err := rolepolicy.Evaluate(p.mode, p.prefix, namespace, annotations, roleARN); err != nil {
+			return false, err
+		}
+	}
+	return false, nil
 }

@@ -75,6 +75,9 @@ type Identity struct {
 	TargetRoleARN, TargetExternalID string
 	// Problems are the faults found in what was written, for the user to see.
 	Problems []Problem
+	// FromCache reports that the identity is what a watch knows of the
+	// ServiceAccount, and not what a read for this admission found.
+	FromCache bool
 }
 
 // Granted says whether the pods are given anything.
@@ -129,7 +132,7 @@ func FromAnnotations(annotations map[string]string, defaults Defaults) *Identity
 		TargetRoleARN:     defaults.Account.compose(r.line(TargetRoleARNAnnotation)),
 		TargetExternalID:  r.line(TargetExternalIDAnnotation),
 	}
-	if id.RoleARN != "" && !IsRoleARN(id.RoleARN) {
+	if id.RoleARN != "" && !IsRole(id.RoleARN, id.STSEndpoint) {
 		r.problem(RoleARNAnnotation, "cannot be the ARN of an IAM role", "injected as it is")
 	}
 	if id.TargetRoleARN != "" && strings.ContainsFunc(id.RoleARN, unicode.IsControl) {
@@ -137,7 +140,7 @@ func FromAnnotations(annotations map[string]string, defaults Defaults) *Identity
 		r.problem(TargetRoleARNAnnotation, "cannot be assumed with a role that has a control character", "ignored")
 		id.TargetRoleARN, id.TargetExternalID = "", ""
 	}
-	if id.TargetRoleARN != "" && !IsRoleARN(id.TargetRoleARN) {
+	if id.TargetRoleARN != "" && !IsRole(id.TargetRoleARN, id.STSEndpoint) {
 		r.problem(TargetRoleARNAnnotation, "cannot be the ARN of an IAM role", "injected as it is")
 	}
 	for _, annotation := range []string{SkipContainersAnnotation, IncludeContainersAnnotation} {

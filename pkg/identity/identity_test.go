@@ -230,3 +230,15 @@ func FuzzFromAnnotations(f *testing.F) {
 		}
 	})
 }
+
+func TestFromAnnotations_rolesOfOtherSTS(t *testing.T) {
+	for endpoint, want := range map[string]int{"": 2, "https://sts.eu-west-1.amazonaws.com": 2, "https://rgw.example.com": 0} {
+		id := identity.FromAnnotations(map[string]string{
+			"eks.amazonaws.com/role-arn": "arn:aws:iam:::role/S3Access", "eks.amazonaws.com/target-role-arn": "arn:aws:iam:::role/Target",
+			"eks.amazonaws.com/sts-endpoint": endpoint,
+		}, defaults)
+		if len(id.Problems) != want {
+			t.Errorf("at %q: got %+v, want %d problems", endpoint, id.Problems, want)
+		}
+	}
+}

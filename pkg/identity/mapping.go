@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -37,99 +36,94 @@ type mappingEntry struct {
 	TokenExpiration int64
 }
 
-// MappingError says that an entry cannot be used.
-type MappingError struct {
-	// Key is the entry's.
-	Key string
-	// Fault says what is wrong.
-	Fault string
-}
-
-// Error names the key.
-func (e *MappingError) Error() string { return fmt.Sprintf("key %q %s", e.Key, e.Fault) }
-
 // ParseMapping reads a JSON object of "namespace/serviceaccount" to RoleARN,
 // Audience, UseRegionalSTS and TokenExpiration. In the namespace, * stands for
-// any characters. The Mapping is of the entries that can be used; the error joins
-// a *MappingError for each that cannot, and for each key that is repeated, of
-// which the last entry counts.
-func ParseMapping(content []byte, defaults Defaults) (*Mapping, error) {
+// any characters. ParseMapping skips invalid entries and returns them beside the
+// Mapping of the others. Of several valid entries for one key the last counts, and
+// the others are returned as skipped. ParseMapping returns an error, and no
+// Mapping, if content is not a JSON object.
+func ParseMapping(content []byte, defaults Defaults) (*Mapping, EntryErrors, error) {
+	// The check of the whole content comes first: the decoder below accepts what
+	// precedes a syntax error.
+	if err := json.Unmarshal(content, &json.RawMessage{}); err != nil {
+		return nil, nil, invalidJSON(err)
+	}
+	decoder := json.NewDecoder(bytes.NewReader(content))
+	if opening, err := decoder.Token(); err != nil || opening != json.Delim('{') {
+		return nil, nil, errors.New("not a JSON object of entries")
+	}
+	valid := map[string]*Identity{}
+	var skipped EntryErrors
+	for decoder.More() {
+		token, err := decoder.Token()
+		if err != nil {
+			return nil, nil, invalidJSON(err)
+		}
+		key, _ := token.(string)
+		var entry json.RawMessage
+		if err := decoder.Decode(&entry); err != nil {
+			return nil, nil, invalidJSON(err)
+		}
+		id, fault := parseEntry(key, entry, defaults)
+		if fault == "" && valid[key] != nil {
+			fault = "is repeated; the last valid entry is used"
+		}
+		if fault != "" {
+			skipped = append(skipped, EntryError{Entry: strconv.Quote(shorten(key)), Fault: fault})
+		}
+		if id != nil {
+			valid[key] = id
+		}
+	}
+	return newMapping(valid), skipped, nil
+}
+
+// invalidJSON returns the position of a syntax error. The decoder's own error can
+// quote the content.
+func invalidJSON(err error) error {
+	if syntax, ok := errors.AsType[*json.SyntaxError](err); ok {
+		return fmt.Errorf("invalid JSON after %d bytes", syntax.Offset)
+	}
+	return errors.New("invalid JSON")
+}
+
+// parseEntry returns the identity of an entry, or nil and what is wrong with it.
+func parseEntry(key string, content json.RawMessage, defaults Defaults) (*Identity, string) {
+	namespace, name, ok := strings.Cut(key, "/")
+	if !ok || namespace == "" || name == "" || strings.Contains(name, "/") {
+		return nil, "is not of the form namespace/serviceaccount"
+	}
+	if strings.Contains(name, "*") {
+		return nil, "has a * in the ServiceAccount, where only the namespace may have one"
+	}
+	if fault := invalidName(namespace, name); fault != "" {
+		return nil, fault
+	}
+	var entry *mappingEntry
+	if err := json.Unmarshal(content, &entry); err != nil {
+		return nil, "has fields of the wrong type"
+	}
+	if entry == nil {
+		return nil, "is null"
+	}
+	return entry.identity(key, defaults), ""
+}
+
+// newMapping returns the Mapping of valid entries.
+func newMapping(valid map[string]*Identity) *Mapping {
 	m := &Mapping{exact: map[types.NamespacedName]*Identity{}, patterns: map[string][]pattern{}}
-	var entries map[string]json.RawMessage
-	if err := json.Unmarshal(content, &entries); err != nil || entries == nil {
-		return m, notAnObject(err)
-	}
-	var faults []error
-	for _, key := range repeated(content) {
-		faults = append(faults, &MappingError{Key: key, Fault: "is repeated"})
-	}
-	for _, key := range slices.Sorted(maps.Keys(entries)) {
-		if err := m.add(key, entries[key], defaults); err != nil {
-			faults = append(faults, err)
+	for key, id := range valid {
+		namespace, name, _ := strings.Cut(key, "/")
+		if strings.Contains(namespace, "*") {
+			m.patterns[name] = append(m.patterns[name], pattern{namespace: namespace, identity: id})
+		} else {
+			m.exact[types.NamespacedName{Namespace: namespace, Name: name}] = id
 		}
 	}
 	for _, patterns := range m.patterns {
 		slices.SortFunc(patterns, bySpecificity)
 	}
-	return m, errors.Join(faults...)
-}
-
-// repeated returns those keys of a JSON object that are there more than once. It
-// compares what is decoded: a key may be escaped in several ways.
-func repeated(object []byte) []string {
-	decoder := json.NewDecoder(bytes.NewReader(object))
-	if _, err := decoder.Token(); err != nil { // the opening brace
-		return nil
-	}
-	times := map[string]int{}
-	var keys []string
-	for decoder.More() {
-		key, err := decoder.Token()
-		if err != nil {
-			return keys
-		}
-		if err := decoder.Decode(&json.RawMessage{}); err != nil {
-			return keys
-		}
-		name, _ := key.(string)
-		if times[name]++; times[name] == 2 {
-			keys = append(keys, name)
-		}
-	}
-	return keys
-}
-
-// notAnObject says where, and not what: the decoder's error can quote what it
-// reads.
-func notAnObject(err error) error {
-	if syntax, ok := errors.AsType[*json.SyntaxError](err); ok {
-		return fmt.Errorf("it is no JSON: a fault after %d bytes", syntax.Offset)
-	}
-	return errors.New("it is no JSON object of entries")
-}
-
-func (m *Mapping) add(key string, content json.RawMessage, defaults Defaults) error {
-	namespace, name, ok := strings.Cut(key, "/")
-	if !ok || namespace == "" || name == "" || strings.Contains(name, "/") {
-		return &MappingError{Key: key, Fault: "is not of the form namespace/serviceaccount"}
-	}
-	if strings.Contains(name, "*") {
-		return &MappingError{Key: key, Fault: "has a * in the ServiceAccount, where only the namespace may have one"}
-	}
-	var entry *mappingEntry
-	if err := json.Unmarshal(content, &entry); err != nil {
-		return &MappingError{Key: key, Fault: "has an entry whose fields are of the wrong type"}
-	}
-	if entry == nil {
-		return &MappingError{Key: key, Fault: "has no entry, but null"}
-	}
-	id := entry.identity(key, defaults)
-	if strings.Contains(namespace, "*") {
-		m.patterns[name] = append(m.patterns[name], pattern{namespace: namespace, identity: id})
-	} else {
-		m.exact[types.NamespacedName{Namespace: namespace, Name: name}] = id
-	}
-	return nil
+	return m
 }
 
 func (e *mappingEntry) identity(key string, defaults Defaults) *Identity {
@@ -150,7 +144,7 @@ func (e *mappingEntry) identity(key string, defaults Defaults) *Identity {
 			id.Problems = append(id.Problems, *problem)
 		}
 	}
-	if id.RoleARN != "" && !IsRoleARN(id.RoleARN) {
+	if id.RoleARN != "" && !IsRole(id.RoleARN, id.STSEndpoint) {
 		id.Problems = append(id.Problems, Problem{
 			Annotation: "RoleARN of mapping " + key, Value: e.RoleARN,
 			Fault: "cannot be the ARN of an IAM role", Used: "injected as it is",

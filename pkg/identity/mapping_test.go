@@ -1,8 +1,11 @@
 package identity_test
 
 import (
+	"bytes"
+	"cmp"
 	"encoding/json"
-	"errors"
+	"fmt"
+	"math/rand/v2"
 	"reflect"
 	"regexp"
 	"slices"
@@ -21,8 +24,18 @@ func named(name string) types.NamespacedName {
 	return types.NamespacedName{Namespace: namespace, Name: account}
 }
 
+// parse returns the mapping of a content without faults.
+func parse(t *testing.T, content string, defaults identity.Defaults) *identity.Mapping {
+	t.Helper()
+	mapping, skipped, err := identity.ParseMapping([]byte(content), defaults)
+	if err != nil || len(skipped) > 0 {
+		t.Fatalf("got skipped entries %v and error %v, want none", skipped, err)
+	}
+	return mapping
+}
+
 func TestTheMostSpecificKeyOfAMappingWins(t *testing.T) {
-	mapping, err := identity.ParseMapping([]byte(`{
+	mapping := parse(t, `{
 		"*/app": {"RoleARN": "any"},
 		"prod/app": {"RoleARN": "exact"},
 		"pro*/app": {"RoleARN": "pro"},
@@ -37,10 +50,7 @@ func TestTheMostSpecificKeyOfAMappingWins(t *testing.T) {
 		"n*/tie": {"RoleARN": "later"},
 		"*/shadow": {"RoleARN": "any"},
 		"dev-*/shadow": {}
-	}`), defaults)
-	if err != nil {
-		t.Fatal(err)
-	}
+	}`, defaults)
 	if got := mapping.Len(); got != 14 {
 		t.Errorf("%d entries, want 14", got)
 	}
@@ -163,10 +173,7 @@ func TestTheValuesOfAMappingsEntry(t *testing.T) {
 			if test.change != nil {
 				test.change(&d)
 			}
-			mapping, err := identity.ParseMapping([]byte(`{"a/b": `+test.entry+`}`), d)
-			if err != nil {
-				t.Fatal(err)
-			}
+			mapping := parse(t, `{"a/b": `+test.entry+`}`, d)
 			if got := mapping.Identity(named("a/b")); !reflect.DeepEqual(got, test.want) {
 				t.Errorf("got  %+v\nwant %+v", got, test.want)
 			}
@@ -175,46 +182,96 @@ func TestTheValuesOfAMappingsEntry(t *testing.T) {
 }
 
 func TestEachBadKeyOfAMappingIsNamedAndTheGoodOnesAreRead(t *testing.T) {
-	mapping, err := identity.ParseMapping([]byte(`{
+	mapping, skipped, err := identity.ParseMapping([]byte(`{
 		"good/app": {"RoleARN": "secret"}, "no-slash": {}, "a/b/c": {}, "/app": {}, "ns/": {}, "": {}, "ns/app-*": {},
-		"ns/null": null, "ns/list": [], "ns/text": "secret", "ns/type": {"RoleARN": 1, "Audience": "secret"}
+		"ns/null": null, "ns/list": [], "ns/text": "secret", "ns/type": {"RoleARN": 1, "Audience": "secret"},
+		" ns/app": {}, "NS/app": {}, "ns/App": {}, "n_*/app": {}, "ns/big": {"TokenExpiration": 1e99},
+		"also-*-good/app": {"Unknown": [1]}
 	}`), defaults)
-	if err == nil {
-		t.Fatal("no error")
+	if err != nil {
+		t.Fatal(err)
 	}
-	for _, key := range []string{"no-slash", "a/b/c", "/app", "ns/", "", "ns/app-*", "ns/null", "ns/list", "ns/text", "ns/type"} {
-		if !strings.Contains(err.Error(), `"`+key+`"`) {
-			t.Errorf("%q is not named in %v", key, err)
+	var keys []string
+	for _, entry := range skipped {
+		keys = append(keys, entry.Entry)
+		if strings.Contains(entry.Error(), "secret") {
+			t.Errorf("a value is told: %v", entry)
 		}
 	}
-	if strings.Contains(err.Error(), "secret") {
-		t.Errorf("a value is told: %v", err)
+	want := []string{`"no-slash"`, `"a/b/c"`, `"/app"`, `"ns/"`, `""`, `"ns/app-*"`, `"ns/null"`, `"ns/list"`, `"ns/text"`, `"ns/type"`,
+		`" ns/app"`, `"NS/app"`, `"ns/App"`, `"n_*/app"`, `"ns/big"`}
+	if !slices.Equal(keys, want) {
+		t.Errorf("got  %v\nwant %v", keys, want)
 	}
-	if _, ok := errors.AsType[*identity.MappingError](err); !ok {
-		t.Errorf("got a %T", err)
-	}
-	if mapping.Len() != 1 || mapping.Identity(named("good/app")) == nil {
-		t.Errorf("got %d entries, want the good one", mapping.Len())
+	if mapping.Len() != 2 || mapping.Identity(named("good/app")) == nil || mapping.Identity(named("also-very-good/app")) == nil {
+		t.Errorf("got %d entries, want the two valid ones", mapping.Len())
 	}
 }
 
-func TestAKeyOfAMappingThatIsRepeatedIsNamedAndItsLastEntryCounts(t *testing.T) {
-	mapping, err := identity.ParseMapping([]byte(`{
-		"a/b": {"RoleARN": "first", "Audience": "first"}, "once/b": {}, "a/b": null, "a\u002fb": {"RoleARN": "last"}
-	}`), defaults)
-	if err == nil || strings.Count(err.Error(), "\n") != 0 || !strings.Contains(err.Error(), `"a/b"`) {
-		t.Errorf("got %v, want one error that names the key", err)
+func TestParseMapping_repeatedKey(t *testing.T) {
+	for name, test := range map[string]struct{ content, skipped string }{
+		"the last valid entry counts":     {`{"a/b": {"RoleARN": "first", "Audience": "first"}, "once/b": {}, "a\u002fb": {"RoleARN": "last"}}`, `"a/b" is repeated; the last valid entry is used`},
+		"an invalid entry before it":      {`{"a/b": null, "once/b": {}, "a/b": {"RoleARN": "last"}}`, `"a/b" is null`},
+		"an invalid entry after it":       {`{"a/b": {"RoleARN": "last"}, "once/b": {}, "a/b": null}`, `"a/b" is null`},
+		"the only valid one of three":     {`{"a/b": [], "a/b": {"RoleARN": "last"}, "a/b": 1, "once/b": {}}`, `"a/b" has fields of the wrong type; "a/b" has fields of the wrong type`},
+		"a pattern is a key as any other": {`{"*/b": {"RoleARN": "first"}, "*/b": {"RoleARN": "last"}}`, `"*/b" is repeated; the last valid entry is used`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			mapping, skipped, err := identity.ParseMapping([]byte(test.content), defaults)
+			if err != nil || skipped.String() != test.skipped {
+				t.Errorf("skipped: got %v, %v, want %s", skipped, err, test.skipped)
+			}
+			if got := mapping.Identity(named("a/b")); got == nil || got.RoleARN != "last" || got.Audience != "sts.amazonaws.com" {
+				t.Errorf("got %+v of %d entries", got, mapping.Len())
+			}
+		})
 	}
-	got := mapping.Identity(named("a/b"))
-	if mapping.Len() != 2 || got == nil || got.RoleARN != "last" || got.Audience != "sts.amazonaws.com" {
-		t.Errorf("got %+v of %d entries", got, mapping.Len())
+}
+
+func TestEntryErrorsString_thousandsOfEntries(t *testing.T) {
+	var content strings.Builder
+	for i := range 5000 {
+		fmt.Fprintf(&content, ",%q:null", fmt.Sprint(i, strings.Repeat("é", 300)))
+	}
+	_, skipped, err := identity.ParseMapping([]byte("{"+content.String()[1:]+"}"), defaults)
+	if err != nil || len(skipped) != 5000 {
+		t.Fatalf("got %d skipped entries, %v", len(skipped), err)
+	}
+	if got := skipped.String(); len(got) > 16<<10 || !strings.HasSuffix(got, "and 4990 more") {
+		t.Errorf("got %d bytes that end in %q", len(got), got[len(got)-20:])
 	}
 }
 
 func TestWhatIsNoObjectIsNoMapping(t *testing.T) {
-	for _, content := range []string{"", "null", "[]", "{", `"x"`, `{"a/b": {}} more`} {
-		if mapping, err := identity.ParseMapping([]byte(content), defaults); err == nil || mapping.Len() != 0 {
-			t.Errorf("%q: got %d entries, %v", content, mapping.Len(), err)
+	for _, content := range []string{"", " ", "null", "[]", "{", `"x"`, "1", `{"a/b": {}} more`, `{"a/b": {}}{}`, `{"a/b": {},}`, `{"secret"}`} {
+		mapping, skipped, err := identity.ParseMapping([]byte(content), defaults)
+		if err == nil || mapping != nil || skipped != nil || strings.Contains(err.Error(), "secret") {
+			t.Errorf("%q: got %d entries, %v, %v", content, mapping.Len(), skipped, err)
+		}
+	}
+}
+
+// TestParseMapping_orderOfEntries requires that a mapping follows from its entries,
+// and not from the order in which they are written.
+func TestParseMapping_orderOfEntries(t *testing.T) {
+	entries := []string{
+		`"a/app": {"RoleARN": "1"}`, `"*/app": {"RoleARN": "2"}`, `"a*/app": {"RoleARN": "3"}`, `"*a/app": {"RoleARN": "4"}`,
+		`"no-slash": {}`, `"b/app": null`, `"b*/app": {"RoleARN": "5"}`, `"b/app*": {}`,
+	}
+	random := rand.New(rand.NewPCG(1, 2)) //nolint:gosec // a test that can be repeated
+	var want string
+	for range 200 {
+		random.Shuffle(len(entries), func(i, j int) { entries[i], entries[j] = entries[j], entries[i] })
+		mapping, skipped, err := identity.ParseMapping([]byte("{"+strings.Join(entries, ",")+"}"), defaults)
+		if err != nil || len(skipped) != 3 {
+			t.Fatalf("got %v, %v", skipped, err)
+		}
+		got := ""
+		for _, namespace := range []string{"a", "b", "c", "ab", "ba", "aa"} {
+			got += mapping.Identity(named(namespace + "/app")).RoleARN
+		}
+		if want = cmp.Or(want, got); got != want {
+			t.Fatalf("got roles %s, and %s in another order", got, want)
 		}
 	}
 }
@@ -229,7 +286,7 @@ func FuzzParseMapping(f *testing.F) {
 	f.Add([]byte(`{"a": null, "": {}, "/": []}`), "", "")
 	f.Add([]byte("null"), "a", "b")
 	f.Fuzz(func(t *testing.T, content []byte, namespace, name string) {
-		mapping, _ := identity.ParseMapping(content, defaults)
+		mapping, _, _ := identity.ParseMapping(content, defaults)
 		account := types.NamespacedName{Namespace: namespace, Name: name}
 		id := mapping.Identity(account)
 		if utf8.ValidString(namespace) && (id != nil) != anyKeyIsOf(t, content, account) {
@@ -245,11 +302,24 @@ func FuzzParseMapping(f *testing.F) {
 // an entry that can be used is of the ServiceAccount.
 func anyKeyIsOf(t *testing.T, content []byte, account types.NamespacedName) bool {
 	t.Helper()
-	var entries map[string]json.RawMessage
-	if json.Unmarshal(content, &entries) != nil {
+	var whole map[string]json.RawMessage
+	if json.Unmarshal(content, &whole) != nil || whole == nil {
 		return false
 	}
-	for key, entry := range entries {
+	decoder := json.NewDecoder(bytes.NewReader(content))
+	if _, err := decoder.Token(); err != nil {
+		t.Fatal(err)
+	}
+	for decoder.More() {
+		token, err := decoder.Token()
+		if err != nil {
+			t.Fatal(err)
+		}
+		key := token.(string)
+		var entry json.RawMessage
+		if err := decoder.Decode(&entry); err != nil {
+			t.Fatal(err)
+		}
 		namespace, ok := strings.CutSuffix(key, "/"+account.Name)
 		if !ok {
 			continue
@@ -263,7 +333,7 @@ func anyKeyIsOf(t *testing.T, content []byte, account types.NamespacedName) bool
 			t.Fatal(err)
 		}
 		alone := slices.Concat([]byte("{"), quoted, []byte(":"), entry, []byte("}"))
-		if _, err := identity.ParseMapping(alone, defaults); err == nil {
+		if _, skipped, err := identity.ParseMapping(alone, defaults); err == nil && len(skipped) == 0 {
 			return true
 		}
 	}
@@ -293,6 +363,21 @@ func TestGlob(t *testing.T) {
 	} {
 		if got := identity.Glob(test.pattern, test.s); got != test.want {
 			t.Errorf("%q, %q: got %t", test.pattern, test.s, got)
+		}
+	}
+}
+
+func TestParseMapping_rolesOfOtherSTS(t *testing.T) {
+	const content = `{"shop/cart": {"RoleARN": "arn:aws:iam::RGW12345678901234567:role/app"}}`
+	for endpoint, want := range map[string]int{"": 1, "https://sts.eu-west-1.amazonaws.com": 1, "https://rgw.example.com": 0} {
+		with := defaults
+		with.STSEndpoint = endpoint
+		mapping, _, err := identity.ParseMapping([]byte(content), with)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := mapping.Identity(types.NamespacedName{Namespace: "shop", Name: "cart"}).Problems; len(got) != want {
+			t.Errorf("at %q: got %+v, want %d problems", endpoint, got, want)
 		}
 	}
 }

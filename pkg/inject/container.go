@@ -44,6 +44,7 @@ func (p *plan) addToContainers(list string, containers, existing []Container) {
 // are meant the variables that make one.
 //
 //	not selected by the pod's annotations          left alone
+//	its own file of the token                      no mount is added, whatever is at the token path
 //	token not mounted; identity, region, STS set   left alone, warned about
 //	no path for the token                          left alone, warned about
 //	its own identity set, all or half              keeps it, warned about; mount, region and STS are added
@@ -60,13 +61,20 @@ func (p *plan) addToContainer(at string, c *Container) ContainerResult {
 	env, mounts := to.env, to.mounts
 	// A container that has its own variables knows where it mounts our volume.
 	elsewhere := env.foreign && mounts.elsewhere
-	mounted := mounts.atTokenPath || elsewhere
+	mounted := mounts.atTokenPath || elsewhere || env.tokenVolume != ""
+	if env.ownTokenFile {
+		result.OwnVolume = env.tokenVolume
+	}
 	switch {
 	case env.isComplete() && !mounted:
 		result.Reason = EnvSetByUser
+		if empty := c.environment().empty(envRoleARN, envWebIdentityTokenFile, envRegion, envDefaultRegion, envSTSRegionalEndpoints); empty != "" {
+			p.warn(EnvSetByUser, "container %q sets %s to an empty value: nothing is added; remove it", c.Name, empty)
+			return result
+		}
 		p.warn(EnvSetByUser, "container %q sets its own AWS identity, region and STS endpoint: nothing is added", c.Name)
 		return result
-	case mounts.obstacle != "" && !elsewhere:
+	case mounts.obstacle != "" && !elsewhere && !env.ownTokenFile:
 		result.Reason = TokenPathTaken
 		p.warn(TokenPathTaken, "container %q: token not mounted, because %s; mount that elsewhere", c.Name, to.blocked)
 		return result
@@ -83,10 +91,16 @@ func (p *plan) addToContainer(at string, c *Container) ContainerResult {
 		p.patch = p.patch.addMount(at, c.VolumeMounts == nil, p.result.Volume, to.folder)
 	}
 
+	p.warnRegion(c, env)
 	switch {
 	case env.foreign:
 		result.Reason = MountOnly
+		if empty := c.environment().empty(to.variableNames()...); empty != "" {
+			p.warn(MountOnly, "container %q sets %s to an empty value, so it gets no role: remove it", c.Name, empty)
+			return result
+		}
 		p.warn(MountOnly, "container %q sets %s of its own: they are kept", c.Name, to.names())
+		return result
 	case to.blocked != "" && to.folder == p.settings.FallbackMountPath:
 		p.warn(FallbackPath, "container %q: token mounted at %s, because %s", c.Name, to.folder, to.blocked)
 		if result.Mounted || len(missing) > 0 {
@@ -95,6 +109,7 @@ func (p *plan) addToContainer(at string, c *Container) ContainerResult {
 	case result.Mounted || len(missing) > 0:
 		result.Reason = Injected
 	}
+	p.warnOverrides(c)
 	return result
 }
 
@@ -103,32 +118,49 @@ type environment struct {
 	// identity, region and sts say whether the container sets any variable of
 	// that kind.
 	identity, region, sts bool
-	// foreign says that the identity is not just what would be added.
+	// foreign says that the identity is not that which would be added: it has another
+	// role, or its file is not the token.
 	foreign bool
+	// tokenVolume is the volume in which the file of the identity is the token, or ""
+	// if the file is not the token; ownTokenFile says that it is at a path of the
+	// container's own.
+	tokenVolume  string
+	ownTokenFile bool
 }
 
 // isComplete says whether the container sets a variable of each kind.
 func (e *environment) isComplete() bool { return e.identity && e.region && e.sts }
 
 // look returns what a container's variables say, if it has the identity by d.
-func (p *plan) look(variables Env, d *delivery) environment {
+func (p *plan) look(c *Container, d *delivery) environment {
 	var found environment
 	// Of variables that are set twice, a process sees the last.
 	same := make([]bool, len(d.variables))
-	for i := range variables {
-		switch v := &variables[i]; v.Name {
+	file := ""
+	for i := range c.Env {
+		switch v := &c.Env[i]; v.Name {
 		case envRegion, envDefaultRegion:
 			found.region = true
 		case envSTSRegionalEndpoints:
 			found.sts = true
 		default:
-			if of := slices.IndexFunc(d.variables, func(ours corev1.EnvVar) bool { return ours.Name == v.Name }); of >= 0 {
+			if of := d.indexOf(v.Name); of >= 0 {
 				found.identity = true
 				same[of] = v.Value == d.variables[of].Value
+				if v.Name == d.fileVariable {
+					file = v.Value
+				}
 			}
 			if slices.Contains(d.rivals, v.Name) {
 				found.identity, found.foreign = true, true
 			}
+		}
+	}
+	if file != "" {
+		if found.tokenVolume = p.tokenVolumeOf(c, file); found.tokenVolume != "" {
+			of := d.indexOf(d.fileVariable)
+			found.ownTokenFile = !same[of]
+			same[of] = true
 		}
 	}
 	found.foreign = found.foreign || found.identity && slices.Contains(same, false)

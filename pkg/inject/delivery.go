@@ -2,6 +2,7 @@ package inject
 
 import (
 	"path"
+	"slices"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
@@ -20,6 +21,9 @@ type delivery struct {
 	// rivals, has one of its own and gets none of these.
 	variables []corev1.EnvVar
 	rivals    []string
+	// fileVariable is the one of variables that names the token's file, "" if none
+	// does: with role chaining, a configuration file does.
+	fileVariable string
 	// extras go with the variables, each unless the container sets it.
 	extras []corev1.EnvVar
 	// config is the text of an AWS configuration file to put beside the token,
@@ -40,7 +44,7 @@ func newDelivery(pod *Pod, id *identity.Identity, settings Settings, windows boo
 	if id.Method == identity.ContainerCredentials {
 		c := settings.ContainerCredentials
 		return delivery{
-			volume: c.VolumeName, folder: folder, file: c.TokenPath,
+			volume: c.VolumeName, folder: folder, file: c.TokenPath, fileVariable: envContainerTokenFile,
 			variables: []corev1.EnvVar{
 				{Name: envContainerCredentialsURI, Value: c.FullURI},
 				{Name: envContainerTokenFile, Value: processPath(folder, c.TokenPath, windows)},
@@ -61,6 +65,7 @@ func newDelivery(pod *Pod, id *identity.Identity, settings Settings, windows boo
 		d.rivals = []string{envRoleARN, envWebIdentityTokenFile, envProfile, envDefaultProfile}
 		return d
 	}
+	d.fileVariable = envWebIdentityTokenFile
 	d.variables = []corev1.EnvVar{
 		{Name: envRoleARN, Value: id.RoleARN},
 		{Name: envWebIdentityTokenFile, Value: tokenFile},
@@ -71,13 +76,23 @@ func newDelivery(pod *Pod, id *identity.Identity, settings Settings, windows boo
 	return d
 }
 
-// names names the variables that make an identity.
-func (d *delivery) names() string {
+// indexOf returns the place of a variable among those that make the identity, or -1.
+func (d *delivery) indexOf(name string) int {
+	return slices.IndexFunc(d.variables, func(v corev1.EnvVar) bool { return v.Name == name })
+}
+
+// variableNames returns the names of the variables that make an identity, without rivals.
+func (d *delivery) variableNames() []string {
 	names := make([]string, 0, len(d.variables)+len(d.rivals))
 	for i := range d.variables {
 		names = append(names, d.variables[i].Name)
 	}
-	return strings.Join(append(names, d.rivals...), " or ")
+	return names
+}
+
+// names names the variables that make an identity.
+func (d *delivery) names() string {
+	return strings.Join(append(d.variableNames(), d.rivals...), " or ")
 }
 
 // processPath returns the path of a file as a container's processes know it.

@@ -14,10 +14,11 @@ const envPrefix = "AWS_"
 // has hundreds of others, and to decode them is most of the work with it.
 type Env []EnvVar
 
-// EnvVar is the view of an environment variable. Value is empty for one that
-// comes from elsewhere.
+// EnvVar is the view of an environment variable. FromElsewhere says that it has a
+// valueFrom; its Value is empty then.
 type EnvVar struct {
-	Name, Value string
+	Name, Value   string
+	FromElsewhere bool
 }
 
 func readEnv(r *skim.Reader) Env {
@@ -28,7 +29,7 @@ func readEnv(r *skim.Reader) Env {
 	size := 2 * int(reflect.TypeFor[EnvVar]().Size())
 	for list := r.Array(); list.Next(); {
 		var name, value skim.Quoted
-		wanted := false
+		wanted, elsewhere := false, false
 		for o := r.Object(); o.Next(); {
 			switch string(o.Name()) {
 			case "name":
@@ -38,10 +39,12 @@ func readEnv(r *skim.Reader) Env {
 				}
 			case "value":
 				value = r.Quoted()
+			case "valueFrom":
+				elsewhere = !r.Null()
 			}
 		}
 		if wanted && r.Spend(size) {
-			env = append(env, EnvVar{Name: r.TextOf(name), Value: r.TextOf(value)})
+			env = append(env, EnvVar{Name: r.TextOf(name), Value: r.TextOf(value), FromElsewhere: elsewhere})
 		}
 	}
 	return env

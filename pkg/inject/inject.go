@@ -67,7 +67,8 @@ type Result struct {
 	// Patch is a JSON patch (RFC 6902) of add operations, nil to leave the pod
 	// as it is.
 	Patch []byte `json:"-"`
-	// Volume is the token's volume. ExpirationSeconds is that of the token if
+	// Volume is the token's volume; it is empty if none is needed, since all containers
+	// read the token from volumes of the user's. ExpirationSeconds is that of the token if
 	// the patch adds the volume, and 0 if the pod has it already.
 	Volume            string `json:"volume,omitempty"`
 	ExpirationSeconds int64  `json:"expirationSeconds,omitempty"`
@@ -85,6 +86,9 @@ type ContainerResult struct {
 	Env []string `json:"env,omitempty"`
 	// Mounted says whether the patch adds the mount of the token.
 	Mounted bool `json:"mounted"`
+	// OwnVolume is the volume of the user's from which the container reads the token,
+	// at a path of its own, or empty.
+	OwnVolume string `json:"ownVolume,omitempty"`
 }
 
 // Warning tells the user of something that is probably a mistake.
@@ -120,7 +124,11 @@ func Patch(pod *Pod, id *identity.Identity, settings Settings) Result {
 	exists := p.findVolume()
 	p.fixPath()
 	p.addConfig()
-	if !exists {
+	switch {
+	case exists:
+	case p.hasOwnTokens():
+		p.result.Volume = ""
+	default:
 		p.addVolume()
 	}
 	p.addToContainers("/spec/containers/", pod.Spec.Containers, nil)
@@ -290,6 +298,28 @@ func (p *plan) addVolume() {
 	volume := p.delivery.makeVolume(p.result.Volume, p.identity.Audience, p.expirationSeconds)
 	// The first place: AWS's own webhook puts it there.
 	p.patch = p.patch.addVolume(p.pod.Spec.Volumes == nil, &volume)
+}
+
+// hasOwnTokens reports whether each container that is to have the identity reads the
+// token from a volume of the user's, and none counts on the one that would be added.
+func (p *plan) hasOwnTokens() bool {
+	own := false
+	for _, containers := range [...][]Container{p.pod.Spec.Containers, p.pod.Spec.InitContainers} {
+		for i := range containers {
+			c := &containers[i]
+			if slices.ContainsFunc(c.VolumeMounts, func(m VolumeMount) bool { return m.Name == p.result.Volume }) {
+				return false
+			}
+			if p.selection.reason(c.Name) != "" {
+				continue
+			}
+			if p.look(c, &p.delivery).tokenVolume == "" {
+				return false
+			}
+			own = true
+		}
+	}
+	return own
 }
 
 func (s *Spec) volume(name string) *Volume {

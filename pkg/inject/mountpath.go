@@ -50,7 +50,7 @@ func (p *plan) findPlace(c *Container) place {
 }
 
 func (p *plan) placeAt(c *Container, d *delivery) place {
-	at := place{delivery: d, env: p.look(c.Env, d), mounts: p.readMounts(c, d)}
+	at := place{delivery: d, env: p.look(c, d), mounts: p.readMounts(c, d)}
 	if at.mounts.obstacle != "" {
 		at.blocked = at.mounts.obstacle + " blocks " + d.folder
 	}
@@ -90,7 +90,7 @@ func (p *plan) isBlocked(d *delivery) bool {
 	for _, containers := range [][]Container{p.pod.Spec.InitContainers, p.pod.Spec.Containers} {
 		for i := range containers {
 			c := &containers[i]
-			if env := p.look(c.Env, d); p.selection.reason(c.Name) == "" && !env.identity && p.findObstacle(c, d.folder) != "" {
+			if env := p.look(c, d); p.selection.reason(c.Name) == "" && !env.identity && p.findObstacle(c, d.folder) != "" {
 				return true
 			}
 		}

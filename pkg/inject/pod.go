@@ -84,8 +84,10 @@ type ServiceAccountToken struct {
 
 // Container is the view of a container.
 type Container struct {
-	Name          string
-	Env           Env
+	Name string
+	Env  Env
+	// HasEnvFrom says that it has variables that a pod does not show.
+	HasEnvFrom    bool
 	VolumeMounts  []VolumeMount
 	VolumeDevices []VolumeDevice
 }

@@ -198,6 +198,10 @@ func (c *Container) read(r *skim.Reader) {
 			c.Name = r.Text()
 		case "env":
 			c.Env = readEnv(r)
+		case "envFrom":
+			for list := r.Array(); list.Next(); {
+				c.HasEnvFrom = true
+			}
 		case "volumeMounts":
 			c.VolumeMounts = skim.List(r, (*VolumeMount).read)
 		case "volumeDevices":

@@ -37,6 +37,8 @@ const (
 	VolumeNameTaken     Reason = "volume_name_taken"
 	UnknownContainer    Reason = "unknown_container"
 	ConfigKept          Reason = "config_kept"
+	IdentityOverridden  Reason = "identity_overridden"
+	RegionIncomplete    Reason = "region_incomplete"
 )
 
 // sentences says each Reason to a person.
@@ -63,6 +65,8 @@ var sentences = map[Reason]string{
 	VolumeNameTaken:        "a volume with the name of the token's is another's",
 	UnknownContainer:       "a list of containers names one that is not there",
 	ConfigKept:             "the pod brings an AWS configuration of its own",
+	IdentityOverridden:     "a variable of the container keeps AWS SDKs from the identity",
+	RegionIncomplete:       "the container sets its region so that some AWS SDKs find none",
 }
 
 // Sentence says the reason to a person.

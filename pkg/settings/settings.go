@@ -6,13 +6,11 @@ package settings
 
 import (
 	"fmt"
-	"path"
-	"slices"
-	"strings"
 
 	"github.com/spf13/pflag"
 
 	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/identity"
+	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/identity/lint"
 	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/inject"
 	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/rolepolicy"
 	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/token"
@@ -74,42 +72,13 @@ func (s *Settings) AddFlags(flags *pflag.FlagSet) {
 func (s *Settings) Validate() []error {
 	var mistakes []error
 	wrong := func(format string, args ...any) { mistakes = append(mistakes, fmt.Errorf(format, args...)) }
-	for flag, value := range map[string]string{
-		"annotation-prefix":                       s.AnnotationPrefix,
-		"container-credentials-token-volume-name": s.ContainerCredentials.VolumeName,
-		"container-credentials-token-path":        s.ContainerCredentials.TokenPath,
-	} {
-		if value == "" {
-			wrong("--%s must not be empty", flag)
+	for _, r := range s.requirements() {
+		if !r.met {
+			wrong("--%s is %q: it must be %s", r.flag, r.value, r.want)
 		}
 	}
-	for flag, audience := range map[string]string{
-		"token-audience":                 s.TokenAudience,
-		"container-credentials-audience": s.ContainerCredentialsAudience,
-	} {
-		if audience == "" {
-			wrong("--%s must not be empty: such tokens would be for the API server itself", flag)
-		}
-	}
-	for flag, folder := range map[string]string{
-		"token-mount-path":                       s.TokenMountPath,
-		"token-fallback-mount-path":              s.TokenFallbackMountPath,
-		"container-credentials-token-mount-path": s.ContainerCredentials.MountPath,
-	} {
-		if !path.IsAbs(folder) {
-			wrong("--%s is %q: it must be absolute", flag, folder)
-		}
-	}
-	for flag, endpoint := range map[string]string{
-		"sts-endpoint":                   s.STSEndpoint,
-		"container-credentials-full-uri": s.ContainerCredentials.FullURI,
-	} {
-		if endpoint != "" && !identity.IsEndpoint(endpoint) {
-			wrong("--%s is %q: it must be a URL", flag, endpoint)
-		}
-	}
-	if s.RoleSessionName != "" && !identity.IsSessionName(s.RoleSessionName) {
-		wrong("--role-session-name is %q: it must be pod-name, or 2 to 64 letters, digits, or any of _+=,.@-", s.RoleSessionName)
+	if s.TokenExpiration > token.MaxExpirationSeconds {
+		wrong("--token-expiration is %d: it must be at most %d seconds, such as 86400", s.TokenExpiration, token.MaxExpirationSeconds)
 	}
 	if account := s.Account(); account != nil {
 		if err := account.Validate(); err != nil {
@@ -119,8 +88,6 @@ func (s *Settings) Validate() []error {
 	if _, err := rolepolicy.ParseMode(s.RolePolicy); err != nil {
 		wrong("--role-policy: %w", err)
 	}
-	// The order of a map's keys must not become the order of the mistakes.
-	slices.SortFunc(mistakes, func(a, b error) int { return strings.Compare(a.Error(), b.Error()) })
 	return mistakes
 }
 
@@ -147,6 +114,11 @@ func (s *Settings) Defaults(account *identity.Account) identity.Defaults {
 		defaults.Account = account
 	}
 	return defaults
+}
+
+// Rules are what package lint needs.
+func (s *Settings) Rules() lint.Rules {
+	return lint.Rules{Prefix: s.AnnotationPrefix, Composes: s.ComposeRoleARN, STSEndpoint: s.STSEndpoint}
 }
 
 // Inject are what package inject needs.

@@ -49,6 +49,8 @@ type connection struct {
 	// that one came from who may not. The latter stays for a moment, for the client to
 	// read why.
 	trusted, refused bool
+	// closing says that it has its last response, and lingers.
+	closing bool
 }
 
 func newConnections(limit int, logger *seldom, registry prometheus.Registerer) *connections {
@@ -89,6 +91,13 @@ func (c *connections) opened(ctx context.Context, conn net.Conn) context.Context
 	c.clock++
 	opened := &connection{host: from, changed: c.clock}
 	c.open[conn] = opened
+	if bounded := boundedOf(conn); bounded != nil {
+		bounded.closing = func() {
+			c.mu.Lock()
+			defer c.mu.Unlock()
+			opened.closing = true
+		}
+	}
 	return context.WithValue(ctx, peerKey{}, &peer{connection: opened})
 }
 
@@ -151,15 +160,20 @@ func (c *connections) closeOne(ctx context.Context) {
 	if overTLS, ok := victim.(*tls.Conn); ok {
 		victim = overTLS.NetConn()
 	}
+	if bounded, ok := victim.(*boundedConn); ok {
+		victim = bounded.Conn // which does not linger
+	}
 	_ = victim.Close()
 }
 
-// lessUse says whether a is of less use than b: one that was refused is of the least,
-// a stranger's is of less than an API server's, then that of a host with more than half of all, so that one
+// lessUse says whether a is of less use than b: one that lingers is of the least,
+// then one that was refused, a stranger's is of less than an API server's, then that of a host with more than half of all, so that one
 // cannot crowd out the others, then an idle one, then that of the host with the
 // most, then the one that has been so for longer.
 func (c *connections) lessUse(a, b *connection) bool {
 	switch {
+	case a.closing != b.closing:
+		return a.closing
 	case a.refused != b.refused:
 		return a.refused
 	case a.trusted != b.trusted:

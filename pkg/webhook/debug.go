@@ -53,6 +53,14 @@ func onlyFromThisMachine(next http.Handler) http.Handler {
 	})
 }
 
+// RefuseDebug returns the handler under /debug for a pod with hostNetwork, where a
+// request from this machine may come from any process of the node.
+func RefuseDebug() http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		http.Error(w, "pod-identity-webhook: /debug is refused in a pod with hostNetwork, because each process of the node is a local client", http.StatusForbidden)
+	})
+}
+
 // knownIdentity is an identity in the words of the reference, and what is ours.
 type knownIdentity struct {
 	RoleARN         string

@@ -3,8 +3,17 @@ package webhook
 import (
 	"net/http"
 	"net/http/httptest"
+	"strings"
 	"testing"
 )
+
+func TestRefuseDebug(t *testing.T) {
+	response := httptest.NewRecorder()
+	onlyFromThisMachine(RefuseDebug()).ServeHTTP(response, &http.Request{RemoteAddr: "127.0.0.1:1234"})
+	if response.Code != http.StatusForbidden || !strings.Contains(response.Body.String(), "hostNetwork") {
+		t.Errorf("got HTTP %d %q, want 403 that names hostNetwork", response.Code, response.Body)
+	}
+}
 
 func TestDebuggingHandlersAnswerThisMachineOnly(t *testing.T) {
 	handler := onlyFromThisMachine(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusOK) }))

@@ -19,8 +19,8 @@ import (
 // deniesAll permits no role.
 type deniesAll struct{}
 
-func (deniesAll) Permitted(_ context.Context, namespace, role string) error {
-	return rolepolicy.Evaluate(rolepolicy.Require, settings.AnnotationPrefix, namespace, nil, role)
+func (deniesAll) Permitted(_ context.Context, namespace string, roles []string) (bool, error) {
+	return false, rolepolicy.Evaluate(rolepolicy.Require, settings.AnnotationPrefix, namespace, nil, roles[0])
 }
 
 // TestTheLogNamesThePod reads the lines that an operator sees by default.
@@ -66,5 +66,25 @@ func TestTheLogNamesThePod(t *testing.T) {
 				t.Errorf("%s is %v", test.key, line[test.key])
 			}
 		})
+	}
+}
+
+// TestMutator_ephemeralContainerWithoutPermission has what kubectl debug does in a
+// namespace that no longer permits the role: it must work, without the role.
+func TestMutator_ephemeralContainerWithoutPermission(t *testing.T) {
+	mutator := webhook.NewMutator(webhook.MutateConfig{
+		Resolver: resolverFunc(role), Policy: deniesAll{}, Settings: settings,
+		Logger: slog.New(slog.DiscardHandler), Metrics: prometheus.NewRegistry(),
+	})
+	pod := &inject.Pod{Spec: inject.Spec{ServiceAccountName: "app", Containers: []inject.Container{{Name: "app"}}}}
+	answer, err := mutator.Handle(t.Context(), &webhook.Request[inject.Pod]{
+		UID: testUID, Kind: metav1.GroupVersionKind{Version: "v1", Kind: "Pod"}, SubResource: "ephemeralcontainers",
+		Namespace: "default", Operation: admissionv1.Update, Object: pod, OldObject: pod,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if answer.Reason != webhook.RoleNotPermitted || !answer.Response.Allowed || answer.Response.Patch != nil || len(answer.Response.Warnings) != 1 {
+		t.Errorf("got %+v, want it allowed, with a warning and without a patch", answer)
 	}
 }

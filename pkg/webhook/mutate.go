@@ -29,10 +29,12 @@ type Resolver interface {
 	Resolve(ctx context.Context, serviceAccount types.NamespacedName) (*identity.Identity, error)
 }
 
-// Policy says whether the pods of a namespace may have a role: nil if so, a
+// Policy decides whether the pods of a namespace may have roles: nil if so, a
 // *rolepolicy.DeniedError if not, any other error if that cannot be known.
+// fromCache reports that the decision follows from what a watch knows of the
+// Namespace, and not from a read for this admission.
 type Policy interface {
-	Permitted(ctx context.Context, namespace, roleARN string) error
+	Permitted(ctx context.Context, namespace string, roleARNs []string) (fromCache bool, err error)
 }
 
 // MutateConfig is what a Mutator needs. Policy may be nil: every role is permitted.
@@ -73,7 +75,10 @@ func (m *Mutator) Handle(ctx context.Context, request *Request[inject.Pod]) (Ans
 	if err != nil {
 		if denied, ok := errors.AsType[*rolepolicy.DeniedError](err); ok {
 			logPod(ctx, m.config.Logger, slog.LevelInfo, request, "pod: denied", RoleNotPermitted, slog.Any("error", denied))
-			return deny(request, denied), nil
+			if debugs {
+				return admitWithoutRole(request, id, denied), nil
+			}
+			return deny(request, id, denied), nil
 		}
 		return Answer{}, err
 	}
@@ -84,7 +89,8 @@ func (m *Mutator) Handle(ctx context.Context, request *Request[inject.Pod]) (Ans
 
 // Decide decides about a pod that is created, or about the ephemeral containers
 // that are added to one. The identity is nil if none was looked for. The error is a
-// *rolepolicy.DeniedError if the namespace does not permit the role.
+// *rolepolicy.DeniedError, and the identity the one that is denied, if the namespace
+// does not permit the role.
 func (m *Mutator) Decide(ctx context.Context, request *Request[inject.Pod]) (*identity.Identity, inject.Result, error) {
 	pod := request.Object
 	if reason := inject.Exempt(pod); reason != "" {
@@ -98,8 +104,8 @@ func (m *Mutator) Decide(ctx context.Context, request *Request[inject.Pod]) (*id
 	case err != nil:
 		return nil, inject.Result{}, unknown(fmt.Errorf("whether the pod's ServiceAccount %s has a role: %w", serviceAccount, err))
 	}
-	if err := m.permitted(ctx, request.Namespace, id); err != nil {
-		return nil, inject.Result{}, err
+	if id, err = m.permitted(ctx, request.Namespace, id); err != nil {
+		return id, inject.Result{}, err
 	}
 	var result inject.Result
 	if request.SubResource == ephemeralContainers {
@@ -116,24 +122,31 @@ func (m *Mutator) Decide(ctx context.Context, request *Request[inject.Pod]) (*id
 	return id, result, nil
 }
 
-// permitted returns nil if the namespace may use the roles of id.
-func (m *Mutator) permitted(ctx context.Context, namespace string, id *identity.Identity) error {
+// permitted returns id if the namespace may use its roles. With an error of the
+// namespace's policy it returns the identity as well.
+func (m *Mutator) permitted(ctx context.Context, namespace string, id *identity.Identity) (*identity.Identity, error) {
 	if m.config.Policy == nil {
-		return nil
+		return id, nil
 	}
+	var roles []string
 	for _, role := range []string{id.RoleARN, id.TargetRoleARN} {
-		if role == "" {
-			continue
-		}
-		err := m.config.Policy.Permitted(ctx, namespace, role)
-		if _, denied := errors.AsType[*rolepolicy.DeniedError](err); denied {
-			return err
-		}
-		if err != nil {
-			return unknown(fmt.Errorf("whether namespace %s permits role %s: %w", namespace, role, err))
+		if role != "" {
+			roles = append(roles, role)
 		}
 	}
-	return nil
+	if len(roles) == 0 {
+		return id, nil
+	}
+	fromCache, err := m.config.Policy.Permitted(ctx, namespace, roles)
+	if fromCache && !id.FromCache {
+		shared := *id
+		shared.FromCache = true
+		id = &shared
+	}
+	if _, denied := errors.AsType[*rolepolicy.DeniedError](err); err == nil || denied {
+		return id, err
+	}
+	return nil, unknown(fmt.Errorf("whether namespace %s permits role %s: %w", namespace, strings.Join(roles, " and "), err))
 }
 
 // unknown is the error of a decision that lacks a fact.
@@ -144,24 +157,41 @@ func unknown(err error) *Error {
 	}
 }
 
-// deny makes a response of a role that the namespace does not permit.
-func deny(request *Request[inject.Pod], denied *rolepolicy.DeniedError) Answer {
+// admitWithoutRole returns the response for ephemeral containers whose role the
+// namespace does not permit. They do not get the role, but kubectl debug, which is
+// needed most when something is wrong, works.
+func admitWithoutRole(request *Request[inject.Pod], id *identity.Identity, denied *rolepolicy.DeniedError) Answer {
+	message := fmt.Sprintf("ServiceAccount %s/%s: %s", request.Namespace, request.Object.Spec.ServiceAccountName, denied.Error())
+	return allow(inject.Result{Reason: RoleNotPermitted, Warnings: []inject.Warning{{Reason: RoleNotPermitted, Message: message}}}, id)
+}
+
+// deny returns the response for a role that the namespace does not permit.
+func deny(request *Request[inject.Pod], id *identity.Identity, denied *rolepolicy.DeniedError) Answer {
 	message := fmt.Sprintf(warningPrefix+"ServiceAccount %s/%s: %s",
 		request.Namespace, request.Object.Spec.ServiceAccountName, denied.Error())
 	return Answer{Reason: RoleNotPermitted, Response: admissionv1.AdmissionResponse{
 		Allowed:          false,
-		AuditAnnotations: map[string]string{"reason": string(RoleNotPermitted)},
+		AuditAnnotations: auditAnnotations(RoleNotPermitted, id),
 		Result: &metav1.Status{
 			Status: metav1.StatusFailure, Code: http.StatusForbidden, Reason: metav1.StatusReasonForbidden, Message: message,
 		},
 	}}
 }
 
+// auditAnnotations returns those of every response. id may be nil.
+func auditAnnotations(reason inject.Reason, id *identity.Identity) map[string]string {
+	annotations := map[string]string{"reason": string(reason)}
+	if id != nil && id.FromCache {
+		annotations["source"] = "cache"
+	}
+	return annotations
+}
+
 // allow makes a response of a decision. id may be nil if there is no patch.
 func allow(result inject.Result, id *identity.Identity) Answer {
 	answer := Answer{Reason: result.Reason, Response: admissionv1.AdmissionResponse{
 		Allowed:          true,
-		AuditAnnotations: map[string]string{"reason": string(result.Reason)},
+		AuditAnnotations: auditAnnotations(result.Reason, id),
 	}}
 	answer.Response.Warnings = capWarnings(warningsOf(result))
 	if result.Patch == nil {

@@ -38,8 +38,11 @@ type Config struct {
 	GetCertificate func(*tls.ClientHelloInfo) (*tls.Certificate, error)
 	// Ready lists what must be true before pods are sent here; each returns
 	// nil or says what is amiss.
-	Ready  []func() error
-	Mutate Handler[inject.Pod]
+	Ready []func() error
+	// Degraded lists what operators should know although the server can serve; each
+	// returns nil or says what it is. /readyz prints it after "ok".
+	Degraded []func() error
+	Mutate   Handler[inject.Pod]
 	// ValidateServiceAccount answers /validate-serviceaccount.
 	ValidateServiceAccount Handler[ServiceAccount]
 	// MinTLSVersion and CipherSuites are as in tls.Config; 0 is TLS 1.2, and nil
@@ -66,6 +69,7 @@ type Server struct {
 	metrics     *metrics
 	connections *connections
 	bodies      *bodies
+	linger      *linger
 	seldom      *seldom
 	stopping    atomic.Bool
 }
@@ -74,7 +78,7 @@ type Server struct {
 func New(config Config) *Server {
 	seldom := newSeldom(config.Logger)
 	return &Server{
-		config: config, metrics: newMetrics(config.Registry), seldom: seldom, bodies: newBodies(),
+		config: config, metrics: newMetrics(config.Registry), seldom: seldom, bodies: newBodies(), linger: new(linger),
 		connections: newConnections(maxConnections, seldom, config.Registry),
 	}
 }
@@ -196,6 +200,11 @@ func (s *Server) readyz(w http.ResponseWriter, _ *http.Request) {
 		return
 	}
 	_, _ = w.Write([]byte("ok"))
+	for _, check := range s.config.Degraded {
+		if err := check(); err != nil {
+			_, _ = fmt.Fprintf(w, "\ndegraded: %v", err)
+		}
+	}
 }
 
 func (s *Server) ready() error {
@@ -242,6 +251,7 @@ func (s *Server) Run(ctx context.Context) error {
 	}
 	metricsServer := &http.Server{
 		Handler:           s.metricsHandler(),
+		ConnState:         lingerUnlessIdle,
 		ReadHeaderTimeout: 5 * time.Second,
 		ReadTimeout:       maxTimeout,
 		WriteTimeout:      maxTimeout,
@@ -251,16 +261,20 @@ func (s *Server) Run(ctx context.Context) error {
 
 	group, groupCtx := errgroup.WithContext(ctx)
 	group.Go(func() error {
-		return unlessClosed("serve admission requests", server.ServeTLS(boundedListener{s.config.Listener}, "", ""))
+		return unlessClosed("serve admission requests", server.ServeTLS(boundedListener{s.config.Listener, s.linger}, "", ""))
 	})
 	group.Go(func() error {
-		return unlessClosed("serve metrics", metricsServer.Serve(s.config.MetricsListener))
+		return unlessClosed("serve metrics", metricsServer.Serve(lingeringListener{s.config.MetricsListener, s.linger}))
 	})
 	group.Go(func() error {
 		<-groupCtx.Done()
-		defer func() { _ = metricsServer.Close() }()
+		defer func() {
+			s.linger.off.Store(true)
+			_ = metricsServer.Close()
+		}()
 		if ctx.Err() == nil {
 			// One of the two has failed, and Run tells of it.
+			s.linger.off.Store(true)
 			return server.Close()
 		}
 		return s.drain(context.WithoutCancel(ctx), server)
@@ -298,6 +312,7 @@ func (s *Server) drain(ctx context.Context, server *http.Server) error {
 	ctx, cancel := context.WithTimeout(ctx, s.config.ShutdownTimeout)
 	defer cancel()
 	if err := server.Shutdown(ctx); err != nil {
+		s.linger.off.Store(true)
 		_ = server.Close()
 		return fmt.Errorf("requests were still under way after %s: %w", s.config.ShutdownTimeout, err)
 	}

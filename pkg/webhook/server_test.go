@@ -146,6 +146,24 @@ func TestMutateAnswersAnAPIServer(t *testing.T) {
 	}
 }
 
+// TestAuditAnnotations_source shows that the response names a source other than
+// the API server, with a role and without.
+func TestAuditAnnotations_source(t *testing.T) {
+	for _, id := range []*identity.Identity{
+		{RoleARN: "arn:aws:iam::111122223333:role/app", Audience: "sts.amazonaws.com", ExpirationSeconds: 86400},
+		{},
+	} {
+		for _, fromCache := range []bool{false, true} {
+			id.FromCache = fromCache
+			resolve := func(context.Context, types.NamespacedName) (*identity.Identity, error) { return id, nil }
+			annotations := answerOf(t, newHandler(resolve, io.Discard), reviewOf(podWith(container("a", 1)))).Response.AuditAnnotations
+			if source, ok := annotations["source"]; ok != fromCache || fromCache && source != "cache" {
+				t.Errorf("role %q, from the cache %t: got %v", id.RoleARN, fromCache, annotations)
+			}
+		}
+	}
+}
+
 func TestAuditAnnotationsSayWhoGotWhat(t *testing.T) {
 	got := answerOf(t, newHandler(role, io.Discard), reviewOf(podWith(container("a", 1), container("b", 0)))).Response.AuditAnnotations
 	want := map[string]string{

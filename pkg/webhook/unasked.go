@@ -16,22 +16,25 @@ import (
 const maxUnaskedBytes = 20 << 10
 
 // boundedListener is one whose connections fail when more than maxUnaskedBytes are
-// read of them while they are not active.
-type boundedListener struct{ net.Listener }
+// read of them while they are not active, and linger when they are closed.
+type boundedListener struct {
+	net.Listener
+	linger *linger
+}
 
 func (l boundedListener) Accept() (net.Conn, error) {
 	conn, err := l.Listener.Accept()
 	if err != nil {
 		return nil, err //nolint:wrapcheck // net/http looks at what it is
 	}
-	bounded := &boundedConn{Conn: conn}
+	bounded := &boundedConn{lingeringConn: lingeringConn{Conn: conn, linger: l.linger}}
 	bounded.left.Store(maxUnaskedBytes)
 	return bounded, nil
 }
 
 // boundedConn is a connection of which left bytes may be read.
 type boundedConn struct {
-	net.Conn
+	lingeringConn
 	left atomic.Int64
 }
 
@@ -45,18 +48,26 @@ func (b *boundedConn) Read(p []byte) (int, error) {
 	return read, err
 }
 
-// boundReads gives a TLS connection the bound that goes with its state.
-func boundReads(conn net.Conn, active bool) {
+// boundedOf returns the connection below a TLS connection, or nil.
+func boundedOf(conn net.Conn) *boundedConn {
 	overTLS, ok := conn.(*tls.Conn)
 	if !ok {
+		return nil
+	}
+	bounded, _ := overTLS.NetConn().(*boundedConn)
+	return bounded
+}
+
+// boundReads gives a TLS connection the bound that goes with its state.
+func boundReads(conn net.Conn, active bool) {
+	bounded := boundedOf(conn)
+	if bounded == nil {
 		return
 	}
-	bounded, ok := overTLS.NetConn().(*boundedConn)
-	switch {
-	case !ok:
-	case active:
+	bounded.idle.Store(!active)
+	if active {
 		bounded.left.Store(math.MaxInt64)
-	default:
+	} else {
 		bounded.left.Store(maxUnaskedBytes)
 	}
 }

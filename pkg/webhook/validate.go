@@ -74,9 +74,8 @@ func (s *ServiceAccount) read(r *skim.Reader) {
 
 // ValidateServiceAccount returns the handler that looks at our annotations when
 // they are written. Only mistakes that the write makes are judged, so that an old
-// one does not keep a ServiceAccount from being changed in other ways. composes says that
-// bare role names are made ARNs.
-func ValidateServiceAccount(mode ValidationMode, prefix string, composes bool, logger *slog.Logger) Handler[ServiceAccount] {
+// one does not keep a ServiceAccount from being changed in other ways.
+func ValidateServiceAccount(mode ValidationMode, rules lint.Rules, logger *slog.Logger) Handler[ServiceAccount] {
 	return func(ctx context.Context, request *Request[ServiceAccount]) (Answer, error) {
 		if request.Kind.Group != "" || request.Kind.Kind != "ServiceAccount" {
 			return Answer{}, badRequest("the object is a %q of group %q: only ServiceAccounts of the core group can be sent here, "+
@@ -89,9 +88,9 @@ func ValidateServiceAccount(mode ValidationMode, prefix string, composes bool, l
 		if request.Object == nil {
 			return Answer{}, badRequest("the request has no object")
 		}
-		findings := lint.Account(request.Object.Metadata.Annotations, prefix, composes)
+		findings := lint.Account(request.Object.Metadata.Annotations, rules)
 		if request.OldObject != nil {
-			old := lint.Account(request.OldObject.Metadata.Annotations, prefix, composes)
+			old := lint.Account(request.OldObject.Metadata.Annotations, rules)
 			findings = slices.DeleteFunc(findings, func(f lint.Finding) bool { return slices.Contains(old, f) })
 		}
 		if len(findings) == 0 {

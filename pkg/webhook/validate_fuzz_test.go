@@ -35,7 +35,7 @@ func FuzzServiceAccount(f *testing.F) {
 		f.Add(seed[0], seed[1], seed[2], seed[3])
 	}
 	server := newServer(role, slog.DiscardHandler, func(config *webhook.Config) {
-		config.ValidateServiceAccount = webhook.ValidateServiceAccount(webhook.ValidationDeny, prefix, false, slog.New(slog.DiscardHandler))
+		config.ValidateServiceAccount = webhook.ValidateServiceAccount(webhook.ValidationDeny, lint.Rules{Prefix: prefix}, slog.New(slog.DiscardHandler))
 	}).Handler()
 
 	f.Fuzz(func(t *testing.T, key, value, otherKey, otherValue string) {
@@ -67,7 +67,7 @@ func FuzzServiceAccount(f *testing.F) {
 		if err := json.Unmarshal(object, &read); err != nil {
 			t.Fatal(err)
 		}
-		hard := slices.ContainsFunc(lint.Account(read.Metadata.Annotations, prefix, false), func(f lint.Finding) bool { return f.Hard })
+		hard := slices.ContainsFunc(lint.Account(read.Metadata.Annotations, lint.Rules{Prefix: prefix}), func(f lint.Finding) bool { return f.Hard })
 		created := write(admissionv1.Create, nil)
 		if created.Allowed == hard {
 			t.Errorf("allowed is %t, and hard %t", created.Allowed, hard)

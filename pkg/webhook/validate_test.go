@@ -10,6 +10,7 @@ import (
 	admissionv1 "k8s.io/api/admission/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/identity/lint"
 	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/inject"
 	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/webhook"
 )
@@ -63,11 +64,15 @@ func TestValidateServiceAccount(t *testing.T) {
 		{"an empty list of containers is never refused", "deny", nil, annotations{"skip-containers": ""}, "CREATE", webhook.ServiceAccountMistake, true, 1},
 		{"a near miss is never refused", "deny", nil, annotations{"role_arn": good}, "CREATE", webhook.ServiceAccountMistake, true, 1},
 		{"a refusal warns of what may be right", "deny", nil, annotations{"role-arn": bad, "audience": "", "skip-container": "a"}, "CREATE", webhook.ServiceAccountDenied, false, 2},
+		{
+			"a role of Ceph is right at its endpoint", "deny", nil,
+			annotations{"role-arn": "arn:aws:iam:::role/S3Access", "sts-endpoint": "https://rgw.example.com"}, "CREATE", webhook.ServiceAccountOK, true, 0,
+		},
 		{"a deletion is not looked at", "deny", annotations{"role-arn": bad}, nil, "DELETE", webhook.ServiceAccountNotChecked, true, 0},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
-			handle := webhook.ValidateServiceAccount(test.mode, "eks.amazonaws.com", false, slog.New(slog.DiscardHandler))
+			handle := webhook.ValidateServiceAccount(test.mode, lint.Rules{Prefix: "eks.amazonaws.com"}, slog.New(slog.DiscardHandler))
 			request := &webhook.Request[webhook.ServiceAccount]{
 				Kind: metav1.GroupVersionKind{Version: "v1", Kind: "ServiceAccount"}, Namespace: "default",
 				Operation: test.operation, Object: annotated(test.now),
@@ -94,7 +99,7 @@ func TestValidateServiceAccount(t *testing.T) {
 }
 
 func TestMistakesAreWarnedOfBeforeWhatMayBeRight(t *testing.T) {
-	handle := webhook.ValidateServiceAccount("warn", "eks.amazonaws.com", false, slog.New(slog.DiscardHandler))
+	handle := webhook.ValidateServiceAccount("warn", lint.Rules{Prefix: "eks.amazonaws.com"}, slog.New(slog.DiscardHandler))
 	answer, err := handle(t.Context(), &webhook.Request[webhook.ServiceAccount]{
 		Kind: metav1.GroupVersionKind{Version: "v1", Kind: "ServiceAccount"}, Operation: admissionv1.Create,
 		Object: annotated(map[string]string{
@@ -118,7 +123,7 @@ func TestMistakesAreWarnedOfBeforeWhatMayBeRight(t *testing.T) {
 
 func TestAFindingIsLoggedWithItsServiceAccountAndValue(t *testing.T) {
 	var log strings.Builder
-	handle := webhook.ValidateServiceAccount("warn", "eks.amazonaws.com", false, slog.New(slog.NewJSONHandler(&log, nil)))
+	handle := webhook.ValidateServiceAccount("warn", lint.Rules{Prefix: "eks.amazonaws.com"}, slog.New(slog.NewJSONHandler(&log, nil)))
 	_, err := handle(t.Context(), &webhook.Request[webhook.ServiceAccount]{
 		UID: "a-uid", Kind: metav1.GroupVersionKind{Version: "v1", Kind: "ServiceAccount"}, Namespace: "team", Operation: admissionv1.Create,
 		Object: annotated(map[string]string{"token-expiration": "1h"}),
@@ -150,7 +155,7 @@ func TestParseValidationMode(t *testing.T) {
 }
 
 func TestAWriteWithoutAServiceAccountIsABadRequest(t *testing.T) {
-	handle := webhook.ValidateServiceAccount("warn", "eks.amazonaws.com", false, slog.New(slog.DiscardHandler))
+	handle := webhook.ValidateServiceAccount("warn", lint.Rules{Prefix: "eks.amazonaws.com"}, slog.New(slog.DiscardHandler))
 	_, err := handle(t.Context(), &webhook.Request[webhook.ServiceAccount]{
 		Kind: metav1.GroupVersionKind{Version: "v1", Kind: "ServiceAccount"}, Operation: admissionv1.Create,
 	})
@@ -166,7 +171,7 @@ func wantBadRequest(t *testing.T, err error, text string) {
 }
 
 func TestWhatIsNoServiceAccountIsABadRequest(t *testing.T) {
-	handle := webhook.ValidateServiceAccount("warn", "eks.amazonaws.com", false, slog.New(slog.DiscardHandler))
+	handle := webhook.ValidateServiceAccount("warn", lint.Rules{Prefix: "eks.amazonaws.com"}, slog.New(slog.DiscardHandler))
 	_, err := handle(t.Context(), &webhook.Request[webhook.ServiceAccount]{Kind: metav1.GroupVersionKind{Version: "v1", Kind: "Pod"}})
 	wantBadRequest(t, err, `"Pod"`)
 }

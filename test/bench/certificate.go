@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"net/http"
 	"os"
 	"path/filepath"
 	"time"
@@ -32,16 +31,9 @@ func newCertificate(dir string) (certificate, error) {
 // requestTimeout is what an API server waits by default.
 const requestTimeout = 10 * time.Second
 
-// client returns an HTTP client, of its own connections, that trusts the
-// certificate and asks over HTTP/2.
-func (c certificate) client() *http.Client {
+// trusted returns the settings of a client that trusts the certificate.
+func (c certificate) trusted() *tls.Config {
 	roots := x509.NewCertPool()
 	roots.AppendCertsFromPEM(c.pem)
-	return &http.Client{
-		Timeout: requestTimeout,
-		Transport: &http.Transport{
-			TLSClientConfig:   &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12},
-			ForceAttemptHTTP2: true,
-		},
-	}
+	return &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12}
 }

@@ -7,6 +7,7 @@ import (
 	"reflect"
 	"strings"
 	"testing"
+	"time"
 )
 
 // likeTheFloor is a baseline of one server that is as good as the floor in all but
@@ -48,6 +49,60 @@ func TestCompareFailsAboveTheTolerance(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+func TestCheckGoals(t *testing.T) {
+	of := func(cpu, reads, p99 float64) report {
+		return report{
+			Results: []result{
+				{Server: "constant answer"}, {Server: "webhook, cached", Ratio: values{"cpuMicroseconds": 9}},
+				{Server: "webhook, live", live: true, LiveReads: reads, Ratio: values{"cpuMicroseconds": cpu}},
+			},
+			Creations: []creation{
+				{Accounts: 1, Rounds: []creationRound{{Cached: 1, Live: 1}}},
+				{Accounts: 200, Rounds: []creationRound{{Cached: 10, Live: 10 * p99}, {Cached: 1, Live: 9}, {Cached: 1, Live: 1}}},
+			},
+		}
+	}
+	for name, test := range map[string]struct {
+		measured report
+		missed   string
+	}{
+		"all are reached":     {of(3.2, 1, 1.5), ""},
+		"more CPU":            {of(3.21, 1, 1.5), "CPU per admission"},
+		"no read":             {of(1.5, 0, 1), "reads per admission"},
+		"a longer tail":       {of(3, 1, 1.51), "200 ServiceAccounts"},
+		"more reads than one": {of(3, 1.2, 1), ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var out strings.Builder
+			err := checkGoals(&out, test.measured.goals())
+			if got := errors.Is(err, errGoal); got != (test.missed != "") || err != nil && !got {
+				t.Errorf("got %v", err)
+			}
+			for line := range strings.Lines(out.String()) {
+				if got, want := strings.Contains(line, "MISSED"), test.missed != "" && strings.Contains(line, test.missed); got != want {
+					t.Errorf("marked as missed: %t, want %t: %s", got, want, line)
+				}
+			}
+		})
+	}
+}
+
+func TestNewCreations(t *testing.T) {
+	of := func(accounts, reads int, took time.Duration) podLoad {
+		return podLoad{accounts: accounts, reads: reads, load: load{latencies: []time.Duration{took, took}}}
+	}
+	got := newCreations([]int{1, 200},
+		[]podLoad{of(1, 0, time.Millisecond), of(200, 0, 2*time.Millisecond), of(1, 0, 3*time.Millisecond), of(200, 0, 4*time.Millisecond)},
+		[]podLoad{of(1, 1, 2*time.Millisecond), of(200, 2, 2*time.Millisecond), of(1, 2, 3*time.Millisecond), of(200, 2, 8*time.Millisecond)})
+	want := []creation{
+		{Accounts: 1, Rounds: []creationRound{{Cached: 1000, Live: 2000, Reads: .5}, {Cached: 3000, Live: 3000, Reads: 1}}},
+		{Accounts: 200, Rounds: []creationRound{{Cached: 2000, Live: 2000, Reads: 1}, {Cached: 4000, Live: 8000, Reads: 1}}},
+	}
+	if !reflect.DeepEqual(got, want) || got[0].ratio() != 1.5 || got[1].ratio() != 1.5 {
+		t.Errorf("got  %+v\nwant %+v", got, want)
 	}
 }
 

@@ -125,7 +125,7 @@ func measureStart(ctx context.Context, cluster *controlplane.ControlPlane, envir
 	if err != nil {
 		return start{}, idling{}, err
 	}
-	client := certificate.client()
+	client := newCaller(url, certificate.trusted()).client
 	defer client.CloseIdleConnections()
 	return watchStart(ctx, cluster, command, idle, func(ctx context.Context) error {
 		return process.ExpectOK(ctx, client, url+"/readyz")

@@ -78,13 +78,8 @@ func measureLive(ctx context.Context, duration time.Duration, environment []stri
 	if err != nil {
 		return nil, err
 	}
-	if err := controlplane.CreateNamespace(ctx, client, liveNamespace); err != nil {
+	if err := createLiveAccounts(ctx, client); err != nil {
 		return nil, err
-	}
-	for n := range manyAccounts {
-		if err := createAccount(ctx, client, liveNamespace, accountWithoutRole(n), nil); err != nil {
-			return nil, err
-		}
 	}
 	for _, lookup := range lookups() {
 		measured, err := measureLookup(ctx, cluster, client, lookup, duration, environment)
@@ -183,7 +178,7 @@ func (a admission) measure(ctx context.Context, cluster *controlplane.ControlPla
 	asked := &server{}
 	if a.webhook != nil {
 		pids = append(pids, a.webhook.PID())
-		asked = &server{caller: caller{client: a.webhook.Client()}, metricsURL: a.webhook.MetricsURL()}
+		asked = &server{caller: newCaller(a.webhook.URL(), certificate{pem: a.webhook.CABundle()}.trusted()), metricsURL: a.webhook.MetricsURL()}
 		defer asked.client.CloseIdleConnections()
 	}
 	readsBefore, err := asked.liveReads(ctx)

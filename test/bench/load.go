@@ -7,16 +7,19 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
 	admissionv1 "k8s.io/api/admission/v1"
 )
 
-// caller asks one server as an API server does, over one connection.
+// caller asks one server as an API server does.
 type caller struct {
 	url    string
 	client *http.Client
+	// opened counts the connections.
+	opened *atomic.Int64
 }
 
 // ask sends a review and reads the answer into the buffer.
@@ -38,8 +41,8 @@ func (c caller) ask(ctx context.Context, r review, answer *bytes.Buffer) error {
 	if response.StatusCode != http.StatusOK {
 		return fmt.Errorf("the answer to %s is %s: %s", r.name, response.Status, answer)
 	}
-	if response.ProtoMajor != 2 {
-		return fmt.Errorf("the answer to %s comes over %s, not HTTP/2", r.name, response.Proto)
+	if response.ProtoMajor != 1 {
+		return fmt.Errorf("the answer to %s comes over %s, not HTTP/1.1", r.name, response.Proto)
 	}
 	return nil
 }
@@ -71,13 +74,23 @@ type load struct {
 	latencies   []time.Duration // one of each admission, in no order
 	answerBytes int64           // of all answers together
 	took        time.Duration   // from the first request to the last answer
+	opened      int64           // connections that were not there before
+}
+
+// checkKept fails if requests did not use the connections that were there. A worker
+// may open one that it then does not need.
+func (l load) checkKept(workers int) error {
+	if l.opened > int64(workers) {
+		return fmt.Errorf("%d connections were opened for %d workers: they are not kept", l.opened, workers)
+	}
+	return nil
 }
 
 // drive keeps one request in flight for each of the workers, which takes its own
 // reviews by turns, for the duration. An answer of another size than check had is an
 // error.
 func (c caller) drive(ctx context.Context, workers []worker, duration time.Duration) (load, error) {
-	start := time.Now()
+	start, before := time.Now(), c.opened.Load()
 	loads := make([]load, len(workers))
 	group, ctx := errgroup.WithContext(ctx)
 	for n, worker := range workers {
@@ -90,7 +103,7 @@ func (c caller) drive(ctx context.Context, workers []worker, duration time.Durat
 	if err := group.Wait(); err != nil {
 		return load{}, err
 	}
-	all := load{took: time.Since(start)}
+	all := load{took: time.Since(start), opened: c.opened.Load() - before}
 	for _, l := range loads {
 		all.latencies = append(all.latencies, l.latencies...)
 		all.answerBytes += l.answerBytes

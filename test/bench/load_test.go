@@ -12,14 +12,14 @@ import (
 	"time"
 )
 
-// callerOf starts a server on HTTP/2 and returns who asks it.
+// callerOf starts a server, which would speak HTTP/2 too, and returns who asks it.
 func callerOf(t *testing.T, handler http.HandlerFunc) caller {
 	t.Helper()
 	server := httptest.NewUnstartedServer(handler)
 	server.EnableHTTP2 = true
 	server.StartTLS()
 	t.Cleanup(server.Close)
-	return caller{url: server.URL, client: server.Client()}
+	return newCaller(server.URL, server.Client().Transport.(*http.Transport).TLSClientConfig)
 }
 
 // answerOfTheFloor has a patch.
@@ -130,12 +130,41 @@ func later(first, others string) http.HandlerFunc {
 	}
 }
 
-func TestHTTP1IsNotMeasured(t *testing.T) {
-	server := httptest.NewTLSServer(always(string(answerOfTheFloor(t))))
-	defer server.Close()
-	_, err := caller{server.URL, server.Client()}.check(t.Context(), recordedReviews(t), true)
-	if err == nil || !strings.Contains(err.Error(), "HTTP/1.1") {
-		t.Errorf("got %v", err)
+func TestCheck_HTTP2(t *testing.T) {
+	c := callerOf(t, always(string(answerOfTheFloor(t))))
+	c.client.Transport.(*http.Transport).Protocols.SetHTTP2(true)
+	if _, err := c.check(t.Context(), recordedReviews(t), true); err == nil || !strings.Contains(err.Error(), "HTTP/2") {
+		t.Errorf("got %v, want an error that names HTTP/2", err)
+	}
+}
+
+func TestDrive_connectionsThatAreNotKept(t *testing.T) {
+	reviews := recordedReviews(t)
+	answer := answerOfTheFloor(t)
+	for name, close := range map[string]bool{"kept": false, "closed": true} {
+		t.Run(name, func(t *testing.T) {
+			c := callerOf(t, func(w http.ResponseWriter, r *http.Request) {
+				_, _ = io.Copy(io.Discard, r.Body)
+				if close {
+					w.Header().Set("Connection", "close")
+				}
+				_, _ = w.Write(answer)
+			})
+			sizes, err := c.check(t.Context(), reviews, true)
+			if err != nil {
+				t.Fatal(err)
+			}
+			workers := []worker{{reviews, sizes}, {reviews, sizes}}
+			var warm load
+			for range 2 {
+				if warm, err = c.drive(t.Context(), workers, 100*time.Millisecond); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if got := warm.checkKept(len(workers)) != nil; got != close {
+				t.Errorf("got an error: %t, with %d connections opened for %d requests", got, warm.opened, len(warm.latencies))
+			}
+		})
 	}
 }
 
@@ -164,7 +193,7 @@ func TestWorkersThatReadHaveServiceAccountsOfTheirOwn(t *testing.T) {
 	if first, second := own.reviews(recorded, 1)[0], own.reviews(recorded, 2)[0]; first.serviceAccount == second.serviceAccount {
 		t.Errorf("two workers have %s", first.serviceAccount)
 	}
-	if recorded[0].serviceAccount == accountWithoutRole(1) {
+	if recorded[0].serviceAccount == accountWithRole(1) {
 		t.Error("the recording has changed")
 	}
 }

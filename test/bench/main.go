@@ -1,6 +1,7 @@
 // Command bench measures admissions: the built webhook as a process, asked over
-// HTTP/2 and TLS as an API server asks, beside a server that answers always the
-// same, the floor. What it prints as ratios to the floor holds on other machines.
+// HTTP/1.1 and TLS as an API server asks, beside a server that answers always the
+// same, the floor. Then it creates pods through a real API server, with live reads
+// and without. What it prints as ratios holds on other machines.
 //
 //	bench run       measure, print, compare with what is recorded
 //	bench record    have a real API server send what run asks with

@@ -13,6 +13,8 @@ type round struct {
 	load
 	cpu  time.Duration // of the server, for all admissions together
 	peak uint64        // most memory that the server ever had, bytes
+	// reads is how many ServiceAccounts were read live for each admission.
+	reads float64
 	// others is the share of the machine that neither the server nor who asks it had.
 	others float64
 }

@@ -14,6 +14,8 @@ import (
 type report struct {
 	Machine machine  `json:"machine"`
 	Results []result `json:"results"`
+	// Creations are how long pods take, by the number of ServiceAccounts.
+	Creations []creation `json:"creations"`
 	// Others is the share of the machine that other processes had, at most.
 	Others float64 `json:"others"`
 }
@@ -52,6 +54,8 @@ type result struct {
 	Median values   `json:"median"`
 	// Ratio is to the floor.
 	Ratio values `json:"ratio"`
+	// LiveReads is how many ServiceAccounts are read live for each admission.
+	LiveReads float64 `json:"liveReads"`
 
 	optional, live bool
 }
@@ -62,7 +66,9 @@ func newReport(machine machine, candidates []candidate, rounds map[string][]roun
 	var floor []values
 	for _, c := range candidates {
 		measured := result{Server: c.name, optional: c.optional, live: c.live}
+		var reads []float64
 		for _, round := range rounds[c.name] {
+			reads = append(reads, round.reads)
 			measured.Rounds = append(measured.Rounds, valuesOf(round))
 			r.Others = max(r.Others, round.others)
 		}
@@ -70,6 +76,7 @@ func newReport(machine machine, candidates []candidate, rounds map[string][]roun
 			floor = measured.Rounds
 		}
 		measured.Median, measured.Ratio = medians(measured.Rounds), ratios(measured.Rounds, floor)
+		measured.LiveReads = median(reads)
 		r.Results = append(r.Results, measured)
 	}
 	return r
@@ -93,7 +100,7 @@ func (r report) writeTable(w io.Writer) {
 		}
 		rows = append(rows, row)
 	}
-	fmt.Fprintf(w, "%s; medians of %d rounds, and in brackets the ratio to the floor\n\n", r.Machine, len(r.Results[0].Rounds))
+	fmt.Fprintf(w, "%s; HTTP/1.1 over %d kept-alive connections; medians of %d rounds, and in brackets the ratio to the floor\n\n", r.Machine, inFlight, len(r.Results[0].Rounds))
 	writeMarkdown(w, rows)
 	writeQuiet(w, r.Others)
 }

@@ -20,7 +20,7 @@ func TestTheTableHasMediansAndRatiosToTheFloor(t *testing.T) {
 	})
 	var out strings.Builder
 	measured.writeTable(&out)
-	const want = `some CPU, 2 cores, go1.26, linux/amd64; medians of 3 rounds, and in brackets the ratio to the floor
+	const want = `some CPU, 2 cores, go1.26, linux/amd64; HTTP/1.1 over 8 kept-alive connections; medians of 3 rounds, and in brackets the ratio to the floor
 
 |                   | CPU per admission | rate           | p50             | p99             | answer           | memory at peak |
 | ----------------- | ----------------- | -------------- | --------------- | --------------- | ---------------- | -------------- |

@@ -30,7 +30,7 @@ func parseOptions(args []string) (options, error) {
 	flags.StringVar(&o.plots, "plots", "", "`folder` to draw the latencies in")
 	flags.BoolVar(&o.json, "json", false, "print JSON, with every round, in place of the table")
 	flags.BoolVar(&o.record, "record", false, "write the ratios to test/bench/recorded.json")
-	flags.BoolVar(&o.compare, "compare", false, "fail if a ratio is more than 20 % worse than it says there")
+	flags.BoolVar(&o.compare, "compare", false, "fail if a ratio is more than 20 % worse than it says there, or a goal of live reads is missed")
 	if err := flags.Parse(args); err != nil {
 		return options{}, err
 	}
@@ -60,18 +60,20 @@ func run(ctx context.Context, args []string, out, progress io.Writer) error {
 	if err != nil {
 		return err
 	}
-	candidates, rounds, err := measureAll(ctx, o, progress)
+	candidates, rounds, creations, err := measureAll(ctx, o, progress)
 	if err != nil {
 		return err
 	}
 
 	measured := newReport(machine, candidates, rounds)
+	measured.Creations = creations
 	if o.json {
 		encoder := json.NewEncoder(out)
 		encoder.SetIndent("", "  ")
 		err = encoder.Encode(measured)
 	} else {
 		measured.writeTable(out)
+		writeCreations(out, o.duration, creations)
 	}
 	if err != nil {
 		return err
@@ -81,33 +83,34 @@ func run(ctx context.Context, args []string, out, progress io.Writer) error {
 			return err
 		}
 	}
+	missed := checkGoals(progress, measured.goals())
 	if o.record {
 		return newBaseline(measured).write(recordedFile())
 	}
 	if o.compare {
-		return compare(progress, before, newBaseline(measured))
+		return errors.Join(missed, compare(progress, before, newBaseline(measured)))
 	}
 	return nil
 }
 
-// measureAll measures the candidates by turns, beside a control plane. It returns the
-// rounds by the name of the candidate.
-func measureAll(ctx context.Context, o options, progress io.Writer) (candidates []candidate, rounds map[string][]round, err error) {
+// measureAll measures the candidates by turns, beside a control plane, and then the
+// creation of pods through it. It returns the rounds by the name of the candidate.
+func measureAll(ctx context.Context, o options, progress io.Writer) (candidates []candidate, rounds map[string][]round, creations []creation, err error) {
 	recorded, err := loadReviews()
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, nil, err
 	}
 	environment, err := deployedEnvironment()
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, nil, err
 	}
 	cluster, _, remove, err := startControlPlane(ctx, progress)
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, nil, err
 	}
 	defer func() { err = errors.Join(err, remove()) }()
 	if err := createAccounts(ctx, cluster, recorded); err != nil {
-		return nil, nil, err
+		return nil, nil, nil, err
 	}
 	candidates = newCandidates(cluster.Kubeconfig(), environment, o.reference)
 	rounds = map[string][]round{}
@@ -117,11 +120,12 @@ func measureAll(ctx context.Context, o options, progress io.Writer) (candidates 
 			c := candidates[(n+i)%len(candidates)]
 			measured, err := c.measure(ctx, recorded, o.duration)
 			if err != nil {
-				return nil, nil, fmt.Errorf("measure %s: %w", c.name, err)
+				return nil, nil, nil, fmt.Errorf("measure %s: %w", c.name, err)
 			}
 			rounds[c.name] = append(rounds[c.name], measured)
 			fmt.Fprintf(progress, "round %d of %d, %s: %d admissions\n", n+1, o.rounds, c.name, len(measured.latencies))
 		}
 	}
-	return candidates, rounds, nil
+	creations, err = measureCreation(ctx, cluster, o, environment, progress)
+	return candidates, rounds, creations, err
 }

@@ -34,13 +34,13 @@ const startTimeout = time.Minute
 // startWebhook starts the built webhook in the environment of its deployment.
 func startWebhook(ctx context.Context, kubeconfig, dir string, environment []string, args ...string) (*server, error) {
 	webhook, err := localwebhook.Start(ctx, localwebhook.Options{
-		Kubeconfig: kubeconfig, Dir: dir, Env: environment, Args: append([]string{"--service-account-lookup=live"}, args...),
+		Kubeconfig: kubeconfig, Dir: dir, Env: environment, Args: args,
 	})
 	if err != nil {
 		return nil, err
 	}
 	return &server{
-		caller: caller{url: webhook.URL(), client: webhook.Client()},
+		caller: newCaller(webhook.URL(), certificate{pem: webhook.CABundle()}.trusted()),
 		pid:    webhook.PID(), metricsURL: webhook.MetricsURL(), stop: webhook.Kill,
 	}, nil
 }
@@ -78,7 +78,7 @@ func startProcess(ctx context.Context, dir, path string, command process.Command
 	if err != nil {
 		return nil, err
 	}
-	s := &server{caller: caller{url: "https://" + loopback.Address(port), client: certificate.client()}, pid: started.PID(), stop: started.Kill}
+	s := &server{caller: newCaller("https://"+loopback.Address(port), certificate.trusted()), pid: started.PID(), stop: started.Kill}
 	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
 	err = started.WaitReady(ctx, func(ctx context.Context) error { return process.ExpectOK(ctx, s.client, s.url+"/"+path) })
@@ -111,8 +111,8 @@ func deployedEnvironment() ([]string, error) {
 	return environment, nil
 }
 
-// liveReads is how many ServiceAccounts without a role the webhook has read from the
-// API server: 0 for another server.
+// liveReads is how many ServiceAccounts the webhook has read from the API server: 0
+// for another server.
 func (s *server) liveReads(ctx context.Context) (int, error) {
 	if s.metricsURL == "" {
 		return 0, nil
@@ -130,10 +130,17 @@ func (s *server) liveReads(ctx context.Context) (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	found := regexp.MustCompile(`(?m)^pod_identity_webhook_live_reads_total\{result="no_role"\} (\S+)$`).FindSubmatch(scrape)
+	found := regexp.MustCompile(`(?m)^pod_identity_webhook_live_reads_total\{result="\w+"\} (\S+)$`).FindAllSubmatch(scrape, -1)
 	if found == nil {
 		return 0, fmt.Errorf("%s does not count the live reads", s.metricsURL)
 	}
-	reads, err := strconv.ParseFloat(string(found[1]), 64)
-	return int(reads), err
+	all := 0.0
+	for _, of := range found {
+		reads, err := strconv.ParseFloat(string(of[1]), 64)
+		if err != nil {
+			return 0, err
+		}
+		all += reads
+	}
+	return int(all), nil
 }

@@ -15,6 +15,9 @@ import (
 // Release is the name that the chart is rendered under.
 const Release = "pod-identity-webhook"
 
+// ClusterName is the name of its objects that are in no namespace.
+const ClusterName = "irsa-" + Release
+
 // kubeVersion is the oldest version of Kubernetes that the chart is for. What
 // helm template knows of a cluster follows from it, and not from helm's own age.
 const kubeVersion = "1.30.0"
@@ -33,7 +36,12 @@ func Render(ctx context.Context, namespace string, values ...string) ([]byte, er
 // Template is Render for more of what helm template can be told, such as
 // --values=FILE. Its error has what helm says.
 func Template(ctx context.Context, namespace string, args ...string) ([]byte, error) {
-	args = append([]string{"template", Release, Path(), "--namespace=" + namespace, "--kube-version=" + kubeVersion}, args...)
+	return TemplateOf(ctx, Release, namespace, args...)
+}
+
+// TemplateOf is Template for a release of another name.
+func TemplateOf(ctx context.Context, release, namespace string, args ...string) ([]byte, error) {
+	args = append([]string{"template", release, Path(), "--namespace=" + namespace, "--kube-version=" + kubeVersion}, args...)
 	return helm(ctx, args...)
 }
 

@@ -48,11 +48,10 @@ func (m manifest) id() string {
 	return fmt.Sprintf("%s %s/%s", m.object.GroupVersionKind(), m.object.GetNamespace(), m.object.GetName())
 }
 
-// manifests renders the chart for those who do not use helm, with the guard: who
-// applies it to a cluster that has no such policies is told so.
+// manifests renders the chart for those who do not use helm.
 func manifests(t *testing.T, values ...string) []manifest {
 	t.Helper()
-	rendered, err := chart.Render(t.Context(), namespace, append(values, "guard.enabled=true")...)
+	rendered, err := chart.Render(t.Context(), namespace, values...)
 	if err != nil {
 		t.Fatal(err)
 	}

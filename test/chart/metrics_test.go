@@ -37,7 +37,7 @@ func TestAlertsAndDashboardReadMetricsThatAreThere(t *testing.T) {
 	}
 	read := map[string]string{"the dashboard": string(dashboard)}
 	for _, source := range []string{"self", "cert-manager"} {
-		alerts, err := chart.Render(t.Context(), namespace, "prometheusRule.enabled=true", "watchConfigMap=true", "certificates.source="+source)
+		alerts, err := chart.Render(t.Context(), namespace, "prometheusRule.enabled=true", "watchConfigMap=true", "containerCredentials.configMapName=associations", "certificates.source="+source)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -16,6 +16,7 @@ import (
 	networkingv1 "k8s.io/api/networking/v1"
 	policyv1 "k8s.io/api/policy/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -190,7 +191,7 @@ func TestTheWebhookHasEachFlagThatTheChartGives(t *testing.T) {
 // fails for one more and for one less.
 func TestTheRightsAreThoseOfWhatIsTurnedOn(t *testing.T) {
 	serviceAccounts := "/serviceaccounts get,list,watch"
-	configurations := "admissionregistration.k8s.io/mutatingwebhookconfigurations,validatingwebhookconfigurations [pod-identity-webhook] get,list,watch,patch"
+	configurations := "admissionregistration.k8s.io/mutatingwebhookconfigurations,validatingwebhookconfigurations [irsa-pod-identity-webhook] get,list,watch,patch"
 	secret := "/secrets [pod-identity-webhook] get,list,watch,create,patch"
 	for _, test := range []struct {
 		name                string
@@ -258,43 +259,179 @@ func TestTheChartLeavesTheCABundleToWhoKeepsIt(t *testing.T) {
 	}
 }
 
-// TestTheWebhookDependsOnNothingItIsAskedAbout has the namespaces whose pods and
-// ServiceAccounts must come up before the webhook can.
-func TestTheWebhookDependsOnNothingItIsAskedAbout(t *testing.T) {
-	for _, mode := range []string{"cluster-wide", "opt-in"} {
-		manifests, err := chart.Render(t.Context(), "identities", "mode="+mode, "excludedNamespaces={monitoring}", "serviceAccountValidation=deny")
+// entry is an entry of a webhook configuration, of either kind.
+type entry struct {
+	name, path    string
+	operation     admissionregistrationv1.OperationType
+	resource      string
+	failurePolicy admissionregistrationv1.FailurePolicyType
+	selector      labels.Selector
+	conditions    []string
+}
+
+func entries(t *testing.T, objects []runtime.Object) []entry {
+	t.Helper()
+	var found []entry
+	add := func(name string, client admissionregistrationv1.WebhookClientConfig, rules []admissionregistrationv1.RuleWithOperations,
+		policy *admissionregistrationv1.FailurePolicyType, labelSelector *metav1.LabelSelector, conditions []admissionregistrationv1.MatchCondition,
+	) {
+		selector, err := metav1.LabelSelectorAsSelector(labelSelector)
+		if err != nil {
+			t.Fatal(err)
+		}
+		e := entry{
+			name: name, path: *client.Service.Path, operation: rules[0].Operations[0], resource: rules[0].Resources[0],
+			failurePolicy: *policy, selector: selector,
+		}
+		for _, condition := range conditions {
+			e.conditions = append(e.conditions, condition.Name)
+		}
+		found = append(found, e)
+	}
+	for _, configuration := range all[*admissionregistrationv1.MutatingWebhookConfiguration](objects) {
+		for _, w := range configuration.Webhooks {
+			add(w.Name, w.ClientConfig, w.Rules, w.FailurePolicy, w.NamespaceSelector, w.MatchConditions)
+		}
+	}
+	for _, configuration := range all[*admissionregistrationv1.ValidatingWebhookConfiguration](objects) {
+		for _, w := range configuration.Webhooks {
+			add(w.Name, w.ClientConfig, w.Rules, w.FailurePolicy, w.NamespaceSelector, w.MatchConditions)
+		}
+	}
+	return found
+}
+
+// TestWebhooks_namespaces has which namespaces each entry is called for, and what the
+// failurePolicy is there. Pods of kube-system, ephemeral containers, and what the
+// webhook itself depends on must never wait for it.
+func TestWebhooks_namespaces(t *testing.T) {
+	const pods, ephemeral, accounts = "pods", "pods/ephemeralcontainers", "serviceaccounts"
+	for _, test := range []struct {
+		mode, release string
+		values        []string
+		namespace     string
+		optedIn       bool
+		// want is the failurePolicy by resource; absent if it is not called.
+		want map[string]string
+	}{
+		{"cluster-wide", "identities", nil, "team", false, map[string]string{pods: "Fail", ephemeral: "Ignore", accounts: "Fail Ignore"}},
+		{"cluster-wide", "identities", nil, "kube-system", false, map[string]string{pods: "Ignore", ephemeral: "Ignore", accounts: "Ignore"}},
+		{"cluster-wide", "identities", nil, "identities", false, nil},
+		{"cluster-wide", "identities", []string{"excludedNamespaces={monitoring}"}, "monitoring", true, nil},
+		{"cluster-wide", "identities", []string{"excludedNamespaces={monitoring,kube-system}"}, "kube-system", true, nil},
+		{"cluster-wide", "kube-system", nil, "kube-system", true, nil},
+		{"opt-in", "identities", nil, "team", false, nil},
+		{"opt-in", "identities", nil, "team", true, map[string]string{pods: "Fail", ephemeral: "Ignore", accounts: "Fail Ignore"}},
+		{"opt-in", "identities", nil, "kube-system", false, nil},
+		{"opt-in", "identities", nil, "kube-system", true, map[string]string{pods: "Ignore", ephemeral: "Ignore", accounts: "Ignore"}},
+		{"opt-in", "identities", nil, "identities", true, nil},
+	} {
+		values := append(slices.Clone(test.values), "mode="+test.mode, "failurePolicy=Fail", "serviceAccountValidation=deny")
+		manifests, err := chart.Render(t.Context(), test.release, values...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		namespace := labels.Set{"kubernetes.io/metadata.name": test.namespace}
+		if test.optedIn {
+			namespace["eks.amazonaws.com/pod-identity-webhook"] = "enabled"
+		}
+		got := map[string]string{}
+		for _, e := range entries(t, decode(t, manifests)) {
+			if e.selector.Matches(namespace) {
+				got[e.resource] = strings.TrimSpace(got[e.resource] + " " + string(e.failurePolicy))
+			}
+		}
+		if !maps.Equal(got, test.want) {
+			t.Errorf("%s in %s with %v: namespace %s: got %v, want %v", test.mode, test.release, test.values, test.namespace, got, test.want)
+		}
+	}
+}
+
+// TestWebhooks_entries has what holds for each entry, with any values.
+func TestWebhooks_entries(t *testing.T) {
+	forEachValues(t, func(t *testing.T, _ string, manifests []byte) {
+		for _, e := range entries(t, decode(t, manifests)) {
+			if !strings.HasSuffix(e.name, ".pod-identity-webhook.internal") {
+				t.Errorf("the name %s does not end in .pod-identity-webhook.internal", e.name)
+			}
+			want := "no-mirror-pods"
+			if e.resource == "serviceaccounts" {
+				want = "has-annotations"
+			}
+			if len(e.conditions) == 0 || e.conditions[0] != want {
+				t.Errorf("%s: got the conditions %v, want first %s", e.name, e.conditions, want)
+			}
+			if e.resource == "pods/ephemeralcontainers" && (e.failurePolicy != admissionregistrationv1.Ignore || e.operation != admissionregistrationv1.Update) {
+				t.Errorf("%s: got %s with failurePolicy %s, want UPDATE with Ignore", e.name, e.operation, e.failurePolicy)
+			}
+		}
+	})
+}
+
+// TestNames_outsideNamespaces has names of releases that are the names of objects of
+// EKS, kOps and AWS's own manifests.
+func TestNames_outsideNamespaces(t *testing.T) {
+	for _, args := range [][]string{
+		{"pod-identity-webhook"}, {"eks"}, {"vpc-resource-mutating-webhook"}, {"irsa"},
+		{"aws", "--set=fullnameOverride=pod-identity-webhook"}, {strings.Repeat("a", 53)},
+	} {
+		manifests, err := chart.TemplateOf(t.Context(), args[0], namespace, append(args[1:], "--set=serviceAccountValidation=deny")...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		kinds := 0
+		for _, object := range decode(t, manifests) {
+			object, err := meta.Accessor(object)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if object.GetNamespace() != "" {
+				continue
+			}
+			kinds++
+			if !strings.HasPrefix(object.GetName(), "irsa-") {
+				t.Errorf("release %s: the name of %T %s does not begin with irsa-", args[0], object, object.GetName())
+			}
+		}
+		if kinds < 6 {
+			t.Errorf("release %s: got %d objects outside namespaces, want 6 or more", args[0], kinds)
+		}
+	}
+}
+
+// TestGuard_namespaces has the guard in all namespaces that the webhook is called for,
+// except those of its own list.
+func TestGuard_namespaces(t *testing.T) {
+	manifests, err := chart.Render(t.Context(), "identities", "excludedNamespaces={monitoring}", "guard.excludedNamespaces={kube-system,batch}")
+	if err != nil {
+		t.Fatal(err)
+	}
+	policy := one[*admissionregistrationv1.ValidatingAdmissionPolicy](t, decode(t, manifests))
+	selector, err := metav1.LabelSelectorAsSelector(policy.Spec.MatchConstraints.NamespaceSelector)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range map[string]bool{"team": true, "monitoring": false, "batch": false, "kube-system": false, "identities": false} {
+		if got := selector.Matches(labels.Set{"kubernetes.io/metadata.name": name}); got != want {
+			t.Errorf("namespace %s: guarded %t, want %t", name, got, want)
+		}
+	}
+}
+
+func TestGuard_rendered(t *testing.T) {
+	for values, want := range map[string]int{"": 1, "guard.enabled=true": 1, "guard.enabled=false": 0} {
+		var set []string
+		if values != "" {
+			set = append(set, values)
+		}
+		manifests, err := chart.Render(t.Context(), namespace, set...)
 		if err != nil {
 			t.Fatal(err)
 		}
 		objects := decode(t, manifests)
-		selectors := map[string]*metav1.LabelSelector{
-			"pods":            one[*admissionregistrationv1.MutatingWebhookConfiguration](t, objects).Webhooks[0].NamespaceSelector,
-			"ServiceAccounts": one[*admissionregistrationv1.ValidatingWebhookConfiguration](t, objects).Webhooks[0].NamespaceSelector,
-		}
-		for of, labelSelector := range selectors {
-			selector, err := metav1.LabelSelectorAsSelector(labelSelector)
-			if err != nil {
-				t.Fatal(err)
-			}
-			for _, test := range []struct {
-				namespace string
-				optedIn   bool
-				called    bool
-			}{
-				{"team", false, mode == "cluster-wide"},
-				{"team", true, true},
-				{"kube-system", true, false},
-				{"identities", true, false},
-				{"monitoring", true, false},
-			} {
-				namespace := labels.Set{"kubernetes.io/metadata.name": test.namespace}
-				if test.optedIn {
-					namespace["eks.amazonaws.com/pod-identity-webhook"] = "enabled"
-				}
-				if got := selector.Matches(namespace); got != test.called {
-					t.Errorf("%s: called for the %s of a namespace with %v: %t, want %t", mode, of, namespace, got, test.called)
-				}
-			}
+		policies, bindings := all[*admissionregistrationv1.ValidatingAdmissionPolicy](objects), all[*admissionregistrationv1.ValidatingAdmissionPolicyBinding](objects)
+		if len(policies) != want || len(bindings) != want {
+			t.Errorf("%q: got %d policies and %d bindings, want %d", values, len(policies), len(bindings), want)
 		}
 	}
 }

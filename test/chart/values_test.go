@@ -1,9 +1,12 @@
 package chart_test
 
 import (
+	"crypto/tls"
+	"encoding/json"
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -17,6 +20,7 @@ func TestAValueThatIsWrongIsRefusedByName(t *testing.T) {
 		{"misspelt", "replica=3", "replica"},
 		{"misspelt in a block", "guard.enable=true", "enable"},
 		{"unknown mode", "mode=optin", "/mode"},
+		{"debugging on the node's network", "hostNetwork=true,debuggingHandlers=true", "set debuggingHandlers to false"},
 		{"unknown failurePolicy", "failurePolicy=fail", "/failurePolicy"},
 		{"more seconds than the API server waits", "timeoutSeconds=31", "/timeoutSeconds"},
 		{"no replica", "replicas=0", "/replicas"},
@@ -46,6 +50,211 @@ func TestAValueThatIsWrongIsRefusedByName(t *testing.T) {
 				t.Errorf("%s: the message does not name %s: %v", test.value, test.told, err)
 			}
 		})
+	}
+}
+
+// TestValues_invalid has values that look right and with which pods would silently get
+// no role, would not be created or would not start, or the webhook would not run. Each
+// message must have the name of the value, and one that is valid.
+func TestValues_invalid(t *testing.T) {
+	const audience, agentAudience = "sts.amazonaws.com", "pods.eks.amazonaws.com"
+	const tokenPath, agent = "/var/run/secrets/eks.amazonaws.com/serviceaccount", "http://169.254.170.23/v1/credentials"
+	for _, test := range []struct {
+		value, named, example string
+	}{
+		{"annotationPrefix=eks.amazonaws.com/", "/annotationPrefix", "'eks.amazonaws.com'"},
+		{"annotationPrefix=EKS.amazonaws.com", "/annotationPrefix", "'eks.amazonaws.com'"},
+		{"annotationPrefix=", "/annotationPrefix", "'eks.amazonaws.com'"},
+		{"tokenAudience=sts.amazonaws.com vault", "/tokenAudience", audience},
+		{`tokenAudience=sts.amazonaws.com\,vault`, "/tokenAudience", audience},
+		{"containerCredentials.audience=", "/containerCredentials/audience", agentAudience},
+		{"tokenExpiration=4294967297", "/tokenExpiration", "4.294967296"},
+		{"tokenMountPath=../x", "/tokenMountPath", tokenPath},
+		{"tokenMountPath=token", "/tokenMountPath", tokenPath},
+		{"tokenMountPath=/a/../b", "/tokenMountPath", tokenPath},
+		{"tokenMountPath=/a:b", "/tokenMountPath", tokenPath},
+		{`tokenMountPath=/a\,b`, "/tokenMountPath", tokenPath},
+		{"tokenMountPath=/", "/tokenMountPath", tokenPath},
+		{"tokenMountPath=/tmp/", "/tokenMountPath", tokenPath},
+		{"tokenMountPath=/proc/token", "/tokenMountPath", tokenPath},
+		{"tokenMountPath=/var/run/secrets", "/tokenMountPath", tokenPath},
+		{"tokenMountPath=/var/run/secrets/kubernetes.io/serviceaccount", "/tokenMountPath", tokenPath},
+		{"awsRegion=EU-WEST-1", "/awsRegion", "eu-west-1"},
+		{"awsRegion=eu-west-1a", "/awsRegion", "'eu-west-1'"},
+		{"stsEndpoint=sts.eu-west-1.amazonaws.com", "/stsEndpoint", "https://sts.eu-west-1.amazonaws.com"},
+		{"stsEndpoint=https://sts.example?a=b", "/stsEndpoint", "https://sts.eu-west-1.amazonaws.com"},
+		{"stsEndpoint=https://user@sts.example", "/stsEndpoint", "https://sts.eu-west-1.amazonaws.com"},
+		{"containerCredentials.fullURI=", "/containerCredentials/fullURI", agent},
+		{"containerCredentials.fullURI=169.254.170.23", "/containerCredentials/fullURI", agent},
+		{"containerCredentials.fullURI=http://169.254.169.254/latest", "/containerCredentials/fullURI", agent},
+		{"containerCredentials.configMapName=Identities", "/containerCredentials/configMapName", "pod-identity-webhook"},
+		{"containerCredentials.configMapKey=a/b", "/containerCredentials/configMapKey", "config.json"},
+		{"containerCredentials.configMapKey=..json", "/containerCredentials/configMapKey", "config.json"},
+		{"roleSessionName=a b", "/roleSessionName", "pod-name"},
+		{"awsAccountID=1111-2222-3333", "/awsAccountID", "111122223333"},
+		{"awsPartition=cn", "/awsPartition", "aws"},
+		{"serviceAccountLookup=Live", "/serviceAccountLookup", "'live'"},
+		{"rolePolicy=deny", "/rolePolicy", "'require'"},
+		{"serviceAccountValidation=error", "/serviceAccountValidation", "'deny'"},
+		{"serviceAccountValidationFailurePolicy=ignore", "/serviceAccountValidationFailurePolicy", "'Ignore'"},
+		{"guard.enabled=auto", "/guard/enabled", "true"},
+		{"guard.excludedNamespaces={monitoring}", "/guard/excludedNamespaces", "kube-system"},
+		{"guard.excludedNamespaces={}", "/guard/excludedNamespaces", "contains"},
+		{"guard.validationActions={deny}", "/guard/validationActions/0", "'Deny'"},
+		{"excludedNamespaces={Kube-System}", "/excludedNamespaces/0", "'kube-system'"},
+		{"excludedNamespaces={kube_system}", "/excludedNamespaces/0", "'kube-system'"},
+		{"excludedNamespaces=kube-system", "/excludedNamespaces", "array"},
+		{"excludedNamespaces={team-*}", "/excludedNamespaces/0", "'kube-system'"},
+		{"timeoutSeconds=0", "/timeoutSeconds", "1"},
+		{"timeoutSeconds=10s", "/timeoutSeconds", "integer"},
+		{"goMemLimit=200Mi", "/goMemLimit", "200MiB"},
+		{"goMemLimit=200MB", "/goMemLimit", "200MiB"},
+		{"goMemLimit=200B", "goMemLimit is 200B", "200MiB"},
+		{"goMemLimit=256MiB", "goMemLimit is 256MiB", "resources.limits.memory, which is 256Mi"},
+		{"resources.limits.memory=128Mi", "resources.limits.memory, which is 128Mi", "goMemLimit is 200MiB"},
+		{"resources.limits.memory=256M", "", ""}, // valid
+		{"resources.limits.memory=256MB", "/resources/limits/memory", "256Mi"},
+		{"certificates.caLifetime=24h", "certificates.caLifetime is 24h", "8760h and 720h"},
+		{"certificates.certLifetime=8760h", "certificates.caLifetime is 8760h", "8760h and 720h"},
+		{"certificates.certLifetime=1s", "certificates.certLifetime is 1s", "720h"},
+		{"certificates.caLifetime=365d", "/certificates/caLifetime", "8760h"},
+		{"certificates.caLifetime=99999999h", "/certificates/caLifetime", "8760h"},
+		{"certificates.secretName=My_Secret", "/certificates/secretName", "pod-identity-webhook"},
+		{"certificates.certManager.issuerRef.name=company", "certificates.certManager.issuerRef.name is company", "certificates.source: cert-manager"},
+		{"clientCANames={kube-apiserver}", "clientCANames is [kube-apiserver]", "clientCAConfigMap"},
+		{"clientCAConfigMap=API", "/clientCAConfigMap", "pod-identity-webhook"},
+		{"awsAccountID=\"111122223333\"", "/awsAccountID", "111122223333"},
+		{"awsPartition=aws-cn", "awsPartition is aws-cn", "awsAccountID"},
+		{"tlsMinVersion=TLS1.2", "/tlsMinVersion", "'1.2'"},
+		{"tlsCipherSuites={ECDHE-RSA-AES128-GCM-SHA256}", "/tlsCipherSuites/0", "'TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256'"},
+		{"image.repository=https://registry.example/irsa", "/image/repository", "registry.example.com/pod-identity-webhook"},
+		{"image.repository=registry.example/irsa:v1", "/image/repository", "registry.example.com/pod-identity-webhook"},
+		{"image.tag=v1 beta", "/image/tag", "v1.0.0"},
+		{"image.pullPolicy=always", "/image/pullPolicy", "'Always'"},
+		{"imagePullSecrets={registry}", "/imagePullSecrets/0", "object"},
+		{"fullnameOverride=1-webhook", "/fullnameOverride", "pod-identity-webhook"},
+		{"replicas=0", "/replicas", "1"},
+		{"podDisruptionBudget.maxUnavailable=2", "podDisruptionBudget.maxUnavailable is 2", "such as 1"},
+		{"podDisruptionBudget.maxUnavailable=100%", "/podDisruptionBudget/maxUnavailable", "50%"},
+		{"commonLabels.a\\ b=c", "/commonLabels", "a b"},
+		{"podLabels.team=the team", "/podLabels/team", "a-value"},
+		{"podLabels.app\\.kubernetes\\.io/name=other", "podLabels has app.kubernetes.io/name", "example.com/team"},
+		{"nodeSelector.team=the team", "/nodeSelector/team", "a-value"},
+		{"service.annotations.a\\ b=c", "/service/annotations", "a b"},
+		{"prometheusRule.alertLabels.severity=page", "prometheusRule.alertLabels has severity", "team"},
+		{"prometheusRule.alertLabels.a-b=c", "/prometheusRule/alertLabels", "a-b"},
+		{"webhookAnnotations.cert-manager\\.io/inject-ca-from=a/b", "webhookAnnotations", "certificates.source"},
+		{"extraArgs={--kube-api-qps,fast}", "/extraArgs/1", "--kube-api-qps=500"},
+		{"extraArgs={-port=443}", "/extraArgs/0", "--kube-api-qps=500"},
+		{"extraArgs={--annotation-prefix=x}", "extraArgs has --annotation-prefix", "given by annotationPrefix"},
+		{"extraArgs={--compose-role-arn}", "extraArgs has --compose-role-arn", "given by composeRoleARN"},
+		{"extraArgs={--role-policy=on}", "extraArgs has --role-policy", "given by rolePolicy"},
+		{"extraArgs={-v=4}", "extraArgs has --v", "given by logLevel"},
+		{"extraEnv[0].name=GOMEMLIMIT", "extraEnv has GOMEMLIMIT", "goMemLimit"},
+		{"serviceMonitor.interval=30x", "/serviceMonitor/interval", "30s"},
+		{"shutdownDelaySeconds=-1", "/shutdownDelaySeconds", "0"},
+		{"shutdownDelaySeconds=5s", "/shutdownDelaySeconds", "integer"},
+		{"service.port=0", "/service/port", "1"},
+		{"metricsPort=8443", "metricsPort are both 8443", "8443 and 9999"},
+	} {
+		_, err := chart.Render(t.Context(), namespace, test.value)
+		switch {
+		case test.example == "" && err != nil:
+			t.Errorf("%s: %v", test.value, err)
+		case test.example == "":
+		case err == nil:
+			t.Errorf("%s is accepted", test.value)
+		case !strings.Contains(err.Error(), test.named) || !strings.Contains(err.Error(), test.example):
+			t.Errorf("%s: got %v, want %s and %s", test.value, err, test.named, test.example)
+		}
+	}
+}
+
+// TestValues_invalidTogether has values of which each is valid.
+func TestValues_invalidTogether(t *testing.T) {
+	for _, test := range []struct {
+		values []string
+		want   string // "" if valid
+	}{
+		{[]string{"certificates.source=cert-manager", "certificates.caLifetime=24h"}, "certificates.caLifetime is 24h"},
+		{[]string{"certificates.source=cert-manager", "certificates.caLifetime=24h", "certificates.certManager.issuerRef.name=company"}, ""},
+		{[]string{"certificates.source=cert-manager", "certificates.certLifetime=30m"}, "at least 1h"},
+		{[]string{"certificates.certLifetime=1h30m", "certificates.caLifetime=4h30m"}, ""},
+		{[]string{"certificates.certLifetime=1h30m", "certificates.caLifetime=4h29m59s"}, "certificates.caLifetime is 4h29m59s"},
+		{[]string{"prometheusRule.enabled=true", "certificates.certLifetime=504h"}, "prometheusRule.certificateDaysLeft.warning is 7"},
+		{[]string{"prometheusRule.enabled=true", "certificates.certLifetime=505h"}, ""},
+		{[]string{"composeRoleARN=true", "awsPartition=aws-cn"}, "awsPartition is aws-cn"},
+		{[]string{"composeRoleARN=true", "awsPartition=aws-cn", "awsAccountID=1"}, "/awsAccountID"},
+		{[]string{"serviceAccountValidation=off", "serviceAccountValidationFailurePolicy=Fail"}, "serviceAccountValidationFailurePolicy is Fail"},
+		{[]string{"replicas=1", "podDisruptionBudget.maxUnavailable=1"}, ""},
+		{[]string{"podDisruptionBudget.enabled=false", "podDisruptionBudget.maxUnavailable=5"}, ""},
+		{[]string{"goMemLimit=", "resources.limits.memory=64Mi"}, ""},
+		{[]string{"goMemLimit=400MiB", "resources.limits.memory=0.5Gi"}, ""},
+		{[]string{"goMemLimit=209715200", "resources.limits.memory=209715201"}, "/goMemLimit"}, // --set makes it a number
+		{[]string{"resources.limits.memory=null"}, ""},
+		{[]string{"resources.limits=null", "goMemLimit=8GiB"}, ""},
+		{[]string{"certificates.source=secret", "certificates.secretName=a", "webhookAnnotations.cert-manager\\.io/inject-ca-from=a/b"}, ""},
+		{[]string{"certificates.source=secret", "certificates.secretName=a", "certificates.caBundle=-----BEGIN CERTIFICATE----- -----BEGIN EC PRIVATE KEY-----"}, "/certificates/caBundle"},
+	} {
+		_, err := chart.Render(t.Context(), namespace, test.values...)
+		if test.want == "" && err != nil || test.want != "" && (err == nil || !strings.Contains(err.Error(), test.want)) {
+			t.Errorf("%v: got %v, want %q", test.values, err, test.want)
+		}
+	}
+	// Names of releases may have dots and begin with digits; names of Services may not.
+	for _, release := range []string{"my.release", "1-release"} {
+		_, err := chart.TemplateOf(t.Context(), release, namespace)
+		if err == nil || !strings.Contains(err.Error(), "fullnameOverride") || !strings.Contains(err.Error(), release) {
+			t.Errorf("release %s: got %v, want an error that names fullnameOverride", release, err)
+		}
+	}
+}
+
+// TestValues_flags finds a flag of the chart that extraArgs could give a second time.
+func TestValues_flags(t *testing.T) {
+	content, err := os.ReadFile(filepath.Join(chart.Path(), "templates", "_args.tpl"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	flags := regexp.MustCompile(`"--?([a-z][a-z-]*)[="]`).FindAllStringSubmatch(string(content), -1)
+	if len(flags) < 20 {
+		t.Fatalf("only %d flags in the template", len(flags))
+	}
+	for _, flag := range flags {
+		_, err := chart.Render(t.Context(), namespace, "extraArgs={--"+flag[1]+"=x}")
+		if err == nil || !strings.Contains(err.Error(), "extraArgs has --"+flag[1]+":") {
+			t.Errorf("--%s: got %v, want a message that names the value to use", flag[1], err)
+		}
+	}
+}
+
+// TestValues_cipherSuites holds the schema to what the webhook accepts.
+func TestValues_cipherSuites(t *testing.T) {
+	var schema struct {
+		Properties struct {
+			TLSCipherSuites struct {
+				Items struct {
+					Enum []string
+				}
+			}
+		}
+	}
+	content, err := os.ReadFile(filepath.Join(chart.Path(), "values.schema.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := json.Unmarshal(content, &schema); err != nil {
+		t.Fatal(err)
+	}
+	var want []string
+	for _, suite := range slices.Concat(tls.CipherSuites(), tls.InsecureCipherSuites()) {
+		want = append(want, suite.Name)
+	}
+	got := schema.Properties.TLSCipherSuites.Items.Enum
+	slices.Sort(got)
+	slices.Sort(want)
+	if !slices.Equal(got, want) {
+		t.Errorf("got %q, want %q", got, want)
 	}
 }
 

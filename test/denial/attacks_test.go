@@ -64,6 +64,7 @@ func attacks() []attack {
 		{"headers that do not end", 500, 500, connections, hold(asHTTP1, []byte("POST /mutate HTTP/1.1\r\nHost: webhook\r\nX-Header: "))},
 		{"bodies that do not end", 500, 1000, requests, hold(asHTTP1, append([]byte(header(limit, "")), bytes.Repeat([]byte(" "), 64<<10)...))},
 		{"bodies that end late", 500, 1000, requests, hold(asHTTP1, append([]byte(header(limit, "")), bytes.Repeat([]byte(" "), limit-1)...))},
+		{"refused bodies that do not end", 500, 1000, requests, unread([]byte(strings.Replace(header(limit, ""), "application/json", "text/plain", 1)))},
 		{"bodies at the limit", 32, 64, requests, post(reviewOf(`{"serviceAccountName":"app","containers":[{"name":"a","env":[{"name":"A","value":"`+pad(limit)+`"}]}]}`), "")},
 		{"bodies above the limit", 32, 64, requests, post(bytes.Repeat([]byte(" "), limit+1), "")},
 		{"containers without end", 32, 64, requests, post(reviewOf(`{"serviceAccountName":"app","containers":[`+list(`{}`, limit)+`]}`), "")},
@@ -177,6 +178,21 @@ func hold(connect connect, beginning []byte) func(context.Context, *strike) {
 			}
 			go drip(conn, beginning)
 			_, _ = io.Copy(io.Discard, conn)
+			_ = conn.Close()
+		}
+	}
+}
+
+// unread is hold for one who does not read that he is refused.
+func unread(beginning []byte) func(context.Context, *strike) {
+	return func(ctx context.Context, s *strike) {
+		for ctx.Err() == nil {
+			conn, err := asHTTP1(ctx, s)
+			s.attempts.Add(1)
+			if err != nil {
+				continue
+			}
+			drip(conn, beginning)
 			_ = conn.Close()
 		}
 	}

@@ -28,6 +28,7 @@ import (
 	"k8s.io/client-go/util/cert"
 
 	"github.com/pod-identity-webhook/pod-identity-webhook/certs"
+	"github.com/pod-identity-webhook/pod-identity-webhook/test/chart"
 	"github.com/pod-identity-webhook/pod-identity-webhook/test/installation"
 )
 
@@ -118,7 +119,7 @@ func (h *handshakes) stop(t *testing.T) {
 
 // handshake connects with the caBundle that is published now.
 func handshake(ctx context.Context, client kubernetes.Interface, namespace, replica string) error {
-	configuration, err := client.AdmissionregistrationV1().MutatingWebhookConfigurations().Get(ctx, installed, metav1.GetOptions{})
+	configuration, err := client.AdmissionregistrationV1().MutatingWebhookConfigurations().Get(ctx, chart.ClusterName, metav1.GetOptions{})
 	if err != nil {
 		return err
 	}
@@ -387,11 +388,11 @@ func TestACABundleThatIsOverwrittenIsRepaired(t *testing.T) {
 	started := install(t, installation.Options{})
 	configurations := client.AdmissionregistrationV1()
 	bundle := func(ctx context.Context) ([]byte, []byte, error) {
-		mutating, err := configurations.MutatingWebhookConfigurations().Get(ctx, installed, metav1.GetOptions{})
+		mutating, err := configurations.MutatingWebhookConfigurations().Get(ctx, chart.ClusterName, metav1.GetOptions{})
 		if err != nil {
 			return nil, nil, err
 		}
-		validating, err := configurations.ValidatingWebhookConfigurations().Get(ctx, installed, metav1.GetOptions{})
+		validating, err := configurations.ValidatingWebhookConfigurations().Get(ctx, chart.ClusterName, metav1.GetOptions{})
 		if err != nil {
 			return nil, nil, err
 		}
@@ -403,10 +404,10 @@ func TestACABundleThatIsOverwrittenIsRepaired(t *testing.T) {
 	}
 	wipe := []byte(`[{"op":"remove","path":"/webhooks/0/clientConfig/caBundle"}]`)
 	for n := range 3 {
-		if _, err := configurations.MutatingWebhookConfigurations().Patch(t.Context(), installed, types.JSONPatchType, wipe, metav1.PatchOptions{}); err != nil {
+		if _, err := configurations.MutatingWebhookConfigurations().Patch(t.Context(), chart.ClusterName, types.JSONPatchType, wipe, metav1.PatchOptions{}); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := configurations.ValidatingWebhookConfigurations().Patch(t.Context(), installed, types.JSONPatchType, wipe, metav1.PatchOptions{}); err != nil {
+		if _, err := configurations.ValidatingWebhookConfigurations().Patch(t.Context(), chart.ClusterName, types.JSONPatchType, wipe, metav1.PatchOptions{}); err != nil {
 			t.Fatal(err)
 		}
 		within(t, repairTime, "both are as they were", func(ctx context.Context) error {
@@ -518,7 +519,7 @@ func TestWithFilesTheSecretAndTheCABundleAreLeftAlone(t *testing.T) {
 		t.Fatal(err)
 	}
 	started := install(t, installation.Options{Args: []string{"--tls-cert=" + certFile, "--tls-key=" + keyFile}})
-	configuration, err := client.AdmissionregistrationV1().MutatingWebhookConfigurations().Get(t.Context(), installed, metav1.GetOptions{})
+	configuration, err := client.AdmissionregistrationV1().MutatingWebhookConfigurations().Get(t.Context(), chart.ClusterName, metav1.GetOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}

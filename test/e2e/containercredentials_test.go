@@ -83,8 +83,42 @@ func TestListedServiceAccountsUseEKSPodIdentity(t *testing.T) {
 	if pod, err := create(t.Context()); err != nil || roleOf(pod) != "" {
 		t.Errorf("a malformed list has replaced the last good one: role %q, %v", roleOf(pod), err)
 	}
+	mounted.write(`{"identities": [null, ` + list[len(`{"identities":[`):])
+	wantMetric(t, webhook, `pod_identity_webhook_container_credentials_invalid_entries 1`)
+	wantRole(t, client, namespace, "app", "")
+	mounted.write(`{"identities": [{"namespace": "` + namespace + `", "serviceAccount": null}]}`)
+	wantRole(t, client, namespace, "app", appRole)
+	mounted.write(list)
+	wantRole(t, client, namespace, "app", "")
 	mounted.write(`{"identities": []}`)
 	wantRole(t, client, namespace, "app", appRole)
 	mounted.write(list)
 	wantRole(t, client, namespace, "app", "")
+}
+
+func TestContainerCredentials_startsWithAnyFile(t *testing.T) {
+	client := newClient(t)
+	namespace := newNamespace(t, client)
+	createServiceAccount(t, client, namespace, "app")
+	list := fmt.Sprintf(`{"identities":[{"namespace":%q,"serviceAccount":"app"}]}`, namespace)
+	for name, test := range map[string]struct {
+		content, role, metric string
+	}{
+		"an invalid entry beside a valid one": {`{"identities":[{},` + list[len(`{"identities":[`):], "", "invalid_entries 1"},
+		"undecodable content":                 {list[:20], appRole, "last_load_successful 0"},
+		"no file":                             {"", appRole, "last_load_successful 0"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			mounted := &mountedConfigMap{t: t, root: t.TempDir()}
+			if test.content != "" {
+				mounted.write(test.content)
+			}
+			webhook := registeredAs(t, client, localwebhook.Registration{}, "--watch-container-credentials-config="+mounted.file())
+			wantMetric(t, webhook, "pod_identity_webhook_container_credentials_"+test.metric)
+			wantRole(t, client, namespace, "app", test.role)
+			mounted.write(list)
+			wantMetric(t, webhook, "pod_identity_webhook_container_credentials_identities 1")
+			wantRole(t, client, namespace, "app", "")
+		})
+	}
 }

@@ -18,7 +18,6 @@ import (
 
 	"github.com/pod-identity-webhook/pod-identity-webhook/test/inject/corpus"
 	"github.com/pod-identity-webhook/pod-identity-webhook/test/localwebhook"
-	"github.com/pod-identity-webhook/pod-identity-webhook/test/repository"
 )
 
 // plugin runs the kubectl plugin, with the cluster of a kubeconfig, and returns
@@ -46,15 +45,12 @@ const noCluster = "/dev/null"
 // each of the corpus, and compares it with what the same API server makes of the
 // pod that explain prints when the webhook leaves that alone.
 func TestExplainShowsThePodsThatTheWebhookMakes(t *testing.T) {
-	cases, err := corpus.Load(repository.Path("test", "inject", "testdata"))
-	if err != nil {
-		t.Fatal(err)
-	}
+	client := newClient(t)
+	cases := loadCorpus(t, client)
 	bySettings := map[corpus.Settings][]corpus.Case{}
 	for _, c := range cases {
 		bySettings[c.Settings] = append(bySettings[c.Settings], c)
 	}
-	client := newClient(t)
 	for settings, cases := range bySettings {
 		t.Run(fmt.Sprintf("%+v", settings), func(t *testing.T) {
 			namespaces := map[string]string{}

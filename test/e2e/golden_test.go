@@ -17,7 +17,6 @@ import (
 
 	"github.com/pod-identity-webhook/pod-identity-webhook/test/inject/corpus"
 	"github.com/pod-identity-webhook/pod-identity-webhook/test/localwebhook"
-	"github.com/pod-identity-webhook/pod-identity-webhook/test/repository"
 )
 
 const skipLabel = "eks.amazonaws.com/skip-pod-identity-webhook"
@@ -27,15 +26,12 @@ const skipLabel = "eks.amazonaws.com/skip-pod-identity-webhook"
 // pod when the webhook leaves that alone: the API server's own defaults and
 // additions are the same in both.
 func TestGoldenPodsAreStoredAsTheyShouldBe(t *testing.T) {
-	cases, err := corpus.Load(repository.Path("test", "inject", "testdata"))
-	if err != nil {
-		t.Fatal(err)
-	}
+	client := newClient(t)
+	cases := loadCorpus(t, client)
 	bySettings := map[corpus.Settings][]corpus.Case{}
 	for _, c := range cases {
 		bySettings[c.Settings] = append(bySettings[c.Settings], c)
 	}
-	client := newClient(t)
 	for settings, cases := range bySettings {
 		t.Run(fmt.Sprintf("%+v", settings), func(t *testing.T) {
 			// A case has a namespace of its own, since the names repeat.

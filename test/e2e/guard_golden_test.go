@@ -13,7 +13,6 @@ import (
 	"k8s.io/client-go/kubernetes"
 
 	"github.com/pod-identity-webhook/pod-identity-webhook/test/inject/corpus"
-	"github.com/pod-identity-webhook/pod-identity-webhook/test/repository"
 )
 
 // unseen are the pods of the corpus that the guard lets through though the
@@ -22,6 +21,8 @@ import (
 var unseen = []string{
 	"container-credentials-no-role",            // the list is all that promises something
 	"container-credentials-copied-pod-of-role", // likewise
+	"container-credentials-web-identity",       // likewise
+	"agent-variables",                          // it may be listed
 }
 
 // TestTheGuardAgreesWithTheWebhookAboutTheCorpus shows each pod of the corpus to
@@ -29,10 +30,8 @@ var unseen = []string{
 // it, which must be refused if the webhook would have changed its identity, and
 // only then.
 func TestTheGuardAgreesWithTheWebhookAboutTheCorpus(t *testing.T) {
-	cases, err := corpus.Load(repository.Path("test", "inject", "testdata"))
-	if err != nil {
-		t.Fatal(err)
-	}
+	client := newClient(t)
+	cases := loadCorpus(t, client)
 	byValues := map[string][]corpus.Case{}
 	for _, c := range cases {
 		values := strings.Join([]string{
@@ -41,7 +40,6 @@ func TestTheGuardAgreesWithTheWebhookAboutTheCorpus(t *testing.T) {
 		}, " ")
 		byValues[values] = append(byValues[values], c)
 	}
-	client := newClient(t)
 	for values, cases := range byValues {
 		t.Run(values, func(t *testing.T) {
 			guarded(t, client, strings.Fields(values)...)

@@ -26,7 +26,7 @@ import (
 )
 
 // guardName is that of the policy and of its binding.
-const guardName = installed + "-guard"
+const guardName = chart.ClusterName + "-guard"
 
 // guarded applies the guard of the chart with values such as
 // "annotationPrefix=irsa.example.com", and returns when the API server heeds it.
@@ -91,7 +91,7 @@ func applyGuard(t testing.TB, client kubernetes.Interface, probe func(context.Co
 // renderGuard returns the path of the guard's manifest.
 func renderGuard(t testing.TB, values ...string) string {
 	t.Helper()
-	args := []string{"--api-versions=admissionregistration.k8s.io/v1/ValidatingAdmissionPolicy", "--show-only=templates/guard.yaml"}
+	args := []string{"--show-only=templates/guard.yaml"}
 	for _, value := range values {
 		args = append(args, "--set="+value)
 	}
@@ -443,27 +443,6 @@ func TestPodsThatTheWebhookIsNotCalledForAreNotGuarded(t *testing.T) {
 	waitRefused(t, client, namespace, "app")
 	if err := dryRun(t.Context(), client, namespace, podOf("batch-1", "app")); err != nil {
 		t.Error(err)
-	}
-}
-
-func TestTheGuardIsThereWhereTheAPIServerOffersIt(t *testing.T) {
-	const api = "--api-versions=admissionregistration.k8s.io/v1/ValidatingAdmissionPolicy"
-	for _, test := range []struct {
-		name, enabled string
-		args          []string
-		want          bool
-	}{
-		{"offered", "auto", []string{api}, true},
-		{"not offered", "auto", nil, false},
-		{"switched on", "true", nil, true},
-		{"switched off", "false", []string{api}, false},
-	} {
-		t.Run(test.name, func(t *testing.T) {
-			rendered := helmTemplate(t, append(test.args, "--set=guard.enabled="+test.enabled)...)
-			if got := strings.Contains(rendered, "name: "+guardName); got != test.want {
-				t.Errorf("the guard is rendered: %t, want %t", got, test.want)
-			}
-		})
 	}
 }
 

@@ -77,17 +77,18 @@ func TestTheWebhookRunsAsKOpsRunsTheReference(t *testing.T) {
 	wantRole(t, client, other, "mapped", "")
 	wantRole(t, client, other, "wild", mappedRole+"-anywhere")
 
-	for name, bad := range map[string]string{
-		"a key without a slash": strings.Replace(good, namespace+"/mapped", "no-slash", 1),
-		"a null entry":          fmt.Sprintf(`{"%s/mapped": null}`, namespace),
-		"no JSON":               "{",
+	for name, bad := range map[string]struct{ content, mapped, wild string }{
+		"a key without a slash": {strings.Replace(good, namespace+"/mapped", "no-slash", 1), "", mappedRole + "-anywhere"},
+		"a null entry":          {fmt.Sprintf(`{"%s/mapped": null, "*/wild": {"RoleARN": "%s-alone"}}`, namespace, mappedRole), "", mappedRole + "-alone"},
+		"no JSON":               {"{", mappedRole, mappedRole + "-anywhere"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			writeMapping(t, client, namespace, bad)
+			writeMapping(t, client, namespace, bad.content)
 			eventually(t, "the fault is told on the ConfigMap", func(ctx context.Context) error {
 				return oneEvent(ctx, client, namespace)
 			})
-			wantRole(t, client, namespace, "mapped", mappedRole)
+			wantRole(t, client, namespace, "mapped", bad.mapped)
+			wantRole(t, client, namespace, "wild", bad.wild)
 			writeMapping(t, client, namespace, strings.ReplaceAll(good, mappedRole, mappedRole+"-new"))
 			wantRole(t, client, namespace, "mapped", mappedRole+"-new")
 			writeMapping(t, client, namespace, good)
@@ -106,6 +107,24 @@ func TestTheWebhookRunsAsKOpsRunsTheReference(t *testing.T) {
 		t.Fatal(err)
 	}
 	wantRole(t, client, namespace, "mapped", "")
+}
+
+// TestConfigMap_undecodableAtStart requires that a replica that has decoded no
+// mapping yet becomes ready and injects the roles of annotations.
+func TestConfigMap_undecodableAtStart(t *testing.T) {
+	client := newClient(t)
+	namespace := newNamespace(t, client)
+	createServiceAccount(t, client, namespace, "annotated")
+	createAccountWithout(t, client, namespace, "mapped")
+	writeMapping(t, client, namespace, "{")
+	webhook := startAsKOps(t, client, namespace)
+	wantMetric(t, webhook, "pod_identity_webhook_config_map_last_load_successful 0")
+	wantRole(t, client, namespace, "annotated", appRole)
+	wantRole(t, client, namespace, "mapped", "")
+	writeMapping(t, client, namespace, fmt.Sprintf(`{"%s/mapped": {"RoleARN": %q}, "no-slash": {}}`, namespace, mappedRole))
+	wantRole(t, client, namespace, "mapped", mappedRole)
+	wantMetric(t, webhook, "pod_identity_webhook_config_map_last_load_successful 1")
+	wantMetric(t, webhook, "pod_identity_webhook_config_map_invalid_entries 1")
 }
 
 // oneEvent returns nil if the ConfigMap, as it is now, has just one event.

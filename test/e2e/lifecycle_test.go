@@ -142,7 +142,6 @@ func TestMetricsAreThere(t *testing.T) {
 	namespace := newNamespace(t, client)
 	createServiceAccount(t, client, namespace, "app")
 	webhook := startWebhook(t)
-	waitCached(t, webhook, namespace, "app")
 	for _, account := range []string{"default", "nobody"} {
 		if _, err := ask(t.Context(), webhook, webhook.Client(), 10*time.Second, reviewOf(namespace, account)); err != nil {
 			t.Fatal(err)
@@ -157,6 +156,8 @@ func TestMetricsAreThere(t *testing.T) {
 		`pod_identity_webhook_admission_duration_seconds_count `,
 		`pod_identity_webhook_live_reads_total{result="not_found"} 1`,
 		`pod_identity_webhook_live_reads_total{result="no_role"} 1`,
+		`pod_identity_webhook_cache_fallbacks_total{resource="serviceaccounts"} 0`,
+		`pod_identity_webhook_watch_healthy{resource="serviceaccounts"} 1`,
 		`pod_identity_webhook_service_accounts `,
 		`pod_identity_webhook_service_accounts_synced 1`,
 		`pod_identity_webhook_certificate_expiry_timestamp_seconds `,

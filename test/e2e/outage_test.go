@@ -39,40 +39,6 @@ func get(ctx context.Context, client *http.Client, url string) (int, string, err
 	return response.StatusCode, string(body), err
 }
 
-// waitCached waits until a role is answered without a read from the API server.
-func waitCached(t *testing.T, webhook *localwebhook.Webhook, namespace, serviceAccount string) {
-	t.Helper()
-	eventually(t, serviceAccount+" is known", func(ctx context.Context) error {
-		before, err := liveReads(ctx, webhook)
-		if err != nil {
-			return err
-		}
-		if got, err := ask(ctx, webhook, webhook.Client(), 10*time.Second, reviewOf(namespace, serviceAccount)); err != nil || got.status != http.StatusOK {
-			return fmt.Errorf("HTTP %d %s: %w", got.status, got.body, err)
-		}
-		after, err := liveReads(ctx, webhook)
-		if err == nil && after != before {
-			err = errors.New("it was read from the API server")
-		}
-		return err
-	})
-}
-
-// liveReads returns the metrics of live reads.
-func liveReads(ctx context.Context, webhook *localwebhook.Webhook) (string, error) {
-	_, scrape, err := get(ctx, webhook.Client(), webhook.MetricsURL())
-	var lines []string
-	for line := range strings.Lines(scrape) {
-		if strings.HasPrefix(line, "pod_identity_webhook_live_reads_total{") {
-			lines = append(lines, line)
-		}
-	}
-	if err == nil && len(lines) == 0 {
-		err = errors.New("no metrics of live reads")
-	}
-	return strings.Join(lines, ""), err
-}
-
 // wantMetric waits until the webhook's metrics hold a line.
 func wantMetric(t *testing.T, webhook *localwebhook.Webhook, line string) {
 	t.Helper()
@@ -90,10 +56,10 @@ func wantMetric(t *testing.T, webhook *localwebhook.Webhook, line string) {
 
 func TestAnOutageOfTheAPIServerIsSurvived(t *testing.T) {
 	client := newClient(t)
-	webhook := startWebhook(t)
+	webhook := startWebhook(t, "--enable-debugging-handlers")
 	namespace := newNamespace(t, client)
 	createServiceAccount(t, client, namespace, "known")
-	waitCached(t, webhook, namespace, "known")
+	waitCached(t, webhook, namespace, "known", appRole)
 
 	cluster.KillAPIServer()
 	started := false
@@ -105,14 +71,14 @@ func TestAnOutageOfTheAPIServerIsSurvived(t *testing.T) {
 		}
 	})
 	const timeout = 3 * time.Second
-	known, err := ask(t.Context(), webhook, webhook.Client(), timeout, reviewOf(namespace, "known"))
-	if err != nil || known.status != http.StatusOK || len(known.review.Response.Patch) == 0 {
-		t.Errorf("a cached role: HTTP %d %s %v", known.status, known.body, err)
-	}
-	// ask itself gives up at the timeout, so an answer is one in time.
-	unknown, err := ask(t.Context(), webhook, webhook.Client(), timeout, reviewOf(namespace, "unknown"))
-	if err != nil || unknown.status != http.StatusInternalServerError || !strings.Contains(unknown.body, namespace+"/unknown") {
-		t.Errorf("an unknown role: HTTP %d %s %v, want 500 and the ServiceAccount's name", unknown.status, unknown.body, err)
+	// The watch has failed with the API server, so what it knew no longer counts.
+	wantMetric(t, webhook, `pod_identity_webhook_watch_healthy{resource="serviceaccounts"} 0`)
+	for _, name := range []string{"known", "unknown"} {
+		// ask itself gives up at the timeout, so a response is one in time.
+		got, err := ask(t.Context(), webhook, webhook.Client(), timeout, reviewOf(namespace, name))
+		if err != nil || got.status != http.StatusInternalServerError || !strings.Contains(got.body, namespace+"/"+name) {
+			t.Errorf("%s: HTTP %d %s %v, want 500 and the ServiceAccount's name", name, got.status, got.body, err)
+		}
 	}
 
 	// Ours while it lasts: a webhook that starts now knows nothing, and says so.
@@ -150,7 +116,7 @@ func TestAnOutageOfTheAPIServerIsSurvived(t *testing.T) {
 	if err != nil || recovered.status != http.StatusOK || len(recovered.review.Response.Patch) == 0 {
 		t.Errorf("after the outage: HTTP %d %s %v", recovered.status, recovered.body, err)
 	}
-	waitCached(t, webhook, namespace, "unknown")
+	waitCached(t, webhook, namespace, "unknown", appRole)
 }
 
 // TestTheWatchOutlivesTheAPIServer lets a process live through an outage: what

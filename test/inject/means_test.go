@@ -49,6 +49,8 @@ type means struct {
 	folder, file string
 	variables    map[string]string
 	rivals       []string
+	// fileVariable is the one that names the token's file, or empty.
+	fileVariable string
 }
 
 // usualFolder is where the token goes if nothing is in its way.
@@ -81,17 +83,18 @@ func (d *decision) means(folder string) means {
 		return means{folder, c.TokenPath, map[string]string{
 			"AWS_CONTAINER_CREDENTIALS_FULL_URI":     c.FullURI,
 			"AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE": d.known(folder, c.TokenPath),
-		}, nil}
+		}, nil, "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE"}
 	case d.id.TargetRoleARN != "":
 		return means{
 			folder, "token",
 			map[string]string{"AWS_CONFIG_FILE": d.known(folder, "config")},
 			[]string{"AWS_ROLE_ARN", "AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_PROFILE", "AWS_DEFAULT_PROFILE"},
+			"",
 		}
 	default:
 		return means{folder, "token", map[string]string{
 			"AWS_ROLE_ARN": d.id.RoleARN, "AWS_WEB_IDENTITY_TOKEN_FILE": d.known(folder, "token"),
-		}, nil}
+		}, nil, "AWS_WEB_IDENTITY_TOKEN_FILE"}
 	}
 }
 
@@ -185,4 +188,62 @@ func (d *decision) isHeldBy(volume *corev1.Volume) bool {
 		})
 	})
 	return hasToken && (hasConfig || d.id.TargetRoleARN == "")
+}
+
+// tokenVolumeOf returns the volume of which a container reads the token at a path. It
+// goes up from the file to the first mount.
+func (d *decision) tokenVolumeOf(c *corev1.Container, file string) string {
+	windows := isWindows(d.before)
+	at := place(file, windows)
+	if windows {
+		at = strings.ToLower(at)
+	}
+	isAbsolute := strings.HasPrefix(file, "/") || windows && regexp.MustCompile(`^(?i:C:)?[/\\]`).MatchString(file)
+	if !isAbsolute || strings.ContainsRune(file, '$') || regexp.MustCompile(`(^|[/\\])\.\.($|[/\\])`).MatchString(file) {
+		return ""
+	}
+	for folder := at; ; folder = path.Dir(folder) {
+		is := func(mountPath string) bool {
+			mountPath = place(mountPath, windows)
+			return mountPath == folder || windows && strings.ToLower(mountPath) == folder
+		}
+		if slices.ContainsFunc(c.VolumeDevices, func(device corev1.VolumeDevice) bool { return is(device.DevicePath) }) {
+			return ""
+		}
+		for _, mount := range slices.Backward(c.VolumeMounts) {
+			if is(mount.MountPath) {
+				return d.tokenIn(mount, strings.TrimPrefix(at, folder), windows)
+			}
+		}
+		if folder == "/" {
+			return ""
+		}
+	}
+}
+
+// tokenIn returns the volume of a mount if the token is at a path below the mount.
+func (d *decision) tokenIn(mount corev1.VolumeMount, below string, windows bool) string {
+	if strings.ContainsRune(mount.SubPathExpr, '$') {
+		return ""
+	}
+	want := path.Clean("/" + mount.SubPath + mount.SubPathExpr + "/" + below)
+	for _, volume := range d.before.Spec.Volumes {
+		if volume.Name != mount.Name {
+			continue
+		}
+		if volume.Projected == nil {
+			return ""
+		}
+		for _, source := range volume.Projected.Sources {
+			token := source.ServiceAccountToken
+			if token == nil || token.Audience != d.id.Audience {
+				continue
+			}
+			if got := path.Clean("/" + token.Path); got == want || windows && strings.EqualFold(got, want) {
+				return volume.Name
+			}
+		}
+		return ""
+	}
+	return ""
 }

@@ -138,7 +138,7 @@ func (d *drawer) container(name string) map[string]any {
 func (d *drawer) variable() any {
 	variable := map[string]any{"name": d.oneOf("variable", append([]string{"GREETING", "AWS_PROFILE", "AWS_DEFAULT_PROFILE"}, envOrder()...)...)}
 	file := d.folder() + "/" + d.oneOf("told file", d.file(), d.file(), "config")
-	switch kind := d.oneOf("value", "role", "agent", "one", "file", "windows file", "other", "empty", "elsewhere", "none"); kind {
+	switch kind := d.oneOf("value", "role", "role", "agent", "one", "file", "own file", "own file", "windows file", "other", "empty", "elsewhere", "none"); kind {
 	case "role":
 		variable["value"] = roleARN
 	case "agent":
@@ -147,6 +147,8 @@ func (d *drawer) variable() any {
 		variable["value"] = "1"
 	case "file":
 		variable["value"] = file
+	case "own file":
+		variable["value"] = d.oneOf("own file", "/own/"+d.file(), "/own/jwt", "/own/sub/token", "/own", "/own/./"+d.file(), "/own/../own/jwt", "/own/$(X)", `C:\own\jwt`)
 	case "windows file":
 		variable["value"] = `C:` + strings.ReplaceAll(file, "/", `\`)
 	case "other":
@@ -176,7 +178,7 @@ func (d *drawer) volume() any {
 		sources := d.list("source", 2, func() any {
 			return map[string]any{"serviceAccountToken": map[string]any{
 				"audience": d.oneOf("audience", d.audience(), d.audience(), "vault", ""),
-				"path":     d.oneOf("file", d.file(), d.file(), "jwt"),
+				"path":     d.oneOf("file", d.file(), d.file(), "jwt", "jwt", "sub/token"),
 			}}
 		})
 		if d.maybe("configuration") {
@@ -197,7 +199,7 @@ func (d *drawer) volume() any {
 func (d *drawer) mount() any {
 	mount := map[string]any{"name": d.volumeName(), "mountPath": d.path()}
 	if d.rarely("subPath") {
-		mount[d.oneOf("kind of subPath", "subPath", "subPathExpr")] = "token"
+		mount[d.oneOf("kind of subPath", "subPath", "subPathExpr")] = d.oneOf("subPath", "token", "sub", "jwt", "$(X)")
 	}
 	return mount
 }
@@ -206,7 +208,7 @@ func (d *drawer) mount() any {
 func (d *drawer) path() string {
 	folder := d.folder()
 	return d.oneOf("path",
-		"/data", folder, folder, folder+"/", folder[1:], "/."+folder, strings.ReplaceAll(folder, "/", "//"),
+		"/data", "/own", "/own", "/own/", "/own/sub", "/", folder, folder, folder+"/", folder[1:], "/."+folder, strings.ReplaceAll(folder, "/", "//"),
 		folder+"/"+d.file(), folder+"/token/", folder+"s", folder+"/../token", "/var/run/secrets",
 		"C:"+folder, "c:"+strings.ReplaceAll(folder, "/", `\`), strings.ReplaceAll(folder, "/", `\`))
 }

@@ -165,7 +165,7 @@ func field(value any, name string) any {
 // brings its own.
 func (d *decision) checkMetadata(t tester) {
 	t.Helper()
-	given := d.result.Volume != "" && !d.running
+	given := (d.result.Volume != "" || d.result.Containers != nil) && !d.running
 	label, config := "", ""
 	if given && d.id.Method == identity.ContainerCredentials {
 		label = "enabled"
@@ -243,7 +243,7 @@ func (d *decision) checkVolume(t tester) {
 // checkContainers says whether each container is what the result says it is.
 func (d *decision) checkContainers(t tester) {
 	t.Helper()
-	if d.result.Volume == "" {
+	if d.result.Volume == "" && d.result.Containers == nil {
 		return
 	}
 	before, after := d.touched(d.before), d.touched(d.after)
@@ -275,6 +275,20 @@ func (d *decision) checkContainers(t tester) {
 			// Nothing is promised to it.
 		}
 		d.checkMounts(t, &before[i], &after[i], windows)
+		d.checkOwnVolume(t, &before[i], told)
+	}
+}
+
+// checkOwnVolume checks that the volume of the user's from which a container reads the
+// token is reported, and that no other is mounted.
+func (d *decision) checkOwnVolume(t tester, before *corev1.Container, told inject.ContainerResult) {
+	t.Helper()
+	volume := d.tokenVolumeOf(before, valueOf(before, d.means("").fileVariable))
+	if told.OwnVolume != "" && told.OwnVolume != volume || told.Mounted && volume != "" {
+		t.Errorf("container %q: it reads the token from volume %q and is reported as %+v", told.Name, volume, told)
+	}
+	if d.result.Volume == "" && volume == "" && told.Reason != inject.SkipContainers && told.Reason != inject.NotIncluded {
+		t.Errorf("container %q: no volume is added, and it has none: %+v", told.Name, told)
 	}
 }
 
@@ -328,8 +342,9 @@ func (d *decision) checkAdditions(t tester, before, after *corev1.Container, tol
 func (d *decision) checkIdentity(t tester, c *corev1.Container, windows bool) {
 	t.Helper()
 	means := d.means(d.folderOf(c, windows))
+	ownFile := d.tokenVolumeOf(c, valueOf(c, means.fileVariable)) != ""
 	for name, want := range means.variables {
-		if got := valueOf(c, name); got != want {
+		if got := valueOf(c, name); got != want && !(name == means.fileVariable && ownFile) {
 			t.Errorf("container %q: %s is %q, want %q", c.Name, name, got, want)
 		}
 	}
@@ -337,6 +352,9 @@ func (d *decision) checkIdentity(t tester, c *corev1.Container, windows bool) {
 		if sets(c, rival) {
 			t.Errorf("container %q: %s would beat the identity: %+v", c.Name, rival, c.Env)
 		}
+	}
+	if ownFile {
+		return
 	}
 	found := 0
 	volumes := d.after.Spec.Volumes
@@ -395,7 +413,7 @@ func (d *decision) checkOwnIdentity(t tester, before *corev1.Container, told inj
 		own = own || sets(before, name)
 	}
 	for name, value := range means.variables {
-		same = same && valueOf(before, name) == value
+		same = same && (valueOf(before, name) == value || name == means.fileVariable && d.tokenVolumeOf(before, valueOf(before, name)) != "")
 	}
 	for _, name := range means.rivals {
 		same = same && !sets(before, name)

@@ -97,6 +97,7 @@ func TestNobodyCanMakeWarningsWithoutEnd(t *testing.T) {
 			ObjectMeta: metav1.ObjectMeta{Annotations: annotations(map[string]string{"skip-containers": test.skip})},
 			Spec:       corev1.PodSpec{ServiceAccountName: "app"},
 		}
+		own := own
 		for n := range test.containers {
 			own.Name = fmt.Sprintf("app-%d", n)
 			if test.skip != "" {

@@ -111,8 +111,9 @@ func viewOfSource(source *corev1.VolumeProjection) inject.Source {
 
 func viewOfContainer(c *corev1.Container) inject.Container {
 	return inject.Container{
-		Name: c.Name,
-		Env:  viewOfEnv(c.Env),
+		Name:       c.Name,
+		Env:        viewOfEnv(c.Env),
+		HasEnvFrom: len(c.EnvFrom) > 0,
 		VolumeMounts: viewOfEach(c.VolumeMounts, func(m *corev1.VolumeMount) inject.VolumeMount {
 			return inject.VolumeMount{Name: m.Name, MountPath: m.MountPath, SubPath: m.SubPath, SubPathExpr: m.SubPathExpr, ReadOnly: m.ReadOnly}
 		}),
@@ -130,7 +131,7 @@ func viewOfEnv(variables []corev1.EnvVar) inject.Env {
 	view := inject.Env{}
 	for _, v := range variables {
 		if strings.HasPrefix(v.Name, "AWS_") {
-			view = append(view, inject.EnvVar{Name: v.Name, Value: v.Value})
+			view = append(view, inject.EnvVar{Name: v.Name, Value: v.Value, FromElsewhere: v.ValueFrom != nil})
 		}
 	}
 	return view

@@ -92,18 +92,21 @@ func TestPrometheusTakesTheAlerts(t *testing.T) {
 const well = `
 up{JOB,pod="a"} 1x60
 pod_identity_webhook_service_accounts_synced{JOB,pod="a"} 1x60
-apiserver_admission_webhook_fail_open_count{name="pod-identity-webhook.amazonaws.com"} 7x60
+apiserver_admission_webhook_fail_open_count{name="pods.pod-identity-webhook.internal"} 7x60
+apiserver_admission_webhook_fail_open_count{name="ephemeralcontainers.pod-identity-webhook.internal"} 0+5x60
 apiserver_admission_webhook_fail_open_count{name="another.webhook"} 0+5x60
-apiserver_admission_webhook_rejection_count{name="pod-identity-webhook.amazonaws.com",error_type="no_error"} 0+1x60
-apiserver_validating_admission_policy_check_total{policy="pod-identity-webhook-guard",enforcement_action="allow"} 0+9x60
+apiserver_admission_webhook_rejection_count{name="pods.pod-identity-webhook.internal",error_type="no_error"} 0+1x60
+apiserver_validating_admission_policy_check_total{policy="irsa-pod-identity-webhook-guard",enforcement_action="allow"} 0+9x60
 pod_identity_webhook_admissions_total{JOB,pod="a",outcome="mutated",reason="injected"} 0+60x60
 pod_identity_webhook_admissions_total{JOB,pod="a",outcome="denied",reason="role_not_permitted"} 0+1x60
 pod_identity_webhook_admissions_total{JOB,pod="a",outcome="error",reason="identity_unknown"} 3x60
 pod_identity_webhook_live_reads_total{JOB,pod="a",result="no_role"} 0+60x60
 pod_identity_webhook_live_reads_total{JOB,pod="a",result="error"} 2x60
-pod_identity_webhook_service_account_watch_failures_total{JOB,pod="a"} 1x30 2x29
-pod_identity_webhook_config_map_loads_total{JOB,pod="a",result="success"} 0+1x60
-pod_identity_webhook_config_map_loads_total{JOB,pod="a",result="error"} 0x60
+pod_identity_webhook_watch_healthy{JOB,pod="a",resource="serviceaccounts"} 1x30 0x5 1x24
+pod_identity_webhook_config_map_last_load_successful{JOB,pod="a"} 1x60
+pod_identity_webhook_config_map_invalid_entries{JOB,pod="a"} 0x60
+pod_identity_webhook_container_credentials_last_load_successful{JOB,pod="a"} 1x60
+pod_identity_webhook_container_credentials_invalid_entries{JOB,pod="a"} 0x60
 pod_identity_webhook_admission_duration_seconds_bucket{JOB,pod="a",le="0.01"} 0+60x60
 pod_identity_webhook_admission_duration_seconds_bucket{JOB,pod="a",le="10"} 0+60x60
 pod_identity_webhook_admission_duration_seconds_bucket{JOB,pod="a",le="+Inf"} 0+60x60
@@ -138,15 +141,15 @@ func TestEachAlertComesForItsFault(t *testing.T) {
 		{"no replica was ever there", `up{JOB,pod="a"} _x60`, own, []string{"PodIdentityWebhookDown critical"}},
 		{"ServiceAccounts cannot be listed", `pod_identity_webhook_service_accounts_synced{JOB,pod="a"} 0x60`, own, []string{"PodIdentityWebhookNotReady warning"}},
 		{
-			"pods pass without being shown", `apiserver_admission_webhook_fail_open_count{name="pod-identity-webhook.amazonaws.com"} 7+2x60`, own,
+			"pods pass without being shown", `apiserver_admission_webhook_fail_open_count{name="pods.pod-identity-webhook.internal"} 7+2x60`, own,
 			[]string{"PodIdentityWebhookPodsWithoutIdentity critical"},
 		},
 		{
-			"pods are refused", `apiserver_admission_webhook_rejection_count{name="pod-identity-webhook.amazonaws.com",error_type="calling_webhook_error"} 0+1x60`, own,
+			"pods are refused", `apiserver_admission_webhook_rejection_count{name="pods.pod-identity-webhook.internal",error_type="calling_webhook_error"} 0+1x60`, own,
 			[]string{"PodIdentityWebhookPodsRefused critical"},
 		},
 		{
-			"the guard denies", `apiserver_validating_admission_policy_check_total{policy="pod-identity-webhook-guard",enforcement_action="deny"} 0+1x60`, own,
+			"the guard denies", `apiserver_validating_admission_policy_check_total{policy="irsa-pod-identity-webhook-guard",enforcement_action="deny"} 0+1x60`, own,
 			[]string{"PodIdentityWebhookGuardActs warning"},
 		},
 		{
@@ -154,8 +157,17 @@ func TestEachAlertComesForItsFault(t *testing.T) {
 			[]string{"PodIdentityWebhookErrors warning"},
 		},
 		{"live reads fail", `pod_identity_webhook_live_reads_total{JOB,pod="a",result="error"} 0+1x60`, own, []string{"PodIdentityWebhookLiveReadsFail warning"}},
-		{"the watch fails", `pod_identity_webhook_service_account_watch_failures_total{JOB,pod="a"} 0+1x60`, own, []string{"PodIdentityWebhookWatchFails warning"}},
-		{"a bad ConfigMap", `pod_identity_webhook_config_map_loads_total{JOB,pod="a",result="error"} 0x50 1x9`, own, []string{"PodIdentityWebhookConfigMapUnusable warning"}},
+		{"the watch fails", `pod_identity_webhook_watch_healthy{JOB,pod="a",resource="serviceaccounts"} 1x30 0x29`, own, []string{"PodIdentityWebhookWatchFails warning"}},
+		{"a ConfigMap that cannot be decoded", `pod_identity_webhook_config_map_last_load_successful{JOB,pod="a"} 0x60`, own, []string{"PodIdentityWebhookConfigMapUnusable warning"}},
+		{"a ConfigMap with an invalid entry", `pod_identity_webhook_config_map_invalid_entries{JOB,pod="a"} 0x50 1x9`, own, []string{"PodIdentityWebhookConfigMapUnusable warning"}},
+		{
+			"a list for EKS Pod Identity that is missing", `pod_identity_webhook_container_credentials_last_load_successful{JOB,pod="a"} 0x60`, own,
+			[]string{"PodIdentityWebhookContainerCredentialsUnusable warning"},
+		},
+		{
+			"a list for EKS Pod Identity with an invalid entry", `pod_identity_webhook_container_credentials_invalid_entries{JOB,pod="a"} 0x50 1x9`, own,
+			[]string{"PodIdentityWebhookContainerCredentialsUnusable warning"},
+		},
 		{"slow", `pod_identity_webhook_admission_duration_seconds_bucket{JOB,pod="a",le="0.01"} 0+30x60`, own, []string{"PodIdentityWebhookSlow warning"}},
 		{"a panic", `pod_identity_webhook_panics_total{JOB,pod="a"} 0x50 1x9`, own, []string{"PodIdentityWebhookPanics warning"}},
 		{

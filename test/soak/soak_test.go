@@ -242,7 +242,7 @@ var faults = []fault{
 		return s.client.CoreV1().Secrets(webhookNamespace).Delete(ctx, chart.Release, metav1.DeleteOptions{})
 	}},
 	{"caBundle wiped", func(ctx context.Context, s *soak) error {
-		_, err := s.client.AdmissionregistrationV1().MutatingWebhookConfigurations().Patch(ctx, chart.Release, types.JSONPatchType,
+		_, err := s.client.AdmissionregistrationV1().MutatingWebhookConfigurations().Patch(ctx, chart.ClusterName, types.JSONPatchType,
 			[]byte(`[{"op":"remove","path":"/webhooks/0/clientConfig/caBundle"}]`), metav1.PatchOptions{})
 		return err
 	}},

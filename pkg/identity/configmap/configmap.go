@@ -1,6 +1,7 @@
 // Package configmap owns the mapping of ServiceAccounts to roles that is written
-// in a ConfigMap: it watches that one ConfigMap and no other. Content that cannot
-// be used leaves the last good mapping in force.
+// in a ConfigMap: it watches that one ConfigMap and no other. The mapping is a
+// function of the content alone: invalid entries are skipped, and the others apply.
+// Only content that cannot be decoded leaves the last mapping in force.
 package configmap
 
 import (
@@ -49,14 +50,14 @@ type Source struct {
 	config Config
 	store  *store
 	watch  func(context.Context)
-	// faults is the newest bad version of the ConfigMap that nobody was told of.
+	// faults is the newest version of the ConfigMap that has a fault and no event.
 	faults chan fault
 }
 
-// fault is a version of the ConfigMap that cannot be used.
+// fault is what is wrong with a version of the ConfigMap.
 type fault struct {
 	configMap *corev1.ConfigMap
-	err       error
+	message   string
 }
 
 // New returns a Source that knows nothing until Run is called.
@@ -65,11 +66,20 @@ func New(config Config) *Source {
 	s.store = newStore(config, s.tell)
 	failures := prometheus.NewCounter(prometheus.CounterOpts{
 		Name: "pod_identity_webhook_config_map_watch_failures_total",
-		Help: "Failed lists and watches of the ConfigMap of roles. A steady rise means that changes of it are not seen.",
+		Help: "Failed attempts to list or watch the ConfigMap of roles. While they fail, the last content stays in use.",
 	})
 	config.Metrics.MustRegister(failures)
 	only := fields.OneTermEqualSelector(metav1.ObjectNameField, config.Name).String()
-	s.watch = cluster.Watch("configmap", &corev1.ConfigMap{}, config.Client.ConfigMaps(config.Namespace), only, s.store, failures)
+	s.watch = cluster.Watch(cluster.WatchConfig[*corev1.ConfigMapList]{
+		Name:          "configmaps",
+		Expected:      &corev1.ConfigMap{},
+		Client:        config.Client.ConfigMaps(config.Namespace),
+		FieldSelector: only,
+		Store:         s.store,
+		Health:        s.store.health,
+		Failures:      failures,
+		Metrics:       config.Metrics,
+	})
 	return s
 }
 
@@ -84,7 +94,7 @@ func (s *Source) Run(ctx context.Context) {
 // Synced returns nil once it is known what is in the ConfigMap, or that there is
 // none.
 func (s *Source) Synced() error {
-	if !s.store.synced.Is() {
+	if !s.store.health.Synced() {
 		return errNotSynced
 	}
 	return nil
@@ -94,7 +104,7 @@ func (s *Source) Synced() error {
 // waits until the ConfigMap is known, and is an error if ctx is done before.
 func (s *Source) Lookup(ctx context.Context, name types.NamespacedName) (*identity.Identity, error) {
 	select {
-	case <-s.store.synced.Done():
+	case <-s.store.health.Done():
 		return s.store.current.Load().Identity(name), nil
 	case <-ctx.Done():
 		return nil, fmt.Errorf("look up ServiceAccount %s: %w: %w", name, errNotSynced, ctx.Err())
@@ -104,10 +114,10 @@ func (s *Source) Lookup(ctx context.Context, name types.NamespacedName) (*identi
 // tell has an event written, without waiting for it: a watch must not wait. Of
 // several versions that come faster than events can be written the last is told.
 // Only the reflector calls it.
-func (s *Source) tell(configMap *corev1.ConfigMap, err error) {
+func (s *Source) tell(configMap *corev1.ConfigMap, message string) {
 	for {
 		select {
-		case s.faults <- fault{configMap, err}:
+		case s.faults <- fault{configMap, message}:
 			return
 		default:
 		}
@@ -125,7 +135,7 @@ func (s *Source) writeEvents(ctx context.Context) {
 			return
 		case f := <-s.faults:
 			if err := s.writeEvent(ctx, f); err != nil {
-				s.config.Logger.WarnContext(ctx, "the fault of the ConfigMap could not be told as an event",
+				s.config.Logger.WarnContext(ctx, "Could not write event for ConfigMap of roles",
 					"namespace", s.config.Namespace, "configMap", s.config.Name, "error", err)
 			}
 		}
@@ -139,13 +149,12 @@ const (
 	maxEventMessage = 1024
 )
 
-// writeEvent writes one event for a bad version of the ConfigMap, whatever the
-// number of replicas: its name follows from the version.
+// writeEvent writes one event for a version of the ConfigMap with a fault, whatever
+// the number of replicas: its name follows from the version.
 func (s *Source) writeEvent(ctx context.Context, f fault) error {
 	ctx, cancel := context.WithTimeout(ctx, eventTimeout)
 	defer cancel()
 	version := sha256.Sum256([]byte(string(f.configMap.UID) + "/" + f.configMap.ResourceVersion))
-	message := fmt.Sprintf("a replica that has seen a good version keeps it, any other uses the good entries of this one: %v", f.err)
 	now := metav1.Now()
 	_, err := s.config.Client.Events(f.configMap.Namespace).Create(ctx, &corev1.Event{
 		ObjectMeta: metav1.ObjectMeta{
@@ -158,7 +167,7 @@ func (s *Source) writeEvent(ctx context.Context, f fault) error {
 		},
 		Type: corev1.EventTypeWarning, Reason: "InvalidMapping",
 		// A cut may go through a character.
-		Message:        strings.ToValidUTF8(message[:min(len(message), maxEventMessage)], ""),
+		Message:        strings.ToValidUTF8(f.message[:min(len(f.message), maxEventMessage)], ""),
 		Source:         corev1.EventSource{Component: "pod-identity-webhook"},
 		FirstTimestamp: now, LastTimestamp: now, Count: 1,
 	}, metav1.CreateOptions{})

@@ -7,8 +7,12 @@ import (
 	"errors"
 	"io"
 	"log/slog"
+	"maps"
+	"math/rand/v2"
 	"net/http"
 	"net/http/httptest"
+	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -78,87 +82,117 @@ func TestTheMappingFollowsTheConfigMapAndOutlivesBadContent(t *testing.T) {
 	source, metric := newSource(t, io.Discard, nil)
 	s := source.store
 	for _, step := range []struct {
-		name    string
-		do      func() error
-		role    string
-		entries int
-		told    bool
+		name                      string
+		do                        func() error
+		role                      string
+		entries, skipped, decoded int
+		told                      bool
 	}{
-		{"bad from the start: its good entries", func() error { return s.Replace([]any{versionOf("1", bad)}, "1") }, "bad", 1, true},
-		{"the same version is listed again: told once", func() error { return s.Replace([]any{versionOf("1", bad)}, "1") }, "bad", 1, false},
-		{"good", func() error { return s.Update(versionOf("2", good)) }, "good", 1, false},
-		{"a bad key: the last good one stays", func() error { return s.Update(versionOf("3", bad)) }, "good", 1, true},
-		{"no JSON: the last good one stays", func() error { return s.Update(versionOf("4", "{")) }, "good", 1, true},
-		{"a null entry: the last good one stays", func() error { return s.Update(versionOf("5", `{"default/app":null}`)) }, "good", 1, true},
-		{"bad when listed again: the last good one stays", func() error { return s.Replace([]any{versionOf("6", bad)}, "6") }, "good", 1, true},
-		{"good again", func() error { return s.Update(versionOf("7", better)) }, "better", 2, false},
-		{"without its key", func() error { return s.Update(&corev1.ConfigMap{ObjectMeta: versionOf("8", "").ObjectMeta}) }, "", 0, false},
-		{"with it", func() error { return s.Update(versionOf("9", good)) }, "good", 1, false},
-		{"deleted", func() error { return s.Delete(versionOf("10", good)) }, "", 0, false},
-		{"created again", func() error { return s.Add(versionOf("11", good)) }, "good", 1, false},
-		{"no longer listed", func() error { return s.Replace(nil, "12") }, "", 0, false},
-		{"something else arrives", func() error { return s.Add(&corev1.Pod{}) }, "", 0, false},
+		{"no JSON from the start: nothing", func() error { return s.Replace([]any{versionOf("1", "{")}, "1") }, "", 0, 0, 0, true},
+		{"the same version is listed again: told once", func() error { return s.Replace([]any{versionOf("1", "{")}, "1") }, "", 0, 0, 0, false},
+		{"a bad key: its good entries", func() error { return s.Update(versionOf("2", bad)) }, "bad", 1, 1, 1, true},
+		{"good", func() error { return s.Update(versionOf("3", good)) }, "good", 1, 0, 1, false},
+		{"a bad key after a good version: its good entries", func() error { return s.Update(versionOf("4", bad)) }, "bad", 1, 1, 1, true},
+		{"no JSON: the last mapping stays", func() error { return s.Update(versionOf("5", "{")) }, "bad", 1, 1, 0, true},
+		{"a null entry: it is gone, as any other that is not there", func() error { return s.Update(versionOf("6", `{"default/app":null}`)) }, "", 0, 1, 1, true},
+		{"bad when listed again: its good entries", func() error { return s.Replace([]any{versionOf("7", bad)}, "7") }, "bad", 1, 1, 1, true},
+		{"good again", func() error { return s.Update(versionOf("8", better)) }, "better", 2, 0, 1, false},
+		{"without its key", func() error { return s.Update(&corev1.ConfigMap{ObjectMeta: versionOf("9", "").ObjectMeta}) }, "", 0, 0, 1, true},
+		{"no JSON after that: still nothing", func() error { return s.Update(versionOf("10", "[]")) }, "", 0, 0, 0, true},
+		{"good after that", func() error { return s.Update(versionOf("11", good)) }, "good", 1, 0, 1, false},
+		{"deleted", func() error { return s.Delete(versionOf("12", good)) }, "", 0, 0, 1, false},
+		{"created again", func() error { return s.Add(versionOf("13", good)) }, "good", 1, 0, 1, false},
+		{"no longer listed", func() error { return s.Replace(nil, "14") }, "", 0, 0, 1, false},
+		{"something else arrives", func() error { return s.Add(&corev1.Pod{}) }, "", 0, 0, 1, false},
 	} {
 		if err := step.do(); err != nil {
 			t.Fatal(err)
 		}
-		got, err := source.Lookup(t.Context(), app)
-		if err != nil {
-			t.Fatal(err)
-		}
-		role := ""
-		if got != nil {
-			role = got.RoleARN
-		}
+		role := roleOf(t, source)
 		told := false
 		select {
 		case <-source.faults:
 			told = true
 		default:
 		}
-		entries := int(metric("pod_identity_webhook_config_map_entries", ""))
-		if role != step.role || entries != step.entries || told != step.told {
-			t.Errorf("%s: role %q, %d entries, told %t; want %q, %d, %t", step.name, role, entries, told, step.role, step.entries, step.told)
+		gauge := func(name string) int { return int(metric("pod_identity_webhook_config_map_"+name, "")) }
+		entries, skipped, decoded := gauge("entries"), gauge("invalid_entries"), gauge("last_load_successful")
+		if role != step.role || entries != step.entries || skipped != step.skipped || decoded != step.decoded || told != step.told {
+			t.Errorf("%s: got role %q, %d entries, %d invalid, load %d, told %t, want %q, %d, %d, %d, %t",
+				step.name, role, entries, skipped, decoded, told, step.role, step.entries, step.skipped, step.decoded, step.told)
 		}
 	}
 	const loads = "pod_identity_webhook_config_map_loads_total"
-	if succeeded, failed := metric(loads, "success"), metric(loads, "error"); succeeded != 4 || failed != 5 {
-		t.Errorf("%v loads and %v failures are counted, want 4 and 5", succeeded, failed)
+	if succeeded, failed := metric(loads, "success"), metric(loads, "error"); succeeded != 8 || failed != 3 {
+		t.Errorf("got %v loads and %v failures, want 8 and 3", succeeded, failed)
 	}
 }
 
-func TestUntilAVersionIsGoodTheGoodEntriesOfBadOnesAreUsed(t *testing.T) {
-	source, _ := newSource(t, io.Discard, nil)
-	s := source.store
-	worse := `{"default/app":{"RoleARN":"worse"},"null":null}`
-	for _, step := range []struct {
-		name, role string
-		do         func() error
-	}{
-		{"no JSON: nothing", "", func() error { return s.Replace([]any{versionOf("1", "{")}, "1") }},
-		{"a bad key: the good entries", "bad", func() error { return s.Update(versionOf("2", bad)) }},
-		{"another bad key: the good entries of the newer version", "worse", func() error { return s.Update(versionOf("3", worse)) }},
-		{"no JSON again: what there was", "worse", func() error { return s.Update(versionOf("4", "{")) }},
-		{"good, but empty", "", func() error { return s.Update(versionOf("5", "{}")) }},
-		{"a bad key after a good version: the good one stays, even empty", "", func() error { return s.Update(versionOf("6", bad)) }},
-		{"deleted", "", func() error { return s.Delete(versionOf("7", bad)) }},
-		{"created anew with a bad key: the good entries", "bad", func() error { return s.Add(versionOf("8", bad)) }},
-		{"good", "good", func() error { return s.Update(versionOf("9", good)) }},
-		{"without its key", "", func() error { return s.Update(&corev1.ConfigMap{ObjectMeta: versionOf("10", "").ObjectMeta}) }},
-		{"with it and a bad key: the good entries", "bad", func() error { return s.Update(versionOf("11", bad)) }},
-	} {
-		if err := step.do(); err != nil {
-			t.Fatal(err)
+// roleOf returns the role that the mapping gives to app, or "".
+func roleOf(t *testing.T, source *Source) string {
+	t.Helper()
+	got, err := source.Lookup(t.Context(), app)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got == nil {
+		return ""
+	}
+	return got.RoleARN
+}
+
+// TestStore_randomVersions requires that the role is a function of the newest
+// content that can be decoded, whatever was there before and however a replica
+// learned of it.
+func TestStore_randomVersions(t *testing.T) {
+	roles := map[string]string{
+		good: "good", better: "better", bad: "bad", "{}": "", `{"default/app":null}`: "", `{"default/app":{"RoleARN":7}}`: "",
+		`{"*/app":{"RoleARN":"any"},"x":1}`: "any", `{"default/app":{"RoleARN":"a"},"default/app":{"RoleARN":"b"}}`: "b",
+	}
+	contents := slices.Concat(slices.Sorted(maps.Keys(roles)), []string{"", "{", "null", "[]", good + "x"})
+	random := rand.New(rand.NewPCG(1, 2)) //nolint:gosec // a test that can be repeated
+	for range 60 {
+		source, _ := newSource(t, io.Discard, nil)
+		s := source.store
+		want := ""
+		must(t, s.Replace(nil, "0"))
+		for version := range 12 {
+			content := contents[random.IntN(len(contents))]
+			object := versionOf(strconv.Itoa(version+1), content)
+			switch random.IntN(6) {
+			case 0:
+				must(t, s.Delete(object))
+				want = ""
+				continue
+			case 1:
+				must(t, s.Replace(nil, object.ResourceVersion))
+				want = ""
+				continue
+			case 2:
+				must(t, s.Replace([]any{object}, object.ResourceVersion))
+			default:
+				must(t, s.Update(object))
+			}
+			role, decodes := roles[content]
+			if decodes {
+				want = role
+			}
+			if got := roleOf(t, source); got != want {
+				t.Fatalf("%s: got role %q, want %q", content, got, want)
+			}
+			restarted, _ := newSource(t, io.Discard, nil)
+			must(t, restarted.store.Replace([]any{object}, object.ResourceVersion))
+			if got := roleOf(t, restarted); got != role {
+				t.Fatalf("%s: a replica that has just started has role %q, want %q", content, got, role)
+			}
 		}
-		role := ""
-		if got, err := source.Lookup(t.Context(), app); err != nil {
-			t.Fatal(err)
-		} else if got != nil {
-			role = got.RoleARN
-		}
-		if role != step.role {
-			t.Errorf("%s: role %q, want %q", step.name, role, step.role)
-		}
+	}
+}
+
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
 	}
 }
 
@@ -225,7 +259,7 @@ func TestABadVersionHasOneEventWhateverTheNumberOfReplicas(t *testing.T) {
 		w.WriteHeader(http.StatusConflict)
 		_, _ = w.Write([]byte(`{"kind":"Status","apiVersion":"v1","status":"Failure","reason":"AlreadyExists","code":409}`))
 	})
-	long := errors.New("key \"no-slash\" " + strings.Repeat("é", 5000))
+	long := "key \"no-slash\" " + strings.Repeat("é", 5000)
 	for _, resourceVersion := range []string{"1", "1", "2"} {
 		if err := source.writeEvent(t.Context(), fault{versionOf(resourceVersion, bad), long}); err != nil {
 			t.Errorf("an event that is there already: %v", err)
@@ -249,10 +283,10 @@ func TestAnEventThatCannotBeWrittenIsLogged(t *testing.T) {
 	ctx, stop := context.WithCancel(t.Context())
 	defer stop()
 	source, _ := newSource(t, &log, func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusForbidden) })
-	source.tell(versionOf("1", bad), errors.New("bad"))
+	source.tell(versionOf("1", bad), "bad")
 	log.written = stop
 	source.writeEvents(ctx)
-	if !strings.Contains(log.String(), "could not be told as an event") {
+	if !strings.Contains(log.String(), "Could not write event") {
 		t.Errorf("the log is %q", log.String())
 	}
 }

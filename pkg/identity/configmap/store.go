@@ -1,6 +1,7 @@
 package configmap
 
 import (
+	"fmt"
 	"log/slog"
 	"sync/atomic"
 
@@ -19,17 +20,18 @@ type store struct {
 	defaults identity.Defaults
 	logger   *slog.Logger
 	loads    *prometheus.CounterVec
-	// tell is called for a version that cannot be used; it must not block.
-	tell func(*corev1.ConfigMap, error)
+	// loaded is 1 if the content seen last could be decoded, and skipped is the
+	// number of invalid entries of the mapping in use.
+	loaded, skipped prometheus.Gauge
+	// tell is called with what is wrong with a version; it must not block.
+	tell func(*corev1.ConfigMap, string)
 
 	current atomic.Pointer[identity.Mapping]
 	// seen is the version that was read last: a reflector that lists again shows
-	// it again. good says that current is of a version without a fault. They are
-	// the reflector's alone.
+	// it again. It is the reflector's alone.
 	seen version
-	good bool
-	// synced is marked when it is known what the ConfigMap holds.
-	synced *cluster.Synced
+	// health is that of the watch that fills the store.
+	health *cluster.Health
 }
 
 var _ cache.ReflectorStore = (*store)(nil)
@@ -40,23 +42,32 @@ type version struct {
 	resourceVersion string
 }
 
-func newStore(config Config, tell func(*corev1.ConfigMap, error)) *store {
+func newStore(config Config, tell func(*corev1.ConfigMap, string)) *store {
 	s := &store{
 		defaults: config.Defaults,
 		logger:   config.Logger,
 		loads: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "pod_identity_webhook_config_map_loads_total",
-			Help: "Versions of the ConfigMap of roles, by result: success or error. After an error the last good mapping stays in use, and the ConfigMap's events say what is wrong.",
+			Help: "Versions of the ConfigMap of roles, by result: success, also if invalid entries were skipped, or error if the content could not be decoded.",
 		}, []string{"result"}),
+		loaded: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "pod_identity_webhook_config_map_last_load_successful",
+			Help: "1 if the content of the ConfigMap of roles could be decoded, 0 if not. At 0, replicas keep the last mapping that they decoded, and a replica that has decoded none maps no ServiceAccounts.",
+		}),
+		skipped: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "pod_identity_webhook_config_map_invalid_entries",
+			Help: "Entries of the ConfigMap of roles that are skipped because they are invalid or repeated. The events of the ConfigMap name them.",
+		}),
 		tell:   tell,
-		synced: cluster.NewSynced(),
+		health: cluster.NewHealth(),
 	}
-	config.Metrics.MustRegister(s.loads, prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+	config.Metrics.MustRegister(s.loads, s.loaded, s.skipped, prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "pod_identity_webhook_config_map_entries",
 		Help: "Entries of the ConfigMap of roles that are in use. A fall to 0 means that it was emptied or deleted.",
 	}, func() float64 { return float64(s.current.Load().Len()) }))
 	s.loads.WithLabelValues("success")
 	s.loads.WithLabelValues("error")
+	s.loaded.Set(1)
 	return s
 }
 
@@ -71,44 +82,38 @@ func (s *store) Add(obj any) error {
 		return nil
 	}
 	s.seen = shown
+	logger := s.logger.With("namespace", configMap.Namespace, "configMap", configMap.Name, "resourceVersion", configMap.ResourceVersion)
 	content, ok := configMap.Data[Key]
 	if !ok {
-		s.use(nil, false)
-		s.log(configMap).Info("ConfigMap of roles has no mapping", "key", Key)
+		s.use(nil, nil)
+		logger.Warn("ConfigMap of roles has no mapping, so it gives no roles", "key", Key)
+		s.tell(configMap, fmt.Sprintf("The ConfigMap has no key %q, so it gives no roles.", Key))
 		return nil
 	}
-	mapping, err := identity.ParseMapping([]byte(content), s.defaults)
+	mapping, skipped, err := identity.ParseMapping([]byte(content), s.defaults)
 	if err != nil {
-		s.refuse(configMap, mapping, err)
+		s.loaded.Set(0)
+		s.loads.WithLabelValues("error").Inc()
+		logger.Warn("Could not decode ConfigMap of roles, keeping the last mapping", "entries", s.current.Load().Len(), "error", err)
+		s.tell(configMap, fmt.Sprintf("Could not decode %s: %v. Replicas keep the last mapping that they decoded; a replica that has decoded none gives no roles.", Key, err))
 		return nil
 	}
-	s.use(mapping, true)
+	s.use(mapping, skipped)
 	s.loads.WithLabelValues("success").Inc()
-	s.log(configMap).Info("ConfigMap of roles loaded", "entries", mapping.Len())
+	if len(skipped) > 0 {
+		logger.Warn("Skipped invalid entries of ConfigMap of roles", "entries", mapping.Len(), "skipped", len(skipped), "invalid", skipped.String())
+		s.tell(configMap, fmt.Sprintf("Skipped %d invalid entries, the other %d are in use: %s", len(skipped), mapping.Len(), skipped))
+		return nil
+	}
+	logger.Info("ConfigMap of roles loaded", "entries", mapping.Len())
 	return nil
 }
 
 // use puts a mapping in force, nil for none.
-func (s *store) use(mapping *identity.Mapping, good bool) {
+func (s *store) use(mapping *identity.Mapping, skipped identity.EntryErrors) {
 	s.current.Store(mapping)
-	s.good = good
-}
-
-// refuse keeps the last good mapping. As long as there is none, as after a
-// start, the usable entries of the bad content are better than nothing.
-func (s *store) refuse(configMap *corev1.ConfigMap, usable *identity.Mapping, err error) {
-	used := "what was in use before"
-	if !s.good && usable.Len() > 0 {
-		s.use(usable, false)
-		used = "its good entries"
-	}
-	s.loads.WithLabelValues("error").Inc()
-	s.log(configMap).Warn("ConfigMap of roles cannot be used as it is", "used", used, "error", err)
-	s.tell(configMap, err)
-}
-
-func (s *store) log(configMap *corev1.ConfigMap) *slog.Logger {
-	return s.logger.With("namespace", configMap.Namespace, "configMap", configMap.Name, "resourceVersion", configMap.ResourceVersion)
+	s.skipped.Set(float64(len(skipped)))
+	s.loaded.Set(1)
 }
 
 // Update implements cache.ReflectorStore.
@@ -130,7 +135,7 @@ func (s *store) Replace(objects []any, _ string) error {
 			return err
 		}
 	}
-	s.synced.Mark()
+	s.health.Replaced()
 	return nil
 }
 
@@ -140,7 +145,7 @@ func (s *store) clear() {
 	if s.current.Load() != nil {
 		s.logger.Info("ConfigMap of roles is gone, and its mapping with it")
 	}
-	s.use(nil, false)
+	s.use(nil, nil)
 }
 
 // Resync implements cache.ReflectorStore. There is nothing to repeat.

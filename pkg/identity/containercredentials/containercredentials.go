@@ -1,13 +1,15 @@
 // Package containercredentials owns the list of ServiceAccounts that use EKS Pod
-// Identity, which is a file that something else writes.
+// Identity, which is a file that something else writes. The list is a function of
+// the file's content alone: invalid entries are skipped, and the others apply. Only
+// a file that cannot be read or decoded leaves the last list in force.
 package containercredentials
 
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"log/slog"
 	"os"
@@ -17,18 +19,22 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/follow"
+	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/identity"
 )
 
-// set is a set of ServiceAccounts.
-type set map[types.NamespacedName]struct{}
+// maxFileBytes bounds what is read into memory. A ConfigMap holds at most 1 MiB,
+// and this is enough for 100,000 ServiceAccounts.
+const maxFileBytes = 8 << 20
 
-// Config is the list as the file has it. Content that cannot be used leaves the
-// last good list in force.
+// Config is the list as the file has it.
 type Config struct {
 	path   string
 	logger *slog.Logger
 	loads  *prometheus.CounterVec
-	listed atomic.Pointer[set]
+	// loaded is 1 if the file could be read and decoded when it was loaded last, and
+	// skipped is the number of invalid entries of the list in use.
+	loaded, skipped prometheus.Gauge
+	listed          atomic.Pointer[List]
 
 	// last is what was read last, and settled says that it has been acted upon.
 	// They are Run's alone.
@@ -42,111 +48,125 @@ type reading struct {
 	err     error
 }
 
-// New reads the file once. A file that is missing or empty lists nothing; one
-// that cannot be used is an error.
-func New(path string, logger *slog.Logger, metrics prometheus.Registerer) (*Config, error) {
+// New loads the file once, whatever it holds.
+func New(path string, logger *slog.Logger, metrics prometheus.Registerer) *Config {
 	c := &Config{
-		path: path, logger: logger,
+		path: path, logger: logger.With("file", path),
 		loads: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "pod_identity_webhook_container_credentials_loads_total",
-			Help: "Changes of the list of ServiceAccounts that use EKS Pod Identity, by result: success or error. After an error the last good list stays in force.",
+			Help: "Loads of the list of ServiceAccounts that use EKS Pod Identity, by result: success, also if invalid entries were skipped, or error if the file is missing or could not be read or decoded.",
 		}, []string{"result"}),
-		last:    read(path),
-		settled: true,
+		loaded: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "pod_identity_webhook_container_credentials_last_load_successful",
+			Help: "1 if the list of ServiceAccounts that use EKS Pod Identity could be read and decoded, 0 if not. At 0, a missing file lists no ServiceAccounts. For any other error, replicas keep the last list that they decoded, and a replica that has decoded none lists no ServiceAccounts.",
+		}),
+		skipped: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "pod_identity_webhook_container_credentials_invalid_entries",
+			Help: "Entries of the list of ServiceAccounts that use EKS Pod Identity that are skipped because they are invalid. The log names them.",
+		}),
 	}
-	listed, err := c.last.parse()
-	if err != nil {
-		return nil, fmt.Errorf("list of ServiceAccounts for EKS Pod Identity in %s: %w", path, err)
-	}
-	c.listed.Store(&listed)
-	metrics.MustRegister(c.loads, prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+	c.listed.Store(new(List))
+	metrics.MustRegister(c.loads, c.loaded, c.skipped, prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "pod_identity_webhook_container_credentials_identities",
 		Help: "ServiceAccounts listed to use EKS Pod Identity. A fall to 0 means that the file was emptied or removed.",
 	}, func() float64 { return float64(len(*c.listed.Load())) }))
 	c.loads.WithLabelValues("success")
 	c.loads.WithLabelValues("error")
-	return c, nil
+	c.load(read(path))
+	return c
 }
 
-// Lists says whether a ServiceAccount uses EKS Pod Identity.
-func (c *Config) Lists(name types.NamespacedName) bool {
-	_, ok := (*c.listed.Load())[name]
-	return ok
-}
+// Lists reports whether a ServiceAccount uses EKS Pod Identity.
+func (c *Config) Lists(name types.NamespacedName) bool { return c.listed.Load().Lists(name) }
 
 // Run reads the file again upon each change, until ctx is done.
 func (c *Config) Run(ctx context.Context) {
 	follow.Files(ctx, []string{c.path}, follow.PollInterval, c.logger, c.look)
 }
 
-// look acts upon what the file holds now, once. It says whether to look again
-// soon: a file that cannot be used, or holds nothing, may have been caught while
+// look acts upon what the file holds now, once. It reports whether to look again
+// soon: a file that cannot be decoded, or holds nothing, may have been caught while
 // it was written, and counts only if it stays so.
 func (c *Config) look() (again bool) {
 	now := read(c.path)
 	same := now.same(c.last)
-	if same && c.settled {
-		return false
-	}
-	listed, err := now.parse()
-	c.last, c.settled = now, same || err == nil && !now.empty()
 	switch {
-	case !c.settled:
-		return true
-	case err != nil:
-		c.loads.WithLabelValues("error").Inc()
-		c.logger.Warn("list of ServiceAccounts for EKS Pod Identity cannot be used, the last good one stays", "file", c.path, "error", err)
+	case same && c.settled:
+		return false
+	case same || now.complete():
+		c.load(now)
+		return false
 	default:
-		c.listed.Store(&listed)
-		c.loads.WithLabelValues("success").Inc()
-		c.logger.Info("list of ServiceAccounts for EKS Pod Identity loaded", "file", c.path, "identities", len(listed))
+		c.last, c.settled = now, false
+		return true
 	}
-	return false
 }
 
-// read takes a file that is missing for an empty one.
-func read(path string) reading {
-	content, err := os.ReadFile(path) //nolint:gosec // the path is a flag's
-	if errors.Is(err, fs.ErrNotExist) {
-		err = nil
+// load puts in force what was read.
+func (c *Config) load(now reading) {
+	c.last, c.settled = now, true
+	listed, skipped, err := now.parse()
+	missing := errors.Is(now.err, fs.ErrNotExist)
+	if err == nil || missing {
+		c.listed.Store(&listed)
+		c.skipped.Set(float64(len(skipped)))
 	}
-	return reading{content: content, err: err}
+	inUse := len(*c.listed.Load())
+	if err != nil {
+		c.loaded.Set(0)
+		c.loads.WithLabelValues("error").Inc()
+		if missing {
+			c.logger.Warn("File of ServiceAccounts for EKS Pod Identity is missing, so it lists none")
+		} else {
+			c.logger.Warn("Could not load ServiceAccounts for EKS Pod Identity, keeping the last list", "identities", inUse, "error", err)
+		}
+		return
+	}
+	c.loaded.Set(1)
+	c.loads.WithLabelValues("success").Inc()
+	if len(skipped) > 0 {
+		c.logger.Warn("Skipped invalid entries of the ServiceAccounts for EKS Pod Identity", "identities", inUse, "skipped", len(skipped), "invalid", skipped.String())
+		return
+	}
+	c.logger.Info("List of ServiceAccounts for EKS Pod Identity loaded", "identities", inUse)
+}
+
+// Read returns the list of a file, as Parse does. A missing file is an error.
+func Read(path string) (List, identity.EntryErrors, error) { return read(path).parse() }
+
+func read(path string) reading {
+	file, err := os.Open(path) //nolint:gosec // the path is a flag's
+	if err != nil {
+		return reading{err: err}
+	}
+	defer func() { _ = file.Close() }()
+	content, err := io.ReadAll(io.LimitReader(file, maxFileBytes+1))
+	if err == nil && len(content) > maxFileBytes {
+		err = fmt.Errorf("file is larger than %d bytes", maxFileBytes)
+	}
+	if err != nil {
+		return reading{err: err}
+	}
+	return reading{content: content}
 }
 
 func (r reading) same(other reading) bool {
-	return bytes.Equal(r.content, other.content) && (r.err == nil) == (other.err == nil)
+	return bytes.Equal(r.content, other.content) && (r.err == nil) == (other.err == nil) &&
+		errors.Is(r.err, fs.ErrNotExist) == errors.Is(other.err, fs.ErrNotExist)
+}
+
+// complete reports whether it cannot be a file that is being written.
+func (r reading) complete() bool {
+	_, _, err := r.parse()
+	return err == nil && !r.empty()
 }
 
 func (r reading) empty() bool { return len(bytes.TrimSpace(r.content)) == 0 }
 
-func (r reading) parse() (set, error) {
-	if r.err != nil {
-		return nil, r.err
+// parse takes an empty file for an empty list.
+func (r reading) parse() (List, identity.EntryErrors, error) {
+	if r.err != nil || r.empty() {
+		return nil, nil, r.err
 	}
-	if r.empty() {
-		return set{}, nil
-	}
-	return parse(r.content)
-}
-
-// parse reads {"identities": [{"namespace": "", "serviceAccount": ""}]}.
-func parse(content []byte) (set, error) {
-	var document struct {
-		Identities []struct {
-			Namespace      string `json:"namespace"`
-			ServiceAccount string `json:"serviceAccount"`
-		} `json:"identities"`
-	}
-	if err := json.Unmarshal(content, &document); err != nil {
-		// The decoder's error can quote what it reads.
-		return nil, errors.New(`it is no JSON of the form {"identities": [{"namespace": "", "serviceAccount": ""}]}`)
-	}
-	listed := set{}
-	for i, entry := range document.Identities {
-		if entry.Namespace == "" || entry.ServiceAccount == "" {
-			return nil, fmt.Errorf("identities[%d] lacks its namespace or its serviceAccount", i)
-		}
-		listed[types.NamespacedName{Namespace: entry.Namespace, Name: entry.ServiceAccount}] = struct{}{}
-	}
-	return listed, nil
+	return Parse(r.content)
 }

@@ -2,10 +2,14 @@ package containercredentials
 
 import (
 	"bytes"
+	"errors"
+	"io/fs"
 	"log/slog"
 	"maps"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -21,26 +25,37 @@ func TestParse(t *testing.T) {
 	for _, test := range []struct {
 		name, content string
 		// want is the number of identities, -1 for an error.
-		want int
+		want, skipped int
 	}{
-		{"an empty file lists nothing", "", 0},
-		{"white space lists nothing", " \n", 0},
-		{"an object without identities lists nothing", "{}", 0},
-		{"no identities list nothing", `{"identities":[]}`, 0},
-		{"each identity is listed", list, 2},
-		{"an identity that is listed twice is listed", `{"identities":[{"namespace":"a","serviceAccount":"b"},{"namespace":"a","serviceAccount":"b"}]}`, 1},
-		{"unknown fields are ignored", `{"identities":[{"namespace":"a","serviceAccount":"b","role":"c"}],"version":1}`, 1},
-		{"half a file is an error", list[:20], -1},
-		{"an array is an error", "[]", -1},
-		{"identities that are no array are an error", `{"identities":{}}`, -1},
-		{"an identity without a ServiceAccount is an error", `{"identities":[{"namespace":"a"}]}`, -1},
-		{"an identity without a namespace is an error", `{"identities":[{"namespace":"","serviceAccount":"b"}]}`, -1},
-		{"a null identity is an error", `{"identities":[null]}`, -1},
+		{"an empty file lists nothing", "", 0, 0},
+		{"white space lists nothing", " \n", 0, 0},
+		{"an object without identities lists nothing", "{}", 0, 0},
+		{"no identities list nothing", `{"identities":[]}`, 0, 0},
+		{"null for the identities lists nothing", `{"identities":null}`, 0, 0},
+		{"each identity is listed", list, 2, 0},
+		{"an identity that is listed twice is listed", `{"identities":[{"namespace":"a","serviceAccount":"b"},{"namespace":"a","serviceAccount":"b"}]}`, 1, 0},
+		{"of repeated identities the last counts", `{"identities":[{"namespace":"a","serviceAccount":"b"}],"identities":[{"namespace":"c","serviceAccount":"d"},{}]}`, 1, 1},
+		{"unknown fields are ignored", `{"identities":[{"namespace":"a","serviceAccount":"b","role":"c"}],"version":1}`, 1, 0},
+		{"half a file is an error", list[:20], -1, 0},
+		{"an array is an error", "[]", -1, 0},
+		{"null is an error", "null", -1, 0},
+		{"more than one value is an error", list + list, -1, 0},
+		{"identities that are no array are an error", `{"identities":{}}`, -1, 0},
+		{"an identity without a ServiceAccount is skipped", `{"identities":[{"namespace":"a"},` + list[15:], 2, 1},
+		{"an identity without a namespace is skipped", `{"identities":[{"namespace":"","serviceAccount":"b"},` + list[15:], 2, 1},
+		{"a null identity is skipped", `{"identities":[null,` + list[15:], 2, 1},
+		{"identities of the wrong type are skipped", `{"identities":["a/b",1,[],{"namespace":1,"serviceAccount":"b"},` + list[15:], 2, 4},
+		{"names that nothing can have are skipped", `{"identities":[{"namespace":"*","serviceAccount":"b"},{"namespace":"a","serviceAccount":"B"},` + list[15:], 2, 2},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			got, err := reading{content: []byte(test.content)}.parse()
-			if (err != nil) != (test.want < 0) || err == nil && len(got) != test.want {
-				t.Errorf("got %v, %v", got, err)
+			got, skipped, err := reading{content: []byte(test.content)}.parse()
+			if (err != nil) != (test.want < 0) || err == nil && (len(got) != test.want || len(skipped) != test.skipped) {
+				t.Errorf("got %v, skipped %v, %v, want %d and %d", got, skipped, err, test.want, test.skipped)
+			}
+			for _, entry := range skipped {
+				if !strings.HasPrefix(entry.Error(), "identities[") {
+					t.Errorf("got %v, want the place of the entry", entry)
+				}
 			}
 		})
 	}
@@ -50,9 +65,9 @@ func TestTheListFollowsItsFileAndOutlivesBadContent(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "config.json")
 	var log bytes.Buffer
 	registry := prometheus.NewRegistry()
-	c, err := New(path, slog.New(slog.NewTextHandler(&log, nil)), registry)
-	if err != nil {
-		t.Fatalf("a missing file: %v", err)
+	c := New(path, slog.New(slog.NewTextHandler(&log, nil)), registry)
+	if !strings.Contains(log.String(), "is missing") {
+		t.Errorf("the log is %q, want that the file is missing", log.String())
 	}
 	write := func(content string) func() error {
 		return func() error { return os.WriteFile(path, []byte(content), 0o600) }
@@ -79,11 +94,19 @@ func TestTheListFollowsItsFileAndOutlivesBadContent(t *testing.T) {
 		{"and it stays so: the list is empty", remain, false, false, false},
 		{"written", write(list), true, false, false},
 		{"removed", remove, true, true, false},
-		{"and it stays so: the list is empty", remain, false, false, false},
+		{"and it stays so: the list is empty, told", remain, false, false, true},
 		{"unreadable", directory, false, true, false},
 		{"and it stays so: told", remain, false, false, true},
 		{"removed", remove, false, true, false},
 		{"written", write(list), true, false, false},
+		{"unreadable after it was written", func() error { return errors.Join(remove(), directory()) }, true, true, false},
+		{"and it stays so: told, and the last list stays", remain, true, false, true},
+		{"written", func() error { return errors.Join(remove(), write(list)()) }, true, false, false},
+		{"with an invalid entry: the others count", write(`{"identities":[null,` + list[15:]), true, false, true},
+		{"as its only entry", write(`{"identities":[{"namespace":"default"}]}`), false, false, true},
+		{"written", write(list), true, false, false},
+		{"too large", write(strings.Repeat(" ", maxFileBytes) + list), true, true, false},
+		{"and it stays so: told, and the last list stays", remain, true, false, true},
 		{"without it", write(`{"identities":[{"namespace":"other","serviceAccount":"app"}]}`), false, false, false},
 		{"listing nobody", write(`{"identities":[]}`), false, false, false},
 	} {
@@ -110,18 +133,63 @@ func TestTheListFollowsItsFileAndOutlivesBadContent(t *testing.T) {
 			got[result] = metric.GetCounter().GetValue() + metric.GetGauge().GetValue()
 		}
 	}
-	if want := map[string]float64{"": 0, "error": 2, "success": 10}; !maps.Equal(got, want) {
+	delete(got, "")
+	if want := map[string]float64{"error": 6, "success": 13}; !maps.Equal(got, want) {
 		t.Errorf("metrics are %v, want %v", got, want)
 	}
 }
 
-func TestNewFailsOnContentThatCannotBeUsed(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "config.json")
-	if err := os.WriteFile(path, []byte("{"), 0o600); err != nil {
-		t.Fatal(err)
+// TestNew_anyContent requires that no content ends the process, and that the list
+// does not depend on what was in the file before.
+func TestNew_anyContent(t *testing.T) {
+	// The identities of each content, -1 if it cannot be decoded or read.
+	contents := map[string]int{
+		list: 2, "": 0, "{}": 0, `{"identities":[null,` + list[15:]: 2, `{"identities":[{"namespace":"default","serviceAccount":"app"},7]}`: 1,
+		"{": -1, "null": -1, "[]": -1, `{"identities":1}`: -1, strings.Repeat(" ", maxFileBytes+1): -1,
 	}
-	if _, err := New(path, slog.New(slog.DiscardHandler), prometheus.NewRegistry()); err == nil || !strings.Contains(err.Error(), path) {
-		t.Errorf("got %v, want an error that names the file", err)
+	keys := slices.Sorted(maps.Keys(contents))
+	path := filepath.Join(t.TempDir(), "config.json")
+	random := rand.New(rand.NewPCG(1, 2)) //nolint:gosec // a test that can be repeated
+	c := New(path, slog.New(slog.DiscardHandler), prometheus.NewRegistry())
+	want := 0
+	for range 60 {
+		var err error
+		content := keys[random.IntN(len(keys))]
+		of := contents[content]
+		if random.IntN(6) == 0 {
+			of = 0
+			if err = os.Remove(path); errors.Is(err, fs.ErrNotExist) {
+				err = nil
+			}
+		} else {
+			err = os.WriteFile(path, []byte(content), 0o600)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		if of >= 0 {
+			want = of
+		}
+		for c.look() {
+		}
+		registry := prometheus.NewRegistry()
+		restarted := New(path, slog.New(slog.DiscardHandler), registry)
+		if got := len(*restarted.listed.Load()); got != max(of, 0) {
+			t.Fatalf("%.100q: a replica that has just started lists %d, want %d", content, got, max(of, 0))
+		}
+		if got := len(*c.listed.Load()); got != want {
+			t.Fatalf("%.100q: got %d identities, want %d", content, got, want)
+		}
+		families, err := registry.Gather()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, family := range families {
+			_, err := os.Stat(path)
+			if succeeded := family.GetMetric()[0].GetGauge().GetValue() == 1; strings.HasSuffix(family.GetName(), "last_load_successful") && succeeded != (of >= 0 && err == nil) {
+				t.Fatalf("%.100q: got load successful %t", content, succeeded)
+			}
+		}
 	}
 }
 
@@ -129,9 +197,9 @@ func FuzzParse(f *testing.F) {
 	f.Add([]byte(list))
 	f.Add([]byte(`{"identities":[{}]}`))
 	f.Fuzz(func(t *testing.T, content []byte) {
-		listed, err := reading{content: content}.parse()
-		if (err == nil) != (listed != nil) {
-			t.Errorf("list %v and error %v", listed, err)
+		listed, skipped, err := reading{content: content}.parse()
+		if err != nil && (listed != nil || skipped != nil) {
+			t.Errorf("got list %v, skipped %v and error %v", listed, skipped, err)
 		}
 		for name := range listed {
 			if name.Namespace == "" || name.Name == "" {

@@ -20,10 +20,21 @@ type fault struct {
 func hard(text string) fault { return fault{text: text, hard: true} }
 func soft(text string) fault { return fault{text: text} }
 
-// Account finds mistakes in our annotations on a ServiceAccount. composes says
-// that bare role names are made ARNs.
-func Account(annotations map[string]string, prefix string, composes bool) []Finding {
+// Rules are the settings of the webhook on which it depends what annotations may say.
+type Rules struct {
+	// Prefix is that of the annotations, "eks.amazonaws.com".
+	Prefix string
+	// Composes says that bare role names are made ARNs.
+	Composes bool
+	// STSEndpoint is the URL of the STS where a ServiceAccount names none; empty for
+	// AWS's.
+	STSEndpoint string
+}
+
+// Account finds mistakes in our annotations on a ServiceAccount.
+func Account(annotations map[string]string, rules Rules) []Finding {
 	var findings []Finding
+	prefix := rules.Prefix
 	check := func(name string, find func(value string) fault) {
 		key := prefix + "/" + name
 		value, ok := annotations[key]
@@ -34,10 +45,12 @@ func Account(annotations map[string]string, prefix string, composes bool) []Find
 			findings = append(findings, Finding{Annotation: key, Value: value, Message: key + " " + found.text, Hard: found.hard})
 		}
 	}
-	findRole := func(value string) fault { return role(value, composes) }
-	check(identity.RoleARNAnnotation, findRole)
+	if own := annotations[prefix+"/"+identity.STSEndpointAnnotation]; identity.IsEndpoint(own) {
+		rules.STSEndpoint = own
+	}
+	check(identity.RoleARNAnnotation, rules.role)
 	check(identity.TargetRoleARNAnnotation, func(value string) fault {
-		if found := findRole(value); found != (fault{}) {
+		if found := rules.role(value); found != (fault{}) {
 			return found
 		}
 		return target(annotations[prefix+"/"+identity.RoleARNAnnotation])

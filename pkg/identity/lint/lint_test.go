@@ -16,6 +16,8 @@ const (
 	appRole = "arn:aws:iam::111122223333:role/app"
 )
 
+var rules = lint.Rules{Prefix: prefix}
+
 func TestAccount(t *testing.T) {
 	const hard, soft = true, false
 	tests := []struct {
@@ -93,7 +95,7 @@ func TestAccount(t *testing.T) {
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
-			findings := lint.Account(map[string]string{prefix + "/" + test.annotation: test.value, "other": "annotation"}, prefix, false)
+			findings := lint.Account(map[string]string{prefix + "/" + test.annotation: test.value, "other": "annotation"}, rules)
 			if test.message == "" {
 				if len(findings) != 0 {
 					t.Errorf("got %+v", findings)
@@ -125,8 +127,59 @@ func TestAnExternalIDGoesWithATargetRole(t *testing.T) {
 	annotations := map[string]string{
 		prefix + "/role-arn": appRole, prefix + "/target-role-arn": appRole, prefix + "/target-external-id": `a+=,.@:/-_9`,
 	}
-	if got := lint.Account(annotations, prefix, false); len(got) != 0 {
+	if got := lint.Account(annotations, rules); len(got) != 0 {
 		t.Errorf("got %+v", got)
+	}
+}
+
+// TestAccount_otherSTS has the roles of systems whose rules are not AWS's. The endpoint
+// is the annotation's, or else the flag's.
+func TestAccount_otherSTS(t *testing.T) {
+	const ceph, minio, aws = "https://rgw.example.com", "https://minio.storage.svc:9000", "https://vpce-0a.sts.eu-west-1.vpce.amazonaws.com"
+	for _, test := range []struct {
+		role, annotation, flag string
+		// message is part of the one finding, "" for none.
+		message string
+		hard    bool
+	}{
+		{"arn:aws:iam:::role/S3Access", ceph, "", "", false},
+		{"arn:aws:iam:::role/S3Access", "", ceph, "", false},
+		{"arn:aws:iam::RGW12345678901234567:role/app", ceph, "", "", false},
+		{"arn:minio:iam:::role/dummy-internal", minio, "", "", false},
+		{appRole, ceph, "", "", false},
+		{"arn:aws:iam:::role/S3Access", "", "", "12-digit", true},
+		{"arn:aws:iam:::role/S3Access", aws, ceph, "12-digit", true},
+		{"arn:aws:iam::RGW12345678901234567:role/app", "", aws, "12-digit", true},
+		{"arn:minio:iam:::role/dummy-internal", "", "", "no role of AWS", false},
+		{"arn:aws:iam:::role/S3Access", "not a URL", "", "12-digit", true},
+		{"arn:aws:iam:::user/S3Access", ceph, "", "a user's", true},
+		{"arn:aws:sts:::assumed-role/S3Access/x", ceph, "", "a session's", true},
+		{"arn:aws:iam:::role/", ceph, "", "ends in a slash", true},
+		{"arn:aws:iam:::S3Access", ceph, "", "no role/", true},
+		{"arn:aws:iam:::role/S3 Access", ceph, "", "spaces in it", true},
+		{"arn:aws:iam:::role/S3Access\n", ceph, "", "spaces around", true},
+		{"S3Access", ceph, "", "is no ARN", true},
+	} {
+		annotations := map[string]string{}
+		for _, name := range []string{"role-arn", "target-role-arn"} {
+			annotations[prefix+"/"+name] = test.role
+		}
+		if test.annotation != "" {
+			annotations[prefix+"/sts-endpoint"] = test.annotation
+		}
+		var got []lint.Finding
+		for _, finding := range lint.Account(annotations, lint.Rules{Prefix: prefix, STSEndpoint: test.flag}) {
+			if finding.Annotation != prefix+"/sts-endpoint" {
+				got = append(got, finding)
+			}
+		}
+		switch {
+		case test.message == "" && len(got) == 0:
+		case test.message == "" || len(got) != 2:
+			t.Errorf("%s at %q, flag %q: got %+v, want %q twice", test.role, test.annotation, test.flag, got, test.message)
+		case !strings.Contains(got[0].Message, test.message) || got[0].Hard != test.hard || got[1].Hard != test.hard:
+			t.Errorf("%s at %q, flag %q: got %+v, want %q, hard %t", test.role, test.annotation, test.flag, got, test.message, test.hard)
+		}
 	}
 }
 
@@ -141,7 +194,7 @@ func TestABareNameWhereItIsComposed(t *testing.T) {
 		"arn:aws:iam::1111:user/app":       "a user's",
 		"aws:arn:iam::111122223333:role/a": "does not begin with arn:",
 	} {
-		findings := lint.Account(map[string]string{prefix + "/role-arn": value}, prefix, true)
+		findings := lint.Account(map[string]string{prefix + "/role-arn": value}, lint.Rules{Prefix: prefix, Composes: true})
 		switch {
 		case message == "" && len(findings) != 0:
 			t.Errorf("%s: got %+v", value, findings)
@@ -318,8 +371,8 @@ func FuzzAccount(f *testing.F) {
 	f.Fuzz(func(t *testing.T, name, value string) {
 		ours, anybodys := map[string]string{prefix + "/" + name: value}, map[string]string{name: value}
 		for _, findings := range [][]lint.Finding{
-			lint.Account(ours, prefix, false), lint.Account(ours, prefix, true), lint.Pod(ours, prefix, "app"),
-			lint.Account(anybodys, prefix, false), lint.Pod(anybodys, prefix, "app"),
+			lint.Account(ours, rules), lint.Account(ours, lint.Rules{Prefix: prefix, Composes: true}), lint.Pod(ours, prefix, "app"),
+			lint.Account(anybodys, rules), lint.Pod(anybodys, prefix, "app"),
 		} {
 			for _, finding := range findings {
 				// A value or a key is cut to 50 bytes, which are quoted as \xff at worst.

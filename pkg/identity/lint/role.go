@@ -16,12 +16,14 @@ const maxRoleName = 64
 // role finds what keeps a value from being a role, the most telling fault if
 // there are several. The texts are of less than 30 letters, so that the example
 // is not cut from the warning.
-func role(value string, composes bool) fault {
+func (r Rules) role(value string) fault {
 	switch {
 	case identity.IsRoleARN(value):
 		if len(value)-strings.LastIndexByte(value, '/')-1 > maxRoleName {
 			return wanted("has a name of over 64 letters")
 		}
+		return fault{}
+	case identity.IsRole(value, r.STSEndpoint):
 		return fault{}
 	case value == "":
 		return soft("is empty: it gives no role")
@@ -32,10 +34,10 @@ func role(value string, composes bool) fault {
 	case strings.ContainsAny(value, " \t\r\n"):
 		return wanted("has spaces in it")
 	case strings.HasPrefix(value, "arn:"):
-		return arn(value)
+		return arn(value, identity.IsAWSEndpoint(r.STSEndpoint))
 	case strings.Contains(value, "arn:"):
 		return wanted("does not begin with arn:")
-	case composes:
+	case r.Composes:
 		return bareRole(value)
 	default:
 		return wanted("is no ARN")
@@ -68,11 +70,12 @@ var otherResources = map[string]string{
 	"instance-profile": "is an instance profile's ARN", "oidc-provider": "is an OIDC provider's ARN",
 }
 
-// arn finds faults in an ARN that is not a role's: arn:aws:iam::account:role/name.
-func arn(value string) fault {
+// arn finds faults in an ARN that is not a role's: arn:aws:iam::account:role/name. Where
+// the STS is not AWS's, partition, region and account can be of any kind.
+func arn(value string, aws bool) fault {
 	const parts = 6
 	part := strings.SplitN(value, ":", parts)
-	if !strings.HasPrefix(part[1], "aws") {
+	if aws && !strings.HasPrefix(part[1], "aws") {
 		// The roles of stores with an STS of their own have ARNs of their own.
 		return soft("is no role of AWS, whose are " + exampleRole)
 	}
@@ -86,11 +89,11 @@ func arn(value string) fault {
 		return wanted("is a session's ARN")
 	case service != "iam":
 		return wanted("is no ARN of IAM")
-	case region != "":
+	case aws && region != "":
 		return wanted("has a region, IAM has none")
 	case slash && otherResources[kind] != "":
 		return wanted(otherResources[kind])
-	case !accountIDs.MatchString(account):
+	case aws && !accountIDs.MatchString(account):
 		return wanted("has no 12-digit account id")
 	case !slash || kind != "role":
 		return wanted("has no role/ before the name")

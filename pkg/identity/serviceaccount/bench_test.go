@@ -7,10 +7,12 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	corev1client "k8s.io/client-go/kubernetes/typed/core/v1"
 	"k8s.io/client-go/rest"
+
+	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/cluster"
 )
 
-// BenchmarkResolve measures the look-up of a role that is known, among few and
-// among many: it reads nothing from the API server.
+// BenchmarkResolve measures the lookup of a role in the cache, among few and among
+// many: it reads nothing from the API server.
 func BenchmarkResolve(b *testing.B) {
 	for _, roles := range []int{1, 10_000} {
 		b.Run(fmt.Sprintf("roles=%d", roles), func(b *testing.B) {
@@ -18,7 +20,7 @@ func BenchmarkResolve(b *testing.B) {
 			if err != nil {
 				b.Fatal(err)
 			}
-			resolver := New(Config{Client: client, Defaults: defaults, Lookup: LookupLive, Metrics: prometheus.NewRegistry()})
+			resolver := New(Config{Client: client, Defaults: defaults, Lookup: cluster.Cached, Metrics: prometheus.NewRegistry()})
 			listed := []any{account(app.Name, appRole)}
 			for n := 1; n < roles; n++ {
 				listed = append(listed, account(fmt.Sprintf("%s-%d", app.Name, n), appRole))

@@ -2,18 +2,14 @@ package serviceaccount
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
-	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	corev1client "k8s.io/client-go/kubernetes/typed/core/v1"
 
-	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/cluster"
 	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/identity"
 	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/identity/lint"
 )
@@ -22,7 +18,6 @@ import (
 type reader struct {
 	client   corev1client.ServiceAccountsGetter
 	defaults identity.Defaults
-	timeout  time.Duration
 	results  *prometheus.CounterVec
 }
 
@@ -30,10 +25,9 @@ func newReader(config Config) *reader {
 	r := &reader{
 		client:   config.Client,
 		defaults: config.Defaults,
-		timeout:  config.ReadTimeout,
 		results: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "pod_identity_webhook_live_reads_total",
-			Help: "Reads of ServiceAccounts that were not known to have a role, by result: role, no_role, not_found, error. Errors refuse pods, or let them through without identity, by the failurePolicy.",
+			Help: "Attempts to get a ServiceAccount from the API server, by result: role, no_role, not_found, error. After an error the webhook tries again, then uses the cache if the watch is healthy, and otherwise answers with HTTP 500.",
 		}, []string{"result"}),
 	}
 	config.Metrics.MustRegister(r.results)
@@ -43,18 +37,13 @@ func newReader(config Config) *reader {
 	return r
 }
 
-// read reads a ServiceAccount from the API server, and not from its caches: no
-// resourceVersion is asked for.
+// read gets a ServiceAccount from the API server, and not from its caches: the
+// request has no resourceVersion.
 func (r *reader) read(ctx context.Context, name types.NamespacedName) (*identity.Identity, error) {
-	account, err := cluster.Read(ctx, r.timeout, func(ctx context.Context) (*corev1.ServiceAccount, error) {
-		return r.client.ServiceAccounts(name.Namespace).Get(ctx, name.Name, metav1.GetOptions{})
-	})
+	account, err := r.client.ServiceAccounts(name.Namespace).Get(ctx, name.Name, metav1.GetOptions{})
 	var found *identity.Identity
-	switch {
-	case err == nil:
+	if err == nil {
 		found = r.identify(account.Annotations)
-	case apierrors.IsNotFound(err):
-		err = identity.ErrServiceAccountNotFound
 	}
 	r.results.WithLabelValues(result(found, err)).Inc()
 	return found, err
@@ -78,7 +67,7 @@ func (r *reader) identify(annotations map[string]string) *identity.Identity {
 
 func result(found *identity.Identity, err error) string {
 	switch {
-	case errors.Is(err, identity.ErrServiceAccountNotFound):
+	case apierrors.IsNotFound(err):
 		return "not_found"
 	case err != nil:
 		return "error"

@@ -1,10 +1,11 @@
 package serviceaccount
 
 import (
-	"context"
 	"errors"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -14,6 +15,7 @@ import (
 	corev1client "k8s.io/client-go/kubernetes/typed/core/v1"
 	"k8s.io/client-go/rest"
 
+	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/cluster"
 	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/identity"
 )
 
@@ -33,7 +35,10 @@ func resolverAgainst(t *testing.T, answer http.HandlerFunc, registry *prometheus
 	if err != nil {
 		t.Fatal(err)
 	}
-	return New(Config{Client: client, Defaults: defaults, Lookup: LookupLive, Metrics: registry, ReadTimeout: 2 * time.Second})
+	return New(Config{
+		Client: client, Defaults: defaults, Lookup: cluster.Live, Metrics: registry, ReadTimeout: 2 * time.Second,
+		Logger: slog.New(slog.DiscardHandler),
+	})
 }
 
 func answerWith(status int, body string) http.HandlerFunc {
@@ -44,30 +49,31 @@ func answerWith(status int, body string) http.HandlerFunc {
 	}
 }
 
-func TestResolveReadsWhatIsNotKnown(t *testing.T) {
+func TestResolve_liveRead(t *testing.T) {
 	var calls atomic.Int32
 	tests := []struct {
 		name   string
 		answer http.HandlerFunc
-		result string
-		check  func(*identity.Identity, error) bool
+		// results are those of the attempts.
+		results []string
+		check   func(*identity.Identity, error) bool
 	}{
 		{
-			"a ServiceAccount with a role", answerWith(http.StatusOK, foundBody), "role",
+			"a ServiceAccount with a role", answerWith(http.StatusOK, foundBody), []string{"role"},
 			func(got *identity.Identity, err error) bool { return err == nil && got.RoleARN == appRole },
 		},
 		{
-			"a ServiceAccount without a role", answerWith(http.StatusOK, `{"kind":"ServiceAccount","apiVersion":"v1"}`), "no_role",
+			"a ServiceAccount without a role", answerWith(http.StatusOK, `{"kind":"ServiceAccount","apiVersion":"v1"}`), []string{"no_role"},
 			func(got *identity.Identity, err error) bool { return err == nil && !got.Granted() },
 		},
 		{
-			"no such ServiceAccount", answerWith(http.StatusNotFound, statusBody("NotFound")), "not_found",
+			"no such ServiceAccount", answerWith(http.StatusNotFound, statusBody("NotFound")), []string{"not_found"},
 			func(_ *identity.Identity, err error) bool {
 				return errors.Is(err, identity.ErrServiceAccountNotFound)
 			},
 		},
 		{
-			"no right to read it: an error at once", answerWith(http.StatusForbidden, statusBody("Forbidden")), "error",
+			"no right to read it: an error at once", answerWith(http.StatusForbidden, statusBody("Forbidden")), []string{"error"},
 			func(_ *identity.Identity, err error) bool {
 				return err != nil && strings.Contains(err.Error(), "default/app") && strings.Contains(err.Error(), "Forbidden")
 			},
@@ -79,12 +85,12 @@ func TestResolveReadsWhatIsNotKnown(t *testing.T) {
 					return
 				}
 				answerWith(http.StatusOK, foundBody)(w, r)
-			}, "role",
+			}, []string{"error", "role"},
 			func(got *identity.Identity, err error) bool { return err == nil && got.RoleARN == appRole },
 		},
 		{
 			"an API server that does not recover: its own error, not the deadline's",
-			answerWith(http.StatusInternalServerError, statusBody("InternalError")), "error",
+			answerWith(http.StatusInternalServerError, statusBody("InternalError")), []string{"error"},
 			func(_ *identity.Identity, err error) bool {
 				return err != nil && strings.Contains(err.Error(), "InternalError")
 			},
@@ -98,43 +104,60 @@ func TestResolveReadsWhatIsNotKnown(t *testing.T) {
 				t.Errorf("got %+v, %v", got, err)
 			}
 			for _, result := range []string{"role", "no_role", "not_found", "error"} {
-				want := 0.0
-				if result == test.result {
-					want = 1
-				}
-				if got := counter(t, registry, "pod_identity_webhook_live_reads_total", result); got != want {
-					t.Errorf("result %s counted %v times, want %v", result, got, want)
+				got := counter(t, registry, "pod_identity_webhook_live_reads_total", result)
+				if counted := got > 0; counted != slices.Contains(test.results, result) || result != "error" && got > 1 {
+					t.Errorf("result %s counted %v times, want only %v", result, got, test.results)
 				}
 			}
 		})
 	}
 }
 
-func TestResolveAnswersAKnownRoleWithoutARead(t *testing.T) {
-	resolver := resolverAgainst(t, func(http.ResponseWriter, *http.Request) { t.Error("read from the API server") }, prometheus.NewRegistry())
-	if err := resolver.store.Add(account("app", appRole)); err != nil {
-		t.Fatal(err)
+// TestResolve_cachedRole shows that a role in the cache decides only if the API
+// server gives no answer.
+func TestResolve_cachedRole(t *testing.T) {
+	const newRole = "arn:aws:iam::111122223333:role/new"
+	for _, test := range []struct {
+		name   string
+		answer http.HandlerFunc
+		want   string
+		cached bool
+	}{
+		{"the role was changed", answerWith(http.StatusOK, strings.ReplaceAll(foundBody, appRole, newRole)), newRole, false},
+		{"the role was removed", answerWith(http.StatusOK, `{"kind":"ServiceAccount","apiVersion":"v1"}`), "", false},
+		{"the API server fails", answerWith(http.StatusForbidden, statusBody("Forbidden")), appRole, true},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			resolver := resolverAgainst(t, test.answer, prometheus.NewRegistry())
+			if err := resolver.store.Replace([]any{account("app", appRole)}, "1"); err != nil {
+				t.Fatal(err)
+			}
+			got, err := resolver.Resolve(t.Context(), app)
+			if err != nil || got.RoleARN != test.want || got.FromCache != test.cached {
+				t.Errorf("got %+v, %v; want %q", got, err, test.want)
+			}
+		})
 	}
-	if got, err := resolver.Resolve(t.Context(), app); err != nil || got.RoleARN != appRole {
-		t.Errorf("got %+v, %v", got, err)
-	}
-}
 
-func TestResolveCachedWaitsUntilItKnows(t *testing.T) {
-	resolver := resolverAgainst(t, func(http.ResponseWriter, *http.Request) { t.Error("read from the API server") }, prometheus.NewRegistry())
-	resolver.lookup = LookupCached
+	t.Run("the ServiceAccount was deleted", func(t *testing.T) {
+		resolver := resolverAgainst(t, answerWith(http.StatusNotFound, statusBody("NotFound")), prometheus.NewRegistry())
+		if err := resolver.store.Replace([]any{account("app", appRole)}, "1"); err != nil {
+			t.Fatal(err)
+		}
+		if got, err := resolver.Resolve(t.Context(), app); !errors.Is(err, identity.ErrServiceAccountNotFound) {
+			t.Errorf("got %+v, %v", got, err)
+		}
+	})
 
-	soon, cancel := context.WithTimeout(t.Context(), time.Millisecond)
-	defer cancel()
-	if _, err := resolver.Resolve(soon, app); !errors.Is(err, context.DeadlineExceeded) || !errors.Is(err, errNotSynced) {
-		t.Errorf("before the sync: got %v", err)
-	}
-	if err := resolver.store.Replace(nil, "1"); err != nil {
-		t.Fatal(err)
-	}
-	if got, err := resolver.Resolve(t.Context(), app); err != nil || got.Granted() {
-		t.Errorf("after the sync: got %+v, %v", got, err)
-	}
+	t.Run("the cache has no role, and the API server fails", func(t *testing.T) {
+		resolver := resolverAgainst(t, answerWith(http.StatusForbidden, statusBody("Forbidden")), prometheus.NewRegistry())
+		if err := resolver.store.Replace(nil, "1"); err != nil {
+			t.Fatal(err)
+		}
+		if got, err := resolver.Resolve(t.Context(), app); err != nil || got.Granted() || !got.FromCache {
+			t.Errorf("got %+v, %v", got, err)
+		}
+	})
 }
 
 func counter(t *testing.T, registry *prometheus.Registry, name, label string) float64 {

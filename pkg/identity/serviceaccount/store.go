@@ -9,13 +9,14 @@ import (
 	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/identity"
 )
 
-// store keeps the identities of the ServiceAccounts that have a role. Most
+// store caches the identities of the ServiceAccounts that have a role. Most
 // ServiceAccounts of a cluster have none.
 type store = cluster.Kept[*corev1.ServiceAccount, *identity.Identity]
 
 func newStore(defaults identity.Defaults, metrics prometheus.Registerer) *store {
 	keep := func(account *corev1.ServiceAccount) (*identity.Identity, bool) {
 		id := identity.FromAnnotations(account.Annotations, defaults)
+		id.FromCache = true
 		return id, id.Granted()
 	}
 	strip := func(account *corev1.ServiceAccount) *corev1.ServiceAccount {
@@ -31,13 +32,13 @@ func newStore(defaults identity.Defaults, metrics prometheus.Registerer) *store 
 	metrics.MustRegister(
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 			Name: "pod_identity_webhook_service_accounts",
-			Help: "ServiceAccounts known to have a role. A fall to 0 means that their annotations were removed, or that --annotation-prefix is wrong.",
+			Help: "ServiceAccounts with a role in the cache. A fall to 0 means that their annotations were removed, or that --annotation-prefix is wrong.",
 		}, func() float64 { return float64(s.Len()) }),
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 			Name: "pod_identity_webhook_service_accounts_synced",
-			Help: "1 once all ServiceAccounts of the cluster have been seen. 0 for more than some seconds after a start means that they cannot be listed: see the log.",
+			Help: "1 once all ServiceAccounts of the cluster have been listed; it stays 1 if the watch fails later, see pod_identity_webhook_watch_healthy. 0 for more than some seconds after a start means that they cannot be listed: see the log.",
 		}, func() float64 {
-			if s.Synced().Is() {
+			if s.Health().Synced() {
 				return 1
 			}
 			return 0

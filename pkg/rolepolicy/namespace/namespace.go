@@ -1,13 +1,14 @@
-// Package namespace fetches what package rolepolicy reads: it watches the
-// namespaces of the cluster, keeps the policies of those that have one and of no
-// others, and reads from the API server, live, what it does not know. It decides
-// nothing about roles.
+// Package namespace fetches what package rolepolicy reads: it reads the Namespace
+// of each admission from the API server, live. It also watches the Namespaces of
+// the cluster and caches the policies of those that have one, for when a live read
+// fails. It decides nothing about roles.
 package namespace
 
 import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -16,7 +17,6 @@ import (
 	corev1client "k8s.io/client-go/kubernetes/typed/core/v1"
 
 	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/cluster"
-	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/coalesce"
 	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/rolepolicy"
 )
 
@@ -29,6 +29,8 @@ type Config struct {
 	// Prefix is that of our annotations.
 	Prefix  string
 	Mode    rolepolicy.Mode
+	Lookup  cluster.Mode
+	Logger  *slog.Logger
 	Metrics prometheus.Registerer
 	// ReadTimeout bounds one live read with its retries.
 	ReadTimeout time.Duration
@@ -39,60 +41,77 @@ type Policies struct {
 	prefix string
 	mode   rolepolicy.Mode
 	store  *store
-	reads  *coalesce.Group[string, policy]
+	lookup *cluster.Lookup[policy]
 	watch  func(context.Context)
 }
 
-// New returns Policies that know nothing until Run is called.
+// New returns Policies whose cache is empty until Run is called.
 func New(config Config) *Policies {
 	store := newStore(config.Prefix, config.Metrics)
-	reader := newReader(config)
 	failures := prometheus.NewCounter(prometheus.CounterOpts{
 		Name: "pod_identity_webhook_namespace_watch_failures_total",
-		Help: "Failed lists and watches of namespaces. A steady rise means that changes of policies about roles have no effect until it ends.",
+		Help: "Failed attempts to list or watch Namespaces. While they fail, the cache is not used: an admission whose live read fails as well is answered with HTTP 500.",
 	})
 	config.Metrics.MustRegister(failures)
 	return &Policies{
 		prefix: config.Prefix,
 		mode:   config.Mode,
 		store:  store,
-		reads:  coalesce.New(reader.read),
-		watch:  cluster.Watch("namespaces", &corev1.Namespace{}, config.Client.Namespaces(), "", store, failures),
+		lookup: cluster.NewLookup(cluster.LookupConfig[policy]{
+			Resource: "namespaces",
+			Mode:     config.Lookup,
+			Read:     newReader(config).read,
+			Cached: func(name types.NamespacedName) policy {
+				cached, _ := store.Get(name)
+				return cached
+			},
+			Health:      store.Health(),
+			ReadTimeout: config.ReadTimeout,
+			Logger:      config.Logger,
+			Metrics:     config.Metrics,
+		}),
+		watch: cluster.Watch(cluster.WatchConfig[*corev1.NamespaceList]{
+			Name:     "namespaces",
+			Expected: &corev1.Namespace{},
+			Client:   config.Client.Namespaces(),
+			Store:    store,
+			Health:   store.Health(),
+			Failures: failures,
+			Metrics:  config.Metrics,
+		}),
 	}
 }
 
-// Run watches until ctx is done, and then waits for the live reads under way.
+// Run watches until ctx is done, and then waits for the live reads in flight.
 func (p *Policies) Run(ctx context.Context) {
 	p.watch(ctx)
-	p.reads.Wait()
+	p.lookup.Wait()
 }
 
 // Synced returns nil once all namespaces of the cluster have been seen.
 func (p *Policies) Synced() error {
-	if !p.store.Synced().Is() {
+	if !p.store.Health().Synced() {
 		return errNotSynced
 	}
 	return nil
 }
 
-// Permitted returns nil if the pods of a namespace may have a role, a
-// *rolepolicy.DeniedError if not, and any other error if that cannot be known
-// before ctx is done.
-//
-// A policy that the watch has seen is answered from memory. So one that was
-// changed or removed milliseconds ago, or while the watch fails, may still
-// decide: for that long a role is permitted that no longer is, or denied that
-// now is. No change that races with a pod has a better guarantee, and it
-// spares most pods a read. Any other namespace is read from the API server by a
-// read that begins after Permitted was called, so that a namespace is never
-// without its first policy.
-func (p *Policies) Permitted(ctx context.Context, namespace, roleARN string) error {
-	annotations, known := p.store.Get(types.NamespacedName{Name: namespace})
-	if !known {
-		var err error
-		if annotations, err = p.reads.Do(ctx, namespace); err != nil {
-			return fmt.Errorf("read namespace %s: %w", namespace, err)
+// Healthy returns nil if the cache can be used when a live read fails.
+func (p *Policies) Healthy() error { return p.lookup.Healthy() }
+
+// Permitted returns nil if the pods of a namespace may have the roles, a
+// *rolepolicy.DeniedError if not, and any other error if that cannot be known. It
+// decides by the Namespace as of a moment after Permitted was called, or, if that
+// cannot be read, as the watch knows it: fromCache is then true.
+func (p *Policies) Permitted(ctx context.Context, namespace string, roleARNs []string) (fromCache bool, err error) {
+	annotations, fromCache, err := p.lookup.Get(ctx, types.NamespacedName{Name: namespace})
+	if err != nil {
+		return false, fmt.Errorf("get Namespace %s: %w", namespace, err)
+	}
+	for _, roleARN := range roleARNs {
+		if err := rolepolicy.Evaluate(p.mode, p.prefix, namespace, annotations, roleARN); err != nil {
+			return fromCache, err
 		}
 	}
-	return rolepolicy.Evaluate(p.mode, p.prefix, namespace, annotations, roleARN)
+	return fromCache, nil
 }

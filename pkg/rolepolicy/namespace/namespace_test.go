@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -17,6 +18,7 @@ import (
 	corev1client "k8s.io/client-go/kubernetes/typed/core/v1"
 	"k8s.io/client-go/rest"
 
+	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/cluster"
 	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/rolepolicy"
 )
 
@@ -34,7 +36,10 @@ func policiesAgainst(t *testing.T, answer http.HandlerFunc, mode rolepolicy.Mode
 	if err != nil {
 		t.Fatal(err)
 	}
-	return New(Config{Client: client, Prefix: prefix, Mode: mode, Metrics: registry, ReadTimeout: 2 * time.Second})
+	return New(Config{
+		Client: client, Prefix: prefix, Mode: mode, Lookup: cluster.Live, Metrics: registry, ReadTimeout: 2 * time.Second,
+		Logger: slog.New(slog.DiscardHandler),
+	})
 }
 
 func answerWith(status int, body string) http.HandlerFunc {
@@ -68,7 +73,7 @@ func unknown(cause string) func(error) bool {
 	}
 }
 
-func TestPermittedReadsWhatIsNotKnown(t *testing.T) {
+func TestPermitted_liveRead(t *testing.T) {
 	var calls atomic.Int32
 	tests := []struct {
 		name   string
@@ -76,13 +81,15 @@ func TestPermittedReadsWhatIsNotKnown(t *testing.T) {
 		mode   rolepolicy.Mode
 		result string
 		check  func(error) bool
+		// retried reports whether an attempt fails before that result.
+		retried bool
 	}{
-		{"a policy that permits the role", found(`{"` + ours + `":"app"}`), rolepolicy.On, "policy", permitted},
-		{"a policy that does not", found(`{"` + ours + `":"other"}`), rolepolicy.On, "policy", denied},
-		{"no policy", found(`{"other":"annotation"}`), rolepolicy.On, "no_policy", permitted},
-		{"no policy where one is required", found(`{"other":"annotation"}`), rolepolicy.Require, "no_policy", denied},
-		{"no such namespace", failed(http.StatusNotFound, "NotFound"), rolepolicy.On, "error", unknown("NotFound")},
-		{"no right to read it: an error at once", failed(http.StatusForbidden, "Forbidden"), rolepolicy.On, "error", unknown("Forbidden")},
+		{"a policy that permits the role", found(`{"` + ours + `":"app"}`), rolepolicy.On, "policy", permitted, false},
+		{"a policy that does not", found(`{"` + ours + `":"other"}`), rolepolicy.On, "policy", denied, false},
+		{"no policy", found(`{"other":"annotation"}`), rolepolicy.On, "no_policy", permitted, false},
+		{"no policy where one is required", found(`{"other":"annotation"}`), rolepolicy.Require, "no_policy", denied, false},
+		{"no such namespace", failed(http.StatusNotFound, "NotFound"), rolepolicy.On, "error", unknown("NotFound"), false},
+		{"no right to read it: an error at once", failed(http.StatusForbidden, "Forbidden"), rolepolicy.On, "error", unknown("Forbidden"), false},
 		{
 			"an API server that recovers in time", func(w http.ResponseWriter, r *http.Request) {
 				if calls.Add(1) < 3 {
@@ -90,27 +97,25 @@ func TestPermittedReadsWhatIsNotKnown(t *testing.T) {
 					return
 				}
 				found(`{"`+kiam+`":"other"}`)(w, r)
-			}, rolepolicy.On, "policy", denied,
+			}, rolepolicy.On, "policy", denied, true,
 		},
 		{
 			"an API server that does not recover: its own error, not the deadline's",
-			failed(http.StatusInternalServerError, "InternalError"), rolepolicy.On, "error", unknown("InternalError"),
+			failed(http.StatusInternalServerError, "InternalError"), rolepolicy.On, "error", unknown("InternalError"), true,
 		},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
 			registry := prometheus.NewRegistry()
-			err := policiesAgainst(t, test.answer, test.mode, registry).Permitted(t.Context(), "team-a", appRole)
+			_, err := policiesAgainst(t, test.answer, test.mode, registry).Permitted(t.Context(), "team-a", []string{appRole})
 			if !test.check(err) {
 				t.Errorf("got %v", err)
 			}
 			for _, result := range []string{"policy", "no_policy", "error"} {
-				want := 0.0
-				if result == test.result {
-					want = 1
-				}
-				if got := metric(t, registry, "pod_identity_webhook_namespace_reads_total", result); got != want {
-					t.Errorf("result %s counted %v times, want %v", result, got, want)
+				got := metric(t, registry, "pod_identity_webhook_namespace_reads_total", result)
+				// An error is followed by another attempt, unless it is an answer.
+				if counted := got > 0; counted != (result == test.result || result == "error" && test.retried) || result != "error" && got > 1 {
+					t.Errorf("result %s counted %v times, want only %s", result, got, test.result)
 				}
 			}
 		})
@@ -123,7 +128,7 @@ func TestReadsAreQuorumReads(t *testing.T) {
 		query.Store(new(r.Method + " " + r.URL.String()))
 		found(`{}`)(w, r)
 	}, rolepolicy.On, prometheus.NewRegistry())
-	if err := policies.Permitted(t.Context(), "team-a", appRole); err != nil {
+	if _, err := policies.Permitted(t.Context(), "team-a", []string{appRole}); err != nil {
 		t.Fatal(err)
 	}
 	if got := *query.Load(); got != "GET /api/v1/namespaces/team-a" {
@@ -131,17 +136,33 @@ func TestReadsAreQuorumReads(t *testing.T) {
 	}
 }
 
-func TestPermittedAnswersAKnownPolicyWithoutARead(t *testing.T) {
-	policies := policiesAgainst(t, func(http.ResponseWriter, *http.Request) { t.Error("read from the API server") },
-		rolepolicy.On, prometheus.NewRegistry())
-	if err := policies.store.Add(namespaceWith("team-a", ours, "app")); err != nil {
-		t.Fatal(err)
-	}
-	if err := policies.Permitted(t.Context(), "team-a", appRole); err != nil {
-		t.Errorf("got %v", err)
-	}
-	if err := policies.Permitted(t.Context(), "team-a", otherRole); !denied(err) {
-		t.Errorf("got %v", err)
+// TestPermitted_cachedPolicy shows that a policy in the cache decides only if the
+// API server gives no answer.
+func TestPermitted_cachedPolicy(t *testing.T) {
+	forbidden := failed(http.StatusForbidden, "Forbidden")
+	for _, test := range []struct {
+		name   string
+		answer http.HandlerFunc
+		roles  []string
+		check  func(error) bool
+		cached bool
+	}{
+		{"the permission was withdrawn", found(`{"` + ours + `":"other"}`), []string{appRole}, denied, false},
+		{"the policy was removed", found(`{}`), []string{otherRole}, permitted, false},
+		{"one of two roles is not permitted", found(`{"` + ours + `":"app"}`), []string{appRole, otherRole}, denied, false},
+		{"the API server fails, and the cache permits", forbidden, []string{appRole}, permitted, true},
+		{"the API server fails, and the cache denies", forbidden, []string{otherRole}, denied, true},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			policies := policiesAgainst(t, test.answer, rolepolicy.On, prometheus.NewRegistry())
+			if err := policies.store.Replace([]any{namespaceWith("team-a", ours, "app")}, "1"); err != nil {
+				t.Fatal(err)
+			}
+			fromCache, err := policies.Permitted(t.Context(), "team-a", test.roles)
+			if !test.check(err) || fromCache != test.cached {
+				t.Errorf("got %t, %v", fromCache, err)
+			}
+		})
 	}
 }
 
@@ -153,11 +174,11 @@ func TestWhoCannotWaitGetsAnErrorAndNoPermission(t *testing.T) {
 	}, rolepolicy.On, prometheus.NewRegistry())
 	soon, cancel := context.WithTimeout(t.Context(), time.Millisecond)
 	defer cancel()
-	if err := policies.Permitted(soon, "team-a", appRole); !errors.Is(err, context.DeadlineExceeded) || denied(err) {
+	if _, err := policies.Permitted(soon, "team-a", []string{appRole}); !errors.Is(err, context.DeadlineExceeded) || denied(err) {
 		t.Errorf("got %v", err)
 	}
 	close(release)
-	policies.reads.Wait()
+	policies.lookup.Wait()
 }
 
 // TestRunFollowsTheCluster has an API server that first refuses, then lists a
@@ -170,6 +191,8 @@ func TestRunFollowsTheCluster(t *testing.T) {
 		switch {
 		case !refused.Swap(true):
 			failed(http.StatusForbidden, "Forbidden")(w, r)
+		case r.URL.Path == "/api/v1/namespaces/team-a":
+			failed(http.StatusForbidden, "Forbidden")(w, r) // so that the cache answers
 		case r.URL.Path != "/api/v1/namespaces":
 			t.Errorf("asked for %s", r.URL)
 		case r.URL.Query().Get("watch") == "":
@@ -205,7 +228,7 @@ func TestRunFollowsTheCluster(t *testing.T) {
 	}()
 
 	eventually(t, "the list", func() bool { return policies.Synced() == nil })
-	if err := policies.Permitted(ctx, "team-a", appRole); err != nil {
+	if _, err := policies.Permitted(ctx, "team-a", []string{appRole}); err != nil {
 		t.Errorf("after the list: %v", err)
 	}
 	if got := policies.store.Len(); got != 1 {
@@ -215,7 +238,10 @@ func TestRunFollowsTheCluster(t *testing.T) {
 		t.Error("a failure is not counted")
 	}
 	close(change)
-	eventually(t, "the change", func() bool { return denied(policies.Permitted(ctx, "team-a", appRole)) })
+	eventually(t, "the change", func() bool {
+		_, err := policies.Permitted(ctx, "team-a", []string{appRole})
+		return denied(err)
+	})
 	cancel()
 	<-ended
 }

@@ -2,32 +2,27 @@ package namespace
 
 import (
 	"context"
-	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
-	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	corev1client "k8s.io/client-go/kubernetes/typed/core/v1"
-
-	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/cluster"
 )
 
 // reader reads the policy of one namespace from the API server.
 type reader struct {
 	client  corev1client.NamespacesGetter
 	prefix  string
-	timeout time.Duration
 	results *prometheus.CounterVec
 }
 
 func newReader(config Config) *reader {
 	r := &reader{
-		client:  config.Client,
-		prefix:  config.Prefix,
-		timeout: config.ReadTimeout,
+		client: config.Client,
+		prefix: config.Prefix,
 		results: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "pod_identity_webhook_namespace_reads_total",
-			Help: "Reads of namespaces that were not known to have a policy about roles, by result: policy, no_policy, error. Errors refuse pods, or let them through without identity, by the failurePolicy.",
+			Help: "Attempts to get a Namespace from the API server for its policy about roles, by result: policy, no_policy, error. After an error the webhook tries again, then uses the cache if the watch is healthy, and otherwise answers with HTTP 500.",
 		}, []string{"result"}),
 	}
 	config.Metrics.MustRegister(r.results)
@@ -37,13 +32,11 @@ func newReader(config Config) *reader {
 	return r
 }
 
-// read reads a namespace from the API server, and not from its caches: no
-// resourceVersion is asked for. A namespace that is not there is an error, and
-// not one without a policy.
-func (r *reader) read(ctx context.Context, name string) (policy, error) {
-	namespace, err := cluster.Read(ctx, r.timeout, func(ctx context.Context) (*corev1.Namespace, error) {
-		return r.client.Namespaces().Get(ctx, name, metav1.GetOptions{})
-	})
+// read gets a Namespace from the API server, and not from its caches: the request
+// has no resourceVersion. A Namespace that does not exist is an error, and not one
+// without a policy.
+func (r *reader) read(ctx context.Context, name types.NamespacedName) (policy, error) {
+	namespace, err := r.client.Namespaces().Get(ctx, name.Name, metav1.GetOptions{})
 	if err != nil {
 		r.results.WithLabelValues("error").Inc()
 		return nil, err

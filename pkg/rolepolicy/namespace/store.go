@@ -26,7 +26,7 @@ func policyOf(namespace *corev1.Namespace, prefix string) policy {
 	return found
 }
 
-// store keeps the policies of the namespaces that have one.
+// store caches the policies of the namespaces that have one.
 type store = cluster.Kept[*corev1.Namespace, policy]
 
 func newStore(prefix string, metrics prometheus.Registerer) *store {
@@ -43,13 +43,13 @@ func newStore(prefix string, metrics prometheus.Registerer) *store {
 	metrics.MustRegister(
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 			Name: "pod_identity_webhook_namespace_policies",
-			Help: "Namespaces known to have a policy about roles. A fall to 0 means that their annotations were removed, or that --annotation-prefix is wrong: unless --role-policy=require, their pods may have any role.",
+			Help: "Namespaces with a policy about roles in the cache. A fall to 0 means that their annotations were removed, or that --annotation-prefix is wrong: unless --role-policy=require, their pods may have any role.",
 		}, func() float64 { return float64(s.Len()) }),
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 			Name: "pod_identity_webhook_namespaces_synced",
-			Help: "1 once all namespaces of the cluster have been seen. 0 for more than some seconds after a start means that they cannot be listed: see the log.",
+			Help: "1 once all namespaces of the cluster have been listed; it stays 1 if the watch fails later, see pod_identity_webhook_watch_healthy. 0 for more than some seconds after a start means that they cannot be listed: see the log.",
 		}, func() float64 {
-			if s.Synced().Is() {
+			if s.Health().Synced() {
 				return 1
 			}
 			return 0

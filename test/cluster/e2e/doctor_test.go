@@ -95,7 +95,7 @@ func (p patient) expectRefused(t *testing.T) {
 	_, err := world.client.CoreV1().Pods(p.namespace).Create(t.Context(), &corev1.Pod{
 		ObjectMeta: metav1.ObjectMeta{Name: "refused"}, Spec: of.Spec,
 	}, metav1.CreateOptions{})
-	if err == nil || !strings.Contains(err.Error(), "pod-identity-webhook-guard") {
+	if err == nil || !strings.Contains(err.Error(), "irsa-pod-identity-webhook-guard") {
 		t.Errorf("got %v, want the guard's refusal", err)
 	}
 }
@@ -129,7 +129,7 @@ func withPod(change func(*corev1.Pod)) func(*testing.T, patient) {
 
 const (
 	roleAnnotation = "eks.amazonaws.com/role-arn"
-	registration   = "mutatingwebhookconfiguration/pod-identity-webhook"
+	registration   = "mutatingwebhookconfiguration/irsa-pod-identity-webhook"
 )
 
 var faults = []fault{

@@ -37,9 +37,9 @@ func TestUninstallingLeavesNothing(t *testing.T) {
 	})
 	// What is looked for can be found.
 	for _, object := range []string{
-		"deployments.apps " + release, "secrets " + release, "clusterroles.rbac.authorization.k8s.io " + release,
-		"mutatingwebhookconfigurations.admissionregistration.k8s.io " + release,
-		"validatingadmissionpolicies.admissionregistration.k8s.io " + release + "-guard",
+		"deployments.apps " + release, "secrets " + release, "clusterroles.rbac.authorization.k8s.io irsa-" + release,
+		"mutatingwebhookconfigurations.admissionregistration.k8s.io irsa-" + release,
+		"validatingadmissionpolicies.admissionregistration.k8s.io irsa-" + release + "-guard",
 	} {
 		if !with[object] {
 			t.Errorf("before, there was no %s among %v", object, with)
@@ -82,7 +82,7 @@ func inventory(t *testing.T) map[string]bool {
 			}
 			for _, object := range listed.Items {
 				name := kind.GroupResource().String() + " " + object.Name
-				if !everyNamespaceHas(name) && (resource.Namespaced || strings.HasPrefix(object.Name, release)) {
+				if !everyNamespaceHas(name) && (resource.Namespaced || strings.HasPrefix(strings.TrimPrefix(object.Name, "irsa-"), release)) {
 					found[name] = true
 				}
 			}

@@ -26,6 +26,9 @@ type Settings struct {
 	// ContainerCredentials says that the case's ServiceAccount is listed to use
 	// EKS Pod Identity.
 	ContainerCredentials bool `json:"containerCredentials"`
+	// Kubernetes is the oldest minor version whose API server stores the case's pod,
+	// such as 1.35; empty if each supported one does.
+	Kubernetes string `json:"kubernetes"`
 }
 
 // Defaults returns what the webhook uses when it is told nothing. They are

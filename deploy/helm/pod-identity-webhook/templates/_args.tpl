@@ -15,9 +15,6 @@
 {{- define "webhook.args" -}}
 {{- $v := .Values -}}
 {{- $fullname := include "webhook.fullname" . -}}
-{{- if eq (int $v.port) (int $v.metricsPort) -}}
-{{- fail (printf "port and metricsPort are both %d: they must differ" (int $v.port)) -}}
-{{- end -}}
 {{- $args := list
   (printf "--port=%d" (int $v.port))
   (printf "--metrics-port=%d" (int $v.metricsPort))
@@ -26,7 +23,7 @@
 {{- $args = concat $args (list
   (printf "--service-name=%s" $fullname)
   (printf "--tls-secret=%s" (include "webhook.secretName" .))
-  (printf "--webhook-configuration=%s" $fullname)
+  (printf "--webhook-configuration=%s" (include "webhook.clusterName" .))
   (printf "--tls-ca-lifetime=%s" $v.certificates.caLifetime)
   (printf "--tls-cert-lifetime=%s" $v.certificates.certLifetime)) -}}
 {{- else -}}
@@ -86,6 +83,9 @@
   (printf "--role-policy=%s" (include "webhook.word" $v.rolePolicy))
   (printf "--serviceaccount-validation=%s" (include "webhook.word" $v.serviceAccountValidation))) -}}
 {{- if $v.debuggingHandlers -}}
+{{- if $v.hostNetwork -}}
+{{- fail "debuggingHandlers and hostNetwork are both true: each process of the node could use /debug; set debuggingHandlers to false" -}}
+{{- end -}}
 {{- $args = append $args "--enable-debugging-handlers" -}}
 {{- end -}}
 {{- $args = concat $args (list

@@ -3,6 +3,21 @@
 {{- .Values.fullnameOverride | default .Release.Name | trunc 52 | trimSuffix "-" -}}
 {{- end -}}
 
+{{/*
+The name of objects that are in no namespace. The prefix keeps them apart from
+those of platforms, such as the MutatingWebhookConfiguration pod-identity-webhook
+of EKS, whatever the name of the release is. API servers call webhooks in the
+order of these names, so it also puts ours before EKS's.
+*/}}
+{{- define "webhook.clusterName" -}}
+irsa-{{ include "webhook.fullname" . }}
+{{- end -}}
+
+{{/* The name of the guard's policy and binding. */}}
+{{- define "webhook.guardName" -}}
+{{ include "webhook.clusterName" . }}-guard
+{{- end -}}
+
 {{/* What selects our pods. It never changes: a Deployment's selector cannot. */}}
 {{- define "webhook.selectorLabels" -}}
 app.kubernetes.io/name: {{ toYaml .Chart.Name }}
@@ -23,14 +38,14 @@ app.kubernetes.io/instance: {{ toYaml .Release.Name }}
 {{/*
 The metadata of an object. Takes a dict:
   root         the chart's root
-  name         the object's name; the fullname if absent
+  name         the object's name; if absent the fullname, or with cluster the clusterName
   labels       labels of this object only
   annotations  annotations of this object only
   cluster      true for an object that is in no namespace
 */}}
 {{- define "webhook.metadata" -}}
 {{- $root := .root -}}
-name: {{ .name | default (include "webhook.fullname" $root) | toYaml }}
+name: {{ .name | default (include (ternary "webhook.clusterName" "webhook.fullname" (default false .cluster)) $root) | toYaml }}
 {{- if not .cluster }}
 namespace: {{ toYaml $root.Release.Namespace }}
 {{- end }}
@@ -59,20 +74,37 @@ annotations:
 {{- end -}}
 
 {{/*
-Which namespaces the webhooks are called for. The webhook must not depend on
-itself, nor kube-system on anything.
+A namespaceSelector. Takes a dict:
+  root    the chart's root
+  only    the only namespace; absent for all
+  except  namespaces to leave out, besides that of the release, which must be able
+          to start before the webhook runs, and those of excludedNamespaces
 */}}
 {{- define "webhook.namespaceSelector" -}}
 matchExpressions:
+  {{- with .only }}
+  - key: kubernetes.io/metadata.name
+    operator: In
+    values: [{{ . }}]
+  {{- else }}
   - key: kubernetes.io/metadata.name
     operator: NotIn
     values:
-      {{- concat (list .Release.Namespace "kube-system") .Values.excludedNamespaces | uniq | toYaml | nindent 6 }}
-  {{- if eq .Values.mode "opt-in" }}
+      {{- concat (list .root.Release.Namespace) (.except | default list) .root.Values.excludedNamespaces | uniq | toYaml | nindent 6 }}
+  {{- end }}
+  {{- if eq .root.Values.mode "opt-in" }}
   - key: eks.amazonaws.com/pod-identity-webhook
     operator: In
     values: [enabled]
   {{- end }}
+{{- end -}}
+
+{{/*
+Whether kube-system is served; empty if not. What runs there may have to start
+before the webhook, so it has entries of its own that never fail.
+*/}}
+{{- define "webhook.servesKubeSystem" -}}
+{{- if not (has "kube-system" (append .Values.excludedNamespaces .Release.Namespace)) }}yes{{ end -}}
 {{- end -}}
 
 {{/* How the API server calls us. Takes a dict: root, path. */}}

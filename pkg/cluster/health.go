@@ -1,0 +1,134 @@
+package cluster
+
+import (
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/watch"
+)
+
+// maxSilence is how long a watch may bring nothing before it counts as broken. API
+// servers send a bookmark to each watch about once a minute, also where no object
+// changes (defaultBookmarkFrequency in k8s.io/apiserver/pkg/storage/cacher), so
+// this is two bookmarks that did not arrive.
+const maxSilence = 2 * time.Minute
+
+// errNotSynced is the error of a watch whose first list is not complete.
+var errNotSynced = errors.New("the first list is not complete")
+
+// Health is the state of a watch: whether the store that it fills can be trusted.
+// Its methods may be called concurrently.
+type Health struct {
+	now    func() time.Time
+	synced chan struct{}
+
+	mu sync.Mutex
+	// failure is the error of the last attempt to list or watch, or nil.
+	failure error
+	// lastSign is when the last list, event or bookmark arrived.
+	lastSign time.Time
+}
+
+// NewHealth returns the Health of a watch that has not started.
+func NewHealth() *Health { return &Health{now: time.Now, synced: make(chan struct{})} }
+
+// Replaced records that the store holds a complete list.
+func (h *Health) Replaced() {
+	h.succeeded()
+	select {
+	case <-h.synced:
+	default:
+		close(h.synced)
+	}
+}
+
+// Done returns a channel that is closed when the first list is complete.
+func (h *Health) Done() <-chan struct{} { return h.synced }
+
+// Synced reports whether the first list is complete. It stays true.
+func (h *Health) Synced() bool {
+	select {
+	case <-h.synced:
+		return true
+	default:
+		return false
+	}
+}
+
+// Err returns nil if the store is up to date as far as the watch can know: the
+// first list is complete, the last attempt to list or watch succeeded, and a list,
+// an event or a bookmark arrived within maxSilence. Otherwise it returns the reason.
+func (h *Health) Err() error {
+	if !h.Synced() {
+		return errNotSynced
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.failure != nil {
+		return fmt.Errorf("the watch failed: %w", h.failure)
+	}
+	if silence := h.now().Sub(h.lastSign); silence > maxSilence {
+		return fmt.Errorf("the watch has received nothing for %s", silence.Round(time.Second))
+	}
+	return nil
+}
+
+// failed records that an attempt to list or watch failed, or that a watch ended
+// with an error.
+func (h *Health) failed(err error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.failure = err
+}
+
+// watching records that a watch started where the store's content ends.
+func (h *Health) watching() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.failure = nil
+}
+
+// succeeded records a complete list.
+func (h *Health) succeeded() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.failure = nil
+	h.lastSign = h.now()
+}
+
+// received records an event of a watch. An object of a list that is still being
+// streamed is a sign of life as well, but only Replaced makes up for a failure.
+func (h *Health) received(event watch.Event) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if event.Type == watch.Error {
+		h.failure = apierrors.FromObject(event.Object)
+		return
+	}
+	h.lastSign = h.now()
+}
+
+// streamsList reports whether a watch begins with a list, so that its store is not
+// up to date before the list is complete.
+func streamsList(options metav1.ListOptions) bool {
+	return options.SendInitialEvents != nil && *options.SendInitialEvents
+}
+
+// newHealthGauge returns a metric of the health of the watch of a resource.
+func newHealthGauge(resource string, health *Health) prometheus.Collector {
+	return prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name:        "pod_identity_webhook_watch_healthy",
+		Help:        "1 if the watch of the resource is healthy: the first list is complete, the last attempt to list or watch succeeded, and an event or bookmark arrived within two minutes. While it is 0, an admission whose live read fails as well is answered with HTTP 500.",
+		ConstLabels: prometheus.Labels{"resource": resource},
+	}, func() float64 {
+		if health.Err() != nil {
+			return 0
+		}
+		return 1
+	})
+}

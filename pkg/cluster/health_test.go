@@ -1,0 +1,135 @@
+package cluster
+
+import (
+	"errors"
+	"strings"
+	"syscall"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/watch"
+)
+
+// TestHealth_events plays what a watch can see, step by step, in synctest's time.
+func TestHealth_events(t *testing.T) {
+	event := func(kind watch.EventType) func(*Health) {
+		return func(h *Health) { h.received(watch.Event{Type: kind, Object: &corev1.ServiceAccount{}}) }
+	}
+	replaced := (*Health).Replaced
+	watching := (*Health).watching
+	failed := func(h *Health) { h.failed(errors.New("refused")) }
+	wait := func(d time.Duration) func(*Health) {
+		return func(*Health) { time.Sleep(d) } // in synctest's time
+	}
+	for name, test := range map[string]struct {
+		steps []func(*Health)
+		// want is part of the error; empty for a healthy watch.
+		want string
+	}{
+		"nothing has happened":                        {nil, "first list"},
+		"objects of the first list arrive":            {[]func(*Health){event(watch.Added)}, "first list"},
+		"the first list is complete":                  {[]func(*Health){replaced}, ""},
+		"a failure before the first list":             {[]func(*Health){failed, replaced}, ""},
+		"an attempt to watch fails":                   {[]func(*Health){replaced, failed}, "refused"},
+		"the next attempt to watch succeeds":          {[]func(*Health){replaced, failed, watching}, ""},
+		"the next list is complete":                   {[]func(*Health){replaced, failed, replaced}, ""},
+		"the next list is being streamed":             {[]func(*Health){replaced, failed, event(watch.Added)}, "refused"},
+		"the watch ends with an error":                {[]func(*Health){replaced, event(watch.Error)}, "watch failed"},
+		"two minutes of silence":                      {[]func(*Health){replaced, wait(2 * time.Minute)}, ""},
+		"more than two minutes of silence":            {[]func(*Health){replaced, wait(2*time.Minute + time.Second)}, "nothing for 2m1s"},
+		"silence, and a watch that starts":            {[]func(*Health){replaced, wait(3 * time.Minute), watching}, "nothing for 3m0s"},
+		"a bookmark each minute":                      {[]func(*Health){replaced, wait(time.Minute), event(watch.Bookmark), wait(time.Minute), event(watch.Bookmark), wait(time.Minute)}, ""},
+		"a bookmark after more than two minutes":      {[]func(*Health){replaced, wait(time.Hour), event(watch.Bookmark)}, ""},
+		"an object that changes":                      {[]func(*Health){replaced, wait(time.Hour), event(watch.Modified)}, ""},
+		"an object that changes after a failed watch": {[]func(*Health){replaced, failed, event(watch.Modified)}, "refused"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				h := NewHealth()
+				for _, step := range test.steps {
+					step(h)
+				}
+				err := h.Err()
+				if test.want == "" && err != nil || test.want != "" && (err == nil || !strings.Contains(err.Error(), test.want)) {
+					t.Errorf("got %v, want %q", err, test.want)
+				}
+				want := 1.0
+				if test.want != "" {
+					want = 0
+				}
+				if got := valueOf(t, newHealthGauge("serviceaccounts", h)); got != want {
+					t.Errorf("gauge is %v, want %v", got, want)
+				}
+			})
+		})
+	}
+}
+
+// TestWatch_health has a reflector watch: its health follows from what arrives.
+func TestWatch_health(t *testing.T) {
+	wantHealth := func(t *testing.T, store *keeper, when, want string) {
+		t.Helper()
+		err := store.Health().Err()
+		if want == "" && err != nil || want != "" && (err == nil || !strings.Contains(err.Error(), want)) {
+			t.Errorf("%s: got %v, want %q", when, err, want)
+		}
+	}
+	for name, streams := range map[string]bool{"lists are streamed": true, "lists are not streamed": false} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				source, store := &accounts{streams: streams}, newKeeper()
+				watching(t, source, store, func() {
+					if streams {
+						wantHealth(t, store, "before the end of the list", "first list")
+						source.play(bookmark("100", true))
+					}
+					wantHealth(t, store, "after the list", "")
+					if got := valueOf(t, source.failures()); got != 0 {
+						t.Errorf("%v failures are counted, want 0", got)
+					}
+					time.Sleep(maxSilence + time.Second) // in synctest's time
+					wantHealth(t, store, "after silence", "nothing for")
+					source.play(bookmark("200", false))
+					wantHealth(t, store, "after a bookmark", "")
+
+					source.refuse(syscall.ECONNREFUSED)
+					w, _ := source.last()
+					w.Stop()
+					synctest.Wait()
+					wantHealth(t, store, "while attempts are refused", "connection refused")
+					if got := valueOf(t, source.failures()); got == 0 {
+						t.Error("no failure is counted")
+					}
+					source.refuse(nil)
+					settle()
+					wantHealth(t, store, "while it watches again", "")
+
+					source.play(expired())
+					wantHealth(t, store, "after the watch ended with an error", "too old")
+					settle()
+					if streams {
+						wantHealth(t, store, "while the list is streamed again", "too old")
+						source.play(bookmark("300", true))
+					}
+					wantHealth(t, store, "after the next list", "")
+				})
+			})
+		})
+	}
+}
+
+// valueOf returns the value of a counter or gauge.
+func valueOf(t *testing.T, metric prometheus.Collector) float64 {
+	t.Helper()
+	registry := prometheus.NewPedanticRegistry()
+	registry.MustRegister(metric)
+	families, err := registry.Gather()
+	if err != nil || len(families) != 1 || len(families[0].GetMetric()) != 1 {
+		t.Fatalf("gathered %v, %v", families, err)
+	}
+	found := families[0].GetMetric()[0]
+	return found.GetCounter().GetValue() + found.GetGauge().GetValue()
+}

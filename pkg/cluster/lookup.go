@@ -1,0 +1,131 @@
+package cluster
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/time/rate"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/coalesce"
+)
+
+// Mode says when a Lookup reads from the API server.
+type Mode string
+
+const (
+	// Live reads for every lookup, so that nothing stale decides.
+	Live Mode = "live"
+	// Cached reads only while the watch is not healthy. A write of the last
+	// milliseconds may be missed.
+	Cached Mode = "cached"
+)
+
+const (
+	// budgetShare is the part of the time of a request that a live read may take.
+	// The rest is for the fallback, for a second read of another object, and for
+	// the way back, so that the API server gets a response and not a timeout.
+	budgetShare = 3
+	// defaultBudget is for a context without a deadline: the timeoutSeconds of a
+	// webhook configuration is 10 unless it is set.
+	defaultBudget = 10 * time.Second / budgetShare
+	// fallbackLogInterval is the shortest time between two log lines on fallbacks.
+	// The metric counts all.
+	fallbackLogInterval = 10 * time.Second
+)
+
+// LookupConfig is what a Lookup needs.
+type LookupConfig[Value any] struct {
+	// Resource is the plural name, such as "serviceaccounts", for logs and metrics.
+	Resource string
+	Mode     Mode
+	// Read reads one object from the API server, and not from a cache. It is called
+	// with a deadline and again after an error, except for the answers that an
+	// object does not exist or may not be read.
+	Read func(context.Context, types.NamespacedName) (Value, error)
+	// Cached returns what the watch knows of an object.
+	Cached func(types.NamespacedName) Value
+	// Health is that of the watch.
+	Health *Health
+	// ReadTimeout bounds one shared read with its retries.
+	ReadTimeout time.Duration
+	Logger      *slog.Logger
+	Metrics     prometheus.Registerer
+}
+
+// Lookup returns values of objects of the cluster. It reads the object from the API
+// server, after the request for it has arrived. Only if that fails does it return
+// what a watch knows, and only if the watch is healthy.
+type Lookup[Value any] struct {
+	config    LookupConfig[Value]
+	reads     *coalesce.Group[types.NamespacedName, Value]
+	fallbacks prometheus.Counter
+	log       rate.Sometimes
+}
+
+// NewLookup returns a Lookup. Wait must be called after its last use.
+func NewLookup[Value any](config LookupConfig[Value]) *Lookup[Value] {
+	l := &Lookup[Value]{
+		config: config,
+		fallbacks: prometheus.NewCounter(prometheus.CounterOpts{
+			Name:        "pod_identity_webhook_cache_fallbacks_total",
+			Help:        "Lookups of the resource that were answered from the cache because the live read failed while the watch was healthy. If it rises, the API server is slow or fails, or the webhook may not get the resource.",
+			ConstLabels: prometheus.Labels{"resource": config.Resource},
+		}),
+		log: rate.Sometimes{Interval: fallbackLogInterval},
+	}
+	l.reads = coalesce.New(func(ctx context.Context, name types.NamespacedName) (Value, error) {
+		return read(ctx, l.config.ReadTimeout, func(ctx context.Context) (Value, error) { return config.Read(ctx, name) })
+	})
+	config.Metrics.MustRegister(l.fallbacks)
+	return l
+}
+
+// Wait waits for the reads in flight.
+func (l *Lookup[Value]) Wait() { l.reads.Wait() }
+
+// Healthy returns nil if the cache can be used when a live read fails. The error is
+// for anyone to see: what the API server said is in the log.
+func (l *Lookup[Value]) Healthy() error {
+	if l.config.Health.Err() != nil {
+		return fmt.Errorf("the watch of %s is not healthy, only live reads are used", l.config.Resource)
+	}
+	return nil
+}
+
+// Get returns the value of an object, and whether it comes from the cache. It
+// returns the error of the live read if the object does not exist, or if the watch
+// is not healthy either.
+func (l *Lookup[Value]) Get(ctx context.Context, name types.NamespacedName) (value Value, cached bool, err error) {
+	if l.config.Mode == Cached && l.config.Health.Err() == nil {
+		return l.config.Cached(name), true, nil
+	}
+	value, err = l.read(ctx, name)
+	if err == nil || apierrors.IsNotFound(err) {
+		return value, false, err
+	}
+	if unhealthy := l.config.Health.Err(); unhealthy != nil {
+		return value, false, fmt.Errorf("%w; the cache cannot be used either: %w", err, unhealthy)
+	}
+	l.fallbacks.Inc()
+	l.log.Do(func() {
+		l.config.Logger.WarnContext(ctx, "Live read failed, used the cache",
+			"resource", l.config.Resource, "namespace", name.Namespace, "name", name.Name, "error", err)
+	})
+	return l.config.Cached(name), true, nil
+}
+
+// read returns what a shared read finds, within the budget of the request.
+func (l *Lookup[Value]) read(ctx context.Context, name types.NamespacedName) (Value, error) {
+	budget := defaultBudget
+	if deadline, ok := ctx.Deadline(); ok {
+		budget = time.Until(deadline) / budgetShare
+	}
+	ctx, cancel := context.WithTimeout(ctx, budget)
+	defer cancel()
+	return l.reads.Do(ctx, name)
+}

@@ -1,0 +1,52 @@
+package cluster
+
+import (
+	"sync"
+
+	"k8s.io/apimachinery/pkg/watch"
+)
+
+// observedWatch passes on the events of a watch, after a function has seen them.
+// watch.Filter of k8s.io/apimachinery does not end while nobody reads its result.
+type observedWatch struct {
+	from watch.Interface
+	see  func(watch.Event)
+	// skip reports whether an event is left out; nil for none.
+	skip   func(watch.Event) bool
+	result chan watch.Event
+	// done is closed by Stop, so that no goroutine waits for a reader that is gone.
+	done chan struct{}
+	stop func()
+}
+
+// newObservedWatch returns a watch that ends when from ends, or when it is stopped.
+func newObservedWatch(from watch.Interface, see func(watch.Event), skip func(watch.Event) bool) *observedWatch {
+	w := &observedWatch{from: from, see: see, skip: skip, result: make(chan watch.Event), done: make(chan struct{})}
+	w.stop = sync.OnceFunc(func() {
+		close(w.done)
+		from.Stop()
+	})
+	go w.pass()
+	return w
+}
+
+// ResultChan implements watch.Interface.
+func (w *observedWatch) ResultChan() <-chan watch.Event { return w.result }
+
+// Stop implements watch.Interface.
+func (w *observedWatch) Stop() { w.stop() }
+
+func (w *observedWatch) pass() {
+	defer close(w.result)
+	for event := range w.from.ResultChan() {
+		w.see(event)
+		if w.skip != nil && w.skip(event) {
+			continue
+		}
+		select {
+		case w.result <- event:
+		case <-w.done:
+			return
+		}
+	}
+}

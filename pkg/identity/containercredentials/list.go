@@ -1,0 +1,62 @@
+package containercredentials
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/identity"
+)
+
+// List is a set of ServiceAccounts that use EKS Pod Identity.
+type List map[types.NamespacedName]struct{}
+
+// Lists reports whether a ServiceAccount uses EKS Pod Identity.
+func (l List) Lists(name types.NamespacedName) bool {
+	_, ok := l[name]
+	return ok
+}
+
+// Parse reads {"identities": [{"namespace": "", "serviceAccount": ""}]}. It skips
+// invalid entries and returns them beside the List of the others. It returns an
+// error, and no List, if content is not such a document.
+func Parse(content []byte) (List, identity.EntryErrors, error) {
+	var document *struct {
+		Identities []json.RawMessage `json:"identities"`
+	}
+	// The decoder's error can quote what it reads.
+	if err := json.Unmarshal(content, &document); err != nil || document == nil {
+		return nil, nil, errors.New(`not JSON of the form {"identities": [{"namespace": "", "serviceAccount": ""}]}`)
+	}
+	listed := List{}
+	var skipped identity.EntryErrors
+	for i, entry := range document.Identities {
+		name, fault := parseEntry(entry)
+		if fault != "" {
+			skipped = append(skipped, identity.EntryError{Entry: fmt.Sprintf("identities[%d]", i), Fault: fault})
+			continue
+		}
+		listed[name] = struct{}{}
+	}
+	return listed, skipped, nil
+}
+
+// parseEntry returns the ServiceAccount of an entry, or what is wrong with it.
+func parseEntry(content json.RawMessage) (types.NamespacedName, string) {
+	var entry *struct {
+		Namespace      string `json:"namespace"`
+		ServiceAccount string `json:"serviceAccount"`
+	}
+	switch err := json.Unmarshal(content, &entry); {
+	case err != nil:
+		return types.NamespacedName{}, "has fields of the wrong type"
+	case entry == nil:
+		return types.NamespacedName{}, "is null"
+	case entry.Namespace == "" || entry.ServiceAccount == "":
+		return types.NamespacedName{}, "lacks its namespace or its serviceAccount"
+	}
+	return types.NamespacedName{Namespace: entry.Namespace, Name: entry.ServiceAccount},
+		identity.InvalidName(entry.Namespace, entry.ServiceAccount)
+}

@@ -1,0 +1,80 @@
+// Command conformance tests the webhook against the API servers of all supported
+// versions of Kubernetes. It runs the end-to-end tests against one of them and
+// records that in docs/compatibility.md, and it writes the module that an API server
+// is built from. It builds no API server; that is what make conformance does.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+
+	"github.com/pod-identity-webhook/pod-identity-webhook/test/repository"
+)
+
+const usage = `usage:
+  conformance test MINOR [FLAG...]   test against KUBEBUILDER_ASSETS, which must be of that minor, such as 1.30; the flags are those of go test
+  conformance module RELEASE         write the module that builds a release, such as 1.30.14`
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	err := run(ctx, os.Args[1:])
+	stop()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context, args []string) error {
+	if len(args) < 2 {
+		return errors.New(usage)
+	}
+	modules, page := repository.Path("test", "assets"), repository.Path("docs", "compatibility.md")
+	switch args[0] {
+	case "test":
+		return testMinor(ctx, modules, page, args[1], args[2:])
+	case "module":
+		if err := writeModule(ctx, modules, args[1]); err != nil {
+			return err
+		}
+		supported, err := readReleases(modules)
+		if err != nil {
+			return err
+		}
+		return record(page, supported)
+	default:
+		return errors.New(usage)
+	}
+}
+
+// testMinor runs the tests against the API server of a minor, and records it.
+// Tests that are chosen by a flag are run and not recorded.
+func testMinor(ctx context.Context, modules, page, minor string, flags []string) error {
+	supported, err := readReleases(modules)
+	if err != nil {
+		return err
+	}
+	release, ok := supported.of(minor)
+	if !ok {
+		return fmt.Errorf("there is no module for Kubernetes %s under test/assets; there is one for %s", minor, supported)
+	}
+	if err := checkVersion(ctx, os.Getenv("KUBEBUILDER_ASSETS"), release); err != nil {
+		return err
+	}
+	results, err := runTests(ctx, os.Stdout, flags)
+	if err != nil {
+		return fmt.Errorf("test against Kubernetes %s: %w", release, err)
+	}
+	if choosesTests(flags) {
+		fmt.Printf("The chosen tests passed with Kubernetes %s. Only a run of all tests is recorded.\n", release)
+		return nil
+	}
+	if err := results.check(); err != nil {
+		return fmt.Errorf("test against Kubernetes %s: %w", release, err)
+	}
+	fmt.Printf("All %d tests passed with Kubernetes %s.\n", results.passed(), release)
+	return record(page, supported, release)
+}

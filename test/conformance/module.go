@@ -1,0 +1,89 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+)
+
+const (
+	kubernetesModule = "k8s.io/kubernetes"
+	apiServer        = kubernetesModule + "/cmd/kube-apiserver"
+)
+
+// writeModule writes the module that builds the API server of a release, into the
+// folder of its minor. Each requirement is of the version that the release has.
+func writeModule(ctx context.Context, dir, version string) error {
+	r, err := parseRelease("v" + version)
+	if err != nil {
+		return err
+	}
+	command := exec.CommandContext(ctx, "go", "mod", "download", "-json", kubernetesModule+"@"+r.String()) // #nosec G204 -- a release
+	command.Dir = dir
+	output, err := command.Output()
+	if err != nil {
+		return commandError("download "+kubernetesModule, err)
+	}
+	var downloaded struct{ GoMod string }
+	if err := json.Unmarshal(output, &downloaded); err != nil {
+		return err
+	}
+	theirs, err := readModule(downloaded.GoMod)
+	if err != nil {
+		return err
+	}
+	folder := filepath.Join(dir, r.minorVersion())
+	if err := os.MkdirAll(folder, 0o755); err != nil { // #nosec G301 -- as git makes it
+		return err
+	}
+	if err := os.WriteFile(filepath.Join(folder, "go.mod"), moduleOf(r, theirs), 0o644); err != nil { // #nosec G306 -- as git makes it
+		return err
+	}
+	tidy := exec.CommandContext(ctx, "go", "mod", "tidy")
+	tidy.Dir, tidy.Stdout, tidy.Stderr = folder, os.Stdout, os.Stderr
+	return tidy.Run()
+}
+
+// moduleOf returns the go.mod for a release, whose own is theirs. It is to be tidied.
+func moduleOf(r release, theirs module) []byte {
+	var b strings.Builder
+	fmt.Fprintf(&b, `// The API server of Kubernetes %[1]s, for make conformance. Written by
+// make server-module RELEASE=%[2]s.
+module github.com/pod-identity-webhook/pod-identity-webhook/test/assets/%[1]s
+
+go 1.26.0
+
+godebug default=%[3]s
+
+tool %[4]s
+
+require %[5]s %[6]s // indirect
+
+// k8s.io/kubernetes requires its staging modules at v0.0.0; each is published
+// as %[7]s.
+replace (
+`, r.minorVersion(), strings.TrimPrefix(r.String(), "v"), theirs.goDebugDefault(), apiServer, kubernetesModule, r, r.staging())
+	for _, replaced := range theirs.Replace {
+		if strings.HasPrefix(replaced.New.Path, "./staging/") {
+			fmt.Fprintf(&b, "\t%s => %[1]s %s\n", replaced.Old.Path, r.staging())
+		}
+	}
+	b.WriteString(")\n")
+	return []byte(b.String())
+}
+
+// goDebugDefault returns the version of Go whose defaults a release runs with,
+// such as go1.22. A release that does not say so runs with those of its go line.
+func (m module) goDebugDefault() string {
+	for _, setting := range m.GoDebug {
+		if setting.Key == "default" {
+			return setting.Value
+		}
+	}
+	parts := strings.Split(m.Go, ".")
+	return "go" + strings.Join(parts[:2], ".")
+}

@@ -1,0 +1,80 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+)
+
+// The table of releases is between these lines of docs/compatibility.md.
+const (
+	tableBegin = "<!-- make conformance writes this table -->\n"
+	tableEnd   = "<!-- end of the table -->\n"
+	tableHead  = "| Kubernetes | API server tested |\n|---|---|\n"
+	// notTested stands in place of the release that has not been tested yet.
+	notTested = "not tested yet"
+)
+
+// record writes the table in a file: a row for each supported release, of which those
+// are tested that the table has already, and the ones that are given.
+func record(path string, supported releases, tested ...release) error {
+	content, err := os.ReadFile(path) // #nosec G304 -- docs/compatibility.md
+	if err != nil {
+		return err
+	}
+	page, err := cutTable(content)
+	if err != nil {
+		return fmt.Errorf("read %s: %w", path, err)
+	}
+	tested = append(tested, page.tested...)
+	var table strings.Builder
+	table.WriteString(tableHead)
+	for _, r := range supported {
+		result := notTested
+		if slices.Contains(tested, r) {
+			result = r.String()
+		}
+		fmt.Fprintf(&table, "| %s | %s |\n", r.minorVersion(), result)
+	}
+	return os.WriteFile(path, []byte(page.before+table.String()+page.after), 0o644) // #nosec G306 -- as git makes it
+}
+
+// tablePage is a page with a table of releases.
+type tablePage struct {
+	before, after string
+	// minors are the minor versions that have a row.
+	minors []string
+	// tested are the releases that were tested.
+	tested releases
+}
+
+func cutTable(content []byte) (tablePage, error) {
+	var page tablePage
+	before, rest, begins := strings.Cut(string(content), tableBegin)
+	table, after, ends := strings.Cut(rest, tableEnd)
+	if !begins || !ends {
+		return page, fmt.Errorf("no table between %q and %q", tableBegin, tableEnd)
+	}
+	page.before, page.after = before+tableBegin, tableEnd+after
+	rows, ok := strings.CutPrefix(table, tableHead)
+	if !ok {
+		return page, fmt.Errorf("the table does not begin with %q", tableHead)
+	}
+	for line := range strings.Lines(rows) {
+		minor, result, _ := strings.Cut(strings.Trim(line, "| \n"), " | ")
+		page.minors = append(page.minors, minor)
+		if result == notTested {
+			continue
+		}
+		r, err := parseRelease(result)
+		if err != nil {
+			return page, err
+		}
+		if r.minorVersion() != minor {
+			return page, fmt.Errorf("row %q has a release of another minor version", line)
+		}
+		page.tested = append(page.tested, r)
+	}
+	return page, nil
+}

@@ -1,0 +1,209 @@
+package e2e_test
+
+import (
+	"encoding/pem"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
+	"path/filepath"
+	"sync"
+	"testing"
+
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/clientcmd"
+)
+
+// apiProxy stands between a webhook and the API server, and can be told to fail.
+type apiProxy struct {
+	server *httptest.Server
+
+	mu sync.Mutex
+	// faults answer requests in place of the API server.
+	faults map[requestKind]http.HandlerFunc
+	// frozen is closed when watches may go on; nil if they do.
+	frozen chan struct{}
+	// cut is closed to end the watches that are open.
+	cut chan struct{}
+}
+
+// requestKind is what a request does.
+type requestKind string
+
+const (
+	getRequest   requestKind = "get"
+	listRequest  requestKind = "list"
+	watchRequest requestKind = "watch"
+)
+
+// newAPIProxy starts a proxy that ends with the test.
+func newAPIProxy(t *testing.T) *apiProxy {
+	t.Helper()
+	p := &apiProxy{faults: map[requestKind]http.HandlerFunc{}, cut: make(chan struct{})}
+	config := rest.AnonymousClientConfig(cluster.Config())
+	transport, err := rest.TransportFor(config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	target, err := url.Parse(config.Host)
+	if err != nil {
+		t.Fatal(err)
+	}
+	forward := &httputil.ReverseProxy{
+		Rewrite:       func(r *httputil.ProxyRequest) { r.SetURL(target) },
+		Transport:     transport,
+		FlushInterval: -1, // at once: events of a watch are written one by one
+		ModifyResponse: func(response *http.Response) error {
+			if kindOf(response.Request) == watchRequest {
+				response.Body = p.watched(response)
+			}
+			return nil
+		},
+	}
+	p.server = httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		p.mu.Lock()
+		fault := p.faults[kindOf(r)]
+		p.mu.Unlock()
+		if fault != nil {
+			fault(w, r)
+			return
+		}
+		forward.ServeHTTP(w, r)
+	}))
+	p.server.EnableHTTP2 = true // which API servers speak with client-go
+	p.server.StartTLS()
+	t.Cleanup(func() {
+		p.thaw()
+		p.cutWatches()
+		p.server.CloseClientConnections()
+		p.server.Close()
+	})
+	return p
+}
+
+// kubeconfig returns a file by which a webhook reaches the API server through the
+// proxy, as the user of the file of another.
+func (p *apiProxy) kubeconfig(t *testing.T, of string) string {
+	t.Helper()
+	config, err := clientcmd.LoadFromFile(of)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, cluster := range config.Clusters {
+		cluster.Server, cluster.CertificateAuthority = p.server.URL, ""
+		cluster.CertificateAuthorityData = pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: p.server.Certificate().Raw})
+	}
+	path := filepath.Join(t.TempDir(), "kubeconfig")
+	if err := clientcmd.WriteToFile(*config, path); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// fail has requests of the kinds answered by fault; nil for the API server.
+func (p *apiProxy) fail(fault http.HandlerFunc, kinds ...requestKind) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, kind := range kinds {
+		p.faults[kind] = fault
+	}
+}
+
+// freeze stops forwarding what open and new watches receive. Their connections stay.
+func (p *apiProxy) freeze() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.frozen == nil {
+		p.frozen = make(chan struct{})
+	}
+}
+
+// thaw ends freeze.
+func (p *apiProxy) thaw() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.frozen != nil {
+		close(p.frozen)
+		p.frozen = nil
+	}
+}
+
+// cutWatches ends all watches that are open.
+func (p *apiProxy) cutWatches() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	close(p.cut)
+	p.cut = make(chan struct{})
+}
+
+// watched returns the body of a watch, which can be frozen and cut.
+func (p *apiProxy) watched(response *http.Response) io.ReadCloser {
+	p.mu.Lock()
+	cut := p.cut
+	p.mu.Unlock()
+	ended := make(chan struct{})
+	end := sync.OnceFunc(func() { close(ended) })
+	go func() {
+		select {
+		case <-cut:
+		case <-ended:
+		}
+		_ = response.Body.Close()
+	}()
+	return &watchBody{ReadCloser: response.Body, proxy: p, ended: ended, end: end, cut: cut}
+}
+
+type watchBody struct {
+	io.ReadCloser
+	proxy      *apiProxy
+	ended, cut chan struct{}
+	end        func()
+}
+
+// Read passes on what the API server sent, unless the watch is frozen.
+func (b *watchBody) Read(p []byte) (int, error) {
+	n, err := b.ReadCloser.Read(p)
+	b.proxy.mu.Lock()
+	frozen := b.proxy.frozen
+	b.proxy.mu.Unlock()
+	if frozen != nil {
+		select {
+		case <-frozen:
+		case <-b.cut:
+			return 0, io.ErrUnexpectedEOF
+		case <-b.ended:
+			return 0, io.ErrUnexpectedEOF
+		}
+	}
+	return n, err
+}
+
+// Close ends the watch at the API server.
+func (b *watchBody) Close() error {
+	b.end()
+	return b.ReadCloser.Close()
+}
+
+func kindOf(r *http.Request) requestKind {
+	switch query := r.URL.Query(); {
+	case r.Method != http.MethodGet:
+		return ""
+	case query.Get("watch") == "true" || query.Get("watch") == "1":
+		return watchRequest
+	case r.URL.Path == "/api/v1/serviceaccounts" || r.URL.Path == "/api/v1/namespaces":
+		return listRequest
+	default:
+		return getRequest
+	}
+}
+
+// forbidden answers as an API server does to a client without the permission.
+func forbidden(w http.ResponseWriter, _ *http.Request) {
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(http.StatusForbidden)
+	_, _ = io.WriteString(w, `{"kind":"Status","apiVersion":"v1","status":"Failure","reason":"Forbidden","code":403,"message":"no permission"}`)
+}
+
+// hanging answers nothing for as long as the client waits.
+func hanging(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }

@@ -1,0 +1,242 @@
+package e2e_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/kubernetes"
+
+	"github.com/pod-identity-webhook/pod-identity-webhook/test/localwebhook"
+)
+
+// behindProxy is a webhook that reaches the API server through a proxy which can
+// fail, and one ServiceAccount that has appRole and is in its cache.
+type behindProxy struct {
+	client    kubernetes.Interface
+	proxy     *apiProxy
+	webhook   *localwebhook.Webhook
+	namespace string
+}
+
+func startBehindProxy(t *testing.T, args ...string) *behindProxy {
+	t.Helper()
+	b := &behindProxy{client: newClient(t), proxy: newAPIProxy(t)}
+	b.webhook = startWebhookOf(t, localwebhook.Options{
+		Kubeconfig: b.proxy.kubeconfig(t, cluster.Kubeconfig()),
+		Args:       append([]string{"--enable-debugging-handlers"}, args...),
+	})
+	b.namespace = newNamespace(t, b.client)
+	createServiceAccount(t, b.client, b.namespace, "app")
+	waitCached(t, b.webhook, b.namespace, "app", appRole)
+	return b
+}
+
+// waitCached waits until the webhook's cache has a role of a ServiceAccount. The
+// webhook must have its debugging handlers.
+func waitCached(t *testing.T, webhook *localwebhook.Webhook, namespace, serviceAccount, role string) {
+	t.Helper()
+	url := strings.TrimSuffix(webhook.MetricsURL(), "/metrics") + "/debug/identities"
+	eventually(t, "the cache has the role of "+serviceAccount, func(ctx context.Context) error {
+		status, body, err := get(ctx, webhook.Client(), url)
+		if err != nil || status != http.StatusOK {
+			return fmt.Errorf("HTTP %d %s: %w", status, body, err)
+		}
+		var identities map[string]struct{ RoleARN string }
+		if err := json.Unmarshal([]byte(body), &identities); err != nil {
+			return err
+		}
+		if got := identities[namespace+"/"+serviceAccount].RoleARN; got != role {
+			return fmt.Errorf("got %q, want %q", got, role)
+		}
+		return nil
+	})
+}
+
+// annotate sets the role of the ServiceAccount; empty removes it.
+func (b *behindProxy) annotate(t *testing.T, role string) {
+	t.Helper()
+	if err := setRole(t.Context(), b.client, b.namespace, "app", role); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// wantPod asks the webhook about a pod of the ServiceAccount, and fails the test if
+// the response is not one with the role, or without a patch if role is empty, and
+// from that source: "cache", or empty for the API server.
+func (b *behindProxy) wantPod(t *testing.T, when, role, source string) {
+	t.Helper()
+	got, err := ask(t.Context(), b.webhook, b.webhook.Client(), 10*time.Second, reviewOf(b.namespace, "app"))
+	if err != nil || got.status != http.StatusOK {
+		t.Errorf("%s: HTTP %d %s %v", when, got.status, got.body, err)
+		return
+	}
+	annotations := got.review.Response.AuditAnnotations
+	if annotations["role-arn"] != role || annotations["source"] != source || (len(got.review.Response.Patch) > 0) != (role != "") {
+		t.Errorf("%s: got %v, want role %q and source %q", when, annotations, role, source)
+	}
+}
+
+// wantReadyAndHealth fails the test if the webhook is not ready, or its metric does
+// not become what is said of the watches.
+func (b *behindProxy) wantReadyAndHealth(t *testing.T, health int, resources ...string) {
+	t.Helper()
+	for _, resource := range resources {
+		wantMetric(t, b.webhook, fmt.Sprintf("pod_identity_webhook_watch_healthy{resource=%q} %d", resource, health))
+	}
+	status, body, err := get(t.Context(), b.webhook.Client(), b.webhook.URL()+"/readyz")
+	if err != nil || status != http.StatusOK {
+		t.Errorf("/readyz: HTTP %d %v", status, err)
+	}
+	for _, resource := range resources {
+		if named := strings.Contains(body, resource); named != (health == 0) {
+			t.Errorf("/readyz says %q, want it to name only what is not healthy", body)
+		}
+	}
+}
+
+// TestFreshness_watchHangs has a watch that no longer receives anything, on a
+// connection that stays: what was written since is decided by all the same.
+func TestFreshness_watchHangs(t *testing.T) {
+	b := startBehindProxy(t)
+	b.proxy.freeze()
+	b.annotate(t, newRole)
+	b.wantPod(t, "after a change", newRole, "")
+	b.annotate(t, "")
+	b.wantPod(t, "after the role was removed", "", "")
+	accounts := b.client.CoreV1().ServiceAccounts(b.namespace)
+	if err := accounts.Delete(t.Context(), "app", metav1.DeleteOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := accounts.Create(t.Context(), serviceAccount("app", newRole), metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	b.wantPod(t, "after it was created anew", newRole, "")
+	waitCached(t, b.webhook, b.namespace, "app", appRole) // the watch did not see any of it
+	b.proxy.thaw()
+	waitCached(t, b.webhook, b.namespace, "app", newRole)
+}
+
+func TestFreshness_listAndWatchForbidden(t *testing.T) {
+	for _, lookup := range []string{"live", "cached"} {
+		t.Run(lookup, func(t *testing.T) {
+			b := startBehindProxy(t, "--service-account-lookup="+lookup)
+			b.wantReadyAndHealth(t, 1, "serviceaccounts")
+			b.proxy.fail(forbidden, listRequest, watchRequest)
+			b.proxy.cutWatches()
+			b.wantReadyAndHealth(t, 0, "serviceaccounts")
+			b.annotate(t, newRole)
+			b.wantPod(t, "after a change", newRole, "")
+			b.annotate(t, "")
+			b.wantPod(t, "after the role was removed", "", "")
+			b.proxy.fail(nil, listRequest, watchRequest)
+			b.wantReadyAndHealth(t, 1, "serviceaccounts")
+		})
+	}
+}
+
+// TestFreshness_getFails has live reads fail while the watch is healthy: what the
+// watch knows is used, and the response, a metric and the log say so.
+func TestFreshness_getFails(t *testing.T) {
+	unavailable := func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusServiceUnavailable) }
+	for name, fault := range map[string]http.HandlerFunc{"forbidden": forbidden, "unavailable": unavailable, "hanging": hanging} {
+		t.Run(name, func(t *testing.T) {
+			b := startBehindProxy(t)
+			b.proxy.fail(fault, getRequest)
+			b.wantPod(t, "with a role in the cache", appRole, "cache")
+			b.annotate(t, newRole)
+			waitCached(t, b.webhook, b.namespace, "app", newRole)
+			b.wantPod(t, "after a change that the watch has seen", newRole, "cache")
+			b.wantReadyAndHealth(t, 1, "serviceaccounts")
+			wantMetric(t, b.webhook, `pod_identity_webhook_cache_fallbacks_total{resource="serviceaccounts"} 2`)
+			log, err := b.webhook.Logs()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := strings.Count(log, "Live read failed, used the cache"); got != 1 || !strings.Contains(log, fmt.Sprintf(`"namespace":%q,"name":"app"`, b.namespace)) {
+				t.Errorf("got %d log lines, want 1 that names the ServiceAccount", got)
+			}
+			b.proxy.fail(nil, getRequest)
+			b.wantPod(t, "when reads succeed again", newRole, "")
+		})
+	}
+}
+
+// TestFreshness_bothFail has neither a live read nor a healthy watch: HTTP 500, so
+// that the failurePolicy decides.
+func TestFreshness_bothFail(t *testing.T) {
+	for _, lookup := range []string{"live", "cached"} {
+		t.Run(lookup, func(t *testing.T) {
+			b := startBehindProxy(t, "--service-account-lookup="+lookup)
+			b.proxy.fail(forbidden, getRequest, listRequest, watchRequest)
+			b.proxy.cutWatches()
+			b.wantReadyAndHealth(t, 0, "serviceaccounts")
+			got, err := ask(t.Context(), b.webhook, b.webhook.Client(), 10*time.Second, reviewOf(b.namespace, "app"))
+			if err != nil || got.status != http.StatusInternalServerError {
+				t.Fatalf("HTTP %d %s %v, want 500", got.status, got.body, err)
+			}
+			for _, want := range []string{b.namespace + "/app", "no permission", "cache"} {
+				if !strings.Contains(got.body, want) {
+					t.Errorf("the message lacks %q: %s", want, got.body)
+				}
+			}
+			b.proxy.fail(nil, getRequest, listRequest, watchRequest)
+			b.wantReadyAndHealth(t, 1, "serviceaccounts")
+			b.wantPod(t, "when nothing fails any more", appRole, map[string]string{"live": "", "cached": "cache"}[lookup])
+		})
+	}
+}
+
+// TestFreshness_namespace has the same faults beside policies about roles.
+func TestFreshness_namespace(t *testing.T) {
+	b := startBehindProxy(t, "--role-policy=on")
+	permit := func(roles string) {
+		t.Helper()
+		patch := annotationPatch("eks.amazonaws.com/permitted-roles", roles)
+		if _, err := b.client.CoreV1().Namespaces().Patch(t.Context(), b.namespace, types.MergePatchType, patch, metav1.PatchOptions{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	wantDenied := func(when, source string) {
+		t.Helper()
+		got, err := ask(t.Context(), b.webhook, b.webhook.Client(), 10*time.Second, reviewOf(b.namespace, "app"))
+		if err != nil || got.status != http.StatusOK || got.review.Response.Allowed || got.review.Response.AuditAnnotations["source"] != source {
+			t.Errorf("%s: HTTP %d %s %v, want a denial with source %q", when, got.status, got.body, err, source)
+		}
+	}
+	permit("other")
+	wantMetric(t, b.webhook, "pod_identity_webhook_namespace_policies 1")
+	b.proxy.freeze()
+	permit("app")
+	b.wantPod(t, "permitted while the watch hangs", appRole, "")
+	permit("other")
+	wantDenied("withdrawn while the watch hangs", "")
+	b.proxy.thaw()
+
+	b.proxy.fail(forbidden, getRequest)
+	wantDenied("denied by the cache", "cache")
+	permit("app")
+	eventually(t, "the watch sees the permission", func(ctx context.Context) error {
+		got, err := ask(ctx, b.webhook, b.webhook.Client(), 10*time.Second, reviewOf(b.namespace, "app"))
+		if err == nil && (got.status != http.StatusOK || !got.review.Response.Allowed) {
+			err = errors.New(got.body)
+		}
+		return err
+	})
+	b.wantPod(t, "permitted by the cache", appRole, "cache")
+
+	b.proxy.fail(forbidden, listRequest, watchRequest)
+	b.proxy.cutWatches()
+	b.wantReadyAndHealth(t, 0, "serviceaccounts", "namespaces")
+	got, err := ask(t.Context(), b.webhook, b.webhook.Client(), 10*time.Second, reviewOf(b.namespace, "app"))
+	if err != nil || got.status != http.StatusInternalServerError {
+		t.Errorf("with no source: HTTP %d %s %v, want 500", got.status, got.body, err)
+	}
+}
