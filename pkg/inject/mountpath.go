@@ -234,12 +234,29 @@ func (p *plan) takesMountPoint(c *Container, folder string, m *VolumeMount) bool
 		if p.ephemeral {
 			return p.isMadeBefore(c, folder, m)
 		}
-		return m.whole() && below(path.Clean(folder), path.Clean(m.MountPath)) && path.Clean(m.MountPath) != "/"
+		return m.whole() && below(path.Clean(folder), path.Clean(m.MountPath)) && path.Clean(m.MountPath) != "/" &&
+			!volume.hasName(path.Clean(folder)[len(path.Clean(m.MountPath))+1:])
 	case volume.File || volume.ReadOnly:
 		return false
 	default:
 		return !m.ReadOnly || p.isMadeBefore(c, folder, m)
 	}
+}
+
+// hasName says whether a projected volume has a token or a field under the name that
+// a path begins with: a directory of the kubelet's would hide it.
+func (v *Volume) hasName(directory string) bool {
+	if v == nil || v.Projected == nil {
+		return false
+	}
+	first := func(name string) string {
+		name, _, _ = strings.Cut(path.Clean(name), "/")
+		return name
+	}
+	return slices.ContainsFunc(v.Projected.Sources, func(s Source) bool {
+		return s.ServiceAccountToken != nil && first(s.ServiceAccountToken.Path) == first(directory) ||
+			s.DownwardAPI != nil && slices.ContainsFunc(s.DownwardAPI.Items, func(i DownwardAPIItem) bool { return first(i.Path) == first(directory) })
+	})
 }
 
 // directory is that of the token in a part of a volume, which is mounted at a path.
