@@ -103,7 +103,7 @@ kind-test: build assets $(BIN)/helm ## what of kind needs no Docker: its configu
 # A whole cluster where there is no Docker. Root is needed, and some packages.
 CLUSTER_PARTS := $(addprefix $(ASSETS)/,etcd kube-apiserver kubectl kubelet kube-controller-manager kube-scheduler kube-proxy)
 CLUSTER_NETWORK := $(addprefix $(BIN)/network/,coredns loopback ptp host-local)
-CLUSTER_PROGRAMS := $(addprefix $(BIN)/cluster-images/,pause application)
+CLUSTER_PROGRAMS := $(addprefix $(BIN)/cluster-images/,pause application probe)
 CLUSTER := $(CLUSTER_PARTS) $(CLUSTER_NETWORK) $(CLUSTER_PROGRAMS) image
 
 .PHONY: cluster

@@ -28,8 +28,9 @@ func TestParseFlags(t *testing.T) {
 		clientCANames: []string{"kube-apiserver"},
 		Settings: settings.Settings{
 			AnnotationPrefix: "irsa.example.com", TokenAudience: "amazonaws.com", TokenExpiration: 100,
-			TokenMountPath:   "/var/run/secrets/eks.amazonaws.com/serviceaccount",
-			AWSDefaultRegion: "eu-west-1", STSRegionalEndpoint: true,
+			TokenMountPath:         "/var/run/secrets/eks.amazonaws.com/serviceaccount",
+			TokenFallbackMountPath: "/eks.amazonaws.com/serviceaccount",
+			AWSDefaultRegion:       "eu-west-1", STSRegionalEndpoint: true,
 			AWSPartition:                 "aws",
 			ContainerCredentialsAudience: "pods.eks.amazonaws.com",
 			ContainerCredentials: inject.ContainerCredentials{
@@ -106,7 +107,7 @@ func TestNoVerbosityLogsWhatIsInASecret(t *testing.T) {
 }
 
 func TestParseFlagsTellsAllMistakesAtOnce(t *testing.T) {
-	_, err := parseFlags(strings.Fields("--annotation-prefix= --token-audience= --token-mount-path=relative"+
+	_, err := parseFlags(strings.Fields("--annotation-prefix= --token-audience= --token-mount-path=relative --token-fallback-mount-path=relative"+
 		" --service-account-lookup=guess --kube-api-qps=0 --shutdown-delay=-1s --tls-min-version=2 --tls-cipher-suites=x"+
 		" --role-policy=x --serviceaccount-validation=x --sts-endpoint=x --role-session-name=x --aws-account-id=1"+
 		" --container-credentials-audience= --container-credentials-full-uri=x --container-credentials-token-path="+
@@ -115,7 +116,7 @@ func TestParseFlagsTellsAllMistakesAtOnce(t *testing.T) {
 		t.Fatal("no error")
 	}
 	for _, flag := range []string{
-		"--annotation-prefix", "--token-audience", "--token-mount-path", "--service-account-lookup", "--kube-api-qps", "--shutdown-delay",
+		"--annotation-prefix", "--token-audience", "--token-mount-path", "--token-fallback-mount-path", "--service-account-lookup", "--kube-api-qps", "--shutdown-delay",
 		"--tls-min-version", "--tls-cipher-suites", "--role-policy", "--serviceaccount-validation", "--sts-endpoint", "--role-session-name",
 		"--aws-account-id", "--container-credentials-audience", "--container-credentials-full-uri", "--container-credentials-token-path",
 		"--client-ca-allowed-names",

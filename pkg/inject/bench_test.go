@@ -12,7 +12,7 @@ import (
 // BenchmarkPatch measures a decision, without the decoding of the pod, of those
 // that make bench asks the built webhook with.
 func BenchmarkPatch(b *testing.B) {
-	settings := inject.Settings{AnnotationPrefix: "eks.amazonaws.com", MountPath: "/var/run/secrets/eks.amazonaws.com/serviceaccount"}
+	settings := inject.Settings{AnnotationPrefix: "eks.amazonaws.com", MountPath: "/var/run/secrets/eks.amazonaws.com/serviceaccount", FallbackMountPath: "/eks.amazonaws.com/serviceaccount"}
 	id := &identity.Identity{
 		Method: identity.WebIdentity, RoleARN: "arn:aws:iam::111122223333:role/app", Audience: "sts.amazonaws.com", ExpirationSeconds: 86400,
 	}

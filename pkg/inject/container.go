@@ -1,7 +1,6 @@
 package inject
 
 import (
-	"fmt"
 	"path"
 	"slices"
 	"strconv"
@@ -47,24 +46,27 @@ func (p *plan) addToContainers(list string, containers, existing []Container) {
 //	not selected by the pod's annotations          left alone
 //	its own file of the token                      no mount is added, whatever is at the token path
 //	token not mounted; identity, region, STS set   left alone, warned about
-//	token path taken                               left alone, warned about
+//	no path for the token                          left alone, warned about
 //	its own identity set, all or half              keeps it, warned about; mount, region and STS are added
 //	otherwise                                      mount and environment are added
+//
+// The mount goes to the usual path or to the fallback, see findPlace.
 func (p *plan) addToContainer(at string, c *Container) ContainerResult {
 	result := ContainerResult{Name: c.Name, Reason: AlreadyInjected}
 	if reason := p.selection.reason(c.Name); reason != "" {
 		result.Reason = reason
 		return result
 	}
-	env := p.look(c)
-	mounts := p.lookAtMounts(c)
+	to := p.findPlace(c)
+	env, mounts := to.env, to.mounts
 	// A container that has its own variables knows where it mounts our volume.
-	mounted := mounts.atTokenPath || env.foreign && mounts.elsewhere || env.tokenVolume != ""
+	elsewhere := env.foreign && mounts.elsewhere
+	mounted := mounts.atTokenPath || elsewhere || env.tokenVolume != ""
 	if env.ownTokenFile {
 		result.OwnVolume = env.tokenVolume
 	}
 	switch {
-	case env.identity && env.region && env.sts && !mounted:
+	case env.isComplete() && !mounted:
 		result.Reason = EnvSetByUser
 		if empty := c.environment().empty(envRoleARN, envWebIdentityTokenFile, envRegion, envDefaultRegion, envSTSRegionalEndpoints); empty != "" {
 			p.warn(EnvSetByUser, "container %q sets %s to an empty value: nothing is added; remove it", c.Name, empty)
@@ -72,13 +74,13 @@ func (p *plan) addToContainer(at string, c *Container) ContainerResult {
 		}
 		p.warn(EnvSetByUser, "container %q sets its own AWS identity, region and STS endpoint: nothing is added", c.Name)
 		return result
-	case mounts.takenBy != "" && !env.ownTokenFile:
+	case mounts.obstacle != "" && !elsewhere && !env.ownTokenFile:
 		result.Reason = TokenPathTaken
-		p.warn(TokenPathTaken, "container %q has %s where the token would go: nothing is added", c.Name, mounts.takenBy)
+		p.warn(TokenPathTaken, "container %q: token not mounted, because %s; mount that elsewhere", c.Name, to.blocked)
 		return result
 	}
 
-	missing := p.missingEnv(env, c.Env)
+	missing := p.missingEnv(to.delivery, env, c.Env)
 	result.Env = slices.Grow(result.Env, len(missing))
 	for i := range missing {
 		result.Env = append(result.Env, missing[i].Name)
@@ -86,19 +88,24 @@ func (p *plan) addToContainer(at string, c *Container) ContainerResult {
 	p.patch = p.patch.addVariables(at, c.Env == nil, missing)
 	if !mounted {
 		result.Mounted = true
-		p.patch = p.patch.addMount(at, c.VolumeMounts == nil, p.result.Volume, p.delivery.folder)
+		p.patch = p.patch.addMount(at, c.VolumeMounts == nil, p.result.Volume, to.folder)
 	}
 
 	p.warnRegion(c, env)
 	switch {
 	case env.foreign:
 		result.Reason = MountOnly
-		if empty := c.environment().empty(p.delivery.variableNames()...); empty != "" {
+		if empty := c.environment().empty(to.variableNames()...); empty != "" {
 			p.warn(MountOnly, "container %q sets %s to an empty value, so it gets no role: remove it", c.Name, empty)
 			return result
 		}
-		p.warn(MountOnly, "container %q sets %s of its own: they are kept", c.Name, p.delivery.names())
+		p.warn(MountOnly, "container %q sets %s of its own: they are kept", c.Name, to.names())
 		return result
+	case to.blocked != "" && to.folder == p.settings.FallbackMountPath:
+		p.warn(FallbackPath, "container %q: token mounted at %s, because %s", c.Name, to.folder, to.blocked)
+		if result.Mounted || len(missing) > 0 {
+			result.Reason = FallbackPath
+		}
 	case result.Mounted || len(missing) > 0:
 		result.Reason = Injected
 	}
@@ -121,10 +128,14 @@ type environment struct {
 	ownTokenFile bool
 }
 
-func (p *plan) look(c *Container) environment {
+// isComplete says whether the container sets a variable of each kind.
+func (e *environment) isComplete() bool { return e.identity && e.region && e.sts }
+
+// look returns what a container's variables say, if it has the identity by d.
+func (p *plan) look(c *Container, d *delivery) environment {
 	var found environment
 	// Of variables that are set twice, a process sees the last.
-	same := make([]bool, len(p.delivery.variables))
+	same := make([]bool, len(d.variables))
 	file := ""
 	for i := range c.Env {
 		switch v := &c.Env[i]; v.Name {
@@ -133,21 +144,21 @@ func (p *plan) look(c *Container) environment {
 		case envSTSRegionalEndpoints:
 			found.sts = true
 		default:
-			if of := p.delivery.indexOf(v.Name); of >= 0 {
+			if of := d.indexOf(v.Name); of >= 0 {
 				found.identity = true
-				same[of] = v.Value == p.delivery.variables[of].Value
-				if v.Name == p.delivery.fileVariable {
+				same[of] = v.Value == d.variables[of].Value
+				if v.Name == d.fileVariable {
 					file = v.Value
 				}
 			}
-			if slices.Contains(p.delivery.rivals, v.Name) {
+			if slices.Contains(d.rivals, v.Name) {
 				found.identity, found.foreign = true, true
 			}
 		}
 	}
 	if file != "" {
 		if found.tokenVolume = p.tokenVolumeOf(c, file); found.tokenVolume != "" {
-			of := p.delivery.indexOf(p.delivery.fileVariable)
+			of := d.indexOf(d.fileVariable)
 			found.ownTokenFile = !same[of]
 			same[of] = true
 		}
@@ -158,7 +169,7 @@ func (p *plan) look(c *Container) environment {
 
 // missingEnv lists what a container should have and has not: first, in its
 // order, what AWS's own webhook appends. The list is valid until the next call.
-func (p *plan) missingEnv(has environment, variables Env) []corev1.EnvVar {
+func (p *plan) missingEnv(d *delivery, has environment, variables Env) []corev1.EnvVar {
 	missing := p.missing[:0]
 	if p.identity.RegionalSTS && !has.sts {
 		missing = append(missing, corev1.EnvVar{Name: envSTSRegionalEndpoints, Value: "regional"})
@@ -169,64 +180,15 @@ func (p *plan) missingEnv(has environment, variables Env) []corev1.EnvVar {
 			corev1.EnvVar{Name: envRegion, Value: p.settings.Region})
 	}
 	if !has.identity {
-		missing = append(missing, p.delivery.variables...)
+		missing = append(missing, d.variables...)
 	}
-	for _, extra := range p.delivery.extras {
+	for _, extra := range d.extras {
 		if !has.foreign && !slices.ContainsFunc(variables, func(v EnvVar) bool { return v.Name == extra.Name }) {
 			missing = append(missing, extra)
 		}
 	}
 	p.missing = missing
 	return missing
-}
-
-// mounts is what a container's mounts say about the token.
-type mounts struct {
-	// atTokenPath says that a token for the right audience, of whatever volume,
-	// is mounted where it should be; elsewhere that the token's volume is
-	// mounted at another path.
-	atTokenPath, elsewhere bool
-	// takenBy describes what else is at the token's path, if anything.
-	takenBy string
-}
-
-func (p *plan) lookAtMounts(c *Container) mounts {
-	var found mounts
-	for i := range c.VolumeMounts {
-		m := &c.VolumeMounts[i]
-		whole := m.SubPath == "" && m.SubPathExpr == ""
-		switch at, below := p.relateToToken(m.MountPath); {
-		case at && whole && p.isToken(m.Name):
-			found.atTokenPath = true
-		case at || below:
-			found.takenBy = fmt.Sprintf("volume %q at %s", m.Name, m.MountPath)
-		case whole && m.Name == p.result.Volume:
-			found.elsewhere = true
-		}
-	}
-	for i := range c.VolumeDevices {
-		if at, below := p.relateToToken(c.VolumeDevices[i].DevicePath); at || below {
-			found.takenBy = "a block device at " + c.VolumeDevices[i].DevicePath
-		}
-	}
-	return found
-}
-
-// isToken says whether the volume of a name holds the token, or one just like it.
-func (p *plan) isToken(volume string) bool {
-	if volume == p.result.Volume {
-		return true
-	}
-	existing := p.pod.Spec.volume(volume)
-	return existing != nil && p.delivery.isHeldBy(existing, p.identity.Audience)
-}
-
-// relateToToken says whether mountPath is the token's folder, or below it. The
-// API server refuses equal paths; two spellings of one path would hide each
-// other; and nothing can be mounted into a volume that is read-only.
-func (p *plan) relateToToken(mountPath string) (at, below bool) {
-	rest, within := strings.CutPrefix(p.spelt(mountPath), p.tokenFolder)
-	return within && rest == "", within && strings.HasPrefix(rest, "/")
 }
 
 // spelt returns a path in the one spelling in which paths can be compared.

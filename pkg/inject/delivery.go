@@ -31,19 +31,27 @@ type delivery struct {
 	config string
 }
 
+// usualFolder returns the directory of the token for the identity's method.
+func usualFolder(id *identity.Identity, settings Settings) string {
+	if id.Method == identity.ContainerCredentials {
+		return settings.ContainerCredentials.MountPath
+	}
+	return settings.MountPath
+}
+
 // newDelivery chooses by the identity's method and by whether a role is chained.
-func newDelivery(pod *Pod, id *identity.Identity, settings Settings, windows bool) delivery {
+func newDelivery(pod *Pod, id *identity.Identity, settings Settings, windows bool, folder string) delivery {
 	if id.Method == identity.ContainerCredentials {
 		c := settings.ContainerCredentials
 		return delivery{
-			volume: c.VolumeName, folder: c.MountPath, file: c.TokenPath, fileVariable: envContainerTokenFile,
+			volume: c.VolumeName, folder: folder, file: c.TokenPath, fileVariable: envContainerTokenFile,
 			variables: []corev1.EnvVar{
 				{Name: envContainerCredentialsURI, Value: c.FullURI},
-				{Name: envContainerTokenFile, Value: processPath(c.MountPath, c.TokenPath, windows)},
+				{Name: envContainerTokenFile, Value: processPath(folder, c.TokenPath, windows)},
 			},
 		}
 	}
-	d := delivery{volume: VolumeName, folder: settings.MountPath, file: token.FileName}
+	d := delivery{volume: VolumeName, folder: folder, file: token.FileName}
 	tokenFile := processPath(d.folder, d.file, windows)
 	if id.STSEndpoint != "" {
 		d.extras = append(d.extras, corev1.EnvVar{Name: envSTSEndpoint, Value: id.STSEndpoint})

@@ -42,6 +42,9 @@ type Settings struct {
 	// MountPath is the folder in which a container finds its web identity
 	// token, absolute.
 	MountPath string
+	// FallbackMountPath is the folder of a token, of either method, in a container in
+	// which it cannot be mounted in the usual one. It is absolute.
+	FallbackMountPath string
 	// Region is set as AWS_REGION and AWS_DEFAULT_REGION where a container has
 	// neither; empty to set none.
 	Region               string
@@ -118,9 +121,11 @@ func Patch(pod *Pod, id *identity.Identity, settings Settings) Result {
 		return p.result
 	}
 	p.addLabel()
+	exists := p.findVolume()
+	p.fixPath()
 	p.addConfig()
 	switch {
-	case p.findVolume():
+	case exists:
 	case p.hasOwnTokens():
 		p.result.Volume = ""
 	default:
@@ -146,6 +151,8 @@ func PatchEphemeral(pod, old *Pod, id *identity.Identity, settings Settings) Res
 		p.result = Result{Reason: NoTokenVolume}
 		return p.result
 	}
+	p.ephemeral = true
+	p.fixPath()
 	p.addToContainers("/spec/ephemeralContainers/", pod.Spec.EphemeralContainers, old.Spec.EphemeralContainers)
 	return p.finish()
 }
@@ -159,8 +166,22 @@ type plan struct {
 	selection selection
 	delivery  delivery
 
-	// tokenFolder is the delivery's folder, spelt to be compared.
-	tokenFolder       string
+	// ephemeral says that the decision is about containers that are added to a running
+	// pod.
+	ephemeral bool
+	// fallbackDelivery is nil until it is needed.
+	fallbackDelivery *delivery
+	// fixedPath says that all containers have the folder of delivery. If that is the
+	// fallback, usualFolder is the usual one.
+	fixedPath   bool
+	usualFolder string
+	// volumes are the pod's by name; made has, of the containers that start with the
+	// pod, the first that makes a directory, and started their order. They are nil
+	// until they are needed.
+	volumes map[string]*Volume
+	made    map[directory]int
+	started map[*Container]int
+
 	expirationSeconds int64
 
 	result  Result
@@ -180,8 +201,7 @@ func newPlan(pod *Pod, id *identity.Identity, settings Settings) *plan {
 	if id.Granted() {
 		p.expirationSeconds = p.readExpiration()
 		p.selection = p.newSelection()
-		p.delivery = newDelivery(pod, p.identity, settings, p.windows)
-		p.tokenFolder = p.spelt(p.delivery.folder)
+		p.delivery = newDelivery(pod, p.identity, settings, p.windows, usualFolder(p.identity, settings))
 	}
 	return p
 }
@@ -293,7 +313,7 @@ func (p *plan) hasOwnTokens() bool {
 			if p.selection.reason(c.Name) != "" {
 				continue
 			}
-			if p.look(c).tokenVolume == "" {
+			if p.look(c, &p.delivery).tokenVolume == "" {
 				return false
 			}
 			own = true
@@ -330,7 +350,7 @@ func (p *plan) finish() Result {
 // reason sums up what was decided about the containers.
 func (p *plan) reason() Reason {
 	served := slices.ContainsFunc(p.result.Containers, func(c ContainerResult) bool {
-		return c.Reason == Injected || c.Reason == AlreadyInjected || c.Reason == MountOnly
+		return slices.Contains([]Reason{Injected, FallbackPath, AlreadyInjected, MountOnly}, c.Reason)
 	})
 	switch {
 	case !served:

@@ -35,11 +35,18 @@ type OS struct {
 	Name string
 }
 
-// Volume is the view of a volume: its name, and whether it holds a
-// ServiceAccount token and an AWS configuration.
+// Volume is the view of a volume: its name, whether it holds a ServiceAccount token
+// and an AWS configuration, and what decides whether the token can be mounted in it.
 type Volume struct {
 	Name      string
 	Projected *Projected
+	// FromAPI reports whether the kubelet writes the content of the volume: that of
+	// a Secret, a ConfigMap, a downwardAPI or a projected volume.
+	FromAPI bool
+	// ReadOnly reports whether each mount of the volume is read-only.
+	ReadOnly bool
+	// File reports whether the volume is a file of the node, not a directory.
+	File bool
 }
 
 // Projected is the view of a projected volume.
@@ -91,6 +98,7 @@ type VolumeMount struct {
 	MountPath   string
 	SubPath     string
 	SubPathExpr string
+	ReadOnly    bool
 }
 
 // VolumeDevice is the view of a block device.

@@ -4,6 +4,8 @@ import (
 	"math"
 	"strings"
 
+	corev1 "k8s.io/api/core/v1"
+
 	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/identity"
 	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/skim"
 )
@@ -97,6 +99,36 @@ func (v *Volume) read(r *skim.Reader) {
 			v.Name = r.Text()
 		case "projected":
 			v.Projected = skim.Pointer(r, (*Projected).read)
+			v.FromAPI = v.FromAPI || v.Projected != nil
+		case "secret", "configMap", "downwardAPI":
+			v.FromAPI = v.FromAPI || !r.Null()
+		case "image":
+			v.ReadOnly = v.ReadOnly || !r.Null()
+		case "hostPath":
+			v.readHostPath(r)
+		// The kinds that have a field readOnly (k8s.io/api/core/v1, VolumeSource).
+		case "awsElasticBlockStore", "azureDisk", "azureFile", "cephfs", "cinder", "csi", "fc", "flexVolume", "gcePersistentDisk",
+			"glusterfs", "iscsi", "nfs", "persistentVolumeClaim", "portworxVolume", "quobyte", "rbd", "scaleIO", "storageos":
+			v.readReadOnly(r)
+		}
+	}
+}
+
+func (v *Volume) readHostPath(r *skim.Reader) {
+	for o := r.Object(); o.Next(); {
+		if string(o.Name()) == "type" {
+			switch corev1.HostPathType(r.Text()) {
+			case corev1.HostPathFile, corev1.HostPathFileOrCreate, corev1.HostPathSocket, corev1.HostPathCharDev, corev1.HostPathBlockDev:
+				v.File = true
+			}
+		}
+	}
+}
+
+func (v *Volume) readReadOnly(r *skim.Reader) {
+	for o := r.Object(); o.Next(); {
+		if string(o.Name()) == "readOnly" && r.Bool() {
+			v.ReadOnly = true
 		}
 	}
 }
@@ -189,6 +221,8 @@ func (m *VolumeMount) read(r *skim.Reader) {
 			m.SubPath = r.Text()
 		case "subPathExpr":
 			m.SubPathExpr = r.Text()
+		case "readOnly":
+			m.ReadOnly = r.Bool()
 		}
 	}
 }

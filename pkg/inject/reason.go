@@ -25,10 +25,11 @@ const (
 	NotIncluded    Reason = "not_included"
 	EnvSetByUser   Reason = "env_set_by_user"
 	MountOnly      Reason = "mount_only"
+	FallbackPath   Reason = "fallback_path"
 	TokenPathTaken Reason = "token_path_taken"
 )
 
-// What the user is warned about, beside EnvSetByUser, MountOnly and
+// What the user is warned about, beside EnvSetByUser, MountOnly, FallbackPath and
 // TokenPathTaken.
 const (
 	MalformedAnnotation Reason = "malformed_annotation"
@@ -57,7 +58,8 @@ var sentences = map[Reason]string{
 	NotIncluded:            "the annotation include-containers does not name it",
 	EnvSetByUser:           "it sets its identity, its region and its STS endpoints itself",
 	MountOnly:              "it sets its identity itself, and keeps it",
-	TokenPathTaken:         "it mounts something else where the token would go",
+	FallbackPath:           "the identity was added, with the token at the fallback path: the usual path cannot be mounted",
+	TokenPathTaken:         "the token can be mounted neither at the usual path nor at the fallback path",
 	MalformedAnnotation:    "an annotation cannot be used as it is",
 	MisplacedAnnotation:    "an annotation of the pod has no effect there, or under that name",
 	VolumeNameTaken:        "a volume with the name of the token's is another's",

@@ -21,12 +21,14 @@ type Settings struct {
 	AnnotationPrefix string
 	TokenAudience    string
 	// TokenExpiration is in seconds.
-	TokenExpiration     int64
-	TokenMountPath      string
-	AWSDefaultRegion    string
-	STSRegionalEndpoint bool
-	STSEndpoint         string
-	RoleSessionName     string
+	TokenExpiration int64
+	TokenMountPath  string
+	// TokenFallbackMountPath is for containers that cannot have the token at the usual path.
+	TokenFallbackMountPath string
+	AWSDefaultRegion       string
+	STSRegionalEndpoint    bool
+	STSEndpoint            string
+	RoleSessionName        string
 
 	ComposeRoleARN             bool
 	AWSAccountID, AWSPartition string
@@ -46,6 +48,7 @@ func (s *Settings) AddFlags(flags *pflag.FlagSet) {
 	flags.StringVar(&s.TokenAudience, "token-audience", "sts.amazonaws.com", "`audience` of tokens whose ServiceAccount names none")
 	flags.Int64Var(&s.TokenExpiration, "token-expiration", 86400, "lifetime of tokens in `seconds` where neither ServiceAccount nor pod names one; at least 600")
 	flags.StringVar(&s.TokenMountPath, "token-mount-path", "/var/run/secrets/eks.amazonaws.com/serviceaccount", "`folder` of the token in the containers")
+	flags.StringVar(&s.TokenFallbackMountPath, "token-fallback-mount-path", "/eks.amazonaws.com/serviceaccount", "`folder` of the token in containers in which it cannot be mounted at the usual path, also with EKS Pod Identity")
 	flags.StringVar(&s.AWSDefaultRegion, "aws-default-region", "", "`region` for containers that set none; empty to set none")
 	flags.BoolVar(&s.STSRegionalEndpoint, "sts-regional-endpoint", false, "use the STS endpoint of the region where the ServiceAccount does not say")
 	flags.StringVar(&s.STSEndpoint, "sts-endpoint", "", "`URL` of the STS to use where the ServiceAccount names none; empty for AWS's")
@@ -123,6 +126,7 @@ func (s *Settings) Inject() inject.Settings {
 	return inject.Settings{
 		AnnotationPrefix:     s.AnnotationPrefix,
 		MountPath:            s.TokenMountPath,
+		FallbackMountPath:    s.TokenFallbackMountPath,
 		Region:               s.AWSDefaultRegion,
 		ContainerCredentials: s.ContainerCredentials,
 	}

@@ -30,7 +30,7 @@ func TestTheDefaultsAreGood(t *testing.T) {
 		t.Errorf("got %+v", got)
 	}
 	want := inject.Settings{
-		AnnotationPrefix: "eks.amazonaws.com", MountPath: "/var/run/secrets/eks.amazonaws.com/serviceaccount",
+		AnnotationPrefix: "eks.amazonaws.com", MountPath: "/var/run/secrets/eks.amazonaws.com/serviceaccount", FallbackMountPath: "/eks.amazonaws.com/serviceaccount",
 		ContainerCredentials: inject.ContainerCredentials{
 			FullURI: "http://169.254.170.23/v1/credentials", MountPath: "/var/run/secrets/pods.eks.amazonaws.com/serviceaccount",
 			TokenPath: "eks-pod-identity-token", VolumeName: "eks-pod-identity-token",
@@ -42,7 +42,7 @@ func TestTheDefaultsAreGood(t *testing.T) {
 }
 
 func TestWhatTheFlagsSayIsUsed(t *testing.T) {
-	s := parse(t, "--annotation-prefix=a", "--token-audience=b", "--token-expiration=1", "--token-mount-path=/c", "--aws-default-region=d",
+	s := parse(t, "--annotation-prefix=a", "--token-audience=b", "--token-expiration=1", "--token-mount-path=/c", "--token-fallback-mount-path=/f", "--aws-default-region=d",
 		"--sts-regional-endpoint", "--sts-endpoint=https://e", "--role-session-name=ff", "--compose-role-arn", "--aws-account-id=111122223333", "--aws-partition=aws-cn")
 	if mistakes := s.Validate(); len(mistakes) > 0 {
 		t.Error(mistakes)
@@ -55,7 +55,7 @@ func TestWhatTheFlagsSayIsUsed(t *testing.T) {
 	if want := (identity.Defaults{AnnotationPrefix: "a", Audience: "b", RegionalSTS: true, ExpirationSeconds: 600, SessionName: "ff", STSEndpoint: "https://e"}); got != want {
 		t.Errorf("got %+v", got)
 	}
-	if injected := s.Inject(); injected.MountPath != "/c" || injected.Region != "d" || injected.AnnotationPrefix != "a" {
+	if injected := s.Inject(); injected.MountPath != "/c" || injected.FallbackMountPath != "/f" || injected.Region != "d" || injected.AnnotationPrefix != "a" {
 		t.Errorf("got %+v", injected)
 	}
 }
@@ -68,10 +68,10 @@ func TestAnAccountIsOfNoUseWithoutComposing(t *testing.T) {
 }
 
 func TestMistakesAreToldAllAtOnce(t *testing.T) {
-	s := parse(t, "--annotation-prefix=", "--token-audience=", "--token-mount-path=x", "--sts-endpoint=x", "--role-session-name=x", "--aws-account-id=1", "--role-policy=x",
+	s := parse(t, "--annotation-prefix=", "--token-audience=", "--token-mount-path=x", "--token-fallback-mount-path=", "--sts-endpoint=x", "--role-session-name=x", "--aws-account-id=1", "--role-policy=x",
 		"--container-credentials-audience=", "--container-credentials-token-mount-path=x", "--container-credentials-token-volume-name=",
 		"--container-credentials-token-path=", "--container-credentials-full-uri=x")
-	if mistakes := s.Validate(); len(mistakes) != 12 {
+	if mistakes := s.Validate(); len(mistakes) != 13 {
 		t.Errorf("%d mistakes: %v", len(mistakes), mistakes)
 	}
 }

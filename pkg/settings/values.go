@@ -38,6 +38,10 @@ func (s *Settings) requirements() []requirement {
 		},
 		{"token-audience", s.TokenAudience, isAudience(s.TokenAudience), wantAudience + "sts.amazonaws.com"},
 		{"container-credentials-audience", s.ContainerCredentialsAudience, isAudience(s.ContainerCredentialsAudience), wantAudience + "pods.eks.amazonaws.com"},
+		{
+			"token-fallback-mount-path", s.TokenFallbackMountPath, isMountPath(s.TokenFallbackMountPath),
+			wantMountPath + "/eks.amazonaws.com/serviceaccount",
+		},
 		{"token-mount-path", s.TokenMountPath, isMountPath(s.TokenMountPath), wantMountPath + "/var/run/secrets/eks.amazonaws.com/serviceaccount"},
 		{
 			"container-credentials-token-mount-path", credentials.MountPath, isMountPath(credentials.MountPath),

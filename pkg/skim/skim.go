@@ -67,6 +67,20 @@ func (r *Reader) Null() bool { return r.peek() == 'n' && r.take(r.literal("null"
 // Text returns a string; null is an empty one.
 func (r *Reader) Text() string { return r.TextOf(r.Quoted()) }
 
+// Bool returns a boolean; null is false.
+func (r *Reader) Bool() bool {
+	switch {
+	case r.failed || r.Null():
+		return false
+	case r.literal("true"):
+		return r.take(true)
+	case !r.literal("false"):
+		r.failed, r.unexpected = true, true
+	}
+	r.taken = true
+	return false
+}
+
 // TextOf returns the text of a string, and spends what it takes more than it is written
 // with: each byte that is no UTF-8 takes three.
 func (r *Reader) TextOf(q Quoted) string {

@@ -26,8 +26,9 @@ func (f resolverFunc) Resolve(ctx context.Context, name types.NamespacedName) (*
 }
 
 var settings = inject.Settings{
-	AnnotationPrefix: "eks.amazonaws.com",
-	MountPath:        "/var/run/secrets/eks.amazonaws.com/serviceaccount",
+	AnnotationPrefix:  "eks.amazonaws.com",
+	MountPath:         "/var/run/secrets/eks.amazonaws.com/serviceaccount",
+	FallbackMountPath: "/eks.amazonaws.com/serviceaccount",
 }
 
 // role grants every ServiceAccount the same role.

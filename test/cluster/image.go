@@ -7,10 +7,12 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -21,45 +23,56 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/tarball"
 )
 
-// own are the images of programs of the cluster's own, by the name of the program.
-var own = map[string][]string{
-	"pause": {pauseImage},
+// ownImage is an image of a program of the cluster's own, with nothing besides but
+// directories and symbolic links.
+type ownImage struct {
+	program, name string
+	directories   []string
+	links         map[string]string
+}
+
+var own = []ownImage{
+	{program: "pause", name: pauseImage},
+	{program: "application", name: "localhost/application:dev"},
 	// It stands in for the CloudWatch agent of examples/cloudwatch-agent.
-	"application": {"localhost/application:dev", "docker.io/amazon/cloudwatch-agent:1.247348.0b251302"},
+	{program: "application", name: "docker.io/amazon/cloudwatch-agent:1.247348.0b251302"},
+	// As most images are, as some are, and as those of one program are.
+	{program: "application", name: "localhost/application:run-link", directories: []string{"run", "var"}, links: map[string]string{"var/run": "/run"}},
+	{program: "probe", name: "localhost/probe:run-link", directories: []string{"run", "var"}, links: map[string]string{"var/run": "/run"}},
+	{program: "probe", name: "localhost/probe:run-directory", directories: []string{"run", "var", "var/run"}},
+	{program: "probe", name: "localhost/probe:no-var"},
 }
 
 // importOwn makes those images and imports them.
 func (n *node) importOwn(ctx context.Context) error {
-	for program, names := range own {
-		for _, name := range names {
-			file := filepath.Join(n.dir, program+".tar")
-			if err := writeImage(file, name, filepath.Join(n.programs, program)); err != nil {
-				return fmt.Errorf("make the image %s: %w", name, err)
-			}
-			if err := importImage(ctx, containerdSocket, file); err != nil {
-				return err
-			}
-			if err := os.Remove(file); err != nil {
-				return err
-			}
+	for _, image := range own {
+		file := filepath.Join(n.dir, image.program+".tar")
+		if err := image.write(file, n.programs); err != nil {
+			return fmt.Errorf("make the image %s: %w", image.name, err)
+		}
+		if err := importImage(ctx, containerdSocket, file); err != nil {
+			return err
+		}
+		if err := os.Remove(file); err != nil {
+			return err
 		}
 	}
 	return nil
 }
 
-// writeImage writes an image that has one program, and nothing besides.
-func writeImage(file, named, program string) error {
-	reference, err := name.NewTag(named)
+// write writes the image with its program from a directory.
+func (i *ownImage) write(file, programs string) error {
+	reference, err := name.NewTag(i.name)
 	if err != nil {
 		return err
 	}
-	layer, err := programLayer(program)
+	layer, err := i.layer(programs)
 	if err != nil {
 		return err
 	}
 	image, err := mutate.ConfigFile(empty.Image, &v1.ConfigFile{
 		OS: "linux", Architecture: runtime.GOARCH, RootFS: v1.RootFS{Type: "layers"},
-		Config: v1.Config{Entrypoint: []string{"/" + filepath.Base(program)}, WorkingDir: "/"},
+		Config: v1.Config{Entrypoint: []string{"/" + i.program}, WorkingDir: "/"},
 	})
 	if err != nil {
 		return err
@@ -70,16 +83,25 @@ func writeImage(file, named, program string) error {
 	return tarball.WriteToFile(file, reference, image)
 }
 
-func programLayer(program string) (v1.Layer, error) {
-	content, err := os.ReadFile(program) //nolint:gosec // the caller says which
+func (i *ownImage) layer(programs string) (v1.Layer, error) {
+	content, err := os.ReadFile(filepath.Join(programs, i.program)) //nolint:gosec // the caller says which
 	if err != nil {
 		return nil, err
 	}
 	var buffer bytes.Buffer
 	archive := tar.NewWriter(&buffer)
-	header := &tar.Header{Name: filepath.Base(program), Typeflag: tar.TypeReg, Mode: 0o555, Size: int64(len(content))}
-	if err := archive.WriteHeader(header); err != nil {
-		return nil, err
+	headers := make([]*tar.Header, 0, 1+len(i.directories)+len(i.links))
+	for _, directory := range i.directories {
+		headers = append(headers, &tar.Header{Name: directory + "/", Typeflag: tar.TypeDir, Mode: 0o755})
+	}
+	for _, link := range slices.Sorted(maps.Keys(i.links)) {
+		headers = append(headers, &tar.Header{Name: link, Typeflag: tar.TypeSymlink, Linkname: i.links[link], Mode: 0o777})
+	}
+	headers = append(headers, &tar.Header{Name: i.program, Typeflag: tar.TypeReg, Mode: 0o555, Size: int64(len(content))})
+	for _, header := range headers {
+		if err := archive.WriteHeader(header); err != nil {
+			return nil, err
+		}
 	}
 	if _, err := archive.Write(content); err != nil {
 		return nil, err

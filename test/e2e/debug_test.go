@@ -45,7 +45,7 @@ func TestDebuggingHandlersTellWhatIsKnownAndWhatWouldHappen(t *testing.T) {
 	told := explain(fmt.Sprintf(`{"kind": "Pod", "metadata": {"namespace": %q}, "spec": {"serviceAccountName": "app",
 		"containers": [{"name": "app"}, {"name": "other", "volumeMounts": [
 			{"name": "x", "mountPath": "/var/run/secrets/eks.amazonaws.com/serviceaccount"}]}]}}`, namespace))
-	for _, want := range []string{`"reason": "injected"`, `"reason": "token_path_taken"`, appRole, `"op": "add"`} {
+	for _, want := range []string{`"reason": "injected"`, `"reason": "fallback_path"`, appRole, `"op": "add"`} {
 		if !strings.Contains(told, want) {
 			t.Errorf("the explanation lacks %s:\n%s", want, told)
 		}

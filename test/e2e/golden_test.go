@@ -70,6 +70,7 @@ func flags(settings corpus.Settings) []string {
 		"--token-audience="+settings.Audience,
 		fmt.Sprintf("--token-expiration=%d", settings.ExpirationSeconds),
 		"--token-mount-path="+settings.MountPath,
+		"--token-fallback-mount-path="+settings.FallbackMountPath,
 		"--aws-default-region="+settings.Region,
 		fmt.Sprintf("--sts-regional-endpoint=%t", settings.RegionalSTS),
 	)

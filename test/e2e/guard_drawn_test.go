@@ -20,7 +20,10 @@ import (
 	"github.com/pod-identity-webhook/pod-identity-webhook/test/inject/corpus"
 )
 
-const tokenFolder = "/var/run/secrets/eks.amazonaws.com/serviceaccount"
+const (
+	tokenFolder    = "/var/run/secrets/eks.amazonaws.com/serviceaccount"
+	fallbackFolder = "/eks.amazonaws.com/serviceaccount"
+)
 
 // TestTheGuardAgreesWithTheWebhookAboutDrawnPods draws pods that an API server
 // takes and that are about what webhook and guard look at.
@@ -76,7 +79,7 @@ func TestTheGuardAgreesWithTheWebhookAboutDrawnPods(t *testing.T) {
 func mountsTokenElsewhere(pod *corev1.Pod) bool {
 	return slices.ContainsFunc(slices.Concat(pod.Spec.Containers, pod.Spec.InitContainers), func(c corev1.Container) bool {
 		return (namesFileIn(&c, tokenFolder, false) || namesFileIn(&c, tokenFolder, true)) && slices.ContainsFunc(c.VolumeMounts, func(m corev1.VolumeMount) bool {
-			return m.Name != "data"
+			return strings.HasPrefix(m.Name, "aws-iam-token") || m.Name == "other"
 		})
 	})
 }
@@ -184,6 +187,7 @@ func drawPod(r *rapid.T, accounts []string) *corev1.Pod {
 	}
 	pod.Spec.Volumes = []corev1.Volume{
 		{Name: "data"},
+		{Name: "user", VolumeSource: drawSource(r)},
 		{Name: "disk", VolumeSource: corev1.VolumeSource{PersistentVolumeClaim: &corev1.PersistentVolumeClaimVolumeSource{ClaimName: "disk"}}},
 	}
 	for _, name := range []string{"aws-iam-token", "aws-iam-token-2", "other"} {
@@ -198,6 +202,23 @@ func drawPod(r *rapid.T, accounts []string) *corev1.Pod {
 		pod.Spec.InitContainers = []corev1.Container{drawContainer(r, "init", pod.Spec.Volumes)}
 	}
 	return pod
+}
+
+// drawSource draws a volume of one of the kinds that differ in what can be mounted in them.
+func drawSource(r *rapid.T) corev1.VolumeSource {
+	sources := map[string]corev1.VolumeSource{
+		"secret":          {Secret: &corev1.SecretVolumeSource{SecretName: "user"}},
+		"configMap":       {ConfigMap: &corev1.ConfigMapVolumeSource{LocalObjectReference: corev1.LocalObjectReference{Name: "user"}}},
+		"downwardAPI":     {DownwardAPI: &corev1.DownwardAPIVolumeSource{}},
+		"claim":           {PersistentVolumeClaim: &corev1.PersistentVolumeClaimVolumeSource{ClaimName: "user"}},
+		"claim read-only": {PersistentVolumeClaim: &corev1.PersistentVolumeClaimVolumeSource{ClaimName: "user", ReadOnly: true}},
+		"csi":             {CSI: &corev1.CSIVolumeSource{Driver: "user.example.com", ReadOnly: new(false)}},
+		"csi read-only":   {CSI: &corev1.CSIVolumeSource{Driver: "user.example.com", ReadOnly: new(true)}},
+		"directory":       {HostPath: &corev1.HostPathVolumeSource{Path: "/srv", Type: new(corev1.HostPathDirectory)}},
+		"file":            {HostPath: &corev1.HostPathVolumeSource{Path: "/srv/file", Type: new(corev1.HostPathFileOrCreate)}},
+		"nfs read-only":   {NFS: &corev1.NFSVolumeSource{Server: "nfs.example.com", Path: "/", ReadOnly: true}},
+	}
+	return sources[oneOf(r, "kind", slices.Sorted(mapKeys(sources))...)]
 }
 
 func drawVolume(r *rapid.T, name string) corev1.Volume {
@@ -230,7 +251,9 @@ func drawContainer(r *rapid.T, name string, volumes []corev1.Volume) corev1.Cont
 	taken := map[string]bool{}
 	path := func() string {
 		return oneOf(r, "path", "/data", "/own", tokenFolder, tokenFolder, tokenFolder+"/", tokenFolder[1:], "/."+tokenFolder, strings.ReplaceAll(tokenFolder, "/", "//"),
-			tokenFolder+"/token", tokenFolder+"s", tokenFolder+"/./.", "/var/run/secrets", strings.ToUpper(tokenFolder), strings.ReplaceAll(tokenFolder, "/", `\`))
+			tokenFolder+"/token", tokenFolder+"s", tokenFolder+"/./.", "/var/run/secrets", strings.ToUpper(tokenFolder), strings.ReplaceAll(tokenFolder, "/", `\`),
+			"/", "/var", "/var/run", "/run", "/run/secrets", "/run/secrets", "run/secrets", "/var/run/secrets/eks.amazonaws.com", tokenFolder+"/data", tokenFolder+"/data",
+			strings.TrimPrefix(tokenFolder, "/var"), strings.TrimPrefix(tokenFolder, "/var")+"/data", fallbackFolder, "/eks.amazonaws.com", fallbackFolder+"/data")
 	}
 	for range rapid.IntRange(0, 2).Draw(r, "mounts") {
 		mount := corev1.VolumeMount{Name: rapid.SampledFrom(volumes).Draw(r, "volume").Name, MountPath: path()}
@@ -241,6 +264,7 @@ func drawContainer(r *rapid.T, name string, volumes []corev1.Volume) corev1.Cont
 		if rarely(r, "subPath") {
 			mount.SubPath = "token"
 		}
+		mount.ReadOnly = rapid.Bool().Draw(r, "read-only")
 		container.VolumeMounts = append(container.VolumeMounts, mount)
 	}
 	if rarely(r, "device") {

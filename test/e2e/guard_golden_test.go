@@ -36,6 +36,7 @@ func TestTheGuardAgreesWithTheWebhookAboutTheCorpus(t *testing.T) {
 	for _, c := range cases {
 		values := strings.Join([]string{
 			"annotationPrefix=" + c.Settings.AnnotationPrefix, "tokenAudience=" + c.Settings.Audience, "tokenMountPath=" + c.Settings.MountPath,
+			"tokenFallbackMountPath=" + c.Settings.FallbackMountPath,
 		}, " ")
 		byValues[values] = append(byValues[values], c)
 	}

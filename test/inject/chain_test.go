@@ -3,6 +3,7 @@ package inject_test
 import (
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/aws/aws-sdk-go-v2/config"
@@ -35,7 +36,12 @@ func TestTheAWSSDKReadsEachConfigurationOfTheCorpus(t *testing.T) {
 			if target.RoleARN != d.id.TargetRoleARN || target.ExternalID != d.id.TargetExternalID || source == nil {
 				t.Fatalf("role %s with external id %q is assumed from %+v", target.RoleARN, target.ExternalID, source)
 			}
-			if want := d.known(d.settings.MountPath, "token"); source.RoleARN != d.id.RoleARN || source.WebIdentityTokenFile != want {
+			folder := c.Settings.MountPath
+			if strings.HasPrefix(c.Name, "chain-fallback") {
+				folder = c.Settings.FallbackMountPath
+			}
+			d.before = toPod(t, c.PodJSON)
+			if want := d.known(folder, "token"); source.RoleARN != d.id.RoleARN || source.WebIdentityTokenFile != want {
 				t.Errorf("the source is role %s with the token in %s, want %s and %s", source.RoleARN, source.WebIdentityTokenFile, d.id.RoleARN, want)
 			}
 			want := d.session()

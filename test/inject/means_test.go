@@ -53,14 +53,36 @@ type means struct {
 	fileVariable string
 }
 
-func (d *decision) means() means {
-	folder := d.settings.MountPath
+// usualFolder is where the token goes if nothing is in its way.
+func (d *decision) usualFolder() string {
+	if d.id.Method == identity.ContainerCredentials {
+		return d.settings.ContainerCredentials.MountPath
+	}
+	return d.settings.MountPath
+}
+
+// folderOf is where a container has the token: the usual folder, or the fallback if
+// there is none in that.
+func (d *decision) folderOf(c *corev1.Container, windows bool) string {
+	for _, folder := range []string{d.usualFolder(), d.settings.FallbackMountPath} {
+		for _, m := range c.VolumeMounts {
+			i := slices.IndexFunc(d.after.Spec.Volumes, func(v corev1.Volume) bool { return v.Name == m.Name })
+			if place(m.MountPath, windows) == place(folder, windows) && i >= 0 && d.isHeldBy(&d.after.Spec.Volumes[i]) && m.SubPath == "" && m.SubPathExpr == "" {
+				return folder
+			}
+		}
+	}
+	return d.usualFolder()
+}
+
+// means are those of the identity with the token in a folder.
+func (d *decision) means(folder string) means {
 	switch {
 	case d.id.Method == identity.ContainerCredentials:
 		c := d.settings.ContainerCredentials
-		return means{c.MountPath, c.TokenPath, map[string]string{
+		return means{folder, c.TokenPath, map[string]string{
 			"AWS_CONTAINER_CREDENTIALS_FULL_URI":     c.FullURI,
-			"AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE": d.known(c.MountPath, c.TokenPath),
+			"AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE": d.known(folder, c.TokenPath),
 		}, nil, "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE"}
 	case d.id.TargetRoleARN != "":
 		return means{
@@ -130,7 +152,7 @@ func (d *decision) session() string {
 }
 
 // config is the AWS configuration of a chained role, to the letter.
-func (d *decision) config() string {
+func (d *decision) config(folder string) string {
 	session := d.session()
 	lines := []string{"[default]", "role_arn = " + d.id.TargetRoleARN, "source_profile = web-identity"}
 	if d.id.TargetExternalID != "" {
@@ -141,7 +163,7 @@ func (d *decision) config() string {
 		lines = append(lines, "role_session_name = "+session)
 	}
 	lines = append(lines, "[profile web-identity]", "role_arn = "+d.id.RoleARN,
-		"web_identity_token_file = "+d.known(d.settings.MountPath, "token"))
+		"web_identity_token_file = "+d.known(folder, "token"))
 	if named {
 		lines = append(lines, "role_session_name = "+session)
 	}
@@ -157,7 +179,7 @@ func (d *decision) isHeldBy(volume *corev1.Volume) bool {
 	sources := volume.Projected.Sources
 	hasToken := slices.ContainsFunc(sources, func(s corev1.VolumeProjection) bool {
 		token := s.ServiceAccountToken
-		return token != nil && token.Audience == d.id.Audience && token.Path == d.means().file
+		return token != nil && token.Audience == d.id.Audience && token.Path == d.means("").file
 	})
 	hasConfig := slices.ContainsFunc(sources, func(s corev1.VolumeProjection) bool {
 		return s.DownwardAPI != nil && slices.ContainsFunc(s.DownwardAPI.Items, func(item corev1.DownwardAPIVolumeFile) bool {

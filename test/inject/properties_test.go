@@ -61,6 +61,7 @@ func checkDecision(t tester, d *decision) {
 	d.checkMetadata(t)
 	d.checkVolume(t)
 	d.checkContainers(t)
+	d.checkStarts(t)
 	d.checkSecondTime(t)
 }
 
@@ -170,7 +171,11 @@ func (d *decision) checkMetadata(t tester) {
 		label = "enabled"
 	}
 	if given && d.id.TargetRoleARN != "" {
-		config = d.config()
+		config = d.config(d.usualFolder())
+		// The pod may have it for the fallback path, and each container has that then.
+		if fallback := d.config(d.settings.FallbackMountPath); d.after.Annotations[configAnnotation] == fallback {
+			config = fallback
+		}
 	}
 	for _, of := range []struct {
 		key, added    string
@@ -214,7 +219,7 @@ func (d *decision) checkVolume(t tester) {
 		if i != 0 || slices.ContainsFunc(before, func(v corev1.Volume) bool { return v.Name == d.result.Volume }) {
 			t.Errorf("volume %q is added at %d of %+v", d.result.Volume, i, after)
 		}
-		want := token.Volume(d.result.Volume, d.id.Audience, d.means().file, d.result.ExpirationSeconds)
+		want := token.Volume(d.result.Volume, d.id.Audience, d.means("").file, d.result.ExpirationSeconds)
 		if d.id.TargetRoleARN != "" {
 			want.Projected.Sources = append(want.Projected.Sources, configSource())
 		}
@@ -259,7 +264,7 @@ func (d *decision) checkContainers(t tester) {
 		}
 		d.checkAdditions(t, &before[i], &after[i], told)
 		switch told.Reason {
-		case inject.Injected, inject.AlreadyInjected:
+		case inject.Injected, inject.FallbackPath, inject.AlreadyInjected:
 			d.checkIdentity(t, &after[i], windows)
 			d.checkExtras(t, &before[i], &after[i])
 			d.checkRegion(t, &before[i], &after[i])
@@ -278,7 +283,7 @@ func (d *decision) checkContainers(t tester) {
 // token is reported, and that no other is mounted.
 func (d *decision) checkOwnVolume(t tester, before *corev1.Container, told inject.ContainerResult) {
 	t.Helper()
-	volume := d.tokenVolumeOf(before, valueOf(before, d.means().fileVariable))
+	volume := d.tokenVolumeOf(before, valueOf(before, d.means("").fileVariable))
 	if told.OwnVolume != "" && told.OwnVolume != volume || told.Mounted && volume != "" {
 		t.Errorf("container %q: it reads the token from volume %q and is reported as %+v", told.Name, volume, told)
 	}
@@ -313,7 +318,7 @@ func (d *decision) checkAdditions(t tester, before, after *corev1.Container, tol
 		t.Errorf("container %q: mounts %+v are added, told as %t", told.Name, added, told.Mounted)
 	}
 	for _, mount := range added {
-		want := corev1.VolumeMount{Name: d.result.Volume, ReadOnly: true, MountPath: d.means().folder}
+		want := corev1.VolumeMount{Name: d.result.Volume, ReadOnly: true, MountPath: d.folderOf(after, isWindows(d.before))}
 		if !reflect.DeepEqual(mount, want) {
 			t.Errorf("container %q: mount %+v is added, want %+v", told.Name, mount, want)
 		}
@@ -327,7 +332,7 @@ func (d *decision) checkAdditions(t tester, before, after *corev1.Container, tol
 	if grown && slices.Contains(leaveAlone, told.Reason) {
 		t.Errorf("container %q is to be left alone (%s): %q and %+v are added", told.Name, told.Reason, names, added)
 	}
-	if !grown && told.Reason == inject.Injected {
+	if !grown && (told.Reason == inject.Injected || told.Reason == inject.FallbackPath) {
 		t.Errorf("container %q is told of as injected, and nothing is added", told.Name)
 	}
 }
@@ -336,7 +341,7 @@ func (d *decision) checkAdditions(t tester, before, after *corev1.Container, tol
 // the variables that make it, and the token where they say that it is.
 func (d *decision) checkIdentity(t tester, c *corev1.Container, windows bool) {
 	t.Helper()
-	means := d.means()
+	means := d.means(d.folderOf(c, windows))
 	ownFile := d.tokenVolumeOf(c, valueOf(c, means.fileVariable)) != ""
 	for name, want := range means.variables {
 		if got := valueOf(c, name); got != want && !(name == means.fileVariable && ownFile) {
@@ -361,7 +366,8 @@ func (d *decision) checkIdentity(t tester, c *corev1.Container, windows bool) {
 			if i < 0 || !d.isHeldBy(&volumes[i]) || mount.SubPath != "" || mount.SubPathExpr != "" {
 				t.Errorf("container %q: at the token's path is %+v", c.Name, mount)
 			}
-		case strings.HasPrefix(at, folder+"/"):
+		case windows && strings.HasPrefix(at, folder+"/"):
+			// Elsewhere checkStarts looks.
 			t.Errorf("container %q: in the token's volume, which is read-only, is %+v", c.Name, mount)
 		}
 	}
@@ -400,7 +406,7 @@ func (d *decision) checkRegion(t tester, before, after *corev1.Container) {
 // its own has one, and is given nothing that belongs to ours.
 func (d *decision) checkOwnIdentity(t tester, before *corev1.Container, told inject.ContainerResult) {
 	t.Helper()
-	means := d.means()
+	means := d.means(d.folderOf(before, isWindows(d.before)))
 	ours := slices.Sorted(maps.Keys(means.variables))
 	own, same := false, true
 	for _, name := range append(ours, means.rivals...) {
@@ -480,7 +486,7 @@ func (d *decision) checkSecondTime(t tester) {
 	}
 	for i, container := range again.Containers {
 		want := d.result.Containers[i].Reason
-		if want == inject.Injected {
+		if want == inject.Injected || want == inject.FallbackPath {
 			want = inject.AlreadyInjected
 		}
 		if container.Reason != want {

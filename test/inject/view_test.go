@@ -1,8 +1,11 @@
 package inject_test
 
 import (
+	"bytes"
+	"encoding/json"
 	"maps"
 	"regexp"
+	"slices"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
@@ -66,11 +69,27 @@ func viewOfEach[Element, View any](list []Element, view func(*Element) View) []V
 }
 
 func viewOfVolume(volume *corev1.Volume) inject.Volume {
-	view := inject.Volume{Name: volume.Name}
+	view := inject.Volume{
+		Name:    volume.Name,
+		FromAPI: volume.Secret != nil || volume.ConfigMap != nil || volume.DownwardAPI != nil || volume.Projected != nil,
+		// A volume has one source, and each that can be read-only says so by this name.
+		ReadOnly: volume.Image != nil || bytes.Contains(toJSONOf(volume), []byte(`"readOnly":true`)),
+	}
+	if h := volume.HostPath; h != nil && h.Type != nil {
+		view.File = slices.Contains([]corev1.HostPathType{"File", "FileOrCreate", "Socket", "CharDevice", "BlockDevice"}, *h.Type)
+	}
 	if volume.Projected != nil {
 		view.Projected = &inject.Projected{Sources: viewOfEach(volume.Projected.Sources, viewOfSource)}
 	}
 	return view
+}
+
+func toJSONOf(volume *corev1.Volume) []byte {
+	document, err := json.Marshal(volume)
+	if err != nil {
+		panic(err) // the types of the API can be encoded
+	}
+	return document
 }
 
 func viewOfSource(source *corev1.VolumeProjection) inject.Source {
@@ -96,7 +115,7 @@ func viewOfContainer(c *corev1.Container) inject.Container {
 		Env:        viewOfEnv(c.Env),
 		HasEnvFrom: len(c.EnvFrom) > 0,
 		VolumeMounts: viewOfEach(c.VolumeMounts, func(m *corev1.VolumeMount) inject.VolumeMount {
-			return inject.VolumeMount{Name: m.Name, MountPath: m.MountPath, SubPath: m.SubPath, SubPathExpr: m.SubPathExpr}
+			return inject.VolumeMount{Name: m.Name, MountPath: m.MountPath, SubPath: m.SubPath, SubPathExpr: m.SubPathExpr, ReadOnly: m.ReadOnly}
 		}),
 		VolumeDevices: viewOfEach(c.VolumeDevices, func(d *corev1.VolumeDevice) inject.VolumeDevice {
 			return inject.VolumeDevice{DevicePath: d.DevicePath}

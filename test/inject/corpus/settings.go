@@ -12,6 +12,7 @@ type Settings struct {
 	Audience          string `json:"audience"`
 	ExpirationSeconds int64  `json:"expirationSeconds"`
 	MountPath         string `json:"mountPath"`
+	FallbackMountPath string `json:"fallbackMountPath"`
 	// Region is empty for none.
 	Region      string `json:"region"`
 	RegionalSTS bool   `json:"regionalSTS"`
@@ -38,6 +39,7 @@ func Defaults() Settings {
 		Audience:          "sts.amazonaws.com",
 		ExpirationSeconds: 86400,
 		MountPath:         "/var/run/secrets/eks.amazonaws.com/serviceaccount",
+		FallbackMountPath: "/eks.amazonaws.com/serviceaccount",
 		Partition:         "aws",
 	}
 }
@@ -78,9 +80,10 @@ func (c *Case) Identity() *identity.Identity {
 // Inject returns the part of s that is the same for all pods.
 func (s Settings) Inject() inject.Settings {
 	return inject.Settings{
-		AnnotationPrefix: s.AnnotationPrefix,
-		MountPath:        s.MountPath,
-		Region:           s.Region,
+		AnnotationPrefix:  s.AnnotationPrefix,
+		MountPath:         s.MountPath,
+		FallbackMountPath: s.FallbackMountPath,
+		Region:            s.Region,
 		ContainerCredentials: inject.ContainerCredentials{ //nolint:gosec // where credentials come from, and none
 			FullURI:    "http://169.254.170.23/v1/credentials",
 			MountPath:  "/var/run/secrets/pods.eks.amazonaws.com/serviceaccount",

@@ -46,6 +46,9 @@
   (printf "--token-audience=%s" $v.tokenAudience)
   (printf "--token-expiration=%d" (int $v.tokenExpiration))
   (printf "--token-mount-path=%s" $v.tokenMountPath)) -}}
+{{- with $v.tokenFallbackMountPath -}}
+{{- $args = append $args (printf "--token-fallback-mount-path=%s" .) -}}
+{{- end -}}
 {{- with $v.awsRegion -}}
 {{- $args = append $args (printf "--aws-default-region=%s" .) -}}
 {{- end -}}

@@ -1,0 +1,333 @@
+package inject
+
+import (
+	"fmt"
+	"path"
+	"slices"
+	"strings"
+)
+
+// This file decides in which directory of a container the token is mounted: the usual
+// one, or the fallback if the container could not start with a mount at the usual path,
+// or would lose a mount of its own. docs/mounts.md has the observations that the rules
+// are made from: each kind of volume at each parent of the path, on a real kubelet.
+
+// place is what is decided about the token of one container.
+type place struct {
+	*delivery
+	// env and mounts are what the container says, compared with the delivery.
+	env    environment
+	mounts mounts
+	// blocked says what blocks the usual path, and, if the delivery is not the
+	// fallback, that one; it is empty if nothing does.
+	blocked string
+}
+
+// findPlace chooses the delivery for a container: the usual one, unless the token is at
+// the fallback path already, or cannot be mounted at the usual path. A container with an
+// identity of its own would not look at the fallback path.
+func (p *plan) findPlace(c *Container) place {
+	usual := p.placeAt(c, &p.delivery)
+	blocked := usual.blocked != "" && !usual.env.identity
+	switch {
+	case p.usualFolder != "": // the delivery is the fallback, for all containers
+		if obstacle := p.findObstacle(c, p.usualFolder); obstacle != "" {
+			usual.blocked = obstacle + " blocks " + p.usualFolder
+		}
+		return usual
+	case usual.mounts.atTokenPath || p.fixedPath || !blocked && !p.mountsAt(c, p.settings.FallbackMountPath):
+		return usual
+	}
+	fallback := p.placeAt(c, p.fallback())
+	switch {
+	case fallback.mounts.atTokenPath, blocked && fallback.blocked == "":
+		fallback.blocked = usual.blocked
+		return fallback
+	case blocked:
+		usual.blocked += " and " + fallback.blocked
+	}
+	return usual
+}
+
+func (p *plan) placeAt(c *Container, d *delivery) place {
+	at := place{delivery: d, env: p.look(c, d), mounts: p.readMounts(c, d)}
+	if at.mounts.obstacle != "" {
+		at.blocked = at.mounts.obstacle + " blocks " + d.folder
+	}
+	return at
+}
+
+func (p *plan) mountsAt(c *Container, folder string) bool {
+	return slices.ContainsFunc(c.VolumeMounts, func(m VolumeMount) bool { return p.spelt(m.MountPath) == p.spelt(folder) })
+}
+
+// fallback returns the delivery at the fallback path, which few pods need.
+func (p *plan) fallback() *delivery {
+	if p.fallbackDelivery == nil {
+		d := newDelivery(p.pod, p.identity, p.settings, p.windows, p.settings.FallbackMountPath)
+		p.fallbackDelivery = &d
+	}
+	return p.fallbackDelivery
+}
+
+// fixPath chooses one path for all containers of a pod with a chained role: the pod has
+// one AWS configuration, which names the file of the token. The configuration that the
+// pod has already decides, or else whether each container can have the usual path.
+func (p *plan) fixPath() {
+	if p.delivery.config == "" {
+		return
+	}
+	p.fixedPath = true
+	config, exists := p.pod.Metadata.Annotations[configAnnotation]
+	if exists && config == p.fallback().config || !exists && p.isBlocked(&p.delivery) && !p.isBlocked(p.fallback()) {
+		p.usualFolder, p.delivery = p.delivery.folder, *p.fallback()
+	}
+}
+
+// isBlocked says whether a container that needs the token cannot have it in the
+// directory of d.
+func (p *plan) isBlocked(d *delivery) bool {
+	for _, containers := range [][]Container{p.pod.Spec.InitContainers, p.pod.Spec.Containers} {
+		for i := range containers {
+			c := &containers[i]
+			if env := p.look(c, d); p.selection.reason(c.Name) == "" && !env.identity && p.findObstacle(c, d.folder) != "" {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// mounts is what a container's mounts say about a directory for the token.
+type mounts struct {
+	// atTokenPath says that a token for the right audience, of whatever volume,
+	// is mounted there; elsewhere that the token's volume is mounted at another path.
+	atTokenPath, elsewhere bool
+	// obstacle describes what keeps the token from being mounted there, if anything.
+	obstacle string
+}
+
+func (p *plan) readMounts(c *Container, d *delivery) mounts {
+	found := mounts{obstacle: p.findObstacle(c, d.folder)}
+	folder := p.spelt(d.folder)
+	for i := range c.VolumeMounts {
+		m := &c.VolumeMounts[i]
+		switch at := p.spelt(m.MountPath); {
+		case at == folder && m.whole() && p.isToken(m.Name):
+			found.atTokenPath = true
+		case m.whole() && m.Name == p.result.Volume && !within(at, folder):
+			found.elsewhere = true
+		}
+	}
+	return found
+}
+
+// whole says whether the mount is of the volume, not of a part of it.
+func (m *VolumeMount) whole() bool { return m.SubPath == "" && m.SubPathExpr == "" }
+
+// isToken says whether the volume of a name holds the token, or one just like it.
+func (p *plan) isToken(volume string) bool {
+	if volume == p.result.Volume {
+		return true
+	}
+	existing := p.volume(volume)
+	return existing != nil && p.delivery.isHeldBy(existing, p.identity.Audience)
+}
+
+// volume returns the pod's volume of a name, or nil.
+func (p *plan) volume(name string) *Volume {
+	if p.volumes == nil {
+		p.volumes = make(map[string]*Volume, len(p.pod.Spec.Volumes))
+		for i := range p.pod.Spec.Volumes {
+			p.volumes[p.pod.Spec.Volumes[i].Name] = &p.pod.Spec.Volumes[i]
+		}
+	}
+	return p.volumes[name]
+}
+
+// findObstacle describes what keeps the token from being mounted in a directory, or
+// returns "". It takes the paths as they are, and then as they are in an image in
+// which /var/run is a symbolic link to /run: the webhook does not know the image.
+func (p *plan) findObstacle(c *Container, folder string) string {
+	if obstacle := p.findObstacleIn(c, folder, false); obstacle != "" || p.windows {
+		return obstacle
+	}
+	for i := range c.VolumeMounts {
+		if p.spelt(c.VolumeMounts[i].MountPath) == "/var" {
+			return "" // it hides the link
+		}
+	}
+	return p.findObstacleIn(c, folder, true)
+}
+
+// findObstacleIn is findObstacle for images with or without the link.
+func (p *plan) findObstacleIn(c *Container, folder string, link bool) string {
+	token := resolve(p.spelt(folder), link)
+	parent, depth, there := "", 0, false
+	for i := range c.VolumeMounts {
+		m := &c.VolumeMounts[i]
+		spelt := p.spelt(m.MountPath)
+		at := resolve(spelt, link)
+		there = there || at == token
+		if at == token && !(m.whole() && p.isToken(m.Name)) || below(at, token) && !p.fitsInto(folder, m) {
+			return m.String()
+		}
+		if !below(token, at) || p.windows {
+			continue
+		}
+		// Runtimes mount in the order of the number of names in the paths. So of the
+		// parents the one with most names is the one that the token comes to be in.
+		if names := strings.Count(spelt, "/"); names > depth {
+			parent, depth = "", names
+		} else if names < depth {
+			continue
+		}
+		if parent == "" && !p.takesMountPoint(c, folder, m) {
+			parent = m.String()
+		}
+	}
+	for i := range c.VolumeDevices {
+		at := resolve(p.spelt(c.VolumeDevices[i].DevicePath), link)
+		if within(at, token) || below(token, at) && !p.windows {
+			return "a block device at " + c.VolumeDevices[i].DevicePath
+		}
+	}
+	if there {
+		return "" // the token is there, and whatever is above it
+	}
+	return parent
+}
+
+// resolve returns what a clean path stands for in an image. link says that /var/run
+// is a symbolic link to /run there.
+func resolve(path string, link bool) string {
+	if link && within(path, "/var/run") {
+		return path[len("/var"):]
+	}
+	return path
+}
+
+// within says whether a path is dir or below it. Both are clean.
+func within(path, dir string) bool {
+	return path == dir || below(path, dir)
+}
+
+// below says whether a path is below dir. Both are clean.
+func below(path, dir string) bool {
+	return len(path) > len(dir) && strings.HasPrefix(path, dir) && (dir == "/" || path[len(dir)] == '/')
+}
+
+func (m *VolumeMount) String() string {
+	return fmt.Sprintf("volume %q at %s", m.Name, m.MountPath)
+}
+
+// takesMountPoint says whether the directory of the token can be made in a volume that is
+// mounted at a parent of it, or is there already.
+func (p *plan) takesMountPoint(c *Container, folder string, m *VolumeMount) bool {
+	volume := p.volume(m.Name)
+	switch {
+	case volume == nil || volume.FromAPI:
+		// These are read-only. The kubelet makes directories in them for mounts whose
+		// path begins with the volume's own: not through a link, and not in a part of
+		// the volume (MakeNestedMountpoints in k8s.io/kubernetes/pkg/volume/util). It
+		// does so when the pod starts, which is too early for ephemeral containers.
+		if p.ephemeral {
+			return p.isMadeBefore(c, folder, m)
+		}
+		return m.whole() && below(path.Clean(folder), path.Clean(m.MountPath)) && path.Clean(m.MountPath) != "/" &&
+			!volume.hasName(path.Clean(folder)[len(path.Clean(m.MountPath))+1:])
+	case volume.File || volume.ReadOnly:
+		return false
+	default:
+		return !m.ReadOnly || p.isMadeBefore(c, folder, m)
+	}
+}
+
+// hasName says whether a projected volume has a token or a field under the name that
+// a path begins with: a directory of the kubelet's would hide it.
+func (v *Volume) hasName(directory string) bool {
+	if v == nil || v.Projected == nil {
+		return false
+	}
+	first := func(name string) string {
+		name, _, _ = strings.Cut(path.Clean(name), "/")
+		return name
+	}
+	return slices.ContainsFunc(v.Projected.Sources, func(s Source) bool {
+		return s.ServiceAccountToken != nil && first(s.ServiceAccountToken.Path) == first(directory) ||
+			s.DownwardAPI != nil && slices.ContainsFunc(s.DownwardAPI.Items, func(i DownwardAPIItem) bool { return first(i.Path) == first(directory) })
+	})
+}
+
+// directory is that of the token in a part of a volume, which is mounted at a path.
+type directory struct{ token, volume, subPath, mountPath string }
+
+// isMadeBefore says whether a container that starts before c has the token in the same
+// part of the same volume: then c finds the directory there, even if c cannot write.
+func (p *plan) isMadeBefore(c *Container, folder string, m *VolumeMount) bool {
+	if p.made == nil {
+		p.findMade()
+	}
+	first, made := p.made[directory{folder, m.Name, m.SubPath, p.spelt(m.MountPath)}]
+	started, inPod := p.started[c]
+	return made && m.SubPathExpr == "" && (first < started || !inPod)
+}
+
+// findMade notes for each mount that the token comes to be in, which of the containers
+// that start with the pod is the first to have it.
+func (p *plan) findMade() {
+	p.made, p.started = map[directory]int{}, map[*Container]int{}
+	for _, containers := range [][]Container{p.pod.Spec.InitContainers, p.pod.Spec.Containers} {
+		for i := range containers {
+			c := &containers[i]
+			p.started[c] = len(p.started)
+			if p.selection.reason(c.Name) != "" {
+				continue
+			}
+			to := p.findPlace(c)
+			if to.mounts.obstacle != "" || to.env.isComplete() && !to.mounts.atTokenPath {
+				continue // it does not get the token
+			}
+			if m := p.findParent(c, to.folder); m != nil && m.SubPathExpr == "" {
+				at := directory{to.folder, m.Name, m.SubPath, p.spelt(m.MountPath)}
+				if _, known := p.made[at]; !known {
+					p.made[at] = p.started[c]
+				}
+			}
+		}
+	}
+}
+
+// findParent returns the mount that the directory of the token is made in, or nil if
+// there is none, or two could be it.
+func (p *plan) findParent(c *Container, folder string) (parent *VolumeMount) {
+	token, depth := resolve(p.spelt(folder), true), 0
+	for i := range c.VolumeMounts {
+		spelt := p.spelt(c.VolumeMounts[i].MountPath)
+		names := strings.Count(spelt, "/")
+		switch {
+		case names < depth || !below(token, resolve(spelt, true)):
+		case names == depth:
+			parent = nil
+		default:
+			parent, depth = &c.VolumeMounts[i], names
+		}
+	}
+	return parent
+}
+
+// fitsInto says whether a mount below the directory of the token can be in its volume.
+// The kubelet makes a directory there for a mount by its path, but not through a link.
+// It cannot bear the name of a file of the volume, and no file can be mounted on it.
+func (p *plan) fitsInto(folder string, m *VolumeMount) bool {
+	folder, at := path.Clean(folder), path.Clean(m.MountPath)
+	if p.windows || p.ephemeral || !below(at, folder) {
+		return false
+	}
+	if volume := p.volume(m.Name); volume != nil && (volume.File || volume.FromAPI && !m.whole()) {
+		return false
+	}
+	name, _, _ := strings.Cut(at[len(folder)+1:], "/")
+	file, _, _ := strings.Cut(path.Clean(p.delivery.file), "/")
+	return name != file && name != configFile && !strings.HasPrefix(name, "..")
+}
