@@ -161,6 +161,7 @@ tls-secret: certificates.secretName
 token-audience: tokenAudience
 token-expiration: tokenExpiration
 token-mount-path: tokenMountPath
+token-fallback-mount-path: tokenFallbackMountPath
 v: logLevel
 watch-config-map: watchConfigMap
 watch-container-credentials-config: containerCredentials.configMapName
