@@ -157,7 +157,7 @@ func TestWhatCannotBeReadIsAnError(t *testing.T) {
 		"a ConfigMap whose mapping is empty": {Settings: parseSettings(t), Manifests: manifests(t, pod+
 			"\n---\n{apiVersion: v1, kind: ConfigMap, metadata: {name: pod-identity-webhook}, data: {config: ''}}")},
 		"a list that is not there": {Settings: parseSettings(t, "--watch-container-credentials-config=missing.json"), Manifests: manifests(t, pod)},
-		"a list that is none": {Settings: parseSettings(t, "--watch-container-credentials-config=explain_test.go"), Manifests: manifests(t, pod)},
+		"a list that is none":      {Settings: parseSettings(t, "--watch-container-credentials-config=explain_test.go"), Manifests: manifests(t, pod)},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if _, err := explain.New(t.Context(), config); err == nil {

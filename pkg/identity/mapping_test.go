@@ -198,8 +198,10 @@ func TestEachBadKeyOfAMappingIsNamedAndTheGoodOnesAreRead(t *testing.T) {
 			t.Errorf("a value is told: %v", entry)
 		}
 	}
-	want := []string{`"no-slash"`, `"a/b/c"`, `"/app"`, `"ns/"`, `""`, `"ns/app-*"`, `"ns/null"`, `"ns/list"`, `"ns/text"`, `"ns/type"`,
-		`" ns/app"`, `"NS/app"`, `"ns/App"`, `"n_*/app"`, `"ns/big"`}
+	want := []string{
+		`"no-slash"`, `"a/b/c"`, `"/app"`, `"ns/"`, `""`, `"ns/app-*"`, `"ns/null"`, `"ns/list"`, `"ns/text"`, `"ns/type"`,
+		`" ns/app"`, `"NS/app"`, `"ns/App"`, `"n_*/app"`, `"ns/big"`,
+	}
 	if !slices.Equal(keys, want) {
 		t.Errorf("got  %v\nwant %v", keys, want)
 	}
@@ -258,7 +260,7 @@ func TestParseMapping_orderOfEntries(t *testing.T) {
 		`"a/app": {"RoleARN": "1"}`, `"*/app": {"RoleARN": "2"}`, `"a*/app": {"RoleARN": "3"}`, `"*a/app": {"RoleARN": "4"}`,
 		`"no-slash": {}`, `"b/app": null`, `"b*/app": {"RoleARN": "5"}`, `"b/app*": {}`,
 	}
-	random := rand.New(rand.NewPCG(1, 2)) //nolint:gosec // a test that can be repeated
+	random := rand.New(rand.NewPCG(1, 2))
 	var want string
 	for range 200 {
 		random.Shuffle(len(entries), func(i, j int) { entries[i], entries[j] = entries[j], entries[i] })

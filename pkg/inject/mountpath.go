@@ -169,7 +169,7 @@ func (p *plan) findObstacleIn(c *Container, folder string, link bool) string {
 		spelt := p.spelt(m.MountPath)
 		at := resolve(spelt, link)
 		there = there || at == token
-		if at == token && !(m.whole() && p.isToken(m.Name)) || below(at, token) && !p.fitsInto(folder, m) {
+		if at == token && (!m.whole() || !p.isToken(m.Name)) || below(at, token) && !p.fitsInto(folder, m) {
 			return m.String()
 		}
 		if !below(token, at) || p.windows {

@@ -1,6 +1,7 @@
 package inject
 
 import (
+	"slices"
 	"strings"
 
 	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/identity"
@@ -11,13 +12,13 @@ import (
 const (
 	envAccessKeyID            = "AWS_ACCESS_KEY_ID"
 	envSecretAccessKey        = "AWS_SECRET_ACCESS_KEY" //nolint:gosec // the name of a variable, no credential
-	envSessionToken           = "AWS_SESSION_TOKEN"
+	envSessionToken           = "AWS_SESSION_TOKEN" //nolint:gosec // the name of a variable, no credential
 	envAccessKey              = "AWS_ACCESS_KEY"
 	envSecretKey              = "AWS_SECRET_KEY"              //nolint:gosec // the name of a variable, no credential
 	envSharedCredentialsFile  = "AWS_SHARED_CREDENTIALS_FILE" //nolint:gosec // the name of a variable, no credential
 	envEndpoint               = "AWS_ENDPOINT_URL"
 	envIgnoreEndpoints        = "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS"
-	envContainerRelativeURI   = "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI" //nolint:gosec // the name of a variable, no credential
+	envContainerRelativeURI   = "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI"
 	regionalSTS, legacySTS    = "regional", "legacy"
 	removeVariable            = "remove it"
 	effectKeys, effectProfile = "SDKs use these keys instead of the role", "some SDKs fail if the profile does not exist"
@@ -59,9 +60,9 @@ type Environment struct {
 
 // last returns the variable of a name that a process sees: the last one.
 func (e Environment) last(name string) (v EnvVar, ok bool) {
-	for i := len(e.Variables) - 1; i >= 0; i-- {
-		if e.Variables[i].Name == name {
-			return e.Variables[i], true
+	for _, variable := range slices.Backward(e.Variables) {
+		if variable.Name == name {
+			return variable, true
 		}
 	}
 	return EnvVar{}, false

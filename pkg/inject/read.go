@@ -117,7 +117,7 @@ func (v *Volume) read(r *skim.Reader) {
 func (v *Volume) readHostPath(r *skim.Reader) {
 	for o := r.Object(); o.Next(); {
 		if string(o.Name()) == "type" {
-			switch corev1.HostPathType(r.Text()) {
+			switch corev1.HostPathType(r.Text()) { //nolint:exhaustive // the others are directories
 			case corev1.HostPathFile, corev1.HostPathFileOrCreate, corev1.HostPathSocket, corev1.HostPathCharDev, corev1.HostPathBlockDev:
 				v.File = true
 			}

@@ -51,7 +51,7 @@ func refusals() []refusal {
 // dialHTTP1 opens a connection that nothing is sent on yet.
 func dialHTTP1(t testing.TB, server *running) *tls.Conn {
 	t.Helper()
-	conn, err := tls.Dial("tcp", strings.TrimPrefix(server.url, "https://"), &tls.Config{InsecureSkipVerify: true, NextProtos: []string{"http/1.1"}}) //nolint:gosec // it is a test's
+	conn, err := tls.Dial("tcp", strings.TrimPrefix(server.url, "https://"), &tls.Config{InsecureSkipVerify: true, NextProtos: []string{"http/1.1"}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -172,7 +172,7 @@ func TestRefusals_usualClients(t *testing.T) {
 				body := strings.Repeat(" ", refusal.size)
 				t.Run("Go", func(t *testing.T) {
 					client := &http.Client{Transport: &http.Transport{
-						TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, //nolint:gosec // it is a test's
+						TLSClientConfig: &tls.Config{InsecureSkipVerify: true},
 					}}
 					defer client.CloseIdleConnections()
 					var reader io.Reader = strings.NewReader(body)
@@ -208,7 +208,7 @@ func TestRefusals_usualClients(t *testing.T) {
 					if chunked {
 						args = append(args, "--header", "Transfer-Encoding: chunked")
 					}
-					got, err := exec.CommandContext(t.Context(), curl, args...).CombinedOutput() //nolint:gosec // the arguments are the test's
+					got, err := exec.CommandContext(t.Context(), curl, args...).CombinedOutput()
 					if err != nil || !bytes.HasSuffix(got, []byte("\n"+strconv.Itoa(refusal.status))) {
 						t.Errorf("curl with %q: got %v and %q, want HTTP %d", expect, err, got, refusal.status)
 					}

@@ -66,7 +66,8 @@ func TestValidateServiceAccount(t *testing.T) {
 		{"a refusal warns of what may be right", "deny", nil, annotations{"role-arn": bad, "audience": "", "skip-container": "a"}, "CREATE", webhook.ServiceAccountDenied, false, 2},
 		{
 			"a role of Ceph is right at its endpoint", "deny", nil,
-			annotations{"role-arn": "arn:aws:iam:::role/S3Access", "sts-endpoint": "https://rgw.example.com"}, "CREATE", webhook.ServiceAccountOK, true, 0,
+			annotations{"role-arn": "arn:aws:iam:::role/S3Access", "sts-endpoint": "https://rgw.example.com"},
+			"CREATE", webhook.ServiceAccountOK, true, 0,
 		},
 		{"a deletion is not looked at", "deny", annotations{"role-arn": bad}, nil, "DELETE", webhook.ServiceAccountNotChecked, true, 0},
 	}

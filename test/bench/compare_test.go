@@ -56,7 +56,8 @@ func TestCheckGoals(t *testing.T) {
 	of := func(cpu, reads, p99 float64) report {
 		return report{
 			Results: []result{
-				{Server: "constant answer"}, {Server: "webhook, cached", Ratio: values{"cpuMicroseconds": 9}},
+				{Server: "constant answer"},
+				{Server: "webhook, cached", Ratio: values{"cpuMicroseconds": 9}},
 				{Server: "webhook, live", live: true, LiveReads: reads, Ratio: values{"cpuMicroseconds": cpu}},
 			},
 			Creations: []creation{

@@ -372,8 +372,12 @@ func TestWebhooks_entries(t *testing.T) {
 // EKS, kOps and AWS's own manifests.
 func TestNames_outsideNamespaces(t *testing.T) {
 	for _, args := range [][]string{
-		{"pod-identity-webhook"}, {"eks"}, {"vpc-resource-mutating-webhook"}, {"irsa"},
-		{"aws", "--set=fullnameOverride=pod-identity-webhook"}, {strings.Repeat("a", 53)},
+		{"pod-identity-webhook"},
+		{"eks"},
+		{"vpc-resource-mutating-webhook"},
+		{"irsa"},
+		{"aws", "--set=fullnameOverride=pod-identity-webhook"},
+		{strings.Repeat("a", 53)},
 	} {
 		manifests, err := chart.TemplateOf(t.Context(), args[0], namespace, append(args[1:], "--set=serviceAccountValidation=deny")...)
 		if err != nil {

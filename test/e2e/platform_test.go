@@ -295,7 +295,8 @@ func wantNothingOfOurs(t *testing.T, client kubernetes.Interface) {
 		if err != nil {
 			t.Error(err)
 		}
-		if bytes.Contains(raw, []byte(`"irsa-`)) {
+		// The permissions of webhooks that tests run as processes stay with the control plane.
+		if others := []byte(`"irsa-local-webhook-`); bytes.Contains(bytes.ReplaceAll(raw, others, nil), []byte(`"irsa-`)) {
 			t.Errorf("%s: an object is left: %s", path, raw)
 		}
 	}

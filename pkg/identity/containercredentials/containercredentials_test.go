@@ -149,7 +149,7 @@ func TestNew_anyContent(t *testing.T) {
 	}
 	keys := slices.Sorted(maps.Keys(contents))
 	path := filepath.Join(t.TempDir(), "config.json")
-	random := rand.New(rand.NewPCG(1, 2)) //nolint:gosec // a test that can be repeated
+	random := rand.New(rand.NewPCG(1, 2))
 	c := New(path, slog.New(slog.DiscardHandler), prometheus.NewRegistry())
 	want := 0
 	for range 60 {

@@ -59,21 +59,25 @@ func TestResolve_liveRead(t *testing.T) {
 		check   func(*identity.Identity, error) bool
 	}{
 		{
-			"a ServiceAccount with a role", answerWith(http.StatusOK, foundBody), []string{"role"},
+			"a ServiceAccount with a role", answerWith(http.StatusOK, foundBody),
+			[]string{"role"},
 			func(got *identity.Identity, err error) bool { return err == nil && got.RoleARN == appRole },
 		},
 		{
-			"a ServiceAccount without a role", answerWith(http.StatusOK, `{"kind":"ServiceAccount","apiVersion":"v1"}`), []string{"no_role"},
+			"a ServiceAccount without a role", answerWith(http.StatusOK, `{"kind":"ServiceAccount","apiVersion":"v1"}`),
+			[]string{"no_role"},
 			func(got *identity.Identity, err error) bool { return err == nil && !got.Granted() },
 		},
 		{
-			"no such ServiceAccount", answerWith(http.StatusNotFound, statusBody("NotFound")), []string{"not_found"},
+			"no such ServiceAccount", answerWith(http.StatusNotFound, statusBody("NotFound")),
+			[]string{"not_found"},
 			func(_ *identity.Identity, err error) bool {
 				return errors.Is(err, identity.ErrServiceAccountNotFound)
 			},
 		},
 		{
-			"no right to read it: an error at once", answerWith(http.StatusForbidden, statusBody("Forbidden")), []string{"error"},
+			"no right to read it: an error at once", answerWith(http.StatusForbidden, statusBody("Forbidden")),
+			[]string{"error"},
 			func(_ *identity.Identity, err error) bool {
 				return err != nil && strings.Contains(err.Error(), "default/app") && strings.Contains(err.Error(), "Forbidden")
 			},
@@ -85,12 +89,14 @@ func TestResolve_liveRead(t *testing.T) {
 					return
 				}
 				answerWith(http.StatusOK, foundBody)(w, r)
-			}, []string{"error", "role"},
+			},
+			[]string{"error", "role"},
 			func(got *identity.Identity, err error) bool { return err == nil && got.RoleARN == appRole },
 		},
 		{
 			"an API server that does not recover: its own error, not the deadline's",
-			answerWith(http.StatusInternalServerError, statusBody("InternalError")), []string{"error"},
+			answerWith(http.StatusInternalServerError, statusBody("InternalError")),
+			[]string{"error"},
 			func(_ *identity.Identity, err error) bool {
 				return err != nil && strings.Contains(err.Error(), "InternalError")
 			},
