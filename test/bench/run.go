@@ -118,11 +118,11 @@ func measureAll(ctx context.Context, o options, progress io.Writer) (candidates 
 	}
 	config, err := localwebhook.ChartConfig(ctx, cluster)
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, nil, err
 	}
 	kubeconfig := filepath.Join(dir, "webhook.kubeconfig")
 	if err := controlplane.WriteKubeconfig(kubeconfig, config); err != nil {
-		return nil, nil, err
+		return nil, nil, nil, err
 	}
 	candidates = newCandidates(kubeconfig, environment, o.reference)
 	rounds = map[string][]round{}

@@ -69,12 +69,12 @@ func testMinor(ctx context.Context, modules, page, minor string, flags []string)
 		return fmt.Errorf("test against Kubernetes %s: %w", release, err)
 	}
 	if choosesTests(flags) {
-		fmt.Printf("The chosen tests passed with Kubernetes %s. Only a run of all tests is recorded.\n", release)
+		_, _ = fmt.Fprintf(os.Stdout, "The chosen tests passed with Kubernetes %s. Only a run of all tests is recorded.\n", release)
 		return nil
 	}
 	if err := results.check(); err != nil {
 		return fmt.Errorf("test against Kubernetes %s: %w", release, err)
 	}
-	fmt.Printf("All %d tests passed with Kubernetes %s.\n", results.passed(), release)
+	_, _ = fmt.Fprintf(os.Stdout, "All %d tests passed with Kubernetes %s.\n", results.passed(), release)
 	return record(page, supported, release)
 }

@@ -120,7 +120,7 @@ func readReleases(dir string) (releases, error) {
 // checkVersion returns an error unless the API server in a directory is of a release.
 func checkVersion(ctx context.Context, dir string, want release) error {
 	path := filepath.Join(dir, "kube-apiserver")
-	output, err := exec.CommandContext(ctx, path, "--version").Output() // #nosec G204 -- it is what is to be tested
+	output, err := exec.CommandContext(ctx, path, "--version").Output() //nolint:gosec // it is what is to be tested
 	if err != nil {
 		return commandError("ask kube-apiserver for its version", err)
 	}

@@ -83,7 +83,7 @@ func choosesTests(flags []string) bool {
 // test, and what a test printed if it failed.
 func runTests(ctx context.Context, out io.Writer, flags []string) (testResults, error) {
 	args := slices.Concat([]string{"test", "-json", "-count=1", "-p=1", "-skip=" + leftOut}, flags, packages)
-	command := exec.CommandContext(ctx, "go", args...) // #nosec G204 -- flags of the Makefile
+	command := exec.CommandContext(ctx, "go", args...) //nolint:gosec // flags of the Makefile
 	command.Dir = repository.Path("test")
 	command.Stderr = os.Stderr
 	stdout, err := command.StdoutPipe()
@@ -121,11 +121,11 @@ func readResults(events io.Reader, out io.Writer) (testResults, error) {
 			if printed[name] == nil {
 				printed[name] = new(strings.Builder)
 			}
-			printed[name].WriteString(event.Output)
+			_, _ = printed[name].WriteString(event.Output)
 		case "pass", "fail", "skip":
 			isSubtest := strings.Contains(event.Test, "/")
 			if event.Action != "pass" && printed[name] != nil {
-				fmt.Fprint(out, printed[name])
+				_, _ = fmt.Fprint(out, printed[name])
 			} else if !isSubtest {
 				fmt.Fprintf(out, "%s %s (%.1fs)\n", event.Action, event.Test, event.Elapsed)
 			}

@@ -344,7 +344,7 @@ func (d *decision) checkIdentity(t tester, c *corev1.Container, windows bool) {
 	means := d.means(d.folderOf(c, windows))
 	ownFile := d.tokenVolumeOf(c, valueOf(c, means.fileVariable)) != ""
 	for name, want := range means.variables {
-		if got := valueOf(c, name); got != want && !(name == means.fileVariable && ownFile) {
+		if got := valueOf(c, name); got != want && (name != means.fileVariable || !ownFile) {
 			t.Errorf("container %q: %s is %q, want %q", c.Name, name, got, want)
 		}
 	}

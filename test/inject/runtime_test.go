@@ -370,9 +370,7 @@ func (d *drawer) userVolume(name string) map[string]any {
 		"ephemeral": {"ephemeral": map[string]any{}},
 	}
 	volume := map[string]any{"name": name}
-	for kind, source := range sources[kind] {
-		volume[kind] = source
-	}
+	maps.Copy(volume, sources[kind])
 	return volume
 }
 

@@ -130,7 +130,7 @@ func (r *release) configuration(v version) *admissionregistrationv1.MutatingWebh
 	if err != nil {
 		r.t.Fatalf("helm template: %v\n%s", err, rendered)
 	}
-	for _, document := range strings.Split(rendered, "\n---\n") {
+	for document := range strings.SplitSeq(rendered, "\n---\n") {
 		var found admissionregistrationv1.MutatingWebhookConfiguration
 		if err := yaml.Unmarshal([]byte(document), &found); err == nil && found.Kind == "MutatingWebhookConfiguration" {
 			return &found

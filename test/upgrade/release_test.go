@@ -80,7 +80,7 @@ func (r *release) helm(verb, chart string, args ...string) {
 
 func (r *release) run(ctx context.Context, args ...string) (string, error) {
 	args = append(args, "--namespace="+r.namespace, "--kubeconfig="+cluster.Kubeconfig())
-	command := exec.CommandContext(ctx, file(r.t, "HELM"), args...) //nolint:gosec // the test says which helm
+	command := exec.CommandContext(ctx, file(r.t, "HELM"), args...)
 	command.Env = append(command.Environ(), "HELM_CACHE_HOME="+r.dir, "HELM_CONFIG_HOME="+r.dir, "HELM_DATA_HOME="+r.dir)
 	var output bytes.Buffer
 	command.Stdout, command.Stderr = &output, &output
