@@ -62,7 +62,7 @@ func (p *plan) addToContainer(at string, c *Container) ContainerResult {
 	// A container that has its own variables knows where it mounts our volume.
 	elsewhere := env.foreign && mounts.elsewhere
 	mounted := mounts.atTokenPath || elsewhere || env.tokenVolume != ""
-	if env.ownTokenFile {
+	if env.ownTokenFile && env.tokenVolume != p.result.Volume {
 		result.OwnVolume = env.tokenVolume
 	}
 	switch {
@@ -74,7 +74,7 @@ func (p *plan) addToContainer(at string, c *Container) ContainerResult {
 		}
 		p.warn(EnvSetByUser, "container %q sets its own AWS identity, region and STS endpoint: nothing is added", c.Name)
 		return result
-	case mounts.obstacle != "" && !elsewhere && !env.ownTokenFile:
+	case mounts.obstacle != "" && !elsewhere && env.tokenVolume == "":
 		result.Reason = TokenPathTaken
 		p.warn(TokenPathTaken, "container %q: token not mounted, because %s; mount that elsewhere", c.Name, to.blocked)
 		return result

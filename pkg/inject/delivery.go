@@ -120,6 +120,17 @@ func (d *delivery) makeVolume(name, audience string, expirationSeconds int64) co
 	return volume
 }
 
+// viewVolume returns what a decision sees of the volume that makeVolume returns.
+func (d *delivery) viewVolume(name, audience string) *Volume {
+	sources := []Source{{ServiceAccountToken: &ServiceAccountToken{Audience: audience, Path: d.file}}}
+	if d.config != "" {
+		sources = append(sources, Source{DownwardAPI: &DownwardAPI{Items: []DownwardAPIItem{{
+			Path: configFile, FieldRef: &FieldRef{FieldPath: configFieldPath},
+		}}}})
+	}
+	return &Volume{Name: name, FromAPI: true, Projected: &Projected{Sources: sources}}
+}
+
 // isHeldBy says whether a container that mounts v in the delivery's folder finds
 // there what the variables speak of, the token being for audience.
 func (d *delivery) isHeldBy(v *Volume, audience string) bool {

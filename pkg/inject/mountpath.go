@@ -35,12 +35,12 @@ func (p *plan) findPlace(c *Container) place {
 			usual.blocked = obstacle + " blocks " + p.usualFolder
 		}
 		return usual
-	case usual.mounts.atTokenPath || p.fixedPath || !blocked && !p.mountsAt(c, p.settings.FallbackMountPath):
+	case p.fixedPath || !blocked && (usual.mounts.atTokenPath || !p.mountsAt(c, p.settings.FallbackMountPath)):
 		return usual
 	}
 	fallback := p.placeAt(c, p.fallback())
 	switch {
-	case fallback.mounts.atTokenPath, blocked && fallback.blocked == "":
+	case fallback.blocked == "" && (blocked || fallback.mounts.atTokenPath):
 		fallback.blocked = usual.blocked
 		return fallback
 	case blocked:
@@ -125,20 +125,20 @@ func (p *plan) readMounts(c *Container, d *delivery) mounts {
 // whole says whether the mount is of the volume, not of a part of it.
 func (m *VolumeMount) whole() bool { return m.SubPath == "" && m.SubPathExpr == "" }
 
-// isToken says whether the volume of a name holds the token, or one just like it.
-func (p *plan) isToken(volume string) bool {
-	if volume == p.result.Volume {
-		return true
-	}
-	existing := p.volume(volume)
-	return existing != nil && p.delivery.isHeldBy(existing, p.identity.Audience)
+// isToken reports whether the volume of a name holds the token.
+func (p *plan) isToken(name string) bool {
+	volume := p.volume(name)
+	return volume != nil && p.delivery.isHeldBy(volume, p.identity.Audience)
 }
 
-// volume returns the pod's volume of a name, or nil.
+// volume returns the volume that the pod has under a name in the end, or nil. A volume
+// that is yet to be added counts: a container can mount it by name, and must be judged
+// as it is when the webhook is called again.
 func (p *plan) volume(name string) *Volume {
 	if p.volumes == nil {
-		p.volumes = make(map[string]*Volume, len(p.pod.Spec.Volumes))
-		for i := range p.pod.Spec.Volumes {
+		p.volumes = make(map[string]*Volume, len(p.pod.Spec.Volumes)+1)
+		p.volumes[p.result.Volume] = p.delivery.viewVolume(p.result.Volume, p.identity.Audience)
+		for i := range slices.Backward(p.pod.Spec.Volumes) { // as Spec.volume, the first of a name
 			p.volumes[p.pod.Spec.Volumes[i].Name] = &p.pod.Spec.Volumes[i]
 		}
 	}

@@ -32,7 +32,7 @@ func (p *plan) tokenVolumeOf(c *Container, file string) string {
 		return ""
 	}
 	inVolume := path.Join(mount.SubPath, mount.SubPathExpr, strings.TrimPrefix(file, folder))
-	volume := p.pod.Spec.volume(mount.Name)
+	volume := p.volume(mount.Name)
 	if volume == nil || volume.Projected == nil {
 		return ""
 	}

@@ -61,10 +61,16 @@ func (d *decision) usualFolder() string {
 	return d.settings.MountPath
 }
 
-// folderOf is where a container has the token: the usual folder, or the fallback if
-// there is none in that.
+// folderOf returns the directory in which a container has the token. If it has the token
+// in both, that is the one that its variables name.
 func (d *decision) folderOf(c *corev1.Container, windows bool) string {
-	for _, folder := range []string{d.usualFolder(), d.settings.FallbackMountPath} {
+	folders := []string{d.usualFolder(), d.settings.FallbackMountPath}
+	for name, file := range d.means(d.settings.FallbackMountPath).variables {
+		if strings.HasSuffix(name, "_FILE") && valueOf(c, name) == file {
+			slices.Reverse(folders)
+		}
+	}
+	for _, folder := range folders {
 		for _, m := range c.VolumeMounts {
 			i := slices.IndexFunc(d.after.Spec.Volumes, func(v corev1.Volume) bool { return v.Name == m.Name })
 			if place(m.MountPath, windows) == place(folder, windows) && i >= 0 && d.isHeldBy(&d.after.Spec.Volumes[i]) && m.SubPath == "" && m.SubPathExpr == "" {
