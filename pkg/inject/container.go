@@ -58,10 +58,7 @@ func (p *plan) addToContainer(at string, c *Container) ContainerResult {
 		return result
 	}
 	to := p.findPlace(c)
-	env, mounts := to.env, to.mounts
-	// A container that has its own variables knows where it mounts our volume.
-	elsewhere := env.foreign && mounts.elsewhere
-	mounted := mounts.atTokenPath || elsewhere || env.tokenVolume != ""
+	env, mounted := to.env, to.hasToken()
 	if env.ownTokenFile && env.tokenVolume != p.result.Volume {
 		result.OwnVolume = env.tokenVolume
 	}
@@ -74,7 +71,7 @@ func (p *plan) addToContainer(at string, c *Container) ContainerResult {
 		}
 		p.warn(EnvSetByUser, "container %q sets its own AWS identity, region and STS endpoint: nothing is added", c.Name)
 		return result
-	case mounts.obstacle != "" && !elsewhere && env.tokenVolume == "":
+	case to.mounts.obstacle != "" && !mounted:
 		result.Reason = TokenPathTaken
 		p.warn(TokenPathTaken, "container %q: token not mounted, because %s; mount that elsewhere", c.Name, to.blocked)
 		return result

@@ -35,7 +35,7 @@ func (p *plan) findPlace(c *Container) place {
 			usual.blocked = obstacle + " blocks " + p.usualFolder
 		}
 		return usual
-	case p.fixedPath || !blocked && (usual.mounts.atTokenPath || !p.mountsAt(c, p.settings.FallbackMountPath)):
+	case p.fixedPath || !blocked && (usual.mounts.atTokenPath && !usual.env.foreign || !p.mountsAt(c, p.settings.FallbackMountPath)):
 		return usual
 	}
 	fallback := p.placeAt(c, p.fallback())
@@ -98,10 +98,18 @@ func (p *plan) isBlocked(d *delivery) bool {
 	return false
 }
 
+// hasToken reports whether a container has the token without a mount that the webhook
+// adds. A container with variables of its own is expected to read the token where it
+// mounts the token's volume.
+func (at *place) hasToken() bool {
+	return at.mounts.atTokenPath || at.env.tokenVolume != "" || at.env.foreign && at.mounts.elsewhere
+}
+
 // mounts is what a container's mounts say about a directory for the token.
 type mounts struct {
 	// atTokenPath says that a token for the right audience, of whatever volume,
-	// is mounted there; elsewhere that the token's volume is mounted at another path.
+	// is mounted there, and no obstacle is; elsewhere that the token's volume is mounted
+	// at another path.
 	atTokenPath, elsewhere bool
 	// obstacle describes what keeps the token from being mounted there, if anything.
 	obstacle string
@@ -114,7 +122,7 @@ func (p *plan) readMounts(c *Container, d *delivery) mounts {
 		m := &c.VolumeMounts[i]
 		switch at := p.spelt(m.MountPath); {
 		case at == folder && m.whole() && p.isToken(m.Name):
-			found.atTokenPath = true
+			found.atTokenPath = found.obstacle == ""
 		case m.whole() && m.Name == p.result.Volume && !within(at, folder):
 			found.elsewhere = true
 		}
@@ -149,13 +157,8 @@ func (p *plan) volume(name string) *Volume {
 // returns "". It takes the paths as they are, and then as they are in an image in
 // which /var/run is a symbolic link to /run: the webhook does not know the image.
 func (p *plan) findObstacle(c *Container, folder string) string {
-	if obstacle := p.findObstacleIn(c, folder, false); obstacle != "" || p.windows {
-		return obstacle
-	}
-	for i := range c.VolumeMounts {
-		if p.spelt(c.VolumeMounts[i].MountPath) == "/var" {
-			return "" // it hides the link
-		}
+	if obstacle := p.findObstacleIn(c, folder, false); obstacle != "" || p.windows || p.mountsAt(c, "/var") {
+		return obstacle // a mount at /var hides the link
 	}
 	return p.findObstacleIn(c, folder, true)
 }
@@ -285,8 +288,8 @@ func (p *plan) findMade() {
 				continue
 			}
 			to := p.findPlace(c)
-			if to.mounts.obstacle != "" || to.env.isComplete() && !to.mounts.atTokenPath {
-				continue // it does not get the token
+			if !to.mounts.atTokenPath && (to.mounts.obstacle != "" || to.hasToken() || to.env.isComplete()) {
+				continue // it does not get the token there
 			}
 			if m := p.findParent(c, to.folder); m != nil && m.SubPathExpr == "" {
 				at := directory{to.folder, m.Name, m.SubPath, p.spelt(m.MountPath)}
@@ -301,12 +304,13 @@ func (p *plan) findMade() {
 // findParent returns the mount that the directory of the token is made in, or nil if
 // there is none, or two could be it.
 func (p *plan) findParent(c *Container, folder string) (parent *VolumeMount) {
-	token, depth := resolve(p.spelt(folder), true), 0
+	link := !p.mountsAt(c, "/var")
+	token, depth := resolve(p.spelt(folder), link), 0
 	for i := range c.VolumeMounts {
 		spelt := p.spelt(c.VolumeMounts[i].MountPath)
 		names := strings.Count(spelt, "/")
 		switch {
-		case names < depth || !below(token, resolve(spelt, true)):
+		case names < depth || !below(token, resolve(spelt, link)):
 		case names == depth:
 			parent = nil
 		default:
