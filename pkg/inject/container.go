@@ -146,6 +146,7 @@ func (p *plan) look(c *Container, d *delivery) environment {
 				same[of] = v.Value == d.variables[of].Value
 				if v.Name == d.fileVariable {
 					file = v.Value
+					same[of] = same[of] || p.isPlainPath(file) && p.spelt(file) == p.spelt(d.variables[of].Value)
 				}
 			}
 			if slices.Contains(d.rivals, v.Name) {

@@ -62,13 +62,17 @@ func (d *decision) usualFolder() string {
 }
 
 // folderOf returns the directory in which a container has the token. If it has the token
-// in both, that is the one that its variables name.
+// in both, that is the one that its variable names. With a chained role, it is the one
+// that the pod's configuration names.
 func (d *decision) folderOf(c *corev1.Container, windows bool) string {
 	folders := []string{d.usualFolder(), d.settings.FallbackMountPath}
-	for name, file := range d.means(d.settings.FallbackMountPath).variables {
-		if strings.HasSuffix(name, "_FILE") && valueOf(c, name) == file {
-			slices.Reverse(folders)
-		}
+	switch fallback := d.means(d.settings.FallbackMountPath); {
+	case d.id.TargetRoleARN != "" && d.after.Annotations[configAnnotation] == d.config(fallback.folder):
+		return fallback.folder
+	case d.id.TargetRoleARN != "":
+		return d.usualFolder()
+	case valueOf(c, fallback.fileVariable) == fallback.variables[fallback.fileVariable]:
+		slices.Reverse(folders)
 	}
 	for _, folder := range folders {
 		for _, m := range c.VolumeMounts {
@@ -233,7 +237,7 @@ func (d *decision) tokenIn(mount corev1.VolumeMount, below string, windows bool)
 		return ""
 	}
 	want := path.Clean("/" + mount.SubPath + mount.SubPathExpr + "/" + below)
-	for _, volume := range d.before.Spec.Volumes {
+	for _, volume := range d.after.Spec.Volumes {
 		if volume.Name != mount.Name {
 			continue
 		}

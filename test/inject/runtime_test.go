@@ -249,9 +249,11 @@ func (d *decision) checkStarts(t tester) {
 
 // checkBlocked says whether a container could not have the token in a folder: on some
 // node it would not start, or not have its mounts, or the API server would refuse it.
+// No other container has the token: a directory that is made for it does not count.
 func (d *decision) checkBlocked(t tester, container int, folder string) {
 	t.Helper()
-	pod := d.after.DeepCopy()
+	pod := d.before.DeepCopy()
+	pod.Spec.Volumes = d.after.Spec.Volumes
 	lists := [][]corev1.Container{pod.Spec.InitContainers, pod.Spec.Containers}
 	list, at := lists[0], container
 	if at >= len(lists[0]) {
