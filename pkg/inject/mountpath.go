@@ -58,7 +58,8 @@ func (p *plan) placeAt(c *Container, d *delivery) place {
 }
 
 func (p *plan) mountsAt(c *Container, folder string) bool {
-	return slices.ContainsFunc(c.VolumeMounts, func(m VolumeMount) bool { return p.spelt(m.MountPath) == p.spelt(folder) })
+	folder = p.spelt(folder)
+	return slices.ContainsFunc(c.VolumeMounts, func(m VolumeMount) bool { return p.spelt(m.MountPath) == folder })
 }
 
 // fallback returns the delivery at the fallback path, which few pods need.

@@ -12,7 +12,7 @@ import (
 const (
 	envAccessKeyID            = "AWS_ACCESS_KEY_ID"
 	envSecretAccessKey        = "AWS_SECRET_ACCESS_KEY" //nolint:gosec // the name of a variable, no credential
-	envSessionToken           = "AWS_SESSION_TOKEN" //nolint:gosec // the name of a variable, no credential
+	envSessionToken           = "AWS_SESSION_TOKEN"     //nolint:gosec // the name of a variable, no credential
 	envAccessKey              = "AWS_ACCESS_KEY"
 	envSecretKey              = "AWS_SECRET_KEY"              //nolint:gosec // the name of a variable, no credential
 	envSharedCredentialsFile  = "AWS_SHARED_CREDENTIALS_FILE" //nolint:gosec // the name of a variable, no credential

@@ -106,7 +106,7 @@ func checkExplained(t *testing.T, client kubernetes.Interface, namespace string,
 func unspreadIf(t *testing.T, c corpus.Case, pod *corev1.Pod) {
 	t.Helper()
 	if c.Settings.ContainerCredentials {
-		unspread(t, pod)
+		unspread(t, pod, c.Pod.Spec.Volumes)
 	}
 }
 

@@ -126,7 +126,7 @@ func checkStored(t *testing.T, client kubernetes.Interface, namespace string, c 
 		t.Fatal(err)
 	}
 	if c.Settings.ContainerCredentials {
-		unspread(t, stored)
+		unspread(t, stored, c.Pod.Spec.Volumes)
 	}
 	if diff := cmp.Diff(whatIsCompared(want), whatIsCompared(stored)); diff != "" {
 		t.Errorf("the stored pod is not the golden one (-want +got):\n%s", diff)
@@ -134,11 +134,12 @@ func checkStored(t *testing.T, client kubernetes.Interface, namespace string, c 
 }
 
 // unspread sets the lifetime of a token for EKS Pod Identity back to the default,
-// which the webhook spreads.
-func unspread(t *testing.T, pod *corev1.Pod) {
+// which the webhook spreads. It leaves out volumes that the user defines.
+func unspread(t *testing.T, pod *corev1.Pod, userDefined []corev1.Volume) {
 	t.Helper()
 	for _, volume := range pod.Spec.Volumes {
-		if volume.Projected == nil || volume.Projected.Sources[0].ServiceAccountToken == nil {
+		if slices.ContainsFunc(userDefined, func(v corev1.Volume) bool { return v.Name == volume.Name }) ||
+			volume.Projected == nil || volume.Projected.Sources[0].ServiceAccountToken == nil {
 			continue
 		}
 		seconds := volume.Projected.Sources[0].ServiceAccountToken.ExpirationSeconds
