@@ -191,9 +191,14 @@ func (p *plan) findObstacleIn(c *Container, folder string, link bool) string {
 		}
 	}
 	for i := range c.VolumeDevices {
-		at := resolve(p.spelt(c.VolumeDevices[i].DevicePath), link)
-		if within(at, token) || below(token, at) && !p.windows {
-			return "a block device at " + c.VolumeDevices[i].DevicePath
+		spelt := p.spelt(c.VolumeDevices[i].DevicePath)
+		at, device := resolve(spelt, link), "a block device at "+c.VolumeDevices[i].DevicePath
+		if within(at, token) {
+			return device
+		}
+		// Above the path it counts as a file that is mounted there.
+		if names := strings.Count(spelt, "/"); below(token, at) && !p.windows && (names > depth || names == depth && parent == "") {
+			parent, depth = device, names
 		}
 	}
 	if there {
