@@ -68,7 +68,7 @@ func wantWhole(t *testing.T, from io.Reader, status int) {
 	t.Helper()
 	reader := bufio.NewReader(from)
 	for {
-		response, err := http.ReadResponse(reader, nil)
+		response, err := http.ReadResponse(reader, nil) //nolint:bodyclose // the test closes the connection
 		if err != nil {
 			t.Fatalf("read response: %v", err)
 		}
