@@ -65,8 +65,10 @@ func (e *environment) overrides(pod *corev1.Pod) []override {
 	for i := range containers {
 		known, elsewhere := e.variables(pod.Namespace, &containers[i])
 		found := inject.Overrides(known, id)
-		for _, variable := range known.Variables {
-			set := variable.Value != "" || variable.FromElsewhere
+		for n, variable := range known.Variables {
+			// Of several of one name the last counts: an empty one of env overrides envFrom.
+			sameName := func(v inject.EnvVar) bool { return v.Name == variable.Name }
+			set := (variable.Value != "" || variable.FromElsewhere) && !slices.ContainsFunc(known.Variables[n+1:], sameName)
 			if set && inject.IsKeyVariable(variable.Name) && !slices.ContainsFunc(found, func(o inject.Override) bool { return o.Variable == variable.Name }) {
 				found = append(found, inject.Override{Variable: variable.Name})
 			}
