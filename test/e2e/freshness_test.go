@@ -212,7 +212,6 @@ func TestFreshness_namespace(t *testing.T) {
 		}
 	}
 	permit("other")
-	wantMetric(t, b.webhook, "pod_identity_webhook_namespace_policies 1")
 	b.proxy.freeze()
 	permit("app")
 	b.wantPod(t, "permitted while the watch hangs", appRole, "")
@@ -221,6 +220,13 @@ func TestFreshness_namespace(t *testing.T) {
 	b.proxy.thaw()
 
 	b.proxy.fail(forbidden, getRequest)
+	eventually(t, "the watch sees the denial", func(ctx context.Context) error {
+		got, err := ask(ctx, b.webhook, b.webhook.Client(), 10*time.Second, reviewOf(b.namespace, "app"))
+		if err == nil && got.review.Response != nil && got.review.Response.Allowed {
+			err = errors.New("it is permitted")
+		}
+		return err
+	})
 	wantDenied("denied by the cache", "cache")
 	permit("app")
 	eventually(t, "the watch sees the permission", func(ctx context.Context) error {

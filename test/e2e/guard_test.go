@@ -260,17 +260,18 @@ func TestTheGuardJudgesPodsThatTheWebhookDidNotSee(t *testing.T) {
 		{"a profile in place of a chained role", "chained", env("AWS_PROFILE", "own"), ""},
 		{"a configuration file in place of a chained role", "chained", env("AWS_CONFIG_FILE", "/own/config"), ""},
 
-		{"something in the folder of the token", "app", mount(tokenFolder), ""},
-		{"something below it", "app", mount(tokenFolder + "/token"), ""},
+		// The webhook would mount the token at the fallback path.
+		{"something in the folder of the token", "app", mount(tokenFolder), "app"},
+		{"something below it", "app", mount(tokenFolder + "/token"), "app"},
 		{"something beside it", "app", mount(tokenFolder + "s"), "app"},
 		{"something above it", "app", mount("/var/run/secrets"), "app"},
-		{"something in the folder of EKS Pod Identity", "app", mount("/var/run/secrets/pods.eks.amazonaws.com/serviceaccount"), ""},
+		{"something in the folder of EKS Pod Identity", "app", mount("/var/run/secrets/pods.eks.amazonaws.com/serviceaccount"), "app"},
 		{"a path that is not judged", "app", mount("/data/../own"), ""},
 		{"Linux tells letters apart", "app", mount(strings.ToUpper(tokenFolder)), "app"},
 		{"Windows does not", "app", func(pod *corev1.Pod) {
 			mount(strings.ToUpper(tokenFolder))(pod)
 			pod.Spec.OS = &corev1.PodOS{Name: corev1.Windows}
-		}, ""},
+		}, "app"},
 		{"Windows", "app", func(pod *corev1.Pod) { pod.Spec.NodeSelector = map[string]string{"kubernetes.io/os": "windows"} }, "app"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
