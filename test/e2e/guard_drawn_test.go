@@ -23,6 +23,8 @@ import (
 const (
 	tokenFolder    = "/var/run/secrets/eks.amazonaws.com/serviceaccount"
 	fallbackFolder = "/eks.amazonaws.com/serviceaccount"
+
+	configAnnotation = "eks.amazonaws.com/aws-config"
 )
 
 // TestTheGuardAgreesWithTheWebhookAboutDrawnPods draws pods that an API server
@@ -50,7 +52,7 @@ func TestTheGuardAgreesWithTheWebhookAboutDrawnPods(t *testing.T) {
 	}
 	refused := 0
 	rapid.Check(t, func(r *rapid.T) {
-		pod := drawPod(r, slices.Sorted(mapKeys(accounts)))
+		pod := drawPod(r, accounts)
 		after := mutate(r, pod, accounts[pod.Spec.ServiceAccountName])
 		if err := dryRun(t.Context(), client, namespace, after); err != nil {
 			r.Fatalf("the pod that the webhook makes: %v\nof %s", err, encode(r, pod))
@@ -165,9 +167,9 @@ func oneOf(r *rapid.T, label string, values ...string) string {
 // rarely is true once in four times.
 func rarely(r *rapid.T, label string) bool { return rapid.IntRange(0, 3).Draw(r, label) == 3 }
 
-func drawPod(r *rapid.T, accounts []string) *corev1.Pod {
+func drawPod(r *rapid.T, accounts map[string]map[string]string) *corev1.Pod {
 	pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: "drawn"}, Spec: corev1.PodSpec{
-		ServiceAccountName: oneOf(r, "account", accounts...), AutomountServiceAccountToken: new(false),
+		ServiceAccountName: oneOf(r, "account", slices.Sorted(mapKeys(accounts))...), AutomountServiceAccountToken: new(false),
 	}}
 	for _, annotation := range []string{"skip-containers", "include-containers"} {
 		if rarely(r, annotation) {
@@ -201,7 +203,26 @@ func drawPod(r *rapid.T, accounts []string) *corev1.Pod {
 	if rapid.Bool().Draw(r, "init container") {
 		pod.Spec.InitContainers = []corev1.Container{drawContainer(r, "init", pod.Spec.Volumes)}
 	}
+	if rarely(r, "copied") {
+		config := oneOf(r, "AWS configuration", "[default]\n", configOf(r, pod, accounts, false), configOf(r, pod, accounts, true))
+		metav1.SetMetaDataAnnotation(&pod.ObjectMeta, configAnnotation, config)
+	}
 	return pod
+}
+
+// configOf returns the AWS configuration that the webhook adds to such a pod, with the
+// token at the usual or at the fallback path. A pod that is a copy of another has it
+// from the beginning.
+func configOf(r *rapid.T, pod *corev1.Pod, accounts map[string]map[string]string, fallback bool) string {
+	container := corev1.Container{Name: "app"}
+	if fallback {
+		container.VolumeMounts = []corev1.VolumeMount{{Name: "data", MountPath: tokenFolder}}
+	}
+	like := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: "like"}, Spec: corev1.PodSpec{
+		ServiceAccountName: pod.Spec.ServiceAccountName, NodeSelector: pod.Spec.NodeSelector, OS: pod.Spec.OS,
+		Volumes: []corev1.Volume{{Name: "data"}}, Containers: []corev1.Container{container},
+	}}
+	return mutate(r, like, accounts[pod.Spec.ServiceAccountName]).Annotations[configAnnotation]
 }
 
 // drawSource draws a volume of one of the kinds that differ in what can be mounted in them.
@@ -229,7 +250,7 @@ func drawVolume(r *rapid.T, name string) corev1.Volume {
 	if rapid.Bool().Draw(r, "configuration") {
 		sources = append(sources, corev1.VolumeProjection{DownwardAPI: &corev1.DownwardAPIProjection{Items: []corev1.DownwardAPIVolumeFile{{
 			Path:     oneOf(r, "config file", "config", "other"),
-			FieldRef: &corev1.ObjectFieldSelector{FieldPath: "metadata.annotations['" + oneOf(r, "field", "eks.amazonaws.com/aws-config", "other") + "']"},
+			FieldRef: &corev1.ObjectFieldSelector{FieldPath: "metadata.annotations['" + oneOf(r, "field", configAnnotation, "other") + "']"},
 		}}}})
 	}
 	return corev1.Volume{Name: name, VolumeSource: corev1.VolumeSource{Projected: &corev1.ProjectedVolumeSource{Sources: sources}}}

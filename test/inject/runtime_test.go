@@ -313,11 +313,17 @@ func (d *drawer) podOfMounts() []byte {
 		for i := range rapid.IntRange(1, 3).Draw(d.T, "mounts") {
 			at := d.parent()
 			// Of two mounts at one place, one is hidden: nobody wants that.
-			real := "/" + strings.TrimPrefix(strings.TrimPrefix(place(at, false), "/var/run"), "/run")
+			real := withoutRun(at)
 			if taken[real] {
 				continue
 			}
 			taken[real] = true
+			// In a container with the token, a mount below it makes its directory in the
+			// token's volume. Then it does not make one for others, in the shared volume
+			// above: the user of such a volume makes the directory.
+			if share && strings.HasPrefix(real, withoutRun(d.folder())+"/") {
+				continue
+			}
 			mount := map[string]any{"name": fmt.Sprintf("%s-%d", name, i), "mountPath": at, "readOnly": d.maybe("read-only")}
 			volume := map[string]any{"name": mount["name"], "emptyDir": map[string]any{}}
 			if !share {
@@ -356,6 +362,12 @@ func (d *drawer) podOfMounts() []byte {
 	spec := map[string]any{"serviceAccountName": "app", "initContainers": containers("init"), "containers": containers("app")}
 	spec["volumes"] = volumes
 	return d.encode(map[string]any{"apiVersion": "v1", "kind": "Pod", "metadata": map[string]any{"name": "app"}, "spec": spec})
+}
+
+// withoutRun returns a path relative to /run, if it is there or in /var/run, which are
+// one directory in most images.
+func withoutRun(mountPath string) string {
+	return strings.TrimPrefix(strings.TrimPrefix(place(mountPath, false), "/var/run"), "/run")
 }
 
 // userVolume draws a volume of each kind that differs for mounts.
