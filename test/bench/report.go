@@ -56,6 +56,9 @@ type result struct {
 	Ratio values `json:"ratio"`
 	// LiveReads is how many ServiceAccounts are read live for each admission.
 	LiveReads float64 `json:"liveReads"`
+	// RatioToReading is that of the CPU of an admission to that of a constant answer
+	// with a read each, for one with live reads.
+	RatioToReading float64 `json:"ratioToReading,omitempty"`
 
 	optional, live bool
 }
@@ -63,7 +66,7 @@ type result struct {
 // newReport sums up the rounds of the candidates, of which the first is the floor.
 func newReport(machine machine, candidates []candidate, rounds map[string][]round) report {
 	r := report{Machine: machine}
-	var floor []values
+	var floor, reading []values
 	for _, c := range candidates {
 		measured := result{Server: c.name, optional: c.optional, live: c.live}
 		var reads []float64
@@ -75,8 +78,14 @@ func newReport(machine machine, candidates []candidate, rounds map[string][]roun
 		if floor == nil {
 			floor = measured.Rounds
 		}
+		if c.name == readingFloor {
+			reading = measured.Rounds
+		}
 		measured.Median, measured.Ratio = medians(measured.Rounds), ratios(measured.Rounds, floor)
 		measured.LiveReads = median(reads)
+		if c.live && reading != nil {
+			measured.RatioToReading = ratios(measured.Rounds, reading)["cpuMicroseconds"]
+		}
 		r.Results = append(r.Results, measured)
 	}
 	return r

@@ -124,7 +124,7 @@ func measureAll(ctx context.Context, o options, progress io.Writer) (candidates 
 	if err := controlplane.WriteKubeconfig(kubeconfig, config); err != nil {
 		return nil, nil, nil, err
 	}
-	candidates = newCandidates(kubeconfig, environment, o.reference)
+	candidates = newCandidates(config, kubeconfig, environment, o.reference)
 	rounds = map[string][]round{}
 	for n := range o.rounds {
 		for i := range candidates {

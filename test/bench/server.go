@@ -12,6 +12,7 @@ import (
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
+	"k8s.io/client-go/rest"
 	"sigs.k8s.io/yaml"
 
 	"github.com/pod-identity-webhook/pod-identity-webhook/test/localwebhook"
@@ -46,8 +47,23 @@ func startWebhook(ctx context.Context, kubeconfig, dir string, environment []str
 }
 
 // startFloor starts the program floor.
-func startFloor(ctx context.Context, dir string, environment []string) (*server, error) {
-	return startProcess(ctx, dir, "readyz", process.Command{Path: repository.Path("bin", "bench-floor"), Env: environment})
+func startFloor(ctx context.Context, dir string, environment []string, args ...string) (*server, error) {
+	return startProcess(ctx, dir, "readyz", process.Command{Path: repository.Path("bin", "bench-floor"), Env: environment, Args: args})
+}
+
+// readArgs returns the flags with which the program floor reads a ServiceAccount with
+// the permissions of config before each answer.
+func readArgs(config *rest.Config, dir string) ([]string, error) {
+	ca, token := filepath.Join(dir, "read-ca.pem"), filepath.Join(dir, "read-token")
+	if err := os.WriteFile(ca, config.CAData, 0o600); err != nil {
+		return nil, err
+	}
+	if err := os.WriteFile(token, []byte(config.BearerToken), 0o600); err != nil {
+		return nil, err
+	}
+	return []string{
+		"--read=" + config.Host + "/api/v1/namespaces/default/serviceaccounts/default", "--read-ca=" + ca, "--read-token=" + token,
+	}, nil
 }
 
 // startReference starts amazon-eks-pod-identity-webhook.

@@ -4,7 +4,9 @@
 package main
 
 import (
+	"context"
 	"crypto/tls"
+	"crypto/x509"
 	_ "embed"
 	"flag"
 	"fmt"
@@ -35,12 +37,23 @@ func serve(args []string) error {
 	port := flags.Int("port", 0, "port to listen on, on loopback")
 	certFile := flags.String("tls-cert", "", "PEM `file` of the serving certificate")
 	keyFile := flags.String("tls-key", "", "PEM `file` of its key")
+	read := flags.String("read", "", "`URL` to get before each answer, as a webhook gets a ServiceAccount")
+	readCA := flags.String("read-ca", "", "PEM `file` of the CA of the server that is read from")
+	readToken := flags.String("read-token", "", "`file` of the bearer token to read with")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
+	handler := http.HandlerFunc(answerAlways)
+	if *read != "" {
+		reader, err := newReader(*read, *readCA, *readToken)
+		if err != nil {
+			return err
+		}
+		handler = reader.answer
+	}
 	server := &http.Server{
 		Addr:      net.JoinHostPort("127.0.0.1", strconv.Itoa(*port)),
-		Handler:   http.HandlerFunc(answerAlways),
+		Handler:   handler,
 		TLSConfig: &tls.Config{MinVersion: tls.VersionTLS12},
 		HTTP2: &http.HTTP2Config{
 			MaxConcurrentStreams:          100,
@@ -57,6 +70,56 @@ func serve(args []string) error {
 		MaxHeaderBytes:    64 << 10,
 	}
 	return server.ListenAndServeTLS(*certFile, *keyFile)
+}
+
+// reader reads a URL before each answer, with no more than net/http.
+type reader struct {
+	url, authorization string
+	client             *http.Client
+}
+
+func newReader(url, caFile, tokenFile string) (*reader, error) {
+	ca, err := os.ReadFile(caFile) //nolint:gosec // a file of this benchmark
+	if err != nil {
+		return nil, err
+	}
+	token, err := os.ReadFile(tokenFile) //nolint:gosec // a file of this benchmark
+	if err != nil {
+		return nil, err
+	}
+	roots := x509.NewCertPool()
+	if !roots.AppendCertsFromPEM(ca) {
+		return nil, fmt.Errorf("no certificate in %s", caFile)
+	}
+	return &reader{url: url, authorization: "Bearer " + string(token), client: &http.Client{Transport: &http.Transport{
+		TLSClientConfig: &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12}, ForceAttemptHTTP2: true,
+	}}}, nil
+}
+
+func (r *reader) answer(w http.ResponseWriter, request *http.Request) {
+	if err := r.read(request.Context()); err != nil {
+		http.Error(w, err.Error(), http.StatusInternalServerError)
+		return
+	}
+	answerAlways(w, request)
+}
+
+func (r *reader) read(ctx context.Context) error {
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, r.url, nil)
+	if err != nil {
+		return err
+	}
+	request.Header.Set("Authorization", r.authorization)
+	request.Header.Set("Accept", "application/vnd.kubernetes.protobuf")
+	response, err := r.client.Do(request)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = response.Body.Close() }()
+	if _, err := io.Copy(io.Discard, response.Body); err != nil || response.StatusCode != http.StatusOK {
+		return fmt.Errorf("get %s: %s: %w", r.url, response.Status, err)
+	}
+	return nil
 }
 
 func answerAlways(w http.ResponseWriter, r *http.Request) {
