@@ -619,6 +619,10 @@ func TestTheTokenMustBeTheRightOne(t *testing.T) {
 			p.Spec.Volumes[0].Name, p.Spec.Containers[0].VolumeMounts[0].Name = "mine", "mine"
 		}), want{OK, "volume mine", "", ""}},
 		"longer than is useful": {injected(func(p *corev1.Pod) { source(p).ExpirationSeconds = new(int64(100000)) }), want{Warning, "", "older than a day", ""}},
+		"a volume of its own at another path": {injected(func(p *corev1.Pod) {
+			p.Spec.Volumes[0].Name, p.Spec.Containers[0].VolumeMounts[0].Name = "mine", "mine"
+			p.Spec.Containers[0].VolumeMounts[0].MountPath, p.Spec.Containers[0].Env[1].Value = "/aws", "/aws/token"
+		}), want{OK, "volume mine", "", ""}},
 		"on Windows": {injected(func(p *corev1.Pod) {
 			p.Spec.Containers[0].Env[1].Value = `C:\var\run\secrets\eks.amazonaws.com\serviceaccount\token`
 			p.Spec.Volumes[0].Name, p.Spec.Containers[0].VolumeMounts[0].Name = "win", "win"
@@ -653,6 +657,19 @@ func TestEachContainerMustHaveAllOfTheIdentity(t *testing.T) {
 			p.Spec.Volumes = append(p.Spec.Volumes, corev1.Volume{Name: "other"})
 			p.Spec.Containers[0].VolumeMounts[0].Name = "other"
 		}), want{Broken, "mounts something else", "", ""}},
+		"one lacks the identity at the fallback path": {injected(func(p *corev1.Pod) {
+			second(p)
+			p.Spec.Volumes = append(p.Spec.Volumes, corev1.Volume{Name: "other"})
+			p.Spec.Containers[1].VolumeMounts = []corev1.VolumeMount{{Name: "other", MountPath: "/var/run", ReadOnly: true}}
+		}), want{Broken, "container sidecar lacks AWS_ROLE_ARN, AWS_WEB_IDENTITY_TOKEN_FILE, the mount of the token", "", "kubectl replace"}},
+		"one has it there": {injected(func(p *corev1.Pod) {
+			p.Spec.Volumes = append(p.Spec.Volumes, corev1.Volume{Name: "other"})
+			p.Spec.Containers[0].VolumeMounts = []corev1.VolumeMount{
+				{Name: "other", MountPath: "/var/run", ReadOnly: true},
+				{Name: inject.VolumeName, MountPath: "/eks.amazonaws.com/serviceaccount", ReadOnly: true},
+			}
+			p.Spec.Containers[0].Env[1].Value = "/eks.amazonaws.com/serviceaccount/token"
+		}), want{OK, "whole in 1 container", "", ""}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			result, err := wouldDo(unlabelled(test.pod), granted(nil), readSettings(nil).inject)

@@ -190,7 +190,7 @@ func tokenVolume(pod *corev1.Pod) (volume string, source *corev1.ServiceAccountT
 	var folders []string
 	for i := range all {
 		for _, name := range []string{envTokenFile, envConfigFile} {
-			if file, set := valueOf(&all[i], name); set && strings.Contains(file, "serviceaccount") {
+			if file, set := valueOf(&all[i], name); set {
 				folders = append(folders, path.Dir(strings.TrimPrefix(strings.ReplaceAll(file, `\`, "/"), "C:")))
 			}
 		}
@@ -278,7 +278,7 @@ func judgeEnvironment(pod *corev1.Pod, result inject.Result, id *identity.Identi
 			told = append(told, fmt.Sprintf("%s is left alone: %s", c.Name, c.Reason.Sentence()))
 		case c.Reason == inject.TokenPathTaken:
 			broken = append(broken, fmt.Sprintf("container %s mounts something else where the token would be", c.Name))
-		case c.Reason == inject.Injected:
+		case c.Reason == inject.Injected || c.Reason == inject.FallbackPath:
 			broken = append(broken, fmt.Sprintf("container %s lacks %s", c.Name, lacks(c)))
 		case role != "" && role != id.RoleARN:
 			broken = append(broken, fmt.Sprintf("container %s has %s=%s, and its ServiceAccount names %s", c.Name, envRole, role, cmp.Or(id.RoleARN, "none")))
