@@ -257,8 +257,9 @@ func (c *config) validate() error {
 	if c.shutdownDelay < 0 {
 		wrong("--shutdown-delay is %s: it must not be below 0, such as 5s", c.shutdownDelay)
 	}
-	if c.shutdownTimeout < 0 {
-		wrong("--shutdown-timeout is %s: it must not be below 0, such as 20s", c.shutdownTimeout)
+	// With none, each rollout would cut requests off, and so refuse pods.
+	if c.shutdownTimeout <= 0 {
+		wrong("--shutdown-timeout is %s: it must be above 0, such as 20s", c.shutdownTimeout)
 	}
 	if c.verbosity < 0 {
 		wrong("-v is %d: it must be 0 to %d", c.verbosity, maxVerbosity)

@@ -160,6 +160,7 @@ func TestParseFlags_invalidValue(t *testing.T) {
 		{"--serviceaccount-validation=true", []string{"--serviceaccount-validation", `"true"`, "warn"}},
 		{"--shutdown-delay=-1s", []string{"--shutdown-delay is -1s", "5s"}},
 		{"--shutdown-timeout=-1s", []string{"--shutdown-timeout is -1s", "20s"}},
+		{"--shutdown-timeout=0", []string{"--shutdown-timeout is 0s", "20s"}},
 		{"--shutdown-delay=5", []string{"--shutdown-delay", `"5"`}},
 		{"-v=-1", []string{"-v is -1", "0"}},
 		{"--aws-account-id=1111-2222-3333", []string{"--aws-account-id", "1111-2222-3333", "111122223333"}},
