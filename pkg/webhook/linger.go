@@ -12,8 +12,9 @@ const (
 	// lingerTimeout is how long a closed connection is read at most. The rest of a
 	// body has as long as the body.
 	lingerTimeout = bodyTimeout
-	// maxLingerBytes is how much of it is read at most: what a body may have.
-	maxLingerBytes = maxBodyBytes
+	// maxLingerBytes is how much of it is read at most. A body at the limit has more
+	// bytes on its way, by TLS records and chunks.
+	maxLingerBytes = 2 * maxBodyBytes
 )
 
 // linger is shared by the connections of a server.
