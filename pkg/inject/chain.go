@@ -32,10 +32,13 @@ func chainConfig(id *identity.Identity, tokenFile, sessionName string) string {
 	set("role_session_name", sessionName)
 	text.WriteString("[profile web-identity]\n")
 	set("role_arn", id.RoleARN)
-	set("web_identity_token_file", tokenFile)
+	text.WriteString(tokenFileLine(tokenFile))
 	set("role_session_name", sessionName)
 	return text.String()
 }
+
+// tokenFileLine returns the line of a configuration that names the file of the token.
+func tokenFileLine(tokenFile string) string { return "web_identity_token_file = " + tokenFile + "\n" }
 
 // addConfig puts the configuration into the pod's annotations. One that is there
 // already is the user's, or ours from a call before.

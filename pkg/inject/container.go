@@ -92,11 +92,7 @@ func (p *plan) addToContainer(at string, c *Container) ContainerResult {
 	switch {
 	case env.foreign:
 		result.Reason = MountOnly
-		if empty := c.environment().empty(to.variableNames()...); empty != "" {
-			p.warn(MountOnly, "container %q sets %s to an empty value, so it gets no role: remove it", c.Name, empty)
-			return result
-		}
-		p.warn(MountOnly, "container %q sets %s of its own: they are kept", c.Name, to.names())
+		p.warnForeign(c, to.delivery, env)
 		return result
 	case to.blocked != "" && to.folder == p.settings.FallbackMountPath:
 		p.warn(FallbackPath, "container %q: token mounted at %s, because %s", c.Name, to.folder, to.blocked)
@@ -123,6 +119,9 @@ type environment struct {
 	// container's own.
 	tokenVolume  string
 	ownTokenFile bool
+	// tokenPart says that the file is the token, but mounted by subPath: the kubelet does
+	// not renew it there (https://kubernetes.io/docs/concepts/storage/volumes/#using-subpath).
+	tokenPart bool
 }
 
 // isComplete says whether the container sets a variable of each kind.
@@ -155,9 +154,12 @@ func (p *plan) look(c *Container, d *delivery) environment {
 		}
 	}
 	if file != "" {
-		if found.tokenVolume = p.tokenVolumeOf(c, file); found.tokenVolume != "" {
-			of := d.indexOf(d.fileVariable)
-			found.ownTokenFile = !same[of]
+		of := d.indexOf(d.fileVariable)
+		switch volume, part := p.tokenVolumeOf(c, file); {
+		case part:
+			found.tokenPart, same[of] = true, false
+		case volume != "":
+			found.tokenVolume, found.ownTokenFile = volume, !same[of]
 			same[of] = true
 		}
 	}

@@ -81,18 +81,13 @@ func (d *delivery) indexOf(name string) int {
 	return slices.IndexFunc(d.variables, func(v corev1.EnvVar) bool { return v.Name == name })
 }
 
-// variableNames returns the names of the variables that make an identity, without rivals.
-func (d *delivery) variableNames() []string {
+// identityNames returns the names of the variables that make an identity, with rivals.
+func (d *delivery) identityNames() []string {
 	names := make([]string, 0, len(d.variables)+len(d.rivals))
 	for i := range d.variables {
 		names = append(names, d.variables[i].Name)
 	}
-	return names
-}
-
-// names names the variables that make an identity.
-func (d *delivery) names() string {
-	return strings.Join(append(d.variableNames(), d.rivals...), " or ")
+	return append(names, d.rivals...)
 }
 
 // processPath returns the path of a file as a container's processes know it.
@@ -139,8 +134,8 @@ func (d *delivery) isHeldBy(v *Volume, audience string) bool {
 	}
 	hasToken, hasConfig := false, d.config == ""
 	for _, source := range v.Projected.Sources {
-		if t := source.ServiceAccountToken; t != nil && t.Audience == audience && t.Path == d.file {
-			hasToken = true
+		if t := source.ServiceAccountToken; t != nil && t.Path == d.file {
+			hasToken = t.Audience == audience // of two with one path, the kubelet keeps the last
 		}
 		if source.DownwardAPI == nil {
 			continue

@@ -290,7 +290,7 @@ func (p *plan) findVolume() bool {
 // It is added even if each container is left alone in the end: a container that
 // sets its environment itself may mount the volume by name.
 func (p *plan) addVolume() {
-	if p.result.Volume != p.delivery.volume {
+	if p.result.Volume != p.delivery.volume && (p.delivery.config != "" || !p.pod.Spec.volume(p.delivery.volume).hasTokenFor(p.identity.Audience)) {
 		p.warn(VolumeNameTaken, "volume %q is not what the token for audience %q needs: that is in volume %q",
 			p.delivery.volume, p.identity.Audience, p.result.Volume)
 	}
@@ -298,6 +298,13 @@ func (p *plan) addVolume() {
 	volume := p.delivery.makeVolume(p.result.Volume, p.identity.Audience, p.expirationSeconds)
 	// The first place: AWS's own webhook puts it there.
 	p.patch = p.patch.addVolume(p.pod.Spec.Volumes == nil, &volume)
+}
+
+// hasTokenFor reports whether a volume has a token for an audience, under whatever path.
+func (v *Volume) hasTokenFor(audience string) bool {
+	return v.Projected != nil && slices.ContainsFunc(v.Projected.Sources, func(s Source) bool {
+		return s.ServiceAccountToken != nil && s.ServiceAccountToken.Audience == audience
+	})
 }
 
 // hasOwnTokens reports whether each container that is to have the identity reads the

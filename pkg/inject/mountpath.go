@@ -72,17 +72,35 @@ func (p *plan) fallback() *delivery {
 }
 
 // fixPath chooses one path for all containers of a pod with a chained role: the pod has
-// one AWS configuration, which names the file of the token. The configuration that the
-// pod has already decides, or else whether each container can have the usual path.
+// one AWS configuration, which names the file of the token.
 func (p *plan) fixPath() {
 	if p.delivery.config == "" {
 		return
 	}
 	p.fixedPath = true
-	config, exists := p.pod.Metadata.Annotations[configAnnotation]
-	if exists && config == p.fallback().config || !exists && p.isBlocked(&p.delivery) && !p.isBlocked(p.fallback()) {
+	if p.usesFallback() {
 		p.usualFolder, p.delivery = p.delivery.folder, *p.fallback()
 	}
+}
+
+// usesFallback reports whether a pod with a chained role has, or is to have, its token
+// at the fallback path. What the pod has already decides: the file that its
+// configuration names, or else a mount of the token. The rest of a configuration may
+// have changed since the webhook wrote it, or be the user's.
+func (p *plan) usesFallback() bool {
+	d := p.fallback()
+	if config, exists := p.pod.Metadata.Annotations[configAnnotation]; exists {
+		return strings.Contains(config, tokenFileLine(processPath(d.folder, d.file, p.windows)))
+	}
+	for _, containers := range [...][]Container{p.pod.Spec.InitContainers, p.pod.Spec.Containers} {
+		for i := range containers {
+			c := &containers[i]
+			if p.selection.reason(c.Name) == "" && p.mountsAt(c, d.folder) && p.readMounts(c, d).atTokenPath {
+				return true
+			}
+		}
+	}
+	return p.isBlocked(&p.delivery) && !p.isBlocked(d)
 }
 
 // isBlocked says whether a container that needs the token cannot have it in the
@@ -339,5 +357,5 @@ func (p *plan) fitsInto(folder string, m *VolumeMount) bool {
 	}
 	name, _, _ := strings.Cut(at[len(folder)+1:], "/")
 	file, _, _ := strings.Cut(path.Clean(p.delivery.file), "/")
-	return name != file && name != configFile && !strings.HasPrefix(name, "..")
+	return name != file && (p.delivery.config == "" || name != configFile) && !strings.HasPrefix(name, "..")
 }

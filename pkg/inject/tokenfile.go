@@ -8,11 +8,11 @@ import (
 
 // tokenVolumeOf returns the volume whose token for the right audience a container
 // reads at a path, or "" if it reads something else there, nothing, or what cannot be
-// known. The mount, the subPath and the path of the token in its volume count, names
-// do not.
-func (p *plan) tokenVolumeOf(c *Container, file string) string {
+// known. The mount and the path of the token in its volume count, names do not. part
+// reports whether it mounts only a part of that volume, by subPath.
+func (p *plan) tokenVolumeOf(c *Container, file string) (name string, part bool) {
 	if !p.isPlainPath(file) {
-		return ""
+		return "", false
 	}
 	file = p.spelt(file)
 	var mount *VolumeMount
@@ -25,29 +25,32 @@ func (p *plan) tokenVolumeOf(c *Container, file string) string {
 		}
 	}
 	if mount == nil || slices.ContainsFunc(c.VolumeDevices, func(d VolumeDevice) bool { return isWithin(file, p.spelt(d.DevicePath)) }) {
-		return ""
+		return "", false
 	}
 	// The kubelet expands variables in subPathExpr; without any it is a subPath.
 	if strings.Contains(mount.SubPathExpr, "$") {
-		return ""
+		return "", false
 	}
 	inVolume := path.Join(mount.SubPath, mount.SubPathExpr, strings.TrimPrefix(file, folder))
 	volume := p.volume(mount.Name)
 	if volume == nil || volume.Projected == nil {
-		return ""
+		return "", false
 	}
-	for i := range volume.Projected.Sources {
-		t := volume.Projected.Sources[i].ServiceAccountToken
-		if t != nil && t.Audience == p.identity.Audience && p.isSameFile(t.Path, inVolume) {
-			return volume.Name
+	// Of two sources with one path, the kubelet keeps the last.
+	for _, source := range slices.Backward(volume.Projected.Sources) {
+		if t := source.ServiceAccountToken; t != nil && p.isSameFile(t.Path, inVolume) {
+			if t.Audience != p.identity.Audience {
+				return "", false
+			}
+			return volume.Name, !mount.whole()
 		}
 	}
-	return ""
+	return "", false
 }
 
-// isPlainPath reports whether a variable's value is an absolute path that a process
-// sees as it is written: the kubelet expands $(NAME), and what ".." leads to depends
-// on links in the image.
+// isPlainPath reports whether a variable's value is the absolute path of a file that a
+// process sees as it is written: the kubelet expands $(NAME), what ".." leads to depends
+// on links in the image, and no file can be opened with "/" at the end of its path.
 func (p *plan) isPlainPath(file string) bool {
 	if strings.Contains(file, "$") {
 		return false
@@ -55,7 +58,7 @@ func (p *plan) isPlainPath(file string) bool {
 	if p.windows {
 		file = slashed(file)
 	}
-	return strings.HasPrefix(file, "/") && !slices.Contains(strings.Split(file, "/"), "..")
+	return strings.HasPrefix(file, "/") && !strings.HasSuffix(file, "/") && !slices.Contains(strings.Split(file, "/"), "..")
 }
 
 // isSameFile reports whether two paths in a volume lead to one file.

@@ -10,6 +10,28 @@ func (p *plan) warnOverrides(c *Container) {
 	}
 }
 
+// warnForeign warns about a container with an identity of its own.
+func (p *plan) warnForeign(c *Container, d *delivery, env environment) {
+	var set, missing []string
+	for _, name := range d.identityNames() {
+		if _, ok := c.environment().last(name); ok {
+			set = append(set, name)
+		} else {
+			missing = append(missing, name)
+		}
+	}
+	switch empty := c.environment().empty(d.identityNames()...); {
+	case empty != "":
+		p.warn(MountOnly, "container %q sets %s to an empty value, so it gets no role: remove it", c.Name, empty)
+	case env.tokenPart:
+		p.warn(MountOnly, "container %q mounts its token by subPath, where the kubelet does not renew it: mount the whole volume", c.Name)
+	case d.fileVariable == envWebIdentityTokenFile && len(missing) > 0 && !c.HasEnvFrom:
+		p.warn(MountOnly, "container %q sets %s without %s, so it gets no role: set both or none", c.Name, set[0], missing[0])
+	default:
+		p.warn(MountOnly, "container %q sets its own %s: the webhook does not change that", c.Name, strings.Join(set, " and "))
+	}
+}
+
 // warnRegion warns about a container whose own region some SDKs do not find: an empty
 // value is an error to some, and some read only one of the two variables. The second
 // matters where the webhook has a region, which it adds only to a container with neither.
@@ -18,6 +40,10 @@ func (p *plan) warnRegion(c *Container, env environment) {
 		return
 	}
 	if empty := c.environment().empty(envRegion, envDefaultRegion); empty != "" {
+		if c.environment().sets(envRegion) || c.environment().sets(envDefaultRegion) {
+			p.warn(RegionIncomplete, "container %q sets %s to an empty value: some SDKs find no region; set both", c.Name, empty)
+			return
+		}
 		p.warn(RegionIncomplete, "container %q sets %s to an empty value: SDKs find no region; remove it", c.Name, empty)
 		return
 	}

@@ -67,7 +67,7 @@ func (d *decision) usualFolder() string {
 func (d *decision) folderOf(c *corev1.Container, windows bool) string {
 	folders := []string{d.usualFolder(), d.settings.FallbackMountPath}
 	switch fallback := d.means(d.settings.FallbackMountPath); {
-	case d.id.TargetRoleARN != "" && d.after.Annotations[configAnnotation] == d.config(fallback.folder):
+	case d.id.TargetRoleARN != "" && strings.Contains(d.after.Annotations[configAnnotation], "web_identity_token_file = "+d.known(fallback.folder, "token")+"\n"):
 		return fallback.folder
 	case d.id.TargetRoleARN != "":
 		return d.usualFolder()
@@ -187,10 +187,12 @@ func (d *decision) isHeldBy(volume *corev1.Volume) bool {
 		return false
 	}
 	sources := volume.Projected.Sources
-	hasToken := slices.ContainsFunc(sources, func(s corev1.VolumeProjection) bool {
-		token := s.ServiceAccountToken
-		return token != nil && token.Audience == d.id.Audience && token.Path == d.means("").file
-	})
+	hasToken := false
+	for _, source := range sources { // the last of one path is what the kubelet writes
+		if token := source.ServiceAccountToken; token != nil && token.Path == d.means("").file {
+			hasToken = token.Audience == d.id.Audience
+		}
+	}
 	hasConfig := slices.ContainsFunc(sources, func(s corev1.VolumeProjection) bool {
 		return s.DownwardAPI != nil && slices.ContainsFunc(s.DownwardAPI.Items, func(item corev1.DownwardAPIVolumeFile) bool {
 			want := configSource().DownwardAPI.Items[0]
@@ -209,7 +211,7 @@ func (d *decision) tokenVolumeOf(c *corev1.Container, file string) string {
 		at = strings.ToLower(at)
 	}
 	isAbsolute := strings.HasPrefix(file, "/") || windows && regexp.MustCompile(`^(?i:C:)?[/\\]`).MatchString(file)
-	if !isAbsolute || strings.ContainsRune(file, '$') || regexp.MustCompile(`(^|[/\\])\.\.($|[/\\])`).MatchString(file) {
+	if !isAbsolute || windows && strings.HasSuffix(file, `\`) || strings.ContainsRune(file, '$') || regexp.MustCompile(`(^|[/\\])\.\.($|[/\\])|/$`).MatchString(file) {
 		return ""
 	}
 	for folder := at; ; folder = path.Dir(folder) {
@@ -233,10 +235,10 @@ func (d *decision) tokenVolumeOf(c *corev1.Container, file string) string {
 
 // tokenIn returns the volume of a mount if the token is at a path below the mount.
 func (d *decision) tokenIn(mount corev1.VolumeMount, below string, windows bool) string {
-	if strings.ContainsRune(mount.SubPathExpr, '$') {
-		return ""
+	if mount.SubPath+mount.SubPathExpr != "" {
+		return "" // the kubelet does not renew the token there
 	}
-	want := path.Clean("/" + mount.SubPath + mount.SubPathExpr + "/" + below)
+	want := path.Clean("/" + below)
 	for _, volume := range d.after.Spec.Volumes {
 		if volume.Name != mount.Name {
 			continue
@@ -244,16 +246,20 @@ func (d *decision) tokenIn(mount corev1.VolumeMount, below string, windows bool)
 		if volume.Projected == nil {
 			return ""
 		}
+		found := ""
 		for _, source := range volume.Projected.Sources {
 			token := source.ServiceAccountToken
-			if token == nil || token.Audience != d.id.Audience {
+			if token == nil {
 				continue
 			}
 			if got := path.Clean("/" + token.Path); got == want || windows && strings.EqualFold(got, want) {
-				return volume.Name
+				found = ""
+				if token.Audience == d.id.Audience {
+					found = volume.Name
+				}
 			}
 		}
-		return ""
+		return found
 	}
 	return ""
 }
