@@ -155,6 +155,8 @@ func TestValues_invalid(t *testing.T) {
 		{"shutdownDelaySeconds=-1", "/shutdownDelaySeconds", "0"},
 		{"shutdownDelaySeconds=5s", "/shutdownDelaySeconds", "integer"},
 		{"service.port=0", "/service/port", "1"},
+		{"enabled=false", "enabled is false", "condition pod-identity-webhook.enabled"},
+		{"enabled=true", "", ""}, // valid
 		{"metricsPort=8443", "metricsPort are both 8443", "8443 and 9999"},
 	} {
 		_, err := chart.Render(t.Context(), namespace, test.value)
@@ -272,7 +274,7 @@ func TestTheSchemaHasEachValue(t *testing.T) {
 			t.Fatalf("%s: %v", file, err)
 		}
 	}
-	defaults["global"] = nil // helm's own
+	defaults["global"], defaults["enabled"] = nil, nil // for charts that this one is part of
 	compare(t, "", defaults, schema)
 }
 

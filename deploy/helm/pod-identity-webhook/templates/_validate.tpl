@@ -77,6 +77,9 @@ together. Each message names a value, and shows what to write instead.
 {{- $mistakes = append $mistakes (printf "%s is %v: it has no effect without %s" (index . 0) (index . 1) (index . 3)) -}}
 {{- end -}}
 {{- end -}}
+{{- if and .Chart.IsRoot (eq (toString $v.enabled) "false") -}}
+{{- $mistakes = append $mistakes "enabled is false: it has no effect without a chart that this one is part of, whose dependency has the condition pod-identity-webhook.enabled" -}}
+{{- end -}}
 {{- $own := list "app.kubernetes.io/name" "app.kubernetes.io/instance" -}}
 {{- range list
   (list "commonLabels" $v.commonLabels (concat $own (list "app.kubernetes.io/version" "app.kubernetes.io/managed-by" "helm.sh/chart")))
@@ -114,7 +117,7 @@ together. Each message names a value, and shows what to write instead.
 {{- if lt $limit (float64 33554432) -}}
 {{- $mistakes = append $mistakes (printf "goMemLimit is %s: it must be at least 32MiB, such as 200MiB" .) -}}
 {{- end -}}
-{{- $memory := dig "limits" "memory" "" ($v.resources | default dict) -}}
+{{- $memory := dig "limits" "memory" "" $v.resources -}}
 {{- if and $memory (ge $limit (include "webhook.bytes" $memory | float64)) -}}
 {{- $mistakes = append $mistakes (printf "goMemLimit is %s: it must be below resources.limits.memory, which is %v, such as 200MiB and 256Mi" . $memory) -}}
 {{- end -}}
