@@ -50,6 +50,11 @@ func TemplateChart(ctx context.Context, path, release, namespace string, args ..
 	return helm(ctx, args...)
 }
 
+// Notes returns what helm prints after an installation.
+func Notes(ctx context.Context, namespace string, args ...string) ([]byte, error) {
+	return helm(ctx, append([]string{"install", Release, Path(), "--namespace=" + namespace, "--dry-run=client", "--output=json"}, args...)...)
+}
+
 // Path returns the folder of the chart.
 func Path() string { return repository.Path("deploy", "helm", "pod-identity-webhook") }
 
