@@ -6,6 +6,8 @@ package settings
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 
 	"github.com/spf13/pflag"
 
@@ -77,6 +79,7 @@ func (s *Settings) Validate() []error {
 			wrong("--%s is %q: it must be %s", r.flag, r.value, r.want)
 		}
 	}
+	mistakes = append(mistakes, s.validateFallback()...)
 	if s.TokenExpiration > token.MaxExpirationSeconds {
 		wrong("--token-expiration is %d: it must be at most %d seconds, such as 86400", s.TokenExpiration, token.MaxExpirationSeconds)
 	}
@@ -90,6 +93,34 @@ func (s *Settings) Validate() []error {
 	}
 	return mistakes
 }
+
+// validateFallback returns an error for each usual path that the fallback path
+// overlaps: what keeps the token from the one would keep it from the other.
+func (s *Settings) validateFallback() []error {
+	usual := map[string]string{"token-mount-path": s.TokenMountPath}
+	if s.ContainerCredentialsConfig != "" {
+		usual["container-credentials-token-mount-path"] = s.ContainerCredentials.MountPath
+	}
+	overlaps := func(fallback, usual string) bool {
+		return isMountPath(fallback) && isMountPath(usual) && overlap(fallback, usual)
+	}
+	var mistakes []error
+	for _, flag := range slices.Sorted(maps.Keys(usual)) {
+		if !overlaps(s.TokenFallbackMountPath, usual[flag]) {
+			continue
+		}
+		// Two usual paths overlap at most two of these.
+		example := slices.IndexFunc(fallbackExamples, func(example string) bool {
+			return !slices.ContainsFunc(slices.Collect(maps.Values(usual)), func(p string) bool { return overlaps(example, p) })
+		})
+		mistakes = append(mistakes, fmt.Errorf("--token-fallback-mount-path is %q: it must not be, contain or be inside --%s, which is %q; use another directory, such as %s",
+			s.TokenFallbackMountPath, flag, usual[flag], fallbackExamples[example]))
+	}
+	return mistakes
+}
+
+// fallbackExamples are fallback paths, the default first.
+var fallbackExamples = []string{"/eks.amazonaws.com/serviceaccount", "/aws-token/serviceaccount", "/irsa-token/serviceaccount"}
 
 // Account is the one that the flags name, nil for none.
 func (s *Settings) Account() *identity.Account {

@@ -102,6 +102,20 @@ func isMountPath(p string) bool {
 		!slices.ContainsFunc(apiTokenPaths, func(used string) bool { return below(used) || strings.HasPrefix(used, clean+"/") })
 }
 
+// overlap reports whether two directories are the same, or one is inside the other.
+// Most images have /var/run as a symbolic link to /run.
+func overlap(a, b string) bool {
+	resolve := func(p string) string {
+		p = path.Clean(p) + "/"
+		if strings.HasPrefix(p, "/var/run/") {
+			return strings.TrimPrefix(p, "/var")
+		}
+		return p
+	}
+	a, b = resolve(a), resolve(b)
+	return strings.HasPrefix(a, b) || strings.HasPrefix(b, a)
+}
+
 // The API server refuses a path in a projected volume that is absolute, or that
 // begins with two dots, or has them as an element (validateLocalNonReservedPath in
 // k8s.io/kubernetes/pkg/apis/core/validation).

@@ -68,7 +68,7 @@ func TestValidate_validValue(t *testing.T) {
 		"annotation-prefix":                       {"eks.amazonaws.com", "irsa.example.com", "irsa"},
 		"token-audience":                          {"sts.amazonaws.com", "amazonaws.com", "https://kubernetes.default.svc", "urn:a:b", "audience/ü"},
 		"token-expiration":                        {"0", "100", "600", "4294967296"},
-		"token-mount-path":                        {"/var/run/secrets/eks.amazonaws.com/serviceaccount/", "/etc/aws/", "/eks.amazonaws.com", "/c", "/var/run/token", "/meta/aws-iam", "/a//b/./c", "/run/aws", "/var/run/secrets/aws"},
+		"token-mount-path":                        {"/var/run/secrets/eks.amazonaws.com/serviceaccount/", "/etc/aws/", "/eks.amazonaws.com/token", "/c", "/var/run/token", "/meta/aws-iam", "/a//b/./c", "/run/aws", "/var/run/secrets/aws"},
 		"container-credentials-token-volume-name": {"eks-pod-identity-token", "a", "1"},
 		"container-credentials-token-path":        {"eks-pod-identity-token", "token", "a/b", ".hidden", "a..b"},
 		"aws-default-region":                      {"", "eu-west-1", "us-gov-west-1", "us-iso-east-1", "cn-north-1", "eusc-de-east-1", "ap-southeast-7", "default", "garage", "local1"},
@@ -86,6 +86,50 @@ func TestValidate_validValue(t *testing.T) {
 		for _, value := range values {
 			if mistakes := parse(t, "--"+flag+"="+value).Validate(); len(mistakes) > 0 {
 				t.Errorf("--%s=%q: got %v", flag, value, mistakes)
+			}
+		}
+	}
+}
+
+// TestValidate_fallbackOverlaps has pairs of paths of which what blocks the usual one
+// also blocks the fallback.
+func TestValidate_fallbackOverlaps(t *testing.T) {
+	const (
+		fallback, usual, agent  = "--token-fallback-mount-path", "--token-mount-path", "--container-credentials-token-mount-path"
+		config                  = "--watch-container-credentials-config=/config.json"
+		usualPath, fallbackPath = "/var/run/secrets/eks.amazonaws.com/serviceaccount", "/eks.amazonaws.com/serviceaccount"
+		agentPath               = "/var/run/secrets/pods.eks.amazonaws.com/serviceaccount"
+	)
+	for _, test := range []struct {
+		args []string
+		want []string // parts of the message, none if valid
+	}{
+		{[]string{fallback + "=" + usualPath}, []string{usual, usualPath, fallbackPath}},
+		{[]string{fallback + "=" + usualPath + "/"}, []string{usual, usualPath, fallbackPath}},
+		{[]string{fallback + "=//var/./run/secrets//eks.amazonaws.com/serviceaccount"}, []string{usual, fallbackPath}},
+		{[]string{fallback + "=/run/secrets/eks.amazonaws.com/serviceaccount"}, []string{usual, fallbackPath}},
+		{[]string{fallback + "=/run/secrets/eks.amazonaws.com"}, []string{usual, fallbackPath}},
+		{[]string{fallback + "=" + usualPath + "/fallback"}, []string{usual, fallbackPath}},
+		{[]string{fallback + "=" + usualPath + "-2"}, nil},
+		{[]string{fallback + "=/var/run/aws", usual + "=/run/aws-2"}, nil},
+		{[]string{fallback + "=/run/aws", usual + "=/var/aws"}, nil},
+		// The fallback is the default, so its flag is what to set.
+		{[]string{usual + "=" + fallbackPath}, []string{fallback, fallbackPath, "/aws-token/serviceaccount"}},
+		{[]string{usual + "=/eks.amazonaws.com"}, []string{fallback, fallbackPath, "/aws-token/serviceaccount"}},
+		{[]string{usual + "=" + fallbackPath + "/token"}, []string{fallback, fallbackPath, "/aws-token/serviceaccount"}},
+		{[]string{config, fallback + "=" + agentPath}, []string{agent, agentPath, fallbackPath}},
+		{[]string{config, agent + "=/eks.amazonaws.com", usual + "=/aws-token"}, []string{fallback, agent, "/irsa-token/serviceaccount"}},
+		{[]string{fallback + "=" + agentPath}, nil}, // EKS Pod Identity is off
+		{[]string{config}, nil},
+	} {
+		mistakes := parse(t, test.args...).Validate()
+		if len(mistakes) != min(len(test.want), 1) {
+			t.Errorf("%q: got %v", test.args, mistakes)
+			continue
+		}
+		for _, part := range test.want {
+			if !strings.Contains(mistakes[0].Error(), part) {
+				t.Errorf("%q: got %q, want %s in it", test.args, mistakes[0], part)
 			}
 		}
 	}

@@ -41,8 +41,18 @@ func Template(ctx context.Context, namespace string, args ...string) ([]byte, er
 
 // TemplateOf is Template for a release of another name.
 func TemplateOf(ctx context.Context, release, namespace string, args ...string) ([]byte, error) {
-	args = append([]string{"template", release, Path(), "--namespace=" + namespace, "--kube-version=" + kubeVersion}, args...)
+	return TemplateChart(ctx, Path(), release, namespace, args...)
+}
+
+// TemplateChart is TemplateOf for the chart in a directory.
+func TemplateChart(ctx context.Context, path, release, namespace string, args ...string) ([]byte, error) {
+	args = append([]string{"template", release, path, "--namespace=" + namespace, "--kube-version=" + kubeVersion}, args...)
 	return helm(ctx, args...)
+}
+
+// Notes returns what helm prints after an installation.
+func Notes(ctx context.Context, namespace string, args ...string) ([]byte, error) {
+	return helm(ctx, append([]string{"install", Release, Path(), "--namespace=" + namespace, "--dry-run=client", "--output=json"}, args...)...)
 }
 
 // Path returns the folder of the chart.

@@ -2,7 +2,11 @@ package chart_test
 
 import (
 	"crypto/tls"
+	"crypto/x509"
+	"encoding/base64"
 	"encoding/json"
+	"encoding/pem"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -10,6 +14,7 @@ import (
 	"strings"
 	"testing"
 
+	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
 	"sigs.k8s.io/yaml"
 
 	"github.com/pod-identity-webhook/pod-identity-webhook/test/chart"
@@ -155,6 +160,27 @@ func TestValues_invalid(t *testing.T) {
 		{"shutdownDelaySeconds=-1", "/shutdownDelaySeconds", "0"},
 		{"shutdownDelaySeconds=5s", "/shutdownDelaySeconds", "integer"},
 		{"service.port=0", "/service/port", "1"},
+		{"tokenMountPath=/eks.amazonaws.com/serviceaccount", "tokenFallbackMountPath is /eks.amazonaws.com/serviceaccount", "/aws-token/serviceaccount"},
+		{"tokenMountPath=/eks.amazonaws.com/", "tokenFallbackMountPath is /eks.amazonaws.com/serviceaccount", "/aws-token/serviceaccount"},
+		{"tokenMountPath=/eks.amazonaws.com/serviceaccount/token", "tokenFallbackMountPath is", "/aws-token/serviceaccount"},
+		{"tokenMountPath=/eks.amazonaws.com/token", "", ""}, // valid
+		{"tokenFallbackMountPath=/run//secrets/./eks.amazonaws.com", "inside tokenMountPath, which is " + tokenPath, "such as /eks.amazonaws.com/serviceaccount"},
+		{"tokenFallbackMountPath=" + tokenPath + "/fallback", "inside tokenMountPath, which is " + tokenPath, "such as /eks.amazonaws.com/serviceaccount"},
+		{"tokenFallbackMountPath=" + tokenPath + "-2", "", ""},                                    // valid
+		{"tokenFallbackMountPath=/var/run/secrets/pods.eks.amazonaws.com/serviceaccount", "", ""}, // valid
+		{"certificates.certManager.issuerRef.kind=ClusterIssuer", "certificates.certManager.issuerRef.kind is ClusterIssuer", "certificates.certManager.issuerRef.name, such as"},
+		{"certificates.certManager.issuerRef.group=example.com", "certificates.certManager.issuerRef.group is example.com", "certificates.certManager.issuerRef.name, such as"},
+		{"resources.requests.cpu=50M", "/resources/requests/cpu", "50m"},
+		{"resources.limits.cpu=1Gi", "/resources/limits/cpu", "50m"},
+		{"resources.requests.memory=64m", "/resources/requests/memory", "256Mi"},
+		{"resources.limits.cpu=1", "", ""},                 // valid
+		{"resources.limits.cpu=0.5", "", ""},               // valid
+		{"resources.limits.cpu=1500m", "", ""},             // valid
+		{"resources.limits.ephemeral-storage=1Gi", "", ""}, // valid
+		{"podDisruptionBudget.maxUnavailable=51%", "podDisruptionBudget.maxUnavailable is 51%, and so 2 pods", "such as 1"},
+		{"podDisruptionBudget.maxUnavailable=50%", "", ""}, // valid
+		{"enabled=false", "enabled is false", "condition pod-identity-webhook.enabled"},
+		{"enabled=true", "", ""}, // valid
 		{"metricsPort=8443", "metricsPort are both 8443", "8443 and 9999"},
 	} {
 		_, err := chart.Render(t.Context(), namespace, test.value)
@@ -183,6 +209,19 @@ func TestValues_invalidTogether(t *testing.T) {
 		{[]string{"certificates.certLifetime=1h30m", "certificates.caLifetime=4h29m59s"}, "certificates.caLifetime is 4h29m59s"},
 		{[]string{"prometheusRule.enabled=true", "certificates.certLifetime=504h"}, "prometheusRule.certificateDaysLeft.warning is 7"},
 		{[]string{"prometheusRule.enabled=true", "certificates.certLifetime=505h"}, ""},
+		{[]string{"prometheusRule.enabled=true", "prometheusRule.certificateDaysLeft.critical=10"}, "prometheusRule.certificateDaysLeft.critical is 10"},
+		{[]string{"prometheusRule.enabled=true", "prometheusRule.certificateDaysLeft.critical=9"}, ""},
+		{[]string{"certificates.source=cert-manager", "certificates.secretName=pod-identity-webhook-ca"}, "certificates.secretName is pod-identity-webhook-ca"},
+		{[]string{"certificates.source=cert-manager", "certificates.secretName=irsa-ca", "fullnameOverride=irsa"}, "such as irsa-tls"},
+		{[]string{"certificates.source=cert-manager", "certificates.secretName=pod-identity-webhook-ca", "certificates.certManager.issuerRef.name=company"}, ""},
+		{[]string{"certificates.secretName=pod-identity-webhook-ca"}, ""},
+		{[]string{"containerCredentials.configMapName=a", "tokenFallbackMountPath=/run/secrets/pods.eks.amazonaws.com"}, "such as /eks.amazonaws.com/serviceaccount"},
+		{[]string{"containerCredentials.configMapName=a", "extraArgs={--container-credentials-token-mount-path=/eks.amazonaws.com}"}, "such as /aws-token/serviceaccount"},
+		{[]string{"replicas=3", "podDisruptionBudget.maxUnavailable=66%"}, ""},
+		{[]string{"replicas=3", "podDisruptionBudget.maxUnavailable=67%"}, "maxUnavailable is 67%, and so 3 pods"},
+		{[]string{"replicas=1", "podDisruptionBudget.maxUnavailable=99%"}, ""},
+		{[]string{"extraMatchConditions[0].name=a", "extraMatchConditions[0].expression=a", "extraMatchConditions[1].name=b", "extraMatchConditions[1].expression=b"}, ""},
+		{[]string{"extraMatchConditions[0].name=a", "extraMatchConditions[0].expression=a", "extraMatchConditions[1].name=a", "extraMatchConditions[1].expression=b"}, "extraMatchConditions has a"},
 		{[]string{"composeRoleARN=true", "awsPartition=aws-cn"}, "awsPartition is aws-cn"},
 		{[]string{"composeRoleARN=true", "awsPartition=aws-cn", "awsAccountID=1"}, "/awsAccountID"},
 		{[]string{"serviceAccountValidation=off", "serviceAccountValidationFailurePolicy=Fail"}, "serviceAccountValidationFailurePolicy is Fail"},
@@ -206,6 +245,131 @@ func TestValues_invalidTogether(t *testing.T) {
 		_, err := chart.TemplateOf(t.Context(), release, namespace)
 		if err == nil || !strings.Contains(err.Error(), "fullnameOverride") || !strings.Contains(err.Error(), release) {
 			t.Errorf("release %s: got %v, want an error that names fullnameOverride", release, err)
+		}
+	}
+}
+
+// TestValues_conditions has the conditions of the chart itself, whose names extraMatchConditions cannot use.
+func TestValues_conditions(t *testing.T) {
+	manifests, err := chart.Render(t.Context(), namespace)
+	if err != nil {
+		t.Fatal(err)
+	}
+	objects := decode(t, manifests)
+	names := []string{one[*admissionregistrationv1.ValidatingAdmissionPolicy](t, objects).Spec.MatchConditions[0].Name}
+	for _, e := range entries(t, objects) {
+		if e.resource == "pods" {
+			names = append(names, e.conditions...)
+		}
+	}
+	for _, name := range names {
+		_, err := chart.Render(t.Context(), namespace, "extraMatchConditions[0].name="+name, "extraMatchConditions[0].expression=a")
+		if err == nil || !strings.Contains(err.Error(), "extraMatchConditions has "+name) {
+			t.Errorf("%s: got %v, want an error that names it", name, err)
+		}
+	}
+}
+
+// TestValues_annotationsOfHelm finds a value for annotations with which Helm would keep a
+// webhook configuration after an uninstallation, for example.
+func TestValues_annotationsOfHelm(t *testing.T) {
+	tested := 0
+	var test func(path []string, schema map[string]any)
+	test = func(path []string, schema map[string]any) {
+		if schema["$ref"] == "#/definitions/annotations" {
+			tested++
+			name := strings.Join(path, ".")
+			_, err := chart.Render(t.Context(), namespace, name+`.helm\.sh/resource-policy=keep`)
+			if want := name + " has helm.sh/resource-policy"; err == nil || !strings.Contains(err.Error(), want) {
+				t.Errorf("got %v, want %s", err, want)
+			}
+		}
+		properties, _ := schema["properties"].(map[string]any)
+		for name, property := range properties {
+			if property, is := property.(map[string]any); is {
+				test(append(slices.Clone(path), name), property)
+			}
+		}
+	}
+	test(nil, readChart(t, "values.schema.json"))
+	if tested < 10 {
+		t.Errorf("got %d values, want at least 10", tested)
+	}
+}
+
+// TestValues_caBundle holds the schema to what API servers, which are written in Go, can
+// trust. They report another caBundle only when they call the webhook.
+func TestValues_caBundle(t *testing.T) {
+	server := httptest.NewTLSServer(nil)
+	defer server.Close()
+	certificate := string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: server.Certificate().Raw}))
+	begin, _, _ := strings.Cut(certificate, "\n")
+	key := string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: []byte("key")}))
+	for bundle, want := range map[string]bool{
+		certificate:                      true,
+		strings.TrimSpace(certificate):   true,
+		"\n" + certificate + "\n\n":      true,
+		certificate + certificate:        true,
+		certificate + "\n" + certificate: true,
+		"# CN=Root-CA X-1\nIssuer:\n" + certificate + "# Another\n" + certificate: true,
+		strings.ReplaceAll(certificate, "\n", "\r\n"):                             true,
+		strings.ReplaceAll(certificate, "\n", "  \n"):                             true,
+		strings.Join(strings.Fields(certificate), " "):                            false, // as YAML's ">-" folds it
+		strings.ReplaceAll(certificate, "\n", ""):                                 false,
+		strings.ReplaceAll(certificate, "\n", `\n`):                               false,
+		"  " + strings.ReplaceAll(certificate, "\n", "\n  "):                      false,
+		certificate[:len(certificate)/2]:                                          false,
+		certificate + certificate[:len(certificate)/2]:                            false,
+		certificate[:len(certificate)/2] + "\n" + certificate:                     false,
+		begin:        false,
+		begin + "\n": false,
+		" ":          false,
+		"\n":         false,
+		"ca.crt":     false,
+		base64.StdEncoding.EncodeToString([]byte(certificate)): false,
+		key:               false,
+		key + certificate: false,
+		certificate + key: false,
+	} {
+		values := map[string]any{"certificates": map[string]any{"source": "secret", "secretName": "serving", "caBundle": bundle}}
+		manifests, err := chart.Template(t.Context(), namespace, "--values="+writeYAML(t, values))
+		if !want {
+			if err == nil || !strings.Contains(err.Error(), "/certificates/caBundle") {
+				t.Errorf("%q: got %v, want an error that names certificates.caBundle", bundle, err)
+			}
+			continue
+		}
+		if err != nil {
+			t.Errorf("%q: %v", bundle, err)
+			continue
+		}
+		got := one[*admissionregistrationv1.MutatingWebhookConfiguration](t, decode(t, manifests)).Webhooks[0].ClientConfig.CABundle
+		if string(got) != bundle || !x509.NewCertPool().AppendCertsFromPEM(got) {
+			t.Errorf("got %q, want %q", got, bundle)
+		}
+	}
+}
+
+// TestNotes has what the chart prints about pods while the webhook cannot be called.
+func TestNotes(t *testing.T) {
+	const guard, nodes = "unless the guard rejects them", "Add the namespaces of pods that nodes need"
+	for values, want := range map[string][]string{
+		"failurePolicy=":                         {guard},
+		"guard.enabled=false":                    nil,
+		"failurePolicy=Fail":                     {nodes},
+		"failurePolicy=Fail,mode=opt-in":         nil,
+		"failurePolicy=Ignore,mode=opt-in":       {guard},
+		"mode=opt-in,guard.enabled=false":        nil,
+		"failurePolicy=Fail,guard.enabled=false": {nodes},
+	} {
+		notes, err := chart.Notes(t.Context(), namespace, "--set="+values)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, sentence := range []string{guard, nodes} {
+			if got := strings.Contains(string(notes), sentence); got != slices.Contains(want, sentence) {
+				t.Errorf("%s: got %q: %t\n%s", values, sentence, got, notes)
+			}
 		}
 	}
 }
@@ -272,7 +436,7 @@ func TestTheSchemaHasEachValue(t *testing.T) {
 			t.Fatalf("%s: %v", file, err)
 		}
 	}
-	defaults["global"] = nil // helm's own
+	defaults["global"], defaults["enabled"] = nil, nil // for charts that this one is part of
 	compare(t, "", defaults, schema)
 }
 

@@ -251,9 +251,12 @@ func TestKustomize_besidePlatform(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	uninstall := "kubectl delete mutatingwebhookconfiguration,validatingwebhookconfiguration " + chart.ClusterName
-	if !strings.Contains(string(docs), "\n    "+uninstall+"\n") {
-		t.Errorf("docs/installing.md does not have the command %s", uninstall)
+	uninstall := []string{
+		"kubectl delete validatingadmissionpolicybinding " + chart.ClusterName + "-guard",
+		"kubectl delete mutatingwebhookconfiguration,validatingwebhookconfiguration " + chart.ClusterName,
+	}
+	if !strings.Contains(string(docs), "\n    "+strings.Join(uninstall, "\n    ")+"\n") {
+		t.Errorf("docs/installing.md does not have the commands %q", uninstall)
 	}
 	for _, overlay := range []string{"cluster-wide", "opt-in", "cert-manager"} {
 		folder := repository.Path("deploy", "kustomize", "overlays", overlay)
@@ -267,10 +270,12 @@ func TestKustomize_besidePlatform(t *testing.T) {
 			t.Error(err)
 		}
 		unchanged(t, "kubectl apply --server-side -k "+overlay)
-		if _, err := runKubectl(t.Context(), strings.Fields(uninstall)[1:]...); err != nil {
-			t.Error(err)
+		for _, command := range uninstall {
+			if _, err := runKubectl(t.Context(), strings.Fields(command)[1:]...); err != nil {
+				t.Error(err)
+			}
+			unchanged(t, command)
 		}
-		unchanged(t, uninstall)
 		deleteAll(t, func(ctx context.Context, args ...string) ([]byte, error) {
 			if args[0] == "delete" {
 				args = append(args, "--ignore-not-found")

@@ -45,10 +45,8 @@
   (printf "--annotation-prefix=%s" $v.annotationPrefix)
   (printf "--token-audience=%s" $v.tokenAudience)
   (printf "--token-expiration=%d" (int $v.tokenExpiration))
-  (printf "--token-mount-path=%s" $v.tokenMountPath)) -}}
-{{- with $v.tokenFallbackMountPath -}}
-{{- $args = append $args (printf "--token-fallback-mount-path=%s" .) -}}
-{{- end -}}
+  (printf "--token-mount-path=%s" $v.tokenMountPath)
+  (printf "--token-fallback-mount-path=%s" $v.tokenFallbackMountPath)) -}}
 {{- with $v.awsRegion -}}
 {{- $args = append $args (printf "--aws-default-region=%s" .) -}}
 {{- end -}}

@@ -12,6 +12,24 @@ together. Each message names a value, and shows what to write instead.
 {{- if eq (int $v.port) (int $v.metricsPort) -}}
 {{- $mistakes = append $mistakes (printf "port and metricsPort are both %d: they must differ, such as 8443 and 9999" (int $v.port)) -}}
 {{- end -}}
+{{- $usual := dict "tokenMountPath" $v.tokenMountPath -}}
+{{- if $v.containerCredentials.configMapName -}}
+{{- $_ := set $usual "the path of the token of EKS Pod Identity" "/var/run/secrets/pods.eks.amazonaws.com/serviceaccount" -}}
+{{- range $v.extraArgs -}}
+{{- if hasPrefix "--container-credentials-token-mount-path=" . -}}
+{{- $_ := set $usual "the path of the token of EKS Pod Identity" (trimPrefix "--container-credentials-token-mount-path=" .) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- /* Most images have /var/run as a symbolic link to /run. */}}
+{{- $fallback := regexReplaceAll "^/var/run/" (printf "%s/" (clean $v.tokenFallbackMountPath)) "/run/" -}}
+{{- range $name, $path := $usual -}}
+{{- $at := regexReplaceAll "^/var/run/" (printf "%s/" (clean $path)) "/run/" -}}
+{{- if or (hasPrefix $at $fallback) (hasPrefix $fallback $at) -}}
+{{- $mistakes = append $mistakes (printf "tokenFallbackMountPath is %s: it must not be, contain or be inside %s, which is %s; use another directory, such as %s" $v.tokenFallbackMountPath $name $path
+  (ternary "/aws-token/serviceaccount" "/eks.amazonaws.com/serviceaccount" (hasPrefix "/eks.amazonaws.com/" $at))) -}}
+{{- end -}}
+{{- end -}}
 {{- $mistakes = concat $mistakes (include "webhook.certificateMistakes" . | fromYamlArray) (include "webhook.unusedMistakes" . | fromYamlArray)
   (include "webhook.podMistakes" . | fromYamlArray) -}}
 {{- with $mistakes -}}
@@ -48,10 +66,16 @@ together. Each message names a value, and shows what to write instead.
 {{- if and (lt $ca (mul 3 $cert)) (not $c.certManager.issuerRef.name) -}}
 {{- $mistakes = append $mistakes (printf "certificates.caLifetime is %s: it must be at least three times certificates.certLifetime, which is %s, such as 8760h and 720h" $c.caLifetime $c.certLifetime) -}}
 {{- end -}}
-{{- $days := .Values.prometheusRule.certificateDaysLeft -}}
-{{- if and .Values.prometheusRule.enabled (ge (mulf $days.warning 3 86400) (float64 $cert)) -}}
-{{- $mistakes = append $mistakes (printf "prometheusRule.certificateDaysLeft.warning is %v: it must be less than a third of certificates.certLifetime, which is %s, such as 7 for 720h" $days.warning $c.certLifetime) -}}
+{{- range $severity, $example := dict "warning" 7 "critical" 1 -}}
+{{- $days := get $.Values.prometheusRule.certificateDaysLeft $severity -}}
+{{- if and $.Values.prometheusRule.enabled (ge (mulf $days 3 86400) (float64 $cert)) -}}
+{{- $mistakes = append $mistakes (printf "prometheusRule.certificateDaysLeft.%s is %v: it must be less than a third of certificates.certLifetime, which is %s, such as %d for 720h" $severity $days $c.certLifetime $example) -}}
 {{- end -}}
+{{- end -}}
+{{- end -}}
+{{- $ca := printf "%s-ca" (include "webhook.fullname" .) -}}
+{{- if and (eq $c.source "cert-manager") (not $c.certManager.issuerRef.name) (eq $c.secretName $ca) -}}
+{{- $mistakes = append $mistakes (printf "certificates.secretName is %s: it must not be the Secret of the CA, such as %s-tls" $ca (include "webhook.fullname" .)) -}}
 {{- end -}}
 {{- if ne $c.source "secret" -}}
 {{- range $key, $_ := merge dict .Values.webhookAnnotations .Values.commonAnnotations -}}
@@ -66,16 +90,22 @@ together. Each message names a value, and shows what to write instead.
 {{/* Values that would silently have no effect, as a list. */}}
 {{- define "webhook.unusedMistakes" -}}
 {{- $v := .Values -}}
+{{- $issuer := $v.certificates.certManager.issuerRef -}}
 {{- $mistakes := list -}}
 {{- range list
-  (list "certificates.certManager.issuerRef.name" $v.certificates.certManager.issuerRef.name (eq $v.certificates.source "cert-manager") "certificates.source: cert-manager")
+  (list "certificates.certManager.issuerRef.name" $issuer.name (eq $v.certificates.source "cert-manager") "certificates.source: cert-manager")
+  (list "certificates.certManager.issuerRef.kind" (without (list $issuer.kind) "Issuer" | first) $issuer.name "certificates.certManager.issuerRef.name, such as company")
+  (list "certificates.certManager.issuerRef.group" (without (list $issuer.group) "cert-manager.io" | first) $issuer.name "certificates.certManager.issuerRef.name, such as company")
   (list "clientCANames" $v.clientCANames $v.clientCAConfigMap "clientCAConfigMap, such as api-server-ca")
   (list "awsAccountID" $v.awsAccountID $v.composeRoleARN "composeRoleARN: true")
-  (list "awsPartition" (ternary "" $v.awsPartition (eq $v.awsPartition "aws")) $v.awsAccountID "awsAccountID, such as \"111122223333\"")
+  (list "awsPartition" (without (list $v.awsPartition) "aws" | first) $v.awsAccountID "awsAccountID, such as \"111122223333\"")
   (list "serviceAccountValidationFailurePolicy" $v.serviceAccountValidationFailurePolicy (ne (include "webhook.word" $v.serviceAccountValidation) "off") "serviceAccountValidation: warn or deny") -}}
 {{- if and (index . 1) (not (index . 2)) -}}
 {{- $mistakes = append $mistakes (printf "%s is %v: it has no effect without %s" (index . 0) (index . 1) (index . 3)) -}}
 {{- end -}}
+{{- end -}}
+{{- if and .Chart.IsRoot (eq (toString $v.enabled) "false") -}}
+{{- $mistakes = append $mistakes "enabled is false: it has no effect without a chart that this one is part of, whose dependency has the condition pod-identity-webhook.enabled" -}}
 {{- end -}}
 {{- $own := list "app.kubernetes.io/name" "app.kubernetes.io/instance" -}}
 {{- range list
@@ -87,6 +117,24 @@ together. Each message names a value, and shows what to write instead.
 {{- range index . 2 -}}
 {{- if hasKey $labels . -}}
 {{- $mistakes = append $mistakes (printf "%s has %s, which the chart sets itself: it must be another name, such as example.com/team or team" $name .) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- range $name, $annotations := dict
+  "service.annotations" $v.service.annotations
+  "commonAnnotations" $v.commonAnnotations
+  "podAnnotations" $v.podAnnotations
+  "deploymentAnnotations" $v.deploymentAnnotations
+  "webhookAnnotations" $v.webhookAnnotations
+  "serviceAccount.annotations" $v.serviceAccount.annotations
+  "metricsService.annotations" $v.metricsService.annotations
+  "serviceMonitor.annotations" $v.serviceMonitor.annotations
+  "prometheusRule.annotations" $v.prometheusRule.annotations
+  "dashboard.annotations" $v.dashboard.annotations -}}
+{{- range $key, $_ := $annotations -}}
+{{- if hasPrefix "helm.sh/" $key -}}
+{{- /* A webhook configuration that stays after an uninstallation rejects pods. */}}
+{{- $mistakes = append $mistakes (printf "%s has %s, by which Helm may keep or recreate an object: it must be another name, such as example.com/team" $name $key) -}}
 {{- end -}}
 {{- end -}}
 {{- end -}}
@@ -109,19 +157,34 @@ together. Each message names a value, and shows what to write instead.
 {{- $mistakes = append $mistakes "extraEnv has GOMEMLIMIT: it must be given by goMemLimit, such as 200MiB" -}}
 {{- end -}}
 {{- end -}}
+{{- $names := list "no-mirror-pods" "the-role-of-this-pod" -}}
+{{- range $v.extraMatchConditions -}}
+{{- if has .name $names -}}
+{{- $mistakes = append $mistakes (printf "extraMatchConditions has %s, which is there already: each must have another name, such as example.com/no-jobs" .name) -}}
+{{- end -}}
+{{- $names = append $names .name -}}
+{{- end -}}
 {{- with $v.goMemLimit -}}
 {{- $limit := include "webhook.bytes" . | float64 -}}
 {{- if lt $limit (float64 33554432) -}}
 {{- $mistakes = append $mistakes (printf "goMemLimit is %s: it must be at least 32MiB, such as 200MiB" .) -}}
 {{- end -}}
-{{- $memory := dig "limits" "memory" "" ($v.resources | default dict) -}}
+{{- $memory := dig "limits" "memory" "" $v.resources -}}
 {{- if and $memory (ge $limit (include "webhook.bytes" $memory | float64)) -}}
 {{- $mistakes = append $mistakes (printf "goMemLimit is %s: it must be below resources.limits.memory, which is %v, such as 200MiB and 256Mi" . $memory) -}}
 {{- end -}}
 {{- end -}}
 {{- $budget := $v.podDisruptionBudget -}}
-{{- if and $budget.enabled (not (kindIs "string" $budget.maxUnavailable)) (gt (int $v.replicas) 1) (ge (int $budget.maxUnavailable) (int $v.replicas)) -}}
-{{- $mistakes = append $mistakes (printf "podDisruptionBudget.maxUnavailable is %d: it must be less than replicas, which is %d, such as 1" (int $budget.maxUnavailable) (int $v.replicas)) -}}
+{{- $replicas := int $v.replicas -}}
+{{- $unavailable := int (toString $budget.maxUnavailable | trimSuffix "%") -}}
+{{- $share := "" -}}
+{{- if hasSuffix "%" (toString $budget.maxUnavailable) -}}
+{{- /* Kubernetes rounds up. */}}
+{{- $unavailable = div (add (mul $unavailable $replicas) 99) 100 | int -}}
+{{- $share = printf ", and so %d pods" $unavailable -}}
+{{- end -}}
+{{- if and $budget.enabled (gt $replicas 1) (ge $unavailable $replicas) -}}
+{{- $mistakes = append $mistakes (printf "podDisruptionBudget.maxUnavailable is %v%s: it must be less than replicas, which is %d, such as 1" $budget.maxUnavailable $share $replicas) -}}
 {{- end -}}
 {{- toYaml $mistakes -}}
 {{- end -}}
