@@ -84,25 +84,36 @@ func TestValues_null(t *testing.T) {
 	tested := 0
 	var test func(path []string, values, schema map[string]any)
 	test = func(path []string, values, schema map[string]any) {
+		required := map[string]any{}
 		for name, value := range values {
 			tested++
-			var null any
-			full := append(slices.Clone(path), name)
-			for _, key := range slices.Backward(full) {
-				null = map[string]any{key: null}
-			}
-			manifests, err := chart.Template(t.Context(), namespace, "--values="+writeYAML(t, null))
-			if isKubernetes("."+strings.Join(path, "."), schema) && len(path) > 0 {
+			if len(path) > 0 && isKubernetes("."+strings.Join(path, "."), schema) {
+				manifests, err := chart.Template(t.Context(), namespace, "--values="+writeYAML(t, at(path, map[string]any{name: nil})))
 				if err != nil || bytes.Contains(manifests, []byte("null")) || bytes.Contains(manifests, []byte("<nil>")) {
-					t.Errorf("%s: got %v\n%s\nwant manifests without it", full, err, manifests)
+					t.Errorf("%s of %s: got %v\n%s\nwant manifests without it", name, path, err, manifests)
 				}
-			} else if want := "at '" + strings.Join(append([]string{""}, path...), "/") + "': missing property '" + name + "'"; err == nil || !strings.Contains(err.Error(), want) {
-				t.Errorf("%s: got %v, want %s", full, err, want)
+			} else {
+				required[name] = nil
 			}
 			if value, isMap := value.(map[string]any); isMap {
 				properties, _ := schema["properties"].(map[string]any)
 				property, _ := properties[name].(map[string]any)
-				test(full, value, property)
+				test(append(slices.Clone(path), name), value, property)
+			}
+		}
+		if len(required) == 0 {
+			return
+		}
+		_, err := chart.Template(t.Context(), namespace, "--values="+writeYAML(t, at(path, required)))
+		where := "at '" + strings.Join(append([]string{""}, path...), "/") + "': missing propert"
+		var line string
+		if err != nil {
+			line = err.Error()[max(0, strings.Index(err.Error(), where)):]
+			line, _, _ = strings.Cut(line, "\n")
+		}
+		for name := range required {
+			if !strings.HasPrefix(line, where) || !strings.Contains(line, "'"+name+"'") {
+				t.Errorf("%s of %s: got %v, want an error that names it", name, path, err)
 			}
 		}
 	}
@@ -110,6 +121,14 @@ func TestValues_null(t *testing.T) {
 	if tested < 100 {
 		t.Errorf("got %d values, want at least 100", tested)
 	}
+}
+
+// at returns values of which a path leads to what is given.
+func at(path []string, values map[string]any) map[string]any {
+	for _, key := range slices.Backward(path) {
+		values = map[string]any{key: values}
+	}
+	return values
 }
 
 // TestValues_umbrella has the chart as a dependency of another one.
