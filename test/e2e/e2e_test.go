@@ -202,7 +202,10 @@ func within(t testing.TB, patience time.Duration, what string, condition func(co
 	defer cancel()
 	var last error
 	err := wait.PollUntilContextCancel(ctx, 20*time.Millisecond, true, func(ctx context.Context) (bool, error) {
-		last = condition(ctx)
+		// An error of the end of the time hides the cause.
+		if err := condition(ctx); err == nil || last == nil || ctx.Err() == nil {
+			last = err
+		}
 		return last == nil, nil
 	})
 	if err != nil {

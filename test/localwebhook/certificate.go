@@ -9,7 +9,9 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
+	"errors"
 	"fmt"
+	"io/fs"
 	"math/big"
 	"net"
 	"net/http"
@@ -30,6 +32,7 @@ const validity = 24 * time.Hour
 type authority struct {
 	certificate       *x509.Certificate
 	key               crypto.Signer
+	dir               string
 	certFile, keyFile string
 }
 
@@ -45,6 +48,7 @@ func newAuthority(dir string) (*authority, error) {
 	return &authority{
 		certificate: certificate,
 		key:         key,
+		dir:         dir,
 		certFile:    filepath.Join(dir, "tls.crt"),
 		keyFile:     filepath.Join(dir, "tls.key"),
 	}, nil
@@ -52,8 +56,8 @@ func newAuthority(dir string) (*authority, error) {
 
 // ReplaceCertificate makes a new key and certificate of the same CA, valid from
 // now for a day, and puts them in the place of those that the webhook was
-// started with. Each file is replaced by a rename, so a reader sees the old one
-// or the new one, but it may see one of each. It returns the new certificate.
+// started with, as the kubelet updates a Secret that is mounted: both at once. It
+// returns the new certificate.
 func (w *Webhook) ReplaceCertificate() (*x509.Certificate, error) {
 	certificate, key, err := w.certificates.issue(time.Now())
 	if err != nil {
@@ -63,13 +67,9 @@ func (w *Webhook) ReplaceCertificate() (*x509.Certificate, error) {
 	if err != nil {
 		return nil, fmt.Errorf("encode the serving key: %w", err)
 	}
-	if err := replaceFile(w.certificates.keyFile, keyPEM); err != nil {
-		return nil, err
-	}
-	if err := replaceFile(w.certificates.certFile, encode(certificate)); err != nil {
-		return nil, err
-	}
-	return certificate, nil
+	return certificate, w.certificates.write(map[string][]byte{
+		w.certificates.keyFile: keyPEM, w.certificates.certFile: encode(certificate),
+	})
 }
 
 // CABundle is the CA, in PEM, by which the API server knows the webhook.
@@ -122,10 +122,27 @@ func encode(certificate *x509.Certificate) []byte {
 	return pem.EncodeToMemory(&pem.Block{Type: cert.CertificateBlockType, Bytes: certificate.Raw})
 }
 
-func replaceFile(path string, content []byte) error {
-	next := path + ".next"
-	if err := os.WriteFile(next, content, 0o600); err != nil {
+// write replaces files in the directory of the authority. Each is a link into the
+// directory "..data", which is itself a link, and is replaced as a whole
+// (k8s.io/kubernetes/pkg/volume/util/atomic_writer.go).
+func (a *authority) write(files map[string][]byte) error {
+	version, err := os.MkdirTemp(a.dir, "..version")
+	if err != nil {
 		return err
 	}
-	return os.Rename(next, path)
+	data := filepath.Join(a.dir, "..data")
+	for file, content := range files {
+		if err := os.WriteFile(filepath.Join(version, filepath.Base(file)), content, 0o600); err != nil {
+			return err
+		}
+		link := filepath.Join(filepath.Base(data), filepath.Base(file))
+		if err := os.Symlink(link, file); err != nil && !errors.Is(err, fs.ErrExist) {
+			return err
+		}
+	}
+	next := data + "_next"
+	if err := os.Symlink(filepath.Base(version), next); err != nil {
+		return err
+	}
+	return os.Rename(next, data)
 }
