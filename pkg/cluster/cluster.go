@@ -79,13 +79,20 @@ func Watch[List runtime.Object](config WatchConfig[List]) func(context.Context) 
 			}
 			return nil, err
 		}
-		var skip func(watch.Event) bool
 		if !streamsList(options) {
 			config.Health.watching()
-		} else if filters {
-			skip = skipsUnkept(kept.keeps)
+			return newObservedWatch(events, config.Health.received, nil, nil), nil
 		}
-		return newObservedWatch(events, config.Health.received, skip), nil
+		streamed := &streamedList{received: config.Health.received, failed: func(err error) {
+			// At the end of ctx the reflector stops, and a watch may end before.
+			if ctx.Err() == nil {
+				failed(err)
+			}
+		}}
+		if filters {
+			streamed.keeps = kept.keeps
+		}
+		return newObservedWatch(events, streamed.see, streamed.skip, streamed.ended), nil
 	}
 	source := &cache.ListWatch{ListWithContextFunc: list, WatchFuncWithContext: start}
 	reflector := cache.NewReflectorWithOptions(source, config.Expected, config.Store, cache.ReflectorOptions{Name: config.Name})

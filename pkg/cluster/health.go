@@ -102,7 +102,7 @@ func (h *Health) succeeded() {
 }
 
 // received records an event of a watch. An object of a list that is still being
-// streamed is a sign of life as well, but only Replaced makes up for a failure.
+// streamed is no such event: it says nothing of what the store holds.
 func (h *Health) received(event watch.Event) {
 	h.mu.Lock()
 	defer h.mu.Unlock()

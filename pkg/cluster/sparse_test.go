@@ -25,6 +25,8 @@ type accounts struct {
 	listed []corev1.ServiceAccount
 	// streams says whether lists are streamed.
 	streams bool
+	// endWithContext has each watch end with its context, as connections do.
+	endWithContext bool
 	// failed counts failed attempts to list or watch.
 	failed prometheus.Counter
 
@@ -58,7 +60,7 @@ func (a *accounts) List(_ context.Context, options metav1.ListOptions) (*corev1.
 	return page, nil
 }
 
-func (a *accounts) Watch(_ context.Context, options metav1.ListOptions) (watch.Interface, error) {
+func (a *accounts) Watch(ctx context.Context, options metav1.ListOptions) (watch.Interface, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if a.refused != nil {
@@ -69,6 +71,9 @@ func (a *accounts) Watch(_ context.Context, options metav1.ListOptions) (watch.I
 	}
 	a.options = append(a.options, options)
 	w := watch.NewFake()
+	if a.endWithContext {
+		context.AfterFunc(ctx, w.Stop)
+	}
 	a.watches = append(a.watches, w)
 	return w, nil
 }
@@ -425,7 +430,7 @@ func TestAPageHoldsOfWhatIsKeptOnlyWhatItIsKeptBy(t *testing.T) {
 func TestAStoppedListLeavesNothingBehind(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		source := watch.NewFake()
-		list := newObservedWatch(source, func(watch.Event) {}, nil)
+		list := newObservedWatch(source, func(watch.Event) {}, nil, func() { t.Error("a stopped watch counts as ended") })
 		source.Add(account("a", "A"))
 		synctest.Wait() // for the event to be ready, and not read
 		list.Stop()
