@@ -5,6 +5,7 @@ package cluster
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -102,14 +103,29 @@ func Watch[List runtime.Object](config WatchConfig[List]) func(context.Context) 
 	return reflector.RunWithContext
 }
 
+// IsNotFound reports whether err is the response of the API server that the object
+// of a name does not exist. Any other HTTP 404 says nothing about the object: a proxy
+// in front of the API server answers so while it has no API server to call, and an
+// API server for a path that it does not serve. client-go makes errors of such
+// responses for which apierrors.IsNotFound is true (newUnstructuredResponseError in
+// k8s.io/client-go/rest/request.go).
+func IsNotFound(err error, name string) bool {
+	status, ok := errors.AsType[*apierrors.StatusError](err)
+	if !ok || !apierrors.IsNotFound(err) || apierrors.IsUnexpectedServerError(err) {
+		return false
+	}
+	details := status.Status().Details
+	return details != nil && details.Name == name
+}
+
 // retryInterval is short: a pod waits for the answer. Reads of one object are
 // shared by those who wait, so this is no storm.
 const retryInterval = 100 * time.Millisecond
 
 // read calls get until it has an answer or timeout is over: an API server that
 // restarts, or one of several that is gone, should not cost a pod its identity.
-// That an object does not exist, or may not be read, is an answer.
-func read[Object any](ctx context.Context, timeout time.Duration, get func(context.Context) (Object, error)) (Object, error) {
+// That the object of the name does not exist, or may not be read, is an answer.
+func read[Object any](ctx context.Context, timeout time.Duration, name string, get func(context.Context) (Object, error)) (Object, error) {
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	var found Object
@@ -120,7 +136,7 @@ func read[Object any](ctx context.Context, timeout time.Duration, get func(conte
 		switch {
 		case err == nil:
 			return true, nil
-		case apierrors.IsNotFound(err), apierrors.IsForbidden(err), apierrors.IsUnauthorized(err):
+		case IsNotFound(err, name), apierrors.IsForbidden(err), apierrors.IsUnauthorized(err):
 			return false, err
 		}
 		// At the deadline the client's error is of the deadline, and the one

@@ -8,7 +8,6 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/time/rate"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/coalesce"
@@ -79,7 +78,7 @@ func NewLookup[Value any](config LookupConfig[Value]) *Lookup[Value] {
 		log: rate.Sometimes{Interval: fallbackLogInterval},
 	}
 	l.reads = coalesce.New(func(ctx context.Context, name types.NamespacedName) (Value, error) {
-		return read(ctx, l.config.ReadTimeout, func(ctx context.Context) (Value, error) { return config.Read(ctx, name) })
+		return read(ctx, l.config.ReadTimeout, name.Name, func(ctx context.Context) (Value, error) { return config.Read(ctx, name) })
 	})
 	config.Metrics.MustRegister(l.fallbacks)
 	return l
@@ -105,7 +104,7 @@ func (l *Lookup[Value]) Get(ctx context.Context, name types.NamespacedName) (val
 		return l.config.Cached(name), true, nil
 	}
 	value, err = l.read(ctx, name)
-	if err == nil || apierrors.IsNotFound(err) {
+	if err == nil || IsNotFound(err, name.Name) {
 		return value, false, err
 	}
 	if unhealthy := l.config.Health.Err(); unhealthy != nil {

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"net/http"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -49,6 +50,8 @@ func TestLookup_Get(t *testing.T) {
 	}
 	forbidden := fails(apierrors.NewForbidden(resource, "app", errors.New("no permission")))
 	notFound := fails(apierrors.NewNotFound(resource, "app"))
+	// As client-go makes it of a response that is not the API server's.
+	noPage := fails(apierrors.NewGenericServerResponse(http.StatusNotFound, "get", resource, "app", "404 page not found", 0, true))
 	broken := fails(apierrors.NewInternalError(errors.New("etcd is gone")))
 	healthy := func(*Health) {}
 	unhealthy := func(h *Health) { h.failed(errors.New("refused")) }
@@ -70,6 +73,8 @@ func TestLookup_Get(t *testing.T) {
 		"live: it answers, and the watch fails":                {Live, succeeds, unhealthy, live, nil, 0, false},
 		"live: it answers, and the watch is silent":            {Live, succeeds, silent, live, nil, 0, false},
 		"live: no such object, whatever the watch knows":       {Live, notFound, healthy, "", []string{"not found"}, 0, false},
+		"live: a 404 that is not the API server's":             {Live, noPage, healthy, cached, nil, 3 * time.Second, true},
+		"live: such a 404, and the watch fails":                {Live, noPage, unhealthy, "", []string{"could not find", "refused"}, 3 * time.Second, false},
 		"live: reads are forbidden":                            {Live, forbidden, healthy, cached, nil, 0, true},
 		"live: reads fail":                                     {Live, broken, healthy, cached, nil, 3 * time.Second, true},
 		"live: reads hang":                                     {Live, hangs, healthy, cached, nil, 3 * time.Second, true},
