@@ -15,9 +15,9 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/uuid"
+	corev1ac "k8s.io/client-go/applyconfigurations/core/v1"
 
 	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/cluster"
-	corev1ac "k8s.io/client-go/applyconfigurations/core/v1"
 )
 
 // fieldManager is who the API server's record of fields names.

@@ -161,7 +161,7 @@ func TestLookup_rateLimitedLog(t *testing.T) {
 		if got := strings.Count(log.String(), "\n"); got != 1 {
 			t.Errorf("got %d lines, want 1", got)
 		}
-		time.Sleep(fallbackLogInterval) // in synctest's time
+		time.Sleep(logInterval) // in synctest's time
 		if _, _, err := lookup.Get(t.Context(), app); err != nil {
 			t.Fatal(err)
 		}
@@ -170,6 +170,34 @@ func TestLookup_rateLimitedLog(t *testing.T) {
 		}
 		if got := valueOf(t, lookup.fallbacks); got != 1001 {
 			t.Errorf("%v fallbacks are counted, want 1001", got)
+		}
+	})
+}
+
+// TestLookup_panic shows that a panic of a read is an error like any other, and that
+// the log has its stack and not its value, which may quote the object.
+func TestLookup_panic(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var log bytes.Buffer
+		lookup := newLookup(Live, &log, func(context.Context) (string, error) { panic("secret") })
+		for range 3 {
+			if value, fromCache, err := lookup.Get(t.Context(), app); err != nil || value != cached || !fromCache {
+				t.Errorf("got %q, %t, %v; want the cached value", value, fromCache, err)
+			}
+		}
+		lookup.config.Health.failed(errors.New("refused"))
+		if _, _, err := lookup.Get(t.Context(), app); err == nil || !strings.Contains(err.Error(), "panicked") || strings.Contains(err.Error(), "secret") {
+			t.Errorf("while the watch fails: got %v, want that the read panicked", err)
+		}
+		lookup.Wait()
+		if got := valueOf(t, lookup.panics); got != 4 {
+			t.Errorf("%v panics are counted, want 4", got)
+		}
+		if got := strings.Count(log.String(), "Live read panicked"); got != 1 {
+			t.Errorf("got %d lines, want 1", got)
+		}
+		if !strings.Contains(log.String(), "TestLookup_panic") || strings.Contains(log.String(), "secret") {
+			t.Errorf("got %s, want the stack without the value", log.String())
 		}
 	})
 }
