@@ -27,7 +27,7 @@ func newReader(config Config) *reader {
 		defaults: config.Defaults,
 		results: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "pod_identity_webhook_live_reads_total",
-			Help: "Attempts to get a ServiceAccount from the API server, by result: role, no_role, not_found, error. After an error the webhook tries again, then uses the cache if the watch is healthy, and otherwise answers with HTTP 500.",
+			Help: "Attempts to get a ServiceAccount from the API server, by result: role, no_role, not_found, error. After an error the webhook tries again (not after HTTP 401 and 403), then uses the cache if the watch is healthy, and otherwise answers with HTTP 500.",
 		}, []string{"result"}),
 	}
 	config.Metrics.MustRegister(r.results)
