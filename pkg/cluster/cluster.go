@@ -6,13 +6,14 @@ package cluster
 import (
 	"context"
 	"errors"
+	"log/slog"
+	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/client-go/tools/cache"
 )
@@ -39,6 +40,8 @@ type WatchConfig[List runtime.Object] struct {
 	Failures prometheus.Counter
 	// Metrics takes a gauge of Health; nil for none.
 	Metrics prometheus.Registerer
+	// Logger takes a line whenever the state of Health has changed; nil for none.
+	Logger *slog.Logger
 }
 
 // Watch returns a function that keeps a store up to date with the cluster until
@@ -100,7 +103,15 @@ func Watch[List runtime.Object](config WatchConfig[List]) func(context.Context) 
 	if filters {
 		reflector.WatchListPageSize = pageSize
 	}
-	return reflector.RunWithContext
+	if config.Logger == nil {
+		return reflector.RunWithContext
+	}
+	return func(ctx context.Context) {
+		var logging sync.WaitGroup
+		logging.Go(func() { config.Health.log(ctx, config.Logger, config.Name) })
+		reflector.RunWithContext(ctx)
+		logging.Wait()
+	}
 }
 
 // IsNotFound reports whether err is the response of the API server that the object
@@ -128,26 +139,22 @@ const retryInterval = 100 * time.Millisecond
 func read[Object any](ctx context.Context, timeout time.Duration, name string, get func(context.Context) (Object, error)) (Object, error) {
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
-	var found Object
 	var lastErr error
-	err := wait.PollUntilContextCancel(ctx, retryInterval, true, func(ctx context.Context) (bool, error) {
-		var err error
-		found, err = get(ctx)
+	// Not a loop of k8s.io/apimachinery/pkg/util/wait, which logs the value of a panic.
+	for {
+		found, err := get(ctx)
 		switch {
-		case err == nil:
-			return true, nil
-		case IsNotFound(err, name), apierrors.IsForbidden(err), apierrors.IsUnauthorized(err):
-			return false, err
-		}
-		// At the deadline the client's error is of the deadline, and the one
-		// before is of the cause.
-		if lastErr == nil || ctx.Err() == nil {
+		case err == nil, IsNotFound(err, name), apierrors.IsForbidden(err), apierrors.IsUnauthorized(err):
+			return found, err
+		case lastErr == nil || ctx.Err() == nil:
+			// At the deadline the client's error is of the deadline, and the one
+			// before is of the cause.
 			lastErr = err
 		}
-		return false, nil
-	})
-	if wait.Interrupted(err) && lastErr != nil {
-		err = lastErr
+		select {
+		case <-ctx.Done():
+			return found, lastErr
+		case <-time.After(retryInterval):
+		}
 	}
-	return found, err
 }

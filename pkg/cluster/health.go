@@ -1,8 +1,10 @@
 package cluster
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"sync"
 	"time"
 
@@ -17,6 +19,10 @@ import (
 // changes (defaultBookmarkFrequency in k8s.io/apiserver/pkg/storage/cacher), so
 // this is two bookmarks that did not arrive.
 const maxSilence = 2 * time.Minute
+
+// healthLogInterval is the shortest time between two log lines on the health of a
+// watch. A watch that is healthy again within it is not worth a line.
+const healthLogInterval = 10 * time.Second
 
 // errNotSynced is the error of a watch whose first list is not complete.
 var errNotSynced = errors.New("the first list is not complete")
@@ -111,6 +117,32 @@ func (h *Health) received(event watch.Event) {
 		return
 	}
 	h.lastSign = h.now()
+}
+
+// log writes a line when the watch is no longer healthy, with the reason, and one
+// when it is healthy again, until ctx is done. Silence is no event, so it looks once
+// in each healthLogInterval, which bounds the number of lines as well. The log of
+// client-go has the errors before the first list is complete.
+func (h *Health) log(ctx context.Context, logger *slog.Logger, resource string) {
+	healthy := true
+	for ticker := time.NewTicker(healthLogInterval); ; {
+		select {
+		case <-ctx.Done():
+			ticker.Stop()
+			return
+		case <-ticker.C:
+		}
+		err := h.Err()
+		if errors.Is(err, errNotSynced) || (err == nil) == healthy {
+			continue
+		}
+		healthy = err == nil
+		if healthy {
+			logger.InfoContext(ctx, "Watch is healthy again", "resource", resource)
+		} else {
+			logger.WarnContext(ctx, "Watch is not healthy", "resource", resource, "error", err)
+		}
+	}
 }
 
 // streamsList reports whether a watch begins with a list, so that its store is not

@@ -2,7 +2,9 @@ package cluster
 
 import (
 	"errors"
+	"log/slog"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"testing/synctest"
@@ -213,6 +215,72 @@ func TestWatch_streamedListStopped(t *testing.T) {
 		if got := valueOf(t, source.failures()); got != 0 {
 			t.Errorf("%v failures are counted, want 0", got)
 		}
+	})
+}
+
+// lines are the lines of a log. slog.TextHandler writes each by itself.
+type lines struct {
+	mu      sync.Mutex
+	written []string
+}
+
+func (l *lines) Write(line []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.written = append(l.written, string(line))
+	return len(line), nil
+}
+
+// take returns the lines since it was called before.
+func (l *lines) take() []string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	taken := l.written
+	l.written = nil
+	return taken
+}
+
+// TestWatch_healthLog shows that each change of the health is one line, with the
+// reason, also where silence is the reason.
+func TestWatch_healthLog(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		source, store := &accounts{streams: true}, newKeeper()
+		var log lines
+		source.logger = slog.New(slog.NewTextHandler(&log, nil))
+		wantLines := func(when string, want ...string) {
+			t.Helper()
+			settle()
+			got := log.take()
+			if len(got) != len(want) {
+				t.Errorf("%s: got %q, want %d lines", when, got, len(want))
+				return
+			}
+			for i, line := range got {
+				if !strings.Contains(line, want[i]) || !strings.Contains(line, "resource=accounts") {
+					t.Errorf("%s: got %q, want %q", when, line, want[i])
+				}
+			}
+		}
+		watching(t, source, store, func() {
+			wantLines("before the first list")
+			source.play(bookmark("100", true))
+			wantLines("after the first list")
+			time.Sleep(maxSilence) // in synctest's time
+			wantLines("after silence", `msg="Watch is not healthy"`)
+			wantLines("after more silence")
+			source.play(bookmark("200", false))
+			wantLines("after a bookmark", `msg="Watch is healthy again"`)
+
+			source.refuse(syscall.ECONNREFUSED)
+			w, _ := source.last()
+			w.Stop()
+			wantLines("while attempts are refused", "connection refused")
+			wantLines("while they still are")
+			source.refuse(nil)
+			settle()
+			source.play(bookmark("250", false))
+			wantLines("while it watches again", "healthy again")
+		})
 	})
 }
 

@@ -97,10 +97,10 @@ func NewLookup[Value any](config LookupConfig[Value]) *Lookup[Value] {
 func (l *Lookup[Value]) Wait() { l.reads.Wait() }
 
 // Healthy returns nil if the cache can be used when a live read fails. The error is
-// for anyone to see: what the API server said is in the log.
+// for anyone to see, so it has no reason: Watch logs that.
 func (l *Lookup[Value]) Healthy() error {
 	if l.config.Health.Err() != nil {
-		return fmt.Errorf("the watch of %s is not healthy, only live reads are used", l.config.Resource)
+		return fmt.Errorf("the watch of %s is not healthy, only live reads are used; the log has the reason", l.config.Resource)
 	}
 	return nil
 }

@@ -15,6 +15,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/klog/v2"
 )
 
 var app = types.NamespacedName{Namespace: "default", Name: "app"}
@@ -179,6 +180,9 @@ func TestLookup_rateLimitedLog(t *testing.T) {
 func TestLookup_panic(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var log bytes.Buffer
+		// Packages of Kubernetes log by klog, and some of them the value of a panic.
+		defer klog.CaptureState().Restore()
+		klog.SetSlogLogger(slog.New(slog.NewJSONHandler(&log, nil)))
 		lookup := newLookup(Live, &log, func(context.Context) (string, error) { panic("secret") })
 		for range 3 {
 			if value, fromCache, err := lookup.Get(t.Context(), app); err != nil || value != cached || !fromCache {

@@ -3,6 +3,7 @@ package cluster
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"maps"
 	"slices"
 	"strconv"
@@ -27,6 +28,8 @@ type accounts struct {
 	streams bool
 	// endWithContext has each watch end with its context, as connections do.
 	endWithContext bool
+	// logger is that of the watch, nil for none.
+	logger *slog.Logger
 	// failed counts failed attempts to list or watch.
 	failed prometheus.Counter
 
@@ -185,7 +188,7 @@ func watching(t *testing.T, source *accounts, store *keeper, then func()) {
 	ctx, cancel := context.WithCancel(t.Context())
 	run := Watch(WatchConfig[*corev1.ServiceAccountList]{
 		Name: "accounts", Expected: &corev1.ServiceAccount{}, Client: source,
-		Store: store.Kept, Health: store.Health(), Failures: source.failures(), Metrics: prometheus.NewRegistry(),
+		Store: store.Kept, Health: store.Health(), Failures: source.failures(), Metrics: prometheus.NewRegistry(), Logger: source.logger,
 	})
 	var running sync.WaitGroup
 	running.Go(func() { run(ctx) })

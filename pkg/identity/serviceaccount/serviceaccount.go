@@ -77,6 +77,7 @@ func New(config Config) *Resolver {
 			Health:   store.Health(),
 			Failures: failures,
 			Metrics:  config.Metrics,
+			Logger:   config.Logger,
 		}),
 	}
 }
