@@ -18,6 +18,11 @@ import (
 // servers send a bookmark to each watch about once a minute, also where no object
 // changes (defaultBookmarkFrequency in k8s.io/apiserver/pkg/storage/cacher), so
 // this is two bookmarks that did not arrive.
+//
+// API servers 1.30 send none after their start until the first event of the resource
+// or the first progress notification of etcd (dispatchEvents in cacher.go of
+// k8s.io/apiserver v0.30.14). Until then an idle watch counts as broken: the webhook
+// cannot tell it from one that hangs.
 const maxSilence = 2 * time.Minute
 
 // healthLogInterval is the shortest time between two log lines on the health of a
