@@ -16,6 +16,10 @@ import (
 // there is at most one. More come of a Secret that something keeps emptying.
 const maxRetired = 10
 
+// endOfCA is how long before its expiry a CA no longer signs if there is another,
+// whether or not API servers are known to trust that: none trusts an expired one.
+const endOfCA = 5 * time.Minute
+
 // planner decides what the Secret should hold. It knows no cluster: what is
 // known of one are its arguments.
 type planner struct {
@@ -80,7 +84,7 @@ func (p planner) plan(c content, now time.Time, seen observed, published func(*x
 	case !isDue(signers[0].certificate, now):
 		// No replica makes a second one before it is needed.
 		signers = signers[:1]
-	case published(signers[1].certificate):
+	case published(signers[1].certificate), isEnding(signers[0].certificate, now):
 		former = append(former, signers[0].certificate)
 		retired[fingerprint(signers[0].certificate.Raw)] = now.UTC()
 		signers = signers[1:maxSigners]
@@ -159,6 +163,14 @@ func (p planner) removes(c content, now time.Time) func(fingerprint string) bool
 func isDue(ca *x509.Certificate, now time.Time) bool {
 	made := ca.NotBefore.Add(backdate)
 	return !now.Before(ca.NotAfter.Add(-ca.NotAfter.Sub(made) / 3))
+}
+
+// isEnding reports whether a CA expires within minutes. Each replica looks once a
+// minute, so one that waited for the expiry would serve an expired certificate until
+// then. Of a CA with a short life it is the last twentieth.
+func isEnding(ca *x509.Certificate, now time.Time) bool {
+	made := ca.NotBefore.Add(backdate)
+	return !now.Before(ca.NotAfter.Add(-min(endOfCA, ca.NotAfter.Sub(made)/20)))
 }
 
 // foreign returns an error if c has a CA that no replica can have put there.

@@ -156,6 +156,51 @@ func TestPlan_newCATakesOverWhenPublished(t *testing.T) {
 	}
 }
 
+// TestPlan_oldCAExpires shows that the new CA takes over before the old one expires,
+// also if it was never seen to be published.
+func TestPlan_oldCAExpires(t *testing.T) {
+	for name, life := range map[string]time.Duration{"a year": 365 * day, "an hour": time.Hour} {
+		t.Run(name, func(t *testing.T) {
+			planner := newPlanner(service, life, life/10)
+			made, _, err := planner.plan(content{}, start, observed{}, never)
+			if err != nil {
+				t.Fatal(err)
+			}
+			old := made.signers[0].certificate
+			next, changed, err := planner.plan(made, old.NotAfter.Add(-life/4), observed{}, never)
+			if err != nil || !changed || len(next.signers) != 2 {
+				t.Fatalf("got %d signers, %v; want a new CA next to the old one", len(next.signers), err)
+			}
+			for _, step := range []struct {
+				left time.Duration
+				// signs reports whether the old CA still does.
+				signs bool
+			}{
+				{life / 10, true},
+				{min(6*time.Minute, life/16), true},
+				{min(4*time.Minute, life/25), false},
+				{time.Second, false},
+			} {
+				got, _, err := planner.plan(next, old.NotAfter.Add(-step.left), observed{}, never)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if signs := got.signers[0].certificate.Equal(old); signs != step.signs {
+					t.Errorf("%s before its expiry: the old CA signs: %t, want %t", step.left, signs, step.signs)
+				}
+				if !step.signs && !contains(got.published(), old) {
+					t.Errorf("%s before its expiry: the old CA is not published, but its certificates are in use", step.left)
+				}
+			}
+			// Alone, it signs until it expires: there is nothing better.
+			alone := content{signers: next.signers[:1]}
+			if got, _, err := planner.plan(alone, old.NotAfter.Add(-time.Second), observed{}, never); err != nil || !got.signers[0].certificate.Equal(old) {
+				t.Errorf("alone: the old CA no longer signs (%v)", err)
+			}
+		})
+	}
+}
+
 func TestPlan_otherLifetimesMeanTheSameCAs(t *testing.T) {
 	w := newWorld(t)
 	for _, now := range []time.Time{start.Add(day), start.Add(afterCADue)} {

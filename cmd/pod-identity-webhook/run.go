@@ -38,7 +38,8 @@ import (
 // liveReadTimeout bounds one live read with its retries. It is less than the 3 s
 // that a request has for its read where the webhook configuration has the default
 // timeout of 10 s: so the request learns why the read failed, and one that had to
-// wait for a read which hangs can still read by itself.
+// wait for a read which hangs can still read by itself. With a timeout below about
+// 8 s it cannot: a third of that is less.
 const liveReadTimeout = 2500 * time.Millisecond
 
 // configMapName is a contract with those who come from the reference.

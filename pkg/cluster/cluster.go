@@ -5,13 +5,15 @@ package cluster
 
 import (
 	"context"
+	"errors"
+	"log/slog"
+	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/client-go/tools/cache"
 )
@@ -38,6 +40,8 @@ type WatchConfig[List runtime.Object] struct {
 	Failures prometheus.Counter
 	// Metrics takes a gauge of Health; nil for none.
 	Metrics prometheus.Registerer
+	// Logger takes a line whenever the state of Health has changed; nil for none.
+	Logger *slog.Logger
 }
 
 // Watch returns a function that keeps a store up to date with the cluster until
@@ -79,20 +83,50 @@ func Watch[List runtime.Object](config WatchConfig[List]) func(context.Context) 
 			}
 			return nil, err
 		}
-		var skip func(watch.Event) bool
 		if !streamsList(options) {
 			config.Health.watching()
-		} else if filters {
-			skip = skipsUnkept(kept.keeps)
+			return newObservedWatch(events, config.Health.received, nil, nil), nil
 		}
-		return newObservedWatch(events, config.Health.received, skip), nil
+		streamed := &streamedList{received: config.Health.received, failed: func(err error) {
+			// At the end of ctx the reflector stops, and a watch may end before.
+			if ctx.Err() == nil {
+				failed(err)
+			}
+		}}
+		if filters {
+			streamed.keeps = kept.keeps
+		}
+		return newObservedWatch(events, streamed.see, streamed.skip, streamed.ended), nil
 	}
 	source := &cache.ListWatch{ListWithContextFunc: list, WatchFuncWithContext: start}
 	reflector := cache.NewReflectorWithOptions(source, config.Expected, config.Store, cache.ReflectorOptions{Name: config.Name})
 	if filters {
 		reflector.WatchListPageSize = pageSize
 	}
-	return reflector.RunWithContext
+	if config.Logger == nil {
+		return reflector.RunWithContext
+	}
+	return func(ctx context.Context) {
+		var logging sync.WaitGroup
+		logging.Go(func() { config.Health.log(ctx, config.Logger, config.Name) })
+		reflector.RunWithContext(ctx)
+		logging.Wait()
+	}
+}
+
+// IsNotFound reports whether err is the response of the API server that the object
+// of a name does not exist. Any other HTTP 404 says nothing about the object: a proxy
+// in front of the API server answers so while it has no API server to call, and an
+// API server for a path that it does not serve. client-go makes errors of such
+// responses for which apierrors.IsNotFound is true (newUnstructuredResponseError in
+// k8s.io/client-go/rest/request.go).
+func IsNotFound(err error, name string) bool {
+	status, ok := errors.AsType[*apierrors.StatusError](err)
+	if !ok || !apierrors.IsNotFound(err) || apierrors.IsUnexpectedServerError(err) {
+		return false
+	}
+	details := status.Status().Details
+	return details != nil && details.Name == name
 }
 
 // retryInterval is short: a pod waits for the answer. Reads of one object are
@@ -101,30 +135,26 @@ const retryInterval = 100 * time.Millisecond
 
 // read calls get until it has an answer or timeout is over: an API server that
 // restarts, or one of several that is gone, should not cost a pod its identity.
-// That an object does not exist, or may not be read, is an answer.
-func read[Object any](ctx context.Context, timeout time.Duration, get func(context.Context) (Object, error)) (Object, error) {
+// That the object of the name does not exist, or may not be read, is an answer.
+func read[Object any](ctx context.Context, timeout time.Duration, name string, get func(context.Context) (Object, error)) (Object, error) {
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
-	var found Object
 	var lastErr error
-	err := wait.PollUntilContextCancel(ctx, retryInterval, true, func(ctx context.Context) (bool, error) {
-		var err error
-		found, err = get(ctx)
+	// Not a loop of k8s.io/apimachinery/pkg/util/wait, which logs the value of a panic.
+	for {
+		found, err := get(ctx)
 		switch {
-		case err == nil:
-			return true, nil
-		case apierrors.IsNotFound(err), apierrors.IsForbidden(err), apierrors.IsUnauthorized(err):
-			return false, err
-		}
-		// At the deadline the client's error is of the deadline, and the one
-		// before is of the cause.
-		if lastErr == nil || ctx.Err() == nil {
+		case err == nil, IsNotFound(err, name), apierrors.IsForbidden(err), apierrors.IsUnauthorized(err):
+			return found, err
+		case lastErr == nil || ctx.Err() == nil:
+			// At the deadline the client's error is of the deadline, and the one
+			// before is of the cause.
 			lastErr = err
 		}
-		return false, nil
-	})
-	if wait.Interrupted(err) && lastErr != nil {
-		err = lastErr
+		select {
+		case <-ctx.Done():
+			return found, lastErr
+		case <-time.After(retryInterval):
+		}
 	}
-	return found, err
 }

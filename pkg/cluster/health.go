@@ -1,8 +1,10 @@
 package cluster
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"sync"
 	"time"
 
@@ -16,7 +18,16 @@ import (
 // servers send a bookmark to each watch about once a minute, also where no object
 // changes (defaultBookmarkFrequency in k8s.io/apiserver/pkg/storage/cacher), so
 // this is two bookmarks that did not arrive.
+//
+// API servers 1.30 send none after their start until the first event of the resource
+// or the first progress notification of etcd (dispatchEvents in cacher.go of
+// k8s.io/apiserver v0.30.14). Until then an idle watch counts as broken: the webhook
+// cannot tell it from one that hangs.
 const maxSilence = 2 * time.Minute
+
+// healthLogInterval is the shortest time between two log lines on the health of a
+// watch. A watch that is healthy again within it is not worth a line.
+const healthLogInterval = 10 * time.Second
 
 // errNotSynced is the error of a watch whose first list is not complete.
 var errNotSynced = errors.New("the first list is not complete")
@@ -102,7 +113,7 @@ func (h *Health) succeeded() {
 }
 
 // received records an event of a watch. An object of a list that is still being
-// streamed is a sign of life as well, but only Replaced makes up for a failure.
+// streamed is no such event: it says nothing of what the store holds.
 func (h *Health) received(event watch.Event) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -111,6 +122,32 @@ func (h *Health) received(event watch.Event) {
 		return
 	}
 	h.lastSign = h.now()
+}
+
+// log writes a line when the watch is no longer healthy, with the reason, and one
+// when it is healthy again, until ctx is done. Silence is no event, so it looks once
+// in each healthLogInterval, which bounds the number of lines as well. The log of
+// client-go has the errors before the first list is complete.
+func (h *Health) log(ctx context.Context, logger *slog.Logger, resource string) {
+	healthy := true
+	for ticker := time.NewTicker(healthLogInterval); ; {
+		select {
+		case <-ctx.Done():
+			ticker.Stop()
+			return
+		case <-ticker.C:
+		}
+		err := h.Err()
+		if errors.Is(err, errNotSynced) || (err == nil) == healthy {
+			continue
+		}
+		healthy = err == nil
+		if healthy {
+			logger.InfoContext(ctx, "Watch is healthy again", "resource", resource)
+		} else {
+			logger.WarnContext(ctx, "Watch is not healthy", "resource", resource, "error", err)
+		}
+	}
 }
 
 // streamsList reports whether a watch begins with a list, so that its store is not

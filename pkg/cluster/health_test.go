@@ -2,7 +2,9 @@ package cluster
 
 import (
 	"errors"
+	"log/slog"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"testing/synctest"
@@ -10,6 +12,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/watch"
 )
 
@@ -118,6 +121,177 @@ func TestWatch_health(t *testing.T) {
 				})
 			})
 		})
+	}
+}
+
+// TestWatch_streamedListCutOff shows that a streamed list is no sign of life before
+// its end: until then the store holds what it held before.
+func TestWatch_streamedListCutOff(t *testing.T) {
+	cut := func(source *accounts) {
+		w, _ := source.last()
+		w.Stop()
+		synctest.Wait()
+	}
+	for name, test := range map[string]struct {
+		// play plays a streamed list that does not become complete.
+		play func(*accounts)
+		// want is part of the error of Health, and failures how often it is counted.
+		want     string
+		failures float64
+	}{
+		"objects arrive": {
+			func(source *accounts) { source.play(added("b", "B")) }, "nothing for", 0,
+		},
+		"changes and bookmarks arrive": {
+			func(source *accounts) { source.play(modified("b", "B"), deleted("b", "B"), bookmark("150", false)) }, "nothing for", 0,
+		},
+		"the connection is cut": {
+			func(source *accounts) {
+				source.play(added("b", "B"))
+				cut(source)
+			},
+			"before its list was complete", 1,
+		},
+		"the connection is cut after a bookmark that does not end the list": {
+			func(source *accounts) {
+				source.play(bookmark("150", false))
+				cut(source)
+			},
+			"before its list was complete", 1,
+		},
+		"an error arrives": {
+			func(source *accounts) { source.play(added("b", "B"), expired()) }, "too old", 1,
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				source, store := &accounts{streams: true}, newKeeper()
+				watching(t, source, store, func() {
+					source.play(added("a", "A"), bookmark("100", true))
+					// The watch that goes on ends at once, so the reflector lists again.
+					cut(source)
+					settle()
+					if _, options := source.last(); !streamsList(options) {
+						t.Fatalf("got a watch with %+v, want a streamed list", options)
+					}
+					if err := store.Health().Err(); err != nil {
+						t.Fatalf("before the list: got %v, want no error", err)
+					}
+					time.Sleep(maxSilence) // in synctest's time
+					test.play(source)
+					err := store.Health().Err()
+					if err == nil || !strings.Contains(err.Error(), test.want) {
+						t.Errorf("got %v, want %q", err, test.want)
+					}
+					if got := valueOf(t, source.failures()); got != test.failures {
+						t.Errorf("%v failures are counted, want %v", got, test.failures)
+					}
+					settle()
+					source.play(bookmark("300", true))
+					if err := store.Health().Err(); err != nil {
+						t.Errorf("after the next list: got %v, want no error", err)
+					}
+					source.play(bookmark("400", false))
+					cut(source)
+					if got := valueOf(t, source.failures()); got != test.failures {
+						t.Errorf("after the end of a watch: %v failures are counted, want %v", got, test.failures)
+					}
+				})
+				if got := valueOf(t, source.failures()); got != test.failures {
+					t.Errorf("after the stop: %v failures are counted, want %v", got, test.failures)
+				}
+			})
+		})
+	}
+}
+
+// TestWatch_streamedListStopped shows that a list that is stopped has not failed,
+// whichever ends first: the context or the watch.
+func TestWatch_streamedListStopped(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		source, store := &accounts{streams: true}, newKeeper()
+		source.endWithContext = true
+		watching(t, source, store, func() { source.play(added("a", "A")) })
+		if got := valueOf(t, source.failures()); got != 0 {
+			t.Errorf("%v failures are counted, want 0", got)
+		}
+	})
+}
+
+// lines are the lines of a log. slog.TextHandler writes each by itself.
+type lines struct {
+	mu      sync.Mutex
+	written []string
+}
+
+func (l *lines) Write(line []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.written = append(l.written, string(line))
+	return len(line), nil
+}
+
+// take returns the lines since it was called before.
+func (l *lines) take() []string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	taken := l.written
+	l.written = nil
+	return taken
+}
+
+// TestWatch_healthLog shows that each change of the health is one line, with the
+// reason, also where silence is the reason.
+func TestWatch_healthLog(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		source, store := &accounts{streams: true}, newKeeper()
+		var log lines
+		source.logger = slog.New(slog.NewTextHandler(&log, nil))
+		wantLines := func(when string, want ...string) {
+			t.Helper()
+			settle()
+			got := log.take()
+			if len(got) != len(want) {
+				t.Errorf("%s: got %q, want %d lines", when, got, len(want))
+				return
+			}
+			for i, line := range got {
+				if !strings.Contains(line, want[i]) || !strings.Contains(line, "resource=accounts") {
+					t.Errorf("%s: got %q, want %q", when, line, want[i])
+				}
+			}
+		}
+		watching(t, source, store, func() {
+			wantLines("before the first list")
+			source.play(bookmark("100", true))
+			wantLines("after the first list")
+			time.Sleep(maxSilence) // in synctest's time
+			wantLines("after silence", `msg="Watch is not healthy"`)
+			wantLines("after more silence")
+			source.play(bookmark("200", false))
+			wantLines("after a bookmark", `msg="Watch is healthy again"`)
+
+			source.refuse(syscall.ECONNREFUSED)
+			w, _ := source.last()
+			w.Stop()
+			wantLines("while attempts are refused", "connection refused")
+			wantLines("while they still are")
+			source.refuse(nil)
+			settle()
+			source.play(bookmark("250", false))
+			wantLines("while it watches again", "healthy again")
+		})
+	})
+}
+
+// TestStreamedList_errorBeforeTheEnd shows that a list fails once, by its first error.
+func TestStreamedList_errorBeforeTheEnd(t *testing.T) {
+	var got []error
+	list := &streamedList{failed: func(err error) { got = append(got, err) }}
+	list.see(expired())
+	list.ended()
+	if len(got) != 1 || !apierrors.IsResourceExpired(got[0]) {
+		t.Errorf("got %v, want the error of the watch", got)
 	}
 }
 

@@ -4,11 +4,11 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"runtime/debug"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/time/rate"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/coalesce"
@@ -33,9 +33,9 @@ const (
 	// defaultBudget is for a context without a deadline: the timeoutSeconds of a
 	// webhook configuration is 10 unless it is set.
 	defaultBudget = 10 * time.Second / budgetShare
-	// fallbackLogInterval is the shortest time between two log lines on fallbacks.
-	// The metric counts all.
-	fallbackLogInterval = 10 * time.Second
+	// logInterval is the shortest time between two log lines of one kind. The metrics
+	// count all.
+	logInterval = 10 * time.Second
 )
 
 // LookupConfig is what a Lookup needs.
@@ -64,7 +64,9 @@ type Lookup[Value any] struct {
 	config    LookupConfig[Value]
 	reads     *coalesce.Group[types.NamespacedName, Value]
 	fallbacks prometheus.Counter
+	panics    prometheus.Counter
 	log       rate.Sometimes
+	panicLog  rate.Sometimes
 }
 
 // NewLookup returns a Lookup. Wait must be called after its last use.
@@ -76,12 +78,18 @@ func NewLookup[Value any](config LookupConfig[Value]) *Lookup[Value] {
 			Help:        "Lookups of the resource that were answered from the cache because the live read failed while the watch was healthy. If it rises, the API server is slow or fails, or the webhook may not get the resource.",
 			ConstLabels: prometheus.Labels{"resource": config.Resource},
 		}),
-		log: rate.Sometimes{Interval: fallbackLogInterval},
+		panics: prometheus.NewCounter(prometheus.CounterOpts{
+			Name:        "pod_identity_webhook_live_read_panics_total",
+			Help:        "Live reads of the resource that ended in a panic. Any is a bug: please report it with the stack from the log.",
+			ConstLabels: prometheus.Labels{"resource": config.Resource},
+		}),
+		log:      rate.Sometimes{Interval: logInterval},
+		panicLog: rate.Sometimes{Interval: logInterval},
 	}
 	l.reads = coalesce.New(func(ctx context.Context, name types.NamespacedName) (Value, error) {
-		return read(ctx, l.config.ReadTimeout, func(ctx context.Context) (Value, error) { return config.Read(ctx, name) })
-	})
-	config.Metrics.MustRegister(l.fallbacks)
+		return read(ctx, l.config.ReadTimeout, name.Name, func(ctx context.Context) (Value, error) { return config.Read(ctx, name) })
+	}, l.panicked)
+	config.Metrics.MustRegister(l.fallbacks, l.panics)
 	return l
 }
 
@@ -89,10 +97,10 @@ func NewLookup[Value any](config LookupConfig[Value]) *Lookup[Value] {
 func (l *Lookup[Value]) Wait() { l.reads.Wait() }
 
 // Healthy returns nil if the cache can be used when a live read fails. The error is
-// for anyone to see: what the API server said is in the log.
+// for anyone to see, so it has no reason: Watch logs that.
 func (l *Lookup[Value]) Healthy() error {
 	if l.config.Health.Err() != nil {
-		return fmt.Errorf("the watch of %s is not healthy, only live reads are used", l.config.Resource)
+		return fmt.Errorf("the watch of %s is not healthy, only live reads are used; the log has the reason", l.config.Resource)
 	}
 	return nil
 }
@@ -105,7 +113,7 @@ func (l *Lookup[Value]) Get(ctx context.Context, name types.NamespacedName) (val
 		return l.config.Cached(name), true, nil
 	}
 	value, err = l.read(ctx, name)
-	if err == nil || apierrors.IsNotFound(err) {
+	if err == nil || IsNotFound(err, name.Name) {
 		return value, false, err
 	}
 	if unhealthy := l.config.Health.Err(); unhealthy != nil {
@@ -117,6 +125,17 @@ func (l *Lookup[Value]) Get(ctx context.Context, name types.NamespacedName) (val
 			"resource", l.config.Resource, "namespace", name.Namespace, "name", name.Name, "error", err)
 	})
 	return l.config.Cached(name), true, nil
+}
+
+// panicked counts and logs a panic of a read.
+func (l *Lookup[Value]) panicked(ctx context.Context, value any) {
+	l.panics.Inc()
+	l.panicLog.Do(func() {
+		// The panic's value may quote the object; its type and the stack tell a
+		// developer enough.
+		l.config.Logger.ErrorContext(ctx, "Live read panicked, please report it",
+			"resource", l.config.Resource, "panic", fmt.Sprintf("%T", value), "stack", string(debug.Stack()))
+	})
 }
 
 // read returns what a shared read finds, within the budget of the request.

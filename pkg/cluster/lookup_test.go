@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"net/http"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -14,6 +15,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/klog/v2"
 )
 
 var app = types.NamespacedName{Namespace: "default", Name: "app"}
@@ -49,6 +51,8 @@ func TestLookup_Get(t *testing.T) {
 	}
 	forbidden := fails(apierrors.NewForbidden(resource, "app", errors.New("no permission")))
 	notFound := fails(apierrors.NewNotFound(resource, "app"))
+	// As client-go makes it of a response that is not the API server's.
+	noPage := fails(apierrors.NewGenericServerResponse(http.StatusNotFound, "get", resource, "app", "404 page not found", 0, true))
 	broken := fails(apierrors.NewInternalError(errors.New("etcd is gone")))
 	healthy := func(*Health) {}
 	unhealthy := func(h *Health) { h.failed(errors.New("refused")) }
@@ -70,6 +74,8 @@ func TestLookup_Get(t *testing.T) {
 		"live: it answers, and the watch fails":                {Live, succeeds, unhealthy, live, nil, 0, false},
 		"live: it answers, and the watch is silent":            {Live, succeeds, silent, live, nil, 0, false},
 		"live: no such object, whatever the watch knows":       {Live, notFound, healthy, "", []string{"not found"}, 0, false},
+		"live: a 404 that is not the API server's":             {Live, noPage, healthy, cached, nil, 3 * time.Second, true},
+		"live: such a 404, and the watch fails":                {Live, noPage, unhealthy, "", []string{"could not find", "refused"}, 3 * time.Second, false},
 		"live: reads are forbidden":                            {Live, forbidden, healthy, cached, nil, 0, true},
 		"live: reads fail":                                     {Live, broken, healthy, cached, nil, 3 * time.Second, true},
 		"live: reads hang":                                     {Live, hangs, healthy, cached, nil, 3 * time.Second, true},
@@ -156,7 +162,7 @@ func TestLookup_rateLimitedLog(t *testing.T) {
 		if got := strings.Count(log.String(), "\n"); got != 1 {
 			t.Errorf("got %d lines, want 1", got)
 		}
-		time.Sleep(fallbackLogInterval) // in synctest's time
+		time.Sleep(logInterval) // in synctest's time
 		if _, _, err := lookup.Get(t.Context(), app); err != nil {
 			t.Fatal(err)
 		}
@@ -165,6 +171,37 @@ func TestLookup_rateLimitedLog(t *testing.T) {
 		}
 		if got := valueOf(t, lookup.fallbacks); got != 1001 {
 			t.Errorf("%v fallbacks are counted, want 1001", got)
+		}
+	})
+}
+
+// TestLookup_panic shows that a panic of a read is an error like any other, and that
+// the log has its stack and not its value, which may quote the object.
+func TestLookup_panic(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var log bytes.Buffer
+		// Packages of Kubernetes log by klog, and some of them the value of a panic.
+		defer klog.CaptureState().Restore()
+		klog.SetSlogLogger(slog.New(slog.NewJSONHandler(&log, nil)))
+		lookup := newLookup(Live, &log, func(context.Context) (string, error) { panic("secret") })
+		for range 3 {
+			if value, fromCache, err := lookup.Get(t.Context(), app); err != nil || value != cached || !fromCache {
+				t.Errorf("got %q, %t, %v; want the cached value", value, fromCache, err)
+			}
+		}
+		lookup.config.Health.failed(errors.New("refused"))
+		if _, _, err := lookup.Get(t.Context(), app); err == nil || !strings.Contains(err.Error(), "panicked") || strings.Contains(err.Error(), "secret") {
+			t.Errorf("while the watch fails: got %v, want that the read panicked", err)
+		}
+		lookup.Wait()
+		if got := valueOf(t, lookup.panics); got != 4 {
+			t.Errorf("%v panics are counted, want 4", got)
+		}
+		if got := strings.Count(log.String(), "Live read panicked"); got != 1 {
+			t.Errorf("got %d lines, want 1", got)
+		}
+		if !strings.Contains(log.String(), "TestLookup_panic") || strings.Contains(log.String(), "secret") {
+			t.Errorf("got %s, want the stack without the value", log.String())
 		}
 	})
 }

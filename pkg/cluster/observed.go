@@ -12,7 +12,9 @@ type observedWatch struct {
 	from watch.Interface
 	see  func(watch.Event)
 	// skip reports whether an event is left out; nil for none.
-	skip   func(watch.Event) bool
+	skip func(watch.Event) bool
+	// ended is called if the watch ends without having been stopped; nil for nothing.
+	ended  func()
 	result chan watch.Event
 	// done is closed by Stop, so that no goroutine waits for a reader that is gone.
 	done chan struct{}
@@ -20,8 +22,8 @@ type observedWatch struct {
 }
 
 // newObservedWatch returns a watch that ends when from ends, or when it is stopped.
-func newObservedWatch(from watch.Interface, see func(watch.Event), skip func(watch.Event) bool) *observedWatch {
-	w := &observedWatch{from: from, see: see, skip: skip, result: make(chan watch.Event), done: make(chan struct{})}
+func newObservedWatch(from watch.Interface, see func(watch.Event), skip func(watch.Event) bool, ended func()) *observedWatch {
+	w := &observedWatch{from: from, see: see, skip: skip, ended: ended, result: make(chan watch.Event), done: make(chan struct{})}
 	w.stop = sync.OnceFunc(func() {
 		close(w.done)
 		from.Stop()
@@ -47,6 +49,13 @@ func (w *observedWatch) pass() {
 		case w.result <- event:
 		case <-w.done:
 			return
+		}
+	}
+	select {
+	case <-w.done:
+	default:
+		if w.ended != nil {
+			w.ended()
 		}
 	}
 }

@@ -2,8 +2,10 @@ package cluster
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -71,21 +73,55 @@ func trim(page runtime.Object, store sparse) error {
 	return nil
 }
 
-// skipsUnkept returns a function for the events of a watch that begins with a list,
-// as one event for each object (KEP-3157): it reports whether an event is an object
-// of that list of which nothing is kept.
+// errListCutOff is the error of a streamed list whose end did not arrive.
+var errListCutOff = errors.New("the watch ended before its list was complete")
+
+// streamedList follows a watch that begins with a list, as one event for each object
+// (KEP-3157), until the bookmark that ends the list. Its methods are called by one
+// goroutine.
+type streamedList struct {
+	// received takes the events after the list. Those of the list are no sign of
+	// life: the store holds none of them before the list is complete.
+	received func(watch.Event)
+	// failed takes the reason why the list did not become complete.
+	failed func(error)
+	// keeps reports whether anything is kept of an object; nil if all are kept.
+	keeps func(runtime.Object) bool
+	// over reports that the list is complete or has failed.
+	over bool
+	// complete reports that the list is complete.
+	complete bool
+}
+
+// see records an event.
+func (l *streamedList) see(event watch.Event) {
+	switch {
+	case l.complete:
+		l.received(event)
+	case event.Type == watch.Error:
+		l.fail(apierrors.FromObject(event.Object))
+	case event.Type == watch.Bookmark && endsList(event.Object):
+		l.complete, l.over = true, true
+	}
+}
+
+// ended records the end of the watch.
+func (l *streamedList) ended() { l.fail(errListCutOff) }
+
+func (l *streamedList) fail(err error) {
+	if !l.over {
+		l.over = true
+		l.failed(err)
+	}
+}
+
+// skip reports whether an event is an object of the list of which nothing is kept.
 //
 // An API server says that an object was added only while the watch does not have
 // it, so nothing has to be forgotten for one that is left out. Any other event may
 // be of an object that is kept.
-func skipsUnkept(keeps func(runtime.Object) bool) func(watch.Event) bool {
-	listed := false
-	return func(event watch.Event) bool {
-		if event.Type == watch.Bookmark && endsList(event.Object) {
-			listed = true
-		}
-		return event.Type == watch.Added && !listed && !keeps(event.Object)
-	}
+func (l *streamedList) skip(event watch.Event) bool {
+	return event.Type == watch.Added && !l.complete && l.keeps != nil && !l.keeps(event.Object)
 }
 
 // endsList says whether a bookmark is the one after the last object of a list.

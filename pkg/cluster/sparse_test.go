@@ -3,6 +3,7 @@ package cluster
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"maps"
 	"slices"
 	"strconv"
@@ -25,6 +26,10 @@ type accounts struct {
 	listed []corev1.ServiceAccount
 	// streams says whether lists are streamed.
 	streams bool
+	// endWithContext has each watch end with its context, as connections do.
+	endWithContext bool
+	// logger is that of the watch, nil for none.
+	logger *slog.Logger
 	// failed counts failed attempts to list or watch.
 	failed prometheus.Counter
 
@@ -58,7 +63,7 @@ func (a *accounts) List(_ context.Context, options metav1.ListOptions) (*corev1.
 	return page, nil
 }
 
-func (a *accounts) Watch(_ context.Context, options metav1.ListOptions) (watch.Interface, error) {
+func (a *accounts) Watch(ctx context.Context, options metav1.ListOptions) (watch.Interface, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if a.refused != nil {
@@ -69,6 +74,9 @@ func (a *accounts) Watch(_ context.Context, options metav1.ListOptions) (watch.I
 	}
 	a.options = append(a.options, options)
 	w := watch.NewFake()
+	if a.endWithContext {
+		context.AfterFunc(ctx, w.Stop)
+	}
 	a.watches = append(a.watches, w)
 	return w, nil
 }
@@ -180,7 +188,7 @@ func watching(t *testing.T, source *accounts, store *keeper, then func()) {
 	ctx, cancel := context.WithCancel(t.Context())
 	run := Watch(WatchConfig[*corev1.ServiceAccountList]{
 		Name: "accounts", Expected: &corev1.ServiceAccount{}, Client: source,
-		Store: store.Kept, Health: store.Health(), Failures: source.failures(), Metrics: prometheus.NewRegistry(),
+		Store: store.Kept, Health: store.Health(), Failures: source.failures(), Metrics: prometheus.NewRegistry(), Logger: source.logger,
 	})
 	var running sync.WaitGroup
 	running.Go(func() { run(ctx) })
@@ -425,7 +433,7 @@ func TestAPageHoldsOfWhatIsKeptOnlyWhatItIsKeptBy(t *testing.T) {
 func TestAStoppedListLeavesNothingBehind(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		source := watch.NewFake()
-		list := newObservedWatch(source, func(watch.Event) {}, nil)
+		list := newObservedWatch(source, func(watch.Event) {}, nil, func() { t.Error("a stopped watch counts as ended") })
 		source.Add(account("a", "A"))
 		synctest.Wait() // for the event to be ready, and not read
 		list.Stop()

@@ -4,16 +4,21 @@ package coalesce
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 )
+
+// ErrPanic is the error of a read that panicked.
+var ErrPanic = errors.New("the read panicked")
 
 // Group shares reads by key. Unlike singleflight it never lets a caller join a
 // read that began before the caller came: such a read may have seen the thing as
 // it was before what the caller knows was written. So, for each key, at most one
 // read is under way and at most one waits for it, whatever the burst.
 type Group[K comparable, V any] struct {
-	fetch func(context.Context, K) (V, error)
+	fetch    func(context.Context, K) (V, error)
+	panicked func(ctx context.Context, value any)
 
 	mu      sync.Mutex
 	flights map[K]*flight[V]
@@ -32,9 +37,12 @@ type read[V any] struct {
 	err   error
 }
 
-// New returns a Group of reads by fetch, which sets its own deadline.
-func New[K comparable, V any](fetch func(context.Context, K) (V, error)) *Group[K, V] {
-	return &Group[K, V]{fetch: fetch, flights: map[K]*flight[V]{}}
+// New returns a Group of reads by fetch, which sets its own deadline. A panic of fetch
+// is ErrPanic to the callers that wait: they are not on its goroutine, so none of them
+// could recover it. panicked is called with the value of the panic, once and on its
+// goroutine, so that debug.Stack has the frames of fetch.
+func New[K comparable, V any](fetch func(context.Context, K) (V, error), panicked func(ctx context.Context, value any)) *Group[K, V] {
+	return &Group[K, V]{fetch: fetch, panicked: panicked, flights: map[K]*flight[V]{}}
 }
 
 // Do returns the outcome of a read of key that begins after Do is called, or an
@@ -74,10 +82,21 @@ func (g *Group[K, V]) join(ctx context.Context, key K) *read[V] {
 // run does the given read, and then those that were asked for meanwhile.
 func (g *Group[K, V]) run(ctx context.Context, key K, r *read[V]) {
 	for r != nil {
-		r.found, r.err = g.fetch(ctx, key)
+		r.found, r.err = g.recovered(ctx, key)
 		close(r.done)
 		r = g.advance(key)
 	}
+}
+
+// recovered fetches, and returns ErrPanic if that panics.
+func (g *Group[K, V]) recovered(ctx context.Context, key K) (found V, err error) {
+	defer func() {
+		if value := recover(); value != nil {
+			g.panicked(ctx, value)
+			err = ErrPanic
+		}
+	}()
+	return g.fetch(ctx, key)
 }
 
 func (g *Group[K, V]) advance(key K) *read[V] {

@@ -3,6 +3,8 @@ package coalesce
 import (
 	"context"
 	"errors"
+	"runtime/debug"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -31,10 +33,15 @@ func (c *cluster) read(context.Context, string) (int32, error) {
 	return state, nil
 }
 
+// unexpected is for reads that do not panic.
+func unexpected(t *testing.T) func(context.Context, any) {
+	return func(_ context.Context, value any) { t.Errorf("panic: %v", value) }
+}
+
 func TestABurstCostsOneReadUnderWayAndOneWaiting(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var c cluster
-		reads := New(c.read)
+		reads := New(c.read, unexpected(t))
 		for range 1000 {
 			go func() { _, _ = reads.Do(t.Context(), app) }()
 		}
@@ -55,7 +62,7 @@ func TestABurstCostsOneReadUnderWayAndOneWaiting(t *testing.T) {
 func TestNobodyJoinsAReadThatBeganBefore(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var c cluster
-		reads := New(c.read)
+		reads := New(c.read, unexpected(t))
 		go func() { _, _ = reads.Do(t.Context(), app) }()
 		synctest.Wait()
 
@@ -71,7 +78,7 @@ func TestNobodyJoinsAReadThatBeganBefore(t *testing.T) {
 func TestReadsOfDifferentNamesDoNotWaitForEachOther(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var c cluster
-		reads := New(c.read)
+		reads := New(c.read, unexpected(t))
 		for _, name := range []string{"a", "b", "c"} {
 			go func() { _, _ = reads.Do(t.Context(), name) }()
 		}
@@ -87,7 +94,7 @@ func TestWhoGoesAwayDoesNotEndTheReadOfTheOthers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var c cluster
 		c.state.Store(1)
-		reads := New(c.read)
+		reads := New(c.read, unexpected(t))
 		impatient, cancel := context.WithTimeout(t.Context(), time.Millisecond)
 		defer cancel()
 		if _, err := reads.Do(impatient, app); !errors.Is(err, context.DeadlineExceeded) {
@@ -97,5 +104,74 @@ func TestWhoGoesAwayDoesNotEndTheReadOfTheOthers(t *testing.T) {
 			t.Errorf("got %d, %v", got, err)
 		}
 		reads.Wait()
+	})
+}
+
+// TestGroup_panic shows that a panic fails the read that panics, and no other.
+func TestGroup_panic(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var began, panics atomic.Int32
+		reads := New(func(context.Context, string) (int32, error) {
+			this := began.Add(1)
+			time.Sleep(time.Second) // in synctest's time
+			if this < 3 {
+				panic(this)
+			}
+			return this, nil
+		}, func(_ context.Context, value any) {
+			if got := panics.Add(1); value != got {
+				t.Errorf("got panic %v, want %d", value, got)
+			}
+			if !strings.Contains(string(debug.Stack()), "TestGroup_panic.func1.1(") {
+				t.Errorf("the stack has no frame of the read:\n%s", debug.Stack())
+			}
+		})
+		var failed atomic.Int32
+		do := func() {
+			if _, err := reads.Do(t.Context(), app); errors.Is(err, ErrPanic) {
+				failed.Add(1)
+			}
+		}
+		go do()
+		synctest.Wait()
+		for range 10 {
+			go do() // these share the second read
+		}
+		synctest.Wait()
+		time.Sleep(1500 * time.Millisecond) // in synctest's time: the second is in flight
+		got, err := reads.Do(t.Context(), app)
+		if err != nil || got != 3 {
+			t.Errorf("after the panics: got %d, %v; want 3", got, err)
+		}
+		reads.Wait()
+		if got := failed.Load(); got != 11 {
+			t.Errorf("%d readers got the error, want 11", got)
+		}
+		if got := panics.Load(); got != 2 {
+			t.Errorf("%d panics are reported, want 2", got)
+		}
+		if len(reads.flights) != 0 {
+			t.Errorf("%d flights are left", len(reads.flights))
+		}
+	})
+}
+
+// TestGroup_panicWithoutReaders shows that a read cleans up if all its readers have
+// gone.
+func TestGroup_panicWithoutReaders(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		reads := New(func(context.Context, string) (int32, error) {
+			time.Sleep(time.Second) // in synctest's time
+			panic("after all readers have gone")
+		}, func(context.Context, any) {})
+		impatient, cancel := context.WithTimeout(t.Context(), time.Millisecond)
+		defer cancel()
+		if _, err := reads.Do(impatient, app); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("got %v, want the caller's deadline", err)
+		}
+		reads.Wait()
+		if len(reads.flights) != 0 {
+			t.Errorf("%d flights are left", len(reads.flights))
+		}
 	})
 }

@@ -102,6 +102,8 @@ pod_identity_webhook_admissions_total{JOB,pod="a",outcome="denied",reason="role_
 pod_identity_webhook_admissions_total{JOB,pod="a",outcome="error",reason="identity_unknown"} 3x60
 pod_identity_webhook_live_reads_total{JOB,pod="a",result="no_role"} 0+60x60
 pod_identity_webhook_live_reads_total{JOB,pod="a",result="error"} 2x60
+pod_identity_webhook_cache_fallbacks_total{JOB,pod="a",resource="serviceaccounts"} 2x60
+pod_identity_webhook_cache_fallbacks_total{JOB,pod="a",resource="namespaces"} 0x30 1x29
 pod_identity_webhook_watch_healthy{JOB,pod="a",resource="serviceaccounts"} 1x30 0x5 1x24
 pod_identity_webhook_config_map_last_load_successful{JOB,pod="a"} 1x60
 pod_identity_webhook_config_map_invalid_entries{JOB,pod="a"} 0x60
@@ -111,6 +113,7 @@ pod_identity_webhook_admission_duration_seconds_bucket{JOB,pod="a",le="0.01"} 0+
 pod_identity_webhook_admission_duration_seconds_bucket{JOB,pod="a",le="10"} 0+60x60
 pod_identity_webhook_admission_duration_seconds_bucket{JOB,pod="a",le="+Inf"} 0+60x60
 pod_identity_webhook_panics_total{JOB,pod="a"} 0x60
+pod_identity_webhook_live_read_panics_total{JOB,pod="a",resource="serviceaccounts"} 0x60
 pod_identity_webhook_certificate_expiry_timestamp_seconds{JOB,pod="a"} 864000x60
 pod_identity_webhook_certificate_errors_total{JOB,pod="a"} 0x30 1x29
 pod_identity_webhook_certificate_reloads_total{JOB,pod="a",result="success"} 0+1x60
@@ -157,6 +160,8 @@ func TestEachAlertComesForItsFault(t *testing.T) {
 			[]string{"PodIdentityWebhookErrors warning"},
 		},
 		{"live reads fail", `pod_identity_webhook_live_reads_total{JOB,pod="a",result="error"} 0+1x60`, own, []string{"PodIdentityWebhookLiveReadsFail warning"}},
+		{"reads of ServiceAccounts fail", `pod_identity_webhook_cache_fallbacks_total{JOB,pod="a",resource="serviceaccounts"} 2+1x60`, own, []string{"PodIdentityWebhookUsesCache warning"}},
+		{"reads of Namespaces fail", `pod_identity_webhook_cache_fallbacks_total{JOB,pod="a",resource="namespaces"} 0+1x60`, own, []string{"PodIdentityWebhookUsesCache warning"}},
 		{"the watch fails", `pod_identity_webhook_watch_healthy{JOB,pod="a",resource="serviceaccounts"} 1x30 0x29`, own, []string{"PodIdentityWebhookWatchFails warning"}},
 		{"a ConfigMap that cannot be decoded", `pod_identity_webhook_config_map_last_load_successful{JOB,pod="a"} 0x60`, own, []string{"PodIdentityWebhookConfigMapUnusable warning"}},
 		{"a ConfigMap with an invalid entry", `pod_identity_webhook_config_map_invalid_entries{JOB,pod="a"} 0x50 1x9`, own, []string{"PodIdentityWebhookConfigMapUnusable warning"}},
@@ -170,6 +175,7 @@ func TestEachAlertComesForItsFault(t *testing.T) {
 		},
 		{"slow", `pod_identity_webhook_admission_duration_seconds_bucket{JOB,pod="a",le="0.01"} 0+30x60`, own, []string{"PodIdentityWebhookSlow warning"}},
 		{"a panic", `pod_identity_webhook_panics_total{JOB,pod="a"} 0x50 1x9`, own, []string{"PodIdentityWebhookPanics warning"}},
+		{"a panic of a read", `pod_identity_webhook_live_read_panics_total{JOB,pod="a",resource="serviceaccounts"} 0x50 1x9`, own, []string{"PodIdentityWebhookPanics warning"}},
 		{
 			"a certificate for 6 more days", `pod_identity_webhook_certificate_expiry_timestamp_seconds{JOB,pod="a"} 518400x60`, own,
 			[]string{"PodIdentityWebhookCertificateExpires warning"},

@@ -79,6 +79,7 @@ func New(config Config) *Source {
 		Health:        s.store.health,
 		Failures:      failures,
 		Metrics:       config.Metrics,
+		Logger:        config.Logger,
 	})
 	return s
 }

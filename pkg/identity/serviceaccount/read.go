@@ -5,11 +5,11 @@ import (
 	"fmt"
 
 	"github.com/prometheus/client_golang/prometheus"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	corev1client "k8s.io/client-go/kubernetes/typed/core/v1"
 
+	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/cluster"
 	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/identity"
 	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/identity/lint"
 )
@@ -27,7 +27,7 @@ func newReader(config Config) *reader {
 		defaults: config.Defaults,
 		results: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "pod_identity_webhook_live_reads_total",
-			Help: "Attempts to get a ServiceAccount from the API server, by result: role, no_role, not_found, error. After an error the webhook tries again, then uses the cache if the watch is healthy, and otherwise answers with HTTP 500.",
+			Help: "Attempts to get a ServiceAccount from the API server, by result: role, no_role, not_found, error. After an error the webhook tries again (not after HTTP 401 and 403), then uses the cache if the watch is healthy, and otherwise answers with HTTP 500.",
 		}, []string{"result"}),
 	}
 	config.Metrics.MustRegister(r.results)
@@ -45,7 +45,7 @@ func (r *reader) read(ctx context.Context, name types.NamespacedName) (*identity
 	if err == nil {
 		found = r.identify(account.Annotations)
 	}
-	r.results.WithLabelValues(result(found, err)).Inc()
+	r.results.WithLabelValues(result(found, err, name.Name)).Inc()
 	return found, err
 }
 
@@ -65,9 +65,9 @@ func (r *reader) identify(annotations map[string]string) *identity.Identity {
 	return id
 }
 
-func result(found *identity.Identity, err error) string {
+func result(found *identity.Identity, err error, name string) string {
 	switch {
-	case apierrors.IsNotFound(err):
+	case cluster.IsNotFound(err, name):
 		return "not_found"
 	case err != nil:
 		return "error"

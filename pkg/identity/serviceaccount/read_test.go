@@ -22,6 +22,10 @@ import (
 const foundBody = `{"kind":"ServiceAccount","apiVersion":"v1","metadata":{"namespace":"default","name":"app",
 	"annotations":{"eks.amazonaws.com/role-arn":"` + appRole + `"}}}`
 
+// notFoundBody is what API servers respond when a ServiceAccount does not exist.
+const notFoundBody = `{"kind":"Status","apiVersion":"v1","status":"Failure","reason":"NotFound","code":404,
+	"message":"serviceaccounts \"app\" not found","details":{"name":"app","kind":"serviceaccounts"}}`
+
 func statusBody(reason string) string {
 	return `{"kind":"Status","apiVersion":"v1","status":"Failure","reason":"` + reason + `","message":"it is ` + reason + `"}`
 }
@@ -69,10 +73,17 @@ func TestResolve_liveRead(t *testing.T) {
 			func(got *identity.Identity, err error) bool { return err == nil && !got.Granted() },
 		},
 		{
-			"no such ServiceAccount", answerWith(http.StatusNotFound, statusBody("NotFound")),
+			"no such ServiceAccount", answerWith(http.StatusNotFound, notFoundBody),
 			[]string{"not_found"},
 			func(_ *identity.Identity, err error) bool {
 				return errors.Is(err, identity.ErrServiceAccountNotFound)
+			},
+		},
+		{
+			"a 404 about something else", answerWith(http.StatusNotFound, `<h1>404 page not found</h1>`),
+			[]string{"error"},
+			func(_ *identity.Identity, err error) bool {
+				return err != nil && !errors.Is(err, identity.ErrServiceAccountNotFound)
 			},
 		},
 		{
@@ -132,6 +143,7 @@ func TestResolve_cachedRole(t *testing.T) {
 		{"the role was changed", answerWith(http.StatusOK, strings.ReplaceAll(foundBody, appRole, newRole)), newRole, false},
 		{"the role was removed", answerWith(http.StatusOK, `{"kind":"ServiceAccount","apiVersion":"v1"}`), "", false},
 		{"the API server fails", answerWith(http.StatusForbidden, statusBody("Forbidden")), appRole, true},
+		{"a proxy does not find the API server", answerWith(http.StatusNotFound, `<h1>404 page not found</h1>`), appRole, true},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			resolver := resolverAgainst(t, test.answer, prometheus.NewRegistry())
@@ -146,7 +158,7 @@ func TestResolve_cachedRole(t *testing.T) {
 	}
 
 	t.Run("the ServiceAccount was deleted", func(t *testing.T) {
-		resolver := resolverAgainst(t, answerWith(http.StatusNotFound, statusBody("NotFound")), prometheus.NewRegistry())
+		resolver := resolverAgainst(t, answerWith(http.StatusNotFound, notFoundBody), prometheus.NewRegistry())
 		if err := resolver.store.Replace([]any{account("app", appRole)}, "1"); err != nil {
 			t.Fatal(err)
 		}

@@ -13,7 +13,6 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	corev1 "k8s.io/api/core/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	corev1client "k8s.io/client-go/kubernetes/typed/core/v1"
@@ -78,6 +77,7 @@ func New(config Config) *Resolver {
 			Health:   store.Health(),
 			Failures: failures,
 			Metrics:  config.Metrics,
+			Logger:   config.Logger,
 		}),
 	}
 }
@@ -111,7 +111,7 @@ func (r *Resolver) Resolve(ctx context.Context, name types.NamespacedName) (*ide
 	switch {
 	case err == nil:
 		return found, nil
-	case apierrors.IsNotFound(err):
+	case cluster.IsNotFound(err, name.Name):
 		return nil, identity.ErrServiceAccountNotFound
 	default:
 		return nil, fmt.Errorf("get ServiceAccount %s: %w", name, err)

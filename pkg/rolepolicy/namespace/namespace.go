@@ -78,6 +78,7 @@ func New(config Config) *Policies {
 			Health:   store.Health(),
 			Failures: failures,
 			Metrics:  config.Metrics,
+			Logger:   config.Logger,
 		}),
 	}
 }

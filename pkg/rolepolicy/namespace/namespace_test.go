@@ -55,7 +55,7 @@ func found(annotations string) http.HandlerFunc {
 }
 
 func failed(status int, reason string) http.HandlerFunc {
-	return answerWith(status, `{"kind":"Status","apiVersion":"v1","status":"Failure","reason":"`+reason+`","message":"it is `+reason+`"}`)
+	return answerWith(status, `{"kind":"Status","apiVersion":"v1","status":"Failure","reason":"`+reason+`","message":"it is `+reason+`","details":{"name":"team-a","kind":"namespaces"}}`)
 }
 
 func permitted(err error) bool { return err == nil }
@@ -89,6 +89,7 @@ func TestPermitted_liveRead(t *testing.T) {
 		{"no policy", found(`{"other":"annotation"}`), rolepolicy.On, "no_policy", permitted, false},
 		{"no policy where one is required", found(`{"other":"annotation"}`), rolepolicy.Require, "no_policy", denied, false},
 		{"no such namespace", failed(http.StatusNotFound, "NotFound"), rolepolicy.On, "error", unknown("NotFound"), false},
+		{"a 404 about something else", answerWith(http.StatusNotFound, `<h1>404 page not found</h1>`), rolepolicy.On, "error", unknown("could not find"), true},
 		{"no right to read it: an error at once", failed(http.StatusForbidden, "Forbidden"), rolepolicy.On, "error", unknown("Forbidden"), false},
 		{
 			"an API server that recovers in time", func(w http.ResponseWriter, r *http.Request) {

@@ -22,7 +22,7 @@ func newReader(config Config) *reader {
 		prefix: config.Prefix,
 		results: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "pod_identity_webhook_namespace_reads_total",
-			Help: "Attempts to get a Namespace from the API server for its policy about roles, by result: policy, no_policy, error. After an error the webhook tries again, then uses the cache if the watch is healthy, and otherwise answers with HTTP 500.",
+			Help: "Attempts to get a Namespace from the API server for its policy about roles, by result: policy, no_policy, error. After an error other than HTTP 404 the webhook tries again (not after 401 and 403), then uses the cache if the watch is healthy, and otherwise answers with HTTP 500.",
 		}, []string{"result"}),
 	}
 	config.Metrics.MustRegister(r.results)
