@@ -99,7 +99,7 @@ func TestSDKs_variablesOfContainer(t *testing.T) {
 		{name: "an agent and keys", agent: true, env: keys, want: none},
 		{name: "an agent and a profile", agent: true, env: []string{"AWS_PROFILE=other"}, want: some},
 		{name: "an agent and a file with credentials", agent: true, env: []string{"AWS_SHARED_CREDENTIALS_FILE=DIR/credentials"}, want: none},
-		{name: "an agent and a relative URL", agent: true, env: []string{"AWS_CONTAINER_CREDENTIALS_RELATIVE_URI=/x"}, want: none},
+		{name: "an agent and a relative URL", agent: true, env: []string{"AWS_CONTAINER_CREDENTIALS_RELATIVE_URI=/x"}, want: some},
 		{name: "an agent and an empty relative URL", agent: true, env: []string{"AWS_CONTAINER_CREDENTIALS_RELATIVE_URI="}, want: some},
 		{name: "an agent and a token by variable", agent: true, env: []string{"AWS_CONTAINER_AUTHORIZATION_TOKEN=other"}, want: all},
 		{name: "an empty URL of the agent", agent: true, env: []string{"AWS_CONTAINER_CREDENTIALS_FULL_URI="}, want: none},
