@@ -126,7 +126,7 @@ func Patch(pod *Pod, id *identity.Identity, settings Settings) Result {
 	p.addConfig()
 	switch {
 	case exists:
-	case p.hasOwnTokens():
+	case p.hasOwnTokens(pod.Spec.Containers, pod.Spec.InitContainers):
 		p.result.Volume = ""
 	default:
 		p.addVolume()
@@ -140,21 +140,31 @@ func Patch(pod *Pod, id *identity.Identity, settings Settings) Result {
 // added to a running pod: those of pod that old has not. The API server keeps
 // them apart by name; the merge of a patch can put new ones before old ones.
 // Nothing else of the pod can be changed, so a pod that does not have the
-// token's volume cannot be helped.
+// token's volume cannot be helped, unless they all read a token of the user's.
 func PatchEphemeral(pod, old *Pod, id *identity.Identity, settings Settings) Result {
 	p := newPlan(pod, id, settings)
 	if !id.Granted() {
 		p.result.Reason = NoRole
 		return p.result
 	}
-	if !p.findVolume() {
-		p.result = Result{Reason: NoTokenVolume}
-		return p.result
-	}
 	p.ephemeral = true
+	if !p.findVolume() {
+		if !p.hasOwnTokens(addedTo(pod, old)) {
+			p.result = Result{Reason: NoTokenVolume}
+			return p.result
+		}
+		p.result.Volume = ""
+	}
 	p.fixPath()
 	p.addToContainers("/spec/ephemeralContainers/", pod.Spec.EphemeralContainers, old.Spec.EphemeralContainers)
 	return p.finish()
+}
+
+// addedTo returns the ephemeral containers of a pod that the old one does not have.
+func addedTo(pod, old *Pod) []Container {
+	return slices.DeleteFunc(slices.Clone(pod.Spec.EphemeralContainers), func(c Container) bool {
+		return slices.ContainsFunc(old.Spec.EphemeralContainers, func(o Container) bool { return o.Name == c.Name })
+	})
 }
 
 // plan is a decision in the making.
@@ -309,9 +319,9 @@ func (v *Volume) hasTokenFor(audience string) bool {
 
 // hasOwnTokens reports whether each container that is to have the identity reads the
 // token from a volume of the user's, and none counts on the one that would be added.
-func (p *plan) hasOwnTokens() bool {
+func (p *plan) hasOwnTokens(lists ...[]Container) bool {
 	own := false
-	for _, containers := range [...][]Container{p.pod.Spec.Containers, p.pod.Spec.InitContainers} {
+	for _, containers := range lists {
 		for i := range containers {
 			c := &containers[i]
 			if slices.ContainsFunc(c.VolumeMounts, func(m VolumeMount) bool { return m.Name == p.result.Volume }) {

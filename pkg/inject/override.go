@@ -140,7 +140,7 @@ func (e Environment) otherAgents() []Override {
 	}
 	// Some SDKs ask whether it is set, and not whether it is empty.
 	if _, ok := e.last(envContainerRelativeURI); ok {
-		overrides = append(overrides, Override{envContainerRelativeURI, e.sets(envContainerRelativeURI), "SDKs use it before the agent's URL", removeVariable})
+		overrides = append(overrides, Override{envContainerRelativeURI, false, "most SDKs use it before the agent's URL", removeVariable})
 	}
 	return overrides
 }
