@@ -171,7 +171,7 @@ server-module: ## write the module that builds an older API server; RELEASE=1.30
 e2e-cluster: cluster-check $(CLUSTER) $(BIN)/helm $(BIN)/kubectl-irsa ## tests on a whole cluster, with pods that run; needs what make cluster needs
 	$(E2E_CLUSTER) -timeout=30m ./...
 
-# Each variable that can defeat the identity, with each SDK, is for the night.
+# make nightly runs all of them: each variable with each SDK takes minutes.
 SDK_TESTS ?= -skip=TestSDKs_variablesOfContainer
 .PHONY: test-sdks
 test-sdks: build assets minio $(BIN)/sdks/golang $(BIN)/sdks/golangv1 $(BIN)/helm ## install AWS's SDKs of several languages, and run them with what a pod has

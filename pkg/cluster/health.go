@@ -129,11 +129,11 @@ func (h *Health) received(event watch.Event) {
 // in each healthLogInterval, which bounds the number of lines as well. The log of
 // client-go has the errors before the first list is complete.
 func (h *Health) log(ctx context.Context, logger *slog.Logger, resource string) {
-	healthy := true
-	for ticker := time.NewTicker(healthLogInterval); ; {
+	ticker := time.NewTicker(healthLogInterval)
+	defer ticker.Stop()
+	for healthy := true; ; {
 		select {
 		case <-ctx.Done():
-			ticker.Stop()
 			return
 		case <-ticker.C:
 		}

@@ -33,7 +33,7 @@ func (p *plan) addToContainers(list string, containers, existing []Container) {
 	p.result.Containers = slices.Grow(p.result.Containers, len(containers))
 	for i := range containers {
 		c := &containers[i]
-		if slices.ContainsFunc(existing, func(old Container) bool { return old.Name == c.Name }) {
+		if hasContainer(existing, c.Name) {
 			continue
 		}
 		p.result.Containers = append(p.result.Containers, p.addToContainer(list+strconv.Itoa(i), c))
@@ -119,8 +119,8 @@ type environment struct {
 	// container's own.
 	tokenVolume  string
 	ownTokenFile bool
-	// tokenPart says that the file is the token, but mounted by subPath: the kubelet does
-	// not renew it there (https://kubernetes.io/docs/concepts/storage/volumes/#using-subpath).
+	// tokenPart reports whether the file is the token, but mounted by subPath: the kubelet
+	// does not renew it there (https://kubernetes.io/docs/concepts/storage/volumes/#using-subpath).
 	tokenPart bool
 }
 

@@ -140,7 +140,7 @@ func Patch(pod *Pod, id *identity.Identity, settings Settings) Result {
 // added to a running pod: those of pod that old has not. The API server keeps
 // them apart by name; the merge of a patch can put new ones before old ones.
 // Nothing else of the pod can be changed, so a pod that does not have the
-// token's volume cannot be helped, unless they all read a token of the user's.
+// token's volume cannot be helped, unless all the new containers read a token of the user's.
 func PatchEphemeral(pod, old *Pod, id *identity.Identity, settings Settings) Result {
 	p := newPlan(pod, id, settings)
 	if !id.Granted() {
@@ -163,8 +163,12 @@ func PatchEphemeral(pod, old *Pod, id *identity.Identity, settings Settings) Res
 // addedTo returns the ephemeral containers of a pod that the old one does not have.
 func addedTo(pod, old *Pod) []Container {
 	return slices.DeleteFunc(slices.Clone(pod.Spec.EphemeralContainers), func(c Container) bool {
-		return slices.ContainsFunc(old.Spec.EphemeralContainers, func(o Container) bool { return o.Name == c.Name })
+		return hasContainer(old.Spec.EphemeralContainers, c.Name)
 	})
+}
+
+func hasContainer(containers []Container, name string) bool {
+	return slices.ContainsFunc(containers, func(c Container) bool { return c.Name == name })
 }
 
 // plan is a decision in the making.

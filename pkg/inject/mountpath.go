@@ -92,24 +92,25 @@ func (p *plan) usesFallback() bool {
 	if config, exists := p.pod.Metadata.Annotations[configAnnotation]; exists {
 		return strings.Contains(config, tokenFileLine(processPath(d.folder, d.file, p.windows)))
 	}
-	for _, containers := range [...][]Container{p.pod.Spec.InitContainers, p.pod.Spec.Containers} {
-		for i := range containers {
-			c := &containers[i]
-			if p.selection.reason(c.Name) == "" && p.mountsAt(c, d.folder) && p.readMounts(c, d).atTokenPath {
-				return true
-			}
-		}
-	}
-	return p.isBlocked(&p.delivery) && !p.isBlocked(d)
+	isThere := func(c *Container) bool { return p.mountsAt(c, d.folder) && p.readMounts(c, d).atTokenPath }
+	return p.selects(isThere) || p.isBlocked(&p.delivery) && !p.isBlocked(d)
 }
 
 // isBlocked says whether a container that needs the token cannot have it in the
 // directory of d.
 func (p *plan) isBlocked(d *delivery) bool {
-	for _, containers := range [][]Container{p.pod.Spec.InitContainers, p.pod.Spec.Containers} {
+	return p.selects(func(c *Container) bool {
+		env := p.look(c, d)
+		return !env.identity && p.findObstacle(c, d.folder) != ""
+	})
+}
+
+// selects reports whether the pod starts with a container that is selected and for which
+// is returns true.
+func (p *plan) selects(is func(*Container) bool) bool {
+	for _, containers := range [...][]Container{p.pod.Spec.InitContainers, p.pod.Spec.Containers} {
 		for i := range containers {
-			c := &containers[i]
-			if env := p.look(c, d); p.selection.reason(c.Name) == "" && !env.identity && p.findObstacle(c, d.folder) != "" {
+			if c := &containers[i]; p.selection.reason(c.Name) == "" && is(c) {
 				return true
 			}
 		}

@@ -28,7 +28,7 @@ func (p *plan) warnForeign(c *Container, d *delivery, env environment) {
 	case d.fileVariable == envWebIdentityTokenFile && len(missing) > 0 && !c.HasEnvFrom:
 		p.warn(MountOnly, "container %q sets %s without %s, so it gets no role: set both or none", c.Name, set[0], missing[0])
 	default:
-		p.warn(MountOnly, "container %q sets its own %s: the webhook does not change that", c.Name, strings.Join(set, " and "))
+		p.warn(MountOnly, "container %q sets its own %s: for the role of the ServiceAccount, remove that", c.Name, strings.Join(set, " and "))
 	}
 }
 

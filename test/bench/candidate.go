@@ -41,7 +41,7 @@ type candidate struct {
 	patched bool
 	// live says that it reads ServiceAccounts from the API server.
 	live bool
-	// busy says that the API server works for it.
+	// busy reports whether the API server works while it is measured.
 	busy bool
 	// optional ones are not compared with what is recorded.
 	optional bool
