@@ -76,17 +76,22 @@ func (cp *ControlPlane) waitAPIServer(ctx context.Context) error {
 	})
 }
 
-// ServiceRange is where Services have their addresses.
+// ServiceRange is the range of cluster IPs where nodes have kube-proxy.
 const ServiceRange = "10.96.0.0/24"
 
-// serviceAddress is that of the Service kubernetes: the first of the range.
+// loopbackServiceRange is the range of cluster IPs without kube-proxy. A connection
+// to one is refused at once, as kube-proxy does for a Service without endpoints. The
+// machine's network could let a connection to any other range wait until it times out.
+const loopbackServiceRange = "127.96.0.0/24"
+
+// serviceAddress returns the cluster IP of the Service kubernetes: the first of
+// ServiceRange.
 func serviceAddress() net.IP { return net.IPv4(10, 96, 0, 1) }
 
 func (cp *ControlPlane) apiServerArgs() []string {
 	args := []string{
 		"--etcd-servers=" + cp.etcdURL(),
 		"--secure-port=" + strconv.Itoa(cp.apiServerPort),
-		"--service-cluster-ip-range=" + ServiceRange,
 		"--cert-dir=" + cp.dir,
 		"--tls-cert-file=" + cp.credentials.servingCert,
 		"--tls-private-key-file=" + cp.credentials.servingKey,
@@ -110,9 +115,10 @@ func (cp *ControlPlane) apiServerArgs() []string {
 			// The endpoints of the service kubernetes may not be loopback
 			// addresses, so nobody may try to write them.
 			"--endpoint-reconciler-type=none",
+			"--service-cluster-ip-range="+loopbackServiceRange,
 		)
 	} else {
-		args = append(args, "--bind-address=0.0.0.0", "--advertise-address="+cp.address.String())
+		args = append(args, "--bind-address=0.0.0.0", "--advertise-address="+cp.address.String(), "--service-cluster-ip-range="+ServiceRange)
 	}
 	return append(args, cp.apiServerFlags...)
 }

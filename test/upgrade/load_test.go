@@ -34,8 +34,9 @@ type load struct {
 	cancel context.CancelFunc
 	group  *errgroup.Group
 
-	mu      sync.Mutex
-	created int
+	mu sync.Mutex
+	// created is how many pods each client has tried to create.
+	created [clients]int
 	// faults are what was wrong with pods or refusals.
 	faults []string
 }
@@ -58,7 +59,7 @@ func startLoad(t *testing.T, client kubernetes.Interface) *load {
 		}
 		l.group.Go(func() error {
 			for n := 0; limiter.Wait(ctx) == nil; n++ {
-				l.create(context.WithoutCancel(ctx), client, namespace, fmt.Sprintf("pod-%d-%d", worker, n), []string{withRole, plain}[n%2])
+				l.create(context.WithoutCancel(ctx), client, namespace, worker, n)
 			}
 			return nil
 		})
@@ -92,7 +93,8 @@ func newPod(name, account string) *corev1.Pod {
 	}
 }
 
-func (l *load) create(ctx context.Context, client kubernetes.Interface, namespace, name, account string) {
+func (l *load) create(ctx context.Context, client kubernetes.Interface, namespace string, worker, n int) {
+	name, account := fmt.Sprintf("pod-%d-%d", worker, n), []string{withRole, plain}[n%2]
 	pod, err := client.CoreV1().Pods(namespace).Create(ctx, newPod(name, account), metav1.CreateOptions{})
 	if err == nil {
 		err = checkIdentity(pod)
@@ -102,7 +104,7 @@ func (l *load) create(ctx context.Context, client kubernetes.Interface, namespac
 	if err != nil {
 		l.faults = append(l.faults, fmt.Sprintf("%s: %v", name, err))
 	}
-	l.created++
+	l.created[worker]++
 }
 
 // checkIdentity returns an error unless each container of the pod has the identity
@@ -145,19 +147,25 @@ func checkIdentity(pod *corev1.Pod) error {
 	return nil
 }
 
-// waitForMore waits until more pods were tried.
+// waitForMore waits until each client has tried several more pods. The first of them may
+// have begun before the call.
 func (l *load) waitForMore(t *testing.T) {
 	t.Helper()
-	goal := l.tried() + pods
-	eventually(t, "more pods are created", func(context.Context) error {
-		if got := l.tried(); got < goal {
-			return fmt.Errorf("%d of %d", got, goal)
+	goal := l.tried()
+	for worker := range goal {
+		goal[worker] += pods / clients
+	}
+	eventually(t, "each client creates more pods", func(context.Context) error {
+		for worker, got := range l.tried() {
+			if got < goal[worker] {
+				return fmt.Errorf("client %d: %d of %d pods", worker, got, goal[worker])
+			}
 		}
 		return nil
 	})
 }
 
-func (l *load) tried() int {
+func (l *load) tried() [clients]int {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.created
@@ -186,5 +194,5 @@ func (l *load) stop(t *testing.T) {
 	if len(l.faults) > 0 {
 		t.Errorf("at the end: %d pods were refused or are wrong, such as %s", len(l.faults), l.faults[0])
 	}
-	t.Logf("%d pods", l.created)
+	t.Logf("pods of each client: %d", l.created)
 }

@@ -19,8 +19,8 @@ import (
 const (
 	// patience bounds what is waited for.
 	patience = 2 * time.Minute
-	// pods is how many are created in each state on the way.
-	pods = 60
+	// pods is how many pods the clients create, together, in each state on the way.
+	pods = 64
 )
 
 // cluster is the control plane that the tests share, one after the other. It has
