@@ -207,13 +207,14 @@ func serveTo(t *testing.T, ca *signer) *served {
 	return served
 }
 
-// clientWith shows the certificate; version and protocol are those it speaks.
-func (s *served) clientWith(ca *signer, certificate *x509.Certificate, key *ecdsa.PrivateKey, version uint16, http2 bool) *http.Client {
+// clientWith returns a client that shows the certificate; version is the newest TLS
+// version that it speaks, or 0 for all.
+func (s *served) clientWith(ca *signer, certificate *x509.Certificate, key *ecdsa.PrivateKey, version uint16) *http.Client {
 	config := &tls.Config{RootCAs: ca.pool(), MaxVersion: version, ClientSessionCache: tls.NewLRUClientSessionCache(1)}
 	if certificate != nil {
 		config.Certificates = []tls.Certificate{{Certificate: [][]byte{certificate.Raw}, PrivateKey: key}}
 	}
-	return &http.Client{Transport: &http.Transport{TLSClientConfig: config, ForceAttemptHTTP2: http2}}
+	return &http.Client{Transport: &http.Transport{TLSClientConfig: config}}
 }
 
 func (s *served) ask(t *testing.T, client *http.Client) (status int, message string, resumed bool) {
@@ -235,38 +236,36 @@ func (s *served) ask(t *testing.T, client *http.Client) (status int, message str
 // sessions that are resumed.
 func TestACAThatIsRemovedIsNoLongerTrusted(t *testing.T) {
 	for name, version := range map[string]uint16{"TLS 1.2": tls.VersionTLS12, "TLS 1.3": tls.VersionTLS13} {
-		for protocol, http2 := range map[string]bool{"HTTP/1.1": false, "HTTP/2": true} {
-			t.Run(name+" "+protocol, func(t *testing.T) {
-				serving, old, next := newSigner(t), newSigner(t), newSigner(t)
-				served := serveTo(t, serving)
-				defer served.stop()
-				served.roots.Store(old.pool())
-				certificate, key := sign(t, old, client(nil))
-				client := served.clientWith(serving, certificate, key, version, http2)
-				if status, message, _ := served.ask(t, client); status != http.StatusOK {
-					t.Fatalf("HTTP %d: %s", status, message)
-				}
-				client.CloseIdleConnections()
-				if status, _, resumed := served.ask(t, client); status != http.StatusOK || !resumed {
-					t.Fatalf("HTTP %d, resumed %t: the test tests nothing", status, resumed)
-				}
-				served.roots.Store(next.pool())
-				if status, message, _ := served.ask(t, client); status != http.StatusForbidden || !strings.Contains(message, "unknown authority") {
-					t.Errorf("over an open connection: HTTP %d: %s", status, message)
-				}
-				client.CloseIdleConnections()
-				if status, _, resumed := served.ask(t, client); status != http.StatusForbidden || !resumed {
-					t.Errorf("over a resumed session: HTTP %d, resumed %t", status, resumed)
-				}
-			})
-		}
+		t.Run(name, func(t *testing.T) {
+			serving, old, next := newSigner(t), newSigner(t), newSigner(t)
+			served := serveTo(t, serving)
+			defer served.stop()
+			served.roots.Store(old.pool())
+			certificate, key := sign(t, old, client(nil))
+			client := served.clientWith(serving, certificate, key, version)
+			if status, message, _ := served.ask(t, client); status != http.StatusOK {
+				t.Fatalf("HTTP %d: %s", status, message)
+			}
+			client.CloseIdleConnections()
+			if status, _, resumed := served.ask(t, client); status != http.StatusOK || !resumed {
+				t.Fatalf("HTTP %d, resumed %t: the test tests nothing", status, resumed)
+			}
+			served.roots.Store(next.pool())
+			if status, message, _ := served.ask(t, client); status != http.StatusForbidden || !strings.Contains(message, "unknown authority") {
+				t.Errorf("over an open connection: HTTP %d: %s", status, message)
+			}
+			client.CloseIdleConnections()
+			if status, _, resumed := served.ask(t, client); status != http.StatusForbidden || !resumed {
+				t.Errorf("over a resumed session: HTTP %d, resumed %t", status, resumed)
+			}
+		})
 	}
 }
 
 func TestProbesNeedNoCertificate(t *testing.T) {
 	ca := newSigner(t)
 	served := serveTo(t, ca)
-	client := served.clientWith(ca, nil, nil, 0, true)
+	client := served.clientWith(ca, nil, nil, 0)
 	for _, path := range []string{"/healthz", "/readyz"} {
 		response, err := client.Get(served.url + path)
 		if err != nil {
@@ -308,11 +307,11 @@ func TestAChainOfTheUsualSizeIsTakenAndALargeOneIsNot(t *testing.T) {
 	}
 	for name, version := range map[string]uint16{"TLS 1.2": tls.VersionTLS12, "TLS 1.3": tls.VersionTLS13} {
 		taken, key := sign(t, ca, client(named(maxChainBytes-1024)))
-		if status, message, _ := served.ask(t, served.clientWith(ca, taken, key, version, false)); status != http.StatusOK {
+		if status, message, _ := served.ask(t, served.clientWith(ca, taken, key, version)); status != http.StatusOK {
 			t.Errorf("%s: %d bytes: HTTP %d: %s", name, len(taken.Raw), status, message)
 		}
 		refused, key := sign(t, ca, client(named(maxChainBytes)))
-		response, err := served.clientWith(ca, refused, key, version, false).Get(served.url + "/healthz")
+		response, err := served.clientWith(ca, refused, key, version).Get(served.url + "/healthz")
 		if err == nil {
 			response.Body.Close()
 			t.Errorf("%s: %d bytes are taken", name, len(refused.Raw))
@@ -355,21 +354,19 @@ func TestAHandshakeHasABound(t *testing.T) {
 	}
 
 	certificate, key := sign(t, ca, client(nil))
-	for name, http2 := range map[string]bool{"HTTP/1.1": false, "HTTP/2": true} {
-		client := served.clientWith(ca, certificate, key, 0, http2)
-		for range 2 {
-			body := `{"apiVersion":"admission.k8s.io/v1","kind":"AdmissionReview","request":{}` + strings.Repeat(" ", 10*maxUnaskedBytes) + "}"
-			response, err := client.Post(served.url+"/mutate", "application/json", strings.NewReader(body))
-			if err != nil {
-				t.Fatalf("%s: %v", name, err)
-			}
-			response.Body.Close()
-			if response.StatusCode != http.StatusOK {
-				t.Errorf("%s: %s", name, response.Status)
-			}
+	caller := served.clientWith(ca, certificate, key, 0)
+	for range 2 {
+		body := `{"apiVersion":"admission.k8s.io/v1","kind":"AdmissionReview","request":{}` + strings.Repeat(" ", 10*maxUnaskedBytes) + "}"
+		response, err := caller.Post(served.url+"/mutate", "application/json", strings.NewReader(body))
+		if err != nil {
+			t.Fatal(err)
 		}
-		client.CloseIdleConnections()
+		response.Body.Close()
+		if response.StatusCode != http.StatusOK {
+			t.Error(response.Status)
+		}
 	}
+	caller.CloseIdleConnections()
 }
 
 // TestAConnectionHasABoundBetweenRequests sends one request, and then a header
@@ -435,20 +432,18 @@ func TestABodyThatIsTooSlowIsGivenUp(t *testing.T) {
 	ca := newSigner(t)
 	served := serveTo(t, ca)
 	certificate, key := sign(t, ca, client(nil))
-	for name, http2 := range map[string]bool{"HTTP/1.1": false, "HTTP/2": true} {
-		client := served.clientWith(ca, certificate, key, 0, http2)
-		reader, end := io.Pipe()
-		response, err := client.Post(served.url+"/mutate?timeout=1s", "application/json", reader)
-		if err != nil {
-			t.Fatalf("%s: %v", name, err)
-		}
-		body, _ := io.ReadAll(response.Body)
-		response.Body.Close()
-		_ = end.Close()
-		if response.StatusCode != http.StatusRequestTimeout || !strings.Contains(string(body), "not there in time") {
-			t.Errorf("%s: %s: %s", name, response.Status, body)
-		}
-		client.CloseIdleConnections()
+	client := served.clientWith(ca, certificate, key, 0)
+	reader, end := io.Pipe()
+	response, err := client.Post(served.url+"/mutate?timeout=1s", "application/json", reader)
+	if err != nil {
+		t.Fatal(err)
 	}
+	body, _ := io.ReadAll(response.Body)
+	response.Body.Close()
+	_ = end.Close()
+	if response.StatusCode != http.StatusRequestTimeout || !strings.Contains(string(body), "not there in time") {
+		t.Errorf("%s: %s", response.Status, body)
+	}
+	client.CloseIdleConnections()
 	served.stop()
 }

@@ -174,11 +174,9 @@ func readBody(w http.ResponseWriter, r *http.Request, body *bytes.Buffer, held *
 		}
 		return badRequest("read body: %w", err)
 	}
-	if r.ProtoMajor < 2 {
-		// From here on the connection is read to learn that the client has gone,
-		// which is not to be taken from its having nothing more to say.
-		_ = http.NewResponseController(w).SetReadDeadline(time.Time{})
-	}
+	// From here on net/http reads the connection to notice that the client closes it.
+	// A deadline would look like that.
+	_ = http.NewResponseController(w).SetReadDeadline(time.Time{})
 	return nil
 }
 

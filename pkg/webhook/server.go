@@ -13,7 +13,6 @@ import (
 	"net"
 	"net/http"
 	"runtime/debug"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -149,45 +148,14 @@ func (s *Server) letGo(next http.Handler) http.Handler {
 	})
 }
 
-// limitBody bounds how long the body may take, also one that nobody reads: after
-// the answer net/http waits for the rest of it over HTTP/1.1.
-//
-// Over HTTP/2 each deadline is a message to the goroutine of the connection, which
-// costs more than the decision, so it is set when it is over.
+// limitBody bounds the time in which a body must arrive, also if nothing reads the
+// body: net/http waits for the rest of it after the response.
 func limitBody(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		end := time.Now().Add(bodyTimeout)
-		// Where deadlines cannot be set there is no connection to hold.
-		set := func() { _ = http.NewResponseController(w).SetReadDeadline(end) }
-		if r.ProtoMajor < 2 {
-			set()
-		} else {
-			defer unlessBefore(bodyTimeout, set)()
-		}
+		// Deadlines cannot be set where there is no connection, as in unit tests.
+		_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(bodyTimeout))
 		next.ServeHTTP(w, r)
 	})
-}
-
-// unlessBefore calls f once the time is over, unless the function that is returned is
-// called before. When that returns, f is not running: net/http's ResponseWriter for
-// HTTP/2 panics when it is used after its handler.
-func unlessBefore(timeout time.Duration, f func()) (forget func()) {
-	var mu sync.Mutex
-	forgotten := false
-	timer := time.AfterFunc(timeout, func() {
-		mu.Lock()
-		defer mu.Unlock()
-		if !forgotten {
-			f()
-		}
-	})
-	return func() {
-		if !timer.Stop() {
-			mu.Lock()
-			defer mu.Unlock()
-			forgotten = true
-		}
-	}
 }
 
 func (s *Server) healthz(w http.ResponseWriter, _ *http.Request) {
@@ -236,7 +204,10 @@ func (s *Server) Run(ctx context.Context) error {
 		TLSConfig:   tlsConfig,
 		ConnContext: s.connections.opened,
 		ConnState:   s.connections.changed,
-		HTTP2:       http2Limits(),
+		// API servers speak HTTP/1.1 to a webhook behind a Service
+		// (k8s.io/apiserver/pkg/util/webhook/client.go). HTTP/2 would only add to what
+		// an attacker can do.
+		Protocols: new(http.Protocols),
 		// API servers keep connections to spare, some of which they have not used
 		// yet. They close them after 90 s of idleness (SetTransportDefaults in
 		// k8s.io/apimachinery/pkg/util/net), before this end does, so that no
@@ -249,6 +220,7 @@ func (s *Server) Run(ctx context.Context) error {
 		MaxHeaderBytes: 64 << 10,
 		ErrorLog:       slog.NewLogLogger(s.config.Logger.Handler(), slog.LevelDebug),
 	}
+	server.Protocols.SetHTTP1(true)
 	metricsServer := &http.Server{
 		Handler:           s.metricsHandler(),
 		ConnState:         lingerUnlessIdle,
@@ -282,25 +254,6 @@ func (s *Server) Run(ctx context.Context) error {
 	s.config.Logger.InfoContext(ctx, "serving",
 		"address", s.config.Listener.Addr().String(), "metricsAddress", s.config.MetricsListener.Addr().String())
 	return group.Wait()
-}
-
-// http2Limits are lower than Go's, since what a client can make a connection hold
-// is theirs times that of connections. API servers speak HTTP/2 with a webhook
-// on their own machine only, and HTTP/1.1 with any other
-// (k8s.io/apiserver/pkg/util/webhook/client.go).
-func http2Limits() *http.HTTP2Config {
-	return &http.HTTP2Config{
-		MaxConcurrentStreams: 100,
-		// A frame is held as a whole; the least that the RFC permits. Go's choice
-		// is 1 MiB.
-		MaxReadFrameSize:              16 << 10,
-		MaxReceiveBufferPerConnection: 256 << 10,
-		MaxReceiveBufferPerStream:     64 << 10,
-		MaxDecoderHeaderTableSize:     4 << 10,
-		MaxEncoderHeaderTableSize:     4 << 10,
-		// Who does not read what it is sent is let go.
-		WriteByteTimeout: 10 * time.Second,
-	}
 }
 
 func (s *Server) drain(ctx context.Context, server *http.Server) error {

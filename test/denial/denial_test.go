@@ -299,11 +299,9 @@ type healthy struct {
 	failed []error
 }
 
-// An API server that calls a Service speaks HTTP/1.1, and one that calls an
-// address of its own machine HTTP/2.
-var protocols = []bool{false, false, false, true}
-
 const (
+	// healthyClients ask next to an attack.
+	healthyClients = 4
 	// Every so many requests of a client are for a ServiceAccount that has no role,
 	// which is read from the API server each time, and over a new connection.
 	liveReadOf, newConnectionOf = 7, 10
@@ -316,8 +314,8 @@ func (target *target) startHealthy(t *testing.T) *healthy {
 	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
 	h := &healthy{target: target, cancel: cancel}
 	t.Cleanup(cancel)
-	for _, http2 := range protocols {
-		client := target.client(http2)
+	for range healthyClients {
+		client := target.client()
 		h.clients.Go(func() {
 			defer client.CloseIdleConnections()
 			for n := 0; ctx.Err() == nil; n++ {

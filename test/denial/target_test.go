@@ -65,14 +65,14 @@ func selfSigned(size int) (tls.Certificate, error) {
 const timeoutOfAReview = 10 * time.Second
 
 // client is an API server's.
-func (target *target) client(http2 bool) *http.Client {
+func (target *target) client() *http.Client {
 	roots := x509.NewCertPool()
 	roots.AppendCertsFromPEM(target.CABundle())
 	config := &tls.Config{RootCAs: roots}
 	if target.certificate != nil {
 		config.Certificates = []tls.Certificate{*target.certificate}
 	}
-	return &http.Client{Transport: &http.Transport{TLSClientConfig: config, ForceAttemptHTTP2: http2}}
+	return &http.Client{Transport: &http.Transport{TLSClientConfig: config}}
 }
 
 // reviewOf is the AdmissionReview of a pod, whose spec is the JSON object spec.
@@ -159,15 +159,14 @@ func (s *strike) dial(ctx context.Context) (net.Conn, error) {
 	return conn, nil
 }
 
-// dialTLS opens a TLS connection that speaks the protocol, h2 or http/1.1.
-func (s *strike) dialTLS(ctx context.Context, protocol string, certificates ...tls.Certificate) (*tls.Conn, error) {
+// dialTLS opens a TLS connection.
+func (s *strike) dialTLS(ctx context.Context, certificates ...tls.Certificate) (*tls.Conn, error) {
 	conn, err := s.dial(ctx)
 	if err != nil {
 		return nil, err
 	}
 	overTLS := tls.Client(conn, &tls.Config{
 		InsecureSkipVerify: true, // an attacker does not care
-		NextProtos:         []string{protocol},
 		Certificates:       certificates,
 		// The cheapest for the attacker.
 		CurvePreferences: []tls.CurveID{tls.X25519},

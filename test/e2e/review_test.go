@@ -68,8 +68,8 @@ func ask(ctx context.Context, webhook *localwebhook.Webhook, client *http.Client
 		return answer{}, err
 	}
 	defer response.Body.Close()
-	if response.ProtoMajor != 2 {
-		return answer{}, fmt.Errorf("the webhook answers over %s, not HTTP/2", response.Proto)
+	if response.ProtoMajor != 1 {
+		return answer{}, fmt.Errorf("the webhook answers over %s, not HTTP/1.1", response.Proto)
 	}
 	body, err := io.ReadAll(response.Body)
 	if err != nil {

@@ -52,23 +52,16 @@ func serve(args []string) error {
 		handler = reader.answer
 	}
 	server := &http.Server{
-		Addr:      net.JoinHostPort("127.0.0.1", strconv.Itoa(*port)),
-		Handler:   handler,
-		TLSConfig: &tls.Config{MinVersion: tls.VersionTLS12},
-		HTTP2: &http.HTTP2Config{
-			MaxConcurrentStreams:          100,
-			MaxReadFrameSize:              16 << 10,
-			MaxReceiveBufferPerConnection: 256 << 10,
-			MaxReceiveBufferPerStream:     64 << 10,
-			MaxDecoderHeaderTableSize:     4 << 10,
-			MaxEncoderHeaderTableSize:     4 << 10,
-			WriteByteTimeout:              10 * time.Second,
-		},
+		Addr:              net.JoinHostPort("127.0.0.1", strconv.Itoa(*port)),
+		Handler:           handler,
+		TLSConfig:         &tls.Config{MinVersion: tls.VersionTLS12},
+		Protocols:         new(http.Protocols),
 		ReadHeaderTimeout: 2 * time.Minute,
 		IdleTimeout:       2 * time.Minute,
 		WriteTimeout:      time.Minute,
 		MaxHeaderBytes:    64 << 10,
 	}
+	server.Protocols.SetHTTP1(true)
 	return server.ListenAndServeTLS(*certFile, *keyFile)
 }
 
