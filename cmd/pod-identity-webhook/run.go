@@ -137,7 +137,7 @@ func run(ctx context.Context, config config, logger *slog.Logger) error {
 		Registry:        registry,
 	}
 	if config.debuggingHandlers {
-		served.Debug = webhook.NewDebug(mutator, serviceAccounts.Identities)
+		served.Debug = webhook.NewDebug(serviceAccounts.Identities)
 		if onHostNetwork(hostsFile) {
 			logger.WarnContext(ctx, "Refusing all requests for /debug, because each process of the node is a local client with hostNetwork", "flag", "--enable-debugging-handlers")
 			served.Debug = webhook.RefuseDebug()

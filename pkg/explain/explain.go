@@ -4,6 +4,7 @@
 package explain
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -15,6 +16,7 @@ import (
 	admissionv1 "k8s.io/api/admission/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/json"
 
 	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/identity"
 	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/identity/containercredentials"
@@ -104,7 +106,7 @@ type Explanation struct {
 // Explain says what would happen to a pod if it were created now.
 func (e *Explainer) Explain(ctx context.Context, pod Pod) (Explanation, error) {
 	told := Explanation{Pod: pod}
-	view, _, err := webhook.DecodePod(pod.Document)
+	view, err := readPod(pod.Document)
 	if err != nil {
 		return told, fmt.Errorf("%s: it makes no pod: %w", pod.From, err)
 	}
@@ -132,6 +134,26 @@ func (e *Explainer) Explain(ctx context.Context, pod Pod) (Explanation, error) {
 		}
 	}
 	return told, nil
+}
+
+// readPod reads a pod, in JSON, as its user writes it. The ServiceAccount is as the
+// API server fills it in. An error never quotes a value.
+func readPod(document []byte) (*inject.Pod, error) {
+	pod, err := inject.ReadPod(document)
+	if err != nil {
+		return nil, err
+	}
+	// The older name of serviceAccountName.
+	var older struct {
+		Spec struct {
+			ServiceAccount string `json:"serviceAccount"`
+		} `json:"spec"`
+	}
+	if err := json.Unmarshal(document, &older); err != nil {
+		return nil, errors.New("spec.serviceAccount is not a string")
+	}
+	pod.Spec.ServiceAccountName = cmp.Or(pod.Spec.ServiceAccountName, older.Spec.ServiceAccount, "default")
+	return pod, nil
 }
 
 // findings are the probable mistakes in the annotations of the ServiceAccount of
