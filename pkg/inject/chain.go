@@ -50,7 +50,7 @@ func (p *plan) addConfig() {
 	existing, ok := annotations[configAnnotation]
 	switch {
 	case !ok:
-		p.patch = p.patch.addEntry("/metadata/annotations", annotations == nil, configAnnotation, p.delivery.config)
+		p.patch.addEntry("/metadata/annotations", annotations == nil, configAnnotation, p.delivery.config)
 	case existing != p.delivery.config:
 		p.warn(ConfigKept, "pod annotation %s is not what the ServiceAccount asks for: it is kept", configAnnotation)
 	}

@@ -82,10 +82,10 @@ func (p *plan) addToContainer(at string, c *Container) ContainerResult {
 	for i := range missing {
 		result.Env = append(result.Env, missing[i].Name)
 	}
-	p.patch = p.patch.addVariables(at, c.Env == nil, missing)
+	p.patch.addVariables(at, c.Env == nil, missing)
 	if !mounted {
 		result.Mounted = true
-		p.patch = p.patch.addMount(at, c.VolumeMounts == nil, p.result.Volume, to.folder)
+		p.patch.addMount(at, c.VolumeMounts == nil, p.result.Volume, to.folder)
 	}
 
 	p.warnRegion(c, env)
@@ -168,9 +168,9 @@ func (p *plan) look(c *Container, d *delivery) environment {
 }
 
 // missingEnv lists what a container should have and has not: first, in its
-// order, what AWS's own webhook appends. The list is valid until the next call.
+// order, what AWS's own webhook appends.
 func (p *plan) missingEnv(d *delivery, has environment, variables Env) []corev1.EnvVar {
-	missing := p.missing[:0]
+	var missing []corev1.EnvVar
 	if p.identity.RegionalSTS && !has.sts {
 		missing = append(missing, corev1.EnvVar{Name: envSTSRegionalEndpoints, Value: "regional"})
 	}
@@ -187,7 +187,6 @@ func (p *plan) missingEnv(d *delivery, has environment, variables Env) []corev1.
 			missing = append(missing, extra)
 		}
 	}
-	p.missing = missing
 	return missing
 }
 

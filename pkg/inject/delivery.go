@@ -123,7 +123,7 @@ func (d *delivery) viewVolume(name, audience string) *Volume {
 			Path: configFile, FieldRef: &FieldRef{FieldPath: configFieldPath},
 		}}}})
 	}
-	return &Volume{Name: name, FromAPI: true, Projected: &Projected{Sources: sources}}
+	return &Volume{Name: name, Projected: &Projected{Sources: sources}}
 }
 
 // isHeldBy says whether a container that mounts v in the delivery's folder finds

@@ -198,9 +198,8 @@ type plan struct {
 
 	expirationSeconds int64
 
-	result  Result
-	missing []corev1.EnvVar
-	patch   patch
+	result Result
+	patch  patch
 }
 
 func newPlan(pod *Pod, id *identity.Identity, settings Settings) *plan {
@@ -277,7 +276,7 @@ func (p *plan) addLabel() {
 	}
 	labels := p.pod.Metadata.Labels
 	if _, ok := labels[containerCredentialsLabel]; !ok {
-		p.patch = p.patch.addEntry("/metadata/labels", labels == nil, containerCredentialsLabel, containerCredentialsValue)
+		p.patch.addEntry("/metadata/labels", labels == nil, containerCredentialsLabel, containerCredentialsValue)
 	}
 }
 
@@ -311,7 +310,7 @@ func (p *plan) addVolume() {
 	p.result.ExpirationSeconds = p.expirationSeconds
 	volume := p.delivery.makeVolume(p.result.Volume, p.identity.Audience, p.expirationSeconds)
 	// The first place: AWS's own webhook puts it there.
-	p.patch = p.patch.addVolume(p.pod.Spec.Volumes == nil, &volume)
+	p.patch.addVolume(p.pod.Spec.Volumes == nil, &volume)
 }
 
 // hasTokenFor reports whether a volume has a token for an audience, under whatever path.
@@ -360,10 +359,10 @@ func isWindows(spec *Spec) bool {
 }
 
 func (p *plan) finish() Result {
-	if len(p.patch) > maxPatchBytes {
+	if p.patch.isTooLarge() {
 		return Result{Reason: PatchTooLarge}
 	}
-	p.result.Patch = p.patch.json()
+	p.result.Patch = p.patch.encode()
 	p.result.Reason = p.reason()
 	return p.result
 }

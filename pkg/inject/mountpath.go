@@ -254,7 +254,7 @@ func (m *VolumeMount) String() string {
 func (p *plan) takesMountPoint(c *Container, folder string, m *VolumeMount) bool {
 	volume := p.volume(m.Name)
 	switch {
-	case volume == nil || volume.FromAPI:
+	case volume == nil || volume.isFromAPI():
 		// These are read-only. The kubelet makes directories in them for mounts whose
 		// path begins with the volume's own: not through a link, and not in a part of
 		// the volume (MakeNestedMountpoints in k8s.io/kubernetes/pkg/volume/util). It
@@ -264,7 +264,7 @@ func (p *plan) takesMountPoint(c *Container, folder string, m *VolumeMount) bool
 		}
 		return m.whole() && below(path.Clean(folder), path.Clean(m.MountPath)) && path.Clean(m.MountPath) != "/" &&
 			!volume.hasName(path.Clean(folder)[len(path.Clean(m.MountPath))+1:])
-	case volume.File || volume.ReadOnly:
+	case volume.isFile() || volume.isReadOnly():
 		return false
 	default:
 		return !m.ReadOnly || p.isMadeBefore(c, folder, m)
@@ -353,7 +353,7 @@ func (p *plan) fitsInto(folder string, m *VolumeMount) bool {
 	if p.windows || p.ephemeral || !below(at, folder) {
 		return false
 	}
-	if volume := p.volume(m.Name); volume != nil && (volume.File || volume.FromAPI && !m.whole()) {
+	if volume := p.volume(m.Name); volume != nil && (volume.isFile() || volume.isFromAPI() && !m.whole()) {
 		return false
 	}
 	name, _, _ := strings.Cut(at[len(folder)+1:], "/")

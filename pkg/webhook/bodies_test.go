@@ -57,8 +57,8 @@ func TestOneHostCannotTakeAllThatThereIsForBodies(t *testing.T) {
 	}
 	server.release()
 	stranger.release()
-	if bodies.read != 0 || len(bodies.byHost) != 0 {
-		t.Errorf("%d bytes and %v are held by nobody", bodies.read, bodies.byHost)
+	if !bodies.read.TryAcquire(maxReadBytes) || len(bodies.hosts) != 0 {
+		t.Errorf("memory or shares %v are held by nobody", bodies.hosts)
 	}
 }
 
@@ -94,28 +94,30 @@ func TestABodyIsReadWhole(t *testing.T) {
 func TestWhatIsDecodedWaitsForRoom(t *testing.T) {
 	bodies := newBodies()
 	first := bodies.hold(requestOf("10.0.0.1"))
-	const bomb = maxDecodedBytes // takes all
-	if err := first.admit(t.Context(), bomb); err != nil {
+	const bomb = maxDecodedBytes // takes all of a host's share
+	if err := first.decode(t.Context(), bomb); err != nil {
 		t.Fatal(err)
 	}
-	second := bodies.hold(requestOf("10.0.0.2"))
+	second := bodies.hold(requestOf("10.0.0.1"))
 	impatient, cancel := context.WithTimeout(t.Context(), time.Millisecond)
 	defer cancel()
-	wantOverloaded(t, "a second at once", second.admit(impatient, bomb))
-	if err := second.admit(t.Context(), 10_000); err != nil {
-		t.Errorf("a small one waits for a large one: %v", err)
+	wantOverloaded(t, "a second at once", second.decode(impatient, bomb))
+	other := bodies.hold(requestOf("10.0.0.2"))
+	if err := other.decode(t.Context(), 10_000); err != nil {
+		t.Errorf("one of another host: %v", err)
 	}
+	other.release()
 	second.release()
 
-	second = bodies.hold(requestOf("10.0.0.2"))
+	second = bodies.hold(requestOf("10.0.0.1"))
 	admitted := make(chan error)
-	go func() { admitted <- second.admit(t.Context(), bomb) }()
+	go func() { admitted <- second.decode(t.Context(), bomb) }()
 	first.release()
 	if err := <-admitted; err != nil {
 		t.Errorf("once there is room: %v", err)
 	}
 	second.release()
-	if left := bodies.byHost; len(left) != 0 {
+	if left := bodies.hosts; len(left) != 0 {
 		t.Errorf("nobody asks, and there are shares %v", left)
 	}
 }
@@ -127,7 +129,7 @@ func TestOneHostCannotTakeAllTheRoom(t *testing.T) {
 		const quarter = maxDecodedBytes / 4
 		bodies := newBodies()
 		for range 2 {
-			if err := bodies.hold(requestOf("10.0.0.1")).admit(t.Context(), quarter); err != nil {
+			if err := bodies.hold(requestOf("10.0.0.1")).decode(t.Context(), quarter); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -135,12 +137,12 @@ func TestOneHostCannotTakeAllTheRoom(t *testing.T) {
 		defer cancel()
 		for range 10 {
 			go func() {
-				wantOverloaded(t, "a third of the first host", bodies.hold(requestOf("10.0.0.1")).admit(ctx, quarter))
+				wantOverloaded(t, "a third of the first host", bodies.hold(requestOf("10.0.0.1")).decode(ctx, quarter))
 			}()
 		}
 		synctest.Wait()
 		for range 2 {
-			if err := bodies.hold(requestOf("10.0.0.2")).admit(ctx, quarter); err != nil {
+			if err := bodies.hold(requestOf("10.0.0.2")).decode(ctx, quarter); err != nil {
 				t.Errorf("another host: %v", err)
 			}
 		}
@@ -206,28 +208,28 @@ func TestRequestsUnderWayAreBounded(t *testing.T) {
 func TestAnAnswerTakesMoreRoomOrIsRefused(t *testing.T) {
 	bodies := newBodies()
 	first := bodies.hold(requestOf("10.0.0.1"))
-	if err := first.admit(t.Context(), 10_000); err != nil {
+	if err := first.decode(t.Context(), 10_000); err != nil {
 		t.Fatal(err)
 	}
 	if err := first.extend(9_000); err != nil || first.decoded != 10_000 {
 		t.Errorf("less than there is: %v, %d bytes are held", err, first.decoded)
 	}
-	if err := first.extend(maxDecodedBytes / 2); err != nil || first.decoded != maxDecodedBytes/2 {
-		t.Errorf("all of a host's share: %v, %d bytes are held", err, first.decoded)
-	}
 	second := bodies.hold(requestOf("10.0.0.1"))
-	if err := second.admit(t.Context(), 10_000); err != nil {
+	if err := second.decode(t.Context(), 10_000); err != nil {
 		t.Fatal(err)
+	}
+	if err := first.extend(maxDecodedBytes/2 - 10_000); err != nil || first.decoded != maxDecodedBytes/2-10_000 {
+		t.Errorf("all that is left of a host's share: %v, %d bytes are held", err, first.decoded)
 	}
 	wantOverloaded(t, "a second of the host", second.extend(20_000))
 	first.release()
 	second.release()
 	again := bodies.hold(requestOf("10.0.0.1"))
-	if err := again.admit(t.Context(), maxDecodedBytes); err != nil {
+	if err := again.decode(t.Context(), maxDecodedBytes); err != nil {
 		t.Errorf("after all was given back: %v", err)
 	}
 	again.release()
-	if len(bodies.byHost) != 0 {
-		t.Errorf("nobody asks, and there are shares %v", bodies.byHost)
+	if len(bodies.hosts) != 0 {
+		t.Errorf("nobody asks, and there are shares %v", bodies.hosts)
 	}
 }

@@ -6,22 +6,21 @@ import (
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"github.com/pod-identity-webhook/pod-identity-webhook/internal/boundedjson"
 	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/inject"
-	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/skim"
 )
 
-// For the tests that ask as an API server does.
-func RoomFor(body []byte) (int64, error) {
-	for _, room := range rooms {
-		if _, err := decodeReview(body, room, (*inject.Pod).Read); !errors.Is(err, skim.ErrTooMuch) {
-			return int64(len(body)) + room, err
+// MemoryFor returns the memory that is reserved for a body.
+func MemoryFor(body []byte) (int64, error) {
+	for _, budget := range budgets(len(body)) {
+		if _, err := decodeReview[inject.Pod](body, budget); !errors.Is(err, boundedjson.ErrTooLarge) {
+			return int64(len(body) + budget), err
 		}
 	}
-	return 0, skim.ErrTooMuch
+	return 0, boundedjson.ErrTooLarge
 }
 
 const (
-	LargeBytes      = largeBytes
 	MaxDecodedBytes = maxDecodedBytes
 	SeldomLines     = seldomLines
 	WriteTimeout    = writeTimeout
@@ -31,7 +30,7 @@ const (
 // to be measured alone.
 
 func DecodePodRequest(body []byte) (*Request[inject.Pod], error) {
-	received, err := decodeReview(body, rooms[0], (*inject.Pod).Read)
+	received, err := decodeReview[inject.Pod](body, maxDecodedBytes)
 	if err != nil {
 		return nil, err
 	}

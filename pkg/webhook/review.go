@@ -15,7 +15,8 @@ import (
 	admissionv1beta1 "k8s.io/api/admission/v1beta1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
-	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/skim"
+	"github.com/pod-identity-webhook/pod-identity-webhook/internal/boundedjson"
+	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/inject"
 )
 
 // maxBodyBytes bounds an AdmissionReview. The API server takes a request of at
@@ -38,22 +39,13 @@ const (
 // review is an AdmissionReview with a request. Versions v1 and v1beta1 have the
 // same form.
 type review[Object any] struct {
-	metav1.TypeMeta
-	Request *Request[Object]
+	metav1.TypeMeta `json:",inline"`
+
+	Request *Request[Object] `json:"request"`
 }
 
-func (v *review[Object]) read(r *skim.Reader, object View[Object]) {
-	for o := r.Object(); o.Next(); {
-		switch string(o.Name()) {
-		case "apiVersion":
-			v.APIVersion = r.Text()
-		case "kind":
-			v.Kind = r.Text()
-		case "request":
-			v.Request = skim.Pointer(r, func(q *Request[Object], r *skim.Reader) { q.read(r, object) })
-		}
-	}
-}
+// decoder decodes reviews.
+var decoder = boundedjson.NewDecoder(inject.Lists()...)
 
 // observer is told of each request when it has been answered: of reason and
 // mutation, or of the error.
@@ -61,12 +53,12 @@ type observer func(r *http.Request, took time.Duration, answer Answer, err *Erro
 
 // serve makes an HTTP handler of an admission handler: limits, content type,
 // decode, call, encode.
-func serve[Object any](handle Handler[Object], object View[Object], bodies *bodies, observe observer) http.Handler {
+func serve[Object any](handle Handler[Object], bodies *bodies, observe observer) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		start := time.Now()
 		held := bodies.hold(r)
 		defer held.release()
-		answer, typeMeta, err := answerReview(w, r, held, handle, object)
+		answer, typeMeta, err := answerReview(w, r, held, handle)
 		if err != nil {
 			failure := asError(err)
 			if failure.Reason == Overloaded {
@@ -82,11 +74,11 @@ func serve[Object any](handle Handler[Object], object View[Object], bodies *bodi
 	})
 }
 
-func answerReview[Object any](w http.ResponseWriter, r *http.Request, held *held, handle Handler[Object], object View[Object]) (Answer, metav1.TypeMeta, error) {
+func answerReview[Object any](w http.ResponseWriter, r *http.Request, held *held, handle Handler[Object]) (Answer, metav1.TypeMeta, error) {
 	ctx, cancel := context.WithTimeout(r.Context(), timeout(r))
 	defer cancel()
 
-	received, err := readReview(ctx, w, r, held, object)
+	received, err := readReview[Object](ctx, w, r, held)
 	if err != nil {
 		return Answer{}, metav1.TypeMeta{}, err
 	}
@@ -126,7 +118,7 @@ func giveBack(buffer *bytes.Buffer) {
 	}
 }
 
-func readReview[Object any](ctx context.Context, w http.ResponseWriter, r *http.Request, held *held, object View[Object]) (*review[Object], error) {
+func readReview[Object any](ctx context.Context, w http.ResponseWriter, r *http.Request, held *held) (*review[Object], error) {
 	if err := checkContentType(r.Header.Get("Content-Type")); err != nil {
 		return nil, err
 	}
@@ -138,21 +130,25 @@ func readReview[Object any](ctx context.Context, w http.ResponseWriter, r *http.
 	if err := readBody(w, r, body, held); err != nil {
 		return nil, err
 	}
-	for _, room := range rooms {
-		// The texts of what is decoded are as long as the body, but for what they spend.
-		if err := held.admit(ctx, int64(body.Len())+room); err != nil {
+	for _, budget := range budgets(body.Len()) {
+		if err := held.decode(ctx, int64(body.Len()+budget)); err != nil {
 			return nil, err
 		}
-		received, err := decodeReview(body.Bytes(), room, object)
+		received, err := decodeReview[Object](body.Bytes(), budget)
 		switch {
-		case errors.Is(err, skim.ErrTooMany):
-			return nil, tooLarge("the review has more than %d containers, volumes, labels and the like, which no pod has", skim.MaxValues)
-		case !errors.Is(err, skim.ErrTooMuch):
+		case errors.Is(err, boundedjson.ErrTooMany):
+			return nil, tooLarge("the review has more than %d containers, volumes, labels and the like, which no pod has", boundedjson.MaxValues)
+		case !errors.Is(err, boundedjson.ErrTooLarge):
 			return received, err
 		}
 	}
-	return nil, tooLarge("the review has containers, volumes, labels and the like that take more than %d bytes, which no pod has", rooms[len(rooms)-1])
+	return nil, tooLarge("the review has containers, volumes, labels and the like that take more than %d bytes, which no pod has", maxDecodedBytes/2)
 }
+
+// budgets returns what the lists and maps of a body can take, in bytes: the first that
+// is enough is used. Those of most pods take less than their body. Those of a pod with a
+// thousand containers do not.
+func budgets(body int) [2]int { return [...]int{usualBytes + body, maxDecodedBytes/2 - body} }
 
 func tooLarge(format string, args ...any) *Error {
 	return &Error{Status: http.StatusRequestEntityTooLarge, Reason: BodyTooLarge, Err: fmt.Errorf(format, args...)}
@@ -190,9 +186,9 @@ func checkContentType(header string) error {
 	return nil
 }
 
-func decodeReview[Object any](body []byte, most int64, object View[Object]) (*review[Object], error) {
+func decodeReview[Object any](body []byte, budget int) (*review[Object], error) {
 	var received review[Object]
-	if err := skim.Read(body, int(most), func(r *skim.Reader) { received.read(r, object) }); err != nil {
+	if err := decoder.Decode(body, &received, budget); err != nil {
 		return nil, badRequest("the body is no AdmissionReview of the expected object: %w", err)
 	}
 	switch received.APIVersion {

@@ -45,12 +45,12 @@ func TestUsualPodsDoNotWaitForRoom(t *testing.T) {
 		"forty secrets":    {secretsPod(), 600},
 		"150 variables":    {largePod(), 300},
 	} {
-		room, err := webhook.RoomFor(reviewOf(test.pod))
+		room, err := webhook.MemoryFor(reviewOf(test.pod))
 		if err != nil {
 			t.Fatal(err)
 		}
 		t.Logf("%s: %d KiB", name, room>>10)
-		if room >= webhook.LargeBytes || webhook.MaxDecodedBytes/2/room < test.atOnce {
+		if webhook.MaxDecodedBytes/2/room < test.atOnce {
 			t.Errorf("%s is given %d bytes: %d at once, want %d", name, room, webhook.MaxDecodedBytes/2/room, test.atOnce)
 		}
 	}
@@ -98,7 +98,7 @@ func TestWhatABodyBecomesIsBounded(t *testing.T) {
 		"annotations":          `{"metadata":{"annotations":{` + annotations.String() + `"a":""}},"spec":{"serviceAccountName":"app","containers":[{}]}}`,
 	} {
 		body := fmt.Appendf(nil, `{"apiVersion":"admission.k8s.io/v1","kind":"AdmissionReview","request":{"operation":"CREATE","kind":{"version":"v1","kind":"Pod"},"object":%s}}`, object)
-		room, err := webhook.RoomFor(body)
+		room, err := webhook.MemoryFor(body)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -87,8 +87,8 @@ func (s *Server) Handler() http.Handler {
 	router := chi.NewRouter()
 	router.Use(s.recoverPanics, s.letGo, limitBody)
 	admissions := router.With(s.onlyFromTheAPIServer)
-	admissions.Method(http.MethodPost, "/mutate", serve(s.config.Mutate, (*inject.Pod).Read, s.bodies, s.observe))
-	admissions.Method(http.MethodPost, "/validate-serviceaccount", serve(s.config.ValidateServiceAccount, (*ServiceAccount).read, s.bodies, s.observe))
+	admissions.Method(http.MethodPost, "/mutate", serve(s.config.Mutate, s.bodies, s.observe))
+	admissions.Method(http.MethodPost, "/validate-serviceaccount", serve(s.config.ValidateServiceAccount, s.bodies, s.observe))
 	router.Get("/healthz", s.healthz)
 	router.Get("/readyz", s.readyz)
 	router.MethodNotAllowed(func(w http.ResponseWriter, r *http.Request) {

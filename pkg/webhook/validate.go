@@ -14,7 +14,6 @@ import (
 
 	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/identity/lint"
 	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/inject"
-	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/skim"
 )
 
 // ValidationMode says what becomes of a ServiceAccount with a mistake in our
@@ -49,27 +48,10 @@ const (
 // ServiceAccount is the view of a ServiceAccount that is written.
 type ServiceAccount struct {
 	Metadata struct {
-		Name, GenerateName string
-		Annotations        map[string]string
-	}
-}
-
-func (s *ServiceAccount) read(r *skim.Reader) {
-	for o := r.Object(); o.Next(); {
-		if string(o.Name()) != "metadata" {
-			continue
-		}
-		for o := r.Object(); o.Next(); {
-			switch string(o.Name()) {
-			case "name":
-				s.Metadata.Name = r.Text()
-			case "generateName":
-				s.Metadata.GenerateName = r.Text()
-			case "annotations":
-				s.Metadata.Annotations = r.Texts(nil)
-			}
-		}
-	}
+		Name         string            `json:"name"`
+		GenerateName string            `json:"generateName"`
+		Annotations  map[string]string `json:"annotations"`
+	} `json:"metadata"`
 }
 
 // ValidateServiceAccount returns the handler that looks at our annotations when

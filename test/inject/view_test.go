@@ -1,11 +1,7 @@
 package inject_test
 
 import (
-	"bytes"
-	"encoding/json"
-	"maps"
-	"regexp"
-	"slices"
+	"reflect"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
@@ -20,7 +16,7 @@ func viewOf(pod *corev1.Pod) *inject.Pod {
 			Name:         pod.Name,
 			GenerateName: pod.GenerateName,
 			Labels:       pod.Labels,
-			Annotations:  viewOfAnnotations(pod.Annotations),
+			Annotations:  pod.Annotations,
 		},
 		Spec: inject.Spec{
 			ServiceAccountName: pod.Spec.ServiceAccountName,
@@ -35,18 +31,6 @@ func viewOf(pod *corev1.Pod) *inject.Pod {
 			}),
 		},
 	}
-}
-
-// viewOfAnnotations has the values that a decision looks at.
-func viewOfAnnotations(annotations map[string]string) map[string]string {
-	decides := regexp.MustCompile(`^/?[^/]*$|(^|/)(token-expiration|role-session-name|skip-containers|include-containers)$|^eks\.amazonaws\.com/aws-config$`)
-	view := maps.Clone(annotations)
-	for name := range view {
-		if !decides.MatchString(name) {
-			view[name] = ""
-		}
-	}
-	return view
 }
 
 func viewOfOS(os *corev1.PodOS) *inject.OS {
@@ -69,27 +53,33 @@ func viewOfEach[Element, View any](list []Element, view func(*Element) View) []V
 }
 
 func viewOfVolume(volume *corev1.Volume) inject.Volume {
-	view := inject.Volume{
-		Name:    volume.Name,
-		FromAPI: volume.Secret != nil || volume.ConfigMap != nil || volume.DownwardAPI != nil || volume.Projected != nil,
-		// A volume has one source, and each that can be read-only says so by this name.
-		ReadOnly: volume.Image != nil || bytes.Contains(toJSONOf(volume), []byte(`"readOnly":true`)),
-	}
-	if h := volume.HostPath; h != nil && h.Type != nil {
-		view.File = slices.Contains([]corev1.HostPathType{"File", "FileOrCreate", "Socket", "CharDevice", "BlockDevice"}, *h.Type)
-	}
+	view := inject.Volume{Name: volume.Name}
 	if volume.Projected != nil {
 		view.Projected = &inject.Projected{Sources: viewOfEach(volume.Projected.Sources, viewOfSource)}
 	}
-	return view
-}
-
-func toJSONOf(volume *corev1.Volume) []byte {
-	document, err := json.Marshal(volume)
-	if err != nil {
-		panic(err) // the types of the API can be encoded
+	if volume.HostPath != nil {
+		view.HostPath = new(inject.HostPath)
+		if volume.HostPath.Type != nil {
+			view.HostPath.Type = *volume.HostPath.Type
+		}
 	}
-	return document
+	// The others have the names of the API's fields.
+	sources := reflect.ValueOf(volume.VolumeSource)
+	fields := reflect.ValueOf(&view).Elem()
+	for field, of := range fields.Fields() {
+		source := sources.FieldByName(field.Name)
+		if !source.IsValid() || source.IsNil() {
+			continue
+		}
+		switch of.Interface().(type) {
+		case *struct{}:
+			of.Set(reflect.ValueOf(new(struct{})))
+		case *inject.OptionallyReadOnly:
+			readOnly := reflect.Indirect(source.Elem().FieldByName("ReadOnly"))
+			of.Set(reflect.ValueOf(&inject.OptionallyReadOnly{ReadOnly: readOnly.IsValid() && readOnly.Bool()}))
+		}
+	}
+	return view
 }
 
 func viewOfSource(source *corev1.VolumeProjection) inject.Source {
@@ -111,9 +101,9 @@ func viewOfSource(source *corev1.VolumeProjection) inject.Source {
 
 func viewOfContainer(c *corev1.Container) inject.Container {
 	return inject.Container{
-		Name:       c.Name,
-		Env:        viewOfEnv(c.Env),
-		HasEnvFrom: len(c.EnvFrom) > 0,
+		Name:    c.Name,
+		Env:     viewOfEnv(c.Env),
+		EnvFrom: viewOfEach(c.EnvFrom, func(*corev1.EnvFromSource) struct{} { return struct{}{} }),
 		VolumeMounts: viewOfEach(c.VolumeMounts, func(m *corev1.VolumeMount) inject.VolumeMount {
 			return inject.VolumeMount{Name: m.Name, MountPath: m.MountPath, SubPath: m.SubPath, SubPathExpr: m.SubPathExpr, ReadOnly: m.ReadOnly}
 		}),

@@ -15,8 +15,8 @@ import (
 	goccy "github.com/goccy/go-json"
 	jsoniter "github.com/json-iterator/go"
 
+	"github.com/pod-identity-webhook/pod-identity-webhook/internal/boundedjson"
 	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/inject"
-	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/skim"
 )
 
 type (
@@ -80,7 +80,7 @@ func BenchmarkDecoder(b *testing.B) {
 		name   string
 		decode func([]byte) error
 	}{
-		{"webhook", skimmed},
+		{"webhook", bounded},
 		{"encoding-json", into(stdjson.Unmarshal)},
 		{"json-v2", into(func(body []byte, v any) error { return json.Unmarshal(body, v, lenient) })},
 		{"jsoniter", into(jsoniter.ConfigCompatibleWithStandardLibrary.Unmarshal)},
@@ -105,23 +105,17 @@ func BenchmarkDecoder(b *testing.B) {
 	}
 }
 
-func skimmed(body []byte) error {
-	var pod, old inject.Pod
-	return skim.Read(body, math.MaxInt, func(r *skim.Reader) {
-		for o := r.Object(); o.Next(); {
-			if string(o.Name()) != "request" {
-				continue
-			}
-			for o := r.Object(); o.Next(); {
-				switch string(o.Name()) {
-				case "object":
-					pod.Read(r)
-				case "oldObject":
-					old.Read(r)
-				}
-			}
-		}
-	})
+// reviews decodes as the webhook does.
+var reviews = boundedjson.NewDecoder(inject.Lists()...)
+
+func bounded(body []byte) error {
+	var review struct {
+		Request struct {
+			Object    *inject.Pod `json:"object"`
+			OldObject *inject.Pod `json:"oldObject"`
+		} `json:"request"`
+	}
+	return reviews.Decode(body, &review, math.MaxInt)
 }
 
 func validated(body []byte) error {
