@@ -27,6 +27,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/pod-identity-webhook/pod-identity-webhook/internal/ratelimitedlog"
 	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/inject"
 )
 
@@ -291,8 +292,8 @@ func TestProbesNeedNoCertificate(t *testing.T) {
 	}
 	client.CloseIdleConnections()
 	served.stop()
-	if lines := strings.Count(served.log.String(), "client_certificate_missing"); lines != seldomLines {
-		t.Errorf("%d lines of refusals, want %d: %s", lines, seldomLines, served.log.String())
+	if lines := strings.Count(served.log.String(), "client_certificate_missing"); lines != ratelimitedlog.Burst {
+		t.Errorf("%d lines of refusals, want %d: %s", lines, ratelimitedlog.Burst, served.log.String())
 	}
 }
 

@@ -9,6 +9,8 @@ import (
 	"sync"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/pod-identity-webhook/pod-identity-webhook/internal/ratelimitedlog"
 )
 
 // maxConnections bounds those that are open at once. An API server asks over
@@ -23,7 +25,7 @@ const maxConnections = 2000
 // that is of less use.
 type connections struct {
 	limit  int
-	logger *seldom
+	logger *ratelimitedlog.Logger
 	closed prometheus.Counter
 
 	mu    sync.Mutex
@@ -53,7 +55,7 @@ type connection struct {
 	closing bool
 }
 
-func newConnections(limit int, logger *seldom, registry prometheus.Registerer) *connections {
+func newConnections(limit int, logger *ratelimitedlog.Logger, registry prometheus.Registerer) *connections {
 	c := &connections{
 		limit: limit, logger: logger,
 		closed: prometheus.NewCounter(prometheus.CounterOpts{
@@ -152,7 +154,7 @@ func (c *connections) closeOne(ctx context.Context) {
 	if victim == nil {
 		return
 	}
-	c.logger.log(ctx, slog.LevelWarn, "too many connections, the one of least use is closed", "connections",
+	c.logger.Log(ctx, slog.LevelWarn, "too many connections, the one of least use is closed", "connections",
 		"limit", c.limit, "host", least.host.name, "ofHost", least.host.connections)
 	c.forget(victim, least)
 	c.closed.Inc()

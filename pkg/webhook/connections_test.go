@@ -1,16 +1,15 @@
 package webhook
 
 import (
-	"bytes"
 	"fmt"
 	"log/slog"
 	"net"
 	"net/http"
-	"strings"
 	"testing"
-	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/pod-identity-webhook/pod-identity-webhook/internal/ratelimitedlog"
 )
 
 // conn is a connection from a host, which remembers that it was closed.
@@ -51,7 +50,7 @@ func TestTheConnectionOfLeastUseIsClosed(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			registry := prometheus.NewRegistry()
-			connections := newConnections(len(test.hosts), newSeldom(slog.New(slog.DiscardHandler)), registry)
+			connections := newConnections(len(test.hosts), ratelimitedlog.New(slog.New(slog.DiscardHandler)), registry)
 			var open []*conn
 			for _, host := range test.hosts {
 				c := &conn{host: host}
@@ -86,7 +85,7 @@ func TestTheConnectionOfLeastUseIsClosed(t *testing.T) {
 }
 
 func TestConnectionsThatEndMakeRoom(t *testing.T) {
-	connections := newConnections(2, newSeldom(slog.New(slog.DiscardHandler)), prometheus.NewRegistry())
+	connections := newConnections(2, ratelimitedlog.New(slog.New(slog.DiscardHandler)), prometheus.NewRegistry())
 	kept := &conn{host: "10.0.0.1"}
 	connections.opened(t.Context(), kept)
 	for range 10 {
@@ -99,25 +98,9 @@ func TestConnectionsThatEndMakeRoom(t *testing.T) {
 	}
 }
 
-func TestWhatStrangersBringAboutIsLoggedSeldom(t *testing.T) {
-	var log bytes.Buffer
-	seldom := newSeldom(slog.New(slog.NewTextHandler(&log, nil)))
-	for i := range 100 {
-		seldom.log(t.Context(), slog.LevelWarn, "refused", "first", "n", i)
-		seldom.log(t.Context(), slog.LevelWarn, "refused", "second", "n", i)
-	}
-	if got := strings.Count(log.String(), "\n"); got != 2*seldomLines {
-		t.Errorf("%d lines, want %d", got, 2*seldomLines)
-	}
-	leftOut, ok := seldom.may("first", time.Now().Add(seldomInterval))
-	if want := 100 - seldomLines; leftOut != want || !ok {
-		t.Errorf("the next interval: may be written %t, %d left out, want %d", ok, leftOut, want)
-	}
-}
-
 // BenchmarkTooManyConnections measures what it costs to let one more in.
 func BenchmarkTooManyConnections(b *testing.B) {
-	connections := newConnections(maxConnections, newSeldom(slog.New(slog.DiscardHandler)), prometheus.NewRegistry())
+	connections := newConnections(maxConnections, ratelimitedlog.New(slog.New(slog.DiscardHandler)), prometheus.NewRegistry())
 	for i := 0; b.Loop(); i++ {
 		connections.opened(b.Context(), &conn{host: fmt.Sprintf("10.0.0.%d", i%256)})
 	}

@@ -22,7 +22,6 @@ func MemoryFor(body []byte) (int64, error) {
 
 const (
 	MaxDecodedBytes = maxDecodedBytes
-	SeldomLines     = seldomLines
 	WriteTimeout    = writeTimeout
 )
 

@@ -21,6 +21,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/pod-identity-webhook/pod-identity-webhook/internal/ratelimitedlog"
 	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/inject"
 )
 
@@ -69,16 +70,16 @@ type Server struct {
 	connections *connections
 	bodies      *bodies
 	linger      *linger
-	seldom      *seldom
+	log         *ratelimitedlog.Logger
 	stopping    atomic.Bool
 }
 
 // New returns a Server that serves once Run is called.
 func New(config Config) *Server {
-	seldom := newSeldom(config.Logger)
+	log := ratelimitedlog.New(config.Logger)
 	return &Server{
-		config: config, metrics: newMetrics(config.Registry), seldom: seldom, bodies: newBodies(), linger: new(linger),
-		connections: newConnections(maxConnections, seldom, config.Registry),
+		config: config, metrics: newMetrics(config.Registry), log: log, bodies: newBodies(), linger: new(linger),
+		connections: newConnections(maxConnections, log, config.Registry),
 	}
 }
 
@@ -107,7 +108,7 @@ func (s *Server) observe(r *http.Request, took time.Duration, answer Answer, err
 	if err.Status == http.StatusInternalServerError {
 		level = slog.LevelError
 	}
-	s.seldom.log(r.Context(), level, "request not answered", string(err.Reason),
+	s.log.Log(r.Context(), level, "request not answered", string(err.Reason),
 		"path", r.URL.Path, "client", r.RemoteAddr, "uid", answer.Response.UID,
 		"reason", err.Reason, "status", err.Status, "error", err.Err)
 }
@@ -128,7 +129,7 @@ func (s *Server) recoverPanics(next http.Handler) http.Handler {
 			s.metrics.count(outcomeError, Panic)
 			// The panic's value may quote the request; its type and the stack
 			// tell a developer enough.
-			s.seldom.log(r.Context(), slog.LevelError, "panic in handler, please report it", string(Panic),
+			s.log.Log(r.Context(), slog.LevelError, "panic in handler, please report it", string(Panic),
 				"path", r.URL.Path, "panic", fmt.Sprintf("%T", recovered), "stack", string(debug.Stack()))
 			http.Error(w, "pod-identity-webhook: internal error, see the webhook's log", http.StatusInternalServerError)
 		}()

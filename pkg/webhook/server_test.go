@@ -22,9 +22,9 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
 
+	"github.com/pod-identity-webhook/pod-identity-webhook/internal/ratelimitedlog"
 	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/identity"
 	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/inject"
-	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/webhook"
 )
 
 func post(handler http.Handler, contentType string, body io.Reader) *httptest.ResponseRecorder {
@@ -272,8 +272,8 @@ func TestWhatIsUnknownIsLoggedSeldom(t *testing.T) {
 	for range 100 {
 		post(handler, "application/json", bytes.NewReader(reviewOf(smallPod())))
 	}
-	if lines := strings.Count(log.String(), `"level":"ERROR"`); lines != webhook.SeldomLines {
-		t.Errorf("%d lines, want %d: %s", lines, webhook.SeldomLines, log.String())
+	if lines := strings.Count(log.String(), `"level":"ERROR"`); lines != ratelimitedlog.Burst {
+		t.Errorf("%d lines, want %d: %s", lines, ratelimitedlog.Burst, log.String())
 	}
 }
 
