@@ -8,23 +8,23 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/pod-identity-webhook/pod-identity-webhook/certs"
-	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/webhook"
+	"github.com/pod-identity-webhook/pod-identity-webhook/internal/httpserver"
 )
 
 // anyName stands for all in --client-ca-allowed-names.
 const anyName = "*"
 
 // newClients says who may ask, and adds what keeps that current to the parts.
-func newClients(config config, logger *slog.Logger, metrics prometheus.Registerer, parts *parts) (webhook.Clients, error) {
+func newClients(config config, logger *slog.Logger, metrics prometheus.Registerer, parts *parts) (httpserver.Clients, error) {
 	if config.clientCAFile == "" {
-		return webhook.Clients{}, nil
+		return httpserver.Clients{}, nil
 	}
 	ca, err := certs.NewClientCA(config.clientCAFile, logger, metrics)
 	if err != nil {
-		return webhook.Clients{}, err
+		return httpserver.Clients{}, err
 	}
 	parts.add(ca.Run, nil)
-	clients := webhook.Clients{Roots: ca.Roots, Names: config.clientCANames}
+	clients := httpserver.Clients{Roots: ca.Roots, Names: config.clientCANames}
 	if slices.Contains(config.clientCANames, anyName) {
 		clients.Names = nil
 	}

@@ -22,6 +22,7 @@ import (
 	"k8s.io/klog/v2"
 
 	"github.com/pod-identity-webhook/pod-identity-webhook/certs"
+	"github.com/pod-identity-webhook/pod-identity-webhook/internal/httpserver"
 	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/cluster"
 	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/identity"
 	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/identity/configmap"
@@ -121,16 +122,22 @@ func run(ctx context.Context, config config, logger *slog.Logger) error {
 		parts.degraded = append(parts.degraded, policies.Healthy)
 		mutate.Policy = policies
 	}
-	mutator := webhook.NewMutator(mutate)
-
-	served := webhook.Config{
-		GetCertificate: certificate.GetCertificate,
-		Clients:        clients,
-		Ready:          parts.ready,
-		Degraded:       parts.degraded,
-		Mutate:         mutator.Handle,
+	admission := webhook.New(webhook.Config{
+		Mutate: webhook.NewMutator(mutate).Handle,
 		ValidateServiceAccount: webhook.ValidateServiceAccount(
 			webhook.ValidationMode(config.serviceAccountValidation), config.Rules(), logger),
+		Memory:  func(ctx context.Context) webhook.Memory { return httpserver.ReservationFrom(ctx) },
+		Logger:  logger,
+		Metrics: registry,
+	})
+	served := httpserver.Options{
+		GetCertificate:  certificate.GetCertificate,
+		Clients:         clients,
+		Ready:           parts.ready,
+		Degraded:        parts.degraded,
+		Handlers:        admission.Handlers(),
+		OnReject:        admission.Rejected,
+		OnPanic:         admission.Panicked,
 		ShutdownDelay:   config.shutdownDelay,
 		ShutdownTimeout: config.shutdownTimeout,
 		Logger:          logger,
@@ -148,7 +155,7 @@ func run(ctx context.Context, config config, logger *slog.Logger) error {
 }
 
 // serve opens the ports and serves with the parts in the background.
-func serve(ctx context.Context, config config, served webhook.Config, parts *parts) (err error) {
+func serve(ctx context.Context, config config, served httpserver.Options, parts *parts) (err error) {
 	if served.MinTLSVersion, err = parseTLSVersion(config.tlsMinVersion); err != nil {
 		return err
 	}
@@ -166,14 +173,14 @@ func serve(ctx context.Context, config config, served webhook.Config, parts *par
 	running := parts.start(background)
 	defer running.Wait()
 	defer stop()
-	return webhook.New(served).Run(ctx)
+	return httpserver.New(served).Run(ctx)
 }
 
 // parts are what runs beside the server.
 type parts struct {
 	runs  []func(context.Context)
 	ready []func() error
-	// degraded is what webhook.Config calls so.
+	// degraded is what httpserver.Options calls so.
 	degraded []func() error
 }
 

@@ -112,7 +112,7 @@ func (v *Volume) isFile() bool {
 	if v.HostPath == nil {
 		return false
 	}
-	switch v.HostPath.Type { //nolint:exhaustive // the others are directories
+	switch v.HostPath.Type {
 	case corev1.HostPathFile, corev1.HostPathFileOrCreate, corev1.HostPathSocket, corev1.HostPathCharDev, corev1.HostPathBlockDev:
 		return true
 	default:
@@ -232,13 +232,10 @@ func Lists() []func(*boundedjson.Budget) *json.Unmarshalers {
 	}
 }
 
-// podDecoder decodes pods.
-var podDecoder = boundedjson.NewDecoder(Lists()...)
-
-// ReadPod decodes a pod's JSON.
+// ReadPod decodes a pod's JSON, without a bound.
 func ReadPod(document []byte) (*Pod, error) {
 	pod := new(Pod)
-	if err := podDecoder.Decode(document, pod, math.MaxInt); err != nil {
+	if err := boundedjson.NewDecoder(Lists()...).Decode(document, pod, math.MaxInt); err != nil {
 		return nil, err
 	}
 	return pod, nil

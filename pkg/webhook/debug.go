@@ -28,7 +28,7 @@ func NewDebug(identities Identities) http.Handler {
 	router.Get("/pprof/symbol", pprof.Symbol)
 	router.Get("/pprof/trace", pprof.Trace)
 	router.Get("/pprof/*", pprof.Index)
-	return router
+	return onlyFromThisMachine(router)
 }
 
 // onlyFromThisMachine keeps a port that others scrape from telling them more.

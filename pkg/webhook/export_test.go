@@ -3,6 +3,7 @@ package webhook
 import (
 	"errors"
 	"net/http"
+	"sync"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
@@ -10,10 +11,12 @@ import (
 	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/inject"
 )
 
+var testDecoder = sync.OnceValue(func() *boundedjson.Decoder { return boundedjson.NewDecoder(inject.Lists()...) })
+
 // MemoryFor returns the memory that is reserved for a body.
 func MemoryFor(body []byte) (int64, error) {
 	for _, budget := range budgets(len(body)) {
-		if _, err := decodeReview[inject.Pod](body, budget); !errors.Is(err, boundedjson.ErrTooLarge) {
+		if _, err := decodeReview[inject.Pod](testDecoder(), body, budget); !errors.Is(err, boundedjson.ErrTooLarge) {
 			return int64(len(body) + budget), err
 		}
 	}
@@ -29,7 +32,7 @@ const (
 // to be measured alone.
 
 func DecodePodRequest(body []byte) (*Request[inject.Pod], error) {
-	received, err := decodeReview[inject.Pod](body, maxDecodedBytes)
+	received, err := decodeReview[inject.Pod](testDecoder(), body, maxDecodedBytes)
 	if err != nil {
 		return nil, err
 	}

@@ -5,6 +5,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/pod-identity-webhook/pod-identity-webhook/internal/httperror"
 	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/inject"
 )
 
@@ -44,12 +45,12 @@ func newMetrics(registry prometheus.Registerer) *metrics {
 	return m
 }
 
-func (m *metrics) observe(took time.Duration, answer Answer, err *Error) {
+func (m *metrics) observe(took time.Duration, answer Answer, err *httperror.Error) {
 	m.duration.Observe(took.Seconds())
 	outcome, reason := outcomeUnchanged, answer.Reason
 	switch {
 	case err != nil:
-		outcome, reason = outcomeError, err.Reason
+		outcome, reason = outcomeError, inject.Reason(err.Reason)
 	case !answer.Response.Allowed:
 		outcome = outcomeDenied
 	case answer.Response.Patch != nil:

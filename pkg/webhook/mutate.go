@@ -14,6 +14,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
+	"github.com/pod-identity-webhook/pod-identity-webhook/internal/httperror"
 	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/identity"
 	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/inject"
 	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/rolepolicy"
@@ -114,10 +115,8 @@ func (m *Mutator) Decide(ctx context.Context, request *Request[inject.Pod]) (*id
 		result = inject.Patch(pod, id, m.config.Settings)
 	}
 	if result.Reason == inject.PatchTooLarge {
-		return nil, inject.Result{}, &Error{
-			Status: http.StatusRequestEntityTooLarge, Reason: inject.PatchTooLarge,
-			Err: fmt.Errorf("%s: give the pod fewer containers, or its ServiceAccount %s shorter annotations", result.Reason.Sentence(), serviceAccount),
-		}
+		return nil, inject.Result{}, httperror.New(http.StatusRequestEntityTooLarge, string(inject.PatchTooLarge),
+			"%s: give the pod fewer containers, or its ServiceAccount %s shorter annotations", result.Reason.Sentence(), serviceAccount)
 	}
 	return id, result, nil
 }
@@ -150,11 +149,9 @@ func (m *Mutator) permitted(ctx context.Context, namespace string, id *identity.
 }
 
 // unknown is the error of a decision that lacks a fact.
-func unknown(err error) *Error {
-	return &Error{
-		Status: http.StatusInternalServerError, Reason: IdentityUnknown,
-		Err: fmt.Errorf("the pod is not admitted without an identity, since it cannot be told %w", err),
-	}
+func unknown(err error) *httperror.Error {
+	return httperror.New(http.StatusInternalServerError, string(IdentityUnknown),
+		"the pod is not admitted without an identity, since it cannot be told %w", err)
 }
 
 // admitWithoutRole returns the response for ephemeral containers whose role the

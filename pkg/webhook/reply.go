@@ -23,5 +23,5 @@ func writeReply(w http.ResponseWriter, typeMeta metav1.TypeMeta, response *admis
 	header.Set("Content-Length", strconv.Itoa(len(body)))
 	// A client that does not read its response keeps memory for which others wait.
 	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(writeTimeout))
-	_, _ = w.Write(body) //nolint:gosec // JSON for an API server, not a page
+	_, _ = w.Write(body)
 }

@@ -33,6 +33,6 @@ type Answer struct {
 
 // Handler answers an admission request. An error is not a denial: it becomes an
 // HTTP error, upon which the failurePolicy of the webhook's registration
-// decides. Return an *Error to choose the status and the reason; any other is
+// decides. Return an *httperror.Error to choose the status and the reason; any other is
 // an HTTP 500.
 type Handler[Object any] func(ctx context.Context, request *Request[Object]) (Answer, error)

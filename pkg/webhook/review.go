@@ -4,10 +4,8 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"fmt"
 	"mime"
 	"net/http"
-	"os"
 	"sync"
 	"time"
 
@@ -16,22 +14,15 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/pod-identity-webhook/pod-identity-webhook/internal/boundedjson"
-	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/inject"
+	"github.com/pod-identity-webhook/pod-identity-webhook/internal/httperror"
 )
 
-// maxBodyBytes bounds an AdmissionReview. The API server takes a request of at
-// most 3 MiB (MaxRequestBodyBytes in k8s.io/apiserver/pkg/server/config.go:
-// twice the 1.5 MiB that etcd stores, since JSON is larger than protobuf), and
-// a review can carry two such objects, the old and the new. 1 MiB is left for
-// the rest of it. A larger body cannot come from an API server.
-const maxBodyBytes = 2*3<<20 + 1<<20
-
 const (
-	// maxTimeout is the longest timeoutSeconds of a registration.
+	// maxTimeout is the longest timeoutSeconds of a webhook configuration.
 	maxTimeout = 30 * time.Second
-	// defaultTimeout is that of a registration that names none.
+	// defaultTimeout is that of one that sets none.
 	defaultTimeout = 10 * time.Second
-	// writeTimeout is how long a client may take to take its answer. The largest
+	// writeTimeout is how long a client can take to read its response. The largest
 	// is some 6 MB.
 	writeTimeout = 5 * time.Second
 )
@@ -44,50 +35,51 @@ type review[Object any] struct {
 	Request *Request[Object] `json:"request"`
 }
 
-// decoder decodes reviews.
-var decoder = boundedjson.NewDecoder(inject.Lists()...)
-
-// observer is told of each request when it has been answered: of reason and
-// mutation, or of the error.
-type observer func(r *http.Request, took time.Duration, answer Answer, err *Error)
-
-// serve makes an HTTP handler of an admission handler: limits, content type,
-// decode, call, encode.
-func serve[Object any](handle Handler[Object], bodies *bodies, observe observer) http.Handler {
+// serve makes an HTTP handler of an admission handler: content type, decode, call,
+// encode.
+func serve[Object any](h *Webhook, handle Handler[Object]) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		start := time.Now()
-		held := bodies.hold(r)
-		defer held.release()
-		answer, typeMeta, err := answerReview(w, r, held, handle)
+		answer, typeMeta, err := answerReview(h, r, handle)
 		if err != nil {
-			failure := asError(err)
-			if failure.Reason == Overloaded {
-				// An API server then asks again, until it gives up on the webhook.
-				w.Header().Set("Retry-After", "1")
-			}
-			http.Error(w, "pod-identity-webhook: "+failure.Error(), failure.Status)
-			observe(r, time.Since(start), answer, failure)
+			failure := httperror.From(err, string(InternalError))
+			failure.Write(w)
+			h.observe(r, time.Since(start), answer, failure)
 			return
 		}
 		writeReply(w, typeMeta, &answer.Response)
-		observe(r, time.Since(start), answer, nil)
+		h.observe(r, time.Since(start), answer, nil)
 	})
 }
 
-func answerReview[Object any](w http.ResponseWriter, r *http.Request, held *held, handle Handler[Object]) (Answer, metav1.TypeMeta, error) {
+func answerReview[Object any](h *Webhook, r *http.Request, handle Handler[Object]) (Answer, metav1.TypeMeta, error) {
 	ctx, cancel := context.WithTimeout(r.Context(), timeout(r))
 	defer cancel()
 
-	received, err := readReview[Object](ctx, w, r, held)
+	memory := h.memory(ctx)
+	received, err := readReview[Object](ctx, h.decoder, r, memory)
 	if err != nil {
 		return Answer{}, metav1.TypeMeta{}, err
 	}
 	answer, err := handle(ctx, received.Request)
 	answer.Response.UID = received.Request.UID
 	if err == nil {
-		err = held.extend(3 * int64(len(answer.Response.Patch)))
+		err = memory.Grow(3 * int64(len(answer.Response.Patch)))
 	}
 	return answer, received.TypeMeta, err
+}
+
+// unlimited is the Memory of a Webhook without limits.
+type unlimited struct{}
+
+func (unlimited) Reserve(context.Context, int64) error { return nil }
+func (unlimited) Grow(int64) error                     { return nil }
+
+func (h *Webhook) memory(ctx context.Context) Memory {
+	if h.config.Memory == nil {
+		return unlimited{}
+	}
+	return h.config.Memory(ctx)
 }
 
 // timeout is how long the API server will wait, which it says in the query,
@@ -106,35 +98,28 @@ var buffers = sync.Pool{New: func() any { return new(bytes.Buffer) }}
 // maxPooledBytes keeps a rare large body from holding its memory for good.
 const maxPooledBytes = 256 << 10
 
-func takeBuffer() *bytes.Buffer {
-	buffer := buffers.Get().(*bytes.Buffer)
-	buffer.Reset()
-	return buffer
-}
-
-func giveBack(buffer *bytes.Buffer) {
-	if buffer.Cap() <= maxPooledBytes {
-		buffers.Put(buffer)
-	}
-}
-
-func readReview[Object any](ctx context.Context, w http.ResponseWriter, r *http.Request, held *held) (*review[Object], error) {
+func readReview[Object any](ctx context.Context, decoder *boundedjson.Decoder, r *http.Request, memory Memory) (*review[Object], error) {
 	if err := checkContentType(r.Header.Get("Content-Type")); err != nil {
 		return nil, err
 	}
-	if err := held.take(requestBytes); err != nil {
-		return nil, err
-	}
-	body := takeBuffer()
-	defer giveBack(body)
-	if err := readBody(w, r, body, held); err != nil {
-		return nil, err
+	body := buffers.Get().(*bytes.Buffer)
+	body.Reset()
+	defer func() {
+		if body.Cap() <= maxPooledBytes {
+			buffers.Put(body)
+		}
+	}()
+	if _, err := body.ReadFrom(r.Body); err != nil {
+		if known, ok := errors.AsType[*httperror.Error](err); ok {
+			return nil, known
+		}
+		return nil, badRequest("read body: %w", err)
 	}
 	for _, budget := range budgets(body.Len()) {
-		if err := held.decode(ctx, int64(body.Len()+budget)); err != nil {
+		if err := memory.Reserve(ctx, int64(body.Len()+budget)); err != nil {
 			return nil, err
 		}
-		received, err := decodeReview[Object](body.Bytes(), budget)
+		received, err := decodeReview[Object](decoder, body.Bytes(), budget)
 		switch {
 		case errors.Is(err, boundedjson.ErrTooMany):
 			return nil, tooLarge("the review has more than %d containers, volumes, labels and the like, which no pod has", boundedjson.MaxValues)
@@ -142,51 +127,30 @@ func readReview[Object any](ctx context.Context, w http.ResponseWriter, r *http.
 			return received, err
 		}
 	}
-	return nil, tooLarge("the review has containers, volumes, labels and the like that take more than %d bytes, which no pod has", maxDecodedBytes/2)
+	return nil, tooLarge("the review has containers, volumes, labels and the like that take more than %d bytes, which no pod has", maxDecodedBytes)
 }
+
+const (
+	// usualBytes is what the lists and maps of most pods take, besides as many bytes as
+	// their body has.
+	usualBytes = 16 << 10
+	// maxDecodedBytes is what the largest pod that can be stored, of 6,000 containers,
+	// takes half of.
+	maxDecodedBytes = 24 << 20
+)
 
 // budgets returns what the lists and maps of a body can take, in bytes: the first that
-// is enough is used. Those of most pods take less than their body. Those of a pod with a
-// thousand containers do not.
-func budgets(body int) [2]int { return [...]int{usualBytes + body, maxDecodedBytes/2 - body} }
-
-func tooLarge(format string, args ...any) *Error {
-	return &Error{Status: http.StatusRequestEntityTooLarge, Reason: BodyTooLarge, Err: fmt.Errorf(format, args...)}
-}
-
-func readBody(w http.ResponseWriter, r *http.Request, body *bytes.Buffer, held *held) error {
-	if err := held.readInto(body, http.MaxBytesReader(w, r.Body, maxBodyBytes)); err != nil {
-		if failure, ok := errors.AsType[*Error](err); ok {
-			return failure
-		}
-		if _, exceeds := errors.AsType[*http.MaxBytesError](err); exceeds {
-			return tooLarge("the body is larger than %d bytes, which no API server sends", maxBodyBytes)
-		}
-		if errors.Is(err, os.ErrDeadlineExceeded) {
-			return &Error{
-				Status: http.StatusRequestTimeout, Reason: BodyTooSlow,
-				Err: errors.New("the body was not there in time"),
-			}
-		}
-		return badRequest("read body: %w", err)
-	}
-	// From here on net/http reads the connection to notice that the client closes it.
-	// A deadline would look like that.
-	_ = http.NewResponseController(w).SetReadDeadline(time.Time{})
-	return nil
-}
+// is enough is used. A pod with a thousand containers needs the second.
+func budgets(body int) [2]int { return [...]int{usualBytes + body, maxDecodedBytes} }
 
 func checkContentType(header string) error {
 	if mediaType, _, err := mime.ParseMediaType(header); err != nil || mediaType != "application/json" {
-		return &Error{
-			Status: http.StatusUnsupportedMediaType, Reason: UnsupportedMediaType,
-			Err: fmt.Errorf("Content-Type is %q: send application/json", header),
-		}
+		return httperror.New(http.StatusUnsupportedMediaType, string(UnsupportedMediaType), "Content-Type is %q: send application/json", header)
 	}
 	return nil
 }
 
-func decodeReview[Object any](body []byte, budget int) (*review[Object], error) {
+func decodeReview[Object any](decoder *boundedjson.Decoder, body []byte, budget int) (*review[Object], error) {
 	var received review[Object]
 	if err := decoder.Decode(body, &received, budget); err != nil {
 		return nil, badRequest("the body is no AdmissionReview of the expected object: %w", err)

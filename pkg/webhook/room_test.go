@@ -15,6 +15,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
 
+	"github.com/pod-identity-webhook/pod-identity-webhook/internal/httpserver"
 	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/identity"
 	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/inject"
 	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/webhook"
@@ -50,8 +51,8 @@ func TestUsualPodsDoNotWaitForRoom(t *testing.T) {
 			t.Fatal(err)
 		}
 		t.Logf("%s: %d KiB", name, room>>10)
-		if webhook.MaxDecodedBytes/2/room < test.atOnce {
-			t.Errorf("%s is given %d bytes: %d at once, want %d", name, room, webhook.MaxDecodedBytes/2/room, test.atOnce)
+		if httpserver.MaxReservedBytes/room < test.atOnce {
+			t.Errorf("%s is given %d bytes: %d at once, want %d", name, room, httpserver.MaxReservedBytes/room, test.atOnce)
 		}
 	}
 }

@@ -10,6 +10,7 @@ import (
 	admissionv1 "k8s.io/api/admission/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"github.com/pod-identity-webhook/pod-identity-webhook/internal/httperror"
 	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/identity/lint"
 	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/inject"
 	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/webhook"
@@ -165,7 +166,7 @@ func TestAWriteWithoutAServiceAccountIsABadRequest(t *testing.T) {
 
 func wantBadRequest(t *testing.T, err error, text string) {
 	t.Helper()
-	failure, ok := errors.AsType[*webhook.Error](err)
+	failure, ok := errors.AsType[*httperror.Error](err)
 	if !ok || failure.Status != http.StatusBadRequest || !strings.Contains(failure.Error(), text) {
 		t.Errorf("got %v, want a bad request: %s", err, text)
 	}

@@ -1,4 +1,4 @@
-package webhook
+package httpserver
 
 import (
 	"io"
@@ -14,7 +14,7 @@ const (
 	lingerTimeout = bodyTimeout
 	// maxLingerBytes is how much of it is read at most. A body at the limit has more
 	// bytes on its way, by TLS records and chunks.
-	maxLingerBytes = 2 * maxBodyBytes
+	maxLingerBytes = 2 * MaxBodyBytes
 )
 
 // linger is shared by the connections of a server.

@@ -1,8 +1,7 @@
-package webhook_test
+package httpserver_test
 
 import (
 	"bufio"
-	"bytes"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -17,72 +16,50 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"k8s.io/apimachinery/pkg/types"
 
+	"github.com/pod-identity-webhook/pod-identity-webhook/internal/httpserver"
 	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/identity"
+	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/inject"
 	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/webhook"
 )
 
-// testServer is a Server with the registry that it counts in.
-type testServer struct {
-	*webhook.Server
-	registry *prometheus.Registry
+// resolverFunc makes a webhook.Resolver of a function.
+type resolverFunc func(context.Context, types.NamespacedName) (*identity.Identity, error)
+
+func (f resolverFunc) Resolve(ctx context.Context, name types.NamespacedName) (*identity.Identity, error) {
+	return f(ctx, name)
 }
 
-func newServer(resolver resolverFunc, log slog.Handler, change ...func(*webhook.Config)) testServer {
-	logger, registry := slog.New(log), prometheus.NewRegistry()
-	config := webhook.Config{
+// role grants every ServiceAccount the same role.
+func role(context.Context, types.NamespacedName) (*identity.Identity, error) {
+	return &identity.Identity{
+		Method: identity.WebIdentity, RoleARN: "arn:aws:iam::111122223333:role/app", Audience: "sts.amazonaws.com", ExpirationSeconds: 86400,
+	}, nil
+}
+
+// review is the AdmissionReview of a small pod.
+const review = `{"apiVersion":"admission.k8s.io/v1","kind":"AdmissionReview","request":{"uid":"a","operation":"CREATE","kind":{"version":"v1","kind":"Pod"},` +
+	`"namespace":"default","object":{"spec":{"serviceAccountName":"app","containers":[{"name":"app"}]}}}}`
+
+// newServer returns the server with a webhook in it, as the program has it.
+func newServer(resolver resolverFunc, change ...func(*httpserver.Options)) *httpserver.Server {
+	logger, registry := slog.New(slog.DiscardHandler), prometheus.NewRegistry()
+	admission := webhook.New(webhook.Config{
 		Mutate: webhook.NewMutator(webhook.MutateConfig{
-			Resolver: resolver, Settings: settings, Logger: logger, Metrics: registry,
+			Resolver: resolver, Settings: inject.Settings{AnnotationPrefix: "eks.amazonaws.com", MountPath: "/token", FallbackMountPath: "/fallback"},
+			Logger: logger, Metrics: registry,
 		}).Handle,
-		Logger:   logger,
-		Registry: registry,
+		Memory: func(ctx context.Context) webhook.Memory { return httpserver.ReservationFrom(ctx) },
+		Logger: logger, Metrics: registry,
+	})
+	options := httpserver.Options{
+		Handlers: admission.Handlers(), OnReject: admission.Rejected, OnPanic: admission.Panicked, Logger: logger, Registry: registry,
 	}
 	for _, f := range change {
-		f(&config)
+		f(&options)
 	}
-	return testServer{webhook.New(config), config.Registry}
-}
-
-func scrapeOf(t *testing.T, server testServer) string {
-	t.Helper()
-	response := httptest.NewRecorder()
-	promhttp.HandlerFor(server.registry, promhttp.HandlerOpts{}).ServeHTTP(response, httptest.NewRequest(http.MethodGet, "/metrics", nil))
-	return response.Body.String()
-}
-
-func TestAdmissionsAreCountedByOutcomeAndReason(t *testing.T) {
-	server := newServer(func(ctx context.Context, name types.NamespacedName) (*identity.Identity, error) {
-		switch name.Name {
-		case "app":
-			return role(ctx, name)
-		case "broken":
-			return nil, errors.New("connection refused")
-		}
-		return noRole(ctx, name)
-	}, slog.DiscardHandler)
-	handler := server.Handler()
-	for _, serviceAccount := range []string{"app", "app", "other", "broken"} {
-		pod := smallPod()
-		pod.Spec.ServiceAccountName = serviceAccount
-		post(handler, "application/json", bytes.NewReader(reviewOf(pod)))
-	}
-	post(handler, "application/json", strings.NewReader("{"))
-	scrape := scrapeOf(t, server)
-	for _, want := range []string{
-		`pod_identity_webhook_admissions_total{outcome="mutated",reason="injected"} 2`,
-		`pod_identity_webhook_admissions_total{outcome="unchanged",reason="no_role"} 1`,
-		`pod_identity_webhook_admissions_total{outcome="error",reason="identity_unknown"} 1`,
-		`pod_identity_webhook_admissions_total{outcome="error",reason="bad_request"} 1`,
-		`pod_identity_webhook_admission_duration_seconds_count 5`,
-		`pod_identity_webhook_admission_duration_seconds_bucket{le="0.0001"}`,
-		`pod_identity_webhook_admission_duration_seconds_bucket{le="10"} 5`,
-	} {
-		if !strings.Contains(scrape, want) {
-			t.Errorf("metrics lack %s", want)
-		}
-	}
+	return httpserver.New(options)
 }
 
 // running is a Server that serves on loopback.
@@ -93,14 +70,14 @@ type running struct {
 	ended  chan error
 }
 
-func run(t *testing.T, resolver resolverFunc, change ...func(*webhook.Config)) *running {
+func run(t *testing.T, resolver resolverFunc, change ...func(*httpserver.Options)) *running {
 	t.Helper()
 	borrowed := httptest.NewUnstartedServer(nil)
 	borrowed.EnableHTTP2 = true // the client prefers it
 	borrowed.StartTLS()
 	t.Cleanup(borrowed.Close)
 	listener, metricsListener := listen(t), listen(t)
-	server := newServer(resolver, slog.DiscardHandler, append([]func(*webhook.Config){func(c *webhook.Config) {
+	server := newServer(resolver, append([]func(*httpserver.Options){func(c *httpserver.Options) {
 		c.Listener, c.MetricsListener = listener, metricsListener
 		c.GetCertificate = func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return &borrowed.TLS.Certificates[0], nil }
 		c.ShutdownTimeout = 10 * time.Second
@@ -160,7 +137,7 @@ func TestRun_HTTP1(t *testing.T) {
 }
 
 func TestRunIsNotReadyWhileSomethingIsAmiss(t *testing.T) {
-	server := run(t, role, func(c *webhook.Config) {
+	server := run(t, role, func(c *httpserver.Options) {
 		c.Ready = []func() error{func() error { return nil }, func() error { return errors.New("amiss") }}
 	})
 	if got := server.status("/readyz"); got != http.StatusServiceUnavailable {
@@ -178,11 +155,11 @@ func TestRunDrains(t *testing.T) {
 		close(entered)
 		<-release
 		return role(ctx, name)
-	}, func(c *webhook.Config) { c.ShutdownDelay = time.Second })
+	}, func(c *httpserver.Options) { c.ShutdownDelay = time.Second })
 	// Held open: a client whose connection goes on asking.
 	answered := make(chan int, 1)
 	go func() {
-		response, err := server.client.Post(server.url+"/mutate", "application/json", bytes.NewReader(reviewOf(smallPod())))
+		response, err := server.client.Post(server.url+"/mutate", "application/json", strings.NewReader(review))
 		if err != nil {
 			answered <- 0
 			return
@@ -223,9 +200,9 @@ func TestRunTellsOfRequestsThatDoNotEnd(t *testing.T) {
 		close(entered)
 		<-release
 		return nil, errors.New("too late")
-	}, func(c *webhook.Config) { c.ShutdownTimeout = 10 * time.Millisecond })
+	}, func(c *httpserver.Options) { c.ShutdownTimeout = 10 * time.Millisecond })
 	go func() {
-		response, err := server.client.Post(server.url+"/mutate", "application/json", bytes.NewReader(reviewOf(smallPod())))
+		response, err := server.client.Post(server.url+"/mutate", "application/json", strings.NewReader(review))
 		if err == nil {
 			_ = response.Body.Close()
 		}
@@ -269,12 +246,12 @@ func TestAConnectionThatHasNotAskedYetIsKept(t *testing.T) {
 }
 
 func TestAServerThatIsStoppingHasClientsTakeAnotherConnection(t *testing.T) {
-	server := run(t, role, func(c *webhook.Config) { c.ShutdownDelay = 5 * time.Second })
+	server := run(t, role, func(c *httpserver.Options) { c.ShutdownDelay = 5 * time.Second })
 	client := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true, NextProtos: []string{"http/1.1"}}}}
 	// closes asks, and says whether the answer was the connection's last.
 	closes := func() bool {
 		t.Helper()
-		response, err := client.Post(server.url+"/mutate", "application/json", bytes.NewReader(reviewOf(smallPod())))
+		response, err := client.Post(server.url+"/mutate", "application/json", strings.NewReader(review))
 		if err != nil {
 			t.Fatal(err)
 		}

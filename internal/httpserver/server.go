@@ -1,7 +1,7 @@
-// Package webhook owns the HTTP side: AdmissionReviews in and out, limits,
-// health, metrics, and an orderly end. It decides nothing about pods, and does
-// not know where identities and certificates come from.
-package webhook
+// Package httpserver serves requests of API servers over TLS: it bounds connections,
+// bodies, time and memory, checks client certificates, and ends in order. It knows
+// nothing of what the requests are about.
+package httpserver
 
 import (
 	"cmp"
@@ -21,16 +21,19 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/pod-identity-webhook/pod-identity-webhook/internal/httperror"
 	"github.com/pod-identity-webhook/pod-identity-webhook/internal/ratelimitedlog"
-	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/inject"
 )
+
+// maxTimeout is the longest timeoutSeconds of a webhook configuration.
+const maxTimeout = 30 * time.Second
 
 // idleTimeout is longer than an API server keeps a connection that it does not
 // use.
 const idleTimeout = 2 * time.Minute
 
-// Config is what a Server needs.
-type Config struct {
+// Options are what a Server needs.
+type Options struct {
 	// Listener takes admission requests and probes, over TLS; MetricsListener
 	// takes scrapes, in the clear. The Server closes both.
 	Listener, MetricsListener net.Listener
@@ -42,17 +45,20 @@ type Config struct {
 	// Degraded lists what operators should know although the server can serve; each
 	// returns nil or says what it is. /readyz prints it after "ok".
 	Degraded []func() error
-	Mutate   Handler[inject.Pod]
-	// ValidateServiceAccount answers /validate-serviceaccount.
-	ValidateServiceAccount Handler[ServiceAccount]
+	// Handlers answer POST requests, by path, from Clients. The context of a request has
+	// its Reservation.
+	Handlers map[string]http.Handler
+	// OnReject is called for each request that a Handler did not get, after the response.
+	// OnPanic is called for each Handler that panicked. Both can be nil.
+	OnReject func(r *http.Request, took time.Duration, err *httperror.Error)
+	OnPanic  func()
 	// MinTLSVersion and CipherSuites are as in tls.Config; 0 is TLS 1.2, and nil
 	// is Go's choice.
 	MinTLSVersion uint16
 	CipherSuites  []uint16
-	// Clients may send admission requests; anyone may send probes.
+	// Clients can send requests to Handlers; anyone can send probes.
 	Clients Clients
-	// Debug answers under /debug on the metrics port, to requests from this
-	// machine only; nil for nothing.
+	// Debug answers under /debug on the metrics port; nil for nothing.
 	Debug http.Handler
 	// ShutdownDelay is how long requests are still taken after the server has
 	// said that it is not ready, for the cluster to send them elsewhere.
@@ -65,21 +71,20 @@ type Config struct {
 
 // Server is the webhook's HTTP server.
 type Server struct {
-	config      Config
-	metrics     *metrics
+	options     Options
 	connections *connections
-	bodies      *bodies
+	memory      *memoryLimiter
 	linger      *linger
 	log         *ratelimitedlog.Logger
 	stopping    atomic.Bool
 }
 
 // New returns a Server that serves once Run is called.
-func New(config Config) *Server {
-	log := ratelimitedlog.New(config.Logger)
+func New(options Options) *Server {
+	log := ratelimitedlog.New(options.Logger)
 	return &Server{
-		config: config, metrics: newMetrics(config.Registry), log: log, bodies: newBodies(), linger: new(linger),
-		connections: newConnections(maxConnections, log, config.Registry),
+		options: options, log: log, memory: newMemoryLimiter(), linger: new(linger),
+		connections: newConnections(maxConnections, log, options.Registry),
 	}
 }
 
@@ -87,9 +92,10 @@ func New(config Config) *Server {
 func (s *Server) Handler() http.Handler {
 	router := chi.NewRouter()
 	router.Use(s.recoverPanics, s.letGo, limitBody)
-	admissions := router.With(s.onlyFromTheAPIServer)
-	admissions.Method(http.MethodPost, "/mutate", serve(s.config.Mutate, s.bodies, s.observe))
-	admissions.Method(http.MethodPost, "/validate-serviceaccount", serve(s.config.ValidateServiceAccount, s.bodies, s.observe))
+	limited := router.With(s.onlyFromTheAPIServer, s.limitMemory)
+	for path, handler := range s.options.Handlers {
+		limited.Method(http.MethodPost, path, handler)
+	}
 	router.Get("/healthz", s.healthz)
 	router.Get("/readyz", s.readyz)
 	router.MethodNotAllowed(func(w http.ResponseWriter, r *http.Request) {
@@ -98,19 +104,12 @@ func (s *Server) Handler() http.Handler {
 	return router
 }
 
-// observe counts and, for failures, logs what became of a request.
-func (s *Server) observe(r *http.Request, took time.Duration, answer Answer, err *Error) {
-	s.metrics.observe(took, answer, err)
-	if err == nil {
-		return
+// reject answers a request with an error.
+func (s *Server) reject(w http.ResponseWriter, r *http.Request, took time.Duration, err *httperror.Error) {
+	err.Write(w)
+	if s.options.OnReject != nil {
+		s.options.OnReject(r, took, err)
 	}
-	level := slog.LevelWarn
-	if err.Status == http.StatusInternalServerError {
-		level = slog.LevelError
-	}
-	s.log.Log(r.Context(), level, "request not answered", string(err.Reason),
-		"path", r.URL.Path, "client", r.RemoteAddr, "uid", answer.Response.UID,
-		"reason", err.Reason, "status", err.Status, "error", err.Err)
 }
 
 // recoverPanics turns a panic into a 500, so that the failurePolicy decides
@@ -125,11 +124,12 @@ func (s *Server) recoverPanics(next http.Handler) http.Handler {
 			if recovered == http.ErrAbortHandler { //nolint:errorlint // net/http compares it so
 				panic(recovered)
 			}
-			s.metrics.panics.Inc()
-			s.metrics.count(outcomeError, Panic)
+			if s.options.OnPanic != nil {
+				s.options.OnPanic()
+			}
 			// The panic's value may quote the request; its type and the stack
 			// tell a developer enough.
-			s.log.Log(r.Context(), slog.LevelError, "panic in handler, please report it", string(Panic),
+			s.log.Log(r.Context(), slog.LevelError, "panic in handler, please report it", Panic,
 				"path", r.URL.Path, "panic", fmt.Sprintf("%T", recovered), "stack", string(debug.Stack()))
 			http.Error(w, "pod-identity-webhook: internal error, see the webhook's log", http.StatusInternalServerError)
 		}()
@@ -169,7 +169,7 @@ func (s *Server) readyz(w http.ResponseWriter, _ *http.Request) {
 		return
 	}
 	_, _ = w.Write([]byte("ok"))
-	for _, check := range s.config.Degraded {
+	for _, check := range s.options.Degraded {
 		if err := check(); err != nil {
 			_, _ = fmt.Fprintf(w, "\ndegraded: %v", err)
 		}
@@ -181,7 +181,7 @@ func (s *Server) ready() error {
 		return errors.New("shutting down")
 	}
 	var amiss []error
-	for _, check := range s.config.Ready {
+	for _, check := range s.options.Ready {
 		amiss = append(amiss, check())
 	}
 	return errors.Join(amiss...)
@@ -192,11 +192,11 @@ func (s *Server) ready() error {
 // for ShutdownTimeout at the longest. It returns nil after a full drain.
 func (s *Server) Run(ctx context.Context) error {
 	tlsConfig := &tls.Config{
-		MinVersion:     cmp.Or(s.config.MinTLSVersion, tls.VersionTLS12),
-		CipherSuites:   s.config.CipherSuites,
-		GetCertificate: s.config.GetCertificate,
+		MinVersion:     cmp.Or(s.options.MinTLSVersion, tls.VersionTLS12),
+		CipherSuites:   s.options.CipherSuites,
+		GetCertificate: s.options.GetCertificate,
 	}
-	if s.config.Clients.Roots != nil {
+	if s.options.Clients.Roots != nil {
 		tlsConfig.ClientAuth = tls.RequestClientCert // see onlyFromTheAPIServer
 		tlsConfig.VerifyConnection = limitChain
 	}
@@ -219,7 +219,7 @@ func (s *Server) Run(ctx context.Context) error {
 		// The TLS handshake has as long as this; a body has bodyTimeout.
 		WriteTimeout:   2 * maxTimeout,
 		MaxHeaderBytes: 64 << 10,
-		ErrorLog:       slog.NewLogLogger(s.config.Logger.Handler(), slog.LevelDebug),
+		ErrorLog:       slog.NewLogLogger(s.options.Logger.Handler(), slog.LevelDebug),
 	}
 	server.Protocols.SetHTTP1(true)
 	metricsServer := &http.Server{
@@ -229,15 +229,15 @@ func (s *Server) Run(ctx context.Context) error {
 		ReadTimeout:       maxTimeout,
 		WriteTimeout:      maxTimeout,
 		MaxHeaderBytes:    64 << 10,
-		ErrorLog:          slog.NewLogLogger(s.config.Logger.Handler(), slog.LevelDebug),
+		ErrorLog:          slog.NewLogLogger(s.options.Logger.Handler(), slog.LevelDebug),
 	}
 
 	group, groupCtx := errgroup.WithContext(ctx)
 	group.Go(func() error {
-		return unlessClosed("serve admission requests", server.ServeTLS(boundedListener{s.config.Listener, s.linger}, "", ""))
+		return unlessClosed("serve admission requests", server.ServeTLS(boundedListener{s.options.Listener, s.linger}, "", ""))
 	})
 	group.Go(func() error {
-		return unlessClosed("serve metrics", metricsServer.Serve(lingeringListener{s.config.MetricsListener, s.linger}))
+		return unlessClosed("serve metrics", metricsServer.Serve(lingeringListener{s.options.MetricsListener, s.linger}))
 	})
 	group.Go(func() error {
 		<-groupCtx.Done()
@@ -252,35 +252,35 @@ func (s *Server) Run(ctx context.Context) error {
 		}
 		return s.drain(context.WithoutCancel(ctx), server)
 	})
-	s.config.Logger.InfoContext(ctx, "serving",
-		"address", s.config.Listener.Addr().String(), "metricsAddress", s.config.MetricsListener.Addr().String())
+	s.options.Logger.InfoContext(ctx, "serving",
+		"address", s.options.Listener.Addr().String(), "metricsAddress", s.options.MetricsListener.Addr().String())
 	return group.Wait()
 }
 
 func (s *Server) drain(ctx context.Context, server *http.Server) error {
 	s.stopping.Store(true)
-	s.config.Logger.InfoContext(ctx, "stopping: not ready, still answering", "delay", s.config.ShutdownDelay)
-	<-time.After(s.config.ShutdownDelay)
+	s.options.Logger.InfoContext(ctx, "stopping: not ready, still answering", "delay", s.options.ShutdownDelay)
+	<-time.After(s.options.ShutdownDelay)
 
-	s.config.Logger.InfoContext(ctx, "stopping: finishing the requests under way", "timeout", s.config.ShutdownTimeout)
-	ctx, cancel := context.WithTimeout(ctx, s.config.ShutdownTimeout)
+	s.options.Logger.InfoContext(ctx, "stopping: finishing the requests under way", "timeout", s.options.ShutdownTimeout)
+	ctx, cancel := context.WithTimeout(ctx, s.options.ShutdownTimeout)
 	defer cancel()
 	if err := server.Shutdown(ctx); err != nil {
 		s.linger.off.Store(true)
 		_ = server.Close()
-		return fmt.Errorf("requests were still under way after %s: %w", s.config.ShutdownTimeout, err)
+		return fmt.Errorf("requests were still under way after %s: %w", s.options.ShutdownTimeout, err)
 	}
-	s.config.Logger.InfoContext(ctx, "stopped")
+	s.options.Logger.InfoContext(ctx, "stopped")
 	return nil
 }
 
 func (s *Server) metricsHandler() http.Handler {
 	router := chi.NewRouter()
-	router.Method(http.MethodGet, "/metrics", promhttp.HandlerFor(s.config.Registry, promhttp.HandlerOpts{
-		ErrorLog: slog.NewLogLogger(s.config.Logger.Handler(), slog.LevelError),
+	router.Method(http.MethodGet, "/metrics", promhttp.HandlerFor(s.options.Registry, promhttp.HandlerOpts{
+		ErrorLog: slog.NewLogLogger(s.options.Logger.Handler(), slog.LevelError),
 	}))
-	if s.config.Debug != nil {
-		router.Mount("/debug", onlyFromThisMachine(s.config.Debug))
+	if s.options.Debug != nil {
+		router.Mount("/debug", s.options.Debug)
 	}
 	return router
 }

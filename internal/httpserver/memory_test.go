@@ -1,4 +1,4 @@
-package webhook
+package httpserver
 
 import (
 	"bytes"
@@ -19,105 +19,105 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
-	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/inject"
+	"github.com/pod-identity-webhook/pod-identity-webhook/internal/httperror"
 )
 
-func requestOf(host string) *http.Request {
-	request := httptest.NewRequest(http.MethodPost, "/mutate", nil)
-	request.RemoteAddr = host + ":1"
-	return request
+// readInto reads a body of the request, whose memory is reserved.
+func (r *Reservation) readInto(buffer *bytes.Buffer, body io.Reader) error {
+	_, err := buffer.ReadFrom(&limitedBody{ReadCloser: http.MaxBytesReader(nil, io.NopCloser(body), MaxBodyBytes), reservation: r})
+	return err
 }
 
 func wantOverloaded(t *testing.T, what string, err error) {
 	t.Helper()
-	failure, ok := errors.AsType[*Error](err)
+	failure, ok := errors.AsType[*httperror.Error](err)
 	if !ok || failure.Reason != Overloaded {
 		t.Errorf("%s: got %v, want %s", what, err, Overloaded)
 	}
 }
 
 func TestOneHostCannotTakeAllThatThereIsForBodies(t *testing.T) {
-	bodies := newBodies()
-	stranger := bodies.hold(requestOf("10.0.0.1"))
-	for range maxReadBytes / 2 / maxBodyBytes {
-		if err := stranger.readInto(new(bytes.Buffer), strings.NewReader(strings.Repeat(" ", maxBodyBytes))); err != nil {
+	limiter := newMemoryLimiter()
+	stranger := limiter.begin("10.0.0.1")
+	for range maxReadBytes / 2 / MaxBodyBytes {
+		if err := stranger.readInto(new(bytes.Buffer), strings.NewReader(strings.Repeat(" ", MaxBodyBytes))); err != nil {
 			t.Fatal(err)
 		}
 	}
-	wantOverloaded(t, "one more of the stranger", stranger.readInto(new(bytes.Buffer), strings.NewReader(strings.Repeat(" ", maxBodyBytes))))
+	wantOverloaded(t, "one more of the stranger", stranger.readInto(new(bytes.Buffer), strings.NewReader(strings.Repeat(" ", MaxBodyBytes))))
 
-	server := bodies.hold(requestOf("10.0.0.2"))
-	if err := server.readInto(new(bytes.Buffer), strings.NewReader(strings.Repeat(" ", maxBodyBytes))); err != nil {
+	server := limiter.begin("10.0.0.2")
+	if err := server.readInto(new(bytes.Buffer), strings.NewReader(strings.Repeat(" ", MaxBodyBytes))); err != nil {
 		t.Errorf("another host: %v", err)
 	}
-	stranger.release()
-	stranger = bodies.hold(requestOf("10.0.0.1"))
-	if err := stranger.take(maxReadBytes / 2); err != nil {
+	stranger.end()
+	stranger = limiter.begin("10.0.0.1")
+	if err := stranger.reserveRead(maxReadBytes / 2); err != nil {
 		t.Errorf("after all was given back: %v", err)
 	}
-	server.release()
-	stranger.release()
-	if !bodies.read.TryAcquire(maxReadBytes) || len(bodies.hosts) != 0 {
-		t.Errorf("memory or shares %v are held by nobody", bodies.hosts)
+	server.end()
+	stranger.end()
+	if !limiter.read.TryAcquire(maxReadBytes) || len(limiter.hosts) != 0 {
+		t.Errorf("memory or shares %v are held by nobody", limiter.hosts)
 	}
 }
 
 func TestManyHostsCannotTakeMoreThanThereIsForBodies(t *testing.T) {
-	bodies := newBodies()
+	limiter := newMemoryLimiter()
 	for host := range 4 {
-		if err := bodies.hold(requestOf(fmt.Sprintf("10.0.0.%d", host))).take(maxReadBytes / 4); err != nil {
+		if err := limiter.begin(fmt.Sprintf("10.0.0.%d", host)).reserveRead(maxReadBytes / 4); err != nil {
 			t.Fatal(err)
 		}
 	}
-	wantOverloaded(t, "a fifth", bodies.hold(requestOf("10.0.0.9")).readInto(new(bytes.Buffer), strings.NewReader("x")))
+	wantOverloaded(t, "a fifth", limiter.begin("10.0.0.9").readInto(new(bytes.Buffer), strings.NewReader("x")))
 }
 
 // TestABodyIsReadWhole reads it as it comes from connections: in pieces, with the
 // end beside the last piece or after it.
 func TestABodyIsReadWhole(t *testing.T) {
-	for _, size := range []int{0, 1, readStep - 1, readStep, readStep + 1, 3*readStep + 7} {
+	for _, size := range []int{0, 1, 511, 512, 513, 20_007} {
 		want := bytes.Repeat([]byte("x"), size)
 		for name, wrap := range map[string]func(io.Reader) io.Reader{
 			"at once": func(r io.Reader) io.Reader { return r }, "half by half": iotest.HalfReader, "with its end": iotest.DataErrReader,
 		} {
-			held, buffer := newBodies().hold(requestOf("10.0.0.1")), new(bytes.Buffer)
-			if err := held.readInto(buffer, wrap(bytes.NewReader(want))); err != nil || !bytes.Equal(buffer.Bytes(), want) {
+			reservation, buffer := newMemoryLimiter().begin("10.0.0.1"), new(bytes.Buffer)
+			if err := reservation.readInto(buffer, wrap(bytes.NewReader(want))); err != nil || !bytes.Equal(buffer.Bytes(), want) {
 				t.Errorf("%d bytes %s: %d were read, %v", size, name, buffer.Len(), err)
 			}
-			if held.read != int64(size) {
-				t.Errorf("%d bytes %s: %d are counted", size, name, held.read)
+			if reservation.read != int64(size) {
+				t.Errorf("%d bytes %s: %d are counted", size, name, reservation.read)
 			}
 		}
 	}
 }
 
 func TestWhatIsDecodedWaitsForRoom(t *testing.T) {
-	bodies := newBodies()
-	first := bodies.hold(requestOf("10.0.0.1"))
+	limiter := newMemoryLimiter()
+	first := limiter.begin("10.0.0.1")
 	const bomb = maxDecodedBytes // takes all of a host's share
-	if err := first.decode(t.Context(), bomb); err != nil {
+	if err := first.Reserve(t.Context(), bomb); err != nil {
 		t.Fatal(err)
 	}
-	second := bodies.hold(requestOf("10.0.0.1"))
+	second := limiter.begin("10.0.0.1")
 	impatient, cancel := context.WithTimeout(t.Context(), time.Millisecond)
 	defer cancel()
-	wantOverloaded(t, "a second at once", second.decode(impatient, bomb))
-	other := bodies.hold(requestOf("10.0.0.2"))
-	if err := other.decode(t.Context(), 10_000); err != nil {
+	wantOverloaded(t, "a second at once", second.Reserve(impatient, bomb))
+	other := limiter.begin("10.0.0.2")
+	if err := other.Reserve(t.Context(), 10_000); err != nil {
 		t.Errorf("one of another host: %v", err)
 	}
-	other.release()
-	second.release()
+	other.end()
+	second.end()
 
-	second = bodies.hold(requestOf("10.0.0.1"))
+	second = limiter.begin("10.0.0.1")
 	admitted := make(chan error)
-	go func() { admitted <- second.decode(t.Context(), bomb) }()
-	first.release()
+	go func() { admitted <- second.Reserve(t.Context(), bomb) }()
+	first.end()
 	if err := <-admitted; err != nil {
 		t.Errorf("once there is room: %v", err)
 	}
-	second.release()
-	if left := bodies.hosts; len(left) != 0 {
+	second.end()
+	if left := limiter.hosts; len(left) != 0 {
 		t.Errorf("nobody asks, and there are shares %v", left)
 	}
 }
@@ -127,9 +127,9 @@ func TestWhatIsDecodedWaitsForRoom(t *testing.T) {
 func TestOneHostCannotTakeAllTheRoom(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const quarter = maxDecodedBytes / 4
-		bodies := newBodies()
+		limiter := newMemoryLimiter()
 		for range 2 {
-			if err := bodies.hold(requestOf("10.0.0.1")).decode(t.Context(), quarter); err != nil {
+			if err := limiter.begin("10.0.0.1").Reserve(t.Context(), quarter); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -137,23 +137,22 @@ func TestOneHostCannotTakeAllTheRoom(t *testing.T) {
 		defer cancel()
 		for range 10 {
 			go func() {
-				wantOverloaded(t, "a third of the first host", bodies.hold(requestOf("10.0.0.1")).decode(ctx, quarter))
+				wantOverloaded(t, "a third of the first host", limiter.begin("10.0.0.1").Reserve(ctx, quarter))
 			}()
 		}
 		synctest.Wait()
 		for range 2 {
-			if err := bodies.hold(requestOf("10.0.0.2")).decode(ctx, quarter); err != nil {
+			if err := limiter.begin("10.0.0.2").Reserve(ctx, quarter); err != nil {
 				t.Errorf("another host: %v", err)
 			}
 		}
 	})
 }
 
-// TestRequestsUnderWayAreBounded though they have sent nothing of their bodies.
+// TestRequestsUnderWayAreBounded though they have sent nothing of their limiter.
 func TestRequestsUnderWayAreBounded(t *testing.T) {
-	server := New(Config{
-		Mutate: func(context.Context, *Request[inject.Pod]) (Answer, error) { return allow(inject.Result{}, nil), nil },
-		Logger: slog.New(slog.DiscardHandler), Registry: prometheus.NewRegistry(),
+	server := New(Options{
+		Handlers: map[string]http.Handler{"/mutate": readBody{}}, Logger: slog.New(slog.DiscardHandler), Registry: prometheus.NewRegistry(),
 	})
 	handler := server.Handler()
 	ask := func(host string, body io.Reader) *httptest.ResponseRecorder {
@@ -206,30 +205,30 @@ func TestRequestsUnderWayAreBounded(t *testing.T) {
 }
 
 func TestAnAnswerTakesMoreRoomOrIsRefused(t *testing.T) {
-	bodies := newBodies()
-	first := bodies.hold(requestOf("10.0.0.1"))
-	if err := first.decode(t.Context(), 10_000); err != nil {
+	limiter := newMemoryLimiter()
+	first := limiter.begin("10.0.0.1")
+	if err := first.Reserve(t.Context(), 10_000); err != nil {
 		t.Fatal(err)
 	}
-	if err := first.extend(9_000); err != nil || first.decoded != 10_000 {
+	if err := first.Grow(9_000); err != nil || first.decoded != 10_000 {
 		t.Errorf("less than there is: %v, %d bytes are held", err, first.decoded)
 	}
-	second := bodies.hold(requestOf("10.0.0.1"))
-	if err := second.decode(t.Context(), 10_000); err != nil {
+	second := limiter.begin("10.0.0.1")
+	if err := second.Reserve(t.Context(), 10_000); err != nil {
 		t.Fatal(err)
 	}
-	if err := first.extend(maxDecodedBytes/2 - 10_000); err != nil || first.decoded != maxDecodedBytes/2-10_000 {
+	if err := first.Grow(maxDecodedBytes/2 - 10_000); err != nil || first.decoded != maxDecodedBytes/2-10_000 {
 		t.Errorf("all that is left of a host's share: %v, %d bytes are held", err, first.decoded)
 	}
-	wantOverloaded(t, "a second of the host", second.extend(20_000))
-	first.release()
-	second.release()
-	again := bodies.hold(requestOf("10.0.0.1"))
-	if err := again.decode(t.Context(), maxDecodedBytes); err != nil {
+	wantOverloaded(t, "a second of the host", second.Grow(20_000))
+	first.end()
+	second.end()
+	again := limiter.begin("10.0.0.1")
+	if err := again.Reserve(t.Context(), maxDecodedBytes); err != nil {
 		t.Errorf("after all was given back: %v", err)
 	}
-	again.release()
-	if len(bodies.hosts) != 0 {
-		t.Errorf("nobody asks, and there are shares %v", bodies.hosts)
+	again.end()
+	if len(limiter.hosts) != 0 {
+		t.Errorf("nobody asks, and there are shares %v", limiter.hosts)
 	}
 }

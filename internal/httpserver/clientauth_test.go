@@ -1,8 +1,7 @@
-package webhook
+package httpserver
 
 import (
 	"bufio"
-	"bytes"
 	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
@@ -27,8 +26,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
-	"github.com/pod-identity-webhook/pod-identity-webhook/internal/ratelimitedlog"
-	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/inject"
+	"github.com/pod-identity-webhook/pod-identity-webhook/internal/httperror"
 )
 
 // signer is a CA.
@@ -167,8 +165,18 @@ func TestAJudgementEnds(t *testing.T) {
 type served struct {
 	roots atomic.Pointer[x509.CertPool]
 	url   string
-	log   bytes.Buffer
 	stop  func()
+	// rejections counts requests that no handler got.
+	rejections atomic.Int64
+}
+
+// readBody answers with HTTP 200 once it has read the body, or with the error.
+type readBody struct{}
+
+func (readBody) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if _, err := io.Copy(io.Discard, r.Body); err != nil {
+		httperror.From(err, "").Write(w)
+	}
 }
 
 func serveTo(t *testing.T, ca *signer) *served {
@@ -185,14 +193,15 @@ func serveTo(t *testing.T, ca *signer) *served {
 			t.Fatal(err)
 		}
 	}
-	server := New(Config{
+	server := New(Options{
 		Listener: listeners[0], MetricsListener: listeners[1],
 		GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) {
 			return &tls.Certificate{Certificate: [][]byte{certificate.Raw}, PrivateKey: key}, nil
 		},
-		Clients: Clients{Roots: served.roots.Load, Names: []string{"kube-apiserver"}},
-		Mutate:  func(context.Context, *Request[inject.Pod]) (Answer, error) { return allow(inject.Result{}, nil), nil },
-		Logger:  slog.New(slog.NewTextHandler(&served.log, nil)), Registry: prometheus.NewRegistry(),
+		Clients:  Clients{Roots: served.roots.Load, Names: []string{"kube-apiserver"}},
+		Handlers: map[string]http.Handler{"/mutate": readBody{}, "/validate-serviceaccount": readBody{}},
+		OnReject: func(*http.Request, time.Duration, *httperror.Error) { served.rejections.Add(1) },
+		Logger:   slog.New(slog.DiscardHandler), Registry: prometheus.NewRegistry(),
 		ShutdownTimeout: time.Minute,
 	})
 	served.url = "https://" + listeners[0].Addr().String()
@@ -292,8 +301,8 @@ func TestProbesNeedNoCertificate(t *testing.T) {
 	}
 	client.CloseIdleConnections()
 	served.stop()
-	if lines := strings.Count(served.log.String(), "client_certificate_missing"); lines != ratelimitedlog.Burst {
-		t.Errorf("%d lines of refusals, want %d: %s", lines, ratelimitedlog.Burst, served.log.String())
+	if got, want := served.rejections.Load(), int64(101); got != want {
+		t.Errorf("got %d rejections, want %d", got, want)
 	}
 }
 
@@ -417,8 +426,9 @@ func (n neverRead) Read([]byte) (int, error) {
 }
 
 func TestABodyOfAStrangerIsNotRead(t *testing.T) {
-	server := New(Config{
-		Clients: Clients{Roots: newSigner(t).pool}, Logger: slog.New(slog.DiscardHandler), Registry: prometheus.NewRegistry(),
+	server := New(Options{
+		Clients: Clients{Roots: newSigner(t).pool}, Handlers: map[string]http.Handler{"/mutate": readBody{}},
+		Logger: slog.New(slog.DiscardHandler), Registry: prometheus.NewRegistry(),
 	})
 	request := httptest.NewRequest(http.MethodPost, "/mutate", neverRead{t})
 	response := httptest.NewRecorder()

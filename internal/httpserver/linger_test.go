@@ -1,4 +1,4 @@
-package webhook_test
+package httpserver_test
 
 import (
 	"bufio"
@@ -20,7 +20,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/webhook"
+	"github.com/pod-identity-webhook/pod-identity-webhook/internal/httpserver"
 )
 
 const mebibyte = 1 << 20
@@ -29,12 +29,12 @@ const mebibyte = 1 << 20
 type refusal struct {
 	name, method, path, contentType string
 	size, status                    int
-	change                          func(*webhook.Config)
+	change                          func(*httpserver.Options)
 }
 
 func refusals() []refusal {
 	json := "application/json"
-	strangers := func(c *webhook.Config) { c.Clients.Roots = x509.NewCertPool }
+	strangers := func(c *httpserver.Options) { c.Clients.Roots = x509.NewCertPool }
 	return []refusal{
 		{"a body that is too large", http.MethodPost, "/mutate", json, 9 * mebibyte, http.StatusRequestEntityTooLarge, nil},
 		{"a body that is one byte too large", http.MethodPost, "/mutate", json, 7*mebibyte + 1, http.StatusRequestEntityTooLarge, nil},
@@ -107,11 +107,11 @@ func TestRefusals_clientReadsLate(t *testing.T) {
 	}
 }
 
-func changes(r refusal) []func(*webhook.Config) {
+func changes(r refusal) []func(*httpserver.Options) {
 	if r.change == nil {
 		return nil
 	}
-	return []func(*webhook.Config){r.change}
+	return []func(*httpserver.Options){r.change}
 }
 
 // request is the whole request, which does not wait for HTTP 100.
@@ -341,7 +341,7 @@ func TestRefusals_clientNeverStops(t *testing.T) {
 // connections do not delay the end of the server by more than its timeout.
 func TestRun_endsWhileConnectionsLinger(t *testing.T) {
 	t.Parallel()
-	server := run(t, role, func(c *webhook.Config) { c.ShutdownTimeout = time.Millisecond })
+	server := run(t, role, func(c *httpserver.Options) { c.ShutdownTimeout = time.Millisecond })
 	var clients sync.WaitGroup
 	for range 20 {
 		clients.Go(func() {

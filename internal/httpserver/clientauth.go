@@ -1,4 +1,4 @@
-package webhook
+package httpserver
 
 import (
 	"context"
@@ -11,6 +11,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/pod-identity-webhook/pod-identity-webhook/internal/httperror"
 )
 
 // Clients says who may send admission requests. Its zero value is anyone.
@@ -33,18 +35,17 @@ type Clients struct {
 // resumed, for long: a certificate is judged again once the authorities have
 // changed or it has expired.
 func (s *Server) onlyFromTheAPIServer(next http.Handler) http.Handler {
-	if s.config.Clients.Roots == nil {
+	if s.options.Clients.Roots == nil {
 		return next
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		start := time.Now()
 		peer := peerOf(r.Context())
-		if err := peer.judge(&s.config.Clients, r.TLS, start); err != nil {
+		if err := peer.judge(&s.options.Clients, r.TLS, start); err != nil {
 			s.connections.trust(peer.connection, false)
 			// The rest of the body, if there is any, is not worth its reading.
 			w.Header().Set("Connection", "close")
-			http.Error(w, "pod-identity-webhook: "+err.Error(), err.Status)
-			s.observe(r, time.Since(start), Answer{}, err)
+			s.reject(w, r, time.Since(start), err)
 			return
 		}
 		s.connections.trust(peer.connection, true)
@@ -76,7 +77,7 @@ type peer struct {
 	mu    sync.Mutex
 	roots *x509.CertPool
 	until time.Time
-	err   *Error
+	err   *httperror.Error
 }
 
 type peerKey struct{}
@@ -95,9 +96,9 @@ func peerOf(ctx context.Context) *peer {
 // for it as often as he likes.
 const doubtTime = time.Second
 
-func (p *peer) judge(clients *Clients, state *tls.ConnectionState, now time.Time) *Error {
+func (p *peer) judge(clients *Clients, state *tls.ConnectionState, now time.Time) *httperror.Error {
 	if state == nil || len(state.PeerCertificates) == 0 {
-		return &Error{
+		return &httperror.Error{
 			Status: http.StatusForbidden, Reason: ClientCertificateMissing,
 			Err: errors.New("only the API server may ask, and this client has shown no certificate: " +
 				"give the API server one with --admission-control-config-file, see --client-ca-file"),
@@ -112,7 +113,7 @@ func (p *peer) judge(clients *Clients, state *tls.ConnectionState, now time.Time
 	p.roots, p.err, p.until = roots, nil, now.Add(doubtTime)
 	expiry, err := verify(state.PeerCertificates, roots, clients.Names, now)
 	if err != nil {
-		p.err = &Error{
+		p.err = &httperror.Error{
 			Status: http.StatusForbidden, Reason: ClientCertificateRefused,
 			Err: fmt.Errorf("only the API server may ask, and the certificate of this client, %.200q, is not its: %w",
 				state.PeerCertificates[0].Subject.String(), err),

@@ -1,0 +1,12 @@
+package httpserver
+
+// The reasons of errors.
+const (
+	ClientCertificateMissing = "client_certificate_missing"
+	ClientCertificateRefused = "client_certificate_refused"
+	Overloaded               = "overloaded"
+	BodyTooLarge             = "body_too_large"
+	BodyTooSlow              = "body_too_slow"
+	BodyNotRead              = "bad_request"
+	Panic                    = "panic"
+)
