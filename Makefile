@@ -39,7 +39,7 @@ COMMIT ?= $(or $(shell git describe --always --abbrev=40 --exclude='*' --dirty 2
 # The date of the commit in seconds since 1970, not of the build, so that the
 # same commit is the same program and the same image.
 SOURCE_DATE_EPOCH ?= $(or $(shell git log -1 --format=%ct 2>/dev/null),0)
-LINKED := github.com/pod-identity-webhook/pod-identity-webhook/pkg/version.linked
+LINKED := github.com/pod-identity-webhook/pod-identity-webhook/internal/version.linked
 LDFLAGS := -s -w -X $(LINKED)Version=$(VERSION) -X $(LINKED)Commit=$(COMMIT) -X $(LINKED)Epoch=$(SOURCE_DATE_EPOCH)
 # A name that no registry answers to, so that nobody else's image can be meant.
 IMAGE ?= localhost/pod-identity-webhook

@@ -23,7 +23,7 @@ import (
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/util/workqueue"
 
-	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/cluster"
+	"github.com/pod-identity-webhook/pod-identity-webhook/internal/objectcache"
 )
 
 const (
@@ -214,16 +214,16 @@ func (a *Authority) watch() {
 	only := func(name string) string { return fields.OneTermEqualSelector(metav1.ObjectNameField, name).String() }
 	configuration := only(a.config.WebhookConfiguration)
 	a.watches = []func(context.Context){
-		cluster.Watch(cluster.WatchConfig[*corev1.SecretList]{
+		objectcache.Watch(objectcache.WatchConfig[*corev1.SecretList]{
 			Name: "certificate-secret", Expected: &corev1.Secret{}, Client: a.secrets,
 			FieldSelector: only(a.config.Secret), Store: changed, Failures: a.metrics.errors,
 		}),
-		cluster.Watch(cluster.WatchConfig[*admissionregistrationv1.MutatingWebhookConfigurationList]{
+		objectcache.Watch(objectcache.WatchConfig[*admissionregistrationv1.MutatingWebhookConfigurationList]{
 			Name: "mutating-configuration", Expected: &admissionregistrationv1.MutatingWebhookConfiguration{},
 			Client:        a.configurations.MutatingWebhookConfigurations(),
 			FieldSelector: configuration, Store: changed, Failures: a.metrics.errors,
 		}),
-		cluster.Watch(cluster.WatchConfig[*admissionregistrationv1.ValidatingWebhookConfigurationList]{
+		objectcache.Watch(objectcache.WatchConfig[*admissionregistrationv1.ValidatingWebhookConfigurationList]{
 			Name: "validating-configuration", Expected: &admissionregistrationv1.ValidatingWebhookConfiguration{},
 			Client:        a.configurations.ValidatingWebhookConfigurations(),
 			FieldSelector: configuration, Store: changed, Failures: a.metrics.errors,

@@ -14,7 +14,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	admissionregistrationv1client "k8s.io/client-go/kubernetes/typed/admissionregistration/v1"
 
-	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/cluster"
+	"github.com/pod-identity-webhook/pod-identity-webhook/internal/objectcache"
 )
 
 // registration is a webhook configuration, as far as certificates are concerned.
@@ -63,7 +63,7 @@ type configurations[Configuration metav1.Object] interface {
 func read[Configuration metav1.Object](ctx context.Context, client configurations[Configuration], kind, name string, service types.NamespacedName, webhooks func(Configuration) []registered) ([]registration, error) {
 	configuration, err := client.Get(ctx, name, metav1.GetOptions{})
 	switch {
-	case cluster.IsNotFound(err, name):
+	case objectcache.IsNotFound(err, name):
 		return nil, nil
 	case err != nil:
 		return nil, fmt.Errorf("read %s %s: %w", kind, name, err)

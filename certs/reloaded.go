@@ -12,7 +12,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
-	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/follow"
+	"github.com/pod-identity-webhook/pod-identity-webhook/internal/filewatch"
 )
 
 // reloaded is what files say until some time, read again when they change. Files
@@ -45,7 +45,7 @@ type dated[Value any] struct {
 
 // begin reads the files once, and fails if they cannot be used.
 func (r *reloaded[Value]) begin(metrics prometheus.Registerer, reloads prometheus.CounterOpts) error {
-	r.pollInterval = follow.PollInterval
+	r.pollInterval = filewatch.PollInterval
 	r.contents = make([][]byte, len(r.files))
 	if _, err := r.reload(); err != nil {
 		return err
@@ -63,7 +63,7 @@ func (r *reloaded[Value]) expiry() time.Time { return r.current.Load().expiry }
 
 // Run reads the files again upon each change, until ctx is done.
 func (r *reloaded[Value]) Run(ctx context.Context) {
-	follow.Files(ctx, r.files, r.pollInterval, r.logger, r.reloadAndTell)
+	filewatch.Files(ctx, r.files, r.pollInterval, r.logger, r.reloadAndTell)
 }
 
 // reloadAndTell says whether to look again soon: files that cannot be used may

@@ -17,7 +17,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/uuid"
 	corev1ac "k8s.io/client-go/applyconfigurations/core/v1"
 
-	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/cluster"
+	"github.com/pod-identity-webhook/pod-identity-webhook/internal/objectcache"
 )
 
 // fieldManager is who the API server's record of fields names.
@@ -151,7 +151,7 @@ func (a *Authority) sign(ctx context.Context, signer authority) error {
 func (a *Authority) readSecret(ctx context.Context) (*corev1.Secret, error) {
 	secret, err := a.secrets.Get(ctx, a.config.Secret, metav1.GetOptions{})
 	switch {
-	case cluster.IsNotFound(err, a.config.Secret):
+	case objectcache.IsNotFound(err, a.config.Secret):
 		return nil, nil //nolint:nilnil // absence is no error
 	case err != nil:
 		return nil, fmt.Errorf("read Secret %s: %w", a.secretName(), err)

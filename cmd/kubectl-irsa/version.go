@@ -6,7 +6,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/version"
+	"github.com/pod-identity-webhook/pod-identity-webhook/internal/version"
 )
 
 func newVersionCommand(o *options) *cobra.Command {

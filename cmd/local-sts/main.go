@@ -15,7 +15,7 @@ import (
 
 	"github.com/spf13/pflag"
 
-	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/version"
+	"github.com/pod-identity-webhook/pod-identity-webhook/internal/version"
 )
 
 // Exit codes.

@@ -15,7 +15,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/klog/v2"
 
-	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/cluster"
+	"github.com/pod-identity-webhook/pod-identity-webhook/internal/objectcache"
 	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/settings"
 	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/webhook"
 )
@@ -100,7 +100,7 @@ func newFlagSet(config *config) *pflag.FlagSet {
 
 	config.AddFlags(flags)
 
-	flags.StringVar(&config.serviceAccountLookup, "service-account-lookup", string(cluster.Live),
+	flags.StringVar(&config.serviceAccountLookup, "service-account-lookup", string(objectcache.Live),
 		"`live` gets the ServiceAccount, and with --role-policy the Namespace, of each admission from the API server, so that nothing stale decides; cached uses the watch's cache while the watch is healthy")
 	flags.BoolVar(&config.watchConfigMap, "watch-config-map", false, "read roles also from the ConfigMap pod-identity-webhook in --namespace")
 
@@ -212,8 +212,8 @@ func (c *config) validate() error {
 			mistakes = append(mistakes, err)
 		}
 	}
-	switch cluster.Mode(c.serviceAccountLookup) {
-	case cluster.Live, cluster.Cached:
+	switch objectcache.Mode(c.serviceAccountLookup) {
+	case objectcache.Live, objectcache.Cached:
 	default:
 		wrong("--service-account-lookup is %q: it must be live or cached", c.serviceAccountLookup)
 	}

@@ -23,7 +23,8 @@ import (
 
 	"github.com/pod-identity-webhook/pod-identity-webhook/certs"
 	"github.com/pod-identity-webhook/pod-identity-webhook/internal/httpserver"
-	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/cluster"
+	"github.com/pod-identity-webhook/pod-identity-webhook/internal/objectcache"
+	"github.com/pod-identity-webhook/pod-identity-webhook/internal/version"
 	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/identity"
 	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/identity/configmap"
 	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/identity/containercredentials"
@@ -32,7 +33,6 @@ import (
 	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/identity/sources"
 	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/rolepolicy"
 	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/rolepolicy/namespace"
-	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/version"
 	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/webhook"
 )
 
@@ -83,7 +83,7 @@ func run(ctx context.Context, config config, logger *slog.Logger) error {
 	serviceAccounts := serviceaccount.New(serviceaccount.Config{
 		Client:      client,
 		Defaults:    defaults,
-		Lookup:      cluster.Mode(config.serviceAccountLookup),
+		Lookup:      objectcache.Mode(config.serviceAccountLookup),
 		ReadTimeout: liveReadTimeout,
 		Logger:      logger,
 		Metrics:     registry,
@@ -116,7 +116,7 @@ func run(ctx context.Context, config config, logger *slog.Logger) error {
 	if mode := rolepolicy.Mode(config.RolePolicy); mode != rolepolicy.Off {
 		policies := namespace.New(namespace.Config{
 			Client: client, Prefix: config.AnnotationPrefix, Mode: mode,
-			Lookup: cluster.Mode(config.serviceAccountLookup), ReadTimeout: liveReadTimeout, Logger: logger, Metrics: registry,
+			Lookup: objectcache.Mode(config.serviceAccountLookup), ReadTimeout: liveReadTimeout, Logger: logger, Metrics: registry,
 		})
 		parts.add(policies.Run, policies.Synced)
 		parts.degraded = append(parts.degraded, policies.Healthy)

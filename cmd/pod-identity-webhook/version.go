@@ -3,7 +3,7 @@ package main
 import (
 	"github.com/prometheus/client_golang/prometheus"
 
-	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/version"
+	"github.com/pod-identity-webhook/pod-identity-webhook/internal/version"
 )
 
 // buildInfo is the metric that joins a build to the other metrics.

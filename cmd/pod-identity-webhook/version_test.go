@@ -10,7 +10,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
-	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/version"
+	"github.com/pod-identity-webhook/pod-identity-webhook/internal/version"
 )
 
 func TestVersionPrintsTheBuild(t *testing.T) {

@@ -23,7 +23,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	corev1client "k8s.io/client-go/kubernetes/typed/core/v1"
 
-	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/cluster"
+	"github.com/pod-identity-webhook/pod-identity-webhook/internal/objectcache"
 	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/identity"
 )
 
@@ -70,7 +70,7 @@ func New(config Config) *Source {
 	})
 	config.Metrics.MustRegister(failures)
 	only := fields.OneTermEqualSelector(metav1.ObjectNameField, config.Name).String()
-	s.watch = cluster.Watch(cluster.WatchConfig[*corev1.ConfigMapList]{
+	s.watch = objectcache.Watch(objectcache.WatchConfig[*corev1.ConfigMapList]{
 		Name:          "configmaps",
 		Expected:      &corev1.ConfigMap{},
 		Client:        config.Client.ConfigMaps(config.Namespace),

@@ -10,7 +10,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/tools/cache"
 
-	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/cluster"
+	"github.com/pod-identity-webhook/pod-identity-webhook/internal/objectcache"
 	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/identity"
 )
 
@@ -31,7 +31,7 @@ type store struct {
 	// it again. It is the reflector's alone.
 	seen version
 	// health is that of the watch that fills the store.
-	health *cluster.Health
+	health *objectcache.Health
 }
 
 var _ cache.ReflectorStore = (*store)(nil)
@@ -59,7 +59,7 @@ func newStore(config Config, tell func(*corev1.ConfigMap, string)) *store {
 			Help: "Entries of the ConfigMap of roles that are skipped because they are invalid or repeated. The events of the ConfigMap name them.",
 		}),
 		tell:   tell,
-		health: cluster.NewHealth(),
+		health: objectcache.NewHealth(),
 	}
 	config.Metrics.MustRegister(s.loads, s.loaded, s.skipped, prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "pod_identity_webhook_config_map_entries",

@@ -18,7 +18,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"k8s.io/apimachinery/pkg/types"
 
-	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/follow"
+	"github.com/pod-identity-webhook/pod-identity-webhook/internal/filewatch"
 	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/identity"
 )
 
@@ -81,7 +81,7 @@ func (c *Config) Lists(name types.NamespacedName) bool { return c.listed.Load().
 
 // Run reads the file again upon each change, until ctx is done.
 func (c *Config) Run(ctx context.Context) {
-	follow.Files(ctx, []string{c.path}, follow.PollInterval, c.logger, c.look)
+	filewatch.Files(ctx, []string{c.path}, filewatch.PollInterval, c.logger, c.look)
 }
 
 // look acts upon what the file holds now, once. It reports whether to look again

@@ -8,7 +8,7 @@ import (
 	corev1client "k8s.io/client-go/kubernetes/typed/core/v1"
 	"k8s.io/client-go/rest"
 
-	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/cluster"
+	"github.com/pod-identity-webhook/pod-identity-webhook/internal/objectcache"
 )
 
 // BenchmarkResolve measures the lookup of a role in the cache, among few and among
@@ -20,7 +20,7 @@ func BenchmarkResolve(b *testing.B) {
 			if err != nil {
 				b.Fatal(err)
 			}
-			resolver := New(Config{Client: client, Defaults: defaults, Lookup: cluster.Cached, Metrics: prometheus.NewRegistry()})
+			resolver := New(Config{Client: client, Defaults: defaults, Lookup: objectcache.Cached, Metrics: prometheus.NewRegistry()})
 			listed := []any{account(app.Name, appRole)}
 			for n := 1; n < roles; n++ {
 				listed = append(listed, account(fmt.Sprintf("%s-%d", app.Name, n), appRole))

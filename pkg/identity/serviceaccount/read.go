@@ -9,7 +9,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	corev1client "k8s.io/client-go/kubernetes/typed/core/v1"
 
-	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/cluster"
+	"github.com/pod-identity-webhook/pod-identity-webhook/internal/objectcache"
 	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/identity"
 	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/identity/lint"
 )
@@ -67,7 +67,7 @@ func (r *reader) identify(annotations map[string]string) *identity.Identity {
 
 func result(found *identity.Identity, err error, name string) string {
 	switch {
-	case cluster.IsNotFound(err, name):
+	case objectcache.IsNotFound(err, name):
 		return "not_found"
 	case err != nil:
 		return "error"

@@ -15,7 +15,7 @@ import (
 	corev1client "k8s.io/client-go/kubernetes/typed/core/v1"
 	"k8s.io/client-go/rest"
 
-	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/cluster"
+	"github.com/pod-identity-webhook/pod-identity-webhook/internal/objectcache"
 	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/identity"
 )
 
@@ -40,7 +40,7 @@ func resolverAgainst(t *testing.T, answer http.HandlerFunc, registry *prometheus
 		t.Fatal(err)
 	}
 	return New(Config{
-		Client: client, Defaults: defaults, Lookup: cluster.Live, Metrics: registry, ReadTimeout: 2 * time.Second,
+		Client: client, Defaults: defaults, Lookup: objectcache.Live, Metrics: registry, ReadTimeout: 2 * time.Second,
 		Logger: slog.New(slog.DiscardHandler),
 	})
 }

@@ -17,7 +17,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	corev1client "k8s.io/client-go/kubernetes/typed/core/v1"
 
-	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/cluster"
+	"github.com/pod-identity-webhook/pod-identity-webhook/internal/objectcache"
 	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/identity"
 )
 
@@ -28,7 +28,7 @@ var errNotSynced = errors.New("the ServiceAccounts of the cluster are not known 
 type Config struct {
 	Client   corev1client.ServiceAccountsGetter
 	Defaults identity.Defaults
-	Lookup   cluster.Mode
+	Lookup   objectcache.Mode
 	Logger   *slog.Logger
 	Metrics  prometheus.Registerer
 	// ReadTimeout bounds one live read with its retries.
@@ -38,7 +38,7 @@ type Config struct {
 // Resolver answers which identity a ServiceAccount has. Run must be running.
 type Resolver struct {
 	store  *store
-	lookup *cluster.Lookup[*identity.Identity]
+	lookup *objectcache.Lookup[*identity.Identity]
 	watch  func(context.Context)
 }
 
@@ -54,7 +54,7 @@ func New(config Config) *Resolver {
 	none.FromCache = true
 	return &Resolver{
 		store: store,
-		lookup: cluster.NewLookup(cluster.LookupConfig[*identity.Identity]{
+		lookup: objectcache.NewLookup(objectcache.LookupConfig[*identity.Identity]{
 			Resource: "serviceaccounts",
 			Mode:     config.Lookup,
 			Read:     newReader(config).read,
@@ -69,7 +69,7 @@ func New(config Config) *Resolver {
 			Logger:      config.Logger,
 			Metrics:     config.Metrics,
 		}),
-		watch: cluster.Watch(cluster.WatchConfig[*corev1.ServiceAccountList]{
+		watch: objectcache.Watch(objectcache.WatchConfig[*corev1.ServiceAccountList]{
 			Name:     "serviceaccounts",
 			Expected: &corev1.ServiceAccount{},
 			Client:   config.Client.ServiceAccounts(metav1.NamespaceAll),
@@ -111,7 +111,7 @@ func (r *Resolver) Resolve(ctx context.Context, name types.NamespacedName) (*ide
 	switch {
 	case err == nil:
 		return found, nil
-	case cluster.IsNotFound(err, name.Name):
+	case objectcache.IsNotFound(err, name.Name):
 		return nil, identity.ErrServiceAccountNotFound
 	default:
 		return nil, fmt.Errorf("get ServiceAccount %s: %w", name, err)

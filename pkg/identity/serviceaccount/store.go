@@ -5,13 +5,13 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
-	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/cluster"
+	"github.com/pod-identity-webhook/pod-identity-webhook/internal/objectcache"
 	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/identity"
 )
 
 // store caches the identities of the ServiceAccounts that have a role. Most
 // ServiceAccounts of a cluster have none.
-type store = cluster.Kept[*corev1.ServiceAccount, *identity.Identity]
+type store = objectcache.Kept[*corev1.ServiceAccount, *identity.Identity]
 
 func newStore(defaults identity.Defaults, metrics prometheus.Registerer) *store {
 	keep := func(account *corev1.ServiceAccount) (*identity.Identity, bool) {
@@ -28,7 +28,7 @@ func newStore(defaults identity.Defaults, metrics prometheus.Registerer) *store 
 		}
 		return stripped
 	}
-	s := cluster.NewKept(keep, strip)
+	s := objectcache.NewKept(keep, strip)
 	metrics.MustRegister(
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 			Name: "pod_identity_webhook_service_accounts",

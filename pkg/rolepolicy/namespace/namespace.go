@@ -16,7 +16,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	corev1client "k8s.io/client-go/kubernetes/typed/core/v1"
 
-	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/cluster"
+	"github.com/pod-identity-webhook/pod-identity-webhook/internal/objectcache"
 	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/rolepolicy"
 )
 
@@ -29,7 +29,7 @@ type Config struct {
 	// Prefix is that of our annotations.
 	Prefix  string
 	Mode    rolepolicy.Mode
-	Lookup  cluster.Mode
+	Lookup  objectcache.Mode
 	Logger  *slog.Logger
 	Metrics prometheus.Registerer
 	// ReadTimeout bounds one live read with its retries.
@@ -41,7 +41,7 @@ type Policies struct {
 	prefix string
 	mode   rolepolicy.Mode
 	store  *store
-	lookup *cluster.Lookup[policy]
+	lookup *objectcache.Lookup[policy]
 	watch  func(context.Context)
 }
 
@@ -57,7 +57,7 @@ func New(config Config) *Policies {
 		prefix: config.Prefix,
 		mode:   config.Mode,
 		store:  store,
-		lookup: cluster.NewLookup(cluster.LookupConfig[policy]{
+		lookup: objectcache.NewLookup(objectcache.LookupConfig[policy]{
 			Resource: "namespaces",
 			Mode:     config.Lookup,
 			Read:     newReader(config).read,
@@ -70,7 +70,7 @@ func New(config Config) *Policies {
 			Logger:      config.Logger,
 			Metrics:     config.Metrics,
 		}),
-		watch: cluster.Watch(cluster.WatchConfig[*corev1.NamespaceList]{
+		watch: objectcache.Watch(objectcache.WatchConfig[*corev1.NamespaceList]{
 			Name:     "namespaces",
 			Expected: &corev1.Namespace{},
 			Client:   config.Client.Namespaces(),

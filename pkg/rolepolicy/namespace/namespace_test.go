@@ -18,7 +18,7 @@ import (
 	corev1client "k8s.io/client-go/kubernetes/typed/core/v1"
 	"k8s.io/client-go/rest"
 
-	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/cluster"
+	"github.com/pod-identity-webhook/pod-identity-webhook/internal/objectcache"
 	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/rolepolicy"
 )
 
@@ -37,7 +37,7 @@ func policiesAgainst(t *testing.T, answer http.HandlerFunc, mode rolepolicy.Mode
 		t.Fatal(err)
 	}
 	return New(Config{
-		Client: client, Prefix: prefix, Mode: mode, Lookup: cluster.Live, Metrics: registry, ReadTimeout: 2 * time.Second,
+		Client: client, Prefix: prefix, Mode: mode, Lookup: objectcache.Live, Metrics: registry, ReadTimeout: 2 * time.Second,
 		Logger: slog.New(slog.DiscardHandler),
 	})
 }

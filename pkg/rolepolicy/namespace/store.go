@@ -5,7 +5,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
-	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/cluster"
+	"github.com/pod-identity-webhook/pod-identity-webhook/internal/objectcache"
 	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/rolepolicy"
 )
 
@@ -27,7 +27,7 @@ func policyOf(namespace *corev1.Namespace, prefix string) policy {
 }
 
 // store caches the policies of the namespaces that have one.
-type store = cluster.Kept[*corev1.Namespace, policy]
+type store = objectcache.Kept[*corev1.Namespace, policy]
 
 func newStore(prefix string, metrics prometheus.Registerer) *store {
 	keep := func(namespace *corev1.Namespace) (policy, bool) {
@@ -39,7 +39,7 @@ func newStore(prefix string, metrics prometheus.Registerer) *store {
 			Name: namespace.Name, ResourceVersion: namespace.ResourceVersion, Annotations: policyOf(namespace, prefix),
 		}}
 	}
-	s := cluster.NewKept(keep, strip)
+	s := objectcache.NewKept(keep, strip)
 	metrics.MustRegister(
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 			Name: "pod_identity_webhook_namespace_policies",

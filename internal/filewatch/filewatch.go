@@ -1,6 +1,6 @@
-// Package follow looks at files again when they change. What is in them is its
+// Package filewatch looks at files again when they change. What is in them is its
 // callers' business.
-package follow
+package filewatch
 
 import (
 	"context"

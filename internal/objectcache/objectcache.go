@@ -1,7 +1,7 @@
-// Package cluster owns how objects of the cluster are known: kept from a watch
-// where something about them is worth keeping, and read live where not. It knows
-// nothing of what they mean.
-package cluster
+// Package objectcache gets objects of the cluster: from the API server for each lookup,
+// with reads of one object shared, or from a watch that keeps only some objects. It
+// knows nothing of what they mean.
+package objectcache
 
 import (
 	"context"

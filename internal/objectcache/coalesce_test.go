@@ -1,4 +1,4 @@
-package coalesce
+package objectcache
 
 import (
 	"context"
@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-const app = "app"
+const key = "app"
 
 // cluster stands for what can be read: its state at the moment a read begins.
 type cluster struct {
@@ -41,9 +41,9 @@ func unexpected(t *testing.T) func(context.Context, any) {
 func TestABurstCostsOneReadUnderWayAndOneWaiting(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var c cluster
-		reads := New(c.read, unexpected(t))
+		reads := newCoalescer(c.read, unexpected(t))
 		for range 1000 {
-			go func() { _, _ = reads.Do(t.Context(), app) }()
+			go func() { _, _ = reads.Do(t.Context(), key) }()
 		}
 		synctest.Wait()
 		reads.Wait()
@@ -62,12 +62,12 @@ func TestABurstCostsOneReadUnderWayAndOneWaiting(t *testing.T) {
 func TestNobodyJoinsAReadThatBeganBefore(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var c cluster
-		reads := New(c.read, unexpected(t))
-		go func() { _, _ = reads.Do(t.Context(), app) }()
+		reads := newCoalescer(c.read, unexpected(t))
+		go func() { _, _ = reads.Do(t.Context(), key) }()
 		synctest.Wait()
 
 		c.state.Store(1)
-		got, err := reads.Do(t.Context(), app)
+		got, err := reads.Do(t.Context(), key)
 		if err != nil || got != 1 {
 			t.Errorf("what was written before the call was missed: got %d, %v", got, err)
 		}
@@ -78,7 +78,7 @@ func TestNobodyJoinsAReadThatBeganBefore(t *testing.T) {
 func TestReadsOfDifferentNamesDoNotWaitForEachOther(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var c cluster
-		reads := New(c.read, unexpected(t))
+		reads := newCoalescer(c.read, unexpected(t))
 		for _, name := range []string{"a", "b", "c"} {
 			go func() { _, _ = reads.Do(t.Context(), name) }()
 		}
@@ -94,13 +94,13 @@ func TestWhoGoesAwayDoesNotEndTheReadOfTheOthers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var c cluster
 		c.state.Store(1)
-		reads := New(c.read, unexpected(t))
+		reads := newCoalescer(c.read, unexpected(t))
 		impatient, cancel := context.WithTimeout(t.Context(), time.Millisecond)
 		defer cancel()
-		if _, err := reads.Do(impatient, app); !errors.Is(err, context.DeadlineExceeded) {
+		if _, err := reads.Do(impatient, key); !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("got %v, want the caller's deadline", err)
 		}
-		if got, err := reads.Do(t.Context(), app); err != nil || got != 1 {
+		if got, err := reads.Do(t.Context(), key); err != nil || got != 1 {
 			t.Errorf("got %d, %v", got, err)
 		}
 		reads.Wait()
@@ -111,7 +111,7 @@ func TestWhoGoesAwayDoesNotEndTheReadOfTheOthers(t *testing.T) {
 func TestGroup_panic(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var began, panics atomic.Int32
-		reads := New(func(context.Context, string) (int32, error) {
+		reads := newCoalescer(func(context.Context, string) (int32, error) {
 			this := began.Add(1)
 			time.Sleep(time.Second) // in synctest's time
 			if this < 3 {
@@ -128,7 +128,7 @@ func TestGroup_panic(t *testing.T) {
 		})
 		var failed atomic.Int32
 		do := func() {
-			if _, err := reads.Do(t.Context(), app); errors.Is(err, ErrPanic) {
+			if _, err := reads.Do(t.Context(), key); errors.Is(err, ErrPanic) {
 				failed.Add(1)
 			}
 		}
@@ -139,7 +139,7 @@ func TestGroup_panic(t *testing.T) {
 		}
 		synctest.Wait()
 		time.Sleep(1500 * time.Millisecond) // in synctest's time: the second is in flight
-		got, err := reads.Do(t.Context(), app)
+		got, err := reads.Do(t.Context(), key)
 		if err != nil || got != 3 {
 			t.Errorf("after the panics: got %d, %v; want 3", got, err)
 		}
@@ -160,13 +160,13 @@ func TestGroup_panic(t *testing.T) {
 // gone.
 func TestGroup_panicWithoutReaders(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		reads := New(func(context.Context, string) (int32, error) {
+		reads := newCoalescer(func(context.Context, string) (int32, error) {
 			time.Sleep(time.Second) // in synctest's time
 			panic("after all readers have gone")
 		}, func(context.Context, any) {})
 		impatient, cancel := context.WithTimeout(t.Context(), time.Millisecond)
 		defer cancel()
-		if _, err := reads.Do(impatient, app); !errors.Is(err, context.DeadlineExceeded) {
+		if _, err := reads.Do(impatient, key); !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("got %v, want the caller's deadline", err)
 		}
 		reads.Wait()

@@ -1,4 +1,4 @@
-package follow_test
+package filewatch_test
 
 import (
 	"bytes"
@@ -12,7 +12,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/follow"
+	"github.com/pod-identity-webhook/pod-identity-webhook/internal/filewatch"
 )
 
 // deadline is for what takes milliseconds.
@@ -32,7 +32,7 @@ func start(t *testing.T, log io.Writer, interval time.Duration, doubtful func(co
 	ctx, stop := context.WithCancel(t.Context())
 	var running sync.WaitGroup
 	running.Go(func() {
-		follow.Files(ctx, files, interval, slog.New(slog.NewTextHandler(log, nil)), func() bool {
+		filewatch.Files(ctx, files, interval, slog.New(slog.NewTextHandler(log, nil)), func() bool {
 			content, _ := os.ReadFile(files[0])
 			select {
 			case f.looks <- string(content):

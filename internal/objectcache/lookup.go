@@ -1,4 +1,4 @@
-package cluster
+package objectcache
 
 import (
 	"context"
@@ -10,8 +10,6 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/time/rate"
 	"k8s.io/apimachinery/pkg/types"
-
-	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/coalesce"
 )
 
 // Mode says when a Lookup reads from the API server.
@@ -62,7 +60,7 @@ type LookupConfig[Value any] struct {
 // what a watch knows, and only if the watch is healthy.
 type Lookup[Value any] struct {
 	config    LookupConfig[Value]
-	reads     *coalesce.Group[types.NamespacedName, Value]
+	reads     *coalescer[types.NamespacedName, Value]
 	fallbacks prometheus.Counter
 	panics    prometheus.Counter
 	log       rate.Sometimes
@@ -86,7 +84,7 @@ func NewLookup[Value any](config LookupConfig[Value]) *Lookup[Value] {
 		log:      rate.Sometimes{Interval: logInterval},
 		panicLog: rate.Sometimes{Interval: logInterval},
 	}
-	l.reads = coalesce.New(func(ctx context.Context, name types.NamespacedName) (Value, error) {
+	l.reads = newCoalescer(func(ctx context.Context, name types.NamespacedName) (Value, error) {
 		return read(ctx, l.config.ReadTimeout, name.Name, func(ctx context.Context) (Value, error) { return config.Read(ctx, name) })
 	}, l.panicked)
 	config.Metrics.MustRegister(l.fallbacks, l.panics)
