@@ -208,7 +208,7 @@ soak: build assets $(BIN)/helm ## break everything again and again under load; D
 
 .PHONY: soak-token
 soak-token: cluster-check $(CLUSTER) $(BIN)/helm $(BIN)/kubectl-irsa ## see an application outlive its token, which takes a quarter of an hour; needs what make cluster needs
-	$(E2E_CLUSTER) -timeout=0 ./e2e -run=TestAnApplicationOutlivesItsToken -outlive
+	$(E2E_CLUSTER) -timeout=0 ./e2e -run=TestTokenRefresh -outlive
 
 E2E = cd test && WEBHOOK=$(BIN)/e2e/pod-identity-webhook KUBEBUILDER_ASSETS=$(ASSETS) HELM=$(BIN)/helm $(GO) test $(RACE)
 E2E_CLUSTER = cd test/cluster && IMAGE=$(IMAGE) VERSION=$(VERSION) KUBEBUILDER_ASSETS=$(ASSETS) $(GO) test -v -count=1
@@ -265,11 +265,11 @@ bench-reviews: assets $(BIN)/bench ## have a real API server send anew what benc
 .PHONY: bench-guard
 bench-guard: assets $(BIN)/helm ## measure the creation of a pod with and without the guard
 	cd test && HELM=$(BIN)/helm KUBEBUILDER_ASSETS=$(ASSETS) \
-		$(GO) test ./e2e -run='^$$' -bench=BenchmarkTheGuard -benchtime=500x -count=$(COUNT)
+		$(GO) test ./e2e -run='^$$' -bench=BenchmarkGuard -benchtime=500x -count=$(COUNT)
 
 .PHONY: docs
 docs: chart-docs ## write the reference of flags, annotations and values
-	$(GO) test ./cmd/pod-identity-webhook -run=TestTheReferenceIsCurrent -update
+	$(GO) test ./cmd/pod-identity-webhook -run=TestReferenceDocs_upToDate -update
 
 .PHONY: chart-docs
 chart-docs: $(BIN)/helm-docs

@@ -30,17 +30,17 @@ const (
 	// minBackoff and maxBackoff bound how long failed upkeep waits for the next
 	// try.
 	minBackoff, maxBackoff = 100 * time.Millisecond, 10 * time.Second
-	// upkeepRate and upkeepBurst bound the upkeep, in runs a second: something
+	// reconcileRate and upkeepBurst bound the upkeep, in runs a second: something
 	// may spoil the Secret or a caBundle as often as it is repaired.
-	upkeepRate, upkeepBurst = 2, 20
-	// lookInterval is how often upkeep runs though no change was seen.
-	lookInterval = time.Minute
-	// interimLifetime is longer than any cluster takes to come up.
-	interimLifetime = 365 * 24 * time.Hour
+	reconcileRate, reconcileBurst = 2, 20
+	// resyncInterval is how often upkeep runs though no change was seen.
+	resyncInterval = time.Minute
+	// placeholderLifetime is longer than any cluster takes to come up.
+	placeholderLifetime = 365 * 24 * time.Hour
 )
 
-// AuthorityConfig is what an Authority needs.
-type AuthorityConfig struct {
+// RotatorConfig is what an Authority needs.
+type RotatorConfig struct {
 	// API is how to reach the API server.
 	API *rest.Config
 	// Service is the one that API servers call.
@@ -60,18 +60,18 @@ type AuthorityConfig struct {
 	Now func() time.Time
 }
 
-// Authority serves a certificate of a CA of its own. It keeps the CA in a Secret
+// Rotator serves a certificate of a CA of its own. It keeps the CA in a Secret
 // that all replicas share and publishes it in the caBundle of the webhook
 // configurations. Each replica signs its own serving certificate, which exists in
 // memory only. There is no leader: each replica does what is due, and what it
 // writes holds only for the version it has read.
-type Authority struct {
-	config         AuthorityConfig
-	secrets        corev1client.SecretInterface
-	configurations admissionregistrationv1client.AdmissionregistrationV1Interface
-	planner        planner
-	clock          *clock
-	metrics        authorityMetrics
+type Rotator struct {
+	config              RotatorConfig
+	secrets             corev1client.SecretInterface
+	webhookConfigClient admissionregistrationv1client.AdmissionregistrationV1Interface
+	planner             planner
+	clock               *clock
+	metrics             rotatorMetrics
 
 	queue   workqueue.TypedRateLimitingInterface[struct{}]
 	limiter *rate.Limiter
@@ -80,10 +80,10 @@ type Authority struct {
 	// These are the upkeep's alone. good is what the Secret held when it was valid
 	// last, bundles what was published in each configuration, by its name, and alarm
 	// the error that was logged last.
-	good        content
-	publication publication
-	bundles     map[string][]byte
-	alarm       string
+	good         secretContent
+	trustTracker trustTracker
+	bundles      map[string][]byte
+	lastError    string
 
 	current atomic.Pointer[serving]
 
@@ -94,21 +94,21 @@ type Authority struct {
 
 var errNoCertificate = errors.New("there is no serving certificate yet")
 
-// NewAuthority returns an Authority that knows nothing until Run is called.
-func NewAuthority(config AuthorityConfig) (*Authority, error) {
+// NewRotator returns an Authority that knows nothing until Run is called.
+func NewRotator(config RotatorConfig) (*Rotator, error) {
 	if config.Now == nil {
 		config.Now = time.Now
 	}
-	a := &Authority{
+	a := &Rotator{
 		config:  config,
 		planner: newPlanner(config.Service, config.CALifetime, config.ServingLifetime),
 		clock:   newClock(config.Logger, config.Now, config.Metrics),
 		queue: workqueue.NewTypedRateLimitingQueue(
 			workqueue.NewTypedItemExponentialFailureRateLimiter[struct{}](minBackoff, maxBackoff)),
-		limiter:     rate.NewLimiter(upkeepRate, upkeepBurst),
-		publication: publication{},
-		bundles:     map[string][]byte{},
-		notReady:    errNoCertificate,
+		limiter:      rate.NewLimiter(reconcileRate, reconcileBurst),
+		trustTracker: trustTracker{},
+		bundles:      map[string][]byte{},
+		notReady:     errNoCertificate,
 	}
 	api := rest.CopyConfig(config.API)
 	api.Wrap(a.clock.wrap)
@@ -117,23 +117,23 @@ func NewAuthority(config AuthorityConfig) (*Authority, error) {
 		return nil, fmt.Errorf("make client for %s: %w", api.Host, err)
 	}
 	a.secrets = core.Secrets(config.Service.Namespace)
-	if a.configurations, err = admissionregistrationv1client.NewForConfig(api); err != nil {
+	if a.webhookConfigClient, err = admissionregistrationv1client.NewForConfig(api); err != nil {
 		return nil, fmt.Errorf("make client for %s: %w", api.Host, err)
 	}
-	interim, err := newInterim(config.Now())
+	interim, err := newPlaceholder(config.Now())
 	if err != nil {
 		return nil, err
 	}
 	a.current.Store(interim)
-	a.metrics = newAuthorityMetrics(config.Metrics, a.expiry)
+	a.metrics = newRotatorMetrics(config.Metrics, a.expiry)
 	a.watch()
 	return a, nil
 }
 
-// newInterim returns what is served until there is a certificate. No API server
+// newPlaceholder returns what is served until there is a certificate. No API server
 // trusts it; but probes can be answered, and so say why there is none.
-func newInterim(now time.Time) (*serving, error) {
-	ca, err := newAuthority(now, interimLifetime)
+func newPlaceholder(now time.Time) (*serving, error) {
+	ca, err := newAuthority(now, placeholderLifetime)
 	if err != nil {
 		return nil, err
 	}
@@ -143,13 +143,13 @@ func newInterim(now time.Time) (*serving, error) {
 }
 
 // GetCertificate is made for tls.Config.
-func (a *Authority) GetCertificate(*tls.ClientHelloInfo) (*tls.Certificate, error) {
+func (a *Rotator) GetCertificate(*tls.ClientHelloInfo) (*tls.Certificate, error) {
 	return a.current.Load().Certificate, nil
 }
 
 // Valid returns nil if API servers can call the webhook, as far as certificates
 // are concerned, or says what is amiss.
-func (a *Authority) Valid() error {
+func (a *Rotator) Valid() error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if a.notReady != nil {
@@ -161,10 +161,10 @@ func (a *Authority) Valid() error {
 	return nil
 }
 
-func (a *Authority) expiry() time.Time { return a.current.Load().Leaf.NotAfter }
+func (a *Rotator) expiry() time.Time { return a.current.Load().Leaf.NotAfter }
 
 // Run keeps the certificates until ctx is done.
-func (a *Authority) Run(ctx context.Context) {
+func (a *Rotator) Run(ctx context.Context) {
 	var running sync.WaitGroup
 	for _, watch := range a.watches {
 		running.Go(func() { watch(ctx) })
@@ -179,38 +179,38 @@ func (a *Authority) Run(ctx context.Context) {
 		if stopped {
 			break
 		}
-		a.runUpkeep(ctx)
+		a.runReconciler(ctx)
 		a.queue.Done(item)
 	}
 	running.Wait()
 }
 
-func (a *Authority) runUpkeep(ctx context.Context) {
+func (a *Rotator) runReconciler(ctx context.Context) {
 	if a.limiter.Wait(ctx) != nil {
 		return
 	}
-	err := a.upkeep(ctx)
+	err := a.reconcile(ctx)
 	switch {
 	case ctx.Err() != nil:
 	case apierrors.IsConflict(err):
 		// Another replica was faster, and what it wrote is read next.
 		a.queue.Add(struct{}{})
 	case err != nil:
-		a.fail(ctx, err)
+		a.reportError(ctx, err)
 		a.queue.AddRateLimited(struct{}{})
 	default:
-		a.recover(ctx)
+		a.reportRecovery(ctx)
 		a.queue.Forget(struct{}{})
 	}
 	// Short lives are looked at more often. The queue keeps the earlier of two
 	// times, so a backoff never delays a renewal.
-	a.queue.AddAfter(struct{}{}, min(lookInterval, a.planner.publishAfter/4))
+	a.queue.AddAfter(struct{}{}, min(resyncInterval, a.planner.publishAfter/4))
 }
 
 // watch prepares to run the upkeep whenever the Secret or a webhook
 // configuration changes.
-func (a *Authority) watch() {
-	changed := changed(func() { a.queue.Add(struct{}{}) })
+func (a *Rotator) watch() {
+	changed := notifyStore(func() { a.queue.Add(struct{}{}) })
 	only := func(name string) string { return fields.OneTermEqualSelector(metav1.ObjectNameField, name).String() }
 	configuration := only(a.config.WebhookConfiguration)
 	a.watches = []func(context.Context){
@@ -220,39 +220,39 @@ func (a *Authority) watch() {
 		}),
 		objectcache.Watch(objectcache.WatchConfig[*admissionregistrationv1.MutatingWebhookConfigurationList]{
 			Name: "mutating-configuration", Expected: &admissionregistrationv1.MutatingWebhookConfiguration{},
-			Client:        a.configurations.MutatingWebhookConfigurations(),
+			Client:        a.webhookConfigClient.MutatingWebhookConfigurations(),
 			FieldSelector: configuration, Store: changed, Failures: a.metrics.errors,
 		}),
 		objectcache.Watch(objectcache.WatchConfig[*admissionregistrationv1.ValidatingWebhookConfigurationList]{
 			Name: "validating-configuration", Expected: &admissionregistrationv1.ValidatingWebhookConfiguration{},
-			Client:        a.configurations.ValidatingWebhookConfigurations(),
+			Client:        a.webhookConfigClient.ValidatingWebhookConfigurations(),
 			FieldSelector: configuration, Store: changed, Failures: a.metrics.errors,
 		}),
 	}
 }
 
-// changed is a store that keeps nothing, and calls upon each change.
-type changed func()
+// notifyStore is a store that keeps nothing, and calls upon each change.
+type notifyStore func()
 
-func (c changed) call() error {
+func (c notifyStore) call() error {
 	c()
 	return nil
 }
 
 // Add implements cache.ReflectorStore, as the next do.
-func (c changed) Add(any) error               { return c.call() }
-func (c changed) Update(any) error            { return c.call() }
-func (c changed) Delete(any) error            { return c.call() }
-func (c changed) Replace([]any, string) error { return c.call() }
-func (c changed) Resync() error               { return nil }
+func (c notifyStore) Add(any) error               { return c.call() }
+func (c notifyStore) Update(any) error            { return c.call() }
+func (c notifyStore) Delete(any) error            { return c.call() }
+func (c notifyStore) Replace([]any, string) error { return c.call() }
+func (c notifyStore) Resync() error               { return nil }
 
-type authorityMetrics struct {
+type rotatorMetrics struct {
 	rotations, repairs *prometheus.CounterVec
 	errors             prometheus.Counter
 }
 
-func newAuthorityMetrics(metrics prometheus.Registerer, expiry func() time.Time) authorityMetrics {
-	m := authorityMetrics{
+func newRotatorMetrics(metrics prometheus.Registerer, expiry func() time.Time) rotatorMetrics {
+	m := rotatorMetrics{
 		rotations: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "pod_identity_webhook_certificate_rotations_total",
 			Help: "Certificates that this replica made, by kind: ca or serving. Each replica makes its own serving certificates, and one of them makes the CA for all.",

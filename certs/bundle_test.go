@@ -13,7 +13,7 @@ import (
 func othersBundle(t testing.TB) []byte {
 	t.Helper()
 	selfSigned, _, err := sign(&x509.Certificate{
-		DNSNames: []string{"webhook.aws.svc"}, NotBefore: start, NotAfter: start.Add(365 * day),
+		DNSNames: []string{"webhook.aws.svc"}, NotBefore: currentContent, NotAfter: currentContent.Add(365 * day),
 	}, nil, nil)
 	if err != nil {
 		t.Fatal(err)
@@ -46,7 +46,7 @@ func TestBundleWith_keepsTheRest(t *testing.T) {
 			}
 			roots := x509.NewCertPool()
 			roots.AppendCertsFromPEM(got)
-			if _, err := ca.Verify(x509.VerifyOptions{Roots: roots, CurrentTime: start}); err != nil {
+			if _, err := ca.Verify(x509.VerifyOptions{Roots: roots, CurrentTime: currentContent}); err != nil {
 				t.Errorf("API servers do not trust the CA: %v", err)
 			}
 			if again := parseBundle(got).with([]*x509.Certificate{ca}, none); !bytes.Equal(again, got) {
@@ -91,7 +91,7 @@ func FuzzBundle(f *testing.F) {
 		}
 		roots := x509.NewCertPool()
 		roots.AppendCertsFromPEM(got)
-		if _, err := ca.Verify(x509.VerifyOptions{Roots: roots, CurrentTime: start}); err != nil {
+		if _, err := ca.Verify(x509.VerifyOptions{Roots: roots, CurrentTime: currentContent}); err != nil {
 			t.Fatal(err)
 		}
 	})

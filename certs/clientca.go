@@ -14,15 +14,15 @@ import (
 // ClientCA is the authorities in a PEM file by which clients are known, read
 // again when it changes. A file that cannot be used leaves the last good
 // authorities in use.
-type ClientCA struct{ reloaded[*x509.CertPool] }
+type ClientCA struct{ fileReloader[*x509.CertPool] }
 
 // NewClientCA reads the file once; it fails if there is no certificate in it.
 func NewClientCA(file string, logger *slog.Logger, metrics prometheus.Registerer) (*ClientCA, error) {
-	c := &ClientCA{reloaded[*x509.CertPool]{
+	c := &ClientCA{fileReloader[*x509.CertPool]{
 		what: "clients' CA", files: []string{file}, logger: logger,
 		parse: func(contents [][]byte) (*x509.CertPool, time.Time, error) { return parseClientCA(contents[0]) },
 	}}
-	if err := c.begin(metrics, prometheus.CounterOpts{
+	if err := c.load(metrics, prometheus.CounterOpts{
 		Name: "pod_identity_webhook_client_ca_reloads_total",
 		Help: "Changes of the file with the clients' CA, by result: success or error. After an error the last good authorities stay in use.",
 	}); err != nil {

@@ -65,7 +65,7 @@ func poolOf(t *testing.T, content []byte) *x509.CertPool {
 	return pool
 }
 
-func TestTheClientsCAIsReloaded(t *testing.T) {
+func TestClientCA_reloadsOnChange(t *testing.T) {
 	first, _ := pair(t, 1, nextYear)
 	second, _ := pair(t, 2, nextYear.AddDate(1, 0, 0))
 	var log lockedBuffer
@@ -111,9 +111,9 @@ func TestTheClientsCAIsReloaded(t *testing.T) {
 	eventually(t, "the second is in use", func() bool { return ca.Roots().Equal(poolOf(t, second)) })
 }
 
-// TestAFileThatStaysTheSameKeepsItsPool, or each look at it would have every
+// TestClientCA_unchangedFileKeepsPool, or each look at it would have every
 // certificate judged again.
-func TestAFileThatStaysTheSameKeepsItsPool(t *testing.T) {
+func TestClientCA_unchangedFileKeepsPool(t *testing.T) {
 	content, _ := pair(t, 1, nextYear)
 	file := filepath.Join(t.TempDir(), "ca.crt")
 	if err := os.WriteFile(file, content, 0o600); err != nil {
@@ -129,7 +129,7 @@ func TestAFileThatStaysTheSameKeepsItsPool(t *testing.T) {
 	}
 }
 
-func TestAFileThatIsNoCAFailsEarly(t *testing.T) {
+func TestNewClientCA_invalidFile(t *testing.T) {
 	certPEM, keyPEM := pair(t, 1, nextYear)
 	for content, want := range map[string]string{
 		"":                               "no PEM block",

@@ -9,9 +9,9 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// maxOffset is how far this machine's clock may be off without a word. It is
+// maxClockOffset is how far this machine's clock may be off without a word. It is
 // well within backdate.
-const maxOffset = time.Minute
+const maxClockOffset = time.Minute
 
 // clock tells the API server's time, which is what certificates are judged by:
 // a replica whose own clock is off must not replace what is good, nor make what
@@ -23,11 +23,11 @@ type clock struct {
 	local func() time.Time
 
 	mu sync.Mutex
-	// told is what the API server said last, and heard when that was. How much
+	// serverTime is what the API server said last, and heard when that was. How much
 	// time has passed since is measured by the monotonic clock, which nobody
 	// sets.
-	told, heard time.Time
-	alarmed     bool
+	serverTime, receivedAt time.Time
+	errorLogged            bool
 }
 
 func newClock(logger *slog.Logger, local func() time.Time, metrics prometheus.Registerer) *clock {
@@ -43,54 +43,54 @@ func newClock(logger *slog.Logger, local func() time.Time, metrics prometheus.Re
 func (c *clock) now() time.Time {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.told.IsZero() {
+	if c.serverTime.IsZero() {
 		return c.local()
 	}
-	return c.told.Add(c.local().Sub(c.heard))
+	return c.serverTime.Add(c.local().Sub(c.receivedAt))
 }
 
 func (c *clock) offset() time.Duration {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.told.IsZero() {
+	if c.serverTime.IsZero() {
 		return 0
 	}
-	return c.told.Sub(c.heard)
+	return c.serverTime.Sub(c.receivedAt)
 }
 
-func (c *clock) hear(date time.Time) {
+func (c *clock) observe(date time.Time) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.told, c.heard = date, c.local()
-	offset := c.told.Sub(c.heard)
+	c.serverTime, c.receivedAt = date, c.local()
+	offset := c.serverTime.Sub(c.receivedAt)
 	switch {
-	case offset.Abs() > maxOffset && !c.alarmed:
-		c.alarmed = true
+	case offset.Abs() > maxClockOffset && !c.errorLogged:
+		c.errorLogged = true
 		c.logger.Warn("this machine's clock is off, certificates are made by the API server's", "offset", offset)
 	// A Date is of whole seconds, so the offset flickers.
-	case offset.Abs() < maxOffset/2 && c.alarmed:
-		c.alarmed = false
+	case offset.Abs() < maxClockOffset/2 && c.errorLogged:
+		c.errorLogged = false
 		c.logger.Info("this machine's clock is right again")
 	}
 }
 
 // wrap makes the clock listen to the answers of a transport to the API server.
 func (c *clock) wrap(transport http.RoundTripper) http.RoundTripper {
-	return listener{transport, c}
+	return dateRecorder{transport, c}
 }
 
-type listener struct {
+type dateRecorder struct {
 	transport http.RoundTripper
 	clock     *clock
 }
 
-func (l listener) RoundTrip(request *http.Request) (*http.Response, error) {
+func (l dateRecorder) RoundTrip(request *http.Request) (*http.Response, error) {
 	response, err := l.transport.RoundTrip(request)
 	if err != nil {
 		return nil, err
 	}
 	if date, err := http.ParseTime(response.Header.Get("Date")); err == nil {
-		l.clock.hear(date)
+		l.clock.observe(date)
 	}
 	return response, nil
 }

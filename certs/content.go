@@ -19,8 +19,8 @@ import (
 
 // The keys of the Secret's data.
 const (
-	// authoritiesKey has the signers in their order, then the former CAs.
-	authoritiesKey = "ca.crt"
+	// caCertKey has the signers in their order, then the former CAs.
+	caCertKey = "ca.crt"
 	// signersKey has the keys of the signers, in the same order. Versions that know
 	// only one signer read the first key, and expect that of the first CA.
 	signersKey = "ca.key"
@@ -37,8 +37,8 @@ type authority struct {
 	key         crypto.Signer
 }
 
-// content is what the Secret holds, as far as it is valid.
-type content struct {
+// secretContent is what the Secret holds, as far as it is valid.
+type secretContent struct {
 	// signers are the CAs whose key the Secret has. The first signs the serving
 	// certificates. The second takes over when API servers trust it. There is none
 	// if the key was removed: that requests a new CA.
@@ -54,8 +54,8 @@ type content struct {
 
 // parseContent reads the data of a Secret. It returns what is valid, and an error
 // if that is not all. The errors name the key, never its value.
-func parseContent(data map[string][]byte) (content, error) {
-	var c content
+func parseContent(data map[string][]byte) (secretContent, error) {
+	var c secretContent
 	var invalid []error
 	if encoded := data[retiredKey]; len(encoded) > 0 {
 		if err := json.Unmarshal(encoded, &c.retired); err != nil {
@@ -64,13 +64,13 @@ func parseContent(data map[string][]byte) (content, error) {
 			c.retired = nil
 		}
 	}
-	authorities, err := parseAuthorities(data[authoritiesKey])
+	authorities, err := parseAuthorities(data[caCertKey])
 	if err != nil {
-		return c, errors.Join(append(invalid, fmt.Errorf("%s: %w", authoritiesKey, err))...)
+		return c, errors.Join(append(invalid, fmt.Errorf("%s: %w", caCertKey, err))...)
 	}
 	keys, err := parseSigners(data[signersKey])
 	if err != nil {
-		return content{former: authorities, retired: c.retired}, errors.Join(append(invalid, fmt.Errorf("%s: %w", signersKey, err))...)
+		return secretContent{former: authorities, retired: c.retired}, errors.Join(append(invalid, fmt.Errorf("%s: %w", signersKey, err))...)
 	}
 	for _, ca := range authorities {
 		match := slices.IndexFunc(keys, func(key crypto.Signer) bool { return isKeyOf(key, ca) })
@@ -83,7 +83,7 @@ func parseContent(data map[string][]byte) (content, error) {
 		}
 	}
 	if len(c.signers) != len(keys) {
-		invalid = append(invalid, fmt.Errorf("%s: a key of no CA in %s", signersKey, authoritiesKey))
+		invalid = append(invalid, fmt.Errorf("%s: a key of no CA in %s", signersKey, caCertKey))
 	}
 	return c, errors.Join(invalid...)
 }
@@ -145,9 +145,9 @@ func parseStored(data map[string][]byte, names []string) *tls.Certificate {
 	return &pair
 }
 
-// data is the inverse of parseContent. A key without a value is nil, so that a
+// encode is the inverse of parseContent. A key without a value is nil, so that a
 // merge patch removes it.
-func (c content) data() (map[string][]byte, error) {
+func (c secretContent) encode() (map[string][]byte, error) {
 	authorities, keys := slices.Clone(c.former), []byte(nil)
 	for n, signer := range c.signers {
 		authorities = slices.Insert(authorities, n, signer.certificate)
@@ -157,7 +157,7 @@ func (c content) data() (map[string][]byte, error) {
 		}
 		keys = append(keys, pem.EncodeToMemory(&pem.Block{Type: keyutil.PrivateKeyBlockType, Bytes: der})...)
 	}
-	data := map[string][]byte{authoritiesKey: encode(authorities...), signersKey: keys, retiredKey: nil}
+	data := map[string][]byte{caCertKey: encode(authorities...), signersKey: keys, retiredKey: nil}
 	if len(c.retired) > 0 {
 		var err error
 		if data[retiredKey], err = json.Marshal(c.retired); err != nil {
@@ -168,7 +168,7 @@ func (c content) data() (map[string][]byte, error) {
 }
 
 // published returns the CAs that belong into each caBundle.
-func (c content) published() []*x509.Certificate {
+func (c secretContent) published() []*x509.Certificate {
 	var published []*x509.Certificate
 	for _, signer := range c.signers {
 		published = append(published, signer.certificate)
@@ -182,12 +182,14 @@ func (c content) published() []*x509.Certificate {
 }
 
 // signs reports whether the Secret has the key of ca.
-func (c content) signs(ca *x509.Certificate) bool {
+func (c secretContent) signs(ca *x509.Certificate) bool {
 	return slices.ContainsFunc(c.signers, func(signer authority) bool { return signer.certificate.Equal(ca) })
 }
 
 // trusts reports whether ca is in the Secret, with or without its key.
-func (c content) trusts(ca *x509.Certificate) bool { return c.signs(ca) || contains(c.former, ca) }
+func (c secretContent) trusts(ca *x509.Certificate) bool {
+	return c.signs(ca) || contains(c.former, ca)
+}
 
 func encode(certificates ...*x509.Certificate) []byte {
 	var bundle []byte

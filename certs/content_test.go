@@ -17,9 +17,9 @@ import (
 )
 
 // secretData is the data of a Secret, as a plan makes it.
-func secretData(t testing.TB, c content) map[string][]byte {
+func secretData(t testing.TB, c secretContent) map[string][]byte {
 	t.Helper()
-	data, err := c.data()
+	data, err := c.encode()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -31,7 +31,7 @@ func secretData(t testing.TB, c content) map[string][]byte {
 func earlierData(t testing.TB, w *world) map[string][]byte {
 	t.Helper()
 	data := secretData(t, w.secret)
-	made := w.sign(start)
+	made := w.sign(currentContent)
 	data["tls.crt"] = encode(made.Leaf)
 	data["tls.key"] = keyPEM(t, made.PrivateKey)
 	return data
@@ -48,7 +48,7 @@ func keyPEM(t testing.TB, key any) []byte {
 
 func TestParseContent_invalid(t *testing.T) {
 	w := newWorld(t)
-	w.secret.retired = map[string]time.Time{"entry": start}
+	w.secret.retired = map[string]time.Time{"entry": currentContent}
 	valid, other := secretData(t, w.secret), secretData(t, newWorld(t).secret)
 	key, err := keyutil.ParsePrivateKeyPEM(valid["ca.key"])
 	if err != nil {
@@ -61,25 +61,25 @@ func TestParseContent_invalid(t *testing.T) {
 	}
 	powerlessPEM := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: powerlessDER})
 	for name, test := range map[string]struct {
-		change                   map[string][]byte
+		rotation                 map[string][]byte
 		want                     []string
 		signers, former, retired int
 	}{
-		"nothing":                  {change: map[string][]byte{"ca.crt": nil, "ca.key": nil, "retired.json": nil}, want: []string{"ca.crt"}},
-		"no CA":                    {change: map[string][]byte{"ca.crt": nil}, want: []string{"ca.crt"}, retired: 1},
-		"garbage for a CA":         {change: map[string][]byte{"ca.crt": []byte("garbage")}, want: []string{"ca.crt"}, retired: 1},
-		"no CA's certificate":      {change: map[string][]byte{"ca.crt": encode(w.sign(start).Leaf)}, want: []string{"ca.crt", "not a CA"}, retired: 1},
-		"a CA that may not sign":   {change: map[string][]byte{"ca.crt": powerlessPEM}, want: []string{"ca.crt", "not a CA"}, retired: 1},
-		"garbage for the CA's key": {change: map[string][]byte{"ca.key": []byte("garbage")}, want: []string{"ca.key"}, former: 1, retired: 1},
-		"garbage after the key":    {change: map[string][]byte{"ca.key": append(bytes.Clone(valid["ca.key"]), "garbage"...)}, want: []string{"ca.key"}, former: 1, retired: 1},
-		"another CA's key":         {change: map[string][]byte{"ca.key": other["ca.key"]}, want: []string{"ca.key"}, former: 1, retired: 1},
-		"a key too many":           {change: map[string][]byte{"ca.key": slices.Concat(valid["ca.key"], other["ca.key"])}, want: []string{"ca.key"}, signers: 1, retired: 1},
-		"garbage for the record":   {change: map[string][]byte{"retired.json": []byte("garbage")}, want: []string{"retired.json"}, signers: 1},
-		"two invalid keys":         {change: map[string][]byte{"ca.key": []byte("x"), "retired.json": []byte("x")}, want: []string{"ca.key", "retired.json"}, former: 1},
+		"nothing":                  {rotation: map[string][]byte{"ca.crt": nil, "ca.key": nil, "retired.json": nil}, want: []string{"ca.crt"}},
+		"no CA":                    {rotation: map[string][]byte{"ca.crt": nil}, want: []string{"ca.crt"}, retired: 1},
+		"garbage for a CA":         {rotation: map[string][]byte{"ca.crt": []byte("garbage")}, want: []string{"ca.crt"}, retired: 1},
+		"no CA's certificate":      {rotation: map[string][]byte{"ca.crt": encode(w.sign(currentContent).Leaf)}, want: []string{"ca.crt", "not a CA"}, retired: 1},
+		"a CA that may not sign":   {rotation: map[string][]byte{"ca.crt": powerlessPEM}, want: []string{"ca.crt", "not a CA"}, retired: 1},
+		"garbage for the CA's key": {rotation: map[string][]byte{"ca.key": []byte("garbage")}, want: []string{"ca.key"}, former: 1, retired: 1},
+		"garbage after the key":    {rotation: map[string][]byte{"ca.key": append(bytes.Clone(valid["ca.key"]), "garbage"...)}, want: []string{"ca.key"}, former: 1, retired: 1},
+		"another CA's key":         {rotation: map[string][]byte{"ca.key": other["ca.key"]}, want: []string{"ca.key"}, former: 1, retired: 1},
+		"a key too many":           {rotation: map[string][]byte{"ca.key": slices.Concat(valid["ca.key"], other["ca.key"])}, want: []string{"ca.key"}, signers: 1, retired: 1},
+		"garbage for the record":   {rotation: map[string][]byte{"retired.json": []byte("garbage")}, want: []string{"retired.json"}, signers: 1},
+		"two invalid keys":         {rotation: map[string][]byte{"ca.key": []byte("x"), "retired.json": []byte("x")}, want: []string{"ca.key", "retired.json"}, former: 1},
 	} {
 		t.Run(name, func(t *testing.T) {
 			data := maps.Clone(valid)
-			maps.Copy(data, test.change)
+			maps.Copy(data, test.rotation)
 			c, err := parseContent(data)
 			if err == nil {
 				t.Fatal("no error")
@@ -126,11 +126,11 @@ func TestContentData_readableByEarlierVersions(t *testing.T) {
 			t.Errorf("%s: the first key is not that of the first CA, error %v", state, err)
 		}
 	}
-	w.run(start, never)
+	w.run(currentContent, never)
 	check("one CA")
-	w.run(start.Add(afterCADue), never)
+	w.run(currentContent.Add(afterCADue), never)
 	check("a second CA, not published")
-	w.run(start.Add(afterCADue), always)
+	w.run(currentContent.Add(afterCADue), always)
 	check("a former CA")
 }
 
@@ -161,14 +161,14 @@ func TestParseStored(t *testing.T) {
 // be stored and used.
 func FuzzSecret(f *testing.F) {
 	w := newWorld(f)
-	w.secret.retired = map[string]time.Time{"entry": start}
+	w.secret.retired = map[string]time.Time{"entry": currentContent}
 	valid := secretData(f, w.secret)
 	f.Add(valid["ca.crt"], valid["ca.key"], valid["retired.json"])
 	f.Add([]byte{}, []byte{}, []byte{})
-	f.Add(encode(w.sign(start).Leaf), valid["ca.key"], []byte(`{"":null}`))
+	f.Add(encode(w.sign(currentContent).Leaf), valid["ca.key"], []byte(`{"":null}`))
 	f.Add(slices.Concat(valid["ca.crt"], secretData(f, newWorld(f).secret)["ca.crt"]), []byte{}, []byte("[]"))
 	f.Fuzz(func(t *testing.T, ca, key, retired []byte) {
 		found, _ := parseContent(map[string][]byte{"ca.crt": ca, "ca.key": key, "retired.json": retired})
-		(&world{t: t, secret: found}).run(start.Add(day), always)
+		(&world{t: t, secret: found}).run(currentContent.Add(day), always)
 	})
 }

@@ -9,18 +9,18 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// Files serves the certificate in two PEM files that something else writes, as
+// FileSource serves the certificate in two PEM files that something else writes, as
 // cert-manager and the kubelet do, and reads them again when they change. A
 // pair that cannot be used, such as one caught half-written, leaves the last
 // good one in service.
-type Files struct {
-	reloaded[*tls.Certificate]
+type FileSource struct {
+	fileReloader[*tls.Certificate]
 	now func() time.Time
 }
 
-// NewFiles reads the files once; it fails if they are no certificate and key.
-func NewFiles(certFile, keyFile string, logger *slog.Logger, metrics prometheus.Registerer) (*Files, error) {
-	f := &Files{now: time.Now, reloaded: reloaded[*tls.Certificate]{
+// NewFileSource reads the files once; it fails if they are no certificate and key.
+func NewFileSource(certFile, keyFile string, logger *slog.Logger, metrics prometheus.Registerer) (*FileSource, error) {
+	f := &FileSource{now: time.Now, fileReloader: fileReloader[*tls.Certificate]{
 		what: "serving certificate", files: []string{certFile, keyFile}, logger: logger,
 		parse: func(contents [][]byte) (*tls.Certificate, time.Time, error) {
 			pair, err := tls.X509KeyPair(contents[0], contents[1])
@@ -30,7 +30,7 @@ func NewFiles(certFile, keyFile string, logger *slog.Logger, metrics prometheus.
 			return &pair, pair.Leaf.NotAfter, nil
 		},
 	}}
-	if err := f.begin(metrics, prometheus.CounterOpts{
+	if err := f.load(metrics, prometheus.CounterOpts{
 		Name: "pod_identity_webhook_certificate_reloads_total",
 		Help: "Changes of the certificate files, by result: success or error. After an error the last good certificate stays in use until it expires.",
 	}); err != nil {
@@ -48,12 +48,12 @@ func newExpiry(expiry func() time.Time) prometheus.GaugeFunc {
 }
 
 // GetCertificate is made for tls.Config.
-func (f *Files) GetCertificate(*tls.ClientHelloInfo) (*tls.Certificate, error) {
+func (f *FileSource) GetCertificate(*tls.ClientHelloInfo) (*tls.Certificate, error) {
 	return f.value(), nil
 }
 
 // Valid returns nil if the certificate has not expired.
-func (f *Files) Valid() error {
+func (f *FileSource) Valid() error {
 	if expiry := f.expiry(); f.now().After(expiry) {
 		return fmt.Errorf("the serving certificate in %s expired at %s", f.files[0], expiry.UTC().Format(time.RFC3339))
 	}

@@ -99,9 +99,9 @@ func (b *lockedBuffer) String() string {
 }
 
 // serve watches the files, and reads them unasked at the interval.
-func serve(t *testing.T, f *folder, log io.Writer, interval time.Duration) *Files {
+func serve(t *testing.T, f *folder, log io.Writer, interval time.Duration) *FileSource {
 	t.Helper()
-	files, err := NewFiles(f.cert(), f.key(), slog.New(slog.NewTextHandler(log, nil)), prometheus.NewRegistry())
+	files, err := NewFileSource(f.cert(), f.key(), slog.New(slog.NewTextHandler(log, nil)), prometheus.NewRegistry())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -116,7 +116,7 @@ func serve(t *testing.T, f *folder, log io.Writer, interval time.Duration) *File
 	return files
 }
 
-func serialOf(t *testing.T, files *Files) int64 {
+func serialOf(t *testing.T, files *FileSource) int64 {
 	t.Helper()
 	certificate, err := files.GetCertificate(nil)
 	if err != nil {
@@ -141,7 +141,7 @@ func eventually(t *testing.T, what string, condition func() bool) {
 
 var nextYear = time.Now().AddDate(1, 0, 0)
 
-func TestFilesFollowAMountedSecret(t *testing.T) {
+func TestFileSource_mountedSecret(t *testing.T) {
 	f := newFolder(t)
 	f.swap(pair(t, 1, nextYear))
 	var log lockedBuffer
@@ -153,7 +153,7 @@ func TestFilesFollowAMountedSecret(t *testing.T) {
 	eventually(t, "the second certificate is served", func() bool { return serialOf(t, files) == 2 })
 }
 
-func TestFilesFollowPlainFiles(t *testing.T) {
+func TestFileSource_plainFiles(t *testing.T) {
 	f := newFolder(t)
 	write := func(certPEM, keyPEM []byte) {
 		f.must(os.WriteFile(f.cert(), certPEM, 0o600))
@@ -169,7 +169,7 @@ func TestFilesFollowPlainFiles(t *testing.T) {
 	}
 }
 
-func TestABusyNeighbourDoesNotPutAReloadOff(t *testing.T) {
+func TestFileSource_unrelatedEvents(t *testing.T) {
 	f := newFolder(t)
 	f.swap(pair(t, 1, nextYear))
 	files := serve(t, f, io.Discard, time.Hour)
@@ -180,7 +180,7 @@ func TestABusyNeighbourDoesNotPutAReloadOff(t *testing.T) {
 	})
 }
 
-func TestAFolderThatIsReplacedAsAWholeIsPolled(t *testing.T) {
+func TestFileSource_replacedDirectory(t *testing.T) {
 	f := newFolder(t)
 	f.root = filepath.Join(f.root, "certificate")
 	f.must(os.Mkdir(f.root, 0o700))
@@ -198,7 +198,7 @@ func TestAFolderThatIsReplacedAsAWholeIsPolled(t *testing.T) {
 	}
 }
 
-func TestABadPairLeavesTheLastGoodOneInService(t *testing.T) {
+func TestFileSource_keepsLastValidPair(t *testing.T) {
 	f := newFolder(t)
 	f.swap(pair(t, 1, nextYear))
 	var log lockedBuffer
@@ -218,10 +218,10 @@ func TestABadPairLeavesTheLastGoodOneInService(t *testing.T) {
 	eventually(t, "the next good certificate is served", func() bool { return serialOf(t, files) == 4 })
 }
 
-func TestNewFilesFailsEarly(t *testing.T) {
+func TestNewFileSource_invalidFiles(t *testing.T) {
 	f := newFolder(t)
 	newFiles := func() error {
-		_, err := NewFiles(f.cert(), f.key(), slog.New(slog.DiscardHandler), prometheus.NewRegistry())
+		_, err := NewFileSource(f.cert(), f.key(), slog.New(slog.DiscardHandler), prometheus.NewRegistry())
 		return err
 	}
 	if err := newFiles(); err == nil || !strings.Contains(err.Error(), f.cert()) || !strings.Contains(err.Error(), f.key()) {
@@ -233,7 +233,7 @@ func TestNewFilesFailsEarly(t *testing.T) {
 	}
 }
 
-func TestValidTellsOfAnExpiredCertificate(t *testing.T) {
+func TestFileSource_expiredCertificate(t *testing.T) {
 	f := newFolder(t)
 	f.swap(pair(t, 1, nextYear))
 	var log lockedBuffer

@@ -49,9 +49,9 @@ type serving struct {
 	renewal time.Time
 }
 
-// newServing makes a serving certificate for the names, the first of which is
+// newServingCert makes a serving certificate for the names, the first of which is
 // its own, and its key. It expires with its CA at the latest.
-func newServing(now time.Time, lifetime time.Duration, names []string, ca authority) (*serving, error) {
+func newServingCert(now time.Time, lifetime time.Duration, names []string, ca authority) (*serving, error) {
 	template := &x509.Certificate{
 		Subject:               pkix.Name{CommonName: "pod-identity-webhook"},
 		DNSNames:              names,

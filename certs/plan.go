@@ -69,7 +69,7 @@ func (o observed) has(fingerprint string) bool {
 //
 // Which CA signs and when it is replaced follows from the CAs alone, and not from
 // flags: replicas with different flags do not undo what the others do.
-func (p planner) plan(c content, now time.Time, seen observed, published func(*x509.Certificate) bool) (next content, changed bool, err error) {
+func (p planner) plan(c secretContent, now time.Time, seen observed, published func(*x509.Certificate) bool) (next secretContent, changed bool, err error) {
 	signers := slices.DeleteFunc(slices.Clone(c.signers), func(signer authority) bool { return !valid(signer.certificate, now) })
 	former := slices.Clone(c.former)
 	retired := p.retire(c, signers, now, seen)
@@ -77,7 +77,7 @@ func (p planner) plan(c content, now time.Time, seen observed, published func(*x
 	case len(signers) == 0 || len(signers) == 1 && isDue(signers[0].certificate, now):
 		ca, err := newAuthority(now, p.ca)
 		if err != nil {
-			return content{}, false, err
+			return secretContent{}, false, err
 		}
 		signers, changed = append(signers, ca), true
 	case len(signers) == 1:
@@ -91,7 +91,7 @@ func (p planner) plan(c content, now time.Time, seen observed, published func(*x
 	default:
 		signers = signers[:maxSigners]
 	}
-	next = content{signers: signers, retired: retired}
+	next = secretContent{signers: signers, retired: retired}
 	p.bound(next, former, now, seen)
 	for _, ca := range former {
 		since, known := retired[fingerprint(ca.Raw)]
@@ -104,7 +104,7 @@ func (p planner) plan(c content, now time.Time, seen observed, published func(*x
 
 // retire returns since when the caBundles have had which entries that are of none
 // of the signers. It forgets what no caBundle has any more.
-func (p planner) retire(c content, signers []authority, now time.Time, seen observed) map[string]time.Time {
+func (p planner) retire(c secretContent, signers []authority, now time.Time, seen observed) map[string]time.Time {
 	retired := map[string]time.Time{}
 	for entry, since := range c.retired {
 		isFormer := slices.ContainsFunc(c.former, func(ca *x509.Certificate) bool { return fingerprint(ca.Raw) == entry })
@@ -129,7 +129,7 @@ func (p planner) retire(c content, signers []authority, now time.Time, seen obse
 
 // bound ends the time of the oldest retired CAs of our own if there are too many.
 // Those of others are never too many: nothing here adds any.
-func (p planner) bound(c content, former []*x509.Certificate, now time.Time, seen observed) {
+func (p planner) bound(c secretContent, former []*x509.Certificate, now time.Time, seen observed) {
 	own := map[string]*x509.Certificate{}
 	for _, b := range seen.bundles {
 		former = append(former, b.certificates()...)
@@ -152,7 +152,7 @@ func (p planner) bound(c content, former []*x509.Certificate, now time.Time, see
 func (p planner) over(since, now time.Time) bool { return now.Sub(since) >= p.serving }
 
 // removes returns which entries belong into no caBundle any more.
-func (p planner) removes(c content, now time.Time) func(fingerprint string) bool {
+func (p planner) removes(c secretContent, now time.Time) func(fingerprint string) bool {
 	return func(fingerprint string) bool {
 		since, retired := c.retired[fingerprint]
 		return retired && p.over(since, now)
@@ -174,13 +174,13 @@ func isEnding(ca *x509.Certificate, now time.Time) bool {
 }
 
 // foreign returns an error if c has a CA that no replica can have put there.
-func (c content) foreign(now time.Time, seen observed) error {
+func (c secretContent) foreign(now time.Time, seen observed) error {
 	if len(c.signers) > 1 && !isDue(c.signers[0].certificate, now) || len(c.signers) > maxSigners {
 		return fmt.Errorf("%s: a key of a CA that is not needed yet", signersKey)
 	}
 	for _, ca := range c.former {
 		if _, retired := c.retired[fingerprint(ca.Raw)]; !retired && !seen.incomplete && !seen.has(fingerprint(ca.Raw)) {
-			return fmt.Errorf("%s: CA %q has no key and was never published", authoritiesKey, ca.Subject)
+			return fmt.Errorf("%s: CA %q has no key and was never published", caCertKey, ca.Subject)
 		}
 	}
 	return nil

@@ -14,7 +14,7 @@ var service = types.NamespacedName{Namespace: "aws", Name: "webhook"}
 
 const day = 24 * time.Hour
 
-var start = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+var currentContent = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 
 // afterCADue is when a CA that was made at the start is due.
 const afterCADue = 365 * day * 2 / 3
@@ -27,7 +27,7 @@ func testPlanner() planner { return newPlanner(service, 365*day, 30*day) }
 // world is a Secret and the caBundle of one webhook.
 type world struct {
 	t      testing.TB
-	secret content
+	secret secretContent
 	bundle []byte
 }
 
@@ -52,7 +52,7 @@ func (w *world) run(now time.Time, published func(*x509.Certificate) bool) (newC
 func (w *world) sign(now time.Time) *serving {
 	w.t.Helper()
 	p := testPlanner()
-	made, err := newServing(now, p.serving, p.names, w.secret.signers[0])
+	made, err := newServingCert(now, p.serving, p.names, w.secret.signers[0])
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -62,16 +62,16 @@ func (w *world) sign(now time.Time) *serving {
 func newWorld(t testing.TB) *world {
 	t.Helper()
 	w := &world{t: t}
-	if !w.run(start, never) {
+	if !w.run(currentContent, never) {
 		t.Fatal("no CA was made")
 	}
 	return w
 }
 
 // stored returns c as it is read from a Secret into which it was written.
-func stored(t testing.TB, c content) content {
+func stored(t testing.TB, c secretContent) secretContent {
 	t.Helper()
-	data, err := c.data()
+	data, err := c.encode()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -79,7 +79,7 @@ func stored(t testing.TB, c content) content {
 	if err != nil {
 		t.Fatal(err)
 	}
-	again, err := read.data()
+	again, err := read.encode()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -105,11 +105,11 @@ func trusts(bundle []byte, served *serving, now time.Time) error {
 func TestPlan_nothingStored(t *testing.T) {
 	w := newWorld(t)
 	ca := w.secret.signers[0].certificate
-	if got, want := ca.NotAfter, start.Add(365*day); !got.Equal(want) {
+	if got, want := ca.NotAfter, currentContent.Add(365*day); !got.Equal(want) {
 		t.Errorf("the CA expires at %s, want %s", got, want)
 	}
-	leaf := w.sign(start).Leaf
-	if got, want := leaf.NotAfter, start.Add(30*day); !got.Equal(want) {
+	leaf := w.sign(currentContent).Leaf
+	if got, want := leaf.NotAfter, currentContent.Add(30*day); !got.Equal(want) {
 		t.Errorf("the serving certificate expires at %s, want %s", got, want)
 	}
 	for _, certificate := range []*x509.Certificate{ca, leaf} {
@@ -117,7 +117,7 @@ func TestPlan_nothingStored(t *testing.T) {
 			t.Errorf("%s: %s, serial number %s", certificate.Subject, certificate.PublicKeyAlgorithm, certificate.SerialNumber)
 		}
 	}
-	if w.run(start.Add(day), never) || len(w.secret.signers) != 1 {
+	if w.run(currentContent.Add(day), never) || len(w.secret.signers) != 1 {
 		t.Error("a second CA was made at once")
 	}
 }
@@ -125,10 +125,10 @@ func TestPlan_nothingStored(t *testing.T) {
 func TestPlan_newCATakesOverWhenPublished(t *testing.T) {
 	w := newWorld(t)
 	old := w.secret.signers[0].certificate
-	if w.run(start.Add(afterCADue-time.Second), always) {
+	if w.run(currentContent.Add(afterCADue-time.Second), always) {
 		t.Fatal("a CA was made before the old one was due")
 	}
-	due := start.Add(afterCADue)
+	due := currentContent.Add(afterCADue)
 	if !w.run(due, always) || len(w.secret.signers) != 2 || !w.secret.signers[0].certificate.Equal(old) {
 		t.Fatal("no CA was made beside the old one")
 	}
@@ -162,7 +162,7 @@ func TestPlan_oldCAExpires(t *testing.T) {
 	for name, life := range map[string]time.Duration{"a year": 365 * day, "an hour": time.Hour} {
 		t.Run(name, func(t *testing.T) {
 			planner := newPlanner(service, life, life/10)
-			made, _, err := planner.plan(content{}, start, observed{}, never)
+			made, _, err := planner.plan(secretContent{}, currentContent, observed{}, never)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -193,7 +193,7 @@ func TestPlan_oldCAExpires(t *testing.T) {
 				}
 			}
 			// Alone, it signs until it expires: there is nothing better.
-			alone := content{signers: next.signers[:1]}
+			alone := secretContent{signers: next.signers[:1]}
 			if got, _, err := planner.plan(alone, old.NotAfter.Add(-time.Second), observed{}, never); err != nil || !got.signers[0].certificate.Equal(old) {
 				t.Errorf("alone: the old CA no longer signs (%v)", err)
 			}
@@ -203,7 +203,7 @@ func TestPlan_oldCAExpires(t *testing.T) {
 
 func TestPlan_otherLifetimesMeanTheSameCAs(t *testing.T) {
 	w := newWorld(t)
-	for _, now := range []time.Time{start.Add(day), start.Add(afterCADue)} {
+	for _, now := range []time.Time{currentContent.Add(day), currentContent.Add(afterCADue)} {
 		w.run(now, never)
 		for _, lifetime := range []time.Duration{100 * day, 10 * 365 * day} {
 			p := newPlanner(service, lifetime, lifetime/3)
@@ -217,7 +217,7 @@ func TestPlan_otherLifetimesMeanTheSameCAs(t *testing.T) {
 }
 
 func TestPlan_caNotValid(t *testing.T) {
-	for name, now := range map[string]time.Time{"expired": start.Add(400 * day), "not valid yet": start.Add(-day)} {
+	for name, now := range map[string]time.Time{"expired": currentContent.Add(400 * day), "not valid yet": currentContent.Add(-day)} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t)
 			if !w.run(now, never) || len(w.secret.signers) != 1 {
@@ -229,9 +229,9 @@ func TestPlan_caNotValid(t *testing.T) {
 
 func TestPlan_keyRemoved(t *testing.T) {
 	w := newWorld(t)
-	old := w.sign(start)
-	w.secret = content{former: []*x509.Certificate{w.secret.signers[0].certificate}}
-	removed := start.Add(day)
+	old := w.sign(currentContent)
+	w.secret = secretContent{former: []*x509.Certificate{w.secret.signers[0].certificate}}
+	removed := currentContent.Add(day)
 	if !w.run(removed, never) || len(w.secret.signers) != 1 {
 		t.Fatal("no CA was made")
 	}
@@ -246,24 +246,24 @@ func TestPlan_keyRemoved(t *testing.T) {
 
 func TestPlan_foreignCAInTheSecret(t *testing.T) {
 	foreign := newWorld(t).secret.signers[0]
-	for name, change := range map[string]func(*content){
-		"appended without its key":  func(c *content) { c.former = append(c.former, foreign.certificate) },
-		"appended with its key":     func(c *content) { c.signers = append(c.signers, foreign) },
-		"two, appended with a key":  func(c *content) { c.signers = append(c.signers, foreign, newWorld(t).secret.signers[0]) },
-		"prepended without its key": func(c *content) { c.former = []*x509.Certificate{foreign.certificate} },
+	for name, change := range map[string]func(*secretContent){
+		"appended without its key":  func(c *secretContent) { c.former = append(c.former, foreign.certificate) },
+		"appended with its key":     func(c *secretContent) { c.signers = append(c.signers, foreign) },
+		"two, appended with a key":  func(c *secretContent) { c.signers = append(c.signers, foreign, newWorld(t).secret.signers[0]) },
+		"prepended without its key": func(c *secretContent) { c.former = []*x509.Certificate{foreign.certificate} },
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t)
 			before := bytes.Clone(w.bundle)
 			seen := observed{bundles: []bundle{parseBundle(w.bundle)}}
-			if err := w.secret.foreign(start, seen); err != nil {
+			if err := w.secret.foreign(currentContent, seen); err != nil {
 				t.Fatal(err)
 			}
 			change(&w.secret)
-			if w.secret.foreign(start, seen) == nil {
+			if w.secret.foreign(currentContent, seen) == nil {
 				t.Error("it is not reported")
 			}
-			w.run(start.Add(day), always)
+			w.run(currentContent.Add(day), always)
 			if !bytes.Equal(w.bundle, before) {
 				t.Error("it is published")
 			}
@@ -278,23 +278,23 @@ func TestPlan_entriesOfOthersStayForOneServingLifetime(t *testing.T) {
 	w := newWorld(t)
 	theirs := othersBundle(t)
 	w.bundle = theirs
-	w.run(start.Add(day), never)
+	w.run(currentContent.Add(day), never)
 	for _, after := range []time.Duration{0, time.Hour, 30*day - time.Second} {
-		w.run(start.Add(day).Add(after), always)
+		w.run(currentContent.Add(day).Add(after), always)
 		if !bytes.HasSuffix(w.bundle, theirs) {
 			t.Fatalf("after %s they are not as they were:\n%s", after, w.bundle)
 		}
 	}
-	w.run(start.Add(31*day), always)
+	w.run(currentContent.Add(31*day), always)
 	if got, want := parseBundle(w.bundle).certificates(), w.secret.published(); !slices.EqualFunc(got, want, (*x509.Certificate).Equal) {
 		t.Errorf("after 30 days there are %d certificates, want %d", len(got), len(want))
 	}
 	// What comes back has its time anew.
-	w.run(start.Add(32*day), always)
+	w.run(currentContent.Add(32*day), always)
 	w.bundle = slices.Concat(w.bundle, theirs)
 	want := bytes.Clone(w.bundle)
-	w.run(start.Add(40*day), always)
-	w.run(start.Add(69*day), always)
+	w.run(currentContent.Add(40*day), always)
+	w.run(currentContent.Add(69*day), always)
 	if !bytes.Equal(w.bundle, want) {
 		t.Error("what came back was removed early")
 	}
@@ -303,16 +303,16 @@ func TestPlan_entriesOfOthersStayForOneServingLifetime(t *testing.T) {
 func TestPlan_configurationNotRead(t *testing.T) {
 	w := newWorld(t)
 	w.bundle = slices.Concat(w.bundle, othersBundle(t))
-	w.run(start, always)
+	w.run(currentContent, always)
 	w.secret.former = []*x509.Certificate{newWorld(t).secret.signers[0].certificate}
-	next, _, err := testPlanner().plan(w.secret, start.Add(day), observed{incomplete: true}, never)
+	next, _, err := testPlanner().plan(w.secret, currentContent.Add(day), observed{incomplete: true}, never)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if len(next.retired) != len(w.secret.retired) || len(next.retired) == 0 || len(next.former) != 1 {
 		t.Errorf("%d records and %d former CAs, want %d and 1: nothing is known of the caBundles", len(next.retired), len(next.former), len(w.secret.retired))
 	}
-	if next.foreign(start, observed{incomplete: true}) != nil || contains(next.published(), next.former[0]) {
+	if next.foreign(currentContent, observed{incomplete: true}) != nil || contains(next.published(), next.former[0]) {
 		t.Error("a CA that may be published is taken for a foreign one, or is published")
 	}
 }
@@ -322,8 +322,8 @@ func TestPlan_numberOfCAsIsBounded(t *testing.T) {
 	theirs := parseBundle(othersBundle(t)).certificates()
 	w.bundle = slices.Concat(w.bundle, encode(theirs...))
 	for n := range 3 * maxRetired {
-		w.secret = content{}
-		w.run(start.Add(time.Duration(n+1)*time.Minute), never)
+		w.secret = secretContent{}
+		w.run(currentContent.Add(time.Duration(n+1)*time.Minute), never)
 	}
 	all := parseBundle(w.bundle).certificates()
 	if got, most := len(all), maxRetired+1+len(theirs); got > most {
@@ -339,12 +339,12 @@ func TestPlan_numberOfCAsIsBounded(t *testing.T) {
 func TestPlan_recordInTheFuture(t *testing.T) {
 	w := newWorld(t)
 	w.bundle = slices.Concat(w.bundle, othersBundle(t))
-	w.run(start, always)
+	w.run(currentContent, always)
 	for entry := range w.secret.retired {
-		w.secret.retired[entry] = start.Add(1000 * day)
+		w.secret.retired[entry] = currentContent.Add(1000 * day)
 	}
-	w.run(start.Add(day), always)
-	w.run(start.Add(31*day), always)
+	w.run(currentContent.Add(day), always)
+	w.run(currentContent.Add(31*day), always)
 	if got := len(parseBundle(w.bundle).entries); got != 1 {
 		t.Errorf("the caBundle has %d entries, want 1", got)
 	}
@@ -362,15 +362,15 @@ func TestPlan_noAPIServerMeetsWhatItDoesNotTrust(t *testing.T) {
 		from   time.Time
 	}
 	var views []view
-	var secret content
+	var secret secretContent
 	var encoded []byte
 	var inTouch, lost *serving
-	since := publication{}
+	since := trustTracker{}
 	made := 0
-	for now := start; now.Before(start.Add(100 * day)); now = now.Add(step) {
+	for now := currentContent; now.Before(currentContent.Add(100 * day)); now = now.Add(step) {
 		seen := observed{bundles: []bundle{parseBundle(encoded)}}
 		since.observe(seen, now)
-		published := func(ca *x509.Certificate) bool { return since.lasts(ca, now, p.publishAfter) }
+		published := func(ca *x509.Certificate) bool { return since.trustedFor(ca, now, p.publishAfter) }
 		next, newCA, err := p.plan(secret, now, seen, published)
 		if err != nil {
 			t.Fatal(err)
@@ -387,7 +387,7 @@ func TestPlan_noAPIServerMeetsWhatItDoesNotTrust(t *testing.T) {
 		for _, replica := range []**serving{&inTouch, &lost} {
 			expired := *replica == nil || !valid((*replica).Leaf, now)
 			if expired || replica == &inTouch && !now.Before((*replica).renewal) {
-				if *replica, err = newServing(now, p.serving, p.names, secret.signers[0]); err != nil {
+				if *replica, err = newServingCert(now, p.serving, p.names, secret.signers[0]); err != nil {
 					t.Fatal(err)
 				}
 			}
@@ -413,18 +413,18 @@ func TestNewPlanner_publishAfter(t *testing.T) {
 }
 
 func TestNewServing_expiresWithItsCA(t *testing.T) {
-	ca, err := newAuthority(start, day)
+	ca, err := newAuthority(currentContent, day)
 	if err != nil {
 		t.Fatal(err)
 	}
-	made, err := newServing(start, 2*day, []string{"name"}, ca)
+	made, err := newServingCert(currentContent, 2*day, []string{"name"}, ca)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if !made.Leaf.NotAfter.Equal(ca.certificate.NotAfter) {
 		t.Errorf("it expires at %s, its CA at %s", made.Leaf.NotAfter, ca.certificate.NotAfter)
 	}
-	if got, want := made.renewal, start.Add(16*time.Hour); !got.Equal(want) {
+	if got, want := made.renewal, currentContent.Add(16*time.Hour); !got.Equal(want) {
 		t.Errorf("it is renewed at %s, want %s", got, want)
 	}
 }
@@ -432,19 +432,19 @@ func TestNewServing_expiresWithItsCA(t *testing.T) {
 func TestPublication_breakStartsAnew(t *testing.T) {
 	w := newWorld(t)
 	ca := w.secret.signers[0].certificate
-	p := publication{}
-	lasts := func(now time.Time) bool { return p.lasts(ca, now, time.Hour) }
+	p := trustTracker{}
+	lasts := func(now time.Time) bool { return p.trustedFor(ca, now, time.Hour) }
 	trusted, untrusted := parseBundle(w.bundle), parseBundle(othersBundle(t))
-	p.observe(observed{bundles: []bundle{trusted, trusted}}, start)
-	if lasts(start.Add(time.Hour-1)) || !lasts(start.Add(time.Hour)) {
+	p.observe(observed{bundles: []bundle{trusted, trusted}}, currentContent)
+	if lasts(currentContent.Add(time.Hour-1)) || !lasts(currentContent.Add(time.Hour)) {
 		t.Error("not from an hour on")
 	}
-	p.observe(observed{bundles: []bundle{trusted, untrusted}}, start.Add(2*time.Hour))
-	if lasts(start.Add(2 * time.Hour)) {
+	p.observe(observed{bundles: []bundle{trusted, untrusted}}, currentContent.Add(2*time.Hour))
+	if lasts(currentContent.Add(2 * time.Hour)) {
 		t.Error("published though one webhook lacks it")
 	}
-	p.observe(observed{bundles: []bundle{trusted}}, start.Add(3*time.Hour))
-	if lasts(start.Add(3*time.Hour)) || !lasts(start.Add(4*time.Hour)) {
+	p.observe(observed{bundles: []bundle{trusted}}, currentContent.Add(3*time.Hour))
+	if lasts(currentContent.Add(3*time.Hour)) || !lasts(currentContent.Add(4*time.Hour)) {
 		t.Error("a break does not start the hour anew")
 	}
 }

@@ -6,12 +6,12 @@ import (
 	"time"
 )
 
-// publication is since when all webhooks have trusted which CA, by its
+// trustTracker is since when all webhooks have trusted which CA, by its
 // fingerprint.
-type publication map[string]time.Time
+type trustTracker map[string]time.Time
 
 // observe takes what all webhooks trust now. A CA that was missing begins anew.
-func (p publication) observe(seen observed, now time.Time) {
+func (p trustTracker) observe(seen observed, now time.Time) {
 	trusted := map[string]bool{}
 	for _, b := range seen.bundles {
 		for _, ca := range b.certificates() {
@@ -26,8 +26,8 @@ func (p publication) observe(seen observed, now time.Time) {
 	maps.DeleteFunc(p, func(ca string, _ time.Time) bool { return !trusted[ca] })
 }
 
-// lasts reports whether a CA has been trusted for a time.
-func (p publication) lasts(ca *x509.Certificate, now time.Time, duration time.Duration) bool {
+// trustedFor reports whether a CA has been trusted for a time.
+func (p trustTracker) trustedFor(ca *x509.Certificate, now time.Time, duration time.Duration) bool {
 	since, known := p[fingerprint(ca.Raw)]
 	return known && now.Sub(since) >= duration
 }

@@ -17,50 +17,50 @@ import (
 	"github.com/pod-identity-webhook/pod-identity-webhook/internal/objectcache"
 )
 
-// registration is a webhook configuration, as far as certificates are concerned.
-type registration struct {
+// webhookConfig is a webhook configuration, as far as certificates are concerned.
+type webhookConfig struct {
 	name, resourceVersion string
-	webhooks              []registered
+	webhooks              []webhookEntry
 	// patch writes to the configuration.
 	patch func(ctx context.Context, patch []byte) error
 }
 
-// registered is a webhook of a configuration.
-type registered struct {
+// webhookEntry is a webhook of a configuration.
+type webhookEntry struct {
 	name   string
 	client admissionregistrationv1.WebhookClientConfig
 	bundle bundle
 }
 
-// registrations reads the configurations of both kinds that have the name, and
+// readWebhookConfigs reads the configurations of both kinds that have the name, and
 // keeps of their webhooks those that call the Service. That a configuration does
 // not exist is no error: then no API server calls us by it.
-func registrations(ctx context.Context, client admissionregistrationv1client.AdmissionregistrationV1Interface, name string, service types.NamespacedName) ([]registration, error) {
+func readWebhookConfigs(ctx context.Context, client admissionregistrationv1client.AdmissionregistrationV1Interface, name string, service types.NamespacedName) ([]webhookConfig, error) {
 	mutating, mutatingErr := read(ctx, client.MutatingWebhookConfigurations(), "MutatingWebhookConfiguration", name, service,
-		func(c *admissionregistrationv1.MutatingWebhookConfiguration) (all []registered) {
+		func(c *admissionregistrationv1.MutatingWebhookConfiguration) (all []webhookEntry) {
 			for _, w := range c.Webhooks {
-				all = append(all, registered{w.Name, w.ClientConfig, parseBundle(w.ClientConfig.CABundle)})
+				all = append(all, webhookEntry{w.Name, w.ClientConfig, parseBundle(w.ClientConfig.CABundle)})
 			}
 			return all
 		})
 	validating, validatingErr := read(ctx, client.ValidatingWebhookConfigurations(), "ValidatingWebhookConfiguration", name, service,
-		func(c *admissionregistrationv1.ValidatingWebhookConfiguration) (all []registered) {
+		func(c *admissionregistrationv1.ValidatingWebhookConfiguration) (all []webhookEntry) {
 			for _, w := range c.Webhooks {
-				all = append(all, registered{w.Name, w.ClientConfig, parseBundle(w.ClientConfig.CABundle)})
+				all = append(all, webhookEntry{w.Name, w.ClientConfig, parseBundle(w.ClientConfig.CABundle)})
 			}
 			return all
 		})
 	return append(mutating, validating...), errors.Join(mutatingErr, validatingErr)
 }
 
-// configurations is a client of one of the two kinds.
-type configurations[Configuration metav1.Object] interface {
+// webhookConfigClient is a client of one of the two kinds.
+type webhookConfigClient[Configuration metav1.Object] interface {
 	Get(ctx context.Context, name string, options metav1.GetOptions) (Configuration, error)
 	Patch(ctx context.Context, name string, kind types.PatchType, patch []byte, options metav1.PatchOptions, subresources ...string) (Configuration, error)
 }
 
 // read returns at most one.
-func read[Configuration metav1.Object](ctx context.Context, client configurations[Configuration], kind, name string, service types.NamespacedName, webhooks func(Configuration) []registered) ([]registration, error) {
+func read[Configuration metav1.Object](ctx context.Context, client webhookConfigClient[Configuration], kind, name string, service types.NamespacedName, webhooks func(Configuration) []webhookEntry) ([]webhookConfig, error) {
 	configuration, err := client.Get(ctx, name, metav1.GetOptions{})
 	switch {
 	case objectcache.IsNotFound(err, name):
@@ -68,11 +68,11 @@ func read[Configuration metav1.Object](ctx context.Context, client configuration
 	case err != nil:
 		return nil, fmt.Errorf("read %s %s: %w", kind, name, err)
 	}
-	ours := slices.DeleteFunc(webhooks(configuration), func(w registered) bool {
+	ours := slices.DeleteFunc(webhooks(configuration), func(w webhookEntry) bool {
 		s := w.client.Service
 		return s == nil || s.Namespace != service.Namespace || s.Name != service.Name
 	})
-	return []registration{{
+	return []webhookConfig{{
 		name: kind + " " + name, resourceVersion: configuration.GetResourceVersion(), webhooks: ours,
 		patch: func(ctx context.Context, patch []byte) error {
 			_, err := client.Patch(ctx, name, types.StrategicMergePatchType, patch, metav1.PatchOptions{FieldManager: fieldManager})
@@ -84,7 +84,7 @@ func read[Configuration metav1.Object](ctx context.Context, client configuration
 // publish writes the caBundle of each webhook that is not as it should be. It
 // reports whether there was one. The patch has nothing but the caBundle, and
 // holds only for the version that was read.
-func (r registration) publish(ctx context.Context, published []*x509.Certificate, removed func(fingerprint string) bool) (written bool, err error) {
+func (r webhookConfig) publish(ctx context.Context, published []*x509.Certificate, removed func(fingerprint string) bool) (written bool, err error) {
 	type webhook struct {
 		Name         string `json:"name"`
 		ClientConfig struct {
@@ -119,14 +119,14 @@ func (r registration) publish(ctx context.Context, published []*x509.Certificate
 }
 
 // lacks reports whether a webhook does not trust one of the CAs.
-func (r registration) lacks(published []*x509.Certificate) bool {
-	return slices.ContainsFunc(r.webhooks, func(w registered) bool {
+func (r webhookConfig) lacks(published []*x509.Certificate) bool {
+	return slices.ContainsFunc(r.webhooks, func(w webhookEntry) bool {
 		return slices.ContainsFunc(published, func(ca *x509.Certificate) bool { return !contains(w.bundle.certificates(), ca) })
 	})
 }
 
 // bundles returns the caBundles of all webhooks of the registrations.
-func bundles(all []registration) []bundle {
+func bundles(all []webhookConfig) []bundle {
 	var found []bundle
 	for _, r := range all {
 		for _, w := range r.webhooks {

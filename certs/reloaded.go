@@ -15,10 +15,10 @@ import (
 	"github.com/pod-identity-webhook/pod-identity-webhook/internal/filewatch"
 )
 
-// reloaded is what files say until some time, read again when they change. Files
+// fileReloader is what files say until some time, read again when they change. Files
 // that cannot be used, such as some caught half-written, leave the last good value
 // in use.
-type reloaded[Value any] struct {
+type fileReloader[Value any] struct {
 	// what the files are, for the log.
 	what  string
 	files []string
@@ -31,20 +31,20 @@ type reloaded[Value any] struct {
 
 	// contents are what was read last, good or bad; alarmed says that they are bad
 	// and that this has been told. They are Run's alone.
-	contents [][]byte
-	alarmed  bool
+	contents    [][]byte
+	errorLogged bool
 
-	current atomic.Pointer[dated[Value]]
+	current atomic.Pointer[expiring[Value]]
 }
 
-// dated is a value with its end.
-type dated[Value any] struct {
+// expiring is a value with its end.
+type expiring[Value any] struct {
 	value  Value
 	expiry time.Time
 }
 
-// begin reads the files once, and fails if they cannot be used.
-func (r *reloaded[Value]) begin(metrics prometheus.Registerer, reloads prometheus.CounterOpts) error {
+// load reads the files once, and fails if they cannot be used.
+func (r *fileReloader[Value]) load(metrics prometheus.Registerer, reloads prometheus.CounterOpts) error {
 	r.pollInterval = filewatch.PollInterval
 	r.contents = make([][]byte, len(r.files))
 	if _, err := r.reload(); err != nil {
@@ -57,28 +57,28 @@ func (r *reloaded[Value]) begin(metrics prometheus.Registerer, reloads prometheu
 	return nil
 }
 
-func (r *reloaded[Value]) value() Value { return r.current.Load().value }
+func (r *fileReloader[Value]) value() Value { return r.current.Load().value }
 
-func (r *reloaded[Value]) expiry() time.Time { return r.current.Load().expiry }
+func (r *fileReloader[Value]) expiry() time.Time { return r.current.Load().expiry }
 
 // Run reads the files again upon each change, until ctx is done.
-func (r *reloaded[Value]) Run(ctx context.Context) {
-	filewatch.Files(ctx, r.files, r.pollInterval, r.logger, r.reloadAndTell)
+func (r *fileReloader[Value]) Run(ctx context.Context) {
+	filewatch.Watch(ctx, r.files, r.pollInterval, r.logger, r.reloadAndLog)
 }
 
-// reloadAndTell says whether to look again soon: files that cannot be used may
+// reloadAndLog says whether to look again soon: files that cannot be used may
 // have been caught half-written, and are an alarm only if they stay so.
-func (r *reloaded[Value]) reloadAndTell() (doubt bool) {
+func (r *fileReloader[Value]) reloadAndLog() (doubt bool) {
 	changed, err := r.reload()
 	switch {
 	case changed && err == nil:
 		r.reloads.WithLabelValues("success").Inc()
 		r.logger.Info(r.what+" reloaded", "file", r.files[0], "expiry", r.expiry())
 	case changed:
-		r.alarmed = false
+		r.errorLogged = false
 		return true
-	case err != nil && !r.alarmed:
-		r.alarmed = true
+	case err != nil && !r.errorLogged:
+		r.errorLogged = true
 		r.reloads.WithLabelValues("error").Inc()
 		r.logger.Warn(r.what+" cannot be used, the last good one stays", "error", err, "expiry", r.expiry())
 	}
@@ -87,7 +87,7 @@ func (r *reloaded[Value]) reloadAndTell() (doubt bool) {
 
 // reload reads the files, says whether they differ from what was read last, and
 // why they cannot be used, if so. As long as they do not, the value is the same.
-func (r *reloaded[Value]) reload() (changed bool, err error) {
+func (r *fileReloader[Value]) reload() (changed bool, err error) {
 	var unread []error
 	for i, file := range r.files {
 		content, err := os.ReadFile(file) //nolint:gosec // flags name the files
@@ -103,7 +103,7 @@ func (r *reloaded[Value]) reload() (changed bool, err error) {
 		return changed, fmt.Errorf("%s in %s: %w", r.what, r.files[0], err)
 	}
 	if changed {
-		r.current.Store(&dated[Value]{value, expiry})
+		r.current.Store(&expiring[Value]{value, expiry})
 	}
 	return changed, nil
 }

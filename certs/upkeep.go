@@ -31,34 +31,34 @@ const (
 	repairedBundle = "ca_bundle"
 )
 
-// upkeepTimeout bounds one run of the upkeep, a handful of calls.
-const upkeepTimeout = 20 * time.Second
+// reconcileTimeout bounds one run of the upkeep, a handful of calls.
+const reconcileTimeout = 20 * time.Second
 
-// upkeep reads the Secret and the webhook configurations, does what is due, and
+// reconcile reads the Secret and the webhook configurations, does what is due, and
 // sees to it that a certificate is served which API servers trust. It reads both
 // live, not as a watch has them: it must not publish what is stale.
-func (a *Authority) upkeep(ctx context.Context) error {
+func (a *Rotator) reconcile(ctx context.Context) error {
 	if err := a.renew(ctx); err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(ctx, upkeepTimeout)
+	ctx, cancel := context.WithTimeout(ctx, reconcileTimeout)
 	defer cancel()
 	// In this order: if another replica publishes after this read, the patch below
 	// conflicts, and so the Secret is not older than what the patch replaces.
-	configurations, unread := registrations(ctx, a.configurations, a.config.WebhookConfiguration, a.config.Service)
+	configurations, unread := readWebhookConfigs(ctx, a.webhookConfigClient, a.config.WebhookConfiguration, a.config.Service)
 	secret, err := a.readSecret(ctx)
 	if err != nil {
 		return err
 	}
 	seen := observed{bundles: bundles(configurations), incomplete: unread != nil}
 	if !seen.incomplete {
-		a.publication.observe(seen, a.config.Now())
+		a.trustTracker.observe(seen, a.config.Now())
 	}
 	published := func(ca *x509.Certificate) bool {
-		return !seen.incomplete && (len(seen.bundles) == 0 || a.publication.lasts(ca, a.config.Now(), a.planner.publishAfter))
+		return !seen.incomplete && (len(seen.bundles) == 0 || a.trustTracker.trustedFor(ca, a.config.Now(), a.planner.publishAfter))
 	}
 
-	start, fault := a.start(secret, seen)
+	start, fault := a.currentContent(secret, seen)
 	next, newCA, err := a.planner.plan(start, a.clock.now(), seen, published)
 	if err != nil {
 		return err
@@ -85,7 +85,7 @@ func (a *Authority) upkeep(ctx context.Context) error {
 
 // renew replaces the serving certificate by another of its CA if that is due. It
 // needs no API server.
-func (a *Authority) renew(ctx context.Context) error {
+func (a *Rotator) renew(ctx context.Context) error {
 	current, now := a.current.Load(), a.clock.now()
 	if current.issuer == nil || now.Before(current.renewal) {
 		return nil
@@ -100,7 +100,7 @@ func (a *Authority) renew(ctx context.Context) error {
 
 // serve replaces the serving certificate if API servers do not trust it, and if
 // they trust the CA that is to sign now.
-func (a *Authority) serve(ctx context.Context, secret *corev1.Secret, next content, seen observed, published func(*x509.Certificate) bool) error {
+func (a *Rotator) serve(ctx context.Context, secret *corev1.Secret, next secretContent, seen observed, published func(*x509.Certificate) bool) error {
 	current, signer := a.current.Load(), next.signers[0]
 	if current.issuer == nil {
 		// An earlier version makes a CA and serves under the one before, whose key
@@ -121,7 +121,7 @@ func (a *Authority) serve(ctx context.Context, secret *corev1.Secret, next conte
 
 // stored returns the serving certificate that an earlier version has put into the
 // Secret, and nil if there is none that API servers trust.
-func (a *Authority) stored(secret *corev1.Secret, seen observed) *serving {
+func (a *Rotator) stored(secret *corev1.Secret, seen observed) *serving {
 	if secret == nil || len(seen.bundles) == 0 {
 		return nil
 	}
@@ -137,8 +137,8 @@ func (a *Authority) stored(secret *corev1.Secret, seen observed) *serving {
 	return nil
 }
 
-func (a *Authority) sign(ctx context.Context, signer authority) error {
-	made, err := newServing(a.clock.now(), a.config.ServingLifetime, a.planner.names, signer)
+func (a *Rotator) sign(ctx context.Context, signer authority) error {
+	made, err := newServingCert(a.clock.now(), a.config.ServingLifetime, a.planner.names, signer)
 	if err != nil {
 		return err
 	}
@@ -148,7 +148,7 @@ func (a *Authority) sign(ctx context.Context, signer authority) error {
 }
 
 // readSecret returns nil if there is none.
-func (a *Authority) readSecret(ctx context.Context) (*corev1.Secret, error) {
+func (a *Rotator) readSecret(ctx context.Context) (*corev1.Secret, error) {
 	secret, err := a.secrets.Get(ctx, a.config.Secret, metav1.GetOptions{})
 	switch {
 	case objectcache.IsNotFound(err, a.config.Secret):
@@ -159,10 +159,10 @@ func (a *Authority) readSecret(ctx context.Context) (*corev1.Secret, error) {
 	return secret, nil
 }
 
-// start returns what to plan from, and what is wrong with the Secret. What the
+// currentContent returns what to plan from, and what is wrong with the Secret. What the
 // Secret held before takes precedence over one that was corrupted, so that API
 // servers need not trust another CA.
-func (a *Authority) start(secret *corev1.Secret, seen observed) (start content, fault error) {
+func (a *Rotator) currentContent(secret *corev1.Secret, seen observed) (start secretContent, fault error) {
 	if secret == nil {
 		fault = errors.New("it does not exist")
 	} else {
@@ -185,7 +185,7 @@ func (a *Authority) start(secret *corev1.Secret, seen observed) (start content, 
 // replaced reports whether somebody has put another CA in the place of the one
 // that signs. A replica does that only if API servers trust the new one, if the
 // key was removed, or if it records that the one before is retired.
-func (a *Authority) replaced(start content, secret *corev1.Secret, seen observed) bool {
+func (a *Rotator) replaced(start secretContent, secret *corev1.Secret, seen observed) bool {
 	known := a.good.signers[0].certificate
 	if len(start.signers) > 0 {
 		if first := start.signers[0].certificate; first.Equal(known) || seen.trusts(first) {
@@ -203,8 +203,8 @@ func (a *Authority) replaced(start content, secret *corev1.Secret, seen observed
 // write makes the Secret hold c, if it still is what was read: nothing, or
 // secret. It changes nothing else that is in it. A conflict is an error for which
 // apierrors.IsConflict is true.
-func (a *Authority) write(ctx context.Context, secret *corev1.Secret, c content) error {
-	data, err := c.data()
+func (a *Rotator) write(ctx context.Context, secret *corev1.Secret, c secretContent) error {
+	data, err := c.encode()
 	if err != nil {
 		return err
 	}
@@ -235,7 +235,7 @@ func (a *Authority) write(ctx context.Context, secret *corev1.Secret, c content)
 	return a.wrapWrite(err)
 }
 
-func (a *Authority) wrapWrite(err error) error {
+func (a *Rotator) wrapWrite(err error) error {
 	if err != nil {
 		return fmt.Errorf("write Secret %s: %w", a.secretName(), err)
 	}
@@ -244,7 +244,7 @@ func (a *Authority) wrapWrite(err error) error {
 
 // publish puts the CAs of c into the caBundle of all webhooks, and removes what
 // has been retired for long enough.
-func (a *Authority) publish(ctx context.Context, configurations []registration, c content) error {
+func (a *Rotator) publish(ctx context.Context, configurations []webhookConfig, c secretContent) error {
 	published, removed := c.published(), a.planner.removes(c, a.clock.now())
 	encoded := encode(published...)
 	var failed []error
@@ -267,7 +267,7 @@ func (a *Authority) publish(ctx context.Context, configurations []registration, 
 }
 
 // report logs and counts what was written to the Secret.
-func (a *Authority) report(ctx context.Context, secret *corev1.Secret, c content, fault error, newCA bool) {
+func (a *Rotator) report(ctx context.Context, secret *corev1.Secret, c secretContent, fault error, newCA bool) {
 	if fault != nil && (len(a.good.signers) > 0 || secret != nil && len(secret.Data) > 0) {
 		a.metrics.repairs.WithLabelValues(repairedSecret).Inc()
 		a.config.Logger.WarnContext(ctx, "Restored the Secret of certificates", "secret", a.secretName(), "fault", fault)
@@ -278,25 +278,25 @@ func (a *Authority) report(ctx context.Context, secret *corev1.Secret, c content
 }
 
 // made logs and counts a certificate.
-func (a *Authority) made(ctx context.Context, kind string, certificate *x509.Certificate) {
+func (a *Rotator) made(ctx context.Context, kind string, certificate *x509.Certificate) {
 	a.metrics.rotations.WithLabelValues(kind).Inc()
 	a.config.Logger.InfoContext(ctx, "Made certificate", "kind", kind, "subject", certificate.Subject.CommonName, "expiry", certificate.NotAfter.UTC())
 }
 
-func (a *Authority) secretName() string { return a.config.Service.Namespace + "/" + a.config.Secret }
+func (a *Rotator) secretName() string { return a.config.Service.Namespace + "/" + a.config.Secret }
 
-func (a *Authority) setReady(amiss error) {
+func (a *Rotator) setReady(amiss error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.notReady = amiss
 }
 
-// fail tells of a fault once. It is not a reason to be not ready once API servers
+// reportError tells of a fault once. It is not a reason to be not ready once API servers
 // have been able to call: they go on with what they trust.
-func (a *Authority) fail(ctx context.Context, err error) {
+func (a *Rotator) reportError(ctx context.Context, err error) {
 	a.metrics.errors.Inc()
-	if a.alarm != err.Error() {
-		a.alarm = err.Error()
+	if a.lastError != err.Error() {
+		a.lastError = err.Error()
 		a.config.Logger.WarnContext(ctx, "certificates cannot be kept up, trying again", "error", err, "expiry", a.expiry().UTC())
 	}
 	if a.Valid() != nil {
@@ -304,9 +304,9 @@ func (a *Authority) fail(ctx context.Context, err error) {
 	}
 }
 
-func (a *Authority) recover(ctx context.Context) {
-	if a.alarm != "" {
-		a.alarm = ""
+func (a *Rotator) reportRecovery(ctx context.Context) {
+	if a.lastError != "" {
+		a.lastError = ""
 		a.config.Logger.InfoContext(ctx, "certificates are kept up again")
 	}
 }

@@ -14,9 +14,9 @@ import (
 )
 
 // newReplica returns an Authority that has never reached its API server, at a time.
-func newReplica(t *testing.T, now time.Time) *Authority {
+func newReplica(t *testing.T, now time.Time) *Rotator {
 	t.Helper()
-	a, err := NewAuthority(AuthorityConfig{
+	a, err := NewRotator(RotatorConfig{
 		API: &rest.Config{Host: "https://127.0.0.1:1"}, Service: service, Secret: "secret", WebhookConfiguration: "configuration",
 		CALifetime: 365 * day, ServingLifetime: 30 * day,
 		Logger: slog.New(slog.DiscardHandler), Metrics: prometheus.NewRegistry(), Now: func() time.Time { return now },
@@ -34,37 +34,37 @@ func secretOf(data map[string][]byte) *corev1.Secret { return &corev1.Secret{Dat
 func TestStart_otherCA(t *testing.T) {
 	known, other := newWorld(t), newWorld(t)
 	knownCA, otherCA := known.secret.signers[0], other.secret.signers[0]
-	retired := map[string]time.Time{fingerprint(knownCA.certificate.Raw): start}
+	retired := map[string]time.Time{fingerprint(knownCA.certificate.Raw): currentContent}
 	earlier := earlierData(t, known)
 	ofEarlier := map[string][]byte{"tls.crt": earlier["tls.crt"], "tls.key": earlier["tls.key"]}
 	former := []*x509.Certificate{knownCA.certificate}
 	for name, test := range map[string]struct {
-		secret  content
-		stored  map[string][]byte
-		trusted []*x509.Certificate
-		want    *x509.Certificate
+		secret     secretContent
+		stored     map[string][]byte
+		trustedCAs []*x509.Certificate
+		want       *x509.Certificate
 	}{
 		"the one it knows":                      {secret: known.secret, want: knownCA.certificate},
 		"another":                               {secret: other.secret, want: knownCA.certificate},
-		"another, which is trusted, too":        {secret: other.secret, trusted: []*x509.Certificate{otherCA.certificate}, want: otherCA.certificate},
-		"another, and the known without key":    {secret: content{signers: other.secret.signers, former: former}, want: knownCA.certificate},
-		"another, and the known is retired":     {secret: content{signers: other.secret.signers, former: former, retired: retired}, want: otherCA.certificate},
-		"another, by an earlier version":        {secret: content{signers: other.secret.signers, former: former}, stored: ofEarlier, want: otherCA.certificate},
-		"another, with its serving certificate": {secret: content{signers: other.secret.signers, former: former}, stored: earlierData(t, other), want: knownCA.certificate},
-		"another before the known":              {secret: content{signers: []authority{otherCA, knownCA}}, want: knownCA.certificate},
-		"the known before another":              {secret: content{signers: []authority{knownCA, otherCA}}, want: knownCA.certificate},
-		"the known, without its key":            {secret: content{former: former}},
-		"another, without its key":              {secret: content{former: []*x509.Certificate{otherCA.certificate}}, want: knownCA.certificate},
+		"another, which is trusted, too":        {secret: other.secret, trustedCAs: []*x509.Certificate{otherCA.certificate}, want: otherCA.certificate},
+		"another, and the known without key":    {secret: secretContent{signers: other.secret.signers, former: former}, want: knownCA.certificate},
+		"another, and the known is retired":     {secret: secretContent{signers: other.secret.signers, former: former, retired: retired}, want: otherCA.certificate},
+		"another, by an earlier version":        {secret: secretContent{signers: other.secret.signers, former: former}, stored: ofEarlier, want: otherCA.certificate},
+		"another, with its serving certificate": {secret: secretContent{signers: other.secret.signers, former: former}, stored: earlierData(t, other), want: knownCA.certificate},
+		"another before the known":              {secret: secretContent{signers: []authority{otherCA, knownCA}}, want: knownCA.certificate},
+		"the known before another":              {secret: secretContent{signers: []authority{knownCA, otherCA}}, want: knownCA.certificate},
+		"the known, without its key":            {secret: secretContent{former: former}},
+		"another, without its key":              {secret: secretContent{former: []*x509.Certificate{otherCA.certificate}}, want: knownCA.certificate},
 	} {
 		t.Run(name, func(t *testing.T) {
-			a := newReplica(t, start.Add(day))
+			a := newReplica(t, currentContent.Add(day))
 			a.good = known.secret
 			data := secretData(t, test.secret)
 			for _, key := range []string{"tls.crt", "tls.key"} {
 				data[key] = test.stored[key]
 			}
-			published := parseBundle(encode(append(test.trusted, knownCA.certificate)...))
-			got, _ := a.start(secretOf(data), observed{bundles: []bundle{published}})
+			published := parseBundle(encode(append(test.trustedCAs, knownCA.certificate)...))
+			got, _ := a.currentContent(secretOf(data), observed{bundles: []bundle{published}})
 			switch {
 			case test.want == nil && len(got.signers) > 0:
 				t.Errorf("got the signer %s, want none", got.signers[0].certificate.Subject)
@@ -80,13 +80,13 @@ func TestStart_otherCA(t *testing.T) {
 func TestServe_earlierVersionHasJustMadeACA(t *testing.T) {
 	old, next := newWorld(t), newWorld(t)
 	oldCA := old.secret.signers[0].certificate
-	data := secretData(t, content{signers: next.secret.signers, former: []*x509.Certificate{oldCA}})
+	data := secretData(t, secretContent{signers: next.secret.signers, former: []*x509.Certificate{oldCA}})
 	serving := earlierData(t, old)
 	maps.Copy(data, map[string][]byte{"tls.crt": serving["tls.crt"], "tls.key": serving["tls.key"]})
 	secret := secretOf(data)
 	seen := observed{bundles: []bundle{parseBundle(encode(next.secret.signers[0].certificate, oldCA))}}
 
-	a := newReplica(t, start.Add(day))
+	a := newReplica(t, currentContent.Add(day))
 	serve := func(published func(*x509.Certificate) bool) *x509.Certificate {
 		t.Helper()
 		c, err := parseContent(data)
@@ -109,7 +109,7 @@ func TestServe_earlierVersionHasJustMadeACA(t *testing.T) {
 	}
 
 	// Where there is nothing to serve, signing early is better than not at all.
-	a = newReplica(t, start.Add(day))
+	a = newReplica(t, currentContent.Add(day))
 	data["tls.crt"] = nil
 	if got := serve(never); got.CheckSignatureFrom(next.secret.signers[0].certificate) != nil {
 		t.Error("the new CA has not signed")
@@ -118,7 +118,7 @@ func TestServe_earlierVersionHasJustMadeACA(t *testing.T) {
 
 func TestRenew_withoutAPIServer(t *testing.T) {
 	w := newWorld(t)
-	now := start
+	now := currentContent
 	a := newReplica(t, now)
 	a.clock.local = func() time.Time { return now }
 	a.good = w.secret
@@ -130,7 +130,7 @@ func TestRenew_withoutAPIServer(t *testing.T) {
 		after   time.Duration
 		renewed bool
 	}{{20*day - time.Second, false}, {20 * day, true}} {
-		now = start.Add(step.after)
+		now = currentContent.Add(step.after)
 		if err := a.renew(t.Context()); err != nil {
 			t.Fatal(err)
 		}

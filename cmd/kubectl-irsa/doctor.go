@@ -24,8 +24,8 @@ import (
 	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/doctor"
 )
 
-// diagnosis is what the flags of doctor say.
-type diagnosis struct {
+// doctorOptions is what the flags of doctor say.
+type doctorOptions struct {
 	*options
 	examine           doctor.Options
 	noAWS, noExchange bool
@@ -36,7 +36,7 @@ type diagnosis struct {
 }
 
 func newDoctorCommand(o *options) *cobra.Command {
-	d := &diagnosis{options: o}
+	d := &doctorOptions{options: o}
 	command := &cobra.Command{
 		Use:   "doctor [pod|serviceaccount] [NAME]",
 		Short: "Say which link between a pod and its AWS credentials is broken, and what mends it",
@@ -55,7 +55,7 @@ func newDoctorCommand(o *options) *cobra.Command {
 	flags := command.Flags()
 	flags.BoolVar(&d.noExchange, "no-exchange", false, "do not try STS")
 	flags.BoolVar(&d.noAWS, "no-aws", false, "do not look at IAM")
-	flags.BoolVar(&d.examine.NoTrial, "no-trial", false, "do not have a pod admitted as a dry run")
+	flags.BoolVar(&d.examine.SkipDryRun, "no-trial", false, "do not have a pod admitted as a dry run")
 	flags.StringVar(&d.examine.Audience, "audience", "", "audience of tokens whose ServiceAccount names none; by default the webhook's")
 	flags.StringVar(&d.examine.AnnotationPrefix, "annotation-prefix", "", "prefix of the annotations; by default the webhook's")
 	flags.StringVar(&d.examine.WebhookName, "webhook-name", "", "name of the MutatingWebhookConfiguration; by default it is found by its path and names")
@@ -99,7 +99,7 @@ func parseTarget(args []string) (kind, name string, err error) {
 	return kind, args[1], nil
 }
 
-func (d *diagnosis) run(cmd *cobra.Command, args []string) error {
+func (d *doctorOptions) run(cmd *cobra.Command, args []string) error {
 	ctx, cancel := context.WithTimeout(cmd.Context(), d.timeout)
 	defer cancel()
 	kind, name := "", ""
@@ -109,7 +109,7 @@ func (d *diagnosis) run(cmd *cobra.Command, args []string) error {
 			return err
 		}
 	}
-	d.examine.Commands = d.commands(cmd.Flags())
+	d.examine.Commands = d.fixFlags(cmd.Flags())
 	physician, client, err := d.doctor(ctx)
 	if err != nil {
 		return err
@@ -119,20 +119,20 @@ func (d *diagnosis) run(cmd *cobra.Command, args []string) error {
 		if err != nil {
 			return err
 		}
-		return d.tell(report, report.Status, clusterText{d.style(), report}.write)
+		return d.printReport(report, report.Status, clusterText{d.findingPrinter(), report}.write)
 	}
 	namespace, err := d.namespace()
 	if err != nil {
 		return err
 	}
-	report, err := d.examineOne(ctx, physician, client, namespace, kind, name)
+	report, err := d.diagnoseTarget(ctx, physician, client, namespace, kind, name)
 	if err != nil {
 		return err
 	}
-	return d.tell(report, report.Status, reportText{d.style(), report}.write)
+	return d.printReport(report, report.Status, reportText{d.findingPrinter(), report}.write)
 }
 
-func (d *diagnosis) examineOne(ctx context.Context, physician *doctor.Doctor, client kubernetes.Interface, namespace, kind, name string) (doctor.Report, error) {
+func (d *doctorOptions) diagnoseTarget(ctx context.Context, physician *doctor.Doctor, client kubernetes.Interface, namespace, kind, name string) (doctor.Report, error) {
 	if kind == "" {
 		var err error
 		if kind, err = kindOf(ctx, client, namespace, name); err != nil {
@@ -159,7 +159,7 @@ func kindOf(ctx context.Context, client kubernetes.Interface, namespace, name st
 }
 
 // doctor puts together who reads the cluster, the issuer and AWS.
-func (d *diagnosis) doctor(ctx context.Context) (*doctor.Doctor, kubernetes.Interface, error) {
+func (d *doctorOptions) doctor(ctx context.Context) (*doctor.Doctor, kubernetes.Interface, error) {
 	restConfig, err := d.cluster.ToRESTConfig()
 	if err != nil {
 		return nil, nil, fmt.Errorf("find the cluster: %w", err)
@@ -226,23 +226,23 @@ func issuerClient(caFile string) (*http.Client, error) {
 	return &http.Client{Transport: transport}, nil
 }
 
-// tell prints a report, and makes an exit code of its status.
-func (d *diagnosis) tell(report any, status doctor.Status, text printer) error {
+// printReport prints a report, and makes an exit code of its status.
+func (d *doctorOptions) printReport(report any, status doctor.Status, text textPrinter) error {
 	if err := d.print(report, text); err != nil {
 		return err
 	}
 	switch status {
 	case doctor.Broken:
-		return verdict(exitBroken)
+		return exitCodeError(exitBroken)
 	case doctor.Unknown:
-		return verdict(exitUnknown)
+		return exitCodeError(exitUnknown)
 	default:
 		return nil
 	}
 }
 
 // complete completes kinds and the names of what is there.
-func (d *diagnosis) complete(cmd *cobra.Command, args []string, _ string) ([]cobra.Completion, cobra.ShellCompDirective) {
+func (d *doctorOptions) complete(cmd *cobra.Command, args []string, _ string) ([]cobra.Completion, cobra.ShellCompDirective) {
 	if len(args) == 0 {
 		return []cobra.Completion{kindPod, kindAccount}, cobra.ShellCompDirectiveNoFileComp
 	}

@@ -12,7 +12,7 @@ import (
 	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/doctor"
 )
 
-func TestATargetIsWrittenInSeveralWays(t *testing.T) {
+func TestParseTarget(t *testing.T) {
 	for name, test := range map[string]struct {
 		args       []string
 		kind, want string
@@ -42,18 +42,18 @@ func TestATargetIsWrittenInSeveralWays(t *testing.T) {
 // findings are one of each status.
 func findings() []doctor.Finding {
 	return []doctor.Finding{
-		{Check: "service_account", Link: doctor.LinkServiceAccount, Status: doctor.OK, Summary: "ServiceAccount shop/cart exists"},
-		{Check: "annotations", Link: doctor.LinkServiceAccount, Status: doctor.Warning, Summary: "1 mistake", Why: "it has \x1b[31mcolors\x1b[0m", Fix: "kubectl annotate it"},
+		{Check: "service_account", Step: doctor.LinkServiceAccount, Status: doctor.OK, Summary: "ServiceAccount shop/cart exists"},
+		{Check: "annotations", Step: doctor.LinkServiceAccount, Status: doctor.Warning, Summary: "1 mistake", Why: "it has \x1b[31mcolors\x1b[0m", Fix: "kubectl annotate it"},
 		{
-			Check: "pod_token", Link: doctor.LinkPod, Object: "pod/cart-1", Status: doctor.Broken, Summary: "another audience", Why: "it is older", Fix: "kubectl delete it",
-			Evidence: []doctor.Fact{{Name: "lifetime", Value: "24h0m0s"}},
+			Check: "pod_token", Step: doctor.LinkPod, Object: "pod/cart-1", Status: doctor.Broken, Summary: "another audience", Why: "it is older", Fix: "kubectl delete it",
+			Evidence: []doctor.EvidenceItem{{Name: "lifetime", Value: "24h0m0s"}},
 		},
-		{Check: "pod_token", Link: doctor.LinkPod, Object: "pod/cart-2", Status: doctor.Unknown, Summary: "not allowed to look", Why: "who may grants it"},
-		{Check: "sts_exchange", Link: doctor.LinkSTS, Status: doctor.Skipped, Summary: "not tried", Why: "never told"},
+		{Check: "pod_token", Step: doctor.LinkPod, Object: "pod/cart-2", Status: doctor.Unknown, Summary: "not allowed to look", Why: "who may grants it"},
+		{Check: "sts_exchange", Step: doctor.LinkSTS, Status: doctor.Skipped, Summary: "not tried", Why: "never told"},
 	}
 }
 
-func TestWhatDoctorPrints(t *testing.T) {
+func TestDoctor_output(t *testing.T) {
 	report := doctor.Report{Namespace: "shop", ServiceAccount: "cart", Pods: 2, Role: "arn:aws:iam::111122223333:role/cart", Status: doctor.Broken, Findings: findings()}
 	ofPod := report
 	ofPod.Pod = "cart-1"
@@ -61,23 +61,23 @@ func TestWhatDoctorPrints(t *testing.T) {
 		report, {Namespace: "shop", ServiceAccount: "till", Status: doctor.OK, PodsUnseen: true},
 	}}
 	for name, test := range map[string]struct {
-		set  func(*diagnosis)
-		text func(*diagnosis) printer
+		set  func(*doctorOptions)
+		text func(*doctorOptions) textPrinter
 		of   any
 	}{
-		"doctor of a ServiceAccount":    {nil, func(d *diagnosis) printer { return reportText{d.style(), report}.write }, report},
-		"doctor with evidence":          {func(d *diagnosis) { d.evidence = true }, func(d *diagnosis) printer { return reportText{d.style(), ofPod}.write }, ofPod},
-		"doctor with problems in color": {func(d *diagnosis) { d.problems, d.color = true, "always" }, func(d *diagnosis) printer { return reportText{d.style(), report}.write }, report},
-		"doctor of a cluster":           {nil, func(d *diagnosis) printer { return clusterText{d.style(), cluster}.write }, cluster},
-		"doctor of an empty cluster": {nil, func(d *diagnosis) printer {
-			return clusterText{d.style(), doctor.ClusterReport{Status: doctor.OK}}.write
+		"doctor of a ServiceAccount":    {nil, func(d *doctorOptions) textPrinter { return reportText{d.findingPrinter(), report}.write }, report},
+		"doctor with evidence":          {func(d *doctorOptions) { d.evidence = true }, func(d *doctorOptions) textPrinter { return reportText{d.findingPrinter(), ofPod}.write }, ofPod},
+		"doctor with problems in color": {func(d *doctorOptions) { d.problems, d.color = true, "always" }, func(d *doctorOptions) textPrinter { return reportText{d.findingPrinter(), report}.write }, report},
+		"doctor of a cluster":           {nil, func(d *doctorOptions) textPrinter { return clusterText{d.findingPrinter(), cluster}.write }, cluster},
+		"doctor of an empty cluster": {nil, func(d *doctorOptions) textPrinter {
+			return clusterText{d.findingPrinter(), doctor.ClusterReport{Status: doctor.OK}}.write
 		}, nil},
-		"doctor as json": {func(d *diagnosis) { d.output = "json" }, func(d *diagnosis) printer { return nil }, cluster},
-		"doctor as yaml": {func(d *diagnosis) { d.output = "yaml" }, func(d *diagnosis) printer { return nil }, ofPod},
+		"doctor as json": {func(d *doctorOptions) { d.output = "json" }, func(d *doctorOptions) textPrinter { return nil }, cluster},
+		"doctor as yaml": {func(d *doctorOptions) { d.output = "yaml" }, func(d *doctorOptions) textPrinter { return nil }, ofPod},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var out bytes.Buffer
-			d := &diagnosis{options: &options{IOStreams: genericiooptions.IOStreams{Out: &out}, color: "never"}}
+			d := &doctorOptions{options: &options{IOStreams: genericiooptions.IOStreams{Out: &out}, color: "never"}}
 			if test.set != nil {
 				test.set(d)
 			}
@@ -92,18 +92,18 @@ func TestWhatDoctorPrints(t *testing.T) {
 	}
 }
 
-func TestTheExitCodeSaysHowItIs(t *testing.T) {
-	d := &diagnosis{options: &options{IOStreams: genericiooptions.IOStreams{Out: &bytes.Buffer{}}, output: "json"}}
+func TestDoctor_exitCode(t *testing.T) {
+	d := &doctorOptions{options: &options{IOStreams: genericiooptions.IOStreams{Out: &bytes.Buffer{}}, output: "json"}}
 	for status, want := range map[doctor.Status]error{
-		doctor.OK: nil, doctor.Warning: nil, doctor.Broken: verdict(exitBroken), doctor.Unknown: verdict(exitUnknown),
+		doctor.OK: nil, doctor.Warning: nil, doctor.Broken: exitCodeError(exitBroken), doctor.Unknown: exitCodeError(exitUnknown),
 	} {
-		if got := d.tell(nil, status, nil); !errors.Is(got, want) {
+		if got := d.printReport(nil, status, nil); !errors.Is(got, want) {
 			t.Errorf("%s: %v, want %v", status, got, want)
 		}
 	}
 }
 
-func TestAWSIsNotAskedForWhereItIsLeftOut(t *testing.T) {
+func TestDoctor_noAWS(t *testing.T) {
 	t.Setenv("AWS_PROFILE", "missing")
 	t.Setenv("AWS_CONFIG_FILE", "/dev/null")
 	// Nobody answers there, which each check finds for itself.
@@ -117,7 +117,7 @@ func TestAWSIsNotAskedForWhereItIsLeftOut(t *testing.T) {
 	}
 }
 
-func TestAMistakenTargetIsToldBeforeAnythingIsRead(t *testing.T) {
+func TestDoctor_invalidTarget(t *testing.T) {
 	var out, errOut bytes.Buffer
 	code := realMain(context.Background(), []string{"doctor", "deployment/cart"}, genericiooptions.IOStreams{Out: &out, ErrOut: &errOut})
 	if code != exitFailure || !strings.Contains(errOut.String(), "want pod NAME, serviceaccount NAME") {

@@ -19,28 +19,28 @@ var helmFlags = map[string]string{"context": "kube-context", "kubeconfig": "kube
 // awsFlags say which account is meant.
 var awsFlags = []string{"profile", "region"}
 
-// commands are the flags that were given here and that a command needs, too, to
+// fixFlags are the flags that were given here and that a command needs, too, to
 // change the same cluster and account.
-func (d *diagnosis) commands(flags *pflag.FlagSet) doctor.Commands {
+func (d *doctorOptions) fixFlags(flags *pflag.FlagSet) doctor.Commands {
 	var c doctor.Commands
 	for _, name := range kubectlFlags {
-		words := given(flags, name, name)
+		words := flagArgs(flags, name, name)
 		c.Kubectl = append(c.Kubectl, words...)
 		c.Plugin = append(c.Plugin, words...)
 		if other, ok := helmFlags[name]; ok {
-			c.Helm = append(c.Helm, given(flags, name, other)...)
+			c.Helm = append(c.Helm, flagArgs(flags, name, other)...)
 		}
 	}
 	for _, name := range awsFlags {
-		words := given(flags, name, name)
+		words := flagArgs(flags, name, name)
 		c.Plugin = append(c.Plugin, words...)
 		c.AWS = append(c.AWS, words...)
 	}
 	return c
 }
 
-// given returns a flag as it was given, under another name.
-func given(flags *pflag.FlagSet, name, as string) []string {
+// flagArgs returns a flag as it was given, under another name.
+func flagArgs(flags *pflag.FlagSet, name, as string) []string {
 	flag := flags.Lookup(name)
 	if flag == nil || !flag.Changed {
 		return nil

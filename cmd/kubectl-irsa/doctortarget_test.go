@@ -11,7 +11,7 @@ import (
 	"k8s.io/client-go/kubernetes/fake"
 )
 
-func TestANameAloneIsThatOfWhatThereIs(t *testing.T) {
+func TestDoctor_nameWithoutKind(t *testing.T) {
 	client := fake.NewClientset(
 		&corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: "cart", Namespace: "shop"}},
 		&corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Name: "cart", Namespace: "shop"}},
@@ -27,15 +27,15 @@ func TestANameAloneIsThatOfWhatThereIs(t *testing.T) {
 	}
 }
 
-func TestCommandsThatMendReachWhatWasExamined(t *testing.T) {
+func TestDoctor_fixFlags(t *testing.T) {
 	root := newRootCommand(genericiooptions.NewTestIOStreamsDiscard())
 	command, _, err := root.Find([]string{"doctor"})
 	if err != nil {
 		t.Fatal(err)
 	}
-	d := &diagnosis{}
+	d := &doctorOptions{}
 	command.RunE = func(cmd *cobra.Command, _ []string) error {
-		d.examine.Commands = d.commands(cmd.Flags())
+		d.examine.Commands = d.fixFlags(cmd.Flags())
 		return nil
 	}
 	root.SetArgs([]string{

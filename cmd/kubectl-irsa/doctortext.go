@@ -14,41 +14,43 @@ import (
 	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/doctor"
 )
 
-// printer writes a result for people.
-type printer = func(io.Writer) error
+// textPrinter writes a result for people.
+type textPrinter = func(io.Writer) error
 
-// paintbrush paints by status.
-type paintbrush map[doctor.Status]func(...any) string
+// colorizer paints by status.
+type colorizer map[doctor.Status]func(...any) string
 
-func (o *options) paintbrush() paintbrush {
-	return paintbrush{
-		doctor.OK:      o.paint(color.FgGreen),
-		doctor.Warning: o.paint(color.FgYellow),
-		doctor.Broken:  o.paint(color.FgRed),
-		doctor.Unknown: o.paint(color.FgCyan),
-		doctor.Skipped: o.paint(color.Faint),
+func (o *options) colorizer() colorizer {
+	return colorizer{
+		doctor.OK:      o.colorize(color.FgGreen),
+		doctor.Warning: o.colorize(color.FgYellow),
+		doctor.Broken:  o.colorize(color.FgRed),
+		doctor.Unknown: o.colorize(color.FgCyan),
+		doctor.Skipped: o.colorize(color.Faint),
 	}
 }
 
-// marks are what statuses look like.
-var marks = map[doctor.Status]string{
+// statusSymbols are what statuses look like.
+var statusSymbols = map[doctor.Status]string{
 	doctor.OK: "✓", doctor.Warning: "!", doctor.Broken: "✗", doctor.Unknown: "?", doctor.Skipped: "-",
 }
 
 // mark is painted, for a terminal.
-func (p paintbrush) mark(status doctor.Status) string { return p[status](marks[status]) }
+func (p colorizer) mark(status doctor.Status) string { return p[status](statusSymbols[status]) }
 
-// style is how findings are written.
-type style struct {
-	paint paintbrush
+// findingPrinter is how findings are written.
+type findingPrinter struct {
+	colorize colorizer
 	// evidence shows what was looked at, problems only what is not well.
 	evidence, problems bool
 }
 
-func (d *diagnosis) style() style { return style{d.paintbrush(), d.evidence, d.problems} }
+func (d *doctorOptions) findingPrinter() findingPrinter {
+	return findingPrinter{d.colorizer(), d.evidence, d.problems}
+}
 
-// shows says whether a finding is written.
-func (s style) shows(f doctor.Finding) bool {
+// includes says whether a finding is written.
+func (s findingPrinter) includes(f doctor.Finding) bool {
 	return !s.problems || f.Status != doctor.OK && f.Status != doctor.Skipped
 }
 
@@ -57,7 +59,7 @@ const codeWidth = len("webhook_failure_policy")
 
 // reportText writes the report of one ServiceAccount.
 type reportText struct {
-	style
+	findingPrinter
 	report doctor.Report
 }
 
@@ -65,11 +67,11 @@ func (t reportText) write(out io.Writer) error {
 	r := t.report
 	switch {
 	case r.ServiceAccount == "":
-		fmt.Fprintf(out, "Pod %s/%s: %s\n", r.Namespace, r.Pod, t.paint[r.Status](r.Status))
+		fmt.Fprintf(out, "Pod %s/%s: %s\n", r.Namespace, r.Pod, t.colorize[r.Status](r.Status))
 	case r.Pod != "":
-		fmt.Fprintf(out, "Pod %s/%s, ServiceAccount %s, %s: %s\n", r.Namespace, r.Pod, r.ServiceAccount, roleOf(r), t.paint[r.Status](r.Status))
+		fmt.Fprintf(out, "Pod %s/%s, ServiceAccount %s, %s: %s\n", r.Namespace, r.Pod, r.ServiceAccount, roleOf(r), t.colorize[r.Status](r.Status))
 	default:
-		fmt.Fprintf(out, "ServiceAccount %s/%s, %s, %s: %s\n", r.Namespace, r.ServiceAccount, roleOf(r), podsOf(r), t.paint[r.Status](r.Status))
+		fmt.Fprintf(out, "ServiceAccount %s/%s, %s, %s: %s\n", r.Namespace, r.ServiceAccount, roleOf(r), podsOf(r), t.colorize[r.Status](r.Status))
 	}
 	t.writeFindings(out, r.Findings)
 	fmt.Fprintf(out, "\n%s\n", summary(r.Findings))
@@ -95,13 +97,13 @@ func podsOf(r doctor.Report) string {
 }
 
 // writeFindings writes them under the names of their links.
-func (s style) writeFindings(out io.Writer, findings []doctor.Finding) {
+func (s findingPrinter) writeFindings(out io.Writer, findings []doctor.Finding) {
 	heading := ""
 	for _, f := range findings {
-		if !s.shows(f) {
+		if !s.includes(f) {
 			continue
 		}
-		title := string(f.Link)
+		title := string(f.Step)
 		if f.Object != "" {
 			title += " " + strings.TrimPrefix(f.Object, "pod/")
 		}
@@ -109,7 +111,7 @@ func (s style) writeFindings(out io.Writer, findings []doctor.Finding) {
 			fmt.Fprintf(out, "\n%s\n", title)
 			heading = title
 		}
-		fmt.Fprintf(out, "  %s %-*s  %s\n", s.paint.mark(f.Status), codeWidth, f.Check, printable(f.Summary))
+		fmt.Fprintf(out, "  %s %-*s  %s\n", s.colorize.mark(f.Status), codeWidth, f.Check, printable(f.Summary))
 		if f.Why != "" && f.Status != doctor.Skipped {
 			fmt.Fprintf(out, "      %s\n", printable(f.Why))
 		}
@@ -152,12 +154,12 @@ func summary(findings []doctor.Finding) string {
 
 // clusterText writes the report of a cluster: what all have in common, and a table.
 type clusterText struct {
-	style
+	findingPrinter
 	report doctor.ClusterReport
 }
 
 func (t clusterText) write(out io.Writer) error {
-	fmt.Fprintf(out, "Cluster: %s\n", t.paint[t.report.Status](t.report.Status))
+	fmt.Fprintf(out, "Cluster: %s\n", t.colorize[t.report.Status](t.report.Status))
 	t.writeFindings(out, t.report.Findings)
 	fmt.Fprintln(out)
 	if len(t.report.ServiceAccounts) == 0 {
@@ -175,7 +177,7 @@ func (t clusterText) write(out io.Writer) error {
 		if r.PodsUnseen {
 			pods = "?"
 		}
-		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s %s\n", r.Namespace, r.ServiceAccount, role, pods, t.paint.mark(r.Status), statusOf(r))
+		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s %s\n", r.Namespace, r.ServiceAccount, role, pods, t.colorize.mark(r.Status), statusOf(r))
 	}
 	return table.Flush()
 }

@@ -23,8 +23,8 @@ import (
 // explainTimeout bounds what --from-cluster reads.
 const explainTimeout = time.Minute
 
-// explaining is the command explain: it says what the webhook would do.
-type explaining struct {
+// explainOptions is the command explain: it says what the webhook would do.
+type explainOptions struct {
 	*options
 	settings         settings.Settings
 	files            []string
@@ -34,7 +34,7 @@ type explaining struct {
 }
 
 func newExplainCommand(o *options) *cobra.Command {
-	e := &explaining{options: o}
+	e := &explainOptions{options: o}
 	command := &cobra.Command{
 		Use:   "explain POD.yaml...",
 		Short: "Say what the webhook would do to a pod, without creating it",
@@ -59,7 +59,7 @@ func newExplainCommand(o *options) *cobra.Command {
 	return command
 }
 
-func (e *explaining) run(ctx context.Context, args []string) error {
+func (e *explainOptions) run(ctx context.Context, args []string) error {
 	if mistakes := e.settings.Validate(); len(mistakes) > 0 {
 		return errors.Join(mistakes...)
 	}
@@ -77,7 +77,7 @@ func (e *explaining) run(ctx context.Context, args []string) error {
 		return err
 	}
 	for _, skipped := range explainer.Skipped {
-		fmt.Fprintf(e.ErrOut, "%s %s\n", e.paint(color.FgYellow)("Warning:"), skipped)
+		fmt.Fprintf(e.ErrOut, "%s %s\n", e.colorize(color.FgYellow)("Warning:"), skipped)
 	}
 	told := make([]explain.Explanation, 0, len(manifests.Pods))
 	for _, pod := range manifests.Pods {
@@ -105,15 +105,15 @@ func outcome(told []explain.Explanation) error {
 	}
 	switch {
 	case has(func(x explain.Explanation) error { return x.Denied }):
-		return verdict(exitBroken)
-	case has(func(x explain.Explanation) error { return x.NotGiven }):
-		return verdict(exitUnknown)
+		return exitCodeError(exitBroken)
+	case has(func(x explain.Explanation) error { return x.MissingInput }):
+		return exitCodeError(exitUnknown)
 	default:
 		return nil
 	}
 }
 
-func (e *explaining) read(files []string) (*explain.Manifests, error) {
+func (e *explainOptions) read(files []string) (*explain.Manifests, error) {
 	if len(files) == 0 {
 		return nil, errors.New("name a file with a pod or a workload, or - for the standard input")
 	}
@@ -133,7 +133,7 @@ func (e *explaining) read(files []string) (*explain.Manifests, error) {
 	return manifests, nil
 }
 
-func (e *explaining) readFile(manifests *explain.Manifests, name, namespace string) error {
+func (e *explainOptions) readFile(manifests *explain.Manifests, name, namespace string) error {
 	if name == "-" {
 		return manifests.Read(e.In, namespace)
 	}
@@ -144,7 +144,7 @@ func (e *explaining) readFile(manifests *explain.Manifests, name, namespace stri
 	return errors.Join(manifests.Read(file, namespace), file.Close())
 }
 
-func (e *explaining) explainer(ctx context.Context, manifests *explain.Manifests) (*explain.Explainer, error) {
+func (e *explainOptions) explainer(ctx context.Context, manifests *explain.Manifests) (*explain.Explainer, error) {
 	config := explain.Config{Settings: e.settings, Manifests: manifests}
 	if e.fromCluster {
 		client, err := e.client()
@@ -161,11 +161,11 @@ func (e *explaining) explainer(ctx context.Context, manifests *explain.Manifests
 
 // printPods prints the pods as they would be: one as it is, several, or none, as a
 // list, as kubectl does. The rest is told beside.
-func (e *explaining) printPods(told []explain.Explanation) error {
+func (e *explainOptions) printPods(told []explain.Explanation) error {
 	pods := []any{}
 	for _, x := range told {
-		e.tellWarnings(e.ErrOut, x)
-		e.tellFault(e.ErrOut, x)
+		e.printWarnings(e.ErrOut, x)
+		e.printError(e.ErrOut, x)
 		if x.Patched == nil {
 			continue
 		}
@@ -177,7 +177,7 @@ func (e *explaining) printPods(told []explain.Explanation) error {
 	return e.print(map[string]any{"apiVersion": "v1", "kind": "List", "items": pods}, nil)
 }
 
-func (e *explaining) printExplanations(told []explain.Explanation) error {
+func (e *explainOptions) printExplanations(told []explain.Explanation) error {
 	for i, x := range told {
 		if i > 0 {
 			fmt.Fprintln(e.Out)
@@ -189,7 +189,7 @@ func (e *explaining) printExplanations(told []explain.Explanation) error {
 	return nil
 }
 
-func (e *explaining) printExplanation(x explain.Explanation) error {
+func (e *explainOptions) printExplanation(x explain.Explanation) error {
 	table := printers.GetNewTabWriter(e.Out)
 	row := func(name, value string) {
 		if value != "" {
@@ -198,13 +198,13 @@ func (e *explaining) printExplanation(x explain.Explanation) error {
 	}
 	fmt.Fprintln(table, x.Pod.From)
 	row("ServiceAccount", x.ServiceAccount.String())
-	if id := x.Identity; id != nil && id.Granted() {
+	if id := x.Identity; id != nil && id.IsSet() {
 		row("Role", id.RoleARN)
 		row("Assumes", id.TargetRoleARN)
 		row("Method", string(id.Method))
 	}
 	if x.Result.Reason != "" {
-		row("Outcome", reasoned(x.Result.Reason))
+		row("Outcome", formatReason(x.Result.Reason))
 	}
 	if x.Result.Volume != "" {
 		row("Volume", volume(x))
@@ -215,12 +215,12 @@ func (e *explaining) printExplanation(x explain.Explanation) error {
 	if err := e.printContainers(x); err != nil {
 		return err
 	}
-	e.tellWarnings(e.Out, x)
-	e.tellFault(e.Out, x)
+	e.printWarnings(e.Out, x)
+	e.printError(e.Out, x)
 	return nil
 }
 
-func reasoned(reason inject.Reason) string { return string(reason) + ": " + reason.Sentence() }
+func formatReason(reason inject.Reason) string { return string(reason) + ": " + reason.Description() }
 
 func volume(x explain.Explanation) string {
 	if x.Result.ExpirationSeconds == 0 {
@@ -229,7 +229,7 @@ func volume(x explain.Explanation) string {
 	return fmt.Sprintf("%s, with a token for %s of %d s", x.Result.Volume, x.Identity.Audience, x.Result.ExpirationSeconds)
 }
 
-func (e *explaining) printContainers(x explain.Explanation) error {
+func (e *explainOptions) printContainers(x explain.Explanation) error {
 	if len(x.Result.Containers) == 0 {
 		return nil
 	}
@@ -241,15 +241,15 @@ func (e *explaining) printContainers(x explain.Explanation) error {
 		if container.Mounted {
 			added = append(added, "mount of the token")
 		}
-		fmt.Fprintf(table, "%s\t%s\t%s\t%s\n", container.Name, container.Reason, container.Reason.Sentence(), listed(added))
+		fmt.Fprintf(table, "%s\t%s\t%s\t%s\n", container.Name, container.Reason, container.Reason.Description(), listed(added))
 	}
 	return table.Flush()
 }
 
-// tellWarnings tells what the webhook warns of, and then what it would say of the
+// printWarnings tells what the webhook warns of, and then what it would say of the
 // ServiceAccount if that were written now.
-func (e *explaining) tellWarnings(out io.Writer, x explain.Explanation) {
-	warn := e.paint(color.FgYellow)("Warning:")
+func (e *explainOptions) printWarnings(out io.Writer, x explain.Explanation) {
+	warn := e.colorize(color.FgYellow)("Warning:")
 	for _, warning := range x.Result.Warnings {
 		fmt.Fprintf(out, "%s %s (%s)\n", warn, warning.Message, warning.Reason)
 	}
@@ -258,12 +258,12 @@ func (e *explaining) tellWarnings(out io.Writer, x explain.Explanation) {
 	}
 }
 
-// tellFault tells why there is no pod.
-func (e *explaining) tellFault(out io.Writer, x explain.Explanation) {
+// printError tells why there is no pod.
+func (e *explainOptions) printError(out io.Writer, x explain.Explanation) {
 	switch {
 	case x.Denied != nil:
-		fmt.Fprintf(out, "%s %s would be refused: %v\n", e.paint(color.FgRed)("Broken:"), x.Pod.From, x.Denied)
-	case x.NotGiven != nil:
-		fmt.Fprintf(out, "%s what would happen to %s: %v\n", e.paint(color.FgYellow)("Unknown:"), x.Pod.From, x.NotGiven)
+		fmt.Fprintf(out, "%s %s would be refused: %v\n", e.colorize(color.FgRed)("Broken:"), x.Pod.From, x.Denied)
+	case x.MissingInput != nil:
+		fmt.Fprintf(out, "%s what would happen to %s: %v\n", e.colorize(color.FgYellow)("Unknown:"), x.Pod.From, x.MissingInput)
 	}
 }

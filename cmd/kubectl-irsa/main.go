@@ -41,7 +41,7 @@ func realMain(ctx context.Context, args []string, streams genericiooptions.IOStr
 func execute(ctx context.Context, root *cobra.Command, args []string, streams genericiooptions.IOStreams) int {
 	root.SetArgs(args)
 	err := root.ExecuteContext(ctx)
-	if verdict, ok := errors.AsType[verdict](err); ok {
+	if verdict, ok := errors.AsType[exitCodeError](err); ok {
 		return int(verdict)
 	}
 	if err != nil {
@@ -54,7 +54,7 @@ func execute(ctx context.Context, root *cobra.Command, args []string, streams ge
 	return exitOK
 }
 
-// verdict is the exit code of a command that has told all there is to tell.
-type verdict int
+// exitCodeError is the exit code of a command that has told all there is to tell.
+type exitCodeError int
 
-func (v verdict) Error() string { return fmt.Sprintf("exit code %d", int(v)) }
+func (v exitCodeError) Error() string { return fmt.Sprintf("exit code %d", int(v)) }

@@ -180,7 +180,7 @@ func (b *oidcBench) run(t *testing.T, folder, line string) string {
 	return fmt.Sprintf("$ kubectl irsa %s\n%s[exit code %d]\n", line, said, code)
 }
 
-func TestWhatTheOIDCCommandsSay(t *testing.T) {
+func TestOIDC_output(t *testing.T) {
 	toPublic := func(b *oidcBench) { b.issuer = b.public.URL; b.jwksURI = b.public.URL + issuer.JWKSPath }
 	const rotateCheck = "oidc rotate-check --issuer-ca-file CA"
 	for name, test := range map[string]struct {
@@ -327,7 +327,7 @@ func (s *served) stop(t *testing.T) {
 	}
 }
 
-func TestServeServesUntilItIsTold(t *testing.T) {
+func TestOIDCServe_shutdown(t *testing.T) {
 	s := serving(t, "--public-key=testdata/old.pub", "--issuer=https://oidc.example.com/prod")
 	want := documentsOf(t, "https://oidc.example.com/prod", "https://oidc.example.com/prod"+issuer.JWKSPath, "testdata/old.pub")
 	if got := s.get(t, "/prod"+issuer.DiscoveryPath); got != string(want.Discovery) {
@@ -343,7 +343,7 @@ func TestServeServesUntilItIsTold(t *testing.T) {
 	}
 }
 
-func TestServeTakesANewKeyAndKeepsTheLastGoodOne(t *testing.T) {
+func TestOIDCServe_reloadsKeys(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "sa.pub")
 	replace := func(content []byte) {
 		t.Helper()
@@ -380,7 +380,7 @@ func TestServeTakesANewKeyAndKeepsTheLastGoodOne(t *testing.T) {
 	s.stop(t)
 }
 
-func TestServeServesOverTLS(t *testing.T) {
+func TestOIDCServe_tls(t *testing.T) {
 	b := newOIDCBench(t)
 	certificate := b.caFile(t)
 	der, err := x509.MarshalPKCS8PrivateKey(b.public.TLS.Certificates[0].PrivateKey)
@@ -404,7 +404,7 @@ func TestServeServesOverTLS(t *testing.T) {
 	s.stop(t)
 }
 
-func TestAShellTakesOneWordForOne(t *testing.T) {
+func TestShellWord(t *testing.T) {
 	for value, want := range map[string]string{
 		"site/openid": "site/openid", "my site": "'my site'", "$(id)": "'$(id)'", "it's": `'it'\''s'`, "": "''",
 	} {

@@ -89,11 +89,11 @@ func (s *oidcSource) describeDocuments(out io.Writer, report documentsReport) er
 	if report.Folder == "" {
 		return describeContents(out, report.Files)
 	}
-	if err := describeUpload(out, report); err != nil {
+	if err := printUploadCommands(out, report); err != nil {
 		return err
 	}
 	if report.Done {
-		fmt.Fprintf(out, "\n%s the files are in %s\n", s.paint(color.FgGreen)("OK:"), report.Folder)
+		fmt.Fprintf(out, "\n%s the files are in %s\n", s.colorize(color.FgGreen)("OK:"), report.Folder)
 	} else {
 		fmt.Fprintf(out, "\nNothing is written yet: run it again without --dry-run.\n")
 	}
@@ -118,7 +118,7 @@ func (s *oidcSource) describeIssuer(out io.Writer, found oidcIssuer) error {
 	}
 	fmt.Fprintln(out)
 	for _, warning := range found.Warnings {
-		fmt.Fprintf(out, "%s %s\n", s.paint(color.FgYellow)("Warning:"), warning)
+		fmt.Fprintf(out, "%s %s\n", s.colorize(color.FgYellow)("Warning:"), warning)
 	}
 	if len(found.Warnings) > 0 {
 		fmt.Fprintln(out)
@@ -140,8 +140,8 @@ func describeContents(out io.Writer, files []documentFile) error {
 	return nil
 }
 
-// describeUpload says what goes where, with S3 as the example.
-func describeUpload(out io.Writer, report documentsReport) error {
+// printUploadCommands says what goes where, with S3 as the example.
+func printUploadCommands(out io.Writer, report documentsReport) error {
 	table := printers.GetNewTabWriter(out)
 	fmt.Fprintln(table, "FILE\tPUBLISH AT\tCONTENT TYPE")
 	for _, file := range report.Files {

@@ -31,24 +31,24 @@ const (
 	probeSeconds = 600
 )
 
-// rotateCheck looks for keys at the public issuer.
-type rotateCheck struct {
+// rotateCheckOptions looks for keys at the public issuer.
+type rotateCheckOptions struct {
 	oidcSource
 	caFile, network, serviceAccount string
 }
 
-// toCheck is what is known of the keys before the issuer is asked.
-type toCheck struct {
+// checkInput is what is known of the keys before the issuer is asked.
+type checkInput struct {
 	issuer string
 	keys   []rotation.Key
 	// tokenIssuer is that of a token of now; empty without one.
 	tokenIssuer string
-	// unseen are why not all is known.
-	unseen []string
+	// readErrors are why not all is known.
+	readErrors []string
 }
 
 func newRotateCheckCommand(o *options) *cobra.Command {
-	c := &rotateCheck{oidcSource: oidcSource{options: o}}
+	c := &rotateCheckOptions{oidcSource: oidcSource{options: o}}
 	command := &cobra.Command{
 		Use:   "rotate-check",
 		Short: "Say whether the keys that sign, or are to, are published everywhere",
@@ -72,7 +72,7 @@ func newRotateCheckCommand(o *options) *cobra.Command {
 	return command
 }
 
-func (c *rotateCheck) run(ctx context.Context) error {
+func (c *rotateCheckOptions) run(ctx context.Context) error {
 	networks := map[string]string{"any": "ip", "4": "ip4", "6": "ip6"}
 	network, ok := networks[c.network]
 	if !ok {
@@ -89,26 +89,26 @@ func (c *rotateCheck) run(ctx context.Context) error {
 	report := rotation.Check{
 		Issuer: known.issuer, Keys: known.keys, Resolver: net.DefaultResolver, Network: network, Roots: roots, Now: time.Now,
 	}.Run(ctx)
-	for _, reason := range known.unseen {
-		report.Fail(rotation.Unknown, reason)
+	for _, reason := range known.readErrors {
+		report.AddProblem(rotation.Unknown, reason)
 	}
 	if known.tokenIssuer != "" && known.tokenIssuer != known.issuer {
-		report.Fail(rotation.Broken, fmt.Sprintf("the cluster signs tokens of the issuer %s, not of %s", known.tokenIssuer, known.issuer))
+		report.AddProblem(rotation.Broken, fmt.Sprintf("the cluster signs tokens of the issuer %s, not of %s", known.tokenIssuer, known.issuer))
 	}
 	if err := c.print(report, func(out io.Writer) error { return c.describeRotation(out, report) }); err != nil {
 		return err
 	}
 	switch report.State {
 	case rotation.Broken:
-		return verdict(exitBroken)
+		return exitCodeError(exitBroken)
 	case rotation.Unknown:
-		return verdict(exitUnknown)
+		return exitCodeError(exitUnknown)
 	default:
 		return nil
 	}
 }
 
-func (c *rotateCheck) roots() (*x509.CertPool, error) {
+func (c *rotateCheckOptions) roots() (*x509.CertPool, error) {
 	if c.caFile == "" {
 		return nil, nil //nolint:nilnil // nil is the machine's
 	}
@@ -124,33 +124,33 @@ func (c *rotateCheck) roots() (*x509.CertPool, error) {
 }
 
 // collect finds the keys to look for, and the issuer to look at.
-func (c *rotateCheck) collect(ctx context.Context) (toCheck, error) {
-	known := toCheck{issuer: c.issuer}
+func (c *rotateCheckOptions) collect(ctx context.Context) (checkInput, error) {
+	known := checkInput{issuer: c.issuer}
 	files, err := c.readFiles()
 	if err != nil {
-		return toCheck{}, err
+		return checkInput{}, err
 	}
 	var keys []oidcKey
 	var signing string
-	if c.asksCluster() || c.issuer == "" {
+	if c.usesClusterKeys() || c.issuer == "" {
 		client, err := c.client()
 		if err != nil {
-			return toCheck{}, err
+			return checkInput{}, err
 		}
 		published, err := clusterIssuer(ctx, client)
 		switch {
 		case apierrors.IsForbidden(err):
-			known.unseen = append(known.unseen, err.Error())
+			known.readErrors = append(known.readErrors, err.Error())
 		case err != nil:
-			return toCheck{}, err
+			return checkInput{}, err
 		}
 		if known.issuer == "" {
 			known.issuer = published.URL
 		}
-		if c.asksCluster() {
+		if c.usesClusterKeys() {
 			keys = keysOf(published.Keys, inCluster)
 			if signing, err = c.signer(ctx, client, &known); err != nil {
-				return toCheck{}, err
+				return checkInput{}, err
 			}
 		}
 	}
@@ -158,14 +158,14 @@ func (c *rotateCheck) collect(ctx context.Context) (toCheck, error) {
 		known.issuer = known.tokenIssuer
 	}
 	if known.issuer == "" {
-		return toCheck{}, fmt.Errorf("the cluster does not tell its issuer (%s): give --issuer, as the API server has it as --service-account-issuer", strings.Join(known.unseen, "; "))
+		return checkInput{}, fmt.Errorf("the cluster does not tell its issuer (%s): give --issuer, as the API server has it as --service-account-issuer", strings.Join(known.readErrors, "; "))
 	}
-	known.keys = rotationKeys(merged(keys, files), signing)
+	known.keys = rotationKeys(mergeKeys(keys, files), signing)
 	return known, nil
 }
 
 // signer returns the id of the key that signs now, by a token of now.
-func (c *rotateCheck) signer(ctx context.Context, client kubernetes.Interface, known *toCheck) (string, error) {
+func (c *rotateCheckOptions) signer(ctx context.Context, client kubernetes.Interface, known *checkInput) (string, error) {
 	namespace, err := c.namespace()
 	if err != nil {
 		return "", err
@@ -175,7 +175,7 @@ func (c *rotateCheck) signer(ctx context.Context, client kubernetes.Interface, k
 	answer, err := client.CoreV1().ServiceAccounts(namespace).CreateToken(ctx, c.serviceAccount, request, metav1.CreateOptions{})
 	switch {
 	case apierrors.IsForbidden(err), apierrors.IsNotFound(err):
-		known.unseen = append(known.unseen, fmt.Sprintf("which key signs now cannot be seen: ask for a token of the ServiceAccount %s/%s: %v: choose another by -n and --serviceaccount", namespace, c.serviceAccount, err))
+		known.readErrors = append(known.readErrors, fmt.Sprintf("which key signs now cannot be seen: ask for a token of the ServiceAccount %s/%s: %v: choose another by -n and --serviceaccount", namespace, c.serviceAccount, err))
 		return "", nil
 	case err != nil:
 		return "", fmt.Errorf("ask for a token of the ServiceAccount %s/%s: %w", namespace, c.serviceAccount, err)
@@ -201,7 +201,7 @@ func rotationKeys(keys []oidcKey, signing string) []rotation.Key {
 	return all
 }
 
-func (c *rotateCheck) describeRotation(out io.Writer, report rotation.Report) error {
+func (c *rotateCheckOptions) describeRotation(out io.Writer, report rotation.Report) error {
 	fmt.Fprintf(out, "Issuer: %s\n\n", report.Issuer)
 	table := printers.GetNewTabWriter(out)
 	fmt.Fprintln(table, "KEY\tFROM\tSIGNS NOW\tPUBLISHED AT\tSTATE")
@@ -214,26 +214,26 @@ func (c *rotateCheck) describeRotation(out io.Writer, report rotation.Report) er
 	fmt.Fprintln(out)
 	table = printers.GetNewTabWriter(out)
 	fmt.Fprintln(table, "HOST\tADDRESS\tDOCUMENT\tCACHE\tSTATE")
-	for _, edge := range report.Edges {
+	for _, edge := range report.Endpoints {
 		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\n", edge.Host, edge.Address, edge.Document, describeCache(edge.Cache), edge.State)
 	}
 	if err := table.Flush(); err != nil {
 		return err
 	}
 	fmt.Fprintln(out)
-	c.conclude(out, report)
+	c.printSummary(out, report)
 	return nil
 }
 
-func (c *rotateCheck) conclude(out io.Writer, report rotation.Report) {
+func (c *rotateCheckOptions) printSummary(out io.Writer, report rotation.Report) {
 	labels := map[rotation.State]string{
-		rotation.Unknown: c.paint(color.FgYellow)("Unknown:"), rotation.Broken: c.paint(color.FgRed)("Broken:"),
+		rotation.Unknown: c.colorize(color.FgYellow)("Unknown:"), rotation.Broken: c.colorize(color.FgRed)("Broken:"),
 	}
 	for _, problem := range report.Problems {
 		fmt.Fprintf(out, "%s %s\n", labels[problem.State], problem.Text)
 	}
 	if report.State == rotation.OK {
-		fmt.Fprintf(out, "%s all keys are published at all addresses\n", c.paint(color.FgGreen)("OK:"))
+		fmt.Fprintf(out, "%s all keys are published at all addresses\n", c.colorize(color.FgGreen)("OK:"))
 	}
 	for _, note := range report.Notes {
 		fmt.Fprintf(out, "Note: %s\n", note)

@@ -25,20 +25,20 @@ const (
 	maxHeader = 8 << 10
 )
 
-// oidcServing is a server of an issuer's documents.
-type oidcServing struct {
+// serveOptions is a server of an issuer's documents.
+type serveOptions struct {
 	oidcSource
-	address          string
-	certFile         string
-	keyFile          string
-	maxAge           time.Duration
-	refresh          time.Duration
-	current          atomic.Pointer[servedOIDC]
-	issuerAtTheStart string
+	address       string
+	certFile      string
+	keyFile       string
+	maxAge        time.Duration
+	refresh       time.Duration
+	current       atomic.Pointer[serveSnapshot]
+	initialIssuer string
 }
 
-// servedOIDC is what is served until it is read again.
-type servedOIDC struct {
+// serveSnapshot is what is served until it is read again.
+type serveSnapshot struct {
 	handler     http.Handler
 	certificate *tls.Certificate // nil without TLS
 }
@@ -52,7 +52,7 @@ type servingReport struct {
 }
 
 func newServeCommand(o *options) *cobra.Command {
-	s := &oidcServing{oidcSource: oidcSource{options: o}}
+	s := &serveOptions{oidcSource: oidcSource{options: o}}
 	command := &cobra.Command{
 		Use:   "serve",
 		Short: "Serve the discovery document and the key set of the issuer",
@@ -73,7 +73,7 @@ func newServeCommand(o *options) *cobra.Command {
 	return command
 }
 
-func (s *oidcServing) run(ctx context.Context) error {
+func (s *serveOptions) run(ctx context.Context) error {
 	if s.refresh < time.Second || s.maxAge < 0 {
 		return errors.New("--refresh is to be a second or more, --max-age not below 0")
 	}
@@ -82,33 +82,33 @@ func (s *oidcServing) run(ctx context.Context) error {
 		return err
 	}
 	if s.dryRun {
-		return s.tell(found, s.address)
+		return s.printReport(found, s.address)
 	}
 	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", s.address)
 	if err != nil {
 		return fmt.Errorf("listen at --address %s: %w", s.address, err)
 	}
-	if err := s.tell(found, listener.Addr().String()); err != nil {
+	if err := s.printReport(found, listener.Addr().String()); err != nil {
 		return errors.Join(err, listener.Close())
 	}
 	return s.serve(ctx, listener)
 }
 
 // read reads keys and certificate, and has them served from now on.
-func (s *oidcServing) read(ctx context.Context) (oidcIssuer, error) {
+func (s *serveOptions) read(ctx context.Context) (oidcIssuer, error) {
 	ctx, cancel := context.WithTimeout(ctx, oidcTimeout)
 	defer cancel()
 	found, err := s.load(ctx)
 	if err != nil {
 		return oidcIssuer{}, err
 	}
-	if s.issuerAtTheStart == "" {
-		s.issuerAtTheStart = found.URL
+	if s.initialIssuer == "" {
+		s.initialIssuer = found.URL
 	}
-	if found.URL != s.issuerAtTheStart {
-		return oidcIssuer{}, fmt.Errorf("the cluster's issuer was %s and is %s: start again for that", s.issuerAtTheStart, found.URL)
+	if found.URL != s.initialIssuer {
+		return oidcIssuer{}, fmt.Errorf("the cluster's issuer was %s and is %s: start again for that", s.initialIssuer, found.URL)
 	}
-	next := &servedOIDC{}
+	next := &serveSnapshot{}
 	if next.handler, err = found.site.Handler(s.maxAge); err != nil {
 		return oidcIssuer{}, err
 	}
@@ -123,7 +123,7 @@ func (s *oidcServing) read(ctx context.Context) (oidcIssuer, error) {
 	return found, nil
 }
 
-func (s *oidcServing) tell(found oidcIssuer, address string) error {
+func (s *serveOptions) printReport(found oidcIssuer, address string) error {
 	report := servingReport{oidcIssuer: found, Address: s.scheme() + "://" + address}
 	for _, file := range found.site.Files {
 		report.URLs = append(report.URLs, file.URL)
@@ -144,7 +144,7 @@ func (s *oidcServing) tell(found oidcIssuer, address string) error {
 	})
 }
 
-func (s *oidcServing) scheme() string {
+func (s *serveOptions) scheme() string {
 	if s.certFile != "" {
 		return "https"
 	}
@@ -152,7 +152,7 @@ func (s *oidcServing) scheme() string {
 }
 
 // serve answers until the context ends, and then what it has begun to.
-func (s *oidcServing) serve(ctx context.Context, listener net.Listener) error {
+func (s *serveOptions) serve(ctx context.Context, listener net.Listener) error {
 	server := &http.Server{
 		Handler:           http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { s.current.Load().handler.ServeHTTP(w, r) }),
 		ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 10 * time.Second, WriteTimeout: 10 * time.Second, IdleTimeout: time.Minute,
@@ -170,7 +170,7 @@ func (s *oidcServing) serve(ctx context.Context, listener net.Listener) error {
 		return nil
 	})
 	group.Go(func() error {
-		s.keepUp(ctx)
+		s.refreshLoop(ctx)
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), drainTimeout)
 		defer cancel()
 		return server.Shutdown(ctx)
@@ -178,15 +178,15 @@ func (s *oidcServing) serve(ctx context.Context, listener net.Listener) error {
 	return group.Wait()
 }
 
-func (s *oidcServing) listen(server *http.Server, listener net.Listener) error {
+func (s *serveOptions) listen(server *http.Server, listener net.Listener) error {
 	if s.certFile != "" {
 		return server.ServeTLS(listener, "", "")
 	}
 	return server.Serve(listener)
 }
 
-// keepUp reads again what is served, until the context ends.
-func (s *oidcServing) keepUp(ctx context.Context) {
+// refreshLoop reads again what is served, until the context ends.
+func (s *serveOptions) refreshLoop(ctx context.Context) {
 	ticker := time.NewTicker(s.refresh)
 	defer ticker.Stop()
 	for {

@@ -59,12 +59,12 @@ func (s *oidcSource) addFlags(flags *pflag.FlagSet) {
 	flags.StringVar(&s.jwksURI, "jwks-uri", "", "`URL` of the key set; by default /openid/v1/jwks below the issuer, where the API server has it")
 }
 
-func (s *oidcSource) asksCluster() bool { return len(s.publicKeys) == 0 || s.withCluster }
+func (s *oidcSource) usesClusterKeys() bool { return len(s.publicKeys) == 0 || s.withCluster }
 
 // load finds the keys, and what is to be published of them.
 func (s *oidcSource) load(ctx context.Context) (oidcIssuer, error) {
 	var cluster issuer.Issuer
-	if s.asksCluster() {
+	if s.usesClusterKeys() {
 		client, err := s.client()
 		if err != nil {
 			return oidcIssuer{}, err
@@ -77,19 +77,19 @@ func (s *oidcSource) load(ctx context.Context) (oidcIssuer, error) {
 	if err != nil {
 		return oidcIssuer{}, err
 	}
-	found := oidcIssuer{URL: s.issuer, Keys: merged(keysOf(cluster.Keys, inCluster), files)}
+	found := oidcIssuer{URL: s.issuer, Keys: mergeKeys(keysOf(cluster.Keys, inCluster), files)}
 	if found.URL == "" {
 		found.URL = cluster.URL
 	}
 	if found.URL == "" {
 		return oidcIssuer{}, errors.New("with --public-key, give --issuer, as the API server has it as --service-account-issuer, or --with-cluster to ask it")
 	}
-	s.place(&found, cluster)
-	return found, found.layOut()
+	s.resolveJWKSURI(&found, cluster)
+	return found, found.buildSite()
 }
 
-// place says where the key set is to be, and warns of what AWS will not read.
-func (s *oidcSource) place(found *oidcIssuer, cluster issuer.Issuer) {
+// resolveJWKSURI says where the key set is to be, and warns of what AWS will not read.
+func (s *oidcSource) resolveJWKSURI(found *oidcIssuer, cluster issuer.Issuer) {
 	below := strings.TrimSuffix(found.URL, "/")
 	switch {
 	case s.jwksURI != "":
@@ -105,14 +105,14 @@ func (s *oidcSource) place(found *oidcIssuer, cluster issuer.Issuer) {
 	if cluster.JWKSURI != "" && cluster.JWKSURI != found.JWKSURI {
 		found.warn("the cluster says that its keys are at %s; what is published here says %s", cluster.JWKSURI, found.JWKSURI)
 	}
-	found.Warnings = append(found.Warnings, provision.Concerns(found.URL)...)
+	found.Warnings = append(found.Warnings, provision.IssuerWarnings(found.URL)...)
 }
 
 func (i *oidcIssuer) warn(format string, values ...any) {
 	i.Warnings = append(i.Warnings, fmt.Sprintf(format, values...))
 }
 
-func (i *oidcIssuer) layOut() error {
+func (i *oidcIssuer) buildSite() error {
 	documents, err := issuer.DocumentsOf(i.URL, i.JWKSURI, keySet(i.Keys))
 	if err != nil {
 		return fmt.Errorf("write the documents: %w", err)
@@ -178,8 +178,8 @@ func keysOf(set jose.JSONWebKeySet, from string) []oidcKey {
 	return keys
 }
 
-// merged puts keys together. One that is found twice is named once, with both places.
-func merged(keys, more []oidcKey) []oidcKey {
+// mergeKeys puts keys together. One that is found twice is named once, with both places.
+func mergeKeys(keys, more []oidcKey) []oidcKey {
 	var all []oidcKey
 	at := map[string]int{}
 	for _, key := range append(keys, more...) {

@@ -31,8 +31,8 @@ func (o *options) print(result any, text func(io.Writer) error) error {
 	}
 }
 
-// paint returns a function that colors text for a terminal, if colors are wanted.
-func (o *options) paint(attributes ...color.Attribute) func(...any) string {
+// colorize returns a function that colors text for a terminal, if colors are wanted.
+func (o *options) colorize(attributes ...color.Attribute) func(...any) string {
 	painted := color.New(attributes...) // as NO_COLOR and the terminal want it
 	switch o.color {
 	case "always":

@@ -10,8 +10,8 @@ import (
 	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/provision"
 )
 
-// planned is what -o json and yaml print of a plan.
-type planned struct {
+// planOutput is what -o json and yaml print of a plan.
+type planOutput struct {
 	*provision.Plan
 	// Approved says whether it was carried out.
 	Approved bool `json:"approved"`
@@ -23,7 +23,7 @@ type planned struct {
 // step is told when it is done; as JSON or YAML, all of them at the end.
 func (o *options) printPlan(ctx context.Context, plan *provision.Plan, approved bool) error {
 	if o.output != "" {
-		result := planned{Plan: plan, Approved: approved}
+		result := planOutput{Plan: plan, Approved: approved}
 		var failed error
 		if approved {
 			failed = plan.Apply(ctx, func(provision.Step) {})
@@ -42,12 +42,12 @@ func (o *options) printPlan(ctx context.Context, plan *provision.Plan, approved 
 		fmt.Fprintln(o.Out, "Nothing to do.")
 		return nil
 	case !approved:
-		fmt.Fprintf(o.Out, "%s to make. Nothing is changed yet: run it again with --approve%s.\n", changes(plan.Changes()), o.insteadOfDryRun())
+		fmt.Fprintf(o.Out, "%s to make. Nothing is changed yet: run it again with --approve%s.\n", changes(plan.Changes()), o.dryRunHint())
 		return nil
 	}
 	err := plan.Apply(ctx, func(step provision.Step) {
 		if step.State == provision.Done {
-			fmt.Fprintf(o.Out, "%s %s %s\n", past(step.Action), step.Kind, step.Name)
+			fmt.Fprintf(o.Out, "%s %s %s\n", pastTense(step.Action), step.Kind, step.Name)
 		}
 	})
 	if err != nil {
@@ -57,7 +57,7 @@ func (o *options) printPlan(ctx context.Context, plan *provision.Plan, approved 
 	return nil
 }
 
-func (o *options) insteadOfDryRun() string {
+func (o *options) dryRunHint() string {
 	if o.dryRun {
 		return " and without --dry-run"
 	}
@@ -71,7 +71,7 @@ func changes(n int) string {
 	return fmt.Sprintf("%d changes", n)
 }
 
-func past(action provision.Action) string { return string(action) + "d" }
+func pastTense(action provision.Action) string { return string(action) + "d" }
 
 func (o *options) writePlan(out io.Writer, plan *provision.Plan) {
 	fmt.Fprintf(out, "Plan: %s\n\n", plan.For)
@@ -84,7 +84,7 @@ func (o *options) writePlan(out io.Writer, plan *provision.Plan) {
 	}
 	fmt.Fprintln(out)
 	for _, warning := range plan.Warnings {
-		fmt.Fprintf(out, "%s %s\n", o.paint(color.FgYellow)("Warning:"), printable(warning))
+		fmt.Fprintf(out, "%s %s\n", o.colorize(color.FgYellow)("Warning:"), printable(warning))
 	}
 	if len(plan.Warnings) > 0 {
 		fmt.Fprintln(out)
@@ -98,10 +98,10 @@ func (o *options) mark(step provision.Step) (mark string, paint func(...any) str
 	}
 	switch step.Action {
 	case provision.Create:
-		return "+", o.paint(color.FgGreen)
+		return "+", o.colorize(color.FgGreen)
 	case provision.Delete:
-		return "-", o.paint(color.FgRed)
+		return "-", o.colorize(color.FgRed)
 	default:
-		return "~", o.paint(color.FgYellow)
+		return "~", o.colorize(color.FgYellow)
 	}
 }

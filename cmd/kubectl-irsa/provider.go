@@ -16,7 +16,7 @@ import (
 )
 
 func newProviderCommand(o *options) *cobra.Command {
-	p := &provisioning{options: o}
+	p := &provisionOptions{options: o}
 	command := &cobra.Command{
 		Use:   "provider",
 		Short: "Register the cluster's issuer in IAM",
@@ -27,7 +27,7 @@ func newProviderCommand(o *options) *cobra.Command {
 	return command
 }
 
-func providerCreateCommand(p *provisioning) *cobra.Command {
+func providerCreateCommand(p *provisionOptions) *cobra.Command {
 	var spec provision.ProviderSpec
 	command := &cobra.Command{
 		Use:   "create",
@@ -38,7 +38,7 @@ func providerCreateCommand(p *provisioning) *cobra.Command {
 			"  kubectl irsa provider create --approve --tags team=platform",
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return p.carryOut(cmd, func(ctx context.Context, cluster *provision.Cluster) (*provision.Plan, error) {
+			return p.runPlan(cmd, func(ctx context.Context, cluster *provision.Cluster) (*provision.Plan, error) {
 				return cluster.PlanProvider(ctx, spec)
 			})
 		},
@@ -56,7 +56,7 @@ func addAudiencesFlag(command *cobra.Command, audiences *[]string) {
 	command.Flags().StringSliceVar(audiences, "audience", []string{provision.DefaultAudience}, "audience of the pods' tokens; repeatable")
 }
 
-func providerDeleteCommand(p *provisioning) *cobra.Command {
+func providerDeleteCommand(p *provisionOptions) *cobra.Command {
 	var force bool
 	command := &cobra.Command{
 		Use:   "delete",
@@ -65,7 +65,7 @@ func providerDeleteCommand(p *provisioning) *cobra.Command {
 			"The plan is printed; --approve makes the changes.",
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return p.carryOut(cmd, func(ctx context.Context, cluster *provision.Cluster) (*provision.Plan, error) {
+			return p.runPlan(cmd, func(ctx context.Context, cluster *provision.Cluster) (*provision.Plan, error) {
 				return cluster.PlanProviderDeletion(ctx, force)
 			})
 		},
@@ -76,7 +76,7 @@ func providerDeleteCommand(p *provisioning) *cobra.Command {
 	return command
 }
 
-func providerShowCommand(p *provisioning) *cobra.Command {
+func providerShowCommand(p *provisionOptions) *cobra.Command {
 	var audiences []string
 	command := &cobra.Command{
 		Use:   "show",
@@ -85,7 +85,7 @@ func providerShowCommand(p *provisioning) *cobra.Command {
 			"The exit code is 0 if it is, 2 if it is not, and 3 if that cannot be seen.",
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return p.with(cmd, func(ctx context.Context, cluster *provision.Cluster) error {
+			return p.withCluster(cmd, func(ctx context.Context, cluster *provision.Cluster) error {
 				return p.showProvider(ctx, cluster, audiences)
 			})
 		},
@@ -95,10 +95,10 @@ func providerShowCommand(p *provisioning) *cobra.Command {
 	return command
 }
 
-func (p *provisioning) showProvider(ctx context.Context, cluster *provision.Cluster, audiences []string) error {
+func (p *provisionOptions) showProvider(ctx context.Context, cluster *provision.Cluster, audiences []string) error {
 	report, err := cluster.Provider(ctx, audiences)
 	if provision.IsDenied(err) {
-		return p.tellUnseen(err, provision.ProviderReport{ARN: cluster.ProviderARN(), Issuer: cluster.Issuer, Unseen: err.Error()})
+		return p.reportReadError(err, provision.ProviderReport{ARN: cluster.ProviderARN(), Issuer: cluster.Issuer, Unknown: err.Error()})
 	}
 	if err != nil {
 		return err
@@ -107,12 +107,12 @@ func (p *provisioning) showProvider(ctx context.Context, cluster *provision.Clus
 		return err
 	}
 	if len(report.Faults) > 0 {
-		return verdict(exitBroken)
+		return exitCodeError(exitBroken)
 	}
 	return nil
 }
 
-func (p *provisioning) writeProvider(out io.Writer, report *provision.ProviderReport) error {
+func (p *provisionOptions) writeProvider(out io.Writer, report *provision.ProviderReport) error {
 	table := printers.GetNewTabWriter(out)
 	fmt.Fprintf(table, "Issuer:\t%s\n", report.Issuer)
 	fmt.Fprintf(table, "Provider:\t%s\n", report.ARN)
@@ -120,25 +120,25 @@ func (p *provisioning) writeProvider(out io.Writer, report *provision.ProviderRe
 		fmt.Fprintf(table, "Audiences:\t%s\n", listed(report.Audiences))
 		fmt.Fprintf(table, "Thumbprints:\t%s\n", listed(report.Thumbprints))
 		fmt.Fprintf(table, "Tags:\t%s\n", listed(pairs(report.Tags)))
-		fmt.Fprintf(table, "Made by:\t%s\n", maker(report.MadeHere))
+		fmt.Fprintf(table, "Made by:\t%s\n", ownerDescription(report.MadeHere))
 	}
 	if err := table.Flush(); err != nil {
 		return err
 	}
 	fmt.Fprintln(out)
 	for _, warning := range report.Warnings {
-		fmt.Fprintf(out, "%s %s\n", p.paint(color.FgYellow)("Warning:"), warning)
+		fmt.Fprintf(out, "%s %s\n", p.colorize(color.FgYellow)("Warning:"), warning)
 	}
 	for _, fault := range report.Faults {
-		fmt.Fprintf(out, "%s %s\n", p.paint(color.FgRed)("Broken:"), fault)
+		fmt.Fprintf(out, "%s %s\n", p.colorize(color.FgRed)("Broken:"), fault)
 	}
 	if len(report.Faults) == 0 {
-		fmt.Fprintf(out, "%s it is what the cluster needs\n", p.paint(color.FgGreen)("OK:"))
+		fmt.Fprintf(out, "%s it is what the cluster needs\n", p.colorize(color.FgGreen)("OK:"))
 	}
 	return nil
 }
 
-func maker(here bool) string {
+func ownerDescription(here bool) string {
 	if here {
 		return "kubectl irsa"
 	}

@@ -23,8 +23,8 @@ const (
 	anyRegion = "us-east-1"
 )
 
-// provisioning is what the commands that plan share.
-type provisioning struct {
+// provisionOptions is what the commands that plan share.
+type provisionOptions struct {
 	*options
 	issuer, clusterName, annotationPrefix string
 	approve                               bool
@@ -33,24 +33,24 @@ type provisioning struct {
 }
 
 // connector finds the cluster and the account that plans are made for.
-type connector func(context.Context, *provisioning) (*provision.Cluster, error)
+type connector func(context.Context, *provisionOptions) (*provision.Cluster, error)
 
-func (p *provisioning) addIssuerFlag(flags *pflag.FlagSet) {
+func (p *provisionOptions) addIssuerFlag(flags *pflag.FlagSet) {
 	flags.StringVar(&p.issuer, "issuer", "", "issuer of the cluster's tokens; by default that which the API server names")
 }
 
-func (p *provisioning) addApproveFlag(flags *pflag.FlagSet) {
+func (p *provisionOptions) addApproveFlag(flags *pflag.FlagSet) {
 	flags.BoolVar(&p.approve, "approve", false, "do it; without it the plan is printed, and nothing is changed")
 }
 
-func (p *provisioning) addAccountFlags(flags *pflag.FlagSet) {
+func (p *provisionOptions) addAccountFlags(flags *pflag.FlagSet) {
 	p.addIssuerFlag(flags)
 	flags.StringVar(&p.annotationPrefix, "annotation-prefix", "eks.amazonaws.com", "prefix of the annotations, as the webhook has it")
 	flags.StringVar(&p.clusterName, "cluster-name", "", "what the names of roles begin with; by default the last part of the issuer")
 }
 
-// with runs what needs the cluster and the account.
-func (p *provisioning) with(cmd *cobra.Command, do func(context.Context, *provision.Cluster) error) error {
+// withCluster runs what needs the cluster and the account.
+func (p *provisionOptions) withCluster(cmd *cobra.Command, do func(context.Context, *provision.Cluster) error) error {
 	ctx, cancel := context.WithTimeout(cmd.Context(), provisionTimeout)
 	defer cancel()
 	cluster, err := p.connect(ctx, p)
@@ -60,9 +60,9 @@ func (p *provisioning) with(cmd *cobra.Command, do func(context.Context, *provis
 	return do(ctx, cluster)
 }
 
-// carryOut prints a plan, and does it if that is approved.
-func (p *provisioning) carryOut(cmd *cobra.Command, make func(context.Context, *provision.Cluster) (*provision.Plan, error)) error {
-	return p.with(cmd, func(ctx context.Context, cluster *provision.Cluster) error {
+// runPlan prints a plan, and does it if that is approved.
+func (p *provisionOptions) runPlan(cmd *cobra.Command, make func(context.Context, *provision.Cluster) (*provision.Plan, error)) error {
+	return p.withCluster(cmd, func(ctx context.Context, cluster *provision.Cluster) error {
 		plan, err := make(ctx, cluster)
 		if err != nil {
 			return err
@@ -71,17 +71,17 @@ func (p *provisioning) carryOut(cmd *cobra.Command, make func(context.Context, *
 	})
 }
 
-// tellUnseen tells what the caller's rights do not suffice for, to programs in the
+// reportReadError tells what the caller's rights do not suffice for, to programs in the
 // form that they have asked for.
-func (p *provisioning) tellUnseen(err error, result any) error {
+func (p *provisionOptions) reportReadError(err error, result any) error {
 	fmt.Fprintf(p.ErrOut, "kubectl irsa: %v\n", err)
 	if err := p.print(result, func(io.Writer) error { return nil }); err != nil {
 		return err
 	}
-	return verdict(exitUnknown)
+	return exitCodeError(exitUnknown)
 }
 
-func connect(ctx context.Context, p *provisioning) (*provision.Cluster, error) {
+func connect(ctx context.Context, p *provisionOptions) (*provision.Cluster, error) {
 	var client kubernetes.Interface
 	if p.issuer == "" || p.readsCluster {
 		found, err := p.client()
@@ -108,11 +108,11 @@ func connect(ctx context.Context, p *provisioning) (*provision.Cluster, error) {
 	if err != nil {
 		return nil, err
 	}
-	return p.newCluster(provision.Cluster{Account: account, IAM: iam.NewFromConfig(config), Client: client, Reach: reach})
+	return p.newCluster(provision.Cluster{Account: account, IAM: iam.NewFromConfig(config), Client: client, Reach: checkIssuerReachable})
 }
 
 // newCluster completes a cluster by what the flags say.
-func (p *provisioning) newCluster(cluster provision.Cluster) (*provision.Cluster, error) {
+func (p *provisionOptions) newCluster(cluster provision.Cluster) (*provision.Cluster, error) {
 	if err := provision.CheckIssuer(p.issuer); err != nil {
 		return nil, err
 	}
@@ -123,8 +123,8 @@ func (p *provisioning) newCluster(cluster provision.Cluster) (*provision.Cluster
 	return &cluster, nil
 }
 
-// reach reads the issuer's documents as AWS does, without credentials.
-func reach(ctx context.Context, issuerURL string) error {
+// checkIssuerReachable reads the issuer's documents as AWS does, without credentials.
+func checkIssuerReachable(ctx context.Context, issuerURL string) error {
 	_, err := issuer.Discover(ctx, nil, issuerURL)
 	return err
 }

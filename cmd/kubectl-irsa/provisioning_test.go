@@ -30,9 +30,9 @@ var update = flag.Bool("update", false, "write the golden files instead of compa
 
 // bench is a cluster and an account in memory, and the commands on them.
 type bench struct {
-	iam    *iamtest.IAM
-	client *fake.Clientset
-	reach  error
+	iam                  *iamtest.IAM
+	client               *fake.Clientset
+	checkIssuerReachable error
 }
 
 func newBench(objects ...runtime.Object) *bench {
@@ -54,13 +54,13 @@ func (b *bench) run(t *testing.T, line string) string {
 	t.Helper()
 	var stdout, stderr bytes.Buffer
 	streams := genericiooptions.IOStreams{In: strings.NewReader(""), Out: &stdout, ErrOut: &stderr}
-	connect := func(_ context.Context, p *provisioning) (*provision.Cluster, error) {
+	connect := func(_ context.Context, p *provisionOptions) (*provision.Cluster, error) {
 		if p.issuer == "" {
 			p.issuer = "https://oidc.example.com/prod"
 		}
 		return p.newCluster(provision.Cluster{
 			Account: provision.Account{Partition: "aws", ID: "111122223333"}, IAM: b.account(t).Client(), Client: b.client,
-			Reach: func(context.Context, string) error { return b.reach },
+			Reach: func(context.Context, string) error { return b.checkIssuerReachable },
 		})
 	}
 	root := rootCommand(&options{IOStreams: streams, cluster: genericclioptions.NewConfigFlags(true), connect: connect})
@@ -114,7 +114,7 @@ func denied(operations ...string) func(*testing.T, *bench) {
 	}
 }
 
-func TestWhatTheCommandsSay(t *testing.T) {
+func TestCommands_output(t *testing.T) {
 	for name, test := range map[string]struct {
 		objects []runtime.Object
 		prepare func(*testing.T, *bench)
@@ -135,7 +135,7 @@ func TestWhatTheCommandsSay(t *testing.T) {
 			"provider create -o json", "provider create -o yaml --approve", "provider create -o json --approve",
 		}},
 		"provider create warns of the issuer": {
-			prepare: func(t *testing.T, b *bench) { b.reach = errors.New("no such host") },
+			prepare: func(t *testing.T, b *bench) { b.checkIssuerReachable = errors.New("no such host") },
 			lines:   []string{"provider create --issuer http://kubernetes.default.svc:6443/"},
 		},
 		"provider create says what is wrong with flags": {lines: []string{
@@ -232,7 +232,7 @@ func TestWhatTheCommandsSay(t *testing.T) {
 	}
 }
 
-func TestColorsAreAsked(t *testing.T) {
+func TestColorFlag(t *testing.T) {
 	b := newBench()
 	if got := b.run(t, "provider create"); strings.Contains(got, "\x1b[") {
 		t.Errorf("got colors in %q", got)
@@ -242,7 +242,7 @@ func TestColorsAreAsked(t *testing.T) {
 	}
 }
 
-func TestTheVersionIsPrinted(t *testing.T) {
+func TestVersion(t *testing.T) {
 	b := newBench()
 	if got := b.run(t, "version"); !strings.Contains(got, "kubectl irsa devel (commit ") {
 		t.Errorf("got %s", got)

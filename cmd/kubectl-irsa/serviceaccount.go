@@ -13,7 +13,7 @@ import (
 )
 
 func newServiceAccountCommand(o *options) *cobra.Command {
-	p := &provisioning{options: o, readsCluster: true}
+	p := &provisionOptions{options: o, readsCluster: true}
 	command := &cobra.Command{
 		Use:     "serviceaccount",
 		Aliases: []string{"sa"},
@@ -25,7 +25,7 @@ func newServiceAccountCommand(o *options) *cobra.Command {
 	return command
 }
 
-func serviceAccountCreateCommand(p *provisioning) *cobra.Command {
+func serviceAccountCreateCommand(p *provisionOptions) *cobra.Command {
 	var spec provision.IdentitySpec
 	command := &cobra.Command{
 		Use:   "create NAME",
@@ -42,7 +42,7 @@ func serviceAccountCreateCommand(p *provisioning) *cobra.Command {
 			if spec.Namespace, err = p.namespace(); err != nil {
 				return err
 			}
-			return p.carryOut(cmd, func(ctx context.Context, cluster *provision.Cluster) (*provision.Plan, error) {
+			return p.runPlan(cmd, func(ctx context.Context, cluster *provision.Cluster) (*provision.Plan, error) {
 				return cluster.PlanIdentity(ctx, spec)
 			})
 		},
@@ -61,7 +61,7 @@ func serviceAccountCreateCommand(p *provisioning) *cobra.Command {
 	return command
 }
 
-func serviceAccountDeleteCommand(p *provisioning) *cobra.Command {
+func serviceAccountDeleteCommand(p *provisionOptions) *cobra.Command {
 	var spec provision.DeletionSpec
 	command := &cobra.Command{
 		Use:   "delete NAME",
@@ -77,7 +77,7 @@ func serviceAccountDeleteCommand(p *provisioning) *cobra.Command {
 			if spec.Namespace, err = p.namespace(); err != nil {
 				return err
 			}
-			return p.carryOut(cmd, func(ctx context.Context, cluster *provision.Cluster) (*provision.Plan, error) {
+			return p.runPlan(cmd, func(ctx context.Context, cluster *provision.Cluster) (*provision.Plan, error) {
 				return cluster.PlanIdentityDeletion(ctx, spec)
 			})
 		},
@@ -90,7 +90,7 @@ func serviceAccountDeleteCommand(p *provisioning) *cobra.Command {
 	return command
 }
 
-func serviceAccountListCommand(p *provisioning) *cobra.Command {
+func serviceAccountListCommand(p *provisionOptions) *cobra.Command {
 	command := &cobra.Command{
 		Use:   "list",
 		Short: "List the roles that were made for this cluster, and the state of their ServiceAccounts",
@@ -98,7 +98,7 @@ func serviceAccountListCommand(p *provisioning) *cobra.Command {
 			"The exit code is 2 if something made for somebody is of no use, and 3 if that cannot be seen.",
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return p.with(cmd, func(ctx context.Context, cluster *provision.Cluster) error {
+			return p.withCluster(cmd, func(ctx context.Context, cluster *provision.Cluster) error {
 				return p.listIdentities(ctx, cluster)
 			})
 		},
@@ -107,22 +107,22 @@ func serviceAccountListCommand(p *provisioning) *cobra.Command {
 	return command
 }
 
-// listing is what -o json and yaml print.
-type listing struct {
+// listOutput is what -o json and yaml print.
+type listOutput struct {
 	Identities []provision.Identity `json:"identities"`
 	// Unseen says why the roles or the ServiceAccounts could not be read.
 	Unseen string `json:"unseen,omitempty"`
 }
 
-func (p *provisioning) listIdentities(ctx context.Context, cluster *provision.Cluster) error {
+func (p *provisionOptions) listIdentities(ctx context.Context, cluster *provision.Cluster) error {
 	identities, unseen, err := cluster.Identities(ctx, *p.cluster.Namespace)
 	if provision.IsDenied(err) {
-		return p.tellUnseen(err, listing{Identities: []provision.Identity{}, Unseen: err.Error()})
+		return p.reportReadError(err, listOutput{Identities: []provision.Identity{}, Unseen: err.Error()})
 	}
 	if err != nil {
 		return err
 	}
-	result := listing{Identities: identities}
+	result := listOutput{Identities: identities}
 	if unseen != nil {
 		result.Unseen = unseen.Error()
 	}
@@ -131,16 +131,16 @@ func (p *provisioning) listIdentities(ctx context.Context, cluster *provision.Cl
 	}
 	for _, identity := range identities {
 		if identity.State.Broken() {
-			return verdict(exitBroken)
+			return exitCodeError(exitBroken)
 		}
 	}
 	if unseen != nil {
-		return verdict(exitUnknown)
+		return exitCodeError(exitUnknown)
 	}
 	return nil
 }
 
-func (p *provisioning) writeIdentities(out io.Writer, result listing) error {
+func (p *provisionOptions) writeIdentities(out io.Writer, result listOutput) error {
 	if result.Unseen != "" {
 		fmt.Fprintf(p.ErrOut, "kubectl irsa: %s\n", result.Unseen)
 	}
@@ -156,17 +156,17 @@ func (p *provisioning) writeIdentities(out io.Writer, result listing) error {
 	return table.Flush()
 }
 
-func (p *provisioning) paintState(identity provision.Identity) string {
-	state := identity.State.Sentence()
+func (p *provisionOptions) paintState(identity provision.Identity) string {
+	state := identity.State.Description()
 	if identity.Annotated != "" {
 		state += ": " + printable(identity.Annotated)
 	}
 	switch {
 	case identity.State.Broken():
-		return p.paint(color.FgRed)(state)
+		return p.colorize(color.FgRed)(state)
 	case identity.State == provision.Complete:
-		return p.paint(color.FgGreen)(state)
+		return p.colorize(color.FgGreen)(state)
 	default:
-		return p.paint(color.FgYellow)(state)
+		return p.colorize(color.FgYellow)(state)
 	}
 }

@@ -106,7 +106,7 @@ func (t *trustPolicy) providers(ctx context.Context) ([]string, error) {
 	issuers, account := t.issuers, provision.Account{Partition: t.partition, ID: t.accountID}
 	switch {
 	case account.ID == "":
-		p := &provisioning{options: t.options}
+		p := &provisionOptions{options: t.options}
 		if len(issuers) > 0 {
 			p.issuer = issuers[0]
 		}
@@ -145,12 +145,12 @@ func (t *trustPolicy) providers(ctx context.Context) ([]string, error) {
 // warn tells what a policy allows beyond what is probably meant.
 func (t *trustPolicy) warn(policy trustpolicy.Document) {
 	for _, warning := range policy.Warnings() {
-		fmt.Fprintf(t.ErrOut, "%s %s\n", t.paint(color.FgYellow)("Warning:"), warning)
+		fmt.Fprintf(t.ErrOut, "%s %s\n", t.colorize(color.FgYellow)("Warning:"), warning)
 	}
 }
 
-// checked is what is said of one ServiceAccount of one cluster.
-type checked struct {
+// checkResult is what is said of one ServiceAccount of one cluster.
+type checkResult struct {
 	Provider string   `json:"provider"`
 	Subject  string   `json:"subject"`
 	Audience string   `json:"audience"`
@@ -164,7 +164,7 @@ func (t *trustPolicy) checkFile(subjects []trustpolicy.Subject, providers []stri
 	if err != nil {
 		return fmt.Errorf("--check %s: %w", t.check, err)
 	}
-	results, refused := []checked{}, false
+	results, refused := []checkResult{}, false
 	for _, provider := range providers {
 		for _, subject := range subjects {
 			if strings.ContainsAny(subject.Namespace+subject.ServiceAccount, "*?") {
@@ -173,7 +173,7 @@ func (t *trustPolicy) checkFile(subjects []trustpolicy.Subject, providers []stri
 			claims := token.Claims{Subject: token.Subject(subject.Namespace, subject.ServiceAccount), Audience: []string{t.audience}}
 			decision := policy.Evaluate(trustpolicy.ForToken(provider, claims, ""))
 			refused = refused || !decision.Allowed
-			results = append(results, checked{provider, claims.Subject, t.audience, decision.Allowed, decision.Explain()})
+			results = append(results, checkResult{provider, claims.Subject, t.audience, decision.Allowed, decision.Explain()})
 		}
 	}
 	t.warn(policy)
@@ -181,7 +181,7 @@ func (t *trustPolicy) checkFile(subjects []trustpolicy.Subject, providers []stri
 		return err
 	}
 	if refused {
-		return verdict(exitBroken)
+		return exitCodeError(exitBroken)
 	}
 	return nil
 }
@@ -198,11 +198,11 @@ func (t *trustPolicy) readPolicy() (trustpolicy.Document, error) {
 	return trustpolicy.Parse(document)
 }
 
-func (t *trustPolicy) writeChecked(out io.Writer, results []checked) error {
+func (t *trustPolicy) writeChecked(out io.Writer, results []checkResult) error {
 	for _, result := range results {
-		said := t.paint(color.FgGreen)("allowed")
+		said := t.colorize(color.FgGreen)("allowed")
 		if !result.Allowed {
-			said = t.paint(color.FgRed)("not allowed")
+			said = t.colorize(color.FgRed)("not allowed")
 		}
 		if _, err := fmt.Fprintf(out, "%s %s, by a token of %s for %s\n", result.Subject, said, trustpolicy.IssuerOf(result.Provider), result.Audience); err != nil {
 			return err

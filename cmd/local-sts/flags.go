@@ -17,8 +17,8 @@ const (
 	defaultSecret = "local-sts"
 )
 
-// warning is said by --help and by the log.
-const warning = "local-sts is a test double of AWS for people to try things with. It is NOT AWS, and no security " +
+// testDoubleWarning is said by --help and by the log.
+const testDoubleWarning = "local-sts is a test double of AWS for people to try things with. It is NOT AWS, and no security " +
 	"boundary: its credentials open nothing but itself. Never let anything of worth trust it."
 
 // config is what the flags say.
@@ -59,7 +59,7 @@ func parseFlags(args []string, secret string, stderr io.Writer) (config, error) 
 	if err := flags.Parse(args); err != nil {
 		if errors.Is(err, pflag.ErrHelp) {
 			fmt.Fprintf(stderr, "%s\n\nUsage:\n  local-sts [flags]\n  local-sts %s   ask the STS of the environment who it says that one is\n\nFlags:\n%s",
-				warning, whoamiCommand, flags.FlagUsages())
+				testDoubleWarning, whoamiCommand, flags.FlagUsages())
 		}
 		return config, err
 	}

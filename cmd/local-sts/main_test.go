@@ -18,7 +18,7 @@ import (
 	"k8s.io/client-go/util/cert"
 )
 
-func TestFlagsThatAreRefused(t *testing.T) {
+func TestParseFlags_invalid(t *testing.T) {
 	for name, test := range map[string]struct {
 		args []string
 		want string
@@ -44,7 +44,7 @@ func TestFlagsThatAreRefused(t *testing.T) {
 	}
 }
 
-func TestAddressesOfLoopbackNeedNoFlag(t *testing.T) {
+func TestParseFlags_loopbackAddress(t *testing.T) {
 	for _, address := range []string{"127.0.0.1:0", "127.1.2.3:0", "[::1]:0", "localhost:0"} {
 		if _, err := parseFlags([]string{"--address=" + address}, "", io.Discard); err != nil {
 			t.Errorf("%s: %v", address, err)
@@ -55,7 +55,7 @@ func TestAddressesOfLoopbackNeedNoFlag(t *testing.T) {
 	}
 }
 
-func TestTheSecretIsOfTheEnvironment(t *testing.T) {
+func TestParseFlags_adminSecretFromEnv(t *testing.T) {
 	for given, want := range map[string]string{"": defaultSecret, "another": "another"} {
 		config, err := parseFlags(nil, given, io.Discard)
 		if err != nil {
@@ -67,17 +67,17 @@ func TestTheSecretIsOfTheEnvironment(t *testing.T) {
 	}
 }
 
-func TestHelpSaysLoudlyWhatItIs(t *testing.T) {
+func TestHelp_testDoubleWarning(t *testing.T) {
 	var stderr bytes.Buffer
 	if code := realMain(t.Context(), []string{"--help"}, io.Discard, &stderr); code != exitOK {
 		t.Errorf("exit code %d", code)
 	}
-	if !strings.HasPrefix(stderr.String(), warning) {
+	if !strings.HasPrefix(stderr.String(), testDoubleWarning) {
 		t.Errorf("help begins with %q", stderr.String()[:80])
 	}
 }
 
-func TestStartsThatFail(t *testing.T) {
+func TestRun_startErrors(t *testing.T) {
 	folder := t.TempDir()
 	none := filepath.Join(folder, "none.pem")
 	if err := os.WriteFile(none, []byte("none"), 0o600); err != nil {
@@ -159,7 +159,7 @@ func started(t *testing.T, args ...string) (string, *logged) {
 	return log.address(t), log
 }
 
-func TestWhoamiAsksTheSTSOfTheEnvironment(t *testing.T) {
+func TestWhoami(t *testing.T) {
 	address, log := started(t)
 	for name, value := range map[string]string{
 		"AWS_ENDPOINT_URL_STS": "http://" + address, "AWS_REGION": "us-east-1", "AWS_EC2_METADATA_DISABLED": "true",
@@ -174,7 +174,7 @@ func TestWhoamiAsksTheSTSOfTheEnvironment(t *testing.T) {
 	if !strings.Contains(stdout.String(), "Arn      arn:aws:iam::111122223333:user/local-sts-admin\n") {
 		t.Errorf("it prints %q", stdout.String())
 	}
-	for _, want := range []string{warning, "everybody knows"} {
+	for _, want := range []string{testDoubleWarning, "everybody knows"} {
 		if !strings.Contains(log.String(), want) {
 			t.Errorf("its log does not say %q", want)
 		}
@@ -185,7 +185,7 @@ func TestWhoamiAsksTheSTSOfTheEnvironment(t *testing.T) {
 	}
 }
 
-func TestItServesOverTLS(t *testing.T) {
+func TestRun_tls(t *testing.T) {
 	certificate, key, err := cert.GenerateSelfSignedCertKey("localhost", nil, nil)
 	if err != nil {
 		t.Fatal(err)
@@ -211,7 +211,7 @@ func TestItServesOverTLS(t *testing.T) {
 	}
 }
 
-func TestAnIssuerIsTrustedByTheCAThatIsGiven(t *testing.T) {
+func TestRun_issuerCAFile(t *testing.T) {
 	issuer := httptest.NewTLSServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
 	defer issuer.Close()
 	file := filepath.Join(t.TempDir(), "ca.crt")

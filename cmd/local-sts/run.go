@@ -44,7 +44,7 @@ func run(ctx context.Context, config config, logger *slog.Logger) error {
 	if err != nil {
 		return err
 	}
-	logger.WarnContext(ctx, warning)
+	logger.WarnContext(ctx, testDoubleWarning)
 	if !config.isLoopback() {
 		logger.WarnContext(ctx, "others than this machine can reach it: --allow-remote")
 	}

@@ -38,15 +38,15 @@ func whoami(ctx context.Context, stdout io.Writer) error {
 	}
 	identity, err := sts.NewFromConfig(loaded).GetCallerIdentity(ctx, &sts.GetCallerIdentityInput{})
 	if err != nil {
-		return fmt.Errorf("ask STS who this is: %w%s", err, lacking())
+		return fmt.Errorf("ask STS who this is: %w%s", err, missingEnvHint())
 	}
 	_, err = fmt.Fprintf(stdout, "Account  %s\nUserId   %s\nArn      %s\n",
 		aws.ToString(identity.Account), aws.ToString(identity.UserId), aws.ToString(identity.Arn))
 	return err
 }
 
-// lacking says so if the webhook has not been at work.
-func lacking() string {
+// missingEnvHint says so if the webhook has not been at work.
+func missingEnvHint() string {
 	for _, variable := range []string{roleVariable, tokenVariable} {
 		if os.Getenv(variable) == "" {
 			return "; " + variable + " is not set: the webhook gives it to pods that are created once their ServiceAccount names a role"

@@ -48,7 +48,7 @@ func answering(t *testing.T, refuses bool, silent int32) *httptest.Server {
 	return server
 }
 
-func TestWhoAmIAsksWithNothingButTheEnvironment(t *testing.T) {
+func TestWhoami_environmentOnly(t *testing.T) {
 	for name, test := range map[string]struct {
 		refuses bool
 		silent  int32

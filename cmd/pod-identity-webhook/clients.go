@@ -11,22 +11,22 @@ import (
 	"github.com/pod-identity-webhook/pod-identity-webhook/internal/httpserver"
 )
 
-// anyName stands for all in --client-ca-allowed-names.
-const anyName = "*"
+// allNames stands for all in --client-ca-allowed-names.
+const allNames = "*"
 
 // newClients says who may ask, and adds what keeps that current to the parts.
-func newClients(config config, logger *slog.Logger, metrics prometheus.Registerer, parts *parts) (httpserver.Clients, error) {
+func newClients(config config, logger *slog.Logger, metrics prometheus.Registerer, parts *components) (httpserver.ClientAuth, error) {
 	if config.clientCAFile == "" {
-		return httpserver.Clients{}, nil
+		return httpserver.ClientAuth{}, nil
 	}
 	ca, err := certs.NewClientCA(config.clientCAFile, logger, metrics)
 	if err != nil {
-		return httpserver.Clients{}, err
+		return httpserver.ClientAuth{}, err
 	}
 	parts.add(ca.Run, nil)
-	clients := httpserver.Clients{Roots: ca.Roots, Names: config.clientCANames}
-	if slices.Contains(config.clientCANames, anyName) {
-		clients.Names = nil
+	clients := httpserver.ClientAuth{Roots: ca.Roots, AllowedNames: config.clientCANames}
+	if slices.Contains(config.clientCANames, allNames) {
+		clients.AllowedNames = nil
 	}
 	return clients, nil
 }

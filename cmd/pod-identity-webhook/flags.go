@@ -64,8 +64,8 @@ type config struct {
 	verbosity int
 	version   bool
 
-	// withoutEffect is which flags were given and have no effect, and why.
-	withoutEffect map[string]string
+	// ignoredReasons is which flags were given and have no effect, and why.
+	ignoredReasons map[string]string
 }
 
 // newFlagSet returns the flags with their defaults, bound to config. The names
@@ -112,28 +112,28 @@ func newFlagSet(config *config) *pflag.FlagSet {
 
 	flags.BoolVar(&config.version, "version", false, "print the version and exit")
 	addKlogFlags(flags)
-	addFlagsWithoutEffect(flags)
+	addIgnoredFlags(flags)
 	return flags
 }
 
-// flagsWithoutEffect are the reference's that have lost their meaning, and why.
-var flagsWithoutEffect = map[string]string{
+// ignoredFlags are the reference's that have lost their meaning, and why.
+var ignoredFlags = map[string]string{
 	"service-account-lookup-grace-period": "each ServiceAccount is read from the API server, see --service-account-lookup",
 	"resync-period":                       "identities follow their ServiceAccounts without it",
 }
 
-func addFlagsWithoutEffect(flags *pflag.FlagSet) {
+func addIgnoredFlags(flags *pflag.FlagSet) {
 	flags.Duration("service-account-lookup-grace-period", 0, "")
 	flags.Duration("resync-period", 0, "")
-	for name, why := range flagsWithoutEffect {
+	for name, why := range ignoredFlags {
 		flag := flags.Lookup(name)
 		flag.Usage = "no effect: " + why
 		flag.Hidden = true
 	}
 }
 
-// flagsOfOwnCertificates have no effect where the certificate is of files.
-var flagsOfOwnCertificates = []string{"service-name", "tls-secret", "webhook-configuration", "tls-ca-lifetime", "tls-cert-lifetime"}
+// selfSignedCertFlags have no effect where the certificate is of files.
+var selfSignedCertFlags = []string{"service-name", "tls-secret", "webhook-configuration", "tls-ca-lifetime", "tls-cert-lifetime"}
 
 // flagsThatNeed have no effect without another flag.
 var flagsThatNeed = map[string]string{
@@ -147,15 +147,15 @@ var flagsThatNeed = map[string]string{
 	"container-credentials-full-uri":          "watch-container-credentials-config",
 }
 
-// withoutEffect returns which of the flags that were given have no effect, and
+// ignoredReasons returns which of the flags that were given have no effect, and
 // why.
-func withoutEffect(flags *pflag.FlagSet, ownCertificates bool) map[string]string {
+func ignoredReasons(flags *pflag.FlagSet, ownCertificates bool) map[string]string {
 	found := map[string]string{}
 	flags.Visit(func(f *pflag.Flag) {
-		if why, without := flagsWithoutEffect[f.Name]; without {
+		if why, without := ignoredFlags[f.Name]; without {
 			found[f.Name] = why
 		}
-		if !ownCertificates && slices.Contains(flagsOfOwnCertificates, f.Name) {
+		if !ownCertificates && slices.Contains(selfSignedCertFlags, f.Name) {
 			found[f.Name] = "the serving certificate comes from --tls-cert and --tls-key"
 		}
 		if needed, needs := flagsThatNeed[f.Name]; needs && flags.Lookup(needed).Value.String() == flags.Lookup(needed).DefValue {
@@ -199,7 +199,7 @@ func parseFlags(args []string, usage io.Writer) (config, error) {
 	}
 	parsed.verbosity = min(verbosity, maxVerbosity)
 	parsed.ownCertificates = parsed.inCluster && !flags.Changed("tls-cert") && !flags.Changed("tls-key")
-	parsed.withoutEffect = withoutEffect(flags, parsed.ownCertificates)
+	parsed.ignoredReasons = ignoredReasons(flags, parsed.ownCertificates)
 	return parsed, parsed.validate()
 }
 

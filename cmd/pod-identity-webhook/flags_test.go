@@ -42,33 +42,33 @@ func TestParseFlags(t *testing.T) {
 		},
 		serviceAccountLookup: "cached", serviceAccountValidation: "warn",
 		shutdownDelay: time.Second, shutdownTimeout: 20 * time.Second,
-		verbosity: 5, withoutEffect: map[string]string{},
+		verbosity: 5, ignoredReasons: map[string]string{},
 	}
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("got  %+v\nwant %+v", got, want)
 	}
 }
 
-func TestFlagsThatHaveLostTheirMeaningAreAcceptedAndTold(t *testing.T) {
+func TestParseFlags_ignoredFlags(t *testing.T) {
 	got, err := parseFlags(strings.Fields("--in-cluster=false --service-name=x --tls-secret=y"+
 		" --service-account-lookup-grace-period=100ms --resync-period=60s --client-ca-allowed-names=x"), io.Discard)
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, flag := range []string{"service-name", "tls-secret", "service-account-lookup-grace-period", "resync-period", "client-ca-allowed-names"} {
-		if got.withoutEffect[flag] == "" {
+		if got.ignoredReasons[flag] == "" {
 			t.Errorf("--%s is not told", flag)
 		}
 	}
-	if len(got.withoutEffect) != 5 {
-		t.Errorf("told of %v", got.withoutEffect)
+	if len(got.ignoredReasons) != 5 {
+		t.Errorf("told of %v", got.ignoredReasons)
 	}
-	if got, err = parseFlags(strings.Fields("--client-ca-file=x --client-ca-allowed-names=y"), io.Discard); err != nil || len(got.withoutEffect) > 0 {
-		t.Errorf("told of %v, %v", got.withoutEffect, err)
+	if got, err = parseFlags(strings.Fields("--client-ca-file=x --client-ca-allowed-names=y"), io.Discard); err != nil || len(got.ignoredReasons) > 0 {
+		t.Errorf("told of %v, %v", got.ignoredReasons, err)
 	}
 }
 
-func TestCertificatesAreOurOwnUnlessFilesAreGiven(t *testing.T) {
+func TestParseFlags_selfSignedByDefault(t *testing.T) {
 	for args, own := range map[string]bool{
 		"":                                      true,
 		"--in-cluster":                          true,
@@ -86,27 +86,27 @@ func TestCertificatesAreOurOwnUnlessFilesAreGiven(t *testing.T) {
 		if got.ownCertificates != own {
 			t.Errorf("%q: own certificates %t, want %t", args, got.ownCertificates, own)
 		}
-		if own && len(got.withoutEffect) > 0 {
-			t.Errorf("%q: told of %v", args, got.withoutEffect)
+		if own && len(got.ignoredReasons) > 0 {
+			t.Errorf("%q: told of %v", args, got.ignoredReasons)
 		}
 	}
 }
 
-func TestParseFlagsTakesTheShortVerbosity(t *testing.T) {
+func TestParseFlags_shortVerbosity(t *testing.T) {
 	got, err := parseFlags([]string{"-v", "4"}, io.Discard)
 	if err != nil || got.verbosity != 4 {
 		t.Errorf("got %d, %v", got.verbosity, err)
 	}
 }
 
-func TestNoVerbosityLogsWhatIsInASecret(t *testing.T) {
+func TestLogger_neverLogsSecretData(t *testing.T) {
 	got, err := parseFlags([]string{"-v=10"}, io.Discard)
 	if err != nil || got.verbosity != 7 {
 		t.Errorf("got %d, %v", got.verbosity, err)
 	}
 }
 
-func TestParseFlagsTellsAllMistakesAtOnce(t *testing.T) {
+func TestParseFlags_reportsAllErrors(t *testing.T) {
 	_, err := parseFlags(strings.Fields("--annotation-prefix= --token-audience= --token-mount-path=relative --token-fallback-mount-path=relative"+
 		" --service-account-lookup=guess --kube-api-qps=0 --shutdown-delay=-1s --tls-min-version=2 --tls-cipher-suites=x"+
 		" --role-policy=x --serviceaccount-validation=x --sts-endpoint=x --role-session-name=x --aws-account-id=1"+
@@ -190,8 +190,8 @@ func TestParseFlags_withoutEffect(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if flag == "" && len(got.withoutEffect) > 0 || flag != "" && (got.withoutEffect[flag] == "" || len(got.withoutEffect) > 1) {
-			t.Errorf("%s: got %v, want %q", args, got.withoutEffect, flag)
+		if flag == "" && len(got.ignoredReasons) > 0 || flag != "" && (got.ignoredReasons[flag] == "" || len(got.ignoredReasons) > 1) {
+			t.Errorf("%s: got %v, want %q", args, got.ignoredReasons, flag)
 		}
 	}
 }

@@ -13,13 +13,13 @@ import (
 )
 
 const (
-	// readyGarbage is how much garbage may gather, in bytes, once the webhook is ready.
+	// targetGarbageBytes is how much garbage may gather, in bytes, once the webhook is ready.
 	// What it keeps then is a few MiB in most clusters, of which Go's 100 % are soon
 	// full: under load it would collect a hundred times a second. While the
 	// ServiceAccounts are listed it stays at 100 %, since most of the heap is garbage
 	// then, and more of it would be the peak of the process.
 	// docs/decisions/0013-hot-path.md has the numbers.
-	readyGarbage = 16 << 20
+	targetGarbageBytes = 16 << 20
 	// maxGCPercent is where more stops to help, and minGCPercent is Go's choice.
 	minGCPercent, maxGCPercent = 100, 400
 	// gcPercentStep keeps it from being set after each collection.
@@ -28,11 +28,11 @@ const (
 	readyPollInterval = 100 * time.Millisecond
 )
 
-// collectLessOnceReady returns a part that, once ready says so, sets the collector's
+// tuneGC returns a part that, once ready says so, sets the collector's
 // GOGC after each collection by what that has found in use: in a small heap garbage may
 // gather, and one that is large, as of a long list or under attack, is collected as ever.
 // It leaves alone what a user chose, and does nothing without a memory limit.
-func collectLessOnceReady(ready func() bool) func(context.Context) {
+func tuneGC(ready func() bool) func(context.Context) {
 	return func(ctx context.Context) {
 		if os.Getenv("GOGC") != "" || debug.SetMemoryLimit(-1) == math.MaxInt64 {
 			return
@@ -42,31 +42,31 @@ func collectLessOnceReady(ready func() bool) func(context.Context) {
 			return
 		}
 		for set := minGCPercent; ; {
-			if percent := gcPercent(liveBytes()); percent != set {
+			if percent := gcPercentFor(liveBytes()); percent != set {
 				debug.SetGCPercent(percent)
 				set = percent
 			}
 			select {
 			case <-ctx.Done():
 				return
-			case <-nextCollection():
+			case <-afterNextGC():
 			}
 		}
 	}
 }
 
-// nextCollection returns a channel that is closed after the next collection: that
+// afterNextGC returns a channel that is closed after the next collection: that
 // finds a value of which nobody holds the address, and so the runtime cleans it up.
-func nextCollection() <-chan struct{} {
+func afterNextGC() <-chan struct{} {
 	collected := make(chan struct{})
 	runtime.AddCleanup(new([64]byte), func(collected chan struct{}) { close(collected) }, collected)
 	return collected
 }
 
-// gcPercent returns the GOGC with which a heap of so many live bytes gathers
+// gcPercentFor returns the GOGC with which a heap of so many live bytes gathers
 // readyGarbage.
-func gcPercent(live uint64) int {
-	percent := 100 * readyGarbage / max(live, 1)
+func gcPercentFor(live uint64) int {
+	percent := 100 * targetGarbageBytes / max(live, 1)
 	return int(min(max(percent-percent%gcPercentStep, minGCPercent), maxGCPercent))
 }
 

@@ -29,8 +29,8 @@ func collectUntil(want int) bool {
 	return true
 }
 
-// TestTheCollectorRestsOnceReady takes the settings of the test's own process.
-func TestTheCollectorRestsOnceReady(t *testing.T) {
+// TestTuneGC_afterReady takes the settings of the test's own process.
+func TestTuneGC_afterReady(t *testing.T) {
 	before, limit := gogc(), debug.SetMemoryLimit(1<<40)
 	t.Setenv("GOGC", "")
 	debug.SetGCPercent(minGCPercent)
@@ -38,7 +38,7 @@ func TestTheCollectorRestsOnceReady(t *testing.T) {
 	asked := 0
 	var running sync.WaitGroup
 	running.Go(func() {
-		collectLessOnceReady(func() bool {
+		tuneGC(func() bool {
 			if gogc() != minGCPercent {
 				t.Error("it is set before all is ready")
 			}
@@ -65,7 +65,7 @@ func TestTheCollectorRestsOnceReady(t *testing.T) {
 	}
 }
 
-func TestTheCollectorIsLeftAlone(t *testing.T) {
+func TestTuneGC_userSettings(t *testing.T) {
 	limit := debug.SetMemoryLimit(-1)
 	defer debug.SetMemoryLimit(limit)
 	for name, test := range map[string]struct {
@@ -78,7 +78,7 @@ func TestTheCollectorIsLeftAlone(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Setenv("GOGC", test.gogc)
 			debug.SetMemoryLimit(test.limit)
-			collectLessOnceReady(func() bool {
+			tuneGC(func() bool {
 				t.Error("it is asked")
 				return false
 			})(t.Context())
@@ -90,7 +90,7 @@ func TestGCPercent(t *testing.T) {
 	for live, want := range map[uint64]int{
 		0: 400, 1 << 20: 400, 4 << 20: 400, 5 << 20: 300, 8 << 20: 200, 16 << 20: 100, 100 << 20: 100,
 	} {
-		if got := gcPercent(live); got != want {
+		if got := gcPercentFor(live); got != want {
 			t.Errorf("%d bytes: %d, want %d", live, got, want)
 		}
 	}

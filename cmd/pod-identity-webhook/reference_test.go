@@ -75,12 +75,12 @@ func withoutEffectTable() string {
 	var table strings.Builder
 	table.WriteString("| flag | why it has no effect |\n|---|---|\n")
 	var names []string
-	for name := range flagsWithoutEffect {
+	for name := range ignoredFlags {
 		names = append(names, name)
 	}
 	slices.Sort(names)
 	for _, name := range names {
-		fmt.Fprintf(&table, "| `--%s` | %s |\n", name, flagsWithoutEffect[name])
+		fmt.Fprintf(&table, "| `--%s` | %s |\n", name, ignoredFlags[name])
 	}
 	return table.String()
 }
@@ -94,9 +94,9 @@ func reference() string {
 	return strings.ReplaceAll(page, "](docs/", "](")
 }
 
-// TestTheReferenceIsCurrent compares the README's tables and docs/reference.md
+// TestReferenceDocs_upToDate compares the README's tables and docs/reference.md
 // with the flags and annotations, or writes them with -update.
-func TestTheReferenceIsCurrent(t *testing.T) {
+func TestReferenceDocs_upToDate(t *testing.T) {
 	readme, err := os.ReadFile("../../README.md")
 	if err != nil {
 		t.Fatal(err)

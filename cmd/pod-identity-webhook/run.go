@@ -48,8 +48,8 @@ const configMapName = "pod-identity-webhook"
 
 // run wires the parts together and serves until ctx is done and all is drained.
 func run(ctx context.Context, config config, logger *slog.Logger) error {
-	for _, flag := range slices.Sorted(maps.Keys(config.withoutEffect)) {
-		logger.WarnContext(ctx, "a flag has no effect", "flag", "--"+flag, "why", config.withoutEffect[flag])
+	for _, flag := range slices.Sorted(maps.Keys(config.ignoredReasons)) {
+		logger.WarnContext(ctx, "a flag has no effect", "flag", "--"+flag, "why", config.ignoredReasons[flag])
 	}
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(
@@ -70,7 +70,7 @@ func run(ctx context.Context, config config, logger *slog.Logger) error {
 		return err
 	}
 
-	var parts parts
+	var parts components
 	certificate, err := newCertificate(config, api, logger, registry)
 	if err != nil {
 		return err
@@ -132,7 +132,7 @@ func run(ctx context.Context, config config, logger *slog.Logger) error {
 	})
 	served := httpserver.Options{
 		GetCertificate:  certificate.GetCertificate,
-		Clients:         clients,
+		ClientAuth:      clients,
 		Ready:           parts.ready,
 		Degraded:        parts.degraded,
 		Handlers:        admission.Handlers(),
@@ -150,12 +150,12 @@ func run(ctx context.Context, config config, logger *slog.Logger) error {
 			served.Debug = webhook.RefuseDebug()
 		}
 	}
-	parts.add(collectLessOnceReady(parts.known), nil)
+	parts.add(tuneGC(parts.allReady), nil)
 	return serve(ctx, config, served, &parts)
 }
 
 // serve opens the ports and serves with the parts in the background.
-func serve(ctx context.Context, config config, served httpserver.Options, parts *parts) (err error) {
+func serve(ctx context.Context, config config, served httpserver.Options, parts *components) (err error) {
 	if served.MinTLSVersion, err = parseTLSVersion(config.tlsMinVersion); err != nil {
 		return err
 	}
@@ -176,8 +176,8 @@ func serve(ctx context.Context, config config, served httpserver.Options, parts 
 	return httpserver.New(served).Run(ctx)
 }
 
-// parts are what runs beside the server.
-type parts struct {
+// components are what runs beside the server.
+type components struct {
 	runs  []func(context.Context)
 	ready []func() error
 	// degraded is what httpserver.Options calls so.
@@ -186,19 +186,19 @@ type parts struct {
 
 // add takes a part that runs until its context is done, and that is ready once
 // ready, if it is not nil, returns nil.
-func (p *parts) add(run func(context.Context), ready func() error) {
+func (p *components) add(run func(context.Context), ready func() error) {
 	p.runs = append(p.runs, run)
 	if ready != nil {
 		p.ready = append(p.ready, ready)
 	}
 }
 
-// known says whether all parts are ready.
-func (p *parts) known() bool {
+// allReady says whether all parts are ready.
+func (p *components) allReady() bool {
 	return !slices.ContainsFunc(p.ready, func(ready func() error) bool { return ready() != nil })
 }
 
-func (p *parts) start(ctx context.Context) *sync.WaitGroup {
+func (p *components) start(ctx context.Context) *sync.WaitGroup {
 	var running sync.WaitGroup
 	for _, run := range p.runs {
 		running.Go(func() { run(ctx) })
@@ -234,9 +234,9 @@ type certificate interface {
 
 func newCertificate(config config, api *rest.Config, logger *slog.Logger, metrics prometheus.Registerer) (certificate, error) {
 	if !config.ownCertificates {
-		return certs.NewFiles(config.tlsCert, config.tlsKey, logger, metrics)
+		return certs.NewFileSource(config.tlsCert, config.tlsKey, logger, metrics)
 	}
-	return certs.NewAuthority(certs.AuthorityConfig{
+	return certs.NewRotator(certs.RotatorConfig{
 		API:                  api,
 		Service:              types.NamespacedName{Namespace: config.namespace, Name: config.serviceName},
 		Secret:               config.tlsSecret,

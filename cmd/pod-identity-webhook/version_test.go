@@ -13,7 +13,7 @@ import (
 	"github.com/pod-identity-webhook/pod-identity-webhook/internal/version"
 )
 
-func TestVersionPrintsTheBuild(t *testing.T) {
+func TestVersionFlag(t *testing.T) {
 	var stdout, stderr bytes.Buffer
 	if code := realMain(t.Context(), []string{"--version"}, &stdout, &stderr); code != exitOK {
 		t.Fatalf("exit code %d, and %q", code, stderr.String())
@@ -23,7 +23,7 @@ func TestVersionPrintsTheBuild(t *testing.T) {
 	}
 }
 
-func TestTheBuildIsAMetric(t *testing.T) {
+func TestBuildInfoMetric(t *testing.T) {
 	registry := prometheus.NewPedanticRegistry()
 	registry.MustRegister(buildInfo(version.Build{
 		Version: "v1.2.3", Commit: "4567def", Date: "2023-11-14T22:13:20Z", GoVersion: "go1.26.8",

@@ -10,14 +10,14 @@ import (
 	"github.com/fsnotify/fsnotify"
 )
 
-func TestABusyNeighbourDoesNotPutALookOff(t *testing.T) {
+func TestWatch_unrelatedEvents(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, stop := context.WithCancel(t.Context())
 		watcher := &fsnotify.Watcher{Events: make(chan fsnotify.Event)}
 		looks := 0
-		go follow(ctx, watcher, nil, time.Hour, slog.New(slog.DiscardHandler), func() bool { looks++; return false })
+		go watchLoop(ctx, watcher, nil, time.Hour, slog.New(slog.DiscardHandler), func() bool { looks++; return false })
 
-		busy := time.NewTicker(settleTime / 100)
+		busy := time.NewTicker(debounceInterval / 100)
 		defer busy.Stop()
 		for range 1000 {
 			<-busy.C

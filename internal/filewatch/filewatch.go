@@ -17,32 +17,32 @@ import (
 // replaced as a whole.
 const PollInterval = 10 * time.Second
 
-// settleTime is how long files are let alone after an event: whoever writes one
+// debounceInterval is how long files are let alone after an event: whoever writes one
 // is about to write the next.
-const settleTime = 100 * time.Millisecond
+const debounceInterval = 100 * time.Millisecond
 
-// Files calls look when any of the files may have changed, at the latest after
+// Watch calls look when any of the files may have changed, at the latest after
 // interval, until ctx is done. Where changes cannot be watched it still polls.
 // look says whether to look again soon: what it saw may have been caught
 // half-written.
-func Files(ctx context.Context, files []string, interval time.Duration, logger *slog.Logger, look func() (again bool)) {
-	watcher, err := watchFolders(files)
+func Watch(ctx context.Context, files []string, interval time.Duration, logger *slog.Logger, look func() (again bool)) {
+	watcher, err := watchDirs(files)
 	if err != nil {
 		logger.WarnContext(ctx, "files cannot be watched, they are polled", "files", files, "error", err, "interval", interval)
 		watcher = &fsnotify.Watcher{}
 	} else {
 		defer func() { _ = watcher.Close() }()
 	}
-	follow(ctx, watcher, files, interval, logger, look)
+	watchLoop(ctx, watcher, files, interval, logger, look)
 }
 
-func follow(ctx context.Context, watcher *fsnotify.Watcher, files []string, interval time.Duration, logger *slog.Logger, look func() (again bool)) {
+func watchLoop(ctx context.Context, watcher *fsnotify.Watcher, files []string, interval time.Duration, logger *slog.Logger, look func() (again bool)) {
 	poll := time.NewTicker(interval)
 	defer poll.Stop()
 	// settled runs from the first of a burst of events; it is not put off by the
 	// next, or a busy neighbour of the files could put it off for ever. It runs
 	// now since what changed before the watch began has no event.
-	settled := time.After(settleTime)
+	settled := time.After(debounceInterval)
 	for {
 		var again bool
 		select {
@@ -59,15 +59,15 @@ func follow(ctx context.Context, watcher *fsnotify.Watcher, files []string, inte
 			again = look()
 		}
 		if again && settled == nil {
-			settled = time.After(settleTime)
+			settled = time.After(debounceInterval)
 		}
 	}
 }
 
-// watchFolders watches the folders of the files, not the files: a file that is
+// watchDirs watches the folders of the files, not the files: a file that is
 // replaced takes its watch with it, and a mounted Secret or ConfigMap changes by
 // a symbolic link beside the files.
-func watchFolders(files []string) (*fsnotify.Watcher, error) {
+func watchDirs(files []string) (*fsnotify.Watcher, error) {
 	watcher, err := fsnotify.NewWatcher()
 	if err != nil {
 		return nil, err

@@ -32,7 +32,7 @@ func start(t *testing.T, log io.Writer, interval time.Duration, doubtful func(co
 	ctx, stop := context.WithCancel(t.Context())
 	var running sync.WaitGroup
 	running.Go(func() {
-		filewatch.Files(ctx, files, interval, slog.New(slog.NewTextHandler(log, nil)), func() bool {
+		filewatch.Watch(ctx, files, interval, slog.New(slog.NewTextHandler(log, nil)), func() bool {
 			content, _ := os.ReadFile(files[0])
 			select {
 			case f.looks <- string(content):
@@ -80,13 +80,13 @@ func must(t *testing.T, err error) {
 	}
 }
 
-func TestWhatChangedBeforeTheWatchBeganIsSeen(t *testing.T) {
+func TestWatch_changeBeforeStart(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "file")
 	write(t, file, "before")
 	start(t, io.Discard, time.Hour, never, file).wantSeen("before")
 }
 
-func TestAFileThatIsWrittenRemovedOrReplacedIsSeen(t *testing.T) {
+func TestWatch_fileEvents(t *testing.T) {
 	folder := t.TempDir()
 	file := filepath.Join(folder, "file")
 	f := start(t, io.Discard, time.Hour, never, file)
@@ -100,7 +100,7 @@ func TestAFileThatIsWrittenRemovedOrReplacedIsSeen(t *testing.T) {
 	f.wantSeen("replaced")
 }
 
-func TestALinkBesideTheFileThatIsSwappedIsSeen(t *testing.T) {
+func TestWatch_symlinkSwap(t *testing.T) {
 	folder := t.TempDir()
 	file := filepath.Join(folder, "file")
 	swap := func(content string) {
@@ -117,7 +117,7 @@ func TestALinkBesideTheFileThatIsSwappedIsSeen(t *testing.T) {
 	f.wantSeen("second")
 }
 
-func TestEachOfTheFilesIsFollowed(t *testing.T) {
+func TestWatch_multipleFiles(t *testing.T) {
 	one, other := filepath.Join(t.TempDir(), "one"), filepath.Join(t.TempDir(), "other")
 	write(t, one, "one")
 	f := start(t, io.Discard, time.Hour, never, one, other)
@@ -126,7 +126,7 @@ func TestEachOfTheFilesIsFollowed(t *testing.T) {
 	f.wantSeen("one")
 }
 
-func TestDoubtIsResolvedByAnotherLook(t *testing.T) {
+func TestWatch_retry(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "file")
 	write(t, file, "half")
 	looks := 0
@@ -136,7 +136,7 @@ func TestDoubtIsResolvedByAnotherLook(t *testing.T) {
 	}
 }
 
-func TestAFolderThatIsMissingIsPolledAndTold(t *testing.T) {
+func TestWatch_missingDirectory(t *testing.T) {
 	folder := filepath.Join(t.TempDir(), "later")
 	file := filepath.Join(folder, "file")
 	var log bytes.Buffer

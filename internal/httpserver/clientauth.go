@@ -15,18 +15,18 @@ import (
 	"github.com/pod-identity-webhook/pod-identity-webhook/internal/httperror"
 )
 
-// Clients says who may send admission requests. Its zero value is anyone.
-type Clients struct {
+// ClientAuth says who may send admission requests. Its zero value is anyone.
+type ClientAuth struct {
 	// Roots returns the authorities that sign clients' certificates: the same
 	// pool until they change. nil asks for no certificate.
 	Roots func() *x509.CertPool
-	// Names are those of which a certificate must bear one, as its subject's
+	// AllowedNames are those of which a certificate must bear one, as its subject's
 	// common name or as a name of its subjectAltName; nil permits any. An
 	// authority may sign for others than API servers.
-	Names []string
+	AllowedNames []string
 }
 
-// onlyFromTheAPIServer refuses requests without a certificate that may ask, and
+// requireClientCert refuses requests without a certificate that may ask, and
 // reads nothing of their bodies.
 //
 // The handshake takes any certificate, and proves that the client has its key;
@@ -34,45 +34,45 @@ type Clients struct {
 // a sentence and not a TLS alert. And a connection lasts, and a session can be
 // resumed, for long: a certificate is judged again once the authorities have
 // changed or it has expired.
-func (s *Server) onlyFromTheAPIServer(next http.Handler) http.Handler {
-	if s.options.Clients.Roots == nil {
+func (s *Server) requireClientCert(next http.Handler) http.Handler {
+	if s.options.ClientAuth.Roots == nil {
 		return next
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		start := time.Now()
 		peer := peerOf(r.Context())
-		if err := peer.judge(&s.options.Clients, r.TLS, start); err != nil {
-			s.connections.trust(peer.connection, false)
+		if err := peer.authorize(&s.options.ClientAuth, r.TLS, start); err != nil {
+			s.connTracker.setAuthorized(peer.trackedConn, false)
 			// The rest of the body, if there is any, is not worth its reading.
 			w.Header().Set("Connection", "close")
 			s.reject(w, r, time.Since(start), err)
 			return
 		}
-		s.connections.trust(peer.connection, true)
+		s.connTracker.setAuthorized(peer.trackedConn, true)
 		next.ServeHTTP(w, r)
 	})
 }
 
-// maxChainBytes bounds the certificates that a client shows: they are kept as
+// maxClientChainBytes bounds the certificates that a client shows: they are kept as
 // long as its connection, and take several times as much. An API server's takes
 // 2 KiB, with an intermediate 4.
-const maxChainBytes = 8 << 10
+const maxClientChainBytes = 8 << 10
 
-// limitChain is made for tls.Config.VerifyConnection.
-func limitChain(state tls.ConnectionState) error {
+// checkChainSize is made for tls.Config.VerifyConnection.
+func checkChainSize(state tls.ConnectionState) error {
 	size := 0
 	for _, certificate := range state.PeerCertificates {
 		size += len(certificate.Raw)
 	}
-	if size > maxChainBytes {
-		return fmt.Errorf("the client's certificates take %d bytes, more than %d", size, maxChainBytes)
+	if size > maxClientChainBytes {
+		return fmt.Errorf("the client's certificates take %d bytes, more than %d", size, maxClientChainBytes)
 	}
 	return nil
 }
 
-// peer is the client of a connection, and what was judged of it last.
-type peer struct {
-	connection *connection
+// clientState is the client of a connection, and what was judged of it last.
+type clientState struct {
+	trackedConn *trackedConn
 
 	mu    sync.Mutex
 	roots *x509.CertPool
@@ -84,19 +84,19 @@ type peerKey struct{}
 
 // peerOf returns the peer of a request's connection. Where there is none, as in
 // a test with no server, it is a new one, so that nothing is remembered.
-func peerOf(ctx context.Context) *peer {
-	if p, ok := ctx.Value(peerKey{}).(*peer); ok {
+func peerOf(ctx context.Context) *clientState {
+	if p, ok := ctx.Value(peerKey{}).(*clientState); ok {
 		return p
 	}
-	return new(peer)
+	return new(clientState)
 }
 
-// doubtTime is how long a certificate that was refused is not looked at again:
+// rejectionTTL is how long a certificate that was refused is not looked at again:
 // its verification costs more than that of a good one, and an attacker may ask
 // for it as often as he likes.
-const doubtTime = time.Second
+const rejectionTTL = time.Second
 
-func (p *peer) judge(clients *Clients, state *tls.ConnectionState, now time.Time) *httperror.Error {
+func (p *clientState) authorize(clients *ClientAuth, state *tls.ConnectionState, now time.Time) *httperror.Error {
 	if state == nil || len(state.PeerCertificates) == 0 {
 		return &httperror.Error{
 			Status: http.StatusForbidden, Reason: ClientCertificateMissing,
@@ -110,8 +110,8 @@ func (p *peer) judge(clients *Clients, state *tls.ConnectionState, now time.Time
 	if p.roots == roots && now.Before(p.until) {
 		return p.err
 	}
-	p.roots, p.err, p.until = roots, nil, now.Add(doubtTime)
-	expiry, err := verify(state.PeerCertificates, roots, clients.Names, now)
+	p.roots, p.err, p.until = roots, nil, now.Add(rejectionTTL)
+	expiry, err := verify(state.PeerCertificates, roots, clients.AllowedNames, now)
 	if err != nil {
 		p.err = &httperror.Error{
 			Status: http.StatusForbidden, Reason: ClientCertificateRefused,
@@ -168,16 +168,16 @@ func namesOf(certificate *x509.Certificate) []string {
 	return names
 }
 
-// maxQuoted keeps a certificate of ten thousand names out of the log.
-const maxQuoted = 5
+// maxQuotedNames keeps a certificate of ten thousand names out of the log.
+const maxQuotedNames = 5
 
 func quote(names []string) string {
 	var quoted []string
-	for _, name := range names[:min(len(names), maxQuoted)] {
+	for _, name := range names[:min(len(names), maxQuotedNames)] {
 		quoted = append(quoted, fmt.Sprintf("%.100q", name))
 	}
-	if len(names) > maxQuoted {
-		quoted = append(quoted, fmt.Sprintf("and %d more", len(names)-maxQuoted))
+	if len(names) > maxQuotedNames {
+		quoted = append(quoted, fmt.Sprintf("and %d more", len(names)-maxQuotedNames))
 	}
 	return strings.Join(quoted, ", ")
 }

@@ -85,7 +85,7 @@ func client(change func(*x509.Certificate)) *x509.Certificate {
 	return template
 }
 
-func TestWhoMayAsk(t *testing.T) {
+func TestRequireClientCert(t *testing.T) {
 	ca, other := newSigner(t), newSigner(t)
 	for name, test := range map[string]struct {
 		by     *signer
@@ -106,8 +106,8 @@ func TestWhoMayAsk(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			certificate, _ := sign(t, test.by, client(test.change))
-			clients := &Clients{Roots: ca.pool, Names: test.names}
-			err := new(peer).judge(clients, &tls.ConnectionState{PeerCertificates: []*x509.Certificate{certificate}}, time.Now())
+			clients := &ClientAuth{Roots: ca.pool, AllowedNames: test.names}
+			err := new(clientState).authorize(clients, &tls.ConnectionState{PeerCertificates: []*x509.Certificate{certificate}}, time.Now())
 			if test.want == "" {
 				if err != nil {
 					t.Error(err)
@@ -120,25 +120,25 @@ func TestWhoMayAsk(t *testing.T) {
 		})
 	}
 	for _, state := range []*tls.ConnectionState{nil, {}} {
-		if err := new(peer).judge(&Clients{Roots: ca.pool}, state, time.Now()); err == nil || err.Reason != ClientCertificateMissing {
+		if err := new(clientState).authorize(&ClientAuth{Roots: ca.pool}, state, time.Now()); err == nil || err.Reason != ClientCertificateMissing {
 			t.Errorf("no certificate: got %v", err)
 		}
 	}
 }
 
-// TestAJudgementEnds with the certificate, with the CA's own end, and once the
+// TestClientState_reevaluates with the certificate, with the CA's own end, and once the
 // CA is another.
-func TestAJudgementEnds(t *testing.T) {
+func TestClientState_reevaluates(t *testing.T) {
 	ca, next := newSigner(t), newSigner(t)
 	current := ca.pool()
-	clients := &Clients{Roots: func() *x509.CertPool { return current }}
+	clients := &ClientAuth{Roots: func() *x509.CertPool { return current }}
 	certificate, _ := sign(t, ca, client(nil))
 	state := &tls.ConnectionState{PeerCertificates: []*x509.Certificate{certificate}}
-	peer, now := new(peer), time.Now()
+	peer, now := new(clientState), time.Now()
 
 	wantErr := func(what string, now time.Time, want bool) {
 		t.Helper()
-		if err := peer.judge(clients, state, now); (err != nil) != want {
+		if err := peer.authorize(clients, state, now); (err != nil) != want {
 			t.Errorf("%s: got %v", what, err)
 		}
 	}
@@ -198,10 +198,10 @@ func serveTo(t *testing.T, ca *signer) *served {
 		GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) {
 			return &tls.Certificate{Certificate: [][]byte{certificate.Raw}, PrivateKey: key}, nil
 		},
-		Clients:  Clients{Roots: served.roots.Load, Names: []string{"kube-apiserver"}},
-		Handlers: map[string]http.Handler{"/mutate": readBody{}, "/validate-serviceaccount": readBody{}},
-		OnReject: func(*http.Request, time.Duration, *httperror.Error) { served.rejections.Add(1) },
-		Logger:   slog.New(slog.DiscardHandler), Registry: prometheus.NewRegistry(),
+		ClientAuth: ClientAuth{Roots: served.roots.Load, AllowedNames: []string{"kube-apiserver"}},
+		Handlers:   map[string]http.Handler{"/mutate": readBody{}, "/validate-serviceaccount": readBody{}},
+		OnReject:   func(*http.Request, time.Duration, *httperror.Error) { served.rejections.Add(1) },
+		Logger:     slog.New(slog.DiscardHandler), Registry: prometheus.NewRegistry(),
 		ShutdownTimeout: time.Minute,
 	})
 	served.url = "https://" + listeners[0].Addr().String()
@@ -242,9 +242,9 @@ func (s *served) ask(t *testing.T, client *http.Client) (status int, message str
 	return response.StatusCode, string(body), response.TLS.DidResume
 }
 
-// TestACAThatIsRemovedIsNoLongerTrusted over connections that are open, nor over
+// TestRequireClientCert_caRemoved over connections that are open, nor over
 // sessions that are resumed.
-func TestACAThatIsRemovedIsNoLongerTrusted(t *testing.T) {
+func TestRequireClientCert_caRemoved(t *testing.T) {
 	for name, version := range map[string]uint16{"TLS 1.2": tls.VersionTLS12, "TLS 1.3": tls.VersionTLS13} {
 		t.Run(name, func(t *testing.T) {
 			serving, old, next := newSigner(t), newSigner(t), newSigner(t)
@@ -272,7 +272,7 @@ func TestACAThatIsRemovedIsNoLongerTrusted(t *testing.T) {
 	}
 }
 
-func TestProbesNeedNoCertificate(t *testing.T) {
+func TestRequireClientCert_probesExempt(t *testing.T) {
 	ca := newSigner(t)
 	served := serveTo(t, ca)
 	client := served.clientWith(ca, nil, nil, 0)
@@ -306,9 +306,9 @@ func TestProbesNeedNoCertificate(t *testing.T) {
 	}
 }
 
-// TestAChainOfTheUsualSizeIsTakenAndALargeOneIsNot shows certificates that many
+// TestCheckChainSize shows certificates that many
 // names make large.
-func TestAChainOfTheUsualSizeIsTakenAndALargeOneIsNot(t *testing.T) {
+func TestCheckChainSize(t *testing.T) {
 	ca := newSigner(t)
 	served := serveTo(t, ca)
 	defer served.stop()
@@ -316,11 +316,11 @@ func TestAChainOfTheUsualSizeIsTakenAndALargeOneIsNot(t *testing.T) {
 		return func(c *x509.Certificate) { c.DNSNames = slices.Repeat([]string{strings.Repeat("x", 98)}, size/100) }
 	}
 	for name, version := range map[string]uint16{"TLS 1.2": tls.VersionTLS12, "TLS 1.3": tls.VersionTLS13} {
-		taken, key := sign(t, ca, client(named(maxChainBytes-1024)))
+		taken, key := sign(t, ca, client(named(maxClientChainBytes-1024)))
 		if status, message, _ := served.ask(t, served.clientWith(ca, taken, key, version)); status != http.StatusOK {
 			t.Errorf("%s: %d bytes: HTTP %d: %s", name, len(taken.Raw), status, message)
 		}
-		refused, key := sign(t, ca, client(named(maxChainBytes)))
+		refused, key := sign(t, ca, client(named(maxClientChainBytes)))
 		response, err := served.clientWith(ca, refused, key, version).Get(served.url + "/healthz")
 		if err == nil {
 			response.Body.Close()
@@ -329,18 +329,18 @@ func TestAChainOfTheUsualSizeIsTakenAndALargeOneIsNot(t *testing.T) {
 	}
 }
 
-func TestALongSubjectIsNotQuotedWhole(t *testing.T) {
+func TestRequireClientCert_truncatesSubject(t *testing.T) {
 	ca := newSigner(t)
 	certificate, _ := sign(t, newSigner(t), client(func(c *x509.Certificate) { c.Subject.CommonName = strings.Repeat("x", 10_000) }))
-	err := new(peer).judge(&Clients{Roots: ca.pool}, &tls.ConnectionState{PeerCertificates: []*x509.Certificate{certificate}}, time.Now())
+	err := new(clientState).authorize(&ClientAuth{Roots: ca.pool}, &tls.ConnectionState{PeerCertificates: []*x509.Certificate{certificate}}, time.Now())
 	if err == nil || len(err.Error()) > 1000 {
 		t.Errorf("got %v", err)
 	}
 }
 
-// TestAHandshakeHasABound though its first message promises to be larger, and a
+// TestLimitedConn_handshake though its first message promises to be larger, and a
 // request has none by it.
-func TestAHandshakeHasABound(t *testing.T) {
+func TestLimitedConn_handshake(t *testing.T) {
 	ca := newSigner(t)
 	served := serveTo(t, ca)
 	defer served.stop()
@@ -350,7 +350,7 @@ func TestAHandshakeHasABound(t *testing.T) {
 	}
 	defer conn.Close()
 	hello := []byte{1, 0, 0xff, 0xff} // a ClientHello of 64 KiB
-	hello = append(hello, make([]byte, maxUnaskedBytes)...)
+	hello = append(hello, make([]byte, maxIdleReadBytes)...)
 	for len(hello) > 0 {
 		n := min(len(hello), 16<<10)
 		if _, err := conn.Write(append([]byte{22, 3, 1, byte(n >> 8), byte(n)}, hello[:n]...)); err != nil {
@@ -366,7 +366,7 @@ func TestAHandshakeHasABound(t *testing.T) {
 	certificate, key := sign(t, ca, client(nil))
 	caller := served.clientWith(ca, certificate, key, 0)
 	for range 2 {
-		body := `{"apiVersion":"admission.k8s.io/v1","kind":"AdmissionReview","request":{}` + strings.Repeat(" ", 10*maxUnaskedBytes) + "}"
+		body := `{"apiVersion":"admission.k8s.io/v1","kind":"AdmissionReview","request":{}` + strings.Repeat(" ", 10*maxIdleReadBytes) + "}"
 		response, err := caller.Post(served.url+"/mutate", "application/json", strings.NewReader(body))
 		if err != nil {
 			t.Fatal(err)
@@ -379,9 +379,9 @@ func TestAHandshakeHasABound(t *testing.T) {
 	caller.CloseIdleConnections()
 }
 
-// TestAConnectionHasABoundBetweenRequests sends one request, and then a header
+// TestLimitedConn_betweenRequests sends one request, and then a header
 // that is larger than what may be read unasked.
-func TestAConnectionHasABoundBetweenRequests(t *testing.T) {
+func TestLimitedConn_betweenRequests(t *testing.T) {
 	ca := newSigner(t)
 	served := serveTo(t, ca)
 	defer served.stop()
@@ -392,12 +392,12 @@ func TestAConnectionHasABoundBetweenRequests(t *testing.T) {
 	defer conn.Close()
 	_ = conn.SetDeadline(time.Now().Add(10 * time.Second))
 	answers := bufio.NewReader(conn)
-	for _, header := range []int{100, maxUnaskedBytes / 2} {
+	for _, header := range []int{100, maxIdleReadBytes / 2} {
 		if !askWithHeader(t, conn, answers, header) {
 			t.Errorf("a header of %d bytes is not taken", header)
 		}
 	}
-	if askWithHeader(t, conn, answers, 2*maxUnaskedBytes) {
+	if askWithHeader(t, conn, answers, 2*maxIdleReadBytes) {
 		t.Error("a header of any size is taken")
 	}
 }
@@ -425,9 +425,9 @@ func (n neverRead) Read([]byte) (int, error) {
 	return 0, io.EOF
 }
 
-func TestABodyOfAStrangerIsNotRead(t *testing.T) {
+func TestRequireClientCert_doesNotReadBody(t *testing.T) {
 	server := New(Options{
-		Clients: Clients{Roots: newSigner(t).pool}, Handlers: map[string]http.Handler{"/mutate": readBody{}},
+		ClientAuth: ClientAuth{Roots: newSigner(t).pool}, Handlers: map[string]http.Handler{"/mutate": readBody{}},
 		Logger: slog.New(slog.DiscardHandler), Registry: prometheus.NewRegistry(),
 	})
 	request := httptest.NewRequest(http.MethodPost, "/mutate", neverRead{t})
@@ -438,8 +438,8 @@ func TestABodyOfAStrangerIsNotRead(t *testing.T) {
 	}
 }
 
-// TestABodyThatIsTooSlowIsGivenUp when the API server would have given up.
-func TestABodyThatIsTooSlowIsGivenUp(t *testing.T) {
+// TestServer_slowBody when the API server would have given up.
+func TestServer_slowBody(t *testing.T) {
 	ca := newSigner(t)
 	served := serveTo(t, ca)
 	certificate, key := sign(t, ca, client(nil))

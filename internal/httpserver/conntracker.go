@@ -20,49 +20,49 @@ import (
 // idle. An idle connection takes some 30 KiB.
 const maxConnections = 2000
 
-// connections bounds how many there are, and never by keeping a new one out: who
+// connTracker bounds how many there are, and never by keeping a new one out: who
 // opens them and does nothing would keep the API server out too. It closes one
 // that is of less use.
-type connections struct {
+type connTracker struct {
 	limit  int
 	logger *ratelimitedlog.Logger
 	closed prometheus.Counter
 
 	mu    sync.Mutex
-	open  map[net.Conn]*connection
-	hosts map[string]*host
+	open  map[net.Conn]*trackedConn
+	hosts map[string]*remoteHost
 	clock uint64
 }
 
-// host is where connections come from.
-type host struct {
+// remoteHost is where connections come from.
+type remoteHost struct {
 	name        string
-	connections int
+	connTracker int
 }
 
-// connection is what is known of one that is open. Its fields are guarded by the
+// trackedConn is what is known of one that is open. Its fields are guarded by the
 // mutex of connections.
-type connection struct {
-	host *host
-	// changed is when it last began or ended a request, by the clock of connections.
-	changed uint64
-	active  bool
-	// trusted says that an admission request came over it from who may ask, refused
+type trackedConn struct {
+	remoteHost *remoteHost
+	// connState is when it last began or ended a request, by the clock of connections.
+	connState uint64
+	active    bool
+	// authorized says that an admission request came over it from who may ask, refused
 	// that one came from who may not. The latter stays for a moment, for the client to
 	// read why.
-	trusted, refused bool
+	authorized, rejected bool
 	// closing says that it has its last response, and lingers.
 	closing bool
 }
 
-func newConnections(limit int, logger *ratelimitedlog.Logger, registry prometheus.Registerer) *connections {
-	c := &connections{
+func newConnTracker(limit int, logger *ratelimitedlog.Logger, registry prometheus.Registerer) *connTracker {
+	c := &connTracker{
 		limit: limit, logger: logger,
 		closed: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "pod_identity_webhook_connections_closed_total",
 			Help: "Connections that were closed for another since there were too many. Somebody opens more of them than API servers do.",
 		}),
-		open: map[net.Conn]*connection{}, hosts: map[string]*host{},
+		open: map[net.Conn]*trackedConn{}, hosts: map[string]*remoteHost{},
 	}
 	registry.MustRegister(c.closed, prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "pod_identity_webhook_connections",
@@ -75,23 +75,23 @@ func newConnections(limit int, logger *ratelimitedlog.Logger, registry prometheu
 	return c
 }
 
-// opened is made for http.Server.ConnContext: it takes note of a connection
+// connContext is made for http.Server.ConnContext: it takes note of a connection
 // before anything is read from it.
-func (c *connections) opened(ctx context.Context, conn net.Conn) context.Context {
+func (c *connTracker) connContext(ctx context.Context, conn net.Conn) context.Context {
 	name := hostOf(conn.RemoteAddr().String())
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if len(c.open) >= c.limit {
-		c.closeOne(ctx)
+		c.evict(ctx)
 	}
 	from := c.hosts[name]
 	if from == nil {
-		from = &host{name: name}
+		from = &remoteHost{name: name}
 		c.hosts[name] = from
 	}
-	from.connections++
+	from.connTracker++
 	c.clock++
-	opened := &connection{host: from, changed: c.clock}
+	opened := &trackedConn{remoteHost: from, connState: c.clock}
 	c.open[conn] = opened
 	if bounded := boundedOf(conn); bounded != nil {
 		bounded.closing = func() {
@@ -100,11 +100,11 @@ func (c *connections) opened(ctx context.Context, conn net.Conn) context.Context
 			opened.closing = true
 		}
 	}
-	return context.WithValue(ctx, peerKey{}, &peer{connection: opened})
+	return context.WithValue(ctx, peerKey{}, &clientState{trackedConn: opened})
 }
 
-// changed is made for http.Server.ConnState.
-func (c *connections) changed(conn net.Conn, state http.ConnState) {
+// connState is made for http.Server.ConnState.
+func (c *connTracker) connState(conn net.Conn, state http.ConnState) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	known := c.open[conn]
@@ -113,41 +113,41 @@ func (c *connections) changed(conn net.Conn, state http.ConnState) {
 	}
 	switch state {
 	case http.StateClosed, http.StateHijacked:
-		c.forget(conn, known)
+		c.remove(conn, known)
 	default:
 		active := state == http.StateActive
 		if state != http.StateNew {
-			boundReads(conn, active)
+			setReadLimit(conn, active)
 		}
 		c.clock++
-		known.changed, known.active = c.clock, active
+		known.connState, known.active = c.clock, active
 	}
 }
 
-// trust keeps the connection from being closed for others, or, if its client may not
+// setAuthorized keeps the connection from being closed for others, or, if its client may not
 // ask, has it closed before others. It may be nil.
-func (c *connections) trust(judged *connection, mayAsk bool) {
+func (c *connTracker) setAuthorized(judged *trackedConn, mayAsk bool) {
 	if judged == nil {
 		return
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	judged.trusted, judged.refused = mayAsk, !mayAsk
+	judged.authorized, judged.rejected = mayAsk, !mayAsk
 }
 
-func (c *connections) forget(conn net.Conn, known *connection) {
+func (c *connTracker) remove(conn net.Conn, known *trackedConn) {
 	delete(c.open, conn)
-	if known.host.connections--; known.host.connections == 0 {
-		delete(c.hosts, known.host.name)
+	if known.remoteHost.connTracker--; known.remoteHost.connTracker == 0 {
+		delete(c.hosts, known.remoteHost.name)
 	}
 }
 
-// closeOne closes the connection that is of the least use.
-func (c *connections) closeOne(ctx context.Context) {
+// evict closes the connection that is of the least use.
+func (c *connTracker) evict(ctx context.Context) {
 	var victim net.Conn
-	var least *connection
+	var least *trackedConn
 	for conn, known := range c.open {
-		if least == nil || c.lessUse(known, least) {
+		if least == nil || c.evictFirst(known, least) {
 			victim, least = conn, known
 		}
 	}
@@ -155,43 +155,43 @@ func (c *connections) closeOne(ctx context.Context) {
 		return
 	}
 	c.logger.Log(ctx, slog.LevelWarn, "too many connections, the one of least use is closed", "connections",
-		"limit", c.limit, "host", least.host.name, "ofHost", least.host.connections)
-	c.forget(victim, least)
+		"limit", c.limit, "host", least.remoteHost.name, "ofHost", least.remoteHost.connTracker)
+	c.remove(victim, least)
 	c.closed.Inc()
 	// Not by TLS, which would wait for the client to take its goodbye.
 	if overTLS, ok := victim.(*tls.Conn); ok {
 		victim = overTLS.NetConn()
 	}
-	if bounded, ok := victim.(*boundedConn); ok {
+	if bounded, ok := victim.(*limitedConn); ok {
 		victim = bounded.Conn // which does not linger
 	}
 	_ = victim.Close()
 }
 
-// lessUse says whether a is of less use than b: one that lingers is of the least,
+// evictFirst says whether a is of less use than b: one that lingers is of the least,
 // then one that was refused, a stranger's is of less than an API server's, then that of a host with more than half of all, so that one
 // cannot crowd out the others, then an idle one, then that of the host with the
 // most, then the one that has been so for longer.
-func (c *connections) lessUse(a, b *connection) bool {
+func (c *connTracker) evictFirst(a, b *trackedConn) bool {
 	switch {
 	case a.closing != b.closing:
 		return a.closing
-	case a.refused != b.refused:
-		return a.refused
-	case a.trusted != b.trusted:
-		return b.trusted
-	case c.tooMany(a.host) != c.tooMany(b.host):
-		return c.tooMany(a.host)
+	case a.rejected != b.rejected:
+		return a.rejected
+	case a.authorized != b.authorized:
+		return b.authorized
+	case c.overFairShare(a.remoteHost) != c.overFairShare(b.remoteHost):
+		return c.overFairShare(a.remoteHost)
 	case a.active != b.active:
 		return b.active
-	case a.host.connections != b.host.connections:
-		return a.host.connections > b.host.connections
+	case a.remoteHost.connTracker != b.remoteHost.connTracker:
+		return a.remoteHost.connTracker > b.remoteHost.connTracker
 	default:
-		return a.changed < b.changed
+		return a.connState < b.connState
 	}
 }
 
-func (c *connections) tooMany(h *host) bool { return h.connections > c.limit/2 }
+func (c *connTracker) overFairShare(h *remoteHost) bool { return h.connTracker > c.limit/2 }
 
 // hostOf returns the host of a network address.
 func hostOf(address string) string {

@@ -15,27 +15,27 @@ import (
 // conn is a connection from a host, which remembers that it was closed.
 type conn struct {
 	net.Conn
-	host   string
-	closed bool
+	remoteHost string
+	closed     bool
 }
 
-func (c *conn) RemoteAddr() net.Addr { return &net.TCPAddr{IP: net.ParseIP(c.host), Port: 1} }
+func (c *conn) RemoteAddr() net.Addr { return &net.TCPAddr{IP: net.ParseIP(c.remoteHost), Port: 1} }
 
 func (c *conn) Close() error {
 	c.closed = true
 	return nil
 }
 
-// TestTheConnectionOfLeastUseIsClosed opens as many as may be open, and one more.
-func TestTheConnectionOfLeastUseIsClosed(t *testing.T) {
+// TestConnTracker_evictionOrder opens as many as may be open, and one more.
+func TestConnTracker_evictionOrder(t *testing.T) {
 	const stranger, other, server = "10.0.0.1", "10.0.0.2", "10.0.0.3"
 	for name, test := range map[string]struct {
-		hosts   []string
-		active  []int
-		idle    []int
-		trusted []int
-		refused []int
-		closed  int
+		hosts      []string
+		active     []int
+		idle       []int
+		authorized []int
+		rejected   []int
+		closed     int
 	}{
 		"the oldest":                                         {hosts: []string{stranger, stranger, stranger}, closed: 0},
 		"one of the host with the most":                      {hosts: []string{server, stranger, stranger}, closed: 1},
@@ -43,40 +43,40 @@ func TestTheConnectionOfLeastUseIsClosed(t *testing.T) {
 		"an active one of the host with the most":            {hosts: []string{server, stranger, stranger, other}, active: []int{0, 1, 2, 3}, closed: 1},
 		"an idle one of a smaller host before an active one": {hosts: []string{server, server, server, stranger, stranger, other}, active: []int{0, 1, 2, 3}, closed: 4},
 		"an active one of the host with more than half":      {hosts: []string{server, stranger, stranger, stranger}, active: []int{1, 2, 3}, idle: []int{0}, closed: 1},
-		"a stranger's before a trusted one":                  {hosts: []string{server, server, stranger}, trusted: []int{0, 1}, active: []int{2}, closed: 2},
-		"a refused one before any other":                     {hosts: []string{stranger, stranger, stranger, other}, active: []int{0, 3}, refused: []int{3}, closed: 3},
-		"a trusted one if there is no other":                 {hosts: []string{server, server, other}, trusted: []int{0, 1, 2}, active: []int{0}, closed: 1},
+		"a stranger's before a trusted one":                  {hosts: []string{server, server, stranger}, authorized: []int{0, 1}, active: []int{2}, closed: 2},
+		"a refused one before any other":                     {hosts: []string{stranger, stranger, stranger, other}, active: []int{0, 3}, rejected: []int{3}, closed: 3},
+		"a trusted one if there is no other":                 {hosts: []string{server, server, other}, authorized: []int{0, 1, 2}, active: []int{0}, closed: 1},
 		"the one that has been active for the longest":       {hosts: []string{stranger, stranger, stranger}, active: []int{2, 1, 0}, closed: 2},
 	} {
 		t.Run(name, func(t *testing.T) {
 			registry := prometheus.NewRegistry()
-			connections := newConnections(len(test.hosts), ratelimitedlog.New(slog.New(slog.DiscardHandler)), registry)
+			connections := newConnTracker(len(test.hosts), ratelimitedlog.New(slog.New(slog.DiscardHandler)), registry)
 			var open []*conn
 			for _, host := range test.hosts {
-				c := &conn{host: host}
-				connections.opened(t.Context(), c)
+				c := &conn{remoteHost: host}
+				connections.connContext(t.Context(), c)
 				open = append(open, c)
 			}
 			for _, i := range test.active {
-				connections.changed(open[i], http.StateActive)
+				connections.connState(open[i], http.StateActive)
 			}
 			for _, i := range test.idle {
-				connections.changed(open[i], http.StateIdle)
+				connections.connState(open[i], http.StateIdle)
 			}
-			for _, i := range test.trusted {
-				connections.trust(connections.open[open[i]], true)
+			for _, i := range test.authorized {
+				connections.setAuthorized(connections.open[open[i]], true)
 			}
-			for _, i := range test.refused {
-				connections.trust(connections.open[open[i]], false)
+			for _, i := range test.rejected {
+				connections.setAuthorized(connections.open[open[i]], false)
 			}
-			connections.opened(t.Context(), &conn{host: other})
+			connections.connContext(t.Context(), &conn{remoteHost: other})
 			for i, c := range open {
 				if c.closed != (i == test.closed) {
-					t.Errorf("connection %d of %s is closed: %t", i, c.host, c.closed)
+					t.Errorf("connection %d of %s is closed: %t", i, c.remoteHost, c.closed)
 				}
 			}
 			// The server tells of the one that was closed, too.
-			connections.changed(open[test.closed], http.StateClosed)
+			connections.connState(open[test.closed], http.StateClosed)
 			if len(connections.open) != len(test.hosts) {
 				t.Errorf("%d are open", len(connections.open))
 			}
@@ -84,24 +84,24 @@ func TestTheConnectionOfLeastUseIsClosed(t *testing.T) {
 	}
 }
 
-func TestConnectionsThatEndMakeRoom(t *testing.T) {
-	connections := newConnections(2, ratelimitedlog.New(slog.New(slog.DiscardHandler)), prometheus.NewRegistry())
-	kept := &conn{host: "10.0.0.1"}
-	connections.opened(t.Context(), kept)
+func TestConnTracker_closedConnections(t *testing.T) {
+	connections := newConnTracker(2, ratelimitedlog.New(slog.New(slog.DiscardHandler)), prometheus.NewRegistry())
+	kept := &conn{remoteHost: "10.0.0.1"}
+	connections.connContext(t.Context(), kept)
 	for range 10 {
-		c := &conn{host: "10.0.0.1"}
-		connections.opened(t.Context(), c)
-		connections.changed(c, http.StateClosed)
+		c := &conn{remoteHost: "10.0.0.1"}
+		connections.connContext(t.Context(), c)
+		connections.connState(c, http.StateClosed)
 	}
-	if kept.closed || len(connections.open) != 1 || connections.hosts["10.0.0.1"].connections != 1 {
+	if kept.closed || len(connections.open) != 1 || connections.hosts["10.0.0.1"].connTracker != 1 {
 		t.Errorf("closed %t, open %d, hosts %v", kept.closed, len(connections.open), connections.hosts)
 	}
 }
 
 // BenchmarkTooManyConnections measures what it costs to let one more in.
 func BenchmarkTooManyConnections(b *testing.B) {
-	connections := newConnections(maxConnections, ratelimitedlog.New(slog.New(slog.DiscardHandler)), prometheus.NewRegistry())
+	connections := newConnTracker(maxConnections, ratelimitedlog.New(slog.New(slog.DiscardHandler)), prometheus.NewRegistry())
 	for i := 0; b.Loop(); i++ {
-		connections.opened(b.Context(), &conn{host: fmt.Sprintf("10.0.0.%d", i%256)})
+		connections.connContext(b.Context(), &conn{remoteHost: fmt.Sprintf("10.0.0.%d", i%256)})
 	}
 }

@@ -34,7 +34,7 @@ type refusal struct {
 
 func refusals() []refusal {
 	json := "application/json"
-	strangers := func(c *httpserver.Options) { c.Clients.Roots = x509.NewCertPool }
+	strangers := func(c *httpserver.Options) { c.ClientAuth.Roots = x509.NewCertPool }
 	return []refusal{
 		{"a body that is too large", http.MethodPost, "/mutate", json, 9 * mebibyte, http.StatusRequestEntityTooLarge, nil},
 		{"a body that is one byte too large", http.MethodPost, "/mutate", json, 7*mebibyte + 1, http.StatusRequestEntityTooLarge, nil},

@@ -19,8 +19,8 @@ const (
 	// server can have 600 requests in flight (see maxConnections), with a pod of some
 	// 10 KiB each: 16 MiB, which is one host's half.
 	maxReadBytes = 32 << 20
-	// requestBytes is what a request takes besides its body: goroutines, buffers.
-	requestBytes = 16 << 10
+	// requestOverheadBytes is what a request takes besides its body: goroutines, buffers.
+	requestOverheadBytes = 16 << 10
 	// maxDecodedBytes bounds the memory of what bodies are decoded to.
 	maxDecodedBytes = 64 << 20
 	// bodyTimeout is how long a body may take. The largest must come at 1.4 MiB/s,
@@ -60,7 +60,7 @@ func newMemoryLimiter() *memoryLimiter {
 // Reservation is the memory that one request has taken. The methods of nil do nothing.
 type Reservation struct {
 	limiter       *memoryLimiter
-	host          string
+	remoteHost    string
 	quota         *hostQuota
 	read, decoded int64
 }
@@ -80,7 +80,7 @@ func (s *Server) limitMemory(next http.Handler) http.Handler {
 		start := time.Now()
 		reservation := s.memory.begin(hostOf(r.RemoteAddr))
 		defer reservation.end()
-		if err := reservation.reserveRead(requestBytes); err != nil {
+		if err := reservation.reserveRead(requestOverheadBytes); err != nil {
 			s.reject(w, r, time.Since(start), err)
 			return
 		}
@@ -132,11 +132,11 @@ func (m *memoryLimiter) begin(host string) *Reservation {
 		m.hosts[host] = quota
 	}
 	quota.requests++
-	return &Reservation{limiter: m, host: host, quota: quota}
+	return &Reservation{limiter: m, remoteHost: host, quota: quota}
 }
 
 func (r *Reservation) hostOverloaded() *httperror.Error {
-	return httperror.New(http.StatusServiceUnavailable, Overloaded, "the requests in flight of %s take all the memory that there is for them: try again", r.host)
+	return httperror.New(http.StatusServiceUnavailable, Overloaded, "the requests in flight of %s take all the memory that there is for them: try again", r.remoteHost)
 }
 
 func overloaded() *httperror.Error {
@@ -211,6 +211,6 @@ func (r *Reservation) end() {
 	r.limiter.mu.Lock()
 	defer r.limiter.mu.Unlock()
 	if r.quota.requests--; r.quota.requests == 0 {
-		delete(r.limiter.hosts, r.host)
+		delete(r.limiter.hosts, r.remoteHost)
 	}
 }

@@ -36,7 +36,7 @@ func wantOverloaded(t *testing.T, what string, err error) {
 	}
 }
 
-func TestOneHostCannotTakeAllThatThereIsForBodies(t *testing.T) {
+func TestMemoryLimiter_perHostReadLimit(t *testing.T) {
 	limiter := newMemoryLimiter()
 	stranger := limiter.begin("10.0.0.1")
 	for range maxReadBytes / 2 / MaxBodyBytes {
@@ -62,7 +62,7 @@ func TestOneHostCannotTakeAllThatThereIsForBodies(t *testing.T) {
 	}
 }
 
-func TestManyHostsCannotTakeMoreThanThereIsForBodies(t *testing.T) {
+func TestMemoryLimiter_totalReadLimit(t *testing.T) {
 	limiter := newMemoryLimiter()
 	for host := range 4 {
 		if err := limiter.begin(fmt.Sprintf("10.0.0.%d", host)).reserveRead(maxReadBytes / 4); err != nil {
@@ -72,9 +72,9 @@ func TestManyHostsCannotTakeMoreThanThereIsForBodies(t *testing.T) {
 	wantOverloaded(t, "a fifth", limiter.begin("10.0.0.9").readInto(new(bytes.Buffer), strings.NewReader("x")))
 }
 
-// TestABodyIsReadWhole reads it as it comes from connections: in pieces, with the
+// TestReservation_readInto reads it as it comes from connections: in pieces, with the
 // end beside the last piece or after it.
-func TestABodyIsReadWhole(t *testing.T) {
+func TestReservation_readInto(t *testing.T) {
 	for _, size := range []int{0, 1, 511, 512, 513, 20_007} {
 		want := bytes.Repeat([]byte("x"), size)
 		for name, wrap := range map[string]func(io.Reader) io.Reader{
@@ -91,7 +91,7 @@ func TestABodyIsReadWhole(t *testing.T) {
 	}
 }
 
-func TestWhatIsDecodedWaitsForRoom(t *testing.T) {
+func TestReservation_waitsForDecodeMemory(t *testing.T) {
 	limiter := newMemoryLimiter()
 	first := limiter.begin("10.0.0.1")
 	const bomb = maxDecodedBytes // takes all of a host's share
@@ -122,9 +122,9 @@ func TestWhatIsDecodedWaitsForRoom(t *testing.T) {
 	}
 }
 
-// TestOneHostCannotTakeAllTheRoom though its requests are never answered, and
+// TestMemoryLimiter_perHostDecodeLimit though its requests are never answered, and
 // more of them wait.
-func TestOneHostCannotTakeAllTheRoom(t *testing.T) {
+func TestMemoryLimiter_perHostDecodeLimit(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const quarter = maxDecodedBytes / 4
 		limiter := newMemoryLimiter()
@@ -149,8 +149,8 @@ func TestOneHostCannotTakeAllTheRoom(t *testing.T) {
 	})
 }
 
-// TestRequestsUnderWayAreBounded though they have sent nothing of their limiter.
-func TestRequestsUnderWayAreBounded(t *testing.T) {
+// TestMemoryLimiter_inFlightRequests though they have sent nothing of their limiter.
+func TestMemoryLimiter_inFlightRequests(t *testing.T) {
 	server := New(Options{
 		Handlers: map[string]http.Handler{"/mutate": readBody{}}, Logger: slog.New(slog.DiscardHandler), Registry: prometheus.NewRegistry(),
 	})
@@ -167,7 +167,7 @@ func TestRequestsUnderWayAreBounded(t *testing.T) {
 	var running sync.WaitGroup
 	var ends []*io.PipeWriter
 	begun := make(chan struct{})
-	for range maxReadBytes / 2 / requestBytes {
+	for range maxReadBytes / 2 / requestOverheadBytes {
 		reader, end := io.Pipe()
 		ends = append(ends, end)
 		running.Go(func() {
@@ -204,7 +204,7 @@ func TestRequestsUnderWayAreBounded(t *testing.T) {
 	}
 }
 
-func TestAnAnswerTakesMoreRoomOrIsRefused(t *testing.T) {
+func TestReservation_growDecode(t *testing.T) {
 	limiter := newMemoryLimiter()
 	first := limiter.begin("10.0.0.1")
 	if err := first.Reserve(t.Context(), 10_000); err != nil {

@@ -56,8 +56,8 @@ type Options struct {
 	// is Go's choice.
 	MinTLSVersion uint16
 	CipherSuites  []uint16
-	// Clients can send requests to Handlers; anyone can send probes.
-	Clients Clients
+	// ClientAuth can send requests to Handlers; anyone can send probes.
+	ClientAuth ClientAuth
 	// Debug answers under /debug on the metrics port; nil for nothing.
 	Debug http.Handler
 	// ShutdownDelay is how long requests are still taken after the server has
@@ -72,7 +72,7 @@ type Options struct {
 // Server is the webhook's HTTP server.
 type Server struct {
 	options     Options
-	connections *connections
+	connTracker *connTracker
 	memory      *memoryLimiter
 	linger      *linger
 	log         *ratelimitedlog.Logger
@@ -84,15 +84,15 @@ func New(options Options) *Server {
 	log := ratelimitedlog.New(options.Logger)
 	return &Server{
 		options: options, log: log, memory: newMemoryLimiter(), linger: new(linger),
-		connections: newConnections(maxConnections, log, options.Registry),
+		connTracker: newConnTracker(maxConnections, log, options.Registry),
 	}
 }
 
 // Handler returns the routes of the TLS port.
 func (s *Server) Handler() http.Handler {
 	router := chi.NewRouter()
-	router.Use(s.recoverPanics, s.letGo, limitBody)
-	limited := router.With(s.onlyFromTheAPIServer, s.limitMemory)
+	router.Use(s.recoverPanics, s.closeWhenDraining, setBodyDeadline)
+	limited := router.With(s.requireClientCert, s.limitMemory)
 	for path, handler := range s.options.Handlers {
 		limited.Method(http.MethodPost, path, handler)
 	}
@@ -137,10 +137,10 @@ func (s *Server) recoverPanics(next http.Handler) http.Handler {
 	})
 }
 
-// letGo has the client take another connection for its next request once the
+// closeWhenDraining has the client take another connection for its next request once the
 // server is stopping. It is told with the answer: when the server closes the
 // connection by itself, a request may be on its way.
-func (s *Server) letGo(next http.Handler) http.Handler {
+func (s *Server) closeWhenDraining(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if s.stopping.Load() {
 			w.Header().Set("Connection", "close")
@@ -149,9 +149,9 @@ func (s *Server) letGo(next http.Handler) http.Handler {
 	})
 }
 
-// limitBody bounds the time in which a body must arrive, also if nothing reads the
+// setBodyDeadline bounds the time in which a body must arrive, also if nothing reads the
 // body: net/http waits for the rest of it after the response.
-func limitBody(next http.Handler) http.Handler {
+func setBodyDeadline(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		// Deadlines cannot be set where there is no connection, as in unit tests.
 		_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(bodyTimeout))
@@ -196,15 +196,15 @@ func (s *Server) Run(ctx context.Context) error {
 		CipherSuites:   s.options.CipherSuites,
 		GetCertificate: s.options.GetCertificate,
 	}
-	if s.options.Clients.Roots != nil {
+	if s.options.ClientAuth.Roots != nil {
 		tlsConfig.ClientAuth = tls.RequestClientCert // see onlyFromTheAPIServer
-		tlsConfig.VerifyConnection = limitChain
+		tlsConfig.VerifyConnection = checkChainSize
 	}
 	server := &http.Server{
 		Handler:     s.Handler(),
 		TLSConfig:   tlsConfig,
-		ConnContext: s.connections.opened,
-		ConnState:   s.connections.changed,
+		ConnContext: s.connTracker.connContext,
+		ConnState:   s.connTracker.connState,
 		// API servers speak HTTP/1.1 to a webhook behind a Service
 		// (k8s.io/apiserver/pkg/util/webhook/client.go). HTTP/2 would only add to what
 		// an attacker can do.
@@ -234,10 +234,10 @@ func (s *Server) Run(ctx context.Context) error {
 
 	group, groupCtx := errgroup.WithContext(ctx)
 	group.Go(func() error {
-		return unlessClosed("serve admission requests", server.ServeTLS(boundedListener{s.options.Listener, s.linger}, "", ""))
+		return ignoreServerClosed("serve admission requests", server.ServeTLS(limitedListener{s.options.Listener, s.linger}, "", ""))
 	})
 	group.Go(func() error {
-		return unlessClosed("serve metrics", metricsServer.Serve(lingeringListener{s.options.MetricsListener, s.linger}))
+		return ignoreServerClosed("serve metrics", metricsServer.Serve(lingeringListener{s.options.MetricsListener, s.linger}))
 	})
 	group.Go(func() error {
 		<-groupCtx.Done()
@@ -285,7 +285,7 @@ func (s *Server) metricsHandler() http.Handler {
 	return router
 }
 
-func unlessClosed(what string, err error) error {
+func ignoreServerClosed(what string, err error) error {
 	if errors.Is(err, http.ErrServerClosed) {
 		return nil
 	}

@@ -136,7 +136,7 @@ func TestRun_HTTP1(t *testing.T) {
 	}
 }
 
-func TestRunIsNotReadyWhileSomethingIsAmiss(t *testing.T) {
+func TestRun_readiness(t *testing.T) {
 	server := run(t, role, func(c *httpserver.Options) {
 		c.Ready = []func() error{func() error { return nil }, func() error { return errors.New("amiss") }}
 	})
@@ -148,8 +148,8 @@ func TestRunIsNotReadyWhileSomethingIsAmiss(t *testing.T) {
 	}
 }
 
-// TestRunDrains holds a request open over the whole of the shutdown.
-func TestRunDrains(t *testing.T) {
+// TestRun_drain holds a request open over the whole of the shutdown.
+func TestRun_drain(t *testing.T) {
 	entered, release := make(chan struct{}), make(chan struct{})
 	server := run(t, func(ctx context.Context, name types.NamespacedName) (*identity.Identity, error) {
 		close(entered)
@@ -192,7 +192,7 @@ func TestRunDrains(t *testing.T) {
 	}
 }
 
-func TestRunTellsOfRequestsThatDoNotEnd(t *testing.T) {
+func TestRun_drainTimeout(t *testing.T) {
 	entered := make(chan struct{})
 	release := make(chan struct{})
 	defer close(release)
@@ -214,9 +214,9 @@ func TestRunTellsOfRequestsThatDoNotEnd(t *testing.T) {
 	}
 }
 
-// TestAConnectionThatHasNotAskedYetIsKept holds one for longer than a stranger's
+// TestRun_unusedConnection holds one for longer than a stranger's
 // half-sent body: API servers open connections to spare, and use them later.
-func TestAConnectionThatHasNotAskedYetIsKept(t *testing.T) {
+func TestRun_unusedConnection(t *testing.T) {
 	server := run(t, role)
 	connection, err := tls.Dial("tcp", strings.TrimPrefix(server.url, "https://"), &tls.Config{InsecureSkipVerify: true, NextProtos: []string{"http/1.1"}})
 	if err != nil {
@@ -245,7 +245,7 @@ func TestAConnectionThatHasNotAskedYetIsKept(t *testing.T) {
 	}
 }
 
-func TestAServerThatIsStoppingHasClientsTakeAnotherConnection(t *testing.T) {
+func TestRun_closesConnectionsWhenDraining(t *testing.T) {
 	server := run(t, role, func(c *httpserver.Options) { c.ShutdownDelay = 5 * time.Second })
 	client := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true, NextProtos: []string{"http/1.1"}}}}
 	// closes asks, and says whether the answer was the connection's last.

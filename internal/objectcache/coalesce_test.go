@@ -38,7 +38,7 @@ func unexpected(t *testing.T) func(context.Context, any) {
 	return func(_ context.Context, value any) { t.Errorf("panic: %v", value) }
 }
 
-func TestABurstCostsOneReadUnderWayAndOneWaiting(t *testing.T) {
+func TestGroup_burst(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var c cluster
 		reads := newCoalescer(c.read, unexpected(t))
@@ -59,7 +59,7 @@ func TestABurstCostsOneReadUnderWayAndOneWaiting(t *testing.T) {
 	})
 }
 
-func TestNobodyJoinsAReadThatBeganBefore(t *testing.T) {
+func TestGroup_neverJoinsEarlierRead(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var c cluster
 		reads := newCoalescer(c.read, unexpected(t))
@@ -75,7 +75,7 @@ func TestNobodyJoinsAReadThatBeganBefore(t *testing.T) {
 	})
 }
 
-func TestReadsOfDifferentNamesDoNotWaitForEachOther(t *testing.T) {
+func TestGroup_independentKeys(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var c cluster
 		reads := newCoalescer(c.read, unexpected(t))
@@ -90,7 +90,7 @@ func TestReadsOfDifferentNamesDoNotWaitForEachOther(t *testing.T) {
 	})
 }
 
-func TestWhoGoesAwayDoesNotEndTheReadOfTheOthers(t *testing.T) {
+func TestGroup_canceledCaller(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var c cluster
 		c.state.Store(1)

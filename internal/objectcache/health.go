@@ -61,8 +61,8 @@ func (h *Health) Replaced() {
 // Done returns a channel that is closed when the first list is complete.
 func (h *Health) Done() <-chan struct{} { return h.synced }
 
-// Synced reports whether the first list is complete. It stays true.
-func (h *Health) Synced() bool {
+// SyncSignal reports whether the first list is complete. It stays true.
+func (h *Health) SyncSignal() bool {
 	select {
 	case <-h.synced:
 		return true
@@ -75,7 +75,7 @@ func (h *Health) Synced() bool {
 // first list is complete, the last attempt to list or watch succeeded, and a list,
 // an event or a bookmark arrived within maxSilence. Otherwise it returns the reason.
 func (h *Health) Err() error {
-	if !h.Synced() {
+	if !h.SyncSignal() {
 		return errNotSynced
 	}
 	h.mu.Lock()

@@ -287,7 +287,7 @@ func TestWatch_healthLog(t *testing.T) {
 // TestStreamedList_errorBeforeTheEnd shows that a list fails once, by its first error.
 func TestStreamedList_errorBeforeTheEnd(t *testing.T) {
 	var got []error
-	list := &streamedList{failed: func(err error) { got = append(got, err) }}
+	list := &filteredWatch{failed: func(err error) { got = append(got, err) }}
 	list.see(expired())
 	list.ended()
 	if len(got) != 1 || !apierrors.IsResourceExpired(got[0]) {

@@ -13,13 +13,13 @@ import (
 	"k8s.io/client-go/tools/cache"
 )
 
-// sparse is a store that keeps nothing of most objects. A reflector holds a whole
+// filteringStore is a store that keeps nothing of most objects. A reflector holds a whole
 // list before it gives it to the store, so those are left out before: the memory of
 // a start follows from what is kept, not from how many objects there are.
-type sparse interface {
+type filteringStore interface {
 	cache.TransformingStore
-	// keeps says whether anything is kept of an object.
-	keeps(object runtime.Object) bool
+	// includes says whether anything is kept of an object.
+	includes(object runtime.Object) bool
 }
 
 // pageSize is how many objects a list that is not streamed has at once. Smaller
@@ -29,7 +29,7 @@ const pageSize = 2000
 
 // listKept returns a function that lists what list does, without the objects that
 // store does not keep.
-func listKept(list cache.ListWithContextFunc, store sparse) cache.ListWithContextFunc {
+func listKept(list cache.ListWithContextFunc, store filteringStore) cache.ListWithContextFunc {
 	return func(ctx context.Context, options metav1.ListOptions) (runtime.Object, error) {
 		if options.Limit > 0 && options.Continue == "" {
 			// Of version 0 an API server sends all in one page. Of another it
@@ -41,17 +41,17 @@ func listKept(list cache.ListWithContextFunc, store sparse) cache.ListWithContex
 		if err != nil {
 			return nil, err
 		}
-		return page, trim(page, store)
+		return page, filterPage(page, store)
 	}
 }
 
-// trim leaves in a page only the objects that store keeps, and of those what it
+// filterPage leaves in a page only the objects that store keeps, and of those what it
 // keeps them by.
-func trim(page runtime.Object, store sparse) error {
+func filterPage(page runtime.Object, store filteringStore) error {
 	strip := store.Transformer()
 	kept := []runtime.Object{}
 	err := meta.EachListItem(page, func(object runtime.Object) error {
-		if !store.keeps(object) {
+		if !store.includes(object) {
 			return nil
 		}
 		stripped, err := strip(object)
@@ -76,17 +76,17 @@ func trim(page runtime.Object, store sparse) error {
 // errListCutOff is the error of a streamed list whose end did not arrive.
 var errListCutOff = errors.New("the watch ended before its list was complete")
 
-// streamedList follows a watch that begins with a list, as one event for each object
+// filteredWatch follows a watch that begins with a list, as one event for each object
 // (KEP-3157), until the bookmark that ends the list. Its methods are called by one
 // goroutine.
-type streamedList struct {
+type filteredWatch struct {
 	// received takes the events after the list. Those of the list are no sign of
 	// life: the store holds none of them before the list is complete.
 	received func(watch.Event)
 	// failed takes the reason why the list did not become complete.
 	failed func(error)
-	// keeps reports whether anything is kept of an object; nil if all are kept.
-	keeps func(runtime.Object) bool
+	// includes reports whether anything is kept of an object; nil if all are kept.
+	includes func(runtime.Object) bool
 	// over reports that the list is complete or has failed.
 	over bool
 	// complete reports that the list is complete.
@@ -94,21 +94,21 @@ type streamedList struct {
 }
 
 // see records an event.
-func (l *streamedList) see(event watch.Event) {
+func (l *filteredWatch) see(event watch.Event) {
 	switch {
 	case l.complete:
 		l.received(event)
 	case event.Type == watch.Error:
 		l.fail(apierrors.FromObject(event.Object))
-	case event.Type == watch.Bookmark && endsList(event.Object):
+	case event.Type == watch.Bookmark && isInitialEventsEnd(event.Object):
 		l.complete, l.over = true, true
 	}
 }
 
 // ended records the end of the watch.
-func (l *streamedList) ended() { l.fail(errListCutOff) }
+func (l *filteredWatch) ended() { l.fail(errListCutOff) }
 
-func (l *streamedList) fail(err error) {
+func (l *filteredWatch) fail(err error) {
 	if !l.over {
 		l.over = true
 		l.failed(err)
@@ -120,12 +120,12 @@ func (l *streamedList) fail(err error) {
 // An API server says that an object was added only while the watch does not have
 // it, so nothing has to be forgotten for one that is left out. Any other event may
 // be of an object that is kept.
-func (l *streamedList) skip(event watch.Event) bool {
-	return event.Type == watch.Added && !l.complete && l.keeps != nil && !l.keeps(event.Object)
+func (l *filteredWatch) skip(event watch.Event) bool {
+	return event.Type == watch.Added && !l.complete && l.includes != nil && !l.includes(event.Object)
 }
 
-// endsList says whether a bookmark is the one after the last object of a list.
-func endsList(bookmark runtime.Object) bool {
+// isInitialEventsEnd says whether a bookmark is the one after the last object of a list.
+func isInitialEventsEnd(bookmark runtime.Object) bool {
 	object, err := meta.Accessor(bookmark)
 	return err == nil && object.GetAnnotations()[metav1.InitialEventsAnnotationKey] == "true"
 }

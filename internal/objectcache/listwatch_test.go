@@ -105,13 +105,13 @@ func account(name, itsRole string) *corev1.ServiceAccount {
 // keeper keeps the roles of ServiceAccounts that have one, and counts what a
 // reflector held.
 type keeper struct {
-	*Kept[*corev1.ServiceAccount, string]
+	*FilteredStore[*corev1.ServiceAccount, string]
 	stripped int
 }
 
 func newKeeper() *keeper {
 	var k keeper
-	k.Kept = NewKept(
+	k.FilteredStore = NewFilteredStore(
 		func(a *corev1.ServiceAccount) (string, bool) {
 			return a.Annotations[role], a.Annotations[role] != ""
 		},
@@ -188,7 +188,7 @@ func watching(t *testing.T, source *accounts, store *keeper, then func()) {
 	ctx, cancel := context.WithCancel(t.Context())
 	run := Watch(WatchConfig[*corev1.ServiceAccountList]{
 		Name: "accounts", Expected: &corev1.ServiceAccount{}, Client: source,
-		Store: store.Kept, Health: store.Health(), Failures: source.failures(), Metrics: prometheus.NewRegistry(), Logger: source.logger,
+		Store: store.FilteredStore, Health: store.Health(), Failures: source.failures(), Metrics: prometheus.NewRegistry(), Logger: source.logger,
 	})
 	var running sync.WaitGroup
 	running.Go(func() { run(ctx) })
@@ -198,7 +198,7 @@ func watching(t *testing.T, source *accounts, store *keeper, then func()) {
 	running.Wait()
 }
 
-func TestAStreamedListIsWhatIsThereAtItsEnd(t *testing.T) {
+func TestWatchList_initialState(t *testing.T) {
 	for name, test := range map[string]struct {
 		events []watch.Event
 		want   map[string]string
@@ -228,11 +228,11 @@ func TestAStreamedListIsWhatIsThereAtItsEnd(t *testing.T) {
 				source, store := &accounts{streams: true}, newKeeper()
 				watching(t, source, store, func() {
 					source.play(test.events...)
-					if store.Health().Synced() {
+					if store.Health().SyncSignal() {
 						t.Error("it is synced before the end of the list")
 					}
 					source.play(bookmark("100", true))
-					if !store.Health().Synced() {
+					if !store.Health().SyncSignal() {
 						t.Error("it is not synced at the end of the list")
 					}
 					if got := store.roles(); !maps.Equal(got, test.want) {
@@ -250,7 +250,7 @@ func TestAStreamedListIsWhatIsThereAtItsEnd(t *testing.T) {
 	}
 }
 
-func TestAfterAStreamedListAllChangesAreSeen(t *testing.T) {
+func TestWatchList_laterEvents(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		source, store := &accounts{streams: true}, newKeeper()
 		watching(t, source, store, func() {
@@ -284,7 +284,7 @@ func settle() {
 	synctest.Wait()
 }
 
-func TestAWatchThatEndsGoesOnWhereItWas(t *testing.T) {
+func TestWatch_resumes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		source, store := &accounts{streams: true}, newKeeper()
 		watching(t, source, store, func() {
@@ -305,7 +305,7 @@ func TestAWatchThatEndsGoesOnWhereItWas(t *testing.T) {
 	})
 }
 
-func TestAListThatComesAgainDropsWhatIsGone(t *testing.T) {
+func TestRelist_removesDeletedObjects(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		source, store := &accounts{streams: true}, newKeeper()
 		watching(t, source, store, func() {
@@ -327,7 +327,7 @@ func TestAListThatComesAgainDropsWhatIsGone(t *testing.T) {
 	})
 }
 
-func TestAStreamedListThatBreaksOffCountsForNothing(t *testing.T) {
+func TestWatchList_interrupted(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		source, store := &accounts{streams: true}, newKeeper()
 		watching(t, source, store, func() {
@@ -335,7 +335,7 @@ func TestAStreamedListThatBreaksOffCountsForNothing(t *testing.T) {
 			w, _ := source.last()
 			w.Stop()
 			settle()
-			if store.Health().Synced() || store.Len() != 0 {
+			if store.Health().SyncSignal() || store.Len() != 0 {
 				t.Errorf("kept %v of a list that broke off", store.roles())
 			}
 			source.play(added("b", "B"), bookmark("100", true))
@@ -347,7 +347,7 @@ func TestAStreamedListThatBreaksOffCountsForNothing(t *testing.T) {
 }
 
 // To the reflector such a stream brought nothing, so that it lists in its place.
-func TestAStreamedListThatBreaksOffBeforeAnythingIsKept(t *testing.T) {
+func TestWatchList_interruptedBeforeFirstMatch(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		source, store := &accounts{streams: true, listed: []corev1.ServiceAccount{*account("a", ""), *account("b", "B")}}, newKeeper()
 		watching(t, source, store, func() {
@@ -355,7 +355,7 @@ func TestAStreamedListThatBreaksOffBeforeAnythingIsKept(t *testing.T) {
 			w, _ := source.last()
 			w.Stop()
 			settle()
-			if got, want := store.roles(), map[string]string{"b": "B"}; !maps.Equal(got, want) || !store.Health().Synced() {
+			if got, want := store.roles(), map[string]string{"b": "B"}; !maps.Equal(got, want) || !store.Health().SyncSignal() {
 				t.Errorf("kept %v, want %v", got, want)
 			}
 			source.play(modified("a", "A"), deleted("b", "B"))
@@ -366,7 +366,7 @@ func TestAStreamedListThatBreaksOffBeforeAnythingIsKept(t *testing.T) {
 	})
 }
 
-func TestAListThatIsNotStreamedIsHeldByThePage(t *testing.T) {
+func TestList_paginated(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		source, store := &accounts{}, newKeeper()
 		want := map[string]string{}
@@ -414,10 +414,10 @@ func TestAListThatIsNotStreamedIsHeldByThePage(t *testing.T) {
 	})
 }
 
-func TestAPageHoldsOfWhatIsKeptOnlyWhatItIsKeptBy(t *testing.T) {
+func TestFilterPage_stripsObjects(t *testing.T) {
 	store := newKeeper()
 	page := &corev1.ServiceAccountList{Items: []corev1.ServiceAccount{*account("a", ""), *account("b", "B")}}
-	if err := trim(page, store.Kept); err != nil {
+	if err := filterPage(page, store.FilteredStore); err != nil {
 		t.Fatal(err)
 	}
 	if len(page.Items) != 1 || cap(page.Items) != 1 {
@@ -430,7 +430,7 @@ func TestAPageHoldsOfWhatIsKeptOnlyWhatItIsKeptBy(t *testing.T) {
 
 // A watch that its reader has left must not wait for it: synctest fails if
 // anything is left waiting.
-func TestAStoppedListLeavesNothingBehind(t *testing.T) {
+func TestFilteredWatch_stop(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		source := watch.NewFake()
 		list := newObservedWatch(source, func(watch.Event) {}, nil, func() { t.Error("a stopped watch counts as ended") })
@@ -445,7 +445,7 @@ func TestAStoppedListLeavesNothingBehind(t *testing.T) {
 	})
 }
 
-func TestWhatIsWatchedByNameIsListedWhole(t *testing.T) {
+func TestList_fieldSelector(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		source, store := &accounts{listed: []corev1.ServiceAccount{*account("a", "")}}, &whole{}
 		ctx, cancel := context.WithCancel(t.Context())

@@ -41,10 +41,10 @@ type LookupConfig[Value any] struct {
 	// Resource is the plural name, such as "serviceaccounts", for logs and metrics.
 	Resource string
 	Mode     Mode
-	// Read reads one object from the API server, and not from a cache. It is called
+	// GetWithRetry reads one object from the API server, and not from a cache. It is called
 	// with a deadline and again after an error, except for the answers that an
 	// object does not exist or may not be read.
-	Read func(context.Context, types.NamespacedName) (Value, error)
+	GetWithRetry func(context.Context, types.NamespacedName) (Value, error)
 	// Cached returns what the watch knows of an object.
 	Cached func(types.NamespacedName) Value
 	// Health is that of the watch.
@@ -85,7 +85,7 @@ func NewLookup[Value any](config LookupConfig[Value]) *Lookup[Value] {
 		panicLog: rate.Sometimes{Interval: logInterval},
 	}
 	l.reads = newCoalescer(func(ctx context.Context, name types.NamespacedName) (Value, error) {
-		return read(ctx, l.config.ReadTimeout, name.Name, func(ctx context.Context) (Value, error) { return config.Read(ctx, name) })
+		return read(ctx, l.config.ReadTimeout, name.Name, func(ctx context.Context) (Value, error) { return config.GetWithRetry(ctx, name) })
 	}, l.panicked)
 	config.Metrics.MustRegister(l.fallbacks, l.panics)
 	return l

@@ -28,14 +28,14 @@ func newLookup(mode Mode, log *bytes.Buffer, get func(context.Context) (string, 
 	health := NewHealth()
 	health.Replaced()
 	return NewLookup(LookupConfig[string]{
-		Resource:    "serviceaccounts",
-		Mode:        mode,
-		Read:        func(ctx context.Context, _ types.NamespacedName) (string, error) { return get(ctx) },
-		Cached:      func(types.NamespacedName) string { return cached },
-		Health:      health,
-		ReadTimeout: 2500 * time.Millisecond,
-		Logger:      slog.New(slog.NewJSONHandler(log, nil)),
-		Metrics:     prometheus.NewRegistry(),
+		Resource:     "serviceaccounts",
+		Mode:         mode,
+		GetWithRetry: func(ctx context.Context, _ types.NamespacedName) (string, error) { return get(ctx) },
+		Cached:       func(types.NamespacedName) string { return cached },
+		Health:       health,
+		ReadTimeout:  2500 * time.Millisecond,
+		Logger:       slog.New(slog.NewJSONHandler(log, nil)),
+		Metrics:      prometheus.NewRegistry(),
 	})
 }
 

@@ -68,7 +68,7 @@ func Watch[List runtime.Object](config WatchConfig[List]) func(context.Context) 
 		}
 		return list, nil
 	}
-	kept, filters := config.Store.(sparse)
+	kept, filters := config.Store.(filteringStore)
 	if filters {
 		list = listKept(list, kept)
 	}
@@ -87,14 +87,14 @@ func Watch[List runtime.Object](config WatchConfig[List]) func(context.Context) 
 			config.Health.watching()
 			return newObservedWatch(events, config.Health.received, nil, nil), nil
 		}
-		streamed := &streamedList{received: config.Health.received, failed: func(err error) {
+		streamed := &filteredWatch{received: config.Health.received, failed: func(err error) {
 			// At the end of ctx the reflector stops, and a watch may end before.
 			if ctx.Err() == nil {
 				failed(err)
 			}
 		}}
 		if filters {
-			streamed.keeps = kept.keeps
+			streamed.includes = kept.includes
 		}
 		return newObservedWatch(events, streamed.see, streamed.skip, streamed.ended), nil
 	}

@@ -28,7 +28,7 @@ func newObservedWatch(from watch.Interface, see func(watch.Event), skip func(wat
 		close(w.done)
 		from.Stop()
 	})
-	go w.pass()
+	go w.forward()
 	return w
 }
 
@@ -38,7 +38,7 @@ func (w *observedWatch) ResultChan() <-chan watch.Event { return w.result }
 // Stop implements watch.Interface.
 func (w *observedWatch) Stop() { w.stop() }
 
-func (w *observedWatch) pass() {
+func (w *observedWatch) forward() {
 	defer close(w.result)
 	for event := range w.from.ResultChan() {
 		w.see(event)

@@ -11,34 +11,34 @@ import (
 	"k8s.io/client-go/tools/cache"
 )
 
-// Kept is what is kept of those objects that something is worth keeping of. It
+// FilteredStore is what is kept of those objects that something is worth keeping of. It
 // is what a reflector writes into, in place of the usual cache of whole objects:
 // the other objects of the cluster cost no memory.
-type Kept[Object metav1.Object, Value any] struct {
-	// keep returns what is kept of an object, and whether anything is.
-	keep func(Object) (Value, bool)
-	// strip returns as much of an object as keep needs.
-	strip  func(Object) Object
-	health *Health
+type FilteredStore[Object metav1.Object, Value any] struct {
+	// selectValue returns what is kept of an object, and whether anything is.
+	selectValue func(Object) (Value, bool)
+	// stripObject returns as much of an object as keep needs.
+	stripObject func(Object) Object
+	health      *Health
 
 	mu     sync.RWMutex
 	values map[types.NamespacedName]Value
 }
 
-var _ sparse = (*Kept[metav1.Object, int])(nil)
+var _ filteringStore = (*FilteredStore[metav1.Object, int])(nil)
 
-// NewKept returns a store that keeps what keep says. strip returns a small copy
+// NewFilteredStore returns a store that keeps what keep says. strip returns a small copy
 // of an object, with its name, its resourceVersion and what keep needs; a list
 // that arrives is held as one of each object that something is kept of.
-func NewKept[Object metav1.Object, Value any](keep func(Object) (Value, bool), strip func(Object) Object) *Kept[Object, Value] {
-	return &Kept[Object, Value]{keep: keep, strip: strip, health: NewHealth(), values: map[types.NamespacedName]Value{}}
+func NewFilteredStore[Object metav1.Object, Value any](keep func(Object) (Value, bool), strip func(Object) Object) *FilteredStore[Object, Value] {
+	return &FilteredStore[Object, Value]{selectValue: keep, stripObject: strip, health: NewHealth(), values: map[types.NamespacedName]Value{}}
 }
 
 // Health returns the Health of the watch that fills the store.
-func (k *Kept[Object, Value]) Health() *Health { return k.health }
+func (k *FilteredStore[Object, Value]) Health() *Health { return k.health }
 
 // Get returns what is kept of the object of a name.
-func (k *Kept[Object, Value]) Get(name types.NamespacedName) (Value, bool) {
+func (k *FilteredStore[Object, Value]) Get(name types.NamespacedName) (Value, bool) {
 	k.mu.RLock()
 	defer k.mu.RUnlock()
 	value, ok := k.values[name]
@@ -46,46 +46,46 @@ func (k *Kept[Object, Value]) Get(name types.NamespacedName) (Value, bool) {
 }
 
 // All returns all that is kept.
-func (k *Kept[Object, Value]) All() map[types.NamespacedName]Value {
+func (k *FilteredStore[Object, Value]) All() map[types.NamespacedName]Value {
 	k.mu.RLock()
 	defer k.mu.RUnlock()
 	return maps.Clone(k.values)
 }
 
 // Len returns the number of objects that something is kept of.
-func (k *Kept[Object, Value]) Len() int {
+func (k *FilteredStore[Object, Value]) Len() int {
 	k.mu.RLock()
 	defer k.mu.RUnlock()
 	return len(k.values)
 }
 
-// keeps implements sparse.
-func (k *Kept[Object, Value]) keeps(obj runtime.Object) bool {
+// includes implements sparse.
+func (k *FilteredStore[Object, Value]) includes(obj runtime.Object) bool {
 	object, ok := obj.(Object)
 	if !ok {
 		return false
 	}
-	_, keep := k.keep(object)
+	_, keep := k.selectValue(object)
 	return keep
 }
 
 // Transformer makes the reflector strip each object as it arrives.
-func (k *Kept[Object, Value]) Transformer() cache.TransformFunc {
+func (k *FilteredStore[Object, Value]) Transformer() cache.TransformFunc {
 	return func(obj any) (any, error) {
 		if object, ok := obj.(Object); ok {
-			return k.strip(object), nil
+			return k.stripObject(object), nil
 		}
 		return obj, nil
 	}
 }
 
 // Add implements cache.ReflectorStore.
-func (k *Kept[Object, Value]) Add(obj any) error {
+func (k *FilteredStore[Object, Value]) Add(obj any) error {
 	object, ok := obj.(Object)
 	if !ok {
 		return nil
 	}
-	value, keep := k.keep(object)
+	value, keep := k.selectValue(object)
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if keep {
@@ -97,10 +97,10 @@ func (k *Kept[Object, Value]) Add(obj any) error {
 }
 
 // Update implements cache.ReflectorStore.
-func (k *Kept[Object, Value]) Update(obj any) error { return k.Add(obj) }
+func (k *FilteredStore[Object, Value]) Update(obj any) error { return k.Add(obj) }
 
 // Delete implements cache.ReflectorStore.
-func (k *Kept[Object, Value]) Delete(obj any) error {
+func (k *FilteredStore[Object, Value]) Delete(obj any) error {
 	object, ok := obj.(Object)
 	if !ok {
 		return nil
@@ -112,14 +112,14 @@ func (k *Kept[Object, Value]) Delete(obj any) error {
 }
 
 // Replace implements cache.ReflectorStore: objects are all that there are.
-func (k *Kept[Object, Value]) Replace(objects []any, _ string) error {
+func (k *FilteredStore[Object, Value]) Replace(objects []any, _ string) error {
 	values := map[types.NamespacedName]Value{}
 	for _, obj := range objects {
 		object, ok := obj.(Object)
 		if !ok {
 			continue
 		}
-		if value, keep := k.keep(object); keep {
+		if value, keep := k.selectValue(object); keep {
 			values[nameOf(object)] = value
 		}
 	}
@@ -137,7 +137,7 @@ func (k *Kept[Object, Value]) Replace(objects []any, _ string) error {
 
 // Resync implements cache.ReflectorStore. There is nothing to repeat: what is
 // kept follows from the objects alone.
-func (k *Kept[Object, Value]) Resync() error { return nil }
+func (k *FilteredStore[Object, Value]) Resync() error { return nil }
 
 func nameOf(object metav1.Object) types.NamespacedName {
 	return types.NamespacedName{Namespace: object.GetNamespace(), Name: object.GetName()}

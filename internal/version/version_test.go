@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-func TestABuildKnowsItself(t *testing.T) {
+func TestThis(t *testing.T) {
 	recorded := func(version string, settings ...debug.BuildSetting) *debug.BuildInfo {
 		return &debug.BuildInfo{GoVersion: "go1.26.8", Main: debug.Module{Version: version}, Settings: settings}
 	}
@@ -57,7 +57,7 @@ func TestABuildKnowsItself(t *testing.T) {
 	}
 }
 
-func TestABuildSaysWhichProgramItIs(t *testing.T) {
+func TestBuildOf(t *testing.T) {
 	b := Build{"v1.2.3", "4567def", "2023-11-14T22:13:20Z", "go1.26.8"}
 	if got, want := b.Of("local-sts"), "local-sts v1.2.3 (commit 4567def, of 2023-11-14T22:13:20Z, go1.26.8)"; got != want {
 		t.Errorf("got %q, want %q", got, want)

@@ -25,39 +25,39 @@ type account struct{ id, arn string }
 // callTimeoutAWS bounds a call with its retries, as callTimeout does.
 const callTimeoutAWS = callTimeout
 
-func checkAccount(ctx context.Context, x *examination) Finding {
+func checkAccount(ctx context.Context, x *checkState) Finding {
 	if x.AWS == nil {
-		return found(Skipped, "not looked at: --no-aws was given")
+		return newFinding(Skipped, "not looked at: --no-aws was given")
 	}
-	got := x.known.caller.get(struct{}{}, func() read[account] {
+	got := x.known.caller.get(struct{}{}, func() readResult[account] {
 		ctx, cancel := context.WithTimeout(ctx, callTimeoutAWS)
 		defer cancel()
 		answer, err := x.AWS.STS.GetCallerIdentity(ctx, &sts.GetCallerIdentityInput{})
 		if err != nil {
-			return read[account]{err: err}
+			return readResult[account]{err: err}
 		}
-		return read[account]{value: account{aws.ToString(answer.Account), aws.ToString(answer.Arn)}}
+		return readResult[account]{value: account{aws.ToString(answer.Account), aws.ToString(answer.Arn)}}
 	})
-	return judgeAccount(x.identity.RoleARN, got.value, got.err)
+	return evaluateAccount(x.identity.RoleARN, got.value, got.err)
 }
 
-// judgeAccount says whether the credentials are of the role's account.
-func judgeAccount(role string, mine account, err error) Finding {
+// evaluateAccount says whether the credentials are of the role's account.
+func evaluateAccount(role string, mine account, err error) Finding {
 	parsed, parseErr := awsarn.Parse(role)
 	// Ceph has partition aws, too, and accounts that are not AWS's.
 	if parseErr != nil || !identity.IsRoleARN(role) {
-		return found(Skipped, "not looked at: the role is none of AWS's")
+		return newFinding(Skipped, "not looked at: the role is none of AWS's")
 	}
 	if err != nil {
-		return found(Unknown, "AWS does not say whose the credentials are that are used here").
-			because("%s; give some by --profile or as AWS's command line takes them, or leave IAM out by --no-aws", inAWSWords(err))
+		return newFinding(Unknown, "AWS does not say whose the credentials are that are used here").
+			withReason("%s; give some by --profile or as AWS's command line takes them, or leave IAM out by --no-aws", awsErrorMessage(err))
 	}
 	if parsed.AccountID != mine.id {
-		return found(Unknown, "the role is in account %s, and the credentials that are used here are of account %s", parsed.AccountID, mine.id).
-			because("if the annotation is right, use credentials of account %s by --profile; if not, mend the annotation", parsed.AccountID).
-			given("caller", mine.arn)
+		return newFinding(Unknown, "the role is in account %s, and the credentials that are used here are of account %s", parsed.AccountID, mine.id).
+			withReason("if the annotation is right, use credentials of account %s by --profile; if not, mend the annotation", parsed.AccountID).
+			withEvidence("caller", mine.arn)
 	}
-	return found(OK, "the role and the credentials that are used here are of account %s", mine.id).given("caller", mine.arn)
+	return newFinding(OK, "the role and the credentials that are used here are of account %s", mine.id).withEvidence("caller", mine.arn)
 }
 
 // provider is what IAM has of an OIDC provider, and what resembles it.
@@ -70,17 +70,17 @@ type provider struct {
 }
 
 func (d *Doctor) provider(ctx context.Context, arn string) (*provider, error) {
-	got := d.known.providers.get(arn, func() read[*provider] {
+	got := d.known.providers.get(arn, func() readResult[*provider] {
 		ctx, cancel := context.WithTimeout(ctx, callTimeoutAWS)
 		defer cancel()
 		answer, err := d.AWS.IAM.GetOpenIDConnectProvider(ctx, &iam.GetOpenIDConnectProviderInput{OpenIDConnectProviderArn: aws.String(arn)})
 		if _, missing := errors.AsType[*types.NoSuchEntityException](err); missing {
-			return read[*provider]{value: &provider{missing: true, others: d.otherProviders(ctx)}}
+			return readResult[*provider]{value: &provider{missing: true, others: d.otherProviders(ctx)}}
 		}
 		if err != nil {
-			return read[*provider]{err: err}
+			return readResult[*provider]{err: err}
 		}
-		return read[*provider]{value: &provider{url: aws.ToString(answer.Url), audiences: answer.ClientIDList}}
+		return readResult[*provider]{value: &provider{url: aws.ToString(answer.Url), audiences: answer.ClientIDList}}
 	})
 	return got.value, got.err
 }
@@ -107,47 +107,49 @@ func roleAccount(role string) (partition, id string) {
 	return parsed.Partition, parsed.AccountID
 }
 
-func checkProvider(ctx context.Context, x *examination) Finding {
+func checkProvider(ctx context.Context, x *checkState) Finding {
 	if x.claims.Issuer == "" {
-		return found(Unknown, "the cluster's issuer is not known, so its provider is not either")
+		return newFinding(Unknown, "the cluster's issuer is not known, so its provider is not either")
 	}
 	partition, id := roleAccount(x.identity.RoleARN)
 	arn, err := trustpolicy.ProviderARN(partition, id, x.claims.Issuer)
 	if err != nil {
-		return found(Broken, "IAM can have no provider for the cluster: %v", err)
+		return newFinding(Broken, "IAM can have no provider for the cluster: %v", err)
 	}
 	x.providerARN = arn
 	got, err := x.provider(ctx, arn)
 	if err != nil {
-		return unreadableInAWS("iam:GetOpenIDConnectProvider", err)
+		return awsReadErrorFinding("iam:GetOpenIDConnectProvider", err)
 	}
-	return judgeProvider(x.claims.Issuer, arn, got)
+	return evaluateProvider(x.claims.Issuer, arn, got)
 }
 
-// judgeProvider says whether IAM knows the issuer.
-func judgeProvider(issuerURL, arn string, got *provider) Finding {
+// evaluateProvider says whether IAM knows the issuer.
+func evaluateProvider(issuerURL, arn string, got *provider) Finding {
 	const create = irsaPlugin + " provider create --approve"
 	if got.missing {
-		finding := found(Broken, "IAM has no OIDC provider for the cluster's issuer").
-			because("tokens of %s are not trusted by anybody in the account", issuerURL).mendedBy("%s", create).given("wanted", arn)
+		finding := newFinding(Broken, "IAM has no OIDC provider for the cluster's issuer").
+			withReason("tokens of %s are not trusted by anybody in the account", issuerURL).withFix("%s", create).withEvidence("wanted", arn)
 		if misses := nearMisses(issuerURL, got.others); len(misses) > 0 {
 			finding.Why = fmt.Sprintf("it has %s, which is not the same to the letter: the issuer is %s", strings.Join(misses, ", "), issuerURL)
 		}
 		return finding
 	}
-	if bare(got.url) != bare(issuerURL) {
-		return found(Broken, "the OIDC provider is for %q, and the cluster's issuer is %q", got.url, issuerURL).
-			because("they have to be the same to the letter").mendedBy("%s", create).given("provider", arn)
+	if stripScheme(got.url) != stripScheme(issuerURL) {
+		return newFinding(Broken, "the OIDC provider is for %q, and the cluster's issuer is %q", got.url, issuerURL).
+			withReason("they have to be the same to the letter").withFix("%s", create).withEvidence("provider", arn)
 	}
 	if strings.HasSuffix(issuerURL, "/") {
-		return found(Warning, "IAM has the OIDC provider of the issuer, which ends in a slash").
-			because("tokens say %q, and the provider cannot: AWS does not document whether it takes that for the same", issuerURL).given("provider", arn)
+		return newFinding(Warning, "IAM has the OIDC provider of the issuer, which ends in a slash").
+			withReason("tokens say %q, and the provider cannot: AWS does not document whether it takes that for the same", issuerURL).withEvidence("provider", arn)
 	}
-	return found(OK, "IAM has the OIDC provider of the issuer").given("provider", arn)
+	return newFinding(OK, "IAM has the OIDC provider of the issuer").withEvidence("provider", arn)
 }
 
-// bare is a URL as IAM tells it, without the scheme.
-func bare(raw string) string { return strings.TrimSuffix(strings.TrimPrefix(raw, "https://"), "/") }
+// stripScheme is a URL as IAM tells it, without the scheme.
+func stripScheme(raw string) string {
+	return strings.TrimSuffix(strings.TrimPrefix(raw, "https://"), "/")
+}
 
 // nearMisses returns those that differ in scheme, case, slashes, or by one part.
 func nearMisses(issuerURL string, others []string) []string {
@@ -170,21 +172,21 @@ func nearMisses(issuerURL string, others []string) []string {
 	return misses
 }
 
-func checkProviderAudience(ctx context.Context, x *examination) Finding {
+func checkProviderAudience(ctx context.Context, x *checkState) Finding {
 	got, err := x.provider(ctx, x.providerARN)
 	if err != nil {
-		return unreadableInAWS("iam:GetOpenIDConnectProvider", err)
+		return awsReadErrorFinding("iam:GetOpenIDConnectProvider", err)
 	}
-	return judgeProviderAudience(x.providerARN, x.identity.Audience, got.audiences)
+	return evaluateProviderAudience(x.providerARN, x.identity.Audience, got.audiences)
 }
 
-func judgeProviderAudience(arn, audience string, audiences []string) Finding {
+func evaluateProviderAudience(arn, audience string, audiences []string) Finding {
 	if slices.Contains(audiences, audience) {
-		return found(OK, "the provider accepts the audience %s", audience)
+		return newFinding(OK, "the provider accepts the audience %s", audience)
 	}
-	return found(Broken, "the OIDC provider does not accept the audience %q", audience).
-		because("it accepts %s", quoted(audiences)).
-		mendedBy(irsaPlugin+" provider create --audience %s --approve", shell(audience)).given("provider", arn)
+	return newFinding(Broken, "the OIDC provider does not accept the audience %q", audience).
+		withReason("it accepts %s", quoted(audiences)).
+		withFix(irsaPlugin+" provider create --audience %s --approve", shell(audience)).withEvidence("provider", arn)
 }
 
 func quoted(values []string) string {
@@ -204,25 +206,25 @@ type role struct {
 	maxSeconds       int32
 }
 
-func checkRoleExists(ctx context.Context, x *examination) Finding {
+func checkRoleExists(ctx context.Context, x *checkState) Finding {
 	ctx, cancel := context.WithTimeout(ctx, callTimeoutAWS)
 	defer cancel()
 	name := x.identity.RoleARN[strings.LastIndexByte(x.identity.RoleARN, '/')+1:]
 	answer, err := x.AWS.IAM.GetRole(ctx, &iam.GetRoleInput{RoleName: aws.String(name)})
 	if _, missing := errors.AsType[*types.NoSuchEntityException](err); missing {
-		return found(Broken, "role %s does not exist in account %s", name, accountOf(x.identity.RoleARN)).
-			mendedBy(irsaPlugin+" serviceaccount create %s -n %s --role-name %s%s --role-only --approve", x.serviceAccount, x.namespace, shell(name), x.roleFlags())
+		return newFinding(Broken, "role %s does not exist in account %s", name, accountOf(x.identity.RoleARN)).
+			withFix(irsaPlugin+" serviceaccount create %s -n %s --role-name %s%s --role-only --approve", x.serviceAccount, x.namespace, shell(name), x.roleFlags())
 	}
 	if err != nil {
-		return unreadableInAWS("iam:GetRole", err)
+		return awsReadErrorFinding("iam:GetRole", err)
 	}
 	x.role = role{aws.ToString(answer.Role.Arn), aws.ToString(answer.Role.AssumeRolePolicyDocument), aws.ToInt32(answer.Role.MaxSessionDuration)}
-	return x.judgeRole(x.role.arn)
+	return x.evaluateRole(x.role.arn)
 }
 
 // roleFlags are what makes the role the one that is named, and for the audience of
 // the pods' tokens.
-func (x *examination) roleFlags() string {
+func (x *checkState) roleFlags() string {
 	flags := ""
 	_, path, _ := strings.Cut(x.identity.RoleARN, ":role")
 	if path = path[:strings.LastIndexByte(path, '/')+1]; path != "" && path != "/" {
@@ -239,19 +241,19 @@ func accountOf(role string) string {
 	return id
 }
 
-// judgeRole says whether the role is the one that is named: IAM finds it by its
+// evaluateRole says whether the role is the one that is named: IAM finds it by its
 // name, and STS by its whole ARN.
-func (x *examination) judgeRole(arn string) Finding {
+func (x *checkState) evaluateRole(arn string) Finding {
 	if arn != x.identity.RoleARN {
-		return found(Broken, "the role's ARN is %s, and the ServiceAccount names %s", arn, x.identity.RoleARN).
-			because("the path of a role is a part of its ARN").
-			mendedBy(kubectl+" annotate --overwrite serviceaccount %s -n %s %s=%s", x.serviceAccount, x.namespace, x.roleKey(), shell(arn))
+		return newFinding(Broken, "the role's ARN is %s, and the ServiceAccount names %s", arn, x.identity.RoleARN).
+			withReason("the path of a role is a part of its ARN").
+			withFix(kubectl+" annotate --overwrite serviceaccount %s -n %s %s=%s", x.serviceAccount, x.namespace, x.roleKey(), shell(arn))
 	}
-	return found(OK, "role %s exists", arn)
+	return newFinding(OK, "role %s exists", arn)
 }
 
 // sessionName is the one that the pods' sessions have, as far as it is known.
-func (x *examination) sessionName() string {
+func (x *checkState) sessionName() string {
 	switch {
 	case x.identity.SessionName == identity.SessionNamePod && x.pod != nil && identity.IsSessionName(x.pod.Name):
 		return x.pod.Name
@@ -262,25 +264,25 @@ func (x *examination) sessionName() string {
 	}
 }
 
-func checkTrustPolicy(_ context.Context, x *examination) Finding {
+func checkTrustPolicy(_ context.Context, x *checkState) Finding {
 	if x.claims.Issuer == "" {
-		return found(Unknown, "the cluster's issuer is not known, so it is not either whether the trust policy is for it")
+		return newFinding(Unknown, "the cluster's issuer is not known, so it is not either whether the trust policy is for it")
 	}
 	// IAM gives it encoded by RFC 3986 (API_GetRole).
 	document, err := url.PathUnescape(x.role.trustPolicy)
 	if err != nil {
-		return found(Unknown, "the trust policy cannot be decoded")
+		return newFinding(Unknown, "the trust policy cannot be decoded")
 	}
 	claims := x.claims
 	if len(claims.Audience) == 0 {
 		claims.Audience, claims.Subject = []string{x.identity.Audience}, token.Subject(x.namespace, x.serviceAccount)
 	}
-	return x.judgeTrustPolicy([]byte(document), trustpolicy.ForToken(x.providerARN, claims, x.sessionName()))
+	return x.evaluateTrustPolicy([]byte(document), trustpolicy.ForToken(x.providerARN, claims, x.sessionName()))
 }
 
 // trustPolicyCommand writes the least trust policy. Who trusts more with the role
 // puts its statement beside the others.
-func (x *examination) trustPolicyCommand() string {
+func (x *checkState) trustPolicyCommand() string {
 	partition, id := roleAccount(x.identity.RoleARN)
 	command := fmt.Sprintf(irsaPlugin+" trust-policy %s/%s --issuer %s --account-id %s", x.namespace, x.serviceAccount, shell(x.claims.Issuer), shell(id))
 	if partition != "aws" {
@@ -292,27 +294,27 @@ func (x *examination) trustPolicyCommand() string {
 	return command
 }
 
-// replacesAll is said wherever that command stands.
-const replacesAll = "the command replaces the whole trust policy: if others are to keep the role, add its statement to theirs"
+// replacesPolicyWarning is said wherever that command stands.
+const replacesPolicyWarning = "the command replaces the whole trust policy: if others are to keep the role, add its statement to theirs"
 
-func (x *examination) judgeTrustPolicy(document []byte, request trustpolicy.Request) Finding {
+func (x *checkState) evaluateTrustPolicy(document []byte, request trustpolicy.Request) Finding {
 	roleName := x.identity.RoleARN[strings.LastIndexByte(x.identity.RoleARN, '/')+1:]
 	subject := token.Subject(x.namespace, x.serviceAccount)
 	mend := func(f Finding) Finding {
-		return f.mendedBy(awsCLI+` iam update-assume-role-policy --role-name %s --policy-document "$(%s)"`, shell(roleName), x.trustPolicyCommand())
+		return f.withFix(awsCLI+` iam update-assume-role-policy --role-name %s --policy-document "$(%s)"`, shell(roleName), x.trustPolicyCommand())
 	}
 	policy, err := trustpolicy.Parse(document)
 	if err != nil {
-		return mend(found(Broken, "the trust policy is malformed").because("%v; %s", err, replacesAll))
+		return mend(newFinding(Broken, "the trust policy is malformed").withReason("%v; %s", err, replacesPolicyWarning))
 	}
 	decision := policy.Evaluate(request)
 	if decision.Allowed {
 		if warnings := policy.Warnings(); len(warnings) > 0 {
-			return mend(found(Warning, "the trust policy allows %s, and more than it should", subject).
-				because("%s; %s", strings.Join(warnings, "; "), replacesAll))
+			return mend(newFinding(Warning, "the trust policy allows %s, and more than it should", subject).
+				withReason("%s; %s", strings.Join(warnings, "; "), replacesPolicyWarning))
 		}
-		return found(OK, "the trust policy allows %s, for %s", subject, x.identity.Audience)
+		return newFinding(OK, "the trust policy allows %s, for %s", subject, x.identity.Audience)
 	}
-	return mend(found(Broken, "the trust policy does not allow %s, for %s", subject, x.identity.Audience).
-		because("%s; %s", strings.Join(decision.Explain(), "; "), replacesAll))
+	return mend(newFinding(Broken, "the trust policy does not allow %s, for %s", subject, x.identity.Audience).
+		withReason("%s; %s", strings.Join(decision.Explain(), "; "), replacesPolicyWarning))
 }

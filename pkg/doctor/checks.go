@@ -69,7 +69,7 @@ func callChecks() []check {
 	return []check{
 		{WebhookNamespace, LinkWebhook, []Code{WebhookRegistered}, checkNamespace},
 		// Who may not see the webhook may still make pods.
-		{WebhookTrial, LinkWebhook, []Code{RoleNamed}, checkTrial},
+		{WebhookTrial, LinkWebhook, []Code{RoleNamed}, checkDryRun},
 	}
 }
 

@@ -39,7 +39,7 @@ func (w want) check(t *testing.T, got Finding) {
 	}
 }
 
-func TestAStatusIsTheWorst(t *testing.T) {
+func TestWorst(t *testing.T) {
 	for name, test := range map[string]struct {
 		statuses []Status
 		want     Status
@@ -62,15 +62,15 @@ func TestAStatusIsTheWorst(t *testing.T) {
 	}
 }
 
-func TestWhatDependsOnABrokenCheckIsSkippedAndSaysSo(t *testing.T) {
-	look := func(status Status) func(context.Context, *examination) Finding {
-		return func(context.Context, *examination) Finding { return Finding{Status: status} }
+func TestRunChecks_skipsDependents(t *testing.T) {
+	look := func(status Status) func(context.Context, *checkState) Finding {
+		return func(context.Context, *checkState) Finding { return Finding{Status: status} }
 	}
-	never := func(context.Context, *examination) Finding {
+	never := func(context.Context, *checkState) Finding {
 		t.Error("a check was made that has nothing to look at")
 		return Finding{}
 	}
-	findings := walk(t.Context(), []check{
+	findings := runChecks(t.Context(), []check{
 		{"first", LinkIAM, nil, look(Broken)},
 		{"second", LinkIAM, []Code{"first"}, never},
 		{"third", LinkIAM, []Code{"second"}, never},
@@ -78,7 +78,7 @@ func TestWhatDependsOnABrokenCheckIsSkippedAndSaysSo(t *testing.T) {
 		{"after", LinkIAM, []Code{"blind"}, never},
 		{"warned", LinkIAM, nil, look(Warning)},
 		{"last", LinkIAM, []Code{"warned"}, look(OK)},
-	}, &examination{Doctor: &Doctor{}, status: map[Code]Status{}})
+	}, &checkState{Doctor: &Doctor{}, status: map[Code]Status{}})
 	want := []string{"", "not looked at: first is broken", "not looked at: second was not", "", "not looked at: blind is unknown", "", ""}
 	for i, finding := range findings {
 		if finding.Summary != want[i] {
@@ -87,7 +87,7 @@ func TestWhatDependsOnABrokenCheckIsSkippedAndSaysSo(t *testing.T) {
 	}
 }
 
-func TestEveryNeededCheckComesBefore(t *testing.T) {
+func TestChecks_order(t *testing.T) {
 	seen := map[Code]bool{}
 	for _, checks := range [][]check{accountChecks(), webhookChecks(), callChecks(), endpointChecks(), podChecks(), awsChecks()} {
 		for _, c := range checks {
@@ -104,19 +104,19 @@ func TestEveryNeededCheckComesBefore(t *testing.T) {
 	}
 }
 
-func TestWhatMayNotBeReadIsUnknownWithTheMissingRight(t *testing.T) {
+func TestReadErrorFinding_forbidden(t *testing.T) {
 	forbidden := apierrors.NewForbidden(schema.GroupResource{Resource: "pods"}, "", errors.New("no"))
 	for name, test := range map[string]struct {
-		right right
-		err   error
-		want  want
+		permission permission
+		err        error
+		want       want
 	}{
-		"of the core group": {right{"list", "pods", "shop", ""}, forbidden, want{Unknown, "not allowed to list pods in namespace shop", `{apiGroups: [""], resources: ["pods"], verbs: ["list"]}`, ""}},
-		"of another group":  {right{verb: "get", resource: "endpointslices.discovery.k8s.io", name: "a"}, forbidden, want{Unknown, "get endpointslices.discovery.k8s.io/a", `apiGroups: ["discovery.k8s.io"]`, ""}},
-		"no answer at all":  {right{verb: "get", resource: "pods"}, errors.New("timeout"), want{Unknown, "could not get pods: timeout", "", ""}},
-		"not logged in":     {right{verb: "get", resource: "pods"}, apierrors.NewUnauthorized("who?"), want{Unknown, "not allowed to get pods", "", ""}},
+		"of the core group": {permission{"list", "pods", "shop", ""}, forbidden, want{Unknown, "not allowed to list pods in namespace shop", `{apiGroups: [""], resources: ["pods"], verbs: ["list"]}`, ""}},
+		"of another group":  {permission{verb: "get", resource: "endpointslices.discovery.k8s.io", name: "a"}, forbidden, want{Unknown, "get endpointslices.discovery.k8s.io/a", `apiGroups: ["discovery.k8s.io"]`, ""}},
+		"no answer at all":  {permission{verb: "get", resource: "pods"}, errors.New("timeout"), want{Unknown, "could not get pods: timeout", "", ""}},
+		"not logged in":     {permission{verb: "get", resource: "pods"}, apierrors.NewUnauthorized("who?"), want{Unknown, "not allowed to get pods", "", ""}},
 	} {
-		t.Run(name, func(t *testing.T) { test.want.check(t, unreadable(test.right, test.err)) })
+		t.Run(name, func(t *testing.T) { test.want.check(t, readErrorFinding(test.permission, test.err)) })
 	}
 }
 
@@ -145,7 +145,7 @@ func registrationOf(change func(*admissionregistrationv1.MutatingWebhook)) *regi
 	return &findRegistrations([]admissionregistrationv1.MutatingWebhookConfiguration{configuration(change)}, "pod-identity-webhook")[0]
 }
 
-func TestTheWebhookIsFoundAmongOthers(t *testing.T) {
+func TestFindRegistrations(t *testing.T) {
 	other := configuration(func(w *admissionregistrationv1.MutatingWebhook) {
 		w.Name, w.ClientConfig.Service.Name = "sidecars.example.com", "sidecars"
 	})
@@ -177,7 +177,7 @@ func TestTheWebhookIsFoundAmongOthers(t *testing.T) {
 		"two, of which one is not called for pods": {list{broken, eks}, "", want{OK, eksName, "", ""}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			test.want.check(t, judgeRegistered(findRegistrations(test.configurations, test.name), test.name))
+			test.want.check(t, evaluateRegistered(findRegistrations(test.configurations, test.name), test.name))
 		})
 	}
 }
@@ -200,7 +200,7 @@ func TestWebhookView_namespace(t *testing.T) {
 	kubeSystem.Name, kubeSystem.NamespaceSelector = "kube-system.pod-identity-webhook.internal", named("In", "kube-system")
 	kubeSystem.FailurePolicy = new(admissionregistrationv1.Ignore)
 	chart.Webhooks = append(chart.Webhooks, ephemeral, kubeSystem)
-	all := &webhookView{
+	all := &webhookInfo{
 		registrations: findRegistrations([]admissionregistrationv1.MutatingWebhookConfiguration{chart}, ""),
 		guards:        []*metav1.LabelSelector{named("NotIn", "pod-identity-webhook", "kube-system")},
 	}
@@ -215,14 +215,14 @@ func TestWebhookView_namespace(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			view := all.in(name)
-			want{OK, test.webhook, "", ""}.check(t, judgeRegistered(view.registrations, ""))
+			want{OK, test.webhook, "", ""}.check(t, evaluateRegistered(view.registrations, ""))
 			if got := view.chosen().ignoresFailures(); got != test.ignores {
 				t.Errorf("failurePolicy Ignore: got %t, want %t", got, test.ignores)
 			}
 			if view.guarded != test.guard {
 				t.Errorf("guarded: got %t, want %t", view.guarded, test.guard)
 			}
-			finding := judgeNamespace(view.chosen(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{
+			finding := evaluateNamespaceSelector(view.chosen(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{
 				Name: name, Labels: map[string]string{corev1.LabelMetadataName: name, "opted": ""},
 			}})
 			if got := finding.Status == OK; got != test.served {
@@ -241,12 +241,12 @@ func TestWebhookView_rulesRemoved(t *testing.T) {
 	others := *chart.Webhooks[0].DeepCopy()
 	others.Name, others.Rules, others.NamespaceSelector = "pods.pod-identity-webhook.internal", nil, nil
 	chart.Webhooks = append(chart.Webhooks, others)
-	all := &webhookView{registrations: findRegistrations([]admissionregistrationv1.MutatingWebhookConfiguration{chart}, "")}
-	want{Broken, "not called when a pod is created", "", "/webhooks/1/rules"}.check(t, judgeRules(all.in("shop").chosen()))
-	want{OK, "", "", ""}.check(t, judgeRules(all.in("kube-system").chosen()))
+	all := &webhookInfo{registrations: findRegistrations([]admissionregistrationv1.MutatingWebhookConfiguration{chart}, "")}
+	want{Broken, "not called when a pod is created", "", "/webhooks/1/rules"}.check(t, evaluateRules(all.in("shop").chosen()))
+	want{OK, "", "", ""}.check(t, evaluateRules(all.in("kube-system").chosen()))
 }
 
-func TestRulesMustHaveThePodsThatAreCreated(t *testing.T) {
+func TestEvaluateRules(t *testing.T) {
 	rule := func(change func(*admissionregistrationv1.RuleWithOperations)) func(*admissionregistrationv1.MutatingWebhook) {
 		return func(w *admissionregistrationv1.MutatingWebhook) { change(&w.Rules[0]) }
 	}
@@ -275,11 +275,11 @@ func TestRulesMustHaveThePodsThatAreCreated(t *testing.T) {
 		},
 		"another API group": {rule(func(r *admissionregistrationv1.RuleWithOperations) { r.APIGroups[0] = "apps" }), want{Broken, "not called", "", ""}},
 	} {
-		t.Run(name, func(t *testing.T) { test.want.check(t, judgeRules(registrationOf(test.change))) })
+		t.Run(name, func(t *testing.T) { test.want.check(t, evaluateRules(registrationOf(test.change))) })
 	}
 }
 
-func TestTheNamespaceSelectorDecidesAboutANamespace(t *testing.T) {
+func TestEvaluateNamespaceSelector(t *testing.T) {
 	selector := func(expressions ...metav1.LabelSelectorRequirement) *metav1.LabelSelector {
 		return &metav1.LabelSelector{MatchExpressions: expressions}
 	}
@@ -311,7 +311,7 @@ func TestTheNamespaceSelectorDecidesAboutANamespace(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := registrationOf(func(w *admissionregistrationv1.MutatingWebhook) { w.NamespaceSelector = test.selector })
-			test.want.check(t, judgeNamespace(r, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "shop", Labels: test.labels}}))
+			test.want.check(t, evaluateNamespaceSelector(r, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "shop", Labels: test.labels}}))
 		})
 	}
 }
@@ -323,7 +323,7 @@ func ownedBy(pod *corev1.Pod) *corev1.Pod {
 	return pod
 }
 
-func TestSelectorsAndConditionsDecideAboutAPod(t *testing.T) {
+func TestEvaluatePodSelected(t *testing.T) {
 	skipped := func(w *admissionregistrationv1.MutatingWebhook) { w.ObjectSelector = skipSelector() }
 	condition := func(expression string) func(*admissionregistrationv1.MutatingWebhook) {
 		return func(w *admissionregistrationv1.MutatingWebhook) {
@@ -353,11 +353,11 @@ func TestSelectorsAndConditionsDecideAboutAPod(t *testing.T) {
 		"a condition that is not known":               {condition("object.metadata.name != 'x'"), plain(), want{Unknown, "cannot tell", "not it", ""}},
 		"a condition that is the same but for blanks": {condition(strings.ReplaceAll(chart, " || ", "\n||\n")), plain(), want{OK, "match", "", ""}},
 	} {
-		t.Run(name, func(t *testing.T) { test.want.check(t, judgePodSelected(registrationOf(test.change), test.pod)) })
+		t.Run(name, func(t *testing.T) { test.want.check(t, evaluatePodSelected(registrationOf(test.change), test.pod)) })
 	}
 }
 
-func TestEndpointsMustBeReady(t *testing.T) {
+func TestEvaluateEndpointSlices(t *testing.T) {
 	slice := func(ready bool) []discoveryv1.EndpointSlice {
 		return []discoveryv1.EndpointSlice{{Endpoints: []discoveryv1.Endpoint{{
 			Addresses: []string{"10.0.0.1"}, Conditions: discoveryv1.EndpointConditions{Ready: new(ready)},
@@ -372,26 +372,26 @@ func TestEndpointsMustBeReady(t *testing.T) {
 		w.ClientConfig = admissionregistrationv1.WebhookClientConfig{URL: new("https://10.0.0.1/mutate")}
 	}
 	for name, test := range map[string]struct {
-		view   webhookView
+		view   webhookInfo
 		change func(*admissionregistrationv1.MutatingWebhook)
 		want   want
 	}{
-		"ready":                     {webhookView{service: service, slices: slice(true)}, nil, want{OK, "1 ready endpoint", "", ""}},
-		"called by URL":             {webhookView{}, url, want{Skipped, "by URL", "", ""}},
-		"no Service":                {webhookView{serviceErr: missing}, nil, want{Broken, "does not exist", "", "helm upgrade"}},
-		"may not be seen":           {webhookView{service: service, slicesErr: forbidden}, nil, want{Unknown, "list endpointslices", "", ""}},
-		"no pods at all":            {webhookView{service: service}, nil, want{Broken, "no ready endpoint", "app=webhook", "kubectl scale deployment -n pod-identity-webhook -l app=webhook --replicas=2"}},
-		"pods that do not start":    {webhookView{service: service, slices: slice(false), pods: []corev1.Pod{*waiting}}, nil, want{Broken, "no ready endpoint", "CrashLoopBackOff", "kubectl rollout restart deployment/cart"}},
-		"pods that may not be seen": {webhookView{service: service, slices: slice(false), podsErr: forbidden}, nil, want{Broken, "no ready endpoint", "1 endpoint that is not ready", "kubectl get pods -n pod-identity-webhook"}},
+		"ready":                     {webhookInfo{service: service, slices: slice(true)}, nil, want{OK, "1 ready endpoint", "", ""}},
+		"called by URL":             {webhookInfo{}, url, want{Skipped, "by URL", "", ""}},
+		"no Service":                {webhookInfo{serviceErr: missing}, nil, want{Broken, "does not exist", "", "helm upgrade"}},
+		"may not be seen":           {webhookInfo{service: service, slicesErr: forbidden}, nil, want{Unknown, "list endpointslices", "", ""}},
+		"no pods at all":            {webhookInfo{service: service}, nil, want{Broken, "no ready endpoint", "app=webhook", "kubectl scale deployment -n pod-identity-webhook -l app=webhook --replicas=2"}},
+		"pods that do not start":    {webhookInfo{service: service, slices: slice(false), pods: []corev1.Pod{*waiting}}, nil, want{Broken, "no ready endpoint", "CrashLoopBackOff", "kubectl rollout restart deployment/cart"}},
+		"pods that may not be seen": {webhookInfo{service: service, slices: slice(false), podsErr: forbidden}, nil, want{Broken, "no ready endpoint", "1 endpoint that is not ready", "kubectl get pods -n pod-identity-webhook"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			test.view.registrations = []registration{*registrationOf(test.change)}
-			test.want.check(t, judgeEndpoints(&test.view))
+			test.want.check(t, evaluateEndpointSlices(&test.view))
 		})
 	}
 }
 
-func TestSettingsAreReadFromTheWebhooksArguments(t *testing.T) {
+func TestReadSettings(t *testing.T) {
 	s := readSettings([]string{
 		"/pod-identity-webhook", "--annotation-prefix=irsa.example.com", "--namespace", "kube-irsa", "--token-expiration=60", "--watch-config-map",
 		"--token-mount-path=/token", "--role-policy=on", "--v=4", "--unknown=x", "--sts-regional-endpoint", "--compose-role-arn", "--aws-account-id=111122223333",
@@ -420,14 +420,14 @@ func accountWith(annotations map[string]string) *corev1.ServiceAccount {
 	return &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "cart", Annotations: annotations}}
 }
 
-func examinationOf(account *corev1.ServiceAccount, args ...string) *examination {
-	return &examination{
+func examinationOf(account *corev1.ServiceAccount, args ...string) *checkState {
+	return &checkState{
 		Doctor: &Doctor{Client: fake.NewClientset()}, namespace: "shop", serviceAccount: "cart", status: map[Code]Status{},
-		webhook: &webhookView{}, settings: readSettings(args), account: account,
+		webhook: &webhookInfo{}, settings: readSettings(args), account: account,
 	}
 }
 
-func TestARoleIsNamedOrTheReasonIsTold(t *testing.T) {
+func TestCheckRole(t *testing.T) {
 	const key = "eks.amazonaws.com/role-arn"
 	for name, test := range map[string]struct {
 		annotations map[string]string
@@ -446,7 +446,7 @@ func TestARoleIsNamedOrTheReasonIsTold(t *testing.T) {
 	}
 }
 
-func TestMistakesInAnnotationsAreMended(t *testing.T) {
+func TestEvaluateAnnotations_fix(t *testing.T) {
 	const prefix = "eks.amazonaws.com/"
 	for name, test := range map[string]struct {
 		annotations map[string]string
@@ -461,12 +461,12 @@ func TestMistakesInAnnotationsAreMended(t *testing.T) {
 		"a misspelt one":           {map[string]string{prefix + "role-arn": testRole, prefix + "audiences": "vault"}, want{Warning, "1 mistake", "did you mean", prefix + "audience=vault " + prefix + "audiences-"}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			test.want.check(t, judgeAnnotations(accountWith(test.annotations), readSettings(nil)))
+			test.want.check(t, evaluateAnnotations(accountWith(test.annotations), readSettings(nil)))
 		})
 	}
 }
 
-func TestANamespaceMayForbidARole(t *testing.T) {
+func TestEvaluateRolePermitted(t *testing.T) {
 	const key = "eks.amazonaws.com/permitted-roles"
 	for name, test := range map[string]struct {
 		mode        string
@@ -482,7 +482,7 @@ func TestANamespaceMayForbidARole(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "shop", Annotations: test.annotations}}
-			test.want.check(t, judgeRolePermitted(readSettings([]string{"--role-policy=" + test.mode}), namespace, testRole))
+			test.want.check(t, evaluateRolePermitted(readSettings([]string{"--role-policy=" + test.mode}), namespace, testRole))
 		})
 	}
 	unread := examinationOf(accountWith(nil))
@@ -491,12 +491,12 @@ func TestANamespaceMayForbidARole(t *testing.T) {
 	want{Skipped, "--role-policy is off", "", ""}.check(t, checkRolePermitted(t.Context(), unread))
 	const target = "arn:aws:iam::444455556666:role/target"
 	x := examinationOf(accountWith(nil), "--role-policy=on")
-	x.identity = granted(func(id *identity.Identity) { id.TargetRoleARN = target })
+	x.identity = podWithIdentity(func(id *identity.Identity) { id.TargetRoleARN = target })
 	x.Client = fake.NewClientset(&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "shop", Annotations: map[string]string{key: testRole}}})
 	want{Broken, "does not permit", target, key + "=" + testRole + "," + target}.check(t, checkRolePermitted(t.Context(), x))
 }
 
-func TestTheAPIServerKnowsWhenAnAnnotationWasWritten(t *testing.T) {
+func TestAnnotationWrittenAt(t *testing.T) {
 	at := metav1.NewTime(time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC))
 	fields := &metav1.FieldsV1{}
 	fields.SetRawBytes([]byte(`{"f:metadata":{"f:annotations":{".":{},"f:eks.amazonaws.com/role-arn":{}}}}`))
@@ -509,11 +509,11 @@ func TestTheAPIServerKnowsWhenAnAnnotationWasWritten(t *testing.T) {
 	account.ManagedFields = []metav1.ManagedFieldsEntry{
 		{Manager: "helm", Time: &later, FieldsV1: other}, {Manager: "x", Time: &later, FieldsV1: broken}, {Manager: "kubectl-annotate", Time: &at, FieldsV1: fields}, {Manager: "y"},
 	}
-	got, by, known := annotated(account, "eks.amazonaws.com/role-arn")
+	got, by, known := annotationWrittenAt(account, "eks.amazonaws.com/role-arn")
 	if !known || by != "kubectl-annotate" || !got.Equal(at.Time) {
 		t.Errorf("got %s by %q, %t", got, by, known)
 	}
-	if _, _, known := annotated(account, "eks.amazonaws.com/audience"); known {
+	if _, _, known := annotationWrittenAt(account, "eks.amazonaws.com/audience"); known {
 		t.Error("an annotation that nobody wrote has a time")
 	}
 }
@@ -544,8 +544,8 @@ func injected(change func(*corev1.Pod)) *corev1.Pod {
 	return pod
 }
 
-// untouched is a pod that the webhook has not seen.
-func untouched(change func(*corev1.Pod)) *corev1.Pod {
+// podWithoutIdentity is a pod that the webhook has not seen.
+func podWithoutIdentity(change func(*corev1.Pod)) *corev1.Pod {
 	return injected(func(pod *corev1.Pod) {
 		pod.Spec.Volumes = nil
 		pod.Spec.Containers[0].Env, pod.Spec.Containers[0].VolumeMounts = nil, nil
@@ -555,7 +555,7 @@ func untouched(change func(*corev1.Pod)) *corev1.Pod {
 	})
 }
 
-func granted(change func(*identity.Identity)) *identity.Identity {
+func podWithIdentity(change func(*identity.Identity)) *identity.Identity {
 	id := identity.FromAnnotations(map[string]string{"eks.amazonaws.com/role-arn": testRole}, readSettings(nil).identity)
 	if change != nil {
 		change(id)
@@ -563,48 +563,48 @@ func granted(change func(*identity.Identity)) *identity.Identity {
 	return id
 }
 
-func TestWhyAPodHasNoIdentity(t *testing.T) {
+func TestEvaluateInjected(t *testing.T) {
 	before, after := time.Date(2026, 1, 2, 2, 0, 0, 0, time.UTC), time.Date(2026, 1, 2, 4, 0, 0, 0, time.UTC)
-	usual := history{writtenAt: before, writtenBy: "kubectl", registered: before}
+	usual := podHistory{writtenAt: before, writtenBy: "kubectl", registered: before}
 	for name, test := range map[string]struct {
-		pod     *corev1.Pod
-		history history
-		want    want
+		pod        *corev1.Pod
+		podHistory podHistory
+		want       want
 	}{
 		"it has one": {injected(nil), usual, want{OK, "in 1 container", "", ""}},
-		"EKS Pod Identity": {untouched(func(p *corev1.Pod) {
+		"EKS Pod Identity": {podWithoutIdentity(func(p *corev1.Pod) {
 			p.Spec.Containers[0].Env = []corev1.EnvVar{{Name: envContainerURI, Value: "http://169.254.170.23"}}
 		}), usual, want{Warning, "another identity", "agent", ""}},
-		"a mirror pod":  {untouched(func(p *corev1.Pod) { p.Annotations = map[string]string{corev1.MirrorPodAnnotationKey: "x"} }), usual, want{Broken, "static pod", "DaemonSet", ""}},
-		"it is skipped": {untouched(func(p *corev1.Pod) { p.Labels = map[string]string{inject.SkipPodLabel: ""} }), usual, want{Broken, "says to leave it alone", "", "kubectl label --overwrite pod cart"}},
+		"a mirror pod":  {podWithoutIdentity(func(p *corev1.Pod) { p.Annotations = map[string]string{corev1.MirrorPodAnnotationKey: "x"} }), usual, want{Broken, "static pod", "DaemonSet", ""}},
+		"it is skipped": {podWithoutIdentity(func(p *corev1.Pod) { p.Labels = map[string]string{inject.SkipPodLabel: ""} }), usual, want{Broken, "says to leave it alone", "", "kubectl label --overwrite pod cart"}},
 		"all containers are skipped": {
-			untouched(func(p *corev1.Pod) { p.Annotations = map[string]string{"eks.amazonaws.com/skip-containers": "app"} }), usual,
+			podWithoutIdentity(func(p *corev1.Pod) { p.Annotations = map[string]string{"eks.amazonaws.com/skip-containers": "app"} }), usual,
 			want{Broken, "each of its containers is left alone", "app: the annotation skip-containers names it", "kubectl annotate pod cart -n shop eks.amazonaws.com/skip-containers- && "},
 		},
-		"the webhook is not called":                  {untouched(nil), history{writtenAt: before, registered: before, notCalled: WebhookNamespace}, want{Broken, "not called for it", "webhook_namespace", "kubectl replace --force"}},
-		"older than the annotation":                  {untouched(nil), history{writtenAt: after, writtenBy: "kubectl-annotate", registered: before}, want{Broken, "older than the annotation", "kubectl-annotate wrote", "kubectl get pod cart -n shop -o yaml | kubectl replace --force -f -"}},
-		"older than the annotation, of a Deployment": {ownedBy(untouched(nil)), history{writtenAt: after, registered: before}, want{Broken, "older than the annotation", "", "kubectl rollout restart deployment/cart -n shop"}},
-		"older than the webhook":                     {untouched(nil), history{writtenAt: before, registered: after}, want{Broken, "older than the registration", "", ""}},
-		"the webhook was down":                       {untouched(nil), history{writtenAt: before, registered: before, ignoresFailures: true}, want{Broken, "did not give it one", "failurePolicy Ignore", ""}},
-		"the webhook was not called then":            {untouched(nil), usual, want{Broken, "did not give it one", "not called when it was created", ""}},
-		"of a Job": {untouched(func(p *corev1.Pod) {
+		"the webhook is not called":                  {podWithoutIdentity(nil), podHistory{writtenAt: before, registered: before, notCalled: WebhookNamespace}, want{Broken, "not called for it", "webhook_namespace", "kubectl replace --force"}},
+		"older than the annotation":                  {podWithoutIdentity(nil), podHistory{writtenAt: after, writtenBy: "kubectl-annotate", registered: before}, want{Broken, "older than the annotation", "kubectl-annotate wrote", "kubectl get pod cart -n shop -o yaml | kubectl replace --force -f -"}},
+		"older than the annotation, of a Deployment": {ownedBy(podWithoutIdentity(nil)), podHistory{writtenAt: after, registered: before}, want{Broken, "older than the annotation", "", "kubectl rollout restart deployment/cart -n shop"}},
+		"older than the webhook":                     {podWithoutIdentity(nil), podHistory{writtenAt: before, registered: after}, want{Broken, "older than the registration", "", ""}},
+		"the webhook was down":                       {podWithoutIdentity(nil), podHistory{writtenAt: before, registered: before, ignoresFailures: true}, want{Broken, "did not give it one", "failurePolicy Ignore", ""}},
+		"the webhook was not called then":            {podWithoutIdentity(nil), usual, want{Broken, "did not give it one", "not called when it was created", ""}},
+		"of a Job": {podWithoutIdentity(func(p *corev1.Pod) {
 			p.OwnerReferences = []metav1.OwnerReference{{Kind: "Job", Name: "cart", Controller: new(true)}}
 		}), usual, want{Broken, "", "", "kubectl delete pod cart -n shop"}},
-		"of a StatefulSet": {untouched(func(p *corev1.Pod) {
+		"of a StatefulSet": {podWithoutIdentity(func(p *corev1.Pod) {
 			p.OwnerReferences = []metav1.OwnerReference{{Kind: "StatefulSet", Name: "db", Controller: new(true)}}
 		}), usual, want{Broken, "", "", "kubectl rollout restart statefulset/db -n shop"}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			result, err := wouldDo(test.pod, granted(nil), readSettings(nil).inject)
+			result, err := dryRunInject(test.pod, podWithIdentity(nil), readSettings(nil).inject)
 			if err != nil {
 				t.Fatal(err)
 			}
-			test.want.check(t, judgeInjected(test.pod, result, test.history))
+			test.want.check(t, evaluateInjected(test.pod, result, test.podHistory))
 		})
 	}
 }
 
-func TestTheTokenMustBeTheRightOne(t *testing.T) {
+func TestEvaluateToken(t *testing.T) {
 	source := func(p *corev1.Pod) *corev1.ServiceAccountTokenProjection {
 		return p.Spec.Volumes[0].Projected.Sources[0].ServiceAccountToken
 	}
@@ -628,11 +628,11 @@ func TestTheTokenMustBeTheRightOne(t *testing.T) {
 			p.Spec.Volumes[0].Name, p.Spec.Containers[0].VolumeMounts[0].Name = "win", "win"
 		}), want{OK, "volume win", "", ""}},
 	} {
-		t.Run(name, func(t *testing.T) { test.want.check(t, judgeToken(test.pod, granted(nil))) })
+		t.Run(name, func(t *testing.T) { test.want.check(t, evaluateToken(test.pod, podWithIdentity(nil))) })
 	}
 }
 
-func TestEachContainerMustHaveAllOfTheIdentity(t *testing.T) {
+func TestEvaluateEnvironment(t *testing.T) {
 	second := func(p *corev1.Pod) {
 		p.Spec.Containers = append(p.Spec.Containers, corev1.Container{Name: "sidecar"})
 	}
@@ -672,16 +672,16 @@ func TestEachContainerMustHaveAllOfTheIdentity(t *testing.T) {
 		}), want{OK, "whole in 1 container", "", ""}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			result, err := wouldDo(unlabelled(test.pod), granted(nil), readSettings(nil).inject)
+			result, err := dryRunInject(withoutSkipLabel(test.pod), podWithIdentity(nil), readSettings(nil).inject)
 			if err != nil {
 				t.Fatal(err)
 			}
-			test.want.check(t, judgeEnvironment(test.pod, result, granted(nil)))
+			test.want.check(t, evaluateEnvironment(test.pod, result, podWithIdentity(nil)))
 		})
 	}
 }
 
-func TestAPodOfItsOwnIsMadeAnewWithoutWhatItWasGiven(t *testing.T) {
+func TestRecreateCleanCommand_barePod(t *testing.T) {
 	pod := injected(func(p *corev1.Pod) {
 		p.Spec.Volumes = append(p.Spec.Volumes, corev1.Volume{Name: "data"})
 		p.Spec.Containers[0].Env = append([]corev1.EnvVar{{Name: "COLOR"}}, p.Spec.Containers[0].Env...)
@@ -691,15 +691,15 @@ func TestAPodOfItsOwnIsMadeAnewWithoutWhatItWasGiven(t *testing.T) {
 		`{"op":"remove","path":"/spec/containers/0/env/2"},{"op":"remove","path":"/spec/containers/0/env/1"},` +
 		`{"op":"remove","path":"/spec/containers/0/volumeMounts/0"},{"op":"remove","path":"/spec/initContainers/0/env/0"},` +
 		`{"op":"remove","path":"/spec/volumes/0"}]' -o yaml | kubectl replace --force -f -`
-	if got := (Commands{}).write(renewCommand(pod)); got != want {
+	if got := (Commands{}).write(recreateCleanCommand(pod)); got != want {
 		t.Errorf("got  %s\nwant %s", got, want)
 	}
-	if got, want := (Commands{}).write(renewCommand(ownedBy(pod))), "kubectl rollout restart deployment/cart -n shop"; got != want {
+	if got, want := (Commands{}).write(recreateCleanCommand(ownedBy(pod))), "kubectl rollout restart deployment/cart -n shop"; got != want {
 		t.Errorf("of a Deployment: got %s, want %s", got, want)
 	}
 }
 
-func TestNothingMayStandAgainstTheRole(t *testing.T) {
+func TestEvaluateOverrides(t *testing.T) {
 	forbidden := apierrors.NewForbidden(schema.GroupResource{}, "", errors.New("no"))
 	missing := apierrors.NewNotFound(schema.GroupResource{}, "x")
 	elsewhere := map[string]struct {
@@ -758,7 +758,7 @@ func TestNothingMayStandAgainstTheRole(t *testing.T) {
 				return known.keys, known.err
 			}}
 			all := e.overrides(test.pod)
-			got := judgeOverrides(test.pod, all, e.unread)
+			got := evaluateOverrides(test.pod, all, e.unread)
 			test.want.check(t, got)
 			if strings.Contains(got.Summary+got.Why+got.Fix, never) {
 				t.Errorf("the value is told: %+v", got)
@@ -771,7 +771,7 @@ func TestNothingMayStandAgainstTheRole(t *testing.T) {
 // own, as Elasticsearch on ECK does.
 func TestCheckToken_ownVolume(t *testing.T) {
 	const folder = "/usr/share/elasticsearch/config/repository-s3"
-	id := granted(nil)
+	id := podWithIdentity(nil)
 	pod := &corev1.Pod{Spec: corev1.PodSpec{
 		ServiceAccountName: "cart",
 		Containers: []corev1.Container{{
@@ -781,8 +781,8 @@ func TestCheckToken_ownVolume(t *testing.T) {
 		}},
 		Volumes: []corev1.Volume{token.Volume("own", id.Audience, "aws-token", 3600)},
 	}}
-	x := &examination{pod: pod, identity: id, settings: settings{inject: inject.Settings{MountPath: "/var/run/secrets/eks.amazonaws.com/serviceaccount"}}}
-	for name, check := range map[string]func(context.Context, *examination) Finding{"token": checkToken, "environment": checkEnvironment} {
+	x := &checkState{pod: pod, identity: id, settings: settings{inject: inject.Settings{MountPath: "/var/run/secrets/eks.amazonaws.com/serviceaccount"}}}
+	for name, check := range map[string]func(context.Context, *checkState) Finding{"token": checkToken, "environment": checkEnvironment} {
 		if got := check(t.Context(), x); got.Status != OK {
 			t.Errorf("%s: got %+v, want OK", name, got)
 		}

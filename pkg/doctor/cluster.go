@@ -17,54 +17,54 @@ import (
 	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/identity/lint"
 )
 
-// atOnce is how many ServiceAccounts are looked at at the same time.
-const atOnce = 8
+// maxConcurrent is how many ServiceAccounts are looked at at the same time.
+const maxConcurrent = 8
 
 // Cluster diagnoses each ServiceAccount that has an identity, or was meant to: of a
 // namespace, or of all if that is empty.
 func (d *Doctor) Cluster(ctx context.Context, namespace string) (ClusterReport, error) {
 	report := ClusterReport{ServiceAccounts: []Report{}}
-	whole := newExamination(ctx, d, namespace, "")
-	report.Findings = walk(ctx, webhookChecks(), whole)
+	whole := newCheckState(ctx, d, namespace, "")
+	report.Findings = runChecks(ctx, webhookChecks(), whole)
 	accounts, err := d.accounts(ctx, namespace, whole.settings)
 	if err != nil {
-		finding := unreadable(right{verb: "list", resource: "serviceaccounts", namespace: namespace}, err)
-		finding.Check, finding.Link = ServiceAccountExists, LinkServiceAccount
+		finding := readErrorFinding(permission{verb: "list", resource: "serviceaccounts", namespace: namespace}, err)
+		finding.Check, finding.Step = ServiceAccountExists, LinkServiceAccount
 		report.Findings = append(report.Findings, finding)
 	}
 	if whole.settings.configMap {
 		if finding, ok := judgeMapping(d.mapping(ctx, whole.settings), whole.settings); ok {
-			finding.Check, finding.Link = RoleNamed, LinkServiceAccount
+			finding.Check, finding.Step = RoleNamed, LinkServiceAccount
 			report.Findings = append(report.Findings, finding)
 		}
 	}
 	pods, err := d.podsOf(ctx, namespace, accounts)
 	podsUnread := err != nil
 	if podsUnread {
-		finding := unreadable(right{verb: "list", resource: "pods", namespace: namespace}, err)
-		finding.Check, finding.Link = PodInjected, LinkPod
+		finding := readErrorFinding(permission{verb: "list", resource: "pods", namespace: namespace}, err)
+		finding.Check, finding.Step = PodInjected, LinkPod
 		report.Findings = append(report.Findings, finding)
 	}
 	report.ServiceAccounts = make([]Report, len(accounts))
 	var tried sync.Once
 	var group errgroup.Group
-	group.SetLimit(atOnce)
+	group.SetLimit(maxConcurrent)
 	for i := range accounts {
 		group.Go(func() error {
-			x := newExamination(ctx, d, accounts[i].Namespace, accounts[i].Name)
+			x := newCheckState(ctx, d, accounts[i].Namespace, accounts[i].Name)
 			x.account, x.pods = &accounts[i], pods[key(&accounts[i].ObjectMeta, accounts[i].Name)]
 			maps.Copy(x.status, whole.status)
-			report.ServiceAccounts[i] = x.examineOne(ctx)
+			report.ServiceAccounts[i] = x.diagnoseServiceAccount(ctx)
 			report.ServiceAccounts[i].PodsUnseen = podsUnread
-			if x.tried {
-				tried.Do(func() { whole.tried = true })
+			if x.dryRunPassed {
+				tried.Do(func() { whole.dryRunPassed = true })
 			}
 			return nil
 		})
 	}
 	_ = group.Wait() // none of them returns an error
-	report.Findings = append(report.Findings, walk(ctx, endpointChecks(), whole)...)
-	slices.SortStableFunc(report.Findings, func(a, b Finding) int { return cmp.Compare(rank(a.Link), rank(b.Link)) })
+	report.Findings = append(report.Findings, runChecks(ctx, endpointChecks(), whole)...)
+	slices.SortStableFunc(report.Findings, func(a, b Finding) int { return cmp.Compare(rank(a.Step), rank(b.Step)) })
 	report.Status = Worst(report.Findings)
 	for i := range report.ServiceAccounts {
 		report.Status = worse(report.Status, report.ServiceAccounts[i].Status)
@@ -74,25 +74,25 @@ func (d *Doctor) Cluster(ctx context.Context, namespace string) (ClusterReport, 
 
 // judgeMapping returns a finding if not all of the ConfigMap of roles is known or in
 // use.
-func judgeMapping(view mappingView, s settings) (Finding, bool) {
+func judgeMapping(view mappingInfo, s settings) (Finding, bool) {
 	switch {
 	case view.err != nil && !apierrors.IsNotFound(view.err):
-		return unreadable(right{"get", "configmaps", s.namespace, usualName}, view.err), true
+		return readErrorFinding(permission{"get", "configmaps", s.namespace, usualName}, view.err), true
 	case view.undecodable != nil:
-		return found(Broken, "%s cannot be decoded: %v", view.at, view.undecodable).
-			because("replicas of the webhook keep the last mapping that they decoded, and a replica that has decoded none gives no roles of it"), true
+		return newFinding(Broken, "%s cannot be decoded: %v", view.at, view.undecodable).
+			withReason("replicas of the webhook keep the last mapping that they decoded, and a replica that has decoded none gives no roles of it"), true
 	case len(view.skipped) > 0:
-		return found(Warning, "%s has invalid entries, which the webhook skips", view.at).because("%s", view.skipped), true
+		return newFinding(Warning, "%s has invalid entries, which the webhook skips", view.at).withReason("%s", view.skipped), true
 	}
 	return Finding{}, false
 }
 
-// examineOne makes the checks that are not the same for all.
-func (x *examination) examineOne(ctx context.Context) Report {
+// diagnoseServiceAccount makes the checks that are not the same for all.
+func (x *checkState) diagnoseServiceAccount(ctx context.Context) Report {
 	report := Report{Namespace: x.namespace, ServiceAccount: x.serviceAccount}
-	report.add(walk(ctx, accountChecks(), x)...)
-	report.add(walk(ctx, callChecks(), x)...)
-	x.examineRest(ctx, &report)
+	report.add(runChecks(ctx, accountChecks(), x)...)
+	report.add(runChecks(ctx, callChecks(), x)...)
+	x.diagnoseAfterWebhook(ctx, &report)
 	return report
 }
 
@@ -114,7 +114,7 @@ func (d *Doctor) accounts(ctx context.Context, namespace string, s settings) ([]
 			return "", err
 		}
 		for i := range page.Items {
-			if concerned(&page.Items[i], s, mapping) {
+			if usesIdentity(&page.Items[i], s, mapping) {
 				all = append(all, page.Items[i])
 			}
 		}
@@ -123,16 +123,16 @@ func (d *Doctor) accounts(ctx context.Context, namespace string, s settings) ([]
 	return all, err
 }
 
-func concerned(account *corev1.ServiceAccount, s settings, mapping *identity.Mapping) bool {
+func usesIdentity(account *corev1.ServiceAccount, s settings, mapping *identity.Mapping) bool {
 	prefix := s.identity.AnnotationPrefix
-	if identity.FromAnnotations(account.Annotations, s.identity).Granted() {
+	if identity.FromAnnotations(account.Annotations, s.identity).IsSet() {
 		return true
 	}
-	if mapped := mapping.Identity(types.NamespacedName{Namespace: account.Namespace, Name: account.Name}); mapped != nil && mapped.Granted() {
+	if mapped := mapping.Identity(types.NamespacedName{Namespace: account.Namespace, Name: account.Name}); mapped != nil && mapped.IsSet() {
 		return true
 	}
-	return slices.ContainsFunc(lint.Misspelt(account.Annotations, prefix), func(f lint.Finding) bool {
-		return f.Meant == prefix+"/"+identity.RoleARNAnnotation
+	return slices.ContainsFunc(lint.Misspelled(account.Annotations, prefix), func(f lint.Finding) bool {
+		return f.SuggestedKey == prefix+"/"+identity.RoleARNAnnotation
 	})
 }
 

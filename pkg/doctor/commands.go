@@ -38,7 +38,7 @@ func commandLine(name string, flags []string) string {
 	return strings.Join(words, " ")
 }
 
-// foreign takes the characters that stand for commands out of what others wrote.
-func foreign(word string) string {
+// stripPlaceholders takes the characters that stand for commands out of what others wrote.
+func stripPlaceholders(word string) string {
 	return strings.NewReplacer(kubectl, "", irsaPlugin, "", helm, "", awsCLI, "").Replace(word)
 }

@@ -2,7 +2,7 @@ package doctor
 
 import "testing"
 
-func TestAFixIsForTheClusterAndTheAccountThatWereExamined(t *testing.T) {
+func TestCommands_contextFlags(t *testing.T) {
 	elsewhere := Commands{
 		Kubectl: []string{"--context=prod eu"}, Plugin: []string{"--context=prod eu", "--profile=p"},
 		Helm: []string{"--kube-context=prod eu"}, AWS: []string{"--profile=p"},

@@ -19,22 +19,22 @@ func (d *Doctor) Pod(ctx context.Context, namespace, name string) (Report, error
 		return Report{}, fmt.Errorf("pod %s/%s does not exist", namespace, name)
 	}
 	if err != nil {
-		finding := unreadable(right{"get", "pods", namespace, name}, err)
-		finding.Check, finding.Link, finding.Object = PodInjected, LinkPod, "pod/"+name
+		finding := readErrorFinding(permission{"get", "pods", namespace, name}, err)
+		finding.Check, finding.Step, finding.Object = PodInjected, LinkPod, "pod/"+name
 		return Report{Namespace: namespace, Pod: name, PodsUnseen: true, Status: Unknown, Findings: []Finding{finding}}, nil
 	}
-	x := newExamination(ctx, d, namespace, pod.Spec.ServiceAccountName)
+	x := newCheckState(ctx, d, namespace, pod.Spec.ServiceAccountName)
 	x.pods = []corev1.Pod{*pod}
-	report := x.examine(ctx)
+	report := x.diagnose(ctx)
 	report.Pod = name
 	return report, nil
 }
 
 // ServiceAccount diagnoses a ServiceAccount and its pods.
 func (d *Doctor) ServiceAccount(ctx context.Context, namespace, name string) (Report, error) {
-	x := newExamination(ctx, d, namespace, name)
+	x := newCheckState(ctx, d, namespace, name)
 	unread := x.readPods(ctx)
-	report := x.examine(ctx)
+	report := x.diagnose(ctx)
 	if unread != nil {
 		report.PodsUnseen = true
 		report.add(*unread)
@@ -46,7 +46,7 @@ func (r *Report) add(findings ...Finding) {
 	for _, f := range findings {
 		// By link, so that the text need not sort.
 		at := len(r.Findings)
-		for at > 0 && rank(r.Findings[at-1].Link) > rank(f.Link) {
+		for at > 0 && rank(r.Findings[at-1].Step) > rank(f.Step) {
 			at--
 		}
 		r.Findings = slices.Insert(r.Findings, at, f)
@@ -54,12 +54,12 @@ func (r *Report) add(findings ...Finding) {
 	r.Status = Worst(r.Findings)
 }
 
-func rank(l Link) int {
-	return slices.Index([]Link{LinkServiceAccount, LinkWebhook, LinkPod, LinkIssuer, LinkIAM, LinkSTS}, l)
+func rank(l Step) int {
+	return slices.Index([]Step{LinkServiceAccount, LinkWebhook, LinkPod, LinkIssuer, LinkIAM, LinkSTS}, l)
 }
 
 // readPods finds the pods of the ServiceAccount that have not ended.
-func (x *examination) readPods(ctx context.Context) *Finding {
+func (x *checkState) readPods(ctx context.Context) *Finding {
 	selector := fields.OneTermEqualSelector("spec.serviceAccountName", x.serviceAccount).String()
 	err := eachPage(ctx, func(options metav1.ListOptions) (string, error) {
 		options.FieldSelector = selector
@@ -77,8 +77,8 @@ func (x *examination) readPods(ctx context.Context) *Finding {
 	if err == nil {
 		return nil
 	}
-	finding := unreadable(right{verb: "list", resource: "pods", namespace: x.namespace}, err)
-	finding.Check, finding.Link = PodInjected, LinkPod
+	finding := readErrorFinding(permission{verb: "list", resource: "pods", namespace: x.namespace}, err)
+	finding.Check, finding.Step = PodInjected, LinkPod
 	return &finding
 }
 
@@ -98,40 +98,40 @@ func eachPage(ctx context.Context, list func(metav1.ListOptions) (next string, e
 	}
 }
 
-// examine makes all checks.
-func (x *examination) examine(ctx context.Context) Report {
+// diagnose makes all checks.
+func (x *checkState) diagnose(ctx context.Context) Report {
 	report := Report{Namespace: x.namespace, ServiceAccount: x.serviceAccount}
-	report.add(walk(ctx, accountChecks(), x)...)
-	report.add(walk(ctx, webhookChecks(), x)...)
-	report.add(walk(ctx, callChecks(), x)...)
-	report.add(walk(ctx, endpointChecks(), x)...)
-	x.examineRest(ctx, &report)
+	report.add(runChecks(ctx, accountChecks(), x)...)
+	report.add(runChecks(ctx, webhookChecks(), x)...)
+	report.add(runChecks(ctx, callChecks(), x)...)
+	report.add(runChecks(ctx, endpointChecks(), x)...)
+	x.diagnoseAfterWebhook(ctx, &report)
 	return report
 }
 
-// examineRest makes the checks that follow those of the webhook.
-func (x *examination) examineRest(ctx context.Context, report *Report) {
+// diagnoseAfterWebhook makes the checks that follow those of the webhook.
+func (x *checkState) diagnoseAfterWebhook(ctx context.Context, report *Report) {
 	report.Pods = len(x.pods)
 	if x.identity != nil {
 		report.Role = x.identity.RoleARN
 	}
-	for _, alike := range x.examinePods(ctx) {
+	for _, alike := range x.diagnosePods(ctx) {
 		report.add(alike...)
 	}
-	report.add(walk(ctx, awsChecks(), x)...)
+	report.add(runChecks(ctx, awsChecks(), x)...)
 }
 
-// examinePods makes the checks of each pod. Pods of one owner that have the same
+// diagnosePods makes the checks of each pod. Pods of one owner that have the same
 // findings are told once.
-func (x *examination) examinePods(ctx context.Context) [][]Finding {
+func (x *checkState) diagnosePods(ctx context.Context) [][]Finding {
 	var all [][]Finding
 	seen := map[string]int{}
 	more := map[int]int{}
 	for i := range x.pods {
 		x.pod = &x.pods[i]
 		x.object = "pod/" + x.pod.Name
-		findings := walk(ctx, podChecks(), x)
-		key := likeness(x.pod, findings)
+		findings := runChecks(ctx, podChecks(), x)
+		key := groupKey(x.pod, findings)
 		if at, alike := seen[key]; alike {
 			more[at]++
 			continue
@@ -142,14 +142,14 @@ func (x *examination) examinePods(ctx context.Context) [][]Finding {
 	x.object = ""
 	for at, n := range more {
 		for i := range all[at] {
-			all[at][i] = all[at][i].given("pods like it", fmt.Sprint(n))
+			all[at][i] = all[at][i].withEvidence("pods like it", fmt.Sprint(n))
 		}
 	}
 	return all
 }
 
-// likeness is the same for pods of one owner whose findings are the same.
-func likeness(pod *corev1.Pod, findings []Finding) string {
+// groupKey is the same for pods of one owner whose findings are the same.
+func groupKey(pod *corev1.Pod, findings []Finding) string {
 	owner := metav1.GetControllerOf(pod)
 	if owner == nil {
 		return pod.Name

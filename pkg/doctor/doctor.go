@@ -43,7 +43,7 @@ type Doctor struct {
 	// Now tells the time; nil is time.Now.
 	Now func() time.Time
 
-	known knowledge
+	known sharedState
 }
 
 // Options are what the user says of the cluster. Empty ones are what the webhook
@@ -52,8 +52,8 @@ type Options struct {
 	Audience, AnnotationPrefix string
 	// WebhookName is that of the MutatingWebhookConfiguration.
 	WebhookName string
-	// NoTrial leaves out the pod that is created as a dry run.
-	NoTrial bool
+	// SkipDryRun leaves out the pod that is created as a dry run.
+	SkipDryRun bool
 	// Commands are how what mends something reaches this cluster and account.
 	Commands Commands
 }

@@ -27,8 +27,8 @@ type Forwarder func(ctx context.Context, namespace, pod string, port int) (net.C
 // errForwardForbidden says that one may not.
 var errForwardForbidden = errors.New("not allowed to create pods/portforward")
 
-// endpointView is what the webhook's endpoint shows.
-type endpointView struct {
+// endpointInfo is what the webhook's endpoint shows.
+type endpointInfo struct {
 	// unseen is why it could not be looked at from here, which says nothing of how
 	// it is; failed is why it does not answer.
 	unseen, failed *Finding
@@ -40,34 +40,34 @@ type endpointView struct {
 	health int
 }
 
-func (d *Doctor) endpoint(ctx context.Context) *endpointView {
-	return d.known.endpoint.get(struct{}{}, func() *endpointView { return d.readEndpoint(ctx) })
+func (d *Doctor) endpoint(ctx context.Context) *endpointInfo {
+	return d.known.endpoint.get(struct{}{}, func() *endpointInfo { return d.readEndpoint(ctx) })
 }
 
-func (d *Doctor) readEndpoint(ctx context.Context) *endpointView {
+func (d *Doctor) readEndpoint(ctx context.Context) *endpointInfo {
 	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
 	defer cancel()
 	v := d.webhook(ctx)
 	if v.reference() != nil {
-		return d.lookThroughPod(ctx, v)
+		return d.inspectViaPod(ctx, v)
 	}
-	return d.lookAtURL(ctx, *v.chosen().webhook.ClientConfig.URL)
+	return d.inspectURL(ctx, *v.chosen().webhook.ClientConfig.URL)
 }
 
-func unseen(finding Finding) *endpointView { return &endpointView{unseen: &finding} }
+func unseen(finding Finding) *endpointInfo { return &endpointInfo{unseen: &finding} }
 
-func (d *Doctor) lookAtURL(ctx context.Context, raw string) *endpointView {
+func (d *Doctor) inspectURL(ctx context.Context, raw string) *endpointInfo {
 	host, port, err := addressOf(raw)
 	if err != nil {
-		failed := found(Broken, "%v", err)
-		return &endpointView{failed: &failed}
+		failed := newFinding(Broken, "%v", err)
+		return &endpointInfo{failed: &failed}
 	}
 	if isLoopback(host) && !d.apiServerIsHere() {
-		return unseen(found(Unknown, "%s is on the API server's own machine, and cannot be looked at from here", raw).
-			because("that is how the webhook that EKS manages is called; the trial pod shows whether it answers"))
+		return unseen(newFinding(Unknown, "%s is on the API server's own machine, and cannot be looked at from here", raw).
+			withReason("that is how the webhook that EKS manages is called; the trial pod shows whether it answers"))
 	}
 	at := net.JoinHostPort(host, port)
-	return look(ctx, at, host, func(ctx context.Context) (net.Conn, error) {
+	return inspectEndpoint(ctx, at, host, func(ctx context.Context) (net.Conn, error) {
 		return (&net.Dialer{}).DialContext(ctx, "tcp", at)
 	})
 }
@@ -77,27 +77,27 @@ func (d *Doctor) apiServerIsHere() bool {
 	return err == nil && isLoopback(parsed.Hostname())
 }
 
-// lookThroughPod looks at a pod behind the Service. The API server's proxy for
+// inspectViaPod looks at a pod behind the Service. The API server's proxy for
 // Services would not show the certificate.
-func (d *Doctor) lookThroughPod(ctx context.Context, v *webhookView) *endpointView {
+func (d *Doctor) inspectViaPod(ctx context.Context, v *webhookInfo) *endpointInfo {
 	reference := v.reference()
 	switch {
 	case v.serviceErr != nil:
-		return unseen(unreadable(right{verb: "get", resource: "services", namespace: reference.Namespace, name: reference.Name}, v.serviceErr))
+		return unseen(readErrorFinding(permission{verb: "get", resource: "services", namespace: reference.Namespace, name: reference.Name}, v.serviceErr))
 	case v.podsErr != nil:
-		return unseen(unreadable(right{verb: "list", resource: "pods", namespace: reference.Namespace}, v.podsErr))
+		return unseen(readErrorFinding(permission{verb: "list", resource: "pods", namespace: reference.Namespace}, v.podsErr))
 	case d.Forward == nil:
-		return unseen(found(Unknown, "the endpoint is within the cluster, and no port is forwarded"))
+		return unseen(newFinding(Unknown, "the endpoint is within the cluster, and no port is forwarded"))
 	}
 	pod, port := targetOf(v)
 	if pod == "" {
-		return unseen(found(Unknown, "there is no running pod behind Service %s/%s to look at", reference.Namespace, reference.Name))
+		return unseen(newFinding(Unknown, "there is no running pod behind Service %s/%s to look at", reference.Namespace, reference.Name))
 	}
 	// The API server expects this name, whatever the address it calls
 	// (k8s.io/apiserver/pkg/util/webhook/client.go).
 	name := reference.Name + "." + reference.Namespace + ".svc"
 	at := fmt.Sprintf("port %d of pod %s/%s", port, reference.Namespace, pod)
-	seen := look(ctx, at, name, func(ctx context.Context) (net.Conn, error) {
+	seen := inspectEndpoint(ctx, at, name, func(ctx context.Context) (net.Conn, error) {
 		return d.Forward(ctx, reference.Namespace, pod, port)
 	})
 	if seen.failed != nil {
@@ -109,7 +109,7 @@ func (d *Doctor) lookThroughPod(ctx context.Context, v *webhookView) *endpointVi
 }
 
 // targetOf returns a ready pod behind the Service, and its port.
-func targetOf(v *webhookView) (pod string, port int) {
+func targetOf(v *webhookInfo) (pod string, port int) {
 	wanted := int32(443)
 	if p := v.reference().Port; p != nil {
 		wanted = *p
@@ -138,13 +138,13 @@ func targetOf(v *webhookView) (pod string, port int) {
 	return "", 0
 }
 
-// look connects, keeps what is served, and asks whether it is well.
-func look(ctx context.Context, at, name string, dial func(context.Context) (net.Conn, error)) *endpointView {
-	v := &endpointView{at: at, name: name}
-	failed := func(err error) *endpointView {
-		finding := found(Broken, "%s does not answer: %v", at, err)
+// inspectEndpoint connects, keeps what is served, and asks whether it is well.
+func inspectEndpoint(ctx context.Context, at, name string, dial func(context.Context) (net.Conn, error)) *endpointInfo {
+	v := &endpointInfo{at: at, name: name}
+	failed := func(err error) *endpointInfo {
+		finding := newFinding(Broken, "%s does not answer: %v", at, err)
 		if errors.Is(err, errForwardForbidden) {
-			finding = unreadable(right{verb: "create", resource: "pods/portforward"}, apierrors.NewForbidden(corev1.Resource("pods/portforward"), at, err))
+			finding = readErrorFinding(permission{verb: "create", resource: "pods/portforward"}, apierrors.NewForbidden(corev1.Resource("pods/portforward"), at, err))
 		}
 		v.failed = &finding
 		return v
@@ -190,23 +190,23 @@ func health(ctx context.Context, over net.Conn, host string) (int, error) {
 	return response.StatusCode, nil
 }
 
-func judgeAnswers(v *endpointView) Finding {
+func evaluateEndpoint(v *endpointInfo) Finding {
 	switch {
 	case v.unseen != nil:
 		return *v.unseen
 	case v.failed != nil && v.failed.Status == Broken:
-		return v.failed.because("the API server calls it for each pod that is created: start the webhook, or mend its address or what is in the way")
+		return v.failed.withReason("the API server calls it for each pod that is created: start the webhook, or mend its address or what is in the way")
 	case v.failed != nil:
 		return *v.failed
 	case v.health != http.StatusOK:
-		return found(Warning, "%s answers, but says that it is not well: HTTP %d", v.at, v.health)
+		return newFinding(Warning, "%s answers, but says that it is not well: HTTP %d", v.at, v.health)
 	default:
-		return found(OK, "%s answers", v.at)
+		return newFinding(OK, "%s answers", v.at)
 	}
 }
 
-// judgeCertificate says whether the API server can trust what is served.
-func judgeCertificate(r *registration, bundle []byte, v *endpointView, now time.Time) Finding {
+// evaluateCertificate says whether the API server can trust what is served.
+func evaluateCertificate(r *registration, bundle []byte, v *endpointInfo, now time.Time) Finding {
 	switch {
 	case v.unseen != nil:
 		return *v.unseen
@@ -219,12 +219,12 @@ func judgeCertificate(r *registration, bundle []byte, v *endpointView, now time.
 		options.Intermediates.AddCert(intermediate)
 	}
 	if len(bundle) == 0 && r.webhook.ClientConfig.Service != nil {
-		return mendBundle(r, found(Broken, "the caBundle is empty, so the API server trusts no certificate of the webhook"))
+		return withBundleFix(r, newFinding(Broken, "the caBundle is empty, so the API server trusts no certificate of the webhook"))
 	}
 	if len(bundle) > 0 {
 		authorities, err := cert.ParseCertsPEM(bundle)
 		if err != nil {
-			return mendBundle(r, found(Broken, "the caBundle cannot be read: %v", err))
+			return withBundleFix(r, newFinding(Broken, "the caBundle cannot be read: %v", err))
 		}
 		options.Roots = x509.NewCertPool()
 		for _, authority := range authorities {
@@ -232,33 +232,33 @@ func judgeCertificate(r *registration, bundle []byte, v *endpointView, now time.
 		}
 	}
 	facts := func(f Finding) Finding {
-		return f.given("subject", served.Subject.String()).given("issuer", served.Issuer.String()).
-			given("not after", served.NotAfter.UTC().Format(time.RFC3339))
+		return f.withEvidence("subject", served.Subject.String()).withEvidence("issuer", served.Issuer.String()).
+			withEvidence("not after", served.NotAfter.UTC().Format(time.RFC3339))
 	}
 	if _, err := served.Verify(options); err != nil {
-		return facts(mendBundle(r, judgeVerification(err, v.name, served)))
+		return facts(withBundleFix(r, evaluateCertificateError(err, v.name, served)))
 	}
 	left, life := served.NotAfter.Sub(now), served.NotAfter.Sub(served.NotBefore)
 	if left < life/10 {
-		return facts(mendBundle(r, found(Warning, "the certificate ends in %s, and has not been renewed", left.Round(time.Minute))))
+		return facts(withBundleFix(r, newFinding(Warning, "the certificate ends in %s, and has not been renewed", left.Round(time.Minute))))
 	}
-	return facts(found(OK, "the caBundle matches the certificate that is served, for %s", v.name))
+	return facts(newFinding(OK, "the caBundle matches the certificate that is served, for %s", v.name))
 }
 
-func judgeVerification(err error, name string, served *x509.Certificate) Finding {
+func evaluateCertificateError(err error, name string, served *x509.Certificate) Finding {
 	if _, ok := errors.AsType[x509.UnknownAuthorityError](err); ok {
-		return found(Broken, "the caBundle is not of the CA that signed the certificate that is served").
-			because("the API server does not trust the webhook, and does with pods what the failurePolicy says")
+		return newFinding(Broken, "the caBundle is not of the CA that signed the certificate that is served").
+			withReason("the API server does not trust the webhook, and does with pods what the failurePolicy says")
 	}
 	if _, ok := errors.AsType[x509.HostnameError](err); ok {
-		return found(Broken, "the certificate that is served is not for %s, as which the API server calls it", name).
-			because("it is for %s", names(served))
+		return newFinding(Broken, "the certificate that is served is not for %s, as which the API server calls it", name).
+			withReason("it is for %s", names(served))
 	}
 	if invalid, ok := errors.AsType[x509.CertificateInvalidError](err); ok && invalid.Reason == x509.Expired {
-		return found(Broken, "the certificate that is served is valid from %s to %s",
+		return newFinding(Broken, "the certificate that is served is valid from %s to %s",
 			served.NotBefore.UTC().Format(time.RFC3339), served.NotAfter.UTC().Format(time.RFC3339))
 	}
-	return found(Broken, "the API server cannot trust the certificate that is served: %v", err)
+	return newFinding(Broken, "the API server cannot trust the certificate that is served: %v", err)
 }
 
 func names(served *x509.Certificate) string {
@@ -272,18 +272,18 @@ func names(served *x509.Certificate) string {
 	return strings.Join(all, ", ")
 }
 
-// mendBundle says how the caBundle and the certificate come together again: by the
+// withBundleFix says how the caBundle and the certificate come together again: by the
 // webhook itself, by cert-manager, or by hand.
-func mendBundle(r *registration, finding Finding) Finding {
+func withBundleFix(r *registration, finding Finding) Finding {
 	const injectFrom = "cert-manager.io/inject-ca-from"
 	client := r.webhook.ClientConfig
 	switch source := r.configuration.Annotations[injectFrom]; {
 	case source != "":
 		namespace, name, _ := strings.Cut(source, "/")
-		return finding.mendedBy(kubectl+" delete secret -n %s $(kubectl get certificate -n %s %s -o jsonpath='{.spec.secretName}')", shell(namespace), shell(namespace), shell(name))
+		return finding.withFix(kubectl+" delete secret -n %s $(kubectl get certificate -n %s %s -o jsonpath='{.spec.secretName}')", shell(namespace), shell(namespace), shell(name))
 	case client.Service != nil:
-		return finding.mendedBy(kubectl+" rollout restart deployment/%s -n %s", client.Service.Name, client.Service.Namespace)
+		return finding.withFix(kubectl+" rollout restart deployment/%s -n %s", client.Service.Name, client.Service.Namespace)
 	default:
-		return finding.mendedBy(kubectl+` patch mutatingwebhookconfiguration %s --type=json -p='[{"op":"add","path":"/webhooks/%d/clientConfig/caBundle","value":"'$(base64 -w0 CA.pem)'"}]'`, r.name(), r.index)
+		return finding.withFix(kubectl+` patch mutatingwebhookconfiguration %s --type=json -p='[{"op":"add","path":"/webhooks/%d/clientConfig/caBundle","value":"'$(base64 -w0 CA.pem)'"}]'`, r.name(), r.index)
 	}
 }

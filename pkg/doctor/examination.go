@@ -12,16 +12,16 @@ import (
 	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/token/issuer"
 )
 
-// examination is what is known of one ServiceAccount, and of one of its pods. Each
+// checkState is what is known of one ServiceAccount, and of one of its pods. Each
 // check may add to it.
-type examination struct {
+type checkState struct {
 	*Doctor
 	namespace, serviceAccount string
 	// object is the pod that findings are about, as pod/NAME, or empty.
 	object string
 	status map[Code]Status
 
-	webhook  *webhookView
+	webhook  *webhookInfo
 	settings settings
 
 	account *corev1.ServiceAccount
@@ -43,30 +43,30 @@ type examination struct {
 
 	providerARN string
 	role        role
-	// tried says that the API server itself has shown the webhook to work.
-	tried bool
+	// dryRunPassed says that the API server itself has shown the webhook to work.
+	dryRunPassed bool
 }
 
-// knowledge is what examinations have in common.
-type knowledge struct {
-	webhook    memo[struct{}, *webhookView]
-	endpoint   memo[struct{}, *endpointView]
-	mapping    memo[struct{}, mappingView]
-	namespaces memo[string, read[*corev1.Namespace]]
-	caller     memo[struct{}, read[account]]
-	discovered memo[string, read[issuer.Issuer]]
-	providers  memo[string, read[*provider]]
+// sharedState is what examinations have in common.
+type sharedState struct {
+	webhook    onceCache[struct{}, *webhookInfo]
+	endpoint   onceCache[struct{}, *endpointInfo]
+	mapping    onceCache[struct{}, mappingInfo]
+	namespaces onceCache[string, readResult[*corev1.Namespace]]
+	caller     onceCache[struct{}, readResult[account]]
+	discovered onceCache[string, readResult[issuer.Issuer]]
+	providers  onceCache[string, readResult[*provider]]
 }
 
-// read is what was read, or why it was not.
-type read[V any] struct {
+// readResult is what was read, or why it was not.
+type readResult[V any] struct {
 	value V
 	err   error
 }
 
-func newExamination(ctx context.Context, d *Doctor, namespace, serviceAccount string) *examination {
+func newCheckState(ctx context.Context, d *Doctor, namespace, serviceAccount string) *checkState {
 	v := d.webhook(ctx).in(namespace)
-	return &examination{
+	return &checkState{
 		Doctor: d, namespace: namespace, serviceAccount: serviceAccount, status: map[Code]Status{},
 		webhook: v, settings: v.settings,
 	}

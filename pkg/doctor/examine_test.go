@@ -15,7 +15,7 @@ import (
 	kubetesting "k8s.io/client-go/testing"
 )
 
-func TestAllPagesAreRead(t *testing.T) {
+func TestEachPage(t *testing.T) {
 	var asked []string
 	err := eachPage(t.Context(), func(options metav1.ListOptions) (string, error) {
 		if options.Limit != pageSize {
@@ -29,24 +29,24 @@ func TestAllPagesAreRead(t *testing.T) {
 	}
 }
 
-func TestPodsThatAreAlikeAreToldOnce(t *testing.T) {
+func TestDiagnosePods_deduplicates(t *testing.T) {
 	x := examinationOf(accountWith(map[string]string{"eks.amazonaws.com/role-arn": testRole}))
-	x.identity = granted(nil)
+	x.identity = podWithIdentity(nil)
 	x.webhook.registrations = []registration{*registrationOf(nil)}
 	for i := range 5 {
 		pod := ownedBy(injected(nil))
 		pod.Name = fmt.Sprintf("cart-5d9c7b6f4-%d", i)
 		if i == 4 {
-			pod = ownedBy(untouched(nil))
+			pod = ownedBy(podWithoutIdentity(nil))
 			pod.Name = "cart-5d9c7b6f4-old"
 		}
 		x.pods = append(x.pods, *pod)
 	}
-	told := x.examinePods(t.Context())
+	told := x.diagnosePods(t.Context())
 	if len(told) != 2 {
 		t.Fatalf("%d pods are told, want 2", len(told))
 	}
-	if got := told[0][0].Evidence; len(got) != 1 || got[0] != (Fact{"pods like it", "3"}) {
+	if got := told[0][0].Evidence; len(got) != 1 || got[0] != (EvidenceItem{"pods like it", "3"}) {
 		t.Errorf("the first is alike %v", got)
 	}
 	if got := Worst(told[1]); got != Broken {
@@ -54,7 +54,7 @@ func TestPodsThatAreAlikeAreToldOnce(t *testing.T) {
 	}
 }
 
-func TestARoleMayBeNamedInTheConfigMap(t *testing.T) {
+func TestCheckRole_configMap(t *testing.T) {
 	configMap := func(namespace string) *corev1.ConfigMap {
 		return &corev1.ConfigMap{
 			ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "pod-identity-webhook"},
@@ -123,8 +123,8 @@ func TestCluster_invalidConfigMap(t *testing.T) {
 		d := &Doctor{Client: fake.NewClientset(&corev1.ConfigMap{
 			ObjectMeta: metav1.ObjectMeta{Namespace: "irsa", Name: "pod-identity-webhook"}, Data: map[string]string{"config": content},
 		})}
-		d.known.webhook.get(struct{}{}, func() *webhookView {
-			return &webhookView{settings: readSettings([]string{"--watch-config-map", "--namespace=irsa"})}
+		d.known.webhook.get(struct{}{}, func() *webhookInfo {
+			return &webhookInfo{settings: readSettings([]string{"--watch-config-map", "--namespace=irsa"})}
 		})
 		report, err := d.Cluster(t.Context(), "shop")
 		if err != nil {
@@ -138,7 +138,7 @@ func TestCluster_invalidConfigMap(t *testing.T) {
 	}
 }
 
-func TestAConfigMapThatMayNotBeReadMayNameARole(t *testing.T) {
+func TestCheckRole_configMapForbidden(t *testing.T) {
 	client := fake.NewClientset()
 	client.PrependReactor("get", "configmaps", func(kubetesting.Action) (bool, runtime.Object, error) {
 		return true, nil, apierrors.NewForbidden(corev1.Resource("configmaps"), "pod-identity-webhook", errors.New("no"))
@@ -151,25 +151,25 @@ func TestAConfigMapThatMayNotBeReadMayNameARole(t *testing.T) {
 	want{Broken, "names no role", "did you mean", "kubectl annotate"}.check(t, checkRole(t.Context(), x))
 }
 
-func TestWhatNamesNoServiceAccountOrNeedsNone(t *testing.T) {
+func TestCheckRole_noServiceAccount(t *testing.T) {
 	x := examinationOf(nil)
 	x.serviceAccount = ""
 	want{Broken, "names no ServiceAccount", "static pod", ""}.check(t, checkServiceAccount(t.Context(), x))
 
 	x = examinationOf(accountWith(nil))
 	x.Doctor = &Doctor{Client: fake.NewClientset()}
-	x.pods = []corev1.Pod{*untouched(func(p *corev1.Pod) { p.Spec.Containers[0].Env = []corev1.EnvVar{{Name: envContainerURI}} })}
+	x.pods = []corev1.Pod{*podWithoutIdentity(func(p *corev1.Pod) { p.Spec.Containers[0].Env = []corev1.EnvVar{{Name: envContainerURI}} })}
 	want{Skipped, "EKS Pod Identity", "", ""}.check(t, checkRole(t.Context(), x))
 }
 
-func TestAClusterIsNotWellIfItsConfigMapOfRolesMayNotBeRead(t *testing.T) {
+func TestCluster_configMapForbidden(t *testing.T) {
 	client := fake.NewClientset()
 	client.PrependReactor("get", "configmaps", func(kubetesting.Action) (bool, runtime.Object, error) {
 		return true, nil, apierrors.NewForbidden(corev1.Resource("configmaps"), "pod-identity-webhook", errors.New("no"))
 	})
 	d := &Doctor{Client: client}
-	d.known.webhook.get(struct{}{}, func() *webhookView {
-		return &webhookView{settings: readSettings([]string{"--watch-config-map"})}
+	d.known.webhook.get(struct{}{}, func() *webhookInfo {
+		return &webhookInfo{settings: readSettings([]string{"--watch-config-map"})}
 	})
 	report, err := d.Cluster(t.Context(), "shop")
 	if err != nil {
@@ -184,9 +184,9 @@ func TestAClusterIsNotWellIfItsConfigMapOfRolesMayNotBeRead(t *testing.T) {
 	t.Errorf("got %+v", report.Findings)
 }
 
-// TestATrialTakesNoRightButToMakePods says that whoever may not see the webhook
+// TestCheckDryRun_permissions says that whoever may not see the webhook
 // sees all the same what becomes of a pod.
-func TestATrialTakesNoRightButToMakePods(t *testing.T) {
+func TestCheckDryRun_permissions(t *testing.T) {
 	client := fake.NewClientset()
 	client.PrependReactor("create", "pods", func(action kubetesting.Action) (bool, runtime.Object, error) {
 		pod := action.(kubetesting.CreateAction).GetObject().(*corev1.Pod)
@@ -198,9 +198,9 @@ func TestATrialTakesNoRightButToMakePods(t *testing.T) {
 		Broken:  {Skipped, "webhook_registered is broken", "", ""},
 	} {
 		x := examinationOf(accountWith(nil))
-		x.Client, x.identity = client, granted(nil)
+		x.Client, x.identity = client, podWithIdentity(nil)
 		x.status[RoleNamed], x.status[WebhookRegistered] = OK, status
-		for _, finding := range walk(t.Context(), callChecks(), x) {
+		for _, finding := range runChecks(t.Context(), callChecks(), x) {
 			if finding.Check == WebhookTrial {
 				want.check(t, finding)
 			}
@@ -208,8 +208,8 @@ func TestATrialTakesNoRightButToMakePods(t *testing.T) {
 	}
 }
 
-func TestWhatWasReadIsNotReadAgain(t *testing.T) {
-	var m memo[string, int]
+func TestDoctor_cachesReads(t *testing.T) {
+	var m onceCache[string, int]
 	reads := 0
 	read := func() int { reads++; return reads }
 	for _, key := range []string{"a", "a", "b"} {
@@ -219,10 +219,10 @@ func TestWhatWasReadIsNotReadAgain(t *testing.T) {
 	}
 }
 
-func TestADiagnosisThatIsGivenUpIsUnknown(t *testing.T) {
+func TestDoctor_contextCanceled(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	findings := walk(ctx, accountChecks()[:1], examinationOf(accountWith(nil)))
+	findings := runChecks(ctx, accountChecks()[:1], examinationOf(accountWith(nil)))
 	if findings[0].Status != Unknown {
 		t.Errorf("it is %s", findings[0].Status)
 	}

@@ -91,12 +91,12 @@ func (a authority) issue(t *testing.T, name string, from, to time.Time) tls.Cert
 	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key, Leaf: leaf}
 }
 
-func TestTheCertificateMustBeTrustedByTheBundle(t *testing.T) {
+func TestEvaluateCertificate(t *testing.T) {
 	const name = "pod-identity-webhook.pod-identity-webhook.svc"
 	now := time.Now()
 	ca, other := newAuthority(t), newAuthority(t)
-	served := func(name string, from, to time.Duration) *endpointView {
-		return &endpointView{name: "pod-identity-webhook.pod-identity-webhook.svc", served: []*x509.Certificate{ca.issue(t, name, now.Add(from), now.Add(to)).Leaf}}
+	served := func(name string, from, to time.Duration) *endpointInfo {
+		return &endpointInfo{name: "pod-identity-webhook.pod-identity-webhook.svc", served: []*x509.Certificate{ca.issue(t, name, now.Add(from), now.Add(to)).Leaf}}
 	}
 	good := served(name, -time.Hour, 100*time.Hour)
 	byCertManager := registrationOf(nil)
@@ -104,11 +104,11 @@ func TestTheCertificateMustBeTrustedByTheBundle(t *testing.T) {
 	url := registrationOf(func(w *admissionregistrationv1.MutatingWebhook) {
 		w.ClientConfig = admissionregistrationv1.WebhookClientConfig{URL: new("https://10.0.0.1/mutate")}
 	})
-	unseen := found(Unknown, "not seen")
+	unseen := newFinding(Unknown, "not seen")
 	for title, test := range map[string]struct {
 		registration *registration
 		bundle       []byte
-		view         *endpointView
+		view         *endpointInfo
 		want         want
 	}{
 		"it is":                    {registrationOf(nil), ca.bundle(), good, want{OK, "matches the certificate", "", ""}},
@@ -122,17 +122,17 @@ func TestTheCertificateMustBeTrustedByTheBundle(t *testing.T) {
 		"a certificate that ended": {registrationOf(nil), ca.bundle(), served(name, -9*time.Minute, -time.Minute), want{Broken, "is valid from", "", "rollout restart"}},
 		"a certificate to come":    {registrationOf(nil), ca.bundle(), served(name, time.Minute, time.Hour), want{Broken, "is valid from", "", "rollout restart"}},
 		"one that is about to end": {registrationOf(nil), ca.bundle(), served(name, -50*time.Minute, 2*time.Minute), want{Warning, "has not been renewed", "", "rollout restart"}},
-		"one that cannot be seen":  {registrationOf(nil), ca.bundle(), &endpointView{unseen: &unseen}, want{Unknown, "not seen", "", ""}},
-		"nobody answers":           {registrationOf(nil), ca.bundle(), &endpointView{failed: &Finding{Status: Broken}}, want{Skipped, "webhook_answers is broken", "", ""}},
+		"one that cannot be seen":  {registrationOf(nil), ca.bundle(), &endpointInfo{unseen: &unseen}, want{Unknown, "not seen", "", ""}},
+		"nobody answers":           {registrationOf(nil), ca.bundle(), &endpointInfo{failed: &Finding{Status: Broken}}, want{Skipped, "webhook_answers is broken", "", ""}},
 	} {
 		t.Run(title, func(t *testing.T) {
-			test.want.check(t, judgeCertificate(test.registration, test.bundle, test.view, now))
+			test.want.check(t, evaluateCertificate(test.registration, test.bundle, test.view, now))
 		})
 	}
 }
 
-// TestAWebhookBehindAServiceIsSeenThroughItsPod forwards to a server of the test's.
-func TestAWebhookBehindAServiceIsSeenThroughItsPod(t *testing.T) {
+// TestInspectViaPod forwards to a server of the test's.
+func TestInspectViaPod(t *testing.T) {
 	const name = "pod-identity-webhook.pod-identity-webhook.svc"
 	ca := newAuthority(t)
 	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -150,15 +150,15 @@ func TestAWebhookBehindAServiceIsSeenThroughItsPod(t *testing.T) {
 		Status:     corev1.PodStatus{Conditions: []corev1.PodCondition{{Type: corev1.PodReady, Status: corev1.ConditionTrue}}},
 	}
 	waiting := corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: "webhook-a"}}
-	view := func() *webhookView {
-		return &webhookView{
+	view := func() *webhookInfo {
+		return &webhookInfo{
 			registrations: []registration{*registrationOf(nil)}, pods: []corev1.Pod{waiting, ready},
 			service: &corev1.Service{Spec: corev1.ServiceSpec{Ports: []corev1.ServicePort{{Port: 443, TargetPort: intstr.FromString("https")}}}},
 		}
 	}
 	forbidden := apierrors.NewForbidden(schema.GroupResource{}, "", errors.New("no"))
 	for title, test := range map[string]struct {
-		change  func(*webhookView)
+		change  func(*webhookInfo)
 		forward Forwarder
 		answers want
 	}{
@@ -179,9 +179,9 @@ func TestAWebhookBehindAServiceIsSeenThroughItsPod(t *testing.T) {
 			want{Unknown, "kubelet is away", "", ""},
 		},
 		"no port is forwarded":   {nil, nil, want{Unknown, "no port is forwarded", "", ""}},
-		"no pod is ready":        {func(v *webhookView) { v.pods = v.pods[:1] }, func(context.Context, string, string, int) (net.Conn, error) { return nil, nil }, want{Unknown, "no running pod", "", ""}},
-		"pods may not be seen":   {func(v *webhookView) { v.podsErr = forbidden }, nil, want{Unknown, "not allowed to list pods", "", ""}},
-		"the Service may not be": {func(v *webhookView) { v.serviceErr = forbidden }, nil, want{Unknown, "not allowed to get services/pod-identity-webhook", "", ""}},
+		"no pod is ready":        {func(v *webhookInfo) { v.pods = v.pods[:1] }, func(context.Context, string, string, int) (net.Conn, error) { return nil, nil }, want{Unknown, "no running pod", "", ""}},
+		"pods may not be seen":   {func(v *webhookInfo) { v.podsErr = forbidden }, nil, want{Unknown, "not allowed to list pods", "", ""}},
+		"the Service may not be": {func(v *webhookInfo) { v.serviceErr = forbidden }, nil, want{Unknown, "not allowed to get services/pod-identity-webhook", "", ""}},
 	} {
 		t.Run(title, func(t *testing.T) {
 			v := view()
@@ -189,31 +189,31 @@ func TestAWebhookBehindAServiceIsSeenThroughItsPod(t *testing.T) {
 				test.change(v)
 			}
 			d := &Doctor{Forward: test.forward}
-			d.known.webhook.get(struct{}{}, func() *webhookView { return v })
+			d.known.webhook.get(struct{}{}, func() *webhookInfo { return v })
 			seen := d.endpoint(t.Context())
-			test.answers.check(t, judgeAnswers(seen))
+			test.answers.check(t, evaluateEndpoint(seen))
 			if test.answers.status == OK {
-				want{OK, "matches the certificate", "", ""}.check(t, judgeCertificate(v.chosen(), ca.bundle(), seen, time.Now()))
+				want{OK, "matches the certificate", "", ""}.check(t, evaluateCertificate(v.chosen(), ca.bundle(), seen, time.Now()))
 			}
 		})
 	}
 }
 
-func TestWhatOnlyTheAPIServerReachesIsTakenFromTheTrial(t *testing.T) {
+func TestEndpoint_dryRunResult(t *testing.T) {
 	d := &Doctor{APIServer: "https://10.0.0.1:6443"}
-	d.known.webhook.get(struct{}{}, func() *webhookView {
-		return &webhookView{registrations: []registration{*registrationOf(func(w *admissionregistrationv1.MutatingWebhook) {
+	d.known.webhook.get(struct{}{}, func() *webhookInfo {
+		return &webhookInfo{registrations: []registration{*registrationOf(func(w *admissionregistrationv1.MutatingWebhook) {
 			w.ClientConfig = admissionregistrationv1.WebhookClientConfig{URL: new("https://127.0.0.1:23443/mutate")}
 		})}}
 	})
-	x := &examination{Doctor: d, webhook: d.webhook(t.Context())}
+	x := &checkState{Doctor: d, webhook: d.webhook(t.Context())}
 	want{Unknown, "the API server's own machine", "EKS", ""}.check(t, checkAnswers(t.Context(), x))
-	x.tried = true
+	x.dryRunPassed = true
 	want{OK, "see webhook_trial", "", ""}.check(t, checkAnswers(t.Context(), x))
 	want{OK, "see webhook_trial", "", ""}.check(t, checkCertificate(t.Context(), x))
 }
 
-func TestWhatBecameOfTheTrialPod(t *testing.T) {
+func TestEvaluateDryRun(t *testing.T) {
 	refused := func(message string) error { return errors.New(message) }
 	rbac := apierrors.NewForbidden(schema.GroupResource{Resource: "pods"}, "", errors.New(`User "x" cannot create resource "pods" in API group "" in the namespace "shop"`))
 	rbac.ErrStatus.Message = `pods is forbidden: User "x" cannot create resource "pods" in API group ""`
@@ -230,21 +230,21 @@ func TestWhatBecameOfTheTrialPod(t *testing.T) {
 	} {
 		t.Run(title, func(t *testing.T) {
 			x := examinationOf(accountWith(nil))
-			x.webhook = &webhookView{registrations: []registration{*registrationOf(nil)}}
-			test.want.check(t, judgeRefused(x, test.err))
+			x.webhook = &webhookInfo{registrations: []registration{*registrationOf(nil)}}
+			test.want.check(t, evaluateDryRunRejected(x, test.err))
 		})
 	}
 	ignoring := registrationOf(func(w *admissionregistrationv1.MutatingWebhook) {
 		w.FailurePolicy = new(admissionregistrationv1.Ignore)
 	})
-	want{OK, "gets its identity", "", ""}.check(t, judgeAdmitted(ignoring, injected(nil), testRole))
-	want{Broken, "gets no identity", "failurePolicy Ignore", "kubectl logs"}.check(t, judgeAdmitted(ignoring, untouched(nil), testRole))
-	want{Broken, "gets no identity", "was not called", ""}.check(t, judgeAdmitted(registrationOf(nil), untouched(nil), testRole))
+	want{OK, "gets its identity", "", ""}.check(t, evaluateDryRunAdmitted(ignoring, injected(nil), testRole))
+	want{Broken, "gets no identity", "failurePolicy Ignore", "kubectl logs"}.check(t, evaluateDryRunAdmitted(ignoring, podWithoutIdentity(nil), testRole))
+	want{Broken, "gets no identity", "was not called", ""}.check(t, evaluateDryRunAdmitted(registrationOf(nil), podWithoutIdentity(nil), testRole))
 	want{Broken, "gets the role arn:aws:iam::111122223333:role/cart, and not arn:aws:iam::111122223333:role/new", "", "kubectl logs"}.
-		check(t, judgeAdmitted(ignoring, injected(nil), "arn:aws:iam::111122223333:role/new"))
+		check(t, evaluateDryRunAdmitted(ignoring, injected(nil), "arn:aws:iam::111122223333:role/new"))
 }
 
-func TestTheTrialPodIsOneThatTheWebhookIsCalledFor(t *testing.T) {
+func TestDryRunPod_matchesSelectors(t *testing.T) {
 	x := examinationOf(accountWith(nil))
 	r := registrationOf(func(w *admissionregistrationv1.MutatingWebhook) {
 		w.ObjectSelector = &metav1.LabelSelector{
@@ -252,13 +252,13 @@ func TestTheTrialPodIsOneThatTheWebhookIsCalledFor(t *testing.T) {
 			MatchExpressions: []metav1.LabelSelectorRequirement{{Key: "opted-in", Operator: metav1.LabelSelectorOpExists}, {Key: "skip", Operator: metav1.LabelSelectorOpDoesNotExist}},
 		}
 	})
-	x.webhook = &webhookView{registrations: []registration{*r}}
-	if missed := unmet(r.webhook.ObjectSelector, trialPod(x).Labels); len(missed) > 0 {
-		t.Errorf("the webhook is not called for it, since it wants %s", told(missed))
+	x.webhook = &webhookInfo{registrations: []registration{*r}}
+	if missed := unmetRequirements(r.webhook.ObjectSelector, dryRunPod(x).Labels); len(missed) > 0 {
+		t.Errorf("the webhook is not called for it, since it wants %s", formatRequirements(missed))
 	}
 }
 
-func TestAMintedTokenMustHaveTheRightClaims(t *testing.T) {
+func TestEvaluateTokenRequest(t *testing.T) {
 	const subject = "system:serviceaccount:shop:cart"
 	for title, test := range map[string]struct {
 		claims token.Claims
@@ -270,11 +270,13 @@ func TestAMintedTokenMustHaveTheRightClaims(t *testing.T) {
 		"no URL":           {token.Claims{Issuer: "kubernetes/serviceaccount", Subject: subject, Audience: []string{"sts.amazonaws.com"}}, want{Broken, "which AWS does not take", "--service-account-issuer", ""}},
 		"http":             {token.Claims{Issuer: "http://oidc.example.com", Subject: subject, Audience: []string{"sts.amazonaws.com"}}, want{Broken, "which AWS does not take", "https://", ""}},
 	} {
-		t.Run(title, func(t *testing.T) { test.want.check(t, judgeMinted(test.claims, subject, "sts.amazonaws.com")) })
+		t.Run(title, func(t *testing.T) {
+			test.want.check(t, evaluateTokenRequest(test.claims, subject, "sts.amazonaws.com"))
+		})
 	}
 }
 
-func TestTheIssuerMustBePublished(t *testing.T) {
+func TestCheckDiscovery(t *testing.T) {
 	failed := func(step issuer.Step, err error) error {
 		return &issuer.DiscoveryError{URL: "https://x", Step: step, Err: err}
 	}
@@ -288,20 +290,20 @@ func TestTheIssuerMustBePublished(t *testing.T) {
 		"it is the cluster's own":  {"https://kubernetes.default.svc.cluster.local", failed(issuer.StepDiscovery, errors.New("no such host")), want{Broken, "nobody outside of the cluster", "--service-account-issuer", ""}},
 		"its CA is not known here": {"https://oidc.example.com", failed(issuer.StepDiscovery, x509.UnknownAuthorityError{}), want{Unknown, "its CA is not known", "--issuer-ca-file", ""}},
 	} {
-		t.Run(title, func(t *testing.T) { test.want.check(t, judgeUndiscovered(test.issuer, test.err)) })
+		t.Run(title, func(t *testing.T) { test.want.check(t, evaluateDiscoveryError(test.issuer, test.err)) })
 	}
 	for raw, hidden := range map[string]bool{
 		"https://oidc.eks.eu-west-1.amazonaws.com/id/X": false, "https://example.com:8443": false, "https://8.8.8.8": false,
 		"https://kubernetes.default.svc": true, "https://kubernetes.default.svc.cluster.local": true, "https://10.1.2.3": true,
 		"https://[::1]:6443": true, "https://localhost": true, "https://oidc.corp.internal": true, "https://nas.local": true, "https://0.0.0.0": true, "https://master": true, "https://169.254.1.1": true,
 	} {
-		if got := hiddenFromAWS(raw) != ""; got != hidden {
+		if got := privateHost(raw) != ""; got != hidden {
 			t.Errorf("%s is hidden from AWS: %t, want %t", raw, got, hidden)
 		}
 	}
 }
 
-func TestTheKeyThatSignsMustBePublished(t *testing.T) {
+func TestEvaluateSigningKey(t *testing.T) {
 	published := issuer.Issuer{JWKSURI: "https://x/jwks", Keys: jose.JSONWebKeySet{}}
 	for title, test := range map[string]struct {
 		err    error
@@ -315,14 +317,14 @@ func TestTheKeyThatSignsMustBePublished(t *testing.T) {
 		"another error": {errors.New("hm"), want{Unknown, "cannot be verified", "", ""}, want{OK, "", "", ""}},
 	} {
 		t.Run(title, func(t *testing.T) {
-			finding, rest := judgeKeys("a", published, test.err)
+			finding, rest := evaluateSigningKey("a", published, test.err)
 			test.want.check(t, finding)
-			test.claims.check(t, judgeClaims(rest, token.Claims{}))
+			test.claims.check(t, evaluateClaims(rest, token.Claims{}))
 		})
 	}
 }
 
-func TestTheCredentialsShouldBeOfTheRolesAccount(t *testing.T) {
+func TestEvaluateAccount(t *testing.T) {
 	for title, test := range map[string]struct {
 		role string
 		err  error
@@ -335,11 +337,13 @@ func TestTheCredentialsShouldBeOfTheRolesAccount(t *testing.T) {
 		"a role of Ceph's":  {"arn:aws:iam:::role/S3Access", nil, want{Skipped, "none of AWS's", "", ""}},
 		"something else":    {"cart", errors.New("x"), want{Skipped, "none of AWS's", "", ""}},
 	} {
-		t.Run(title, func(t *testing.T) { test.want.check(t, judgeAccount(test.role, account{id: "111122223333"}, test.err)) })
+		t.Run(title, func(t *testing.T) {
+			test.want.check(t, evaluateAccount(test.role, account{id: "111122223333"}, test.err))
+		})
 	}
 }
 
-func TestTheProviderMustBeOfTheIssuer(t *testing.T) {
+func TestEvaluateProvider(t *testing.T) {
 	const issuerURL, arn = "https://oidc.example.com/id/A", "arn:aws:iam::111122223333:oidc-provider/oidc.example.com/id/A"
 	for title, test := range map[string]struct {
 		issuer string
@@ -353,10 +357,10 @@ func TestTheProviderMustBeOfTheIssuer(t *testing.T) {
 		"one of another cluster": {issuerURL, provider{missing: true, others: []string{"oidc.example.com/id/B"}}, want{Broken, "", "oidc.example.com/id/B", ""}},
 		"an issuer with a slash": {issuerURL + "/", provider{url: "oidc.example.com/id/A"}, want{Warning, "ends in a slash", "", ""}},
 	} {
-		t.Run(title, func(t *testing.T) { test.want.check(t, judgeProvider(test.issuer, arn, &test.got)) })
+		t.Run(title, func(t *testing.T) { test.want.check(t, evaluateProvider(test.issuer, arn, &test.got)) })
 	}
-	want{OK, "accepts the audience", "", ""}.check(t, judgeProviderAudience(arn, "sts.amazonaws.com", []string{"x", "sts.amazonaws.com"}))
-	want{Broken, `does not accept the audience "vault"`, "it accepts none", "kubectl irsa provider create --audience vault --approve"}.check(t, judgeProviderAudience(arn, "vault", nil))
+	want{OK, "accepts the audience", "", ""}.check(t, evaluateProviderAudience(arn, "sts.amazonaws.com", []string{"x", "sts.amazonaws.com"}))
+	want{Broken, `does not accept the audience "vault"`, "it accepts none", "kubectl irsa provider create --audience vault --approve"}.check(t, evaluateProviderAudience(arn, "vault", nil))
 }
 
 // account that answers as IAM does.
@@ -382,11 +386,11 @@ func (f fakeIAM) GetCallerIdentity(context.Context, *sts.GetCallerIdentityInput,
 	return &sts.GetCallerIdentityOutput{Account: aws.String("111122223333")}, nil
 }
 
-func TestWhatIAMForbidsIsUnknown(t *testing.T) {
+func TestAWSReadErrorFinding_accessDenied(t *testing.T) {
 	denied := &smithy.GenericAPIError{Code: "AccessDenied", Message: "no"}
 	x := examinationOf(accountWith(nil))
 	x.Doctor = &Doctor{AWS: &AWS{IAM: fakeIAM{err: denied}, STS: fakeIAM{}}}
-	x.identity, x.claims = granted(nil), token.Claims{Issuer: "https://oidc.example.com"}
+	x.identity, x.claims = podWithIdentity(nil), token.Claims{Issuer: "https://oidc.example.com"}
 	want{Unknown, "not allowed to iam:GetRole", "the action iam:GetRole", ""}.check(t, checkRoleExists(t.Context(), x))
 	want{Unknown, "not allowed to iam:GetOpenIDConnectProvider", "", ""}.check(t, checkProvider(t.Context(), x))
 	want{OK, "111122223333", "", ""}.check(t, checkAccount(t.Context(), x))
@@ -394,21 +398,21 @@ func TestWhatIAMForbidsIsUnknown(t *testing.T) {
 	want{Broken, "role cart does not exist", "", "kubectl irsa serviceaccount create cart -n shop --role-name cart --role-only --approve"}.check(t, checkRoleExists(t.Context(), x))
 	x.identity.RoleARN, x.identity.Audience = "arn:aws:iam::111122223333:role/team/cart", "vault"
 	want{Broken, "role cart does not exist", "", "kubectl irsa serviceaccount create cart -n shop --role-name cart --path /team/ --audience vault --role-only --approve"}.check(t, checkRoleExists(t.Context(), x))
-	x.identity = granted(nil)
+	x.identity = podWithIdentity(nil)
 	x.Doctor = &Doctor{AWS: &AWS{IAM: fakeIAM{role: &types.Role{Arn: aws.String("arn:aws:iam::111122223333:role/team/cart")}}}}
 	want{Broken, "the role's ARN is arn:aws:iam::111122223333:role/team/cart", "path", "eks.amazonaws.com/role-arn=arn:aws:iam::111122223333:role/team/cart"}.check(t, checkRoleExists(t.Context(), x))
 	x.Doctor = &Doctor{}
 	want{Skipped, "--no-aws", "", ""}.check(t, checkAccount(t.Context(), x))
 }
 
-func TestTheTrustPolicyIsEvaluatedHere(t *testing.T) {
+func TestEvaluateTrustPolicy(t *testing.T) {
 	const provider = "arn:aws:iam::111122223333:oidc-provider/oidc.example.com"
 	policy := func(subject string) string {
 		return `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"sts:AssumeRoleWithWebIdentity","Principal":{"Federated":"` + provider +
 			`"},"Condition":{"StringEquals":{"oidc.example.com:aud":"sts.amazonaws.com"` + subject + `}}}]}`
 	}
 	x := examinationOf(accountWith(nil))
-	x.identity = granted(nil)
+	x.identity = podWithIdentity(nil)
 	x.claims = token.Claims{Issuer: "https://oidc.example.com", Subject: "system:serviceaccount:shop:cart", Audience: []string{"sts.amazonaws.com"}}
 	request := trustpolicy.ForToken(provider, x.claims, "doctor")
 	for title, test := range map[string]struct {
@@ -420,22 +424,22 @@ func TestTheTrustPolicyIsEvaluatedHere(t *testing.T) {
 		"for everybody":       {policy(""), want{Warning, "more than it should", "the command replaces the whole trust policy", "kubectl irsa trust-policy"}},
 		"not a policy at all": {`{}`, want{Broken, "malformed", "", "kubectl irsa trust-policy"}},
 	} {
-		t.Run(title, func(t *testing.T) { test.want.check(t, x.judgeTrustPolicy([]byte(test.document), request)) })
+		t.Run(title, func(t *testing.T) { test.want.check(t, x.evaluateTrustPolicy([]byte(test.document), request)) })
 	}
 }
 
-func TestATrustPolicyIsNotJudgedForAnIssuerThatIsNotKnown(t *testing.T) {
+func TestEvaluateTrustPolicy_unknownIssuer(t *testing.T) {
 	x := examinationOf(accountWith(nil))
-	x.identity, x.role.trustPolicy = granted(nil), url.PathEscape(`{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"sts:AssumeRoleWithWebIdentity",`+
+	x.identity, x.role.trustPolicy = podWithIdentity(nil), url.PathEscape(`{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"sts:AssumeRoleWithWebIdentity",`+
 		`"Principal":{"Federated":"arn:aws:iam::111122223333:oidc-provider/oidc.example.com"},"Condition":{"StringEquals":{`+
 		`"oidc.example.com:aud":"sts.amazonaws.com","oidc.example.com:sub":"system:serviceaccount:shop:cart"}}}]}`)
 	x.claims = token.Claims{Subject: "system:serviceaccount:shop:cart", Audience: []string{"sts.amazonaws.com"}}
 	want{Unknown, "the cluster's issuer is not known", "", ""}.check(t, checkTrustPolicy(t.Context(), x))
 }
 
-// TestATokenIsOnlySentToTheEndpointOfItsServiceAccount says that one with an
+// TestCheckExchange_endpoint says that one with an
 // endpoint of its own leaves the next one's alone.
-func TestATokenIsOnlySentToTheEndpointOfItsServiceAccount(t *testing.T) {
+func TestCheckExchange_endpoint(t *testing.T) {
 	called := map[string]int{}
 	serve := func(name string) string {
 		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
@@ -458,7 +462,7 @@ func TestATokenIsOnlySentToTheEndpointOfItsServiceAccount(t *testing.T) {
 	}
 }
 
-func TestWhatSTSSaysIsTold(t *testing.T) {
+func TestEvaluateExchange(t *testing.T) {
 	for title, test := range map[string]struct {
 		err    error
 		broken Code
@@ -472,12 +476,12 @@ func TestWhatSTSSaysIsTold(t *testing.T) {
 	} {
 		t.Run(title, func(t *testing.T) {
 			x := examinationOf(accountWith(nil), "--aws-default-region=eu-south-1")
-			x.identity = granted(nil)
+			x.identity = podWithIdentity(nil)
 			if test.broken != "" {
 				x.status[test.broken] = Broken
 			}
 			secret := "ASIASECRET"
-			got := x.judgeExchange(exchange.Result{Credentials: aws.Credentials{AccessKeyID: secret, SecretAccessKey: secret, SessionToken: secret}}, test.err)
+			got := x.evaluateExchange(exchange.Result{Credentials: aws.Credentials{AccessKeyID: secret, SecretAccessKey: secret, SessionToken: secret}}, test.err)
 			test.want.check(t, got)
 			for _, fact := range got.Evidence {
 				if strings.Contains(fact.Value, secret) {
@@ -488,15 +492,15 @@ func TestWhatSTSSaysIsTold(t *testing.T) {
 	}
 }
 
-func TestTheEndOfAChainIsNotTakenForWell(t *testing.T) {
+func TestEvaluateExchange_roleChain(t *testing.T) {
 	x := examinationOf(accountWith(nil))
-	x.identity = granted(func(id *identity.Identity) { id.TargetRoleARN = "arn:aws:iam::444455556666:role/target" })
-	want{Unknown, "whether they may assume arn:aws:iam::444455556666:role/target is not looked at", "sts:AssumeRole", ""}.check(t, x.judgeExchange(exchange.Result{}, nil))
+	x.identity = podWithIdentity(func(id *identity.Identity) { id.TargetRoleARN = "arn:aws:iam::444455556666:role/target" })
+	want{Unknown, "whether they may assume arn:aws:iam::444455556666:role/target is not looked at", "sts:AssumeRole", ""}.check(t, x.evaluateExchange(exchange.Result{}, nil))
 }
 
-func TestTheSessionIsNamedAsThePodsIs(t *testing.T) {
+func TestSessionName(t *testing.T) {
 	x := examinationOf(accountWith(nil))
-	x.identity = granted(func(id *identity.Identity) { id.SessionName = "literal" })
+	x.identity = podWithIdentity(func(id *identity.Identity) { id.SessionName = "literal" })
 	if got := x.sessionName(); got != "literal" {
 		t.Errorf("a literal: %s", got)
 	}

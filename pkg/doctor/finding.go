@@ -26,23 +26,23 @@ func (s Status) weight() int {
 	return slices.Index([]Status{Skipped, OK, Warning, Unknown, Broken}, s)
 }
 
-// Link is a part of the chain.
-type Link string
+// Step is a part of the chain.
+type Step string
 
 // The links, in the order of the chain.
 const (
-	LinkServiceAccount Link = "ServiceAccount"
-	LinkWebhook        Link = "Webhook"
-	LinkPod            Link = "Pod"
-	LinkIssuer         Link = "Issuer"
-	LinkIAM            Link = "IAM"
-	LinkSTS            Link = "STS"
+	LinkServiceAccount Step = "ServiceAccount"
+	LinkWebhook        Step = "Webhook"
+	LinkPod            Step = "Pod"
+	LinkIssuer         Step = "Issuer"
+	LinkIAM            Step = "IAM"
+	LinkSTS            Step = "STS"
 )
 
 // Finding is what a check has found.
 type Finding struct {
 	Check Code `json:"check"`
-	Link  Link `json:"link"`
+	Step  Step `json:"link"`
 	// Object is the pod that it is about, as pod/NAME; empty for the others.
 	Object string `json:"object,omitempty"`
 	Status Status `json:"status"`
@@ -52,33 +52,33 @@ type Finding struct {
 	// Fix is a command that mends it.
 	Fix string `json:"fix,omitempty"`
 	// Evidence is what was looked at.
-	Evidence []Fact `json:"evidence,omitempty"`
+	Evidence []EvidenceItem `json:"evidence,omitempty"`
 }
 
-// Fact is a value that was looked at. It is never secret.
-type Fact struct {
+// EvidenceItem is a value that was looked at. It is never secret.
+type EvidenceItem struct {
 	Name  string `json:"name"`
 	Value string `json:"value"`
 }
 
-func found(status Status, format string, args ...any) Finding {
+func newFinding(status Status, format string, args ...any) Finding {
 	return Finding{Status: status, Summary: fmt.Sprintf(format, args...)}
 }
 
-func (f Finding) because(format string, args ...any) Finding {
+func (f Finding) withReason(format string, args ...any) Finding {
 	f.Why = fmt.Sprintf(format, args...)
 	return f
 }
 
-func (f Finding) mendedBy(format string, args ...any) Finding {
+func (f Finding) withFix(format string, args ...any) Finding {
 	f.Fix = fmt.Sprintf(format, args...)
 	return f
 }
 
-// given adds a fact, unless it is empty.
-func (f Finding) given(name, value string) Finding {
+// withEvidence adds a fact, unless it is empty.
+func (f Finding) withEvidence(name, value string) Finding {
 	if value != "" {
-		f.Evidence = append(slices.Clip(f.Evidence), Fact{name, value})
+		f.Evidence = append(slices.Clip(f.Evidence), EvidenceItem{name, value})
 	}
 	return f
 }

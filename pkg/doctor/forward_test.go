@@ -57,7 +57,7 @@ func kubelet(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-func TestAPortIsForwardedByOlderAPIServersToo(t *testing.T) {
+func TestForwarder_spdyFallback(t *testing.T) {
 	server := httptest.NewTLSServer(http.HandlerFunc(kubelet))
 	t.Cleanup(server.Close)
 	config := &rest.Config{Host: server.URL, TLSClientConfig: rest.TLSClientConfig{Insecure: true}}

@@ -2,14 +2,14 @@ package doctor
 
 import "sync"
 
-// memo remembers what was read under a key, so that it is read once however many
+// onceCache remembers what was read under a key, so that it is read once however many
 // ask for it, and at the same time.
-type memo[K comparable, V any] struct {
+type onceCache[K comparable, V any] struct {
 	mu    sync.Mutex
 	known map[K]func() V
 }
 
-func (m *memo[K, V]) get(key K, read func() V) V {
+func (m *onceCache[K, V]) get(key K, read func() V) V {
 	m.mu.Lock()
 	if m.known == nil {
 		m.known = map[K]func() V{}

@@ -30,18 +30,18 @@ type override struct {
 // values. A key that is not there yet is of no effect.
 type environment struct {
 	keys   func(kind, name string) ([]string, error)
-	unread []right
+	unread []permission
 	// identity is that of the pod, nil if it is not known.
 	identity *identity.Identity
 }
 
-func checkOverrides(ctx context.Context, x *examination) Finding {
+func checkOverrides(ctx context.Context, x *checkState) Finding {
 	e := &environment{identity: x.identity, keys: func(kind, name string) ([]string, error) { return x.keysOf(ctx, kind, name) }}
-	return judgeOverrides(x.pod, e.overrides(x.pod), e.unread)
+	return evaluateOverrides(x.pod, e.overrides(x.pod), e.unread)
 }
 
 // keysOf returns the keys of a ConfigMap or a Secret.
-func (x *examination) keysOf(ctx context.Context, kind, name string) ([]string, error) {
+func (x *checkState) keysOf(ctx context.Context, kind, name string) ([]string, error) {
 	if kind == "Secret" {
 		secret, err := x.Client.CoreV1().Secrets(x.namespace).Get(ctx, name, metav1.GetOptions{})
 		if err != nil {
@@ -125,7 +125,7 @@ func (e *environment) variables(namespace string, c *corev1.Container) (known in
 		keys, err := e.keys(kind, name)
 		if err != nil {
 			if !apierrors.IsNotFound(err) {
-				e.unread = append(e.unread, right{"get", strings.ToLower(kind) + "s", namespace, name})
+				e.unread = append(e.unread, permission{"get", strings.ToLower(kind) + "s", namespace, name})
 				known.Open = true
 			}
 			continue
@@ -152,8 +152,8 @@ func setEnvironment(pod *corev1.Pod, container, change string) string {
 		pod.Name, pod.Namespace, container, shell(change))
 }
 
-// judgeOverrides says whether anything stands against the role.
-func judgeOverrides(pod *corev1.Pod, all []override, unread []right) Finding {
+// evaluateOverrides says whether anything stands against the role.
+func evaluateOverrides(pod *corev1.Pod, all []override, unread []permission) Finding {
 	var keys, others []override
 	for _, o := range all {
 		if inject.IsKeyVariable(o.variable) {
@@ -168,14 +168,14 @@ func judgeOverrides(pod *corev1.Pod, all []override, unread []right) Finding {
 		for _, o := range slices.Concat(keys[1:], others) {
 			said = append(said, o.String())
 		}
-		return found(Broken, "%s is used in place of the role", keys[0]).
-			because("%s", strings.Join(append(said, "an SDK looks for keys in the environment before it looks for a role"), "; ")).
-			mendedBy("%s", removeOverride(pod, keys[0]))
+		return newFinding(Broken, "%s is used in place of the role", keys[0]).
+			withReason("%s", strings.Join(append(said, "an SDK looks for keys in the environment before it looks for a role"), "; ")).
+			withFix("%s", removeOverride(pod, keys[0]))
 	case len(unread) > 0:
-		finding := found(Unknown, "not allowed to %s, which the environment comes from", unread[0]).
-			because("its keys, and not its values, would be looked at for %s and the like; whoever may grant it needs this rule: %s", "AWS_ACCESS_KEY_ID", unread[0].rule())
+		finding := newFinding(Unknown, "not allowed to %s, which the environment comes from", unread[0]).
+			withReason("its keys, and not its values, would be looked at for %s and the like; whoever may grant it needs this rule: %s", "AWS_ACCESS_KEY_ID", unread[0].rule())
 		for _, r := range unread {
-			finding = finding.given("missing right", r.String())
+			finding = finding.withEvidence("missing right", r.String())
 		}
 		return finding
 	case len(others) > 0:
@@ -183,15 +183,15 @@ func judgeOverrides(pod *corev1.Pod, all []override, unread []right) Finding {
 		for _, o := range others[1:] {
 			said = append(said, o.String())
 		}
-		finding := found(Warning, "%s may be used in place of the role", others[0])
+		finding := newFinding(Warning, "%s may be used in place of the role", others[0])
 		why := "some SDKs look there before they look for a role, and fail if the profile is not there"
 		if !inject.IsProfileVariable(others[0].variable) {
-			finding = found(Warning, "%s keeps SDKs from the role", others[0])
+			finding = newFinding(Warning, "%s keeps SDKs from the role", others[0])
 			why = others[0].effect
 		}
-		return finding.because("%s", strings.Join(append(said, why), "; ")).mendedBy("%s", removeOverride(pod, others[0]))
+		return finding.withReason("%s", strings.Join(append(said, why), "; ")).withFix("%s", removeOverride(pod, others[0]))
 	default:
-		return found(OK, "no variable stands against the role")
+		return newFinding(OK, "no variable stands against the role")
 	}
 }
 

@@ -42,8 +42,8 @@ func valueOf(c *corev1.Container, name string) (value string, set bool) {
 	return value, set
 }
 
-// wouldDo says what the webhook would do now with a pod as it is.
-func wouldDo(pod *corev1.Pod, id *identity.Identity, s inject.Settings) (inject.Result, error) {
+// dryRunInject says what the webhook would do now with a pod as it is.
+func dryRunInject(pod *corev1.Pod, id *identity.Identity, s inject.Settings) (inject.Result, error) {
 	encoded, err := json.Marshal(pod)
 	if err != nil {
 		return inject.Result{}, err
@@ -52,22 +52,22 @@ func wouldDo(pod *corev1.Pod, id *identity.Identity, s inject.Settings) (inject.
 	if err != nil {
 		return inject.Result{}, err
 	}
-	if reason := inject.Exempt(view); reason != "" {
+	if reason := inject.SkipReason(view); reason != "" {
 		return inject.Result{Reason: reason}, nil
 	}
 	return inject.Patch(view, id, s), nil
 }
 
-func checkInjected(_ context.Context, x *examination) Finding {
-	result, err := wouldDo(x.pod, x.identity, x.settings.inject)
+func checkInjected(_ context.Context, x *checkState) Finding {
+	result, err := dryRunInject(x.pod, x.identity, x.settings.inject)
 	if err != nil {
-		return found(Unknown, "cannot tell what the webhook would do with the pod: %v", err)
+		return newFinding(Unknown, "cannot tell what the webhook would do with the pod: %v", err)
 	}
-	at, by, known := annotated(x.account, x.roleKey())
+	at, by, known := annotationWrittenAt(x.account, x.roleKey())
 	if !known {
 		at, by = x.account.CreationTimestamp.Time, "its creator"
 	}
-	history := history{account: x.account, writtenAt: at, writtenBy: by}
+	history := podHistory{account: x.account, writtenAt: at, writtenBy: by}
 	if r := x.webhook.chosen(); r != nil {
 		history.registered = r.configuration.CreationTimestamp.Time
 		history.ignoresFailures = r.ignoresFailures()
@@ -78,11 +78,11 @@ func checkInjected(_ context.Context, x *examination) Finding {
 			break
 		}
 	}
-	return judgeInjected(x.pod, result, history)
+	return evaluateInjected(x.pod, result, history)
 }
 
-// history is what may explain that a pod was not injected.
-type history struct {
+// podHistory is what may explain that a pod was not injected.
+type podHistory struct {
 	account         *corev1.ServiceAccount
 	writtenAt       time.Time
 	writtenBy       string
@@ -92,8 +92,8 @@ type history struct {
 	notCalled Code
 }
 
-// judgeInjected says whether the webhook has been at work, and if not, why.
-func judgeInjected(pod *corev1.Pod, result inject.Result, h history) Finding {
+// evaluateInjected says whether the webhook has been at work, and if not, why.
+func evaluateInjected(pod *corev1.Pod, result inject.Result, h podHistory) Finding {
 	injected, other := 0, 0
 	all := containersOf(pod)
 	for i := range all {
@@ -105,52 +105,52 @@ func judgeInjected(pod *corev1.Pod, result inject.Result, h history) Finding {
 	}
 	created := pod.CreationTimestamp.UTC().Format(time.RFC3339)
 	none := func(format string, args ...any) Finding {
-		return found(Broken, "the pod has no identity: "+format, args...).given("pod created", created)
+		return newFinding(Broken, "the pod has no identity: "+format, args...).withEvidence("pod created", created)
 	}
 	switch {
 	case injected > 0:
-		return found(OK, "the pod was given its identity, in %s", plural(injected, "container")).given("pod created", created)
+		return newFinding(OK, "the pod was given its identity, in %s", plural(injected, "container")).withEvidence("pod created", created)
 	case other > 0:
-		return found(Warning, "the pod has another identity: that of EKS Pod Identity").
-			because("%s leads its SDK to the agent on the node, which knows the role; the role that the ServiceAccount names is not used", envContainerURI)
+		return newFinding(Warning, "the pod has another identity: that of EKS Pod Identity").
+			withReason("%s leads its SDK to the agent on the node, which knows the role; the role that the ServiceAccount names is not used", envContainerURI)
 	case result.Reason == inject.MirrorPod:
-		return none("it pictures a static pod, which can have no ServiceAccount").because("run it as a DaemonSet instead")
+		return none("it pictures a static pod, which can have no ServiceAccount").withReason("run it as a DaemonSet instead")
 	case result.Reason == inject.SkipLabel:
 		return none("its label %s says to leave it alone", inject.SkipPodLabel).
-			mendedBy("%s", mendTemplate(pod, unmet(skipSelector(), pod.Labels)))
+			withFix("%s", templateLabelFix(pod, unmetRequirements(skipSelector(), pod.Labels)))
 	case result.Reason == inject.NoContainer:
-		return none("each of its containers is left alone").because("%s", strings.Join(reasonsOf(result), "; ")).
-			mendedBy("%s", unskip(pod))
+		return none("each of its containers is left alone").withReason("%s", strings.Join(reasonsOf(result), "; ")).
+			withFix("%s", removeSkipAnnotations(pod))
 	case h.notCalled != "":
-		return none("the webhook is not called for it").because("see %s; once that is mended, make the pod anew", h.notCalled).
-			mendedBy("%s", remakeCommand(pod))
+		return none("the webhook is not called for it").withReason("see %s; once that is mended, make the pod anew", h.notCalled).
+			withFix("%s", recreateCommand(pod))
 	case pod.CreationTimestamp.Time.Before(h.writtenAt):
 		return none("it is older than the annotation of its ServiceAccount").
-			because("a pod that exists is never changed; %s wrote the annotation, or something beside it, at %s", h.writtenBy, h.writtenAt.UTC().Format(time.RFC3339)).
-			mendedBy("%s", remakeCommand(pod))
+			withReason("a pod that exists is never changed; %s wrote the annotation, or something beside it, at %s", h.writtenBy, h.writtenAt.UTC().Format(time.RFC3339)).
+			withFix("%s", recreateCommand(pod))
 	case pod.CreationTimestamp.Time.Before(h.registered):
 		return none("it is older than the registration of the webhook").
-			because("a pod that exists is never changed; the MutatingWebhookConfiguration was created at %s", h.registered.UTC().Format(time.RFC3339)).
-			mendedBy("%s", remakeCommand(pod))
+			withReason("a pod that exists is never changed; the MutatingWebhookConfiguration was created at %s", h.registered.UTC().Format(time.RFC3339)).
+			withFix("%s", recreateCommand(pod))
 	default:
 		why := "the annotation and the webhook were there before it, so the webhook was not called when it was created, or not for it"
 		if h.ignoresFailures {
 			why = "the annotation and the webhook were there before it, so the webhook did not answer when it was created, which its failurePolicy Ignore permits"
 		}
-		return none("the webhook did not give it one").because("%s", why).mendedBy("%s", remakeCommand(pod))
+		return none("the webhook did not give it one").withReason("%s", why).withFix("%s", recreateCommand(pod))
 	}
 }
 
 func reasonsOf(result inject.Result) []string {
 	var said []string
 	for _, c := range result.Containers {
-		said = append(said, fmt.Sprintf("%s: %s", c.Name, c.Reason.Sentence()))
+		said = append(said, fmt.Sprintf("%s: %s", c.Name, c.Reason.Description()))
 	}
 	return said
 }
 
-// unskip removes the annotations that leave containers out.
-func unskip(pod *corev1.Pod) string {
+// removeSkipAnnotations removes the annotations that leave containers out.
+func removeSkipAnnotations(pod *corev1.Pod) string {
 	var keys []string
 	for key := range pod.Annotations {
 		if name := path.Base(key); name == identity.SkipContainersAnnotation || name == identity.IncludeContainersAnnotation {
@@ -168,20 +168,20 @@ func unskip(pod *corev1.Pod) string {
 		return fmt.Sprintf(kubectl+` patch %s %s -n %s --type=merge -p='{"spec":{"template":{"metadata":{"annotations":{%s}}}}}'`,
 			w.kind, w.name, pod.Namespace, strings.Join(keys, ","))
 	}
-	return fmt.Sprintf(kubectl+" annotate pod %s -n %s %s- && %s", pod.Name, pod.Namespace, strings.Join(keys, "- "), replaceCommand(pod))
+	return fmt.Sprintf(kubectl+" annotate pod %s -n %s %s- && %s", pod.Name, pod.Namespace, strings.Join(keys, "- "), replacePodCommand(pod))
 }
 
-func checkToken(_ context.Context, x *examination) Finding {
-	result, err := wouldDo(unlabelled(x.pod), x.identity, x.settings.inject)
+func checkToken(_ context.Context, x *checkState) Finding {
+	result, err := dryRunInject(withoutSkipLabel(x.pod), x.identity, x.settings.inject)
 	if err != nil {
-		return found(Unknown, "cannot tell what the webhook would do with the pod: %v", err)
+		return newFinding(Unknown, "cannot tell what the webhook would do with the pod: %v", err)
 	}
 	for _, c := range result.Containers {
 		if c.OwnVolume != "" && result.Volume == "" {
-			return found(OK, "container %s reads a token for %s from its own volume %s", c.Name, x.identity.Audience, c.OwnVolume)
+			return newFinding(OK, "container %s reads a token for %s from its own volume %s", c.Name, x.identity.Audience, c.OwnVolume)
 		}
 	}
-	return judgeToken(x.pod, x.identity)
+	return evaluateToken(x.pod, x.identity)
 }
 
 // tokenVolume returns the projected token that the identity's variables speak of.
@@ -222,22 +222,22 @@ func projectedToken(pod *corev1.Pod, volume string) *corev1.ServiceAccountTokenP
 	return nil
 }
 
-// judgeToken says whether the kubelet asks for the right token.
-func judgeToken(pod *corev1.Pod, id *identity.Identity) Finding {
+// evaluateToken says whether the kubelet asks for the right token.
+func evaluateToken(pod *corev1.Pod, id *identity.Identity) Finding {
 	name, source := tokenVolume(pod)
 	switch {
 	case source == nil:
-		return found(Broken, "the pod has no volume with a token").
-			because("its variables speak of a file that no volume holds: they were copied without it, probably").
-			mendedBy("%s", renewCommand(pod))
+		return newFinding(Broken, "the pod has no volume with a token").
+			withReason("its variables speak of a file that no volume holds: they were copied without it, probably").
+			withFix("%s", recreateCleanCommand(pod))
 	case source.Audience != id.Audience:
-		return found(Broken, "the token of volume %s is for the audience %q, not for %q", name, source.Audience, id.Audience).
-			because("the pod is older than the audience that its ServiceAccount asks for, or brings a volume of its own").
-			mendedBy("%s", renewCommand(pod))
+		return newFinding(Broken, "the token of volume %s is for the audience %q, not for %q", name, source.Audience, id.Audience).
+			withReason("the pod is older than the audience that its ServiceAccount asks for, or brings a volume of its own").
+			withFix("%s", recreateCleanCommand(pod))
 	}
-	finding := found(OK, "volume %s holds a token for %s", name, source.Audience)
+	finding := newFinding(OK, "volume %s holds a token for %s", name, source.Audience)
 	if source.ExpirationSeconds != nil {
-		finding = finding.given("lifetime", (time.Duration(*source.ExpirationSeconds) * time.Second).String())
+		finding = finding.withEvidence("lifetime", (time.Duration(*source.ExpirationSeconds) * time.Second).String())
 		if *source.ExpirationSeconds > identity.MaxUsefulExpirationSeconds {
 			finding.Status = Warning
 			finding.Why = "the kubelet renews a token that is older than a day, whatever it was asked for"
@@ -246,24 +246,24 @@ func judgeToken(pod *corev1.Pod, id *identity.Identity) Finding {
 	return finding
 }
 
-func checkEnvironment(_ context.Context, x *examination) Finding {
-	result, err := wouldDo(unlabelled(x.pod), x.identity, x.settings.inject)
+func checkEnvironment(_ context.Context, x *checkState) Finding {
+	result, err := dryRunInject(withoutSkipLabel(x.pod), x.identity, x.settings.inject)
 	if err != nil {
-		return found(Unknown, "cannot tell what the webhook would do with the pod: %v", err)
+		return newFinding(Unknown, "cannot tell what the webhook would do with the pod: %v", err)
 	}
-	return judgeEnvironment(x.pod, result, x.identity)
+	return evaluateEnvironment(x.pod, result, x.identity)
 }
 
-// unlabelled is the pod without the label that has the webhook leave it alone: what
+// withoutSkipLabel is the pod without the label that has the webhook leave it alone: what
 // it was given by something else must be whole, too.
-func unlabelled(pod *corev1.Pod) *corev1.Pod {
+func withoutSkipLabel(pod *corev1.Pod) *corev1.Pod {
 	plain := pod.DeepCopy()
 	delete(plain.Labels, inject.SkipPodLabel)
 	return plain
 }
 
-// judgeEnvironment says whether each container has what belongs to the identity.
-func judgeEnvironment(pod *corev1.Pod, result inject.Result, id *identity.Identity) Finding {
+// evaluateEnvironment says whether each container has what belongs to the identity.
+func evaluateEnvironment(pod *corev1.Pod, result inject.Result, id *identity.Identity) Finding {
 	var broken, told []string
 	var whole int
 	all := containersOf(pod)
@@ -275,11 +275,11 @@ func judgeEnvironment(pod *corev1.Pod, result inject.Result, id *identity.Identi
 		case c.Reason == inject.AlreadyInjected:
 			whole++
 		case c.Reason == inject.SkipContainers || c.Reason == inject.NotIncluded:
-			told = append(told, fmt.Sprintf("%s is left alone: %s", c.Name, c.Reason.Sentence()))
+			told = append(told, fmt.Sprintf("%s is left alone: %s", c.Name, c.Reason.Description()))
 		case c.Reason == inject.TokenPathTaken:
 			broken = append(broken, fmt.Sprintf("container %s mounts something else where the token would be", c.Name))
 		case c.Reason == inject.Injected || c.Reason == inject.FallbackPath:
-			broken = append(broken, fmt.Sprintf("container %s lacks %s", c.Name, lacks(c)))
+			broken = append(broken, fmt.Sprintf("container %s lacks %s", c.Name, missingParts(c)))
 		case role != "" && role != id.RoleARN:
 			broken = append(broken, fmt.Sprintf("container %s has %s=%s, and its ServiceAccount names %s", c.Name, envRole, role, cmp.Or(id.RoleARN, "none")))
 		default:
@@ -287,21 +287,21 @@ func judgeEnvironment(pod *corev1.Pod, result inject.Result, id *identity.Identi
 		}
 	}
 	if len(broken) > 0 {
-		return found(Broken, "%s", broken[0]).
-			because("%s", strings.Join(append(broken[1:], "the pod is older than what its ServiceAccount says now, or its template sets this itself: then take it out of there"), "; ")).
-			mendedBy("%s", renewCommand(pod))
+		return newFinding(Broken, "%s", broken[0]).
+			withReason("%s", strings.Join(append(broken[1:], "the pod is older than what its ServiceAccount says now, or its template sets this itself: then take it out of there"), "; ")).
+			withFix("%s", recreateCleanCommand(pod))
 	}
 	if whole == 0 && len(told) == 0 {
-		return found(Unknown, "cannot tell whether variables and mounts are whole: the webhook would look at no container (%s)", cmp.Or(string(result.Reason), "no reason"))
+		return newFinding(Unknown, "cannot tell whether variables and mounts are whole: the webhook would look at no container (%s)", cmp.Or(string(result.Reason), "no reason"))
 	}
-	finding := found(OK, "variables and mounts are whole in %s", plural(whole, "container"))
+	finding := newFinding(OK, "variables and mounts are whole in %s", plural(whole, "container"))
 	if len(told) > 0 {
 		finding.Why = strings.Join(told, "; ")
 	}
 	return finding
 }
 
-func lacks(c inject.ContainerResult) string {
+func missingParts(c inject.ContainerResult) string {
 	missing := slices.Clone(c.Env)
 	if c.Mounted {
 		missing = append(missing, "the mount of the token")

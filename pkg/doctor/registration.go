@@ -48,7 +48,7 @@ func findRegistrations(configurations []admissionregistrationv1.MutatingWebhookC
 	}
 	slices.SortStableFunc(all, func(a, b registration) int {
 		rank := func(r registration) int {
-			if r.seesNewPods() {
+			if r.matchesPodCreate() {
 				return 0
 			}
 			return 1
@@ -80,8 +80,8 @@ func (r *registration) givesIdentity() bool {
 	return r.webhook.Name == eksName || slices.ContainsFunc(names, func(n string) bool { return strings.Contains(n, usualName) })
 }
 
-// seesNewPods says whether the rules have it called when a pod is created.
-func (r *registration) seesNewPods() bool {
+// matchesPodCreate says whether the rules have it called when a pod is created.
+func (r *registration) matchesPodCreate() bool {
 	return slices.ContainsFunc(r.webhook.Rules, func(rule admissionregistrationv1.RuleWithOperations) bool {
 		operation := slices.ContainsFunc(rule.Operations, func(o admissionregistrationv1.OperationType) bool {
 			return o == admissionregistrationv1.Create || o == admissionregistrationv1.OperationAll
@@ -123,55 +123,55 @@ func (r *registration) completes(first *registration) bool {
 
 const installCommand = helm + " upgrade --install pod-identity-webhook deploy/helm/pod-identity-webhook --namespace pod-identity-webhook --create-namespace"
 
-// judgeRegistered says whether there is a webhook at all.
-func judgeRegistered(registrations []registration, name string) Finding {
+// evaluateRegistered says whether there is a webhook at all.
+func evaluateRegistered(registrations []registration, name string) Finding {
 	if len(registrations) == 0 {
-		missing := found(Broken, "no webhook is registered that gives pods their identity").
-			because("no MutatingWebhookConfiguration has a webhook with the path %s and %s in a name of it; if yours has another, say --webhook-name", mutatePath, usualName)
+		missing := newFinding(Broken, "no webhook is registered that gives pods their identity").
+			withReason("no MutatingWebhookConfiguration has a webhook with the path %s and %s in a name of it; if yours has another, say --webhook-name", mutatePath, usualName)
 		if name != "" {
-			missing = found(Broken, "there is no MutatingWebhookConfiguration %q with a webhook", name)
+			missing = newFinding(Broken, "there is no MutatingWebhookConfiguration %q with a webhook", name)
 		}
-		return missing.mendedBy(installCommand)
+		return missing.withFix(installCommand)
 	}
 	first := &registrations[0]
 	var others []string
 	for i := range registrations[1:] {
 		other := &registrations[i+1]
-		if other.seesNewPods() && !other.completes(first) {
+		if other.matchesPodCreate() && !other.completes(first) {
 			others = append(others, fmt.Sprintf("%s (%s)", other.name(), other.called()))
 		}
 	}
 	if len(others) > 0 {
-		return found(Warning, "%d webhooks give pods their identity", len(others)+1).
-			because("MutatingWebhookConfiguration %s is looked at here; %s is called too, and the first that sees a pod decides. Another is chosen by --webhook-name", first.name(), strings.Join(others, ", ")).
-			given("called at", first.called())
+		return newFinding(Warning, "%d webhooks give pods their identity", len(others)+1).
+			withReason("MutatingWebhookConfiguration %s is looked at here; %s is called too, and the first that sees a pod decides. Another is chosen by --webhook-name", first.name(), strings.Join(others, ", ")).
+			withEvidence("called at", first.called())
 	}
-	return found(OK, "MutatingWebhookConfiguration %s, webhook %s", first.name(), first.webhook.Name).given("called at", first.called())
+	return newFinding(OK, "MutatingWebhookConfiguration %s, webhook %s", first.name(), first.webhook.Name).withEvidence("called at", first.called())
 }
 
 // podRule is the rule that it takes to be called for new pods.
 const podRule = `{"apiGroups":[""],"apiVersions":["v1"],"operations":["CREATE"],"resources":["pods"],"scope":"Namespaced"}`
 
-func judgeRules(r *registration) Finding {
-	if r.seesNewPods() {
-		return found(OK, "it is called when a pod is created")
+func evaluateRules(r *registration) Finding {
+	if r.matchesPodCreate() {
+		return newFinding(OK, "it is called when a pod is created")
 	}
 	path, value := fmt.Sprintf("/webhooks/%d/rules", r.index), "["+podRule+"]"
 	if len(r.webhook.Rules) > 0 {
 		path, value = path+"/-", podRule
 	}
-	return found(Broken, "it is not called when a pod is created").
-		because("none of its rules is for CREATE of pods of the API group \"\", v1").
-		mendedBy(kubectl+` patch mutatingwebhookconfiguration %s --type=json -p='[{"op":"add","path":"%s","value":%s}]'`, r.name(), path, value)
+	return newFinding(Broken, "it is not called when a pod is created").
+		withReason("none of its rules is for CREATE of pods of the API group \"\", v1").
+		withFix(kubectl+` patch mutatingwebhookconfiguration %s --type=json -p='[{"op":"add","path":"%s","value":%s}]'`, r.name(), path, value)
 }
 
-func judgeFailurePolicy(r *registration, guarded bool) Finding {
+func evaluateFailurePolicy(r *registration, guarded bool) Finding {
 	switch {
 	case !r.ignoresFailures():
-		return found(OK, "failurePolicy Fail: while the webhook is down, the pods that it is called for are not created")
+		return newFinding(OK, "failurePolicy Fail: while the webhook is down, the pods that it is called for are not created")
 	case guarded:
-		return found(OK, "failurePolicy Ignore: while the webhook is down, the guard refuses pods that miss their identity")
+		return newFinding(OK, "failurePolicy Ignore: while the webhook is down, the guard refuses pods that miss their identity")
 	default:
-		return found(OK, "failurePolicy Ignore: while the webhook is down, pods are created without identity, and keep so")
+		return newFinding(OK, "failurePolicy Ignore: while the webhook is down, pods are created without identity, and keep so")
 	}
 }

@@ -13,9 +13,9 @@ import (
 	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/inject"
 )
 
-// unmet returns the requirements of a selector that labels do not meet. nil selects
+// unmetRequirements returns the requirements of a selector that labels do not meet. nil selects
 // everything, as it does for the API server.
-func unmet(selector *metav1.LabelSelector, labels map[string]string) []metav1.LabelSelectorRequirement {
+func unmetRequirements(selector *metav1.LabelSelector, labels map[string]string) []metav1.LabelSelectorRequirement {
 	if selector == nil {
 		return nil
 	}
@@ -24,10 +24,10 @@ func unmet(selector *metav1.LabelSelector, labels map[string]string) []metav1.La
 		all = append(all, metav1.LabelSelectorRequirement{Key: key, Operator: metav1.LabelSelectorOpIn, Values: []string{selector.MatchLabels[key]}})
 	}
 	all = append(all, selector.MatchExpressions...)
-	return slices.DeleteFunc(all, func(r metav1.LabelSelectorRequirement) bool { return meets(r, labels) })
+	return slices.DeleteFunc(all, func(r metav1.LabelSelectorRequirement) bool { return requirementMet(r, labels) })
 }
 
-func meets(r metav1.LabelSelectorRequirement, labels map[string]string) bool {
+func requirementMet(r metav1.LabelSelectorRequirement, labels map[string]string) bool {
 	value, has := labels[r.Key]
 	switch r.Operator {
 	case metav1.LabelSelectorOpIn:
@@ -56,9 +56,9 @@ func requirement(r metav1.LabelSelectorRequirement) string {
 	}
 }
 
-// relabel returns what makes labels meet the requirements, as arguments of kubectl
+// labelArgs returns what makes labels meet the requirements, as arguments of kubectl
 // label, or nothing if labels that the API server sets stand against it.
-func relabel(requirements []metav1.LabelSelectorRequirement) []string {
+func labelArgs(requirements []metav1.LabelSelectorRequirement) []string {
 	var arguments []string
 	for _, r := range requirements {
 		if r.Key == corev1.LabelMetadataName {
@@ -76,7 +76,7 @@ func relabel(requirements []metav1.LabelSelectorRequirement) []string {
 	return arguments
 }
 
-func told(requirements []metav1.LabelSelectorRequirement) string {
+func formatRequirements(requirements []metav1.LabelSelectorRequirement) string {
 	var all []string
 	for _, r := range requirements {
 		all = append(all, requirement(r))
@@ -84,47 +84,47 @@ func told(requirements []metav1.LabelSelectorRequirement) string {
 	return strings.Join(all, ", ")
 }
 
-// judgeNamespace says whether the webhook is called for the pods of a namespace.
-func judgeNamespace(r *registration, namespace *corev1.Namespace) Finding {
-	missed := unmet(r.webhook.NamespaceSelector, namespace.Labels)
+// evaluateNamespaceSelector says whether the webhook is called for the pods of a namespace.
+func evaluateNamespaceSelector(r *registration, namespace *corev1.Namespace) Finding {
+	missed := unmetRequirements(r.webhook.NamespaceSelector, namespace.Labels)
 	if len(missed) == 0 {
-		return found(OK, "the namespaceSelector matches namespace %s", namespace.Name)
+		return newFinding(OK, "the namespaceSelector matches namespace %s", namespace.Name)
 	}
-	finding := found(Broken, "the webhook is not called for namespace %s", namespace.Name).
-		because("the namespaceSelector of MutatingWebhookConfiguration %s wants %s", r.name(), told(missed))
-	arguments := relabel(missed)
+	finding := newFinding(Broken, "the webhook is not called for namespace %s", namespace.Name).
+		withReason("the namespaceSelector of MutatingWebhookConfiguration %s wants %s", r.name(), formatRequirements(missed))
+	arguments := labelArgs(missed)
 	if len(arguments) == 0 {
 		finding.Why += ", which is this very namespace: run the workload in another"
 		return finding
 	}
-	return finding.mendedBy(kubectl+" label --overwrite namespace %s %s", namespace.Name, strings.Join(arguments, " "))
+	return finding.withFix(kubectl+" label --overwrite namespace %s %s", namespace.Name, strings.Join(arguments, " "))
 }
 
-// judgePodSelected says whether the webhook is called for a pod as it is now.
-func judgePodSelected(r *registration, pod *corev1.Pod) Finding {
-	if missed := unmet(r.webhook.ObjectSelector, pod.Labels); len(missed) > 0 {
-		finding := found(Broken, "the webhook is not called for pod %s", pod.Name).
-			because("the objectSelector of MutatingWebhookConfiguration %s wants %s: take care of that in the template that the pod is made from", r.name(), told(missed))
+// evaluatePodSelected says whether the webhook is called for a pod as it is now.
+func evaluatePodSelected(r *registration, pod *corev1.Pod) Finding {
+	if missed := unmetRequirements(r.webhook.ObjectSelector, pod.Labels); len(missed) > 0 {
+		finding := newFinding(Broken, "the webhook is not called for pod %s", pod.Name).
+			withReason("the objectSelector of MutatingWebhookConfiguration %s wants %s: take care of that in the template that the pod is made from", r.name(), formatRequirements(missed))
 		if slices.ContainsFunc(missed, func(r metav1.LabelSelectorRequirement) bool { return r.Key == inject.SkipPodLabel }) {
 			finding.Why = fmt.Sprintf("its label %s says to leave it alone: remove it from the template that the pod is made from", inject.SkipPodLabel)
 		}
-		return finding.mendedBy("%s", mendTemplate(pod, missed))
+		return finding.withFix("%s", templateLabelFix(pod, missed))
 	}
 	var unknown []string
 	for _, condition := range r.webhook.MatchConditions {
-		switch matches, known := evaluate(condition, pod); {
+		switch matches, known := evaluateMatchCondition(condition, pod); {
 		case !known:
 			unknown = append(unknown, condition.Name)
 		case !matches:
-			return found(Broken, "the webhook is not called for pod %s", pod.Name).
-				because("the matchCondition %s of MutatingWebhookConfiguration %s leaves it out: it is the picture of a static pod, which can have no ServiceAccount", condition.Name, r.name())
+			return newFinding(Broken, "the webhook is not called for pod %s", pod.Name).
+				withReason("the matchCondition %s of MutatingWebhookConfiguration %s leaves it out: it is the picture of a static pod, which can have no ServiceAccount", condition.Name, r.name())
 		}
 	}
 	if len(unknown) > 0 {
-		return found(Unknown, "cannot tell whether the matchConditions match pod %s", pod.Name).
-			because("only those of our own chart are evaluated here, and not %s; the trial pod, if it can be made, shows what the API server makes of them", strings.Join(unknown, ", "))
+		return newFinding(Unknown, "cannot tell whether the matchConditions match pod %s", pod.Name).
+			withReason("only those of our own chart are evaluated here, and not %s; the trial pod, if it can be made, shows what the API server makes of them", strings.Join(unknown, ", "))
 	}
-	return found(OK, "objectSelector and matchConditions match pod %s", pod.Name)
+	return newFinding(OK, "objectSelector and matchConditions match pod %s", pod.Name)
 }
 
 // noMirrorPods are the conditions of our chart by which mirror pods are left out,
@@ -133,9 +133,9 @@ var noMirrorPods = []string{
 	`!has(object.metadata.annotations)||!('kubernetes.io/config.mirror'inobject.metadata.annotations)`,
 }
 
-// evaluate evaluates a condition, if it is known: it takes the API server's own
+// evaluateMatchCondition evaluates a condition, if it is known: it takes the API server's own
 // library to evaluate any other.
-func evaluate(condition admissionregistrationv1.MatchCondition, pod *corev1.Pod) (matches, known bool) {
+func evaluateMatchCondition(condition admissionregistrationv1.MatchCondition, pod *corev1.Pod) (matches, known bool) {
 	expression := strings.ReplaceAll(strings.Join(strings.Fields(condition.Expression), ""), `"`, `'`)
 	if slices.Contains(noMirrorPods, expression) {
 		return !isMirror(pod), true
@@ -148,10 +148,10 @@ func isMirror(pod *corev1.Pod) bool {
 	return mirror
 }
 
-// mendTemplate changes the labels of a workload's template or, of a pod that has
+// templateLabelFix changes the labels of a workload's template or, of a pod that has
 // no workload, makes it anew with other labels.
-func mendTemplate(pod *corev1.Pod, missed []metav1.LabelSelectorRequirement) string {
-	labels := relabel(missed)
+func templateLabelFix(pod *corev1.Pod, missed []metav1.LabelSelectorRequirement) string {
+	labels := labelArgs(missed)
 	if len(labels) == 0 {
 		return ""
 	}
@@ -168,7 +168,7 @@ func mendTemplate(pod *corev1.Pod, missed []metav1.LabelSelectorRequirement) str
 		return fmt.Sprintf(kubectl+` patch %s %s -n %s --type=merge -p='{"spec":{"template":{"metadata":{"labels":{%s}}}}}'`,
 			w.kind, w.name, pod.Namespace, strings.Join(patched, ","))
 	}
-	return fmt.Sprintf(kubectl+" label --overwrite pod %s -n %s %s && %s", pod.Name, pod.Namespace, strings.Join(labels, " "), replaceCommand(pod))
+	return fmt.Sprintf(kubectl+" label --overwrite pod %s -n %s %s && %s", pod.Name, pod.Namespace, strings.Join(labels, " "), replacePodCommand(pod))
 }
 
 // skipSelector selects the pods that are not to be left alone.

@@ -22,28 +22,28 @@ import (
 // exampleRole stands for a role that only the user knows.
 const exampleRole = "arn:aws:iam::111122223333:role/NAME"
 
-func checkServiceAccount(ctx context.Context, x *examination) Finding {
+func checkServiceAccount(ctx context.Context, x *checkState) Finding {
 	if x.serviceAccount == "" {
-		return found(Broken, "the pod names no ServiceAccount").
-			because("a static pod can have none, nor a token of its own: run it as a DaemonSet instead")
+		return newFinding(Broken, "the pod names no ServiceAccount").
+			withReason("a static pod can have none, nor a token of its own: run it as a DaemonSet instead")
 	}
 	if x.account == nil {
 		account, err := x.Client.CoreV1().ServiceAccounts(x.namespace).Get(ctx, x.serviceAccount, metav1.GetOptions{})
 		if apierrors.IsNotFound(err) {
-			return found(Broken, "ServiceAccount %s/%s does not exist", x.namespace, x.serviceAccount).
-				because("no pod can be created with it").
-				mendedBy(kubectl+" create serviceaccount %s -n %s", x.serviceAccount, x.namespace)
+			return newFinding(Broken, "ServiceAccount %s/%s does not exist", x.namespace, x.serviceAccount).
+				withReason("no pod can be created with it").
+				withFix(kubectl+" create serviceaccount %s -n %s", x.serviceAccount, x.namespace)
 		}
 		if err != nil {
-			return unreadable(right{"get", "serviceaccounts", x.namespace, x.serviceAccount}, err)
+			return readErrorFinding(permission{"get", "serviceaccounts", x.namespace, x.serviceAccount}, err)
 		}
 		x.account = account
 	}
-	return found(OK, "ServiceAccount %s/%s exists", x.namespace, x.serviceAccount)
+	return newFinding(OK, "ServiceAccount %s/%s exists", x.namespace, x.serviceAccount)
 }
 
-// mappingView is the ConfigMap of roles.
-type mappingView struct {
+// mappingInfo is the ConfigMap of roles.
+type mappingInfo struct {
 	mapping *identity.Mapping
 	// skipped are its invalid entries, and undecodable is set if it has no valid ones
 	// because its content cannot be decoded.
@@ -53,9 +53,9 @@ type mappingView struct {
 	err         error
 }
 
-func (d *Doctor) mapping(ctx context.Context, s settings) mappingView {
-	return d.known.mapping.get(struct{}{}, func() mappingView {
-		v := mappingView{at: "ConfigMap " + s.namespace + "/" + usualName}
+func (d *Doctor) mapping(ctx context.Context, s settings) mappingInfo {
+	return d.known.mapping.get(struct{}{}, func() mappingInfo {
+		v := mappingInfo{at: "ConfigMap " + s.namespace + "/" + usualName}
 		found, err := d.Client.CoreV1().ConfigMaps(s.namespace).Get(ctx, usualName, metav1.GetOptions{})
 		if err != nil {
 			v.err = err
@@ -68,28 +68,28 @@ func (d *Doctor) mapping(ctx context.Context, s settings) mappingView {
 	})
 }
 
-func checkRole(ctx context.Context, x *examination) Finding {
+func checkRole(ctx context.Context, x *checkState) Finding {
 	x.identity = identity.FromAnnotations(x.account.Annotations, x.settings.identity)
 	key := x.settings.identity.AnnotationPrefix + "/" + identity.RoleARNAnnotation
-	if x.identity.Granted() {
-		return found(OK, "it names %s", x.identity.RoleARN).given("annotation", key)
+	if x.identity.IsSet() {
+		return newFinding(OK, "it names %s", x.identity.RoleARN).withEvidence("annotation", key)
 	}
-	x.typos = lint.Misspelt(x.account.Annotations, x.settings.identity.AnnotationPrefix)
+	x.typos = lint.Misspelled(x.account.Annotations, x.settings.identity.AnnotationPrefix)
 	if x.settings.configMap {
 		view := x.mapping(ctx, x.settings)
-		if mapped := view.mapping.Identity(types.NamespacedName{Namespace: x.namespace, Name: x.serviceAccount}); mapped != nil && mapped.Granted() {
+		if mapped := view.mapping.Identity(types.NamespacedName{Namespace: x.namespace, Name: x.serviceAccount}); mapped != nil && mapped.IsSet() {
 			x.identity = mapped
-			return found(OK, "%s names %s", view.at, mapped.RoleARN)
+			return newFinding(OK, "%s names %s", view.at, mapped.RoleARN)
 		}
 		if view.err != nil && !apierrors.IsNotFound(view.err) {
-			return unreadable(right{"get", "configmaps", x.settings.namespace, usualName}, view.err)
+			return readErrorFinding(permission{"get", "configmaps", x.settings.namespace, usualName}, view.err)
 		}
 	}
 	if slices.ContainsFunc(x.pods, usesPodIdentity) {
-		return found(Skipped, "it names no role, and its pods have that of EKS Pod Identity, which the agent on the node knows")
+		return newFinding(Skipped, "it names no role, and its pods have that of EKS Pod Identity, which the agent on the node knows")
 	}
-	none := judgeNoRole(x.account, key, x.typos)
-	mapped, view := x.mappedPerhaps(ctx)
+	none := evaluateNoRole(x.account, key, x.typos)
+	mapped, view := x.possibleMapping(ctx)
 	if x.settings.configMap {
 		view = x.mapping(ctx, x.settings)
 	}
@@ -98,24 +98,24 @@ func checkRole(ctx context.Context, x *examination) Finding {
 	}
 	switch {
 	case view.undecodable != nil && len(x.typos) == 0:
-		return found(Unknown, "ServiceAccount %s/%s names no role itself, and %s cannot be decoded", x.namespace, x.serviceAccount, view.at).
-			because("%v; a webhook with --watch-config-map keeps the last mapping that it decoded, which cannot be seen; %s", view.undecodable, none.Why)
+		return newFinding(Unknown, "ServiceAccount %s/%s names no role itself, and %s cannot be decoded", x.namespace, x.serviceAccount, view.at).
+			withReason("%v; a webhook with --watch-config-map keeps the last mapping that it decoded, which cannot be seen; %s", view.undecodable, none.Why)
 	case mapped != "":
-		return found(Unknown, "%s names %s, and it cannot be seen whether the webhook reads that", view.at, mapped).
-			because("it does with --watch-config-map; %s", none.Why)
+		return newFinding(Unknown, "%s names %s, and it cannot be seen whether the webhook reads that", view.at, mapped).
+			withReason("it does with --watch-config-map; %s", none.Why)
 	case apierrors.IsForbidden(view.err) && len(x.typos) == 0:
-		return found(Unknown, "it names no role itself, and it cannot be seen whether %s does", view.at).
-			because("the webhook reads that with --watch-config-map; if yours does not, %s", none.Why).mendedBy("%s", none.Fix)
+		return newFinding(Unknown, "it names no role itself, and it cannot be seen whether %s does", view.at).
+			withReason("the webhook reads that with --watch-config-map; if yours does not, %s", none.Why).withFix("%s", none.Fix)
 	default:
 		return none
 	}
 }
 
-// mappedPerhaps looks for the ConfigMap of roles where it would be, if the flags of
+// possibleMapping looks for the ConfigMap of roles where it would be, if the flags of
 // the webhook are not known.
-func (x *examination) mappedPerhaps(ctx context.Context) (role string, view mappingView) {
+func (x *checkState) possibleMapping(ctx context.Context) (role string, view mappingInfo) {
 	if len(x.webhook.pods) > 0 {
-		return "", mappingView{}
+		return "", mappingInfo{}
 	}
 	perhaps := x.settings
 	if reference := x.webhook.reference(); reference != nil {
@@ -137,14 +137,14 @@ func usesPodIdentity(pod corev1.Pod) bool {
 	})
 }
 
-// judgeNoRole says why a ServiceAccount has none.
-func judgeNoRole(account *corev1.ServiceAccount, key string, typos []lint.Finding) Finding {
-	none := found(Broken, "it names no role")
+// evaluateNoRole says why a ServiceAccount has none.
+func evaluateNoRole(account *corev1.ServiceAccount, key string, typos []lint.Finding) Finding {
+	none := newFinding(Broken, "it names no role")
 	annotate := func(arguments string) Finding {
-		return none.mendedBy(kubectl+" annotate --overwrite serviceaccount %s -n %s %s", account.Name, account.Namespace, arguments)
+		return none.withFix(kubectl+" annotate --overwrite serviceaccount %s -n %s %s", account.Name, account.Namespace, arguments)
 	}
 	for _, typo := range typos {
-		if typo.Meant == key {
+		if typo.SuggestedKey == key {
 			none.Why = typo.Message
 			return annotate(shell(key+"="+strings.TrimSpace(account.Annotations[typo.Annotation])) + " " + typo.Annotation + "-")
 		}
@@ -156,38 +156,38 @@ func judgeNoRole(account *corev1.ServiceAccount, key string, typos []lint.Findin
 	return annotate(key + "=" + exampleRole)
 }
 
-func checkAnnotations(_ context.Context, x *examination) Finding {
-	return judgeAnnotations(x.account, x.settings)
+func checkAnnotations(_ context.Context, x *checkState) Finding {
+	return evaluateAnnotations(x.account, x.settings)
 }
 
-// judgeAnnotations says whether they can be what was meant.
-func judgeAnnotations(account *corev1.ServiceAccount, s settings) Finding {
+// evaluateAnnotations says whether they can be what was meant.
+func evaluateAnnotations(account *corev1.ServiceAccount, s settings) Finding {
 	prefix := s.identity.AnnotationPrefix
 	mistakes := lint.Account(account.Annotations, lint.Rules{
 		Prefix: prefix, Composes: s.identity.Account != nil, STSEndpoint: s.identity.STSEndpoint,
 	})
 	if len(mistakes) == 0 {
-		return found(OK, "its annotations say what they can")
+		return newFinding(OK, "its annotations say what they can")
 	}
 	status := Warning
 	endpoint := identity.FromAnnotations(account.Annotations, s.identity).STSEndpoint
 	var said, fixes []string
 	for _, mistake := range mistakes {
-		if mistake.Hard {
+		if mistake.Invalid {
 			status = Broken
 		}
 		said = append(said, mistake.String())
-		fixes = append(fixes, mendAnnotation(mistake, prefix, endpoint))
+		fixes = append(fixes, annotationFix(mistake, prefix, endpoint))
 	}
-	return found(status, "%s", plural(len(said), "mistake")+" in its annotations").because("%s", strings.Join(said, "; ")).
-		mendedBy(kubectl+" annotate --overwrite serviceaccount %s -n %s %s", account.Name, account.Namespace, strings.Join(fixes, " "))
+	return newFinding(status, "%s", plural(len(said), "mistake")+" in its annotations").withReason("%s", strings.Join(said, "; ")).
+		withFix(kubectl+" annotate --overwrite serviceaccount %s -n %s %s", account.Name, account.Namespace, strings.Join(fixes, " "))
 }
 
-// mendAnnotation is what kubectl annotate is to be told: what was meant, if that is
+// annotationFix is what kubectl annotate is to be told: what was meant, if that is
 // plain, the place of a role that only its writer knows, or to remove what is void.
-func mendAnnotation(mistake lint.Finding, prefix, stsEndpoint string) string {
-	if mistake.Meant != "" {
-		return shell(mistake.Meant+"="+mistake.Value) + " " + mistake.Annotation + "-"
+func annotationFix(mistake lint.Finding, prefix, stsEndpoint string) string {
+	if mistake.SuggestedKey != "" {
+		return shell(mistake.SuggestedKey+"="+mistake.Value) + " " + mistake.Annotation + "-"
 	}
 	name := strings.TrimPrefix(mistake.Annotation, prefix+"/")
 	trimmed := strings.Trim(mistake.Value, " \t\r\n\"'")
@@ -197,51 +197,51 @@ func mendAnnotation(mistake lint.Finding, prefix, stsEndpoint string) string {
 		}
 		return mistake.Annotation + "=" + exampleRole
 	}
-	if name == identity.AudienceAnnotation && mistake.Hard && trimmed != "" {
+	if name == identity.AudienceAnnotation && mistake.Invalid && trimmed != "" {
 		return shell(mistake.Annotation + "=" + trimmed)
 	}
 	return mistake.Annotation + "-"
 }
 
 func (d *Doctor) namespaceNamed(ctx context.Context, name string) (*corev1.Namespace, error) {
-	got := d.known.namespaces.get(name, func() read[*corev1.Namespace] {
+	got := d.known.namespaces.get(name, func() readResult[*corev1.Namespace] {
 		namespace, err := d.Client.CoreV1().Namespaces().Get(ctx, name, metav1.GetOptions{})
-		return read[*corev1.Namespace]{namespace, err}
+		return readResult[*corev1.Namespace]{namespace, err}
 	})
 	return got.value, got.err
 }
 
-func checkRolePermitted(ctx context.Context, x *examination) Finding {
+func checkRolePermitted(ctx context.Context, x *checkState) Finding {
 	if x.settings.rolePolicy == rolepolicy.Off {
 		if len(x.webhook.pods) == 0 {
-			return found(Skipped, "it cannot be seen whether the webhook has a --role-policy: the trial pod shows what it permits")
+			return newFinding(Skipped, "it cannot be seen whether the webhook has a --role-policy: the trial pod shows what it permits")
 		}
-		return found(Skipped, "the webhook permits every role: --role-policy is off")
+		return newFinding(Skipped, "the webhook permits every role: --role-policy is off")
 	}
 	namespace, err := x.namespaceNamed(ctx, x.namespace)
 	if err != nil {
-		return unreadable(right{verb: "get", resource: "namespaces", name: x.namespace}, err)
+		return readErrorFinding(permission{verb: "get", resource: "namespaces", name: x.namespace}, err)
 	}
-	return judgeRolePermitted(x.settings, namespace, slices.DeleteFunc([]string{x.identity.RoleARN, x.identity.TargetRoleARN}, func(role string) bool { return role == "" })...)
+	return evaluateRolePermitted(x.settings, namespace, slices.DeleteFunc([]string{x.identity.RoleARN, x.identity.TargetRoleARN}, func(role string) bool { return role == "" })...)
 }
 
-// judgeRolePermitted says whether the policy of a namespace permits the roles of a
+// evaluateRolePermitted says whether the policy of a namespace permits the roles of a
 // ServiceAccount: that which it names, and that which is assumed with it.
-func judgeRolePermitted(s settings, namespace *corev1.Namespace, roles ...string) Finding {
+func evaluateRolePermitted(s settings, namespace *corev1.Namespace, roles ...string) Finding {
 	for _, role := range roles {
 		err := rolepolicy.Evaluate(s.rolePolicy, s.identity.AnnotationPrefix, namespace.Name, namespace.Annotations, role)
 		if err != nil {
-			return permitting(found(Broken, "namespace %s does not permit the role, so the webhook refuses its pods", namespace.Name).because("%v", err),
+			return withPermitFix(newFinding(Broken, "namespace %s does not permit the role, so the webhook refuses its pods", namespace.Name).withReason("%v", err),
 				s.identity.AnnotationPrefix, namespace, role)
 		}
 	}
-	return found(OK, "namespace %s permits the role", namespace.Name)
+	return newFinding(OK, "namespace %s permits the role", namespace.Name)
 }
 
-// permitting says how a namespace permits one role more than it does. The
+// withPermitFix says how a namespace permits one role more than it does. The
 // annotations of kiam and kube2iam are for who wrote them: ours would take from the
 // namespace what they permit.
-func permitting(denied Finding, prefix string, namespace *corev1.Namespace, role string) Finding {
+func withPermitFix(denied Finding, prefix string, namespace *corev1.Namespace, role string) Finding {
 	keys := rolepolicy.Annotations(prefix)
 	own, permitted := namespace.Annotations[keys[0]], role
 	for _, other := range keys[1:] {
@@ -264,13 +264,13 @@ func permitting(denied Finding, prefix string, namespace *corev1.Namespace, role
 	default:
 		permitted = own + "," + role
 	}
-	return denied.mendedBy(kubectl+" annotate --overwrite namespace %s %s", namespace.Name, shell(keys[0]+"="+permitted))
+	return denied.withFix(kubectl+" annotate --overwrite namespace %s %s", namespace.Name, shell(keys[0]+"="+permitted))
 }
 
-// annotated says when an annotation of a ServiceAccount was last written, at the
+// annotationWrittenAt says when an annotation of a ServiceAccount was last written, at the
 // latest, and by whom, as the API server has recorded. That is the time at which
 // its writer last changed anything of the object; the annotation may be older.
-func annotated(account *corev1.ServiceAccount, key string) (at time.Time, by string, known bool) {
+func annotationWrittenAt(account *corev1.ServiceAccount, key string) (at time.Time, by string, known bool) {
 	for _, entry := range account.ManagedFields {
 		if entry.FieldsV1 == nil || entry.Time == nil {
 			continue
@@ -291,6 +291,6 @@ func annotated(account *corev1.ServiceAccount, key string) (at time.Time, by str
 }
 
 // roleKey is the annotation of the role.
-func (x *examination) roleKey() string {
+func (x *checkState) roleKey() string {
 	return x.settings.identity.AnnotationPrefix + "/" + identity.RoleARNAnnotation
 }

@@ -14,5 +14,5 @@ func shell(word string) string {
 	if plainWord.MatchString(word) {
 		return word
 	}
-	return "'" + strings.ReplaceAll(foreign(word), "'", `'\''`) + "'"
+	return "'" + strings.ReplaceAll(stripPlaceholders(word), "'", `'\''`) + "'"
 }

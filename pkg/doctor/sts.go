@@ -11,23 +11,23 @@ import (
 // exchangeTimeout bounds the exchange with its retries.
 const exchangeTimeout = 30 * time.Second
 
-func checkExchange(ctx context.Context, x *examination) Finding {
+func checkExchange(ctx context.Context, x *checkState) Finding {
 	switch {
 	case x.Exchange == nil:
-		return found(Skipped, "not tried: --no-exchange was given")
+		return newFinding(Skipped, "not tried: --no-exchange was given")
 	case x.raw == "":
-		return found(Unknown, "without a token STS cannot be tried")
+		return newFinding(Unknown, "without a token STS cannot be tried")
 	}
 	ctx, cancel := context.WithTimeout(ctx, exchangeTimeout)
 	defer cancel()
 	result, err := x.Exchange(ctx, x.identity.STSEndpoint, x.region(), exchange.Input{
 		RoleARN: x.identity.RoleARN, SessionName: x.sessionName(), Token: x.raw, Duration: 15 * time.Minute,
 	})
-	return x.judgeExchange(result, err)
+	return x.evaluateExchange(result, err)
 }
 
 // region is the one that the pod is told, if there is one.
-func (x *examination) region() string {
+func (x *checkState) region() string {
 	if x.pod != nil {
 		for _, c := range x.pod.Spec.Containers {
 			if region, set := valueOf(&c, envRegion); set && region != "" {
@@ -38,34 +38,34 @@ func (x *examination) region() string {
 	return x.settings.inject.Region
 }
 
-// judgeExchange says what STS gave. The credentials are dropped.
-func (x *examination) judgeExchange(result exchange.Result, err error) Finding {
+// evaluateExchange says what STS gave. The credentials are dropped.
+func (x *checkState) evaluateExchange(result exchange.Result, err error) Finding {
 	if target := x.identity.TargetRoleARN; err == nil && target != "" {
-		return found(Unknown, "STS gives credentials of the first role; whether they may assume %s is not looked at", target).
-			because("the trust policy of that role has to allow sts:AssumeRole to %s, whose own policies have to allow it, too", x.identity.RoleARN).
-			given("assumed role", result.AssumedRoleARN).given("provider", result.Provider)
+		return newFinding(Unknown, "STS gives credentials of the first role; whether they may assume %s is not looked at", target).
+			withReason("the trust policy of that role has to allow sts:AssumeRole to %s, whose own policies have to allow it, too", x.identity.RoleARN).
+			withEvidence("assumed role", result.AssumedRoleARN).withEvidence("provider", result.Provider)
 	}
 	if err == nil {
-		return found(OK, "STS gives credentials: tried with a token of the ServiceAccount").given("assumed role", result.AssumedRoleARN).given("provider", result.Provider)
+		return newFinding(OK, "STS gives credentials: tried with a token of the ServiceAccount").withEvidence("assumed role", result.AssumedRoleARN).withEvidence("provider", result.Provider)
 	}
 	refused, ok := errors.AsType[*exchange.Error](err)
 	if !ok {
-		return found(Unknown, "STS cannot be tried: %v", err)
+		return newFinding(Unknown, "STS cannot be tried: %v", err)
 	}
 	if refused.Reason == exchange.Unreachable {
-		return found(Unknown, "STS cannot be reached from here").because("%v; the pods may reach it all the same", refused.Err).given("endpoint", x.identity.STSEndpoint)
+		return newFinding(Unknown, "STS cannot be reached from here").withReason("%v; the pods may reach it all the same", refused.Err).withEvidence("endpoint", x.identity.STSEndpoint)
 	}
-	finding := found(Broken, "STS gives no credentials: %s: %s", refused.Code, refused.Message).given("request id", refused.RequestID)
+	finding := newFinding(Broken, "STS gives no credentials: %s: %s", refused.Code, refused.Message).withEvidence("request id", refused.RequestID)
 	for _, cause := range []Code{AnnotationsValid, TokenMinted, IssuerDiscovery, IssuerKeys, TokenClaims, OIDCProvider, ProviderAudience, RoleExists, TrustPolicy} {
 		if x.status[cause] == Broken {
-			return finding.because("see %s", cause)
+			return finding.withReason("see %s", cause)
 		}
 	}
-	return finding.because("%s", refused.Advice()).mendedBy("%s", x.fixOf(refused.Reason))
+	return finding.withReason("%s", refused.Hint()).withFix("%s", x.fixOf(refused.Reason))
 }
 
 // fixOf is a command for a reason of STS's, if there is one.
-func (x *examination) fixOf(reason exchange.Reason) string {
+func (x *checkState) fixOf(reason exchange.Reason) string {
 	switch reason {
 	case exchange.InvalidIdentityToken:
 		return irsaPlugin + " provider create --approve"

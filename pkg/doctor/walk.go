@@ -11,18 +11,18 @@ type Code string
 // check looks at one thing. It may use what the checks before it have found.
 type check struct {
 	code Code
-	link Link
+	link Step
 	// needs are those without which it has nothing to look at.
-	needs []Code
-	look  func(context.Context, *examination) Finding
+	needs           []Code
+	inspectEndpoint func(context.Context, *checkState) Finding
 }
 
-// walk makes the checks, in order.
-func walk(ctx context.Context, checks []check, x *examination) []Finding {
+// runChecks makes the checks, in order.
+func runChecks(ctx context.Context, checks []check, x *checkState) []Finding {
 	findings := make([]Finding, 0, len(checks))
 	for _, c := range checks {
-		finding := c.find(ctx, x)
-		finding.Check, finding.Link, finding.Object = c.code, c.link, x.object
+		finding := c.run(ctx, x)
+		finding.Check, finding.Step, finding.Object = c.code, c.link, x.object
 		finding.Fix = x.Options.Commands.write(finding.Fix)
 		x.status[c.code] = finding.Status
 		findings = append(findings, finding)
@@ -30,7 +30,7 @@ func walk(ctx context.Context, checks []check, x *examination) []Finding {
 	return findings
 }
 
-func (c check) find(ctx context.Context, x *examination) Finding {
+func (c check) run(ctx context.Context, x *checkState) Finding {
 	for _, needed := range c.needs {
 		switch status := x.status[needed]; status {
 		case Broken, Unknown:
@@ -41,7 +41,7 @@ func (c check) find(ctx context.Context, x *examination) Finding {
 		}
 	}
 	if err := ctx.Err(); err != nil {
-		return found(Unknown, "not looked at: %v", err)
+		return newFinding(Unknown, "not looked at: %v", err)
 	}
-	return c.look(ctx, x)
+	return c.inspectEndpoint(ctx, x)
 }

@@ -16,8 +16,8 @@ import (
 	"k8s.io/apimachinery/pkg/labels"
 )
 
-// webhookView is what can be seen of the webhook. It is read once.
-type webhookView struct {
+// webhookInfo is what can be seen of the webhook. It is read once.
+type webhookInfo struct {
 	registrations []registration
 	// unread is the finding if the registrations cannot be read.
 	unread *Finding
@@ -39,9 +39,9 @@ type webhookView struct {
 // in returns the view of one namespace: its registration is the one that is called
 // there, if its configuration has several. Our chart has one for kube-system alone.
 // Only the name of the namespace counts here; see judgeNamespace for its labels.
-func (v *webhookView) in(namespace string) *webhookView {
+func (v *webhookInfo) in(namespace string) *webhookInfo {
 	excludes := func(selector *metav1.LabelSelector) bool {
-		return slices.ContainsFunc(unmet(selector, map[string]string{corev1.LabelMetadataName: namespace}),
+		return slices.ContainsFunc(unmetRequirements(selector, map[string]string{corev1.LabelMetadataName: namespace}),
 			func(r metav1.LabelSelectorRequirement) bool { return r.Key == corev1.LabelMetadataName })
 	}
 	view := *v
@@ -49,7 +49,7 @@ func (v *webhookView) in(namespace string) *webhookView {
 	called := func(r registration) bool {
 		return r.completes(&v.registrations[0]) && !excludes(r.webhook.NamespaceSelector)
 	}
-	at := slices.IndexFunc(v.registrations, func(r registration) bool { return called(r) && r.seesNewPods() })
+	at := slices.IndexFunc(v.registrations, func(r registration) bool { return called(r) && r.matchesPodCreate() })
 	if at < 0 {
 		// Its rules are what is wrong.
 		at = slices.IndexFunc(v.registrations, called)
@@ -61,26 +61,26 @@ func (v *webhookView) in(namespace string) *webhookView {
 }
 
 // chosen is the registration that is looked at, or nil.
-func (v *webhookView) chosen() *registration {
+func (v *webhookInfo) chosen() *registration {
 	if len(v.registrations) == 0 {
 		return nil
 	}
 	return &v.registrations[0]
 }
 
-func (v *webhookView) reference() *admissionregistrationv1.ServiceReference {
+func (v *webhookInfo) reference() *admissionregistrationv1.ServiceReference {
 	if r := v.chosen(); r != nil {
 		return r.webhook.ClientConfig.Service
 	}
 	return nil
 }
 
-func (d *Doctor) webhook(ctx context.Context) *webhookView {
-	return d.known.webhook.get(struct{}{}, func() *webhookView { return d.readWebhook(ctx) })
+func (d *Doctor) webhook(ctx context.Context) *webhookInfo {
+	return d.known.webhook.get(struct{}{}, func() *webhookInfo { return d.readWebhook(ctx) })
 }
 
-func (d *Doctor) readWebhook(ctx context.Context) *webhookView {
-	v := &webhookView{}
+func (d *Doctor) readWebhook(ctx context.Context) *webhookInfo {
+	v := &webhookInfo{}
 	v.registrations, v.unread = d.readRegistrations(ctx)
 	if reference := v.reference(); reference != nil {
 		d.readService(ctx, v, reference)
@@ -106,20 +106,20 @@ func (d *Doctor) readRegistrations(ctx context.Context) ([]registration, *Findin
 			return nil, nil
 		}
 		if err != nil {
-			unread := unreadable(right{verb: "get", resource: "mutatingwebhookconfigurations.admissionregistration.k8s.io", name: name}, err)
+			unread := readErrorFinding(permission{verb: "get", resource: "mutatingwebhookconfigurations.admissionregistration.k8s.io", name: name}, err)
 			return nil, &unread
 		}
 		return findRegistrations([]admissionregistrationv1.MutatingWebhookConfiguration{*configuration}, name), nil
 	}
 	all, err := client.List(ctx, metav1.ListOptions{})
 	if err != nil {
-		unread := unreadable(right{verb: "list", resource: "mutatingwebhookconfigurations.admissionregistration.k8s.io"}, err)
+		unread := readErrorFinding(permission{verb: "list", resource: "mutatingwebhookconfigurations.admissionregistration.k8s.io"}, err)
 		return nil, &unread
 	}
 	return findRegistrations(all.Items, ""), nil
 }
 
-func (d *Doctor) readService(ctx context.Context, v *webhookView, reference *admissionregistrationv1.ServiceReference) {
+func (d *Doctor) readService(ctx context.Context, v *webhookInfo, reference *admissionregistrationv1.ServiceReference) {
 	namespace, name := reference.Namespace, reference.Name
 	v.service, v.serviceErr = d.Client.CoreV1().Services(namespace).Get(ctx, name, metav1.GetOptions{})
 	if slices, err := d.Client.DiscoveryV1().EndpointSlices(namespace).List(ctx, metav1.ListOptions{
@@ -173,36 +173,36 @@ func (d *Doctor) readGuards(ctx context.Context) []*metav1.LabelSelector {
 	return selectors
 }
 
-// judgeEndpoints says whether there is anybody to call.
-func judgeEndpoints(v *webhookView) Finding {
+// evaluateEndpointSlices says whether there is anybody to call.
+func evaluateEndpointSlices(v *webhookInfo) Finding {
 	reference := v.reference()
 	if reference == nil {
-		return found(Skipped, "it is called by URL, and not through a Service")
+		return newFinding(Skipped, "it is called by URL, and not through a Service")
 	}
 	namespace, name := reference.Namespace, reference.Name
 	switch {
 	case apierrors.IsNotFound(v.serviceErr):
-		return found(Broken, "Service %s/%s, which the API server is to call, does not exist", namespace, name).mendedBy("%s", installCommand)
+		return newFinding(Broken, "Service %s/%s, which the API server is to call, does not exist", namespace, name).withFix("%s", installCommand)
 	case v.slicesErr != nil:
-		return unreadable(right{verb: "list", resource: "endpointslices.discovery.k8s.io", namespace: namespace}, v.slicesErr)
+		return readErrorFinding(permission{verb: "list", resource: "endpointslices.discovery.k8s.io", namespace: namespace}, v.slicesErr)
 	}
 	ready, notReady := countEndpoints(v.slices)
 	if ready > 0 {
-		return found(OK, "Service %s/%s has %s", namespace, name, plural(ready, "ready endpoint")).given("not ready", countOf(notReady))
+		return newFinding(OK, "Service %s/%s has %s", namespace, name, plural(ready, "ready endpoint")).withEvidence("not ready", countOf(notReady))
 	}
-	finding := found(Broken, "Service %s/%s has no ready endpoint", namespace, name)
+	finding := newFinding(Broken, "Service %s/%s has no ready endpoint", namespace, name)
 	switch {
 	case v.serviceErr != nil || v.podsErr != nil:
-		return finding.because("%s; see how the webhook's pods are", plural(notReady, "endpoint that is not ready")).
-			mendedBy(kubectl+" get pods -n %s", namespace)
+		return finding.withReason("%s; see how the webhook's pods are", plural(notReady, "endpoint that is not ready")).
+			withFix(kubectl+" get pods -n %s", namespace)
 	case len(v.service.Spec.Selector) == 0:
-		return finding.because("the Service selects no pods: its endpoints are somebody's to write")
+		return finding.withReason("the Service selects no pods: its endpoints are somebody's to write")
 	case len(v.pods) == 0:
 		selector := labels.Set(v.service.Spec.Selector).String()
-		return finding.because("no pod has the labels that the Service selects: %s", selector).
-			mendedBy(kubectl+" scale deployment -n %s -l %s --replicas=2", namespace, selector)
+		return finding.withReason("no pod has the labels that the Service selects: %s", selector).
+			withFix(kubectl+" scale deployment -n %s -l %s --replicas=2", namespace, selector)
 	default:
-		return finding.because("%s", troubles(v.pods)).mendedBy("%s", remakeCommand(&v.pods[0]))
+		return finding.withReason("%s", notReadyReasons(v.pods)).withFix("%s", recreateCommand(&v.pods[0]))
 	}
 }
 
@@ -234,8 +234,8 @@ func plural(n int, one string) string {
 	return fmt.Sprintf("%d %ss", n, one)
 }
 
-// troubles says what keeps pods from being ready.
-func troubles(pods []corev1.Pod) string {
+// notReadyReasons says what keeps pods from being ready.
+func notReadyReasons(pods []corev1.Pod) string {
 	var all []string
 	for i := range pods {
 		pod := &pods[i]

@@ -36,23 +36,23 @@ func workloadOf(pod *corev1.Pod) workload {
 	}
 }
 
-// remakeCommand makes the pods of a workload anew, so that the webhook sees them.
-func remakeCommand(pod *corev1.Pod) string {
+// recreateCommand makes the pods of a workload anew, so that the webhook sees them.
+func recreateCommand(pod *corev1.Pod) string {
 	if w := workloadOf(pod); w.kind != "" {
 		return fmt.Sprintf(kubectl+" rollout restart %s/%s -n %s", w.kind, w.name, pod.Namespace)
 	}
 	if metav1.GetControllerOf(pod) != nil {
 		return fmt.Sprintf(kubectl+" delete pod %s -n %s", pod.Name, pod.Namespace)
 	}
-	return replaceCommand(pod)
+	return replacePodCommand(pod)
 }
 
-// renewCommand makes the pods of a workload anew, without what a webhook has given
+// recreateCleanCommand makes the pods of a workload anew, without what a webhook has given
 // them: that of a pod that nothing else makes has to be taken out of it first.
-func renewCommand(pod *corev1.Pod) string {
-	removed := injections(pod)
+func recreateCleanCommand(pod *corev1.Pod) string {
+	removed := injectedPaths(pod)
 	if metav1.GetControllerOf(pod) != nil || len(removed) == 0 {
-		return remakeCommand(pod)
+		return recreateCommand(pod)
 	}
 	for i, at := range removed {
 		removed[i] = fmt.Sprintf(`{"op":"remove","path":"%s"}`, at)
@@ -61,9 +61,9 @@ func renewCommand(pod *corev1.Pod) string {
 		pod.Name, pod.Namespace, strings.Join(removed, ","))
 }
 
-// injections are the places of what the webhook gives to pods, the last of each
+// injectedPaths are the places of what the webhook gives to pods, the last of each
 // list first, so that they stay right when one after the other is removed.
-func injections(pod *corev1.Pod) []string {
+func injectedPaths(pod *corev1.Pod) []string {
 	var places []string
 	remove := func(list string, n int, ours func(int) bool) {
 		for i := n - 1; i >= 0; i-- {
@@ -90,7 +90,7 @@ func injections(pod *corev1.Pod) []string {
 // identityVariables are those that the webhook sets for an identity.
 var identityVariables = []string{envRole, envTokenFile, envConfigFile, "AWS_ROLE_SESSION_NAME", "AWS_ENDPOINT_URL_STS", "AWS_STS_REGIONAL_ENDPOINTS"}
 
-// replaceCommand makes a pod anew that nothing else makes.
-func replaceCommand(pod *corev1.Pod) string {
+// replacePodCommand makes a pod anew that nothing else makes.
+func replacePodCommand(pod *corev1.Pod) string {
 	return fmt.Sprintf(kubectl+" get pod %s -n %s -o yaml | "+kubectl+" replace --force -f -", pod.Name, pod.Namespace)
 }

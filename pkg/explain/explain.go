@@ -95,7 +95,7 @@ type Explanation struct {
 	Identity *identity.Identity
 	Result   inject.Result
 	// Denied says why the pod would be refused, NotGiven what is not known.
-	Denied, NotGiven error
+	Denied, MissingInput error
 	// Findings are probable mistakes in the annotations of the ServiceAccount.
 	Findings []lint.Finding
 	// Patched is the pod as it would be, as JSON, without what the API server
@@ -116,20 +116,20 @@ func (e *Explainer) Explain(ctx context.Context, pod Pod) (Explanation, error) {
 		Operation: admissionv1.Create, Object: view,
 	})
 	denied, isDenied := errors.AsType[*rolepolicy.DeniedError](err)
-	missing, isMissing := errors.AsType[*NotGivenError](err)
+	missing, isMissing := errors.AsType[*MissingInputError](err)
 	switch {
 	case isDenied:
 		told.Denied = denied
 	case isMissing:
-		told.NotGiven = missing
+		told.MissingInput = missing
 	case err != nil:
 		return told, fmt.Errorf("%s: %w", pod.From, err)
 	}
-	if inject.Exempt(view) == "" {
+	if inject.SkipReason(view) == "" {
 		told.Findings = e.findings(ctx, told)
 	}
-	if told.Denied == nil && told.NotGiven == nil {
-		if told.Patched, err = patched(pod.Document, told.Result.Patch); err != nil {
+	if told.Denied == nil && told.MissingInput == nil {
+		if told.Patched, err = applyPatch(pod.Document, told.Result.Patch); err != nil {
 			return told, fmt.Errorf("%s: apply the webhook's patch: %w", pod.From, err)
 		}
 	}
@@ -164,12 +164,12 @@ func (e *Explainer) findings(ctx context.Context, told Explanation) []lint.Findi
 		return nil
 	}
 	return slices.DeleteFunc(lint.Account(annotations, e.settings.Rules()), func(f lint.Finding) bool {
-		return told.Identity != nil && slices.ContainsFunc(told.Identity.Problems, func(p identity.Problem) bool { return p.Annotation == f.Annotation })
+		return told.Identity != nil && slices.ContainsFunc(told.Identity.Problems, func(p identity.AnnotationWarning) bool { return p.Annotation == f.Annotation })
 	})
 }
 
-// patched applies a patch as the API server does, with the same library.
-func patched(document, patch []byte) ([]byte, error) {
+// applyPatch applies a patch as the API server does, with the same library.
+func applyPatch(document, patch []byte) ([]byte, error) {
 	if patch == nil {
 		return document, nil
 	}

@@ -63,7 +63,7 @@ func explanation(t *testing.T, config explain.Config) explain.Explanation {
 	return told
 }
 
-func TestWhatDecides(t *testing.T) {
+func TestExplain(t *testing.T) {
 	listed := filepath.Join(t.TempDir(), "list.json")
 	if err := os.WriteFile(listed, []byte(`{"identities": [{"namespace": "shop", "serviceAccount": "cart"}]}`), 0o600); err != nil {
 		t.Fatal(err)
@@ -112,8 +112,8 @@ func TestWhatDecides(t *testing.T) {
 				config.Cluster = fake.NewClientset(test.cluster...).CoreV1()
 			}
 			told := explanation(t, config)
-			if !says(told.Denied, test.denied) || !says(told.NotGiven, test.notGiven) {
-				t.Errorf("denied: %v, not given: %v", told.Denied, told.NotGiven)
+			if !says(told.Denied, test.denied) || !says(told.MissingInput, test.notGiven) {
+				t.Errorf("denied: %v, not given: %v", told.Denied, told.MissingInput)
 			}
 			if whole := test.denied == "" && test.notGiven == ""; whole != (told.Patched != nil) {
 				t.Errorf("the pod is %s", told.Patched)
@@ -136,7 +136,7 @@ func says(err error, text string) bool {
 	return err != nil && strings.Contains(err.Error(), text)
 }
 
-func TestWhatCannotBeReadIsAnError(t *testing.T) {
+func TestExplain_readError(t *testing.T) {
 	t.Run("a ServiceAccount", func(t *testing.T) {
 		client := fake.NewClientset()
 		client.PrependReactor("get", "serviceaccounts", func(kubetesting.Action) (bool, runtime.Object, error) {
@@ -234,7 +234,7 @@ func TestManifests(t *testing.T) {
 	}
 }
 
-func TestFaultsOfManifestsQuoteNoValue(t *testing.T) {
+func TestManifests_errorsDoNotQuoteValues(t *testing.T) {
 	for name, content := range map[string]string{
 		"a key twice":               pod + "\n---\nspec: {a: hunter2, a: hunter2}",
 		"no YAML":                   pod + "\n---\na: [hunter2",
@@ -279,7 +279,7 @@ func FuzzManifests(f *testing.F) {
 		}
 		for _, pod := range read.Pods {
 			told, err := explainer.Explain(t.Context(), pod)
-			if err == nil && (told.Patched == nil) != (told.NotGiven != nil) {
+			if err == nil && (told.Patched == nil) != (told.MissingInput != nil) {
 				t.Errorf("%+v", told)
 			}
 			if patched := told.Patched; err == nil && told.Result.Patch == nil && patched != nil && string(patched) != string(pod.Document) {

@@ -20,14 +20,14 @@ type Cluster interface {
 	corev1client.ConfigMapsGetter
 }
 
-// NotGivenError says that something decides about a pod and is not known.
-type NotGivenError struct {
+// MissingInputError says that something decides about a pod and is not known.
+type MissingInputError struct {
 	// What it is, such as "ServiceAccount shop/cart".
 	What string
 }
 
 // Error says how to give it.
-func (e *NotGivenError) Error() string {
+func (e *MissingInputError) Error() string {
 	return e.What + " is in none of the files: give its manifest by -f, or look into the cluster by --from-cluster"
 }
 
@@ -53,7 +53,7 @@ func (a accounts) annotations(ctx context.Context, name types.NamespacedName) (m
 		return annotations, nil
 	}
 	if a.cluster == nil {
-		return nil, &NotGivenError{What: "ServiceAccount " + name.String()}
+		return nil, &MissingInputError{What: "ServiceAccount " + name.String()}
 	}
 	account, err := a.cluster.ServiceAccounts(name.Namespace).Get(ctx, name.Name, metav1.GetOptions{})
 	if apierrors.IsNotFound(err) {
@@ -111,7 +111,7 @@ func (p policies) Permitted(ctx context.Context, namespace string, roleARNs []st
 	annotations, ok := p.manifests.namespaces[namespace]
 	if !ok {
 		if p.cluster == nil {
-			return false, &NotGivenError{What: "Namespace " + namespace}
+			return false, &MissingInputError{What: "Namespace " + namespace}
 		}
 		found, err := p.cluster.Namespaces().Get(ctx, namespace, metav1.GetOptions{})
 		if err != nil {

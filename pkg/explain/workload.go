@@ -17,7 +17,7 @@ func (m *Manifests) addPod(d document, namespace string) error {
 	case d.text("kind") == "Pod" && d.text("apiVersion") == "v1":
 		pod = d
 	case podTemplate(d) != nil:
-		pod = fromTemplate(podTemplate(d), d)
+		pod = podFromTemplate(podTemplate(d), d)
 	default:
 		return nil
 	}
@@ -46,10 +46,10 @@ func podTemplate(d document) document {
 	return nil
 }
 
-// fromTemplate makes a pod as a controller does, named after the workload: those of
+// podFromTemplate makes a pod as a controller does, named after the workload: those of
 // a StatefulSet have names that are known, all others are given one by the API
 // server.
-func fromTemplate(template, workload document) document {
+func podFromTemplate(template, workload document) document {
 	metadata := maps.Clone(template.object("metadata"))
 	if metadata == nil {
 		metadata = document{}

@@ -54,9 +54,9 @@ func (a *Account) Validate() error {
 	return nil
 }
 
-// compose returns the ARN of a role that is given by its name, or by its path
+// roleARNFor returns the ARN of a role that is given by its name, or by its path
 // and name. What holds "arn:" is an ARN already, as it is for AWS's webhook.
-func (a *Account) compose(role string) string {
+func (a *Account) roleARNFor(role string) string {
 	if a == nil || role == "" || strings.Contains(role, "arn:") {
 		return role
 	}

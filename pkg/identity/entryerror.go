@@ -14,12 +14,12 @@ type EntryError struct {
 	// Entry is the quoted key of the entry, or its place in a list, such as
 	// identities[3].
 	Entry string
-	// Fault says what is wrong with the entry. It never quotes a value.
-	Fault string
+	// Message says what is wrong with the entry. It never quotes a value.
+	Message string
 }
 
 // Error returns the entry and its fault.
-func (e EntryError) Error() string { return e.Entry + " " + e.Fault }
+func (e EntryError) Error() string { return e.Entry + " " + e.Message }
 
 // EntryErrors are the skipped entries of one content, in its order.
 type EntryErrors []EntryError

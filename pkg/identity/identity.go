@@ -74,14 +74,14 @@ type Identity struct {
 	// empty; TargetExternalID goes with it.
 	TargetRoleARN, TargetExternalID string
 	// Problems are the faults found in what was written, for the user to see.
-	Problems []Problem
+	Problems []AnnotationWarning
 	// FromCache reports that the identity is what a watch knows of the
 	// ServiceAccount, and not what a read for this admission found.
 	FromCache bool
 }
 
-// Granted says whether the pods are given anything.
-func (id *Identity) Granted() bool { return id.RoleARN != "" || id.Method == ContainerCredentials }
+// IsSet says whether the pods are given anything.
+func (id *Identity) IsSet() bool { return id.RoleARN != "" || id.Method == ContainerCredentials }
 
 // Defaults stand in for what a ServiceAccount does not say. Audience must not
 // be empty and ExpirationSeconds must be within the bounds of package token.
@@ -97,40 +97,40 @@ type Defaults struct {
 	Account *Account
 }
 
-// Problem is a fault in an annotation that does not keep the pod from getting
+// AnnotationWarning is a fault in an annotation that does not keep the pod from getting
 // an identity.
-type Problem struct {
+type AnnotationWarning struct {
 	// Annotation is the full key, Value what it holds.
 	Annotation, Value string
-	// Fault says what is wrong with Value, and Used what was done instead.
-	Fault, Used string
+	// Message says what is wrong with Value, and Used what was done instead.
+	Message, Fallback string
 }
 
 // String says it in one sentence. A long value is cut: the API server cuts or
 // drops long admission warnings (k8s.io/apiserver/pkg/endpoints/filters/warning.go).
-func (p Problem) String() string {
+func (p AnnotationWarning) String() string {
 	const longest = 60
 	value := p.Value
 	if len(value) > longest {
 		value = value[:longest] + "..."
 	}
-	return fmt.Sprintf("%s %q %s: %s", p.Annotation, value, p.Fault, p.Used)
+	return fmt.Sprintf("%s %q %s: %s", p.Annotation, value, p.Message, p.Fallback)
 }
 
 // FromAnnotations returns the identity that the annotations of a ServiceAccount
 // grant. It is not Granted if they name no role.
 func FromAnnotations(annotations map[string]string, defaults Defaults) *Identity {
-	r := reader{annotations: annotations, prefix: defaults.AnnotationPrefix + "/"}
+	r := annotationReader{annotations: annotations, prefix: defaults.AnnotationPrefix + "/"}
 	id := &Identity{
 		Method:            WebIdentity,
-		RoleARN:           defaults.Account.compose(r.value(RoleARNAnnotation)),
+		RoleARN:           defaults.Account.roleARNFor(r.value(RoleARNAnnotation)),
 		Audience:          cmp.Or(r.value(AudienceAnnotation), defaults.Audience),
 		RegionalSTS:       r.bool(STSRegionalEndpointsAnnotation, defaults.RegionalSTS),
 		ExpirationSeconds: r.expiration(TokenExpirationAnnotation, defaults.ExpirationSeconds),
-		SessionName:       r.told(RoleSessionNameAnnotation, defaults.SessionName, ParseSessionName),
-		STSEndpoint:       r.told(STSEndpointAnnotation, defaults.STSEndpoint, parseEndpoint),
-		TargetRoleARN:     defaults.Account.compose(r.line(TargetRoleARNAnnotation)),
-		TargetExternalID:  r.line(TargetExternalIDAnnotation),
+		SessionName:       r.parsed(RoleSessionNameAnnotation, defaults.SessionName, ParseSessionName),
+		STSEndpoint:       r.parsed(STSEndpointAnnotation, defaults.STSEndpoint, parseEndpoint),
+		TargetRoleARN:     defaults.Account.roleARNFor(r.singleLine(TargetRoleARNAnnotation)),
+		TargetExternalID:  r.singleLine(TargetExternalIDAnnotation),
 	}
 	if id.RoleARN != "" && !IsRole(id.RoleARN, id.STSEndpoint) {
 		r.problem(RoleARNAnnotation, "cannot be the ARN of an IAM role", "injected as it is")
@@ -152,22 +152,22 @@ func FromAnnotations(annotations map[string]string, defaults Defaults) *Identity
 	return id
 }
 
-// reader reads annotations and gathers what is wrong with them.
-type reader struct {
+// annotationReader reads annotations and gathers what is wrong with them.
+type annotationReader struct {
 	annotations map[string]string
 	prefix      string
-	problems    []Problem
+	problems    []AnnotationWarning
 }
 
-func (r *reader) value(annotation string) string { return r.annotations[r.prefix+annotation] }
+func (r *annotationReader) value(annotation string) string { return r.annotations[r.prefix+annotation] }
 
-func (r *reader) problem(annotation, fault, used string) {
-	r.problems = append(r.problems, Problem{
-		Annotation: r.prefix + annotation, Value: r.value(annotation), Fault: fault, Used: used,
+func (r *annotationReader) problem(annotation, fault, used string) {
+	r.problems = append(r.problems, AnnotationWarning{
+		Annotation: r.prefix + annotation, Value: r.value(annotation), Message: fault, Fallback: used,
 	})
 }
 
-func (r *reader) bool(annotation string, fallback bool) bool {
+func (r *annotationReader) bool(annotation string, fallback bool) bool {
 	value := r.value(annotation)
 	if value == "" {
 		return fallback
@@ -180,7 +180,7 @@ func (r *reader) bool(annotation string, fallback bool) bool {
 	return parsed
 }
 
-func (r *reader) expiration(annotation string, fallback int64) int64 {
+func (r *annotationReader) expiration(annotation string, fallback int64) int64 {
 	value := r.value(annotation)
 	if value == "" {
 		return fallback
@@ -192,8 +192,8 @@ func (r *reader) expiration(annotation string, fallback int64) int64 {
 	return seconds
 }
 
-// told returns what parse makes of an annotation, or fallback without one.
-func (r *reader) told(annotation, fallback string, parse func(annotation, value, fallback string) (string, *Problem)) string {
+// parsed returns what parse makes of an annotation, or fallback without one.
+func (r *annotationReader) parsed(annotation, fallback string, parse func(annotation, value, fallback string) (string, *AnnotationWarning)) string {
 	value := r.value(annotation)
 	if value == "" {
 		return fallback
@@ -205,9 +205,9 @@ func (r *reader) told(annotation, fallback string, parse func(annotation, value,
 	return parsed
 }
 
-// line returns a value that goes into a configuration file, where a line break
+// singleLine returns a value that goes into a configuration file, where a line break
 // would begin a setting of its own.
-func (r *reader) line(annotation string) string {
+func (r *annotationReader) singleLine(annotation string) string {
 	value := r.value(annotation)
 	if strings.ContainsFunc(value, unicode.IsControl) {
 		r.problem(annotation, "has a control character", "ignored")
@@ -220,22 +220,22 @@ func (r *reader) line(annotation string) string {
 // What is not a number is replaced by fallback, what the API server would
 // refuse is moved into its bounds, and a token that outlives a day is asked for
 // as it is; each is told as a problem, or nil.
-func ParseExpiration(annotation, value string, fallback int64) (int64, *Problem) {
+func ParseExpiration(annotation, value string, fallback int64) (int64, *AnnotationWarning) {
 	requested, err := strconv.ParseInt(value, 10, 64)
 	if err != nil {
-		return fallback, &Problem{
+		return fallback, &AnnotationWarning{
 			Annotation: annotation, Value: value,
-			Fault: "is not a number of seconds", Used: fmt.Sprintf("%d is used", fallback),
+			Message: "is not a number of seconds", Fallback: fmt.Sprintf("%d is used", fallback),
 		}
 	}
 	seconds := token.ClampExpiration(requested)
 	if seconds == requested && seconds <= MaxUsefulExpirationSeconds {
 		return seconds, nil
 	}
-	return seconds, &Problem{
+	return seconds, &AnnotationWarning{
 		Annotation: annotation, Value: value,
-		Fault: fmt.Sprintf("is outside %d..%d seconds", token.MinExpirationSeconds, MaxUsefulExpirationSeconds),
-		Used:  fmt.Sprintf("%d is used", seconds),
+		Message:  fmt.Sprintf("is outside %d..%d seconds", token.MinExpirationSeconds, MaxUsefulExpirationSeconds),
+		Fallback: fmt.Sprintf("%d is used", seconds),
 	}
 }
 
@@ -246,17 +246,17 @@ const MaxUsefulExpirationSeconds int64 = 86400
 
 // ParseSessionName reads the value of a role-session-name annotation. What STS
 // would refuse is replaced by fallback and told as a problem.
-func ParseSessionName(annotation, value, fallback string) (string, *Problem) {
-	return checked(annotation, value, fallback, IsSessionName, "is no session name for STS")
+func ParseSessionName(annotation, value, fallback string) (string, *AnnotationWarning) {
+	return validated(annotation, value, fallback, IsSessionName, "is no session name for STS")
 }
 
-func parseEndpoint(annotation, value, fallback string) (string, *Problem) {
-	return checked(annotation, value, fallback, IsEndpoint, "is no URL of an endpoint")
+func parseEndpoint(annotation, value, fallback string) (string, *AnnotationWarning) {
+	return validated(annotation, value, fallback, IsEndpoint, "is no URL of an endpoint")
 }
 
-func checked(annotation, value, fallback string, valid func(string) bool, fault string) (string, *Problem) {
+func validated(annotation, value, fallback string, valid func(string) bool, fault string) (string, *AnnotationWarning) {
 	if valid(value) {
 		return value, nil
 	}
-	return fallback, &Problem{Annotation: annotation, Value: value, Fault: fault, Used: fmt.Sprintf("%q is used", fallback)}
+	return fallback, &AnnotationWarning{Annotation: annotation, Value: value, Message: fault, Fallback: fmt.Sprintf("%q is used", fallback)}
 }

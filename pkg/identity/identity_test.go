@@ -18,8 +18,8 @@ var defaults = identity.Defaults{
 }
 
 func TestFromAnnotations(t *testing.T) {
-	problem := func(annotation, value, fault, used string) []identity.Problem {
-		return []identity.Problem{{Annotation: "eks.amazonaws.com/" + annotation, Value: value, Fault: fault, Used: used}}
+	problem := func(annotation, value, fault, used string) []identity.AnnotationWarning {
+		return []identity.AnnotationWarning{{Annotation: "eks.amazonaws.com/" + annotation, Value: value, Message: fault, Fallback: used}}
 	}
 	tests := []struct {
 		name        string
@@ -172,7 +172,7 @@ func TestFromAnnotations(t *testing.T) {
 	}
 }
 
-func TestRoleARNs(t *testing.T) {
+func TestIsRoleARN(t *testing.T) {
 	for role, good := range map[string]bool{
 		"arn:aws:iam::111122223333:role/app":                      true,
 		"arn:aws-cn:iam::111122223333:role/app":                   true,
@@ -187,7 +187,7 @@ func TestRoleARNs(t *testing.T) {
 		"app":                                                     false,
 	} {
 		found := identity.FromAnnotations(map[string]string{"eks.amazonaws.com/role-arn": role}, defaults)
-		if !found.Granted() || found.RoleARN != role {
+		if !found.IsSet() || found.RoleARN != role {
 			t.Errorf("%q: not granted as it is: %+v", role, found)
 			continue
 		}
@@ -197,8 +197,8 @@ func TestRoleARNs(t *testing.T) {
 	}
 }
 
-func TestProblemCutsALongValue(t *testing.T) {
-	problem := identity.Problem{Annotation: "a", Value: strings.Repeat("x", 10_000), Fault: "is bad", Used: "b is used"}
+func TestAnnotationWarning_truncatesValue(t *testing.T) {
+	problem := identity.AnnotationWarning{Annotation: "a", Value: strings.Repeat("x", 10_000), Message: "is bad", Fallback: "b is used"}
 	if got := problem.String(); len(got) > 120 {
 		t.Errorf("%d bytes: %s", len(got), got)
 	}
@@ -216,7 +216,7 @@ func FuzzFromAnnotations(f *testing.F) {
 			"eks.amazonaws.com/sts-regional-endpoints": sts,
 			"eks.amazonaws.com/token-expiration":       expiration,
 		}, defaults)
-		if got.Granted() != (role != "") {
+		if got.IsSet() != (role != "") {
 			t.Fatalf("role %q grants %+v", role, got)
 		}
 		if got.Audience == "" {

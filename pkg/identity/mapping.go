@@ -69,7 +69,7 @@ func ParseMapping(content []byte, defaults Defaults) (*Mapping, EntryErrors, err
 			fault = "is repeated; the last valid entry is used"
 		}
 		if fault != "" {
-			skipped = append(skipped, EntryError{Entry: strconv.Quote(shorten(key)), Fault: fault})
+			skipped = append(skipped, EntryError{Entry: strconv.Quote(shorten(key)), Message: fault})
 		}
 		if id != nil {
 			valid[key] = id
@@ -121,7 +121,7 @@ func newMapping(valid map[string]*Identity) *Mapping {
 		}
 	}
 	for _, patterns := range m.patterns {
-		slices.SortFunc(patterns, bySpecificity)
+		slices.SortFunc(patterns, compareSpecificity)
 	}
 	return m
 }
@@ -129,7 +129,7 @@ func newMapping(valid map[string]*Identity) *Mapping {
 func (e *mappingEntry) identity(key string, defaults Defaults) *Identity {
 	id := &Identity{
 		Method:            WebIdentity,
-		RoleARN:           defaults.Account.compose(e.RoleARN),
+		RoleARN:           defaults.Account.roleARNFor(e.RoleARN),
 		Audience:          cmp.Or(e.Audience, defaults.Audience),
 		RegionalSTS:       e.UseRegionalSTS,
 		ExpirationSeconds: defaults.ExpirationSeconds,
@@ -145,17 +145,17 @@ func (e *mappingEntry) identity(key string, defaults Defaults) *Identity {
 		}
 	}
 	if id.RoleARN != "" && !IsRole(id.RoleARN, id.STSEndpoint) {
-		id.Problems = append(id.Problems, Problem{
+		id.Problems = append(id.Problems, AnnotationWarning{
 			Annotation: "RoleARN of mapping " + key, Value: e.RoleARN,
-			Fault: "cannot be the ARN of an IAM role", Used: "injected as it is",
+			Message: "cannot be the ARN of an IAM role", Fallback: "injected as it is",
 		})
 	}
 	return id
 }
 
-// bySpecificity puts the pattern with more literal characters first, then the one
+// compareSpecificity puts the pattern with more literal characters first, then the one
 // with fewer stars, so that the order of keys does not matter.
-func bySpecificity(a, b pattern) int {
+func compareSpecificity(a, b pattern) int {
 	stars := func(p pattern) int { return strings.Count(p.namespace, "*") }
 	return cmp.Or(
 		cmp.Compare(len(b.namespace)-stars(b), len(a.namespace)-stars(a)),

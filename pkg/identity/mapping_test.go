@@ -34,7 +34,7 @@ func parse(t *testing.T, content string, defaults identity.Defaults) *identity.M
 	return mapping
 }
 
-func TestTheMostSpecificKeyOfAMappingWins(t *testing.T) {
+func TestMapping_precedence(t *testing.T) {
 	mapping := parse(t, `{
 		"*/app": {"RoleARN": "any"},
 		"prod/app": {"RoleARN": "exact"},
@@ -81,19 +81,19 @@ func TestTheMostSpecificKeyOfAMappingWins(t *testing.T) {
 			}
 		})
 	}
-	if id := mapping.Identity(named("dev-1/shadow")); id == nil || id.Granted() {
+	if id := mapping.Identity(named("dev-1/shadow")); id == nil || id.IsSet() {
 		t.Errorf("an entry without a role: got %+v", id)
 	}
 }
 
-func TestNoMappingSaysNothing(t *testing.T) {
+func TestMapping_nil(t *testing.T) {
 	var mapping *identity.Mapping
 	if got := mapping.Identity(named("default/app")); got != nil || mapping.Len() != 0 {
 		t.Errorf("got %+v and %d entries", got, mapping.Len())
 	}
 }
 
-func TestTheValuesOfAMappingsEntry(t *testing.T) {
+func TestMapping_entryValues(t *testing.T) {
 	usual := func(change func(*identity.Identity)) *identity.Identity {
 		id := &identity.Identity{Method: identity.WebIdentity, RoleARN: goodRole, Audience: "sts.amazonaws.com", ExpirationSeconds: 86400}
 		change(id)
@@ -129,8 +129,8 @@ func TestTheValuesOfAMappingsEntry(t *testing.T) {
 			name: "an expiration below the API server's minimum is raised, and told", entry: `{"RoleARN": "` + goodRole + `", "TokenExpiration": 5}`,
 			want: usual(func(id *identity.Identity) {
 				id.ExpirationSeconds = 600
-				id.Problems = []identity.Problem{{
-					Annotation: "TokenExpiration of mapping a/b", Value: "5", Fault: "is outside 600..86400 seconds", Used: "600 is used",
+				id.Problems = []identity.AnnotationWarning{{
+					Annotation: "TokenExpiration of mapping a/b", Value: "5", Message: "is outside 600..86400 seconds", Fallback: "600 is used",
 				}}
 			}),
 		},
@@ -138,8 +138,8 @@ func TestTheValuesOfAMappingsEntry(t *testing.T) {
 			name: "an expiration above the API server's maximum is lowered, and told", entry: `{"RoleARN": "` + goodRole + `", "TokenExpiration": 4294967297}`,
 			want: usual(func(id *identity.Identity) {
 				id.ExpirationSeconds = 1 << 32
-				id.Problems = []identity.Problem{{
-					Annotation: "TokenExpiration of mapping a/b", Value: "4294967297", Fault: "is outside 600..86400 seconds", Used: "4294967296 is used",
+				id.Problems = []identity.AnnotationWarning{{
+					Annotation: "TokenExpiration of mapping a/b", Value: "4294967297", Message: "is outside 600..86400 seconds", Fallback: "4294967296 is used",
 				}}
 			}),
 		},
@@ -147,8 +147,8 @@ func TestTheValuesOfAMappingsEntry(t *testing.T) {
 			name: "what is no ARN is granted as it is, and told", entry: `{"RoleARN": "app"}`,
 			want: usual(func(id *identity.Identity) {
 				id.RoleARN = "app"
-				id.Problems = []identity.Problem{{
-					Annotation: "RoleARN of mapping a/b", Value: "app", Fault: "cannot be the ARN of an IAM role", Used: "injected as it is",
+				id.Problems = []identity.AnnotationWarning{{
+					Annotation: "RoleARN of mapping a/b", Value: "app", Message: "cannot be the ARN of an IAM role", Fallback: "injected as it is",
 				}}
 			}),
 		},
@@ -181,7 +181,7 @@ func TestTheValuesOfAMappingsEntry(t *testing.T) {
 	}
 }
 
-func TestEachBadKeyOfAMappingIsNamedAndTheGoodOnesAreRead(t *testing.T) {
+func TestParseMapping_invalidKeys(t *testing.T) {
 	mapping, skipped, err := identity.ParseMapping([]byte(`{
 		"good/app": {"RoleARN": "secret"}, "no-slash": {}, "a/b/c": {}, "/app": {}, "ns/": {}, "": {}, "ns/app-*": {},
 		"ns/null": null, "ns/list": [], "ns/text": "secret", "ns/type": {"RoleARN": 1, "Audience": "secret"},
@@ -244,7 +244,7 @@ func TestEntryErrorsString_thousandsOfEntries(t *testing.T) {
 	}
 }
 
-func TestWhatIsNoObjectIsNoMapping(t *testing.T) {
+func TestParseMapping_notAnObject(t *testing.T) {
 	for _, content := range []string{"", " ", "null", "[]", "{", `"x"`, "1", `{"a/b": {}} more`, `{"a/b": {}}{}`, `{"a/b": {},}`, `{"secret"}`} {
 		mapping, skipped, err := identity.ParseMapping([]byte(content), defaults)
 		if err == nil || mapping != nil || skipped != nil || strings.Contains(err.Error(), "secret") {

@@ -42,16 +42,16 @@ func tokenFileLine(tokenFile string) string { return "web_identity_token_file = 
 
 // addConfig puts the configuration into the pod's annotations. One that is there
 // already is the user's, or ours from a call before.
-func (p *plan) addConfig() {
-	if p.delivery.config == "" {
+func (p *patchBuilder) addConfig() {
+	if p.credentialSpec.config == "" {
 		return
 	}
 	annotations := p.pod.Metadata.Annotations
 	existing, ok := annotations[configAnnotation]
 	switch {
 	case !ok:
-		p.patch.addEntry("/metadata/annotations", annotations == nil, configAnnotation, p.delivery.config)
-	case existing != p.delivery.config:
+		p.patch.addEntry("/metadata/annotations", annotations == nil, configAnnotation, p.credentialSpec.config)
+	case existing != p.credentialSpec.config:
 		p.warn(ConfigKept, "pod annotation %s is not what the ServiceAccount asks for: it is kept", configAnnotation)
 	}
 }

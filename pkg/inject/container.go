@@ -27,20 +27,20 @@ const (
 	envDefaultProfile          = "AWS_DEFAULT_PROFILE"
 )
 
-// addToContainers decides about each container of a list whose name none of
+// injectContainers decides about each container of a list whose name none of
 // existing has.
-func (p *plan) addToContainers(list string, containers, existing []Container) {
+func (p *patchBuilder) injectContainers(list string, containers, existing []Container) {
 	p.result.Containers = slices.Grow(p.result.Containers, len(containers))
 	for i := range containers {
 		c := &containers[i]
 		if hasContainer(existing, c.Name) {
 			continue
 		}
-		p.result.Containers = append(p.result.Containers, p.addToContainer(list+strconv.Itoa(i), c))
+		p.result.Containers = append(p.result.Containers, p.injectContainer(list+strconv.Itoa(i), c))
 	}
 }
 
-// addToContainer decides about the container at a place of the pod. By identity
+// injectContainer decides about the container at a place of the pod. By identity
 // are meant the variables that make one.
 //
 //	not selected by the pod's annotations          left alone
@@ -51,9 +51,9 @@ func (p *plan) addToContainers(list string, containers, existing []Container) {
 //	otherwise                                      mount and environment are added
 //
 // The mount goes to the usual path or to the fallback, see findPlace.
-func (p *plan) addToContainer(at string, c *Container) ContainerResult {
+func (p *patchBuilder) injectContainer(at string, c *Container) ContainerResult {
 	result := ContainerResult{Name: c.Name, Reason: AlreadyInjected}
-	if reason := p.selection.reason(c.Name); reason != "" {
+	if reason := p.containerFilter.reason(c.Name); reason != "" {
 		result.Reason = reason
 		return result
 	}
@@ -77,7 +77,7 @@ func (p *plan) addToContainer(at string, c *Container) ContainerResult {
 		return result
 	}
 
-	missing := p.missingEnv(to.delivery, env, c.Env)
+	missing := p.missingEnv(to.credentialSpec, env, c.Env)
 	result.Env = slices.Grow(result.Env, len(missing))
 	for i := range missing {
 		result.Env = append(result.Env, missing[i].Name)
@@ -90,9 +90,9 @@ func (p *plan) addToContainer(at string, c *Container) ContainerResult {
 
 	p.warnRegion(c, env)
 	switch {
-	case env.foreign:
+	case env.differs:
 		result.Reason = MountOnly
-		p.warnForeign(c, to.delivery, env)
+		p.warnForeign(c, to.credentialSpec, env)
 		return result
 	case to.blocked != "" && to.folder == p.settings.FallbackMountPath:
 		p.warn(FallbackPath, "container %q: token mounted at %s, because %s", c.Name, to.folder, to.blocked)
@@ -111,9 +111,9 @@ type environment struct {
 	// identity, region and sts say whether the container sets any variable of
 	// that kind.
 	identity, region, sts bool
-	// foreign says that the identity is not that which would be added: it has another
+	// differs says that the identity is not that which would be added: it has another
 	// role, or its file is not the token.
-	foreign bool
+	differs bool
 	// tokenVolume is the volume in which the file of the identity is the token, or ""
 	// if the file is not the token; ownTokenFile says that it is at a path of the
 	// container's own.
@@ -127,8 +127,8 @@ type environment struct {
 // isComplete says whether the container sets a variable of each kind.
 func (e *environment) isComplete() bool { return e.identity && e.region && e.sts }
 
-// look returns what a container's variables say, if it has the identity by d.
-func (p *plan) look(c *Container, d *delivery) environment {
+// inspectEnv returns what a container's variables say, if it has the identity by d.
+func (p *patchBuilder) inspectEnv(c *Container, d *credentialSpec) environment {
 	var found environment
 	// Of variables that are set twice, a process sees the last.
 	same := make([]bool, len(d.variables))
@@ -145,11 +145,11 @@ func (p *plan) look(c *Container, d *delivery) environment {
 				same[of] = v.Value == d.variables[of].Value
 				if v.Name == d.fileVariable {
 					file = v.Value
-					same[of] = same[of] || p.isPlainPath(file) && p.spelt(file) == p.spelt(d.variables[of].Value)
+					same[of] = same[of] || p.isPlainPath(file) && p.normalizePath(file) == p.normalizePath(d.variables[of].Value)
 				}
 			}
-			if slices.Contains(d.rivals, v.Name) {
-				found.identity, found.foreign = true, true
+			if slices.Contains(d.conflictingEnv, v.Name) {
+				found.identity, found.differs = true, true
 			}
 		}
 	}
@@ -163,13 +163,13 @@ func (p *plan) look(c *Container, d *delivery) environment {
 			same[of] = true
 		}
 	}
-	found.foreign = found.foreign || found.identity && slices.Contains(same, false)
+	found.differs = found.differs || found.identity && slices.Contains(same, false)
 	return found
 }
 
 // missingEnv lists what a container should have and has not: first, in its
 // order, what AWS's own webhook appends.
-func (p *plan) missingEnv(d *delivery, has environment, variables Env) []corev1.EnvVar {
+func (p *patchBuilder) missingEnv(d *credentialSpec, has environment, variables Env) []corev1.EnvVar {
 	var missing []corev1.EnvVar
 	if p.identity.RegionalSTS && !has.sts {
 		missing = append(missing, corev1.EnvVar{Name: envSTSRegionalEndpoints, Value: "regional"})
@@ -182,18 +182,18 @@ func (p *plan) missingEnv(d *delivery, has environment, variables Env) []corev1.
 	if !has.identity {
 		missing = append(missing, d.variables...)
 	}
-	for _, extra := range d.extras {
-		if !has.foreign && !slices.ContainsFunc(variables, func(v EnvVar) bool { return v.Name == extra.Name }) {
+	for _, extra := range d.optionalEnv {
+		if !has.differs && !slices.ContainsFunc(variables, func(v EnvVar) bool { return v.Name == extra.Name }) {
 			missing = append(missing, extra)
 		}
 	}
 	return missing
 }
 
-// spelt returns a path in the one spelling in which paths can be compared.
-func (p *plan) spelt(mountPath string) string {
+// normalizePath returns a path in the one spelling in which paths can be compared.
+func (p *patchBuilder) normalizePath(mountPath string) string {
 	if p.windows {
-		mountPath = slashed(mountPath)
+		mountPath = normalizeWindowsPath(mountPath)
 	}
 	if !strings.HasPrefix(mountPath, "/") {
 		// The kubelet takes a relative path from the root.
@@ -206,9 +206,9 @@ func (p *plan) spelt(mountPath string) string {
 	return path.Clean(mountPath)
 }
 
-// slashed returns a path of Windows, where letter case and the kind of slash do
+// normalizeWindowsPath returns a path of Windows, where letter case and the kind of slash do
 // not matter, in a form that can be compared.
-func slashed(windowsPath string) string {
+func normalizeWindowsPath(windowsPath string) string {
 	windowsPath = strings.ToLower(strings.ReplaceAll(windowsPath, `\`, "/"))
 	return strings.TrimPrefix(windowsPath, "c:")
 }

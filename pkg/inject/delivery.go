@@ -11,21 +11,21 @@ import (
 	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/token"
 )
 
-// delivery is how the containers of one pod are given their identity: what the
+// credentialSpec is how the containers of one pod are given their identity: what the
 // volume holds, where it is mounted, and which variables tell the SDK of it.
-type delivery struct {
+type credentialSpec struct {
 	// volume is the volume's name, if that is free, folder where it is mounted,
 	// and file the token's name in it.
 	volume, folder, file string
 	// variables make the identity; a container that sets any of them, or of
 	// rivals, has one of its own and gets none of these.
-	variables []corev1.EnvVar
-	rivals    []string
+	variables      []corev1.EnvVar
+	conflictingEnv []string
 	// fileVariable is the one of variables that names the token's file, "" if none
 	// does: with role chaining, a configuration file does.
 	fileVariable string
-	// extras go with the variables, each unless the container sets it.
-	extras []corev1.EnvVar
+	// optionalEnv go with the variables, each unless the container sets it.
+	optionalEnv []corev1.EnvVar
 	// config is the text of an AWS configuration file to put beside the token,
 	// for role chaining, or empty.
 	config string
@@ -39,30 +39,30 @@ func usualFolder(id *identity.Identity, settings Settings) string {
 	return settings.MountPath
 }
 
-// newDelivery chooses by the identity's method and by whether a role is chained.
-func newDelivery(pod *Pod, id *identity.Identity, settings Settings, windows bool, folder string) delivery {
+// newCredentialSpec chooses by the identity's method and by whether a role is chained.
+func newCredentialSpec(pod *Pod, id *identity.Identity, settings Settings, windows bool, folder string) credentialSpec {
 	if id.Method == identity.ContainerCredentials {
 		c := settings.ContainerCredentials
-		return delivery{
+		return credentialSpec{
 			volume: c.VolumeName, folder: folder, file: c.TokenPath, fileVariable: envContainerTokenFile,
 			variables: []corev1.EnvVar{
 				{Name: envContainerCredentialsURI, Value: c.FullURI},
-				{Name: envContainerTokenFile, Value: processPath(folder, c.TokenPath, windows)},
+				{Name: envContainerTokenFile, Value: containerPath(folder, c.TokenPath, windows)},
 			},
 		}
 	}
-	d := delivery{volume: VolumeName, folder: folder, file: token.FileName}
-	tokenFile := processPath(d.folder, d.file, windows)
+	d := credentialSpec{volume: VolumeName, folder: folder, file: token.FileName}
+	tokenFile := containerPath(d.folder, d.file, windows)
 	if id.STSEndpoint != "" {
-		d.extras = append(d.extras, corev1.EnvVar{Name: envSTSEndpoint, Value: id.STSEndpoint})
+		d.optionalEnv = append(d.optionalEnv, corev1.EnvVar{Name: envSTSEndpoint, Value: id.STSEndpoint})
 	}
 	if id.TargetRoleARN != "" {
-		d.config = chainConfig(id, tokenFile, literalSessionName(pod, id))
-		d.variables = []corev1.EnvVar{{Name: envConfigFile, Value: processPath(d.folder, configFile, windows)}}
+		d.config = chainConfig(id, tokenFile, staticSessionName(pod, id))
+		d.variables = []corev1.EnvVar{{Name: envConfigFile, Value: containerPath(d.folder, configFile, windows)}}
 		// The SDKs for Go v1 and JavaScript v2 read the file only if told to. Many
 		// containers say so themselves, which makes no identity.
-		d.extras = append([]corev1.EnvVar{{Name: envLoadConfig, Value: "1"}}, d.extras...)
-		d.rivals = []string{envRoleARN, envWebIdentityTokenFile, envProfile, envDefaultProfile}
+		d.optionalEnv = append([]corev1.EnvVar{{Name: envLoadConfig, Value: "1"}}, d.optionalEnv...)
+		d.conflictingEnv = []string{envRoleARN, envWebIdentityTokenFile, envProfile, envDefaultProfile}
 		return d
 	}
 	d.fileVariable = envWebIdentityTokenFile
@@ -71,29 +71,29 @@ func newDelivery(pod *Pod, id *identity.Identity, settings Settings, windows boo
 		{Name: envWebIdentityTokenFile, Value: tokenFile},
 	}
 	if name := sessionNameVariable(pod, id); name != nil {
-		d.extras = append([]corev1.EnvVar{*name}, d.extras...)
+		d.optionalEnv = append([]corev1.EnvVar{*name}, d.optionalEnv...)
 	}
 	return d
 }
 
 // indexOf returns the place of a variable among those that make the identity, or -1.
-func (d *delivery) indexOf(name string) int {
+func (d *credentialSpec) indexOf(name string) int {
 	return slices.IndexFunc(d.variables, func(v corev1.EnvVar) bool { return v.Name == name })
 }
 
 // identityNames returns the names of the variables that make an identity, with rivals.
-func (d *delivery) identityNames() []string {
-	names := make([]string, 0, len(d.variables)+len(d.rivals))
+func (d *credentialSpec) identityNames() []string {
+	names := make([]string, 0, len(d.variables)+len(d.conflictingEnv))
 	for i := range d.variables {
 		names = append(names, d.variables[i].Name)
 	}
-	return append(names, d.rivals...)
+	return append(names, d.conflictingEnv...)
 }
 
-// processPath returns the path of a file as a container's processes know it.
+// containerPath returns the path of a file as a container's processes know it.
 // The mount itself is given in the Unix form for Windows too; the container
 // runtime puts it on drive C.
-func processPath(folder, file string, windows bool) string {
+func containerPath(folder, file string, windows bool) string {
 	joined := path.Join(folder, file)
 	if windows {
 		return "C:" + strings.ReplaceAll(joined, "/", `\`)
@@ -102,7 +102,7 @@ func processPath(folder, file string, windows bool) string {
 }
 
 // makeVolume returns the volume under its name in the pod.
-func (d *delivery) makeVolume(name, audience string, expirationSeconds int64) corev1.Volume {
+func (d *credentialSpec) makeVolume(name, audience string, expirationSeconds int64) corev1.Volume {
 	volume := token.Volume(name, audience, d.file, expirationSeconds)
 	if d.config != "" {
 		volume.Projected.Sources = append(volume.Projected.Sources, corev1.VolumeProjection{
@@ -116,7 +116,7 @@ func (d *delivery) makeVolume(name, audience string, expirationSeconds int64) co
 }
 
 // viewVolume returns what a decision sees of the volume that makeVolume returns.
-func (d *delivery) viewVolume(name, audience string) *Volume {
+func (d *credentialSpec) viewVolume(name, audience string) *Volume {
 	sources := []Source{{ServiceAccountToken: &ServiceAccountToken{Audience: audience, Path: d.file}}}
 	if d.config != "" {
 		sources = append(sources, Source{DownwardAPI: &DownwardAPI{Items: []DownwardAPIItem{{
@@ -126,9 +126,9 @@ func (d *delivery) viewVolume(name, audience string) *Volume {
 	return &Volume{Name: name, Projected: &Projected{Sources: sources}}
 }
 
-// isHeldBy says whether a container that mounts v in the delivery's folder finds
+// matchesVolume says whether a container that mounts v in the delivery's folder finds
 // there what the variables speak of, the token being for audience.
-func (d *delivery) isHeldBy(v *Volume, audience string) bool {
+func (d *credentialSpec) matchesVolume(v *Volume, audience string) bool {
 	if v.Projected == nil {
 		return false
 	}

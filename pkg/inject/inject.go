@@ -97,9 +97,9 @@ type Warning struct {
 	Message string `json:"message"`
 }
 
-// Exempt returns why a pod is left alone whatever the identity of its
+// SkipReason returns why a pod is left alone whatever the identity of its
 // ServiceAccount, or "" if that identity decides.
-func Exempt(pod *Pod) Reason {
+func SkipReason(pod *Pod) Reason {
 	if _, mirror := pod.Metadata.Annotations[mirrorPodAnnotation]; mirror {
 		return MirrorPod
 	}
@@ -115,8 +115,8 @@ func Exempt(pod *Pod) Reason {
 // Patch decides what a pod that is not exempt is given when it is created. id is
 // the identity of its ServiceAccount.
 func Patch(pod *Pod, id *identity.Identity, settings Settings) Result {
-	p := newPlan(pod, id, settings)
-	if !id.Granted() {
+	p := newPatchBuilder(pod, id, settings)
+	if !id.IsSet() {
 		p.result.Reason = NoRole
 		return p.result
 	}
@@ -131,9 +131,9 @@ func Patch(pod *Pod, id *identity.Identity, settings Settings) Result {
 	default:
 		p.addVolume()
 	}
-	p.addToContainers("/spec/containers/", pod.Spec.Containers, nil)
-	p.addToContainers("/spec/initContainers/", pod.Spec.InitContainers, nil)
-	return p.finish()
+	p.injectContainers("/spec/containers/", pod.Spec.Containers, nil)
+	p.injectContainers("/spec/initContainers/", pod.Spec.InitContainers, nil)
+	return p.build()
 }
 
 // PatchEphemeral decides what the ephemeral containers are given that are being
@@ -142,8 +142,8 @@ func Patch(pod *Pod, id *identity.Identity, settings Settings) Result {
 // Nothing else of the pod can be changed, so a pod that does not have the
 // token's volume cannot be helped, unless all the new containers read a token of the user's.
 func PatchEphemeral(pod, old *Pod, id *identity.Identity, settings Settings) Result {
-	p := newPlan(pod, id, settings)
-	if !id.Granted() {
+	p := newPatchBuilder(pod, id, settings)
+	if !id.IsSet() {
 		p.result.Reason = NoRole
 		return p.result
 	}
@@ -156,8 +156,8 @@ func PatchEphemeral(pod, old *Pod, id *identity.Identity, settings Settings) Res
 		p.result.Volume = ""
 	}
 	p.fixPath()
-	p.addToContainers("/spec/ephemeralContainers/", pod.Spec.EphemeralContainers, old.Spec.EphemeralContainers)
-	return p.finish()
+	p.injectContainers("/spec/ephemeralContainers/", pod.Spec.EphemeralContainers, old.Spec.EphemeralContainers)
+	return p.build()
 }
 
 // addedTo returns the ephemeral containers of a pod that the old one does not have.
@@ -171,20 +171,20 @@ func hasContainer(containers []Container, name string) bool {
 	return slices.ContainsFunc(containers, func(c Container) bool { return c.Name == name })
 }
 
-// plan is a decision in the making.
-type plan struct {
-	pod       *Pod
-	identity  *identity.Identity
-	settings  Settings
-	windows   bool
-	selection selection
-	delivery  delivery
+// patchBuilder is a decision in the making.
+type patchBuilder struct {
+	pod             *Pod
+	identity        *identity.Identity
+	settings        Settings
+	windows         bool
+	containerFilter containerFilter
+	credentialSpec  credentialSpec
 
 	// ephemeral says that the decision is about containers that are added to a running
 	// pod.
 	ephemeral bool
 	// fallbackDelivery is nil until it is needed.
-	fallbackDelivery *delivery
+	fallbackDelivery *credentialSpec
 	// fixedPath says that all containers have the folder of delivery. If that is the
 	// fallback, usualFolder is the usual one.
 	fixedPath   bool
@@ -202,8 +202,8 @@ type plan struct {
 	patch  patch
 }
 
-func newPlan(pod *Pod, id *identity.Identity, settings Settings) *plan {
-	p := &plan{pod: pod, settings: settings, windows: isWindows(&pod.Spec)}
+func newPatchBuilder(pod *Pod, id *identity.Identity, settings Settings) *patchBuilder {
+	p := &patchBuilder{pod: pod, settings: settings, windows: isWindows(&pod.Spec)}
 	for _, problem := range id.Problems {
 		p.warn(MalformedAnnotation, "ServiceAccount: %s", problem)
 	}
@@ -211,10 +211,10 @@ func newPlan(pod *Pod, id *identity.Identity, settings Settings) *plan {
 		p.warn(MisplacedAnnotation, "%s", finding.Message)
 	}
 	p.identity = p.withSessionName(id)
-	if id.Granted() {
+	if id.IsSet() {
 		p.expirationSeconds = p.readExpiration()
-		p.selection = p.newSelection()
-		p.delivery = newDelivery(pod, p.identity, settings, p.windows, usualFolder(p.identity, settings))
+		p.containerFilter = p.newContainerFilter()
+		p.credentialSpec = newCredentialSpec(pod, p.identity, settings, p.windows, usualFolder(p.identity, settings))
 	}
 	return p
 }
@@ -223,7 +223,7 @@ func newPlan(pod *Pod, id *identity.Identity, settings Settings) *plan {
 // filling memory and logs.
 const maxWarnings = 100
 
-func (p *plan) warn(reason Reason, format string, args ...any) {
+func (p *patchBuilder) warn(reason Reason, format string, args ...any) {
 	switch len(p.result.Warnings) {
 	case maxWarnings:
 	case maxWarnings - 1:
@@ -234,14 +234,14 @@ func (p *plan) warn(reason Reason, format string, args ...any) {
 }
 
 // annotation returns one of the pod's annotations with its full key.
-func (p *plan) annotation(name string) (key, value string) {
+func (p *patchBuilder) annotation(name string) (key, value string) {
 	key = p.settings.AnnotationPrefix + "/" + name
 	return key, p.pod.Metadata.Annotations[key]
 }
 
 // withSessionName returns the identity with the pod's word on its session name,
 // if the pod has one.
-func (p *plan) withSessionName(id *identity.Identity) *identity.Identity {
+func (p *patchBuilder) withSessionName(id *identity.Identity) *identity.Identity {
 	key, value := p.annotation(identity.RoleSessionNameAnnotation)
 	if value == "" {
 		return id
@@ -256,7 +256,7 @@ func (p *plan) withSessionName(id *identity.Identity) *identity.Identity {
 }
 
 // readExpiration returns the pod's word, or else its ServiceAccount's.
-func (p *plan) readExpiration() int64 {
+func (p *patchBuilder) readExpiration() int64 {
 	key, value := p.annotation(identity.TokenExpirationAnnotation)
 	if value == "" {
 		return p.identity.ExpirationSeconds
@@ -270,7 +270,7 @@ func (p *plan) readExpiration() int64 {
 
 // addLabel marks pods that use EKS Pod Identity. A value that is there already
 // is not ours to change.
-func (p *plan) addLabel() {
+func (p *patchBuilder) addLabel() {
 	if p.identity.Method != identity.ContainerCredentials {
 		return
 	}
@@ -283,18 +283,18 @@ func (p *plan) addLabel() {
 // findVolume chooses the token's volume, and says whether the pod has it. A
 // volume of our name that does not hold the token is another's: ours gets the
 // next name that is free.
-func (p *plan) findVolume() bool {
-	name := p.delivery.volume
+func (p *patchBuilder) findVolume() bool {
+	name := p.credentialSpec.volume
 	for n := 2; ; n++ {
 		p.result.Volume = name
 		existing := p.pod.Spec.volume(name)
 		if existing == nil {
 			return false
 		}
-		if p.delivery.isHeldBy(existing, p.identity.Audience) {
+		if p.credentialSpec.matchesVolume(existing, p.identity.Audience) {
 			return true
 		}
-		name = fmt.Sprintf("%s-%d", p.delivery.volume, n)
+		name = fmt.Sprintf("%s-%d", p.credentialSpec.volume, n)
 	}
 }
 
@@ -302,13 +302,13 @@ func (p *plan) findVolume() bool {
 //
 // It is added even if each container is left alone in the end: a container that
 // sets its environment itself may mount the volume by name.
-func (p *plan) addVolume() {
-	if p.result.Volume != p.delivery.volume && (p.delivery.config != "" || !p.pod.Spec.volume(p.delivery.volume).hasTokenFor(p.identity.Audience)) {
+func (p *patchBuilder) addVolume() {
+	if p.result.Volume != p.credentialSpec.volume && (p.credentialSpec.config != "" || !p.pod.Spec.volume(p.credentialSpec.volume).hasTokenFor(p.identity.Audience)) {
 		p.warn(VolumeNameTaken, "volume %q is not what the token for audience %q needs: that is in volume %q",
-			p.delivery.volume, p.identity.Audience, p.result.Volume)
+			p.credentialSpec.volume, p.identity.Audience, p.result.Volume)
 	}
 	p.result.ExpirationSeconds = p.expirationSeconds
-	volume := p.delivery.makeVolume(p.result.Volume, p.identity.Audience, p.expirationSeconds)
+	volume := p.credentialSpec.makeVolume(p.result.Volume, p.identity.Audience, p.expirationSeconds)
 	// The first place: AWS's own webhook puts it there.
 	p.patch.addVolume(p.pod.Spec.Volumes == nil, &volume)
 }
@@ -322,7 +322,7 @@ func (v *Volume) hasTokenFor(audience string) bool {
 
 // hasOwnTokens reports whether each container that is to have the identity reads the
 // token from a volume of the user's, and none counts on the one that would be added.
-func (p *plan) hasOwnTokens(lists ...[]Container) bool {
+func (p *patchBuilder) hasOwnTokens(lists ...[]Container) bool {
 	own := false
 	for _, containers := range lists {
 		for i := range containers {
@@ -330,10 +330,10 @@ func (p *plan) hasOwnTokens(lists ...[]Container) bool {
 			if slices.ContainsFunc(c.VolumeMounts, func(m VolumeMount) bool { return m.Name == p.result.Volume }) {
 				return false
 			}
-			if p.selection.reason(c.Name) != "" {
+			if p.containerFilter.reason(c.Name) != "" {
 				continue
 			}
-			if p.look(c, &p.delivery).tokenVolume == "" {
+			if p.inspectEnv(c, &p.credentialSpec).tokenVolume == "" {
 				return false
 			}
 			own = true
@@ -358,7 +358,7 @@ func isWindows(spec *Spec) bool {
 		spec.NodeSelector["kubernetes.io/os"] == "windows" || spec.NodeSelector["beta.kubernetes.io/os"] == "windows"
 }
 
-func (p *plan) finish() Result {
+func (p *patchBuilder) build() Result {
 	if p.patch.isTooLarge() {
 		return Result{Reason: PatchTooLarge}
 	}
@@ -368,7 +368,7 @@ func (p *plan) finish() Result {
 }
 
 // reason sums up what was decided about the containers.
-func (p *plan) reason() Reason {
+func (p *patchBuilder) reason() Reason {
 	served := slices.ContainsFunc(p.result.Containers, func(c ContainerResult) bool {
 		return slices.Contains([]Reason{Injected, FallbackPath, AlreadyInjected, MountOnly}, c.Reason)
 	})

@@ -14,7 +14,7 @@ import (
 
 // place is what is decided about the token of one container.
 type place struct {
-	*delivery
+	*credentialSpec
 	// env and mounts are what the container says, compared with the delivery.
 	env    environment
 	mounts mounts
@@ -26,8 +26,8 @@ type place struct {
 // findPlace chooses the delivery for a container: the usual one, unless the token is at
 // the fallback path already, or cannot be mounted at the usual path. A container with an
 // identity of its own would not look at the fallback path.
-func (p *plan) findPlace(c *Container) place {
-	usual := p.placeAt(c, &p.delivery)
+func (p *patchBuilder) findPlace(c *Container) place {
+	usual := p.placeAt(c, &p.credentialSpec)
 	blocked := usual.blocked != "" && !usual.env.identity
 	switch {
 	case p.usualFolder != "": // the delivery is the fallback, for all containers
@@ -35,7 +35,7 @@ func (p *plan) findPlace(c *Container) place {
 			usual.blocked = obstacle + " blocks " + p.usualFolder
 		}
 		return usual
-	case p.fixedPath || !blocked && (usual.mounts.atTokenPath && !usual.env.foreign || !p.mountsAt(c, p.settings.FallbackMountPath)):
+	case p.fixedPath || !blocked && (usual.mounts.atTokenPath && !usual.env.differs || !p.mountsAt(c, p.settings.FallbackMountPath)):
 		return usual
 	}
 	fallback := p.placeAt(c, p.fallback())
@@ -49,23 +49,23 @@ func (p *plan) findPlace(c *Container) place {
 	return usual
 }
 
-func (p *plan) placeAt(c *Container, d *delivery) place {
-	at := place{delivery: d, env: p.look(c, d), mounts: p.readMounts(c, d)}
+func (p *patchBuilder) placeAt(c *Container, d *credentialSpec) place {
+	at := place{credentialSpec: d, env: p.inspectEnv(c, d), mounts: p.readMounts(c, d)}
 	if at.mounts.obstacle != "" {
 		at.blocked = at.mounts.obstacle + " blocks " + d.folder
 	}
 	return at
 }
 
-func (p *plan) mountsAt(c *Container, folder string) bool {
-	folder = p.spelt(folder)
-	return slices.ContainsFunc(c.VolumeMounts, func(m VolumeMount) bool { return p.spelt(m.MountPath) == folder })
+func (p *patchBuilder) mountsAt(c *Container, folder string) bool {
+	folder = p.normalizePath(folder)
+	return slices.ContainsFunc(c.VolumeMounts, func(m VolumeMount) bool { return p.normalizePath(m.MountPath) == folder })
 }
 
 // fallback returns the delivery at the fallback path, which few pods need.
-func (p *plan) fallback() *delivery {
+func (p *patchBuilder) fallback() *credentialSpec {
 	if p.fallbackDelivery == nil {
-		d := newDelivery(p.pod, p.identity, p.settings, p.windows, p.settings.FallbackMountPath)
+		d := newCredentialSpec(p.pod, p.identity, p.settings, p.windows, p.settings.FallbackMountPath)
 		p.fallbackDelivery = &d
 	}
 	return p.fallbackDelivery
@@ -73,13 +73,13 @@ func (p *plan) fallback() *delivery {
 
 // fixPath chooses one path for all containers of a pod with a chained role: the pod has
 // one AWS configuration, which names the file of the token.
-func (p *plan) fixPath() {
-	if p.delivery.config == "" {
+func (p *patchBuilder) fixPath() {
+	if p.credentialSpec.config == "" {
 		return
 	}
 	p.fixedPath = true
 	if p.usesFallback() {
-		p.usualFolder, p.delivery = p.delivery.folder, *p.fallback()
+		p.usualFolder, p.credentialSpec = p.credentialSpec.folder, *p.fallback()
 	}
 }
 
@@ -87,30 +87,30 @@ func (p *plan) fixPath() {
 // at the fallback path. What the pod has already decides: the file that its
 // configuration names, or else a mount of the token. The rest of a configuration may
 // have changed since the webhook wrote it, or be the user's.
-func (p *plan) usesFallback() bool {
+func (p *patchBuilder) usesFallback() bool {
 	d := p.fallback()
 	if config, exists := p.pod.Metadata.Annotations[configAnnotation]; exists {
-		return strings.Contains(config, tokenFileLine(processPath(d.folder, d.file, p.windows)))
+		return strings.Contains(config, tokenFileLine(containerPath(d.folder, d.file, p.windows)))
 	}
 	isThere := func(c *Container) bool { return p.mountsAt(c, d.folder) && p.readMounts(c, d).atTokenPath }
-	return p.selects(isThere) || p.isBlocked(&p.delivery) && !p.isBlocked(d)
+	return p.selects(isThere) || p.isBlocked(&p.credentialSpec) && !p.isBlocked(d)
 }
 
 // isBlocked says whether a container that needs the token cannot have it in the
 // directory of d.
-func (p *plan) isBlocked(d *delivery) bool {
+func (p *patchBuilder) isBlocked(d *credentialSpec) bool {
 	return p.selects(func(c *Container) bool {
-		env := p.look(c, d)
+		env := p.inspectEnv(c, d)
 		return !env.identity && p.findObstacle(c, d.folder) != ""
 	})
 }
 
 // selects reports whether the pod starts with a container that is selected and for which
 // is returns true.
-func (p *plan) selects(is func(*Container) bool) bool {
+func (p *patchBuilder) selects(is func(*Container) bool) bool {
 	for _, containers := range [...][]Container{p.pod.Spec.InitContainers, p.pod.Spec.Containers} {
 		for i := range containers {
-			if c := &containers[i]; p.selection.reason(c.Name) == "" && is(c) {
+			if c := &containers[i]; p.containerFilter.reason(c.Name) == "" && is(c) {
 				return true
 			}
 		}
@@ -122,7 +122,7 @@ func (p *plan) selects(is func(*Container) bool) bool {
 // adds. A container with variables of its own is expected to read the token where it
 // mounts the token's volume.
 func (at *place) hasToken() bool {
-	return at.mounts.atTokenPath || at.env.tokenVolume != "" || at.env.foreign && at.mounts.elsewhere
+	return at.mounts.atTokenPath || at.env.tokenVolume != "" || at.env.differs && at.mounts.elsewhere
 }
 
 // mounts is what a container's mounts say about a directory for the token.
@@ -135,12 +135,12 @@ type mounts struct {
 	obstacle string
 }
 
-func (p *plan) readMounts(c *Container, d *delivery) mounts {
+func (p *patchBuilder) readMounts(c *Container, d *credentialSpec) mounts {
 	found := mounts{obstacle: p.findObstacle(c, d.folder)}
-	folder := p.spelt(d.folder)
+	folder := p.normalizePath(d.folder)
 	for i := range c.VolumeMounts {
 		m := &c.VolumeMounts[i]
-		switch at := p.spelt(m.MountPath); {
+		switch at := p.normalizePath(m.MountPath); {
 		case at == folder && m.whole() && p.isToken(m.Name):
 			found.atTokenPath = found.obstacle == ""
 		case m.whole() && m.Name == p.result.Volume && !within(at, folder):
@@ -154,18 +154,18 @@ func (p *plan) readMounts(c *Container, d *delivery) mounts {
 func (m *VolumeMount) whole() bool { return m.SubPath == "" && m.SubPathExpr == "" }
 
 // isToken reports whether the volume of a name holds the token.
-func (p *plan) isToken(name string) bool {
+func (p *patchBuilder) isToken(name string) bool {
 	volume := p.volume(name)
-	return volume != nil && p.delivery.isHeldBy(volume, p.identity.Audience)
+	return volume != nil && p.credentialSpec.matchesVolume(volume, p.identity.Audience)
 }
 
 // volume returns the volume that the pod has under a name in the end, or nil. A volume
 // that is yet to be added counts: a container can mount it by name, and must be judged
 // as it is when the webhook is called again.
-func (p *plan) volume(name string) *Volume {
+func (p *patchBuilder) volume(name string) *Volume {
 	if p.volumes == nil {
 		p.volumes = make(map[string]*Volume, len(p.pod.Spec.Volumes)+1)
-		p.volumes[p.result.Volume] = p.delivery.viewVolume(p.result.Volume, p.identity.Audience)
+		p.volumes[p.result.Volume] = p.credentialSpec.viewVolume(p.result.Volume, p.identity.Audience)
 		for i := range slices.Backward(p.pod.Spec.Volumes) { // as Spec.volume, the first of a name
 			p.volumes[p.pod.Spec.Volumes[i].Name] = &p.pod.Spec.Volumes[i]
 		}
@@ -176,7 +176,7 @@ func (p *plan) volume(name string) *Volume {
 // findObstacle describes what keeps the token from being mounted in a directory, or
 // returns "". It takes the paths as they are, and then as they are in an image in
 // which /var/run is a symbolic link to /run: the webhook does not know the image.
-func (p *plan) findObstacle(c *Container, folder string) string {
+func (p *patchBuilder) findObstacle(c *Container, folder string) string {
 	if obstacle := p.findObstacleIn(c, folder, false); obstacle != "" || p.windows || p.mountsAt(c, "/var") {
 		return obstacle // a mount at /var hides the link
 	}
@@ -184,12 +184,12 @@ func (p *plan) findObstacle(c *Container, folder string) string {
 }
 
 // findObstacleIn is findObstacle for images with or without the link.
-func (p *plan) findObstacleIn(c *Container, folder string, link bool) string {
-	token := resolve(p.spelt(folder), link)
+func (p *patchBuilder) findObstacleIn(c *Container, folder string, link bool) string {
+	token := resolve(p.normalizePath(folder), link)
 	parent, depth, there := "", 0, false
 	for i := range c.VolumeMounts {
 		m := &c.VolumeMounts[i]
-		spelt := p.spelt(m.MountPath)
+		spelt := p.normalizePath(m.MountPath)
 		at := resolve(spelt, link)
 		there = there || at == token
 		if at == token && (!m.whole() || !p.isToken(m.Name)) || below(at, token) && !p.fitsInto(folder, m) {
@@ -210,7 +210,7 @@ func (p *plan) findObstacleIn(c *Container, folder string, link bool) string {
 		}
 	}
 	for i := range c.VolumeDevices {
-		spelt := p.spelt(c.VolumeDevices[i].DevicePath)
+		spelt := p.normalizePath(c.VolumeDevices[i].DevicePath)
 		at, device := resolve(spelt, link), "a block device at "+c.VolumeDevices[i].DevicePath
 		if within(at, token) {
 			return device
@@ -251,7 +251,7 @@ func (m *VolumeMount) String() string {
 
 // takesMountPoint says whether the directory of the token can be made in a volume that is
 // mounted at a parent of it, or is there already.
-func (p *plan) takesMountPoint(c *Container, folder string, m *VolumeMount) bool {
+func (p *patchBuilder) takesMountPoint(c *Container, folder string, m *VolumeMount) bool {
 	volume := p.volume(m.Name)
 	switch {
 	case volume == nil || volume.isFromAPI():
@@ -292,24 +292,24 @@ type directory struct{ token, volume, subPath, mountPath string }
 
 // isMadeBefore says whether a container that starts before c has the token in the same
 // part of the same volume: then c finds the directory there, even if c cannot write.
-func (p *plan) isMadeBefore(c *Container, folder string, m *VolumeMount) bool {
+func (p *patchBuilder) isMadeBefore(c *Container, folder string, m *VolumeMount) bool {
 	if p.made == nil {
 		p.findMade()
 	}
-	first, made := p.made[directory{folder, m.Name, m.SubPath, p.spelt(m.MountPath)}]
+	first, made := p.made[directory{folder, m.Name, m.SubPath, p.normalizePath(m.MountPath)}]
 	started, inPod := p.started[c]
 	return made && m.SubPathExpr == "" && (first < started || !inPod)
 }
 
 // findMade notes for each mount that the token comes to be in, which of the containers
 // that start with the pod is the first to have it.
-func (p *plan) findMade() {
+func (p *patchBuilder) findMade() {
 	p.made, p.started = map[directory]int{}, map[*Container]int{}
 	for _, containers := range [][]Container{p.pod.Spec.InitContainers, p.pod.Spec.Containers} {
 		for i := range containers {
 			c := &containers[i]
 			p.started[c] = len(p.started)
-			if p.selection.reason(c.Name) != "" {
+			if p.containerFilter.reason(c.Name) != "" {
 				continue
 			}
 			to := p.findPlace(c)
@@ -317,7 +317,7 @@ func (p *plan) findMade() {
 				continue // it does not get the token there
 			}
 			if m := p.findParent(c, to.folder); m != nil && m.SubPathExpr == "" {
-				at := directory{to.folder, m.Name, m.SubPath, p.spelt(m.MountPath)}
+				at := directory{to.folder, m.Name, m.SubPath, p.normalizePath(m.MountPath)}
 				if _, known := p.made[at]; !known {
 					p.made[at] = p.started[c]
 				}
@@ -328,11 +328,11 @@ func (p *plan) findMade() {
 
 // findParent returns the mount that the directory of the token is made in, or nil if
 // there is none, or two could be it.
-func (p *plan) findParent(c *Container, folder string) (parent *VolumeMount) {
+func (p *patchBuilder) findParent(c *Container, folder string) (parent *VolumeMount) {
 	link := !p.mountsAt(c, "/var")
-	token, depth := resolve(p.spelt(folder), link), 0
+	token, depth := resolve(p.normalizePath(folder), link), 0
 	for i := range c.VolumeMounts {
-		spelt := p.spelt(c.VolumeMounts[i].MountPath)
+		spelt := p.normalizePath(c.VolumeMounts[i].MountPath)
 		names := strings.Count(spelt, "/")
 		switch {
 		case names < depth || !below(token, resolve(spelt, link)):
@@ -348,7 +348,7 @@ func (p *plan) findParent(c *Container, folder string) (parent *VolumeMount) {
 // fitsInto says whether a mount below the directory of the token can be in its volume.
 // The kubelet makes a directory there for a mount by its path, but not through a link.
 // It cannot bear the name of a file of the volume, and no file can be mounted on it.
-func (p *plan) fitsInto(folder string, m *VolumeMount) bool {
+func (p *patchBuilder) fitsInto(folder string, m *VolumeMount) bool {
 	folder, at := path.Clean(folder), path.Clean(m.MountPath)
 	if p.windows || p.ephemeral || !below(at, folder) {
 		return false
@@ -357,6 +357,6 @@ func (p *plan) fitsInto(folder string, m *VolumeMount) bool {
 		return false
 	}
 	name, _, _ := strings.Cut(at[len(folder)+1:], "/")
-	file, _, _ := strings.Cut(path.Clean(p.delivery.file), "/")
-	return name != file && (p.delivery.config == "" || name != configFile) && !strings.HasPrefix(name, "..")
+	file, _, _ := strings.Cut(path.Clean(p.credentialSpec.file), "/")
+	return name != file && (p.credentialSpec.config == "" || name != configFile) && !strings.HasPrefix(name, "..")
 }

@@ -41,8 +41,8 @@ const (
 	RegionIncomplete    Reason = "region_incomplete"
 )
 
-// sentences says each Reason to a person.
-var sentences = map[Reason]string{
+// descriptions says each Reason to a person.
+var descriptions = map[Reason]string{
 	Injected:               "the identity of its ServiceAccount was added",
 	AlreadyInjected:        "it has the identity of its ServiceAccount already",
 	NoContainer:            "each of its containers is left alone",
@@ -69,5 +69,5 @@ var sentences = map[Reason]string{
 	RegionIncomplete:       "the container sets its region so that some AWS SDKs find none",
 }
 
-// Sentence says the reason to a person.
-func (r Reason) Sentence() string { return sentences[r] }
+// Description says the reason to a person.
+func (r Reason) Description() string { return descriptions[r] }

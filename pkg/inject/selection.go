@@ -10,21 +10,21 @@ import (
 	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/identity"
 )
 
-// selection says which containers of a pod are left alone.
-type selection struct {
+// containerFilter says which containers of a pod are left alone.
+type containerFilter struct {
 	skip, include []string
 	// included says that include counts, even if it is empty.
 	included bool
 }
 
-func (p *plan) newSelection() selection {
-	var s selection
+func (p *patchBuilder) newContainerFilter() containerFilter {
+	var s containerFilter
 	s.skip, _ = p.containerList(identity.SkipContainersAnnotation, "no container is skipped")
 	s.include, s.included = p.containerList(identity.IncludeContainersAnnotation, "all containers are included")
 	return s
 }
 
-func (s *selection) reason(container string) Reason {
+func (s *containerFilter) reason(container string) Reason {
 	switch {
 	case slices.Contains(s.skip, container):
 		return SkipContainers
@@ -42,7 +42,7 @@ const maxListBytes = 16 << 10
 // containerList reads an annotation that names containers, as one record of
 // comma-separated values. Names may be surrounded by spaces. A name that no
 // container has is probably a slip of the pen, and told.
-func (p *plan) containerList(annotation, used string) (names []string, ok bool) {
+func (p *patchBuilder) containerList(annotation, used string) (names []string, ok bool) {
 	annotation = p.settings.AnnotationPrefix + "/" + annotation
 	value := p.pod.Metadata.Annotations[annotation]
 	if value == "" {
@@ -57,8 +57,8 @@ func (p *plan) containerList(annotation, used string) (names []string, ok bool) 
 		return nil, false
 	}
 	if err != nil {
-		problem := identity.Problem{
-			Annotation: annotation, Value: value, Fault: "is not a list of comma-separated values", Used: used,
+		problem := identity.AnnotationWarning{
+			Annotation: annotation, Value: value, Message: "is not a list of comma-separated values", Fallback: used,
 		}
 		p.warn(MalformedAnnotation, "pod annotation %s", problem)
 		return nil, false

@@ -12,7 +12,7 @@ import (
 // sessionNameVariable returns the variable that names the session of a role, so
 // that CloudTrail tells which pod acted; nil leaves the name to the SDK.
 func sessionNameVariable(pod *Pod, id *identity.Identity) *corev1.EnvVar {
-	if name := literalSessionName(pod, id); name != "" {
+	if name := staticSessionName(pod, id); name != "" {
 		return &corev1.EnvVar{Name: envRoleSessionName, Value: name}
 	}
 	if id.SessionName == "" || pod.Metadata.GenerateName == "" {
@@ -26,23 +26,23 @@ func sessionNameVariable(pod *Pod, id *identity.Identity) *corev1.EnvVar {
 	}}
 }
 
-// literalSessionName returns the session's name if it is known now, or "".
-func literalSessionName(pod *Pod, id *identity.Identity) string {
+// staticSessionName returns the session's name if it is known now, or "".
+func staticSessionName(pod *Pod, id *identity.Identity) string {
 	switch {
 	case id.SessionName != identity.SessionNamePod:
 		return id.SessionName
 	case pod.Metadata.Name != "":
-		return sessionNameOf(pod.Metadata.Name)
+		return sessionNameForPod(pod.Metadata.Name)
 	default:
 		return ""
 	}
 }
 
-// sessionNameOf makes a session name of a pod's name. Both are of letters,
+// sessionNameForPod makes a session name of a pod's name. Both are of letters,
 // digits, "-" and ".", but a pod's name may have one character or more than 64,
 // where STS takes 2 to 64. A long one keeps its beginning, for people, and gets
 // a hash, to differ from others that begin so.
-func sessionNameOf(pod string) string {
+func sessionNameForPod(pod string) string {
 	const longest, hashDigits = 64, 8
 	switch {
 	case len(pod) == 1:

@@ -10,21 +10,21 @@ import (
 // reads at a path, or "" if it reads something else there, nothing, or what cannot be
 // known. The mount and the path of the token in its volume count, names do not. part
 // reports whether it mounts only a part of that volume, by subPath.
-func (p *plan) tokenVolumeOf(c *Container, file string) (name string, part bool) {
+func (p *patchBuilder) tokenVolumeOf(c *Container, file string) (name string, part bool) {
 	if !p.isPlainPath(file) {
 		return "", false
 	}
-	file = p.spelt(file)
+	file = p.normalizePath(file)
 	var mount *VolumeMount
 	folder := ""
 	for i := range c.VolumeMounts {
-		at := p.spelt(c.VolumeMounts[i].MountPath)
+		at := p.normalizePath(c.VolumeMounts[i].MountPath)
 		// A mount hides those above it, and those before it at the same path.
 		if isWithin(file, at) && len(at) >= len(folder) {
 			mount, folder = &c.VolumeMounts[i], at
 		}
 	}
-	if mount == nil || slices.ContainsFunc(c.VolumeDevices, func(d VolumeDevice) bool { return isWithin(file, p.spelt(d.DevicePath)) }) {
+	if mount == nil || slices.ContainsFunc(c.VolumeDevices, func(d VolumeDevice) bool { return isWithin(file, p.normalizePath(d.DevicePath)) }) {
 		return "", false
 	}
 	// The kubelet expands variables in subPathExpr; without any it is a subPath.
@@ -51,18 +51,18 @@ func (p *plan) tokenVolumeOf(c *Container, file string) (name string, part bool)
 // isPlainPath reports whether a variable's value is the absolute path of a file that a
 // process sees as it is written: the kubelet expands $(NAME), what ".." leads to depends
 // on links in the image, and no file can be opened with "/" at the end of its path.
-func (p *plan) isPlainPath(file string) bool {
+func (p *patchBuilder) isPlainPath(file string) bool {
 	if strings.Contains(file, "$") {
 		return false
 	}
 	if p.windows {
-		file = slashed(file)
+		file = normalizeWindowsPath(file)
 	}
 	return strings.HasPrefix(file, "/") && !strings.HasSuffix(file, "/") && !slices.Contains(strings.Split(file, "/"), "..")
 }
 
 // isSameFile reports whether two paths in a volume lead to one file.
-func (p *plan) isSameFile(a, b string) bool {
+func (p *patchBuilder) isSameFile(a, b string) bool {
 	a, b = path.Clean("/"+a), path.Clean("/"+b)
 	return a == b || p.windows && strings.EqualFold(a, b)
 }

@@ -4,14 +4,14 @@ import "strings"
 
 // warnOverrides warns about variables that keep SDKs from the identity that a container
 // has now.
-func (p *plan) warnOverrides(c *Container) {
+func (p *patchBuilder) warnOverrides(c *Container) {
 	for _, override := range Overrides(c.environment(), p.identity) {
 		p.warn(IdentityOverridden, "container %q sets %s", c.Name, override)
 	}
 }
 
 // warnForeign warns about a container with an identity of its own.
-func (p *plan) warnForeign(c *Container, d *delivery, env environment) {
+func (p *patchBuilder) warnForeign(c *Container, d *credentialSpec, env environment) {
 	var set, missing []string
 	for _, name := range d.identityNames() {
 		if _, ok := c.environment().last(name); ok {
@@ -35,7 +35,7 @@ func (p *plan) warnForeign(c *Container, d *delivery, env environment) {
 // warnRegion warns about a container whose own region some SDKs do not find: an empty
 // value is an error to some, and some read only one of the two variables. The second
 // matters where the webhook has a region, which it adds only to a container with neither.
-func (p *plan) warnRegion(c *Container, env environment) {
+func (p *patchBuilder) warnRegion(c *Container, env environment) {
 	if !env.region {
 		return
 	}

@@ -58,7 +58,7 @@ func encodeResult(namespace, action string, result any, requestID string) ([]byt
 	return out.Bytes(), nil
 }
 
-func encodeFault(namespace string, f *fault, requestID string) ([]byte, error) {
+func encodeError(namespace string, f *apiError, requestID string) ([]byte, error) {
 	return xml.Marshal(errorResponse{
 		XMLName: xml.Name{Space: namespace, Local: "ErrorResponse"},
 		Type:    f.kind(), Code: f.code, Message: f.message, RequestID: requestID,

@@ -16,8 +16,8 @@ import (
 	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
 )
 
-// secretOf returns the secret of an access key, and whose it is.
-func (s *Server) secretOf(a *account, given signature) (string, caller, error) {
+// lookupSecret returns the secret of an access key, and whose it is.
+func (s *Server) lookupSecret(a *account, given signature) (string, caller, error) {
 	if subtle.ConstantTimeCompare([]byte(given.accessKeyID), []byte(s.options.AdminAccessKeyID)) == 1 {
 		if given.sessionToken != "" {
 			return "", caller{}, invalidClientToken()
@@ -25,7 +25,7 @@ func (s *Server) secretOf(a *account, given signature) (string, caller, error) {
 		return s.options.AdminSecretAccessKey, s.admin(a), nil
 	}
 	opened, err := openSession(a.SessionKey, given.sessionToken)
-	if errors.Is(err, errNotSealedHere) || err == nil && opened.AccessKeyID != given.accessKeyID {
+	if errors.Is(err, errForeignSessionToken) || err == nil && opened.AccessKeyID != given.accessKeyID {
 		return "", caller{}, invalidClientToken()
 	}
 	if err != nil {
@@ -48,7 +48,7 @@ func (s *Server) authenticate(r *http.Request, body []byte, service string) (cal
 	if err != nil {
 		return caller{}, err
 	}
-	secret, who, err := s.secretOf(s.store.view(), given)
+	secret, who, err := s.lookupSecret(s.store.view(), given)
 	if err != nil {
 		return caller{}, err
 	}

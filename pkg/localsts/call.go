@@ -10,8 +10,8 @@ type call struct {
 	ctx context.Context
 	parameters
 	action string
-	// keys are the condition keys of the call itself.
-	keys   map[string][]string
-	caller caller
-	logger *slog.Logger
+	// keyCache are the condition keys of the call itself.
+	keyCache map[string][]string
+	caller   caller
+	logger   *slog.Logger
 }

@@ -26,7 +26,7 @@ func (a *account) assumedRoleARN(roleName, sessionName string) string {
 // accessDenied is what IAM says to those without permission (IAM User Guide,
 // troubleshoot_access-denied).
 func (c caller) accessDenied(action, resource string) error {
-	return newFault(http.StatusForbidden, "AccessDenied",
+	return newAPIError(http.StatusForbidden, "AccessDenied",
 		"User: %s is not authorized to perform: %s on resource: %s because no identity-based policy allows the %s action",
 		c.arn, action, resource, action)
 }

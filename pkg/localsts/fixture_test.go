@@ -59,11 +59,11 @@ func (c *clock) add(d time.Duration) {
 // cluster is an issuer with a key, as an API server is.
 type cluster struct {
 	*httptest.Server
-	mu    sync.Mutex
-	keys  []crypto.PublicKey
-	key   *ecdsa.PrivateKey
-	reads int
-	fails bool
+	mu       sync.Mutex
+	keyCache []crypto.PublicKey
+	key      *ecdsa.PrivateKey
+	reads    int
+	fails    bool
 }
 
 func newKey(t testing.TB) *ecdsa.PrivateKey {
@@ -78,7 +78,7 @@ func newKey(t testing.TB) *ecdsa.PrivateKey {
 func newCluster(t testing.TB) *cluster {
 	t.Helper()
 	c := &cluster{key: newKey(t)}
-	c.keys = []crypto.PublicKey{c.key.Public()}
+	c.keyCache = []crypto.PublicKey{c.key.Public()}
 	c.Server = httptest.NewTLSServer(http.HandlerFunc(c.serve))
 	t.Cleanup(c.Close)
 	return c
@@ -91,7 +91,7 @@ func (c *cluster) serve(w http.ResponseWriter, r *http.Request) {
 		w.WriteHeader(http.StatusServiceUnavailable)
 		return
 	}
-	documents, err := issuer.NewDocuments(c.URL, c.URL+"/keys", c.keys)
+	documents, err := issuer.NewDocuments(c.URL, c.URL+"/keys", c.keyCache)
 	if err != nil {
 		w.WriteHeader(http.StatusInternalServerError)
 		return
@@ -110,7 +110,7 @@ func (c *cluster) rotate(t testing.TB) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.key = newKey(t)
-	c.keys = append(c.keys, c.key.Public())
+	c.keyCache = append(c.keyCache, c.key.Public())
 }
 
 func (c *cluster) providerARN() string {
@@ -154,15 +154,15 @@ func signAs(t testing.TB, key *ecdsa.PrivateKey, id string, claims map[string]an
 	return raw
 }
 
-// double is a local-sts over HTTP with the SDK's clients.
-type double struct {
+// testServer is a local-sts over HTTP with the SDK's clients.
+type testServer struct {
 	server *httptest.Server
 	clock  *clock
 }
 
-func newDouble(t testing.TB, client *http.Client, change ...func(*localsts.Options)) *double {
+func newTestServer(t testing.TB, client *http.Client, change ...func(*localsts.Options)) *testServer {
 	t.Helper()
-	d := &double{clock: newClock()}
+	d := &testServer{clock: newClock()}
 	options := localsts.Options{
 		AccountID: account, AdminAccessKeyID: adminKey, AdminSecretAccessKey: adminSecret,
 		IssuerClient: client, Now: d.clock.Now,
@@ -181,7 +181,7 @@ func newDouble(t testing.TB, client *http.Client, change ...func(*localsts.Optio
 
 // config is that of a client which asks once, so that a refusal is seen at once. A
 // connection that breaks is no refusal: on a busy machine it happens, as the SDK knows.
-func (d *double) config(provider aws.CredentialsProvider) aws.Config {
+func (d *testServer) config(provider aws.CredentialsProvider) aws.Config {
 	return aws.Config{
 		Region: "eu-west-1", BaseEndpoint: aws.String(d.server.URL), Credentials: provider,
 		Retryer: func() aws.Retryer {
@@ -192,38 +192,38 @@ func (d *double) config(provider aws.CredentialsProvider) aws.Config {
 	}
 }
 
-func (d *double) iam() *iam.Client {
+func (d *testServer) iam() *iam.Client {
 	return iam.NewFromConfig(d.config(credentials.NewStaticCredentialsProvider(adminKey, adminSecret, "")))
 }
 
-func (d *double) sts(provider aws.CredentialsProvider) *sts.Client {
+func (d *testServer) sts(provider aws.CredentialsProvider) *sts.Client {
 	return sts.NewFromConfig(d.config(provider))
 }
 
-// trusting returns a trust policy for the cluster with conditions as JSON.
-func (c *cluster) trusting(conditions string) string {
+// trustPolicyFor returns a trust policy for the cluster with conditions as JSON.
+func (c *cluster) trustPolicyFor(conditions string) string {
 	return `{"Version": "2012-10-17", "Statement": [{"Effect": "Allow",
 		"Principal": {"Federated": "` + c.providerARN() + `"}, "Action": "sts:AssumeRoleWithWebIdentity",
 		"Condition": ` + strings.ReplaceAll(conditions, "ISSUER", c.host()) + `}]}`
 }
 
-const leastConditions = `{"StringEquals": {"ISSUER:sub": "` + subject + `", "ISSUER:aud": "` + audience + `"}}`
+const minimalConditions = `{"StringEquals": {"ISSUER:sub": "` + subject + `", "ISSUER:aud": "` + audience + `"}}`
 
 // prepared returns a double that has the cluster's provider, and the role "checkout".
-func prepared(t testing.TB, change ...func(*localsts.Options)) (*double, *cluster) {
+func prepared(t testing.TB, change ...func(*localsts.Options)) (*testServer, *cluster) {
 	t.Helper()
 	c := newCluster(t)
-	d := newDouble(t, c.Client(), change...)
+	d := newTestServer(t, c.Client(), change...)
 	if _, err := d.iam().CreateOpenIDConnectProvider(t.Context(), &iam.CreateOpenIDConnectProviderInput{
 		Url: aws.String(c.URL), ClientIDList: []string{audience},
 	}); err != nil {
 		t.Fatal(err)
 	}
-	d.createRole(t, "checkout", c.trusting(leastConditions))
+	d.createRole(t, "checkout", c.trustPolicyFor(minimalConditions))
 	return d, c
 }
 
-func (d *double) createRole(t testing.TB, name, trust string) {
+func (d *testServer) createRole(t testing.TB, name, trust string) {
 	t.Helper()
 	if _, err := d.iam().CreateRole(t.Context(), &iam.CreateRoleInput{
 		RoleName: aws.String(name), AssumeRolePolicyDocument: aws.String(trust),
@@ -240,9 +240,9 @@ func assume(token string) *sts.AssumeRoleWithWebIdentityInput {
 	}
 }
 
-// expectRefusal fails the test unless err is AWS's error with this code, status and
+// expectError fails the test unless err is AWS's error with this code, status and
 // message. The message may end early, with three dots.
-func expectRefusal(t *testing.T, err error, code string, status int, message string) {
+func expectError(t *testing.T, err error, code string, status int, message string) {
 	t.Helper()
 	answer, ok := errors.AsType[smithy.APIError](err)
 	if !ok {

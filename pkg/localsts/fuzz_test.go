@@ -67,7 +67,7 @@ func FuzzParameters(f *testing.F) {
 		}
 		before := s.store.view()
 		result, err := operation.run(s, &call{ctx: t.Context(), parameters: parameters{values: asked.values}, logger: s.options.Logger})
-		if _, ok := errors.AsType[*fault](err); err != nil && !ok {
+		if _, ok := errors.AsType[*apiError](err); err != nil && !ok {
 			t.Fatalf("it is the server's fault: %v", err)
 		}
 		if err != nil {
@@ -118,7 +118,7 @@ func FuzzStateFile(f *testing.F) {
 			}
 			return
 		}
-		if err := opened.change(func(*account) error { return nil }); err != nil {
+		if err := opened.update(func(*account) error { return nil }); err != nil {
 			t.Fatal(err)
 		}
 		again, err := openStore(file, "111122223333")

@@ -15,25 +15,25 @@ const (
 	// discoveryTimeout is AWS's: "There's latency of more than 5 seconds" is among
 	// the causes that its knowledge center names (iam-sts-invalididentitytoken).
 	discoveryTimeout = 5 * time.Second
-	// keysFresh is how long keys are used without asking again. How long AWS does is
+	// keyCacheTTL is how long keys are used without asking again. How long AWS does is
 	// not documented.
-	keysFresh = 30 * time.Second
-	// keysRest is the least time between two reads for the sake of an unknown key,
+	keyCacheTTL = 30 * time.Second
+	// minRefreshInterval is the least time between two reads for the sake of an unknown key,
 	// or after a failure, which anybody can bring about with any token.
-	keysRest = time.Second
+	minRefreshInterval = time.Second
 )
 
-// keys remembers what issuers publish, each for a short time.
-type keys struct {
+// keyCache remembers what issuers publish, each for a short time.
+type keyCache struct {
 	client *http.Client
 	now    func() time.Time
 
 	mu     sync.Mutex
-	issued map[string]*published
+	issued map[string]*cachedIssuer
 }
 
-// published is what one issuer has published.
-type published struct {
+// cachedIssuer is what one issuer has published.
+type cachedIssuer struct {
 	// reading is held by the one who reads: who comes meanwhile waits for that.
 	reading sync.Mutex
 	read    time.Time
@@ -41,20 +41,20 @@ type published struct {
 	err     error
 }
 
-func newKeys(client *http.Client, now func() time.Time) *keys {
+func newKeyCache(client *http.Client, now func() time.Time) *keyCache {
 	limited := *client
 	limited.Timeout = discoveryTimeout
-	limited.Transport = onlyHTTPS{client.Transport}
-	return &keys{client: &limited, now: now, issued: map[string]*published{}}
+	limited.Transport = httpsOnlyTransport{client.Transport}
+	return &keyCache{client: &limited, now: now, issued: map[string]*cachedIssuer{}}
 }
 
 // of returns what an issuer publishes, read anew if that is no longer fresh, or if
 // it lacks the key that a token names.
-func (k *keys) of(ctx context.Context, url, keyID string) (issuer.Issuer, error) {
+func (k *keyCache) of(ctx context.Context, url, keyID string) (issuer.Issuer, error) {
 	k.mu.Lock()
 	known := k.issued[url]
 	if known == nil {
-		known = &published{}
+		known = &cachedIssuer{}
 		k.issued[url] = known
 	}
 	k.mu.Unlock()
@@ -63,7 +63,7 @@ func (k *keys) of(ctx context.Context, url, keyID string) (issuer.Issuer, error)
 	defer known.reading.Unlock()
 	age := k.now().Sub(known.read)
 	good := known.err == nil && (keyID == "" || len(known.issuer.Keys.Key(keyID)) > 0)
-	if !known.read.IsZero() && (age < keysRest || good && age < keysFresh) {
+	if !known.read.IsZero() && (age < minRefreshInterval || good && age < keyCacheTTL) {
 		return known.issuer, known.err
 	}
 	// Others wait for it, so it does not end with the one who asked.
@@ -72,20 +72,20 @@ func (k *keys) of(ctx context.Context, url, keyID string) (issuer.Issuer, error)
 	return known.issuer, known.err
 }
 
-// forget drops what is remembered of an issuer that is no provider any more.
-func (k *keys) forget(url string) {
+// remove drops what is remembered of an issuer that is no provider any more.
+func (k *keyCache) remove(url string) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	delete(k.issued, url)
 }
 
-// onlyHTTPS follows no issuer to a place without TLS, be it by a redirect or by its
+// httpsOnlyTransport follows no issuer to a place without TLS, be it by a redirect or by its
 // jwks_uri.
-type onlyHTTPS struct{ next http.RoundTripper }
+type httpsOnlyTransport struct{ next http.RoundTripper }
 
 var errNoTLS = errors.New("keys are read over https only")
 
-func (o onlyHTTPS) RoundTrip(r *http.Request) (*http.Response, error) {
+func (o httpsOnlyTransport) RoundTrip(r *http.Request) (*http.Response, error) {
 	if r.URL.Scheme != "https" {
 		return nil, fmt.Errorf("%s: %w", r.URL.Redacted(), errNoTLS)
 	}

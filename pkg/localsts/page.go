@@ -6,10 +6,10 @@ import (
 )
 
 const (
-	// defaultPage is the size of a page that says none, mostPage the largest (IAM API
+	// defaultPageSize is the size of a page that says none, mostPage the largest (IAM API
 	// reference, MaxItems).
-	defaultPage = 100
-	mostPage    = 1000
+	defaultPageSize = 100
+	maxPageSize     = 1000
 )
 
 // page is a part of a long list.
@@ -21,7 +21,7 @@ type page struct {
 // page reads the parameters of the calls that list. A marker is the last name that
 // the caller has, so that the rest is right whatever came or went meanwhile.
 func (p *parameters) page() (page, error) {
-	size := p.number("MaxItems", 1, mostPage, defaultPage)
+	size := p.number("MaxItems", 1, maxPageSize, defaultPageSize)
 	marker := p.values.Get("Marker")
 	if marker == "" {
 		return page{size: size}, nil

@@ -29,8 +29,8 @@ type rule struct {
 	pattern *regexp.Regexp
 	// shown is the pattern as AWS quotes it.
 	shown string
-	// said is what IAM says instead, of a value that does not match.
-	said string
+	// constraint is what IAM says instead, of a value that does not match.
+	constraint string
 	// secret values are not quoted, as AWS does not quote those that it marks as
 	// sensitive.
 	secret bool
@@ -63,9 +63,9 @@ func (p *parameters) check(at, value string, r rule) {
 	case r.max > 0 && length > r.max:
 		p.fail(subject, fmt.Sprintf("Member must have length less than or equal to %d", r.max))
 	case r.pattern == nil || r.pattern.MatchString(value):
-	case r.said != "":
+	case r.constraint != "":
 		if p.own == "" {
-			p.own = fmt.Sprintf("The specified value for %s is invalid. %s", at, r.said)
+			p.own = fmt.Sprintf("The specified value for %s is invalid. %s", at, r.constraint)
 		}
 	default:
 		p.fail(subject, "Member must satisfy regular expression pattern: "+r.shown)

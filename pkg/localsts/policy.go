@@ -61,7 +61,7 @@ func (s *Server) checkSessionPolicies(policy string, arns []string) (int, error)
 	}
 	for _, arn := range arns {
 		if !s.hasPolicy(arn) {
-			return 0, malformedPolicy("Policy " + inOneLine(arn) + " does not exist or is not attachable.")
+			return 0, malformedPolicy("Policy " + stripControlChars(arn) + " does not exist or is not attachable.")
 		}
 	}
 	plain := policy + strings.Join(arns, "")
@@ -87,12 +87,12 @@ func (s *Server) checkSessionPolicies(policy string, arns []string) (int, error)
 }
 
 func packedPolicyTooLarge(percent int) error {
-	return newFault(http.StatusBadRequest, "PackedPolicyTooLarge", "Packed policy consumes %d%% of allotted space, please use smaller policy.", percent)
+	return newAPIError(http.StatusBadRequest, "PackedPolicyTooLarge", "Packed policy consumes %d%% of allotted space, please use smaller policy.", percent)
 }
 
-// withoutBlanks is the length of a policy as quotas count it: "IAM doesn't count
+// nonSpaceLength is the length of a policy as quotas count it: "IAM doesn't count
 // white space" (IAM User Guide, reference_iam-quotas).
-func withoutBlanks(document string) int {
+func nonSpaceLength(document string) int {
 	count := 0
 	for _, c := range document {
 		if !unicode.IsSpace(c) {

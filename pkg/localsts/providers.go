@@ -11,9 +11,9 @@ import (
 // The quotas of OIDC providers (IAM User Guide, reference_iam-quotas, and IAM API
 // reference, CreateOpenIDConnectProvider).
 const (
-	mostProviders   = 100
-	mostClientIDs   = 100
-	mostThumbprints = 5
+	maxProviders   = 100
+	maxClientIDs   = 100
+	maxThumbprints = 5
 )
 
 func clientIDRule() rule   { return rule{required: true, min: 1, max: 255} }
@@ -42,8 +42,8 @@ type providersResult struct {
 func (s *Server) createProvider(c *call) (any, error) {
 	p := &c.parameters
 	url := p.text("Url", rule{required: true, min: 1, max: 255})
-	clients := p.texts("ClientIDList", mostClientIDs, clientIDRule())
-	thumbprints := p.texts("ThumbprintList", mostThumbprints, thumbprintRule())
+	clients := p.texts("ClientIDList", maxClientIDs, clientIDRule())
+	thumbprints := p.texts("ThumbprintList", maxThumbprints, thumbprintRule())
 	tags, err := p.tags()
 	if err != nil {
 		return nil, err
@@ -59,12 +59,12 @@ func (s *Server) createProvider(c *call) (any, error) {
 	if err := checkThumbprints(thumbprints); err != nil {
 		return nil, err
 	}
-	err = s.store.change(func(a *account) error {
+	err = s.store.update(func(a *account) error {
 		if a.Providers[arn] != nil {
 			return alreadyExists("Provider with url %s already exists.", url)
 		}
-		if len(a.Providers) >= mostProviders {
-			return limitExceeded("OpenIdConnectProvidersPerAccount", mostProviders)
+		if len(a.Providers) >= maxProviders {
+			return limitExceeded("OpenIdConnectProvidersPerAccount", maxProviders)
 		}
 		a.Providers[arn] = &provider{
 			URL: url, ClientIDs: slices.Compact(slices.Sorted(slices.Values(clients))),
@@ -97,7 +97,7 @@ func (s *Server) changeProvider(c *call, arn string, do func(*provider) error) (
 	if err := c.err(); err != nil {
 		return nil, err
 	}
-	return nil, s.store.change(func(a *account) error {
+	return nil, s.store.update(func(a *account) error {
 		p, err := a.provider(arn)
 		if err != nil {
 			return err
@@ -139,12 +139,12 @@ func (s *Server) deleteProvider(c *call) (any, error) {
 		return nil, err
 	}
 	deleted := s.store.view().Providers[arn]
-	err := s.store.change(func(a *account) error {
+	err := s.store.update(func(a *account) error {
 		delete(a.Providers, arn)
 		return nil
 	})
 	if err == nil && deleted != nil {
-		s.keys.forget(deleted.URL)
+		s.keyCache.remove(deleted.URL)
 	}
 	return nil, err
 }
@@ -156,8 +156,8 @@ func (s *Server) addClientID(c *call) (any, error) {
 		if slices.Contains(p.ClientIDs, client) {
 			return nil
 		}
-		if len(p.ClientIDs) >= mostClientIDs {
-			return limitExceeded("ClientIdsPerOpenIdConnectProvider", mostClientIDs)
+		if len(p.ClientIDs) >= maxClientIDs {
+			return limitExceeded("ClientIdsPerOpenIdConnectProvider", maxClientIDs)
 		}
 		p.ClientIDs = append(p.ClientIDs, client)
 		slices.Sort(p.ClientIDs)
@@ -178,7 +178,7 @@ func (s *Server) removeClientID(c *call) (any, error) {
 func (s *Server) updateThumbprint(c *call) (any, error) {
 	arn := c.providerARN()
 	c.requireList("ThumbprintList")
-	thumbprints := c.texts("ThumbprintList", mostThumbprints, thumbprintRule())
+	thumbprints := c.texts("ThumbprintList", maxThumbprints, thumbprintRule())
 	return s.changeProvider(c, arn, func(p *provider) error {
 		if err := checkThumbprints(thumbprints); err != nil {
 			return err

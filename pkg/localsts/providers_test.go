@@ -46,8 +46,8 @@ func expectNone(t *testing.T, err error) {
 	}
 }
 
-func TestTheLifeOfAProvider(t *testing.T) {
-	d := newDouble(t, nil)
+func TestOIDCProvider_lifecycle(t *testing.T) {
+	d := newTestServer(t, nil)
 	client, ctx := d.iam(), t.Context()
 	thumbprint := strings.Repeat("aB", 20)
 	created, err := client.CreateOpenIDConnectProvider(ctx, &iam.CreateOpenIDConnectProviderInput{
@@ -59,7 +59,7 @@ func TestTheLifeOfAProvider(t *testing.T) {
 	arn := created.OpenIDConnectProviderArn
 
 	_, err = client.CreateOpenIDConnectProvider(ctx, &iam.CreateOpenIDConnectProviderInput{Url: aws.String(issuerURL)})
-	expectRefusal(t, err, "EntityAlreadyExists", 409, "Provider with url "+issuerURL+" already exists.")
+	expectError(t, err, "EntityAlreadyExists", 409, "Provider with url "+issuerURL+" already exists.")
 	expectType[*types.EntityAlreadyExistsException](t, err)
 
 	for range 2 { // both are idempotent
@@ -107,20 +107,20 @@ func TestTheLifeOfAProvider(t *testing.T) {
 		expectNone(t, err)
 	}
 	_, err = client.GetOpenIDConnectProvider(ctx, &iam.GetOpenIDConnectProviderInput{OpenIDConnectProviderArn: arn})
-	expectRefusal(t, err, "NoSuchEntity", 404, "OpenIDConnect Provider not found for arn "+providerARN)
+	expectError(t, err, "NoSuchEntity", 404, "OpenIDConnect Provider not found for arn "+providerARN)
 	expectType[*types.NoSuchEntityException](t, err)
 }
 
-func TestATokenIsNoGoodWithoutItsProvider(t *testing.T) {
+func TestAssumeRoleWithWebIdentity_providerDeleted(t *testing.T) {
 	d, c := prepared(t)
 	_, err := d.iam().DeleteOpenIDConnectProvider(t.Context(), &iam.DeleteOpenIDConnectProviderInput{OpenIDConnectProviderArn: aws.String(c.providerARN())})
 	expectNone(t, err)
 	_, err = d.sts(nil).AssumeRoleWithWebIdentity(t.Context(), assume(c.sign(t, c.claims(d.clock.Now()))))
-	expectRefusal(t, err, "InvalidIdentityToken", 400, "No OpenIDConnect provider found in your account for "+c.URL)
+	expectError(t, err, "InvalidIdentityToken", 400, "No OpenIDConnect provider found in your account for "+c.URL)
 }
 
-func TestProvidersThatAreRefused(t *testing.T) {
-	d := newDouble(t, nil)
+func TestCreateOIDCProvider_invalid(t *testing.T) {
+	d := newTestServer(t, nil)
 	many := func(n int) []string {
 		var all []string
 		for i := range n {
@@ -158,7 +158,7 @@ func TestProvidersThatAreRefused(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, err := d.iam().CreateOpenIDConnectProvider(t.Context(), &test.in)
-			expectRefusal(t, err, test.code, 400, test.message)
+			expectError(t, err, test.code, 400, test.message)
 		})
 	}
 	listed, err := d.iam().ListOpenIDConnectProviders(t.Context(), &iam.ListOpenIDConnectProvidersInput{})
@@ -168,8 +168,8 @@ func TestProvidersThatAreRefused(t *testing.T) {
 	}
 }
 
-func TestNoMoreClientsThanTheQuota(t *testing.T) {
-	d := newDouble(t, nil)
+func TestAddClientID_quota(t *testing.T) {
+	d := newTestServer(t, nil)
 	var clients []string
 	for i := range 100 {
 		clients = append(clients, fmt.Sprintf("client-%d", i))
@@ -179,6 +179,6 @@ func TestNoMoreClientsThanTheQuota(t *testing.T) {
 	_, err = d.iam().AddClientIDToOpenIDConnectProvider(t.Context(), &iam.AddClientIDToOpenIDConnectProviderInput{
 		OpenIDConnectProviderArn: aws.String(providerARN), ClientID: aws.String("one-more"),
 	})
-	expectRefusal(t, err, "LimitExceeded", 409, "Cannot exceed quota for ClientIdsPerOpenIdConnectProvider: 100")
+	expectError(t, err, "LimitExceeded", 409, "Cannot exceed quota for ClientIdsPerOpenIdConnectProvider: 100")
 	expectType[*types.LimitExceededException](t, err)
 }

@@ -7,8 +7,8 @@ import (
 	"testing"
 )
 
-func TestCallsOfNoOperation(t *testing.T) {
-	d := newDouble(t, nil)
+func TestServer_unknownAction(t *testing.T) {
+	d := newTestServer(t, nil)
 	for name, test := range map[string]struct {
 		form, contentType string
 		status            int
@@ -42,8 +42,8 @@ func TestCallsOfNoOperation(t *testing.T) {
 	}
 }
 
-func TestACallMayBeAGet(t *testing.T) {
-	d := newDouble(t, nil)
+func TestServer_getRequest(t *testing.T) {
+	d := newTestServer(t, nil)
 	r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, d.server.URL+"/?"+whoForm, nil)
 	if err != nil {
 		t.Fatal(err)
@@ -56,8 +56,8 @@ func TestACallMayBeAGet(t *testing.T) {
 	}
 }
 
-func TestAnswersHaveTheShapeThatAWSShows(t *testing.T) {
-	d := newDouble(t, nil)
+func TestServer_responseFormat(t *testing.T) {
+	d := newTestServer(t, nil)
 	d.createRole(t, "checkout", trust)
 	for name, test := range map[string]struct{ form, service, want string }{
 		"a result": {whoForm, "sts", `<GetCallerIdentityResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/"><GetCallerIdentityResult>` +
@@ -86,8 +86,8 @@ func TestAnswersHaveTheShapeThatAWSShows(t *testing.T) {
 	}
 }
 
-func TestProbes(t *testing.T) {
-	d := newDouble(t, nil)
+func TestServer_healthz(t *testing.T) {
+	d := newTestServer(t, nil)
 	response, err := d.server.Client().Get(d.server.URL + "/healthz")
 	if err != nil {
 		t.Fatal(err)

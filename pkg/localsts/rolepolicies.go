@@ -8,11 +8,11 @@ import (
 )
 
 const (
-	// mostAttached is how many policies a role may have attached, inlineSize how many
+	// maxAttachedPolicies is how many policies a role may have attached, inlineSize how many
 	// characters all its inline policies may have (IAM User Guide,
 	// reference_iam-quotas).
-	mostAttached = 10
-	inlineSize   = 10240
+	maxAttachedPolicies = 10
+	inlineSize          = 10240
 )
 
 // policyARNs are ARNs of policies, AWS's or an account's own.
@@ -62,11 +62,11 @@ func (s *Server) attachPolicy(c *call) (any, error) {
 	return s.changeRole(c, func(r *role) error {
 		switch {
 		case !s.hasPolicy(arn):
-			return noSuchEntity("Policy %s does not exist or is not attachable.", inOneLine(arn))
+			return noSuchEntity("Policy %s does not exist or is not attachable.", stripControlChars(arn))
 		case slices.Contains(r.Attached, arn):
 			return nil
-		case len(r.Attached) >= mostAttached:
-			return limitExceeded("PoliciesPerRole", mostAttached)
+		case len(r.Attached) >= maxAttachedPolicies:
+			return limitExceeded("PoliciesPerRole", maxAttachedPolicies)
 		}
 		r.Attached = append(r.Attached, arn)
 		slices.Sort(r.Attached)
@@ -79,7 +79,7 @@ func (s *Server) detachPolicy(c *call) (any, error) {
 	return s.changeRole(c, func(r *role) error {
 		i := slices.Index(r.Attached, arn)
 		if i < 0 {
-			return noSuchEntity("Policy %s was not found.", inOneLine(arn))
+			return noSuchEntity("Policy %s was not found.", stripControlChars(arn))
 		}
 		r.Attached = slices.Delete(r.Attached, i, i+1)
 		return nil
@@ -124,14 +124,14 @@ func (s *Server) putInlinePolicy(c *call) (any, error) {
 		if err := checkPolicyShape(document); err != nil {
 			return err
 		}
-		size := withoutBlanks(document)
+		size := nonSpaceLength(document)
 		for other, content := range r.Inline {
 			if other != name {
-				size += withoutBlanks(content)
+				size += nonSpaceLength(content)
 			}
 		}
 		if size > inlineSize {
-			return newFault(http.StatusConflict, "LimitExceeded", "Maximum policy size of %d bytes exceeded for role %s", inlineSize, r.Name)
+			return newAPIError(http.StatusConflict, "LimitExceeded", "Maximum policy size of %d bytes exceeded for role %s", inlineSize, r.Name)
 		}
 		if r.Inline == nil {
 			r.Inline = map[string]string{}
@@ -189,7 +189,7 @@ func (s *Server) getPolicy(c *call) (any, error) {
 		return nil, err
 	}
 	if !s.hasPolicy(arn) {
-		return nil, noSuchEntity("Policy %s was not found.", inOneLine(arn))
+		return nil, noSuchEntity("Policy %s was not found.", stripControlChars(arn))
 	}
 	path, name := splitPolicy(arn)
 	count := 0

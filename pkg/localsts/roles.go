@@ -13,9 +13,9 @@ import (
 // The quotas of roles (IAM User Guide, reference_iam-quotas): those that hold where
 // nobody has asked for more.
 const (
-	mostRoles       = 1000
-	trustPolicySize = 2048
-	leastMaxSession = 3600
+	maxRoles              = 1000
+	trustPolicySize       = 2048
+	minMaxSessionDuration = 3600
 )
 
 type roleDetail struct {
@@ -76,7 +76,7 @@ func (s *Server) createRole(c *call) (any, error) {
 		ID: newID("AROA", 21), Name: p.roleName(), Path: p.text("Path", pathRule()),
 		TrustPolicy: p.text("AssumeRolePolicyDocument", policyRule()),
 		Description: p.text("Description", descriptionRule()),
-		MaxSession:  p.number("MaxSessionDuration", leastMaxSession, longestSession, leastMaxSession),
+		MaxSession:  p.number("MaxSessionDuration", minMaxSessionDuration, maxSessionDuration, minMaxSessionDuration),
 		Boundary:    p.text("PermissionsBoundary", rule{min: 20, max: 2048}),
 		Inline:      map[string]string{}, Created: s.options.Now().UTC(),
 	}
@@ -96,15 +96,15 @@ func (s *Server) createRole(c *call) (any, error) {
 	if made.Boundary != "" && !s.hasPolicy(made.Boundary) {
 		return nil, noSuchEntity("Scope ARN: %s does not exist or is not attachable.", made.Boundary)
 	}
-	err = s.store.change(func(a *account) error {
+	err = s.store.update(func(a *account) error {
 		// "Names are not distinguished by case" (IAM API reference, CreateRole).
 		for name := range a.Roles {
 			if strings.EqualFold(name, made.Name) {
 				return alreadyExists("Role with name %s already exists.", made.Name)
 			}
 		}
-		if len(a.Roles) >= mostRoles {
-			return limitExceeded("RolesPerAccount", mostRoles)
+		if len(a.Roles) >= maxRoles {
+			return limitExceeded("RolesPerAccount", maxRoles)
 		}
 		a.Roles[made.Name] = made
 		return nil
@@ -124,7 +124,7 @@ func checkTrustPolicy(document string) error {
 		}
 		return err
 	}
-	if withoutBlanks(document) > trustPolicySize {
+	if nonSpaceLength(document) > trustPolicySize {
 		return limitExceeded("ACLSizePerRole", trustPolicySize)
 	}
 	return nil
@@ -179,7 +179,7 @@ func (s *Server) changeRole(c *call, do func(*role) error) (any, error) {
 	if err := c.err(); err != nil {
 		return nil, err
 	}
-	return nil, s.store.change(func(a *account) error {
+	return nil, s.store.update(func(a *account) error {
 		r, err := a.role(name)
 		if err != nil {
 			return err
@@ -196,7 +196,7 @@ type updateRoleResult struct{}
 func (s *Server) updateRole(c *call) (any, error) {
 	described := c.values.Has("Description")
 	description := c.text("Description", descriptionRule())
-	maxSession := c.number("MaxSessionDuration", leastMaxSession, longestSession, defaultSession)
+	maxSession := c.number("MaxSessionDuration", minMaxSessionDuration, maxSessionDuration, defaultSession)
 	_, err := s.changeRole(c, func(r *role) error {
 		if described {
 			r.Description = description
@@ -229,7 +229,7 @@ func (s *Server) deleteRole(c *call) (any, error) {
 	if err := c.err(); err != nil {
 		return nil, err
 	}
-	return nil, s.store.change(func(a *account) error {
+	return nil, s.store.update(func(a *account) error {
 		r, err := a.role(name)
 		switch {
 		case err != nil:
@@ -279,7 +279,7 @@ func (s *Server) putBoundary(c *call) (any, error) {
 	arn := c.text("PermissionsBoundary", arnRule())
 	return s.changeRole(c, func(r *role) error {
 		if !s.hasPolicy(arn) {
-			return noSuchEntity("Scope ARN: %s does not exist or is not attachable.", inOneLine(arn))
+			return noSuchEntity("Scope ARN: %s does not exist or is not attachable.", stripControlChars(arn))
 		}
 		r.Boundary = arn
 		return nil
@@ -289,7 +289,7 @@ func (s *Server) putBoundary(c *call) (any, error) {
 func (s *Server) deleteBoundary(c *call) (any, error) {
 	return s.changeRole(c, func(r *role) error {
 		if r.Boundary == "" {
-			return newFault(http.StatusNotFound, "NoSuchEntity", "The role with name %s has no permissions boundary.", r.Name)
+			return newAPIError(http.StatusNotFound, "NoSuchEntity", "The role with name %s has no permissions boundary.", r.Name)
 		}
 		r.Boundary = ""
 		return nil

@@ -30,8 +30,8 @@ func decoded(t *testing.T, document *string) string {
 	return plain
 }
 
-func TestTheLifeOfARole(t *testing.T) {
-	d := newDouble(t, nil, func(o *localsts.Options) { o.PolicyARNs = []string{own} })
+func TestRole_lifecycle(t *testing.T) {
+	d := newTestServer(t, nil, func(o *localsts.Options) { o.PolicyARNs = []string{own} })
 	client, ctx, name := d.iam(), t.Context(), aws.String("checkout")
 	created, err := client.CreateRole(ctx, &iam.CreateRoleInput{
 		RoleName: name, Path: aws.String("/team/"), AssumeRolePolicyDocument: aws.String(trust), Description: aws.String("for <checkout> & co"),
@@ -43,7 +43,7 @@ func TestTheLifeOfARole(t *testing.T) {
 		t.Errorf("the role's id is %q", id)
 	}
 	_, err = client.CreateRole(ctx, &iam.CreateRoleInput{RoleName: aws.String("CheckOut"), AssumeRolePolicyDocument: aws.String(trust)})
-	expectRefusal(t, err, "EntityAlreadyExists", 409, "Role with name CheckOut already exists.")
+	expectError(t, err, "EntityAlreadyExists", 409, "Role with name CheckOut already exists.")
 	expectType[*types.EntityAlreadyExistsException](t, err)
 
 	_, err = client.UpdateRole(ctx, &iam.UpdateRoleInput{RoleName: name, MaxSessionDuration: aws.Int32(43200)})
@@ -92,7 +92,7 @@ func TestTheLifeOfARole(t *testing.T) {
 	_, err = client.DeleteRole(ctx, &iam.DeleteRoleInput{RoleName: name})
 	expectNone(t, err)
 	_, err = client.GetRole(ctx, &iam.GetRoleInput{RoleName: name})
-	expectRefusal(t, err, "NoSuchEntity", 404, "The role with name checkout cannot be found.")
+	expectError(t, err, "NoSuchEntity", 404, "The role with name checkout cannot be found.")
 	expectType[*types.NoSuchEntityException](t, err)
 }
 
@@ -107,7 +107,7 @@ func policies(t *testing.T, client *iam.Client) {
 	}
 	unknown := "arn:aws:iam::" + account + ":policy/unknown"
 	_, err := client.AttachRolePolicy(ctx, &iam.AttachRolePolicyInput{RoleName: name, PolicyArn: aws.String(unknown)})
-	expectRefusal(t, err, "NoSuchEntity", 404, "Policy "+unknown+" does not exist or is not attachable.")
+	expectError(t, err, "NoSuchEntity", 404, "Policy "+unknown+" does not exist or is not attachable.")
 	attached, err := client.ListAttachedRolePolicies(ctx, &iam.ListAttachedRolePoliciesInput{RoleName: name})
 	expectNone(t, err)
 	var names []string
@@ -138,24 +138,24 @@ func policies(t *testing.T, client *iam.Client) {
 	expectText(t, "inline policies", strings.Join(listed.PolicyNames, " "), "inline")
 
 	_, err = client.DeleteRole(ctx, &iam.DeleteRoleInput{RoleName: name})
-	expectRefusal(t, err, "DeleteConflict", 409, "Cannot delete entity, must detach all policies first.")
+	expectError(t, err, "DeleteConflict", 409, "Cannot delete entity, must detach all policies first.")
 	expectType[*types.DeleteConflictException](t, err)
 	for _, arn := range []string{readOnly, service, own} {
 		_, err := client.DetachRolePolicy(ctx, &iam.DetachRolePolicyInput{RoleName: name, PolicyArn: aws.String(arn)})
 		expectNone(t, err)
 	}
 	_, err = client.DetachRolePolicy(ctx, &iam.DetachRolePolicyInput{RoleName: name, PolicyArn: aws.String(own)})
-	expectRefusal(t, err, "NoSuchEntity", 404, "Policy "+own+" was not found.")
+	expectError(t, err, "NoSuchEntity", 404, "Policy "+own+" was not found.")
 	_, err = client.DeleteRole(ctx, &iam.DeleteRoleInput{RoleName: name})
-	expectRefusal(t, err, "DeleteConflict", 409, "Cannot delete entity, must delete policies first.")
+	expectError(t, err, "DeleteConflict", 409, "Cannot delete entity, must delete policies first.")
 	_, err = client.DeleteRolePolicy(ctx, &iam.DeleteRolePolicyInput{RoleName: name, PolicyName: aws.String("inline")})
 	expectNone(t, err)
 	_, err = client.DeleteRolePolicy(ctx, &iam.DeleteRolePolicyInput{RoleName: name, PolicyName: aws.String("inline")})
-	expectRefusal(t, err, "NoSuchEntity", 404, "The role policy with name inline cannot be found.")
+	expectError(t, err, "NoSuchEntity", 404, "The role policy with name inline cannot be found.")
 }
 
-func TestRolesThatAreRefused(t *testing.T) {
-	d := newDouble(t, nil)
+func TestCreateRole_invalid(t *testing.T) {
+	d := newTestServer(t, nil)
 	role := func(change func(*iam.CreateRoleInput)) *iam.CreateRoleInput {
 		in := &iam.CreateRoleInput{RoleName: aws.String("checkout"), AssumeRolePolicyDocument: aws.String(trust)}
 		change(in)
@@ -203,15 +203,15 @@ func TestRolesThatAreRefused(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, err := d.iam().CreateRole(t.Context(), test.in)
-			expectRefusal(t, err, test.code, test.status, test.message)
+			expectError(t, err, test.code, test.status, test.message)
 		})
 	}
 	_, err := d.iam().GetRole(t.Context(), &iam.GetRoleInput{RoleName: aws.String("checkout")})
 	expectType[*types.NoSuchEntityException](t, err)
 }
 
-func TestQuotasOfARole(t *testing.T) {
-	d := newDouble(t, nil)
+func TestRole_quotas(t *testing.T) {
+	d := newTestServer(t, nil)
 	d.createRole(t, "checkout", trust)
 	client, ctx, name := d.iam(), t.Context(), aws.String("checkout")
 	for i := range 10 {
@@ -219,14 +219,14 @@ func TestQuotasOfARole(t *testing.T) {
 		expectNone(t, err)
 	}
 	_, err := client.AttachRolePolicy(ctx, &iam.AttachRolePolicyInput{RoleName: name, PolicyArn: aws.String(readOnly)})
-	expectRefusal(t, err, "LimitExceeded", 409, "Cannot exceed quota for PoliciesPerRole: 10")
+	expectError(t, err, "LimitExceeded", 409, "Cannot exceed quota for PoliciesPerRole: 10")
 	expectType[*types.LimitExceededException](t, err)
 
 	large := strings.Replace(allowance, "2012-10-17", `2012-10-17", "Id": "`+strings.Repeat("x", 9000), 1)
 	_, err = client.PutRolePolicy(ctx, &iam.PutRolePolicyInput{RoleName: name, PolicyName: aws.String("one"), PolicyDocument: aws.String(large)})
 	expectNone(t, err)
 	_, err = client.PutRolePolicy(ctx, &iam.PutRolePolicyInput{RoleName: name, PolicyName: aws.String("two"), PolicyDocument: aws.String(large)})
-	expectRefusal(t, err, "LimitExceeded", 409, "Maximum policy size of 10240 bytes exceeded for role checkout")
+	expectError(t, err, "LimitExceeded", 409, "Maximum policy size of 10240 bytes exceeded for role checkout")
 
 	var tags []types.Tag
 	for i := range 50 {
@@ -238,8 +238,8 @@ func TestQuotasOfARole(t *testing.T) {
 	expectType[*types.LimitExceededException](t, err)
 }
 
-func TestRolesAreListedInPages(t *testing.T) {
-	d := newDouble(t, nil)
+func TestListRoles_pagination(t *testing.T) {
+	d := newTestServer(t, nil)
 	client, ctx := d.iam(), t.Context()
 	for i := range 7 {
 		path := "/"
@@ -281,13 +281,13 @@ func TestRolesAreListedInPages(t *testing.T) {
 		t.Errorf("after a role was deleted meanwhile the rest has %d", len(rest.Roles))
 	}
 	_, err = client.ListRoles(ctx, &iam.ListRolesInput{Marker: aws.String("?")})
-	expectRefusal(t, err, "ValidationError", 400, "Invalid Marker.")
+	expectError(t, err, "ValidationError", 400, "Invalid Marker.")
 	_, err = client.ListRoles(ctx, &iam.ListRolesInput{MaxItems: aws.Int32(1001)})
-	expectRefusal(t, err, "ValidationError", 400, "1 validation error detected: ...")
+	expectError(t, err, "ValidationError", 400, "1 validation error detected: ...")
 }
 
-func TestNothingIsKnownOfARoleThatDoesNotExist(t *testing.T) {
-	d := newDouble(t, nil)
+func TestRole_notFound(t *testing.T) {
+	d := newTestServer(t, nil)
 	client, ctx, name := d.iam(), t.Context(), aws.String("nobody")
 	for what, call := range map[string]func() error{
 		"GetRole":    func() error { _, err := client.GetRole(ctx, &iam.GetRoleInput{RoleName: name}); return err },
@@ -313,15 +313,15 @@ func TestNothingIsKnownOfARoleThatDoesNotExist(t *testing.T) {
 	} {
 		t.Run(what, func(t *testing.T) {
 			err := call()
-			expectRefusal(t, err, "NoSuchEntity", 404, "The role with name nobody cannot be found.")
+			expectError(t, err, "NoSuchEntity", 404, "The role with name nobody cannot be found.")
 			expectType[*types.NoSuchEntityException](t, err)
 		})
 	}
 }
 
 // The SDK asks for these before it calls.
-func TestAListThatIsRequiredAndNotGivenChangesNothing(t *testing.T) {
-	d := newDouble(t, nil)
+func TestRole_missingRequiredList(t *testing.T) {
+	d := newTestServer(t, nil)
 	d.createRole(t, "checkout", trust)
 	_, err := d.iam().CreateOpenIDConnectProvider(t.Context(), &iam.CreateOpenIDConnectProviderInput{
 		Url: aws.String("https://oidc.example.com/id/one"), ThumbprintList: []string{strings.Repeat("a", 40)},

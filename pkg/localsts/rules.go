@@ -13,11 +13,11 @@ var (
 	hexPattern     = regexp.MustCompile(`^[0-9A-Fa-f]{40}$`)
 )
 
-// saidOfNames is what IAM says of a name with other characters.
-const saidOfNames = "It must contain only alphanumeric characters and/or the following: +=,.@_-"
+// nameConstraint is what IAM says of a name with other characters.
+const nameConstraint = "It must contain only alphanumeric characters and/or the following: +=,.@_-"
 
 func nameRule(longest int) rule {
-	return rule{required: true, min: 1, max: longest, pattern: namePattern, shown: `[\w+=,.@-]+`, said: saidOfNames}
+	return rule{required: true, min: 1, max: longest, pattern: namePattern, shown: `[\w+=,.@-]+`, constraint: nameConstraint}
 }
 
 func roleNameRule() rule   { return nameRule(64) }
@@ -32,8 +32,8 @@ func policyRule() rule {
 func pathRule() rule {
 	return rule{
 		min: 1, max: 512, pattern: pathPattern,
-		shown: `(\u002F)|(\u002F[\u0021-\u007E]+\u002F)`,
-		said:  "It must begin and end with / and contain only alphanumeric characters and/or / characters.",
+		shown:      `(\u002F)|(\u002F[\u0021-\u007E]+\u002F)`,
+		constraint: "It must begin and end with / and contain only alphanumeric characters and/or / characters.",
 	}
 }
 

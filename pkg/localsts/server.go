@@ -53,10 +53,10 @@ type Options struct {
 
 // Server is the handler of all calls. Its methods may be called concurrently.
 type Server struct {
-	options Options
-	store   *store
-	keys    *keys
-	routes  http.Handler
+	options  Options
+	store    *store
+	keyCache *keyCache
+	routes   http.Handler
 }
 
 // New returns a server that has read its state.
@@ -87,7 +87,7 @@ func New(options Options) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Server{options: options, store: state, keys: newKeys(options.IssuerClient, options.Now)}
+	s := &Server{options: options, store: state, keyCache: newKeyCache(options.IssuerClient, options.Now)}
 	router := chi.NewRouter()
 	router.Get("/healthz", func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("ok\n")) })
 	router.Get("/", s.serve)
@@ -112,14 +112,14 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 	}
-	refusal, ok := errors.AsType[*fault](err)
+	refusal, ok := errors.AsType[*apiError](err)
 	if !ok {
 		c.logger.ErrorContext(c.ctx, "failed", "action", c.action, "caller", c.caller.arn, "error", err)
-		refusal = internalFailure()
+		refusal = internalError()
 	} else {
-		c.logger.InfoContext(c.ctx, "refused", "action", c.action, "caller", c.caller.arn, "code", refusal.code, "message", shortened(withoutTokens(refusal.message)))
+		c.logger.InfoContext(c.ctx, "refused", "action", c.action, "caller", c.caller.arn, "code", refusal.code, "message", truncate(redactTokens(refusal.message)))
 	}
-	body, err := encodeFault(namespace, refusal, requestID)
+	body, err := encodeError(namespace, refusal, requestID)
 	if err != nil {
 		c.logger.ErrorContext(c.ctx, "an answer cannot be written", "error", err)
 	}
@@ -145,9 +145,9 @@ func (s *Server) handle(c *call, w http.ResponseWriter, r *http.Request) (namesp
 	}
 	operation, known := operations[called.service+":"+asked.action]
 	if !known {
-		return called.namespace, nil, invalidAction(shortened(asked.action), shortened(asked.version))
+		return called.namespace, nil, invalidAction(truncate(asked.action), truncate(asked.version))
 	}
-	c.action, c.values, c.keys = asked.action, asked.values, requestKeys(r, s.options.Now())
+	c.action, c.values, c.keyCache = asked.action, asked.values, requestKeys(r, s.options.Now())
 	if operation.signed {
 		if c.caller, err = s.authenticate(r, body, called.service); err != nil {
 			return called.namespace, nil, err
@@ -160,13 +160,13 @@ func (s *Server) handle(c *call, w http.ResponseWriter, r *http.Request) (namesp
 	return called.namespace, result, err
 }
 
-// longestQuote is how much of what somebody has sent is quoted where it has no bound
+// maxQuotedLength is how much of what somebody has sent is quoted where it has no bound
 // of its own.
-const longestQuote = 1000
+const maxQuotedLength = 1000
 
-func shortened(s string) string {
-	if runes := []rune(s); len(runes) > longestQuote {
-		return string(runes[:longestQuote]) + "..."
+func truncate(s string) string {
+	if runes := []rune(s); len(runes) > maxQuotedLength {
+		return string(runes[:maxQuotedLength]) + "..."
 	}
 	return s
 }
@@ -174,17 +174,17 @@ func shortened(s string) string {
 // tokens are JSON Web Tokens: their header is the base64 of what begins with {".
 var tokens = regexp.MustCompile(`eyJ[\w-]*\.[\w-]*(\.[\w-]*)?`)
 
-// withoutTokens is for the log: an answer quotes what is wrong with a parameter, which
+// redactTokens is for the log: an answer quotes what is wrong with a parameter, which
 // may be a token that was given in the place of another.
-func withoutTokens(s string) string { return tokens.ReplaceAllString(s, "(a token)") }
+func redactTokens(s string) string { return tokens.ReplaceAllString(s, "(a token)") }
 
 // resource is what a call of IAM is about, for the message that refuses it.
 func (s *Server) resource(c *call) string {
 	if arn := c.values.Get("OpenIDConnectProviderArn"); arn != "" {
-		return inOneLine(arn)
+		return stripControlChars(arn)
 	}
 	if name := c.values.Get("RoleName"); name != "" {
-		return "arn:" + partition + ":iam::" + s.store.view().ID + ":role/" + inOneLine(name)
+		return "arn:" + partition + ":iam::" + s.store.view().ID + ":role/" + stripControlChars(name)
 	}
 	return "*"
 }

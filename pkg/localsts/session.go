@@ -26,7 +26,7 @@ type session struct {
 	PolicyARNs []string `json:"policyArns,omitempty"`
 }
 
-var errNotSealedHere = errors.New("the session token is not one of this local-sts")
+var errForeignSessionToken = errors.New("the session token is not one of this local-sts")
 
 func newSession(r *role, name string, expires time.Time) session {
 	return session{
@@ -61,7 +61,7 @@ func (s session) token(key []byte) (string, error) {
 func openSession(key []byte, token string) (session, error) {
 	sealed, err := base64.StdEncoding.DecodeString(token)
 	if err != nil {
-		return session{}, errNotSealedHere
+		return session{}, errForeignSessionToken
 	}
 	aead, err := sealer(key)
 	if err != nil {
@@ -69,11 +69,11 @@ func openSession(key []byte, token string) (session, error) {
 	}
 	content, err := aead.Open(nil, nil, sealed, nil)
 	if err != nil {
-		return session{}, errNotSealedHere
+		return session{}, errForeignSessionToken
 	}
 	var s session
 	if err := json.Unmarshal(content, &s); err != nil {
-		return session{}, errNotSealedHere
+		return session{}, errForeignSessionToken
 	}
 	return s, nil
 }

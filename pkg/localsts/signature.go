@@ -20,9 +20,9 @@ const (
 	// of the query APIs do (RequestExpired). The IAM User Guide says five, "in most
 	// cases" (reference_sigv).
 	skew = 15 * time.Minute
-	// longestPresigned is the most that X-Amz-Expires may be (IAM User Guide,
+	// maxPresignedExpiry is the most that X-Amz-Expires may be (IAM User Guide,
 	// reference_sigv-authentication-methods: 604800 seconds).
-	longestPresigned = 7 * 24 * time.Hour
+	maxPresignedExpiry = 7 * 24 * time.Hour
 )
 
 // The parameters of a signature in the query string.
@@ -51,23 +51,23 @@ type signature struct {
 }
 
 func missingAuthentication() error {
-	return newFault(http.StatusForbidden, "MissingAuthenticationToken", "Request is missing Authentication Token")
+	return newAPIError(http.StatusForbidden, "MissingAuthenticationToken", "Request is missing Authentication Token")
 }
 
 func incompleteSignature(format string, args ...any) error {
-	return newFault(http.StatusBadRequest, "IncompleteSignature", format, args...)
+	return newAPIError(http.StatusBadRequest, "IncompleteSignature", format, args...)
 }
 
 func signatureDoesNotMatch(format string, args ...any) error {
-	return newFault(http.StatusForbidden, "SignatureDoesNotMatch", format, args...)
+	return newAPIError(http.StatusForbidden, "SignatureDoesNotMatch", format, args...)
 }
 
 func invalidClientToken() error {
-	return newFault(http.StatusForbidden, "InvalidClientTokenId", "The security token included in the request is invalid.")
+	return newAPIError(http.StatusForbidden, "InvalidClientTokenId", "The security token included in the request is invalid.")
 }
 
 func expiredToken() error {
-	return newFault(http.StatusForbidden, "ExpiredToken", "The security token included in the request is expired")
+	return newAPIError(http.StatusForbidden, "ExpiredToken", "The security token included in the request is expired")
 }
 
 // parseSignature reads a request's signature, and checks nothing but its form.
@@ -129,8 +129,8 @@ func parsePresigned(query url.Values) (signature, error) {
 	}
 	if given := query.Get(queryExpires); given != "" {
 		seconds, err := strconv.Atoi(given)
-		if err != nil || seconds < 1 || seconds > int(longestPresigned/time.Second) {
-			return signature{}, incompleteSignature("X-Amz-Expires must be from 1 to %d seconds.", int(longestPresigned/time.Second))
+		if err != nil || seconds < 1 || seconds > int(maxPresignedExpiry/time.Second) {
+			return signature{}, incompleteSignature("X-Amz-Expires must be from 1 to %d seconds.", int(maxPresignedExpiry/time.Second))
 		}
 		s.validFor = time.Duration(seconds) * time.Second
 	}

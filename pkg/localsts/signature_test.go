@@ -23,7 +23,7 @@ import (
 )
 
 // assumed returns credentials of a session of the role "checkout".
-func (d *double) assumed(t *testing.T, c *cluster) *types.Credentials {
+func (d *testServer) assumed(t *testing.T, c *cluster) *types.Credentials {
 	t.Helper()
 	answer, err := d.sts(nil).AssumeRoleWithWebIdentity(t.Context(), assume(c.sign(t, c.claims(d.clock.Now()))))
 	if err != nil {
@@ -32,7 +32,7 @@ func (d *double) assumed(t *testing.T, c *cluster) *types.Credentials {
 	return answer.Credentials
 }
 
-func TestWhoHasSigned(t *testing.T) {
+func TestAuthenticate(t *testing.T) {
 	const (
 		invalid  = "The security token included in the request is invalid."
 		mismatch = "The request signature we calculated does not match the signature you provided...."
@@ -66,47 +66,47 @@ func TestWhoHasSigned(t *testing.T) {
 				}
 				return
 			}
-			expectRefusal(t, err, test.code, test.status, test.message)
+			expectError(t, err, test.code, test.status, test.message)
 		})
 	}
 }
 
-func TestCredentialsExpire(t *testing.T) {
+func TestCredentials_expire(t *testing.T) {
 	d, c := prepared(t)
 	provider := temporary(d.assumed(t, c))
 	d.clock.add(time.Hour)
 	_, err := d.sts(provider).GetCallerIdentity(t.Context(), &sts.GetCallerIdentityInput{})
-	expectRefusal(t, err, "ExpiredToken", 403, "The security token included in the request is expired")
+	expectError(t, err, "ExpiredToken", 403, "The security token included in the request is expired")
 }
 
-func TestCredentialsEndWithTheirRole(t *testing.T) {
+func TestCredentials_roleDeleted(t *testing.T) {
 	d, c := prepared(t)
 	provider := temporary(d.assumed(t, c))
 	if _, err := d.iam().DeleteRole(t.Context(), &iam.DeleteRoleInput{RoleName: aws.String("checkout")}); err != nil {
 		t.Fatal(err)
 	}
-	d.createRole(t, "checkout", c.trusting(leastConditions))
+	d.createRole(t, "checkout", c.trustPolicyFor(minimalConditions))
 	_, err := d.sts(provider).GetCallerIdentity(t.Context(), &sts.GetCallerIdentityInput{})
-	expectRefusal(t, err, "InvalidClientTokenId", 403, "The security token included in the request is invalid.")
+	expectError(t, err, "InvalidClientTokenId", 403, "The security token included in the request is invalid.")
 }
 
-func TestASessionMayNotCallIAM(t *testing.T) {
+func TestIAM_sessionDenied(t *testing.T) {
 	d, c := prepared(t)
 	client := iam.NewFromConfig(d.config(temporary(d.assumed(t, c))))
 	_, err := client.GetRole(t.Context(), &iam.GetRoleInput{RoleName: aws.String("checkout")})
-	expectRefusal(t, err, "AccessDenied", 403, "User: arn:aws:sts::"+account+":assumed-role/checkout/"+session+
+	expectError(t, err, "AccessDenied", 403, "User: arn:aws:sts::"+account+":assumed-role/checkout/"+session+
 		" is not authorized to perform: iam:GetRole on resource: "+roleARN("checkout")+" because no identity-based policy allows the iam:GetRole action")
 }
 
-func TestAClockThatIsWrong(t *testing.T) {
-	d := newDouble(t, nil)
+func TestSignature_clockSkew(t *testing.T) {
+	d := newTestServer(t, nil)
 	client := d.sts(credentials.NewStaticCredentialsProvider(adminKey, adminSecret, ""))
 	d.clock.add(16 * time.Minute)
 	_, err := client.GetCallerIdentity(t.Context(), &sts.GetCallerIdentityInput{})
-	expectRefusal(t, err, "SignatureDoesNotMatch", 403, "Signature expired: ...")
+	expectError(t, err, "SignatureDoesNotMatch", 403, "Signature expired: ...")
 	d.clock.add(-32 * time.Minute)
 	_, err = client.GetCallerIdentity(t.Context(), &sts.GetCallerIdentityInput{})
-	expectRefusal(t, err, "SignatureDoesNotMatch", 403, "Signature not yet current: ...")
+	expectError(t, err, "SignatureDoesNotMatch", 403, "Signature not yet current: ...")
 }
 
 // answer is what is read of an answer without the SDK.
@@ -118,7 +118,7 @@ type answer struct {
 	Arn     string `xml:"GetCallerIdentityResult>Arn"`
 }
 
-func (d *double) do(t *testing.T, r *http.Request) answer {
+func (d *testServer) do(t *testing.T, r *http.Request) answer {
 	t.Helper()
 	response, err := d.server.Client().Do(r)
 	if err != nil {
@@ -138,7 +138,7 @@ func (d *double) do(t *testing.T, r *http.Request) answer {
 
 const whoForm = "Action=GetCallerIdentity&Version=2011-06-15"
 
-func (d *double) post(t *testing.T, form string) *http.Request {
+func (d *testServer) post(t *testing.T, form string) *http.Request {
 	t.Helper()
 	r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, d.server.URL+"/", strings.NewReader(form))
 	if err != nil {
@@ -164,8 +164,8 @@ func signed(t *testing.T, r *http.Request, form, service string, at time.Time) *
 	return r
 }
 
-func TestSignaturesThatAreNotRight(t *testing.T) {
-	d := newDouble(t, nil)
+func TestSignature_invalid(t *testing.T) {
+	d := newTestServer(t, nil)
 	now := d.clock.Now()
 	replaced := func(old, now string) func(*http.Request) {
 		return func(r *http.Request) {
@@ -173,7 +173,7 @@ func TestSignaturesThatAreNotRight(t *testing.T) {
 		}
 	}
 	for name, test := range map[string]struct {
-		change  func(*http.Request)
+		update  func(*http.Request)
 		service string
 		code    string
 		status  int
@@ -194,7 +194,7 @@ func TestSignaturesThatAreNotRight(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := signed(t, d.post(t, whoForm), whoForm, test.service, now)
-			test.change(r)
+			test.update(r)
 			got := d.do(t, r)
 			if got.Code != test.code || got.Status != test.status {
 				t.Errorf("got %+v, want %d %s", got, test.status, test.code)
@@ -209,8 +209,8 @@ func TestSignaturesThatAreNotRight(t *testing.T) {
 	})
 }
 
-func TestPresignedRequests(t *testing.T) {
-	d := newDouble(t, nil)
+func TestSignature_presigned(t *testing.T) {
+	d := newTestServer(t, nil)
 	presigned := func(expires string, at time.Time) *http.Request {
 		r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, d.server.URL+"/?"+whoForm+"&X-Amz-Expires="+expires, nil)
 		if err != nil {
@@ -248,12 +248,12 @@ func TestPresignedRequests(t *testing.T) {
 	}
 }
 
-func TestCredentialsOutliveARestartWithAStateFile(t *testing.T) {
+func TestStateFile_credentialsSurviveRestart(t *testing.T) {
 	file := t.TempDir() + "/state.json"
 	kept := func(o *localsts.Options) { o.StateFile = file }
 	d, c := prepared(t, kept)
 	provider := temporary(d.assumed(t, c))
-	again := newDouble(t, c.Client(), kept)
+	again := newTestServer(t, c.Client(), kept)
 	identity, err := again.sts(provider).GetCallerIdentity(t.Context(), &sts.GetCallerIdentityInput{})
 	if err != nil {
 		t.Fatal(err)
@@ -261,7 +261,7 @@ func TestCredentialsOutliveARestartWithAStateFile(t *testing.T) {
 	if !strings.HasSuffix(*identity.Arn, ":assumed-role/checkout/"+session) {
 		t.Errorf("it is %s", *identity.Arn)
 	}
-	without := newDouble(t, c.Client())
+	without := newTestServer(t, c.Client())
 	_, err = without.sts(provider).GetCallerIdentity(t.Context(), &sts.GetCallerIdentityInput{})
-	expectRefusal(t, err, "InvalidClientTokenId", 403, "The security token included in the request is invalid.")
+	expectError(t, err, "InvalidClientTokenId", 403, "The security token included in the request is invalid.")
 }

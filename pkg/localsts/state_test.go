@@ -22,16 +22,16 @@ func keptIn(file string) func(*localsts.Options) {
 	return func(o *localsts.Options) { o.StateFile = file }
 }
 
-func TestWhatIsMadeIsThereAfterARestart(t *testing.T) {
+func TestStateFile_restart(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "state.json")
-	d := newDouble(t, nil, keptIn(file))
+	d := newTestServer(t, nil, keptIn(file))
 	d.createRole(t, "checkout", trust)
 	info, err := os.Stat(file)
 	expectNone(t, err)
 	if info.Mode().Perm() != 0o600 {
 		t.Errorf("the file's mode is %v", info.Mode())
 	}
-	_, err = newDouble(t, nil, keptIn(file)).iam().GetRole(t.Context(), &iam.GetRoleInput{RoleName: aws.String("checkout")})
+	_, err = newTestServer(t, nil, keptIn(file)).iam().GetRole(t.Context(), &iam.GetRoleInput{RoleName: aws.String("checkout")})
 	expectNone(t, err)
 	entries, err := os.ReadDir(filepath.Dir(file))
 	expectNone(t, err)
@@ -40,7 +40,7 @@ func TestWhatIsMadeIsThereAfterARestart(t *testing.T) {
 	}
 }
 
-func TestAStateFileThatIsNoneIsAnErrorAndStays(t *testing.T) {
+func TestStateFile_invalid(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "state.json")
 	_, err := localsts.New(options(file))
 	expectNone(t, err)
@@ -87,7 +87,7 @@ func TestAStateFileThatIsNoneIsAnErrorAndStays(t *testing.T) {
 	}
 }
 
-func TestAStateFileThatCannotBeWrittenIsAnErrorAtTheStart(t *testing.T) {
+func TestStateFile_notWritable(t *testing.T) {
 	if _, err := localsts.New(options(filepath.Join(t.TempDir(), "missing", "state.json"))); err == nil {
 		t.Error("there is no folder for it")
 	}
@@ -96,20 +96,20 @@ func TestAStateFileThatCannotBeWrittenIsAnErrorAtTheStart(t *testing.T) {
 	}
 }
 
-func TestAWriteThatFailsFailsTheCallAndChangesNothing(t *testing.T) {
+func TestStateFile_writeError(t *testing.T) {
 	folder := filepath.Join(t.TempDir(), "state")
 	expectNone(t, os.Mkdir(folder, 0o700))
 	file := filepath.Join(folder, "state.json")
-	d := newDouble(t, nil, keptIn(file))
+	d := newTestServer(t, nil, keptIn(file))
 	d.createRole(t, "before", trust)
 	// The folder is moved away, so that nothing can be written where it was. (Rights
 	// would not stop root.)
 	expectNone(t, os.Rename(folder, folder+"-away"))
 	client, ctx := d.iam(), t.Context()
 	_, err := client.CreateRole(ctx, &iam.CreateRoleInput{RoleName: aws.String("lost"), AssumeRolePolicyDocument: aws.String(trust)})
-	expectRefusal(t, err, "InternalFailure", 500, "The request processing has failed because of an unknown error, exception or failure.")
+	expectError(t, err, "InternalFailure", 500, "The request processing has failed because of an unknown error, exception or failure.")
 	_, err = client.TagRole(ctx, &iam.TagRoleInput{RoleName: aws.String("before"), Tags: tagsOf("a", "b")})
-	expectRefusal(t, err, "InternalFailure", 500, "The request processing has failed...")
+	expectError(t, err, "InternalFailure", 500, "The request processing has failed...")
 	_, err = client.GetRole(ctx, &iam.GetRoleInput{RoleName: aws.String("lost")})
 	expectType[*types.NoSuchEntityException](t, err)
 	before, err := client.GetRole(ctx, &iam.GetRoleInput{RoleName: aws.String("before")})
@@ -122,7 +122,7 @@ func TestAWriteThatFailsFailsTheCallAndChangesNothing(t *testing.T) {
 	expectNone(t, err)
 }
 
-func TestOptionsThatAreWrong(t *testing.T) {
+func TestNew_invalidOptions(t *testing.T) {
 	for name, change := range map[string]func(*localsts.Options){
 		"an account that is none":    func(o *localsts.Options) { o.AccountID = "1234" },
 		"an access key that is none": func(o *localsts.Options) { o.AdminAccessKeyID = "short" },

@@ -71,9 +71,9 @@ func readBounded(file string) ([]byte, error) {
 // view returns the account as it is now. It must not be changed.
 func (s *store) view() *account { return s.current.Load() }
 
-// change lets do change a copy of the account, and has it take the account's place
+// update lets do change a copy of the account, and has it take the account's place
 // once it is written. After an error, from do or from writing, all is as before.
-func (s *store) change(do func(*account) error) error {
+func (s *store) update(do func(*account) error) error {
 	s.changing.Lock()
 	defer s.changing.Unlock()
 	next := s.current.Load().clone()

@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-func TestAStateThatCouldNotBeReadAgainIsNotWritten(t *testing.T) {
+func TestStore_sizeLimit(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "state.json")
 	s, err := openStore(file, "111122223333")
 	if err != nil {
@@ -19,7 +19,7 @@ func TestAStateThatCouldNotBeReadAgainIsNotWritten(t *testing.T) {
 	}
 	s.most = int64(len(before) + 100)
 	view := s.view()
-	if err := s.change(func(a *account) error {
+	if err := s.update(func(a *account) error {
 		a.Roles["x"] = &role{Name: "x", Description: strings.Repeat("x", 200)}
 		return nil
 	}); err == nil {

@@ -7,8 +7,8 @@ import (
 	"strings"
 )
 
-// mostTags is how many a resource may have (IAM User Guide, reference_iam-quotas).
-const mostTags = 50
+// maxTags is how many a resource may have (IAM User Guide, reference_iam-quotas).
+const maxTags = 50
 
 type tag struct {
 	Key   string
@@ -31,8 +31,8 @@ func (p *parameters) tags() (map[string]string, error) {
 		if !p.values.Has(key) {
 			break
 		}
-		if i > mostTags {
-			p.fail("Value at 'tags'", fmt.Sprintf("Member must have length less than or equal to %d", mostTags))
+		if i > maxTags {
+			p.fail("Value at 'tags'", fmt.Sprintf("Member must have length less than or equal to %d", maxTags))
 			break
 		}
 		name, value := p.values.Get(key), p.values.Get(fmt.Sprintf("Tags.member.%d.Value", i))
@@ -55,7 +55,7 @@ func (p *parameters) newTags() (map[string]string, error) {
 
 func (p *parameters) tagKeys() []string {
 	p.requireList("TagKeys")
-	return p.texts("TagKeys", mostTags, tagKeyRule())
+	return p.texts("TagKeys", maxTags, tagKeyRule())
 }
 
 // addTags replaces those that are there: "If a tag with the same key name already
@@ -69,8 +69,8 @@ func addTags(to, given map[string]string) (map[string]string, error) {
 		maps.DeleteFunc(all, func(old, _ string) bool { return strings.EqualFold(old, key) })
 		all[key] = value
 	}
-	if len(all) > mostTags {
-		return nil, limitExceeded("TagsPerResource", mostTags)
+	if len(all) > maxTags {
+		return nil, limitExceeded("TagsPerResource", maxTags)
 	}
 	return all, nil
 }

@@ -20,10 +20,10 @@ import (
 
 // The bounds of STS API reference, AssumeRoleWithWebIdentity.
 const (
-	shortestSession = 900
-	longestSession  = 43200
-	defaultSession  = 3600
-	mostPolicyARNs  = 10
+	minSessionDuration = 900
+	maxSessionDuration = 43200
+	defaultSession     = 3600
+	maxPolicyARNs      = 10
 )
 
 var roleARNs = regexp.MustCompile(`^arn:aws[a-z-]*:iam::(\d{12}):role/([!-~]+/)?[\w+=,.@-]{1,64}$`)
@@ -67,9 +67,9 @@ func (c *call) webIdentity() (webIdentity, error) {
 		roleARN:     p.text("RoleArn", arnRule()),
 		sessionName: p.text("RoleSessionName", rule{required: true, min: 2, max: 64, pattern: sessionPattern, shown: `[\w+=,.@-]*`}),
 		token:       p.text("WebIdentityToken", rule{required: true, min: 4, max: 20000, secret: true}),
-		duration:    p.number("DurationSeconds", shortestSession, longestSession, defaultSession),
+		duration:    p.number("DurationSeconds", minSessionDuration, maxSessionDuration, defaultSession),
 		policy:      p.text("Policy", rule{min: 1, max: plainSessionPolicies, pattern: policyPattern, shown: policyRule().shown}),
-		policyARNs:  p.field("PolicyArns", "arn", mostPolicyARNs, arnRule()),
+		policyARNs:  p.field("PolicyArns", "arn", maxPolicyARNs, arnRule()),
 	}
 	return asked, p.err()
 }
@@ -100,7 +100,7 @@ func (s *Server) assumeRoleWithWebIdentity(c *call) (any, error) {
 	providerARN, err := trustpolicy.ProviderARN(partition, account.ID, claims.Issuer)
 	trusted := account.Providers[providerARN]
 	if err != nil || trusted == nil || accountOfRole[1] != account.ID {
-		return nil, invalidIdentityToken("No OpenIDConnect provider found in your account for %s", inOneLine(claims.Issuer))
+		return nil, invalidIdentityToken("No OpenIDConnect provider found in your account for %s", stripControlChars(claims.Issuer))
 	}
 	if err := s.verify(c, asked.token, claims.KeyID, trusted); err != nil {
 		return nil, err
@@ -110,7 +110,7 @@ func (s *Server) assumeRoleWithWebIdentity(c *call) (any, error) {
 		c.logger.WarnContext(c.ctx, "there is no such role, which STS does not tell")
 		return nil, notAuthorized()
 	}
-	if err := s.decide(c, role, providerARN, claims, asked); err != nil {
+	if err := s.evaluateTrustPolicy(c, role, providerARN, claims, asked); err != nil {
 		return nil, err
 	}
 	if asked.duration > role.MaxSession {
@@ -161,7 +161,7 @@ func missingClaim(claims token.Claims) string {
 
 // verify holds a token to what its issuer publishes, and to the provider.
 func (s *Server) verify(c *call, raw, keyID string, trusted *provider) error {
-	published, err := s.keys.of(c.ctx, trusted.URL, keyID)
+	published, err := s.keyCache.of(c.ctx, trusted.URL, keyID)
 	if err != nil {
 		c.logger.WarnContext(c.ctx, "the issuer's keys cannot be had", "error", err)
 		return noVerificationKey()
@@ -206,19 +206,19 @@ func (s *Server) expired(raw string) error {
 	if err != nil {
 		return err
 	}
-	return newFault(http.StatusBadRequest, "ExpiredTokenException",
+	return newAPIError(http.StatusBadRequest, "ExpiredTokenException",
 		"Token expired: current date/time %d must be before the expiration date/time %d", s.options.Now().Unix(), claims.Expiry.Unix())
 }
 
-// decide asks the role's trust policy. Why it does not allow is for the log: AWS
+// evaluateTrustPolicy asks the role's trust policy. Why it does not allow is for the log: AWS
 // tells nobody.
-func (s *Server) decide(c *call, r *role, providerARN string, claims token.Claims, asked webIdentity) error {
+func (s *Server) evaluateTrustPolicy(c *call, r *role, providerARN string, claims token.Claims, asked webIdentity) error {
 	document, err := trustpolicy.Parse([]byte(r.TrustPolicy))
 	if err != nil {
 		return err
 	}
 	request := trustpolicy.ForToken(providerARN, claims, asked.sessionName)
-	maps.Copy(request.Context, c.keys)
+	maps.Copy(request.Context, c.keyCache)
 	if methods := authenticationMethods(asked.token); len(methods) > 0 {
 		request.Context[trustpolicy.IssuerOf(providerARN)+":amr"] = methods
 	}

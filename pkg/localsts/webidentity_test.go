@@ -25,7 +25,7 @@ func temporary(given *types.Credentials) aws.CredentialsProvider {
 	return credentials.NewStaticCredentialsProvider(*given.AccessKeyId, *given.SecretAccessKey, *given.SessionToken)
 }
 
-func TestATokenBecomesCredentialsOfTheRole(t *testing.T) {
+func TestAssumeRoleWithWebIdentity(t *testing.T) {
 	d, c := prepared(t)
 	answer, err := d.sts(nil).AssumeRoleWithWebIdentity(t.Context(), assume(c.sign(t, c.claims(d.clock.Now()))))
 	if err != nil {
@@ -60,7 +60,7 @@ func TestATokenBecomesCredentialsOfTheRole(t *testing.T) {
 	}
 }
 
-func TestTokensThatAreRefused(t *testing.T) {
+func TestAssumeRoleWithWebIdentity_invalidToken(t *testing.T) {
 	d, c := prepared(t)
 	now := d.clock.Now()
 	with := func(claim string, value any) map[string]any {
@@ -106,7 +106,7 @@ func TestTokensThatAreRefused(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, err := d.sts(nil).AssumeRoleWithWebIdentity(t.Context(), assume(test.token))
-			expectRefusal(t, err, test.code, test.status, test.message)
+			expectError(t, err, test.code, test.status, test.message)
 			switch test.code {
 			case "InvalidIdentityToken":
 				expectType[*types.InvalidIdentityTokenException](t, err)
@@ -126,11 +126,11 @@ func keyID(t *testing.T, c *cluster) string {
 	return kidOf(t, raw)
 }
 
-func TestCallsThatAreRefused(t *testing.T) {
+func TestAssumeRoleWithWebIdentity_invalidRequest(t *testing.T) {
 	d, c := prepared(t)
 	good := c.sign(t, c.claims(d.clock.Now()))
 	for name, test := range map[string]struct {
-		change  func(*sts.AssumeRoleWithWebIdentityInput)
+		update  func(*sts.AssumeRoleWithWebIdentityInput)
 		code    string
 		status  int
 		message string
@@ -185,9 +185,9 @@ func TestCallsThatAreRefused(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			in := assume(good)
-			test.change(in)
+			test.update(in)
 			_, err := d.sts(nil).AssumeRoleWithWebIdentity(t.Context(), in)
-			expectRefusal(t, err, test.code, test.status, test.message)
+			expectError(t, err, test.code, test.status, test.message)
 			switch test.code {
 			case "MalformedPolicyDocument":
 				expectType[*types.MalformedPolicyDocumentException](t, err)
@@ -198,7 +198,7 @@ func TestCallsThatAreRefused(t *testing.T) {
 	}
 }
 
-func TestSessionPoliciesAndDurationAreTaken(t *testing.T) {
+func TestAssumeRoleWithWebIdentity_sessionOptions(t *testing.T) {
 	d, c := prepared(t)
 	in := assume(c.sign(t, c.claims(d.clock.Now())))
 	in.DurationSeconds = aws.Int32(900)
@@ -219,13 +219,13 @@ func TestSessionPoliciesAndDurationAreTaken(t *testing.T) {
 	}
 }
 
-func TestTrustPolicies(t *testing.T) {
+func TestAssumeRoleWithWebIdentity_trustPolicy(t *testing.T) {
 	for name, test := range map[string]struct {
 		conditions string
 		claims     map[string]any
 		allowed    bool
 	}{
-		"sub and aud are equal":                                   {conditions: leastConditions, allowed: true},
+		"sub and aud are equal":                                   {conditions: minimalConditions, allowed: true},
 		"no condition":                                            {conditions: `{}`, allowed: true},
 		"sub is like a pattern":                                   {conditions: `{"StringLike": {"ISSUER:sub": "system:serviceaccount:shop:*"}}`, allowed: true},
 		"sub is like none":                                        {conditions: `{"StringLike": {"ISSUER:sub": "system:serviceaccount:other:*"}}`},
@@ -252,7 +252,7 @@ func TestTrustPolicies(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			d, c := prepared(t)
 			if _, err := d.iam().UpdateAssumeRolePolicy(t.Context(), &iam.UpdateAssumeRolePolicyInput{
-				RoleName: aws.String("checkout"), PolicyDocument: aws.String(c.trusting(test.conditions)),
+				RoleName: aws.String("checkout"), PolicyDocument: aws.String(c.trustPolicyFor(test.conditions)),
 			}); err != nil {
 				t.Fatal(err)
 			}
@@ -263,15 +263,15 @@ func TestTrustPolicies(t *testing.T) {
 				t.Error(err)
 			}
 			if !test.allowed {
-				expectRefusal(t, err, "AccessDenied", 403, "Not authorized to perform sts:AssumeRoleWithWebIdentity")
+				expectError(t, err, "AccessDenied", 403, "Not authorized to perform sts:AssumeRoleWithWebIdentity")
 			}
 		})
 	}
 }
 
-func TestARoleThatIsDeniedFromSomeTimeOnIsDeniedThen(t *testing.T) {
+func TestAssumeRoleWithWebIdentity_dateCondition(t *testing.T) {
 	d, c := prepared(t)
-	allow := c.trusting(leastConditions)
+	allow := c.trustPolicyFor(minimalConditions)
 	deny := `, {"Effect": "Deny", "Principal": "*", "Action": "sts:*", "Condition": {"DateGreaterThan": {"aws:CurrentTime": "` +
 		d.clock.Now().Add(time.Minute).UTC().Format(time.RFC3339) + `"}}}]}`
 	d.createRole(t, "for-a-minute", strings.TrimSuffix(allow, "]}")+deny)
@@ -283,10 +283,10 @@ func TestARoleThatIsDeniedFromSomeTimeOnIsDeniedThen(t *testing.T) {
 	}
 	expectNone(t, ask())
 	d.clock.add(2 * time.Minute)
-	expectRefusal(t, ask(), "AccessDenied", 403, "Not authorized to perform sts:AssumeRoleWithWebIdentity")
+	expectError(t, ask(), "AccessDenied", 403, "Not authorized to perform sts:AssumeRoleWithWebIdentity")
 }
 
-func TestKeysAreReadAgainForAnUnknownKeyAndNotTooOften(t *testing.T) {
+func TestKeyCache_refresh(t *testing.T) {
 	d, c := prepared(t)
 	ask := func() error {
 		_, err := d.sts(nil).AssumeRoleWithWebIdentity(t.Context(), assume(c.sign(t, c.claims(d.clock.Now()))))
@@ -319,7 +319,7 @@ func TestKeysAreReadAgainForAnUnknownKeyAndNotTooOften(t *testing.T) {
 		t.Errorf("the keys were read %d times for two keys", got)
 	}
 	c.mu.Lock()
-	c.keys = []crypto.PublicKey{newKey(t).Public()}
+	c.keyCache = []crypto.PublicKey{newKey(t).Public()}
 	c.mu.Unlock()
 	d.clock.add(time.Minute)
 	if err := ask(); err == nil {
@@ -327,13 +327,13 @@ func TestKeysAreReadAgainForAnUnknownKeyAndNotTooOften(t *testing.T) {
 	}
 }
 
-func TestAnIssuerThatDoesNotAnswer(t *testing.T) {
+func TestKeyCache_issuerTimeout(t *testing.T) {
 	d, c := prepared(t)
 	c.mu.Lock()
 	c.fails = true
 	c.mu.Unlock()
 	_, err := d.sts(nil).AssumeRoleWithWebIdentity(t.Context(), assume(c.sign(t, c.claims(d.clock.Now()))))
-	expectRefusal(t, err, "InvalidIdentityToken", http.StatusBadRequest, "Couldn't retrieve verification key from your identity provider,...")
+	expectError(t, err, "InvalidIdentityToken", http.StatusBadRequest, "Couldn't retrieve verification key from your identity provider,...")
 	c.mu.Lock()
 	c.fails = false
 	c.mu.Unlock()
@@ -343,13 +343,13 @@ func TestAnIssuerThatDoesNotAnswer(t *testing.T) {
 	}
 }
 
-func TestAnIssuerWhoseCertificateNobodyKnows(t *testing.T) {
+func TestKeyCache_untrustedIssuer(t *testing.T) {
 	d, c := prepared(t, untrusting)
 	_, err := d.sts(nil).AssumeRoleWithWebIdentity(t.Context(), assume(c.sign(t, c.claims(d.clock.Now()))))
-	expectRefusal(t, err, "InvalidIdentityToken", http.StatusBadRequest, "Couldn't retrieve verification key from your identity provider,...")
+	expectError(t, err, "InvalidIdentityToken", http.StatusBadRequest, "Couldn't retrieve verification key from your identity provider,...")
 }
 
-func TestTheLogTellsWhyAndNoSecret(t *testing.T) {
+func TestLog_noSecrets(t *testing.T) {
 	var log bytes.Buffer
 	d, c := prepared(t, func(o *localsts.Options) { o.Logger = slog.New(slog.NewJSONHandler(&log, nil)) })
 	good := c.sign(t, c.claims(d.clock.Now()))
@@ -364,7 +364,7 @@ func TestTheLogTellsWhyAndNoSecret(t *testing.T) {
 	mistaken := assume(good)
 	mistaken.RoleSessionName = aws.String(good) // it is quoted in the answer
 	_, err = d.sts(nil).AssumeRoleWithWebIdentity(t.Context(), mistaken)
-	expectRefusal(t, err, "ValidationError", 400, "1 validation error detected: Value '"+good+"' at 'roleSessionName'...")
+	expectError(t, err, "ValidationError", 400, "1 validation error detected: Value '"+good+"' at 'roleSessionName'...")
 	d.server.Close() // so that all is logged
 	for _, want := range []string{`"subject":"system:serviceaccount:shop:other"`, "trust policy does not allow it", `"action":"GetCallerIdentity"`, "Value '(a token)' at 'roleSessionName'"} {
 		if !strings.Contains(log.String(), want) {
@@ -378,13 +378,13 @@ func TestTheLogTellsWhyAndNoSecret(t *testing.T) {
 	}
 }
 
-func TestManyAskAtOnce(t *testing.T) {
+func TestServer_concurrentRequests(t *testing.T) {
 	d, c := prepared(t)
 	token := c.sign(t, c.claims(d.clock.Now()))
 	var running sync.WaitGroup
 	for i := range 16 {
 		running.Go(func() {
-			d.createRole(t, fmt.Sprintf("other-%d", i), c.trusting(leastConditions))
+			d.createRole(t, fmt.Sprintf("other-%d", i), c.trustPolicyFor(minimalConditions))
 			answer, err := d.sts(nil).AssumeRoleWithWebIdentity(t.Context(), assume(token))
 			if err != nil {
 				t.Error(err)

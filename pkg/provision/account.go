@@ -23,14 +23,14 @@ const (
 	managedByLabel = "app.kubernetes.io/managed-by"
 )
 
-// account is a ServiceAccount, or nil where there is none.
-type account struct {
+// serviceAccount is a ServiceAccount, or nil where there is none.
+type serviceAccount struct {
 	*corev1.ServiceAccount
 	prefix string
 }
 
 // readAccount returns nil if the cluster has none.
-func (c *Cluster) readAccount(ctx context.Context, namespace, name string) (*account, error) {
+func (c *Cluster) readAccount(ctx context.Context, namespace, name string) (*serviceAccount, error) {
 	found, err := c.Client.CoreV1().ServiceAccounts(namespace).Get(ctx, name, metav1.GetOptions{})
 	if apierrors.IsNotFound(err) {
 		return nil, nil
@@ -38,11 +38,11 @@ func (c *Cluster) readAccount(ctx context.Context, namespace, name string) (*acc
 	if err != nil {
 		return nil, fmt.Errorf("read ServiceAccount %s/%s: %w", namespace, name, err)
 	}
-	return &account{ServiceAccount: found, prefix: c.AnnotationPrefix}, nil
+	return &serviceAccount{ServiceAccount: found, prefix: c.AnnotationPrefix}, nil
 }
 
 // role returns what the annotation names, which may be anything.
-func (a *account) role() string {
+func (a *serviceAccount) role() string {
 	if a == nil {
 		return ""
 	}
@@ -50,7 +50,7 @@ func (a *account) role() string {
 }
 
 // audience returns that of the tokens of the account's pods.
-func (a *account) audience() string {
+func (a *serviceAccount) audience() string {
 	if a != nil {
 		if audience := a.Annotations[a.prefix+"/"+identity.AudienceAnnotation]; audience != "" {
 			return audience
@@ -59,18 +59,18 @@ func (a *account) audience() string {
 	return DefaultAudience
 }
 
-// createdHere says whether the whole ServiceAccount was.
-func (a *account) createdHere() bool { return a.Labels[managedByLabel] == fieldManager }
+// createdByTool says whether the whole ServiceAccount was.
+func (a *serviceAccount) createdByTool() bool { return a.Labels[managedByLabel] == fieldManager }
 
-// wroteHere says whether an annotation was last written here.
-func (a *account) wroteHere(annotation string) bool {
-	return slices.Contains(a.writers(annotation), fieldManager)
+// annotationManagedByTool says whether an annotation was last written here.
+func (a *serviceAccount) annotationManagedByTool(annotation string) bool {
+	return slices.Contains(a.annotationManagers(annotation), fieldManager)
 }
 
-// writers returns who manages an annotation, by the fields that the API server
+// annotationManagers returns who manages an annotation, by the fields that the API server
 // keeps a record of (Kubernetes documentation, "Server-Side Apply", "Field
 // management").
-func (a *account) writers(annotation string) []string {
+func (a *serviceAccount) annotationManagers(annotation string) []string {
 	var writers []string
 	for _, entry := range a.ManagedFields {
 		if entry.FieldsV1 == nil {
@@ -92,21 +92,21 @@ func (a *account) writers(annotation string) []string {
 }
 
 // planAccount plans the ServiceAccount with the annotation that names the role.
-func (c *Cluster) planAccount(ctx context.Context, plan *Plan, spec IdentitySpec, existing *account, roleARN string) error {
+func (c *Cluster) planAccount(ctx context.Context, plan *Plan, spec IdentitySpec, existing *serviceAccount, roleARN string) error {
 	annotations := c.annotations(spec, existing, roleARN)
 	name := spec.Namespace + "/" + spec.Name
 	if existing == nil {
 		if err := c.checkNamespace(ctx, spec.Namespace); err != nil {
 			return err
 		}
-		plan.needs(Create, kindServiceAccount, name, annotationDetails(annotations, nil), func(ctx context.Context) error {
+		plan.addChange(Create, kindServiceAccount, name, annotationDetails(annotations, nil), func(ctx context.Context) error {
 			return c.createAccount(ctx, spec, annotations)
 		})
 		return nil
 	}
-	changes := lacking(existing.Annotations, annotations)
+	changes := missingTags(existing.Annotations, annotations)
 	if len(changes) == 0 {
-		plan.keeps(Update, kindServiceAccount, name, annotationDetails(annotations, nil)...)
+		plan.addUnchanged(Update, kindServiceAccount, name, annotationDetails(annotations, nil)...)
 		return nil
 	}
 	for annotation := range changes {
@@ -115,11 +115,11 @@ func (c *Cluster) planAccount(ctx context.Context, plan *Plan, spec IdentitySpec
 			return fmt.Errorf("ServiceAccount %s has the annotation %s=%s already, and not %s: --override-existing-serviceaccounts puts that in its place, --role-only leaves the ServiceAccount alone",
 				name, annotation, current, changes[annotation])
 		}
-		if writers := slices.DeleteFunc(existing.writers(annotation), func(writer string) bool { return writer == fieldManager }); ok && len(writers) > 0 {
+		if writers := slices.DeleteFunc(existing.annotationManagers(annotation), func(writer string) bool { return writer == fieldManager }); ok && len(writers) > 0 {
 			plan.warn("annotation %s of ServiceAccount %s was written by %s, which may put it back", annotation, name, writers[0])
 		}
 	}
-	plan.needs(Update, kindServiceAccount, name, annotationDetails(changes, existing.Annotations), func(ctx context.Context) error {
+	plan.addChange(Update, kindServiceAccount, name, annotationDetails(changes, existing.Annotations), func(ctx context.Context) error {
 		return c.annotate(ctx, existing, changes)
 	})
 	return nil
@@ -127,7 +127,7 @@ func (c *Cluster) planAccount(ctx context.Context, plan *Plan, spec IdentitySpec
 
 // annotations returns those that the ServiceAccount needs. An audience that is
 // the webhook's default needs none.
-func (c *Cluster) annotations(spec IdentitySpec, existing *account, roleARN string) map[string]string {
+func (c *Cluster) annotations(spec IdentitySpec, existing *serviceAccount, roleARN string) map[string]string {
 	annotations := map[string]string{c.AnnotationPrefix + "/" + identity.RoleARNAnnotation: roleARN}
 	if spec.Audience != existing.audience() {
 		annotations[c.AnnotationPrefix+"/"+identity.AudienceAnnotation] = spec.Audience
@@ -169,7 +169,7 @@ func (c *Cluster) createAccount(ctx context.Context, spec IdentitySpec, annotati
 
 // annotate changes annotations and nothing else, and only if the ServiceAccount
 // is still as it was planned for.
-func (c *Cluster) annotate(ctx context.Context, a *account, annotations map[string]string) error {
+func (c *Cluster) annotate(ctx context.Context, a *serviceAccount, annotations map[string]string) error {
 	changes := make(map[string]any, len(annotations))
 	for annotation, value := range annotations {
 		changes[annotation] = value
@@ -178,7 +178,7 @@ func (c *Cluster) annotate(ctx context.Context, a *account, annotations map[stri
 }
 
 // patch sets annotations, and removes those that are nil.
-func (c *Cluster) patch(ctx context.Context, a *account, annotations map[string]any) error {
+func (c *Cluster) patch(ctx context.Context, a *serviceAccount, annotations map[string]any) error {
 	patch, err := json.Marshal(map[string]any{"metadata": map[string]any{
 		"resourceVersion": a.ResourceVersion, "annotations": annotations,
 	}})
@@ -190,7 +190,7 @@ func (c *Cluster) patch(ctx context.Context, a *account, annotations map[string]
 }
 
 // deleteAccount deletes a ServiceAccount that is still as it was planned for.
-func (c *Cluster) deleteAccount(ctx context.Context, a *account) error {
+func (c *Cluster) deleteAccount(ctx context.Context, a *serviceAccount) error {
 	err := c.Client.CoreV1().ServiceAccounts(a.Namespace).Delete(ctx, a.Name, metav1.DeleteOptions{
 		Preconditions: &metav1.Preconditions{UID: &a.UID, ResourceVersion: &a.ResourceVersion},
 	})

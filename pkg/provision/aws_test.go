@@ -51,7 +51,7 @@ func failure(code, message string) string {
 	return "<ErrorResponse><Error><Type>Sender</Type><Code>" + code + "</Code><Message>" + message + "</Message></Error></ErrorResponse>"
 }
 
-func TestTheAccountTellsItsPartition(t *testing.T) {
+func TestFindAccount_partition(t *testing.T) {
 	for arn, want := range map[string]provision.Account{
 		"arn:aws:iam::111122223333:user/me":                  {Partition: "aws", ID: "111122223333"},
 		"arn:aws-cn:sts::111122223333:assumed-role/admin/me": {Partition: "aws-cn", ID: "111122223333"},
@@ -68,7 +68,7 @@ func TestTheAccountTellsItsPartition(t *testing.T) {
 	}
 }
 
-func TestWhoHasNoCredentialsLearnsWhatToDo(t *testing.T) {
+func TestFindAccount_noCredentials(t *testing.T) {
 	config, _ := answering(t, func(string, int) (int, string) {
 		return 403, failure("InvalidClientTokenId", "The security token included in the request is invalid.")
 	})
@@ -79,7 +79,7 @@ func TestWhoHasNoCredentialsLearnsWhatToDo(t *testing.T) {
 	}
 }
 
-func TestPartitionsHaveARNsOfTheirOwn(t *testing.T) {
+func TestProviderARN_partitions(t *testing.T) {
 	cluster := provision.Cluster{Issuer: issuer, Account: provision.Account{Partition: "aws-cn", ID: "111122223333"}}
 	if got, want := cluster.ProviderARN(), "arn:aws-cn:iam::111122223333:oidc-provider/oidc.example.com/prod"; got != want {
 		t.Errorf("got %s, want %s", got, want)
@@ -88,7 +88,7 @@ func TestPartitionsHaveARNsOfTheirOwn(t *testing.T) {
 
 // An IAM that needs time: GetRole does not know the role at first, twice, and
 // when it does, AttachRolePolicy is answered by a machine that still does not.
-func TestARoleThatIAMDoesNotShowYetIsWaitedFor(t *testing.T) {
+func TestCreateRole_eventualConsistency(t *testing.T) {
 	const unknown = "The role with name prod.shop.cart cannot be found."
 	config, asked := answering(t, func(action string, times int) (int, string) {
 		switch {
@@ -102,7 +102,7 @@ func TestARoleThatIAMDoesNotShowYetIsWaitedFor(t *testing.T) {
 			return 200, result(action, "")
 		}
 	})
-	w := newWorld(t)
+	w := newTestEnv(t)
 	w.IAM = iam.NewFromConfig(config)
 	spec := cart()
 	spec.PolicyARNs = []string{readOnly}
@@ -115,7 +115,7 @@ func TestARoleThatIAMDoesNotShowYetIsWaitedFor(t *testing.T) {
 	}
 }
 
-func TestAPolicyThatIsNotThereIsNotWaitedFor(t *testing.T) {
+func TestAttachPolicies_policyNotFound(t *testing.T) {
 	config, asked := answering(t, func(action string, times int) (int, string) {
 		switch {
 		case action == "GetRole" && times > 1:
@@ -128,7 +128,7 @@ func TestAPolicyThatIsNotThereIsNotWaitedFor(t *testing.T) {
 			return 200, result(action, "")
 		}
 	})
-	w := newWorld(t)
+	w := newTestEnv(t)
 	w.IAM = iam.NewFromConfig(config)
 	plan, err := w.PlanIdentity(t.Context(), cart())
 	if err != nil {
@@ -149,7 +149,7 @@ const madeForCart = `<Role><RoleName>prod.shop.cart</RoleName><Arn>` + cartRole 
 	`<member><Key>kubectl-irsa/namespace</Key><Value>shop</Value></member>` +
 	`<member><Key>kubectl-irsa/serviceaccount</Key><Value>cart</Value></member></Tags></Role>`
 
-func TestADeletionWaitsForWhatWasDetachedAndForNothingElse(t *testing.T) {
+func TestDeleteRole_eventualConsistency(t *testing.T) {
 	for name, test := range map[string]struct {
 		conflict string
 		times    int
@@ -169,7 +169,7 @@ func TestADeletionWaitsForWhatWasDetachedAndForNothingElse(t *testing.T) {
 					return 200, result(action, "")
 				}
 			})
-			w := newWorld(t)
+			w := newTestEnv(t)
 			w.IAM = iam.NewFromConfig(config)
 			plan, err := w.deletion(t)()
 			if err != nil {

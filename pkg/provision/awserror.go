@@ -7,23 +7,23 @@ import (
 	"github.com/aws/smithy-go"
 )
 
-// saidError is an error of AWS in AWS's words alone: the SDK puts the operation,
+// apiError is an error of AWS in AWS's words alone: the SDK puts the operation,
 // the status and the request's id before them, which a person need not read.
-type saidError struct{ api smithy.APIError }
+type apiError struct{ api smithy.APIError }
 
-func (e *saidError) Error() string { return e.api.ErrorCode() + ": " + e.api.ErrorMessage() }
-func (e *saidError) Unwrap() error { return e.api }
+func (e *apiError) Error() string { return e.api.ErrorCode() + ": " + e.api.ErrorMessage() }
+func (e *apiError) Unwrap() error { return e.api }
 
 // awsError makes an error of AWS short, and leaves any other alone.
 func awsError(err error) error {
 	if api, ok := errors.AsType[smithy.APIError](err); ok {
-		return &saidError{api: api}
+		return &apiError{api: api}
 	}
 	return err
 }
 
-// isMissing says whether IAM has no such thing.
-func isMissing(err error) bool {
+// isNotFound says whether IAM has no such thing.
+func isNotFound(err error) bool {
 	_, missing := errors.AsType[*types.NoSuchEntityException](err)
 	return missing
 }

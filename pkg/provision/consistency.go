@@ -20,9 +20,9 @@ import (
 // by a machine that has not heard of it even then, those are patient, too. In the
 // same way DeleteRole may still see a policy that was detached.
 const (
-	roleWait        = time.Minute
-	patientAttempts = 8
-	patientBackoff  = 5 * time.Second
+	roleWait      = time.Minute
+	retryAttempts = 8
+	retryBackoff  = 5 * time.Second
 )
 
 // waitForRole returns when IAM shows a role that was made.
@@ -30,12 +30,12 @@ func (c *Cluster) waitForRole(ctx context.Context, name string) error {
 	return iam.NewRoleExistsWaiter(c.IAM).Wait(ctx, &iam.GetRoleInput{RoleName: aws.String(name)}, roleWait)
 }
 
-// patient lets one call try again where that is worthwhile.
-func patient(worthwhile func(error) bool) func(*iam.Options) {
+// retryUntilVisible lets one call try again where that is worthwhile.
+func retryUntilVisible(worthwhile func(error) bool) func(*iam.Options) {
 	return func(options *iam.Options) {
 		options.Retryer = retry.NewStandard(func(standard *retry.StandardOptions) {
-			standard.MaxAttempts = patientAttempts
-			standard.MaxBackoff = patientBackoff
+			standard.MaxAttempts = retryAttempts
+			standard.MaxBackoff = retryBackoff
 			standard.Retryables = append(standard.Retryables, retry.IsErrorRetryableFunc(func(err error) aws.Ternary {
 				if worthwhile(err) {
 					return aws.TrueTernary
@@ -46,20 +46,20 @@ func patient(worthwhile func(error) bool) func(*iam.Options) {
 	}
 }
 
-// notYetKnown says that IAM does not know a role, or still changes it for an
+// isNotYetVisible says that IAM does not know a role, or still changes it for an
 // earlier call. That a policy is missing looks the same but for the message, and
 // does not mend itself. The messages are IAM's and not documented: where they
 // change, the first refusal counts.
-func notYetKnown(err error) bool {
+func isNotYetVisible(err error) bool {
 	if missing, ok := errors.AsType[*types.NoSuchEntityException](err); ok {
 		return strings.Contains(missing.ErrorMessage(), "role with name")
 	}
 	return isBusy(err)
 }
 
-// notYetDetached says that IAM still sees the policies of a role that goes.
+// isNotYetDetached says that IAM still sees the policies of a role that goes.
 // Something else that is in the way, such as an instance profile, stays there.
-func notYetDetached(err error) bool {
+func isNotYetDetached(err error) bool {
 	if conflict, ok := errors.AsType[*types.DeleteConflictException](err); ok {
 		return strings.Contains(conflict.ErrorMessage(), "detach all policies")
 	}

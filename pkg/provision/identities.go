@@ -34,21 +34,21 @@ const (
 	OtherRole        IdentityState = "other_role"
 	NoServiceAccount IdentityState = "no_serviceaccount"
 	NoRole           IdentityState = "no_role"
-	// Unseen says that the ServiceAccounts cannot be read.
-	Unseen IdentityState = "unknown"
+	// Unknown says that the ServiceAccounts cannot be read.
+	Unknown IdentityState = "unknown"
 )
 
-var sentences = map[IdentityState]string{
+var descriptions = map[IdentityState]string{
 	Complete:         "ok",
 	NotAnnotated:     "the ServiceAccount names no role",
 	OtherRole:        "the ServiceAccount names another role",
 	NoServiceAccount: "there is no such ServiceAccount",
 	NoRole:           "there is no such role",
-	Unseen:           "unknown",
+	Unknown:          "unknown",
 }
 
-// Sentence says it to a person.
-func (s IdentityState) Sentence() string { return sentences[s] }
+// Description says it to a person.
+func (s IdentityState) Description() string { return descriptions[s] }
 
 // Broken says whether pods of that ServiceAccount lack what was made for them,
 // or what was made is for nobody.
@@ -61,7 +61,7 @@ func (s IdentityState) Broken() bool {
 // that were given a role here that is gone. The error within says why
 // ServiceAccounts could not be read.
 func (c *Cluster) Identities(ctx context.Context, namespace string) (identities []Identity, unseen error, err error) {
-	roles, err := c.ourRoles(ctx)
+	roles, err := c.managedRoles(ctx)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -70,7 +70,7 @@ func (c *Cluster) Identities(ctx context.Context, namespace string) (identities 
 	named := map[string]bool{}
 	identities = []Identity{}
 	for _, r := range roles {
-		found := Identity{Namespace: r.tags[tagNamespace], ServiceAccount: r.tags[tagServiceAccount], RoleARN: r.arn, State: Unseen}
+		found := Identity{Namespace: r.tags[tagNamespace], ServiceAccount: r.tags[tagServiceAccount], RoleARN: r.arn, State: Unknown}
 		if unseen == nil {
 			account := accounts[found.Namespace+"/"+found.ServiceAccount]
 			found.State, found.Annotated = stateOf(account, r.arn)
@@ -89,7 +89,7 @@ func (c *Cluster) Identities(ctx context.Context, namespace string) (identities 
 	return identities, unseen, nil
 }
 
-func stateOf(a *account, roleARN string) (state IdentityState, annotated string) {
+func stateOf(a *serviceAccount, roleARN string) (state IdentityState, annotated string) {
 	switch {
 	case a == nil:
 		return NoServiceAccount, ""
@@ -103,9 +103,9 @@ func stateOf(a *account, roleARN string) (state IdentityState, annotated string)
 }
 
 // accounts returns the ServiceAccounts by namespace/name.
-func (c *Cluster) accounts(ctx context.Context, namespace string) (map[string]*account, error) {
+func (c *Cluster) accounts(ctx context.Context, namespace string) (map[string]*serviceAccount, error) {
 	const pageSize = 500
-	accounts := map[string]*account{}
+	accounts := map[string]*serviceAccount{}
 	options := metav1.ListOptions{Limit: pageSize}
 	for {
 		page, err := c.Client.CoreV1().ServiceAccounts(namespace).List(ctx, options)
@@ -114,7 +114,7 @@ func (c *Cluster) accounts(ctx context.Context, namespace string) (map[string]*a
 		}
 		for i := range page.Items {
 			read := &page.Items[i]
-			accounts[read.Namespace+"/"+read.Name] = &account{ServiceAccount: read, prefix: c.AnnotationPrefix}
+			accounts[read.Namespace+"/"+read.Name] = &serviceAccount{ServiceAccount: read, prefix: c.AnnotationPrefix}
 		}
 		if page.Continue == "" {
 			return accounts, nil
@@ -124,12 +124,12 @@ func (c *Cluster) accounts(ctx context.Context, namespace string) (map[string]*a
 }
 
 // orphans returns the ServiceAccounts whose role was written here and is gone.
-func (c *Cluster) orphans(ctx context.Context, accounts map[string]*account, named map[string]bool) ([]Identity, error) {
+func (c *Cluster) orphans(ctx context.Context, accounts map[string]*serviceAccount, named map[string]bool) ([]Identity, error) {
 	var orphans []Identity
 	for _, a := range accounts {
 		current := a.role()
 		name := c.roleNamed(current)
-		if name == "" || named[current] || !a.wroteHere(a.prefix+"/"+identity.RoleARNAnnotation) {
+		if name == "" || named[current] || !a.annotationManagedByTool(a.prefix+"/"+identity.RoleARNAnnotation) {
 			continue
 		}
 		found, err := c.readRole(ctx, name)

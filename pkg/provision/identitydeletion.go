@@ -29,7 +29,7 @@ func (c *Cluster) PlanIdentityDeletion(ctx context.Context, spec DeletionSpec) (
 		return nil, err
 	}
 	plan := &Plan{For: "end of the identity of ServiceAccount " + spec.Namespace + "/" + spec.Name}
-	var existing *account
+	var existing *serviceAccount
 	if !spec.RoleOnly {
 		found, err := c.readAccount(ctx, spec.Namespace, spec.Name)
 		if err != nil {
@@ -47,7 +47,7 @@ func (c *Cluster) PlanIdentityDeletion(ctx context.Context, spec DeletionSpec) (
 		}
 	}
 	if len(roles) == 0 {
-		plan.keeps(Delete, kindRole, cmp.Or(spec.RoleName, RoleName(c.Name, spec.Namespace, spec.Name)), "there is none that kubectl irsa made for it")
+		plan.addUnchanged(Delete, kindRole, cmp.Or(spec.RoleName, RoleName(c.Name, spec.Namespace, spec.Name)), "there is none that kubectl irsa made for it")
 	}
 	for _, role := range roles {
 		if err := c.planRoleDeletion(ctx, plan, role); err != nil {
@@ -60,19 +60,19 @@ func (c *Cluster) PlanIdentityDeletion(ctx context.Context, spec DeletionSpec) (
 // rolesToDelete returns the roles that were made for the ServiceAccount: by the
 // name given, or all of the account. Whoever may not list roles gets those that
 // the annotation and the default name lead to.
-func (c *Cluster) rolesToDelete(ctx context.Context, plan *Plan, spec DeletionSpec, existing *account) ([]*role, error) {
+func (c *Cluster) rolesToDelete(ctx context.Context, plan *Plan, spec DeletionSpec, existing *serviceAccount) ([]*role, error) {
 	if spec.RoleName != "" {
 		named, err := c.readRole(ctx, spec.RoleName)
 		if err != nil || named == nil {
 			return nil, err
 		}
-		if !c.madeFor(named.tags, spec.Namespace, spec.Name) {
+		if !c.isManagedFor(named.tags, spec.Namespace, spec.Name) {
 			return nil, fmt.Errorf("delete role %s: it was not made by kubectl irsa for ServiceAccount %s/%s of this cluster, as its tags say: leave it to whoever made it",
 				named.arn, spec.Namespace, spec.Name)
 		}
 		return []*role{named}, nil
 	}
-	roles, err := c.ourRoles(ctx)
+	roles, err := c.managedRoles(ctx)
 	if IsDenied(err) {
 		plan.warn("other roles that were made for the ServiceAccount cannot be seen: %v", err)
 		roles, err = nil, nil
@@ -92,31 +92,31 @@ func (c *Cluster) rolesToDelete(ctx context.Context, plan *Plan, spec DeletionSp
 			roles = append(roles, candidate)
 		}
 	}
-	return slices.DeleteFunc(roles, func(r *role) bool { return !c.madeFor(r.tags, spec.Namespace, spec.Name) }), nil
+	return slices.DeleteFunc(roles, func(r *role) bool { return !c.isManagedFor(r.tags, spec.Namespace, spec.Name) }), nil
 }
 
 // planAccountDeletion takes from the ServiceAccount what was put there.
-func (c *Cluster) planAccountDeletion(ctx context.Context, plan *Plan, spec DeletionSpec, existing *account, roles []*role) error {
+func (c *Cluster) planAccountDeletion(ctx context.Context, plan *Plan, spec DeletionSpec, existing *serviceAccount, roles []*role) error {
 	name := spec.Namespace + "/" + spec.Name
 	if existing == nil {
-		plan.keeps(Delete, kindServiceAccount, name, "there is none")
+		plan.addUnchanged(Delete, kindServiceAccount, name, "there is none")
 		return nil
 	}
 	annotation := existing.prefix + "/" + identity.RoleARNAnnotation
 	current := existing.role()
-	goes, err := c.goes(ctx, existing, roles)
+	goes, err := c.shouldRemoveAnnotation(ctx, existing, roles)
 	if err != nil {
 		return err
 	}
 	switch {
 	case current != "" && !goes:
-		plan.keeps(Update, kindServiceAccount, name, "it has another role, which stays: annotation "+annotation+"="+current)
-	case existing.createdHere():
-		plan.needs(Delete, kindServiceAccount, name, []string{"kubectl irsa created it"}, func(ctx context.Context) error {
+		plan.addUnchanged(Update, kindServiceAccount, name, "it has another role, which stays: annotation "+annotation+"="+current)
+	case existing.createdByTool():
+		plan.addChange(Delete, kindServiceAccount, name, []string{"kubectl irsa created it"}, func(ctx context.Context) error {
 			return c.deleteAccount(ctx, existing)
 		})
 	case current == "":
-		plan.keeps(Update, kindServiceAccount, name, "it has no role, and was not created by kubectl irsa")
+		plan.addUnchanged(Update, kindServiceAccount, name, "it has no role, and was not created by kubectl irsa")
 	default:
 		c.planAnnotationRemoval(plan, name, existing)
 	}
@@ -125,29 +125,29 @@ func (c *Cluster) planAccountDeletion(ctx context.Context, plan *Plan, spec Dele
 
 // planAnnotationRemoval removes the role, and the audience if it was written
 // here.
-func (c *Cluster) planAnnotationRemoval(plan *Plan, name string, existing *account) {
+func (c *Cluster) planAnnotationRemoval(plan *Plan, name string, existing *serviceAccount) {
 	annotation := existing.prefix + "/" + identity.RoleARNAnnotation
 	gone := map[string]any{annotation: nil}
 	details := []string{"without annotation " + annotation + "=" + existing.role()}
 	audience := existing.prefix + "/" + identity.AudienceAnnotation
-	if existing.wroteHere(audience) {
+	if existing.annotationManagedByTool(audience) {
 		gone[audience] = nil
 		details = append(details, "without annotation "+audience+"="+existing.Annotations[audience])
 	}
-	plan.needs(Update, kindServiceAccount, name, details, func(ctx context.Context) error {
+	plan.addChange(Update, kindServiceAccount, name, details, func(ctx context.Context) error {
 		return c.patch(ctx, existing, gone)
 	})
 }
 
-// goes says whether the role that a ServiceAccount names is one of those that
+// shouldRemoveAnnotation says whether the role that a ServiceAccount names is one of those that
 // go, or was written here and is gone already.
-func (c *Cluster) goes(ctx context.Context, a *account, roles []*role) (bool, error) {
+func (c *Cluster) shouldRemoveAnnotation(ctx context.Context, a *serviceAccount, roles []*role) (bool, error) {
 	current := a.role()
 	if slices.ContainsFunc(roles, func(r *role) bool { return r.arn == current }) {
 		return true, nil
 	}
 	named := c.roleNamed(current)
-	if named == "" || !a.wroteHere(a.prefix+"/"+identity.RoleARNAnnotation) {
+	if named == "" || !a.annotationManagedByTool(a.prefix+"/"+identity.RoleARNAnnotation) {
 		return false, nil
 	}
 	found, err := c.readRole(ctx, named)
@@ -170,21 +170,21 @@ func (c *Cluster) planRoleDeletion(ctx context.Context, plan *Plan, r *role) err
 		return err
 	}
 	for _, policy := range attached {
-		plan.needs(Delete, kindAttachment, policy, []string{"to role " + r.name}, func(ctx context.Context) error {
-			_, err := c.IAM.DetachRolePolicy(ctx, &iam.DetachRolePolicyInput{RoleName: aws.String(r.name), PolicyArn: aws.String(policy)}, patient(isBusy))
-			return unlessMissing(err)
+		plan.addChange(Delete, kindAttachment, policy, []string{"to role " + r.name}, func(ctx context.Context) error {
+			_, err := c.IAM.DetachRolePolicy(ctx, &iam.DetachRolePolicyInput{RoleName: aws.String(r.name), PolicyArn: aws.String(policy)}, retryUntilVisible(isBusy))
+			return ignoreNotFound(err)
 		})
 	}
-	plan.needs(Delete, kindRole, r.arn, nil, func(ctx context.Context) error {
-		_, err := c.IAM.DeleteRole(ctx, &iam.DeleteRoleInput{RoleName: aws.String(r.name)}, patient(notYetDetached))
-		return unlessMissing(err)
+	plan.addChange(Delete, kindRole, r.arn, nil, func(ctx context.Context) error {
+		_, err := c.IAM.DeleteRole(ctx, &iam.DeleteRoleInput{RoleName: aws.String(r.name)}, retryUntilVisible(isNotYetDetached))
+		return ignoreNotFound(err)
 	})
 	return nil
 }
 
-// unlessMissing takes it for done that somebody else was faster.
-func unlessMissing(err error) error {
-	if isMissing(err) {
+// ignoreNotFound takes it for done that somebody else was faster.
+func ignoreNotFound(err error) error {
+	if isNotFound(err) {
 		return nil
 	}
 	return err

@@ -98,12 +98,12 @@ func (c *Cluster) PlanIdentity(ctx context.Context, spec IdentitySpec) (*Plan, e
 	if spec.RoleOnly {
 		account = nil
 	}
-	existing, err := c.chooseRole(ctx, &spec, account)
+	existing, err := c.selectRole(ctx, &spec, account)
 	if err != nil {
 		return nil, err
 	}
 	plan := &Plan{For: "identity of ServiceAccount " + spec.Namespace + "/" + spec.Name}
-	c.warnOfProvider(ctx, plan, spec.Audience)
+	c.warnProvider(ctx, plan, spec.Audience)
 	arn, err := c.planRole(ctx, plan, spec, existing)
 	if err != nil {
 		return nil, err
@@ -114,15 +114,15 @@ func (c *Cluster) PlanIdentity(ctx context.Context, spec IdentitySpec) (*Plan, e
 	return plan, c.planAccount(ctx, plan, spec, account, arn)
 }
 
-// chooseRole names the role of a specification that does not, and returns what
+// selectRole names the role of a specification that does not, and returns what
 // IAM has of that name. A role that was made for something else is refused.
-func (c *Cluster) chooseRole(ctx context.Context, spec *IdentitySpec, account *account) (*role, error) {
+func (c *Cluster) selectRole(ctx context.Context, spec *IdentitySpec, account *serviceAccount) (*role, error) {
 	if named := c.roleNamed(account.role()); spec.RoleName == "" && named != "" {
 		current, err := c.readRole(ctx, named)
 		if err != nil {
 			return nil, err
 		}
-		if current != nil && c.madeFor(current.tags, spec.Namespace, spec.Name) {
+		if current != nil && c.isManagedFor(current.tags, spec.Namespace, spec.Name) {
 			spec.RoleName = named
 			return current, nil
 		}
@@ -134,7 +134,7 @@ func (c *Cluster) chooseRole(ctx context.Context, spec *IdentitySpec, account *a
 	if err != nil || existing == nil {
 		return nil, err
 	}
-	if !c.madeFor(existing.tags, spec.Namespace, spec.Name) {
+	if !c.isManagedFor(existing.tags, spec.Namespace, spec.Name) {
 		return nil, fmt.Errorf("role %s exists and was not made by kubectl irsa for this ServiceAccount: it has not the tags %s=%s, %s=%s, %s=%s. "+
 			"Give another --role-name, or annotate the ServiceAccount with that role yourself", existing.arn,
 			tagIssuer, c.issuerName(), tagNamespace, spec.Namespace, tagServiceAccount, spec.Name)
@@ -142,8 +142,8 @@ func (c *Cluster) chooseRole(ctx context.Context, spec *IdentitySpec, account *a
 	return existing, nil
 }
 
-// warnOfProvider says if the role can be taken by nobody for now.
-func (c *Cluster) warnOfProvider(ctx context.Context, plan *Plan, audience string) {
+// warnProvider says if the role can be taken by nobody for now.
+func (c *Cluster) warnProvider(ctx context.Context, plan *Plan, audience string) {
 	existing, err := c.readProvider(ctx)
 	switch {
 	case err != nil:
@@ -211,7 +211,7 @@ func (c *Cluster) createRole(plan *Plan, spec IdentitySpec, arn string, trust []
 		input.PermissionsBoundary = aws.String(spec.Boundary)
 		details = append(details, "bounded by "+spec.Boundary)
 	}
-	plan.needs(Create, kindRole, arn, append(details, tagDetails(tags)...), func(ctx context.Context) error {
+	plan.addChange(Create, kindRole, arn, append(details, tagDetails(tags)...), func(ctx context.Context) error {
 		if _, err := c.IAM.CreateRole(ctx, input); err != nil {
 			return err
 		}
@@ -220,11 +220,11 @@ func (c *Cluster) createRole(plan *Plan, spec IdentitySpec, arn string, trust []
 }
 
 func (c *Cluster) updateRole(plan *Plan, spec IdentitySpec, existing *role, trust []byte) {
-	plan.keeps(Create, kindRole, existing.arn)
+	plan.addUnchanged(Create, kindRole, existing.arn)
 	name := aws.String(existing.name)
-	if !sameJSON(existing.trust, string(trust)) {
-		plan.needs(Update, kindRole, existing.arn, []string{trustDetail(spec), "instead of " + compact(existing.trust)}, func(ctx context.Context) error {
-			_, err := c.IAM.UpdateAssumeRolePolicy(ctx, &iam.UpdateAssumeRolePolicyInput{RoleName: name, PolicyDocument: aws.String(string(trust))}, patient(notYetKnown))
+	if !equalJSON(existing.trust, string(trust)) {
+		plan.addChange(Update, kindRole, existing.arn, []string{trustDetail(spec), "instead of " + compact(existing.trust)}, func(ctx context.Context) error {
+			_, err := c.IAM.UpdateAssumeRolePolicy(ctx, &iam.UpdateAssumeRolePolicyInput{RoleName: name, PolicyDocument: aws.String(string(trust))}, retryUntilVisible(isNotYetVisible))
 			return err
 		})
 	}
@@ -233,14 +233,14 @@ func (c *Cluster) updateRole(plan *Plan, spec IdentitySpec, existing *role, trus
 		if existing.boundary != "" {
 			details = append(details, "instead of "+existing.boundary)
 		}
-		plan.needs(Update, kindRole, existing.arn, details, func(ctx context.Context) error {
-			_, err := c.IAM.PutRolePermissionsBoundary(ctx, &iam.PutRolePermissionsBoundaryInput{RoleName: name, PermissionsBoundary: aws.String(spec.Boundary)}, patient(notYetKnown))
+		plan.addChange(Update, kindRole, existing.arn, details, func(ctx context.Context) error {
+			_, err := c.IAM.PutRolePermissionsBoundary(ctx, &iam.PutRolePermissionsBoundaryInput{RoleName: name, PermissionsBoundary: aws.String(spec.Boundary)}, retryUntilVisible(isNotYetVisible))
 			return err
 		})
 	}
-	if missing := lacking(existing.tags, spec.Tags); len(missing) > 0 {
-		plan.needs(Update, kindRole, existing.arn, tagDetails(missing), func(ctx context.Context) error {
-			_, err := c.IAM.TagRole(ctx, &iam.TagRoleInput{RoleName: name, Tags: toIAM(missing)}, patient(notYetKnown))
+	if missing := missingTags(existing.tags, spec.Tags); len(missing) > 0 {
+		plan.addChange(Update, kindRole, existing.arn, tagDetails(missing), func(ctx context.Context) error {
+			_, err := c.IAM.TagRole(ctx, &iam.TagRoleInput{RoleName: name, Tags: toIAM(missing)}, retryUntilVisible(isNotYetVisible))
 			return err
 		})
 	}
@@ -253,11 +253,11 @@ func (c *Cluster) attachPolicies(plan *Plan, spec IdentitySpec, wanted []string,
 	for _, policy := range wanted {
 		details := []string{"to role " + spec.RoleName}
 		if slices.Contains(attached, policy) {
-			plan.keeps(Create, kindAttachment, policy, details...)
+			plan.addUnchanged(Create, kindAttachment, policy, details...)
 			continue
 		}
-		plan.needs(Create, kindAttachment, policy, details, func(ctx context.Context) error {
-			_, err := c.IAM.AttachRolePolicy(ctx, &iam.AttachRolePolicyInput{RoleName: aws.String(spec.RoleName), PolicyArn: aws.String(policy)}, patient(notYetKnown))
+		plan.addChange(Create, kindAttachment, policy, details, func(ctx context.Context) error {
+			_, err := c.IAM.AttachRolePolicy(ctx, &iam.AttachRolePolicyInput{RoleName: aws.String(spec.RoleName), PolicyArn: aws.String(policy)}, retryUntilVisible(isNotYetVisible))
 			return err
 		})
 	}
@@ -269,8 +269,8 @@ func (c *Cluster) attachPolicies(plan *Plan, spec IdentitySpec, wanted []string,
 	}
 }
 
-// sameJSON says whether two documents say the same, however they are written.
-func sameJSON(a, b string) bool {
+// equalJSON says whether two documents say the same, however they are written.
+func equalJSON(a, b string) bool {
 	var left, right any
 	if json.Unmarshal([]byte(a), &left) != nil || json.Unmarshal([]byte(b), &right) != nil {
 		return false

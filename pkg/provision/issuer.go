@@ -49,14 +49,14 @@ func CheckIssuer(issuer string) error {
 	return nil
 }
 
-// longestIssuer is IAM's limit
+// maxIssuerLength is IAM's limit
 // (https://docs.aws.amazon.com/IAM/latest/APIReference/API_CreateOpenIDConnectProvider.html).
-const longestIssuer = 255
+const maxIssuerLength = 255
 
-// Concerns says why IAM may refuse an issuer, or AWS never be able to read it.
+// IssuerWarnings says why IAM may refuse an issuer, or AWS never be able to read it.
 // The rules are those of CreateOpenIDConnectProvider's parameter Url
 // (https://docs.aws.amazon.com/IAM/latest/APIReference/API_CreateOpenIDConnectProvider.html).
-func Concerns(issuer string) []string {
+func IssuerWarnings(issuer string) []string {
 	parsed, err := url.Parse(issuer)
 	if err != nil {
 		return []string{fmt.Sprintf("issuer %q is no URL: %v", issuer, err)}
@@ -75,8 +75,8 @@ func Concerns(issuer string) []string {
 	if parsed.RawQuery != "" || parsed.Fragment != "" {
 		concern("has a query or a fragment: IAM permits neither")
 	}
-	if len(issuer) > longestIssuer {
-		concern(fmt.Sprintf("is longer than %d characters, IAM's limit", longestIssuer))
+	if len(issuer) > maxIssuerLength {
+		concern(fmt.Sprintf("is longer than %d characters, IAM's limit", maxIssuerLength))
 	}
 	if IsPrivate(parsed.Hostname()) {
 		concern("is known in private networks alone: AWS reads it from the internet; publish the documents that kubectl irsa oidc documents writes, and set --service-account-issuer to their place")

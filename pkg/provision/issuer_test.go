@@ -14,7 +14,7 @@ import (
 
 const eksIssuer = "https://oidc.eks.eu-west-1.amazonaws.com/id/EXAMPLED539D4633E53DE1B71EXAMPLE"
 
-func TestTheIssuerIsTheAPIServersWord(t *testing.T) {
+func TestFindIssuer(t *testing.T) {
 	for name, test := range map[string]struct {
 		status       int
 		answer, want string
@@ -52,7 +52,7 @@ func TestTheIssuerIsTheAPIServersWord(t *testing.T) {
 	}
 }
 
-func TestConcernsAboutAnIssuer(t *testing.T) {
+func TestIssuerWarnings(t *testing.T) {
 	for name, test := range map[string]struct{ issuer, want string }{
 		"none about EKS":                          {eksIssuer, ""},
 		"none about a bucket":                     {"https://s3.eu-west-1.amazonaws.com/my-issuer", ""},
@@ -73,7 +73,7 @@ func TestConcernsAboutAnIssuer(t *testing.T) {
 		"what is no URL at all":                   {"https://a b", "is no URL"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			got := provision.Concerns(test.issuer)
+			got := provision.IssuerWarnings(test.issuer)
 			if test.want == "" {
 				if len(got) != 0 {
 					t.Errorf("got %q", got)
@@ -87,7 +87,7 @@ func TestConcernsAboutAnIssuer(t *testing.T) {
 	}
 }
 
-func TestTheNameOfAClusterIsReadable(t *testing.T) {
+func TestClusterName(t *testing.T) {
 	for issuer, want := range map[string]string{
 		"https://oidc.example.com/prod":                "prod",
 		"https://oidc.example.com/prod/":               "prod",
@@ -104,7 +104,7 @@ func TestTheNameOfAClusterIsReadable(t *testing.T) {
 	}
 }
 
-func TestURLsThatNoIssuerHas(t *testing.T) {
+func TestCheckIssuer_invalid(t *testing.T) {
 	for _, issuer := range []string{"", "oidc.example.com", "ftp://oidc.example.com", "https://", "https://a b"} {
 		if err := provision.CheckIssuer(issuer); err == nil {
 			t.Errorf("%q was accepted", issuer)

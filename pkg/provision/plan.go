@@ -44,10 +44,10 @@ type State string
 const (
 	// Unchanged says that it was so before.
 	Unchanged State = "unchanged"
-	// Needed says that it is to be done.
-	Needed State = "needed"
-	Done   State = "done"
-	Failed State = "failed"
+	// Pending says that it is to be done.
+	Pending State = "needed"
+	Done    State = "done"
+	Failed  State = "failed"
 )
 
 // The kinds of what steps are about.
@@ -67,7 +67,7 @@ func (s Step) String() string {
 func (p *Plan) Changes() int {
 	changes := 0
 	for _, step := range p.Steps {
-		if step.State == Needed {
+		if step.State == Pending {
 			changes++
 		}
 	}
@@ -80,7 +80,7 @@ func (p *Plan) Changes() int {
 func (p *Plan) Apply(ctx context.Context, tell func(Step)) error {
 	for i := range p.Steps {
 		step := &p.Steps[i]
-		if step.State != Needed {
+		if step.State != Pending {
 			continue
 		}
 		err := step.do(ctx)
@@ -99,12 +99,12 @@ func (p *Plan) warn(format string, arguments ...any) {
 	p.Warnings = append(p.Warnings, fmt.Sprintf(format, arguments...))
 }
 
-// keeps adds what is so already.
-func (p *Plan) keeps(action Action, kind, name string, details ...string) {
+// addUnchanged adds what is so already.
+func (p *Plan) addUnchanged(action Action, kind, name string, details ...string) {
 	p.Steps = append(p.Steps, Step{Action: action, Kind: kind, Name: name, Details: details, State: Unchanged})
 }
 
-// needs adds what is to be done, and how.
-func (p *Plan) needs(action Action, kind, name string, details []string, do func(context.Context) error) {
-	p.Steps = append(p.Steps, Step{Action: action, Kind: kind, Name: name, Details: details, State: Needed, do: do})
+// addChange adds what is to be done, and how.
+func (p *Plan) addChange(action Action, kind, name string, details []string, do func(context.Context) error) {
+	p.Steps = append(p.Steps, Step{Action: action, Kind: kind, Name: name, Details: details, State: Pending, do: do})
 }

@@ -51,7 +51,7 @@ type provider struct {
 // readProvider returns nil if IAM has none.
 func (c *Cluster) readProvider(ctx context.Context) (*provider, error) {
 	found, err := c.IAM.GetOpenIDConnectProvider(ctx, &iam.GetOpenIDConnectProviderInput{OpenIDConnectProviderArn: aws.String(c.ProviderARN())})
-	if isMissing(err) {
+	if isNotFound(err) {
 		return nil, nil
 	}
 	if err != nil {
@@ -75,10 +75,10 @@ func (c *Cluster) PlanProvider(ctx context.Context, spec ProviderSpec) (*Plan, e
 		return nil, err
 	}
 	plan := &Plan{For: "OIDC provider of the issuer " + c.Issuer}
-	c.warnOfIssuer(ctx, plan)
+	c.warnIssuer(ctx, plan)
 	if existing == nil {
 		// Whoever may not list providers does without this.
-		if misses, err := c.nearMisses(ctx); err == nil {
+		if misses, err := c.similarProviders(ctx); err == nil {
 			plan.Warnings = append(plan.Warnings, misses...)
 		}
 		c.createProvider(plan, spec)
@@ -88,9 +88,9 @@ func (c *Cluster) PlanProvider(ctx context.Context, spec ProviderSpec) (*Plan, e
 	return plan, nil
 }
 
-// warnOfIssuer says what keeps AWS from reading the issuer.
-func (c *Cluster) warnOfIssuer(ctx context.Context, plan *Plan) {
-	plan.Warnings = append(plan.Warnings, Concerns(c.Issuer)...)
+// warnIssuer says what keeps AWS from reading the issuer.
+func (c *Cluster) warnIssuer(ctx context.Context, plan *Plan) {
+	plan.Warnings = append(plan.Warnings, IssuerWarnings(c.Issuer)...)
 	if c.Reach == nil {
 		return
 	}
@@ -102,7 +102,7 @@ func (c *Cluster) warnOfIssuer(ctx context.Context, plan *Plan) {
 func (c *Cluster) createProvider(plan *Plan, spec ProviderSpec) {
 	tags := c.providerTags(spec.Tags)
 	details := providerDetails(spec.Audiences, spec.Thumbprints)
-	plan.needs(Create, kindProvider, c.ProviderARN(), append(details, tagDetails(tags)...), func(ctx context.Context) error {
+	plan.addChange(Create, kindProvider, c.ProviderARN(), append(details, tagDetails(tags)...), func(ctx context.Context) error {
 		_, err := c.IAM.CreateOpenIDConnectProvider(ctx, &iam.CreateOpenIDConnectProviderInput{
 			Url: aws.String(c.Issuer), ClientIDList: spec.Audiences, ThumbprintList: spec.Thumbprints, Tags: toIAM(tags),
 		})
@@ -123,12 +123,12 @@ func providerDetails(audiences, thumbprints []string) []string {
 
 func (c *Cluster) updateProvider(plan *Plan, spec ProviderSpec, existing *provider) {
 	arn := c.ProviderARN()
-	plan.keeps(Create, kindProvider, arn, providerDetails(existing.audiences, existing.thumbprints)...)
+	plan.addUnchanged(Create, kindProvider, arn, providerDetails(existing.audiences, existing.thumbprints)...)
 	for _, audience := range spec.Audiences {
 		if slices.Contains(existing.audiences, audience) {
 			continue
 		}
-		plan.needs(Update, kindProvider, arn, []string{"add audience " + audience}, func(ctx context.Context) error {
+		plan.addChange(Update, kindProvider, arn, []string{"add audience " + audience}, func(ctx context.Context) error {
 			_, err := c.IAM.AddClientIDToOpenIDConnectProvider(ctx, &iam.AddClientIDToOpenIDConnectProviderInput{
 				OpenIDConnectProviderArn: aws.String(arn), ClientID: aws.String(audience),
 			})
@@ -137,11 +137,11 @@ func (c *Cluster) updateProvider(plan *Plan, spec ProviderSpec, existing *provid
 	}
 	c.updateThumbprints(plan, spec, existing)
 	wanted := spec.Tags
-	if !c.madeHere(existing.tags) {
+	if !c.isManaged(existing.tags) {
 		plan.warn("the provider was not made by kubectl irsa, as it has no tag %s=%s: kubectl irsa provider delete will leave it alone", tagIssuer, c.issuerName())
 	}
-	if missing := lacking(existing.tags, wanted); len(missing) > 0 {
-		plan.needs(Update, kindProvider, arn, tagDetails(missing), func(ctx context.Context) error {
+	if missing := missingTags(existing.tags, wanted); len(missing) > 0 {
+		plan.addChange(Update, kindProvider, arn, tagDetails(missing), func(ctx context.Context) error {
 			_, err := c.IAM.TagOpenIDConnectProvider(ctx, &iam.TagOpenIDConnectProviderInput{
 				OpenIDConnectProviderArn: aws.String(arn), Tags: toIAM(missing),
 			})
@@ -177,7 +177,7 @@ func (c *Cluster) updateThumbprints(plan *Plan, spec ProviderSpec, existing *pro
 			details = append(details, "instead of thumbprint "+thumbprint)
 		}
 	}
-	plan.needs(Update, kindProvider, arn, details, func(ctx context.Context) error {
+	plan.addChange(Update, kindProvider, arn, details, func(ctx context.Context) error {
 		_, err := c.IAM.UpdateOpenIDConnectProviderThumbprint(ctx, &iam.UpdateOpenIDConnectProviderThumbprintInput{
 			OpenIDConnectProviderArn: aws.String(arn), ThumbprintList: wanted,
 		})

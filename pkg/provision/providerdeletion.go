@@ -20,22 +20,22 @@ func (c *Cluster) PlanProviderDeletion(ctx context.Context, force bool) (*Plan, 
 	arn := c.ProviderARN()
 	plan := &Plan{For: "end of the OIDC provider of the issuer " + c.Issuer}
 	if existing == nil {
-		plan.keeps(Delete, kindProvider, arn, "there is none")
+		plan.addUnchanged(Delete, kindProvider, arn, "there is none")
 		return plan, nil
 	}
-	if !force && !c.madeHere(existing.tags) {
+	if !force && !c.isManaged(existing.tags) {
 		return nil, fmt.Errorf("delete OIDC provider %s: it was not made by kubectl irsa, as it has no tag %s=%s: "+
 			"leave it to whoever made it, or give --force", arn, tagIssuer, c.issuerName())
 	}
-	c.warnOfTrust(ctx, plan)
-	plan.needs(Delete, kindProvider, arn, providerDetails(existing.audiences, existing.thumbprints), func(ctx context.Context) error {
+	c.warnTrustingRoles(ctx, plan)
+	plan.addChange(Delete, kindProvider, arn, providerDetails(existing.audiences, existing.thumbprints), func(ctx context.Context) error {
 		_, err := c.IAM.DeleteOpenIDConnectProvider(ctx, &iam.DeleteOpenIDConnectProviderInput{OpenIDConnectProviderArn: aws.String(arn)})
 		return err
 	})
 	return plan, nil
 }
 
-func (c *Cluster) warnOfTrust(ctx context.Context, plan *Plan) {
+func (c *Cluster) warnTrustingRoles(ctx context.Context, plan *Plan) {
 	roles, err := c.scanRoles(ctx)
 	if err != nil {
 		plan.warn("it is not known which roles trust the provider: %v", err)

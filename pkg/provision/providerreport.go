@@ -16,8 +16,8 @@ type ProviderReport struct {
 	ARN    string `json:"arn"`
 	Issuer string `json:"issuer"`
 	Exists bool   `json:"exists"`
-	// Unseen says why it could not be read: then nothing of it is known.
-	Unseen      string            `json:"unseen,omitempty"`
+	// Unknown says why it could not be read: then nothing of it is known.
+	Unknown     string            `json:"unseen,omitempty"`
 	Audiences   []string          `json:"audiences,omitempty"`
 	Thumbprints []string          `json:"thumbprints,omitempty"`
 	Tags        map[string]string `json:"tags,omitempty"`
@@ -37,16 +37,16 @@ func (c *Cluster) Provider(ctx context.Context, audiences []string) (*ProviderRe
 	}
 	report := &ProviderReport{ARN: c.ProviderARN(), Issuer: c.Issuer}
 	var seen Plan
-	c.warnOfIssuer(ctx, &seen)
+	c.warnIssuer(ctx, &seen)
 	report.Warnings = seen.Warnings
 	if existing == nil {
 		report.Faults = append(report.Faults, "IAM has no provider of this issuer: kubectl irsa provider create --approve")
-		c.nameNearMiss(ctx, report)
+		c.warnSimilarProvider(ctx, report)
 		return report, nil
 	}
 	report.Exists = true
 	report.Audiences, report.Thumbprints, report.Tags = existing.audiences, existing.thumbprints, existing.tags
-	report.MadeHere = c.madeHere(existing.tags)
+	report.MadeHere = c.isManaged(existing.tags)
 	for _, audience := range audiences {
 		if !slices.Contains(existing.audiences, audience) {
 			report.Faults = append(report.Faults, fmt.Sprintf(
@@ -56,31 +56,31 @@ func (c *Cluster) Provider(ctx context.Context, audiences []string) (*ProviderRe
 	return report, nil
 }
 
-// nameNearMiss names a provider that was probably meant for this issuer.
-func (c *Cluster) nameNearMiss(ctx context.Context, report *ProviderReport) {
-	misses, err := c.nearMisses(ctx)
+// warnSimilarProvider names a provider that was probably meant for this issuer.
+func (c *Cluster) warnSimilarProvider(ctx context.Context, report *ProviderReport) {
+	misses, err := c.similarProviders(ctx)
 	if err != nil {
 		report.Warnings = append(report.Warnings, err.Error())
 	}
 	report.Faults = append(report.Faults, misses...)
 }
 
-// nearMisses says which providers differ from the cluster's only by what people
+// similarProviders says which providers differ from the cluster's only by what people
 // take for the same.
-func (c *Cluster) nearMisses(ctx context.Context) ([]string, error) {
+func (c *Cluster) similarProviders(ctx context.Context) ([]string, error) {
 	all, err := c.IAM.ListOpenIDConnectProviders(ctx, &iam.ListOpenIDConnectProvidersInput{})
 	if err != nil {
 		return nil, fmt.Errorf("see the other providers: %w", awsError(err))
 	}
 	var misses []string
 	for _, entry := range all.OpenIDConnectProviderList {
-		if arn := aws.ToString(entry.Arn); arn != c.ProviderARN() && alike(arn, c.ProviderARN()) {
+		if arn := aws.ToString(entry.Arn); arn != c.ProviderARN() && similarURL(arn, c.ProviderARN()) {
 			misses = append(misses, "there is "+arn+", which is another to the letter: a slash at the end and capitals count")
 		}
 	}
 	return misses, nil
 }
 
-func alike(a, b string) bool {
+func similarURL(a, b string) bool {
 	return strings.EqualFold(strings.TrimRight(a, "/"), strings.TrimRight(b, "/"))
 }

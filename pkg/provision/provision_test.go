@@ -31,19 +31,19 @@ const (
 	cartRole   = "arn:aws:iam::111122223333:role/prod.shop.cart"
 )
 
-// world is a cluster and an account in memory.
-type world struct {
+// testEnv is a cluster and an account in memory.
+type testEnv struct {
 	*provision.Cluster
 	iam        *iamtest.IAM
 	kubernetes *fake.Clientset
 }
 
-func newWorld(t *testing.T, objects ...runtime.Object) *world {
+func newTestEnv(t *testing.T, objects ...runtime.Object) *testEnv {
 	t.Helper()
 	account := iamtest.New(t, queue)
 	objects = append(objects, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "shop"}})
 	client := fake.NewClientset(objects...)
-	return &world{iam: account, kubernetes: client, Cluster: &provision.Cluster{
+	return &testEnv{iam: account, kubernetes: client, Cluster: &provision.Cluster{
 		Issuer: issuer, Name: provision.ClusterName(issuer), Account: provision.Account{Partition: "aws", ID: "111122223333"},
 		IAM: account.Client(), Client: client, AnnotationPrefix: "eks.amazonaws.com",
 	}}
@@ -53,7 +53,7 @@ func cart() provision.IdentitySpec {
 	return provision.IdentitySpec{Namespace: "shop", Name: "cart", PolicyARNs: []string{readOnly, queue}}
 }
 
-func account(name string, annotations ...string) *corev1.ServiceAccount {
+func serviceAccount(name string, annotations ...string) *corev1.ServiceAccount {
 	made := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: name, Annotations: map[string]string{}}}
 	for _, pair := range annotations {
 		key, value, _ := strings.Cut(pair, "=")
@@ -75,15 +75,15 @@ func apply(t *testing.T, make func() (*provision.Plan, error)) *provision.Plan {
 	return plan
 }
 
-func (w *world) identity(t *testing.T, spec provision.IdentitySpec) func() (*provision.Plan, error) {
+func (w *testEnv) identity(t *testing.T, spec provision.IdentitySpec) func() (*provision.Plan, error) {
 	return func() (*provision.Plan, error) { return w.PlanIdentity(t.Context(), spec) }
 }
 
-func (w *world) provider(t *testing.T, spec provision.ProviderSpec) func() (*provision.Plan, error) {
+func (w *testEnv) provider(t *testing.T, spec provision.ProviderSpec) func() (*provision.Plan, error) {
 	return func() (*provision.Plan, error) { return w.PlanProvider(t.Context(), spec) }
 }
 
-func (w *world) deletion(t *testing.T) func() (*provision.Plan, error) {
+func (w *testEnv) deletion(t *testing.T) func() (*provision.Plan, error) {
 	return func() (*provision.Plan, error) {
 		return w.PlanIdentityDeletion(t.Context(), provision.DeletionSpec{Namespace: "shop", Name: "cart"})
 	}
@@ -99,8 +99,8 @@ const (
 	theirProvider = "arn:aws:iam::111122223333:oidc-provider/oidc.example.com/theirs"
 )
 
-// foreignRole makes a role as somebody else would.
-func (w *world) foreignRole(t *testing.T, name, provider string, tags ...types.Tag) {
+// unmanagedRole makes a role as somebody else would.
+func (w *testEnv) unmanagedRole(t *testing.T, name, provider string, tags ...types.Tag) {
 	t.Helper()
 	trust := trusting(provider)
 	_, err := w.IAM.CreateRole(t.Context(), &iam.CreateRoleInput{RoleName: &name, AssumeRolePolicyDocument: &trust, Tags: tags})
@@ -110,7 +110,7 @@ func (w *world) foreignRole(t *testing.T, name, provider string, tags ...types.T
 	w.iam.Writes()
 }
 
-func (w *world) cart(t *testing.T) *corev1.ServiceAccount {
+func (w *testEnv) cart(t *testing.T) *corev1.ServiceAccount {
 	t.Helper()
 	found, err := w.kubernetes.CoreV1().ServiceAccounts("shop").Get(t.Context(), "cart", metav1.GetOptions{})
 	if err != nil {
@@ -120,7 +120,7 @@ func (w *world) cart(t *testing.T) *corev1.ServiceAccount {
 }
 
 // state is all that there is, so that two states can be compared.
-func (w *world) state(t *testing.T) string {
+func (w *testEnv) state(t *testing.T) string {
 	t.Helper()
 	roles, err := w.IAM.ListRoles(t.Context(), &iam.ListRolesInput{})
 	if err != nil {
@@ -156,7 +156,7 @@ func (w *world) state(t *testing.T) string {
 }
 
 // failAfter lets everything that writes fail once so many writes are done.
-func (w *world) failAfter(writes int) {
+func (w *testEnv) failAfter(writes int) {
 	done := 0
 	refuse := func(operation string) error {
 		if done == writes {
@@ -179,14 +179,14 @@ func (w *world) failAfter(writes int) {
 	}
 }
 
-// mend ends failAfter.
-func (w *world) mend() {
+// fix ends failAfter.
+func (w *testEnv) fix() {
 	w.iam.Fail(nil)
 	w.kubernetes.ReactionChain = w.kubernetes.ReactionChain[3:]
 }
 
-func TestAnIdentityIsMadeInOrder(t *testing.T) {
-	w := newWorld(t)
+func TestPlanIdentity_order(t *testing.T) {
+	w := newTestEnv(t)
 	spec := cart()
 	spec.Boundary, spec.Tags = queue, map[string]string{"team": "shop"}
 	plan := apply(t, w.identity(t, spec))
@@ -225,8 +225,8 @@ func TestAnIdentityIsMadeInOrder(t *testing.T) {
 	}
 }
 
-func TestASecondRunChangesNothing(t *testing.T) {
-	w := newWorld(t)
+func TestPlanIdentity_idempotent(t *testing.T) {
+	w := newTestEnv(t)
 	for name, make := range map[string]func() (*provision.Plan, error){
 		"an identity": w.identity(t, cart()),
 		"a provider":  w.provider(t, provision.ProviderSpec{Audiences: []string{provision.DefaultAudience}, Tags: map[string]string{"team": "shop"}}),
@@ -253,12 +253,12 @@ func TestASecondRunChangesNothing(t *testing.T) {
 	}
 }
 
-func TestWhatFailedHalfWayIsCompletedByTheNextRun(t *testing.T) {
-	whole := newWorld(t)
+func TestPlanIdentity_resumesAfterFailure(t *testing.T) {
+	whole := newTestEnv(t)
 	apply(t, whole.identity(t, cart()))
 	for writes := range 4 {
 		t.Run(fmt.Sprintf("creation after %d writes", writes), func(t *testing.T) {
-			w := newWorld(t)
+			w := newTestEnv(t)
 			w.failAfter(writes)
 			plan, err := w.PlanIdentity(t.Context(), cart())
 			if err != nil {
@@ -270,7 +270,7 @@ func TestWhatFailedHalfWayIsCompletedByTheNextRun(t *testing.T) {
 			if got := plan.Steps[writes].State; got != provision.Failed {
 				t.Errorf("step %d is %s", writes, got)
 			}
-			w.mend()
+			w.fix()
 			next := apply(t, w.identity(t, cart()))
 			if done := countDone(next); done != 4-writes {
 				t.Errorf("the next run did %d steps, want %d", done, 4-writes)
@@ -280,7 +280,7 @@ func TestWhatFailedHalfWayIsCompletedByTheNextRun(t *testing.T) {
 			}
 		})
 		t.Run(fmt.Sprintf("deletion after %d writes", writes), func(t *testing.T) {
-			w, empty := newWorld(t), newWorld(t)
+			w, empty := newTestEnv(t), newTestEnv(t)
 			apply(t, w.identity(t, cart()))
 			w.failAfter(writes)
 			plan, err := w.deletion(t)()
@@ -290,7 +290,7 @@ func TestWhatFailedHalfWayIsCompletedByTheNextRun(t *testing.T) {
 			if err := plan.Apply(t.Context(), func(provision.Step) {}); err == nil {
 				t.Fatal("nothing failed")
 			}
-			w.mend()
+			w.fix()
 			apply(t, w.deletion(t))
 			if got, want := w.state(t), empty.state(t); got != want {
 				t.Errorf("got %s, want %s", got, want)
@@ -316,8 +316,8 @@ func countDone(plan *provision.Plan) int {
 	return done
 }
 
-func TestDriftIsMended(t *testing.T) {
-	w := newWorld(t)
+func TestPlanIdentity_correctsDrift(t *testing.T) {
+	w := newTestEnv(t)
 	apply(t, w.identity(t, cart()))
 	want := w.state(t)
 	name := aws.String("prod.shop.cart")
@@ -339,8 +339,8 @@ func TestDriftIsMended(t *testing.T) {
 	}
 }
 
-func TestABoundaryAndTagsAreBroughtUpToDate(t *testing.T) {
-	w := newWorld(t)
+func TestPlanIdentity_updatesBoundaryAndTags(t *testing.T) {
+	w := newTestEnv(t)
 	apply(t, w.identity(t, cart()))
 	w.iam.Writes()
 	spec := cart()
@@ -354,14 +354,14 @@ func TestABoundaryAndTagsAreBroughtUpToDate(t *testing.T) {
 	}
 }
 
-func TestWhatBelongsToOthersIsRefused(t *testing.T) {
+func TestPlanIdentity_roleNotManaged(t *testing.T) {
 	other := types.Tag{Key: aws.String("kubectl-irsa/issuer"), Value: aws.String("oidc.example.com/another")}
 	for name, test := range map[string]struct {
-		account *corev1.ServiceAccount
-		role    string
-		tags    []types.Tag
-		spec    func(*provision.IdentitySpec)
-		want    string
+		serviceAccount *corev1.ServiceAccount
+		role           string
+		tags           []types.Tag
+		spec           func(*provision.IdentitySpec)
+		want           string
 	}{
 		"a role without tags": {
 			role: "prod.shop.cart", want: "was not made by kubectl irsa for this ServiceAccount",
@@ -373,11 +373,11 @@ func TestWhatBelongsToOthersIsRefused(t *testing.T) {
 			role: "theirs", spec: func(s *provision.IdentitySpec) { s.RoleName = "theirs" }, want: "role/theirs exists",
 		},
 		"a ServiceAccount with another role": {
-			account: account("cart", annotation+"=arn:aws:iam::111122223333:role/theirs"), want: "--override-existing-serviceaccounts",
+			serviceAccount: serviceAccount("cart", annotation+"=arn:aws:iam::111122223333:role/theirs"), want: "--override-existing-serviceaccounts",
 		},
 		"a ServiceAccount with another audience": {
-			account: account("cart", "eks.amazonaws.com/audience=theirs"),
-			spec:    func(s *provision.IdentitySpec) { s.Audience = "ours" }, want: "has the annotation eks.amazonaws.com/audience=theirs already",
+			serviceAccount: serviceAccount("cart", "eks.amazonaws.com/audience=theirs"),
+			spec:           func(s *provision.IdentitySpec) { s.Audience = "ours" }, want: "has the annotation eks.amazonaws.com/audience=theirs already",
 		},
 		"a wildcard for a name": {
 			spec: func(s *provision.IdentitySpec) { s.Name = "*" }, want: `ServiceAccount "*"`,
@@ -409,12 +409,12 @@ func TestWhatBelongsToOthersIsRefused(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			var objects []runtime.Object
-			if test.account != nil {
-				objects = append(objects, test.account)
+			if test.serviceAccount != nil {
+				objects = append(objects, test.serviceAccount)
 			}
-			w := newWorld(t, objects...)
+			w := newTestEnv(t, objects...)
 			if test.role != "" {
-				w.foreignRole(t, test.role, theirProvider, test.tags...)
+				w.unmanagedRole(t, test.role, theirProvider, test.tags...)
 			}
 			spec := cart()
 			if test.spec != nil {
@@ -431,10 +431,10 @@ func TestWhatBelongsToOthersIsRefused(t *testing.T) {
 	}
 }
 
-func TestAServiceAccountThatExistsIsOnlyAnnotated(t *testing.T) {
-	existing := account("cart", "theirs=stays")
+func TestPlanIdentity_existingServiceAccount(t *testing.T) {
+	existing := serviceAccount("cart", "theirs=stays")
 	existing.Labels = map[string]string{"app": "cart"}
-	w := newWorld(t, existing)
+	w := newTestEnv(t, existing)
 	apply(t, w.identity(t, cart()))
 	got := w.cart(t)
 	if !maps.Equal(got.Annotations, map[string]string{annotation: cartRole, "theirs": "stays"}) || !maps.Equal(got.Labels, existing.Labels) {
@@ -447,8 +447,8 @@ func TestAServiceAccountThatExistsIsOnlyAnnotated(t *testing.T) {
 	}
 }
 
-func TestAnotherRoleIsReplacedIfThatIsAsked(t *testing.T) {
-	w := newWorld(t, account("cart", annotation+"=arn:aws:iam::111122223333:role/theirs"))
+func TestPlanIdentity_overrideRole(t *testing.T) {
+	w := newTestEnv(t, serviceAccount("cart", annotation+"=arn:aws:iam::111122223333:role/theirs"))
 	spec := cart()
 	spec.Override = true
 	apply(t, w.identity(t, spec))
@@ -457,8 +457,8 @@ func TestAnotherRoleIsReplacedIfThatIsAsked(t *testing.T) {
 	}
 }
 
-func TestTheRoleThatAServiceAccountHasIsKept(t *testing.T) {
-	w := newWorld(t)
+func TestPlanIdentity_keepsExistingRole(t *testing.T) {
+	w := newTestEnv(t)
 	spec := cart()
 	spec.RoleName, spec.Path = "by-hand", "/team/"
 	apply(t, w.identity(t, spec))
@@ -470,13 +470,13 @@ func TestTheRoleThatAServiceAccountHasIsKept(t *testing.T) {
 		t.Errorf("got %+v", again.Steps)
 	}
 	apply(t, w.deletion(t))
-	if got, want := w.state(t), newWorld(t).state(t); got != want {
+	if got, want := w.state(t), newTestEnv(t).state(t); got != want {
 		t.Errorf("got %s", got)
 	}
 }
 
-func TestARoleAloneLeavesTheServiceAccount(t *testing.T) {
-	w := newWorld(t, account("cart", annotation+"=arn:aws:iam::111122223333:role/theirs"))
+func TestPlanIdentity_roleOnly(t *testing.T) {
+	w := newTestEnv(t, serviceAccount("cart", annotation+"=arn:aws:iam::111122223333:role/theirs"))
 	spec := cart()
 	spec.RoleOnly = true
 	before := w.cart(t).Annotations
@@ -492,8 +492,8 @@ func TestARoleAloneLeavesTheServiceAccount(t *testing.T) {
 	}
 }
 
-func TestAnAudienceOfItsOwnGoesToBothSides(t *testing.T) {
-	w := newWorld(t)
+func TestPlanIdentity_audience(t *testing.T) {
+	w := newTestEnv(t)
 	spec := cart()
 	spec.Audience = "sts.example.com"
 	plan := apply(t, w.identity(t, spec))
@@ -513,8 +513,8 @@ func TestAnAudienceOfItsOwnGoesToBothSides(t *testing.T) {
 	}
 }
 
-func TestAnAnnotationOfAnotherRoleSurvivesTheDeletion(t *testing.T) {
-	w := newWorld(t)
+func TestPlanIdentityDeletion_otherRoleAnnotation(t *testing.T) {
+	w := newTestEnv(t)
 	apply(t, w.identity(t, cart()))
 	if _, err := w.kubernetes.CoreV1().ServiceAccounts("shop").Patch(t.Context(), "cart", "application/merge-patch+json",
 		[]byte(`{"metadata":{"annotations":{"`+annotation+`":"arn:aws:iam::111122223333:role/theirs"}}}`), metav1.PatchOptions{FieldManager: "helm"}); err != nil {
@@ -526,24 +526,24 @@ func TestAnAnnotationOfAnotherRoleSurvivesTheDeletion(t *testing.T) {
 	}
 }
 
-func TestADeletionLeavesForeignRoles(t *testing.T) {
+func TestPlanIdentityDeletion_unmanagedRole(t *testing.T) {
 	for name, test := range map[string]struct {
-		prepare func(*testing.T, *world)
+		prepare func(*testing.T, *testEnv)
 		spec    provision.DeletionSpec
 		want    string
 	}{
 		"a role without tags, by name": {
-			func(t *testing.T, w *world) { w.foreignRole(t, "theirs", theirProvider) },
+			func(t *testing.T, w *testEnv) { w.unmanagedRole(t, "theirs", theirProvider) },
 			provision.DeletionSpec{Namespace: "shop", Name: "cart", RoleName: "theirs"},
 			"leave it to whoever made it",
 		},
 		"a role of another ServiceAccount, by name": {
-			func(t *testing.T, w *world) { apply(t, w.identity(t, cart())) },
+			func(t *testing.T, w *testEnv) { apply(t, w.identity(t, cart())) },
 			provision.DeletionSpec{Namespace: "shop", Name: "till", RoleName: "prod.shop.cart"},
 			"for ServiceAccount shop/till",
 		},
 		"a role with an inline policy": {
-			func(t *testing.T, w *world) {
+			func(t *testing.T, w *testEnv) {
 				apply(t, w.identity(t, cart()))
 				_, err := w.IAM.PutRolePolicy(t.Context(), &iam.PutRolePolicyInput{
 					RoleName: aws.String("prod.shop.cart"), PolicyName: aws.String("theirs"),
@@ -558,7 +558,7 @@ func TestADeletionLeavesForeignRoles(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			w := newWorld(t)
+			w := newTestEnv(t)
 			test.prepare(t, w)
 			w.iam.Writes()
 			_, err := w.PlanIdentityDeletion(t.Context(), test.spec)
@@ -568,16 +568,16 @@ func TestADeletionLeavesForeignRoles(t *testing.T) {
 		})
 	}
 	t.Run("a role without tags, by default", func(t *testing.T) {
-		w := newWorld(t, account("cart", annotation+"="+cartRole))
-		w.foreignRole(t, "prod.shop.cart", theirProvider)
+		w := newTestEnv(t, serviceAccount("cart", annotation+"="+cartRole))
+		w.unmanagedRole(t, "prod.shop.cart", theirProvider)
 		if plan := apply(t, w.deletion(t)); countDone(plan) != 0 {
 			t.Errorf("got %+v", plan.Steps)
 		}
 	})
 }
 
-func TestADeletionWithoutTheRightToListRolesGoesByNames(t *testing.T) {
-	w := newWorld(t)
+func TestPlanIdentityDeletion_listRolesDenied(t *testing.T) {
+	w := newTestEnv(t)
 	apply(t, w.identity(t, cart()))
 	w.iam.Fail(func(operation string) error {
 		if operation == "ListRoles" {
@@ -590,13 +590,13 @@ func TestADeletionWithoutTheRightToListRolesGoesByNames(t *testing.T) {
 		t.Errorf("got %q", plan.Warnings)
 	}
 	w.iam.Fail(nil)
-	if got, want := w.state(t), newWorld(t).state(t); got != want {
+	if got, want := w.state(t), newTestEnv(t).state(t); got != want {
 		t.Errorf("got %s", got)
 	}
 }
 
-func TestAServiceAccountThatChangedSinceThePlanIsLeft(t *testing.T) {
-	w := newWorld(t, account("cart"))
+func TestApply_conflict(t *testing.T) {
+	w := newTestEnv(t, serviceAccount("cart"))
 	plan, err := w.PlanIdentity(t.Context(), cart())
 	if err != nil {
 		t.Fatal(err)
@@ -614,15 +614,15 @@ func TestAServiceAccountThatChangedSinceThePlanIsLeft(t *testing.T) {
 	}
 }
 
-func TestTheStatesOfIdentities(t *testing.T) {
-	w := newWorld(t, account("other", annotation+"=arn:aws:iam::111122223333:role/theirs"), account("bare"))
+func TestIdentities_states(t *testing.T) {
+	w := newTestEnv(t, serviceAccount("other", annotation+"=arn:aws:iam::111122223333:role/theirs"), serviceAccount("bare"))
 	for _, name := range []string{"whole", "gone", "dangling"} {
 		apply(t, w.identity(t, provision.IdentitySpec{Namespace: "shop", Name: name}))
 	}
 	for _, name := range []string{"other", "bare"} {
 		apply(t, w.identity(t, provision.IdentitySpec{Namespace: "shop", Name: name, RoleOnly: true}))
 	}
-	w.foreignRole(t, "theirs", theirProvider)
+	w.unmanagedRole(t, "theirs", theirProvider)
 	if err := w.kubernetes.CoreV1().ServiceAccounts("shop").Delete(t.Context(), "gone", metav1.DeleteOptions{}); err != nil {
 		t.Fatal(err)
 	}
@@ -648,20 +648,20 @@ func TestTheStatesOfIdentities(t *testing.T) {
 	}
 }
 
-func TestIdentitiesWithoutTheRightToReadServiceAccountsAreUnknown(t *testing.T) {
-	w := newWorld(t)
+func TestIdentities_forbidden(t *testing.T) {
+	w := newTestEnv(t)
 	apply(t, w.identity(t, cart()))
 	w.kubernetes.PrependReactor("list", "serviceaccounts", func(kubetesting.Action) (bool, runtime.Object, error) {
 		return true, nil, errors.New("forbidden")
 	})
 	identities, unseen, err := w.Identities(t.Context(), "")
-	if err != nil || unseen == nil || len(identities) != 1 || identities[0].State != provision.Unseen {
+	if err != nil || unseen == nil || len(identities) != 1 || identities[0].State != provision.Unknown {
 		t.Errorf("got %+v, %v, %v", identities, unseen, err)
 	}
 }
 
-func TestAProviderIsCompleted(t *testing.T) {
-	w := newWorld(t)
+func TestPlanProvider_existing(t *testing.T) {
+	w := newTestEnv(t)
 	const thumbprint = "9e99a48a9960b14926bb7f3b02e22da2b0ab7280"
 	_, err := w.IAM.CreateOpenIDConnectProvider(t.Context(), &iam.CreateOpenIDConnectProviderInput{Url: aws.String(issuer), ClientIDList: []string{"theirs"}})
 	if err != nil {
@@ -687,12 +687,12 @@ func TestAProviderIsCompleted(t *testing.T) {
 	}
 }
 
-func TestTheDeletionOfAProviderNamesWhoTrustsIt(t *testing.T) {
-	w := newWorld(t)
+func TestPlanProviderDeletion_warnsAboutRoles(t *testing.T) {
+	w := newTestEnv(t)
 	apply(t, w.provider(t, provision.ProviderSpec{Audiences: []string{provision.DefaultAudience}}))
 	apply(t, w.identity(t, cart()))
-	w.foreignRole(t, "theirs", ourProvider)
-	w.foreignRole(t, "longer", ourProvider+"-2")
+	w.unmanagedRole(t, "theirs", ourProvider)
+	w.unmanagedRole(t, "longer", ourProvider+"-2")
 	plan, err := w.PlanProviderDeletion(t.Context(), false)
 	if err != nil {
 		t.Fatal(err)
@@ -703,21 +703,21 @@ func TestTheDeletionOfAProviderNamesWhoTrustsIt(t *testing.T) {
 	}
 }
 
-func TestSpecificationsOfProvidersThatCannotBe(t *testing.T) {
+func TestProviderSpec_invalid(t *testing.T) {
 	for want, spec := range map[string]provision.ProviderSpec{
 		"no audience":           {},
 		`--audience "a b"`:      {Audiences: []string{"a b"}},
 		`--thumbprint "9e:99"`:  {Audiences: []string{"a"}, Thumbprints: []string{"9e:99"}},
 		"tag kubectl-irsa/mine": {Audiences: []string{"a"}, Tags: map[string]string{"kubectl-irsa/mine": ""}},
 	} {
-		if _, err := newWorld(t).PlanProvider(t.Context(), spec); err == nil || !strings.Contains(err.Error(), want) {
+		if _, err := newTestEnv(t).PlanProvider(t.Context(), spec); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("got %v, want %s", err, want)
 		}
 	}
 }
 
-func TestAReportOfTheProvider(t *testing.T) {
-	w := newWorld(t)
+func TestProvider(t *testing.T) {
+	w := newTestEnv(t)
 	w.Reach = func(context.Context, string) error { return errors.New("no route") }
 	report, err := w.Provider(t.Context(), []string{provision.DefaultAudience})
 	if err != nil {
@@ -743,8 +743,8 @@ func TestAReportOfTheProvider(t *testing.T) {
 	}
 }
 
-func TestWhatIAMRefusesIsToldInItsWords(t *testing.T) {
-	w := newWorld(t)
+func TestAWSError_message(t *testing.T) {
+	w := newTestEnv(t)
 	w.iam.Fail(iamtest.Denied)
 	_, err := w.PlanProvider(t.Context(), provision.ProviderSpec{Audiences: []string{"a"}})
 	const want = "read OIDC provider arn:aws:iam::111122223333:oidc-provider/oidc.example.com/prod: AccessDenied: User: arn:aws:iam::111122223333:user/me is not authorized to perform: iam:GetOpenIDConnectProvider"

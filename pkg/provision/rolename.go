@@ -9,9 +9,9 @@ import (
 )
 
 const (
-	// longestRoleName is IAM's limit
+	// maxRoleNameLength is IAM's limit
 	// (https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_iam-quotas.html).
-	longestRoleName = 64
+	maxRoleNameLength = 64
 	// hashDigits tell two names apart whose beginnings are the same.
 	hashDigits = 8
 )
@@ -22,18 +22,18 @@ const (
 // is too long for IAM is cut, and ends with a hash of the whole.
 func RoleName(cluster, namespace, serviceAccount string) string {
 	name := strings.Join([]string{sanitize(cluster), namespace, serviceAccount}, ".")
-	if len(name) <= longestRoleName {
+	if len(name) <= maxRoleNameLength {
 		return name
 	}
 	sum := sha256.Sum256([]byte(name))
 	hash := "-" + hex.EncodeToString(sum[:])[:hashDigits]
-	return name[:longestRoleName-len(hash)] + hash
+	return name[:maxRoleNameLength-len(hash)] + hash
 }
 
-// otherLetters are those that the part of a role's name may not have.
-var otherLetters = regexp.MustCompile(`[^A-Za-z0-9_+=,@-]+`)
+// invalidChars are those that the part of a role's name may not have.
+var invalidChars = regexp.MustCompile(`[^A-Za-z0-9_+=,@-]+`)
 
-func sanitize(part string) string { return otherLetters.ReplaceAllString(part, "-") }
+func sanitize(part string) string { return invalidChars.ReplaceAllString(part, "-") }
 
 var (
 	roleNames = regexp.MustCompile(`^[\w+=,.@-]{1,64}$`)

@@ -8,9 +8,9 @@ import (
 	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/provision"
 )
 
-func TestTheNameOfARole(t *testing.T) {
+func TestRoleName(t *testing.T) {
 	long := strings.Repeat("x", 60)
-	for name, test := range map[string]struct{ cluster, namespace, account, want string }{
+	for name, test := range map[string]struct{ cluster, namespace, serviceAccount, want string }{
 		"tells cluster, namespace and ServiceAccount": {"prod", "shop", "cart", "prod.shop.cart"},
 		"has no dot in the cluster's part":            {"prod.v2", "shop", "cart", "prod-v2.shop.cart"},
 		"keeps the dots of a ServiceAccount":          {"prod", "shop", "cart.v1", "prod.shop.cart.v1"},
@@ -18,7 +18,7 @@ func TestTheNameOfARole(t *testing.T) {
 		"is cut, and ends with a hash":                {"prod", "shop", long, "prod.shop." + strings.Repeat("x", 45) + "-c927f650"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			got := provision.RoleName(test.cluster, test.namespace, test.account)
+			got := provision.RoleName(test.cluster, test.namespace, test.serviceAccount)
 			if got != test.want {
 				t.Errorf("got %s, want %s", got, test.want)
 			}

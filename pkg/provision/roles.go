@@ -25,7 +25,7 @@ type role struct {
 // readRole returns nil if IAM has none of that name.
 func (c *Cluster) readRole(ctx context.Context, name string) (*role, error) {
 	found, err := c.IAM.GetRole(ctx, &iam.GetRoleInput{RoleName: aws.String(name)})
-	if isMissing(err) {
+	if isNotFound(err) {
 		return nil, nil
 	}
 	if err != nil {
@@ -78,22 +78,22 @@ func (c *Cluster) scanRoles(ctx context.Context) ([]*role, error) {
 // descriptionStart begins the description of each role that is made here.
 const descriptionStart = "Made by kubectl irsa"
 
-// maybeOurs says whether it is worth a call to see the tags of a role: it trusts
+// maybeManaged says whether it is worth a call to see the tags of a role: it trusts
 // the cluster, or its description says that it was made here.
-func (c *Cluster) maybeOurs(r *role) bool {
+func (c *Cluster) maybeManaged(r *role) bool {
 	return strings.HasPrefix(r.description, descriptionStart) || strings.Contains(r.trust, `"`+c.ProviderARN()+`"`)
 }
 
 // readsAtOnce is few enough for IAM's limit on calls.
 const readsAtOnce = 8
 
-// ourRoles returns the roles that were made here for this cluster, by name.
-func (c *Cluster) ourRoles(ctx context.Context) ([]*role, error) {
+// managedRoles returns the roles that were made here for this cluster, by name.
+func (c *Cluster) managedRoles(ctx context.Context) ([]*role, error) {
 	scanned, err := c.scanRoles(ctx)
 	if err != nil {
 		return nil, err
 	}
-	candidates := slices.DeleteFunc(scanned, func(r *role) bool { return !c.maybeOurs(r) })
+	candidates := slices.DeleteFunc(scanned, func(r *role) bool { return !c.maybeManaged(r) })
 	read := make([]*role, len(candidates))
 	group, groupCtx := errgroup.WithContext(ctx)
 	group.SetLimit(readsAtOnce)
@@ -106,7 +106,7 @@ func (c *Cluster) ourRoles(ctx context.Context) ([]*role, error) {
 	if err := group.Wait(); err != nil {
 		return nil, err
 	}
-	ours := slices.DeleteFunc(read, func(r *role) bool { return r == nil || !c.madeHere(r.tags) })
+	ours := slices.DeleteFunc(read, func(r *role) bool { return r == nil || !c.isManaged(r.tags) })
 	slices.SortFunc(ours, func(a, b *role) int { return strings.Compare(a.name, b.name) })
 	return ours, nil
 }

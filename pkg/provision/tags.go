@@ -48,14 +48,14 @@ func with(more, own map[string]string) map[string]string {
 	return all
 }
 
-// madeHere says whether something was made here, for this cluster.
-func (c *Cluster) madeHere(tags map[string]string) bool {
+// isManaged says whether something was made here, for this cluster.
+func (c *Cluster) isManaged(tags map[string]string) bool {
 	return tags[tagIssuer] == c.issuerName()
 }
 
-// madeFor says whether a role was made here, for this ServiceAccount.
-func (c *Cluster) madeFor(tags map[string]string, namespace, name string) bool {
-	return c.madeHere(tags) && tags[tagNamespace] == namespace && tags[tagServiceAccount] == name
+// isManagedFor says whether a role was made here, for this ServiceAccount.
+func (c *Cluster) isManagedFor(tags map[string]string, namespace, name string) bool {
+	return c.isManaged(tags) && tags[tagNamespace] == namespace && tags[tagServiceAccount] == name
 }
 
 func fromIAM(tags []types.Tag) map[string]string {
@@ -74,8 +74,8 @@ func toIAM(tags map[string]string) []types.Tag {
 	return written
 }
 
-// lacking returns those of want that have lacks, or has otherwise.
-func lacking(have, want map[string]string) map[string]string {
+// missingTags returns those of want that have lacks, or has otherwise.
+func missingTags(have, want map[string]string) map[string]string {
 	lacks := map[string]string{}
 	for key, value := range want {
 		if found, ok := have[key]; !ok || found != value {

@@ -7,7 +7,7 @@ import (
 	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/rolepolicy"
 )
 
-func TestAnExpressionThatWouldHoldUpThePodPermitsNothing(t *testing.T) {
+func TestEvaluate_expensiveRegexp(t *testing.T) {
 	for name, test := range map[string]struct{ expression, role, fault string }{
 		"too long":               {strings.Repeat("x|", 2000) + "app", "arn:aws:iam::111122223333:role/app", "longer than"},
 		"too many repetitions":   {strings.Repeat("(x?){1000}", 4) + "app", "arn:aws:iam::111122223333:role/app", "too large"},

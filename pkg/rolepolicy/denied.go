@@ -20,22 +20,22 @@ type DeniedError struct {
 }
 
 const (
-	// longestRole is the length in bytes of the longest ARN of a role:
+	// maxRoleLength is the length in bytes of the longest ARN of a role:
 	// arn:aws-us-gov:iam::111122223333:role, a path of 512 and a name of 64
 	// (https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_iam-quotas.html).
-	longestRole = 37 + 512 + 64
-	// longestPolicy is what of a policy fits in a message that people read.
-	longestPolicy = 200
+	maxRoleLength = 37 + 512 + 64
+	// maxQuotedPolicy is what of a policy fits in a message that people read.
+	maxQuotedPolicy = 200
 )
 
 // Error names namespace, role and policy, and says what to do.
 func (e *DeniedError) Error() string {
-	role := quote(e.Role, longestRole)
+	role := quote(e.Role, maxRoleLength)
 	if errors.Is(e.Fault, errNoPolicy) {
 		return fmt.Sprintf("role %s is not permitted in namespace %s, which has no annotation %s, and one is required: ask who owns the namespace to add it",
 			role, e.Namespace, e.Annotation)
 	}
-	policy := quote(e.Policy, longestPolicy)
+	policy := quote(e.Policy, maxQuotedPolicy)
 	if e.Fault != nil {
 		return fmt.Sprintf("role %s is not permitted in namespace %s, whose annotation %s is %s, which permits no role since %v: ask who owns the namespace to mend it",
 			role, e.Namespace, e.Annotation, policy, e.Fault)

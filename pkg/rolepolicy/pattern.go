@@ -82,7 +82,7 @@ func readList(policy string) ([]string, error) {
 	if err != nil {
 		return nil, errors.New("it is no list of comma-separated values")
 	}
-	return listed(slices.Concat(records...))
+	return nonEmpty(slices.Concat(records...))
 }
 
 func readJSONList(policy string) ([]string, error) {
@@ -98,11 +98,11 @@ func readJSONList(policy string) ([]string, error) {
 	for _, value := range values {
 		patterns = append(patterns, *value)
 	}
-	return listed(patterns)
+	return nonEmpty(patterns)
 }
 
-// listed returns the patterns of a list that are not blank.
-func listed(values []string) ([]string, error) {
+// nonEmpty returns the patterns of a list that are not blank.
+func nonEmpty(values []string) ([]string, error) {
 	var patterns []string
 	for _, value := range values {
 		if pattern := strings.TrimSpace(value); pattern != "" {

@@ -66,7 +66,7 @@ func Evaluate(mode Mode, prefix, namespace string, annotations map[string]string
 		if !ok {
 			continue
 		}
-		permitted, fault := permits(annotation, policy, roleARN)
+		permitted, fault := allows(annotation, policy, roleARN)
 		if permitted {
 			return nil
 		}
@@ -87,9 +87,9 @@ func Evaluate(mode Mode, prefix, namespace string, annotations map[string]string
 	}
 }
 
-// permits says whether the policy in an annotation permits a role. The error
+// allows says whether the policy in an annotation permits a role. The error
 // says why it permits none, if so.
-func permits(annotation, policy, roleARN string) (bool, error) {
+func allows(annotation, policy, roleARN string) (bool, error) {
 	if annotation == KiamAnnotation {
 		return matchesExpression(policy, roleARN)
 	}

@@ -114,7 +114,7 @@ func TestEvaluate(t *testing.T) {
 	}
 }
 
-func TestTheMessageSaysWhatToDo(t *testing.T) {
+func TestDeniedError_message(t *testing.T) {
 	tests := []struct {
 		name        string
 		annotations map[string]string
@@ -165,7 +165,7 @@ func TestTheMessageSaysWhatToDo(t *testing.T) {
 	}
 }
 
-func TestModes(t *testing.T) {
+func TestParseMode(t *testing.T) {
 	if err := evaluate(rolepolicy.Off, map[string]string{ours: "x"}, appRole); err != nil {
 		t.Errorf("off: %v", err)
 	}
@@ -189,7 +189,7 @@ func TestModes(t *testing.T) {
 	}
 }
 
-func TestTheAnnotationPrefixIsThatOfOursOnly(t *testing.T) {
+func TestAnnotations_prefix(t *testing.T) {
 	annotations := map[string]string{"example.com/permitted-roles": "other", ours: "*"}
 	if err := rolepolicy.Evaluate(rolepolicy.On, "example.com", "team-a", annotations, appRole); err == nil {
 		t.Error("the policy with another prefix is not read")

@@ -21,7 +21,7 @@ func parse(t *testing.T, args ...string) *settings.Settings {
 	return &parsed
 }
 
-func TestTheDefaultsAreGood(t *testing.T) {
+func TestDefaults_valid(t *testing.T) {
 	s := parse(t)
 	if mistakes := s.Validate(); len(mistakes) > 0 {
 		t.Error(mistakes)
@@ -41,7 +41,7 @@ func TestTheDefaultsAreGood(t *testing.T) {
 	}
 }
 
-func TestWhatTheFlagsSayIsUsed(t *testing.T) {
+func TestAddFlags(t *testing.T) {
 	s := parse(t, "--annotation-prefix=a", "--token-audience=b", "--token-expiration=1", "--token-mount-path=/c", "--token-fallback-mount-path=/f", "--aws-default-region=d",
 		"--sts-regional-endpoint", "--sts-endpoint=https://e", "--role-session-name=ff", "--compose-role-arn", "--aws-account-id=111122223333", "--aws-partition=aws-cn")
 	if mistakes := s.Validate(); len(mistakes) > 0 {
@@ -60,14 +60,14 @@ func TestWhatTheFlagsSayIsUsed(t *testing.T) {
 	}
 }
 
-func TestAnAccountIsOfNoUseWithoutComposing(t *testing.T) {
+func TestValidate_accountWithoutCompose(t *testing.T) {
 	s := parse(t, "--aws-account-id=111122223333")
 	if s.Defaults(s.Account()).Account != nil {
 		t.Error("role names are made ARNs")
 	}
 }
 
-func TestMistakesAreToldAllAtOnce(t *testing.T) {
+func TestValidate_reportsAllErrors(t *testing.T) {
 	s := parse(t, "--annotation-prefix=", "--token-audience=", "--token-mount-path=x", "--token-fallback-mount-path=", "--sts-endpoint=x", "--role-session-name=x", "--aws-account-id=1", "--role-policy=x",
 		"--container-credentials-audience=", "--container-credentials-token-mount-path=x", "--container-credentials-token-volume-name=",
 		"--container-credentials-token-path=", "--container-credentials-full-uri=x")

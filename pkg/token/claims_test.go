@@ -51,7 +51,7 @@ func sign(t testing.TB, payload string) string {
 	return raw
 }
 
-func TestParseUnverifiedReadsTheClaimsOfABoundToken(t *testing.T) {
+func TestParseUnverified_boundToken(t *testing.T) {
 	got, err := token.ParseUnverified(sign(t, boundToken))
 	if err != nil {
 		t.Fatal(err)
@@ -73,7 +73,7 @@ func TestParseUnverifiedReadsTheClaimsOfABoundToken(t *testing.T) {
 	}
 }
 
-func TestParseUnverifiedNeverQuotesWhatItCannotRead(t *testing.T) {
+func TestParseUnverified_errorsDoNotQuoteToken(t *testing.T) {
 	const secret = "c2VjcmV0LXNlY3JldC1zZWNyZXQ"
 	symmetric, err := jose.NewSigner(jose.SigningKey{Algorithm: jose.HS256, Key: []byte(strings.Repeat("k", 32))}, nil)
 	if err != nil {

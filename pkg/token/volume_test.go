@@ -8,7 +8,7 @@ import (
 	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/token"
 )
 
-func TestVolumeIsAProjectedTokenAndNothingElse(t *testing.T) {
+func TestVolume(t *testing.T) {
 	got, err := json.Marshal(token.Volume("aws-iam-token", "sts.amazonaws.com", "token", 86400))
 	if err != nil {
 		t.Fatal(err)
@@ -19,7 +19,7 @@ func TestVolumeIsAProjectedTokenAndNothingElse(t *testing.T) {
 	}
 }
 
-func TestClampExpirationKeepsWhatTheAPIServerAccepts(t *testing.T) {
+func TestClampExpiration(t *testing.T) {
 	for given, want := range map[int64]int64{
 		math.MinInt64: 600, -1: 600, 0: 600, 599: 600, 600: 600, 601: 601, 86400: 86400,
 		1 << 32: 1 << 32, 1<<32 + 1: 1 << 32, math.MaxInt64: 1 << 32,

@@ -30,12 +30,12 @@ func (d Document) hasVariables() bool { return d.version == version2012 }
 // decide compares each element, and so finds all that does not match.
 func (s statement) decide(r Request, context contextKeys, variables bool) StatementDecision {
 	decided := StatementDecision{Sid: s.sid, Effect: s.effect}
-	if !s.names(r.Provider) {
+	if !s.matchesPrincipal(r.Provider) {
 		decided.Mismatches = append(decided.Mismatches, Mismatch{
 			Element: "Principal", Expected: s.principalValues(), Found: []string{r.Provider}, Hint: s.principalHint(r),
 		})
 	}
-	if !s.covers(r.Action) {
+	if !s.matchesAction(r.Action) {
 		element := "Action"
 		if s.not {
 			element = "NotAction"
@@ -45,7 +45,7 @@ func (s statement) decide(r Request, context contextKeys, variables bool) Statem
 		})
 	}
 	for _, c := range s.conditions {
-		if holds, unresolved := c.holds(context, variables); !holds {
+		if holds, unresolved := c.matches(context, variables); !holds {
 			decided.Mismatches = append(decided.Mismatches, Mismatch{
 				Element: "Condition", Operator: c.operator.String(), Key: c.key,
 				Expected: slices.Clone(c.values), Found: slices.Clone(context.get(c.key)), Hint: c.hint(r, context, unresolved),
@@ -56,10 +56,10 @@ func (s statement) decide(r Request, context contextKeys, variables bool) Statem
 	return decided
 }
 
-// names says whether the statement's principal is the provider. No wildcard can
+// matchesPrincipal says whether the statement's principal is the provider. No wildcard can
 // stand for a part of an ARN; "*", and AWS of "*", are everyone (principal, "All
 // principals").
-func (s statement) names(provider string) bool {
+func (s statement) matchesPrincipal(provider string) bool {
 	if s.everyone {
 		return true
 	}
@@ -89,26 +89,26 @@ func (s statement) principalValues() []string {
 	return values
 }
 
-// covers says whether the statement is about an action. Their case does not
+// matchesAction says whether the statement is about an action. Their case does not
 // matter, and wildcards may stand in them (reference_policies_elements_action).
-func (s statement) covers(action string) bool {
+func (s statement) matchesAction(action string) bool {
 	listed := slices.ContainsFunc(s.actions, func(a string) bool {
 		return newPattern(strings.ToLower(a)).matches(strings.ToLower(action))
 	})
 	return listed != s.not
 }
 
-// holds says whether a condition is true of a request. It returns the variable
+// matches says whether a condition is true of a request. It returns the variable
 // that could not be resolved, if that is why it is not.
 //
 // Nothing is equal to, or like, a value with such a variable: so it makes a
 // statement void, but is no obstacle to an operator that is negated, by which a
 // statement may deny (variables, "Policy variables with no value"). IfExists is to
 // spare a key that is not there the first (variables, the note at its beginning).
-func (c condition) holds(context contextKeys, variables bool) (holds bool, unresolved string) {
+func (c condition) matches(context contextKeys, variables bool) (holds bool, unresolved string) {
 	found := context.get(c.key)
 	if c.operator.base == opNull {
-		return c.holdsNull(found), ""
+		return c.matchesNull(found), ""
 	}
 	comparison := comparisons[c.operator.base]
 	expected := make([]pattern, 0, len(c.values))
@@ -125,26 +125,26 @@ func (c condition) holds(context contextKeys, variables bool) (holds bool, unres
 			return false, missing
 		}
 	}
-	return c.operator.holds(found, func(value string) bool {
+	return c.operator.matches(found, func(value string) bool {
 		return slices.ContainsFunc(expected, func(p pattern) bool { return comparison.compare(value, p) })
 	}), ""
 }
 
-// holdsNull is true of "true" if the key is not there, and of "false" if it is.
-func (c condition) holdsNull(found []string) bool {
+// matchesNull is true of "true" if the key is not there, and of "false" if it is.
+func (c condition) matchesNull(found []string) bool {
 	return slices.ContainsFunc(c.values, func(value string) bool {
 		return strings.EqualFold(value, "true") && len(found) == 0 || strings.EqualFold(value, "false") && len(found) > 0
 	})
 }
 
-// holds applies an operator to the values of a key. listed says whether a value
+// matches applies an operator to the values of a key. listed says whether a value
 // is one of the policy's.
 //
 // Several values in the policy are one of which is enough, or none of which may
 // match if the operator is negated (reference_policies_condition-logic-multiple-
 // context-keys-or-values). What an operator without a set makes of a key with
 // several values is not documented; we take one that matches to be enough.
-func (o operator) holds(found []string, listed func(string) bool) bool {
+func (o operator) matches(found []string, listed func(string) bool) bool {
 	if len(found) == 0 && o.ifExists {
 		return true
 	}

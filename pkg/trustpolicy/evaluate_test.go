@@ -24,7 +24,7 @@ func allowing(conditions string) string {
 		"Action": "sts:AssumeRoleWithWebIdentity", "Condition": {%s}}]}`, provider, conditions)
 }
 
-func TestConditions(t *testing.T) {
+func TestEvaluate_conditions(t *testing.T) {
 	context := map[string][]string{
 		"test:text": {"abc"}, "test:star": {"a*c"}, "test:empty": {""}, "test:none": {}, "test:list": {"a", "b"}, "test:Number": {"10.5"},
 		"test:date": {"2026-03-01T12:00:00Z"}, "test:epoch": {"1772366400"}, "test:bool": {"True"},
@@ -33,7 +33,7 @@ func TestConditions(t *testing.T) {
 	}
 	tests := []struct {
 		name, condition string
-		holds           bool
+		matches         bool
 	}{
 		{"StringEquals is of equal text", `"StringEquals": {"test:text": "abc"}`, true},
 		{"StringEquals sees upper and lower case", `"StringEquals": {"test:text": "Abc"}`, false},
@@ -147,7 +147,7 @@ func TestConditions(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			r := trustpolicy.Request{Action: trustpolicy.Action, Provider: provider, Context: context}
 			decision := parse(t, allowing(test.condition)).Evaluate(r)
-			if decision.Allowed != test.holds {
+			if decision.Allowed != test.matches {
 				t.Errorf("allowed: %t, %q", decision.Allowed, decision.Explain())
 			}
 			if decision.Allowed != (len(decision.Explain()) == 0) {
@@ -157,7 +157,7 @@ func TestConditions(t *testing.T) {
 	}
 }
 
-func TestStatements(t *testing.T) {
+func TestEvaluate_statements(t *testing.T) {
 	const (
 		allow  = `{"Effect": "Allow", "Principal": {"Federated": "` + provider + `"}, "Action": "sts:AssumeRoleWithWebIdentity"}`
 		others = `{"Effect": "Allow", "Principal": {"Federated": "arn:aws:iam::111122223333:oidc-provider/other"}, "Action": "sts:AssumeRoleWithWebIdentity"}`
@@ -197,7 +197,7 @@ func TestStatements(t *testing.T) {
 	}
 }
 
-func TestAnAudienceIsNotHiddenByAnEmptyOneBeforeIt(t *testing.T) {
+func TestEvaluate_emptyAudienceFirst(t *testing.T) {
 	of := claims()
 	of.Audience = []string{"", "vault"}
 	policy := parse(t, allowing(`"StringNotEquals": {"`+issuer+`:aud": "vault"}`))
@@ -206,7 +206,7 @@ func TestAnAudienceIsNotHiddenByAnEmptyOneBeforeIt(t *testing.T) {
 	}
 }
 
-func TestAnOlderPolicyHasNoVariables(t *testing.T) {
+func TestEvaluate_version2008(t *testing.T) {
 	for _, version := range []string{`"Version": "2008-10-17", `, ""} {
 		policy := parse(t, strings.Replace(allowing(`"StringEquals": {"`+issuer+`:sub": "${`+issuer+`:sub}"}`), `"Version": "2012-10-17", `, version, 1))
 		if policy.Evaluate(request()).Allowed {
@@ -215,14 +215,14 @@ func TestAnOlderPolicyHasNoVariables(t *testing.T) {
 	}
 }
 
-func TestADocumentOfNothingAllowsNothing(t *testing.T) {
+func TestEvaluate_emptyDocument(t *testing.T) {
 	decision := trustpolicy.Document{}.Evaluate(request())
 	if decision.Allowed || len(decision.Explain()) != 1 {
 		t.Errorf("%+v, %q", decision, decision.Explain())
 	}
 }
 
-func TestAnExplicitDenyIsToldAlone(t *testing.T) {
+func TestExplain_explicitDeny(t *testing.T) {
 	policy := parse(t, `{"Statement": [{"Effect": "Allow", "Principal": {"AWS": "111122223333"}, "Action": "sts:AssumeRole"},
 		{"Sid": "No", "Effect": "Deny", "Principal": {"AWS": "*"}, "Action": "sts:AssumeRoleWithWebIdentity"}]}`)
 	want := "statement 2 (No) denies it explicitly, whatever the others allow"

@@ -10,7 +10,7 @@ import (
 
 // A near miss is a policy that differs in one place from one that allows the
 // request of request().
-func TestNearMisses(t *testing.T) {
+func TestHints(t *testing.T) {
 	const (
 		sub = `"StringEquals": {"` + issuer + `:sub": "` + subject + `"}`
 		aud = `"StringEquals": {"` + issuer + `:aud": "sts.amazonaws.com"}`
@@ -93,7 +93,7 @@ func TestNearMisses(t *testing.T) {
 	}
 }
 
-func TestATokenOfTheWrongAudience(t *testing.T) {
+func TestHints_audience(t *testing.T) {
 	policy := parse(t, allowing(`"StringEquals": {"`+issuer+`:aud": "sts.amazonaws.com"}`))
 	for audience, hint := range map[string]string{
 		"https://kubernetes.default.svc": "the token is for https://kubernetes.default.svc, which is an API server's audience: it is not the one that the webhook mounts at AWS_WEB_IDENTITY_TOKEN_FILE",
@@ -108,7 +108,7 @@ func TestATokenOfTheWrongAudience(t *testing.T) {
 	}
 }
 
-func TestAnIssuerThatEndsInASlash(t *testing.T) {
+func TestHints_trailingSlash(t *testing.T) {
 	arn, err := trustpolicy.ProviderARN("aws", "111122223333", "https://"+issuer+"/")
 	if err != nil || arn != provider+"/" {
 		t.Fatalf("got %q, %v", arn, err)
@@ -126,7 +126,7 @@ func TestAnIssuerThatEndsInASlash(t *testing.T) {
 	}
 }
 
-func TestExplainSaysAllThatIsWrong(t *testing.T) {
+func TestExplain(t *testing.T) {
 	policy := parse(t, `{"Version": "2012-10-17", "Statement": [{"Sid": "Shop", "Effect": "Allow", "Principal": {"Federated": "accounts.google.com"},
 		"Action": "sts:AssumeRole", "Condition": {"StringEquals": {"`+issuer+`:sub": ["1", "2", "3", "4", "5", "6"]}, "StringLike": {"aws:SourceVpc": "vpc-*"}}}]}`)
 	want := []string{

@@ -27,19 +27,19 @@ func (e *MalformedError) Error() string {
 
 // What IAM says.
 const (
-	saysInvalidJSON    = "This policy contains invalid Json"
-	saysSyntax         = "Syntax errors in policy."
-	saysVersion        = "The policy must contain a valid version string"
-	saysNoStatement    = "Could not parse the policy: Statement is empty!"
-	saysTwiceSid       = "The Statement Ids in the policy are not unique"
-	saysNoEffect       = "Missing required field Effect"
-	saysNoPrincipal    = "Missing required field Principal"
+	msgInvalidJSON     = "This policy contains invalid Json"
+	msgSyntax          = "Syntax errors in policy."
+	msgVersion         = "The policy must contain a valid version string"
+	msgNoStatement     = "Could not parse the policy: Statement is empty!"
+	msgDuplicateSid    = "The Statement Ids in the policy are not unique"
+	msgNoEffect        = "Missing required field Effect"
+	msgNoPrincipal     = "Missing required field Principal"
 	saysEmptyPrincipal = "Missing required field Principal cannot be empty!"
 	saysAllowNot       = "Allow with NotPrincipal is not allowed."
 	saysNotPrincipal   = "AssumeRole policy must not contain NotPrincipal field."
-	saysNoAction       = "Missing required field Action"
+	msgNoAction        = "Missing required field Action"
 	saysOnlySTS        = "AssumeRole policy may only specify STS AssumeRole actions."
-	saysResource       = "Has prohibited field Resource"
+	msgResource        = "Has prohibited field Resource"
 	saysNotResource    = "AssumeRole policy must not contain resources."
 	saysOneColon       = "Condition can contain only one colon."
 	saysVendor         = "Actions/Conditions must be prefaced by a vendor, e.g., iam, sdb, ec2, etc."
@@ -49,7 +49,7 @@ func malformed(message, detail string, args ...any) *MalformedError {
 	return &MalformedError{Message: message, Detail: fmt.Sprintf(detail, args...)}
 }
 
-func (e *MalformedError) hinting(hint string) *MalformedError {
+func (e *MalformedError) withHint(hint string) *MalformedError {
 	e.Hint = hint
 	return e
 }

@@ -9,12 +9,12 @@ import (
 // MarshalJSON writes the document without white space, its elements in the order
 // of AWS's examples.
 func (d Document) MarshalJSON() ([]byte, error) {
-	top := ordered{}
+	top := orderedObject{}
 	top.addText("Version", d.version)
 	top.addText("Id", d.id)
-	statements := make([]ordered, 0, len(d.statements))
+	statements := make([]orderedObject, 0, len(d.statements))
 	for _, s := range d.statements {
-		statements = append(statements, s.ordered())
+		statements = append(statements, s.orderedObject())
 	}
 	top.add("Statement", statements)
 	return top.MarshalJSON()
@@ -50,23 +50,23 @@ func (d Document) Length() int {
 	return length
 }
 
-func (s statement) ordered() ordered {
-	written := ordered{}
+func (s statement) orderedObject() orderedObject {
+	written := orderedObject{}
 	written.addText("Sid", s.sid)
 	written.add("Effect", s.effect)
 	if s.everyone {
 		written.add("Principal", "*")
 	} else {
-		principals := ordered{}
+		principals := orderedObject{}
 		for _, p := range s.principals {
-			principals.add(p.kind, oneOrMore(p.values))
+			principals.add(p.kind, singleOrList(p.values))
 		}
 		written.add("Principal", principals)
 	}
 	if s.not {
-		written.add("NotAction", oneOrMore(s.actions))
+		written.add("NotAction", singleOrList(s.actions))
 	} else {
-		written.add("Action", oneOrMore(s.actions))
+		written.add("Action", singleOrList(s.actions))
 	}
 	if len(s.conditions) > 0 {
 		written.add("Condition", conditionsByOperator(s.conditions))
@@ -75,50 +75,50 @@ func (s statement) ordered() ordered {
 }
 
 // conditionsByOperator gathers the keys of an operator under it.
-func conditionsByOperator(conditions []condition) ordered {
+func conditionsByOperator(conditions []condition) orderedObject {
 	var operators []string
-	keys := map[string]*ordered{}
+	keys := map[string]*orderedObject{}
 	for _, c := range conditions {
 		name := c.operator.String()
 		if keys[name] == nil {
 			operators = append(operators, name)
-			keys[name] = &ordered{}
+			keys[name] = &orderedObject{}
 		}
-		keys[name].add(c.key, oneOrMore(c.values))
+		keys[name].add(c.key, singleOrList(c.values))
 	}
-	written := ordered{}
+	written := orderedObject{}
 	for _, name := range operators {
 		written.add(name, *keys[name])
 	}
 	return written
 }
 
-// oneOrMore leaves out the brackets of a single value.
-func oneOrMore(values []string) any {
+// singleOrList leaves out the brackets of a single value.
+func singleOrList(values []string) any {
 	if len(values) == 1 {
 		return values[0]
 	}
 	return values
 }
 
-// ordered is a JSON object that is written in order.
-type ordered []orderedMember
+// orderedObject is a JSON object that is written in order.
+type orderedObject []orderedMember
 
 type orderedMember struct {
 	name  string
 	value any
 }
 
-func (o *ordered) add(name string, value any) { *o = append(*o, orderedMember{name, value}) }
+func (o *orderedObject) add(name string, value any) { *o = append(*o, orderedMember{name, value}) }
 
-func (o *ordered) addText(name, value string) {
+func (o *orderedObject) addText(name, value string) {
 	if value != "" {
 		o.add(name, value)
 	}
 }
 
 // MarshalJSON writes < > & as they are, as IAM's own documents have them.
-func (o ordered) MarshalJSON() ([]byte, error) {
+func (o orderedObject) MarshalJSON() ([]byte, error) {
 	var b bytes.Buffer
 	encoder := json.NewEncoder(&b)
 	encoder.SetEscapeHTML(false)

@@ -35,9 +35,9 @@ const (
 	MaxLength        = 4096
 )
 
-// names are those that a namespace or a ServiceAccount can have (RFC 1123), with
+// matchesPrincipal are those that a namespace or a ServiceAccount can have (RFC 1123), with
 // wildcards.
-var names = regexp.MustCompile(`^[a-z0-9*?]([a-z0-9.*?-]*[a-z0-9*?])?$`)
+var matchesPrincipal = regexp.MustCompile(`^[a-z0-9*?]([a-z0-9.*?-]*[a-z0-9*?])?$`)
 
 // New writes the least trust policy for some grants, which is one statement for
 // each: several if ServiceAccounts of several clusters share a role.
@@ -71,7 +71,7 @@ func (g Grant) statement() (statement, error) {
 	var subjects []string
 	for _, subject := range g.Subjects {
 		for what, name := range map[string]string{"namespace": subject.Namespace, "ServiceAccount": subject.ServiceAccount} {
-			if !names.MatchString(name) {
+			if !matchesPrincipal.MatchString(name) {
 				return statement{}, fmt.Errorf("%q is no name of a %s", name, what)
 			}
 		}

@@ -25,7 +25,7 @@ func claims() token.Claims {
 
 func request() trustpolicy.Request { return trustpolicy.ForToken(provider, claims(), "checkout-1") }
 
-func TestWhatNewWritesAllowsItsServiceAccountAlone(t *testing.T) {
+func TestNew_allowsOnlyItsServiceAccount(t *testing.T) {
 	policy, err := trustpolicy.New(trustpolicy.Grant{Provider: provider, Subjects: []trustpolicy.Subject{{Namespace: "shop", ServiceAccount: "checkout"}}})
 	if err != nil {
 		t.Fatal(err)
@@ -51,7 +51,7 @@ func TestWhatNewWritesAllowsItsServiceAccountAlone(t *testing.T) {
 	}
 }
 
-func TestWhatNewWrites(t *testing.T) {
+func TestNew_golden(t *testing.T) {
 	one := trustpolicy.Grant{Provider: provider, Subjects: []trustpolicy.Subject{{Namespace: "shop", ServiceAccount: "checkout"}}}
 	tests := []struct {
 		name   string
@@ -84,7 +84,7 @@ func TestWhatNewWrites(t *testing.T) {
 	}
 }
 
-func TestNewRefusesWhatIAMWouldNotTakeOrUnderstand(t *testing.T) {
+func TestNew_invalid(t *testing.T) {
 	subjects := []trustpolicy.Subject{{Namespace: "shop", ServiceAccount: "checkout"}}
 	many := make([]trustpolicy.Subject, 200)
 	for i := range many {

@@ -92,8 +92,8 @@ func (o operator) String() string {
 
 func (o operator) negated() bool { return comparisons[o.base].negated }
 
-// meantOperator returns a hint for a name that is nearly that of an operator.
-func meantOperator(name string) string {
+// suggestOperator returns a hint for a name that is nearly that of an operator.
+func suggestOperator(name string) string {
 	for _, base := range operatorNames() {
 		if _, rest, ok := strings.Cut(name, ":"); ok && strings.EqualFold(rest, base) {
 			return "did you mean " + forAnyValue + ":" + base + "?"

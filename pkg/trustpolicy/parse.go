@@ -14,11 +14,11 @@ import (
 func Parse(document []byte) (Document, error) {
 	value, err := readJSON(document)
 	if err != nil {
-		return Document{}, malformed(saysInvalidJSON, "%v", err)
+		return Document{}, malformed(msgInvalidJSON, "%v", err)
 	}
 	top, ok := value.(object)
 	if !ok {
-		return Document{}, malformed(saysSyntax, "it is no JSON object")
+		return Document{}, malformed(msgSyntax, "it is no JSON object")
 	}
 	if fault := known(top, "the policy", "Version", "Id", "Statement"); fault != nil {
 		return Document{}, fault
@@ -28,8 +28,8 @@ func Parse(document []byte) (Document, error) {
 		return Document{}, err
 	}
 	if _, has := top.get("Version"); has && read.version != version2008 && read.version != version2012 {
-		return Document{}, malformed(saysVersion, "Version is %q", read.version).
-			hinting("write " + version2012)
+		return Document{}, malformed(msgVersion, "Version is %q", read.version).
+			withHint("write " + version2012)
 	}
 	if read.id, err = text(top, "Id"); err != nil {
 		return Document{}, err
@@ -47,21 +47,21 @@ func parseStatements(top object) ([]statement, error) {
 		list = []any{value} // one may stand without brackets
 	}
 	if value == nil || len(list) == 0 {
-		return nil, malformed(saysNoStatement, "the policy has no statement")
+		return nil, malformed(msgNoStatement, "the policy has no statement")
 	}
 	statements := make([]statement, 0, len(list))
 	sids := map[string]bool{}
 	for i, value := range list {
 		members, ok := value.(object)
 		if !ok {
-			return nil, malformed(saysSyntax, "statement %d is no JSON object", i+1)
+			return nil, malformed(msgSyntax, "statement %d is no JSON object", i+1)
 		}
 		read, err := parseStatement(members, fmt.Sprintf("statement %d", i+1))
 		if err != nil {
 			return nil, err
 		}
 		if read.sid != "" && sids[read.sid] {
-			return nil, malformed(saysTwiceSid, "%q is there twice", read.sid)
+			return nil, malformed(msgDuplicateSid, "%q is there twice", read.sid)
 		}
 		sids[read.sid] = true
 		statements = append(statements, read)
@@ -109,11 +109,11 @@ func elements(members object, where string) error {
 	case has("NotPrincipal"):
 		return malformed(saysNotPrincipal, "%s", where)
 	case has("Resource"):
-		return malformed(saysResource, "%s", where).hinting("remove it: the resource of a trust policy is its role")
+		return malformed(msgResource, "%s", where).withHint("remove it: the resource of a trust policy is its role")
 	case has("NotResource"):
-		return malformed(saysNotResource, "%s", where).hinting("remove it: the resource of a trust policy is its role")
+		return malformed(saysNotResource, "%s", where).withHint("remove it: the resource of a trust policy is its role")
 	case has("Action") && has("NotAction"):
-		return malformed(saysSyntax, "%s has both Action and NotAction", where)
+		return malformed(msgSyntax, "%s has both Action and NotAction", where)
 	default:
 		return nil
 	}
@@ -122,23 +122,23 @@ func elements(members object, where string) error {
 func parseEffect(members object, where string) (string, error) {
 	value, ok := members.get("Effect")
 	if !ok {
-		return "", malformed(saysNoEffect, "%s", where)
+		return "", malformed(msgNoEffect, "%s", where)
 	}
 	switch effect, _ := value.(string); {
 	case effect == effectAllow, effect == effectDeny:
 		return effect, nil
 	case strings.EqualFold(effect, effectAllow), strings.EqualFold(effect, effectDeny):
 		return "", malformed("Invalid effect: "+effect, "%s", where).
-			hinting("it is case-sensitive: Allow or Deny")
+			withHint("it is case-sensitive: Allow or Deny")
 	default:
-		return "", malformed(fmt.Sprintf("Invalid effect: %v", shown(value)), "%s has neither Allow nor Deny", where)
+		return "", malformed(fmt.Sprintf("Invalid effect: %v", formatElement(value)), "%s has neither Allow nor Deny", where)
 	}
 }
 
 func parsePrincipals(into *statement, members object, where string) error {
 	value, ok := members.get("Principal")
 	if !ok {
-		return malformed(saysNoPrincipal, "%s", where)
+		return malformed(msgNoPrincipal, "%s", where)
 	}
 	if value == "*" {
 		into.everyone = true
@@ -146,19 +146,19 @@ func parsePrincipals(into *statement, members object, where string) error {
 	}
 	entries, ok := value.(object)
 	if !ok {
-		return malformed(saysSyntax, "the Principal of %s is no JSON object", where).
-			hinting(`write {"Federated": "ARN of the OIDC provider"}`)
+		return malformed(msgSyntax, "the Principal of %s is no JSON object", where).
+			withHint(`write {"Federated": "ARN of the OIDC provider"}`)
 	}
 	if len(entries) == 0 {
 		return malformed(saysEmptyPrincipal, "%s", where)
 	}
 	if twice := entries.repeated(); twice != "" {
-		return malformed(saysSyntax, "the Principal of %s has %q twice", where, twice)
+		return malformed(msgSyntax, "the Principal of %s has %q twice", where, twice)
 	}
 	for _, entry := range entries {
 		if !slices.Contains([]string{federated, principalAWS, principalService, "CanonicalUser"}, entry.name) {
 			return malformed(fmt.Sprintf("Invalid principal in policy: %q", entry.name), "%s", where).
-				hinting(meant(entry.name, federated, principalAWS, principalService))
+				withHint(suggest(entry.name, federated, principalAWS, principalService))
 		}
 		values, err := texts(entry.value, "the Principal "+entry.name+" of "+where)
 		if err != nil {
@@ -178,7 +178,7 @@ func parseActions(into *statement, members object, where string) error {
 		into.not = true
 	}
 	if !ok {
-		return malformed(saysNoAction, "%s", where)
+		return malformed(msgNoAction, "%s", where)
 	}
 	actions, err := texts(value, "the "+name+" of "+where)
 	if err != nil {
@@ -187,7 +187,7 @@ func parseActions(into *statement, members object, where string) error {
 	for _, action := range actions {
 		// Prefix and name are case-insensitive (reference_policies_elements_action).
 		if vendor, _, ok := strings.Cut(action, ":"); !ok || !strings.EqualFold(vendor, "sts") {
-			return malformed(saysOnlySTS, "%s has %q", where, action).hinting("write " + Action)
+			return malformed(saysOnlySTS, "%s has %q", where, action).withHint("write " + Action)
 		}
 	}
 	into.actions = actions
@@ -201,11 +201,11 @@ func parseConditions(members object, where string) ([]condition, error) {
 	}
 	operators, ok := value.(object)
 	if !ok {
-		return nil, malformed(saysSyntax, "the Condition of %s is no JSON object", where)
+		return nil, malformed(msgSyntax, "the Condition of %s is no JSON object", where)
 	}
 	if twice := operators.repeated(); twice != "" {
-		return nil, malformed(saysSyntax, "the Condition of %s has %q twice, and only one of them could count", where, twice).
-			hinting("put the keys under one " + twice)
+		return nil, malformed(msgSyntax, "the Condition of %s has %q twice, and only one of them could count", where, twice).
+			withHint("put the keys under one " + twice)
 	}
 	var conditions []condition
 	for _, entry := range operators {
@@ -222,15 +222,15 @@ func parseConditions(members object, where string) ([]condition, error) {
 func parseCondition(entry member, where string) ([]condition, error) {
 	how, ok := parseOperator(entry.name)
 	if !ok {
-		return nil, malformed(saysSyntax, "%s has the condition operator %q, which does not exist", where, entry.name).hinting(meantOperator(entry.name))
+		return nil, malformed(msgSyntax, "%s has the condition operator %q, which does not exist", where, entry.name).withHint(suggestOperator(entry.name))
 	}
 	keys, ok := entry.value.(object)
 	if !ok {
-		return nil, malformed(saysSyntax, "%s of %s is no JSON object of keys", entry.name, where)
+		return nil, malformed(msgSyntax, "%s of %s is no JSON object of keys", entry.name, where)
 	}
 	if twice := keys.repeated(); twice != "" {
-		return nil, malformed(saysSyntax, "%s of %s has %q twice", entry.name, where, twice).
-			hinting("write one key with a list of values")
+		return nil, malformed(msgSyntax, "%s of %s has %q twice", entry.name, where, twice).
+			withHint("write one key with a list of values")
 	}
 	var conditions []condition
 	for _, key := range keys {
@@ -253,12 +253,12 @@ func checkKey(key, where string) error {
 	for _, scheme := range []string{"https://", "http://"} {
 		if rest, ok := strings.CutPrefix(strings.ToLower(key), scheme); ok {
 			return malformed(saysOneColon, "%s has the key %q", where, key).
-				hinting("did you mean " + key[len(key)-len(rest):] + ", without " + scheme + "?")
+				withHint("did you mean " + key[len(key)-len(rest):] + ", without " + scheme + "?")
 		}
 	}
 	if !strings.Contains(key, ":") {
 		return malformed(saysVendor, "%s has the key %q", where, key).
-			hinting("the key of a claim begins with the issuer, without https://: issuer:" + key)
+			withHint("the key of a claim begins with the issuer, without https://: issuer:" + key)
 	}
 	return nil
 }
@@ -268,17 +268,17 @@ func checkKey(key, where string) error {
 func known(members object, where string, names ...string) *MalformedError {
 	for _, m := range members {
 		if !slices.Contains(names, m.name) {
-			return malformed(saysSyntax, "%s has the element %q", where, m.name).hinting(meant(m.name, names...))
+			return malformed(msgSyntax, "%s has the element %q", where, m.name).withHint(suggest(m.name, names...))
 		}
 	}
 	if twice := members.repeated(); twice != "" {
-		return malformed(saysSyntax, "%s has %q twice", where, twice)
+		return malformed(msgSyntax, "%s has %q twice", where, twice)
 	}
 	return nil
 }
 
-// meant returns a hint if a name is one of others but for its case.
-func meant(name string, names ...string) string {
+// suggest returns a hint if a name is one of others but for its case.
+func suggest(name string, names ...string) string {
 	for _, other := range names {
 		if strings.EqualFold(name, other) || strings.EqualFold(strings.TrimSuffix(name, "s"), other) {
 			return "did you mean " + other + "?"
@@ -295,7 +295,7 @@ func text(members object, name string) (string, error) {
 	}
 	s, ok := value.(string)
 	if !ok {
-		return "", malformed(saysSyntax, "%s is no string", name)
+		return "", malformed(msgSyntax, "%s is no string", name)
 	}
 	return s, nil
 }
@@ -307,13 +307,13 @@ func texts(value any, where string) ([]string, error) {
 		list = []any{value}
 	}
 	if len(list) == 0 {
-		return nil, malformed(saysSyntax, "%s is an empty list", where)
+		return nil, malformed(msgSyntax, "%s is an empty list", where)
 	}
 	read := make([]string, 0, len(list))
 	for _, value := range list {
 		s, ok := value.(string)
 		if !ok {
-			return nil, malformed(saysSyntax, "%s has %s, which is no string", where, shown(value))
+			return nil, malformed(msgSyntax, "%s has %s, which is no string", where, formatElement(value))
 		}
 		read = append(read, s)
 	}
@@ -341,8 +341,8 @@ func conditionValues(value any, where string) ([]string, error) {
 	return texts(quoted, where)
 }
 
-// shown names a value without quoting what may be long.
-func shown(value any) string {
+// formatElement names a value without quoting what may be long.
+func formatElement(value any) string {
 	switch value := value.(type) {
 	case nil:
 		return "null"

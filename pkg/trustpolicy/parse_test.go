@@ -8,7 +8,7 @@ import (
 	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/trustpolicy"
 )
 
-func TestMalformedDocuments(t *testing.T) {
+func TestParse_malformed(t *testing.T) {
 	const good = `{"Effect": "Allow", "Principal": {"Federated": "` + provider + `"}, "Action": "sts:AssumeRoleWithWebIdentity"}`
 	with := func(old, replaced string) string {
 		if !strings.Contains(good, old) {
@@ -96,7 +96,7 @@ func TestMalformedDocuments(t *testing.T) {
 	}
 }
 
-func TestWhatIsReadIsWritten(t *testing.T) {
+func TestParse_roundTrip(t *testing.T) {
 	for _, document := range []string{
 		`{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":"*","Action":"sts:AssumeRole"}]}`,
 		`{"Version":"2008-10-17","Id":"x","Statement":[{"Sid":"a","Effect":"Deny","Principal":{"AWS":["1","2"],"Service":"x"},"NotAction":["sts:a","sts:b"],` +

@@ -27,7 +27,7 @@ func (d Document) Warnings() []string {
 
 // warnings are those of a statement that allows tokens to be exchanged.
 func (s statement) warnings() []string {
-	if s.effect != effectAllow || !s.covers(Action) {
+	if s.effect != effectAllow || !s.matchesAction(Action) {
 		return nil
 	}
 	everyone := s.everyone
@@ -50,27 +50,27 @@ func (s statement) warnings() []string {
 	for _, c := range s.conditions {
 		warnings = append(warnings, c.warnings(issuers)...)
 	}
-	if !s.restricts("sub") {
+	if !s.restrictsKey("sub") {
 		warnings = append(warnings, "has no condition on sub that holds: each ServiceAccount of the cluster may assume the role")
 	}
-	if !s.restricts("aud") {
+	if !s.restrictsKey("aud") {
 		warnings = append(warnings, "has no condition on aud that holds: a token for any audience of the provider is taken")
 	}
 	return warnings
 }
 
-// restricts says whether a condition demands one of some values of a claim: not if
+// restrictsKey says whether a condition demands one of some values of a claim: not if
 // it holds without the claim, or if it only rules values out.
-func (s statement) restricts(claim string) bool {
+func (s statement) restrictsKey(claim string) bool {
 	return slices.ContainsFunc(s.conditions, func(c condition) bool {
 		_, of := cutKey(c.key)
-		return of == claim && !c.holdsWithout() && !c.operator.negated() && c.operator.base != opNull
+		return of == claim && !c.matchesWithout() && !c.operator.negated() && c.operator.base != opNull
 	})
 }
 
-// holdsWithout says whether the condition is true of a request without its key.
-func (c condition) holdsWithout() bool {
-	return c.operator.base != opNull && c.operator.holds(nil, func(string) bool { return false })
+// matchesWithout says whether the condition is true of a request without its key.
+func (c condition) matchesWithout() bool {
+	return c.operator.base != opNull && c.operator.matches(nil, func(string) bool { return false })
 }
 
 func (c condition) warnings(issuers []string) []string {
@@ -88,7 +88,7 @@ func (c condition) warnings(issuers []string) []string {
 			warnings = append(warnings, fmt.Sprintf("has %s in %s, which takes * and ? for themselves: use %s", quote(value), opEquals, opLike))
 		}
 		if claim == "sub" && c.operator.base == opLike {
-			warnings = append(warnings, broad(value)...)
+			warnings = append(warnings, isBroad(value)...)
 		}
 		if claim == "aud" && c.operator.base == opLike && hasWildcard(value) && strings.Trim(value, "*") == "" {
 			warnings = append(warnings, fmt.Sprintf("has %s on aud: a token for any audience of the provider is taken", quote(value)))
@@ -101,10 +101,10 @@ func (c condition) warnings(issuers []string) []string {
 	return warnings
 }
 
-// broad warns of a subject that is of ServiceAccounts of more than one namespace,
+// isBroad warns of a subject that is of ServiceAccounts of more than one namespace,
 // since whoever may create a namespace, or a ServiceAccount in one of them, may
 // then have the role.
-func broad(subject string) []string {
+func isBroad(subject string) []string {
 	namespace, name, ok := cutSubject(subject)
 	switch {
 	case !ok && hasWildcard(subject):

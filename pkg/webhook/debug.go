@@ -28,12 +28,12 @@ func NewDebug(identities Identities) http.Handler {
 	router.Get("/pprof/symbol", pprof.Symbol)
 	router.Get("/pprof/trace", pprof.Trace)
 	router.Get("/pprof/*", pprof.Index)
-	return onlyFromThisMachine(router)
+	return requireLoopback(router)
 }
 
-// onlyFromThisMachine keeps a port that others scrape from telling them more.
+// requireLoopback keeps a port that others scrape from telling them more.
 // kubectl port-forward connects from the pod itself.
-func onlyFromThisMachine(next http.Handler) http.Handler {
+func requireLoopback(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		host, _, err := net.SplitHostPort(r.RemoteAddr)
 		if ip := net.ParseIP(host); err != nil || ip == nil || !ip.IsLoopback() {
@@ -52,8 +52,8 @@ func RefuseDebug() http.Handler {
 	})
 }
 
-// knownIdentity is an identity in the words of the reference, and what is ours.
-type knownIdentity struct {
+// cachedIdentity is an identity in the words of the reference, and what is ours.
+type cachedIdentity struct {
 	RoleARN         string
 	Audience        string
 	UseRegionalSTS  bool
@@ -64,8 +64,8 @@ type knownIdentity struct {
 	Problems        []string `json:",omitempty"`
 }
 
-func known(id *identity.Identity) knownIdentity {
-	k := knownIdentity{
+func known(id *identity.Identity) cachedIdentity {
+	k := cachedIdentity{
 		RoleARN: id.RoleARN, Audience: id.Audience, UseRegionalSTS: id.RegionalSTS, TokenExpiration: id.ExpirationSeconds,
 		SessionName: id.SessionName, STSEndpoint: id.STSEndpoint, TargetRoleARN: id.TargetRoleARN,
 	}
@@ -77,7 +77,7 @@ func known(id *identity.Identity) knownIdentity {
 
 func listIdentities(identities Identities) http.HandlerFunc {
 	return func(w http.ResponseWriter, _ *http.Request) {
-		all := map[string]knownIdentity{}
+		all := map[string]cachedIdentity{}
 		for name, id := range identities() {
 			all[name.String()] = known(id)
 		}

@@ -39,6 +39,6 @@ func DecodePodRequest(body []byte) (*Request[inject.Pod], error) {
 	return received.Request, nil
 }
 
-func WriteAnswer(w http.ResponseWriter, answer Answer) {
-	writeReply(w, metav1.TypeMeta{}, &answer.Response)
+func WriteAnswer(w http.ResponseWriter, answer Decision) {
+	writeResponse(w, metav1.TypeMeta{}, &answer.Response)
 }

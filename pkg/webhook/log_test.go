@@ -23,8 +23,8 @@ func (deniesAll) Permitted(_ context.Context, namespace string, roles []string) 
 	return false, rolepolicy.Evaluate(rolepolicy.Require, settings.AnnotationPrefix, namespace, nil, roles[0])
 }
 
-// TestTheLogNamesThePod reads the lines that an operator sees by default.
-func TestTheLogNamesThePod(t *testing.T) {
+// TestLog_podFields reads the lines that an operator sees by default.
+func TestLog_podFields(t *testing.T) {
 	for name, test := range map[string]struct {
 		policy      webhook.Policy
 		annotations map[string]string

@@ -45,7 +45,7 @@ func newMetrics(registry prometheus.Registerer) *metrics {
 	return m
 }
 
-func (m *metrics) observe(took time.Duration, answer Answer, err *httperror.Error) {
+func (m *metrics) observe(took time.Duration, answer Decision, err *httperror.Error) {
 	m.duration.Observe(took.Seconds())
 	outcome, reason := outcomeUnchanged, answer.Reason
 	switch {

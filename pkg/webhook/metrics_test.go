@@ -51,7 +51,7 @@ func scrapeOf(t *testing.T, server testServer) string {
 	return response.Body.String()
 }
 
-func TestAdmissionsAreCountedByOutcomeAndReason(t *testing.T) {
+func TestMetrics_admissions(t *testing.T) {
 	server := newServer(func(ctx context.Context, name types.NamespacedName) (*identity.Identity, error) {
 		switch name.Name {
 		case "app":

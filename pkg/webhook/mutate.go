@@ -59,9 +59,9 @@ func NewMutator(config MutateConfig) *Mutator {
 }
 
 // Handle is a Handler for the creation of pods and of ephemeral containers.
-func (m *Mutator) Handle(ctx context.Context, request *Request[inject.Pod]) (Answer, error) {
+func (m *Mutator) Handle(ctx context.Context, request *Request[inject.Pod]) (Decision, error) {
 	if request.Kind.Group != "" || request.Kind.Kind != "Pod" {
-		return Answer{}, badRequest("the object is a %q of group %q: only pods of the core group can be sent here, "+
+		return Decision{}, badRequest("the object is a %q of group %q: only pods of the core group can be sent here, "+
 			"see the rules of the MutatingWebhookConfiguration", request.Kind.Kind, request.Kind.Group)
 	}
 	creates := request.Operation == admissionv1.Create && request.SubResource == ""
@@ -70,7 +70,7 @@ func (m *Mutator) Handle(ctx context.Context, request *Request[inject.Pod]) (Ans
 		return allow(inject.Result{Reason: inject.NotPodCreation}, nil), nil
 	}
 	if request.Object == nil || debugs && request.OldObject == nil {
-		return Answer{}, badRequest("the request has no object")
+		return Decision{}, badRequest("the request has no object")
 	}
 	id, result, err := m.Decide(ctx, request)
 	if err != nil {
@@ -81,7 +81,7 @@ func (m *Mutator) Handle(ctx context.Context, request *Request[inject.Pod]) (Ans
 			}
 			return deny(request, id, denied), nil
 		}
-		return Answer{}, err
+		return Decision{}, err
 	}
 	m.counts.count(id, result)
 	logDecision(ctx, m.config.Logger, request, result)
@@ -94,7 +94,7 @@ func (m *Mutator) Handle(ctx context.Context, request *Request[inject.Pod]) (Ans
 // does not permit the role.
 func (m *Mutator) Decide(ctx context.Context, request *Request[inject.Pod]) (*identity.Identity, inject.Result, error) {
 	pod := request.Object
-	if reason := inject.Exempt(pod); reason != "" {
+	if reason := inject.SkipReason(pod); reason != "" {
 		return nil, inject.Result{Reason: reason}, nil
 	}
 	serviceAccount := types.NamespacedName{Namespace: request.Namespace, Name: pod.Spec.ServiceAccountName}
@@ -103,9 +103,9 @@ func (m *Mutator) Decide(ctx context.Context, request *Request[inject.Pod]) (*id
 	case errors.Is(err, identity.ErrServiceAccountNotFound):
 		return nil, inject.Result{Reason: inject.ServiceAccountNotFound}, nil
 	case err != nil:
-		return nil, inject.Result{}, unknown(fmt.Errorf("whether the pod's ServiceAccount %s has a role: %w", serviceAccount, err))
+		return nil, inject.Result{}, identityUnknownError(fmt.Errorf("whether the pod's ServiceAccount %s has a role: %w", serviceAccount, err))
 	}
-	if id, err = m.permitted(ctx, request.Namespace, id); err != nil {
+	if id, err = m.checkRolePolicy(ctx, request.Namespace, id); err != nil {
 		return id, inject.Result{}, err
 	}
 	var result inject.Result
@@ -116,14 +116,14 @@ func (m *Mutator) Decide(ctx context.Context, request *Request[inject.Pod]) (*id
 	}
 	if result.Reason == inject.PatchTooLarge {
 		return nil, inject.Result{}, httperror.New(http.StatusRequestEntityTooLarge, string(inject.PatchTooLarge),
-			"%s: give the pod fewer containers, or its ServiceAccount %s shorter annotations", result.Reason.Sentence(), serviceAccount)
+			"%s: give the pod fewer containers, or its ServiceAccount %s shorter annotations", result.Reason.Description(), serviceAccount)
 	}
 	return id, result, nil
 }
 
-// permitted returns id if the namespace may use its roles. With an error of the
+// checkRolePolicy returns id if the namespace may use its roles. With an error of the
 // namespace's policy it returns the identity as well.
-func (m *Mutator) permitted(ctx context.Context, namespace string, id *identity.Identity) (*identity.Identity, error) {
+func (m *Mutator) checkRolePolicy(ctx context.Context, namespace string, id *identity.Identity) (*identity.Identity, error) {
 	if m.config.Policy == nil {
 		return id, nil
 	}
@@ -145,11 +145,11 @@ func (m *Mutator) permitted(ctx context.Context, namespace string, id *identity.
 	if _, denied := errors.AsType[*rolepolicy.DeniedError](err); err == nil || denied {
 		return id, err
 	}
-	return nil, unknown(fmt.Errorf("whether namespace %s permits role %s: %w", namespace, strings.Join(roles, " and "), err))
+	return nil, identityUnknownError(fmt.Errorf("whether namespace %s permits role %s: %w", namespace, strings.Join(roles, " and "), err))
 }
 
-// unknown is the error of a decision that lacks a fact.
-func unknown(err error) *httperror.Error {
+// identityUnknownError is the error of a decision that lacks a fact.
+func identityUnknownError(err error) *httperror.Error {
 	return httperror.New(http.StatusInternalServerError, string(IdentityUnknown),
 		"the pod is not admitted without an identity, since it cannot be told %w", err)
 }
@@ -157,16 +157,16 @@ func unknown(err error) *httperror.Error {
 // admitWithoutRole returns the response for ephemeral containers whose role the
 // namespace does not permit. They do not get the role, but kubectl debug, which is
 // needed most when something is wrong, works.
-func admitWithoutRole(request *Request[inject.Pod], id *identity.Identity, denied *rolepolicy.DeniedError) Answer {
+func admitWithoutRole(request *Request[inject.Pod], id *identity.Identity, denied *rolepolicy.DeniedError) Decision {
 	message := fmt.Sprintf("ServiceAccount %s/%s: %s", request.Namespace, request.Object.Spec.ServiceAccountName, denied.Error())
 	return allow(inject.Result{Reason: RoleNotPermitted, Warnings: []inject.Warning{{Reason: RoleNotPermitted, Message: message}}}, id)
 }
 
 // deny returns the response for a role that the namespace does not permit.
-func deny(request *Request[inject.Pod], id *identity.Identity, denied *rolepolicy.DeniedError) Answer {
+func deny(request *Request[inject.Pod], id *identity.Identity, denied *rolepolicy.DeniedError) Decision {
 	message := fmt.Sprintf(warningPrefix+"ServiceAccount %s/%s: %s",
 		request.Namespace, request.Object.Spec.ServiceAccountName, denied.Error())
-	return Answer{Reason: RoleNotPermitted, Response: admissionv1.AdmissionResponse{
+	return Decision{Reason: RoleNotPermitted, Response: admissionv1.AdmissionResponse{
 		Allowed:          false,
 		AuditAnnotations: auditAnnotations(RoleNotPermitted, id),
 		Result: &metav1.Status{
@@ -185,12 +185,12 @@ func auditAnnotations(reason inject.Reason, id *identity.Identity) map[string]st
 }
 
 // allow makes a response of a decision. id may be nil if there is no patch.
-func allow(result inject.Result, id *identity.Identity) Answer {
-	answer := Answer{Reason: result.Reason, Response: admissionv1.AdmissionResponse{
+func allow(result inject.Result, id *identity.Identity) Decision {
+	answer := Decision{Reason: result.Reason, Response: admissionv1.AdmissionResponse{
 		Allowed:          true,
 		AuditAnnotations: auditAnnotations(result.Reason, id),
 	}}
-	answer.Response.Warnings = capWarnings(warningsOf(result))
+	answer.Response.Warnings = limitWarnings(warningsOf(result))
 	if result.Patch == nil {
 		return answer
 	}
@@ -198,7 +198,7 @@ func allow(result inject.Result, id *identity.Identity) Answer {
 	answer.Response.PatchType = new(admissionv1.PatchTypeJSONPatch)
 	audit := answer.Response.AuditAnnotations
 	audit["audience"] = id.Audience
-	audit["containers"] = strings.Join(touched(result), ",")
+	audit["containers"] = strings.Join(patchedContainers(result), ",")
 	if id.RoleARN != "" {
 		audit["role-arn"] = id.RoleARN
 	}
@@ -217,8 +217,8 @@ func warningsOf(result inject.Result) []string {
 	return messages
 }
 
-// touched names the containers that the patch adds to.
-func touched(result inject.Result) []string {
+// patchedContainers names the containers that the patch adds to.
+func patchedContainers(result inject.Result) []string {
 	var names []string
 	for _, container := range result.Containers {
 		if container.Mounted || len(container.Env) > 0 {
@@ -231,7 +231,7 @@ func touched(result inject.Result) []string {
 // logDecision writes a line for each pod at debug level, and for one whose user
 // should look at something at info level, with all there is to look at.
 func logDecision(ctx context.Context, logger *slog.Logger, request *Request[inject.Pod], result inject.Result) {
-	message := "pod: " + result.Reason.Sentence()
+	message := "pod: " + result.Reason.Description()
 	if warnings := warningsOf(result); len(warnings) > 0 {
 		logPod(ctx, logger, slog.LevelInfo, request, message, result.Reason, slog.Any("warnings", warnings))
 		return

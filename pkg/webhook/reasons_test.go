@@ -45,7 +45,7 @@ func validationReasons() []inject.Reason {
 	}
 }
 
-func TestEachReasonIsExplained(t *testing.T) {
+func TestReasons_documented(t *testing.T) {
 	page, err := os.ReadFile("../../docs/reasons.md")
 	if err != nil {
 		t.Fatal(err)
@@ -60,7 +60,7 @@ func TestEachReasonIsExplained(t *testing.T) {
 		}
 	}
 	for _, reason := range decisions {
-		if reason.Sentence() == "" {
+		if reason.Description() == "" {
 			t.Errorf("%s has no sentence", reason)
 		}
 	}

@@ -11,9 +11,9 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// writeReply writes an AdmissionReview with a response. Invalid UTF-8, which the value
+// writeResponse writes an AdmissionReview with a response. Invalid UTF-8, which the value
 // of an annotation can hold, becomes U+FFFD.
-func writeReply(w http.ResponseWriter, typeMeta metav1.TypeMeta, response *admissionv1.AdmissionResponse) {
+func writeResponse(w http.ResponseWriter, typeMeta metav1.TypeMeta, response *admissionv1.AdmissionResponse) {
 	body, err := json.Marshal(&admissionv1.AdmissionReview{TypeMeta: typeMeta, Response: response}, jsontext.AllowInvalidUTF8(true))
 	if err != nil {
 		panic(err) // the types of the API can be encoded

@@ -10,9 +10,9 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// TestAReplyIsWhatTheAPIReads fills all fields of a response, so that one which the
+// TestWriteResponse fills all fields of a response, so that one which the
 // API gains is not left out unseen.
-func TestAReplyIsWhatTheAPIReads(t *testing.T) {
+func TestWriteResponse(t *testing.T) {
 	full := admissionv1.AdmissionResponse{
 		UID: `a "uid"`, Allowed: true,
 		Result:           &metav1.Status{Status: metav1.StatusFailure, Code: 403, Message: "<no>\n", Reason: metav1.StatusReasonForbidden},
@@ -29,7 +29,7 @@ func TestAReplyIsWhatTheAPIReads(t *testing.T) {
 	typeMeta := metav1.TypeMeta{Kind: "AdmissionReview", APIVersion: "admission.k8s.io/v1"}
 	for name, response := range map[string]admissionv1.AdmissionResponse{"full": full, "empty": {}} {
 		recorder := httptest.NewRecorder()
-		writeReply(recorder, typeMeta, &response)
+		writeResponse(recorder, typeMeta, &response)
 		got := admissionv1.AdmissionReview{}
 		if err := json.Unmarshal(recorder.Body.Bytes(), &got); err != nil {
 			t.Fatalf("%v: %s", err, recorder.Body)
@@ -41,11 +41,11 @@ func TestAReplyIsWhatTheAPIReads(t *testing.T) {
 	}
 }
 
-// TestAReplyIsText: the values of annotations come from whoever may write them.
-func TestAReplyIsText(t *testing.T) {
+// TestWriteResponse_invalidUTF8: the values of annotations come from whoever may write them.
+func TestWriteResponse_invalidUTF8(t *testing.T) {
 	recorder := httptest.NewRecorder()
 	response := admissionv1.AdmissionResponse{Warnings: []string{"\xff\xfe"}, AuditAnnotations: map[string]string{"role-arn": "a\x00\xff"}}
-	writeReply(recorder, metav1.TypeMeta{}, &response)
+	writeResponse(recorder, metav1.TypeMeta{}, &response)
 	var got admissionv1.AdmissionReview
 	if err := json.Unmarshal(recorder.Body.Bytes(), &got); err != nil {
 		t.Fatal(err)

@@ -25,8 +25,8 @@ type Request[Object any] struct {
 	OldObject *Object `json:"oldObject"`
 }
 
-// Answer is a handler's decision. The response's UID is set by the caller.
-type Answer struct {
+// Decision is a handler's decision. The response's UID is set by the caller.
+type Decision struct {
 	Reason   inject.Reason
 	Response admissionv1.AdmissionResponse
 }
@@ -35,4 +35,4 @@ type Answer struct {
 // HTTP error, upon which the failurePolicy of the webhook's registration
 // decides. Return an *httperror.Error to choose the status and the reason; any other is
 // an HTTP 500.
-type Handler[Object any] func(ctx context.Context, request *Request[Object]) (Answer, error)
+type Handler[Object any] func(ctx context.Context, request *Request[Object]) (Decision, error)

@@ -40,26 +40,26 @@ type review[Object any] struct {
 func serve[Object any](h *Webhook, handle Handler[Object]) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		start := time.Now()
-		answer, typeMeta, err := answerReview(h, r, handle)
+		answer, typeMeta, err := handleReview(h, r, handle)
 		if err != nil {
 			failure := httperror.From(err, string(InternalError))
 			failure.Write(w)
 			h.observe(r, time.Since(start), answer, failure)
 			return
 		}
-		writeReply(w, typeMeta, &answer.Response)
+		writeResponse(w, typeMeta, &answer.Response)
 		h.observe(r, time.Since(start), answer, nil)
 	})
 }
 
-func answerReview[Object any](h *Webhook, r *http.Request, handle Handler[Object]) (Answer, metav1.TypeMeta, error) {
+func handleReview[Object any](h *Webhook, r *http.Request, handle Handler[Object]) (Decision, metav1.TypeMeta, error) {
 	ctx, cancel := context.WithTimeout(r.Context(), timeout(r))
 	defer cancel()
 
 	memory := h.memory(ctx)
 	received, err := readReview[Object](ctx, h.decoder, r, memory)
 	if err != nil {
-		return Answer{}, metav1.TypeMeta{}, err
+		return Decision{}, metav1.TypeMeta{}, err
 	}
 	answer, err := handle(ctx, received.Request)
 	answer.Response.UID = received.Request.UID

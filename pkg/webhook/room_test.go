@@ -34,9 +34,9 @@ func secretsPod() *corev1.Pod {
 	return podWith(containers...)
 }
 
-// TestUsualPodsDoNotWaitForRoom says how many of a pod one host may have under way
+// TestServer_smallPodsDoNotWait says how many of a pod one host may have under way
 // at once, at the least.
-func TestUsualPodsDoNotWaitForRoom(t *testing.T) {
+func TestServer_smallPodsDoNotWait(t *testing.T) {
 	for name, test := range map[string]struct {
 		pod    *corev1.Pod
 		atOnce int64
@@ -76,9 +76,9 @@ func (w *liveAtWrite) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// TestWhatABodyBecomesIsBounded measures it where it is decoded and where it is
+// TestServer_decodeMemoryLimit measures it where it is decoded and where it is
 // answered.
-func TestWhatABodyBecomesIsBounded(t *testing.T) {
+func TestServer_decodeMemoryLimit(t *testing.T) {
 	const (
 		n = 4000
 		// beside is what the process may take beside it.
@@ -106,7 +106,7 @@ func TestWhatABodyBecomesIsBounded(t *testing.T) {
 		var decoded int64
 		handler := newServer(role, slog.DiscardHandler, func(c *webhook.Config) {
 			mutate := c.Mutate
-			c.Mutate = func(ctx context.Context, request *webhook.Request[inject.Pod]) (webhook.Answer, error) {
+			c.Mutate = func(ctx context.Context, request *webhook.Request[inject.Pod]) (webhook.Decision, error) {
 				decoded = live()
 				defer runtime.KeepAlive(request)
 				return mutate(ctx, request)
@@ -139,7 +139,7 @@ func (d *deadlines) SetWriteDeadline(at time.Time) error {
 	return nil
 }
 
-func TestAnAnswerMustBeTakenSoon(t *testing.T) {
+func TestServer_writeTimeout(t *testing.T) {
 	request := httptest.NewRequest(http.MethodPost, "/mutate", bytes.NewReader(reviewOf(smallPod())))
 	request.Header.Set("Content-Type", "application/json")
 	response := &deadlines{ResponseRecorder: *httptest.NewRecorder()}
@@ -149,8 +149,8 @@ func TestAnAnswerMustBeTakenSoon(t *testing.T) {
 	}
 }
 
-// TestPodsOfEverySizeAreAnswered but those that no API server can have stored.
-func TestPodsOfEverySizeAreAnswered(t *testing.T) {
+// TestServer_podSizes but those that no API server can have stored.
+func TestServer_podSizes(t *testing.T) {
 	for containers, want := range map[int]int{
 		1: http.StatusOK, 100: http.StatusOK, 1000: http.StatusOK, 6000: http.StatusOK, 100_000: http.StatusRequestEntityTooLarge,
 	} {
@@ -163,9 +163,9 @@ func TestPodsOfEverySizeAreAnswered(t *testing.T) {
 	}
 }
 
-// TestAnAnswerThatNobodyCanUseIsNotMade: a ServiceAccount's annotations may be as long
+// TestMutate_patchTooLarge: a ServiceAccount's annotations may be as long
 // as all that it has, and go to each container.
-func TestAnAnswerThatNobodyCanUseIsNotMade(t *testing.T) {
+func TestMutate_patchTooLarge(t *testing.T) {
 	containers := make([]corev1.Container, 100)
 	for n := range containers {
 		containers[n] = container(fmt.Sprintf("container-%d", n), 0)

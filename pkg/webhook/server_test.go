@@ -55,7 +55,7 @@ func noRole(context.Context, types.NamespacedName) (*identity.Identity, error) {
 	return &identity.Identity{Method: identity.WebIdentity}, nil
 }
 
-func TestMutateAnswersAnAPIServer(t *testing.T) {
+func TestMutate(t *testing.T) {
 	smallPatch := `[{"op":"add","path":"/spec/volumes/0","value":{"name":"aws-iam-token","projected":{"sources":[` +
 		`{"serviceAccountToken":{"audience":"sts.amazonaws.com","expirationSeconds":86400,"path":"token"}}]}}},` +
 		`{"op":"add","path":"/spec/containers/0/env/-","value":{"name":"AWS_ROLE_ARN","value":"arn:aws:iam::111122223333:role/cloudwatch-agent"}},` +
@@ -164,7 +164,7 @@ func TestAuditAnnotations_source(t *testing.T) {
 	}
 }
 
-func TestAuditAnnotationsSayWhoGotWhat(t *testing.T) {
+func TestMutate_auditAnnotations(t *testing.T) {
 	got := answerOf(t, newHandler(role, io.Discard), reviewOf(podWith(container("a", 1), container("b", 0)))).Response.AuditAnnotations
 	want := map[string]string{
 		"reason": "injected", "role-arn": "arn:aws:iam::111122223333:role/cloudwatch-agent",
@@ -175,7 +175,7 @@ func TestAuditAnnotationsSayWhoGotWhat(t *testing.T) {
 	}
 }
 
-func TestV1Beta1IsAnsweredInKind(t *testing.T) {
+func TestMutate_v1beta1(t *testing.T) {
 	body := reviewWith(smallPod(), func(r *admissionv1.AdmissionReview) { r.APIVersion = "admission.k8s.io/v1beta1" })
 	response := post(newHandler(role, io.Discard), "application/json", bytes.NewReader(body))
 	var review admissionv1beta1.AdmissionReview
@@ -190,7 +190,7 @@ func TestV1Beta1IsAnsweredInKind(t *testing.T) {
 	}
 }
 
-func TestBadInputGetsAClearAnswer(t *testing.T) {
+func TestMutate_badRequest(t *testing.T) {
 	const json = "application/json"
 	good := string(reviewOf(smallPod()))
 	request := func(f func(*admissionv1.AdmissionRequest)) string {
@@ -238,7 +238,7 @@ func TestBadInputGetsAClearAnswer(t *testing.T) {
 	}
 }
 
-func TestAWrongMethodIsRefused(t *testing.T) {
+func TestHandler_methodNotAllowed(t *testing.T) {
 	handler := newHandler(role, io.Discard)
 	for path, method := range map[string]string{"/mutate": http.MethodGet, "/healthz": http.MethodPost, "/readyz": http.MethodDelete} {
 		response := httptest.NewRecorder()
@@ -249,7 +249,7 @@ func TestAWrongMethodIsRefused(t *testing.T) {
 	}
 }
 
-func TestAnUnknownIdentityIsAnErrorAndNoAdmission(t *testing.T) {
+func TestMutate_identityUnknown(t *testing.T) {
 	unreachable := func(context.Context, types.NamespacedName) (*identity.Identity, error) {
 		return nil, errors.New("connection refused")
 	}
@@ -264,7 +264,7 @@ func TestAnUnknownIdentityIsAnErrorAndNoAdmission(t *testing.T) {
 	}
 }
 
-func TestWhatIsUnknownIsLoggedSeldom(t *testing.T) {
+func TestMutate_rateLimitsErrorLog(t *testing.T) {
 	var log bytes.Buffer
 	handler := newHandler(func(context.Context, types.NamespacedName) (*identity.Identity, error) {
 		return nil, context.DeadlineExceeded
@@ -277,7 +277,7 @@ func TestWhatIsUnknownIsLoggedSeldom(t *testing.T) {
 	}
 }
 
-func TestTheHandlerEndsBeforeTheAPIServerGivesUp(t *testing.T) {
+func TestMutate_timeout(t *testing.T) {
 	for query, want := range map[string]time.Duration{
 		"":              9 * time.Second,
 		"?timeout=10s":  9 * time.Second,
@@ -304,7 +304,7 @@ func TestTheHandlerEndsBeforeTheAPIServerGivesUp(t *testing.T) {
 	}
 }
 
-func TestAPanicIsA500ALogLineAndACount(t *testing.T) {
+func TestServer_panic(t *testing.T) {
 	var log bytes.Buffer
 	panics := func(context.Context, types.NamespacedName) (*identity.Identity, error) {
 		panic("hunter2 of the request")
@@ -314,7 +314,7 @@ func TestAPanicIsA500ALogLineAndACount(t *testing.T) {
 	if response.Code != http.StatusInternalServerError {
 		t.Errorf("HTTP %d, want 500", response.Code)
 	}
-	if !strings.Contains(log.String(), "TestAPanicIsA500ALogLineAndACount") {
+	if !strings.Contains(log.String(), "TestServer_panic") {
 		t.Errorf("no stack in the log: %s", log.String())
 	}
 	if strings.Contains(log.String(), "hunter2") {
@@ -331,7 +331,7 @@ func TestAPanicIsA500ALogLineAndACount(t *testing.T) {
 	}
 }
 
-func TestNoEnvironmentValueIsEverLogged(t *testing.T) {
+func TestLog_noEnvValues(t *testing.T) {
 	const secret = "hunter2"
 	var log bytes.Buffer
 	handler := newHandler(role, &log)

@@ -58,17 +58,17 @@ type ServiceAccount struct {
 // they are written. Only mistakes that the write makes are judged, so that an old
 // one does not keep a ServiceAccount from being changed in other ways.
 func ValidateServiceAccount(mode ValidationMode, rules lint.Rules, logger *slog.Logger) Handler[ServiceAccount] {
-	return func(ctx context.Context, request *Request[ServiceAccount]) (Answer, error) {
+	return func(ctx context.Context, request *Request[ServiceAccount]) (Decision, error) {
 		if request.Kind.Group != "" || request.Kind.Kind != "ServiceAccount" {
-			return Answer{}, badRequest("the object is a %q of group %q: only ServiceAccounts of the core group can be sent here, "+
+			return Decision{}, badRequest("the object is a %q of group %q: only ServiceAccounts of the core group can be sent here, "+
 				"see the rules of the ValidatingWebhookConfiguration", request.Kind.Kind, request.Kind.Group)
 		}
 		writes := request.Operation == admissionv1.Create || request.Operation == admissionv1.Update
 		if mode == ValidationOff || !writes || request.SubResource != "" {
-			return judged(ServiceAccountNotChecked, nil), nil
+			return allowWithWarnings(ServiceAccountNotChecked, nil), nil
 		}
 		if request.Object == nil {
-			return Answer{}, badRequest("the request has no object")
+			return Decision{}, badRequest("the request has no object")
 		}
 		findings := lint.Account(request.Object.Metadata.Annotations, rules)
 		if request.OldObject != nil {
@@ -76,16 +76,16 @@ func ValidateServiceAccount(mode ValidationMode, rules lint.Rules, logger *slog.
 			findings = slices.DeleteFunc(findings, func(f lint.Finding) bool { return slices.Contains(old, f) })
 		}
 		if len(findings) == 0 {
-			return judged(ServiceAccountOK, nil), nil
+			return allowWithWarnings(ServiceAccountOK, nil), nil
 		}
-		wrong, doubtful := partition(findings)
-		answer := judged(ServiceAccountMistake, append(wrong, doubtful...))
+		wrong, doubtful := splitBySeverity(findings)
+		answer := allowWithWarnings(ServiceAccountMistake, append(wrong, doubtful...))
 		if mode == ValidationDeny && len(wrong) > 0 {
-			answer = refused(request, wrong, doubtful)
+			answer = rejected(request, wrong, doubtful)
 		}
 		logger.InfoContext(ctx, "ServiceAccount with a mistake in its annotations",
 			"uid", request.UID, "namespace", request.Namespace, "serviceAccount", request.Object.name(),
-			"reason", answer.Reason, "findings", sentences(findings))
+			"reason", answer.Reason, "findings", findingMessages(findings))
 		return answer, nil
 	}
 }
@@ -93,10 +93,10 @@ func ValidateServiceAccount(mode ValidationMode, rules lint.Rules, logger *slog.
 // name is a prefix of the name if the API server has yet to make it.
 func (s *ServiceAccount) name() string { return cmp.Or(s.Metadata.Name, s.Metadata.GenerateName) }
 
-// partition tells what cannot be right from what may be.
-func partition(findings []lint.Finding) (wrong, doubtful []lint.Finding) {
+// splitBySeverity tells what cannot be right from what may be.
+func splitBySeverity(findings []lint.Finding) (wrong, doubtful []lint.Finding) {
 	for _, finding := range findings {
-		if finding.Hard {
+		if finding.Invalid {
 			wrong = append(wrong, finding)
 		} else {
 			doubtful = append(doubtful, finding)
@@ -105,34 +105,34 @@ func partition(findings []lint.Finding) (wrong, doubtful []lint.Finding) {
 	return wrong, doubtful
 }
 
-// judged lets a ServiceAccount be written, and warns of the findings.
-func judged(reason inject.Reason, findings []lint.Finding) Answer {
+// allowWithWarnings lets a ServiceAccount be written, and warns of the findings.
+func allowWithWarnings(reason inject.Reason, findings []lint.Finding) Decision {
 	messages := make([]string, 0, len(findings))
 	for _, finding := range findings {
 		messages = append(messages, finding.Message)
 	}
-	return Answer{Reason: reason, Response: admissionv1.AdmissionResponse{
+	return Decision{Reason: reason, Response: admissionv1.AdmissionResponse{
 		Allowed:          true,
-		Warnings:         capWarnings(messages),
+		Warnings:         limitWarnings(messages),
 		AuditAnnotations: map[string]string{"reason": string(reason)},
 	}}
 }
 
-// refused names all that is wrong, and warns of what may be: it would be the next
+// rejected names all that is wrong, and warns of what may be: it would be the next
 // surprise.
-func refused(request *Request[ServiceAccount], wrong, doubtful []lint.Finding) Answer {
-	answer := judged(ServiceAccountDenied, doubtful)
+func rejected(request *Request[ServiceAccount], wrong, doubtful []lint.Finding) Decision {
+	answer := allowWithWarnings(ServiceAccountDenied, doubtful)
 	answer.Response.Allowed = false
 	answer.Response.Result = &metav1.Status{
 		Status: metav1.StatusFailure, Code: http.StatusForbidden, Reason: metav1.StatusReasonForbidden,
 		Message: fmt.Sprintf("%sServiceAccount %s/%s: %s", warningPrefix, request.Namespace, request.Object.name(),
-			strings.Join(sentences(wrong), "; ")),
+			strings.Join(findingMessages(wrong), "; ")),
 	}
 	return answer
 }
 
-// sentences are the findings with the values at fault.
-func sentences(findings []lint.Finding) []string {
+// findingMessages are the findings with the values at fault.
+func findingMessages(findings []lint.Finding) []string {
 	said := make([]string, 0, len(findings))
 	for _, finding := range findings {
 		said = append(said, finding.String())

@@ -100,7 +100,7 @@ func TestValidateServiceAccount(t *testing.T) {
 	}
 }
 
-func TestMistakesAreWarnedOfBeforeWhatMayBeRight(t *testing.T) {
+func TestValidateServiceAccount_warningOrder(t *testing.T) {
 	handle := webhook.ValidateServiceAccount("warn", lint.Rules{Prefix: "eks.amazonaws.com"}, slog.New(slog.DiscardHandler))
 	answer, err := handle(t.Context(), &webhook.Request[webhook.ServiceAccount]{
 		Kind: metav1.GroupVersionKind{Version: "v1", Kind: "ServiceAccount"}, Operation: admissionv1.Create,
@@ -123,7 +123,7 @@ func TestMistakesAreWarnedOfBeforeWhatMayBeRight(t *testing.T) {
 	}
 }
 
-func TestAFindingIsLoggedWithItsServiceAccountAndValue(t *testing.T) {
+func TestValidateServiceAccount_log(t *testing.T) {
 	var log strings.Builder
 	handle := webhook.ValidateServiceAccount("warn", lint.Rules{Prefix: "eks.amazonaws.com"}, slog.New(slog.NewJSONHandler(&log, nil)))
 	_, err := handle(t.Context(), &webhook.Request[webhook.ServiceAccount]{
@@ -156,7 +156,7 @@ func TestParseValidationMode(t *testing.T) {
 	}
 }
 
-func TestAWriteWithoutAServiceAccountIsABadRequest(t *testing.T) {
+func TestValidateServiceAccount_noObject(t *testing.T) {
 	handle := webhook.ValidateServiceAccount("warn", lint.Rules{Prefix: "eks.amazonaws.com"}, slog.New(slog.DiscardHandler))
 	_, err := handle(t.Context(), &webhook.Request[webhook.ServiceAccount]{
 		Kind: metav1.GroupVersionKind{Version: "v1", Kind: "ServiceAccount"}, Operation: admissionv1.Create,
@@ -172,7 +172,7 @@ func wantBadRequest(t *testing.T, err error, text string) {
 	}
 }
 
-func TestWhatIsNoServiceAccountIsABadRequest(t *testing.T) {
+func TestValidateServiceAccount_wrongKind(t *testing.T) {
 	handle := webhook.ValidateServiceAccount("warn", lint.Rules{Prefix: "eks.amazonaws.com"}, slog.New(slog.DiscardHandler))
 	_, err := handle(t.Context(), &webhook.Request[webhook.ServiceAccount]{Kind: metav1.GroupVersionKind{Version: "v1", Kind: "Pod"}})
 	wantBadRequest(t, err, `"Pod"`)

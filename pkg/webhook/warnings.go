@@ -5,23 +5,23 @@ import (
 	"unicode/utf8"
 )
 
-// maxWarningLetters is what the API documents: 120 characters
+// maxWarningLength is what the API documents: 120 characters
 // (k8s.io/api/admission/v1, AdmissionResponse.Warnings). Once the warnings of a
 // request, of all webhooks, come to 4096 characters, the API server cuts each to
 // 256, and then drops what comes next
 // (k8s.io/apiserver/pkg/endpoints/filters/warning.go); few and short ones leave
 // room for others.
 const (
-	maxWarnings       = 5
-	maxWarningLetters = 120
+	maxWarnings      = 5
+	maxWarningLength = 120
 )
 
 // warningPrefix says whose warning it is: kubectl shows nothing else of it.
 const warningPrefix = "pod-identity-webhook: "
 
-// capWarnings makes warnings of messages, no more and no longer than is advised.
+// limitWarnings makes warnings of messages, no more and no longer than is advised.
 // The last one counts those that are left out.
-func capWarnings(messages []string) []string {
+func limitWarnings(messages []string) []string {
 	if len(messages) == 0 {
 		return nil
 	}
@@ -31,7 +31,7 @@ func capWarnings(messages []string) []string {
 	}
 	warnings := make([]string, 0, maxWarnings)
 	for _, message := range shown {
-		warnings = append(warnings, cut(warningPrefix+message))
+		warnings = append(warnings, truncate(warningPrefix+message))
 	}
 	if left := len(messages) - len(shown); left > 0 {
 		warnings = append(warnings, fmt.Sprintf("%sand %d more, see the webhook's log", warningPrefix, left))
@@ -39,11 +39,11 @@ func capWarnings(messages []string) []string {
 	return warnings
 }
 
-// cut ends a text that is too long with three dots, at a letter's end.
-func cut(text string) string {
-	if utf8.RuneCountInString(text) <= maxWarningLetters {
+// truncate ends a text that is too long with three dots, at a letter's end.
+func truncate(text string) string {
+	if utf8.RuneCountInString(text) <= maxWarningLength {
 		return text
 	}
 	const dots = "..."
-	return string([]rune(text)[:maxWarningLetters-len(dots)]) + dots
+	return string([]rune(text)[:maxWarningLength-len(dots)]) + dots
 }

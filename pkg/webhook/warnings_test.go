@@ -7,13 +7,13 @@ import (
 	"unicode/utf8"
 )
 
-func TestCapWarningsKeepsToWhatTheAPIServerAdvises(t *testing.T) {
+func TestLimitWarnings(t *testing.T) {
 	for count, want := range map[int]int{0: 0, 1: 1, 5: 5, 6: 5, 100: 5} {
 		var messages []string
 		for i := range count {
 			messages = append(messages, fmt.Sprintf("number %d %s", i, strings.Repeat("ü", i*40)))
 		}
-		warnings := capWarnings(messages)
+		warnings := limitWarnings(messages)
 		if len(warnings) != want {
 			t.Errorf("%d messages make %d warnings, want %d", count, len(warnings), want)
 		}

@@ -63,7 +63,7 @@ func (h *Webhook) Handlers() map[string]http.Handler {
 
 // Rejected counts and logs a request that was answered with an error.
 func (h *Webhook) Rejected(r *http.Request, took time.Duration, err *httperror.Error) {
-	h.observe(r, took, Answer{}, err)
+	h.observe(r, took, Decision{}, err)
 }
 
 // Panicked counts a request that ended in a panic.
@@ -73,7 +73,7 @@ func (h *Webhook) Panicked() {
 }
 
 // observe counts and, for failures, logs what became of a request.
-func (h *Webhook) observe(r *http.Request, took time.Duration, answer Answer, err *httperror.Error) {
+func (h *Webhook) observe(r *http.Request, took time.Duration, answer Decision, err *httperror.Error) {
 	h.metrics.observe(took, answer, err)
 	if err == nil {
 		return

@@ -34,8 +34,8 @@ const (
 	unlimited = "1000000"
 )
 
-// candidate is a server that is measured.
-type candidate struct {
+// benchTarget is a server that is measured.
+type benchTarget struct {
 	name string
 	// patched says that it is to give each pod an identity.
 	patched bool
@@ -52,7 +52,7 @@ type candidate struct {
 
 // reviews are what each of the workers asks for. Those of a candidate that is to
 // read each time have a ServiceAccount for each, as reads of the same are shared.
-func (c candidate) reviews(recorded []review, worker int) []review {
+func (c benchTarget) reviews(recorded []review, worker int) []review {
 	if !c.live {
 		return recorded
 	}
@@ -69,11 +69,13 @@ func accountWithRole(worker int) string { return "role-" + strconv.Itoa(worker) 
 func accountWithoutRole(worker int) string { return "no-role-" + strconv.Itoa(worker) }
 
 // newCandidates returns the floor and what is measured beside it.
-func newCandidates(config *rest.Config, kubeconfig string, environment []string, reference string) []candidate {
-	candidates := []candidate{
+func newCandidates(config *rest.Config, kubeconfig string, environment []string, reference string) []benchTarget {
+	candidates := []benchTarget{
 		{
 			name: "constant answer", patched: true,
-			start: func(ctx context.Context, dir string) (*server, error) { return startFloor(ctx, dir, environment) },
+			start: func(ctx context.Context, dir string) (*server, error) {
+				return startConstantServer(ctx, dir, environment)
+			},
 		},
 		{
 			name: readingFloor, patched: true, busy: true, optional: true,
@@ -82,7 +84,7 @@ func newCandidates(config *rest.Config, kubeconfig string, environment []string,
 				if err != nil {
 					return nil, err
 				}
-				return startFloor(ctx, dir, environment, read...)
+				return startConstantServer(ctx, dir, environment, read...)
 			},
 		},
 		{
@@ -99,7 +101,7 @@ func newCandidates(config *rest.Config, kubeconfig string, environment []string,
 		},
 	}
 	if reference != "" {
-		candidates = append(candidates, candidate{
+		candidates = append(candidates, benchTarget{
 			name: "reference webhook", patched: true, optional: true, early: true,
 			start: func(ctx context.Context, dir string) (*server, error) {
 				return startReference(ctx, reference, kubeconfig, dir)
@@ -133,7 +135,7 @@ func createAccounts(ctx context.Context, cluster *controlplane.ControlPlane, rev
 }
 
 // measure starts the server, asks it for the duration, and stops it.
-func (c candidate) measure(ctx context.Context, recorded []review, duration time.Duration) (measured round, err error) {
+func (c benchTarget) measure(ctx context.Context, recorded []review, duration time.Duration) (measured round, err error) {
 	dir, err := os.MkdirTemp("", "pod-identity-webhook-bench-")
 	if err != nil {
 		return round{}, err
@@ -158,12 +160,12 @@ func (c candidate) measure(ctx context.Context, recorded []review, duration time
 	if _, err := server.drive(ctx, workers, warmUp); err != nil {
 		return round{}, err
 	}
-	return c.measureWarm(ctx, server, workers, duration)
+	return c.measureAfterWarmup(ctx, server, workers, duration)
 }
 
 // checkOnceReady checks the server's answers. The reference says that it is ready
 // before it knows the ServiceAccounts, and leaves pods alone until then.
-func (c candidate) checkOnceReady(ctx context.Context, server *server, reviews []review) (sizes []int, err error) {
+func (c benchTarget) checkOnceReady(ctx context.Context, server *server, reviews []review) (sizes []int, err error) {
 	if !c.early {
 		return server.check(ctx, reviews, c.patched)
 	}
@@ -177,7 +179,7 @@ func (c candidate) checkOnceReady(ctx context.Context, server *server, reviews [
 	return sizes, nil
 }
 
-func (c candidate) measureWarm(ctx context.Context, server *server, workers []worker, duration time.Duration) (round, error) {
+func (c benchTarget) measureAfterWarmup(ctx context.Context, server *server, workers []worker, duration time.Duration) (round, error) {
 	readsBefore, err := server.liveReads(ctx)
 	if err != nil {
 		return round{}, err

@@ -65,8 +65,8 @@ func readBaseline(path string) (baseline, error) {
 	return r, nil
 }
 
-// errWorse says that something has got worse.
-var errWorse = errors.New("a ratio to the floor is more than 20 % worse than the recorded one; if that is meant to be, make bench-record")
+// errRegression says that something has got worse.
+var errRegression = errors.New("a ratio to the floor is more than 20 % worse than the recorded one; if that is meant to be, make bench-record")
 
 // compare prints each ratio beside the recorded one. The error is errWorse if one
 // is worse by more than the tolerance, and another if one is missing on either side.
@@ -89,10 +89,10 @@ func compare(w io.Writer, before, now baseline) error {
 			if !ok {
 				return fmt.Errorf("%s of %s is not recorded: make bench-record", m.title, server)
 			}
-			by := worseBy(m, was, is)
+			by := regression(m, was, is)
 			verdict := ""
 			if by > tolerance {
-				verdict, err = "WORSE", errWorse
+				verdict, err = "WORSE", errRegression
 			}
 			rows = append(rows, []string{server, m.title, fmt.Sprintf("%.2fx", was), fmt.Sprintf("%.2fx", is), fmt.Sprintf("%+.0f %%", 100*by), verdict})
 		}
@@ -102,8 +102,8 @@ func compare(w io.Writer, before, now baseline) error {
 	return err
 }
 
-// worseBy is the share by which now is worse than before, below 0 if it is better.
-func worseBy(m measure, before, now float64) float64 {
+// regression is the share by which now is worse than before, below 0 if it is better.
+func regression(m measure, before, now float64) float64 {
 	if m.more {
 		return before/now - 1
 	}

@@ -21,7 +21,7 @@ func likeTheFloor(change values) baseline {
 	return baseline{Machine: machine{CPU: "some CPU", Cores: 2}, Ratios: map[string]values{"webhook": ratios}}
 }
 
-func TestCompareFailsAboveTheTolerance(t *testing.T) {
+func TestCompare_aboveTolerance(t *testing.T) {
 	tests := []struct {
 		name  string
 		now   values
@@ -40,7 +40,7 @@ func TestCompareFailsAboveTheTolerance(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			var out strings.Builder
 			err := compare(&out, likeTheFloor(nil), likeTheFloor(test.now))
-			if got := errors.Is(err, errWorse); got != (test.worse != "") || err != nil && !got {
+			if got := errors.Is(err, errRegression); got != (test.worse != "") || err != nil && !got {
 				t.Errorf("got %v", err)
 			}
 			for line := range strings.Lines(out.String()) {
@@ -108,7 +108,7 @@ func TestNewCreations(t *testing.T) {
 	}
 }
 
-func TestCompareMissesNothing(t *testing.T) {
+func TestCompare_mismatchedTargets(t *testing.T) {
 	before, now := likeTheFloor(nil), likeTheFloor(nil)
 	now.Ratios["another"] = now.Ratios["webhook"]
 	if err := compare(new(strings.Builder), before, now); err == nil || !strings.Contains(err.Error(), "make bench-record") {
@@ -119,7 +119,7 @@ func TestCompareMissesNothing(t *testing.T) {
 	}
 }
 
-func TestBaselineIsReadAsItWasWritten(t *testing.T) {
+func TestBaseline_roundTrip(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "recorded.json")
 	want := likeTheFloor(values{"cpuMicroseconds": 1.5})
 	if err := want.write(path); err != nil {
@@ -134,7 +134,7 @@ func TestBaselineIsReadAsItWasWritten(t *testing.T) {
 	}
 }
 
-func TestTheRecordedRatiosAreOfWhatIsMeasured(t *testing.T) {
+func TestBaseline_matchesTargets(t *testing.T) {
 	kept, err := readBaseline(recordedFile())
 	if err != nil {
 		t.Fatal(err)

@@ -27,11 +27,11 @@ const (
 	settleTime = 5 * time.Second
 )
 
-// footprint is what the webhook takes in a cluster of so many ServiceAccounts.
-type footprint struct {
-	accounts int
-	starts   []start
-	idling   idling
+// memoryUsage is what the webhook takes in a cluster of so many ServiceAccounts.
+type memoryUsage struct {
+	accounts  int
+	starts    []start
+	idleUsage idleUsage
 }
 
 // start is one start of the webhook.
@@ -43,8 +43,8 @@ type start struct {
 	others   float64       // share of the machine
 }
 
-// idling is the time after a start in which nothing happens.
-type idling struct {
+// idleUsage is the time after a start in which nothing happens.
+type idleUsage struct {
 	cpu      time.Duration
 	took     time.Duration
 	resident uint64 // at its end, bytes
@@ -52,7 +52,7 @@ type idling struct {
 }
 
 // measureFootprints fills a cluster of its own, and starts the webhook at each size.
-func measureFootprints(ctx context.Context, o scaleOptions, environment []string, progress io.Writer) (footprints []footprint, err error) {
+func measureFootprints(ctx context.Context, o scaleOptions, environment []string, progress io.Writer) (footprints []memoryUsage, err error) {
 	cluster, _, remove, err := startControlPlane(ctx, progress)
 	if err != nil {
 		return nil, err
@@ -70,7 +70,7 @@ func measureFootprints(ctx context.Context, o scaleOptions, environment []string
 		}
 		seeded = size
 		fmt.Fprintf(progress, "%d ServiceAccounts, in %s\n", size, time.Since(began).Round(time.Second))
-		of := footprint{accounts: size}
+		of := memoryUsage{accounts: size}
 		// The first start is for the API server to be warm, and is not counted.
 		for n := range o.starts + 1 {
 			idle := time.Duration(0)
@@ -84,7 +84,7 @@ func measureFootprints(ctx context.Context, o scaleOptions, environment []string
 			if n > 0 {
 				of.starts = append(of.starts, started)
 			}
-			of.idling = idled
+			of.idleUsage = idled
 			fmt.Fprintf(progress, "start %d of %d: ready after %s, %s at peak\n", n, o.starts, started.ready.Round(time.Millisecond), megabytes(float64(started.peak)))
 		}
 		footprints = append(footprints, of)
@@ -93,23 +93,23 @@ func measureFootprints(ctx context.Context, o scaleOptions, environment []string
 }
 
 // measureStart starts the webhook behind a relay that counts what it receives.
-func measureStart(ctx context.Context, cluster *controlplane.ControlPlane, environment []string, idle time.Duration) (started start, idled idling, err error) {
+func measureStart(ctx context.Context, cluster *controlplane.ControlPlane, environment []string, idle time.Duration) (started start, idled idleUsage, err error) {
 	dir, err := os.MkdirTemp("", "pod-identity-webhook-bench-")
 	if err != nil {
-		return start{}, idling{}, err
+		return start{}, idleUsage{}, err
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
 	config, err := localwebhook.ChartConfig(ctx, cluster)
 	if err != nil {
-		return start{}, idling{}, err
+		return start{}, idleUsage{}, err
 	}
 	target, err := url.Parse(config.Host)
 	if err != nil {
-		return start{}, idling{}, err
+		return start{}, idleUsage{}, err
 	}
-	between, err := startRelay(ctx, target.Host)
+	between, err := startCountingProxy(ctx, target.Host)
 	if err != nil {
-		return start{}, idling{}, err
+		return start{}, idleUsage{}, err
 	}
 	defer func() {
 		received, closeErr := between.close()
@@ -118,15 +118,15 @@ func measureStart(ctx context.Context, cluster *controlplane.ControlPlane, envir
 	}()
 	kubeconfig, err := kubeconfigFor(dir, between.address(), config.CAData, config)
 	if err != nil {
-		return start{}, idling{}, err
+		return start{}, idleUsage{}, err
 	}
 	certificate, err := newCertificate(dir)
 	if err != nil {
-		return start{}, idling{}, err
+		return start{}, idleUsage{}, err
 	}
 	command, url, err := webhookCommand(ctx, dir, kubeconfig, certificate, environment)
 	if err != nil {
-		return start{}, idling{}, err
+		return start{}, idleUsage{}, err
 	}
 	client := newCaller(url, certificate.trusted()).client
 	defer client.CloseIdleConnections()
@@ -136,49 +136,49 @@ func measureStart(ctx context.Context, cluster *controlplane.ControlPlane, envir
 }
 
 // watchStart runs the command until it is ready, lets it idle, and kills it.
-func watchStart(ctx context.Context, cluster *controlplane.ControlPlane, command process.Command, idle time.Duration, isReady func(context.Context) error) (start, idling, error) {
-	before, err := takeStock(cluster.APIServerPID(), cluster.EtcdPID())
+func watchStart(ctx context.Context, cluster *controlplane.ControlPlane, command process.Command, idle time.Duration, isReady func(context.Context) error) (start, idleUsage, error) {
+	before, err := takeSnapshot(cluster.APIServerPID(), cluster.EtcdPID())
 	if err != nil {
-		return start{}, idling{}, err
+		return start{}, idleUsage{}, err
 	}
 	webhook, err := process.Start(command)
 	if err != nil {
-		return start{}, idling{}, err
+		return start{}, idleUsage{}, err
 	}
 	defer webhook.Kill()
 	if err := waitReady(ctx, webhook, isReady); err != nil {
-		return start{}, idling{}, err
+		return start{}, idleUsage{}, err
 	}
 	pids := []int{webhook.PID(), cluster.APIServerPID(), cluster.EtcdPID()}
-	ready, err := takeStock(pids...)
+	ready, err := takeSnapshot(pids...)
 	if err != nil {
-		return start{}, idling{}, err
+		return start{}, idleUsage{}, err
 	}
 	settled, err := stockAfter(ctx, settleTime, pids)
 	if err != nil {
-		return start{}, idling{}, err
+		return start{}, idleUsage{}, err
 	}
 	after, err := stockAfter(ctx, idle, pids)
 	if err != nil {
-		return start{}, idling{}, err
+		return start{}, idleUsage{}, err
 	}
 	memory, err := usageOf(webhook.PID())
 	if err != nil {
-		return start{}, idling{}, err
+		return start{}, idleUsage{}, err
 	}
 	ofStart, _ := ready.since(before)
 	// A start itself can be too short for what the machine counts in ticks.
 	_, othersAtStart := settled.since(before)
 	ofIdling, othersIdle := after.since(settled)
 	return start{ready: ready.at.Sub(before.at), cpu: ofStart[webhook.PID()], peak: memory.peak, others: othersAtStart},
-		idling{cpu: ofIdling[webhook.PID()], took: idle, resident: memory.resident, others: othersIdle}, nil
+		idleUsage{cpu: ofIdling[webhook.PID()], took: idle, resident: memory.resident, others: othersIdle}, nil
 }
 
-func stockAfter(ctx context.Context, duration time.Duration, pids []int) (stock, error) {
+func stockAfter(ctx context.Context, duration time.Duration, pids []int) (usageSnapshot, error) {
 	if err := pause(ctx, duration); err != nil {
-		return stock{}, err
+		return usageSnapshot{}, err
 	}
-	return takeStock(pids...)
+	return takeSnapshot(pids...)
 }
 
 // webhookCommand returns how the webhook is started, and the URL of its server.

@@ -17,7 +17,7 @@ import (
 // figure is one of a footprint.
 type figure struct {
 	title string
-	of    func(footprint) float64
+	of    func(memoryUsage) float64
 	// format is for the figure, and each for what a ServiceAccount adds to it.
 	format, each func(float64) string
 }
@@ -25,41 +25,41 @@ type figure struct {
 // figures are those of the table, in its order.
 func figures() []figure {
 	return []figure{
-		{"ready after", footprint.ready, seconds, secondsEach},
-		{"CPU until ready", footprint.cpu, seconds, secondsEach},
-		{"memory at peak", footprint.peak, megabytes, bytesEach},
-		{"memory idle", footprint.resident, megabytes, bytesEach},
-		{"CPU idle, a minute", footprint.idleCPU, seconds, secondsEach},
-		{"received", footprint.received, megabytes, bytesEach},
+		{"ready after", memoryUsage.ready, seconds, secondsEach},
+		{"CPU until ready", memoryUsage.cpu, seconds, secondsEach},
+		{"memory at peak", memoryUsage.peak, megabytes, bytesEach},
+		{"memory idle", memoryUsage.resident, megabytes, bytesEach},
+		{"CPU idle, a minute", memoryUsage.idleCPU, seconds, secondsEach},
+		{"received", memoryUsage.received, megabytes, bytesEach},
 	}
 }
 
 // ready is in seconds, as cpu is.
-func (f footprint) ready() float64 {
+func (f memoryUsage) ready() float64 {
 	return f.median(func(s start) float64 { return s.ready.Seconds() })
 }
 
-func (f footprint) cpu() float64 {
+func (f memoryUsage) cpu() float64 {
 	return f.median(func(s start) float64 { return s.cpu.Seconds() })
 }
 
 // peak is in bytes, as received and resident are.
-func (f footprint) peak() float64 {
+func (f memoryUsage) peak() float64 {
 	return f.median(func(s start) float64 { return float64(s.peak) })
 }
 
-func (f footprint) received() float64 {
+func (f memoryUsage) received() float64 {
 	return f.median(func(s start) float64 { return float64(s.received) })
 }
 
-func (f footprint) resident() float64 { return float64(f.idling.resident) }
+func (f memoryUsage) resident() float64 { return float64(f.idleUsage.resident) }
 
 // idleCPU is in seconds of each minute.
-func (f footprint) idleCPU() float64 {
-	return f.idling.cpu.Seconds() / f.idling.took.Minutes()
+func (f memoryUsage) idleCPU() float64 {
+	return f.idleUsage.cpu.Seconds() / f.idleUsage.took.Minutes()
 }
 
-func (f footprint) median(of func(start) float64) float64 {
+func (f memoryUsage) median(of func(start) float64) float64 {
 	var all []float64
 	for _, s := range f.starts {
 		all = append(all, of(s))
@@ -68,8 +68,8 @@ func (f footprint) median(of func(start) float64) float64 {
 }
 
 // others is the greatest share of the machine that others had meanwhile.
-func (f footprint) others() float64 {
-	most := f.idling.others
+func (f memoryUsage) others() float64 {
+	most := f.idleUsage.others
 	for _, s := range f.starts {
 		most = max(most, s.others)
 	}
@@ -85,9 +85,9 @@ func megabytes(v float64) string { return fmt.Sprintf("%.1f MB", v/1e6) }
 
 func bytesEach(v float64) string { return fmt.Sprintf("%.0f B", math.Round(v)+0) }
 
-// growth is by how much a figure grows with each ServiceAccount: the slope of the
+// costPerServiceAccount is by how much a figure grows with each ServiceAccount: the slope of the
 // line that fits best through two sizes or more.
-func growth(footprints []footprint, of func(footprint) float64) float64 {
+func costPerServiceAccount(footprints []memoryUsage, of func(memoryUsage) float64) float64 {
 	var accounts, figures []float64
 	for _, f := range footprints {
 		accounts = append(accounts, float64(f.accounts))
@@ -97,7 +97,7 @@ func growth(footprints []footprint, of func(footprint) float64) float64 {
 	return slope
 }
 
-func writeFootprints(w io.Writer, machine machine, environment []string, footprints []footprint) {
+func writeFootprints(w io.Writer, machine machine, environment []string, footprints []memoryUsage) {
 	header := []string{"ServiceAccounts"}
 	for _, figure := range figures() {
 		header = append(header, figure.title)
@@ -115,19 +115,19 @@ func writeFootprints(w io.Writer, machine machine, environment []string, footpri
 	if len(footprints) > 1 {
 		row := []string{"each one more"}
 		for _, figure := range figures() {
-			row = append(row, figure.each(growth(footprints, figure.of)))
+			row = append(row, figure.each(costPerServiceAccount(footprints, figure.of)))
 		}
 		rows = append(rows, row)
 	}
 	fmt.Fprintf(w, "%s; with %s; 1 ServiceAccount in %d has a role; medians of %d starts, and of the last what it takes idle, for %s\n\n",
-		machine, strings.Join(environment, " "), withRole, len(footprints[0].starts), footprints[0].idling.took)
+		machine, strings.Join(environment, " "), withRole, len(footprints[0].starts), footprints[0].idleUsage.took)
 	writeMarkdown(w, rows)
 	writeQuiet(w, others)
 }
 
 // plotFootprints draws the memory and the starts by the number of ServiceAccounts.
-func plotFootprints(dir string, machine machine, footprints []footprint) error {
-	line := func(name string, of func(footprint) float64, unit float64) plots.Line {
+func plotFootprints(dir string, machine machine, footprints []memoryUsage) error {
+	line := func(name string, of func(memoryUsage) float64, unit float64) plots.Line {
 		points := make(plotter.XYs, len(footprints))
 		for n, f := range footprints {
 			points[n].X, points[n].Y = float64(f.accounts), of(f)/unit
@@ -139,13 +139,13 @@ func plotFootprints(dir string, machine machine, footprints []footprint) error {
 		"memory.svg": {
 			Title: "How much memory the webhook takes", Y: "MB",
 			Lines: []plots.Line{
-				line("at most, while it starts", footprint.peak, 1e6),
-				line("from then on, idle", footprint.resident, 1e6),
+				line("at most, while it starts", memoryUsage.peak, 1e6),
+				line("from then on, idle", memoryUsage.resident, 1e6),
 			},
 		},
 		"startup.svg": {
 			Title: "How long the webhook takes to be ready", Y: "seconds",
-			Lines: []plots.Line{line("until it is ready", footprint.ready, 1), line("CPU time until then", footprint.cpu, 1)},
+			Lines: []plots.Line{line("until it is ready", memoryUsage.ready, 1), line("CPU time until then", memoryUsage.cpu, 1)},
 		},
 	} {
 		p.X, p.Note, p.LogX, p.YFromZero = "ServiceAccounts in the cluster", note, true, true

@@ -18,9 +18,9 @@ import (
 // readPath is that of one ServiceAccount.
 var readPath = regexp.MustCompile(`^/api/v1/namespaces/[^/]+/serviceaccounts/[^/]+$`)
 
-// lateReads stands before an API server, answers reads of a ServiceAccount late, and
+// delayProxy stands before an API server, answers reads of a ServiceAccount late, and
 // counts how many of the same are under way at once.
-type lateReads struct {
+type delayProxy struct {
 	late     time.Duration
 	listener net.Listener
 	server   *http.Server
@@ -32,17 +32,17 @@ type lateReads struct {
 	atOnce   int
 }
 
-// endRead is the key by which a request has the function that ends its read.
-type endRead struct{}
+// delayedRead is the key by which a request has the function that ends its read.
+type delayedRead struct{}
 
-func startLateReads(ctx context.Context, late time.Duration, certificate certificate, config *rest.Config) (*lateReads, error) {
+func startDelayProxy(ctx context.Context, late time.Duration, certificate certificate, config *rest.Config) (*delayProxy, error) {
 	target, err := url.Parse(config.Host)
 	if err != nil {
 		return nil, err
 	}
 	roots := x509.NewCertPool()
 	roots.AppendCertsFromPEM(config.CAData)
-	l := &lateReads{
+	l := &delayProxy{
 		late: late, underWay: map[string]int{},
 		ahead: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12}, ForceAttemptHTTP2: true},
 	}
@@ -58,7 +58,7 @@ func startLateReads(ctx context.Context, late time.Duration, certificate certifi
 		if r.Method == http.MethodGet && readPath.MatchString(r.URL.Path) {
 			end := l.begin(r.URL.Path)
 			defer end()
-			r = r.WithContext(context.WithValue(r.Context(), endRead{}, end))
+			r = r.WithContext(context.WithValue(r.Context(), delayedRead{}, end))
 		}
 		proxy.ServeHTTP(w, r)
 	})}
@@ -66,9 +66,9 @@ func startLateReads(ctx context.Context, late time.Duration, certificate certifi
 	return l, nil
 }
 
-func (l *lateReads) address() string { return l.listener.Addr().String() }
+func (l *delayProxy) address() string { return l.listener.Addr().String() }
 
-func (l *lateReads) close() error {
+func (l *delayProxy) close() error {
 	err := l.server.Close()
 	l.served.Wait()
 	l.ahead.CloseIdleConnections()
@@ -76,7 +76,7 @@ func (l *lateReads) close() error {
 }
 
 // begin counts a read, and returns what ends it.
-func (l *lateReads) begin(path string) func() {
+func (l *delayProxy) begin(path string) func() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.underWay[path]++
@@ -90,7 +90,7 @@ func (l *lateReads) begin(path string) func() {
 
 // most is the greatest number of reads of one ServiceAccount that were under way at
 // once.
-func (l *lateReads) most() int {
+func (l *delayProxy) most() int {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.atOnce
@@ -98,8 +98,8 @@ func (l *lateReads) most() int {
 
 // delay holds an answer to a read back. The read ends before the answer goes on its
 // way: who has it may begin the next at once.
-func (l *lateReads) delay(answer *http.Response) error {
-	end, ok := answer.Request.Context().Value(endRead{}).(func())
+func (l *delayProxy) delay(answer *http.Response) error {
+	end, ok := answer.Request.Context().Value(delayedRead{}).(func())
 	if !ok {
 		return nil
 	}

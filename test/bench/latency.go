@@ -12,7 +12,7 @@ import (
 )
 
 // plotLatencies draws how long the admissions of each server took, of all rounds.
-func plotLatencies(dir string, machine machine, candidates []candidate, rounds map[string][]round) error {
+func plotLatencies(dir string, machine machine, candidates []benchTarget, rounds map[string][]round) error {
 	p := plots.Plot{
 		Title: "How long an admission takes",
 		X:     "share of the admissions that took no longer", Y: "milliseconds",

@@ -124,7 +124,7 @@ func measureLookup(ctx context.Context, cluster *controlplane.ControlPlane, clie
 // admission is what a pod meets on its way into the cluster.
 type admission struct {
 	webhook *localwebhook.Webhook // nil for none
-	late    *lateReads            // nil for none
+	late    *delayProxy           // nil for none
 }
 
 func startAdmission(ctx context.Context, cluster *controlplane.ControlPlane, client kubernetes.Interface, lookup lookup, dir string, environment []string) (admission, error) {
@@ -142,7 +142,7 @@ func startAdmission(ctx context.Context, cluster *controlplane.ControlPlane, cli
 		if err != nil {
 			return admission{}, err
 		}
-		if a.late, err = startLateReads(ctx, lookup.late, certificate, config); err != nil {
+		if a.late, err = startDelayProxy(ctx, lookup.late, certificate, config); err != nil {
 			return admission{}, err
 		}
 		if kubeconfig, err = kubeconfigFor(dir, a.late.address(), certificate.pem, config); err != nil {
@@ -189,7 +189,7 @@ func (a admission) measure(ctx context.Context, cluster *controlplane.ControlPla
 	if err != nil {
 		return podLoad{}, err
 	}
-	before, err := takeStock(pids...)
+	before, err := takeSnapshot(pids...)
 	if err != nil {
 		return podLoad{}, err
 	}
@@ -197,7 +197,7 @@ func (a admission) measure(ctx context.Context, cluster *controlplane.ControlPla
 	if err != nil {
 		return podLoad{}, err
 	}
-	after, err := takeStock(pids...)
+	after, err := takeSnapshot(pids...)
 	if err != nil {
 		return podLoad{}, err
 	}

@@ -41,7 +41,7 @@ func recordedReviews(t *testing.T) []review {
 	return reviews
 }
 
-func TestDriveAsksForEachReviewInEqualParts(t *testing.T) {
+func TestLoad_equalMix(t *testing.T) {
 	answer := answerOfTheFloor(t)
 	var mu sync.Mutex
 	asked := map[string]int{}
@@ -83,7 +83,7 @@ func TestDriveAsksForEachReviewInEqualParts(t *testing.T) {
 	}
 }
 
-func TestAWrongAnswerIsNotMeasured(t *testing.T) {
+func TestLoad_wrongResponse(t *testing.T) {
 	reviews := recordedReviews(t)[:1]
 	patched := string(answerOfTheFloor(t))
 	tests := []struct {
@@ -168,7 +168,7 @@ func TestDrive_connectionsThatAreNotKept(t *testing.T) {
 	}
 }
 
-func TestAReviewCanBeOfAnotherServiceAccount(t *testing.T) {
+func TestReview_of(t *testing.T) {
 	for _, r := range recordedReviews(t) {
 		other := r.of("no-role-7")
 		got, err := parseReview(other.body)
@@ -184,9 +184,9 @@ func TestAReviewCanBeOfAnotherServiceAccount(t *testing.T) {
 	}
 }
 
-func TestWorkersThatReadHaveServiceAccountsOfTheirOwn(t *testing.T) {
+func TestLoad_serviceAccountPerWorker(t *testing.T) {
 	recorded := recordedReviews(t)
-	shared, own := candidate{}, candidate{live: true}
+	shared, own := benchTarget{}, benchTarget{live: true}
 	if got := shared.reviews(recorded, 1)[0].serviceAccount; got != recorded[0].serviceAccount {
 		t.Errorf("a candidate that need not read: %s", got)
 	}
@@ -198,7 +198,7 @@ func TestWorkersThatReadHaveServiceAccountsOfTheirOwn(t *testing.T) {
 	}
 }
 
-func TestUsageIsOfTheProcess(t *testing.T) {
+func TestUsageOf(t *testing.T) {
 	got, err := usageOf(os.Getpid())
 	if errors.Is(err, os.ErrNotExist) {
 		t.Skip("no /proc here")
@@ -234,7 +234,7 @@ func TestUsageIsOfTheProcess(t *testing.T) {
 	}
 }
 
-func TestTheServersHaveTheDeployedEnvironment(t *testing.T) {
+func TestDeployedEnvironment(t *testing.T) {
 	got, err := deployedEnvironment()
 	if err != nil {
 		t.Fatal(err)

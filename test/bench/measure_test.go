@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-func TestMeasuresAreOfOneAdmission(t *testing.T) {
+func TestMeasures_perAdmission(t *testing.T) {
 	var latencies []time.Duration
 	for n := 1; n <= 200; n++ { // in the order of a clock's hands, not of size
 		latencies = append(latencies, time.Duration((n*77)%200+1)*time.Millisecond)
@@ -34,7 +34,7 @@ func TestMeasuresAreOfOneAdmission(t *testing.T) {
 	}
 }
 
-func TestQuantilesAreValuesThatWereSeen(t *testing.T) {
+func TestQuantiles(t *testing.T) {
 	values := []float64{40, 10, 30, 20}
 	for share, want := range map[float64]float64{0: 10, .25: 10, .26: 20, .5: 20, .75: 30, .99: 40, 1: 40} {
 		if got := quantiles(values, share)[0]; got != want {
@@ -61,7 +61,7 @@ func TestMedian(t *testing.T) {
 	}
 }
 
-func TestRatiosAreOfTheSameRound(t *testing.T) {
+func TestRatios_sameRound(t *testing.T) {
 	all := func(figures ...float64) []values {
 		var rounds []values
 		for _, figure := range figures {

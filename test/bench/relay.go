@@ -14,21 +14,21 @@ import (
 	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
 )
 
-// relay passes connections on, and counts what comes back over them. It looks into
+// countingProxy passes connections on, and counts what comes back over them. It looks into
 // none, so the encryption is among what it counts.
-type relay struct {
+type countingProxy struct {
 	listener net.Listener
 	target   string
 	received atomic.Int64
 	running  sync.WaitGroup
 }
 
-func startRelay(ctx context.Context, target string) (*relay, error) {
+func startCountingProxy(ctx context.Context, target string) (*countingProxy, error) {
 	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", "127.0.0.1:0")
 	if err != nil {
 		return nil, err
 	}
-	r := &relay{listener: listener, target: target}
+	r := &countingProxy{listener: listener, target: target}
 	r.running.Go(func() {
 		for {
 			accepted, err := listener.Accept()
@@ -41,10 +41,10 @@ func startRelay(ctx context.Context, target string) (*relay, error) {
 	return r, nil
 }
 
-func (r *relay) address() string { return r.listener.Addr().String() }
+func (r *countingProxy) address() string { return r.listener.Addr().String() }
 
 // pass passes one connection on until one of its ends is closed.
-func (r *relay) pass(ctx context.Context, near net.Conn) {
+func (r *countingProxy) pass(ctx context.Context, near net.Conn) {
 	defer func() { _ = near.Close() }()
 	far, err := new(net.Dialer).DialContext(ctx, "tcp", r.target)
 	if err != nil {
@@ -63,7 +63,7 @@ func (r *relay) pass(ctx context.Context, near net.Conn) {
 
 // close waits until all connections have ended, and returns the bytes that came back.
 // Who is connected must be gone.
-func (r *relay) close() (int64, error) {
+func (r *countingProxy) close() (int64, error) {
 	err := r.listener.Close()
 	r.running.Wait()
 	return r.received.Load(), err

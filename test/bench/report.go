@@ -64,7 +64,7 @@ type result struct {
 }
 
 // newReport sums up the rounds of the candidates, of which the first is the floor.
-func newReport(machine machine, candidates []candidate, rounds map[string][]round) report {
+func newReport(machine machine, candidates []benchTarget, rounds map[string][]round) report {
 	r := report{Machine: machine}
 	var floor, reading []values
 	for _, c := range candidates {

@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-func TestTheTableHasMediansAndRatiosToTheFloor(t *testing.T) {
-	candidates := []candidate{{name: "constant answer"}, {name: "webhook"}, {name: "reference webhook", optional: true}}
+func TestReportTable(t *testing.T) {
+	candidates := []benchTarget{{name: "constant answer"}, {name: "webhook"}, {name: "reference webhook", optional: true}}
 	of := func(cpu time.Duration, answer int64) []round {
 		r := round{
 			load: load{latencies: []time.Duration{cpu, cpu}, answerBytes: 2 * answer, took: 2 * cpu},
@@ -38,21 +38,21 @@ func TestTheTableHasMediansAndRatiosToTheFloor(t *testing.T) {
 	}
 }
 
-func TestABusyMachineIsMentioned(t *testing.T) {
+func TestReport_busyMachine(t *testing.T) {
 	for others, want := range map[float64]bool{.02: false, .3: true} {
 		rounds := map[string][]round{"constant answer": {
 			{load: load{latencies: []time.Duration{1}, took: 1}},
 			{load: load{latencies: []time.Duration{1}, took: 1}, others: others},
 		}}
 		var out strings.Builder
-		newReport(machine{}, []candidate{{name: "constant answer"}}, rounds).writeTable(&out)
+		newReport(machine{}, []benchTarget{{name: "constant answer"}}, rounds).writeTable(&out)
 		if got := strings.Contains(out.String(), "NOT QUIET"); got != want {
 			t.Errorf("others had %v: mentioned is %t, want %t", others, got, want)
 		}
 	}
 }
 
-func TestOfLiveReadsOnlyWhatIsOursIsCompared(t *testing.T) {
+func TestCompareLiveReads_ownMetricsOnly(t *testing.T) {
 	ratio := values{}
 	for _, m := range measures() {
 		ratio[m.key] = 1
@@ -68,7 +68,7 @@ func TestOfLiveReadsOnlyWhatIsOursIsCompared(t *testing.T) {
 	}
 }
 
-func TestOptionsThatMakeNoSense(t *testing.T) {
+func TestParseOptions_invalid(t *testing.T) {
 	for _, args := range [][]string{{"-rounds=0"}, {"-for=0s"}, {"-record", "-compare"}, {"something"}} {
 		if _, err := parseOptions(args); err == nil {
 			t.Errorf("%q: no error", args)
@@ -76,7 +76,7 @@ func TestOptionsThatMakeNoSense(t *testing.T) {
 	}
 }
 
-func TestTheDistributionReachesTheSlowest(t *testing.T) {
+func TestDistribution_includesMaximum(t *testing.T) {
 	var latencies []float64 // µs
 	for n := 1; n <= 10_000; n++ {
 		latencies = append(latencies, float64(n))

@@ -99,7 +99,7 @@ func run(ctx context.Context, args []string, out, progress io.Writer) error {
 
 // measureAll measures the candidates by turns, beside a control plane, and then the
 // creation of pods through it. It returns the rounds by the name of the candidate.
-func measureAll(ctx context.Context, o options, progress io.Writer) (candidates []candidate, rounds map[string][]round, creations []creation, err error) {
+func measureAll(ctx context.Context, o options, progress io.Writer) (candidates []benchTarget, rounds map[string][]round, creations []creation, err error) {
 	recorded, err := loadReviews()
 	if err != nil {
 		return nil, nil, nil, err

@@ -20,7 +20,7 @@ import (
 	"k8s.io/client-go/tools/clientcmd"
 )
 
-func TestScaleOptionsThatMakeNoSense(t *testing.T) {
+func TestParseScaleOptions_invalid(t *testing.T) {
 	for _, args := range [][]string{
 		{"-sizes="},
 		{"-sizes=0"},
@@ -41,7 +41,7 @@ func TestScaleOptionsThatMakeNoSense(t *testing.T) {
 	}
 }
 
-func TestScaleOptions(t *testing.T) {
+func TestParseScaleOptions(t *testing.T) {
 	o, err := parseScaleOptions([]string{"-sizes=200,100,200", "-env=GOGC=50", "-env=A=b=c", "-only=", "-plots="})
 	if err != nil {
 		t.Fatal(err)
@@ -59,23 +59,23 @@ func TestScaleOptions(t *testing.T) {
 
 // footprintOf has figures that grow by a known number with each ServiceAccount, and
 // one start that is an exception.
-func footprintOf(accounts int) footprint {
+func footprintOf(accounts int) memoryUsage {
 	n := time.Duration(accounts)
 	one := start{
 		ready: 10*time.Millisecond + n*20*time.Microsecond, cpu: n * 10 * time.Microsecond,
 		peak: 30e6 + uint64(accounts)*500, received: int64(accounts) * 60,
 	}
 	exception := start{ready: time.Hour, cpu: time.Hour, peak: 1e12, received: 1e12}
-	return footprint{
+	return memoryUsage{
 		accounts: accounts, starts: []start{one, exception, one},
-		idling: idling{cpu: 10 * time.Millisecond, took: 30 * time.Second, resident: 25e6 + uint64(accounts)*100},
+		idleUsage: idleUsage{cpu: 10 * time.Millisecond, took: 30 * time.Second, resident: 25e6 + uint64(accounts)*100},
 	}
 }
 
-func TestTheTableOfFootprintsHasMediansAndTheGrowth(t *testing.T) {
+func TestMemoryReportTable(t *testing.T) {
 	var out strings.Builder
 	writeFootprints(&out, machine{CPU: "some CPU", Cores: 2, Go: "go1.26", Platform: "linux/amd64"}, []string{"A=1", "B=2"},
-		[]footprint{footprintOf(1000), footprintOf(10_000), footprintOf(100_000)})
+		[]memoryUsage{footprintOf(1000), footprintOf(10_000), footprintOf(100_000)})
 	const want = `some CPU, 2 cores, go1.26, linux/amd64; with A=1 B=2; 1 ServiceAccount in 10 has a role; medians of 3 starts, and of the last what it takes idle, for 30s
 
 | ServiceAccounts | ready after | CPU until ready | memory at peak | memory idle | CPU idle, a minute | received |
@@ -90,7 +90,7 @@ func TestTheTableOfFootprintsHasMediansAndTheGrowth(t *testing.T) {
 	}
 }
 
-func TestWhatHardlyFallsDoesNotGrow(t *testing.T) {
+func TestCostPerServiceAccount_flat(t *testing.T) {
 	if got := secondsEach(-1e-9); got != "0.0 µs" {
 		t.Errorf("got %s", got)
 	}
@@ -102,33 +102,33 @@ func TestWhatHardlyFallsDoesNotGrow(t *testing.T) {
 	}
 }
 
-func TestOneSizeHasNoGrowth(t *testing.T) {
+func TestCostPerServiceAccount_singleSize(t *testing.T) {
 	var out strings.Builder
-	writeFootprints(&out, machine{}, nil, []footprint{footprintOf(1000)})
+	writeFootprints(&out, machine{}, nil, []memoryUsage{footprintOf(1000)})
 	if got := out.String(); strings.Contains(got, "one more") || strings.Contains(got, "NaN") || !strings.Contains(got, "| 1000 ") {
 		t.Errorf("got\n%s", got)
 	}
 }
 
-func TestABusyMachineIsMentionedBesideFootprints(t *testing.T) {
+func TestMemoryReport_busyMachine(t *testing.T) {
 	calm, start, idle := footprintOf(1000), footprintOf(1000), footprintOf(1000)
 	start.starts[2].others = .3
-	idle.idling.others = .3
+	idle.idleUsage.others = .3
 	for name, test := range map[string]struct {
-		of   footprint
+		of   memoryUsage
 		want bool
 	}{"quiet": {calm, false}, "busy at a start": {start, true}, "busy when idle": {idle, true}} {
 		var out strings.Builder
-		writeFootprints(&out, machine{}, nil, []footprint{test.of})
+		writeFootprints(&out, machine{}, nil, []memoryUsage{test.of})
 		if got := strings.Contains(out.String(), "NOT QUIET"); got != test.want {
 			t.Errorf("%s: mentioned is %t, want %t", name, got, test.want)
 		}
 	}
 }
 
-func TestFootprintsAreDrawn(t *testing.T) {
+func TestMemoryReport_plots(t *testing.T) {
 	dir := t.TempDir()
-	if err := plotFootprints(dir, machine{CPU: "some CPU"}, []footprint{footprintOf(1000), footprintOf(100_000)}); err != nil {
+	if err := plotFootprints(dir, machine{CPU: "some CPU"}, []memoryUsage{footprintOf(1000), footprintOf(100_000)}); err != nil {
 		t.Fatal(err)
 	}
 	for file, want := range map[string]string{"memory.svg": "at most, while it starts", "startup.svg": "until it is ready"} {
@@ -144,7 +144,7 @@ func TestFootprintsAreDrawn(t *testing.T) {
 	}
 }
 
-func TestOneServiceAccountInTenHasARole(t *testing.T) {
+func TestSeed_roleRatio(t *testing.T) {
 	names, roles := map[string]bool{}, 0
 	for n := range 10 * seedNamespaces {
 		account := seedAccount(n)
@@ -158,10 +158,10 @@ func TestOneServiceAccountInTenHasARole(t *testing.T) {
 	}
 }
 
-func TestWhatOthersTookIsWhatIsLeft(t *testing.T) {
+func TestMemoryUsage_otherProcesses(t *testing.T) {
 	now := time.Now()
-	before := stock{at: now, of: map[int]time.Duration{1: time.Second}, self: time.Second, all: 10 * time.Second}
-	after := stock{
+	before := usageSnapshot{at: now, of: map[int]time.Duration{1: time.Second}, self: time.Second, all: 10 * time.Second}
+	after := usageSnapshot{
 		at: now.Add(2 * time.Second), self: 2 * time.Second, all: 16 * time.Second,
 		// The second began since.
 		of: map[int]time.Duration{1: 2 * time.Second, 2: 3 * time.Second},
@@ -176,13 +176,13 @@ func TestWhatOthersTookIsWhatIsLeft(t *testing.T) {
 	}
 }
 
-func TestARelayCountsWhatComesBack(t *testing.T) {
+func TestCountingProxy(t *testing.T) {
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		body, _ := io.ReadAll(r.Body)
 		_, _ = w.Write(body[:10])
 	}))
 	defer server.Close()
-	relay, err := startRelay(t.Context(), server.Listener.Addr().String())
+	relay, err := startCountingProxy(t.Context(), server.Listener.Addr().String())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -235,7 +235,7 @@ func apiServer(t *testing.T) *rest.Config {
 	return &rest.Config{Host: "https://" + listener.Addr().String(), BearerToken: "token", TLSClientConfig: rest.TLSClientConfig{CAData: certificate.pem}}
 }
 
-func TestLateReadsAreLateAndCounted(t *testing.T) {
+func TestDelayProxy(t *testing.T) {
 	const late = 100 * time.Millisecond
 	dir := t.TempDir()
 	certificate, err := newCertificate(dir)
@@ -243,7 +243,7 @@ func TestLateReadsAreLateAndCounted(t *testing.T) {
 		t.Fatal(err)
 	}
 	config := apiServer(t)
-	reads, err := startLateReads(t.Context(), late, certificate, config)
+	reads, err := startDelayProxy(t.Context(), late, certificate, config)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -304,7 +304,7 @@ func TestLateReadsAreLateAndCounted(t *testing.T) {
 	}
 }
 
-func TestReadsThatAreNotWhatTheyShouldBe(t *testing.T) {
+func TestPodLoadCheck_invalid(t *testing.T) {
 	cached, live := lookup{webhook: true}, lookup{webhook: true, live: true}
 	late := lookup{webhook: true, live: true, late: lateBy}
 	for name, test := range map[string]struct {
@@ -326,7 +326,7 @@ func TestReadsThatAreNotWhatTheyShouldBe(t *testing.T) {
 	}
 }
 
-func TestPodsAreDueAtTheirRate(t *testing.T) {
+func TestDueTimes(t *testing.T) {
 	due := dueTimes(2 * time.Second)
 	if len(due) != 2*podsPerSecond || due[0] != 0 || due[podsPerSecond] != time.Second {
 		t.Errorf("%d are due, the first at %s", len(due), due[0])
@@ -340,7 +340,7 @@ func TestPodsAreDueAtTheirRate(t *testing.T) {
 	}
 }
 
-func TestTheTableOfLiveReads(t *testing.T) {
+func TestLiveReadsTable(t *testing.T) {
 	latencies := []time.Duration{2 * time.Millisecond, 4 * time.Millisecond}
 	var out strings.Builder
 	writeLive(&out, machine{CPU: "some CPU", Cores: 2, Go: "go1.26", Platform: "linux/amd64"}, 10*time.Second, []podLoad{
@@ -364,7 +364,7 @@ NOT QUIET: other processes had up to 20 % of the machine; repeat this when they 
 	}
 }
 
-func TestAPauseEndsWithItsContext(t *testing.T) {
+func TestPause_contextCanceled(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	if err := pause(ctx, time.Hour); !errors.Is(err, context.Canceled) {

@@ -46,8 +46,8 @@ func startWebhook(ctx context.Context, kubeconfig, dir string, environment []str
 	}, nil
 }
 
-// startFloor starts the program floor.
-func startFloor(ctx context.Context, dir string, environment []string, args ...string) (*server, error) {
+// startConstantServer starts the program floor.
+func startConstantServer(ctx context.Context, dir string, environment []string, args ...string) (*server, error) {
 	return startProcess(ctx, dir, "readyz", process.Command{Path: repository.Path("bin", "bench-floor"), Env: environment, Args: args})
 }
 

@@ -75,26 +75,26 @@ func (w watch) since() (server, others time.Duration, err error) {
 	return server, now.busy - w.busy - server - (now.self - w.self), nil
 }
 
-// stock is how much CPU time was ever taken: by some processes, by this program, and
+// usageSnapshot is how much CPU time was ever taken: by some processes, by this program, and
 // by all of the machine.
-type stock struct {
+type usageSnapshot struct {
 	at        time.Time
 	of        map[int]time.Duration
 	self, all time.Duration
 }
 
-func takeStock(pids ...int) (stock, error) {
-	taken := stock{at: time.Now(), of: map[int]time.Duration{}}
+func takeSnapshot(pids ...int) (usageSnapshot, error) {
+	taken := usageSnapshot{at: time.Now(), of: map[int]time.Duration{}}
 	for _, pid := range pids {
 		used, err := usageOf(pid)
 		if err != nil {
-			return stock{}, err
+			return usageSnapshot{}, err
 		}
 		taken.of[pid] = used.cpu
 	}
 	self, err := usageOf(os.Getpid())
 	if err != nil {
-		return stock{}, err
+		return usageSnapshot{}, err
 	}
 	taken.self = self.cpu
 	taken.all, err = busy()
@@ -104,7 +104,7 @@ func takeStock(pids ...int) (stock, error) {
 // since returns what each process has taken since the earlier stock, and the share
 // of the machine that neither they nor this program had. A process that the earlier
 // stock does not have began after it.
-func (s stock) since(earlier stock) (of map[int]time.Duration, others float64) {
+func (s usageSnapshot) since(earlier usageSnapshot) (of map[int]time.Duration, others float64) {
 	of = map[int]time.Duration{}
 	rest := s.all - earlier.all - (s.self - earlier.self)
 	for pid, cpu := range s.of {

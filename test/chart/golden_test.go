@@ -45,14 +45,14 @@ func forEachValues(t *testing.T, test func(t *testing.T, values string, manifest
 	}
 }
 
-func TestTheChartMakesOfValuesWhatItsGoldensSay(t *testing.T) {
+func TestChart_golden(t *testing.T) {
 	forEachValues(t, func(t *testing.T, values string, manifests []byte) {
 		golden(t, strings.Replace(values, ".values.", ".golden.", 1), manifests)
 	})
 }
 
-// TestEachFileOfValuesOpensWithASentence keeps them a thing to read.
-func TestEachFileOfValuesOpensWithASentence(t *testing.T) {
+// TestValuesFiles_comment keeps them a thing to read.
+func TestValuesFiles_comment(t *testing.T) {
 	sentence := regexp.MustCompile(`\A(# .+\n)*# .+\.\n`)
 	forEachValues(t, func(t *testing.T, values string, _ []byte) {
 		content, err := os.ReadFile(values)

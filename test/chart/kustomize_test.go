@@ -87,11 +87,11 @@ func without(of, others []manifest) []manifest {
 	})
 }
 
-// TestTheKustomizationsAreWhatTheChartMakes writes them, with -update, or finds
+// TestKustomize_generated writes them, with -update, or finds
 // one that is not current. What all modes have in common is the base; what is
 // special to one is its overlay's; what cert-manager changes is a component that
 // goes with either.
-func TestTheKustomizationsAreWhatTheChartMakes(t *testing.T) {
+func TestKustomize_generated(t *testing.T) {
 	clusterWide, optIn := manifests(t), manifests(t, "mode=opt-in")
 	certManager := manifests(t, "certificates.source=cert-manager")
 
@@ -305,8 +305,8 @@ func addKustomization(files map[string]string, folder, kind, resources string) {
 	files[folder+"/kustomization.yaml"] = content + patched
 }
 
-// TestKustomizeMakesWhatHelmMakes builds the overlays with kubectl.
-func TestKustomizeMakesWhatHelmMakes(t *testing.T) {
+// TestKustomize_matchesHelm builds the overlays with kubectl.
+func TestKustomize_matchesHelm(t *testing.T) {
 	kustomizations := repository.Path("deploy", "kustomize")
 	own := t.TempDir()
 	relative, err := filepath.Rel(own, kustomizations)

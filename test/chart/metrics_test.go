@@ -27,9 +27,9 @@ var othersMetrics = map[string]bool{
 
 var metricName = regexp.MustCompile(`\b(?:[a-z]+_)+[a-z]+\{|\bup\{`)
 
-// TestAlertsAndDashboardReadMetricsThatAreThere would fail for a metric that was
+// TestMonitoring_metricsExist would fail for a metric that was
 // renamed, whose alert would then never come.
-func TestAlertsAndDashboardReadMetricsThatAreThere(t *testing.T) {
+func TestMonitoring_metricsExist(t *testing.T) {
 	registered := registeredMetrics(t)
 	dashboard, err := os.ReadFile(dashboardPath())
 	if err != nil {
@@ -84,7 +84,7 @@ func dashboardPath() string {
 	return filepath.Join(chart.Path(), "dashboards", "pod-identity-webhook.json")
 }
 
-func TestTheDashboardIsGivenToGrafanaAsItIs(t *testing.T) {
+func TestDashboard_unchanged(t *testing.T) {
 	want, err := os.ReadFile(dashboardPath())
 	if err != nil {
 		t.Fatal(err)
@@ -105,8 +105,8 @@ func TestTheDashboardIsGivenToGrafanaAsItIs(t *testing.T) {
 	}
 }
 
-// TestThePanelsDoNotOverlap also finds a panel that asks nothing.
-func TestThePanelsDoNotOverlap(t *testing.T) {
+// TestDashboard_panelLayout also finds a panel that asks nothing.
+func TestDashboard_panelLayout(t *testing.T) {
 	content, err := os.ReadFile(dashboardPath())
 	if err != nil {
 		t.Fatal(err)

@@ -27,7 +27,7 @@ import (
 	"github.com/pod-identity-webhook/pod-identity-webhook/test/repository"
 )
 
-func TestEachObjectHasOnlyFieldsOfItsType(t *testing.T) {
+func TestObjects_strictDecoding(t *testing.T) {
 	forEachValues(t, func(t *testing.T, _ string, manifests []byte) {
 		if got := len(decode(t, manifests)); got < 8 {
 			t.Errorf("there are %d objects", got)
@@ -35,7 +35,7 @@ func TestEachObjectHasOnlyFieldsOfItsType(t *testing.T) {
 	})
 }
 
-func TestThePodsMeetTheRestrictedPodSecurityStandard(t *testing.T) {
+func TestDeployment_restrictedPodSecurity(t *testing.T) {
 	evaluator, err := policy.NewEvaluator(policy.DefaultChecks(), nil)
 	if err != nil {
 		t.Fatal(err)
@@ -56,7 +56,7 @@ func TestThePodsMeetTheRestrictedPodSecurityStandard(t *testing.T) {
 	})
 }
 
-func TestAllSelectorsChooseThePods(t *testing.T) {
+func TestSelectors_matchPods(t *testing.T) {
 	forEachValues(t, func(t *testing.T, _ string, manifests []byte) {
 		objects := decode(t, manifests)
 		deployment := one[*appsv1.Deployment](t, objects)
@@ -83,9 +83,9 @@ func TestAllSelectorsChooseThePods(t *testing.T) {
 	})
 }
 
-// TestThePortsMeet follows a call from the Service to what the webhook listens
+// TestPorts_consistent follows a call from the Service to what the webhook listens
 // on, by name and by number.
-func TestThePortsMeet(t *testing.T) {
+func TestPorts_consistent(t *testing.T) {
 	forEachValues(t, func(t *testing.T, _ string, manifests []byte) {
 		objects := decode(t, manifests)
 		container := one[*appsv1.Deployment](t, objects).Spec.Template.Spec.Containers[0]
@@ -131,9 +131,9 @@ func clientConfigs(objects []runtime.Object) map[string]admissionregistrationv1.
 	return found
 }
 
-// TestAReplicaIsNotKilledWhileItStops compares the grace period with the flags
+// TestDeployment_terminationGracePeriod compares the grace period with the flags
 // that say how long a shutdown takes.
-func TestAReplicaIsNotKilledWhileItStops(t *testing.T) {
+func TestDeployment_terminationGracePeriod(t *testing.T) {
 	forEachValues(t, func(t *testing.T, _ string, manifests []byte) {
 		pod := one[*appsv1.Deployment](t, decode(t, manifests)).Spec.Template.Spec
 		var shutdown time.Duration
@@ -162,9 +162,9 @@ func flagValue(t *testing.T, args []string, flag string) string {
 	return ""
 }
 
-// TestTheWebhookHasEachFlagThatTheChartGives reads the reference, which a test
+// TestDeployment_flagsExist reads the reference, which a test
 // of the webhook holds to its flags.
-func TestTheWebhookHasEachFlagThatTheChartGives(t *testing.T) {
+func TestDeployment_flagsExist(t *testing.T) {
 	reference, err := os.ReadFile(repository.Path("docs", "reference.md"))
 	if err != nil {
 		t.Fatal(err)
@@ -187,9 +187,9 @@ func TestTheWebhookHasEachFlagThatTheChartGives(t *testing.T) {
 	}
 }
 
-// TestTheRightsAreThoseOfWhatIsTurnedOn has the rights for each way of use, and
+// TestRBAC_matchesFeatures has the rights for each way of use, and
 // fails for one more and for one less.
-func TestTheRightsAreThoseOfWhatIsTurnedOn(t *testing.T) {
+func TestRBAC_matchesFeatures(t *testing.T) {
 	serviceAccounts := "/serviceaccounts get,list,watch"
 	configurations := "admissionregistration.k8s.io/mutatingwebhookconfigurations,validatingwebhookconfigurations [irsa-pod-identity-webhook] get,list,watch,patch"
 	secret := "/secrets [pod-identity-webhook] get,list,watch,create,patch"
@@ -245,9 +245,9 @@ func rights(rules []rbacv1.PolicyRule) []string {
 	return said
 }
 
-// TestTheChartLeavesTheCABundleToWhoKeepsIt would fail for a chart that empties
+// TestWebhookConfigurations_noCABundle would fail for a chart that empties
 // the caBundle again with each upgrade.
-func TestTheChartLeavesTheCABundleToWhoKeepsIt(t *testing.T) {
+func TestWebhookConfigurations_noCABundle(t *testing.T) {
 	for _, source := range []string{"self", "cert-manager"} {
 		manifests, err := chart.Render(t.Context(), namespace, "certificates.source="+source)
 		if err != nil {

@@ -20,7 +20,7 @@ import (
 	"github.com/pod-identity-webhook/pod-identity-webhook/test/chart"
 )
 
-func TestAValueThatIsWrongIsRefusedByName(t *testing.T) {
+func TestSchema_rejectsInvalidValues(t *testing.T) {
 	for _, test := range []struct{ name, value, told string }{
 		{"misspelt", "replica=3", "replica"},
 		{"misspelt in a block", "guard.enable=true", "enable"},
@@ -422,10 +422,10 @@ func TestValues_cipherSuites(t *testing.T) {
 	}
 }
 
-// TestTheSchemaHasEachValue finds a value that was added to one and not to the
+// TestSchema_complete finds a value that was added to one and not to the
 // other: helm would refuse the chart's own defaults, or take a value that does
 // nothing.
-func TestTheSchemaHasEachValue(t *testing.T) {
+func TestSchema_complete(t *testing.T) {
 	var defaults, schema map[string]any
 	for file, into := range map[string]*map[string]any{"values.yaml": &defaults, "values.schema.json": &schema} {
 		content, err := os.ReadFile(filepath.Join(chart.Path(), file))
@@ -463,7 +463,7 @@ func compare(t *testing.T, path string, values, schema map[string]any) {
 	}
 }
 
-func TestEachValueIsExplained(t *testing.T) {
+func TestValues_documented(t *testing.T) {
 	content, err := os.ReadFile(filepath.Join(chart.Path(), "README.md"))
 	if err != nil {
 		t.Fatal(err)
@@ -483,7 +483,7 @@ func TestEachValueIsExplained(t *testing.T) {
 	}
 }
 
-func TestTheSameValuesGiveTheSameManifests(t *testing.T) {
+func TestRender_deterministic(t *testing.T) {
 	forEachValues(t, func(t *testing.T, values string, first []byte) {
 		second, err := chart.Template(t.Context(), namespace, "--values="+values, "--is-upgrade")
 		if err != nil {
@@ -495,10 +495,10 @@ func TestTheSameValuesGiveTheSameManifests(t *testing.T) {
 	})
 }
 
-// TestNothingIsRandomOrLookedUp has what --is-upgrade does not show: functions
+// TestTemplates_noRandomOrLookup has what --is-upgrade does not show: functions
 // whose results change with the time, the cluster or chance. Only the caBundle is
 // looked up: a configuration that an upgrade creates is called at once.
-func TestNothingIsRandomOrLookedUp(t *testing.T) {
+func TestTemplates_noRandomOrLookup(t *testing.T) {
 	action := regexp.MustCompile(`\{\{[^/].*?\}\}`)
 	unsteady := regexp.MustCompile(`(?:^|[\s(|])(lookup|now|uuidv4|shuffle|rand\w+|gen[A-Z]\w+|getHostByName)\b`)
 	templates, err := filepath.Glob(filepath.Join(chart.Path(), "templates", "*"))

@@ -42,7 +42,7 @@ func (c *cluster) joinCgroups() error {
 		if err := os.Mkdir(own, 0o755); err != nil && !errors.Is(err, fs.ErrExist) { //nolint:gosec // as all cgroups are
 			return fmt.Errorf("make a cgroup: %w", err)
 		}
-		prepare := lend
+		prepare := delegateCPUs
 		if hierarchy.FSType == "cgroup" {
 			prepare = inheritCPUs
 		}
@@ -74,9 +74,9 @@ func inheritCPUs(parent, own string) error {
 	return nil
 }
 
-// lend lets the cgroups below a root of version 2 have the controllers that runc
+// delegateCPUs lets the cgroups below a root of version 2 have the controllers that runc
 // sets limits by, as systemd does, where that has not been done.
-func lend(root, _ string) error {
+func delegateCPUs(root, _ string) error {
 	available, err := os.ReadFile(filepath.Join(root, "cgroup.controllers")) //nolint:gosec // a file of the kernel's
 	if err != nil {
 		return err

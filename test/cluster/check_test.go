@@ -11,7 +11,7 @@ import (
 	"github.com/vishvananda/netlink"
 )
 
-func TestAllThatIsMissingIsSaidAtOnceWithHowToGetIt(t *testing.T) {
+func TestCheck_reportsAllMissing(t *testing.T) {
 	dir := t.TempDir()
 	t.Setenv("PATH", dir)
 	if err := os.WriteFile(filepath.Join(dir, "runc"), nil, 0o700); err != nil {
@@ -33,7 +33,7 @@ func TestAllThatIsMissingIsSaidAtOnceWithHowToGetIt(t *testing.T) {
 	}
 }
 
-func TestWhatIsNotTheClustersStays(t *testing.T) {
+func TestDown_keepsUnrelatedResources(t *testing.T) {
 	dir := t.TempDir()
 	kept := filepath.Join(dir, "of somebody else")
 	if err := os.WriteFile(kept, nil, 0o600); err != nil {
@@ -48,7 +48,7 @@ func TestWhatIsNotTheClustersStays(t *testing.T) {
 	}
 }
 
-func TestANetworkIsChosenThatHasNoRoute(t *testing.T) {
+func TestChooseNetwork(t *testing.T) {
 	route := func(network string) netlink.Route {
 		_, parsed, err := net.ParseCIDR(network)
 		if err != nil {
@@ -74,7 +74,7 @@ func TestANetworkIsChosenThatHasNoRoute(t *testing.T) {
 	}
 }
 
-func TestAHierarchyIsMountedByItsControllersAlone(t *testing.T) {
+func TestMountCgroups(t *testing.T) {
 	for options, want := range map[string]string{
 		"rw,memory": "memory",
 		"rw,xattr,name=systemd,release_agent=/bin/true": "none,name=systemd",

@@ -29,7 +29,7 @@ func (c *cluster) clean(ctx context.Context) error {
 	if _, err := os.Stat(filepath.Join(c.dir, lockName)); errors.Is(err, os.ErrNotExist) {
 		return nil // never was a cluster here, and what is there is somebody else's
 	}
-	holder, err := c.holder()
+	holder, err := c.lockOwner()
 	if err != nil {
 		return err
 	}
@@ -54,7 +54,7 @@ func (c *cluster) end(ctx context.Context, first int) error {
 			return fmt.Errorf("end the cluster's first process, %d: %w", first, err)
 		}
 		err := wait.PollUntilContextCancel(ctx, cleanInterval, true, func(context.Context) (bool, error) {
-			holder, err := c.holder()
+			holder, err := c.lockOwner()
 			return holder == 0, err
 		})
 		if err != nil {

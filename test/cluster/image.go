@@ -128,7 +128,7 @@ func (c *cluster) loadBuilt(ctx context.Context) error {
 
 // load loads images into the node.
 func (c *cluster) load(ctx context.Context, files ...string) error {
-	holder, err := c.holder()
+	holder, err := c.lockOwner()
 	if err != nil {
 		return err
 	}

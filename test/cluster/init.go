@@ -15,7 +15,7 @@ import (
 // their parent, as shims of containers do. It ends with that program, and all else
 // ends with it.
 func (c *cluster) runInit() error {
-	if err := c.hold(); err != nil {
+	if err := c.acquireLock(); err != nil {
 		return err
 	}
 	unix.CloseOnExec(goFile)

@@ -16,8 +16,8 @@ import (
 // and no process for the cluster's that is not.
 const lockName = "lock"
 
-// hold takes the lock until this process ends.
-func (c *cluster) hold() error {
+// acquireLock takes the lock until this process ends.
+func (c *cluster) acquireLock() error {
 	path := filepath.Join(c.dir, lockName)
 	// The lock ends when the file is closed, as Go's would be once nobody uses it.
 	file, err := unix.Open(path, unix.O_RDWR|unix.O_CREAT|unix.O_CLOEXEC, 0o600)
@@ -30,8 +30,8 @@ func (c *cluster) hold() error {
 	return nil
 }
 
-// holder returns the process that holds the lock, or 0 if none does.
-func (c *cluster) holder() (int, error) {
+// lockOwner returns the process that holds the lock, or 0 if none does.
+func (c *cluster) lockOwner() (int, error) {
 	file, err := os.OpenFile(filepath.Join(c.dir, lockName), os.O_RDWR, 0)
 	if errors.Is(err, os.ErrNotExist) {
 		return 0, nil

@@ -70,11 +70,11 @@ func (n network) connect(link string, pid int) error {
 	if err := netlink.LinkAdd(veth); err != nil {
 		return fmt.Errorf("make the interface %s: %w", link, err)
 	}
-	return raise(link, &n.machine)
+	return setLinkUp(link, &n.machine)
 }
 
-// raise gives an interface its address, if it has none by itself, and uses it.
-func raise(name string, address *net.IPNet) error {
+// setLinkUp gives an interface its address, if it has none by itself, and uses it.
+func setLinkUp(name string, address *net.IPNet) error {
 	link, err := netlink.LinkByName(name)
 	if err != nil {
 		return fmt.Errorf("find the interface %s: %w", name, err)
@@ -92,10 +92,10 @@ func raise(name string, address *net.IPNet) error {
 
 // raiseNode does so inside of the node.
 func (c *cluster) raiseNode() error {
-	if err := raise("lo", nil); err != nil {
+	if err := setLinkUp("lo", nil); err != nil {
 		return err
 	}
-	if err := raise(nodeLink, &net.IPNet{IP: net.ParseIP(c.address).To4(), Mask: net.CIDRMask(30, 32)}); err != nil {
+	if err := setLinkUp(nodeLink, &net.IPNet{IP: net.ParseIP(c.address).To4(), Mask: net.CIDRMask(30, 32)}); err != nil {
 		return err
 	}
 	link, err := netlink.LinkByName(nodeLink)

@@ -30,8 +30,8 @@ const (
 	pauseImage       = "localhost/pause:cluster"
 )
 
-// part is a program of the cluster.
-type part struct {
+// component is a program of the cluster.
+type component struct {
 	path string
 	args []string
 	// user is whose kubeconfig is written for it, and configuration the template of
@@ -48,7 +48,7 @@ func (n *node) startParts(ctx context.Context) error {
 	}
 	// Not one after the other: none needs another to start.
 	started := make([]*process.Process, 0)
-	parts := n.parts()
+	parts := n.components()
 	for _, p := range parts {
 		process, err := n.startPart(p)
 		if err != nil {
@@ -64,8 +64,8 @@ func (n *node) startParts(ctx context.Context) error {
 	return nil
 }
 
-func (n *node) parts() []part {
-	return []part{
+func (n *node) components() []component {
+	return []component{
 		{
 			path: filepath.Join(n.assets, "kube-controller-manager"), user: controllerManagerUser,
 			args: []string{
@@ -116,7 +116,7 @@ func (n *node) file(name, kind string) string {
 
 // startPart writes the files of a part and starts it. If it ends, so does the
 // cluster.
-func (n *node) startPart(p part) (*process.Process, error) {
+func (n *node) startPart(p component) (*process.Process, error) {
 	name := filepath.Base(p.path)
 	if err := os.MkdirAll(n.file(name, ""), 0o700); err != nil {
 		return nil, err
@@ -208,7 +208,7 @@ func (n *node) startContainerd(ctx context.Context) error {
 	if err := os.WriteFile(filepath.Join(n.dir, "cni", "10-pods.conflist"), []byte(cniConfiguration), 0o600); err != nil {
 		return err
 	}
-	started, err := n.startPart(part{path: path, args: []string{"--config=" + n.file("containerd", "config")}, configuration: containerdConfiguration})
+	started, err := n.startPart(component{path: path, args: []string{"--config=" + n.file("containerd", "config")}, configuration: containerdConfiguration})
 	if err != nil {
 		return err
 	}

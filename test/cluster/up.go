@@ -60,7 +60,7 @@ func (c *cluster) up(ctx context.Context) error {
 	if err := check(); err != nil {
 		return err
 	}
-	holder, err := c.holder()
+	holder, err := c.lockOwner()
 	if err != nil {
 		return err
 	}

@@ -19,7 +19,7 @@ import (
 	"k8s.io/client-go/tools/clientcmd"
 )
 
-func TestControlPlaneRestartKeepsCredentials(t *testing.T) {
+func TestControlPlane_restartKeepsCredentials(t *testing.T) {
 	ctx := t.Context()
 	cp := start(t)
 	config, err := clientcmd.BuildConfigFromFlags("", cp.Kubeconfig())
@@ -73,7 +73,7 @@ func TestControlPlaneRestartKeepsCredentials(t *testing.T) {
 	}
 }
 
-func TestUsersAreKnownWithTheirGroups(t *testing.T) {
+func TestControlPlane_userGroups(t *testing.T) {
 	const name = "system:node:x"
 	cp, err := Start(t.Context(), Options{Dir: t.TempDir(), Log: t.Output(), Users: []User{{Name: name, Groups: []string{"system:nodes", "others"}}}})
 	if err != nil {
@@ -91,7 +91,7 @@ func TestUsersAreKnownWithTheirGroups(t *testing.T) {
 	}
 }
 
-func TestServiceAccountAdmissionIsOn(t *testing.T) {
+func TestControlPlane_serviceAccountAdmission(t *testing.T) {
 	cp := start(t)
 	client := newClient(t, cp.Config())
 	pod := &corev1.Pod{
@@ -108,7 +108,7 @@ func TestServiceAccountAdmissionIsOn(t *testing.T) {
 	}
 }
 
-func TestDiscoveryIsPublicAndOnLoopback(t *testing.T) {
+func TestControlPlane_issuerDiscovery(t *testing.T) {
 	cp := start(t)
 	document := get(t, cp, "/.well-known/openid-configuration")
 	for _, want := range []string{
@@ -125,14 +125,14 @@ func TestDiscoveryIsPublicAndOnLoopback(t *testing.T) {
 	}
 }
 
-func TestStartSaysHowToGetMissingBinaries(t *testing.T) {
+func TestStart_missingBinaries(t *testing.T) {
 	_, err := Start(t.Context(), Options{Assets: t.TempDir(), Dir: t.TempDir()})
 	if err == nil || !strings.Contains(err.Error(), "make assets") {
 		t.Errorf("got %v, want an error that says `make assets`", err)
 	}
 }
 
-func TestStartTellsTheEndOfTheLogOfAProcessThatDies(t *testing.T) {
+func TestStart_processExits(t *testing.T) {
 	assets := t.TempDir()
 	for _, name := range []string{"etcd", "kube-apiserver"} {
 		script := "#!/bin/sh\necho " + name + ": no room on the disk\nexit 3\n"
@@ -146,7 +146,7 @@ func TestStartTellsTheEndOfTheLogOfAProcessThatDies(t *testing.T) {
 	}
 }
 
-func TestStartIsGivenUpWithItsContext(t *testing.T) {
+func TestStart_contextCanceled(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	if _, err := Start(ctx, Options{Dir: t.TempDir()}); err == nil {

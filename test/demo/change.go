@@ -30,11 +30,11 @@ type change struct {
 var apiAccessVolume = regexp.MustCompile(`kube-api-access-[a-z0-9]{5}\b`)
 
 func compare(before, after *corev1.Pod) (change, error) {
-	a, err := portrait(before)
+	a, err := summarize(before)
 	if err != nil {
 		return change{}, err
 	}
-	b, err := portrait(after)
+	b, err := summarize(after)
 	if err != nil {
 		return change{}, err
 	}
@@ -48,9 +48,9 @@ func compare(before, after *corev1.Pod) (change, error) {
 	return change{lines: diff(string(a), string(b)), lossy: !contains(objectB, objectA)}, nil
 }
 
-// portrait is a pod in YAML with what the user decides and without what the API
+// summarize is a pod in YAML with what the user decides and without what the API
 // server makes up for each pod.
-func portrait(pod *corev1.Pod) ([]byte, error) {
+func summarize(pod *corev1.Pod) ([]byte, error) {
 	object, err := runtime.DefaultUnstructuredConverter.ToUnstructured(pod)
 	if err != nil {
 		return nil, fmt.Errorf("encode a pod: %w", err)

@@ -27,13 +27,13 @@ func (e *evidence) check(ctx context.Context) []finding {
 	return []finding{
 		{"The pod has the role of its ServiceAccount, and a token where the SDK looks for it.", e.hasIdentity()},
 		{"All that the pod had of its own is still there, unchanged.", e.keepsThePod()},
-		{"A pod whose ServiceAccount has no role is left alone.", e.leavesBystander()},
+		{"A pod whose ServiceAccount has no role is left alone.", e.unrelatedPodUnchanged()},
 		{"The token says which ServiceAccount it is, is meant for STS, and expires as asked.", e.tokenIsAsAsked()},
 		{"The token is bound to this one pod, by name and UID.", e.tokenIsBound()},
 		{fmt.Sprintf("Anybody can verify the token: its key %.8s… is public, and the signature is good.", e.claims.KeyID), e.tokenIsVerifiable(ctx)},
 		{"The Kubernetes API itself refuses the token: it is good for STS only.", e.cluster.expectRefused(ctx, e.rawToken)},
 		{"For the token STS gives credentials of this role, with nothing but the container's environment.", e.hasCredentials()},
-		{"The token of another ServiceAccount gets none: the role does not trust it.", e.othersGetNone(ctx)},
+		{"The token of another ServiceAccount gets none: the role does not trust it.", e.otherTokensRefused(ctx)},
 	}
 }
 
@@ -60,7 +60,7 @@ func (e *evidence) keepsThePod() error {
 	return nil
 }
 
-func (e *evidence) leavesBystander() error {
+func (e *evidence) unrelatedPodUnchanged() error {
 	if len(e.bystanderChange.lines) > 0 {
 		return fmt.Errorf("it was changed: %q", e.bystanderChange.lines)
 	}
@@ -110,7 +110,7 @@ func (e *evidence) hasCredentials() error {
 	return nil
 }
 
-func (e *evidence) othersGetNone(ctx context.Context) error {
+func (e *evidence) otherTokensRefused(ctx context.Context) error {
 	other, err := e.cluster.mintToken(ctx, e.bystander, e.projection)
 	if err != nil {
 		return err

@@ -51,7 +51,7 @@ func demo(ctx context.Context, s screen, o options) (err error) {
 	if !o.up {
 		return nil
 	}
-	return stayUp(ctx, s, c)
+	return waitForInterrupt(ctx, s, c)
 }
 
 // tell shows what was seen to somebody who sees it for the first time.
@@ -88,9 +88,9 @@ func tell(s screen, e *evidence) {
 	)
 }
 
-// stayUp leaves the cluster to the user until Ctrl-C, or until a part of it
+// waitForInterrupt leaves the cluster to the user until Ctrl-C, or until a part of it
 // has ended by itself.
-func stayUp(ctx context.Context, s screen, c *cluster) error {
+func waitForInterrupt(ctx context.Context, s screen, c *cluster) error {
 	s.heading("The cluster stays up until Ctrl-C. In another terminal")
 	s.lines(
 		"export KUBECONFIG="+c.controlPlane.Kubeconfig(),

@@ -15,7 +15,7 @@ import (
 	"github.com/pod-identity-webhook/pod-identity-webhook/test/repository"
 )
 
-func TestDemoProvesWhatItShowsAndLeavesNothing(t *testing.T) {
+func TestDemo(t *testing.T) {
 	var output bytes.Buffer
 	temp := tempDir(t)
 	err := demo(t.Context(), screen{out: &output}, defaults())
@@ -33,7 +33,7 @@ func TestDemoProvesWhatItShowsAndLeavesNothing(t *testing.T) {
 	wantEmpty(t, temp)
 }
 
-func TestDemoFailsWhenThePodGetsNoRole(t *testing.T) {
+func TestDemo_noRole(t *testing.T) {
 	temp := tempDir(t)
 	o := defaults()
 	o.example = exampleWithoutRole(t)
@@ -43,7 +43,7 @@ func TestDemoFailsWhenThePodGetsNoRole(t *testing.T) {
 	wantEmpty(t, temp)
 }
 
-func TestDemoIsInterruptedAtAnyStep(t *testing.T) {
+func TestDemo_interrupted(t *testing.T) {
 	for _, shown := range []string{"A pod gets", "control plane started", "webhook registered", "another terminal"} {
 		t.Run("after "+shown, func(t *testing.T) {
 			temp := tempDir(t)

@@ -72,7 +72,7 @@ func (e *evidence) tryWithout(ctx context.Context) (string, error) {
 	if e.podWithout, err = e.cluster.createPod(ctx, pod, metav1.DryRunAll); err != nil {
 		return "", err
 	}
-	e.bystanderWithout, err = e.cluster.createPod(ctx, bystanderPod(), metav1.DryRunAll)
+	e.bystanderWithout, err = e.cluster.createPod(ctx, unrelatedPod(), metav1.DryRunAll)
 	return "without the webhook, to compare", err
 }
 
@@ -87,7 +87,7 @@ func (e *evidence) createPods(ctx context.Context) (string, error) {
 	if e.change, err = compare(e.podWithout, e.pod); err != nil {
 		return "", err
 	}
-	if e.bystander, err = e.cluster.createPod(ctx, bystanderPod()); err != nil {
+	if e.bystander, err = e.cluster.createPod(ctx, unrelatedPod()); err != nil {
 		return "", err
 	}
 	if e.bystanderChange, err = compare(e.bystanderWithout, e.bystander); err != nil {

@@ -24,9 +24,9 @@ func (c *cluster) agentPod(ctx context.Context) (*corev1.Pod, error) {
 	return &corev1.Pod{ObjectMeta: template.ObjectMeta, Spec: template.Spec}, nil
 }
 
-// bystanderPod returns a pod of the namespace's default ServiceAccount, which
+// unrelatedPod returns a pod of the namespace's default ServiceAccount, which
 // has no role.
-func bystanderPod() *corev1.Pod {
+func unrelatedPod() *corev1.Pod {
 	return &corev1.Pod{
 		ObjectMeta: metav1.ObjectMeta{Name: "bystander", Namespace: namespace},
 		Spec:       corev1.PodSpec{Containers: []corev1.Container{{Name: "app", Image: "app"}}},

@@ -6,7 +6,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 )
 
-func TestMountedTokenIsWhatTheEnvironmentNames(t *testing.T) {
+func TestMountedToken(t *testing.T) {
 	pod := func() *corev1.PodSpec {
 		projection := &corev1.ServiceAccountTokenProjection{Audience: "sts.amazonaws.com", Path: "token"}
 		return &corev1.PodSpec{

@@ -24,7 +24,7 @@ type attack struct {
 	// makes says whether it gets as far as a request. If not, a certificate makes no
 	// difference.
 	makes request
-	run   func(context.Context, *strike)
+	run   func(context.Context, *attackConn)
 }
 
 // request says whether an attack makes requests to mutate.
@@ -47,12 +47,12 @@ func attacks() []attack {
 	_, _ = compressor.Write(bytes.Repeat([]byte(" "), 64<<20))
 	_ = compressor.Close()
 	return []attack{
-		{"none", 1, 0, requests, func(ctx context.Context, _ *strike) { <-ctx.Done() }},
+		{"none", 1, 0, requests, func(ctx context.Context, _ *attackConn) { <-ctx.Done() }},
 		{"handshakes that do not end", 1000, 1000, connections, hold(nil, []byte{22, 3, 1, 2, 0, 1, 0, 1, 252, 3, 3})},
 		// Fewer than may be open: these end sooner than an API server's handshake beside
 		// them, which were the one to be closed.
-		{"a first message that does not end", 1500, 3000, connections, hold(nil, firstMessage(60<<10))},
-		{"a first message that may be as large", 2000, 2000, connections, hold(nil, firstMessage(19<<10))},
+		{"a first message that does not end", 1500, 3000, connections, hold(nil, clientHello(60<<10))},
+		{"a first message that may be as large", 2000, 2000, connections, hold(nil, clientHello(19<<10))},
 		{"certificates of 200 KiB", 32, 2200, connections, idle(showing(200<<10), 2200/32+1)},
 		{"certificates of 8 KiB", 32, 2200, connections, idle(showing(7<<10), 2200/32+1)},
 		{"10,000 idle TCP connections", 32, 10000, connections, idle(plain, 10000/32+1)},
@@ -65,10 +65,10 @@ func attacks() []attack {
 		{"bodies above the limit", 32, 64, requests, post(bytes.Repeat([]byte(" "), limit+1), "")},
 		{"containers without end", 32, 64, requests, post(reviewOf(`{"serviceAccountName":"app","containers":[`+list(`{}`, limit)+`]}`), "")},
 		{"as many containers as pass", 32, 64, requests, post(manyContainers, "")},
-		{"answers that are not taken", 32, 32, requests, notTaken(manyContainers)},
+		{"answers that are not taken", 32, 32, requests, unreadResponse(manyContainers)},
 		{"ServiceAccounts that do not exist", 32, 32, requests, unknown},
 		{"variables without end", 32, 64, requests, post(reviewOf(`{"serviceAccountName":"app","containers":[{"name":"a","env":[`+list(`{"name":"AWS_A","value":"a"}`, limit)+`]}]}`), "")},
-		{"annotations without end", 32, 64, requests, post(annotated(limit), "")},
+		{"annotations without end", 32, 64, requests, post(podWithAnnotations(limit), "")},
 		{"members without end", 32, 64, requests, post(reviewOf(`{"serviceAccountName":"app","x":{`+list(`"f:name":{}`, limit)+`}}`), "")},
 		{"JSON that is too deep", 32, 64, requests, post(reviewOf(`{"serviceAccountName":`+strings.Repeat("[", limit-1024)), "")},
 		{"JSON that is deep", 32, 64, requests, post(reviewOf(`{"x":`+strings.Repeat(strings.Repeat("[", 9000)+strings.Repeat("]", 9000)+`,"x":`, limit/18100)+`1}`), "")},
@@ -81,7 +81,7 @@ func attacks() []attack {
 	}
 }
 
-func annotated(size int) []byte {
+func podWithAnnotations(size int) []byte {
 	var annotations strings.Builder
 	for i := 0; annotations.Len() < size-1024; i++ {
 		fmt.Fprintf(&annotations, `"%x":"",`, i)
@@ -89,9 +89,9 @@ func annotated(size int) []byte {
 	return bytes.Replace(reviewOf(smallSpec), []byte(`"metadata":{`), []byte(`"metadata":{"annotations":{`+annotations.String()+`"a":""},`), 1)
 }
 
-// firstMessage is n bytes of a ClientHello that promises to be 64 KiB long, which is
+// clientHello is n bytes of a ClientHello that promises to be 64 KiB long, which is
 // what crypto/tls takes.
-func firstMessage(n int) []byte {
+func clientHello(n int) []byte {
 	message := append([]byte{1, 0, 0xff, 0xff}, make([]byte, n)...)
 	var records []byte
 	for part := range slices.Chunk(message, 16<<10) {
@@ -103,18 +103,18 @@ func firstMessage(n int) []byte {
 
 // unknown asks for pods with many containers whose ServiceAccounts do not exist, each
 // of which is read from the API server.
-func unknown(ctx context.Context, s *strike) {
+func unknown(ctx context.Context, s *attackConn) {
 	containers := strings.Repeat(",{}", 5000)
 	for ctx.Err() == nil {
 		postOnce(ctx, s, reviewOf(fmt.Sprintf(`{"serviceAccountName":"x%s","containers":[{}%s]}`, strings.ToLower(rand.Text()), containers)), "")
 	}
 }
 
-// notTaken sends a body and takes nothing of the answer, and begins again once the
+// unreadResponse sends a body and takes nothing of the answer, and begins again once the
 // webhook closes the connection.
-func notTaken(body []byte) func(context.Context, *strike) {
+func unreadResponse(body []byte) func(context.Context, *attackConn) {
 	request := append([]byte(header(len(body), "")), body...)
-	return func(ctx context.Context, s *strike) {
+	return func(ctx context.Context, s *attackConn) {
 		for ctx.Err() == nil {
 			conn, err := s.dialTLS(ctx)
 			s.attempts.Add(1)
@@ -130,13 +130,13 @@ func notTaken(body []byte) func(context.Context, *strike) {
 }
 
 // connect opens a connection; asHTTP1 one over TLS.
-type connect func(context.Context, *strike) (net.Conn, error)
+type connect func(context.Context, *attackConn) (net.Conn, error)
 
-func asHTTP1(ctx context.Context, s *strike) (net.Conn, error) { return s.dialTLS(ctx) }
+func asHTTP1(ctx context.Context, s *attackConn) (net.Conn, error) { return s.dialTLS(ctx) }
 
 // showing makes connections that show a certificate of a size, each another.
 func showing(size int) connect {
-	return func(ctx context.Context, s *strike) (net.Conn, error) {
+	return func(ctx context.Context, s *attackConn) (net.Conn, error) {
 		certificate, err := selfSigned(size)
 		if err != nil {
 			return nil, err
@@ -145,7 +145,7 @@ func showing(size int) connect {
 	}
 }
 
-func plain(ctx context.Context, s *strike) (net.Conn, error) { return s.dial(ctx) }
+func plain(ctx context.Context, s *attackConn) (net.Conn, error) { return s.dial(ctx) }
 
 func header(length int, more string) string {
 	return fmt.Sprintf("POST /mutate?timeout=10s HTTP/1.1\r\nHost: webhook\r\nContent-Type: application/json\r\nContent-Length: %d\r\n%s\r\n", length, more)
@@ -156,11 +156,11 @@ const trickle = 500 * time.Millisecond
 
 // hold opens a connection, sends a beginning and then a byte now and then until the
 // webhook closes the connection, and begins again.
-func hold(connect connect, beginning []byte) func(context.Context, *strike) {
+func hold(connect connect, beginning []byte) func(context.Context, *attackConn) {
 	if connect == nil {
 		connect = plain
 	}
-	return func(ctx context.Context, s *strike) {
+	return func(ctx context.Context, s *attackConn) {
 		for ctx.Err() == nil {
 			conn, err := connect(ctx, s)
 			s.attempts.Add(1)
@@ -175,8 +175,8 @@ func hold(connect connect, beginning []byte) func(context.Context, *strike) {
 }
 
 // unread is hold for one who does not read that he is refused.
-func unread(beginning []byte) func(context.Context, *strike) {
-	return func(ctx context.Context, s *strike) {
+func unread(beginning []byte) func(context.Context, *attackConn) {
+	return func(ctx context.Context, s *attackConn) {
 		for ctx.Err() == nil {
 			conn, err := asHTTP1(ctx, s)
 			s.attempts.Add(1)
@@ -190,8 +190,8 @@ func unread(beginning []byte) func(context.Context, *strike) {
 }
 
 // idle opens n connections and does nothing with them.
-func idle(connect connect, n int) func(context.Context, *strike) {
-	return func(ctx context.Context, s *strike) {
+func idle(connect connect, n int) func(context.Context, *attackConn) {
+	return func(ctx context.Context, s *attackConn) {
 		for range n {
 			if _, err := connect(ctx, s); err == nil {
 				s.attempts.Add(1)
@@ -216,11 +216,11 @@ func drip(conn net.Conn, beginning []byte) {
 
 // send opens a connection, sends what there is, or random bytes, and reads what
 // comes back.
-func send(connect connect, content []byte) func(context.Context, *strike) {
+func send(connect connect, content []byte) func(context.Context, *attackConn) {
 	if connect == nil {
 		connect = plain
 	}
-	return func(ctx context.Context, s *strike) {
+	return func(ctx context.Context, s *attackConn) {
 		for ctx.Err() == nil {
 			conn, err := connect(ctx, s)
 			s.attempts.Add(1)
@@ -241,7 +241,7 @@ func send(connect connect, content []byte) func(context.Context, *strike) {
 }
 
 // handshakes makes the webhook do the work of many.
-func handshakes(ctx context.Context, s *strike) {
+func handshakes(ctx context.Context, s *attackConn) {
 	for ctx.Err() == nil {
 		if conn, err := asHTTP1(ctx, s); err == nil {
 			s.attempts.Add(1)
@@ -251,15 +251,15 @@ func handshakes(ctx context.Context, s *strike) {
 }
 
 // post sends a body over and over.
-func post(body []byte, more string) func(context.Context, *strike) {
-	return func(ctx context.Context, s *strike) {
+func post(body []byte, more string) func(context.Context, *attackConn) {
+	return func(ctx context.Context, s *attackConn) {
 		for ctx.Err() == nil {
 			postOnce(ctx, s, body, more)
 		}
 	}
 }
 
-func postOnce(ctx context.Context, s *strike, body []byte, more string) {
+func postOnce(ctx context.Context, s *attackConn, body []byte, more string) {
 	conn, err := asHTTP1(ctx, s)
 	s.attempts.Add(1)
 	if err != nil {

@@ -99,11 +99,11 @@ func (r result) String() string {
 
 func round(d time.Duration) time.Duration { return d.Round(100 * time.Microsecond) }
 
-// TestAnAPIServerIsAnsweredUnderAttack runs each attack against a webhook of its
+// TestAvailabilityUnderAttack runs each attack against a webhook of its
 // own: one that anyone may ask, where the attacker has an address of its own, as a
 // pod has; and one that demands a certificate, where the attacker's address is the
 // API server's.
-func TestAnAPIServerIsAnsweredUnderAttack(t *testing.T) {
+func TestAvailabilityUnderAttack(t *testing.T) {
 	table := []string{
 		"| attack | webhook | attempts | answered beside it | median | p99 | worst | MiB before | MiB at most |",
 		"|---|---|---|---|---|---|---|---|---|",
@@ -118,7 +118,7 @@ func TestAnAPIServerIsAnsweredUnderAttack(t *testing.T) {
 				guard = "--client-ca-file"
 			}
 			t.Run(strings.ReplaceAll(attack.name+" "+guard, " ", "-"), func(t *testing.T) {
-				got := underAttack(t, attack, guarded)
+				got := runAttack(t, attack, guarded)
 				got.attack, got.guard = attack.name, guard
 				table = append(table, got.String())
 			})
@@ -127,9 +127,9 @@ func TestAnAPIServerIsAnsweredUnderAttack(t *testing.T) {
 	t.Logf("the webhook under attack, each for %s at least:\n%s", *attackFor, strings.Join(table, "\n"))
 }
 
-func underAttack(t *testing.T, attack attack, guarded bool) result {
+func runAttack(t *testing.T, attack attack, guarded bool) result {
 	target := startTarget(t, guarded)
-	healthy := target.startHealthy(t)
+	healthy := target.startAPIServerLoad(t)
 	healthy.waitForMore(t, 50)
 	before := target.memory(t, "VmRSS")
 	goroutines := target.metric(t, "go_goroutines")
@@ -137,7 +137,7 @@ func underAttack(t *testing.T, attack attack, guarded bool) result {
 
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
-	strike := &strike{target: target, t: t}
+	strike := &attackConn{target: target, t: t}
 	var attackers sync.WaitGroup
 	for range attack.attackers {
 		attackers.Go(func() { attack.run(ctx, strike) })
@@ -287,8 +287,8 @@ func eventually(t *testing.T, what string, condition func() error) {
 	}
 }
 
-// healthy are API servers' requests, over their own connections.
-type healthy struct {
+// apiServerLoad are API servers' requests, over their own connections.
+type apiServerLoad struct {
 	target   *target
 	cancel   context.CancelFunc
 	clients  sync.WaitGroup
@@ -310,9 +310,9 @@ const (
 	answersOf = 100
 )
 
-func (target *target) startHealthy(t *testing.T) *healthy {
+func (target *target) startAPIServerLoad(t *testing.T) *apiServerLoad {
 	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
-	h := &healthy{target: target, cancel: cancel}
+	h := &apiServerLoad{target: target, cancel: cancel}
 	t.Cleanup(cancel)
 	for range healthyClients {
 		client := target.client()
@@ -345,13 +345,13 @@ func (target *target) startHealthy(t *testing.T) *healthy {
 }
 
 // forget lets what comes be counted alone.
-func (h *healthy) forget() {
+func (h *apiServerLoad) forget() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.took = nil
 }
 
-func (h *healthy) waitForMore(t *testing.T, n int64) {
+func (h *apiServerLoad) waitForMore(t *testing.T, n int64) {
 	t.Helper()
 	goal := h.answered.Load() + n
 	eventually(t, "API servers are answered", func() error {
@@ -362,7 +362,7 @@ func (h *healthy) waitForMore(t *testing.T, n int64) {
 	})
 }
 
-func (h *healthy) stop(t *testing.T) result {
+func (h *apiServerLoad) stop(t *testing.T) result {
 	t.Helper()
 	h.cancel()
 	h.clients.Wait()

@@ -82,9 +82,9 @@ func reviewOf(spec string) []byte {
 		`"object":{"apiVersion":"v1","kind":"Pod","metadata":{"name":"app"},"spec":%s}}}`, spec)
 }
 
-// usualPod is the AdmissionReview of a pod as controllers create them: 6 KB with two
+// typicalPod is the AdmissionReview of a pod as controllers create them: 6 KB with two
 // containers, variables of Secrets, and the managedFields of all that.
-func usualPod(serviceAccount string) []byte {
+func typicalPod(serviceAccount string) []byte {
 	var variables, fields []string
 	for i := range 8 {
 		variables = append(variables, fmt.Sprintf(`{"name":"SETTING_%d","valueFrom":{"secretKeyRef":{"name":"credentials","key":"setting-%d"}}}`, i, i))
@@ -109,7 +109,7 @@ const smallSpec = `{"serviceAccountName":"app","containers":[{"name":"app","imag
 func (target *target) review(ctx context.Context, client *http.Client, serviceAccount string) error {
 	ctx, cancel := context.WithTimeout(ctx, timeoutOfAReview)
 	defer cancel()
-	request, err := http.NewRequestWithContext(ctx, http.MethodPost, target.URL()+"/mutate?timeout=10s", bytes.NewReader(usualPod(serviceAccount)))
+	request, err := http.NewRequestWithContext(ctx, http.MethodPost, target.URL()+"/mutate?timeout=10s", bytes.NewReader(typicalPod(serviceAccount)))
 	if err != nil {
 		return err
 	}
@@ -136,15 +136,15 @@ func (target *target) review(ctx context.Context, client *http.Client, serviceAc
 	return nil
 }
 
-// strike is one attack while it takes place.
-type strike struct {
+// attackConn is one attack while it takes place.
+type attackConn struct {
 	target   *target
 	t        *testing.T
 	attempts atomic.Int64
 }
 
 // dial opens a TCP connection that ends with ctx.
-func (s *strike) dial(ctx context.Context) (net.Conn, error) {
+func (s *attackConn) dial(ctx context.Context) (net.Conn, error) {
 	var dialer net.Dialer
 	if runtime.GOOS == "linux" && !s.target.guarded {
 		// All of 127.0.0.0/8 is this machine: this is another host's address to the
@@ -160,7 +160,7 @@ func (s *strike) dial(ctx context.Context) (net.Conn, error) {
 }
 
 // dialTLS opens a TLS connection.
-func (s *strike) dialTLS(ctx context.Context, certificates ...tls.Certificate) (*tls.Conn, error) {
+func (s *attackConn) dialTLS(ctx context.Context, certificates ...tls.Certificate) (*tls.Conn, error) {
 	conn, err := s.dial(ctx)
 	if err != nil {
 		return nil, err

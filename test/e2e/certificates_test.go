@@ -41,10 +41,10 @@ const (
 	repairs   = "pod_identity_webhook_certificate_repairs_total"
 )
 
-// TestCertificatesRotateUnderLoad has certificates live for seconds, while pods
+// TestCertificates_rotationUnderLoad has certificates live for seconds, while pods
 // are created that must not be without the webhook, and while strangers make
 // handshakes with what the API server would trust.
-func TestCertificatesRotateUnderLoad(t *testing.T) {
+func TestCertificates_rotationUnderLoad(t *testing.T) {
 	client := newClient(t)
 	started := install(t, installation.Options{Values: []string{
 		"failurePolicy=Fail", "certificates.caLifetime=30s", "certificates.certLifetime=10s",
@@ -138,7 +138,7 @@ func handshake(ctx context.Context, client kubernetes.Interface, namespace, repl
 	return connection.Close()
 }
 
-func TestReplicasThatStartInTheSameInstantAgree(t *testing.T) {
+func TestCertificates_concurrentStart(t *testing.T) {
 	client := newClient(t)
 	for range 3 {
 		t.Run("", func(t *testing.T) {
@@ -161,13 +161,13 @@ func TestReplicasThatStartInTheSameInstantAgree(t *testing.T) {
 	}
 }
 
-// TestReplicasThatMakeTheSecretAgree starts them where there is not even an empty
+// TestCertificates_concurrentSecretCreation starts them where there is not even an empty
 // Secret.
-func TestReplicasThatMakeTheSecretAgree(t *testing.T) {
+func TestCertificates_concurrentSecretCreation(t *testing.T) {
 	client := newClient(t)
 	for range 5 {
 		namespace := newNamespace(t, client)
-		var replicas []*certs.Authority
+		var replicas []*certs.Rotator
 		for range 3 {
 			replicas = append(replicas, startAuthority(t, namespace, time.Now))
 		}
@@ -186,7 +186,7 @@ func TestReplicasThatMakeTheSecretAgree(t *testing.T) {
 
 // wantSignedBy fails the test if the replica serves what the first CA of the
 // Secret has not signed.
-func wantSignedBy(t *testing.T, replica *certs.Authority, secret *corev1.Secret) {
+func wantSignedBy(t *testing.T, replica *certs.Rotator, secret *corev1.Secret) {
 	t.Helper()
 	served, err := replica.GetCertificate(nil)
 	if err != nil {
@@ -201,9 +201,9 @@ func wantSignedBy(t *testing.T, replica *certs.Authority, secret *corev1.Secret)
 	}
 }
 
-// TestWhoServesUnderAnotherCAGoesOn has a caBundle with a CA of somebody else,
+// TestCertificates_existingCAStaysTrusted has a caBundle with a CA of somebody else,
 // who serves until replicas of ours have taken over.
-func TestWhoServesUnderAnotherCAGoesOn(t *testing.T) {
+func TestCertificates_existingCAStaysTrusted(t *testing.T) {
 	client := newClient(t)
 	other := certificatesFor(t, client, newNamespace(t, client))
 	namespace := newNamespace(t, client)
@@ -243,9 +243,9 @@ func TestWhoServesUnderAnotherCAGoesOn(t *testing.T) {
 	}
 }
 
-// TestASecretThatIsSpoiltIsRepairedWithNoOtherCA spoils it in each way, while
+// TestCertificates_repairsCorruptedSecret spoils it in each way, while
 // pods are created that must not be without the webhook.
-func TestASecretThatIsSpoiltIsRepairedWithNoOtherCA(t *testing.T) {
+func TestCertificates_repairsCorruptedSecret(t *testing.T) {
 	client := newClient(t)
 	started := install(t, installation.Options{Values: []string{"failurePolicy=Fail"}})
 	secrets := client.CoreV1().Secrets(started.Namespace)
@@ -360,14 +360,14 @@ func certificatesFor(t *testing.T, client kubernetes.Interface, namespace string
 
 // startAuthority runs an Authority for a Service in the namespace, on a machine
 // with that clock, until the test ends.
-func startAuthority(t *testing.T, namespace string, now func() time.Time) *certs.Authority {
+func startAuthority(t *testing.T, namespace string, now func() time.Time) *certs.Rotator {
 	t.Helper()
 	return startAuthorityOf(t, namespace, installed, now)
 }
 
-func startAuthorityOf(t *testing.T, namespace, configuration string, now func() time.Time) *certs.Authority {
+func startAuthorityOf(t *testing.T, namespace, configuration string, now func() time.Time) *certs.Rotator {
 	t.Helper()
-	authority, err := certs.NewAuthority(certs.AuthorityConfig{
+	authority, err := certs.NewRotator(certs.RotatorConfig{
 		API:     cluster.Config(),
 		Service: types.NamespacedName{Namespace: namespace, Name: installed},
 		Secret:  "certificates", WebhookConfiguration: configuration,
@@ -387,7 +387,7 @@ func startAuthorityOf(t *testing.T, namespace, configuration string, now func() 
 	return authority
 }
 
-func TestACAKeyThatIsRemovedAsksForANewCA(t *testing.T) {
+func TestCertificates_caKeyRemoved(t *testing.T) {
 	client := newClient(t)
 	started := install(t, installation.Options{Values: []string{
 		"failurePolicy=Fail", "certificates.caLifetime=180s", "certificates.certLifetime=20s",
@@ -538,7 +538,7 @@ func TestACABundle_keepsEntriesOfOthers(t *testing.T) {
 	}
 }
 
-func TestACABundleThatIsOverwrittenIsRepaired(t *testing.T) {
+func TestCertificates_repairsCABundle(t *testing.T) {
 	client := newClient(t)
 	started := install(t, installation.Options{})
 	configurations := client.AdmissionregistrationV1()
@@ -589,9 +589,9 @@ func TestACABundleThatIsOverwrittenIsRepaired(t *testing.T) {
 	}
 }
 
-// TestAReplicaWhoseClockIsOffDoesNoHarm runs one that lives two years later, and
+// TestCertificates_clockSkew runs one that lives two years later, and
 // one two years earlier, beside one that is right, and alone.
-func TestAReplicaWhoseClockIsOffDoesNoHarm(t *testing.T) {
+func TestCertificates_clockSkew(t *testing.T) {
 	client := newClient(t)
 	for _, skew := range []time.Duration{2 * 365 * 24 * time.Hour, -2 * 365 * 24 * time.Hour} {
 		off := func() time.Time { return time.Now().Add(skew) }
@@ -629,7 +629,7 @@ func TestAReplicaWhoseClockIsOffDoesNoHarm(t *testing.T) {
 	}
 }
 
-func TestCertificatesThatExpiredWhileNobodyRanAreReplaced(t *testing.T) {
+func TestCertificates_expiredWhileStopped(t *testing.T) {
 	client := newClient(t)
 	started := install(t, installation.Options{Values: []string{
 		"failurePolicy=Fail", "certificates.caLifetime=30s", "certificates.certLifetime=10s",
@@ -667,7 +667,7 @@ func TestCertificatesThatExpiredWhileNobodyRanAreReplaced(t *testing.T) {
 	})
 }
 
-func TestWithFilesTheSecretAndTheCABundleAreLeftAlone(t *testing.T) {
+func TestCertificates_fileSource(t *testing.T) {
 	client := newClient(t)
 	certPEM, keyPEM, err := cert.GenerateSelfSignedCertKey("localhost", nil, nil)
 	if err != nil {

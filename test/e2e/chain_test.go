@@ -40,10 +40,10 @@ func (s *sts) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		<Expiration>2099-01-01T00:00:00Z</Expiration></Credentials></%[1]sResult></%[1]sResponse>`, action, key)
 }
 
-// TestARoleIsChainedWithNoChangeToTheApplication runs the AWS SDK for Go with
+// TestRoleChaining runs the AWS SDK for Go with
 // nothing but what the pod has: its environment, and the files of its volume,
 // which the test writes as a kubelet would.
-func TestARoleIsChainedWithNoChangeToTheApplication(t *testing.T) {
+func TestRoleChaining(t *testing.T) {
 	client := newClient(t)
 	folder := t.TempDir()
 	answers := &sts{}

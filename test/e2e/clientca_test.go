@@ -51,7 +51,7 @@ users:
 `
 )
 
-func TestTheDocumentedFilesAreThoseThatAreTried(t *testing.T) {
+func TestClientCA_documentedFiles(t *testing.T) {
 	page, err := os.ReadFile("../../docs/client-certificates.md")
 	if err != nil {
 		t.Fatal(err)
@@ -63,9 +63,9 @@ func TestTheDocumentedFilesAreThoseThatAreTried(t *testing.T) {
 	}
 }
 
-// restricted is a control plane of its own whose API server shows a certificate to a
+// clientCertEnv is a control plane of its own whose API server shows a certificate to a
 // webhook that asks for one.
-type restricted struct {
+type clientCertEnv struct {
 	controlPlane *controlplane.ControlPlane
 	client       kubernetes.Interface
 	webhook      *localwebhook.Webhook
@@ -85,9 +85,9 @@ func must[T any](t *testing.T) func(T, error) T {
 }
 
 // startGuarded starts both. users are the names in the API server's file.
-func startGuarded(t *testing.T, port int, users ...string) *restricted {
+func startGuarded(t *testing.T, port int, users ...string) *clientCertEnv {
 	t.Helper()
-	g := &restricted{dir: t.TempDir(), authority: must[*clientcertificate.Authority](t)(clientcertificate.NewAuthority())}
+	g := &clientCertEnv{dir: t.TempDir(), authority: must[*clientcertificate.Authority](t)(clientcertificate.NewAuthority())}
 	g.caFile = filepath.Join(g.dir, "ca.crt")
 	g.replace(t, "ca.crt", g.authority.PEM())
 	g.issueForTheAPIServer(t, g.authority)
@@ -113,14 +113,14 @@ func startGuarded(t *testing.T, port int, users ...string) *restricted {
 	return g
 }
 
-func (g *restricted) replace(t *testing.T, file string, content []byte) {
+func (g *clientCertEnv) replace(t *testing.T, file string, content []byte) {
 	t.Helper()
 	if err := clientcertificate.Replace(filepath.Join(g.dir, file), content); err != nil {
 		t.Fatal(err)
 	}
 }
 
-func (g *restricted) issueForTheAPIServer(t *testing.T, by *clientcertificate.Authority) {
+func (g *clientCertEnv) issueForTheAPIServer(t *testing.T, by *clientcertificate.Authority) {
 	t.Helper()
 	issued := must[clientcertificate.Certificate](t)(by.Issue(clientcertificate.Options{Name: "kube-apiserver"}))
 	g.replace(t, "client.crt", issued.Certificate)
@@ -129,7 +129,7 @@ func (g *restricted) issueForTheAPIServer(t *testing.T, by *clientcertificate.Au
 
 // createPod creates a pod whose ServiceAccount has a role, and fails if the pod
 // has none.
-func (g *restricted) createPod(ctx context.Context) error {
+func (g *clientCertEnv) createPod(ctx context.Context) error {
 	pod := podOf("", "first")
 	pod.GenerateName = "pod-"
 	stored, err := g.client.CoreV1().Pods("default").Create(ctx, pod, metav1.CreateOptions{})
@@ -139,8 +139,8 @@ func (g *restricted) createPod(ctx context.Context) error {
 	return err
 }
 
-// TestOnlyTheAPIServerMayAsk has a webhook that is registered by URL.
-func TestOnlyTheAPIServerMayAsk(t *testing.T) {
+// TestClientCA_rejectsOtherClients has a webhook that is registered by URL.
+func TestClientCA_rejectsOtherClients(t *testing.T) {
 	port := must[int](t)(loopback.FreePort(t.Context()))
 	g := startGuarded(t, port, loopback.Address(port))
 	if err := g.webhook.Register(t.Context(), g.client, localwebhook.Registration{}); err != nil {
@@ -215,13 +215,13 @@ func scrapeOf(t *testing.T, webhook *localwebhook.Webhook) string {
 	return string(must[[]byte](t)(io.ReadAll(response.Body)))
 }
 
-// TestTheCAOfTheAPIServerIsReplaced changes the webhook's file under load, without a
+// TestClientCA_rotation changes the webhook's file under load, without a
 // failed call: first both CAs are trusted, then they are in another order. Then,
 // without load, the API server gets a certificate of the new CA by a restart, and the
 // old CA is dropped; a running API server that sees its files change closes its
 // connections, and may fail calls. At last a foreign CA shows that none is trusted for
 // ever.
-func TestTheCAOfTheAPIServerIsReplaced(t *testing.T) {
+func TestClientCA_rotation(t *testing.T) {
 	port := must[int](t)(loopback.FreePort(t.Context()))
 	g := startGuarded(t, port, "*")
 	if err := g.webhook.Register(t.Context(), g.client, localwebhook.Registration{}); err != nil {
@@ -268,9 +268,9 @@ func TestTheCAOfTheAPIServerIsReplaced(t *testing.T) {
 	}
 }
 
-// TestTheAPIServerShowsItsCertificateToAService calls the webhook by the name of
+// TestClientCA_serviceReference calls the webhook by the name of
 // its Service, which leads to this machine.
-func TestTheAPIServerShowsItsCertificateToAService(t *testing.T) {
+func TestClientCA_serviceReference(t *testing.T) {
 	const namespace, service = "eks", "pod-identity-webhook"
 	port := must[int](t)(loopback.FreePort(t.Context()))
 	g := startGuarded(t, port, fmt.Sprintf("%s.%s.svc:%d", service, namespace, port))

@@ -12,10 +12,10 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/iam"
 )
 
-func (c *clinic) iam() *iam.Client { return iam.NewFromConfig(c.aws.AdminConfig()) }
+func (c *doctorEnv) iam() *iam.Client { return iam.NewFromConfig(c.aws.AdminConfig()) }
 
 // resetAWS deletes all providers and roles.
-func (c *clinic) resetAWS(t *testing.T) {
+func (c *doctorEnv) resetAWS(t *testing.T) {
 	t.Helper()
 	client := c.iam()
 	providers, err := client.ListOpenIDConnectProviders(t.Context(), &iam.ListOpenIDConnectProvidersInput{})
@@ -36,7 +36,7 @@ func (c *clinic) resetAWS(t *testing.T) {
 	}
 }
 
-func (c *clinic) deleteRole(t *testing.T, name string) {
+func (c *doctorEnv) deleteRole(t *testing.T, name string) {
 	t.Helper()
 	if _, err := c.iam().DeleteRole(t.Context(), &iam.DeleteRoleInput{RoleName: aws.String(name)}); err != nil {
 		t.Fatal(err)
@@ -44,7 +44,7 @@ func (c *clinic) deleteRole(t *testing.T, name string) {
 }
 
 // createProvider creates a provider of an issuer.
-func (c *clinic) createProvider(t *testing.T, issuer string, audiences ...string) {
+func (c *doctorEnv) createProvider(t *testing.T, issuer string, audiences ...string) {
 	t.Helper()
 	if _, err := c.iam().CreateOpenIDConnectProvider(t.Context(), &iam.CreateOpenIDConnectProviderInput{
 		Url: aws.String(issuer), ClientIDList: audiences,
@@ -53,7 +53,7 @@ func (c *clinic) createProvider(t *testing.T, issuer string, audiences ...string
 	}
 }
 
-func (c *clinic) deleteProvider(t *testing.T) {
+func (c *doctorEnv) deleteProvider(t *testing.T) {
 	t.Helper()
 	if _, err := c.iam().DeleteOpenIDConnectProvider(t.Context(), &iam.DeleteOpenIDConnectProviderInput{
 		OpenIDConnectProviderArn: aws.String(c.providerARN()),
@@ -62,12 +62,12 @@ func (c *clinic) deleteProvider(t *testing.T) {
 	}
 }
 
-func (c *clinic) providerARN() string {
+func (c *doctorEnv) providerARN() string {
 	return "arn:aws:iam::111122223333:oidc-provider/" + strings.TrimPrefix(c.issuer.URL, "https://")
 }
 
 // trust makes the role trust something else: conditions under their operators.
-func (c *clinic) trust(t *testing.T, provider string, conditions map[string]map[string]string) {
+func (c *doctorEnv) trust(t *testing.T, provider string, conditions map[string]map[string]string) {
 	t.Helper()
 	document, err := json.Marshal(map[string]any{
 		"Version": "2012-10-17",
@@ -84,7 +84,7 @@ func (c *clinic) trust(t *testing.T, provider string, conditions map[string]map[
 	}
 }
 
-func (c *clinic) setTrustPolicy(t *testing.T, roleName, document string) error {
+func (c *doctorEnv) setTrustPolicy(t *testing.T, roleName, document string) error {
 	t.Helper()
 	_, err := c.iam().UpdateAssumeRolePolicy(t.Context(), &iam.UpdateAssumeRolePolicyInput{
 		RoleName: aws.String(roleName), PolicyDocument: aws.String(document),
@@ -93,7 +93,7 @@ func (c *clinic) setTrustPolicy(t *testing.T, roleName, document string) error {
 }
 
 // updateTrustPolicy does what the shell's aws was to do.
-func (c *clinic) updateTrustPolicy(t *testing.T) error {
+func (c *doctorEnv) updateTrustPolicy(t *testing.T) error {
 	t.Helper()
 	name, err := os.ReadFile(filepath.Join(c.dir, "role-name"))
 	if errors.Is(err, os.ErrNotExist) {

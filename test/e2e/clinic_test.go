@@ -35,27 +35,27 @@ import (
 
 // The patient: what has an identity in the clinic.
 const (
-	ward         = "shop"
-	patient      = "cart"
-	cartRole     = "shop-cart"
-	cartRoleARN  = "arn:aws:iam::111122223333:role/shop-cart"
-	cartAudience = "sts.amazonaws.com"
+	testNamespace = "shop"
+	testPod       = "cart"
+	cartRole      = "shop-cart"
+	cartRoleARN   = "arn:aws:iam::111122223333:role/shop-cart"
+	cartAudience  = "sts.amazonaws.com"
 )
 
-// clinic is a cluster of its own, whose issuer can be made to fail, with a webhook
+// doctorEnv is a cluster of its own, whose issuer can be made to fail, with a webhook
 // and an AWS of its own.
-type clinic struct {
+type doctorEnv struct {
 	plane   *controlplane.ControlPlane
 	client  kubernetes.Interface
-	issuer  *fickleIssuer
+	issuer  *fakeIssuer
 	webhook *localwebhook.Webhook
 	aws     *localsts.Server
 	// dir has the CA of the issuer, the CA of the webhook and a kubeconfig.
 	dir string
 }
 
-// fickleIssuer publishes what the API server does, unless it is told otherwise.
-type fickleIssuer struct {
+// fakeIssuer publishes what the API server does, unless it is told otherwise.
+type fakeIssuer struct {
 	*httptest.Server
 	upstream atomic.Pointer[controlplane.ControlPlane]
 	// fault is what it does instead: "", "down" or "foreign key".
@@ -65,22 +65,22 @@ type fickleIssuer struct {
 }
 
 // upload publishes the files of a folder in place of the API server's documents.
-func (i *fickleIssuer) upload(folder string) {
+func (i *fakeIssuer) upload(folder string) {
 	files := http.FileServer(http.Dir(folder))
 	i.site.Store(&files)
 	i.fault.Store("uploaded")
 }
 
-func newFickleIssuer(t *testing.T) *fickleIssuer {
+func newFakeIssuer(t *testing.T) *fakeIssuer {
 	t.Helper()
-	i := &fickleIssuer{}
+	i := &fakeIssuer{}
 	i.fault.Store("")
 	i.Server = httptest.NewTLSServer(i)
 	t.Cleanup(i.Close)
 	return i
 }
 
-func (i *fickleIssuer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+func (i *fakeIssuer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	switch fault := i.fault.Load(); {
 	case fault == "down":
 		http.Error(w, "down", http.StatusServiceUnavailable)
@@ -116,9 +116,9 @@ func (i *fickleIssuer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	_, _ = io.Copy(w, answer.Body)
 }
 
-func newClinic(t *testing.T) *clinic {
+func newDoctorEnv(t *testing.T) *doctorEnv {
 	t.Helper()
-	c := &clinic{dir: t.TempDir(), issuer: newFickleIssuer(t)}
+	c := &doctorEnv{dir: t.TempDir(), issuer: newFakeIssuer(t)}
 	ca := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: c.issuer.Certificate().Raw})
 	c.write(t, "issuer-ca.pem", ca)
 	var err error
@@ -147,7 +147,7 @@ func newClinic(t *testing.T) *clinic {
 	return c
 }
 
-func (c *clinic) write(t *testing.T, name string, content []byte) {
+func (c *doctorEnv) write(t *testing.T, name string, content []byte) {
 	t.Helper()
 	if err := os.WriteFile(filepath.Join(c.dir, name), content, 0o600); err != nil {
 		t.Fatal(err)
@@ -156,7 +156,7 @@ func (c *clinic) write(t *testing.T, name string, content []byte) {
 
 // environment is that of a person at the clinic: kubectl with the plugin, the
 // credentials of AWS's administrator, and nothing of the test's own.
-func (c *clinic) environment(t *testing.T) []string {
+func (c *doctorEnv) environment(t *testing.T) []string {
 	t.Helper()
 	credentials, err := c.aws.AdminConfig().Credentials.Retrieve(t.Context())
 	if err != nil {
@@ -189,7 +189,7 @@ const awsShim = `aws() {
 `
 
 // shell runs a command line as a person would, and returns what it printed.
-func (c *clinic) shell(t *testing.T, line string) (string, error) {
+func (c *doctorEnv) shell(t *testing.T, line string) (string, error) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
@@ -203,7 +203,7 @@ func (c *clinic) shell(t *testing.T, line string) (string, error) {
 }
 
 // must runs a command line that has to succeed.
-func (c *clinic) must(t *testing.T, line string) {
+func (c *doctorEnv) must(t *testing.T, line string) {
 	t.Helper()
 	if answer, err := c.shell(t, line); err != nil {
 		t.Fatalf("%s: %v\n%s", line, err, answer)
@@ -211,9 +211,9 @@ func (c *clinic) must(t *testing.T, line string) {
 }
 
 // doctor runs kubectl irsa doctor, and returns what it printed and its exit code.
-func (c *clinic) doctor(t *testing.T, args ...string) (string, int) {
+func (c *doctorEnv) doctor(t *testing.T, args ...string) (string, int) {
 	t.Helper()
-	command := exec.CommandContext(t.Context(), pluginBinary(t), append([]string{"doctor", "-n", ward}, args...)...)
+	command := exec.CommandContext(t.Context(), pluginBinary(t), append([]string{"doctor", "-n", testNamespace}, args...)...)
 	command.Dir, command.Env = c.dir, c.environment(t)
 	var errors bytes.Buffer
 	command.Stderr = &errors
@@ -227,8 +227,8 @@ func (c *clinic) doctor(t *testing.T, args ...string) (string, int) {
 	return string(answer), command.ProcessState.ExitCode()
 }
 
-// heal makes everything anew, as it should be.
-func (c *clinic) heal(t *testing.T) {
+// reset makes everything anew, as it should be.
+func (c *doctorEnv) reset(t *testing.T) {
 	t.Helper()
 	c.issuer.fault.Store("")
 	select {
@@ -245,8 +245,8 @@ func (c *clinic) heal(t *testing.T) {
 	if err := c.webhook.Register(t.Context(), c.client, localwebhook.Registration{}); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := c.client.CoreV1().Namespaces().Get(t.Context(), ward, metav1.GetOptions{}); apierrors.IsNotFound(err) {
-		if err := controlplane.CreateNamespace(t.Context(), c.client, ward); err != nil {
+	if _, err := c.client.CoreV1().Namespaces().Get(t.Context(), testNamespace, metav1.GetOptions{}); apierrors.IsNotFound(err) {
+		if err := controlplane.CreateNamespace(t.Context(), c.client, testNamespace); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -257,26 +257,26 @@ func (c *clinic) heal(t *testing.T) {
 }
 
 // createPod creates the patient's pod, the latter as change has it.
-func (c *clinic) createPod(t *testing.T, change func(*corev1.Pod)) {
+func (c *doctorEnv) createPod(t *testing.T, change func(*corev1.Pod)) {
 	t.Helper()
-	pod := podOf(patient, patient)
+	pod := podOf(testPod, testPod)
 	if change != nil {
 		change(pod)
 	}
-	if _, err := c.client.CoreV1().Pods(ward).Create(t.Context(), pod, metav1.CreateOptions{}); err != nil {
+	if _, err := c.client.CoreV1().Pods(testNamespace).Create(t.Context(), pod, metav1.CreateOptions{}); err != nil {
 		t.Fatal(err)
 	}
 }
 
 // replacePod makes the patient's pod anew.
-func (c *clinic) replacePod(t *testing.T, change func(*corev1.Pod)) {
+func (c *doctorEnv) replacePod(t *testing.T, change func(*corev1.Pod)) {
 	t.Helper()
 	c.must(t, "kubectl delete pod cart -n shop --wait")
 	c.createPod(t, change)
 }
 
-// whole says how the text of a diagnosis is the same on every machine and day.
-func (c *clinic) whole(text string) string {
+// normalizeOutput says how the text of a diagnosis is the same on every machine and day.
+func (c *doctorEnv) normalizeOutput(text string) string {
 	for _, replacement := range []struct{ found, instead string }{
 		{c.issuer.URL, "https://oidc.example.com/id"},
 		{strings.TrimPrefix(c.issuer.URL, "https://"), "oidc.example.com/id"},
@@ -300,16 +300,16 @@ func (c *clinic) whole(text string) string {
 	return text
 }
 
-// registered waits until the API server does what was written of the webhook: it
+// waitRegistered waits until the API server does what was written of the webhook: it
 // sees that a moment later.
-func (c *clinic) registered(t *testing.T, what string, seen func(context.Context) error) {
+func (c *doctorEnv) waitRegistered(t *testing.T, what string, seen func(context.Context) error) {
 	t.Helper()
 	within(t, 30*time.Second, what, seen)
 }
 
 // admitted says what has become of a pod that is admitted as a dry run.
-func (c *clinic) admitted(ctx context.Context) (hasRole bool, err error) {
-	pod, err := c.client.CoreV1().Pods(ward).Create(ctx, podOf("trial", patient), metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})
+func (c *doctorEnv) admitted(ctx context.Context) (hasRole bool, err error) {
+	pod, err := c.client.CoreV1().Pods(testNamespace).Create(ctx, podOf("trial", testPod), metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})
 	if err != nil {
 		return false, err
 	}
@@ -317,9 +317,9 @@ func (c *clinic) admitted(ctx context.Context) (hasRole bool, err error) {
 }
 
 // waitForIdentity waits until new pods have an identity, or have none.
-func (c *clinic) waitForIdentity(t *testing.T, want bool) {
+func (c *doctorEnv) waitForIdentity(t *testing.T, want bool) {
 	t.Helper()
-	c.registered(t, fmt.Sprintf("new pods have an identity: %t", want), func(ctx context.Context) error {
+	c.waitRegistered(t, fmt.Sprintf("new pods have an identity: %t", want), func(ctx context.Context) error {
 		if got, err := c.admitted(ctx); err != nil || got != want {
 			return fmt.Errorf("it is %t, %w", got, err)
 		}

@@ -60,7 +60,7 @@ func kubectl(t *testing.T, path string, args ...string) (string, error) {
 	return string(answer), err
 }
 
-func TestKubectlCompletesThePlugin(t *testing.T) {
+func TestPlugin_completion(t *testing.T) {
 	client := newClient(t)
 	namespace := newNamespace(t, client)
 	for _, name := range []string{"cart", "till"} {
@@ -101,7 +101,7 @@ func TestKubectlCompletesThePlugin(t *testing.T) {
 	}
 }
 
-func TestKubectlRunsThePlugin(t *testing.T) {
+func TestPlugin(t *testing.T) {
 	answer, err := kubectl(t, pluginPath(t), "irsa", "version")
 	if err != nil || !strings.HasPrefix(answer, "kubectl irsa ") {
 		t.Errorf("got %s, %v", answer, err)

@@ -8,7 +8,7 @@ import (
 	"github.com/pod-identity-webhook/pod-identity-webhook/test/localwebhook"
 )
 
-func TestABareRoleNameBecomesAnARN(t *testing.T) {
+func TestComposeRoleARN(t *testing.T) {
 	client := newClient(t)
 	namespace := newNamespace(t, client)
 	registeredAs(t, client, localwebhook.Registration{},

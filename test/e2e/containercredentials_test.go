@@ -42,7 +42,7 @@ func (m *mountedConfigMap) write(content string) {
 	}
 }
 
-func TestListedServiceAccountsUseEKSPodIdentity(t *testing.T) {
+func TestContainerCredentials(t *testing.T) {
 	client := newClient(t)
 	namespace := newNamespace(t, client)
 	createServiceAccount(t, client, namespace, "app")

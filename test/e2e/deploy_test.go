@@ -65,9 +65,9 @@ func defineCustomResources(t *testing.T) {
 	}
 }
 
-// TestEveryManifestIsAccepted applies what the chart renders for each of its
+// TestManifests_accepted applies what the chart renders for each of its
 // golden files, field by field as strictly as an API server can.
-func TestEveryManifestIsAccepted(t *testing.T) {
+func TestManifests_accepted(t *testing.T) {
 	client := newClient(t)
 	defineCustomResources(t)
 	files, err := filepath.Glob(repository.Path("test", "chart", "testdata", "*.values.yaml"))
@@ -101,8 +101,8 @@ func TestEveryManifestIsAccepted(t *testing.T) {
 	}
 }
 
-// TestKubectlAppliesTheKustomizations runs what docs/installing.md says to run.
-func TestKubectlAppliesTheKustomizations(t *testing.T) {
+// TestKustomize_apply runs what docs/installing.md says to run.
+func TestKustomize_apply(t *testing.T) {
 	client := newClient(t)
 	defineCustomResources(t)
 	for _, overlay := range []string{"cluster-wide", "opt-in", "cert-manager"} {
@@ -141,9 +141,9 @@ func deleteAll(t *testing.T, kubectl func(context.Context, ...string) ([]byte, e
 	}
 }
 
-// TestTheChartDoesAllItsWorkWithItsOwnRights installs it in each mode. The
+// TestChart_permissions installs it in each mode. The
 // replicas have the token of its ServiceAccount, and nothing else.
-func TestTheChartDoesAllItsWorkWithItsOwnRights(t *testing.T) {
+func TestChart_permissions(t *testing.T) {
 	client, told := newWarnedClient(t)
 	for _, mode := range []string{"cluster-wide", "opt-in"} {
 		t.Run(mode, func(t *testing.T) {
@@ -244,9 +244,9 @@ func changeNamespace(t testing.TB, client kubernetes.Interface, name string, cha
 	}
 }
 
-// TestAWebhookThatIsDownStopsNobodyItDoesNotConcern takes the webhook down with
+// TestOutage_unrelatedPods takes the webhook down with
 // failurePolicy Fail, and creates pods that it is not called for.
-func TestAWebhookThatIsDownStopsNobodyItDoesNotConcern(t *testing.T) {
+func TestOutage_unrelatedPods(t *testing.T) {
 	client := newClient(t)
 	if err := controlplane.CreateDefaultServiceAccount(t.Context(), client, "kube-system"); err != nil {
 		t.Fatal(err)

@@ -25,18 +25,18 @@ var update = flag.Bool("update", false, "write what doctor says into docs/troubl
 
 // The exit codes, as docs/kubectl-irsa.md has them.
 const (
-	exitWell    = 0
+	exitOK      = 0
 	exitBroken  = 2
 	exitUnknown = 3
 )
 
-// said is what doctor says in JSON, as far as it is looked at.
-type said struct {
+// doctorOutput is what doctor says in JSON, as far as it is looked at.
+type doctorOutput struct {
 	Status   string `json:"status"`
 	Findings []struct {
 		Check, Status, Summary, Why, Fix string
 	} `json:"findings"`
-	ServiceAccounts []said `json:"serviceAccounts"`
+	ServiceAccounts []doctorOutput `json:"serviceAccounts"`
 }
 
 // fault is one that is put in.
@@ -44,84 +44,84 @@ type fault struct {
 	// name is that of the example in docs/troubleshooting.md.
 	name string
 	// make makes it, in a cluster in which everything is as it should be.
-	make func(*testing.T, *clinic)
+	make func(*testing.T, *doctorEnv)
 	// target is what doctor is asked about; empty for the ServiceAccount.
 	target string
 	// check is the one that names it, with a status that is broken unless it is given.
 	check, status string
-	// mends says what the fix does: "all" makes everything well, "check" what the
+	// fixes says what the fix does: "all" makes everything well, "check" what the
 	// check is about, "" needs a person who knows more than doctor.
-	mends string
+	fixes string
 	// after is what a person does besides.
-	after func(*testing.T, *clinic)
+	after func(*testing.T, *doctorEnv)
 }
 
 // faults are those of the troubleshooting page, in its order.
 var faults = []fault{
 	{
-		name: "the ServiceAccount does not exist", check: "service_account", mends: "check",
-		make: func(t *testing.T, c *clinic) { c.must(t, "kubectl delete serviceaccount cart -n shop") },
+		name: "the ServiceAccount does not exist", check: "service_account", fixes: "check",
+		make: func(t *testing.T, c *doctorEnv) { c.must(t, "kubectl delete serviceaccount cart -n shop") },
 	},
 	{
-		name: "the annotation is misspelt", check: "role_annotation", mends: "all",
-		make: func(t *testing.T, c *clinic) {
+		name: "the annotation is misspelt", check: "role_annotation", fixes: "all",
+		make: func(t *testing.T, c *doctorEnv) {
 			c.must(t, "kubectl annotate serviceaccount cart -n shop eks.amazonaws.com/role-arn- eks.amazonaws.com/rolearn="+cartRoleARN)
 		},
 	},
 	{
 		name: "there is no annotation", check: "role_annotation",
-		make: func(t *testing.T, c *clinic) {
+		make: func(t *testing.T, c *doctorEnv) {
 			c.must(t, "kubectl annotate serviceaccount cart -n shop eks.amazonaws.com/role-arn-")
 		},
 	},
 	{
-		name: "the ARN has quotes in it", check: "annotations", mends: "all",
-		make: func(t *testing.T, c *clinic) {
+		name: "the ARN has quotes in it", check: "annotations", fixes: "all",
+		make: func(t *testing.T, c *doctorEnv) {
 			c.must(t, `kubectl annotate --overwrite serviceaccount cart -n shop eks.amazonaws.com/role-arn='"`+cartRoleARN+`"'`)
 		},
 	},
 	{
 		name: "no webhook is registered", check: "webhook_registered",
-		make: func(t *testing.T, c *clinic) {
+		make: func(t *testing.T, c *doctorEnv) {
 			c.must(t, "kubectl delete mutatingwebhookconfiguration pod-identity-webhook")
 		},
 	},
 	{
-		name: "the rules leave pods out", check: "webhook_rules", mends: "all",
-		make: func(t *testing.T, c *clinic) {
+		name: "the rules leave pods out", check: "webhook_rules", fixes: "all",
+		make: func(t *testing.T, c *doctorEnv) {
 			c.must(t, `kubectl patch mutatingwebhookconfiguration pod-identity-webhook --type=json -p='[{"op":"remove","path":"/webhooks/0/rules/0"}]'`)
 			c.waitForIdentity(t, false)
 		},
-		after: func(t *testing.T, c *clinic) { c.waitForIdentity(t, true) },
+		after: func(t *testing.T, c *doctorEnv) { c.waitForIdentity(t, true) },
 	},
 	{
-		name: "the namespace is not opted in", check: "webhook_namespace", mends: "all",
-		make: func(t *testing.T, c *clinic) {
+		name: "the namespace is not opted in", check: "webhook_namespace", fixes: "all",
+		make: func(t *testing.T, c *doctorEnv) {
 			c.must(t, `kubectl patch mutatingwebhookconfiguration pod-identity-webhook --type=json -p='[{"op":"add","path":"/webhooks/0/namespaceSelector","value":{"matchLabels":{"eks.amazonaws.com/pod-identity-webhook":"enabled"}}}]'`)
 			c.waitForIdentity(t, false)
 		},
-		after: func(t *testing.T, c *clinic) { c.waitForIdentity(t, true) },
+		after: func(t *testing.T, c *doctorEnv) { c.waitForIdentity(t, true) },
 	},
 	{
 		name: "the webhook does not answer", check: "webhook_answers",
-		make: func(_ *testing.T, c *clinic) { c.webhook.Kill() },
+		make: func(_ *testing.T, c *doctorEnv) { c.webhook.Kill() },
 	},
 	{
-		name: "the caBundle is another's", check: "webhook_certificate", mends: "all",
-		make: func(t *testing.T, c *clinic) {
+		name: "the caBundle is another's", check: "webhook_certificate", fixes: "all",
+		make: func(t *testing.T, c *doctorEnv) {
 			c.must(t, `kubectl patch mutatingwebhookconfiguration pod-identity-webhook --type=json -p='[{"op":"add","path":"/webhooks/0/clientConfig/caBundle","value":"'$(base64 -w0 issuer-ca.pem)'"}]'`)
-			c.registered(t, "the API server distrusts the webhook", func(ctx context.Context) error {
+			c.waitRegistered(t, "the API server distrusts the webhook", func(ctx context.Context) error {
 				if _, err := c.admitted(ctx); err == nil {
 					return fmt.Errorf("a pod was admitted")
 				}
 				return nil
 			})
 		},
-		after: func(t *testing.T, c *clinic) { c.waitForIdentity(t, true) },
+		after: func(t *testing.T, c *doctorEnv) { c.waitForIdentity(t, true) },
 	},
 	{
-		name: "the pod is older than the annotation", target: "pod/cart", check: "pod_injected", mends: "all",
-		make: func(t *testing.T, c *clinic) {
+		name: "the pod is older than the annotation", target: "pod/cart", check: "pod_injected", fixes: "all",
+		make: func(t *testing.T, c *doctorEnv) {
 			c.must(t, "kubectl annotate serviceaccount cart -n shop eks.amazonaws.com/role-arn-")
 			c.replacePod(t, nil)
 			c.waitForNextSecond(t)
@@ -129,8 +129,8 @@ var faults = []fault{
 		},
 	},
 	{
-		name: "the webhook was down when the pod was created", target: "pod/cart", check: "pod_injected", mends: "all",
-		make: func(t *testing.T, c *clinic) {
+		name: "the webhook was down when the pod was created", target: "pod/cart", check: "pod_injected", fixes: "all",
+		make: func(t *testing.T, c *doctorEnv) {
 			if err := c.webhook.Register(t.Context(), c.client, localwebhook.Registration{FailurePolicy: "Ignore"}); err != nil {
 				t.Fatal(err)
 			}
@@ -146,40 +146,40 @@ var faults = []fault{
 		},
 	},
 	{
-		name: "the pod is to be skipped", target: "pod/cart", check: "pod_injected", mends: "all",
-		make: func(t *testing.T, c *clinic) {
+		name: "the pod is to be skipped", target: "pod/cart", check: "pod_injected", fixes: "all",
+		make: func(t *testing.T, c *doctorEnv) {
 			c.replacePod(t, func(pod *corev1.Pod) {
 				pod.Labels = map[string]string{"eks.amazonaws.com/skip-pod-identity-webhook": "true"}
 			})
 		},
 	},
 	{
-		name: "all containers are to be skipped", target: "pod/cart", check: "pod_injected", mends: "all",
-		make: func(t *testing.T, c *clinic) {
+		name: "all containers are to be skipped", target: "pod/cart", check: "pod_injected", fixes: "all",
+		make: func(t *testing.T, c *doctorEnv) {
 			c.replacePod(t, func(pod *corev1.Pod) {
 				pod.Annotations = map[string]string{"eks.amazonaws.com/skip-containers": "app"}
 			})
 		},
 	},
 	{
-		name: "the token is for another audience", target: "pod/cart", check: "pod_token", mends: "all",
-		make: func(t *testing.T, c *clinic) {
+		name: "the token is for another audience", target: "pod/cart", check: "pod_token", fixes: "all",
+		make: func(t *testing.T, c *doctorEnv) {
 			c.must(t, "kubectl annotate serviceaccount cart -n shop eks.amazonaws.com/audience=vault")
 			c.replacePod(t, nil)
 			c.must(t, "kubectl annotate serviceaccount cart -n shop eks.amazonaws.com/audience-")
 		},
 	},
 	{
-		name: "the pod has the role of before", target: "pod/cart", check: "pod_environment", mends: "all",
-		make: func(t *testing.T, c *clinic) {
+		name: "the pod has the role of before", target: "pod/cart", check: "pod_environment", fixes: "all",
+		make: func(t *testing.T, c *doctorEnv) {
 			c.must(t, "kubectl annotate --overwrite serviceaccount cart -n shop eks.amazonaws.com/role-arn=arn:aws:iam::111122223333:role/before")
 			c.replacePod(t, nil)
 			c.must(t, "kubectl annotate --overwrite serviceaccount cart -n shop eks.amazonaws.com/role-arn="+cartRoleARN)
 		},
 	},
 	{
-		name: "keys are in the environment", target: "pod/cart", check: "pod_overrides", mends: "all",
-		make: func(t *testing.T, c *clinic) {
+		name: "keys are in the environment", target: "pod/cart", check: "pod_overrides", fixes: "all",
+		make: func(t *testing.T, c *doctorEnv) {
 			c.replacePod(t, func(pod *corev1.Pod) {
 				env := &pod.Spec.Containers[0].Env
 				*env = append(*env, corev1.EnvVar{Name: "AWS_ACCESS_KEY_ID", Value: secret})
@@ -187,8 +187,8 @@ var faults = []fault{
 		},
 	},
 	{
-		name: "keys come from a Secret", target: "pod/cart", check: "pod_overrides", mends: "all",
-		make: func(t *testing.T, c *clinic) {
+		name: "keys come from a Secret", target: "pod/cart", check: "pod_overrides", fixes: "all",
+		make: func(t *testing.T, c *doctorEnv) {
 			c.must(t, "kubectl create secret generic cart-config -n shop --from-literal=AWS_ACCESS_KEY_ID="+secret)
 			c.replacePod(t, func(pod *corev1.Pod) {
 				pod.Spec.Containers[0].EnvFrom = []corev1.EnvFromSource{{SecretRef: &corev1.SecretEnvSource{
@@ -198,8 +198,8 @@ var faults = []fault{
 		},
 	},
 	{
-		name: "a profile is in the environment", target: "pod/cart", check: "pod_overrides", status: "warning", mends: "all",
-		make: func(t *testing.T, c *clinic) {
+		name: "a profile is in the environment", target: "pod/cart", check: "pod_overrides", status: "warning", fixes: "all",
+		make: func(t *testing.T, c *doctorEnv) {
 			c.replacePod(t, func(pod *corev1.Pod) {
 				env := &pod.Spec.Containers[0].Env
 				*env = append(*env, corev1.EnvVar{Name: "AWS_PROFILE", Value: "production"})
@@ -208,16 +208,16 @@ var faults = []fault{
 	},
 	{
 		name: "the issuer cannot be read", check: "issuer_discovery",
-		make: func(_ *testing.T, c *clinic) { c.issuer.fault.Store("down") },
+		make: func(_ *testing.T, c *doctorEnv) { c.issuer.fault.Store("down") },
 	},
 	{
-		name: "the key that signs is not published", check: "issuer_keys", mends: "all",
-		make: func(_ *testing.T, c *clinic) { c.issuer.fault.Store("foreign key") },
-		after: func(t *testing.T, c *clinic) {
+		name: "the key that signs is not published", check: "issuer_keys", fixes: "all",
+		make: func(_ *testing.T, c *doctorEnv) { c.issuer.fault.Store("foreign key") },
+		after: func(t *testing.T, c *doctorEnv) {
 			c.issuer.upload(filepath.Join(c.dir, "site"))
 			// local-sts reads the keys of an issuer at most once in a second.
 			eventually(t, "STS has the keys", func(context.Context) error {
-				if text, code := c.doctor(t, "sa/cart", "--problems"); code != exitWell {
+				if text, code := c.doctor(t, "sa/cart", "--problems"); code != exitOK {
 					return errors.New(text)
 				}
 				return nil
@@ -225,63 +225,63 @@ var faults = []fault{
 		},
 	},
 	{
-		name: "IAM does not know the issuer", check: "oidc_provider", mends: "all",
-		make: func(t *testing.T, c *clinic) { c.deleteProvider(t) },
+		name: "IAM does not know the issuer", check: "oidc_provider", fixes: "all",
+		make: func(t *testing.T, c *doctorEnv) { c.deleteProvider(t) },
 	},
 	{
-		name: "IAM knows another issuer", check: "oidc_provider", mends: "all",
-		make: func(t *testing.T, c *clinic) {
+		name: "IAM knows another issuer", check: "oidc_provider", fixes: "all",
+		make: func(t *testing.T, c *doctorEnv) {
 			c.deleteProvider(t)
 			c.createProvider(t, c.issuer.URL+"/prod", cartAudience)
 		},
 	},
 	{
-		name: "the provider does not accept the audience", check: "provider_audience", mends: "all",
-		make: func(t *testing.T, c *clinic) {
+		name: "the provider does not accept the audience", check: "provider_audience", fixes: "all",
+		make: func(t *testing.T, c *doctorEnv) {
 			c.deleteProvider(t)
 			c.createProvider(t, c.issuer.URL, "sts.eu-west-1.amazonaws.com")
 		},
 	},
 	{
-		name: "the role does not exist", check: "role_exists", mends: "all",
-		make: func(t *testing.T, c *clinic) { c.deleteRole(t, cartRole) },
+		name: "the role does not exist", check: "role_exists", fixes: "all",
+		make: func(t *testing.T, c *doctorEnv) { c.deleteRole(t, cartRole) },
 	},
 	{
 		name: "the annotation lacks the path of the role", check: "role_exists",
-		make: func(t *testing.T, c *clinic) {
+		make: func(t *testing.T, c *doctorEnv) {
 			c.deleteRole(t, cartRole)
 			c.must(t, "kubectl irsa serviceaccount create cart -n shop --role-name shop-cart --path /team/ --role-only --approve")
 		},
-		mends: "check",
+		fixes: "check",
 	},
 	{
 		name: "the role is in another account", check: "sts_exchange",
-		make: func(t *testing.T, c *clinic) {
+		make: func(t *testing.T, c *doctorEnv) {
 			c.must(t, "kubectl annotate --overwrite serviceaccount cart -n shop eks.amazonaws.com/role-arn=arn:aws:iam::444455556666:role/shop-cart")
 			c.replacePod(t, nil)
 		},
 	},
 	{
-		name: "the trust policy is for another namespace", check: "trust_policy", mends: "all",
-		make: func(t *testing.T, c *clinic) {
+		name: "the trust policy is for another namespace", check: "trust_policy", fixes: "all",
+		make: func(t *testing.T, c *doctorEnv) {
 			c.trust(t, c.providerARN(), c.conditions("StringEquals", "system:serviceaccount:store:cart"))
 		},
 	},
 	{
-		name: "a wildcard is compared by StringEquals", check: "trust_policy", mends: "all",
-		make: func(t *testing.T, c *clinic) {
+		name: "a wildcard is compared by StringEquals", check: "trust_policy", fixes: "all",
+		make: func(t *testing.T, c *doctorEnv) {
 			c.trust(t, c.providerARN(), c.conditions("StringEquals", "system:serviceaccount:shop:*"))
 		},
 	},
 	{
-		name: "the trust policy is for another provider", check: "trust_policy", mends: "all",
-		make: func(t *testing.T, c *clinic) {
+		name: "the trust policy is for another provider", check: "trust_policy", fixes: "all",
+		make: func(t *testing.T, c *doctorEnv) {
 			c.trust(t, c.providerARN()+"/prod", c.conditions("StringEquals", "system:serviceaccount:shop:cart"))
 		},
 	},
 	{
 		name: "STS cannot be reached", check: "sts_exchange", status: "unknown",
-		make: func(t *testing.T, c *clinic) {
+		make: func(t *testing.T, c *doctorEnv) {
 			c.must(t, "kubectl annotate serviceaccount cart -n shop eks.amazonaws.com/sts-endpoint=http://127.0.0.1:1")
 			c.replacePod(t, nil)
 		},
@@ -289,7 +289,7 @@ var faults = []fault{
 }
 
 // conditions are those of a trust policy for a subject.
-func (c *clinic) conditions(operator, subject string) map[string]map[string]string {
+func (c *doctorEnv) conditions(operator, subject string) map[string]map[string]string {
 	issuer := strings.TrimPrefix(c.issuer.URL, "https://")
 	all := map[string]map[string]string{"StringEquals": {issuer + ":aud": cartAudience}}
 	if all[operator] == nil {
@@ -301,10 +301,10 @@ func (c *clinic) conditions(operator, subject string) map[string]map[string]stri
 
 // waitForNextSecond waits until the API server's clock, which counts seconds, has
 // gone on.
-func (c *clinic) waitForNextSecond(t *testing.T) {
+func (c *doctorEnv) waitForNextSecond(t *testing.T) {
 	t.Helper()
 	stamp := func(ctx context.Context) (metav1.Time, error) {
-		made, err := c.client.CoreV1().ConfigMaps(ward).Create(ctx, &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: "clock"}},
+		made, err := c.client.CoreV1().ConfigMaps(testNamespace).Create(ctx, &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: "clock"}},
 			metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})
 		if err != nil {
 			return metav1.Time{}, err
@@ -361,21 +361,21 @@ func compare(t *testing.T, name, text string) {
 	}
 }
 
-// TestDoctorNamesEachFault puts in one fault at a time, and looks whether doctor
+// TestDoctor_faults puts in one fault at a time, and looks whether doctor
 // names it, with a command that mends it.
-func TestDoctorNamesEachFault(t *testing.T) {
-	c := newClinic(t)
-	c.heal(t)
-	t.Run("nothing is wrong", func(t *testing.T) { c.expectWell(t) })
+func TestDoctor_faults(t *testing.T) {
+	c := newDoctorEnv(t)
+	c.reset(t)
+	t.Run("nothing is wrong", func(t *testing.T) { c.expectOK(t) })
 	for _, f := range faults {
 		t.Run(f.name, func(t *testing.T) {
-			c.heal(t)
+			c.reset(t)
 			f.make(t, c)
 			if f.target == "" {
 				f.target = "sa/cart"
 			}
 			fix := c.expectFault(t, f)
-			if f.mends == "" {
+			if f.fixes == "" {
 				return
 			}
 			if fix == "" {
@@ -388,15 +388,15 @@ func TestDoctorNamesEachFault(t *testing.T) {
 			if f.after != nil {
 				f.after(t, c)
 			}
-			c.expectMended(t, f)
+			c.expectFixed(t, f)
 		})
 	}
 }
 
-func (c *clinic) examine(t *testing.T, args ...string) (said, int) {
+func (c *doctorEnv) examine(t *testing.T, args ...string) (doctorOutput, int) {
 	t.Helper()
 	text, code := c.doctor(t, append(args, "-o", "json")...)
-	var findings said
+	var findings doctorOutput
 	if err := json.Unmarshal([]byte(text), &findings); err != nil {
 		t.Fatalf("%v: %s", err, text)
 	}
@@ -405,7 +405,7 @@ func (c *clinic) examine(t *testing.T, args ...string) (said, int) {
 }
 
 // expectNoSecrets fails if a token or the value of a variable was printed.
-func (c *clinic) expectNoSecrets(t *testing.T, text string) {
+func (c *doctorEnv) expectNoSecrets(t *testing.T, text string) {
 	t.Helper()
 	for _, never := range []string{secret, "eyJ"} {
 		if strings.Contains(text, never) {
@@ -414,36 +414,36 @@ func (c *clinic) expectNoSecrets(t *testing.T, text string) {
 	}
 }
 
-// expectWell fails if anything is not as it should be, of any target.
-func (c *clinic) expectWell(t *testing.T) {
+// expectOK fails if anything is not as it should be, of any target.
+func (c *doctorEnv) expectOK(t *testing.T) {
 	t.Helper()
 	for _, target := range [][]string{{"sa/cart"}, {"pod", "cart"}, {"cart"}, {}} {
 		findings, code := c.examine(t, target...)
-		if findings.Status != "ok" || code != exitWell {
+		if findings.Status != "ok" || code != exitOK {
 			text, _ := c.doctor(t, append(target, "--evidence")...)
 			t.Errorf("doctor %v: status %s, exit code %d\n%s", target, findings.Status, code, text)
 		}
 	}
 	text, _ := c.doctor(t, "pod/cart")
 	c.expectNoSecrets(t, text)
-	compare(t, "nothing is wrong", c.whole(text))
+	compare(t, "nothing is wrong", c.normalizeOutput(text))
 	text, _ = c.doctor(t)
-	compare(t, "the whole cluster", c.whole(text))
+	compare(t, "the whole cluster", c.normalizeOutput(text))
 }
 
 // expectFault fails if the check does not say what it should, and returns the fix.
-func (c *clinic) expectFault(t *testing.T, f fault) string {
+func (c *doctorEnv) expectFault(t *testing.T, f fault) string {
 	t.Helper()
 	if f.status == "" {
 		f.status = "broken"
 	}
 	findings, code := c.examine(t, f.target)
-	wantCode := map[string]int{"broken": exitBroken, "unknown": exitUnknown, "warning": exitWell}[f.status]
+	wantCode := map[string]int{"broken": exitBroken, "unknown": exitUnknown, "warning": exitOK}[f.status]
 	if code != wantCode {
 		t.Errorf("exit code %d, want %d", code, wantCode)
 	}
 	text, _ := c.doctor(t, f.target, "--problems")
-	compare(t, f.name, c.whole(text))
+	compare(t, f.name, c.normalizeOutput(text))
 	for _, finding := range findings.Findings {
 		if finding.Check == f.check {
 			if finding.Status != f.status {
@@ -456,8 +456,8 @@ func (c *clinic) expectFault(t *testing.T, f fault) string {
 	return ""
 }
 
-// expectMended fails if the fix has not done what it should.
-func (c *clinic) expectMended(t *testing.T, f fault) {
+// expectFixed fails if the fix has not done what it should.
+func (c *doctorEnv) expectFixed(t *testing.T, f fault) {
 	t.Helper()
 	findings, code := c.examine(t, f.target)
 	at := slices.IndexFunc(findings.Findings, func(s struct{ Check, Status, Summary, Why, Fix string }) bool { return s.Check == f.check })
@@ -465,7 +465,7 @@ func (c *clinic) expectMended(t *testing.T, f fault) {
 		text, _ := c.doctor(t, f.target)
 		t.Fatalf("the fix has not mended %s:\n%s", f.check, text)
 	}
-	if f.mends == "all" && (findings.Status != "ok" || code != exitWell) {
+	if f.fixes == "all" && (findings.Status != "ok" || code != exitOK) {
 		text, _ := c.doctor(t, f.target, "--problems")
 		t.Errorf("after the fix the status is %s and the exit code %d:\n%s", findings.Status, code, text)
 	}
@@ -473,7 +473,7 @@ func (c *clinic) expectMended(t *testing.T, f fault) {
 
 // expectPublishedRightsSuffice fails if the rights of the troubleshooting page are
 // not enough for doctor to see everything.
-func (c *clinic) expectPublishedRightsSuffice(t *testing.T) {
+func (c *doctorEnv) expectPublishedRightsSuffice(t *testing.T) {
 	t.Helper()
 	page, err := os.ReadFile(repository.Path("docs", "troubleshooting.md"))
 	if err != nil {
@@ -494,18 +494,18 @@ kubectl create clusterrolebinding physician --clusterrole=kubectl-irsa-doctor --
 		}}}
 	})
 	for _, target := range [][]string{{"sa/cart"}, {"pod/cart"}, {}} {
-		if findings, code := c.examine(t, append(target, "--as=system:serviceaccount:shop:physician")...); findings.Status != "ok" || code != exitWell {
+		if findings, code := c.examine(t, append(target, "--as=system:serviceaccount:shop:physician")...); findings.Status != "ok" || code != exitOK {
 			text, _ := c.doctor(t, append(target, "--problems", "--as=system:serviceaccount:shop:physician")...)
 			t.Errorf("with the rights of the page, doctor %v is %s: %s", target, findings.Status, text)
 		}
 	}
 }
 
-// TestDoctorShowsTheWholeCluster looks at many ServiceAccounts, of which some are
+// TestDoctor_cluster looks at many ServiceAccounts, of which some are
 // not well.
-func TestDoctorShowsTheWholeCluster(t *testing.T) {
-	c := newClinic(t)
-	c.heal(t)
+func TestDoctor_cluster(t *testing.T) {
+	c := newDoctorEnv(t)
+	c.reset(t)
 	c.must(t, "kubectl create serviceaccount typo -n shop && kubectl annotate serviceaccount typo -n shop eks.amazonaws.com/rolearn="+cartRoleARN)
 	c.must(t, "kubectl create serviceaccount other -n shop && kubectl annotate serviceaccount other -n shop eks.amazonaws.com/role-arn="+cartRoleARN)
 	c.must(t, "kubectl create serviceaccount plain -n shop")
@@ -513,10 +513,10 @@ func TestDoctorShowsTheWholeCluster(t *testing.T) {
 	if code != exitBroken {
 		t.Errorf("exit code %d, want %d", code, exitBroken)
 	}
-	compare(t, "a cluster that is not well", c.whole(text))
+	compare(t, "a cluster that is not well", c.normalizeOutput(text))
 	for i := range 40 {
 		account := serviceAccount(fmt.Sprintf("many-%02d", i), cartRoleARN)
-		if _, err := c.client.CoreV1().ServiceAccounts(ward).Create(t.Context(), account, metav1.CreateOptions{}); err != nil {
+		if _, err := c.client.CoreV1().ServiceAccounts(testNamespace).Create(t.Context(), account, metav1.CreateOptions{}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -526,10 +526,10 @@ func TestDoctorShowsTheWholeCluster(t *testing.T) {
 	}
 }
 
-// TestDoctorNeverTakesWhatItCannotSeeForWell asks with few rights.
-func TestDoctorNeverTakesWhatItCannotSeeForWell(t *testing.T) {
-	c := newClinic(t)
-	c.heal(t)
+// TestDoctor_missingPermissions asks with few rights.
+func TestDoctor_missingPermissions(t *testing.T) {
+	c := newDoctorEnv(t)
+	c.reset(t)
 	c.must(t, `kubectl create serviceaccount visitor -n shop
 kubectl create role visitor -n shop --verb=get --resource=serviceaccounts
 kubectl create rolebinding visitor -n shop --role=visitor --serviceaccount=shop:visitor`)
@@ -537,7 +537,7 @@ kubectl create rolebinding visitor -n shop --role=visitor --serviceaccount=shop:
 	if code != exitUnknown {
 		t.Errorf("exit code %d, want %d", code, exitUnknown)
 	}
-	compare(t, "few rights", c.whole(text))
+	compare(t, "few rights", c.normalizeOutput(text))
 	findings, _ := c.examine(t, "sa/cart", "--as=system:serviceaccount:shop:visitor")
 	blind := []string{"webhook_registered", "pod_injected", "token_minted"}
 	for _, finding := range findings.Findings {

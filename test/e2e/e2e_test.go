@@ -120,9 +120,9 @@ func startWebhookOf(t *testing.T, options localwebhook.Options) *localwebhook.We
 // secret is an environment value of the pods of these tests; no log may hold it.
 const secret = "hunter2-correct-horse"
 
-// registered starts a webhook that the API server calls, and without which it
+// waitRegistered starts a webhook that the API server calls, and without which it
 // creates no pod.
-func registered(t *testing.T, client kubernetes.Interface) *localwebhook.Webhook {
+func waitRegistered(t *testing.T, client kubernetes.Interface) *localwebhook.Webhook {
 	t.Helper()
 	return registeredAs(t, client, localwebhook.Registration{})
 }

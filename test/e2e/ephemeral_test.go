@@ -7,10 +7,10 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// TestEphemeralContainersGetTheIdentityOfTheirPod does what kubectl debug does.
-func TestEphemeralContainersGetTheIdentityOfTheirPod(t *testing.T) {
+// TestEphemeralContainers does what kubectl debug does.
+func TestEphemeralContainers(t *testing.T) {
 	client := newClient(t)
-	registered(t, client)
+	waitRegistered(t, client)
 	namespace := newNamespace(t, client)
 	createServiceAccount(t, client, namespace, "app")
 	pods := client.CoreV1().Pods(namespace)

@@ -18,9 +18,9 @@ import (
 	"github.com/pod-identity-webhook/pod-identity-webhook/test/localsts"
 )
 
-// TestATokenOfTheAPIServerIsExchanged has real tokens judged by local-sts, and what it
+// TestTokenExchange has real tokens judged by local-sts, and what it
 // says told by reason. The codes that it does not have are in the unit tests.
-func TestATokenOfTheAPIServerIsExchanged(t *testing.T) {
+func TestTokenExchange(t *testing.T) {
 	client, account := newClient(t), newAccount(t)
 	namespace := newNamespace(t, client)
 	account.trust(t, namespace)
@@ -75,7 +75,7 @@ func TestATokenOfTheAPIServerIsExchanged(t *testing.T) {
 		code               string
 	}{
 		"for an audience that the provider does not know": {raw: mint("app", "somebody-else"), reason: exchange.InvalidIdentityToken, code: "InvalidIdentityToken"},
-		"by a foreign key": {raw: changed(forgery.ByForeignKey(good)), reason: exchange.InvalidIdentityToken, code: "InvalidIdentityToken"},
+		"by a foreign key": {raw: changed(forgery.SignWithUnknownKey(good)), reason: exchange.InvalidIdentityToken, code: "InvalidIdentityToken"},
 		"after its time":   {raw: changed(forgery.Expired(good, cluster.SigningKey())), reason: exchange.ExpiredToken, code: "ExpiredTokenException"},
 		"of a ServiceAccount that the role does not trust": {raw: mint("other", stsAudience), reason: exchange.AccessDenied, code: "AccessDenied"},
 		"for an audience that the role does not trust":     {raw: mint("app", otherAudience), reason: exchange.AccessDenied, code: "AccessDenied"},
@@ -97,7 +97,7 @@ func TestATokenOfTheAPIServerIsExchanged(t *testing.T) {
 			if !ok || refusal.Reason != test.reason || refusal.Code != test.code || refusal.RequestID == "" || refusal.Status < 400 {
 				t.Errorf("got %+v, want the reason %s by the code %s", err, test.reason, test.code)
 			}
-			if strings.Contains(err.Error(), test.raw) || !strings.Contains(err.Error(), refusal.Advice()) {
+			if strings.Contains(err.Error(), test.raw) || !strings.Contains(err.Error(), refusal.Hint()) {
 				t.Error("the error has the token, or no advice")
 			}
 		})

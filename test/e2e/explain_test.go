@@ -41,10 +41,10 @@ func plugin(t *testing.T, kubeconfig string, args ...string) (stdout, stderr str
 // noCluster is a kubeconfig of none: what runs with it asks no API server.
 const noCluster = "/dev/null"
 
-// TestExplainShowsThePodsThatTheWebhookMakes has the real webhook make a pod of
+// TestExplain_matchesWebhook has the real webhook make a pod of
 // each of the corpus, and compares it with what the same API server makes of the
 // pod that explain prints when the webhook leaves that alone.
-func TestExplainShowsThePodsThatTheWebhookMakes(t *testing.T) {
+func TestExplain_matchesWebhook(t *testing.T) {
 	client := newClient(t)
 	cases := loadCorpus(t, client)
 	bySettings := map[corpus.Settings][]corpus.Case{}
@@ -106,7 +106,7 @@ func checkExplained(t *testing.T, client kubernetes.Interface, namespace string,
 func unspreadIf(t *testing.T, c corpus.Case, pod *corev1.Pod) {
 	t.Helper()
 	if c.Settings.ContainerCredentials {
-		unspread(t, pod, c.Pod.Spec.Volumes)
+		normalizeExpiration(t, pod, c.Pod.Spec.Volumes)
 	}
 }
 
@@ -133,7 +133,7 @@ func storedAs(t *testing.T, client kubernetes.Interface, namespace, document str
 	return stored
 }
 
-func TestExplainReadsTheClusterThatItIsAskedTo(t *testing.T) {
+func TestExplain_fromCluster(t *testing.T) {
 	client := newClient(t)
 	namespace := newNamespace(t, client)
 	for _, account := range []*corev1.ServiceAccount{serviceAccount("app", appRole), serviceAccount("mapped", "")} {
@@ -151,10 +151,10 @@ func TestExplainReadsTheClusterThatItIsAskedTo(t *testing.T) {
 	}
 	fromCluster := []string{"--from-cluster", "--watch-config-map", "--webhook-namespace", webhookNamespace}
 	for name, test := range map[string]struct {
-		account string
-		args    []string
-		code    int
-		said    string
+		account      string
+		args         []string
+		code         int
+		doctorOutput string
 	}{
 		"a ServiceAccount with a role":         {"app", fromCluster, 0, appRole},
 		"one whose role is in the ConfigMap":   {"mapped", fromCluster, 0, "arn:aws:iam::111122223333:role/mapped"},
@@ -175,7 +175,7 @@ func TestExplainReadsTheClusterThatItIsAskedTo(t *testing.T) {
 				t.Fatal(err)
 			}
 			stdout, stderr, code := plugin(t, cluster.Kubeconfig(), append([]string{"explain", file, "-n", namespace}, test.args...)...)
-			if code != test.code || !strings.Contains(stdout, test.said) {
+			if code != test.code || !strings.Contains(stdout, test.doctorOutput) {
 				t.Errorf("exit code %d\n%s%s", code, stdout, stderr)
 			}
 			if strings.Contains(stdout+stderr, secret) {

@@ -13,10 +13,10 @@ import (
 	"github.com/pod-identity-webhook/pod-identity-webhook/test/repository"
 )
 
-// TestGoldenEphemeralContainersAreStoredAsTheyShouldBe debugs each running pod of
+// TestGolden_ephemeralContainers debugs each running pod of
 // the corpus. The pods are created before there is a webhook, as they are: what
 // they have of an identity is in their manifests.
-func TestGoldenEphemeralContainersAreStoredAsTheyShouldBe(t *testing.T) {
+func TestGolden_ephemeralContainers(t *testing.T) {
 	cases, err := corpus.LoadEphemeral(repository.Path("test", "inject", "testdata"))
 	if err != nil {
 		t.Fatal(err)

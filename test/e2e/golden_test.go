@@ -21,11 +21,11 @@ import (
 
 const skipLabel = "eks.amazonaws.com/skip-pod-identity-webhook"
 
-// TestGoldenPodsAreStoredAsTheyShouldBe creates each pod of the corpus and
+// TestGolden_pods creates each pod of the corpus and
 // compares what is stored with what the same API server makes of the golden
 // pod when the webhook leaves that alone: the API server's own defaults and
 // additions are the same in both.
-func TestGoldenPodsAreStoredAsTheyShouldBe(t *testing.T) {
+func TestGolden_pods(t *testing.T) {
 	client := newClient(t)
 	cases := loadCorpus(t, client)
 	bySettings := map[corpus.Settings][]corpus.Case{}
@@ -126,16 +126,16 @@ func checkStored(t *testing.T, client kubernetes.Interface, namespace string, c 
 		t.Fatal(err)
 	}
 	if c.Settings.ContainerCredentials {
-		unspread(t, stored, c.Pod.Spec.Volumes)
+		normalizeExpiration(t, stored, c.Pod.Spec.Volumes)
 	}
 	if diff := cmp.Diff(whatIsCompared(want), whatIsCompared(stored)); diff != "" {
 		t.Errorf("the stored pod is not the golden one (-want +got):\n%s", diff)
 	}
 }
 
-// unspread sets the lifetime of a token for EKS Pod Identity back to the default,
+// normalizeExpiration sets the lifetime of a token for EKS Pod Identity back to the default,
 // which the webhook spreads. It leaves out volumes that the user defines.
-func unspread(t *testing.T, pod *corev1.Pod, userDefined []corev1.Volume) {
+func normalizeExpiration(t *testing.T, pod *corev1.Pod, userDefined []corev1.Volume) {
 	t.Helper()
 	for _, volume := range pod.Spec.Volumes {
 		if slices.ContainsFunc(userDefined, func(v corev1.Volume) bool { return v.Name == volume.Name }) ||

@@ -27,9 +27,9 @@ const (
 	configAnnotation = "eks.amazonaws.com/aws-config"
 )
 
-// TestTheGuardAgreesWithTheWebhookAboutDrawnPods draws pods that an API server
+// TestGuard_agreesWithWebhookRandomPods draws pods that an API server
 // takes and that are about what webhook and guard look at.
-func TestTheGuardAgreesWithTheWebhookAboutDrawnPods(t *testing.T) {
+func TestGuard_agreesWithWebhookRandomPods(t *testing.T) {
 	for name, value := range map[string]string{"rapid.nofailfile": "true", "rapid.shrinktime": "5s", "rapid.checks": "600"} {
 		if err := flag.Set(name, value); err != nil {
 			t.Fatal(err)
@@ -129,7 +129,7 @@ func mutate(r *rapid.T, pod *corev1.Pod, annotations map[string]string) *corev1.
 	if err != nil {
 		r.Fatal(err)
 	}
-	if inject.Exempt(view) != "" {
+	if inject.SkipReason(view) != "" {
 		return pod
 	}
 	settings := corpus.Defaults()

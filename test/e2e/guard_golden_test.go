@@ -25,11 +25,11 @@ var unseen = []string{
 	"agent-variables",                          // it may be listed
 }
 
-// TestTheGuardAgreesWithTheWebhookAboutTheCorpus shows each pod of the corpus to
+// TestGuard_agreesWithWebhookTestCases shows each pod of the corpus to
 // the API server as the webhook makes it, which must pass, and as the user wrote
 // it, which must be refused if the webhook would have changed its identity, and
 // only then.
-func TestTheGuardAgreesWithTheWebhookAboutTheCorpus(t *testing.T) {
+func TestGuard_agreesWithWebhookTestCases(t *testing.T) {
 	client := newClient(t)
 	cases := loadCorpus(t, client)
 	byValues := map[string][]corpus.Case{}

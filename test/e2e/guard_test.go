@@ -126,7 +126,7 @@ func refusedByGuard(err error) bool {
 	return apierrors.IsForbidden(err) && strings.Contains(err.Error(), guardName)
 }
 
-func TestWithoutTheWebhookThosePodsAreRefusedThatWerePromisedARole(t *testing.T) {
+func TestGuard_webhookDown(t *testing.T) {
 	client := newClient(t)
 	guarded(t, client)
 	webhook := registeredAs(t, client, localwebhook.Registration{FailurePolicy: admissionregistrationv1.Ignore})
@@ -172,9 +172,9 @@ func TestWithoutTheWebhookThosePodsAreRefusedThatWerePromisedARole(t *testing.T)
 	}
 }
 
-// TestTheGuardJudgesPodsThatTheWebhookDidNotSee has in a sentence what the corpus
+// TestGuard_podsNotSentToWebhook has in a sentence what the corpus
 // shows at length, and what no pod of the corpus shows.
-func TestTheGuardJudgesPodsThatTheWebhookDidNotSee(t *testing.T) {
+func TestGuard_podsNotSentToWebhook(t *testing.T) {
 	client := newClient(t)
 	guarded(t, client)
 	namespace := newNamespace(t, client)
@@ -290,9 +290,9 @@ func TestTheGuardJudgesPodsThatTheWebhookDidNotSee(t *testing.T) {
 	}
 }
 
-// TestTheGuardLetsANamespaceWithoutServiceAccountsBe needs a mirror pod: the API
+// TestGuard_namespaceWithoutServiceAccounts needs a mirror pod: the API
 // server refuses any other pod without a ServiceAccount itself.
-func TestTheGuardLetsANamespaceWithoutServiceAccountsBe(t *testing.T) {
+func TestGuard_namespaceWithoutServiceAccounts(t *testing.T) {
 	client := newClient(t)
 	guarded(t, client)
 	namespace := newNamespace(t, client)
@@ -315,7 +315,7 @@ func TestTheGuardLetsANamespaceWithoutServiceAccountsBe(t *testing.T) {
 	}
 }
 
-func TestTheGuardFollowsTheServiceAccount(t *testing.T) {
+func TestGuard_serviceAccountChange(t *testing.T) {
 	client := newClient(t)
 	guarded(t, client)
 	namespace := newNamespace(t, client)
@@ -343,7 +343,7 @@ func TestTheGuardFollowsTheServiceAccount(t *testing.T) {
 	})
 }
 
-func TestTheGuardCanWarn(t *testing.T) {
+func TestGuard_warn(t *testing.T) {
 	client, told := newWarnedClient(t)
 	probe := newProbe(t, client)
 	applyGuard(t, client, probe, "guard.validationActions={Warn}")
@@ -362,7 +362,7 @@ func TestTheGuardCanWarn(t *testing.T) {
 	}
 }
 
-func TestTheGuardCanWriteToTheAuditLog(t *testing.T) {
+func TestGuard_audit(t *testing.T) {
 	client := newClient(t)
 	applyGuard(t, client, newProbe(t, client), "guard.validationActions={Audit}")
 	namespace := newNamespace(t, client)
@@ -386,7 +386,7 @@ func TestTheGuardCanWriteToTheAuditLog(t *testing.T) {
 	})
 }
 
-func TestTheGuardIsWhereTheWebhookIs(t *testing.T) {
+func TestGuard_scope(t *testing.T) {
 	client := newClient(t)
 	for _, name := range []string{installed, "kube-system"} {
 		if err := controlplane.CreateNamespace(t.Context(), client, name); err != nil {
@@ -433,9 +433,9 @@ func TestTheGuardIsWhereTheWebhookIs(t *testing.T) {
 	}
 }
 
-// TestPodsThatTheWebhookIsNotCalledForAreNotGuarded has a condition that an
+// TestGuard_excludedPods has a condition that an
 // operator adds to the webhook.
-func TestPodsThatTheWebhookIsNotCalledForAreNotGuarded(t *testing.T) {
+func TestGuard_excludedPods(t *testing.T) {
 	client := newClient(t)
 	guarded(t, client, "extraMatchConditions[0].name=not-batch",
 		`extraMatchConditions[0].expression=!object.metadata.name.startsWith('batch-')`)
@@ -447,9 +447,9 @@ func TestPodsThatTheWebhookIsNotCalledForAreNotGuarded(t *testing.T) {
 	}
 }
 
-// TestTheGuardHasNoLimitThatPodsReach has more of everything than a pod should:
+// TestGuard_costLimit has more of everything than a pod should:
 // the API server refuses what costs too much to judge.
-func TestTheGuardHasNoLimitThatPodsReach(t *testing.T) {
+func TestGuard_costLimit(t *testing.T) {
 	client := newClient(t)
 	guarded(t, client)
 	namespace := newNamespace(t, client)

@@ -55,7 +55,7 @@ func wantRole(t *testing.T, client kubernetes.Interface, namespace, account, rol
 	})
 }
 
-func TestTheWebhookRunsAsKOpsRunsTheReference(t *testing.T) {
+func TestKOps(t *testing.T) {
 	client := newClient(t)
 	namespace := newNamespace(t, client)
 	other := newNamespace(t, client)

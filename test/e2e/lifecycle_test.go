@@ -16,9 +16,9 @@ import (
 	"github.com/pod-identity-webhook/pod-identity-webhook/test/localwebhook"
 )
 
-func TestACertificateIsReplacedUnderLoad(t *testing.T) {
+func TestCertificateFiles_reloadUnderLoad(t *testing.T) {
 	client := newClient(t)
-	webhook := registered(t, client)
+	webhook := waitRegistered(t, client)
 	namespace := newNamespace(t, client)
 	for _, name := range []string{"first", "second"} {
 		createServiceAccount(t, client, namespace, name)
@@ -79,7 +79,7 @@ func TestACertificateIsReplacedUnderLoad(t *testing.T) {
 	wantMetric(t, webhook, `pod_identity_webhook_certificate_reloads_total{result="error"} 0`)
 }
 
-func TestSIGTERMDrains(t *testing.T) {
+func TestShutdown_drains(t *testing.T) {
 	webhook := startWebhook(t, "--shutdown-delay=2s")
 	client := webhook.Client()
 	if err := webhook.Signal(syscall.SIGTERM); err != nil {
@@ -106,7 +106,7 @@ func TestSIGTERMDrains(t *testing.T) {
 	}
 }
 
-func TestASecondSignalEndsAtOnce(t *testing.T) {
+func TestShutdown_secondSignal(t *testing.T) {
 	webhook := startWebhook(t, "--shutdown-delay=1h")
 	client := webhook.Client()
 	if err := webhook.Signal(syscall.SIGTERM); err != nil {
@@ -137,7 +137,7 @@ func wantEnd(t *testing.T, ended <-chan struct{}) {
 	}
 }
 
-func TestMetricsAreThere(t *testing.T) {
+func TestMetrics(t *testing.T) {
 	client := newClient(t)
 	namespace := newNamespace(t, client)
 	createServiceAccount(t, client, namespace, "app")
@@ -175,7 +175,7 @@ func TestMetricsAreThere(t *testing.T) {
 	}
 }
 
-func TestTheLowestVersionOfTLSIsTheOperatorsChoice(t *testing.T) {
+func TestTLSMinVersion(t *testing.T) {
 	old := func(webhook *localwebhook.Webhook) error {
 		client := webhook.Client()
 		client.Transport.(*http.Transport).TLSClientConfig.MaxVersion = tls.VersionTLS12

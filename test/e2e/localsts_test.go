@@ -89,9 +89,9 @@ func (p trustedPod) whoami(t *testing.T) (string, error) {
 	return string(printed), err
 }
 
-// TestAPodBecomesItsRoleAtLocalSTS goes the whole way: the webhook's environment, the
+// TestLocalSTS goes the whole way: the webhook's environment, the
 // API server's token, its issuer's keys, the trust policy, and a signed call.
-func TestAPodBecomesItsRoleAtLocalSTS(t *testing.T) {
+func TestLocalSTS(t *testing.T) {
 	printed, err := newTrustedPod(t, newAccount(t), "app", "").whoami(t)
 	if err != nil {
 		t.Fatal(err)
@@ -101,8 +101,8 @@ func TestAPodBecomesItsRoleAtLocalSTS(t *testing.T) {
 	}
 }
 
-// TestLocalSTSRefusesOtherTokens changes one thing at a time in what the pod has.
-func TestLocalSTSRefusesOtherTokens(t *testing.T) {
+// TestLocalSTS_rejectsInvalidTokens changes one thing at a time in what the pod has.
+func TestLocalSTS_rejectsInvalidTokens(t *testing.T) {
 	for _, test := range []struct {
 		name, serviceAccount, audience string
 		change                         func(token string) (string, error)
@@ -111,7 +111,7 @@ func TestLocalSTSRefusesOtherTokens(t *testing.T) {
 		{name: "a token for an audience that the provider does not know", audience: "somebody-else", says: "InvalidIdentityToken: Incorrect token audience"},
 		{name: "a token for an audience that the role does not trust", audience: otherAudience, says: "AccessDenied: Not authorized to perform sts:AssumeRoleWithWebIdentity"},
 		{name: "a token of another ServiceAccount", serviceAccount: "other", says: "AccessDenied: Not authorized to perform sts:AssumeRoleWithWebIdentity"},
-		{name: "a token signed by a foreign key", change: forgery.ByForeignKey, says: "InvalidIdentityToken: "},
+		{name: "a token signed by a foreign key", change: forgery.SignWithUnknownKey, says: "InvalidIdentityToken: "},
 		{name: "a token that has expired", change: func(token string) (string, error) {
 			return forgery.Expired(token, cluster.SigningKey())
 		}, says: "ExpiredTokenException: Token expired: current date/time "},
@@ -123,7 +123,7 @@ func TestLocalSTSRefusesOtherTokens(t *testing.T) {
 			}
 			pod := newTrustedPod(t, newAccount(t), test.serviceAccount, test.audience)
 			if test.change != nil {
-				if err := forgery.InFile(pod.tokenFile, test.change); err != nil {
+				if err := forgery.RewriteFile(pod.tokenFile, test.change); err != nil {
 					t.Fatal(err)
 				}
 			}
@@ -135,8 +135,8 @@ func TestLocalSTSRefusesOtherTokens(t *testing.T) {
 	}
 }
 
-// TestLocalSTSKeepsItsStateWhenItIsKilled kills the process, as a crash would end it.
-func TestLocalSTSKeepsItsStateWhenItIsKilled(t *testing.T) {
+// TestLocalSTS_stateSurvivesKill kills the process, as a crash would end it.
+func TestLocalSTS_stateSurvivesKill(t *testing.T) {
 	start := func(dir, state string) *localsts.Server {
 		server, err := localsts.Start(t.Context(), localsts.Options{Dir: dir, Args: []string{"--state-file=" + state}})
 		if err != nil {

@@ -21,17 +21,17 @@ const (
 	content = "written with temporary credentials"
 )
 
-// TestAPodWritesAndReadsAnObjectOfMinIO runs a program with the AWS SDK for Go
+// TestMinIO runs a program with the AWS SDK for Go
 // that has nothing but what the pod has. MinIO, which is not ours, verifies the
 // token and gives the credentials.
-func TestAPodWritesAndReadsAnObjectOfMinIO(t *testing.T) {
-	if got := newStoringPod(t, minioServer(t), "").write(t); got != (sdkAnswer{Content: content}) {
+func TestMinIO(t *testing.T) {
+	if got := newMinioPod(t, minioServer(t), "").write(t); got != (sdkAnswer{Content: content}) {
 		t.Errorf("the program printed %+v", got)
 	}
 }
 
-// TestMinIORefusesOtherTokens changes one thing at a time in what the pod has.
-func TestMinIORefusesOtherTokens(t *testing.T) {
+// TestMinIO_rejectsInvalidTokens changes one thing at a time in what the pod has.
+func TestMinIO_rejectsInvalidTokens(t *testing.T) {
 	server := minioServer(t)
 	for _, test := range []struct {
 		name     string
@@ -40,15 +40,15 @@ func TestMinIORefusesOtherTokens(t *testing.T) {
 		says     string
 	}{
 		{name: "a token for another audience", audience: "somebody-else", says: "must match configured OpenID Client ID"},
-		{name: "a token signed by a foreign key", change: forgery.ByForeignKey, says: "verification error"},
+		{name: "a token signed by a foreign key", change: forgery.SignWithUnknownKey, says: "verification error"},
 		{name: "a token that has expired", change: func(token string) (string, error) {
 			return forgery.Expired(token, cluster.SigningKey())
 		}, says: "expired"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			pod := newStoringPod(t, server, test.audience)
+			pod := newMinioPod(t, server, test.audience)
 			if test.change != nil {
-				if err := forgery.InFile(pod.tokenFile, test.change); err != nil {
+				if err := forgery.RewriteFile(pod.tokenFile, test.change); err != nil {
 					t.Fatal(err)
 				}
 			}
@@ -80,14 +80,14 @@ func minioServer(t *testing.T) *minioserver.Server {
 	return server
 }
 
-// storingPod is a pod whose ServiceAccount has MinIO's role.
-type storingPod struct {
+// minioPod is a pod whose ServiceAccount has MinIO's role.
+type minioPod struct {
 	container *container.Container
 	endpoint  string
 	tokenFile string
 }
 
-func newStoringPod(t *testing.T, server *minioserver.Server, audience string) storingPod {
+func newMinioPod(t *testing.T, server *minioserver.Server, audience string) minioPod {
 	t.Helper()
 	client := newClient(t)
 	folder := t.TempDir()
@@ -109,7 +109,7 @@ func newStoringPod(t *testing.T, server *minioserver.Server, audience string) st
 	if err != nil {
 		t.Fatal(err)
 	}
-	return storingPod{container: made, endpoint: server.URL(), tokenFile: filepath.Join(folder, "token")}
+	return minioPod{container: made, endpoint: server.URL(), tokenFile: filepath.Join(folder, "token")}
 }
 
 // sdkAnswer is what test/sdks/golang prints.
@@ -119,7 +119,7 @@ type sdkAnswer struct {
 }
 
 // write runs the program in the pod's container.
-func (p storingPod) write(t *testing.T) sdkAnswer {
+func (p minioPod) write(t *testing.T) sdkAnswer {
 	t.Helper()
 	printed, err := p.container.Run(t.Context(), nil, repository.Path("bin", "sdks", "golang"), "store", p.endpoint, bucket, "key", content)
 	if err != nil {

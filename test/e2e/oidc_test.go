@@ -31,8 +31,8 @@ import (
 	"github.com/pod-identity-webhook/pod-identity-webhook/test/loopback"
 )
 
-// anybody is a client with no credentials that knows the API server, as AWS is.
-func anybody(t *testing.T, cp *controlplane.ControlPlane) *http.Client {
+// anonymousClient is a client with no credentials that knows the API server, as AWS is.
+func anonymousClient(t *testing.T, cp *controlplane.ControlPlane) *http.Client {
 	t.Helper()
 	roots := x509.NewCertPool()
 	if !roots.AppendCertsFromPEM(cp.CABundle()) {
@@ -54,8 +54,8 @@ func requestedToken(t *testing.T, audience string) string {
 	return issued.Status.Token
 }
 
-func TestATokenOfTheAPIServerIsVerifiedByWhatItPublishes(t *testing.T) {
-	published, err := issuer.Discover(t.Context(), anybody(t, cluster), cluster.Issuer())
+func TestOIDC_verifyToken(t *testing.T) {
+	published, err := issuer.Discover(t.Context(), anonymousClient(t, cluster), cluster.Issuer())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -73,7 +73,7 @@ func TestATokenOfTheAPIServerIsVerifiedByWhatItPublishes(t *testing.T) {
 		want   issuer.Expected
 		reason issuer.Reason
 	}{
-		"a token by a foreign key": {change: forgery.ByForeignKey, want: want, reason: issuer.BadSignature},
+		"a token by a foreign key": {change: forgery.SignWithUnknownKey, want: want, reason: issuer.BadSignature},
 		"a token that has expired": {
 			change: func(raw string) (string, error) { return forgery.Expired(raw, cluster.SigningKey()) }, want: want, reason: issuer.Expired,
 		},
@@ -155,7 +155,7 @@ func oidc(t *testing.T, kubeconfig string, args ...string) (said string, code in
 	return string(output), code
 }
 
-func TestTheDocumentsAreThoseOfTheAPIServerToTheByte(t *testing.T) {
+func TestOIDC_documentsMatchAPIServer(t *testing.T) {
 	// The control plane that the tests share has one key; this one is in a rotation.
 	next := nextKeyFile(t)
 	rotating, err := controlplane.Start(t.Context(), controlplane.Options{
@@ -184,7 +184,7 @@ func TestTheDocumentsAreThoseOfTheAPIServerToTheByte(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				status, served, err := get(t.Context(), anybody(t, test.cp), test.cp.Issuer()+path)
+				status, served, err := get(t.Context(), anonymousClient(t, test.cp), test.cp.Issuer()+path)
 				if err != nil || status != http.StatusOK || string(written) != served {
 					t.Errorf("it wrote  %s\nthe API server has (%d, %v) %s", written, status, err, served)
 				}
@@ -203,7 +203,7 @@ func caFile(t *testing.T) string {
 	return file
 }
 
-func TestRotateCheckAsksTheAPIServerWhichKeySigns(t *testing.T) {
+func TestOIDC_rotateCheckSigningKey(t *testing.T) {
 	ca := "--issuer-ca-file=" + caFile(t)
 	said, code := oidc(t, cluster.Kubeconfig(), "rotate-check", ca)
 	if id := keyIDOf(t, cluster.SigningKey()); code != 0 || !strings.Contains(said, id+"   the cluster   yes         1 of 1         ok") {
@@ -223,9 +223,9 @@ func TestRotateCheckAsksTheAPIServerWhichKeySigns(t *testing.T) {
 	}
 }
 
-// TestANewKeyIsServedAndThenMaySign goes the way of a rotation: the next key is served
+// TestOIDC_rotation goes the way of a rotation: the next key is served
 // beside that of the cluster, and rotate-check sees it there.
-func TestANewKeyIsServedAndThenMaySign(t *testing.T) {
+func TestOIDC_rotation(t *testing.T) {
 	folder := filepath.Dir(cluster.Kubeconfig())
 	port, err := loopback.FreePort(t.Context())
 	if err != nil {
@@ -280,7 +280,7 @@ func TestANewKeyIsServedAndThenMaySign(t *testing.T) {
 	if _, code := oidc(t, cluster.Kubeconfig(), check...); code != 0 {
 		t.Errorf("with both keys, it ended with %d", code)
 	}
-	published, err := issuer.Discover(t.Context(), anybody(t, cluster), publicIssuer)
+	published, err := issuer.Discover(t.Context(), anonymousClient(t, cluster), publicIssuer)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -54,7 +54,7 @@ func wantMetric(t *testing.T, webhook *localwebhook.Webhook, line string) {
 	})
 }
 
-func TestAnOutageOfTheAPIServerIsSurvived(t *testing.T) {
+func TestAPIServerOutage(t *testing.T) {
 	client := newClient(t)
 	webhook := startWebhook(t, "--enable-debugging-handlers")
 	namespace := newNamespace(t, client)
@@ -119,9 +119,9 @@ func TestAnOutageOfTheAPIServerIsSurvived(t *testing.T) {
 	waitCached(t, webhook, namespace, "unknown", appRole)
 }
 
-// TestTheWatchOutlivesTheAPIServer lets a process live through an outage: what
+// TestAPIServerOutage_watchRecovers lets a process live through an outage: what
 // is written afterwards reaches it by its watch alone.
-func TestTheWatchOutlivesTheAPIServer(t *testing.T) {
+func TestAPIServerOutage_watchRecovers(t *testing.T) {
 	client := newClient(t)
 	webhook := startWebhook(t, "--service-account-lookup=cached")
 	namespace := newNamespace(t, client)

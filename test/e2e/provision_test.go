@@ -146,11 +146,11 @@ func findAccount(t *testing.T, client kubernetes.Interface, namespace string) *c
 	return found
 }
 
-// TestTheWholeOfAnIdentity makes all that a pod needs by the plugin alone, and
+// TestProvision_lifecycle makes all that a pod needs by the plugin alone, and
 // takes it away again.
-func TestTheWholeOfAnIdentity(t *testing.T) {
+func TestProvision_lifecycle(t *testing.T) {
 	client := newClient(t)
-	registered(t, client)
+	waitRegistered(t, client)
 	namespace := newNamespace(t, client)
 	a := newAccount(t)
 	if _, code := a.plugin(t, "provider", "show"); code != 2 {
@@ -205,9 +205,9 @@ func TestTheWholeOfAnIdentity(t *testing.T) {
 	a.does(t, "Nothing to do.", "provider", "delete", "--approve")
 }
 
-// TestAServiceAccountOfOthersGetsAnAnnotationAndLosesIt looks at a ServiceAccount
+// TestProvision_existingServiceAccount looks at a ServiceAccount
 // that was applied by somebody else, by the server's record of who wrote what.
-func TestAServiceAccountOfOthersGetsAnAnnotationAndLosesIt(t *testing.T) {
+func TestProvision_existingServiceAccount(t *testing.T) {
 	client := newClient(t)
 	namespace := newNamespace(t, client)
 	a := newAccount(t)
@@ -227,8 +227,8 @@ func TestAServiceAccountOfOthersGetsAnAnnotationAndLosesIt(t *testing.T) {
 	}
 }
 
-// TestAServiceAccountWithAnotherRoleIsLeft changes what the plugin made.
-func TestAServiceAccountWithAnotherRoleIsLeft(t *testing.T) {
+// TestProvision_otherRole changes what the plugin made.
+func TestProvision_otherRole(t *testing.T) {
 	client := newClient(t)
 	namespace := newNamespace(t, client)
 	a := newAccount(t)
@@ -288,7 +288,7 @@ func (a *account) cut(t *testing.T, writes int64) *account {
 	return &account{Config: a.Config, endpoint: server.URL}
 }
 
-func TestWhatWasCutOffIsCompletedByTheNextRun(t *testing.T) {
+func TestProvision_resume(t *testing.T) {
 	client := newClient(t)
 	a := newAccount(t)
 	for writes := range int64(3) {
@@ -320,7 +320,7 @@ func TestWhatWasCutOffIsCompletedByTheNextRun(t *testing.T) {
 	}
 }
 
-func TestAPlanIsForProgramsToo(t *testing.T) {
+func TestProvision_jsonOutput(t *testing.T) {
 	client := newClient(t)
 	namespace := newNamespace(t, client)
 	said, code := newAccount(t).plugin(t, "sa", "create", "app", "-n", namespace, "-o", "json")

@@ -46,7 +46,7 @@ func roleIn(round int) string { return fmt.Sprintf("%s-%d", appRole, round) }
 // of it as soon as the write has returned, again and again from several clients.
 func TestPodCreatedRightAfterServiceAccount(t *testing.T) {
 	client := newClient(t)
-	registered(t, client)
+	waitRegistered(t, client)
 	for _, test := range []struct {
 		name string
 		// fresh reports whether each round has a ServiceAccount of its own, in place

@@ -34,9 +34,9 @@ func sidecarInjector(w http.ResponseWriter, r *http.Request) {
 	_ = json.NewEncoder(w).Encode(review)
 }
 
-func TestAContainerThatAnotherWebhookAddsGetsTheIdentityToo(t *testing.T) {
+func TestReinvocation(t *testing.T) {
 	client := newClient(t)
-	webhook := registered(t, client)
+	webhook := waitRegistered(t, client)
 	namespace := newNamespace(t, client)
 	createServiceAccount(t, client, namespace, "app")
 

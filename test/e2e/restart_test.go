@@ -17,11 +17,11 @@ import (
 	"github.com/pod-identity-webhook/pod-identity-webhook/test/installation"
 )
 
-// TestARestartUnderLoadCostsNoPodItsRole restarts the webhook, in order and by
+// TestRestart_underLoad restarts the webhook, in order and by
 // a crash, while pods are created by clients that try again when refused.
-func TestARestartUnderLoadCostsNoPodItsRole(t *testing.T) {
+func TestRestart_underLoad(t *testing.T) {
 	client := newClient(t)
-	webhook := registered(t, client)
+	webhook := waitRegistered(t, client)
 	namespace := newNamespace(t, client)
 	for _, name := range []string{"first", "second"} {
 		createServiceAccount(t, client, namespace, name)
@@ -131,10 +131,10 @@ func (l *load) stop(t *testing.T) {
 	}
 }
 
-// TestARestartInOrderRefusesNobody restarts one replica after the other, as a
+// TestRestart_graceful restarts one replica after the other, as a
 // rolling update does, while pods are created that must not be without the
 // webhook.
-func TestARestartInOrderRefusesNobody(t *testing.T) {
+func TestRestart_graceful(t *testing.T) {
 	client := newClient(t)
 	started := install(t, installation.Options{Values: []string{"failurePolicy=Fail", "shutdownDelaySeconds=2"}})
 	namespace := newNamespace(t, client)

@@ -82,7 +82,7 @@ func ask(ctx context.Context, webhook *localwebhook.Webhook, client *http.Client
 	return got, err
 }
 
-func TestFieldsFromAFutureKubernetesSurvive(t *testing.T) {
+func TestUnknownFields(t *testing.T) {
 	client := newClient(t)
 	webhook := startWebhook(t)
 	namespace := newNamespace(t, client)

@@ -13,7 +13,7 @@ import (
 	"github.com/pod-identity-webhook/pod-identity-webhook/test/localwebhook"
 )
 
-func TestANamespacePermitsRoles(t *testing.T) {
+func TestRolePolicy(t *testing.T) {
 	client := newClient(t)
 	registeredAs(t, client, localwebhook.Registration{}, "--role-policy=on")
 	for _, test := range []struct {
@@ -58,7 +58,7 @@ func TestANamespacePermitsRoles(t *testing.T) {
 	}
 }
 
-func TestARequiredPolicyThatIsAbsentPermitsNothing(t *testing.T) {
+func TestRolePolicy_require(t *testing.T) {
 	client := newClient(t)
 	namespace := newNamespace(t, client)
 	createServiceAccount(t, client, namespace, "app")

@@ -13,9 +13,9 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-func TestKubectlShowsWhatIsProbablyAMistake(t *testing.T) {
+func TestWarnings(t *testing.T) {
 	client, told := newWarnedClient(t)
-	registered(t, client)
+	waitRegistered(t, client)
 	namespace := newNamespace(t, client)
 	createServiceAccount(t, client, namespace, "app")
 	malformed := serviceAccount("malformed", "arn:aws:iam::1:role/x")
@@ -82,9 +82,9 @@ func TestKubectlShowsWhatIsProbablyAMistake(t *testing.T) {
 	}
 }
 
-func TestTheAuditLogSaysWhoGotWhichRole(t *testing.T) {
+func TestAuditLog(t *testing.T) {
 	client := newClient(t)
-	registered(t, client)
+	waitRegistered(t, client)
 	namespace := newNamespace(t, client)
 	createServiceAccount(t, client, namespace, "app")
 	for _, account := range []string{"app", "default"} {

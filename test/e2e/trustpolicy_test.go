@@ -63,10 +63,10 @@ func pluginWithAWS(t *testing.T, server *localsts.Server, stdin string, args ...
 	return out.String(), errOut.String(), code
 }
 
-// TestTrustPolicyIsOneThatSTSDecidesBy makes roles of what trust-policy writes for
+// TestTrustPolicy makes roles of what trust-policy writes for
 // the real cluster, and has their ServiceAccounts' real tokens exchanged: STS and
 // --check must say the same.
-func TestTrustPolicyIsOneThatSTSDecidesBy(t *testing.T) {
+func TestTrustPolicy(t *testing.T) {
 	client := newClient(t)
 	namespace := newNamespace(t, client)
 	for _, name := range []string{"app", "other"} {
@@ -103,7 +103,7 @@ func TestTrustPolicyIsOneThatSTSDecidesBy(t *testing.T) {
 				t.Fatalf("%v\n%s", err, policy)
 			}
 			for account, allowed := range map[string]bool{"app": test.app, "other": test.other} {
-				if got := mayAssume(t, server, *role.Role.Arn, mint(t, client, namespace, account)); got != allowed {
+				if got := canAssumeRole(t, server, *role.Role.Arn, mint(t, client, namespace, account)); got != allowed {
 					t.Errorf("STS lets %s have the role: %t\n%s", account, got, policy)
 				}
 				said, stderr, code := pluginWithAWS(t, server, policy, "trust-policy", namespace+"/"+account, "--check", "-")
@@ -126,8 +126,8 @@ func mint(t *testing.T, client kubernetes.Interface, namespace, account string) 
 	return answer.Status.Token
 }
 
-// mayAssume says whether STS gives credentials of a role for a token.
-func mayAssume(t *testing.T, server *localsts.Server, role, token string) bool {
+// canAssumeRole says whether STS gives credentials of a role for a token.
+func canAssumeRole(t *testing.T, server *localsts.Server, role, token string) bool {
 	t.Helper()
 	_, err := awssts.NewFromConfig(server.AnonymousConfig()).AssumeRoleWithWebIdentity(t.Context(), &awssts.AssumeRoleWithWebIdentityInput{
 		RoleArn: aws.String(role), RoleSessionName: aws.String("e2e"), WebIdentityToken: aws.String(token),

@@ -87,7 +87,7 @@ var errNoWarning = errors.New("no warning")
 
 const userARN = "arn:aws:iam::111122223333:user/app"
 
-func TestAMistakeInAServiceAccountIsWarnedAboutWhenItIsWritten(t *testing.T) {
+func TestValidation_warn(t *testing.T) {
 	client, told := newWarnedClient(t)
 	validated(t, client)
 	namespace := newNamespace(t, client)
@@ -115,7 +115,7 @@ func TestAMistakeInAServiceAccountIsWarnedAboutWhenItIsWritten(t *testing.T) {
 	}
 }
 
-func TestAMistakeInAServiceAccountIsRefusedOnRequest(t *testing.T) {
+func TestValidation_deny(t *testing.T) {
 	client, told := newWarnedClient(t)
 	namespace := newNamespace(t, client)
 	accounts := client.CoreV1().ServiceAccounts(namespace)

@@ -18,9 +18,9 @@ import (
 // keyBits is the size of the keys that Kubernetes' issuers usually have.
 const keyBits = 2048
 
-// ByForeignKey returns a token with the claims and the header of another, the id
+// SignWithUnknownKey returns a token with the claims and the header of another, the id
 // of the key included, signed by a key that nobody knows.
-func ByForeignKey(token string) (string, error) {
+func SignWithUnknownKey(token string) (string, error) {
 	key, err := rsa.GenerateKey(rand.Reader, keyBits)
 	if err != nil {
 		return "", fmt.Errorf("make a foreign key: %w", err)
@@ -41,8 +41,8 @@ func Expired(token, keyFile string) (string, error) {
 	})
 }
 
-// InFile puts what change makes of the token in a file into its place.
-func InFile(file string, change func(token string) (string, error)) error {
+// RewriteFile puts what change makes of the token in a file into its place.
+func RewriteFile(file string, change func(token string) (string, error)) error {
 	token, err := os.ReadFile(file) //nolint:gosec // the test's own file
 	if err != nil {
 		return err

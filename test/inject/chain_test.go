@@ -9,9 +9,9 @@ import (
 	"github.com/aws/aws-sdk-go-v2/config"
 )
 
-// TestTheAWSSDKReadsEachConfigurationOfTheCorpus reads them as an application
+// TestAWSConfig_readableBySDK reads them as an application
 // would. That they lead to credentials is for the end-to-end tests to show.
-func TestTheAWSSDKReadsEachConfigurationOfTheCorpus(t *testing.T) {
+func TestAWSConfig_readableBySDK(t *testing.T) {
 	read := 0
 	for _, c := range loadCorpus(t) {
 		d := decision{before: &c.Pod, id: c.Identity(), settings: c.Settings.Inject()}

@@ -10,7 +10,7 @@ import (
 
 // decide does what the webhook does with a pod once it knows the ServiceAccount.
 func decide(pod *inject.Pod, id *identity.Identity, settings inject.Settings) inject.Result {
-	if reason := inject.Exempt(pod); reason != "" {
+	if reason := inject.SkipReason(pod); reason != "" {
 		return inject.Result{Reason: reason}
 	}
 	return inject.Patch(pod, id, settings)

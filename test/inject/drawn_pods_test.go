@@ -11,19 +11,19 @@ import (
 	"github.com/pod-identity-webhook/pod-identity-webhook/test/inject/corpus"
 )
 
-func TestThePropertiesHoldForDrawnPods(t *testing.T) {
+func TestProperties_randomPods(t *testing.T) {
 	check(t, func(t *rapid.T) {
-		d, c := drawCase(t)
+		d, c := randomCase(t)
 		checkProperties(t, d.pod(), c.Identity(), c.Settings.Inject())
 	})
 }
 
-// drawCase draws a ServiceAccount and settings, and makes a drawer of pods that
+// randomCase draws a ServiceAccount and settings, and makes a drawer of pods that
 // are about them.
-func drawCase(t *rapid.T) (*drawer, *corpus.Case) {
-	settings := drawSettings(t)
-	account := corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Annotations: drawServiceAccount(t, settings.AnnotationPrefix)}}
-	return &drawer{T: t, settings: settings}, &corpus.Case{ServiceAccount: account, Settings: settings}
+func randomCase(t *rapid.T) (*podGenerator, *corpus.Case) {
+	settings := randomSettings(t)
+	account := corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Annotations: randomServiceAccount(t, settings.AnnotationPrefix)}}
+	return &podGenerator{T: t, settings: settings}, &corpus.Case{ServiceAccount: account, Settings: settings}
 }
 
 // check runs a property of rapid, and keeps it from leaving files: what it drew

@@ -76,7 +76,7 @@ func checkEphemeralProperties(t tester, old, changed []byte, id *identity.Identi
 	for i := range d.before.Spec.Volumes {
 		held = held || d.isHeldBy(&d.before.Spec.Volumes[i])
 	}
-	if id.Granted() && d.result.Volume != "" && !held || d.result.ExpirationSeconds != 0 {
+	if id.IsSet() && d.result.Volume != "" && !held || d.result.ExpirationSeconds != 0 {
 		t.Errorf("a pod without the token is said to have it in volume %q for %d s", d.result.Volume, d.result.ExpirationSeconds)
 	}
 	if d.result.Reason == inject.NoTokenVolume && d.result.Patch != nil {
@@ -98,7 +98,7 @@ func (d *decision) hasFirstVolume() bool {
 	return i >= 0 && d.isHeldBy(&d.before.Spec.Volumes[i])
 }
 
-func TestThePropertiesHoldForTheEphemeralContainersOfTheCorpus(t *testing.T) {
+func TestProperties_ephemeralTestCases(t *testing.T) {
 	for _, c := range loadEphemeral(t) {
 		t.Run(c.Name, func(t *testing.T) {
 			checkEphemeralProperties(t, c.PodJSON, c.ChangedJSON, c.Identity(), c.Settings.Inject())
@@ -106,16 +106,16 @@ func TestThePropertiesHoldForTheEphemeralContainersOfTheCorpus(t *testing.T) {
 	}
 }
 
-func TestThePropertiesHoldForDrawnEphemeralContainers(t *testing.T) {
+func TestProperties_randomEphemeralContainers(t *testing.T) {
 	check(t, func(t *rapid.T) {
-		d, c := drawCase(t)
+		d, c := randomCase(t)
 		old, changed := d.ephemeral()
 		checkEphemeralProperties(t, old, changed, c.Identity(), c.Settings.Inject())
 	})
 }
 
 // ephemeral draws a pod that runs, and what it is with more ephemeral containers.
-func (d *drawer) ephemeral() (old, changed []byte) {
+func (d *podGenerator) ephemeral() (old, changed []byte) {
 	document := d.document()
 	spec := document["spec"].(map[string]any)
 	draw := func(label string, names ...string) []any {
@@ -129,9 +129,9 @@ func (d *drawer) ephemeral() (old, changed []byte) {
 	return old, d.encode(document)
 }
 
-// TestAContainerThatAPatchHasPutFirstIsNew merges a patch as the API server does,
+// TestPatchEphemeral_newContainerFirst merges a patch as the API server does,
 // which puts new elements of a list before those that the patch does not name.
-func TestAContainerThatAPatchHasPutFirstIsNew(t *testing.T) {
+func TestPatchEphemeral_newContainerFirst(t *testing.T) {
 	for _, c := range loadEphemeral(t) {
 		t.Run(c.Name, func(t *testing.T) {
 			patch := toJSON(t, map[string]any{"spec": map[string]any{"ephemeralContainers": c.Added}})
@@ -149,9 +149,9 @@ func TestAContainerThatAPatchHasPutFirstIsNew(t *testing.T) {
 	}
 }
 
-// TestADebuggerGetsTheIdentityOfEachPodOfTheCorpus adds a container that wants
+// TestPatchEphemeral_allTestCases adds a container that wants
 // nothing special to each pod as the webhook has made it.
-func TestADebuggerGetsTheIdentityOfEachPodOfTheCorpus(t *testing.T) {
+func TestPatchEphemeral_allTestCases(t *testing.T) {
 	const debugger = `{"name":"debugger","image":"` + image + `"}`
 	for _, c := range loadCorpus(t) {
 		t.Run(c.Name, func(t *testing.T) {

@@ -19,9 +19,9 @@ import (
 // filledPods is how many pods are filled, each from a seed that is its number.
 const filledPods = 100
 
-// TestThePropertiesHoldForPodsWithEachFieldFilled fills all fields that the API
+// TestProperties_allFieldsSet fills all fields that the API
 // has, also those that no drawn pod has, with anything.
-func TestThePropertiesHoldForPodsWithEachFieldFilled(t *testing.T) {
+func TestProperties_allFieldsSet(t *testing.T) {
 	settings := corpus.Defaults()
 	settings.Region, settings.RegionalSTS = "eu-west-1", true
 	id := identity.FromAnnotations(map[string]string{"eks.amazonaws.com/role-arn": roleARN}, settings.Identity())

@@ -26,7 +26,7 @@ var update = flag.Bool("update", false, "write the golden files instead of compa
 // registry.
 const image = "registry.k8s.io/pause:3.10"
 
-func TestEachPodOfTheCorpusIsGivenWhatItsGoldensSay(t *testing.T) {
+func TestGolden(t *testing.T) {
 	for _, c := range loadCorpus(t) {
 		t.Run(c.Name, func(t *testing.T) {
 			result, patched := decideCase(t, &c)
@@ -35,7 +35,7 @@ func TestEachPodOfTheCorpusIsGivenWhatItsGoldensSay(t *testing.T) {
 	}
 }
 
-func TestEachEphemeralContainerOfTheCorpusIsGivenWhatItsGoldensSay(t *testing.T) {
+func TestGolden_ephemeral(t *testing.T) {
 	for _, c := range loadEphemeral(t) {
 		t.Run(c.Name, func(t *testing.T) {
 			result, patched := patchBytes(t, c.ChangedJSON, decideEphemeral(t, c.PodJSON, c.Identity(), c.Settings.Inject()))
@@ -52,7 +52,7 @@ func goldens(t *testing.T, dir string, result inject.Result, patched []byte) {
 	golden(t, filepath.Join(dir, corpus.GoldenResultFile), report(t, result))
 }
 
-func TestThePodsOfTheCorpusRunOneImage(t *testing.T) {
+func TestTestCases_sameImage(t *testing.T) {
 	images := func(of string, pod *corev1.Pod) {
 		for _, container := range allContainers(pod) {
 			if container.Image != image {
@@ -72,9 +72,9 @@ func allContainers(pod *corev1.Pod) []corev1.Container {
 	return slices.Concat(pod.Spec.InitContainers, pod.Spec.Containers, ephemeralContainers(pod))
 }
 
-// TestEachPodOfTheCorpusOpensWithASentence keeps the corpus a thing to read: the
+// TestTestCases_comment keeps the corpus a thing to read: the
 // name of a case is too short to say what the contract is.
-func TestEachPodOfTheCorpusOpensWithASentence(t *testing.T) {
+func TestTestCases_comment(t *testing.T) {
 	sentence := regexp.MustCompile(`\A(# .+\n)+`)
 	for _, pattern := range []string{"testdata/*/", "testdata/ephemeral/*/"} {
 		paths, err := filepath.Glob(pattern + corpus.PodFile)

@@ -14,14 +14,14 @@ const (
 	largePodVariables  = 25
 )
 
-func TestTheLargePodIsAsItIsGenerated(t *testing.T) {
+func TestLargePod_generated(t *testing.T) {
 	golden(t, "testdata/large/"+corpus.PodFile, largePod())
 }
 
 // largePod returns the manifest of a pod that nobody wants to write.
 func largePod() []byte {
 	var manifest strings.Builder
-	manifest.WriteString(`# A pod of 6 containers with 25 variables each. TestTheLargePodIsAsItIsGenerated
+	manifest.WriteString(`# A pod of 6 containers with 25 variables each. TestLargePod_generated
 # writes this file.
 apiVersion: v1
 kind: Pod

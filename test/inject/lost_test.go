@@ -7,11 +7,11 @@ import (
 	"testing"
 )
 
-// lost says what of the JSON document before is not in after, or "" if all of it
+// missingFrom says what of the JSON document before is not in after, or "" if all of it
 // is: each object has its names still, each list has its elements still in the
 // same relative order, and each other value is the same, to the digit. A null
 // says no more than an absent name does, and may have become anything.
-func lost(before, after []byte) string {
+func missingFrom(before, after []byte) string {
 	return lostValue("", parse(before), parse(after))
 }
 
@@ -81,7 +81,7 @@ func lostElement(at string, before, after []any) string {
 	return ""
 }
 
-func TestLost(t *testing.T) {
+func TestMissingFrom(t *testing.T) {
 	for _, test := range []struct {
 		name, before, after, want string
 	}{
@@ -103,7 +103,7 @@ func TestLost(t *testing.T) {
 		{"an object is a list", `{"a":{}}`, `{"a":[]}`, "/a is no object any more"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			if got := lost([]byte(test.before), []byte(test.after)); got != test.want {
+			if got := missingFrom([]byte(test.before), []byte(test.after)); got != test.want {
 				t.Errorf("got %q, want %q", got, test.want)
 			}
 		})

@@ -42,10 +42,10 @@ func configSource() corev1.VolumeProjection {
 	}}}}
 }
 
-// means are how an identity reaches a container: the file of the token, the
+// expectedInjection are how an identity reaches a container: the file of the token, the
 // folder that it is in, the variables that make the identity, and others
 // that make another one.
-type means struct {
+type expectedInjection struct {
 	folder, file string
 	variables    map[string]string
 	rivals       []string
@@ -66,7 +66,7 @@ func (d *decision) usualFolder() string {
 // that the pod's configuration names.
 func (d *decision) folderOf(c *corev1.Container, windows bool) string {
 	folders := []string{d.usualFolder(), d.settings.FallbackMountPath}
-	switch fallback := d.means(d.settings.FallbackMountPath); {
+	switch fallback := d.expectedInjection(d.settings.FallbackMountPath); {
 	case d.id.TargetRoleARN != "" && strings.Contains(d.after.Annotations[configAnnotation], "web_identity_token_file = "+d.known(fallback.folder, "token")+"\n"):
 		return fallback.folder
 	case d.id.TargetRoleARN != "":
@@ -85,24 +85,24 @@ func (d *decision) folderOf(c *corev1.Container, windows bool) string {
 	return d.usualFolder()
 }
 
-// means are those of the identity with the token in a folder.
-func (d *decision) means(folder string) means {
+// expectedInjection are those of the identity with the token in a folder.
+func (d *decision) expectedInjection(folder string) expectedInjection {
 	switch {
 	case d.id.Method == identity.ContainerCredentials:
 		c := d.settings.ContainerCredentials
-		return means{folder, c.TokenPath, map[string]string{
+		return expectedInjection{folder, c.TokenPath, map[string]string{
 			"AWS_CONTAINER_CREDENTIALS_FULL_URI":     c.FullURI,
 			"AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE": d.known(folder, c.TokenPath),
 		}, nil, "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE"}
 	case d.id.TargetRoleARN != "":
-		return means{
+		return expectedInjection{
 			folder, "token",
 			map[string]string{"AWS_CONFIG_FILE": d.known(folder, "config")},
 			[]string{"AWS_ROLE_ARN", "AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_PROFILE", "AWS_DEFAULT_PROFILE"},
 			"",
 		}
 	default:
-		return means{folder, "token", map[string]string{
+		return expectedInjection{folder, "token", map[string]string{
 			"AWS_ROLE_ARN": d.id.RoleARN, "AWS_WEB_IDENTITY_TOKEN_FILE": d.known(folder, "token"),
 		}, nil, "AWS_WEB_IDENTITY_TOKEN_FILE"}
 	}
@@ -189,7 +189,7 @@ func (d *decision) isHeldBy(volume *corev1.Volume) bool {
 	sources := volume.Projected.Sources
 	hasToken := false
 	for _, source := range sources { // the last of one path is what the kubelet writes
-		if token := source.ServiceAccountToken; token != nil && token.Path == d.means("").file {
+		if token := source.ServiceAccountToken; token != nil && token.Path == d.expectedInjection("").file {
 			hasToken = token.Audience == d.id.Audience
 		}
 	}

@@ -9,31 +9,31 @@ import (
 	"github.com/pod-identity-webhook/pod-identity-webhook/test/inject/corpus"
 )
 
-// drawer draws pods that are about what the webhook looks at: they hold its
+// podGenerator draws pods that are about what the webhook looks at: they hold its
 // volume, its variables and its path far more often than those of users do, in
 // every state. They are JSON and not corev1.Pods, so that they can have lists
 // that are empty and fields that nobody knows.
-type drawer struct {
+type podGenerator struct {
 	*rapid.T
 	settings corpus.Settings
 }
 
 // folder, file and audience are those of the token.
-func (d *drawer) folder() string {
+func (d *podGenerator) folder() string {
 	if d.settings.ContainerCredentials {
 		return d.settings.Inject().ContainerCredentials.MountPath
 	}
 	return strings.TrimSuffix(d.settings.MountPath, "/")
 }
 
-func (d *drawer) file() string {
+func (d *podGenerator) file() string {
 	if d.settings.ContainerCredentials {
 		return d.settings.Inject().ContainerCredentials.TokenPath
 	}
 	return "token"
 }
 
-func (d *drawer) audience() string {
+func (d *podGenerator) audience() string {
 	if d.settings.ContainerCredentials {
 		return "pods.eks.amazonaws.com"
 	}
@@ -42,8 +42,8 @@ func (d *drawer) audience() string {
 
 const roleARN = "arn:aws:iam::111122223333:role/app"
 
-// drawSettings draws what the webhook is told.
-func drawSettings(t *rapid.T) corpus.Settings {
+// randomSettings draws what the webhook is told.
+func randomSettings(t *rapid.T) corpus.Settings {
 	settings := corpus.Defaults()
 	settings.Region = rapid.SampledFrom([]string{"", "eu-west-1"}).Draw(t, "region")
 	settings.RegionalSTS = rapid.Bool().Draw(t, "regional STS")
@@ -55,10 +55,10 @@ func drawSettings(t *rapid.T) corpus.Settings {
 	return settings
 }
 
-// drawServiceAccount draws the annotations of a ServiceAccount, mostly with a
+// randomServiceAccount draws the annotations of a ServiceAccount, mostly with a
 // role.
-func drawServiceAccount(t *rapid.T, prefix string) map[string]string {
-	d := drawer{T: t}
+func randomServiceAccount(t *rapid.T, prefix string) map[string]string {
+	d := podGenerator{T: t}
 	annotations := map[string]string{
 		prefix + "/role-arn": d.oneOf("role-arn", roleARN, roleARN, roleARN, "arn:minio:iam:::role/dummy", ""),
 	}
@@ -74,7 +74,7 @@ func drawServiceAccount(t *rapid.T, prefix string) map[string]string {
 		{"sts-regional-endpoints", []string{"true", "false", "yes", ""}},
 		{"token-expiration", []string{"", "600", "1", "-1", "3600", "4294967297", "1h"}},
 	} {
-		if d.maybe(of.annotation) {
+		if d.oneInTwo(of.annotation) {
 			annotations[prefix+"/"+of.annotation] = d.oneOf(of.annotation, of.values...)
 		}
 	}
@@ -82,9 +82,9 @@ func drawServiceAccount(t *rapid.T, prefix string) map[string]string {
 }
 
 // pod draws a pod that is being created.
-func (d *drawer) pod() []byte { return d.encode(d.document()) }
+func (d *podGenerator) pod() []byte { return d.encode(d.document()) }
 
-func (d *drawer) encode(document any) []byte {
+func (d *podGenerator) encode(document any) []byte {
 	encoded, err := json.Marshal(document)
 	if err != nil {
 		d.Fatalf("encode pod: %v", err)
@@ -92,7 +92,7 @@ func (d *drawer) encode(document any) []byte {
 	return encoded
 }
 
-func (d *drawer) document() map[string]any {
+func (d *podGenerator) document() map[string]any {
 	names := []string{"app", "log", "proxy", "init", "a,b"}
 	spec := map[string]any{"serviceAccountName": "app", "futureField": map[string]any{"number": json.Number("9007199254740993")}}
 	d.set(spec, "os", func() any { return map[string]any{"name": d.oneOf("os", "windows", "linux")} })
@@ -125,17 +125,17 @@ func (d *drawer) document() map[string]any {
 	return map[string]any{"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec}
 }
 
-func (d *drawer) container(name string) map[string]any {
+func (d *podGenerator) container(name string) map[string]any {
 	container := map[string]any{"name": name, "image": image, "futureField": []any{map[string]any{"name": name}}}
 	d.set(container, "env", func() any { return d.list("variable", 6, d.variable) })
 	d.set(container, "volumeMounts", func() any { return d.list("mount", 3, d.mount) })
-	if d.rarely("device") {
+	if d.oneInTen("device") {
 		container["volumeDevices"] = []any{map[string]any{"name": "disk", "devicePath": d.path()}}
 	}
 	return container
 }
 
-func (d *drawer) variable() any {
+func (d *podGenerator) variable() any {
 	variable := map[string]any{"name": d.oneOf("variable", append([]string{"GREETING", "AWS_PROFILE", "AWS_DEFAULT_PROFILE"}, envOrder()...)...)}
 	file := d.folder() + "/" + d.oneOf("told file", d.file(), d.file(), "config")
 	switch kind := d.oneOf("value", "role", "role", "agent", "one", "file", "own file", "own file", "windows file", "other", "empty", "elsewhere", "none"); kind {
@@ -161,7 +161,7 @@ func (d *drawer) variable() any {
 	return variable
 }
 
-func (d *drawer) volumeName() string {
+func (d *podGenerator) volumeName() string {
 	ours := "aws-iam-token"
 	if d.settings.ContainerCredentials {
 		ours = "eks-pod-identity-token"
@@ -169,7 +169,7 @@ func (d *drawer) volumeName() string {
 	return d.oneOf("volume", "data", "aws-iam-token", ours, ours, ours+"-2", ours+"-3")
 }
 
-func (d *drawer) volume() any {
+func (d *podGenerator) volume() any {
 	volume := map[string]any{"name": d.volumeName()}
 	switch d.oneOf("kind of volume", "directory", "token", "token", "no token", "future") {
 	case "directory":
@@ -181,7 +181,7 @@ func (d *drawer) volume() any {
 				"path":     d.oneOf("file", d.file(), d.file(), "jwt", "jwt", "sub/token"),
 			}}
 		})
-		if d.maybe("configuration") {
+		if d.oneInTwo("configuration") {
 			sources = append(sources, map[string]any{"downwardAPI": map[string]any{"items": []any{map[string]any{
 				"path":     d.oneOf("config file", "config", "config", "other"),
 				"fieldRef": map[string]any{"fieldPath": "metadata.annotations['" + d.oneOf("config field", configAnnotation, configAnnotation, "other") + "']"},
@@ -196,16 +196,16 @@ func (d *drawer) volume() any {
 	return volume
 }
 
-func (d *drawer) mount() any {
+func (d *podGenerator) mount() any {
 	mount := map[string]any{"name": d.volumeName(), "mountPath": d.path()}
-	if d.rarely("subPath") {
+	if d.oneInTen("subPath") {
 		mount[d.oneOf("kind of subPath", "subPath", "subPathExpr")] = d.oneOf("subPath", "token", "sub", "jwt", "$(X)")
 	}
 	return mount
 }
 
 // path draws the path of the token, one near it, or one that is the same.
-func (d *drawer) path() string {
+func (d *podGenerator) path() string {
 	folder := d.folder()
 	return d.oneOf("path",
 		"/data", "/own", "/own", "/own/", "/own/sub", "/", folder, folder, folder+"/", folder[1:], "/."+folder, strings.ReplaceAll(folder, "/", "//"),
@@ -214,7 +214,7 @@ func (d *drawer) path() string {
 }
 
 // set sets a field that may be absent, null or empty.
-func (d *drawer) set(object map[string]any, name string, value func() any) {
+func (d *podGenerator) set(object map[string]any, name string, value func() any) {
 	switch d.oneOf(name, "absent", "null", "there", "there", "there") {
 	case "null":
 		object[name] = nil
@@ -224,7 +224,7 @@ func (d *drawer) set(object map[string]any, name string, value func() any) {
 }
 
 // list draws a list that may be empty.
-func (d *drawer) list(label string, longest int, element func() any) []any {
+func (d *podGenerator) list(label string, longest int, element func() any) []any {
 	list := make([]any, 0, longest)
 	for range rapid.IntRange(0, longest).Draw(d.T, "number of "+label) {
 		list = append(list, element())
@@ -232,10 +232,10 @@ func (d *drawer) list(label string, longest int, element func() any) []any {
 	return list
 }
 
-func (d *drawer) oneOf(label string, values ...string) string {
+func (d *podGenerator) oneOf(label string, values ...string) string {
 	return rapid.SampledFrom(values).Draw(d.T, label)
 }
 
-func (d *drawer) maybe(label string) bool { return rapid.Bool().Draw(d.T, label) }
+func (d *podGenerator) oneInTwo(label string) bool { return rapid.Bool().Draw(d.T, label) }
 
-func (d *drawer) rarely(label string) bool { return rapid.IntRange(0, 5).Draw(d.T, label) == 5 }
+func (d *podGenerator) oneInTen(label string) bool { return rapid.IntRange(0, 5).Draw(d.T, label) == 5 }

@@ -24,7 +24,7 @@ type tester interface {
 	Fatalf(format string, args ...any)
 }
 
-func TestThePropertiesHoldForTheCorpus(t *testing.T) {
+func TestProperties_testCases(t *testing.T) {
 	for _, c := range loadCorpus(t) {
 		t.Run(c.Name, func(t *testing.T) {
 			checkProperties(t, c.PodJSON, c.Identity(), c.Settings.Inject())
@@ -57,12 +57,12 @@ func checkDecision(t tester, d *decision) {
 	}
 	d.before, d.after = toPod(t, d.pod), toPod(t, d.patched)
 	d.checkPurity(t)
-	d.checkRest(t)
+	d.checkUnrelatedFieldsUnchanged(t)
 	d.checkMetadata(t)
 	d.checkVolume(t)
 	d.checkContainers(t)
 	d.checkStarts(t)
-	d.checkSecondTime(t)
+	d.checkIdempotent(t)
 }
 
 // decision is what was decided about a pod, and what came of it.
@@ -104,20 +104,20 @@ func (d *decision) checkPurity(t tester) {
 	}
 }
 
-// checkRest says whether the patch has taken, changed or moved anything, and
+// checkUnrelatedFieldsUnchanged says whether the patch has taken, changed or moved anything, and
 // whether it has added something where it must not.
-func (d *decision) checkRest(t tester) {
+func (d *decision) checkUnrelatedFieldsUnchanged(t tester) {
 	t.Helper()
-	if fault := lost(d.pod, d.patched); fault != "" {
+	if fault := missingFrom(d.pod, d.patched); fault != "" {
 		t.Errorf("the patch does not only add: %s\n%s\n%s", fault, d.pod, d.result.Patch)
 	}
 	if before, after := d.rest(d.pod), d.rest(d.patched); !reflect.DeepEqual(before, after) {
 		t.Errorf("the patch touches more than it may:\nbefore %v\nafter  %v", before, after)
 	}
-	if left := !d.id.Granted() || d.result.Containers == nil && d.result.Volume == ""; left && d.result.Patch != nil {
+	if left := !d.id.IsSet() || d.result.Containers == nil && d.result.Volume == ""; left && d.result.Patch != nil {
 		t.Errorf("a pod that is left alone has a patch: %s", d.result.Patch)
 	}
-	if d.result.Reason.Sentence() == "" {
+	if d.result.Reason.Description() == "" {
 		t.Errorf("nothing explains the reason %q", d.result.Reason)
 	}
 }
@@ -219,7 +219,7 @@ func (d *decision) checkVolume(t tester) {
 		if i != 0 || slices.ContainsFunc(before, func(v corev1.Volume) bool { return v.Name == d.result.Volume }) {
 			t.Errorf("volume %q is added at %d of %+v", d.result.Volume, i, after)
 		}
-		want := token.Volume(d.result.Volume, d.id.Audience, d.means("").file, d.result.ExpirationSeconds)
+		want := token.Volume(d.result.Volume, d.id.Audience, d.expectedInjection("").file, d.result.ExpirationSeconds)
 		if d.id.TargetRoleARN != "" {
 			want.Projected.Sources = append(want.Projected.Sources, configSource())
 		}
@@ -256,7 +256,7 @@ func (d *decision) checkContainers(t tester) {
 		if told.Name != after[i].Name {
 			t.Errorf("container %d is %q and told of as %q", i, after[i].Name, told.Name)
 		}
-		if told.Reason.Sentence() == "" {
+		if told.Reason.Description() == "" {
 			t.Errorf("nothing explains the reason %q", told.Reason)
 		}
 		if len(after[i].Env) < len(before[i].Env) || len(after[i].VolumeMounts) < len(before[i].VolumeMounts) {
@@ -283,7 +283,7 @@ func (d *decision) checkContainers(t tester) {
 // token is reported, and that no other is mounted.
 func (d *decision) checkOwnVolume(t tester, before *corev1.Container, told inject.ContainerResult) {
 	t.Helper()
-	volume := d.tokenVolumeOf(before, valueOf(before, d.means("").fileVariable))
+	volume := d.tokenVolumeOf(before, valueOf(before, d.expectedInjection("").fileVariable))
 	if told.OwnVolume != "" && told.OwnVolume != volume || told.Mounted && volume != "" {
 		t.Errorf("container %q: it reads the token from volume %q and is reported as %+v", told.Name, volume, told)
 	}
@@ -341,7 +341,7 @@ func (d *decision) checkAdditions(t tester, before, after *corev1.Container, tol
 // the variables that make it, and the token where they say that it is.
 func (d *decision) checkIdentity(t tester, c *corev1.Container, windows bool) {
 	t.Helper()
-	means := d.means(d.folderOf(c, windows))
+	means := d.expectedInjection(d.folderOf(c, windows))
 	ownFile := d.tokenVolumeOf(c, valueOf(c, means.fileVariable)) != ""
 	for name, want := range means.variables {
 		if got := valueOf(c, name); got != want && (name != means.fileVariable || !ownFile) {
@@ -406,7 +406,7 @@ func (d *decision) checkRegion(t tester, before, after *corev1.Container) {
 // its own has one, and is given nothing that belongs to ours.
 func (d *decision) checkOwnIdentity(t tester, before *corev1.Container, told inject.ContainerResult) {
 	t.Helper()
-	means := d.means(d.folderOf(before, isWindows(d.before)))
+	means := d.expectedInjection(d.folderOf(before, isWindows(d.before)))
 	ours := slices.Sorted(maps.Keys(means.variables))
 	own, same := false, true
 	for _, name := range append(ours, means.rivals...) {
@@ -472,9 +472,9 @@ func place(mountPath string, windows bool) string {
 	return path.Clean("/" + mountPath)
 }
 
-// checkSecondTime says whether the webhook, asked again about the pod that it
+// checkIdempotent says whether the webhook, asked again about the pod that it
 // has patched, leaves it as it is and says the same of each container.
-func (d *decision) checkSecondTime(t tester) {
+func (d *decision) checkIdempotent(t tester) {
 	t.Helper()
 	view, err := decode(d.patched)
 	if err != nil {

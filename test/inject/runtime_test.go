@@ -229,7 +229,7 @@ func (d *decision) checkStarts(t tester) {
 					t.Errorf("container %q saw %s at %s, and sees %s (%+v): %+v", c.Name, was, m.MountPath, is, n, c.VolumeMounts)
 				}
 			}
-			file := d.means("").file
+			file := d.expectedInjection("").file
 			if got := after[i].sees(c.VolumeMounts[len(c.VolumeMounts)-1].MountPath + "/" + file); got != d.result.Volume+":/"+path.Clean(file) {
 				t.Errorf("container %q sees %s where the token should be (%+v): %+v", c.Name, got, n, c.VolumeMounts)
 			}
@@ -279,7 +279,7 @@ func (d *decision) checkBlocked(t tester, container int, folder string) {
 		if before == nil || after == nil || !before[container].ok || !after[container].ok {
 			return
 		}
-		if file := d.means("").file; after[container].sees(folder+"/"+file) != d.result.Volume+":/"+file {
+		if file := d.expectedInjection("").file; after[container].sees(folder+"/"+file) != d.result.Volume+":/"+file {
 			return
 		}
 		for _, m := range own {
@@ -296,7 +296,7 @@ func (d *decision) checkBlocked(t tester, container int, folder string) {
 // and nothing else.
 func TestMounts_drawnAboveThePath(t *testing.T) {
 	check(t, func(t *rapid.T) {
-		d, c := drawCase(t)
+		d, c := randomCase(t)
 		checkProperties(t, d.podOfMounts(), c.Identity(), c.Settings.Inject())
 	})
 }
@@ -304,9 +304,9 @@ func TestMounts_drawnAboveThePath(t *testing.T) {
 // podOfMounts draws a pod that an API server takes. Either each container has volumes of
 // its own, of any kind, or all have the same directories at the same paths, read-only or
 // not. What becomes of volumes that are shared in other ways is for the user to know.
-func (d *drawer) podOfMounts() []byte {
+func (d *podGenerator) podOfMounts() []byte {
 	volumes := []any{}
-	share := d.maybe("shared volumes")
+	share := d.oneInTwo("shared volumes")
 	mounts := func(name string) []any {
 		drawn := []any{}
 		taken := map[string]bool{}
@@ -324,12 +324,12 @@ func (d *drawer) podOfMounts() []byte {
 			if share && strings.HasPrefix(real, withoutRun(d.folder())+"/") {
 				continue
 			}
-			mount := map[string]any{"name": fmt.Sprintf("%s-%d", name, i), "mountPath": at, "readOnly": d.maybe("read-only")}
+			mount := map[string]any{"name": fmt.Sprintf("%s-%d", name, i), "mountPath": at, "readOnly": d.oneInTwo("read-only")}
 			volume := map[string]any{"name": mount["name"], "emptyDir": map[string]any{}}
 			if !share {
 				volume = d.userVolume(fmt.Sprint(mount["name"]))
 			}
-			if d.rarely("subPath") {
+			if d.oneInTen("subPath") {
 				mount["subPath"] = "part"
 			}
 			drawn, volumes = append(drawn, mount), append(volumes, volume)
@@ -346,9 +346,9 @@ func (d *drawer) podOfMounts() []byte {
 			name := fmt.Sprintf("%s-%d", kind, i)
 			own := []any{}
 			for _, m := range shared {
-				if d.maybe("mounted") {
+				if d.oneInTwo("mounted") {
 					mount := maps.Clone(m.(map[string]any))
-					mount["readOnly"] = d.maybe("read-only")
+					mount["readOnly"] = d.oneInTwo("read-only")
 					own = append(own, mount)
 				}
 			}
@@ -371,7 +371,7 @@ func withoutRun(mountPath string) string {
 }
 
 // userVolume draws a volume of each kind that differs for mounts.
-func (d *drawer) userVolume(name string) map[string]any {
+func (d *podGenerator) userVolume(name string) map[string]any {
 	kind := d.oneOf("kind", "emptyDir", "emptyDir", "secret", "configMap", "downwardAPI", "projected", "hostPath", "file", "image", "claim", "claim read-only", "csi", "csi read-only", "ephemeral")
 	sources := map[string]map[string]any{
 		"emptyDir": {"emptyDir": map[string]any{}}, "secret": {"secret": map[string]any{"secretName": "s"}},
@@ -389,7 +389,7 @@ func (d *drawer) userVolume(name string) map[string]any {
 }
 
 // parent draws a path above, at or below that of the token, or near it.
-func (d *drawer) parent() string {
+func (d *podGenerator) parent() string {
 	folder := path.Clean(d.folder())
 	paths := []string{"/data", folder, folder + "/data", folder + "/" + d.file(), folder + "/" + d.file() + "/x", folder + "s", "/eks.amazonaws.com", d.settings.FallbackMountPath}
 	for above := path.Dir(folder); above != "/"; above = path.Dir(above) {

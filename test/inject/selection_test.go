@@ -15,10 +15,10 @@ import (
 	"github.com/pod-identity-webhook/pod-identity-webhook/test/inject/corpus"
 )
 
-// TestAContainerIsSelectedByItsNameHoweverItIsWritten draws lists of names, with
+// TestContainerFilter_quoting draws lists of names, with
 // spaces around them, and says for each container whether it is left alone, and
 // for each name that no container has that the user is told.
-func TestAContainerIsSelectedByItsNameHoweverItIsWritten(t *testing.T) {
+func TestContainerFilter_quoting(t *testing.T) {
 	settings := corpus.Defaults()
 	id := identity.FromAnnotations(annotations(map[string]string{"role-arn": roleARN}), settings.Identity())
 	containers := []string{"app", "log", "proxy"}
@@ -77,8 +77,8 @@ func drawNames(t *rapid.T, label string) (names []string, text string) {
 	return names, strings.Join(written, ",")
 }
 
-// TestNobodyCanMakeWarningsWithoutEnd, by a list of containers or by containers.
-func TestNobodyCanMakeWarningsWithoutEnd(t *testing.T) {
+// TestPatch_maxWarnings, by a list of containers or by containers.
+func TestPatch_maxWarnings(t *testing.T) {
 	settings := corpus.Defaults()
 	id := identity.FromAnnotations(annotations(map[string]string{"role-arn": roleARN}), settings.Identity())
 	own := corev1.Container{Env: []corev1.EnvVar{{Name: "AWS_ROLE_ARN", Value: "own"}}}

@@ -26,7 +26,7 @@ func sessionNameFor(t tester, pod string) string {
 	return valueOf(&toPod(t, patched).Spec.Containers[0], "AWS_ROLE_SESSION_NAME")
 }
 
-func TestSTSTakesTheSessionNameOfAnyPod(t *testing.T) {
+func TestSessionName_validForSTS(t *testing.T) {
 	taken := stsSessionName()
 	check(t, func(t *rapid.T) {
 		pod := rapid.StringMatching(`[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?`).Draw(t, "pod")
@@ -40,7 +40,7 @@ func TestSTSTakesTheSessionNameOfAnyPod(t *testing.T) {
 	})
 }
 
-func TestANameIsKeptUpTo64Characters(t *testing.T) {
+func TestSessionName_upTo64Characters(t *testing.T) {
 	longest := strings.Repeat("a", 64)
 	if got := sessionNameFor(t, longest); got != longest {
 		t.Errorf("the session of %s is %q", longest, got)
@@ -50,7 +50,7 @@ func TestANameIsKeptUpTo64Characters(t *testing.T) {
 	}
 }
 
-func TestLongPodNamesThatBeginAlikeHaveDifferentSessions(t *testing.T) {
+func TestSessionName_longNamesDiffer(t *testing.T) {
 	beginning := strings.Repeat("a", 64)
 	check(t, func(t *rapid.T) {
 		end := rapid.StringMatching(`[a-z0-9.-]{0,100}[a-z0-9]`)
@@ -68,10 +68,10 @@ func TestLongPodNamesThatBeginAlikeHaveDifferentSessions(t *testing.T) {
 	})
 }
 
-// TestAConfigurationHasItsOwnLinesAndNoOthers draws what an annotation can hold,
+// TestAWSConfig_noInjectedLines draws what an annotation can hold,
 // line breaks included. That the lines are in their order is for checkMetadata to
 // say.
-func TestAConfigurationHasItsOwnLinesAndNoOthers(t *testing.T) {
+func TestAWSConfig_noInjectedLines(t *testing.T) {
 	lines := regexp.MustCompile(`^(\[default\]|\[profile web-identity\]|source_profile = web-identity|(role_arn|external_id|role_session_name|web_identity_token_file) = .*|)$`)
 	check(t, func(t *rapid.T) {
 		text := rapid.StringMatching(`[a-z:/=\[\]#; \n\r\t\x00\x85é]{0,20}`)

@@ -45,7 +45,7 @@ var futurePod = strings.ReplaceAll(`{
   "status": {"future": FUTURE}
 }`, "FUTURE", future)
 
-func TestFieldsOfAFutureKubernetesSurviveByteForByte(t *testing.T) {
+func TestUnknownFields_preserved(t *testing.T) {
 	settings := corpus.Defaults()
 	settings.Region, settings.RegionalSTS = "eu-west-1", true
 	id := identity.FromAnnotations(map[string]string{"eks.amazonaws.com/role-arn": roleARN}, settings.Identity())
@@ -64,7 +64,7 @@ func TestFieldsOfAFutureKubernetesSurviveByteForByte(t *testing.T) {
 	checkProperties(t, []byte(futurePod), id, settings.Inject())
 }
 
-func TestTheFieldsOfTheFutureAreNotThoseOfToday(t *testing.T) {
+func TestUnknownFields_notInCoreV1(t *testing.T) {
 	known, err := json.Marshal(toPod(t, []byte(futurePod)))
 	if err != nil {
 		t.Fatal(err)

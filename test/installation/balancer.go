@@ -23,9 +23,9 @@ const (
 	failureThreshold = 3
 )
 
-// balancer gives each connection to a replica that is ready, one after the
+// loadBalancer gives each connection to a replica that is ready, one after the
 // other, as kube-proxy does for a Service.
-type balancer struct {
+type loadBalancer struct {
 	port     int
 	log      io.Writer
 	listener net.Listener
@@ -39,12 +39,12 @@ type balancer struct {
 	ready atomic.Pointer[[]string]
 }
 
-func newBalancer(ctx context.Context, log io.Writer) (*balancer, error) {
+func newBalancer(ctx context.Context, log io.Writer) (*loadBalancer, error) {
 	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", loopback.Address(0))
 	if err != nil {
 		return nil, err
 	}
-	b := &balancer{port: listener.Addr().(*net.TCPAddr).Port, log: log, listener: listener}
+	b := &loadBalancer{port: listener.Addr().(*net.TCPAddr).Port, log: log, listener: listener}
 	b.ctx, b.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	b.replicas.Store(&[]*Replica{})
 	b.ready.Store(&[]string{})
@@ -63,10 +63,10 @@ func newBalancer(ctx context.Context, log io.Writer) (*balancer, error) {
 
 // serve replaces the replicas that get connections. Connections that there are
 // stay where they are.
-func (b *balancer) serve(replicas ...*Replica) { b.replicas.Store(&replicas) }
+func (b *loadBalancer) serve(replicas ...*Replica) { b.replicas.Store(&replicas) }
 
 // waitAll waits until exactly the replicas are in service.
-func (b *balancer) waitAll(ctx context.Context) error {
+func (b *loadBalancer) waitAll(ctx context.Context) error {
 	var want []string
 	for _, replica := range *b.replicas.Load() {
 		want = append(want, loopback.Address(replica.port))
@@ -80,14 +80,14 @@ func (b *balancer) waitAll(ctx context.Context) error {
 	return nil
 }
 
-func (b *balancer) close() {
+func (b *loadBalancer) close() {
 	b.cancel()
 	_ = b.listener.Close()
 	b.running.Wait()
 }
 
 // probe keeps the list of those that are ready.
-func (b *balancer) probe() {
+func (b *loadBalancer) probe() {
 	client := probeClient()
 	defer client.CloseIdleConnections()
 	ticker := time.NewTicker(probeInterval)
@@ -119,7 +119,7 @@ func (b *balancer) probe() {
 
 // forward copies until both sides have closed. A client whose replica cannot be
 // reached is closed at once.
-func (b *balancer) forward(client net.Conn) {
+func (b *loadBalancer) forward(client net.Conn) {
 	defer func() { _ = client.Close() }()
 	server := b.dial()
 	if server == nil {
@@ -144,7 +144,7 @@ func (b *balancer) forward(client net.Conn) {
 	copying.Wait()
 }
 
-func (b *balancer) dial() net.Conn {
+func (b *loadBalancer) dial() net.Conn {
 	ready := *b.ready.Load()
 	if len(ready) == 0 {
 		return nil

@@ -53,12 +53,12 @@ type Installation struct {
 	Deployment *appsv1.Deployment
 	Replicas   []*Replica
 
-	options    Options
-	cluster    *controlplane.ControlPlane
-	client     kubernetes.Interface
-	objects    []*unstructured.Unstructured
-	kubeconfig string
-	balancer   *balancer
+	options      Options
+	cluster      *controlplane.ControlPlane
+	client       kubernetes.Interface
+	objects      []*unstructured.Unstructured
+	kubeconfig   string
+	loadBalancer *loadBalancer
 }
 
 // Install renders the chart, applies it and starts as many replicas as the
@@ -80,7 +80,7 @@ func Install(ctx context.Context, cluster *controlplane.ControlPlane, options Op
 			err = errors.Join(err, i.Uninstall(context.WithoutCancel(ctx)))
 		}
 	}()
-	if i.balancer, err = newBalancer(ctx, i.options.Log); err != nil {
+	if i.loadBalancer, err = newBalancer(ctx, i.options.Log); err != nil {
 		return nil, err
 	}
 	if err := controlplane.CreateNamespace(ctx, i.client, i.Namespace); err != nil {
@@ -102,7 +102,7 @@ func Install(ctx context.Context, cluster *controlplane.ControlPlane, options Op
 		}
 		i.Replicas = append(i.Replicas, replica)
 	}
-	i.balancer.serve(i.Replicas...)
+	i.loadBalancer.serve(i.Replicas...)
 	return i, i.StartReplicas(ctx)
 }
 
@@ -119,7 +119,7 @@ func (i *Installation) StartReplicas(ctx context.Context) error {
 			return err
 		}
 	}
-	return i.balancer.waitAll(ctx)
+	return i.loadBalancer.waitAll(ctx)
 }
 
 // Apply applies the chart with other values, as helm upgrade would; it leaves the
@@ -133,7 +133,7 @@ func (i *Installation) Apply(ctx context.Context, values ...string) error {
 }
 
 func (i *Installation) apply(ctx context.Context) error {
-	rendered, err := chart.Render(ctx, i.Namespace, append(slices.Clone(i.options.Values), "service.port="+strconv.Itoa(i.balancer.port))...)
+	rendered, err := chart.Render(ctx, i.Namespace, append(slices.Clone(i.options.Values), "service.port="+strconv.Itoa(i.loadBalancer.port))...)
 	if err != nil {
 		return err
 	}
@@ -160,8 +160,8 @@ func (i *Installation) replaceService(ctx context.Context) error {
 	if service.Spec.Type == corev1.ServiceTypeExternalName {
 		return nil
 	}
-	if got := int(service.Spec.Ports[0].Port); got != i.balancer.port {
-		return fmt.Errorf("the Service has port %d, want %d", got, i.balancer.port)
+	if got := int(service.Spec.Ports[0].Port); got != i.loadBalancer.port {
+		return fmt.Errorf("the Service has port %d, want %d", got, i.loadBalancer.port)
 	}
 	if err := services.Delete(ctx, chart.Release, metav1.DeleteOptions{}); err != nil {
 		return err
@@ -206,8 +206,8 @@ func (i *Installation) Uninstall(ctx context.Context) error {
 	for _, replica := range i.Replicas {
 		replica.Kill()
 	}
-	if i.balancer != nil {
-		i.balancer.close()
+	if i.loadBalancer != nil {
+		i.loadBalancer.close()
 	}
 	failed := manifest.Delete(ctx, i.cluster.Config(), i.objects)
 	err := i.client.CoreV1().Secrets(i.Namespace).Delete(ctx, chart.Release, metav1.DeleteOptions{})

@@ -12,8 +12,8 @@ import (
 // replicas of any program that has the flags of the webhook, which replace each
 // other as a rolling update does it. Its methods may not be called concurrently.
 type Workload struct {
-	balancer *balancer
-	replicas []*Replica
+	loadBalancer *loadBalancer
+	replicas     []*Replica
 }
 
 // NewWorkload returns a Workload without replicas. log is told when a replica is
@@ -23,11 +23,11 @@ func NewWorkload(ctx context.Context, log io.Writer) (*Workload, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Workload{balancer: b}, nil
+	return &Workload{loadBalancer: b}, nil
 }
 
 // Port is the port of the Service, on loopback.
-func (w *Workload) Port() int { return w.balancer.port }
+func (w *Workload) Port() int { return w.loadBalancer.port }
 
 // Replicas are those that run.
 func (w *Workload) Replicas() []*Replica { return slices.Clone(w.replicas) }
@@ -58,8 +58,8 @@ func (w *Workload) Rollout(ctx context.Context, template Template, between func(
 				return err
 			}
 			w.replicas = append(w.replicas, replica)
-			w.balancer.serve(slices.Concat(w.replicas, old)...)
-			if err := w.balancer.waitAll(ctx); err != nil {
+			w.loadBalancer.serve(slices.Concat(w.replicas, old)...)
+			if err := w.loadBalancer.waitAll(ctx); err != nil {
 				w.replicas = append(w.replicas, old...)
 				return err
 			}
@@ -71,8 +71,8 @@ func (w *Workload) Rollout(ctx context.Context, template Template, between func(
 		if len(old) > 0 {
 			stopped := old[0]
 			old = old[1:]
-			w.balancer.serve(slices.Concat(w.replicas, old)...)
-			if err := w.balancer.waitAll(ctx); err != nil {
+			w.loadBalancer.serve(slices.Concat(w.replicas, old)...)
+			if err := w.loadBalancer.waitAll(ctx); err != nil {
 				return err
 			}
 			if err := stopped.process.Stop(ctx); err != nil {
@@ -112,5 +112,5 @@ func (w *Workload) Close() {
 	for _, replica := range w.replicas {
 		replica.Kill()
 	}
-	w.balancer.close()
+	w.loadBalancer.close()
 }

@@ -35,7 +35,7 @@ func binary(variable, name string) string {
 // The API server, the webhook, local-sts, the plugin, kubectl and the application
 // are real. Only the node is not: another program stands in for what kubectl asks
 // of it, which is to forward a port and to show a log, and startJob for the rest.
-func TestTheApplicationGetsTheRoleOfItsServiceAccount(t *testing.T) {
+func TestWhoami(t *testing.T) {
 	plane, client := startPlane(t, testplane.Options{})
 	server := startSTS(t, plane)
 	hook, err := localwebhook.Start(t.Context(), localwebhook.Options{

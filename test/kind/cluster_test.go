@@ -20,7 +20,7 @@ import (
 	kubeadmutil "k8s.io/kubernetes/cmd/kubeadm/app/util"
 	kubeadmconfig "k8s.io/kubernetes/cmd/kubeadm/app/util/config"
 	"k8s.io/kubernetes/cmd/kubeadm/app/util/config/strict"
-	kindcluster "sigs.k8s.io/kind/internal/objectcache"
+	kindcluster "sigs.k8s.io/kind/pkg/cluster"
 	"sigs.k8s.io/yaml"
 
 	testplane "github.com/pod-identity-webhook/pod-identity-webhook/test/controlplane"
@@ -115,7 +115,7 @@ func apiServerFlags(t *testing.T) map[string]string {
 	return flags
 }
 
-func TestKindAndKubeadmUnderstandTheCluster(t *testing.T) {
+func TestClusterConfig(t *testing.T) {
 	flags := apiServerFlags(t)
 	for flag, want := range map[string]string{
 		"service-account-issuer":           issuer,
@@ -132,7 +132,7 @@ func TestKindAndKubeadmUnderstandTheCluster(t *testing.T) {
 }
 
 // kubeadm as a module reads v1beta4 alone, so the older form is compared.
-func TestNodeImagesBeforeKubernetes136GetTheSameFlags(t *testing.T) {
+func TestClusterConfig_kubeadmV1beta3(t *testing.T) {
 	flags := apiServerFlags(t)
 	documents, err := kubeadmutil.SplitConfigDocuments(kubeadmConfiguration(t, "v1.30.0"))
 	if err != nil {
@@ -161,7 +161,7 @@ func TestNodeImagesBeforeKubernetes136GetTheSameFlags(t *testing.T) {
 }
 
 // The real API server takes the flags, and its tokens are what IRSA needs.
-func TestTheClustersTokensAreForAnSTSAndNotForTheAPIServer(t *testing.T) {
+func TestTokenAudience(t *testing.T) {
 	flags := apiServerFlags(t)
 	cluster, client := startPlane(t, testplane.Options{
 		Issuer: flags["service-account-issuer"],

@@ -32,7 +32,7 @@ import (
 
 // kubectl and the API server are real, and enforce the restricted Pod Security
 // Standard in the namespaces that ask for it.
-func TestLocalSTSAndTheApplicationMayRunWherePodsAreRestricted(t *testing.T) {
+func TestManifests_restrictedPodSecurity(t *testing.T) {
 	plane, client := startPlane(t, testplane.Options{})
 	var out bytes.Buffer
 	c := &walkthrough.Cluster{Kubectl: filepath.Join(testplane.DefaultAssets(), "kubectl"), Kubeconfig: plane.Kubeconfig(), Out: &out}
@@ -89,7 +89,7 @@ func TestLocalSTSAndTheApplicationMayRunWherePodsAreRestricted(t *testing.T) {
 	}
 }
 
-func TestTheManifestsNameTheImageThatIsBuilt(t *testing.T) {
+func TestManifests_image(t *testing.T) {
 	makefile, err := os.ReadFile(repository.Path("Makefile"))
 	if err != nil {
 		t.Fatal(err)
@@ -111,7 +111,7 @@ func TestTheManifestsNameTheImageThatIsBuilt(t *testing.T) {
 }
 
 // The container's files are elsewhere, and so is its port; the rest is as it is.
-func TestLocalSTSTakesTheArgumentsOfItsManifest(t *testing.T) {
+func TestManifests_localSTSFlags(t *testing.T) {
 	content, err := os.ReadFile(repository.Path("deploy", "local-sts", "local-sts.yaml"))
 	if err != nil {
 		t.Fatal(err)

@@ -12,7 +12,7 @@ import (
 	"github.com/pod-identity-webhook/pod-identity-webhook/test/walkthrough"
 )
 
-func TestOnlyLocalSTSAndAWSAreSTSs(t *testing.T) {
+func TestSTSFlag_invalid(t *testing.T) {
 	for name, want := range map[string]string{"local-sts": "", "aws": "", "minio": "neither local-sts nor aws", "": "neither"} {
 		err := new(walkthrough.STS).Set(name)
 		if want == "" && err != nil || want != "" && (err == nil || !strings.Contains(err.Error(), want)) {
@@ -22,7 +22,7 @@ func TestOnlyLocalSTSAndAWSAreSTSs(t *testing.T) {
 }
 
 // The user's own environment may have the keys of a real account.
-func TestThePluginIsGivenTheAccountOfLocalSTSAndNoOther(t *testing.T) {
+func TestPlugin_environment(t *testing.T) {
 	s := newStandIns(t)
 	s.write(t, "kubectl-irsa", "#!/bin/sh\nexport -p\n")
 	t.Setenv("AWS_PROFILE", "production")
@@ -43,7 +43,7 @@ func TestThePluginIsGivenTheAccountOfLocalSTSAndNoOther(t *testing.T) {
 	}
 }
 
-func TestLocalSTSIsReachedAsLongAsItIsNeeded(t *testing.T) {
+func TestPortForward_lifetime(t *testing.T) {
 	refused := errors.New("refused")
 	for name, test := range map[string]struct {
 		kubectl string
@@ -75,7 +75,7 @@ func TestLocalSTSIsReachedAsLongAsItIsNeeded(t *testing.T) {
 	}
 }
 
-func TestAnApplicationWithoutCredentialsIsAnErrorThatSaysWhereToLook(t *testing.T) {
+func TestWhoami_noCredentials(t *testing.T) {
 	s := newStandIns(t, "kubectl")
 	pod := injected()
 	pod.Status.ContainerStatuses = []corev1.ContainerStatus{{Name: "whoami", State: corev1.ContainerState{Terminated: &corev1.ContainerStateTerminated{ExitCode: 1}}}}

@@ -87,7 +87,7 @@ func (s standIns) cluster(t *testing.T, out *bytes.Buffer) *cluster {
 	}}
 }
 
-func TestWhatIsMissingIsSaidWithWhereToGetIt(t *testing.T) {
+func TestCheck_missingTools(t *testing.T) {
 	for name, test := range map[string]struct {
 		have  []string
 		fails string
@@ -129,7 +129,7 @@ func TestWhatIsMissingIsSaidWithWhereToGetIt(t *testing.T) {
 	}
 }
 
-func TestTheKindThatIsNamedIsTheOneThatIsTested(t *testing.T) {
+func TestKindVersion(t *testing.T) {
 	module, err := os.ReadFile("go.mod")
 	if err != nil {
 		t.Fatal(err)
@@ -139,7 +139,7 @@ func TestTheKindThatIsNamedIsTheOneThatIsTested(t *testing.T) {
 	}
 }
 
-func TestNothingIsStartedWhereSomethingIsMissing(t *testing.T) {
+func TestUp_missingTools(t *testing.T) {
 	s := newStandIns(t, "docker", "kubectl", "helm")
 	c := s.cluster(t, &bytes.Buffer{})
 	for _, verb := range []func(context.Context) error{c.up, c.down} {
@@ -154,7 +154,7 @@ func TestNothingIsStartedWhereSomethingIsMissing(t *testing.T) {
 	}
 }
 
-func TestUpTakesItsStepsInOrder(t *testing.T) {
+func TestUp_order(t *testing.T) {
 	const (
 		kubectl = "kubectl --kubeconfig KUBECONFIG"
 		apply   = kubectl + " apply --server-side --force-conflicts --validate=strict -f "
@@ -243,7 +243,7 @@ func TestUpTakesItsStepsInOrder(t *testing.T) {
 	}
 }
 
-func TestAStepThatFailsIsTheLast(t *testing.T) {
+func TestUp_stopsOnError(t *testing.T) {
 	s := newStandIns(t, "docker", "kind", "kubectl", "helm")
 	s.write(t, "helm.fails", "timed out\n")
 	var out bytes.Buffer
@@ -259,7 +259,7 @@ func TestAStepThatFailsIsTheLast(t *testing.T) {
 	}
 }
 
-func TestDownDeletesTheClusterAlone(t *testing.T) {
+func TestDown(t *testing.T) {
 	s := newStandIns(t, "docker", "kind")
 	if err := s.cluster(t, &bytes.Buffer{}).down(t.Context()); err != nil {
 		t.Fatal(err)
@@ -270,7 +270,7 @@ func TestDownDeletesTheClusterAlone(t *testing.T) {
 	}
 }
 
-func TestThePodIsShownAsItWasInjected(t *testing.T) {
+func TestShowPod(t *testing.T) {
 	pod := injected()
 	var out bytes.Buffer
 	if err := walkthrough.ShowPod(&out, &pod); err != nil {
@@ -297,7 +297,7 @@ Pod amazon-cloudwatch/cloudwatch-agent-x of ServiceAccount cloudwatch-agent was 
 
 // helm, the chart and the API server are real, but nothing is installed: nobody
 // would run it.
-func TestTheChartTakesTheImage(t *testing.T) {
+func TestInstall_image(t *testing.T) {
 	helm := os.Getenv("HELM")
 	if helm == "" {
 		t.Fatal("HELM is not set: run make kind-test")
@@ -336,7 +336,7 @@ func TestTheChartTakesTheImage(t *testing.T) {
 
 // kubectl and the API server are real. What there is not, since there are no
 // nodes and no controllers, is the pod: it is made when it is waited for.
-func TestTheExampleIsAppliedAndItsPodShown(t *testing.T) {
+func TestUp_example(t *testing.T) {
 	plane, client := startPlane(t, testplane.Options{})
 	var out bytes.Buffer
 	c := &walkthrough.Cluster{Kubectl: filepath.Join(testplane.DefaultAssets(), "kubectl"), Kubeconfig: plane.Kubeconfig(), Out: &out}

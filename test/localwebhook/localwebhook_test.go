@@ -16,7 +16,7 @@ import (
 	"github.com/pod-identity-webhook/pod-identity-webhook/test/controlplane"
 )
 
-func TestWebhookIsRegisteredAndRestarted(t *testing.T) {
+func TestWebhook_restart(t *testing.T) {
 	ctx := t.Context()
 	cp, err := controlplane.Start(ctx, controlplane.Options{Dir: t.TempDir(), Log: t.Output()})
 	if err != nil {
@@ -80,7 +80,7 @@ func TestWebhookIsRegisteredAndRestarted(t *testing.T) {
 	}
 }
 
-func TestReplacedCertificateIsOfTheSameAuthority(t *testing.T) {
+func TestReplaceCertificate(t *testing.T) {
 	ctx := t.Context()
 	cp, err := controlplane.Start(ctx, controlplane.Options{Dir: t.TempDir(), Log: t.Output()})
 	if err != nil {
@@ -112,7 +112,7 @@ func TestReplacedCertificateIsOfTheSameAuthority(t *testing.T) {
 	}
 }
 
-func TestStartSaysHowToGetTheBinary(t *testing.T) {
+func TestStart_missingBinary(t *testing.T) {
 	_, err := Start(t.Context(), Options{Binary: t.TempDir() + "/absent", Dir: t.TempDir()})
 	if err == nil || !strings.Contains(err.Error(), "make build") {
 		t.Errorf("got %v, want an error that says `make build`", err)

@@ -7,14 +7,14 @@ import (
 	"testing"
 )
 
-func TestStartSaysHowToGetAMissingServer(t *testing.T) {
+func TestStart_missingBinary(t *testing.T) {
 	_, err := Start(t.Context(), Options{Binary: filepath.Join(t.TempDir(), "minio"), Dir: t.TempDir()})
 	if err == nil || !strings.Contains(err.Error(), "make minio") {
 		t.Errorf("got %v, want an error that says `make minio`", err)
 	}
 }
 
-func TestStartTellsTheEndOfTheLogOfAServerThatDies(t *testing.T) {
+func TestStart_serverExits(t *testing.T) {
 	binary := filepath.Join(t.TempDir(), "minio")
 	if err := os.WriteFile(binary, []byte("#!/bin/sh\necho minio: no room on the disk\nexit 3\n"), 0o700); err != nil {
 		t.Fatal(err)

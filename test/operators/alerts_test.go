@@ -62,7 +62,7 @@ const (
 	files = "monitoring-files.golden.yaml" // with certificate files
 )
 
-func TestPrometheusTakesTheAlerts(t *testing.T) {
+func TestAlerts_valid(t *testing.T) {
 	for _, golden := range []string{own, files} {
 		for _, document := range documents(t, "monitoring.coreos.com")[golden] {
 			var object struct {
@@ -122,7 +122,7 @@ pod_identity_webhook_certificate_repairs_total{JOB,pod="a",object="ca_bundle"} 0
 pod_identity_webhook_clock_offset_seconds{JOB,pod="a"} -2x60
 `
 
-func TestNoAlertComesWhileAllIsWell(t *testing.T) {
+func TestAlerts_healthy(t *testing.T) {
 	for _, golden := range []string{own, files} {
 		if came := fire(t, alerts(t, golden), well); len(came) > 0 {
 			t.Errorf("%s: these came: %q", golden, slices.Sorted(maps.Keys(came)))
@@ -130,9 +130,9 @@ func TestNoAlertComesWhileAllIsWell(t *testing.T) {
 	}
 }
 
-// TestEachAlertComesForItsFault changes one series of the hour in which all is
+// TestAlerts_fire changes one series of the hour in which all is
 // well, and expects the alerts that are named and no others.
-func TestEachAlertComesForItsFault(t *testing.T) {
+func TestAlerts_fire(t *testing.T) {
 	covered := map[string]bool{}
 	for _, test := range []struct {
 		name   string
@@ -272,9 +272,9 @@ func fire(t *testing.T, alerts []rule, series string) map[string]map[string]stri
 	return came
 }
 
-// TestPrometheusTakesTheQueriesOfTheDashboard puts values in place of Grafana's
+// TestDashboard_validQueries puts values in place of Grafana's
 // variables.
-func TestPrometheusTakesTheQueriesOfTheDashboard(t *testing.T) {
+func TestDashboard_validQueries(t *testing.T) {
 	queries := parser.NewParser(parser.Options{})
 	exprs := dashboardQueries(t)
 	if len(exprs) < 15 {

@@ -38,9 +38,9 @@ func documents(t *testing.T, group string) map[string][]string {
 	return found
 }
 
-// TestWhatOperatorsAreGivenHasOnlyFieldsOfItsType goes by the types that the
+// TestCustomResources_strictDecoding goes by the types that the
 // operators themselves read.
-func TestWhatOperatorsAreGivenHasOnlyFieldsOfItsType(t *testing.T) {
+func TestCustomResources_strictDecoding(t *testing.T) {
 	for _, group := range []string{"cert-manager.io", "monitoring.coreos.com"} {
 		for file, objects := range documents(t, group) {
 			for _, object := range objects {

@@ -67,7 +67,7 @@ func terminations() <-chan os.Signal {
 	return terminations
 }
 
-func TestStopWaitsForTheExitCode(t *testing.T) {
+func TestStop_exitCode(t *testing.T) {
 	p := startRole(t, "obedient")
 	waitReady(t, p)
 	if err := p.Stop(t.Context()); err != nil {
@@ -78,7 +78,7 @@ func TestStopWaitsForTheExitCode(t *testing.T) {
 	}
 }
 
-func TestStopKillsWhenTheContextEnds(t *testing.T) {
+func TestStop_contextCanceled(t *testing.T) {
 	p := startRole(t, "stubborn")
 	waitReady(t, p)
 	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
@@ -93,7 +93,7 @@ func TestStopKillsWhenTheContextEnds(t *testing.T) {
 	}
 }
 
-func TestUnexpectedEndTellsStatusAndLog(t *testing.T) {
+func TestUnexpectedEnd(t *testing.T) {
 	p := startRole(t, "failing")
 	never := func(context.Context) error { return errors.New("connection refused") }
 	for name, err := range map[string]error{
@@ -106,7 +106,7 @@ func TestUnexpectedEndTellsStatusAndLog(t *testing.T) {
 	}
 }
 
-func TestWaitReadyTellsTheLastAnswer(t *testing.T) {
+func TestWaitReady_lastError(t *testing.T) {
 	p := startRole(t, "stubborn")
 	waitReady(t, p)
 	refused := errors.New("connection refused")
@@ -118,7 +118,7 @@ func TestWaitReadyTellsTheLastAnswer(t *testing.T) {
 	}
 }
 
-func TestChildIsInAGroupOfItsOwn(t *testing.T) {
+func TestStart_processGroup(t *testing.T) {
 	p := startRole(t, "stubborn")
 	group, err := syscall.Getpgid(p.PID())
 	if err != nil {
@@ -129,7 +129,7 @@ func TestChildIsInAGroupOfItsOwn(t *testing.T) {
 	}
 }
 
-func TestChildDiesWithAKilledParent(t *testing.T) {
+func TestStart_parentKilled(t *testing.T) {
 	log := filepath.Join(t.TempDir(), "log")
 	parent := exec.Command(os.Args[0], log)
 	parent.Env = append(os.Environ(), roleVariable+"=parent")

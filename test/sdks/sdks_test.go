@@ -57,7 +57,7 @@ type pod struct {
 	folder                   string // of its volume; empty means the world's
 }
 
-func TestSDKsUseWhatThePodHas(t *testing.T) {
+func TestSDKs(t *testing.T) {
 	w := newWorld(t)
 	found := installed(t)
 	t.Run("exchange", func(t *testing.T) { testExchanges(t, w, found) })
@@ -89,7 +89,7 @@ func testExchanges(t *testing.T, w *world, found []sdk) {
 		},
 		{
 			name: "local-sts refuses a token signed by a foreign key",
-			pod:  pod{role: appRole, endpoint: w.sts.URL(), change: forgery.ByForeignKey}, args: []string{"whoami"},
+			pod:  pod{role: appRole, endpoint: w.sts.URL(), change: forgery.SignWithUnknownKey}, args: []string{"whoami"},
 			want: refusal("InvalidIdentityTokenException", "InvalidIdentityToken"), says: "Token signature is invalid",
 		},
 		{
@@ -259,7 +259,7 @@ func (w *world) create(t *testing.T, name string, of pod) *container.Container {
 		t.Fatal(err)
 	}
 	if of.change != nil {
-		if err := forgery.InFile(filepath.Join(w.folder, "token"), of.change); err != nil {
+		if err := forgery.RewriteFile(filepath.Join(w.folder, "token"), of.change); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -219,8 +219,8 @@ func (l *load) measure() (gap, slowest time.Duration) {
 	return gap, slowest
 }
 
-// steady waits until steadyPods in a row were created.
-func (l *load) steady(ctx context.Context) error {
+// waitSteady waits until steadyPods in a row were created.
+func (l *load) waitSteady(ctx context.Context) error {
 	l.mu.Lock()
 	l.inARow = 0
 	l.mu.Unlock()
@@ -246,7 +246,7 @@ func (l *load) check(t *testing.T) {
 			if _, ok := l.created[pod.Name]; ok {
 				seen++
 			}
-			if err := wrongWith(pod); err != nil {
+			if err := checkPod(pod); err != nil {
 				if wrong++; wrong <= 20 {
 					t.Errorf("pod %s: %v", pod.Name, err)
 				}
@@ -264,8 +264,8 @@ func (l *load) check(t *testing.T) {
 	}
 }
 
-// wrongWith says in what a stored pod is not as its kind should be.
-func wrongWith(pod *corev1.Pod) error {
+// checkPod says in what a stored pod is not as its kind should be.
+func checkPod(pod *corev1.Pod) error {
 	k := kind(pod.Labels["kind"])
 	var n int
 	if _, err := fmt.Sscan(pod.Labels["n"], &n); err != nil {

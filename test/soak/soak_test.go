@@ -52,21 +52,21 @@ type soak struct {
 	client  kubernetes.Interface
 	webhook *installation.Installation
 	load    *load
-	worst   map[string]suffered
+	worst   map[string]faultResult
 }
 
-func TestNothingIsLostWhateverBreaks(t *testing.T) {
+func TestSoak(t *testing.T) {
 	s := newSoak(t)
 	s.load = startLoad(t.Context(), s.client, loadNamespace)
 	began := time.Now()
 	for _, f := range firstFaults {
-		s.suffer(t, f)
+		s.inject(t, f)
 	}
 	// From here on the first replica lives to the end, so that it can grow.
 	before := s.size(t)
 	for round := 0; round == 0 || time.Since(began) < *duration; round++ {
 		for _, f := range faults {
-			s.suffer(t, f)
+			s.inject(t, f)
 		}
 	}
 	took := time.Since(began)
@@ -75,7 +75,7 @@ func TestNothingIsLostWhateverBreaks(t *testing.T) {
 	}
 	s.load.check(t)
 	s.report(t, took)
-	s.wantNoGrowth(t, before)
+	s.expectNoGrowth(t, before)
 	s.readLogs(t)
 }
 
@@ -86,7 +86,7 @@ func newSoak(t *testing.T) *soak {
 		t.Fatal(err)
 	}
 	t.Cleanup(cluster.Stop)
-	s := &soak{cluster: cluster, worst: map[string]suffered{}}
+	s := &soak{cluster: cluster, worst: map[string]faultResult{}}
 	if s.client, err = kubernetes.NewForConfig(cluster.Config()); err != nil {
 		t.Fatal(err)
 	}
@@ -178,8 +178,8 @@ func (s *soak) writeConfig(ctx context.Context, content string) error {
 	return err
 }
 
-// suffered is what faults of one kind have cost.
-type suffered struct {
+// faultResult is what faults of one kind have cost.
+type faultResult struct {
 	times int
 	// gap is the longest time in which no pod was created, slowest is the longest
 	// that one pod took, refusals included.
@@ -212,13 +212,13 @@ var faults = []fault{
 		if err := s.writeMapping(ctx, bad); err != nil {
 			return err
 		}
-		if err := s.load.steady(ctx); err != nil {
+		if err := s.load.waitSteady(ctx); err != nil {
 			return err
 		}
 		if err := s.writeConfig(ctx, "no JSON"); err != nil {
 			return err
 		}
-		if err := s.load.steady(ctx); err != nil {
+		if err := s.load.waitSteady(ctx); err != nil {
 			return err
 		}
 		return s.writeMapping(ctx, goodMapping())
@@ -260,17 +260,17 @@ func (s *soak) kill(replicas ...int) error {
 	return errors.Join(failed...)
 }
 
-// suffer lets a fault happen and waits until pods are created as before.
-func (s *soak) suffer(t *testing.T, f fault) {
+// inject lets a fault happen and waits until pods are created as before.
+func (s *soak) inject(t *testing.T, f fault) {
 	t.Helper()
-	if err := s.load.steady(t.Context()); err != nil {
+	if err := s.load.waitSteady(t.Context()); err != nil {
 		t.Fatalf("before %s: %v", f.name, err)
 	}
 	s.load.measure()
 	if err := f.do(t.Context(), s); err != nil {
 		t.Fatalf("%s: %v", f.name, err)
 	}
-	if err := s.load.steady(t.Context()); err != nil {
+	if err := s.load.waitSteady(t.Context()); err != nil {
 		t.Fatalf("%s: pods are not created again: %v", f.name, err)
 	}
 	for _, replica := range s.webhook.Replicas {
@@ -280,7 +280,7 @@ func (s *soak) suffer(t *testing.T, f fault) {
 	}
 	gap, slowest := s.load.measure()
 	worst := s.worst[f.name]
-	s.worst[f.name] = suffered{worst.times + 1, max(worst.gap, gap), max(worst.slowest, slowest)}
+	s.worst[f.name] = faultResult{worst.times + 1, max(worst.gap, gap), max(worst.slowest, slowest)}
 }
 
 // scrape returns the value of a metric without labels of a replica.
@@ -325,8 +325,8 @@ func (s *soak) size(t *testing.T) (now size) {
 	return now
 }
 
-// wantNoGrowth waits until the first replica has let go of what the load needed.
-func (s *soak) wantNoGrowth(t *testing.T, before size) {
+// expectNoGrowth waits until the first replica has let go of what the load needed.
+func (s *soak) expectNoGrowth(t *testing.T, before size) {
 	t.Helper()
 	after := s.size(t)
 	err := wait.PollUntilContextTimeout(t.Context(), time.Second, patience, true, func(context.Context) (bool, error) {

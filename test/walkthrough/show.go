@@ -14,7 +14,7 @@ import (
 // Show shows what the example's pod was given, and whom its tokens are from. It
 // is an error if that is nothing.
 func (c *Cluster) Show(ctx context.Context) error {
-	pod, err := c.onePod(ctx, ExampleNamespace, exampleSelector)
+	pod, err := c.firstPod(ctx, ExampleNamespace, exampleSelector)
 	if err != nil {
 		return err
 	}
@@ -36,8 +36,8 @@ func (c *Cluster) Show(ctx context.Context) error {
 	return nil
 }
 
-// onePod returns the first pod of a selector.
-func (c *Cluster) onePod(ctx context.Context, namespace, selector string) (*corev1.Pod, error) {
+// firstPod returns the first pod of a selector.
+func (c *Cluster) firstPod(ctx context.Context, namespace, selector string) (*corev1.Pod, error) {
 	listed, err := Output(ctx, c.Kubectl, "--kubeconfig", c.Kubeconfig, "--namespace", namespace,
 		"get", "pods", "--selector", selector, "--output", "json")
 	if err != nil {

@@ -34,7 +34,7 @@ func (c *Cluster) RunWhoAmI(ctx context.Context) error {
 
 // ShowWhoAmI shows what the application's pod was given, and what STS said to it.
 func (c *Cluster) ShowWhoAmI(ctx context.Context) error {
-	pod, err := c.onePod(ctx, WhoAmI, WhoAmISelector)
+	pod, err := c.firstPod(ctx, WhoAmI, WhoAmISelector)
 	if err != nil {
 		return err
 	}
@@ -49,11 +49,11 @@ func (c *Cluster) ShowWhoAmI(ctx context.Context) error {
 	for said := range strings.Lines(string(log)) {
 		fmt.Fprintf(c.Out, "  %s\n", strings.TrimRight(said, "\n"))
 	}
-	return endedWell(pod)
+	return succeeded(pod)
 }
 
-// endedWell is an error if the program of a pod did not.
-func endedWell(pod *corev1.Pod) error {
+// succeeded is an error if the program of a pod did not.
+func succeeded(pod *corev1.Pod) error {
 	for _, status := range pod.Status.ContainerStatuses {
 		if ended := status.State.Terminated; ended == nil || ended.ExitCode != 0 {
 			return errors.New("the application got no credentials: local-sts says why in " +

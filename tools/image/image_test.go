@@ -37,23 +37,23 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/validate"
 )
 
-// made is what `make image` made, and from what; `make image-test` says.
-type made struct {
+// builtImage is what `make image` made, and from what; `make image-test` says.
+type builtImage struct {
 	program                                       program
 	folder, name, version, commit, epoch, ldflags string
 }
 
 // eachImage runs a test for the image of each program.
-func eachImage(t *testing.T, test func(*testing.T, made)) {
+func eachImage(t *testing.T, test func(*testing.T, builtImage)) {
 	t.Helper()
 	for _, program := range programs() {
 		t.Run(string(program), func(t *testing.T) { test(t, theImage(t, program)) })
 	}
 }
 
-func theImage(t *testing.T, of program) made {
+func theImage(t *testing.T, of program) builtImage {
 	t.Helper()
-	m := made{program: of}
+	m := builtImage{program: of}
 	nameVariable := map[program]string{webhook: "IMAGE_NAME", localSTS: "LOCAL_STS_IMAGE"}[of]
 	for variable, value := range map[string]*string{
 		"IMAGE_FOLDER": &m.folder, nameVariable: &m.name, "IMAGE_VERSION": &m.version,
@@ -68,9 +68,9 @@ func theImage(t *testing.T, of program) made {
 }
 
 // archive is the file that kind loads.
-func (m made) archive() string { return filepath.Join(m.folder, string(m.program)+".tar") }
+func (m builtImage) archive() string { return filepath.Join(m.folder, string(m.program)+".tar") }
 
-func (m made) index(t *testing.T) v1.ImageIndex {
+func (m builtImage) index(t *testing.T) v1.ImageIndex {
 	t.Helper()
 	index, err := layoutBase(filepath.Join(m.folder, "layout"))
 	if err != nil {
@@ -80,7 +80,7 @@ func (m made) index(t *testing.T) v1.ImageIndex {
 }
 
 // images are those of the index, by architecture.
-func (m made) images(t *testing.T) map[string]v1.Image {
+func (m builtImage) images(t *testing.T) map[string]v1.Image {
 	t.Helper()
 	index := m.index(t)
 	manifest, err := index.IndexManifest()
@@ -99,7 +99,7 @@ func (m made) images(t *testing.T) map[string]v1.Image {
 	return images
 }
 
-func (m made) digest(t *testing.T) string {
+func (m builtImage) digest(t *testing.T) string {
 	t.Helper()
 	digest, err := m.index(t).Digest()
 	if err != nil {
@@ -108,8 +108,8 @@ func (m made) digest(t *testing.T) string {
 	return digest.String()
 }
 
-func TestTheImageIsForBothArchitectures(t *testing.T) {
-	eachImage(t, func(t *testing.T, m made) {
+func TestImage_platforms(t *testing.T) {
+	eachImage(t, func(t *testing.T, m builtImage) {
 		images := m.images(t)
 		if len(images) != 2 || images["amd64"] == nil || images["arm64"] == nil {
 			t.Errorf("got images for %v", images)
@@ -127,8 +127,8 @@ func TestTheImageIsForBothArchitectures(t *testing.T) {
 	})
 }
 
-func TestTheImageSaysWhatItIs(t *testing.T) {
-	eachImage(t, func(t *testing.T, m made) {
+func TestImage_labels(t *testing.T) {
+	eachImage(t, func(t *testing.T, m builtImage) {
 		seconds, err := strconv.ParseInt(m.epoch, 10, 64)
 		if err != nil {
 			t.Fatal(err)
@@ -180,8 +180,8 @@ func TestTheImageSaysWhatItIs(t *testing.T) {
 	})
 }
 
-func TestTheImageHasAStaticProgramAndCertificatesAndNoMore(t *testing.T) {
-	eachImage(t, func(t *testing.T, m made) {
+func TestImage_contents(t *testing.T) {
+	eachImage(t, func(t *testing.T, m builtImage) {
 		machines := map[string]elf.Machine{"amd64": elf.EM_X86_64, "arm64": elf.EM_AARCH64}
 		for architecture, image := range m.images(t) {
 			files := contents(t, image)
@@ -283,12 +283,12 @@ func linkOf(t *testing.T, image v1.Image, name string) string {
 	}
 }
 
-func TestTheImageHasSBOMs(t *testing.T) {
+func TestImage_sboms(t *testing.T) {
 	needs := map[program][]string{
 		webhook:  {"k8s.io/client-go", "github.com/prometheus/client_golang"},
 		localSTS: {"github.com/coreos/go-oidc/v3", "github.com/aws/aws-sdk-go-v2/service/sts"},
 	}
-	eachImage(t, func(t *testing.T, m made) {
+	eachImage(t, func(t *testing.T, m builtImage) {
 		folder, err := layout.ImageIndexFromPath(filepath.Join(m.folder, "layout"))
 		if err != nil {
 			t.Fatal(err)
@@ -371,8 +371,8 @@ func TestTheImageHasSBOMs(t *testing.T) {
 
 // The archive is read as Docker does, by manifest.json, and as containerd does,
 // by index.json.
-func TestTheArchiveHasTheSameImage(t *testing.T) {
-	eachImage(t, func(t *testing.T, m made) {
+func TestArchive(t *testing.T) {
+	eachImage(t, func(t *testing.T, m builtImage) {
 		file := m.archive()
 		tag, err := name.NewTag(m.name)
 		if err != nil {
@@ -436,8 +436,8 @@ func TestTheArchiveHasTheSameImage(t *testing.T) {
 
 // The second build has what a second machine has: another folder, other settings
 // of the Go toolchain and of the environment, and no git.
-func TestTheImageIsTheSameWhereverItIsBuilt(t *testing.T) {
-	eachImage(t, func(t *testing.T, m made) {
+func TestImage_reproducible(t *testing.T) {
+	eachImage(t, func(t *testing.T, m builtImage) {
 		source := t.TempDir()
 		for _, part := range []string{"go.mod", "go.sum", "cmd", "pkg", "certs"} {
 			copyTree(t, filepath.Join("..", "..", part), filepath.Join(source, part))
@@ -457,7 +457,7 @@ func TestTheImageIsTheSameWhereverItIsBuilt(t *testing.T) {
 		}, io.Discard, os.Stderr); err != nil {
 			t.Fatal(err)
 		}
-		again := made{program: m.program, folder: out}
+		again := builtImage{program: m.program, folder: out}
 		if got, want := again.digest(t), m.digest(t); got != want {
 			t.Errorf("built again it is %s, before it was %s", got, want)
 		}
@@ -471,8 +471,8 @@ func TestTheImageIsTheSameWhereverItIsBuilt(t *testing.T) {
 	})
 }
 
-func TestTheImageCanBePushedWithItsSBOMs(t *testing.T) {
-	server := httptest.NewServer(registry.New(registry.WithReferrersSupport(true), registry.Logger(quiet())))
+func TestPush(t *testing.T) {
+	server := httptest.NewServer(registry.New(registry.WithReferrersSupport(true), registry.Logger(discardLogger())))
 	defer server.Close()
 	reference, err := name.NewTag(strings.TrimPrefix(server.URL, "http://") + "/pod-identity-webhook:v1")
 	if err != nil {
@@ -507,8 +507,8 @@ func TestTheImageCanBePushedWithItsSBOMs(t *testing.T) {
 	}
 }
 
-func TestABaseImageIsFoundWhereItIs(t *testing.T) {
-	server := httptest.NewServer(registry.New(registry.Logger(quiet())))
+func TestFindBase(t *testing.T) {
+	server := httptest.NewServer(registry.New(registry.Logger(discardLogger())))
 	defer server.Close()
 	host := strings.TrimPrefix(server.URL, "http://")
 	index, err := certificatesBase(localSTS)
@@ -653,4 +653,4 @@ func fileSum(t *testing.T, file string) [sha256.Size]byte {
 	return sha256.Sum256(content)
 }
 
-func quiet() *log.Logger { return log.New(io.Discard, "", 0) }
+func discardLogger() *log.Logger { return log.New(io.Discard, "", 0) }

@@ -26,7 +26,7 @@ import (
 )
 
 // extract writes the program of an image to a file that can be run.
-func (m made) extract(t *testing.T) string {
+func (m builtImage) extract(t *testing.T) string {
 	t.Helper()
 	image := m.images(t)[runtime.GOARCH]
 	file := filepath.Join(t.TempDir(), "program")
@@ -36,8 +36,8 @@ func (m made) extract(t *testing.T) string {
 	return file
 }
 
-func TestTheProgramOfTheImageKnowsWhichBuildItIs(t *testing.T) {
-	eachImage(t, func(t *testing.T, m made) {
+func TestImage_version(t *testing.T) {
+	eachImage(t, func(t *testing.T, m builtImage) {
 		printed, err := exec.CommandContext(t.Context(), m.extract(t), "--version").Output()
 		if err != nil {
 			t.Fatal(err)
@@ -54,7 +54,7 @@ func TestTheProgramOfTheImageKnowsWhichBuildItIs(t *testing.T) {
 	})
 }
 
-func TestTheWebhookOfTheImageRuns(t *testing.T) {
+func TestImage_runWebhook(t *testing.T) {
 	m := theImage(t, webhook)
 	folder := t.TempDir()
 	certificate, key := filepath.Join(folder, "tls.crt"), filepath.Join(folder, "tls.key")
@@ -77,7 +77,7 @@ func TestTheWebhookOfTheImageRuns(t *testing.T) {
 	started.stop(t)
 }
 
-func TestLocalSTSOfTheImageRuns(t *testing.T) {
+func TestImage_runLocalSTS(t *testing.T) {
 	started := theImage(t, localSTS).start(t, "--address=127.0.0.1:0")
 	client := &http.Client{Timeout: 5 * time.Second}
 	defer client.CloseIdleConnections()
@@ -96,7 +96,7 @@ type started struct {
 }
 
 // start runs the program of the image until it serves.
-func (m made) start(t *testing.T, args ...string) *started {
+func (m builtImage) start(t *testing.T, args ...string) *started {
 	t.Helper()
 	command := exec.CommandContext(t.Context(), m.extract(t), args...)
 	output, err := command.StderrPipe()

@@ -51,19 +51,19 @@ type Source struct {
 	store  *store
 	watch  func(context.Context)
 	// faults is the newest version of the ConfigMap that has a fault and no event.
-	faults chan fault
+	faults chan invalidVersion
 }
 
-// fault is what is wrong with a version of the ConfigMap.
-type fault struct {
+// invalidVersion is what is wrong with a version of the ConfigMap.
+type invalidVersion struct {
 	configMap *corev1.ConfigMap
 	message   string
 }
 
 // New returns a Source that knows nothing until Run is called.
 func New(config Config) *Source {
-	s := &Source{config: config, faults: make(chan fault, 1)}
-	s.store = newStore(config, s.tell)
+	s := &Source{config: config, faults: make(chan invalidVersion, 1)}
+	s.store = newStore(config, s.enqueueEvent)
 	failures := prometheus.NewCounter(prometheus.CounterOpts{
 		Name: "pod_identity_webhook_config_map_watch_failures_total",
 		Help: "Failed attempts to list or watch the ConfigMap of roles. While they fail, the last content stays in use.",
@@ -95,7 +95,7 @@ func (s *Source) Run(ctx context.Context) {
 // Synced returns nil once it is known what is in the ConfigMap, or that there is
 // none.
 func (s *Source) Synced() error {
-	if !s.store.health.Synced() {
+	if !s.store.health.SyncSignal() {
 		return errNotSynced
 	}
 	return nil
@@ -112,13 +112,13 @@ func (s *Source) Lookup(ctx context.Context, name types.NamespacedName) (*identi
 	}
 }
 
-// tell has an event written, without waiting for it: a watch must not wait. Of
+// enqueueEvent has an event written, without waiting for it: a watch must not wait. Of
 // several versions that come faster than events can be written the last is told.
 // Only the reflector calls it.
-func (s *Source) tell(configMap *corev1.ConfigMap, message string) {
+func (s *Source) enqueueEvent(configMap *corev1.ConfigMap, message string) {
 	for {
 		select {
-		case s.faults <- fault{configMap, message}:
+		case s.faults <- invalidVersion{configMap, message}:
 			return
 		default:
 		}
@@ -152,7 +152,7 @@ const (
 
 // writeEvent writes one event for a version of the ConfigMap with a fault, whatever
 // the number of replicas: its name follows from the version.
-func (s *Source) writeEvent(ctx context.Context, f fault) error {
+func (s *Source) writeEvent(ctx context.Context, f invalidVersion) error {
 	ctx, cancel := context.WithTimeout(ctx, eventTimeout)
 	defer cancel()
 	version := sha256.Sum256([]byte(string(f.configMap.UID) + "/" + f.configMap.ResourceVersion))

@@ -78,7 +78,7 @@ func versionOf(resourceVersion, content string) *corev1.ConfigMap {
 	}
 }
 
-func TestTheMappingFollowsTheConfigMapAndOutlivesBadContent(t *testing.T) {
+func TestSource_keepsLastValidMapping(t *testing.T) {
 	source, metric := newSource(t, io.Discard, nil)
 	s := source.store
 	for _, step := range []struct {
@@ -196,7 +196,7 @@ func must(t *testing.T, err error) {
 	}
 }
 
-func TestTheLogNamesTheBadKeyAndNoValue(t *testing.T) {
+func TestSource_logsKeyNotValue(t *testing.T) {
 	var log bytes.Buffer
 	source, _ := newSource(t, &log, nil)
 	if err := source.store.Replace([]any{versionOf("41", `{"no-slash":{},"a/b":{"RoleARN":7,"Audience":"secret"},"c/d":{"Audience":"secret"}}`)}, "41"); err != nil {
@@ -212,7 +212,7 @@ func TestTheLogNamesTheBadKeyAndNoValue(t *testing.T) {
 	}
 }
 
-func TestLookupWaitsUntilTheConfigMapIsKnown(t *testing.T) {
+func TestLookup_waitsForSync(t *testing.T) {
 	source, _ := newSource(t, io.Discard, nil)
 	soon, cancel := context.WithTimeout(t.Context(), time.Millisecond)
 	defer cancel()
@@ -235,7 +235,7 @@ func TestLookupWaitsUntilTheConfigMapIsKnown(t *testing.T) {
 	}
 }
 
-func TestTheWatchNeverWaitsForAnEvent(t *testing.T) {
+func TestSource_eventsDoNotBlockWatch(t *testing.T) {
 	source, _ := newSource(t, io.Discard, nil)
 	for _, resourceVersion := range []string{"1", "2", "3"} {
 		if err := source.store.Update(versionOf(resourceVersion, bad)); err != nil {
@@ -247,7 +247,7 @@ func TestTheWatchNeverWaitsForAnEvent(t *testing.T) {
 	}
 }
 
-func TestABadVersionHasOneEventWhateverTheNumberOfReplicas(t *testing.T) {
+func TestSource_oneEventPerVersion(t *testing.T) {
 	var events []corev1.Event
 	source, _ := newSource(t, io.Discard, func(w http.ResponseWriter, r *http.Request) {
 		var event corev1.Event
@@ -261,7 +261,7 @@ func TestABadVersionHasOneEventWhateverTheNumberOfReplicas(t *testing.T) {
 	})
 	long := "key \"no-slash\" " + strings.Repeat("é", 5000)
 	for _, resourceVersion := range []string{"1", "1", "2"} {
-		if err := source.writeEvent(t.Context(), fault{versionOf(resourceVersion, bad), long}); err != nil {
+		if err := source.writeEvent(t.Context(), invalidVersion{versionOf(resourceVersion, bad), long}); err != nil {
 			t.Errorf("an event that is there already: %v", err)
 		}
 	}
@@ -278,12 +278,12 @@ func TestABadVersionHasOneEventWhateverTheNumberOfReplicas(t *testing.T) {
 	}
 }
 
-func TestAnEventThatCannotBeWrittenIsLogged(t *testing.T) {
+func TestSource_eventWriteError(t *testing.T) {
 	var log signallingBuffer
 	ctx, stop := context.WithCancel(t.Context())
 	defer stop()
 	source, _ := newSource(t, &log, func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusForbidden) })
-	source.tell(versionOf("1", bad), "bad")
+	source.enqueueEvent(versionOf("1", bad), "bad")
 	log.written = stop
 	source.writeEvents(ctx)
 	if !strings.Contains(log.String(), "Could not write event") {

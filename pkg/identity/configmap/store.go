@@ -23,8 +23,8 @@ type store struct {
 	// loaded is 1 if the content seen last could be decoded, and skipped is the
 	// number of invalid entries of the mapping in use.
 	loaded, skipped prometheus.Gauge
-	// tell is called with what is wrong with a version; it must not block.
-	tell func(*corev1.ConfigMap, string)
+	// enqueueEvent is called with what is wrong with a version; it must not block.
+	enqueueEvent func(*corev1.ConfigMap, string)
 
 	current atomic.Pointer[identity.Mapping]
 	// seen is the version that was read last: a reflector that lists again shows
@@ -58,8 +58,8 @@ func newStore(config Config, tell func(*corev1.ConfigMap, string)) *store {
 			Name: "pod_identity_webhook_config_map_invalid_entries",
 			Help: "Entries of the ConfigMap of roles that are skipped because they are invalid or repeated. The events of the ConfigMap name them.",
 		}),
-		tell:   tell,
-		health: objectcache.NewHealth(),
+		enqueueEvent: tell,
+		health:       objectcache.NewHealth(),
 	}
 	config.Metrics.MustRegister(s.loads, s.loaded, s.skipped, prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "pod_identity_webhook_config_map_entries",
@@ -85,9 +85,9 @@ func (s *store) Add(obj any) error {
 	logger := s.logger.With("namespace", configMap.Namespace, "configMap", configMap.Name, "resourceVersion", configMap.ResourceVersion)
 	content, ok := configMap.Data[Key]
 	if !ok {
-		s.use(nil, nil)
+		s.setMapping(nil, nil)
 		logger.Warn("ConfigMap of roles has no mapping, so it gives no roles", "key", Key)
-		s.tell(configMap, fmt.Sprintf("The ConfigMap has no key %q, so it gives no roles.", Key))
+		s.enqueueEvent(configMap, fmt.Sprintf("The ConfigMap has no key %q, so it gives no roles.", Key))
 		return nil
 	}
 	mapping, skipped, err := identity.ParseMapping([]byte(content), s.defaults)
@@ -95,22 +95,22 @@ func (s *store) Add(obj any) error {
 		s.loaded.Set(0)
 		s.loads.WithLabelValues("error").Inc()
 		logger.Warn("Could not decode ConfigMap of roles, keeping the last mapping", "entries", s.current.Load().Len(), "error", err)
-		s.tell(configMap, fmt.Sprintf("Could not decode %s: %v. Replicas keep the last mapping that they decoded; a replica that has decoded none gives no roles.", Key, err))
+		s.enqueueEvent(configMap, fmt.Sprintf("Could not decode %s: %v. Replicas keep the last mapping that they decoded; a replica that has decoded none gives no roles.", Key, err))
 		return nil
 	}
-	s.use(mapping, skipped)
+	s.setMapping(mapping, skipped)
 	s.loads.WithLabelValues("success").Inc()
 	if len(skipped) > 0 {
 		logger.Warn("Skipped invalid entries of ConfigMap of roles", "entries", mapping.Len(), "skipped", len(skipped), "invalid", skipped.String())
-		s.tell(configMap, fmt.Sprintf("Skipped %d invalid entries, the other %d are in use: %s", len(skipped), mapping.Len(), skipped))
+		s.enqueueEvent(configMap, fmt.Sprintf("Skipped %d invalid entries, the other %d are in use: %s", len(skipped), mapping.Len(), skipped))
 		return nil
 	}
 	logger.Info("ConfigMap of roles loaded", "entries", mapping.Len())
 	return nil
 }
 
-// use puts a mapping in force, nil for none.
-func (s *store) use(mapping *identity.Mapping, skipped identity.EntryErrors) {
+// setMapping puts a mapping in force, nil for none.
+func (s *store) setMapping(mapping *identity.Mapping, skipped identity.EntryErrors) {
 	s.current.Store(mapping)
 	s.skipped.Set(float64(len(skipped)))
 	s.loaded.Set(1)
@@ -121,14 +121,14 @@ func (s *store) Update(obj any) error { return s.Add(obj) }
 
 // Delete implements cache.ReflectorStore.
 func (s *store) Delete(any) error {
-	s.clear()
+	s.reset()
 	return nil
 }
 
 // Replace implements cache.ReflectorStore: objects are the ConfigMap, or nothing.
 func (s *store) Replace(objects []any, _ string) error {
 	if len(objects) == 0 {
-		s.clear()
+		s.reset()
 	}
 	for _, obj := range objects {
 		if err := s.Add(obj); err != nil {
@@ -139,13 +139,13 @@ func (s *store) Replace(objects []any, _ string) error {
 	return nil
 }
 
-// clear is for a ConfigMap that does not exist.
-func (s *store) clear() {
+// reset is for a ConfigMap that does not exist.
+func (s *store) reset() {
 	s.seen = version{}
 	if s.current.Load() != nil {
 		s.logger.Info("ConfigMap of roles is gone, and its mapping with it")
 	}
-	s.use(nil, nil)
+	s.setMapping(nil, nil)
 }
 
 // Resync implements cache.ReflectorStore. There is nothing to repeat.

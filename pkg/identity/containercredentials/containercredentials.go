@@ -38,12 +38,12 @@ type Config struct {
 
 	// last is what was read last, and settled says that it has been acted upon.
 	// They are Run's alone.
-	last    reading
-	settled bool
+	last    fileState
+	applied bool
 }
 
-// reading is what the file held at some time, or why that is not known.
-type reading struct {
+// fileState is what the file held at some time, or why that is not known.
+type fileState struct {
 	content []byte
 	err     error
 }
@@ -76,35 +76,35 @@ func New(path string, logger *slog.Logger, metrics prometheus.Registerer) *Confi
 	return c
 }
 
-// Lists reports whether a ServiceAccount uses EKS Pod Identity.
-func (c *Config) Lists(name types.NamespacedName) bool { return c.listed.Load().Lists(name) }
+// Contains reports whether a ServiceAccount uses EKS Pod Identity.
+func (c *Config) Contains(name types.NamespacedName) bool { return c.listed.Load().Contains(name) }
 
 // Run reads the file again upon each change, until ctx is done.
 func (c *Config) Run(ctx context.Context) {
-	filewatch.Files(ctx, []string{c.path}, filewatch.PollInterval, c.logger, c.look)
+	filewatch.Watch(ctx, []string{c.path}, filewatch.PollInterval, c.logger, c.reload)
 }
 
-// look acts upon what the file holds now, once. It reports whether to look again
+// reload acts upon what the file holds now, once. It reports whether to look again
 // soon: a file that cannot be decoded, or holds nothing, may have been caught while
 // it was written, and counts only if it stays so.
-func (c *Config) look() (again bool) {
+func (c *Config) reload() (again bool) {
 	now := read(c.path)
-	same := now.same(c.last)
+	same := now.equal(c.last)
 	switch {
-	case same && c.settled:
+	case same && c.applied:
 		return false
 	case same || now.complete():
 		c.load(now)
 		return false
 	default:
-		c.last, c.settled = now, false
+		c.last, c.applied = now, false
 		return true
 	}
 }
 
 // load puts in force what was read.
-func (c *Config) load(now reading) {
-	c.last, c.settled = now, true
+func (c *Config) load(now fileState) {
+	c.last, c.applied = now, true
 	listed, skipped, err := now.parse()
 	missing := errors.Is(now.err, fs.ErrNotExist)
 	if err == nil || missing {
@@ -134,10 +134,10 @@ func (c *Config) load(now reading) {
 // Read returns the list of a file, as Parse does. A missing file is an error.
 func Read(path string) (List, identity.EntryErrors, error) { return read(path).parse() }
 
-func read(path string) reading {
+func read(path string) fileState {
 	file, err := os.Open(path) //nolint:gosec // the path is a flag's
 	if err != nil {
-		return reading{err: err}
+		return fileState{err: err}
 	}
 	defer func() { _ = file.Close() }()
 	content, err := io.ReadAll(io.LimitReader(file, maxFileBytes+1))
@@ -145,26 +145,26 @@ func read(path string) reading {
 		err = fmt.Errorf("file is larger than %d bytes", maxFileBytes)
 	}
 	if err != nil {
-		return reading{err: err}
+		return fileState{err: err}
 	}
-	return reading{content: content}
+	return fileState{content: content}
 }
 
-func (r reading) same(other reading) bool {
+func (r fileState) equal(other fileState) bool {
 	return bytes.Equal(r.content, other.content) && (r.err == nil) == (other.err == nil) &&
 		errors.Is(r.err, fs.ErrNotExist) == errors.Is(other.err, fs.ErrNotExist)
 }
 
 // complete reports whether it cannot be a file that is being written.
-func (r reading) complete() bool {
+func (r fileState) complete() bool {
 	_, _, err := r.parse()
 	return err == nil && !r.empty()
 }
 
-func (r reading) empty() bool { return len(bytes.TrimSpace(r.content)) == 0 }
+func (r fileState) empty() bool { return len(bytes.TrimSpace(r.content)) == 0 }
 
 // parse takes an empty file for an empty list.
-func (r reading) parse() (List, identity.EntryErrors, error) {
+func (r fileState) parse() (List, identity.EntryErrors, error) {
 	if r.err != nil || r.empty() {
 		return nil, nil, r.err
 	}

@@ -48,7 +48,7 @@ func TestParse(t *testing.T) {
 		{"names that nothing can have are skipped", `{"identities":[{"namespace":"*","serviceAccount":"b"},{"namespace":"a","serviceAccount":"B"},` + list[15:], 2, 2},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			got, skipped, err := reading{content: []byte(test.content)}.parse()
+			got, skipped, err := fileState{content: []byte(test.content)}.parse()
 			if (err != nil) != (test.want < 0) || err == nil && (len(got) != test.want || len(skipped) != test.skipped) {
 				t.Errorf("got %v, skipped %v, %v, want %d and %d", got, skipped, err, test.want, test.skipped)
 			}
@@ -61,7 +61,7 @@ func TestParse(t *testing.T) {
 	}
 }
 
-func TestTheListFollowsItsFileAndOutlivesBadContent(t *testing.T) {
+func TestConfig_keepsLastValidList(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "config.json")
 	var log bytes.Buffer
 	registry := prometheus.NewRegistry()
@@ -114,9 +114,9 @@ func TestTheListFollowsItsFileAndOutlivesBadContent(t *testing.T) {
 			t.Fatalf("%s: %v", step.name, err)
 		}
 		log.Reset()
-		again := c.look()
-		if warned := strings.Contains(log.String(), "level=WARN"); again != step.again || c.Lists(app) != step.listed || warned != step.warned {
-			t.Errorf("%s: listed %t, look again %t, warned %t", step.name, c.Lists(app), again, warned)
+		again := c.reload()
+		if warned := strings.Contains(log.String(), "level=WARN"); again != step.again || c.Contains(app) != step.listed || warned != step.warned {
+			t.Errorf("%s: listed %t, look again %t, warned %t", step.name, c.Contains(app), again, warned)
 		}
 	}
 	families, err := registry.Gather()
@@ -170,7 +170,7 @@ func TestNew_anyContent(t *testing.T) {
 		if of >= 0 {
 			want = of
 		}
-		for c.look() {
+		for c.reload() {
 		}
 		registry := prometheus.NewRegistry()
 		restarted := New(path, slog.New(slog.DiscardHandler), registry)
@@ -197,7 +197,7 @@ func FuzzParse(f *testing.F) {
 	f.Add([]byte(list))
 	f.Add([]byte(`{"identities":[{}]}`))
 	f.Fuzz(func(t *testing.T, content []byte) {
-		listed, skipped, err := reading{content: content}.parse()
+		listed, skipped, err := fileState{content: content}.parse()
 		if err != nil && (listed != nil || skipped != nil) {
 			t.Errorf("got list %v, skipped %v and error %v", listed, skipped, err)
 		}

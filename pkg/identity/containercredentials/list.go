@@ -13,8 +13,8 @@ import (
 // List is a set of ServiceAccounts that use EKS Pod Identity.
 type List map[types.NamespacedName]struct{}
 
-// Lists reports whether a ServiceAccount uses EKS Pod Identity.
-func (l List) Lists(name types.NamespacedName) bool {
+// Contains reports whether a ServiceAccount uses EKS Pod Identity.
+func (l List) Contains(name types.NamespacedName) bool {
 	_, ok := l[name]
 	return ok
 }
@@ -35,7 +35,7 @@ func Parse(content []byte) (List, identity.EntryErrors, error) {
 	for i, entry := range document.Identities {
 		name, fault := parseEntry(entry)
 		if fault != "" {
-			skipped = append(skipped, identity.EntryError{Entry: fmt.Sprintf("identities[%d]", i), Fault: fault})
+			skipped = append(skipped, identity.EntryError{Entry: fmt.Sprintf("identities[%d]", i), Message: fault})
 			continue
 		}
 		listed[name] = struct{}{}

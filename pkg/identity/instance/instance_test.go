@@ -40,7 +40,7 @@ const (
 	partitionPath = "/latest/meta-data/services/partition"
 )
 
-func TestAccountIsThatOfTheInstance(t *testing.T) {
+func TestAccount(t *testing.T) {
 	for _, partition := range []string{"aws", "aws-cn", "aws-us-gov", "aws-iso", "aws-iso-b", "aws-iso-e", "aws-iso-f", "aws-eusc"} {
 		got, err := instance.Account(t.Context(), metadataService(t, map[string]string{
 			documentPath:  `{"accountId":"111122223333","region":"some-region-1"}`,
@@ -55,7 +55,7 @@ func TestAccountIsThatOfTheInstance(t *testing.T) {
 	}
 }
 
-func TestWhatIsNoAccountIsAnError(t *testing.T) {
+func TestAccount_invalid(t *testing.T) {
 	for name, documents := range map[string]map[string]string{
 		"no document":        {partitionPath: "aws"},
 		"no partition":       {documentPath: `{"accountId":"111122223333"}`},

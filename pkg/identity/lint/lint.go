@@ -19,22 +19,22 @@ type Finding struct {
 	// Message says what is wrong, and shows what would be right. It names the
 	// key, and fits into an admission warning unless the key is very long.
 	Message string
-	// Meant is the annotation that was probably meant, for a near miss.
-	Meant string
-	// Hard says that it cannot be right; others are only warned about.
-	Hard bool
+	// SuggestedKey is the annotation that was probably meant, for a near miss.
+	SuggestedKey string
+	// Invalid says that it cannot be right; others are only warned about.
+	Invalid bool
 }
 
 // String says it together with the value at fault.
 func (f Finding) String() string {
-	if f.Value == "" || f.Meant != "" {
+	if f.Value == "" || f.SuggestedKey != "" {
 		return f.Message
 	}
-	return f.Message + " (it is " + quoted(f.Value) + ")"
+	return f.Message + " (it is " + truncateQuoted(f.Value) + ")"
 }
 
-// quoted returns a text for a message, cut at a letter's end if it is long.
-func quoted(text string) string {
+// truncateQuoted returns a text for a message, cut at a letter's end if it is long.
+func truncateQuoted(text string) string {
 	const longest = 50
 	if len(text) <= longest {
 		return strconv.Quote(text)
@@ -73,7 +73,7 @@ func Pod(annotations map[string]string, prefix, serviceAccount string) []Finding
 		})
 	}
 	slices.SortFunc(findings, byAnnotation)
-	return append(findings, Misspelt(annotations, prefix)...)
+	return append(findings, Misspelled(annotations, prefix)...)
 }
 
 func byAnnotation(a, b Finding) int { return strings.Compare(a.Annotation, b.Annotation) }

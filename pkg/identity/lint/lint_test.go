@@ -24,7 +24,7 @@ func TestAccount(t *testing.T) {
 		name, annotation, value string
 		// message is part of the one finding, "" for none.
 		message string
-		hard    bool
+		invalid bool
 	}{
 		{"the ARN of a role is right", "role-arn", appRole, "", soft},
 		{"a role may have a path, and be in another partition", "role-arn", "arn:aws-us-gov:iam::111122223333:role/team/app", "", soft},
@@ -106,7 +106,7 @@ func TestAccount(t *testing.T) {
 				t.Fatalf("got %d findings: %+v", len(findings), findings)
 			}
 			got := findings[0]
-			if !strings.Contains(got.Message, test.message) || got.Hard != test.hard || got.Value != test.value {
+			if !strings.Contains(got.Message, test.message) || got.Invalid != test.invalid || got.Value != test.value {
 				t.Errorf("got %+v", got)
 			}
 			if got.Annotation != prefix+"/"+test.annotation || !strings.HasPrefix(got.Message, got.Annotation) {
@@ -123,7 +123,7 @@ func TestAccount(t *testing.T) {
 	}
 }
 
-func TestAnExternalIDGoesWithATargetRole(t *testing.T) {
+func TestAccount_externalIDWithoutTarget(t *testing.T) {
 	annotations := map[string]string{
 		prefix + "/role-arn": appRole, prefix + "/target-role-arn": appRole, prefix + "/target-external-id": `a+=,.@:/-_9`,
 	}
@@ -140,7 +140,7 @@ func TestAccount_otherSTS(t *testing.T) {
 		role, annotation, flag string
 		// message is part of the one finding, "" for none.
 		message string
-		hard    bool
+		invalid bool
 	}{
 		{"arn:aws:iam:::role/S3Access", ceph, "", "", false},
 		{"arn:aws:iam:::role/S3Access", "", ceph, "", false},
@@ -177,13 +177,13 @@ func TestAccount_otherSTS(t *testing.T) {
 		case test.message == "" && len(got) == 0:
 		case test.message == "" || len(got) != 2:
 			t.Errorf("%s at %q, flag %q: got %+v, want %q twice", test.role, test.annotation, test.flag, got, test.message)
-		case !strings.Contains(got[0].Message, test.message) || got[0].Hard != test.hard || got[1].Hard != test.hard:
-			t.Errorf("%s at %q, flag %q: got %+v, want %q, hard %t", test.role, test.annotation, test.flag, got, test.message, test.hard)
+		case !strings.Contains(got[0].Message, test.message) || got[0].Invalid != test.invalid || got[1].Invalid != test.invalid:
+			t.Errorf("%s at %q, flag %q: got %+v, want %q, hard %t", test.role, test.annotation, test.flag, got, test.message, test.invalid)
 		}
 	}
 }
 
-func TestABareNameWhereItIsComposed(t *testing.T) {
+func TestAccount_bareRoleName(t *testing.T) {
 	for value, message := range map[string]string{
 		"app": "", "team/app": "", "/team/app": "",
 		"a*":                               "cannot be a role's name",
@@ -204,7 +204,7 @@ func TestABareNameWhereItIsComposed(t *testing.T) {
 	}
 }
 
-func TestNearMissesAreTold(t *testing.T) {
+func TestMisspelled(t *testing.T) {
 	for key, name := range map[string]string{
 		"eks.amazon.com/role-arn":                 "role-arn",
 		"eks.aws.com/role-arn":                    "role-arn",
@@ -236,20 +236,20 @@ func TestNearMissesAreTold(t *testing.T) {
 		"role-arn":                                "role-arn",
 		"role_arn":                                "role-arn",
 	} {
-		findings := lint.Misspelt(map[string]string{key: appRole}, prefix)
+		findings := lint.Misspelled(map[string]string{key: appRole}, prefix)
 		if len(findings) != 1 {
 			t.Errorf("%s: got %+v", key, findings)
 			continue
 		}
 		got := findings[0]
-		if got.Hard || got.Annotation != key || got.Meant != prefix+"/"+name || !strings.Contains(got.Message, key) || !strings.Contains(got.Message, got.Meant) {
+		if got.Invalid || got.Annotation != key || got.SuggestedKey != prefix+"/"+name || !strings.Contains(got.Message, key) || !strings.Contains(got.Message, got.SuggestedKey) {
 			t.Errorf("%s: got %+v, want %s", key, got, name)
 		}
 	}
 }
 
-func TestUsersOfKube2iamAreToldWhereTheRoleGoes(t *testing.T) {
-	findings := lint.Misspelt(map[string]string{"iam.amazonaws.com/role": "app"}, prefix)
+func TestMisspelled_kube2iam(t *testing.T) {
+	findings := lint.Misspelled(map[string]string{"iam.amazonaws.com/role": "app"}, prefix)
 	if len(findings) != 1 || !strings.Contains(findings[0].Message, "kube2iam") || !strings.Contains(findings[0].Message, "on the ServiceAccount") {
 		t.Errorf("got %+v", findings)
 	}
@@ -272,55 +272,55 @@ func ordinary() map[string]string {
 	}
 }
 
-func TestOrdinaryAnnotationsAreNoNearMisses(t *testing.T) {
+func TestMisspelled_unrelatedAnnotations(t *testing.T) {
 	annotations := ordinary()
 	for _, name := range []string{"role-arn", "audience", "sts-regional-endpoints", "sts-endpoint", "target-role-arn", "target-external-id"} {
 		annotations[prefix+"/"+name] = "x"
 	}
 	for _, key := range slices.Sorted(maps.Keys(annotations)) {
-		if got := lint.Misspelt(map[string]string{key: annotations[key]}, prefix); len(got) != 0 {
+		if got := lint.Misspelled(map[string]string{key: annotations[key]}, prefix); len(got) != 0 {
 			t.Errorf("%q: got %+v", key, got)
 		}
 	}
 }
 
-func TestANearMissBesideWhatWasMeantIsLeftAlone(t *testing.T) {
+func TestMisspelled_intendedKeyPresent(t *testing.T) {
 	annotations := map[string]string{"iam.amazonaws.com/role": "app", prefix + "/role-arn": appRole}
-	if got := lint.Misspelt(annotations, prefix); len(got) != 0 {
+	if got := lint.Misspelled(annotations, prefix); len(got) != 0 {
 		t.Errorf("got %+v", got)
 	}
 }
 
-func TestBesideAnotherPrefixEKSsOwnIsNoMistake(t *testing.T) {
-	if got := lint.Misspelt(map[string]string{prefix + "/role-arn": appRole}, "irsa.example.com"); len(got) != 0 {
+func TestMisspelled_eksPrefix(t *testing.T) {
+	if got := lint.Misspelled(map[string]string{prefix + "/role-arn": appRole}, "irsa.example.com"); len(got) != 0 {
 		t.Errorf("got %+v", got)
 	}
 }
 
-func TestAnotherPrefixMayHaveNeighbours(t *testing.T) {
+func TestMisspelled_similarPrefixes(t *testing.T) {
 	const ours = "irsa-a.example.com"
 	for key, meant := range map[string]string{
 		"irsa-b.example.com/role-arn": "", ours + "/role-arn": "", ours + "/other": "",
 		ours + "/role_arn": ours + "/role-arn", ours + "/rol-arn": ours + "/role-arn", ours + "_role-arn": ours + "/role-arn",
 	} {
-		findings := lint.Misspelt(map[string]string{key: "x"}, ours)
-		if meant == "" && len(findings) != 0 || meant != "" && (len(findings) != 1 || findings[0].Meant != meant) {
+		findings := lint.Misspelled(map[string]string{key: "x"}, ours)
+		if meant == "" && len(findings) != 0 || meant != "" && (len(findings) != 1 || findings[0].SuggestedKey != meant) {
 			t.Errorf("%s: got %+v, want %q", key, findings, meant)
 		}
 	}
 }
 
-func TestNearMissesAreTold20TimesAndNoMore(t *testing.T) {
+func TestMisspelled_limit(t *testing.T) {
 	annotations := map[string]string{}
 	for i := range 100 {
 		annotations[prefix+"/role"+strings.Repeat("_", i+1)+"arn"] = appRole
 	}
-	if got := lint.Misspelt(annotations, prefix); len(got) != 20 {
+	if got := lint.Misspelled(annotations, prefix); len(got) != 20 {
 		t.Errorf("got %d", len(got))
 	}
 }
 
-func TestWhatBelongsOnTheServiceAccountIsFoundOnAPod(t *testing.T) {
+func TestPod_serviceAccountAnnotations(t *testing.T) {
 	for _, name := range []string{"role-arn", "audience", "sts-regional-endpoints", "sts-endpoint", "target-role-arn", "target-external-id"} {
 		annotations := ordinary()
 		annotations[prefix+"/"+name] = "x"
@@ -335,14 +335,14 @@ func TestWhatBelongsOnTheServiceAccountIsFoundOnAPod(t *testing.T) {
 	}
 }
 
-func TestAPodIsToldOfNearMissesToo(t *testing.T) {
+func TestPod_misspelled(t *testing.T) {
 	findings := lint.Pod(map[string]string{prefix + "/role-arn": appRole, prefix + "/skip-container": "a"}, prefix, "")
-	if len(findings) != 2 || findings[0].Annotation != prefix+"/role-arn" || findings[1].Meant != prefix+"/skip-containers" {
+	if len(findings) != 2 || findings[0].Annotation != prefix+"/role-arn" || findings[1].SuggestedKey != prefix+"/skip-containers" {
 		t.Errorf("got %+v", findings)
 	}
 }
 
-func TestAPodWithoutAMistakeCostsNoMemory(t *testing.T) {
+func TestPod_noAllocations(t *testing.T) {
 	annotations := ordinary()
 	if allocations := testing.AllocsPerRun(100, func() {
 		if lint.Pod(annotations, prefix, "app") != nil {

@@ -40,17 +40,17 @@ const awsDomain = "eks.amazonaws.com"
 // kube2iamRole names the role of a pod to kube2iam and kiam.
 const kube2iamRole = "iam.amazonaws.com/role"
 
-// maxMisspelt bounds what is told: annotations may be 256 KiB, each one a miss.
-const maxMisspelt = 20
+// maxMisspelled bounds what is told: annotations may be 256 KiB, each one a miss.
+const maxMisspelled = 20
 
-// Misspelt finds annotations that were probably meant as ours, where the one
+// Misspelled finds annotations that were probably meant as ours, where the one
 // that was meant is not there. They are never Hard: another program may have a
 // use for them. It returns at most maxMisspelt, and costs no memory if there are
 // none, as it is called for each pod.
-func Misspelt(annotations map[string]string, prefix string) []Finding {
+func Misspelled(annotations map[string]string, prefix string) []Finding {
 	var findings []Finding
 	for key, value := range annotations {
-		name := nearMiss(key, value, prefix)
+		name := closestKey(key, value, prefix)
 		if name == "" {
 			continue
 		}
@@ -58,23 +58,23 @@ func Misspelt(annotations map[string]string, prefix string) []Finding {
 		if _, ok := annotations[meant]; ok {
 			continue
 		}
-		message := quoted(key) + " is not read: did you mean " + meant + "?"
+		message := truncateQuoted(key) + " is not read: did you mean " + meant + "?"
 		if key == kube2iamRole {
 			message = key + " is for kube2iam, kiam: set " + meant + " on the ServiceAccount"
 		}
-		findings = append(findings, Finding{Annotation: key, Value: value, Meant: meant, Message: message})
+		findings = append(findings, Finding{Annotation: key, Value: value, SuggestedKey: meant, Message: message})
 	}
 	slices.SortFunc(findings, byAnnotation)
-	return findings[:min(len(findings), maxMisspelt)]
+	return findings[:min(len(findings), maxMisspelled)]
 }
 
-// nearMiss returns the name of the annotation that key was meant to be, or "" if
+// closestKey returns the name of the annotation that key was meant to be, or "" if
 // it is that very one, or none of ours.
-func nearMiss(key, value, prefix string) string {
+func closestKey(key, value, prefix string) string {
 	domain, name := cutDomain(key, prefix)
-	meant := spelt(name)
+	meant := normalizedMatch(name)
 	if meant == "" && domain == prefix {
-		meant = slipped(name)
+		meant = withinOneEditOf(name)
 	}
 	switch {
 	case meant == "", domain == prefix && name == meant && strings.Contains(key, "/"):
@@ -87,7 +87,7 @@ func nearMiss(key, value, prefix string) string {
 		return ""
 	case strings.EqualFold(domain, prefix), slices.ContainsFunc(domains, func(d string) bool { return strings.EqualFold(d, domain) }):
 		return meant
-	case prefix == awsDomain && slip(domain, awsDomain):
+	case prefix == awsDomain && oneEditApart(domain, awsDomain):
 		// Another prefix may have neighbours on purpose, such as irsa-a and irsa-b.
 		return meant
 	default:
@@ -116,19 +116,19 @@ var names = []string{
 	identity.SkipContainersAnnotation, identity.IncludeContainersAnnotation,
 }
 
-// slipped returns the annotation that a name is one slip from, or "".
-func slipped(name string) string {
+// withinOneEditOf returns the annotation that a name is one slip from, or "".
+func withinOneEditOf(name string) string {
 	for _, ours := range names {
-		if slip(name, ours) {
+		if oneEditApart(name, ours) {
 			return ours
 		}
 	}
 	return ""
 }
 
-// slip says whether one slip of the hand makes a of b: a letter too many, too
+// oneEditApart says whether one slip of the hand makes a of b: a letter too many, too
 // few or wrong, or two letters swapped.
-func slip(a, b string) bool {
+func oneEditApart(a, b string) bool {
 	for a != "" && b != "" && a[0] == b[0] {
 		a, b = a[1:], b[1:]
 	}
@@ -139,9 +139,9 @@ func slip(a, b string) bool {
 	return len(a) <= 1 && len(b) <= 1 || swapped
 }
 
-// spelt returns the annotation that a name spells, whatever its case and its
+// normalizedMatch returns the annotation that a name spells, whatever its case and its
 // separators, or "".
-func spelt(name string) string {
+func normalizedMatch(name string) string {
 	var folded [longestSpelling]byte
 	length := 0
 	for _, c := range []byte(name) {

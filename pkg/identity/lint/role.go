@@ -16,46 +16,46 @@ const maxRoleName = 64
 // role finds what keeps a value from being a role, the most telling fault if
 // there are several. The texts are of less than 30 letters, so that the example
 // is not cut from the warning.
-func (r Rules) role(value string) fault {
+func (r Rules) role(value string) problem {
 	switch {
 	case identity.IsRoleARN(value):
 		if len(value)-strings.LastIndexByte(value, '/')-1 > maxRoleName {
-			return wanted("has a name of over 64 letters")
+			return invalidARN("has a name of over 64 letters")
 		}
-		return fault{}
+		return problem{}
 	case identity.IsRole(value, r.STSEndpoint):
-		return fault{}
+		return problem{}
 	case value == "":
-		return soft("is empty: it gives no role")
+		return suspicious("is empty: it gives no role")
 	case strings.TrimSpace(value) != value:
-		return wanted("has spaces around it")
+		return invalidARN("has spaces around it")
 	case strings.ContainsAny(value, `"'`):
-		return wanted("has quotes in it")
+		return invalidARN("has quotes in it")
 	case strings.ContainsAny(value, " \t\r\n"):
-		return wanted("has spaces in it")
+		return invalidARN("has spaces in it")
 	case strings.HasPrefix(value, "arn:"):
 		return arn(value, identity.IsAWSEndpoint(r.STSEndpoint))
 	case strings.Contains(value, "arn:"):
-		return wanted("does not begin with arn:")
+		return invalidARN("does not begin with arn:")
 	case r.Composes:
 		return bareRole(value)
 	default:
-		return wanted("is no ARN")
+		return invalidARN("is no ARN")
 	}
 }
 
-func wanted(text string) fault { return hard(text + ", want " + exampleRole) }
+func invalidARN(text string) problem { return invalid(text + ", want " + exampleRole) }
 
 // bareRole finds faults in a name, or a path and name, that is made an ARN.
-func bareRole(value string) fault {
+func bareRole(value string) problem {
 	const anyAccount = "arn:aws:iam::111122223333:role/"
 	switch {
 	case !identity.IsRoleARN(anyAccount + strings.TrimPrefix(value, "/")):
-		return wanted("cannot be a role's name")
+		return invalidARN("cannot be a role's name")
 	case strings.HasPrefix(strings.TrimPrefix(value, "/"), "role/"):
-		return soft("has role/ before the name, which is added to it once more")
+		return suspicious("has role/ before the name, which is added to it once more")
 	default:
-		return fault{}
+		return problem{}
 	}
 }
 
@@ -72,34 +72,34 @@ var otherResources = map[string]string{
 
 // arn finds faults in an ARN that is not a role's: arn:aws:iam::account:role/name. Where
 // the STS is not AWS's, partition, region and account can be of any kind.
-func arn(value string, aws bool) fault {
+func arn(value string, aws bool) problem {
 	const parts = 6
 	part := strings.SplitN(value, ":", parts)
 	if aws && !strings.HasPrefix(part[1], "aws") {
 		// The roles of stores with an STS of their own have ARNs of their own.
-		return soft("is no role of AWS, whose are " + exampleRole)
+		return suspicious("is no role of AWS, whose are " + exampleRole)
 	}
 	if len(part) < parts {
-		return wanted("is not a whole ARN")
+		return invalidARN("is not a whole ARN")
 	}
 	service, region, account, resource := part[2], part[3], part[4], part[5]
 	kind, name, slash := strings.Cut(resource, "/")
 	switch {
 	case service == "sts":
-		return wanted("is a session's ARN")
+		return invalidARN("is a session's ARN")
 	case service != "iam":
-		return wanted("is no ARN of IAM")
+		return invalidARN("is no ARN of IAM")
 	case aws && region != "":
-		return wanted("has a region, IAM has none")
+		return invalidARN("has a region, IAM has none")
 	case slash && otherResources[kind] != "":
-		return wanted(otherResources[kind])
+		return invalidARN(otherResources[kind])
 	case aws && !accountIDs.MatchString(account):
-		return wanted("has no 12-digit account id")
+		return invalidARN("has no 12-digit account id")
 	case !slash || kind != "role":
-		return wanted("has no role/ before the name")
+		return invalidARN("has no role/ before the name")
 	case name == "" || strings.HasSuffix(name, "/"):
-		return wanted("ends in a slash, not a name")
+		return invalidARN("ends in a slash, not a name")
 	default:
-		return wanted("has a letter no role has")
+		return invalidARN("has a letter no role has")
 	}
 }

@@ -43,35 +43,35 @@ func (r *reader) read(ctx context.Context, name types.NamespacedName) (*identity
 	account, err := r.client.ServiceAccounts(name.Namespace).Get(ctx, name.Name, metav1.GetOptions{})
 	var found *identity.Identity
 	if err == nil {
-		found = r.identify(account.Annotations)
+		found = r.identityFrom(account.Annotations)
 	}
-	r.results.WithLabelValues(result(found, err, name.Name)).Inc()
+	r.results.WithLabelValues(readResult(found, err, name.Name)).Inc()
 	return found, err
 }
 
-// identify returns the identity that annotations grant. If they grant none, near
+// identityFrom returns the identity that annotations grant. If they grant none, near
 // misses are told: who writes a pod should hear of them.
-func (r *reader) identify(annotations map[string]string) *identity.Identity {
+func (r *reader) identityFrom(annotations map[string]string) *identity.Identity {
 	id := identity.FromAnnotations(annotations, r.defaults)
-	if id.Granted() {
+	if id.IsSet() {
 		return id
 	}
-	for _, finding := range lint.Misspelt(annotations, r.defaults.AnnotationPrefix) {
-		id.Problems = append(id.Problems, identity.Problem{
+	for _, finding := range lint.Misspelled(annotations, r.defaults.AnnotationPrefix) {
+		id.Problems = append(id.Problems, identity.AnnotationWarning{
 			Annotation: finding.Annotation, Value: annotations[finding.Annotation],
-			Fault: "is not read", Used: fmt.Sprintf("did you mean %s?", finding.Meant),
+			Message: "is not read", Fallback: fmt.Sprintf("did you mean %s?", finding.SuggestedKey),
 		})
 	}
 	return id
 }
 
-func result(found *identity.Identity, err error, name string) string {
+func readResult(found *identity.Identity, err error, name string) string {
 	switch {
 	case objectcache.IsNotFound(err, name):
 		return "not_found"
 	case err != nil:
 		return "error"
-	case !found.Granted():
+	case !found.IsSet():
 		return "no_role"
 	default:
 		return "role"

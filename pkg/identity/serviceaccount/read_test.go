@@ -70,7 +70,7 @@ func TestResolve_liveRead(t *testing.T) {
 		{
 			"a ServiceAccount without a role", answerWith(http.StatusOK, `{"kind":"ServiceAccount","apiVersion":"v1"}`),
 			[]string{"no_role"},
-			func(got *identity.Identity, err error) bool { return err == nil && !got.Granted() },
+			func(got *identity.Identity, err error) bool { return err == nil && !got.IsSet() },
 		},
 		{
 			"no such ServiceAccount", answerWith(http.StatusNotFound, notFoundBody),
@@ -172,7 +172,7 @@ func TestResolve_cachedRole(t *testing.T) {
 		if err := resolver.store.Replace(nil, "1"); err != nil {
 			t.Fatal(err)
 		}
-		if got, err := resolver.Resolve(t.Context(), app); err != nil || got.Granted() || !got.FromCache {
+		if got, err := resolver.Resolve(t.Context(), app); err != nil || got.IsSet() || !got.FromCache {
 			t.Errorf("got %+v, %v", got, err)
 		}
 	})

@@ -55,9 +55,9 @@ func New(config Config) *Resolver {
 	return &Resolver{
 		store: store,
 		lookup: objectcache.NewLookup(objectcache.LookupConfig[*identity.Identity]{
-			Resource: "serviceaccounts",
-			Mode:     config.Lookup,
-			Read:     newReader(config).read,
+			Resource:     "serviceaccounts",
+			Mode:         config.Lookup,
+			GetWithRetry: newReader(config).read,
 			Cached: func(name types.NamespacedName) *identity.Identity {
 				if cached, ok := store.Get(name); ok {
 					return cached
@@ -93,7 +93,7 @@ func (r *Resolver) Identities() map[types.NamespacedName]*identity.Identity { re
 
 // Synced returns nil once all ServiceAccounts of the cluster have been seen.
 func (r *Resolver) Synced() error {
-	if !r.store.Health().Synced() {
+	if !r.store.Health().SyncSignal() {
 		return errNotSynced
 	}
 	return nil

@@ -11,13 +11,13 @@ import (
 
 // store caches the identities of the ServiceAccounts that have a role. Most
 // ServiceAccounts of a cluster have none.
-type store = objectcache.Kept[*corev1.ServiceAccount, *identity.Identity]
+type store = objectcache.FilteredStore[*corev1.ServiceAccount, *identity.Identity]
 
 func newStore(defaults identity.Defaults, metrics prometheus.Registerer) *store {
 	keep := func(account *corev1.ServiceAccount) (*identity.Identity, bool) {
 		id := identity.FromAnnotations(account.Annotations, defaults)
 		id.FromCache = true
-		return id, id.Granted()
+		return id, id.IsSet()
 	}
 	strip := func(account *corev1.ServiceAccount) *corev1.ServiceAccount {
 		stripped := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{
@@ -28,7 +28,7 @@ func newStore(defaults identity.Defaults, metrics prometheus.Registerer) *store 
 		}
 		return stripped
 	}
-	s := objectcache.NewKept(keep, strip)
+	s := objectcache.NewFilteredStore(keep, strip)
 	metrics.MustRegister(
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 			Name: "pod_identity_webhook_service_accounts",
@@ -38,7 +38,7 @@ func newStore(defaults identity.Defaults, metrics prometheus.Registerer) *store 
 			Name: "pod_identity_webhook_service_accounts_synced",
 			Help: "1 once all ServiceAccounts of the cluster have been listed; it stays 1 if the watch fails later, see pod_identity_webhook_watch_healthy. 0 for more than some seconds after a start means that they cannot be listed: see the log.",
 		}, func() float64 {
-			if s.Health().Synced() {
+			if s.Health().SyncSignal() {
 				return 1
 			}
 			return 0

@@ -33,7 +33,7 @@ func roleOf(s *store) string {
 	return ""
 }
 
-func TestStoreFollowsTheRole(t *testing.T) {
+func TestStore_update(t *testing.T) {
 	s := newStore(defaults, prometheus.NewRegistry())
 	steps := []struct {
 		what string
@@ -60,7 +60,7 @@ func TestStoreFollowsTheRole(t *testing.T) {
 	}
 }
 
-func TestStoreKeepsNothingOfServiceAccountsWithoutARole(t *testing.T) {
+func TestStore_ignoresServiceAccountsWithoutRole(t *testing.T) {
 	s := newStore(defaults, prometheus.NewRegistry())
 	var listed []any
 	for i := range 1000 {
@@ -80,7 +80,7 @@ func TestStoreKeepsNothingOfServiceAccountsWithoutARole(t *testing.T) {
 	}
 }
 
-func TestTransformerDropsWhatNoDecisionNeeds(t *testing.T) {
+func TestTransformer_stripsUnusedFields(t *testing.T) {
 	s := newStore(defaults, prometheus.NewRegistry())
 	whole := account("app", "")
 	whole.ResourceVersion = "7"
@@ -102,7 +102,7 @@ func TestTransformerDropsWhatNoDecisionNeeds(t *testing.T) {
 	}
 }
 
-func TestStoreIsSyncedOnceAListHasCome(t *testing.T) {
+func TestStore_synced(t *testing.T) {
 	s := newStore(defaults, prometheus.NewRegistry())
 	r := &Resolver{store: s}
 	if err := s.Add(account("app", appRole)); err != nil {

@@ -26,7 +26,7 @@ type Mapping interface {
 
 // List names the ServiceAccounts that use EKS Pod Identity.
 type List interface {
-	Lists(name types.NamespacedName) bool
+	Contains(name types.NamespacedName) bool
 }
 
 // Resolver answers which identity a ServiceAccount has. Values of different
@@ -49,7 +49,7 @@ type Resolver struct {
 // ServiceAccount and nothing is granted to it, and any other error if that
 // cannot be known before ctx is done.
 func (r *Resolver) Resolve(ctx context.Context, name types.NamespacedName) (*identity.Identity, error) {
-	if r.ContainerCredentials != nil && r.ContainerCredentials.Lists(name) {
+	if r.ContainerCredentials != nil && r.ContainerCredentials.Contains(name) {
 		return r.containerCredentials(ctx, name)
 	}
 	return r.webIdentity(ctx, name)
@@ -61,19 +61,19 @@ func (r *Resolver) webIdentity(ctx context.Context, name types.NamespacedName) (
 	if err != nil && !missing {
 		return nil, err
 	}
-	if r.Mapping == nil || !missing && annotated.Granted() {
+	if r.Mapping == nil || !missing && annotated.IsSet() {
 		return annotated, err
 	}
 	mapped, mappingErr := r.Mapping.Lookup(ctx, name)
 	switch {
 	case mappingErr != nil:
 		return nil, mappingErr
-	case mapped == nil || !mapped.Granted():
+	case mapped == nil || !mapped.IsSet():
 		return annotated, err
 	case missing:
 		told := *mapped
-		told.Problems = append(append([]identity.Problem(nil), mapped.Problems...), identity.Problem{
-			Annotation: "mapping of", Value: name.String(), Fault: "is for one that does not exist", Used: "it is used all the same",
+		told.Problems = append(append([]identity.AnnotationWarning(nil), mapped.Problems...), identity.AnnotationWarning{
+			Annotation: "mapping of", Value: name.String(), Message: "is for one that does not exist", Fallback: "it is used all the same",
 		})
 		return &told, nil
 	}

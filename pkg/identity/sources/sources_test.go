@@ -28,9 +28,9 @@ func (s source) Lookup(context.Context, types.NamespacedName) (*identity.Identit
 // listed says whether a ServiceAccount uses EKS Pod Identity.
 type listed bool
 
-func (l listed) Lists(types.NamespacedName) bool { return bool(l) }
+func (l listed) Contains(types.NamespacedName) bool { return bool(l) }
 
-func TestTheOrderOfTheSources(t *testing.T) {
+func TestResolver_precedence(t *testing.T) {
 	role := func(arn string) *identity.Identity {
 		return &identity.Identity{Method: identity.WebIdentity, RoleARN: arn, Audience: "sts.amazonaws.com", ExpirationSeconds: 86400}
 	}
@@ -76,14 +76,14 @@ func TestTheOrderOfTheSources(t *testing.T) {
 			if test.method == "" {
 				test.method = identity.WebIdentity
 			}
-			if got.Granted() != test.granted || got.RoleARN != test.role || got.Method != test.method || len(got.Problems) != test.problems {
+			if got.IsSet() != test.granted || got.RoleARN != test.role || got.Method != test.method || len(got.Problems) != test.problems {
 				t.Errorf("got %+v", got)
 			}
 		})
 	}
 }
 
-func TestOnlyTheDefaultLifetimeOfATokenForEKSPodIdentityIsSpread(t *testing.T) {
+func TestResolver_jittersDefaultExpiration(t *testing.T) {
 	resolve := func(seconds int64) int64 {
 		r := &sources.Resolver{
 			Accounts:             source{id: &identity.Identity{Method: identity.WebIdentity, ExpirationSeconds: seconds, RegionalSTS: true}},

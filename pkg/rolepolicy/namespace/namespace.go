@@ -58,9 +58,9 @@ func New(config Config) *Policies {
 		mode:   config.Mode,
 		store:  store,
 		lookup: objectcache.NewLookup(objectcache.LookupConfig[policy]{
-			Resource: "namespaces",
-			Mode:     config.Lookup,
-			Read:     newReader(config).read,
+			Resource:     "namespaces",
+			Mode:         config.Lookup,
+			GetWithRetry: newReader(config).read,
 			Cached: func(name types.NamespacedName) policy {
 				cached, _ := store.Get(name)
 				return cached
@@ -91,7 +91,7 @@ func (p *Policies) Run(ctx context.Context) {
 
 // Synced returns nil once all namespaces of the cluster have been seen.
 func (p *Policies) Synced() error {
-	if !p.store.Health().Synced() {
+	if !p.store.Health().SyncSignal() {
 		return errNotSynced
 	}
 	return nil

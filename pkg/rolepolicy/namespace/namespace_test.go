@@ -123,7 +123,7 @@ func TestPermitted_liveRead(t *testing.T) {
 	}
 }
 
-func TestReadsAreQuorumReads(t *testing.T) {
+func TestPermitted_quorumRead(t *testing.T) {
 	var query atomic.Pointer[string]
 	policies := policiesAgainst(t, func(w http.ResponseWriter, r *http.Request) {
 		query.Store(new(r.Method + " " + r.URL.String()))
@@ -167,7 +167,7 @@ func TestPermitted_cachedPolicy(t *testing.T) {
 	}
 }
 
-func TestWhoCannotWaitGetsAnErrorAndNoPermission(t *testing.T) {
+func TestPermitted_contextCanceled(t *testing.T) {
 	release := make(chan struct{})
 	policies := policiesAgainst(t, func(w http.ResponseWriter, r *http.Request) {
 		<-release
@@ -182,9 +182,9 @@ func TestWhoCannotWaitGetsAnErrorAndNoPermission(t *testing.T) {
 	policies.lookup.Wait()
 }
 
-// TestRunFollowsTheCluster has an API server that first refuses, then lists a
+// TestRun_watch has an API server that first refuses, then lists a
 // namespace with a policy, and then tells of a change of it.
-func TestRunFollowsTheCluster(t *testing.T) {
+func TestRun_watch(t *testing.T) {
 	var refused atomic.Bool
 	change := make(chan struct{})
 	serve := func(w http.ResponseWriter, r *http.Request) {

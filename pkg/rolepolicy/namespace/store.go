@@ -27,7 +27,7 @@ func policyOf(namespace *corev1.Namespace, prefix string) policy {
 }
 
 // store caches the policies of the namespaces that have one.
-type store = objectcache.Kept[*corev1.Namespace, policy]
+type store = objectcache.FilteredStore[*corev1.Namespace, policy]
 
 func newStore(prefix string, metrics prometheus.Registerer) *store {
 	keep := func(namespace *corev1.Namespace) (policy, bool) {
@@ -39,7 +39,7 @@ func newStore(prefix string, metrics prometheus.Registerer) *store {
 			Name: namespace.Name, ResourceVersion: namespace.ResourceVersion, Annotations: policyOf(namespace, prefix),
 		}}
 	}
-	s := objectcache.NewKept(keep, strip)
+	s := objectcache.NewFilteredStore(keep, strip)
 	metrics.MustRegister(
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 			Name: "pod_identity_webhook_namespace_policies",
@@ -49,7 +49,7 @@ func newStore(prefix string, metrics prometheus.Registerer) *store {
 			Name: "pod_identity_webhook_namespaces_synced",
 			Help: "1 once all namespaces of the cluster have been listed; it stays 1 if the watch fails later, see pod_identity_webhook_watch_healthy. 0 for more than some seconds after a start means that they cannot be listed: see the log.",
 		}, func() float64 {
-			if s.Health().Synced() {
+			if s.Health().SyncSignal() {
 				return 1
 			}
 			return 0

@@ -30,7 +30,7 @@ func namespaceWith(name string, annotations ...string) *corev1.Namespace {
 	return n
 }
 
-func TestStoreFollowsThePolicy(t *testing.T) {
+func TestStore_update(t *testing.T) {
 	s := newStore(prefix, prometheus.NewRegistry())
 	steps := []struct {
 		what string
@@ -59,7 +59,7 @@ func TestStoreFollowsThePolicy(t *testing.T) {
 	}
 }
 
-func TestStoreKeepsNothingOfNamespacesWithoutAPolicy(t *testing.T) {
+func TestStore_ignoresNamespacesWithoutPolicy(t *testing.T) {
 	s := newStore(prefix, prometheus.NewRegistry())
 	var listed []any
 	for i := range 1000 {
@@ -79,7 +79,7 @@ func TestStoreKeepsNothingOfNamespacesWithoutAPolicy(t *testing.T) {
 	}
 }
 
-func TestTransformerDropsWhatNoDecisionNeeds(t *testing.T) {
+func TestTransformer_stripsUnusedFields(t *testing.T) {
 	s := newStore(prefix, prometheus.NewRegistry())
 	whole := namespaceWith("team-a", ours, "app")
 	whole.ResourceVersion = "7"
@@ -106,7 +106,7 @@ func TestTransformerDropsWhatNoDecisionNeeds(t *testing.T) {
 	}
 }
 
-func TestStoreIsSyncedOnceAListHasCome(t *testing.T) {
+func TestStore_synced(t *testing.T) {
 	registry := prometheus.NewRegistry()
 	s := newStore(prefix, registry)
 	p := &Policies{store: s}

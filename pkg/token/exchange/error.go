@@ -45,8 +45,8 @@ var reasons = map[string]Reason{
 	"MalformedPolicyDocument":  MalformedPolicyDocument,
 }
 
-// advice says what to do about each reason.
-var advice = map[Reason]string{
+// hints says what to do about each reason.
+var hints = map[Reason]string{
 	InvalidIdentityToken:    "compare the token's issuer and audience with the OIDC provider in IAM, and see that the issuer's keys are published",
 	ExpiredToken:            "use a token that is still valid; the clock of the machine that signs may be behind",
 	AccessDenied:            "see that the role exists, and that its trust policy allows this provider, subject and audience",
@@ -71,9 +71,9 @@ type Error struct {
 
 func (e *Error) Error() string {
 	if e.Reason == Unreachable {
-		return fmt.Sprintf("exchange the token: STS does not answer: %v; %s", e.Err, e.Advice())
+		return fmt.Sprintf("exchange the token: STS does not answer: %v; %s", e.Err, e.Hint())
 	}
-	return fmt.Sprintf("exchange the token: STS refuses%s: %s; %s", e.details(), e.Message, e.Advice())
+	return fmt.Sprintf("exchange the token: STS refuses%s: %s; %s", e.details(), e.Message, e.Hint())
 }
 
 // details are what of an answer helps to find it again.
@@ -96,12 +96,12 @@ func (e *Error) details() string {
 
 func (e *Error) Unwrap() error { return e.Err }
 
-// Advice says what to do about it.
-func (e *Error) Advice() string { return advice[e.Reason] }
+// Hint says what to do about it.
+func (e *Error) Hint() string { return hints[e.Reason] }
 
-// newError says what an error of the SDK means. It is the SDK's error that it wraps,
+// convertError says what an error of the SDK means. It is the SDK's error that it wraps,
 // unless that has the token, since whatever answers may have quoted it.
-func newError(err error, token string) *Error {
+func convertError(err error, token string) *Error {
 	refusal := &Error{Reason: Unreachable, Err: err}
 	if response, ok := errors.AsType[*awshttp.ResponseError](err); ok && response.Response != nil {
 		refusal.Status, refusal.RequestID = response.HTTPStatusCode(), response.ServiceRequestID()
@@ -114,11 +114,11 @@ func newError(err error, token string) *Error {
 	} else if refusal.Status != 0 {
 		refusal.Reason, refusal.Message = Other, "the answer is not one of STS's"
 	}
-	return refusal.without(token)
+	return refusal.redact(token)
 }
 
-// without takes out what must not be told.
-func (e *Error) without(secret string) *Error {
+// redact takes out what must not be told.
+func (e *Error) redact(secret string) *Error {
 	if secret == "" || !strings.Contains(e.Err.Error(), secret) {
 		return e
 	}

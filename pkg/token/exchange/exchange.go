@@ -72,7 +72,7 @@ func WithWebIdentity(ctx context.Context, config aws.Config, in Input) (Result, 
 	}
 	answer, err := client.AssumeRoleWithWebIdentity(ctx, request)
 	if err != nil {
-		return Result{}, newError(err, in.Token)
+		return Result{}, convertError(err, in.Token)
 	}
 	credentials, err := credentialsOf(answer.Credentials)
 	if err != nil {

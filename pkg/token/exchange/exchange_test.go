@@ -105,7 +105,7 @@ func exchanged(t *testing.T, config aws.Config) (exchange.Result, error) {
 	})
 }
 
-func TestATokenIsExchangedForCredentials(t *testing.T) {
+func TestWithWebIdentity(t *testing.T) {
 	sts := answeringWith(t, http.StatusOK, answer)
 	got, err := exchanged(t, at(sts))
 	if err != nil {
@@ -133,7 +133,7 @@ func TestATokenIsExchangedForCredentials(t *testing.T) {
 	}
 }
 
-func TestTheCallIsNotSignedWhateverCredentialsThereAre(t *testing.T) {
+func TestWithWebIdentity_unsigned(t *testing.T) {
 	sts := answeringWith(t, http.StatusOK, answer)
 	if _, err := exchanged(t, at(sts)); err != nil {
 		t.Fatal(err)
@@ -143,7 +143,7 @@ func TestTheCallIsNotSignedWhateverCredentialsThereAre(t *testing.T) {
 	}
 }
 
-func TestNoDurationIsAskedForWhereNoneIsGiven(t *testing.T) {
+func TestWithWebIdentity_defaultDuration(t *testing.T) {
 	sts := answeringWith(t, http.StatusOK, answer)
 	if _, err := exchange.WithWebIdentity(t.Context(), at(sts), exchange.Input{RoleARN: roleARN, SessionName: "x", Token: rawToken}); err != nil {
 		t.Fatal(err)
@@ -153,7 +153,7 @@ func TestNoDurationIsAskedForWhereNoneIsGiven(t *testing.T) {
 	}
 }
 
-func TestEachOfSTSErrorsHasItsReasonAndItsAdvice(t *testing.T) {
+func TestError_reasonAndHint(t *testing.T) {
 	// The SDK's own types say what the codes are; AccessDenied has none.
 	typed := map[exchange.Reason]smithy.APIError{
 		exchange.InvalidIdentityToken:    &types.InvalidIdentityTokenException{},
@@ -179,10 +179,10 @@ func TestEachOfSTSErrorsHasItsReasonAndItsAdvice(t *testing.T) {
 			if failure.Reason != reason || failure.Code != of.ErrorCode() || failure.Message != "Because." || failure.RequestID != "the-request" || failure.Status != http.StatusBadRequest {
 				t.Errorf("got %+v, want the reason %s", failure, reason)
 			}
-			if failure.Advice() == "" {
+			if failure.Hint() == "" {
 				t.Errorf("there is no advice for %s", reason)
 			}
-			for _, told := range []string{of.ErrorCode(), "Because.", "the-request", failure.Advice()} {
+			for _, told := range []string{of.ErrorCode(), "Because.", "the-request", failure.Hint()} {
 				if !strings.Contains(err.Error(), told) {
 					t.Errorf("%q does not say %q", err, told)
 				}
@@ -191,7 +191,7 @@ func TestEachOfSTSErrorsHasItsReasonAndItsAdvice(t *testing.T) {
 	}
 }
 
-func TestMinIOsOwnCodesHaveReasons(t *testing.T) {
+func TestError_minioCodes(t *testing.T) {
 	for code, reason := range map[string]exchange.Reason{"ExpiredToken": exchange.ExpiredToken, "InvalidClientGrantsToken": exchange.InvalidIdentityToken} {
 		_, err := exchanged(t, at(answeringWith(t, http.StatusBadRequest, refusal(code, "Because."))))
 		if failure, ok := errors.AsType[*exchange.Error](err); !ok || failure.Reason != reason || failure.Code != code {
@@ -200,7 +200,7 @@ func TestMinIOsOwnCodesHaveReasons(t *testing.T) {
 	}
 }
 
-func TestAnIssuerThatDoesNotAnswerSTSIsAskedAgain(t *testing.T) {
+func TestWithWebIdentity_retriesIDPCommunicationError(t *testing.T) {
 	sts := answering(t, func(w http.ResponseWriter, number int) {
 		if number < 3 {
 			w.WriteHeader(http.StatusBadRequest)
@@ -214,14 +214,14 @@ func TestAnIssuerThatDoesNotAnswerSTSIsAskedAgain(t *testing.T) {
 	}
 }
 
-func TestARefusalIsNotAskedForAgain(t *testing.T) {
+func TestWithWebIdentity_doesNotRetryAccessDenied(t *testing.T) {
 	sts := answeringWith(t, http.StatusForbidden, refusal("AccessDenied", "Not authorized to perform sts:AssumeRoleWithWebIdentity"))
 	if _, err := exchanged(t, at(sts)); err == nil || sts.asked.Load() != 1 {
 		t.Errorf("it was asked %d times: %v", sts.asked.Load(), err)
 	}
 }
 
-func TestWhatIsNotSTSIsToldFromWhatDoesNotAnswer(t *testing.T) {
+func TestError_unreachableOrUnexpectedResponse(t *testing.T) {
 	for name, test := range map[string]struct {
 		status int
 		body   string
@@ -259,7 +259,7 @@ func TestWhatIsNotSTSIsToldFromWhatDoesNotAnswer(t *testing.T) {
 	})
 }
 
-func TestNoErrorHasTheToken(t *testing.T) {
+func TestError_redactsToken(t *testing.T) {
 	for name, body := range map[string]string{
 		"in its message": refusal("InvalidIdentityToken", "what is "+rawToken+"?"),
 		"in its code":    refusal(rawToken, "x"),
@@ -273,7 +273,7 @@ func TestNoErrorHasTheToken(t *testing.T) {
 	}
 }
 
-func TestTheEndpointIsFoundByTheSDKsRules(t *testing.T) {
+func TestWithWebIdentity_endpoint(t *testing.T) {
 	sts := answeringWith(t, http.StatusOK, answer)
 	for name, value := range map[string]string{
 		"AWS_ENDPOINT_URL_STS": sts.URL, "AWS_REGION": "eu-central-1", "AWS_CONFIG_FILE": "/dev/null",
@@ -290,7 +290,7 @@ func TestTheEndpointIsFoundByTheSDKsRules(t *testing.T) {
 	}
 }
 
-func TestTheRegionsOwnEndpointIsAskedAndThatOfTheRolesPartitionWithoutOne(t *testing.T) {
+func TestWithWebIdentity_region(t *testing.T) {
 	for name, test := range map[string]struct{ region, role, want string }{
 		"the configured region":         {"eu-central-1", roleARN, "sts.eu-central-1.amazonaws.com"},
 		"no region":                     {"", roleARN, "sts.us-east-1.amazonaws.com"},

@@ -17,7 +17,7 @@ MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAEaxfR8uEsQkf4vOblY6RA8ncDfYEt
 -----END PUBLIC KEY-----
 `
 
-func TestDocumentsAreWrittenAsTheAPIServerWritesThem(t *testing.T) {
+func TestNewDocuments(t *testing.T) {
 	keys := must(issuer.ParsePublicKeys([]byte(sample)))
 	got, err := issuer.NewDocuments(issuerURL, issuerURL+"/openid/v1/jwks", append(keys, rsaKey.Public(), keys[0]))
 	if err != nil {
@@ -42,7 +42,7 @@ func TestDocumentsAreWrittenAsTheAPIServerWritesThem(t *testing.T) {
 // openssl pkey -pubin -in sample -outform DER | openssl dgst -sha256 -binary | basenc --base64url
 const sampleID = "XNJS-wzokyQ2-vjM0QQJgbie5K1rn-niorfnGqyyfNM"
 
-func TestTheIDsOfAnExternalSignerAreKept(t *testing.T) {
+func TestDocumentsOf_externalKeyIDs(t *testing.T) {
 	set := jose.JSONWebKeySet{Keys: []jose.JSONWebKey{{Key: ecKey.Public(), KeyID: "kms-1", Use: "sig"}}}
 	got, err := issuer.DocumentsOf(issuerURL, issuerURL+"/keys", set)
 	if err != nil {
@@ -53,7 +53,7 @@ func TestTheIDsOfAnExternalSignerAreKept(t *testing.T) {
 	}
 }
 
-func TestNoKeyIsLeftOutForTheSakeOfItsID(t *testing.T) {
+func TestDocumentsOf_sameKeyID(t *testing.T) {
 	for _, id := range []string{"kms-1", ""} {
 		set := jose.JSONWebKeySet{Keys: []jose.JSONWebKey{
 			{Key: ecKey.Public(), KeyID: id}, {Key: otherKey.Public(), KeyID: id}, {Key: rsaKey.Public(), KeyID: id}, {Key: ecKey.Public(), KeyID: id},
@@ -68,7 +68,7 @@ func TestNoKeyIsLeftOutForTheSakeOfItsID(t *testing.T) {
 	}
 }
 
-func TestDocumentsThatNobodyCouldUseAreNotWritten(t *testing.T) {
+func TestNewDocuments_invalid(t *testing.T) {
 	good := []crypto.PublicKey{ecKey.Public()}
 	for name, test := range map[string]struct {
 		issuerURL, jwksURI string

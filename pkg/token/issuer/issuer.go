@@ -74,11 +74,11 @@ func Discover(ctx context.Context, client *http.Client, issuerURL string) (Issue
 	at := DiscoveryURL(issuerURL)
 	body, err := read(ctx, client, at)
 	if err != nil {
-		return Issuer{}, &DiscoveryError{withoutPassword(at), StepDiscovery, err}
+		return Issuer{}, &DiscoveryError{redactURL(at), StepDiscovery, err}
 	}
 	jwksURI, err := ParseDiscovery(body, issuerURL)
 	if err != nil {
-		return Issuer{}, &DiscoveryError{withoutPassword(at), StepDiscovery, err}
+		return Issuer{}, &DiscoveryError{redactURL(at), StepDiscovery, err}
 	}
 	keys, err := ReadKeys(ctx, client, jwksURI)
 	if err != nil {
@@ -97,11 +97,11 @@ func DiscoveryURL(issuerURL string) string {
 func ReadKeys(ctx context.Context, client *http.Client, jwksURI string) (jose.JSONWebKeySet, error) {
 	body, err := read(ctx, client, jwksURI)
 	if err != nil {
-		return jose.JSONWebKeySet{}, &DiscoveryError{withoutPassword(jwksURI), StepKeySet, err}
+		return jose.JSONWebKeySet{}, &DiscoveryError{redactURL(jwksURI), StepKeySet, err}
 	}
 	keys, err := ParseKeySet(body)
 	if err != nil {
-		return jose.JSONWebKeySet{}, &DiscoveryError{withoutPassword(jwksURI), StepKeySet, err}
+		return jose.JSONWebKeySet{}, &DiscoveryError{redactURL(jwksURI), StepKeySet, err}
 	}
 	return keys, nil
 }
@@ -121,7 +121,7 @@ func ParseDiscovery(body []byte, issuerURL string) (string, error) {
 		return "", errors.New("it has no jwks_uri")
 	case strings.HasPrefix(issuerURL, "https://") && !strings.HasPrefix(document.JWKSURI, "https://"):
 		// Section 3; whoever is between could have his own keys believed.
-		return "", fmt.Errorf("its jwks_uri %q has to begin with https://", withoutPassword(document.JWKSURI))
+		return "", fmt.Errorf("its jwks_uri %q has to begin with https://", redactURL(document.JWKSURI))
 	}
 	return document.JWKSURI, nil
 }
@@ -162,7 +162,7 @@ func read(ctx context.Context, client *http.Client, url string) ([]byte, error) 
 		return nil, err
 	}
 	request.Header.Set("Accept", Accept)
-	response, err := withinTLS(client).Do(request)
+	response, err := httpsOnlyRedirects(client).Do(request)
 	if err != nil {
 		return nil, err
 	}
@@ -170,9 +170,9 @@ func read(ctx context.Context, client *http.Client, url string) ([]byte, error) 
 	return ReadBody(response)
 }
 
-// withinTLS returns a client that no redirect leads out of TLS: whoever is between
+// httpsOnlyRedirects returns a client that no redirect leads out of TLS: whoever is between
 // could have his own keys believed.
-func withinTLS(client *http.Client) *http.Client {
+func httpsOnlyRedirects(client *http.Client) *http.Client {
 	careful := *client
 	careful.CheckRedirect = func(next *http.Request, before []*http.Request) error {
 		switch {
@@ -205,8 +205,8 @@ func ReadBody(response *http.Response) ([]byte, error) {
 	return body, nil
 }
 
-// withoutPassword returns a URL as it may be shown.
-func withoutPassword(value string) string {
+// redactURL returns a URL as it may be shown.
+func redactURL(value string) string {
 	parsed, err := url.Parse(value)
 	if err != nil {
 		return "a URL that cannot be read"

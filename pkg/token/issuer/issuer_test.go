@@ -78,7 +78,7 @@ func says(text string) http.HandlerFunc {
 	return func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, text) }
 }
 
-func TestDiscoverReadsWhatAnIssuerPublishes(t *testing.T) {
+func TestDiscover(t *testing.T) {
 	p := publish(t, rsaKey.Public(), ecKey.Public())
 	got, err := issuer.Discover(t.Context(), p.Client(), p.URL)
 	if err != nil {
@@ -95,7 +95,7 @@ func TestDiscoverReadsWhatAnIssuerPublishes(t *testing.T) {
 	}
 }
 
-func TestDiscoverSaysWhichDocumentIsAmiss(t *testing.T) {
+func TestDiscover_errors(t *testing.T) {
 	teapot := func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusTeapot) }
 	for name, test := range map[string]struct {
 		discovery, jwks http.HandlerFunc
@@ -153,7 +153,7 @@ func TestDiscoverSaysWhichDocumentIsAmiss(t *testing.T) {
 	}
 }
 
-func TestDiscoverDoesNotTrustAServerThatItDoesNotKnow(t *testing.T) {
+func TestDiscover_untrustedCertificate(t *testing.T) {
 	p := publish(t, ecKey.Public())
 	_, err := issuer.Discover(t.Context(), nil, p.URL)
 	if err == nil || !strings.Contains(err.Error(), "certificate") {
@@ -161,7 +161,7 @@ func TestDiscoverDoesNotTrustAServerThatItDoesNotKnow(t *testing.T) {
 	}
 }
 
-func TestDiscoverEndsWithItsContext(t *testing.T) {
+func TestDiscover_contextCanceled(t *testing.T) {
 	p := publish(t, ecKey.Public())
 	asked := make(chan struct{})
 	p.discovery = func(_ http.ResponseWriter, r *http.Request) {
@@ -178,7 +178,7 @@ func TestDiscoverEndsWithItsContext(t *testing.T) {
 	}
 }
 
-func TestDiscoverPassesOverKeysOfOtherKinds(t *testing.T) {
+func TestDiscover_ignoresUnsupportedKeys(t *testing.T) {
 	p := publish(t, ecKey.Public())
 	foreign := `{"kty": "OKP", "crv": "X448", "x": "AA", "kid": "x"}, {"kty": "AKP", "kid": "y"}`
 	encryption := string(must(json.Marshal(jose.JSONWebKey{Key: otherKey.Public(), KeyID: "z", Use: "enc"})))
@@ -193,7 +193,7 @@ func TestDiscoverPassesOverKeysOfOtherKinds(t *testing.T) {
 	}
 }
 
-func TestAnIssuerWithASlashAtItsEndIsReadAsItIs(t *testing.T) {
+func TestDiscover_trailingSlash(t *testing.T) {
 	p := publish(t, ecKey.Public())
 	p.discovery = func(w http.ResponseWriter, r *http.Request) {
 		says(`{"issuer": "`+p.URL+`/", "jwks_uri": "`+p.URL+`/openid/v1/jwks"}`)(w, r)
@@ -209,7 +209,7 @@ func TestAnIssuerWithASlashAtItsEndIsReadAsItIs(t *testing.T) {
 // at is when the tokens of the tests were signed.
 var at = time.Unix(1700000000, 0)
 
-func TestARedirectOutOfTLSIsNotFollowed(t *testing.T) {
+func TestDiscover_rejectsHTTPRedirect(t *testing.T) {
 	p := publish(t, ecKey.Public())
 	// Whoever is between could serve these.
 	foreign := must(issuer.NewDocuments(p.URL, p.URL+"/openid/v1/jwks", []crypto.PublicKey{otherKey.Public()}))
@@ -222,7 +222,7 @@ func TestARedirectOutOfTLSIsNotFollowed(t *testing.T) {
 	}
 }
 
-func TestARedirectWithinTLSIsFollowed(t *testing.T) {
+func TestDiscover_followsHTTPSRedirect(t *testing.T) {
 	p := publish(t, ecKey.Public())
 	documents := must(issuer.NewDocuments(p.URL, p.URL+"/openid/v1/jwks", []crypto.PublicKey{ecKey.Public()}))
 	p.jwks = func(w http.ResponseWriter, r *http.Request) {

@@ -23,15 +23,15 @@ func KeyID(public crypto.PublicKey) (string, error) {
 	return base64.RawURLEncoding.EncodeToString(sum[:]), nil
 }
 
-// beginning of a PEM block (RFC 7468, section 2).
-const beginning = "-----BEGIN "
+// pemHeader of a PEM block (RFC 7468, section 2).
+const pemHeader = "-----BEGIN "
 
 // ParsePublicKeys returns the public keys of a PEM file: such as the API server takes
 // for --service-account-key-file, RSA or ECDSA, PKIX or PKCS #1, or certificates. A
 // private key is refused: it has no business where keys are published. So is a block
 // that is not whole: its key would be missing from what is published.
 func ParsePublicKeys(content []byte) ([]crypto.PublicKey, error) {
-	blocks := bytes.Count(content, []byte(beginning))
+	blocks := bytes.Count(content, []byte(pemHeader))
 	var keys []crypto.PublicKey
 	number := 1
 	for ; ; number++ {
@@ -62,7 +62,7 @@ func publicKey(block *pem.Block) (crypto.PublicKey, error) {
 	if strings.HasSuffix(block.Type, "PRIVATE KEY") {
 		return nil, errors.New("it is private; give the public key: openssl pkey -in FILE -pubout")
 	}
-	key, err := decoded(block)
+	key, err := parseBlock(block)
 	if err != nil {
 		return nil, err
 	}
@@ -72,7 +72,7 @@ func publicKey(block *pem.Block) (crypto.PublicKey, error) {
 	return key, nil
 }
 
-func decoded(block *pem.Block) (crypto.PublicKey, error) {
+func parseBlock(block *pem.Block) (crypto.PublicKey, error) {
 	switch block.Type {
 	case "PUBLIC KEY":
 		return x509.ParsePKIXPublicKey(block.Bytes)

@@ -30,7 +30,7 @@ func certificateBlock(key crypto.Signer) []byte {
 	return block("CERTIFICATE", must(x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)))
 }
 
-func TestPublicKeysAreReadInAllTheFormsThatTheAPIServerTakes(t *testing.T) {
+func TestParsePublicKeys(t *testing.T) {
 	for name, test := range map[string]struct {
 		file []byte
 		want []crypto.PublicKey
@@ -58,7 +58,7 @@ func TestPublicKeysAreReadInAllTheFormsThatTheAPIServerTakes(t *testing.T) {
 	}
 }
 
-func TestFilesThatAreNoPublicKeysAreRefused(t *testing.T) {
+func TestParsePublicKeys_invalid(t *testing.T) {
 	public := pkixBlock(ecKey.Public())
 	for name, test := range map[string]struct {
 		file []byte

@@ -76,7 +76,7 @@ func (i Issuer) Verify(ctx context.Context, raw string, want Expected) (token.Cl
 	// It takes more algorithms, but ParseUnverified has refused all but Kubernetes' own.
 	set := &oidc.StaticKeySet{PublicKeys: keys}
 	if _, err := set.VerifySignature(ctx, raw); err != nil {
-		return token.Claims{}, &VerificationError{BadSignature, "", "not signed with " + the(claims.KeyID), "a signature by it"}
+		return token.Claims{}, &VerificationError{BadSignature, "", "not signed with " + formatValue(claims.KeyID), "a signature by it"}
 	}
 	if err := i.check(claims, want); err != nil {
 		return token.Claims{}, err
@@ -96,9 +96,9 @@ func (i Issuer) check(claims token.Claims, want Expected) error {
 	case !slices.ContainsFunc(claims.Audience, func(a string) bool { return slices.Contains(want.Audiences, a) }):
 		return &VerificationError{WrongAudience, "aud", fmt.Sprintf("%q", claims.Audience), fmt.Sprintf("one of %q", want.Audiences)}
 	case !claims.Expiry.After(at):
-		return &VerificationError{Expired, "exp", moment(claims.Expiry), "a time after " + moment(at)}
+		return &VerificationError{Expired, "exp", formatTime(claims.Expiry), "a time after " + formatTime(at)}
 	case claims.NotBefore.After(at.Add(notBeforeLeeway)):
-		return &VerificationError{NotYetValid, "nbf", moment(claims.NotBefore), "a time not after " + moment(at)}
+		return &VerificationError{NotYetValid, "nbf", formatTime(claims.NotBefore), "a time not after " + formatTime(at)}
 	case want.Subject != "" && claims.Subject != want.Subject:
 		return &VerificationError{WrongSubject, "sub", fmt.Sprintf("%q", claims.Subject), fmt.Sprintf("%q", want.Subject)}
 	}
@@ -124,14 +124,14 @@ func (i Issuer) keyIDs() string {
 	return strings.Join(ids, ", ")
 }
 
-func the(keyID string) string {
+func formatValue(keyID string) string {
 	if keyID == "" {
 		return "any of the issuer's keys"
 	}
 	return fmt.Sprintf("the issuer's key %q", keyID)
 }
 
-func moment(t time.Time) string {
+func formatTime(t time.Time) string {
 	if t.IsZero() {
 		return "missing"
 	}

@@ -73,7 +73,7 @@ func expected() issuer.Expected {
 	return issuer.Expected{Audiences: []string{audience}, Subject: subject, Now: func() time.Time { return at }}
 }
 
-func TestVerifyReturnsTheClaimsOfAGoodToken(t *testing.T) {
+func TestVerify(t *testing.T) {
 	for name, raw := range map[string]string{
 		"signed by ECDSA":                    signed(t, nil),
 		"signed by RSA":                      sign(t, jose.RS256, rsaKey, must(issuer.KeyID(rsaKey.Public())), claims(nil)),
@@ -95,7 +95,7 @@ func TestVerifyReturnsTheClaimsOfAGoodToken(t *testing.T) {
 	}
 }
 
-func TestVerifySaysWhatIsFoundAndWhatIsExpected(t *testing.T) {
+func TestVerify_errors(t *testing.T) {
 	good := signed(t, nil)
 	header, rest, _ := strings.Cut(good, ".")
 	payload, signature, _ := strings.Cut(rest, ".")
@@ -182,7 +182,7 @@ func TestVerifySaysWhatIsFoundAndWhatIsExpected(t *testing.T) {
 	}
 }
 
-func TestATokenThatIsForAnybodyIsGoodForNobody(t *testing.T) {
+func TestVerify_noExpectedAudience(t *testing.T) {
 	want := expected()
 	want.Audiences = nil
 	_, err := ours(t).Verify(t.Context(), signed(t, nil), want)
@@ -191,7 +191,7 @@ func TestATokenThatIsForAnybodyIsGoodForNobody(t *testing.T) {
 	}
 }
 
-func TestAnyServiceAccountsTokenIsGoodWhereNoneIsExpected(t *testing.T) {
+func TestVerify_anySubject(t *testing.T) {
 	want := expected()
 	want.Subject = ""
 	if _, err := ours(t).Verify(t.Context(), signed(t, map[string]any{"sub": token.Subject("a", "b")}), want); err != nil {

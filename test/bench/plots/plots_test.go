@@ -13,7 +13,7 @@ import (
 	"gonum.org/v1/plot/plotter"
 )
 
-func TestAPlotSaysWhatItShows(t *testing.T) {
+func TestPlot(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "absent", "plot.svg")
 	p := Plot{
 		Title: "A title", X: "what is on x", Y: "what is on y", Note: "measured somewhere",
@@ -54,7 +54,7 @@ func TestAPlotSaysWhatItShows(t *testing.T) {
 	}
 }
 
-func TestWhatCannotBeDrawnIsAnError(t *testing.T) {
+func TestPlot_invalidData(t *testing.T) {
 	for name, p := range map[string]Plot{
 		"no points":             {Lines: []Line{{Name: "a line"}}},
 		"below 0":               {YFromZero: true, Lines: []Line{{Name: "a line", Points: plotter.XYs{{X: 1, Y: 1}, {X: 2, Y: -1}}}}},
@@ -67,7 +67,7 @@ func TestWhatCannotBeDrawnIsAnError(t *testing.T) {
 	}
 }
 
-func TestAnAxisFrom0IsMarkedInSteps(t *testing.T) {
+func TestPlot_linearTicks(t *testing.T) {
 	for most, want := range map[float64]string{57: "0 10 20 30 40 50 60", 61: "0 20 40 60 80", 1.23: "0 0.5 1 1.5", 2: "0 0.5 1 1.5 2", .9: "0 0.2 0.4 0.6 0.8 1", 6: "0 1 2 3 4 5 6", 1e6: "0 200000 400000 600000 800000 1e+06"} {
 		drawn, err := Plot{YFromZero: true, Lines: []Line{{"a line", plotter.XYs{{X: 1, Y: most / 2}, {X: 2, Y: most}}}}}.draw()
 		if err != nil {

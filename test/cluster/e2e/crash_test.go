@@ -11,9 +11,9 @@ import (
 )
 
 // A second cluster, beside the one of the other tests, is killed.
-func TestACrashLeavesNothingThatTheNextRunDoesNotRemove(t *testing.T) {
+func TestCluster_cleansUpAfterCrash(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "cluster")
-	before, err := leftovers(dir)
+	before, err := leakedResources(dir)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -30,7 +30,7 @@ func TestACrashLeavesNothingThatTheNextRunDoesNotRemove(t *testing.T) {
 		t.Fatal(err)
 	}
 	eventually(t, "all its processes end", func(context.Context) error {
-		after, err := leftovers(dir)
+		after, err := leakedResources(dir)
 		for what := range after {
 			if strings.HasPrefix(what, "process ") && !before[what] {
 				err = fmt.Errorf("there still is %s", what)
@@ -43,15 +43,15 @@ func TestACrashLeavesNothingThatTheNextRunDoesNotRemove(t *testing.T) {
 		t.Error("it was taken for one that runs")
 	}
 	run("down")
-	if err := expectNothingLeft(dir, before); err != nil {
+	if err := expectNoLeaks(dir, before); err != nil {
 		t.Error(err)
 	}
 	run("down") // where there is none
 }
 
-func TestAStartThatFailsSaysWhyAndLeavesItsLogsAlone(t *testing.T) {
+func TestCluster_startFailure(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "cluster")
-	before, err := leftovers(dir)
+	before, err := leakedResources(dir)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -66,7 +66,7 @@ func TestAStartThatFailsSaysWhyAndLeavesItsLogsAlone(t *testing.T) {
 	if err := clusterCommand(t.Context(), dir, "down"); err != nil {
 		t.Fatal(err)
 	}
-	if err := expectNothingLeft(dir, before); err != nil {
+	if err := expectNoLeaks(dir, before); err != nil {
 		t.Error(err)
 	}
 }

@@ -23,23 +23,23 @@ const (
 	exitBroken = 2
 )
 
-// patient is a ServiceAccount, with a role and a pod of the same name.
-type patient struct{ namespace string }
+// doctorTarget is a ServiceAccount, with a role and a pod of the same name.
+type doctorTarget struct{ namespace string }
 
 const patientName = "cart"
 
-func (p patient) role() string { return p.namespace + "-" + patientName }
+func (p doctorTarget) role() string { return p.namespace + "-" + patientName }
 
-func (p patient) roleARN() string { return "arn:aws:iam::111122223333:role/" + p.role() }
+func (p doctorTarget) roleARN() string { return "arn:aws:iam::111122223333:role/" + p.role() }
 
 // kubectl runs kubectl in the patient's namespace.
-func (p patient) kubectl(t *testing.T, args ...string) {
+func (p doctorTarget) kubectl(t *testing.T, args ...string) {
 	t.Helper()
 	kubectl(t, append([]string{"--namespace", p.namespace}, args...)...)
 }
 
 // replacePod makes the pod anew, as change has it, and waits until it runs.
-func (p patient) replacePod(t *testing.T, change func(*corev1.Pod)) {
+func (p doctorTarget) replacePod(t *testing.T, change func(*corev1.Pod)) {
 	t.Helper()
 	p.kubectl(t, "delete", "pod", patientName, "--ignore-not-found", "--grace-period=1")
 	createPod(t, p.namespace, patientName, change)
@@ -48,7 +48,7 @@ func (p patient) replacePod(t *testing.T, change func(*corev1.Pod)) {
 
 // examine asks doctor, and returns the status of each check that is not ok, and
 // its exit code.
-func (p patient) examine(t *testing.T, target string) (map[string]string, string, int) {
+func (p doctorTarget) examine(t *testing.T, target string) (map[string]string, string, int) {
 	t.Helper()
 	text, code := irsa(t, "doctor", target, "--namespace", p.namespace, "--issuer-ca-file", issuerCA(), "--output", "json")
 	var diagnosis struct {
@@ -75,7 +75,7 @@ func issuerCA() string {
 
 // expectWell waits until doctor finds nothing: the API server and STS take a moment
 // to see what was mended.
-func (p patient) expectWell(t *testing.T) {
+func (p doctorTarget) expectWell(t *testing.T) {
 	t.Helper()
 	for _, target := range []string{"serviceaccount/" + patientName, "pod/" + patientName} {
 		eventually(t, target+" is well", func(context.Context) error {
@@ -89,7 +89,7 @@ func (p patient) expectWell(t *testing.T) {
 
 // expectRefused fails if a pod without its role is created: the guard needs no
 // webhook.
-func (p patient) expectRefused(t *testing.T) {
+func (p doctorTarget) expectRefused(t *testing.T) {
 	t.Helper()
 	of := template("refused", patientName)
 	_, err := world.client.CoreV1().Pods(p.namespace).Create(t.Context(), &corev1.Pod{
@@ -105,12 +105,12 @@ type fault struct {
 	name string
 	// check is the one that names it.
 	check, target string
-	breaks, mends func(*testing.T, patient)
+	breaks, mends func(*testing.T, doctorTarget)
 }
 
 // annotate sets annotations of the ServiceAccount.
-func annotate(annotations ...string) func(*testing.T, patient) {
-	return func(t *testing.T, p patient) {
+func annotate(annotations ...string) func(*testing.T, doctorTarget) {
+	return func(t *testing.T, p doctorTarget) {
 		t.Helper()
 		for i := range annotations {
 			annotations[i] = strings.ReplaceAll(annotations[i], "ROLE", p.roleARN())
@@ -120,8 +120,8 @@ func annotate(annotations ...string) func(*testing.T, patient) {
 }
 
 // withPod makes the pod anew, as change has it.
-func withPod(change func(*corev1.Pod)) func(*testing.T, patient) {
-	return func(t *testing.T, p patient) {
+func withPod(change func(*corev1.Pod)) func(*testing.T, doctorTarget) {
+	return func(t *testing.T, p doctorTarget) {
 		t.Helper()
 		p.replacePod(t, change)
 	}
@@ -135,8 +135,8 @@ const (
 var faults = []fault{
 	{
 		name: "the ServiceAccount is deleted", check: "service_account",
-		breaks: func(t *testing.T, p patient) { p.kubectl(t, "delete", "serviceaccount", patientName) },
-		mends:  func(t *testing.T, p patient) { giveRole(t, p.namespace, patientName) },
+		breaks: func(t *testing.T, p doctorTarget) { p.kubectl(t, "delete", "serviceaccount", patientName) },
+		mends:  func(t *testing.T, p doctorTarget) { giveRole(t, p.namespace, patientName) },
 	},
 	{
 		name: "the annotation is misspelt", check: "role_annotation",
@@ -150,19 +150,19 @@ var faults = []fault{
 	},
 	{
 		name: "the registration is deleted", check: "webhook_registered",
-		breaks: func(t *testing.T, _ patient) { kubectl(t, "delete", registration) },
+		breaks: func(t *testing.T, _ doctorTarget) { kubectl(t, "delete", registration) },
 		mends:  reinstall,
 	},
 	{
 		name: "the rules leave pods out", check: "webhook_rules",
-		breaks: func(t *testing.T, _ patient) {
+		breaks: func(t *testing.T, _ doctorTarget) {
 			kubectl(t, "patch", registration, "--type=json", `--patch=[{"op":"remove","path":"/webhooks/0/rules/0"}]`)
 		},
 		mends: reinstall,
 	},
 	{
 		name: "no replica runs", check: "webhook_endpoints",
-		breaks: func(t *testing.T, p patient) {
+		breaks: func(t *testing.T, p doctorTarget) {
 			kubectl(t, "--namespace", release, "scale", "deployment", release, "--replicas=0")
 			kubectl(t, "--namespace", release, "wait", "pods", "--all", "--for=delete", "--timeout=2m")
 			p.expectRefused(t)
@@ -183,7 +183,7 @@ var faults = []fault{
 	},
 	{
 		name: "the token is for another audience", check: "pod_token", target: "pod",
-		breaks: func(t *testing.T, p patient) {
+		breaks: func(t *testing.T, p doctorTarget) {
 			annotate("eks.amazonaws.com/audience=vault")(t, p)
 			p.replacePod(t, nil)
 			annotate("eks.amazonaws.com/audience-")(t, p)
@@ -192,30 +192,30 @@ var faults = []fault{
 	},
 	{
 		name: "nobody may read the issuer", check: "issuer_discovery",
-		breaks: func(t *testing.T, _ patient) {
+		breaks: func(t *testing.T, _ doctorTarget) {
 			kubectl(t, "delete", "clusterrolebinding", "service-account-issuer-discovery-for-everybody")
 		},
-		mends: func(t *testing.T, _ patient) {
+		mends: func(t *testing.T, _ doctorTarget) {
 			kubectl(t, "apply", "-f", repository.Path("deploy", "kind", "issuer-discovery.yaml"))
 		},
 	},
 	{
 		name: "IAM does not know the issuer", check: "oidc_provider",
-		breaks: func(t *testing.T, _ patient) { must(t, "provider", "delete", "--approve") },
-		mends:  func(t *testing.T, _ patient) { must(t, "provider", "create", "--approve") },
+		breaks: func(t *testing.T, _ doctorTarget) { must(t, "provider", "delete", "--approve") },
+		mends:  func(t *testing.T, _ doctorTarget) { must(t, "provider", "create", "--approve") },
 	},
 	{
 		name: "the role is deleted", check: "role_exists",
-		breaks: func(t *testing.T, p patient) {
+		breaks: func(t *testing.T, p doctorTarget) {
 			if _, err := iam.NewFromConfig(admin()).DeleteRole(t.Context(), &iam.DeleteRoleInput{RoleName: aws.String(p.role())}); err != nil {
 				t.Fatal(err)
 			}
 		},
-		mends: func(t *testing.T, p patient) { giveRole(t, p.namespace, patientName) },
+		mends: func(t *testing.T, p doctorTarget) { giveRole(t, p.namespace, patientName) },
 	},
 	{
 		name: "the role trusts another namespace", check: "trust_policy",
-		breaks: func(t *testing.T, p patient) {
+		breaks: func(t *testing.T, p doctorTarget) {
 			client := iam.NewFromConfig(admin())
 			role, err := client.GetRole(t.Context(), &iam.GetRoleInput{RoleName: aws.String(p.role())})
 			if err != nil {
@@ -232,12 +232,12 @@ var faults = []fault{
 				t.Fatal(err)
 			}
 		},
-		mends: func(t *testing.T, p patient) { giveRole(t, p.namespace, patientName) },
+		mends: func(t *testing.T, p doctorTarget) { giveRole(t, p.namespace, patientName) },
 	},
 }
 
 // reinstall has helm make everything as it was.
-func reinstall(t *testing.T, _ patient) {
+func reinstall(t *testing.T, _ doctorTarget) {
 	t.Helper()
 	// Fields that kubectl has changed are kubectl's from then on.
 	if err := world.Install(t.Context(), append(values(), "--force-conflicts")...); err != nil {
@@ -245,8 +245,8 @@ func reinstall(t *testing.T, _ patient) {
 	}
 }
 
-func TestDoctorIsGreenAndNamesEachFault(t *testing.T) {
-	p := patient{newNamespace(t, nil)}
+func TestDoctor(t *testing.T) {
+	p := doctorTarget{newNamespace(t, nil)}
 	giveRole(t, p.namespace, patientName)
 	p.replacePod(t, nil)
 	p.expectWell(t)

@@ -74,7 +74,7 @@ func runAll(run func() int) (code int, err error) {
 	if err := unix.Flock(int(lock.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
 		return 0, fmt.Errorf("lock %s: %w; these tests run already", lock.Name(), err)
 	}
-	before, err := leftovers(dir)
+	before, err := leakedResources(dir)
 	if err != nil {
 		return 0, err
 	}
@@ -85,7 +85,7 @@ func runAll(run func() int) (code int, err error) {
 		return 0, err
 	}
 	defer func() {
-		err = errors.Join(err, clusterCommand(ctx, dir, "down"), expectNothingLeft(dir, before))
+		err = errors.Join(err, clusterCommand(ctx, dir, "down"), expectNoLeaks(dir, before))
 	}()
 	if err := setUp(ctx, dir); err != nil {
 		return 0, err
@@ -180,9 +180,9 @@ func admin() aws.Config {
 	}
 }
 
-// leftovers are what clusters have on this machine: interfaces, cgroups, the
+// leakedResources are what clusters have on this machine: interfaces, cgroups, the
 // processes in those, and mounts in a folder.
-func leftovers(dir string) (map[string]bool, error) {
+func leakedResources(dir string) (map[string]bool, error) {
 	found := map[string]bool{}
 	links, err := netlink.LinkList()
 	if err != nil {
@@ -227,9 +227,9 @@ func leftovers(dir string) (map[string]bool, error) {
 	return found, nil
 }
 
-// expectNothingLeft is an error if a cluster left anything that was not there before.
-func expectNothingLeft(dir string, before map[string]bool) error {
-	after, err := leftovers(dir)
+// expectNoLeaks is an error if a cluster left anything that was not there before.
+func expectNoLeaks(dir string, before map[string]bool) error {
+	after, err := leakedResources(dir)
 	if err != nil {
 		return err
 	}

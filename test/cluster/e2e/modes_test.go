@@ -36,7 +36,7 @@ func upgrade(t *testing.T, values ...string) {
 	})
 }
 
-func TestOnlyNamespacesThatOptInAreServed(t *testing.T) {
+func TestOptIn(t *testing.T) {
 	served, other := newNamespace(t, map[string]string{optIn: "enabled"}), newNamespace(t, nil)
 	arn := giveRole(t, served, "app")
 	giveRole(t, other, "app")
@@ -114,7 +114,7 @@ func (s *stream) remember(err error) {
 // The replicas are replaced while pods are created, and no pod is the worse for it,
 // whether a webhook that cannot be reached would have it refused by the guard or by
 // the failurePolicy.
-func TestARollingUpgradeIsNotNoticed(t *testing.T) {
+func TestRollingUpgrade(t *testing.T) {
 	for _, mode := range []string{clusterWide, onlyOptIn} {
 		t.Run(mode, func(t *testing.T) {
 			namespace := newNamespace(t, map[string]string{optIn: "enabled"})

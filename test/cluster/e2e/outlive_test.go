@@ -12,7 +12,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 )
 
-var outlive = flag.Bool("outlive", false, "wait until a token of the shortest lifetime has expired, which takes a quarter of an hour")
+var tokenRefreshFlag = flag.Bool("outlive", false, "wait until a token of the shortest lifetime has expired, which takes a quarter of an hour")
 
 const (
 	// shortest is the least that the API server gives a token for a pod.
@@ -24,8 +24,8 @@ const (
 
 // The kubelet writes a new token in time, and an application that runs all the
 // while, with one client of the SDK, gets credentials for it.
-func TestAnApplicationOutlivesItsToken(t *testing.T) {
-	if !*outlive {
+func TestTokenRefresh(t *testing.T) {
+	if !*tokenRefreshFlag {
 		t.Skip("it takes a quarter of an hour: make soak-token runs it")
 	}
 	namespace := newNamespace(t, nil)
@@ -38,7 +38,7 @@ func TestAnApplicationOutlivesItsToken(t *testing.T) {
 	expires := first.Token.Written.Add(shortest)
 	var renewed time.Time
 	within(t, shortest+late, "the first token has expired", func(ctx context.Context) error {
-		got, err := heard(ctx, namespace, "app=app", "app")
+		got, err := logOutput(ctx, namespace, "app=app", "app")
 		if err != nil {
 			return err
 		}

@@ -85,8 +85,8 @@ func createPod(t *testing.T, namespace, account string, change func(*corev1.Pod)
 	return created
 }
 
-// heard returns what a container of the newest pod of a selector has said at last.
-func heard(ctx context.Context, namespace, selector, container string) (said, error) {
+// logOutput returns what a container of the newest pod of a selector has said at last.
+func logOutput(ctx context.Context, namespace, selector, container string) (said, error) {
 	pods, err := world.client.CoreV1().Pods(namespace).List(ctx, metav1.ListOptions{LabelSelector: selector})
 	if err != nil {
 		return said{}, err
@@ -116,7 +116,7 @@ func expectIdentity(t *testing.T, namespace, selector, container, arn string) sa
 	t.Helper()
 	var last said
 	eventually(t, "pod "+selector+" is "+arn, func(ctx context.Context) (err error) {
-		if last, err = heard(ctx, namespace, selector, container); err != nil {
+		if last, err = logOutput(ctx, namespace, selector, container); err != nil {
 			return err
 		}
 		if !strings.HasPrefix(last.ARN, arn) {

@@ -17,7 +17,7 @@ import (
 // release is the name of the chart's release and of its namespace.
 const release = walkthrough.Release
 
-func TestUninstallingLeavesNothing(t *testing.T) {
+func TestUninstall(t *testing.T) {
 	with := inventory(t)
 	if _, err := walkthrough.Output(t.Context(), world.Helm, "--kubeconfig", world.Kubeconfig, "--namespace", release, "uninstall", release, "--wait"); err != nil {
 		t.Fatal(err)

@@ -10,7 +10,7 @@ import (
 )
 
 // What make kind-up does once its cluster is there, and make cluster-irsa.
-func TestTheWalkthroughEndsWithAnApplicationThatHasItsRole(t *testing.T) {
+func TestWalkthrough(t *testing.T) {
 	// It installs the chart with other values than the tests' own.
 	t.Cleanup(func() {
 		if err := install(context.Background()); err != nil {

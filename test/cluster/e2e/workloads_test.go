@@ -15,7 +15,7 @@ import (
 
 // The example is applied as it is; only the image of the agent, by its very name,
 // has another program in it, since AWS is not there to be called.
-func TestTheAgentOfTheStoryGetsItsRole(t *testing.T) {
+func TestExampleAgent(t *testing.T) {
 	if err := world.ApplyExample(t.Context()); err != nil {
 		t.Fatal(err)
 	}
@@ -24,7 +24,7 @@ func TestTheAgentOfTheStoryGetsItsRole(t *testing.T) {
 	expectIdentity(t, walkthrough.ExampleNamespace, "name=cloudwatch-agent", "cloudwatch-agent", assumed("cloudwatch-agent"))
 }
 
-func TestEachKindOfWorkloadGetsItsRole(t *testing.T) {
+func TestWorkloads(t *testing.T) {
 	namespace := newNamespace(t, nil)
 	client := world.client
 	selector := func(name string) *metav1.LabelSelector {
@@ -72,7 +72,7 @@ func TestEachKindOfWorkloadGetsItsRole(t *testing.T) {
 }
 
 // The kubelet gives the token to the user of the pod, if all containers have one.
-func TestWhoIsNotRootReadsATokenOfItsOwn(t *testing.T) {
+func TestNonRootContainer(t *testing.T) {
 	namespace := newNamespace(t, nil)
 	arn := giveRole(t, namespace, "app")
 	createPod(t, namespace, "app", func(pod *corev1.Pod) {
@@ -84,7 +84,7 @@ func TestWhoIsNotRootReadsATokenOfItsOwn(t *testing.T) {
 	}
 }
 
-func TestADebuggingContainerGetsTheRoleOfThePod(t *testing.T) {
+func TestEphemeralContainer(t *testing.T) {
 	namespace := newNamespace(t, nil)
 	arn := giveRole(t, namespace, "app")
 	createPod(t, namespace, "app", nil)
@@ -94,7 +94,7 @@ func TestADebuggingContainerGetsTheRoleOfThePod(t *testing.T) {
 }
 
 // Of the same mode of the chart, the guard: nothing is refused that has no role.
-func TestAPodWithoutARoleIsLeftAlone(t *testing.T) {
+func TestPodWithoutRole(t *testing.T) {
 	namespace := newNamespace(t, nil)
 	if _, err := world.client.CoreV1().ServiceAccounts(namespace).Create(t.Context(), &corev1.ServiceAccount{
 		ObjectMeta: metav1.ObjectMeta{Name: "app"},
@@ -109,7 +109,7 @@ func TestAPodWithoutARoleIsLeftAlone(t *testing.T) {
 		t.Errorf("it was given volumes %+v and variables %+v", pod.Spec.Volumes, pod.Spec.Containers[0].Env)
 	}
 	eventually(t, "it runs, and has no credentials", func(ctx context.Context) error {
-		got, err := heard(ctx, namespace, "app=app", "app")
+		got, err := logOutput(ctx, namespace, "app=app", "app")
 		if err == nil && (got.ARN != "" || got.Error == "") {
 			t.Fatalf("it says %+v", got)
 		}

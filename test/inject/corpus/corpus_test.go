@@ -26,7 +26,7 @@ automountServiceAccountToken: false
 `
 )
 
-func TestLoadReadsACase(t *testing.T) {
+func TestLoad(t *testing.T) {
 	dir := write(t, map[string]string{
 		"case/pod.yaml":            pod,
 		"case/serviceaccount.yaml": serviceAccount,
@@ -58,7 +58,7 @@ func TestLoadReadsACase(t *testing.T) {
 	}
 }
 
-func TestLoadReadsACaseWithoutGoldens(t *testing.T) {
+func TestLoad_withoutGoldenFiles(t *testing.T) {
 	cases, err := corpus.Load(write(t, map[string]string{"case/pod.yaml": pod, "case/serviceaccount.yaml": serviceAccount}))
 	if err != nil {
 		t.Fatal(err)
@@ -68,7 +68,7 @@ func TestLoadReadsACaseWithoutGoldens(t *testing.T) {
 	}
 }
 
-func TestLoadRefuses(t *testing.T) {
+func TestLoad_invalid(t *testing.T) {
 	for _, test := range []struct {
 		name  string
 		files map[string]string
@@ -105,7 +105,7 @@ func TestLoadRefuses(t *testing.T) {
 	}
 }
 
-func TestTheIdentityOfACase(t *testing.T) {
+func TestCaseIdentity(t *testing.T) {
 	account := strings.Replace(serviceAccount, "name: app", `name: app, annotations: {eks.amazonaws.com/role-arn: team/app, eks.amazonaws.com/token-expiration: "3600"}`, 1)
 	for _, test := range []struct {
 		name, settings string
@@ -133,7 +133,7 @@ func TestTheIdentityOfACase(t *testing.T) {
 	}
 }
 
-func TestLoadRefusesAnEmptyFolder(t *testing.T) {
+func TestLoad_emptyDirectory(t *testing.T) {
 	if cases, err := corpus.Load(t.TempDir()); err == nil {
 		t.Errorf("got %+v, want an error", cases)
 	}
@@ -159,7 +159,7 @@ const ephemeral = `spec:
   ephemeralContainers: [{name: debugger, image: registry.k8s.io/pause:3.10}]
 `
 
-func TestLoadEphemeralReadsACase(t *testing.T) {
+func TestLoadEphemeral(t *testing.T) {
 	dir := write(t, map[string]string{
 		"case/pod.yaml":                       pod,
 		"case/serviceaccount.yaml":            serviceAccount,
@@ -186,7 +186,7 @@ func TestLoadEphemeralReadsACase(t *testing.T) {
 	}
 }
 
-func TestLoadEphemeralRefuses(t *testing.T) {
+func TestLoadEphemeral_invalid(t *testing.T) {
 	for _, test := range []struct {
 		name, file, content, want string
 	}{

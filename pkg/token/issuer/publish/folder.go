@@ -8,14 +8,14 @@ import (
 
 // What is published is no secret.
 const (
-	folderMode = 0o755
-	fileMode   = 0o644
+	dirMode  = 0o755
+	fileMode = 0o644
 )
 
 // Write writes the files into a folder, which it makes if need be. Each is there as a
 // whole, or as it was: something may be serving the folder.
 func (s Site) Write(folder string) error {
-	if err := os.MkdirAll(folder, folderMode); err != nil {
+	if err := os.MkdirAll(folder, dirMode); err != nil {
 		return fmt.Errorf("make the folder of the documents: %w", err)
 	}
 	root, err := os.OpenRoot(folder)
@@ -32,7 +32,7 @@ func (s Site) Write(folder string) error {
 }
 
 func write(root *os.Root, file File) error {
-	if err := root.MkdirAll(path.Dir(file.Path), folderMode); err != nil {
+	if err := root.MkdirAll(path.Dir(file.Path), dirMode); err != nil {
 		return err
 	}
 	unfinished := file.Path + ".tmp"

@@ -27,7 +27,7 @@ func siteOf(t *testing.T, issuerURL, jwksURI string) publish.Site {
 	return site
 }
 
-func TestTheFolderIsWhatIsFoundAtTheIssuer(t *testing.T) {
+func TestSiteWrite(t *testing.T) {
 	for name, test := range map[string]struct{ issuerURL, jwksURI, path string }{
 		"keys where the API server has them": {issuerURL, issuerURL + "/openid/v1/jwks", "openid/v1/jwks"},
 		"keys beside the discovery document": {issuerURL, issuerURL + "/.well-known/jwks.json", ".well-known/jwks.json"},
@@ -67,7 +67,7 @@ func TestTheFolderIsWhatIsFoundAtTheIssuer(t *testing.T) {
 	}
 }
 
-func TestAPathThatLeadsElsewhereIsRefused(t *testing.T) {
+func TestNewSite_pathTraversal(t *testing.T) {
 	for name, jwksURI := range map[string]string{
 		"out of the folder":              issuerURL + "/../../etc/passwd",
 		"out of it, in other characters": issuerURL + "/%2e%2e/passwd",
@@ -86,7 +86,7 @@ func TestAPathThatLeadsElsewhereIsRefused(t *testing.T) {
 	}
 }
 
-func TestALinkOutOfTheFolderIsNotFollowed(t *testing.T) {
+func TestSiteWrite_symlink(t *testing.T) {
 	outside, folder := t.TempDir(), t.TempDir()
 	if err := os.Symlink(outside, filepath.Join(folder, "openid")); err != nil {
 		t.Fatal(err)
@@ -99,7 +99,7 @@ func TestALinkOutOfTheFolderIsNotFollowed(t *testing.T) {
 	}
 }
 
-func TestTheDocumentsAreServedAsTheAPIServerServesThem(t *testing.T) {
+func TestSiteHandler(t *testing.T) {
 	handler, err := siteOf(t, issuerURL, issuerURL+"/openid/v1/jwks").Handler(5 * time.Minute)
 	if err != nil {
 		t.Fatal(err)
@@ -133,7 +133,7 @@ func TestTheDocumentsAreServedAsTheAPIServerServesThem(t *testing.T) {
 	}
 }
 
-func TestWhoHasADocumentAlreadyIsToldSo(t *testing.T) {
+func TestSiteHandler_notModified(t *testing.T) {
 	handler, err := siteOf(t, issuerURL, issuerURL+"/openid/v1/jwks").Handler(time.Minute)
 	if err != nil {
 		t.Fatal(err)
@@ -148,7 +148,7 @@ func TestWhoHasADocumentAlreadyIsToldSo(t *testing.T) {
 	}
 }
 
-func TestWhatCannotBeServedIsRefused(t *testing.T) {
+func TestSiteHandler_conflictingPaths(t *testing.T) {
 	for name, jwksURI := range map[string]string{
 		"keys at the discovery document's path, at another host": "https://keys.example.com/id/.well-known/openid-configuration",
 		"keys where it is asked whether the server is there":     "https://keys.example.com/healthz",

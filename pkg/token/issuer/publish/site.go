@@ -19,8 +19,8 @@ const (
 	typeJWKS      = "application/jwk-set+json"
 )
 
-// elsewhere is the name of the key set's file when its URL is not below the issuer's.
-const elsewhere = "jwks.json"
+// outsidePath is the name of the key set's file when its URL is not below the issuer's.
+const outsidePath = "jwks.json"
 
 // File is one document.
 type File struct {
@@ -62,7 +62,7 @@ func jwksPath(issuerURL, jwksURI string) (string, error) {
 	}
 	path, below := strings.CutPrefix(jwksURI, strings.TrimSuffix(issuerURL, "/")+"/")
 	if !below {
-		return elsewhere, nil
+		return outsidePath, nil
 	}
 	discovery := strings.TrimPrefix(issuer.DiscoveryPath, "/")
 	switch {

@@ -73,17 +73,17 @@ func seconds(value string) *int {
 	return new(int(min(number, maxSeconds)))
 }
 
-// remaining returns for how long an answer that a cache gave may be given again.
-func (c *Cache) remaining() time.Duration {
+// remainingTTL returns for how long an answer that a cache gave may be given again.
+func (c *Cache) remainingTTL() time.Duration {
 	if c == nil || c.Age == nil || c.MaxAge == nil {
 		return 0
 	}
 	return time.Duration(max(0, *c.MaxAge-*c.Age)) * time.Second
 }
 
-// gone returns when no cache holds what was there before the last change; nil where
+// staleUntil returns when no cache holds what was there before the last change; nil where
 // that is not told.
-func (c *Cache) gone() *time.Time {
+func (c *Cache) staleUntil() *time.Time {
 	if c == nil || c.LastModified == nil || c.MaxAge == nil {
 		return nil
 	}

@@ -8,7 +8,7 @@ import (
 	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/token/issuer/rotation"
 )
 
-func TestHowLongAnAnswerMayBeKept(t *testing.T) {
+func TestCacheOf(t *testing.T) {
 	in := func(d time.Duration) string { return now.Add(d).Format(http.TimeFormat) }
 	for name, test := range map[string]struct {
 		header http.Header

@@ -22,12 +22,12 @@ import (
 const (
 	// timeout bounds each question to an address or to the DNS.
 	timeout = 10 * time.Second
-	// atOnce is how many addresses are asked at the same time.
-	atOnce = 8
+	// maxConcurrent is how many addresses are asked at the same time.
+	maxConcurrent = 8
 )
 
-// Edge is one of the addresses at which a document is to be had.
-type Edge struct {
+// Endpoint is one of the addresses at which a document is to be had.
+type Endpoint struct {
 	Host string `json:"host"`
 	// Address is empty where the host has none.
 	Address  string      `json:"address,omitempty"`
@@ -43,32 +43,32 @@ type Edge struct {
 	keys    *jose.JSONWebKeySet
 }
 
-// failed completes an edge by what is amiss.
-func (e Edge) failed(state State, problem string) Edge {
+// withProblem completes an edge by what is amiss.
+func (e Endpoint) withProblem(state State, problem string) Endpoint {
 	e.State, e.Problem = state, problem
 	return e
 }
 
-// visit asks each of the addresses of a URL's host for the document there.
-func (c Check) visit(ctx context.Context, document issuer.Step, at string, read func(Edge, []byte) Edge) []Edge {
-	found := Edge{Document: document, URL: at, State: OK}
+// probeAddresses asks each of the addresses of a URL's host for the document there.
+func (c Check) probeAddresses(ctx context.Context, document issuer.Step, at string, read func(Endpoint, []byte) Endpoint) []Endpoint {
+	found := Endpoint{Document: document, URL: at, State: OK}
 	parsed, err := url.Parse(at)
 	if err != nil || parsed.Scheme != "https" || parsed.Hostname() == "" {
-		return []Edge{found.failed(Broken, "it is not a URL that begins with https://")}
+		return []Endpoint{found.withProblem(Broken, "it is not a URL that begins with https://")}
 	}
 	found.Host = parsed.Hostname()
 	addresses, err := c.lookup(ctx, found.Host)
 	if err != nil {
-		return []Edge{found.failed(unresolved(err), fmt.Sprintf("the DNS has no address of %s from here: %v", found.Host, err))}
+		return []Endpoint{found.withProblem(dnsErrorState(err), fmt.Sprintf("the DNS has no address of %s from here: %v", found.Host, err))}
 	}
-	edges := make([]Edge, len(addresses))
+	edges := make([]Endpoint, len(addresses))
 	var group errgroup.Group
-	group.SetLimit(atOnce)
+	group.SetLimit(maxConcurrent)
 	for i, address := range addresses {
 		edge := found
 		edge.Address = address.Unmap().String()
 		group.Go(func() error {
-			edges[i] = c.ask(ctx, edge, address, read)
+			edges[i] = c.fetch(ctx, edge, address, read)
 			return nil
 		})
 	}
@@ -89,34 +89,34 @@ func (c Check) lookup(ctx context.Context, host string) ([]netip.Addr, error) {
 	return addresses, err
 }
 
-// unresolved says what it means that a host has no address: that there is none is for
+// dnsErrorState says what it means that a host has no address: that there is none is for
 // everybody, that the DNS does not answer is not.
-func unresolved(err error) State {
+func dnsErrorState(err error) State {
 	if failure, ok := errors.AsType[*net.DNSError](err); ok && failure.IsNotFound {
 		return Broken
 	}
 	return Unknown
 }
 
-func (c Check) ask(ctx context.Context, edge Edge, address netip.Addr, read func(Edge, []byte) Edge) Edge {
+func (c Check) fetch(ctx context.Context, edge Endpoint, address netip.Addr, read func(Endpoint, []byte) Endpoint) Endpoint {
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, edge.URL, nil)
 	if err != nil {
-		return edge.failed(Broken, err.Error())
+		return edge.withProblem(Broken, err.Error())
 	}
 	request.Header.Set("Accept", issuer.Accept)
 	client := c.clientFor(edge.Host, address)
 	defer client.CloseIdleConnections()
 	response, err := client.Do(request)
 	if err != nil {
-		return edge.failed(unanswered(err))
+		return edge.withProblem(requestErrorState(err))
 	}
 	defer func() { _ = response.Body.Close() }()
 	edge.Cache = cacheOf(response.Header, c.Now())
 	body, err := issuer.ReadBody(response)
 	if err != nil {
-		return edge.failed(Broken, err.Error())
+		return edge.withProblem(Broken, err.Error())
 	}
 	return read(edge, body)
 }
@@ -138,10 +138,10 @@ func (c Check) clientFor(host string, address netip.Addr) *http.Client {
 	}}
 }
 
-// unanswered says what it means that an address gives no answer. What is amiss with
+// requestErrorState says what it means that an address gives no answer. What is amiss with
 // the network may be so from here alone. What is amiss with the certificate is so for
 // everybody, but for a CA that only others know.
-func unanswered(err error) (State, string) {
+func requestErrorState(err error) (State, string) {
 	if _, ok := errors.AsType[x509.UnknownAuthorityError](err); ok {
 		return Unknown, fmt.Sprintf("its certificate is of a CA that is not known here: give the CA's by --issuer-ca-file, and its thumbprint to IAM: %v", cause(err))
 	}
@@ -159,19 +159,19 @@ func cause(err error) error {
 	return err
 }
 
-func (c Check) readDiscovery(edge Edge, body []byte) Edge {
+func (c Check) readDiscovery(edge Endpoint, body []byte) Endpoint {
 	uri, err := issuer.ParseDiscovery(body, c.Issuer)
 	if err != nil {
-		return edge.failed(Broken, err.Error())
+		return edge.withProblem(Broken, err.Error())
 	}
 	edge.jwksURI = uri
 	return edge
 }
 
-func (c Check) readKeySet(edge Edge, body []byte) Edge {
+func (c Check) readKeySet(edge Endpoint, body []byte) Endpoint {
 	keys, err := issuer.ParseKeySet(body)
 	if err != nil {
-		return edge.failed(Broken, err.Error())
+		return edge.withProblem(Broken, err.Error())
 	}
 	edge.keys = &keys
 	return c.compare(edge)

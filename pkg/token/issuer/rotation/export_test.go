@@ -3,6 +3,6 @@ package rotation
 // Those that tests reach from outside.
 var (
 	CacheOf   = cacheOf
-	Remaining = (*Cache).remaining
-	Gone      = (*Cache).gone
+	Remaining = (*Cache).remainingTTL
+	Gone      = (*Cache).staleUntil
 )

@@ -13,10 +13,10 @@ import (
 )
 
 // compare says which keys an edge's key set lacks.
-func (c Check) compare(edge Edge) Edge {
+func (c Check) compare(edge Endpoint) Endpoint {
 	var problems []string
 	for _, key := range c.Keys {
-		if problem := lacks(*edge.keys, key); problem != "" {
+		if problem := keyMismatch(*edge.keys, key); problem != "" {
 			edge.Missing = append(edge.Missing, key.ID)
 			problems = append(problems, problem)
 		}
@@ -24,14 +24,14 @@ func (c Check) compare(edge Edge) Edge {
 	if len(problems) == 0 {
 		return edge
 	}
-	if left := edge.Cache.remaining(); left > 0 {
+	if left := edge.Cache.remainingTTL(); left > 0 {
 		problems = append(problems, fmt.Sprintf("it is from a cache, which may give it for %s yet: purge that, or ask again then", left))
 	}
-	return edge.failed(Broken, strings.Join(problems, "; "))
+	return edge.withProblem(Broken, strings.Join(problems, "; "))
 }
 
-// lacks says how a key is missing from a key set; empty if it is not.
-func lacks(set jose.JSONWebKeySet, key Key) string {
+// keyMismatch says how a key is missing from a key set; empty if it is not.
+func keyMismatch(set jose.JSONWebKeySet, key Key) string {
 	named := set.Key(key.ID)
 	switch {
 	case len(named) > 0 && (key.Public == nil || slices.ContainsFunc(named, func(k jose.JSONWebKey) bool { return same(k.Key, key.Public) })):
@@ -52,30 +52,30 @@ func same(a any, b crypto.PublicKey) bool {
 	return ok && key.Equal(a)
 }
 
-// judge sums up the edges.
-func (c Check) judge(report *Report) {
-	for _, edge := range report.Edges {
+// evaluate sums up the edges.
+func (c Check) evaluate(report *Report) {
+	for _, edge := range report.Endpoints {
 		if edge.State != OK {
-			report.Fail(edge.State, edge.place()+": "+edge.Problem)
+			report.AddProblem(edge.State, edge.describe()+": "+edge.Problem)
 		}
 	}
 	for _, key := range c.Keys {
-		report.Keys = append(report.Keys, keyReport(key, report.Edges))
+		report.Keys = append(report.Keys, keyReport(key, report.Endpoints))
 	}
 	if len(c.Keys) == 0 {
-		report.Fail(Unknown, "no key is known that could sign")
+		report.AddProblem(Unknown, "no key is known that could sign")
 	}
-	c.judgeCaches(report)
+	c.evaluateCaches(report)
 }
 
-func (e Edge) place() string {
+func (e Endpoint) describe() string {
 	if e.Address == "" {
 		return fmt.Sprintf("%s at %s", e.Document, e.URL)
 	}
 	return fmt.Sprintf("%s at %s, address %s", e.Document, e.URL, e.Address)
 }
 
-func keyReport(key Key, edges []Edge) KeyReport {
+func keyReport(key Key, edges []Endpoint) KeyReport {
 	report := KeyReport{ID: key.ID, From: key.From, Signs: key.Signs, State: OK}
 	seen := false
 	for _, edge := range edges {
@@ -84,7 +84,7 @@ func keyReport(key Key, edges []Edge) KeyReport {
 		}
 		seen = true
 		if edge.keys == nil {
-			report.State = worse(report.State, edge.State)
+			report.State = worseState(report.State, edge.State)
 			continue
 		}
 		report.Of++
@@ -95,27 +95,27 @@ func keyReport(key Key, edges []Edge) KeyReport {
 		}
 	}
 	if !seen {
-		report.State = worse(report.State, Unknown)
+		report.State = worseState(report.State, Unknown)
 	}
 	return report
 }
 
-// judgeCaches looks at who may have read the key set before the keys were in it, which
+// evaluateCaches looks at who may have read the key set before the keys were in it, which
 // matters for keys that do not sign yet.
-func (c Check) judgeCaches(report *Report) {
+func (c Check) evaluateCaches(report *Report) {
 	if report.State == Broken || !slices.ContainsFunc(c.Keys, func(k Key) bool { return !k.Signs }) {
 		return
 	}
 	var silent bool
 	var longest int
-	for _, edge := range report.Edges {
+	for _, edge := range report.Endpoints {
 		if edge.keys == nil {
 			continue
 		}
 		if edge.Cache != nil && edge.Cache.MaxAge != nil {
 			longest = max(longest, *edge.Cache.MaxAge)
 		}
-		gone := edge.Cache.gone()
+		gone := edge.Cache.staleUntil()
 		if gone == nil {
 			silent = silent || edge.Cache == nil || edge.Cache.MaxAge == nil || *edge.Cache.MaxAge > 0
 			continue
@@ -125,16 +125,16 @@ func (c Check) judgeCaches(report *Report) {
 		}
 	}
 	if report.SafeFrom != nil && report.SafeFrom.After(c.Now()) {
-		report.Fail(Unknown, fmt.Sprintf("the key set was changed so short a time ago that caches may hold an older one until %s: let the new key sign from then on",
+		report.AddProblem(Unknown, fmt.Sprintf("the key set was changed so short a time ago that caches may hold an older one until %s: let the new key sign from then on",
 			report.SafeFrom.UTC().Format(time.RFC3339)))
 		return
 	}
 	if silent {
-		report.Notes = append(report.Notes, fmt.Sprintf("The issuer does not say when the key set was changed. Caches may hold an older one %s: if a key was published just now, let it sign after that.", span(longest)))
+		report.Notes = append(report.Notes, fmt.Sprintf("The issuer does not say when the key set was changed. Caches may hold an older one %s: if a key was published just now, let it sign after that.", describeDuration(longest)))
 	}
 }
 
-func span(seconds int) string {
+func describeDuration(seconds int) string {
 	if seconds == 0 {
 		return "for a time that it does not say either"
 	}

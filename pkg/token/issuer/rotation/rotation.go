@@ -25,8 +25,8 @@ const (
 	Broken  State = "broken"
 )
 
-// worse returns the worse of two states.
-func worse(a, b State) State {
+// worseState returns the worse of two states.
+func worseState(a, b State) State {
 	order := []State{OK, Unknown, Broken}
 	return order[max(slices.Index(order, a), slices.Index(order, b))]
 }
@@ -64,9 +64,9 @@ type Report struct {
 	Issuer string `json:"issuer"`
 	State  State  `json:"state"`
 	// Problems are why it is not ok.
-	Problems []Problem   `json:"problems,omitempty"`
-	Keys     []KeyReport `json:"keys"`
-	Edges    []Edge      `json:"edges"`
+	Problems  []Problem   `json:"problems,omitempty"`
+	Keys      []KeyReport `json:"keys"`
+	Endpoints []Endpoint  `json:"edges"`
 	// SafeFrom is when no cache holds an older key set any more; nil where nothing is
 	// known of it, or all keys sign already.
 	SafeFrom *time.Time `json:"safeFrom,omitempty"`
@@ -95,20 +95,20 @@ type KeyReport struct {
 // Run looks at the discovery document and the key set at each of their addresses.
 func (c Check) Run(ctx context.Context) Report {
 	report := Report{Issuer: c.Issuer, State: OK}
-	discoveries := c.visit(ctx, issuer.StepDiscovery, issuer.DiscoveryURL(c.Issuer), c.readDiscovery)
-	report.Edges = discoveries
+	discoveries := c.probeAddresses(ctx, issuer.StepDiscovery, issuer.DiscoveryURL(c.Issuer), c.readDiscovery)
+	report.Endpoints = discoveries
 	for _, uri := range jwksURIs(discoveries) {
-		report.Edges = append(report.Edges, c.visit(ctx, issuer.StepKeySet, uri, c.readKeySet)...)
+		report.Endpoints = append(report.Endpoints, c.probeAddresses(ctx, issuer.StepKeySet, uri, c.readKeySet)...)
 	}
 	if uris := jwksURIs(discoveries); len(uris) > 1 {
-		report.Fail(Broken, "the addresses do not agree where the keys are: "+listed(uris))
+		report.AddProblem(Broken, "the addresses do not agree where the keys are: "+listed(uris))
 	}
-	c.judge(&report)
+	c.evaluate(&report)
 	return report
 }
 
 // jwksURIs are those that discovery documents name.
-func jwksURIs(edges []Edge) []string {
+func jwksURIs(edges []Endpoint) []string {
 	var uris []string
 	for _, edge := range edges {
 		if edge.jwksURI != "" {
@@ -119,8 +119,8 @@ func jwksURIs(edges []Edge) []string {
 	return slices.Compact(uris)
 }
 
-// Fail adds what is amiss, be it from elsewhere.
-func (r *Report) Fail(state State, text string) {
-	r.State = worse(r.State, state)
+// AddProblem adds what is amiss, be it from elsewhere.
+func (r *Report) AddProblem(state State, text string) {
+	r.State = worseState(r.State, state)
 	r.Problems = append(r.Problems, Problem{state, text})
 }

@@ -143,7 +143,7 @@ func changed(ago time.Duration, cacheControl string) http.Header {
 	return http.Header{"Last-Modified": {now.Add(-ago).Format(http.TimeFormat)}, "Cache-Control": {cacheControl}}
 }
 
-func TestAKeyMaySignOnceItIsPublishedEverywhere(t *testing.T) {
+func TestCheck_keyPublication(t *testing.T) {
 	both := []crypto.PublicKey{newKey}
 	hourAgo := changed(time.Hour, "public, max-age=3600")
 	for name, test := range map[string]struct {
@@ -251,12 +251,12 @@ func keySet(key crypto.PublicKey, id string) string {
 	return string(must(json.Marshal(jose.JSONWebKeySet{Keys: []jose.JSONWebKey{{Key: key, KeyID: id, Use: "sig"}}})))
 }
 
-func TestEachAddressIsAskedByItself(t *testing.T) {
+func TestCheck_queriesEachAddress(t *testing.T) {
 	got := serving(t, edge{keys: []crypto.PublicKey{newKey}}, edge{}, edge{keys: []crypto.PublicKey{newKey}}).check(t, signing(), next())
-	if len(got.Edges) != 6 {
-		t.Fatalf("got %d edges, want 3 for each document", len(got.Edges))
+	if len(got.Endpoints) != 6 {
+		t.Fatalf("got %d edges, want 3 for each document", len(got.Endpoints))
 	}
-	for _, edge := range got.Edges {
+	for _, edge := range got.Endpoints {
 		if lacks := edge.Address == "127.0.0.2" && edge.Document == issuer.StepKeySet; lacks != (len(edge.Missing) == 1 && edge.Missing[0] == newID) {
 			t.Errorf("the %s at %s lacks %q", edge.Document, edge.Address, edge.Missing)
 		}
@@ -270,7 +270,7 @@ func TestEachAddressIsAskedByItself(t *testing.T) {
 	}
 }
 
-func TestWhatCannotBeSeenFromHereIsUnknown(t *testing.T) {
+func TestCheck_unreachable(t *testing.T) {
 	for name, test := range map[string]struct {
 		spoil func(*network)
 		says  string
@@ -290,7 +290,7 @@ func TestWhatCannotBeSeenFromHereIsUnknown(t *testing.T) {
 	}
 }
 
-func TestWhatNobodyCanReadIsBroken(t *testing.T) {
+func TestCheck_invalidDocuments(t *testing.T) {
 	for name, other := range map[string]func(issuerURL string) string{
 		"an issuer without TLS": func(string) string { return "http://" + host },
 		// Loopback's second address is none of those that the certificate is for.
@@ -307,7 +307,7 @@ func TestWhatNobodyCanReadIsBroken(t *testing.T) {
 	}
 }
 
-func TestItEndsWithItsContext(t *testing.T) {
+func TestCheck_contextCanceled(t *testing.T) {
 	n := serving(t, edge{})
 	ctx, cancel := context.WithCancelCause(t.Context())
 	cancel(errors.New("enough"))
