@@ -180,7 +180,7 @@ test-sdks: build assets minio $(BIN)/sdks/golang $(BIN)/sdks/golangv1 $(BIN)/hel
 
 .PHONY: rotate
 rotate: build $(BIN)/e2e/pod-identity-webhook assets $(BIN)/helm ## rotate, spoil and repair certificates under load; COUNT=20
-	$(E2E) -timeout=0 -count=$(COUNT) -run='Certificates|Replica|ASecret|ACAKey|ACABundle|WhoServes|WithFiles' ./e2e
+	$(E2E) -timeout=0 -count=$(COUNT) -run='TestCertificate|TestAReplica|TestACABundle' ./e2e
 
 # The release before this one, by what git calls it.
 PREVIOUS ?= eda928e
@@ -277,7 +277,7 @@ chart-docs: $(BIN)/helm-docs
 
 .PHONY: manifests
 manifests: $(BIN)/helm ## write the kustomizations and golden files from the chart
-	$(CHART_TEST) -run='TestTheKustomizationsAre|TestTheChartMakes' -update
+	$(CHART_TEST) -run='TestKustomize_generated|TestChart_golden' -update
 
 .PHONY: lint
 lint: $(BIN)/golangci-lint chart-lint ## find faults without running anything
