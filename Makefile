@@ -103,7 +103,7 @@ kind-test: build assets $(BIN)/helm ## what of kind needs no Docker: its configu
 # A whole cluster where there is no Docker. Root is needed, and some packages.
 CLUSTER_PARTS := $(addprefix $(ASSETS)/,etcd kube-apiserver kubectl kubelet kube-controller-manager kube-scheduler kube-proxy)
 CLUSTER_NETWORK := $(addprefix $(BIN)/network/,coredns loopback ptp host-local)
-CLUSTER_PROGRAMS := $(addprefix $(BIN)/cluster-images/,pause application probe)
+CLUSTER_PROGRAMS := $(addprefix $(BIN)/cluster-images/,pause whoamiapp probe)
 CLUSTER := $(CLUSTER_PARTS) $(CLUSTER_NETWORK) $(CLUSTER_PROGRAMS) image
 
 .PHONY: cluster
@@ -145,12 +145,12 @@ unit: ## tests that need no control plane
 .PHONY: chart
 chart: $(BIN)/helm $(ASSETS)/kubectl ## tests of the Helm chart and the kustomizations
 	$(CHART_TEST)
-	cd test/operators && $(GO) test -count=1 ./...
+	cd test/integrations && $(GO) test -count=1 ./...
 
 .PHONY: e2e
 e2e: build $(BIN)/e2e/pod-identity-webhook assets minio $(BIN)/sdks/golang $(BIN)/helm ## tests against the real control plane
-	$(E2E) -timeout=30m -count=1 -p=1 ./controlplane/... ./manifest/... ./localwebhook/... ./demo/... ./e2e/...
-	$(UNDER_FIRE) ./denial/...
+	$(E2E) -timeout=30m -count=1 -p=1 ./controlplane/... ./manifest/... ./webhookprocess/... ./demo/... ./e2e/...
+	$(UNDER_FIRE) ./dos/...
 	$(UNDER_FIRE) ./soak/... -duration=1m
 
 .PHONY: conformance
@@ -202,7 +202,7 @@ $(PREVIOUS_RELEASE)/pod-identity-webhook:
 
 .PHONY: soak
 soak: build assets $(BIN)/helm ## break everything again and again under load; DURATION=30m
-	$(UNDER_FIRE) ./denial/... -attack-for=10s
+	$(UNDER_FIRE) ./dos/... -attack-for=10s
 	$(UNDER_FIRE) ./soak/... -duration=$(DURATION)
 	$(MAKE) soak-token
 
@@ -286,8 +286,8 @@ lint: $(BIN)/golangci-lint chart-lint ## find faults without running anything
 	cd test && $(BIN)/golangci-lint run --config=../.golangci.yml ./...
 	$(GO) mod tidy -diff
 	cd test && $(GO) mod tidy -diff
-	cd test/operators && $(BIN)/golangci-lint run --config=../../.golangci.yml ./...
-	cd test/operators && $(GO) mod tidy -diff
+	cd test/integrations && $(BIN)/golangci-lint run --config=../../.golangci.yml ./...
+	cd test/integrations && $(GO) mod tidy -diff
 	cd test/assets && $(GO) mod tidy -diff
 	cd test/minio && $(GO) mod tidy -diff
 	cd test/sdks/golangv1 && $(BIN)/golangci-lint run --config=../../../.golangci.yml ./...
@@ -396,12 +396,12 @@ $(BIN)/e2e/pod-identity-webhook: $(SOURCES)
 $(BIN)/demo:
 	@cd test && $(GO) build -o $@ ./demo
 
-.PHONY: $(BIN)/bench $(BIN)/bench-floor
-$(BIN)/bench: $(BIN)/bench-floor
+.PHONY: $(BIN)/bench $(BIN)/bench-constantserver
+$(BIN)/bench: $(BIN)/bench-constantserver
 	@cd test/bench && $(GO) build -o $@ .
 
-$(BIN)/bench-floor:
-	@cd test/bench && $(GO) build -o $@ ./floor
+$(BIN)/bench-constantserver:
+	@cd test/bench && $(GO) build -o $@ ./constantserver
 
 $(BIN)/golangci-lint: tools/go.mod tools/go.sum
 	@echo "building golangci-lint from its Go module: minutes the first time"

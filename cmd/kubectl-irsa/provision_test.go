@@ -23,14 +23,14 @@ import (
 	kubetesting "k8s.io/client-go/testing"
 
 	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/provision"
-	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/provision/iamtest"
+	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/provision/fakeiam"
 )
 
 var update = flag.Bool("update", false, "write the golden files instead of comparing with them")
 
 // bench is a cluster and an account in memory, and the commands on them.
 type bench struct {
-	iam                  *iamtest.IAM
+	iam                  *fakeiam.IAM
 	client               *fake.Clientset
 	checkIssuerReachable error
 }
@@ -41,10 +41,10 @@ func newBench(objects ...runtime.Object) *bench {
 }
 
 // account returns the account, which is there from when it is asked for.
-func (b *bench) account(t *testing.T) *iamtest.IAM {
+func (b *bench) account(t *testing.T) *fakeiam.IAM {
 	t.Helper()
 	if b.iam == nil {
-		b.iam = iamtest.New(t, "arn:aws:iam::111122223333:policy/bound")
+		b.iam = fakeiam.New(t, "arn:aws:iam::111122223333:policy/bound")
 	}
 	return b.iam
 }
@@ -107,7 +107,7 @@ func denied(operations ...string) func(*testing.T, *bench) {
 		t.Helper()
 		b.account(t).Fail(func(operation string) error {
 			if slices.Contains(operations, operation) {
-				return iamtest.Denied(operation)
+				return fakeiam.Denied(operation)
 			}
 			return nil
 		})

@@ -28,7 +28,7 @@ import (
 	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/identity"
 	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/identity/configmap"
 	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/identity/containercredentials"
-	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/identity/instance"
+	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/identity/imds"
 	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/identity/serviceaccount"
 	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/identity/sources"
 	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/rolepolicy"
@@ -215,7 +215,7 @@ func newDefaults(ctx context.Context, config config) (identity.Defaults, error) 
 	if config.ComposeRoleARN && account == nil {
 		ctx, cancel := context.WithTimeout(ctx, accountTimeout)
 		defer cancel()
-		found, err := instance.Account(ctx, "")
+		found, err := imds.Account(ctx, "")
 		if err != nil {
 			return identity.Defaults{}, fmt.Errorf("--compose-role-arn: %w; where there is no such service, give --aws-account-id and --aws-partition", err)
 		}

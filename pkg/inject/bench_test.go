@@ -32,7 +32,7 @@ func BenchmarkPatch(b *testing.B) {
 // recordedPod returns the pod of an AdmissionReview that an API server has sent.
 func recordedPod(b *testing.B, name string) *inject.Pod {
 	b.Helper()
-	body, err := os.ReadFile("../../test/bench/recordings/" + name + ".json")
+	body, err := os.ReadFile("../../test/bench/testdata/" + name + ".json")
 	if err != nil {
 		b.Fatal(err)
 	}

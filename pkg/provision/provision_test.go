@@ -20,7 +20,7 @@ import (
 	kubetesting "k8s.io/client-go/testing"
 
 	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/provision"
-	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/provision/iamtest"
+	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/provision/fakeiam"
 )
 
 const (
@@ -34,13 +34,13 @@ const (
 // testEnv is a cluster and an account in memory.
 type testEnv struct {
 	*provision.Cluster
-	iam        *iamtest.IAM
+	iam        *fakeiam.IAM
 	kubernetes *fake.Clientset
 }
 
 func newTestEnv(t *testing.T, objects ...runtime.Object) *testEnv {
 	t.Helper()
-	account := iamtest.New(t, queue)
+	account := fakeiam.New(t, queue)
 	objects = append(objects, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "shop"}})
 	client := fake.NewClientset(objects...)
 	return &testEnv{iam: account, kubernetes: client, Cluster: &provision.Cluster{
@@ -166,7 +166,7 @@ func (w *testEnv) failAfter(writes int) {
 		return nil
 	}
 	w.iam.Fail(func(operation string) error {
-		if !iamtest.Changes(operation) {
+		if !fakeiam.Changes(operation) {
 			return nil
 		}
 		return refuse(operation)
@@ -581,7 +581,7 @@ func TestPlanIdentityDeletion_listRolesDenied(t *testing.T) {
 	apply(t, w.identity(t, cart()))
 	w.iam.Fail(func(operation string) error {
 		if operation == "ListRoles" {
-			return iamtest.Denied(operation)
+			return fakeiam.Denied(operation)
 		}
 		return nil
 	})
@@ -745,7 +745,7 @@ func TestProvider(t *testing.T) {
 
 func TestAWSError_message(t *testing.T) {
 	w := newTestEnv(t)
-	w.iam.Fail(iamtest.Denied)
+	w.iam.Fail(fakeiam.Denied)
 	_, err := w.PlanProvider(t.Context(), provision.ProviderSpec{Audiences: []string{"a"}})
 	const want = "read OIDC provider arn:aws:iam::111122223333:oidc-provider/oidc.example.com/prod: AccessDenied: User: arn:aws:iam::111122223333:user/me is not authorized to perform: iam:GetOpenIDConnectProvider"
 	if err == nil || err.Error() != want {

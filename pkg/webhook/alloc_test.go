@@ -17,7 +17,7 @@ import (
 // reason; lower ones are to be kept.
 func TestAllocations(t *testing.T) {
 	for pod, most := range map[string]float64{"small": 114, "cloudwatch-agent": 138, "large": 381} {
-		body, err := os.ReadFile("../../test/bench/recordings/" + pod + ".json")
+		body, err := os.ReadFile("../../test/bench/testdata/" + pod + ".json")
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -49,7 +49,7 @@ func newHandler(resolver resolverFunc, log io.Writer) http.Handler {
 // has sent, and that make bench asks the built webhook with.
 func eachRecording(b *testing.B, run func(b *testing.B, body []byte)) {
 	for _, pod := range []string{"small", "cloudwatch-agent", "large"} {
-		body, err := os.ReadFile("../../test/bench/recordings/" + pod + ".json")
+		body, err := os.ReadFile("../../test/bench/testdata/" + pod + ".json")
 		if err != nil {
 			b.Fatal(err)
 		}

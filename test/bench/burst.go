@@ -15,7 +15,7 @@ import (
 
 	"github.com/pod-identity-webhook/pod-identity-webhook/test/burst"
 	"github.com/pod-identity-webhook/pod-identity-webhook/test/controlplane"
-	"github.com/pod-identity-webhook/pod-identity-webhook/test/localwebhook"
+	"github.com/pod-identity-webhook/pod-identity-webhook/test/webhookprocess"
 )
 
 const (
@@ -101,12 +101,12 @@ func measureBurstsUnder(ctx context.Context, limits string, flags, environment [
 	if err != nil {
 		return nil, err
 	}
-	webhook, err := localwebhook.Start(ctx, localwebhook.Options{Cluster: cluster, Dir: webhookDir, Env: environment})
+	webhook, err := webhookprocess.Start(ctx, webhookprocess.Options{Cluster: cluster, Dir: webhookDir, Env: environment})
 	if err != nil {
 		return nil, err
 	}
 	defer webhook.Kill()
-	if err := webhook.Register(ctx, client, localwebhook.Registration{}); err != nil {
+	if err := webhook.Register(ctx, client, webhookprocess.Registration{}); err != nil {
 		return nil, err
 	}
 	// The first round warms up, and is not measured.

@@ -10,13 +10,13 @@ import (
 	"os"
 	"slices"
 
-	"github.com/pod-identity-webhook/pod-identity-webhook/test/repository"
+	"github.com/pod-identity-webhook/pod-identity-webhook/test/repopath"
 )
 
 // tolerance is how much worse a ratio may be than the recorded one.
 const tolerance = .2
 
-func recordedFile() string { return repository.Path("test", "bench", "recorded.json") }
+func recordedFile() string { return repopath.Path("test", "bench", "recorded.json") }
 
 // baseline is the performance that is to stay.
 type baseline struct {

@@ -15,7 +15,7 @@ import (
 	"k8s.io/client-go/kubernetes"
 
 	"github.com/pod-identity-webhook/pod-identity-webhook/test/controlplane"
-	"github.com/pod-identity-webhook/pod-identity-webhook/test/localwebhook"
+	"github.com/pod-identity-webhook/pod-identity-webhook/test/webhookprocess"
 )
 
 const (
@@ -123,8 +123,8 @@ func measureLookup(ctx context.Context, cluster *controlplane.ControlPlane, clie
 
 // admission is what a pod meets on its way into the cluster.
 type admission struct {
-	webhook *localwebhook.Webhook // nil for none
-	late    *delayProxy           // nil for none
+	webhook *webhookprocess.Webhook // nil for none
+	late    *delayProxy             // nil for none
 }
 
 func startAdmission(ctx context.Context, cluster *controlplane.ControlPlane, client kubernetes.Interface, lookup lookup, dir string, environment []string) (admission, error) {
@@ -138,7 +138,7 @@ func startAdmission(ctx context.Context, cluster *controlplane.ControlPlane, cli
 		if err != nil {
 			return admission{}, err
 		}
-		config, err := localwebhook.ChartConfig(ctx, cluster)
+		config, err := webhookprocess.ChartConfig(ctx, cluster)
 		if err != nil {
 			return admission{}, err
 		}
@@ -154,11 +154,11 @@ func startAdmission(ctx context.Context, cluster *controlplane.ControlPlane, cli
 		kind = "live"
 	}
 	var err error
-	a.webhook, err = localwebhook.Start(ctx, localwebhook.Options{
+	a.webhook, err = webhookprocess.Start(ctx, webhookprocess.Options{
 		Cluster: cluster, Kubeconfig: kubeconfig, Dir: dir, Env: environment, Args: []string{"--service-account-lookup=" + kind},
 	})
 	if err == nil {
-		err = a.webhook.Register(ctx, client, localwebhook.Registration{})
+		err = a.webhook.Register(ctx, client, webhookprocess.Registration{})
 	}
 	if err != nil {
 		return admission{}, errors.Join(err, a.stop())

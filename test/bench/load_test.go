@@ -25,7 +25,7 @@ func callerOf(t *testing.T, handler http.HandlerFunc) caller {
 // answerOfTheFloor has a patch.
 func answerOfTheFloor(t *testing.T) []byte {
 	t.Helper()
-	answer, err := os.ReadFile("floor/answer.json")
+	answer, err := os.ReadFile("constantserver/answer.json")
 	if err != nil {
 		t.Fatal(err)
 	}

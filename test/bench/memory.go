@@ -14,9 +14,9 @@ import (
 	"k8s.io/apimachinery/pkg/util/wait"
 
 	"github.com/pod-identity-webhook/pod-identity-webhook/test/controlplane"
-	"github.com/pod-identity-webhook/pod-identity-webhook/test/localwebhook"
-	"github.com/pod-identity-webhook/pod-identity-webhook/test/loopback"
+	"github.com/pod-identity-webhook/pod-identity-webhook/test/freeport"
 	"github.com/pod-identity-webhook/pod-identity-webhook/test/process"
+	"github.com/pod-identity-webhook/pod-identity-webhook/test/webhookprocess"
 )
 
 const (
@@ -99,7 +99,7 @@ func measureStart(ctx context.Context, cluster *controlplane.ControlPlane, envir
 		return start{}, idleUsage{}, err
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
-	config, err := localwebhook.ChartConfig(ctx, cluster)
+	config, err := webhookprocess.ChartConfig(ctx, cluster)
 	if err != nil {
 		return start{}, idleUsage{}, err
 	}
@@ -183,23 +183,23 @@ func stockAfter(ctx context.Context, duration time.Duration, pids []int) (usageS
 
 // webhookCommand returns how the webhook is started, and the URL of its server.
 func webhookCommand(ctx context.Context, dir, kubeconfig string, certificate certificate, environment []string) (process.Command, string, error) {
-	port, err := loopback.FreePort(ctx)
+	port, err := freeport.FreePort(ctx)
 	if err != nil {
 		return process.Command{}, "", err
 	}
-	metricsPort, err := loopback.FreePort(ctx)
+	metricsPort, err := freeport.FreePort(ctx)
 	if err != nil {
 		return process.Command{}, "", err
 	}
 	return process.Command{
-		Path: localwebhook.DefaultBinary(),
+		Path: webhookprocess.DefaultBinary(),
 		Args: []string{
 			"--bind-address=127.0.0.1", "--port=" + strconv.Itoa(port), "--metrics-port=" + strconv.Itoa(metricsPort),
 			"--kubeconfig=" + kubeconfig, "--tls-cert=" + certificate.file, "--tls-key=" + certificate.key,
 		},
 		Env: environment,
 		Log: filepath.Join(dir, "log"),
-	}, "https://" + loopback.Address(port), nil
+	}, "https://" + freeport.Address(port), nil
 }
 
 // waitReady waits until ready returns nil. Unlike the process's own WaitReady it asks

@@ -13,7 +13,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/intstr"
 	"sigs.k8s.io/yaml"
 
-	"github.com/pod-identity-webhook/pod-identity-webhook/test/repository"
+	"github.com/pod-identity-webhook/pod-identity-webhook/test/repopath"
 )
 
 // recordedPod is a pod as a controller of kube-controller-manager creates it.
@@ -64,7 +64,7 @@ func smallPod() *corev1.Pod {
 
 // agentPod is the pod that the DaemonSet of the CloudWatch agent has on a node.
 func agentPod() (*corev1.Pod, error) {
-	manifest, err := os.ReadFile(repository.Path("examples", "cloudwatch-agent", "daemonset.yaml"))
+	manifest, err := os.ReadFile(repopath.Path("examples", "cloudwatch-agent", "daemonset.yaml"))
 	if err != nil {
 		return nil, err
 	}

@@ -11,10 +11,10 @@ import (
 	admissionv1 "k8s.io/api/admission/v1"
 	corev1 "k8s.io/api/core/v1"
 
-	"github.com/pod-identity-webhook/pod-identity-webhook/test/repository"
+	"github.com/pod-identity-webhook/pod-identity-webhook/test/repopath"
 )
 
-func recordingsDir() string { return repository.Path("test", "bench", "recordings") }
+func recordingsDir() string { return repopath.Path("test", "bench", "testdata") }
 
 // review is an AdmissionReview of a pod as an API server sends it.
 type review struct {

@@ -11,7 +11,7 @@ import (
 	"time"
 
 	"github.com/pod-identity-webhook/pod-identity-webhook/test/controlplane"
-	"github.com/pod-identity-webhook/pod-identity-webhook/test/localwebhook"
+	"github.com/pod-identity-webhook/pod-identity-webhook/test/webhookprocess"
 )
 
 // options are what run is told.
@@ -116,7 +116,7 @@ func measureAll(ctx context.Context, o options, progress io.Writer) (candidates 
 	if err := createAccounts(ctx, cluster, recorded); err != nil {
 		return nil, nil, nil, err
 	}
-	config, err := localwebhook.ChartConfig(ctx, cluster)
+	config, err := webhookprocess.ChartConfig(ctx, cluster)
 	if err != nil {
 		return nil, nil, nil, err
 	}

@@ -15,10 +15,10 @@ import (
 	"k8s.io/client-go/rest"
 	"sigs.k8s.io/yaml"
 
-	"github.com/pod-identity-webhook/pod-identity-webhook/test/localwebhook"
-	"github.com/pod-identity-webhook/pod-identity-webhook/test/loopback"
+	"github.com/pod-identity-webhook/pod-identity-webhook/test/freeport"
 	"github.com/pod-identity-webhook/pod-identity-webhook/test/process"
-	"github.com/pod-identity-webhook/pod-identity-webhook/test/repository"
+	"github.com/pod-identity-webhook/pod-identity-webhook/test/repopath"
+	"github.com/pod-identity-webhook/pod-identity-webhook/test/webhookprocess"
 )
 
 // server is one that runs.
@@ -34,7 +34,7 @@ const startTimeout = time.Minute
 
 // startWebhook starts the built webhook in the environment of its deployment.
 func startWebhook(ctx context.Context, kubeconfig, dir string, environment []string, args ...string) (*server, error) {
-	webhook, err := localwebhook.Start(ctx, localwebhook.Options{
+	webhook, err := webhookprocess.Start(ctx, webhookprocess.Options{
 		Kubeconfig: kubeconfig, Dir: dir, Env: environment, Args: args,
 	})
 	if err != nil {
@@ -48,7 +48,7 @@ func startWebhook(ctx context.Context, kubeconfig, dir string, environment []str
 
 // startConstantServer starts the program floor.
 func startConstantServer(ctx context.Context, dir string, environment []string, args ...string) (*server, error) {
-	return startProcess(ctx, dir, "readyz", process.Command{Path: repository.Path("bin", "bench-floor"), Env: environment, Args: args})
+	return startProcess(ctx, dir, "readyz", process.Command{Path: repopath.Path("bin", "bench-constantserver"), Env: environment, Args: args})
 }
 
 // readArgs returns the flags with which the program floor reads a ServiceAccount with
@@ -68,7 +68,7 @@ func readArgs(config *rest.Config, dir string) ([]string, error) {
 
 // startReference starts amazon-eks-pod-identity-webhook.
 func startReference(ctx context.Context, binary, kubeconfig, dir string) (*server, error) {
-	metricsPort, err := loopback.FreePort(ctx)
+	metricsPort, err := freeport.FreePort(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -84,7 +84,7 @@ func startProcess(ctx context.Context, dir, path string, command process.Command
 	if err != nil {
 		return nil, err
 	}
-	port, err := loopback.FreePort(ctx)
+	port, err := freeport.FreePort(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -94,7 +94,7 @@ func startProcess(ctx context.Context, dir, path string, command process.Command
 	if err != nil {
 		return nil, err
 	}
-	s := &server{caller: newCaller("https://"+loopback.Address(port), certificate.trusted()), pid: started.PID(), stop: started.Kill}
+	s := &server{caller: newCaller("https://"+freeport.Address(port), certificate.trusted()), pid: started.PID(), stop: started.Kill}
 	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
 	err = started.WaitReady(ctx, func(ctx context.Context) error { return process.ExpectOK(ctx, s.client, s.url+"/"+path) })
@@ -108,7 +108,7 @@ func startProcess(ctx context.Context, dir, path string, command process.Command
 // deployedEnvironment is what the webhook's container has in its environment, such
 // as the settings of the garbage collector: what ships is measured.
 func deployedEnvironment() ([]string, error) {
-	manifest, err := os.ReadFile(repository.Path("deploy", "kustomize", "base", "deployment.yaml"))
+	manifest, err := os.ReadFile(repopath.Path("deploy", "kustomize", "base", "deployment.yaml"))
 	if err != nil {
 		return nil, err
 	}

@@ -9,7 +9,7 @@ import (
 	"os"
 	"os/exec"
 
-	"github.com/pod-identity-webhook/pod-identity-webhook/test/repository"
+	"github.com/pod-identity-webhook/pod-identity-webhook/test/repopath"
 )
 
 // Release is the name that the chart is rendered under.
@@ -56,12 +56,12 @@ func Notes(ctx context.Context, namespace string, args ...string) ([]byte, error
 }
 
 // Path returns the folder of the chart.
-func Path() string { return repository.Path("deploy", "helm", "pod-identity-webhook") }
+func Path() string { return repopath.Path("deploy", "helm", "pod-identity-webhook") }
 
 func helm(ctx context.Context, args ...string) ([]byte, error) {
 	binary := os.Getenv("HELM")
 	if binary == "" {
-		binary = repository.Path("bin", "helm")
+		binary = repopath.Path("bin", "helm")
 	}
 	command := exec.CommandContext(ctx, binary, args...) //nolint:gosec // the caller says which helm
 	var stdout, stderr bytes.Buffer

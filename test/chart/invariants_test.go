@@ -24,7 +24,7 @@ import (
 	"k8s.io/pod-security-admission/policy"
 
 	"github.com/pod-identity-webhook/pod-identity-webhook/test/chart"
-	"github.com/pod-identity-webhook/pod-identity-webhook/test/repository"
+	"github.com/pod-identity-webhook/pod-identity-webhook/test/repopath"
 )
 
 func TestObjects_strictDecoding(t *testing.T) {
@@ -165,7 +165,7 @@ func flagValue(t *testing.T, args []string, flag string) string {
 // TestDeployment_flagsExist reads the reference, which a test
 // of the webhook holds to its flags.
 func TestDeployment_flagsExist(t *testing.T) {
-	reference, err := os.ReadFile(repository.Path("docs", "reference.md"))
+	reference, err := os.ReadFile(repopath.Path("docs", "reference.md"))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -21,7 +21,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/pod-identity-webhook/pod-identity-webhook/test/chart"
-	"github.com/pod-identity-webhook/pod-identity-webhook/test/repository"
+	"github.com/pod-identity-webhook/pod-identity-webhook/test/repopath"
 )
 
 // written opens each file that the chart is the source of.
@@ -112,7 +112,7 @@ func TestKustomize_generated(t *testing.T) {
 
 	files["image-only/flowcontrol.yaml"] = imageOnlyFlowControl(t)
 
-	root := repository.Path("deploy", "kustomize")
+	root := repopath.Path("deploy", "kustomize")
 	for _, file := range slices.Sorted(maps.Keys(files)) {
 		golden(t, filepath.Join(root, filepath.FromSlash(file)), []byte(files[file]))
 	}
@@ -307,7 +307,7 @@ func addKustomization(files map[string]string, folder, kind, resources string) {
 
 // TestKustomize_matchesHelm builds the overlays with kubectl.
 func TestKustomize_matchesHelm(t *testing.T) {
-	kustomizations := repository.Path("deploy", "kustomize")
+	kustomizations := repopath.Path("deploy", "kustomize")
 	own := t.TempDir()
 	relative, err := filepath.Rel(own, kustomizations)
 	if err != nil {
@@ -355,7 +355,7 @@ func kustomize(t *testing.T, folder string) map[string]map[string]any {
 	t.Helper()
 	kubectl := os.Getenv("KUBECTL")
 	if kubectl == "" {
-		kubectl = repository.Path("bin", "assets", "kubectl")
+		kubectl = repopath.Path("bin", "assets", "kubectl")
 	}
 	command := exec.CommandContext(t.Context(), kubectl, "kustomize", folder)
 	var stdout, stderr bytes.Buffer

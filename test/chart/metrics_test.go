@@ -12,7 +12,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/pod-identity-webhook/pod-identity-webhook/test/chart"
-	"github.com/pod-identity-webhook/pod-identity-webhook/test/repository"
+	"github.com/pod-identity-webhook/pod-identity-webhook/test/repopath"
 )
 
 // othersMetrics are not the webhook's: those of the API server are in
@@ -63,7 +63,7 @@ func registeredMetrics(t *testing.T) map[string]bool {
 	name := regexp.MustCompile(`Name: +"(pod_identity_webhook_[a-z_]+)"`)
 	registered := map[string]bool{}
 	for _, folder := range []string{"cmd", "pkg", "certs"} {
-		err := filepath.WalkDir(repository.Path(folder), func(path string, entry fs.DirEntry, err error) error {
+		err := filepath.WalkDir(repopath.Path(folder), func(path string, entry fs.DirEntry, err error) error {
 			if err != nil || entry.IsDir() || !strings.HasSuffix(path, ".go") || strings.HasSuffix(path, "_test.go") {
 				return err
 			}

@@ -18,7 +18,7 @@ import (
 )
 
 // foreign are the API groups of operators, whose types are not in k8s.io/api.
-// The module test/operators holds them to these.
+// The module test/integrations holds them to these.
 var foreign = []string{"cert-manager.io", "monitoring.coreos.com"}
 
 // decode returns the objects in YAML that k8s.io/api has types for. A field that

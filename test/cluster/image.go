@@ -33,11 +33,11 @@ type ownImage struct {
 
 var own = []ownImage{
 	{program: "pause", name: pauseImage},
-	{program: "application", name: "localhost/application:dev"},
+	{program: "whoamiapp", name: "localhost/application:dev"},
 	// It stands in for the CloudWatch agent of examples/cloudwatch-agent.
-	{program: "application", name: "docker.io/amazon/cloudwatch-agent:1.247348.0b251302"},
+	{program: "whoamiapp", name: "docker.io/amazon/cloudwatch-agent:1.247348.0b251302"},
 	// As most images are, as some are, and as those of one program are.
-	{program: "application", name: "localhost/application:run-link", directories: []string{"run", "var"}, links: map[string]string{"var/run": "/run"}},
+	{program: "whoamiapp", name: "localhost/application:run-link", directories: []string{"run", "var"}, links: map[string]string{"var/run": "/run"}},
 	{program: "probe", name: "localhost/probe:run-link", directories: []string{"run", "var"}, links: map[string]string{"var/run": "/run"}},
 	{program: "probe", name: "localhost/probe:run-directory", directories: []string{"run", "var", "var/run"}},
 	{program: "probe", name: "localhost/probe:no-var"},

@@ -16,8 +16,8 @@ import (
 	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/kubernetes"
 
-	"github.com/pod-identity-webhook/pod-identity-webhook/test/clientcertificate"
 	"github.com/pod-identity-webhook/pod-identity-webhook/test/controlplane"
+	"github.com/pod-identity-webhook/pod-identity-webhook/test/testcerts"
 )
 
 const (
@@ -136,11 +136,11 @@ func (n *node) startPlane(ctx context.Context) (err error) {
 // writeClientCertificate writes that of the API server: who could call the kubelet
 // without one would be root.
 func (n *node) writeClientCertificate() error {
-	authority, err := clientcertificate.NewAuthority()
+	authority, err := testcerts.NewAuthority()
 	if err != nil {
 		return err
 	}
-	issued, err := authority.Issue(clientcertificate.Options{Name: "kube-apiserver"})
+	issued, err := authority.Issue(testcerts.Options{Name: "kube-apiserver"})
 	if err != nil {
 		return err
 	}

@@ -9,12 +9,12 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/pod-identity-webhook/pod-identity-webhook/test/repository"
+	"github.com/pod-identity-webhook/pod-identity-webhook/test/repopath"
 )
 
 func readFile(t *testing.T, elements ...string) []byte {
 	t.Helper()
-	content, err := os.ReadFile(repository.Path(elements...))
+	content, err := os.ReadFile(repopath.Path(elements...))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -23,7 +23,7 @@ func readFile(t *testing.T, elements ...string) []byte {
 
 func supported(t *testing.T) releases {
 	t.Helper()
-	found, err := readReleases(repository.Path("test", "assets"))
+	found, err := readReleases(repopath.Path("test", "assets"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -93,9 +93,9 @@ func TestPromise(t *testing.T) {
 func TestModules(t *testing.T) {
 	for _, r := range supported(t) {
 		t.Run(r.String(), func(t *testing.T) {
-			path := repository.Path("test", "assets", r.minorVersion(), "go.mod")
+			path := repopath.Path("test", "assets", r.minorVersion(), "go.mod")
 			if _, err := os.Stat(path); os.IsNotExist(err) {
-				path = repository.Path("test", "assets", "go.mod")
+				path = repopath.Path("test", "assets", "go.mod")
 			}
 			m, err := readModule(path)
 			if err != nil {

@@ -11,7 +11,7 @@ import (
 	"os"
 	"os/signal"
 
-	"github.com/pod-identity-webhook/pod-identity-webhook/test/repository"
+	"github.com/pod-identity-webhook/pod-identity-webhook/test/repopath"
 )
 
 const usage = `usage:
@@ -32,7 +32,7 @@ func run(ctx context.Context, args []string) error {
 	if len(args) < 2 {
 		return errors.New(usage)
 	}
-	modules, page := repository.Path("test", "assets"), repository.Path("docs", "compatibility.md")
+	modules, page := repopath.Path("test", "assets"), repopath.Path("docs", "compatibility.md")
 	switch args[0] {
 	case "test":
 		return testMinor(ctx, modules, page, args[1], args[2:])

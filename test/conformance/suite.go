@@ -13,11 +13,11 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/pod-identity-webhook/pod-identity-webhook/test/repository"
+	"github.com/pod-identity-webhook/pod-identity-webhook/test/repopath"
 )
 
 // packages are those whose tests are run against each version of Kubernetes.
-var packages = []string{"./controlplane/...", "./manifest/...", "./localwebhook/...", "./e2e/..."}
+var packages = []string{"./controlplane/...", "./manifest/...", "./webhookprocess/...", "./e2e/..."}
 
 // leftOut are the tests that are not run: they are about MinIO, which takes long to
 // build. Other tests verify the tokens of the API server.
@@ -84,7 +84,7 @@ func choosesTests(flags []string) bool {
 func runTests(ctx context.Context, out io.Writer, flags []string) (testResults, error) {
 	args := slices.Concat([]string{"test", "-json", "-count=1", "-p=1", "-skip=" + leftOut}, flags, packages)
 	command := exec.CommandContext(ctx, "go", args...) //nolint:gosec // flags of the Makefile
-	command.Dir = repository.Path("test")
+	command.Dir = repopath.Path("test")
 	command.Stderr = os.Stderr
 	stdout, err := command.StdoutPipe()
 	if err != nil {

@@ -5,7 +5,7 @@ import (
 	"os"
 	"path/filepath"
 
-	"github.com/pod-identity-webhook/pod-identity-webhook/test/repository"
+	"github.com/pod-identity-webhook/pod-identity-webhook/test/repopath"
 )
 
 // assetsVariable is the ecosystem's convention for naming a folder with
@@ -18,7 +18,7 @@ func DefaultAssets() string {
 	if dir := os.Getenv(assetsVariable); dir != "" {
 		return dir
 	}
-	return repository.Path("bin", "assets")
+	return repopath.Path("bin", "assets")
 }
 
 // binaries are the paths of the programs that are run.

@@ -22,7 +22,7 @@ import (
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 
-	"github.com/pod-identity-webhook/pod-identity-webhook/test/loopback"
+	"github.com/pod-identity-webhook/pod-identity-webhook/test/freeport"
 	"github.com/pod-identity-webhook/pod-identity-webhook/test/process"
 )
 
@@ -103,7 +103,7 @@ func Start(ctx context.Context, options Options) (*ControlPlane, error) {
 		cp.log = io.Discard
 	}
 	for _, port := range []*int{&cp.etcdPort, &cp.etcdPeerPort, &cp.apiServerPort} {
-		if *port, err = loopback.FreePort(ctx); err != nil {
+		if *port, err = freeport.FreePort(ctx); err != nil {
 			return nil, err
 		}
 	}
@@ -224,7 +224,7 @@ func (cp *ControlPlane) kill() {
 }
 
 func (cp *ControlPlane) url() string {
-	return "https://" + loopback.Address(cp.apiServerPort)
+	return "https://" + freeport.Address(cp.apiServerPort)
 }
 
 func (cp *ControlPlane) remoteURL() string {

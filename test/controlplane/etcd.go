@@ -6,7 +6,7 @@ import (
 	"path/filepath"
 	"time"
 
-	"github.com/pod-identity-webhook/pod-identity-webhook/test/loopback"
+	"github.com/pod-identity-webhook/pod-identity-webhook/test/freeport"
 	"github.com/pod-identity-webhook/pod-identity-webhook/test/process"
 )
 
@@ -20,7 +20,7 @@ func (cp *ControlPlane) startEtcd(ctx context.Context) error {
 			"--data-dir=" + filepath.Join(cp.dir, "etcd"),
 			"--listen-client-urls=" + cp.etcdURL(),
 			"--advertise-client-urls=" + cp.etcdURL(),
-			"--listen-peer-urls=http://" + loopback.Address(cp.etcdPeerPort),
+			"--listen-peer-urls=http://" + freeport.Address(cp.etcdPeerPort),
 			// The state need not survive a crash of the machine, and an fsync
 			// for each write is most of what a write costs.
 			"--unsafe-no-fsync",
@@ -54,5 +54,5 @@ func (cp *ControlPlane) RestartEtcd(ctx context.Context) error {
 }
 
 func (cp *ControlPlane) etcdURL() string {
-	return "http://" + loopback.Address(cp.etcdPort)
+	return "http://" + freeport.Address(cp.etcdPort)
 }

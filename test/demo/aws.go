@@ -12,7 +12,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 
-	"github.com/pod-identity-webhook/pod-identity-webhook/test/localsts"
+	"github.com/pod-identity-webhook/pod-identity-webhook/test/stsprocess"
 )
 
 // policy is attached to the role, as AWS's guide for the agent has it.
@@ -28,7 +28,7 @@ func (c *cluster) startSTS(ctx context.Context) (string, error) {
 	if err := os.WriteFile(c.issuerCA(), c.controlPlane.CABundle(), 0o600); err != nil {
 		return "", err
 	}
-	c.sts, err = localsts.Start(ctx, localsts.Options{Binary: c.options.localSTS, Dir: dir, IssuerCAFile: c.issuerCA()})
+	c.sts, err = stsprocess.Start(ctx, stsprocess.Options{Binary: c.options.localSTS, Dir: dir, IssuerCAFile: c.issuerCA()})
 	if err != nil {
 		return "", err
 	}
@@ -66,7 +66,7 @@ func (c *cluster) administrator(ctx context.Context) ([]string, error) {
 		return nil, err
 	}
 	return []string{
-		"AWS_ENDPOINT_URL=" + c.sts.URL(), "AWS_REGION=" + localsts.Region,
+		"AWS_ENDPOINT_URL=" + c.sts.URL(), "AWS_REGION=" + stsprocess.Region,
 		"AWS_ACCESS_KEY_ID=" + credentials.AccessKeyID, "AWS_SECRET_ACCESS_KEY=" + credentials.SecretAccessKey,
 	}, nil
 }

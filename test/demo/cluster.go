@@ -11,9 +11,9 @@ import (
 	"k8s.io/client-go/kubernetes"
 
 	"github.com/pod-identity-webhook/pod-identity-webhook/test/controlplane"
-	"github.com/pod-identity-webhook/pod-identity-webhook/test/localsts"
-	"github.com/pod-identity-webhook/pod-identity-webhook/test/localwebhook"
 	"github.com/pod-identity-webhook/pod-identity-webhook/test/manifest"
+	"github.com/pod-identity-webhook/pod-identity-webhook/test/stsprocess"
+	"github.com/pod-identity-webhook/pod-identity-webhook/test/webhookprocess"
 )
 
 // stopTimeout is far more than an idle webhook needs to end.
@@ -26,8 +26,8 @@ type cluster struct {
 	dir          string
 	controlPlane *controlplane.ControlPlane
 	client       kubernetes.Interface
-	webhook      *localwebhook.Webhook
-	sts          *localsts.Server
+	webhook      *webhookprocess.Webhook
+	sts          *stsprocess.Server
 }
 
 // startControlPlane returns what was started, and where the API server is.
@@ -70,12 +70,12 @@ func (c *cluster) startWebhook(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	c.webhook, err = localwebhook.Start(ctx, localwebhook.Options{
+	c.webhook, err = webhookprocess.Start(ctx, webhookprocess.Options{
 		Binary:  c.options.webhook,
 		Cluster: c.controlPlane,
 		Dir:     dir,
 		Args: []string{
-			"--sts-endpoint=" + c.sts.URL(), "--aws-default-region=" + localsts.Region,
+			"--sts-endpoint=" + c.sts.URL(), "--aws-default-region=" + stsprocess.Region,
 			// There is no load balancer that would have to notice its end first.
 			"--shutdown-delay=0s",
 		},
@@ -83,7 +83,7 @@ func (c *cluster) startWebhook(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	return c.webhook.URL(), c.webhook.Register(ctx, c.client, localwebhook.Registration{})
+	return c.webhook.URL(), c.webhook.Register(ctx, c.client, webhookprocess.Registration{})
 }
 
 // stop ends what was started, the last first.

@@ -10,9 +10,9 @@ import (
 	"testing"
 
 	"github.com/pod-identity-webhook/pod-identity-webhook/test/controlplane"
-	"github.com/pod-identity-webhook/pod-identity-webhook/test/localsts"
-	"github.com/pod-identity-webhook/pod-identity-webhook/test/localwebhook"
-	"github.com/pod-identity-webhook/pod-identity-webhook/test/repository"
+	"github.com/pod-identity-webhook/pod-identity-webhook/test/repopath"
+	"github.com/pod-identity-webhook/pod-identity-webhook/test/stsprocess"
+	"github.com/pod-identity-webhook/pod-identity-webhook/test/webhookprocess"
 )
 
 func TestDemo(t *testing.T) {
@@ -76,10 +76,10 @@ func (t *trigger) Write(p []byte) (int, error) {
 func defaults() options {
 	return options{
 		assets:   controlplane.DefaultAssets(),
-		webhook:  localwebhook.DefaultBinary(),
-		localSTS: localsts.DefaultBinary(),
-		plugin:   repository.Path("bin", "kubectl-irsa"),
-		example:  repository.Path("examples", "cloudwatch-agent"),
+		webhook:  webhookprocess.DefaultBinary(),
+		localSTS: stsprocess.DefaultBinary(),
+		plugin:   repopath.Path("bin", "kubectl-irsa"),
+		example:  repopath.Path("examples", "cloudwatch-agent"),
 	}
 }
 

@@ -12,9 +12,9 @@ import (
 	"syscall"
 
 	"github.com/pod-identity-webhook/pod-identity-webhook/test/controlplane"
-	"github.com/pod-identity-webhook/pod-identity-webhook/test/localsts"
-	"github.com/pod-identity-webhook/pod-identity-webhook/test/localwebhook"
-	"github.com/pod-identity-webhook/pod-identity-webhook/test/repository"
+	"github.com/pod-identity-webhook/pod-identity-webhook/test/repopath"
+	"github.com/pod-identity-webhook/pod-identity-webhook/test/stsprocess"
+	"github.com/pod-identity-webhook/pod-identity-webhook/test/webhookprocess"
 )
 
 // options are what the flags say.
@@ -30,10 +30,10 @@ func main() {
 func run() int {
 	var o options
 	flag.StringVar(&o.assets, "assets", controlplane.DefaultAssets(), "`folder` with the binaries etcd and kube-apiserver")
-	flag.StringVar(&o.webhook, "webhook", localwebhook.DefaultBinary(), "the webhook's binary, a `file`")
-	flag.StringVar(&o.localSTS, "local-sts", localsts.DefaultBinary(), "the binary of the double of AWS, a `file`")
-	flag.StringVar(&o.plugin, "kubectl-irsa", repository.Path("bin", "kubectl-irsa"), "the binary of kubectl irsa, a `file`")
-	flag.StringVar(&o.example, "example", repository.Path("examples", "cloudwatch-agent"), "`folder` with the example's manifests")
+	flag.StringVar(&o.webhook, "webhook", webhookprocess.DefaultBinary(), "the webhook's binary, a `file`")
+	flag.StringVar(&o.localSTS, "local-sts", stsprocess.DefaultBinary(), "the binary of the double of AWS, a `file`")
+	flag.StringVar(&o.plugin, "kubectl-irsa", repopath.Path("bin", "kubectl-irsa"), "the binary of kubectl irsa, a `file`")
+	flag.StringVar(&o.example, "example", repopath.Path("examples", "cloudwatch-agent"), "`folder` with the example's manifests")
 	flag.BoolVar(&o.up, "up", false, "stay up until Ctrl-C")
 	flag.Parse()
 

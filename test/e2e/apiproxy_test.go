@@ -14,7 +14,7 @@ import (
 	"k8s.io/client-go/rest"
 
 	"github.com/pod-identity-webhook/pod-identity-webhook/test/controlplane"
-	"github.com/pod-identity-webhook/pod-identity-webhook/test/localwebhook"
+	"github.com/pod-identity-webhook/pod-identity-webhook/test/webhookprocess"
 )
 
 // apiProxy stands between a webhook and the API server, and can be told to fail.
@@ -88,7 +88,7 @@ func newAPIProxy(t *testing.T) *apiProxy {
 // server through the proxy and has the chart's permissions.
 func (p *apiProxy) kubeconfig(t *testing.T, args ...string) string {
 	t.Helper()
-	config, err := localwebhook.ChartConfig(t.Context(), cluster, args...)
+	config, err := webhookprocess.ChartConfig(t.Context(), cluster, args...)
 	if err != nil {
 		t.Fatal(err)
 	}

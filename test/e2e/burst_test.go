@@ -11,7 +11,7 @@ import (
 
 	"github.com/pod-identity-webhook/pod-identity-webhook/test/burst"
 	"github.com/pod-identity-webhook/pod-identity-webhook/test/controlplane"
-	"github.com/pod-identity-webhook/pod-identity-webhook/test/localwebhook"
+	"github.com/pod-identity-webhook/pod-identity-webhook/test/webhookprocess"
 )
 
 // TestBurst_everyPodGetsItsRole creates 400 pods at the same moment. Pod creations
@@ -46,8 +46,8 @@ func burstUnder(t *testing.T, cp *controlplane.ControlPlane, policy admissionreg
 	if err != nil {
 		t.Fatal(err)
 	}
-	webhook := startWebhookOf(t, localwebhook.Options{Cluster: cp})
-	if err := webhook.Register(t.Context(), client, localwebhook.Registration{FailurePolicy: policy}); err != nil {
+	webhook := startWebhookOf(t, webhookprocess.Options{Cluster: cp})
+	if err := webhook.Register(t.Context(), client, webhookprocess.Registration{FailurePolicy: policy}); err != nil {
 		t.Fatal(err)
 	}
 	for n, test := range []struct {

@@ -30,7 +30,7 @@ import (
 
 	"github.com/pod-identity-webhook/pod-identity-webhook/certs"
 	"github.com/pod-identity-webhook/pod-identity-webhook/test/chart"
-	"github.com/pod-identity-webhook/pod-identity-webhook/test/installation"
+	"github.com/pod-identity-webhook/pod-identity-webhook/test/chartinstall"
 )
 
 // repairTime is well below the minute after which all is looked at unasked.
@@ -46,7 +46,7 @@ const (
 // handshakes with what the API server would trust.
 func TestCertificates_rotationUnderLoad(t *testing.T) {
 	client := newClient(t)
-	started := install(t, installation.Options{Values: []string{
+	started := install(t, chartinstall.Options{Values: []string{
 		"failurePolicy=Fail", "certificates.caLifetime=30s", "certificates.certLifetime=10s",
 	}})
 	namespace := newNamespace(t, client)
@@ -89,7 +89,7 @@ type handshakes struct {
 }
 
 // startHandshakes makes them with the replicas until stop.
-func startHandshakes(t *testing.T, client kubernetes.Interface, started *installation.Installation, replicas ...*installation.Replica) *handshakes {
+func startHandshakes(t *testing.T, client kubernetes.Interface, started *chartinstall.Installation, replicas ...*chartinstall.Replica) *handshakes {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	t.Cleanup(cancel)
@@ -142,7 +142,7 @@ func TestCertificates_concurrentStart(t *testing.T) {
 	client := newClient(t)
 	for range 3 {
 		t.Run("", func(t *testing.T) {
-			started := install(t, installation.Options{Values: []string{"failurePolicy=Fail", "replicas=3"}})
+			started := install(t, chartinstall.Options{Values: []string{"failurePolicy=Fail", "replicas=3"}})
 			if cas, servings := metric(t, started, rotations, "kind=ca"), metric(t, started, rotations, "kind=serving"); cas != 1 || servings != 3 {
 				t.Errorf("%v CAs and %v serving certificates were made, want one, and one for each replica", cas, servings)
 			}
@@ -247,7 +247,7 @@ func TestCertificates_existingCAStaysTrusted(t *testing.T) {
 // pods are created that must not be without the webhook.
 func TestCertificates_repairsCorruptedSecret(t *testing.T) {
 	client := newClient(t)
-	started := install(t, installation.Options{Values: []string{"failurePolicy=Fail"}})
+	started := install(t, chartinstall.Options{Values: []string{"failurePolicy=Fail"}})
 	secrets := client.CoreV1().Secrets(started.Namespace)
 	good, err := secrets.Get(t.Context(), installed, metav1.GetOptions{})
 	if err != nil {
@@ -389,7 +389,7 @@ func startAuthorityOf(t *testing.T, namespace, configuration string, now func() 
 
 func TestCertificates_caKeyRemoved(t *testing.T) {
 	client := newClient(t)
-	started := install(t, installation.Options{Values: []string{
+	started := install(t, chartinstall.Options{Values: []string{
 		"failurePolicy=Fail", "certificates.caLifetime=180s", "certificates.certLifetime=20s",
 	}})
 	strangers := startHandshakes(t, client, started, started.Replicas...)
@@ -440,7 +440,7 @@ func served(ctx context.Context, replica string) (*x509.Certificate, error) {
 // and takes the permission away to read or write the Secret.
 func TestAReplica_renewsWithoutTheSecret(t *testing.T) {
 	client := newClient(t)
-	started := install(t, installation.Options{Values: []string{"failurePolicy=Fail", "certificates.certLifetime=10s"}})
+	started := install(t, chartinstall.Options{Values: []string{"failurePolicy=Fail", "certificates.certLifetime=10s"}})
 	secrets := client.CoreV1().Secrets(started.Namespace)
 	before, err := secrets.Get(t.Context(), installed, metav1.GetOptions{})
 	if err != nil {
@@ -494,7 +494,7 @@ func TestAReplica_renewsWithoutTheSecret(t *testing.T) {
 func TestACABundle_keepsEntriesOfOthers(t *testing.T) {
 	client := newClient(t)
 	const lifetime = 20 * time.Second
-	started := install(t, installation.Options{Values: []string{"certificates.certLifetime=" + lifetime.String()}})
+	started := install(t, chartinstall.Options{Values: []string{"certificates.certLifetime=" + lifetime.String()}})
 	certPEM, _, err := cert.GenerateSelfSignedCertKey(installed+"."+started.Namespace+".svc", nil, nil)
 	if err != nil {
 		t.Fatal(err)
@@ -540,7 +540,7 @@ func TestACABundle_keepsEntriesOfOthers(t *testing.T) {
 
 func TestCertificates_repairsCABundle(t *testing.T) {
 	client := newClient(t)
-	started := install(t, installation.Options{})
+	started := install(t, chartinstall.Options{})
 	configurations := client.AdmissionregistrationV1()
 	bundle := func(ctx context.Context) ([]byte, []byte, error) {
 		mutating, err := configurations.MutatingWebhookConfigurations().Get(ctx, chart.ClusterName, metav1.GetOptions{})
@@ -631,7 +631,7 @@ func TestCertificates_clockSkew(t *testing.T) {
 
 func TestCertificates_expiredWhileStopped(t *testing.T) {
 	client := newClient(t)
-	started := install(t, installation.Options{Values: []string{
+	started := install(t, chartinstall.Options{Values: []string{
 		"failurePolicy=Fail", "certificates.caLifetime=30s", "certificates.certLifetime=10s",
 	}})
 	for _, replica := range started.Replicas {
@@ -677,7 +677,7 @@ func TestCertificates_fileSource(t *testing.T) {
 	if err := errors.Join(os.WriteFile(certFile, certPEM, 0o600), os.WriteFile(keyFile, keyPEM, 0o600)); err != nil {
 		t.Fatal(err)
 	}
-	started := install(t, installation.Options{Args: []string{"--tls-cert=" + certFile, "--tls-key=" + keyFile}})
+	started := install(t, chartinstall.Options{Args: []string{"--tls-cert=" + certFile, "--tls-key=" + keyFile}})
 	configuration, err := client.AdmissionregistrationV1().MutatingWebhookConfigurations().Get(t.Context(), chart.ClusterName, metav1.GetOptions{})
 	if err != nil {
 		t.Fatal(err)

@@ -12,8 +12,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/config"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
-	"github.com/pod-identity-webhook/pod-identity-webhook/test/container"
-	"github.com/pod-identity-webhook/pod-identity-webhook/test/localwebhook"
+	"github.com/pod-identity-webhook/pod-identity-webhook/test/containerenv"
+	"github.com/pod-identity-webhook/pod-identity-webhook/test/webhookprocess"
 )
 
 const targetRole = "arn:aws:iam::444455556666:role/target"
@@ -49,7 +49,7 @@ func TestRoleChaining(t *testing.T) {
 	answers := &sts{}
 	endpoint := httptest.NewServer(answers)
 	t.Cleanup(endpoint.Close)
-	registeredAs(t, client, localwebhook.Registration{},
+	registeredAs(t, client, webhookprocess.Registration{},
 		"--token-mount-path="+folder, "--sts-endpoint="+endpoint.URL, "--aws-default-region=eu-west-1")
 	namespace := newNamespace(t, client)
 	account := serviceAccount("app", appRole)
@@ -75,7 +75,7 @@ func TestRoleChaining(t *testing.T) {
 		}
 		t.Setenv(variable.Name, variable.Value)
 	}
-	if _, err := container.New(t.Context(), client, pod, folder); err != nil {
+	if _, err := containerenv.New(t.Context(), client, pod, folder); err != nil {
 		t.Fatal(err)
 	}
 

@@ -18,10 +18,10 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
 
-	"github.com/pod-identity-webhook/pod-identity-webhook/test/clientcertificate"
 	"github.com/pod-identity-webhook/pod-identity-webhook/test/controlplane"
-	"github.com/pod-identity-webhook/pod-identity-webhook/test/localwebhook"
-	"github.com/pod-identity-webhook/pod-identity-webhook/test/loopback"
+	"github.com/pod-identity-webhook/pod-identity-webhook/test/freeport"
+	"github.com/pod-identity-webhook/pod-identity-webhook/test/testcerts"
+	"github.com/pod-identity-webhook/pod-identity-webhook/test/webhookprocess"
 )
 
 // The files of docs/client-certificates.md, with their folder and the webhook's
@@ -68,8 +68,8 @@ func TestClientCA_documentedFiles(t *testing.T) {
 type clientCertEnv struct {
 	controlPlane *controlplane.ControlPlane
 	client       kubernetes.Interface
-	webhook      *localwebhook.Webhook
-	authority    *clientcertificate.Authority
+	webhook      *webhookprocess.Webhook
+	authority    *testcerts.Authority
 	// dir holds the files of the API server, and caFile is the webhook's.
 	dir, caFile string
 }
@@ -87,7 +87,7 @@ func must[T any](t *testing.T) func(T, error) T {
 // startGuarded starts both. users are the names in the API server's file.
 func startGuarded(t *testing.T, port int, users ...string) *clientCertEnv {
 	t.Helper()
-	g := &clientCertEnv{dir: t.TempDir(), authority: must[*clientcertificate.Authority](t)(clientcertificate.NewAuthority())}
+	g := &clientCertEnv{dir: t.TempDir(), authority: must[*testcerts.Authority](t)(testcerts.NewAuthority())}
 	g.caFile = filepath.Join(g.dir, "ca.crt")
 	g.replace(t, "ca.crt", g.authority.PEM())
 	g.issueForTheAPIServer(t, g.authority)
@@ -104,7 +104,7 @@ func startGuarded(t *testing.T, port int, users ...string) *clientCertEnv {
 	}))
 	t.Cleanup(g.controlPlane.Stop)
 	g.client = must[kubernetes.Interface](t)(kubernetes.NewForConfig(g.controlPlane.Config()))
-	g.webhook = startWebhookOf(t, localwebhook.Options{
+	g.webhook = startWebhookOf(t, webhookprocess.Options{
 		Cluster: g.controlPlane, Port: port, Args: []string{"--client-ca-file=" + g.caFile},
 	})
 	for _, name := range []string{"first", "second"} {
@@ -115,14 +115,14 @@ func startGuarded(t *testing.T, port int, users ...string) *clientCertEnv {
 
 func (g *clientCertEnv) replace(t *testing.T, file string, content []byte) {
 	t.Helper()
-	if err := clientcertificate.Replace(filepath.Join(g.dir, file), content); err != nil {
+	if err := testcerts.Replace(filepath.Join(g.dir, file), content); err != nil {
 		t.Fatal(err)
 	}
 }
 
-func (g *clientCertEnv) issueForTheAPIServer(t *testing.T, by *clientcertificate.Authority) {
+func (g *clientCertEnv) issueForTheAPIServer(t *testing.T, by *testcerts.Authority) {
 	t.Helper()
-	issued := must[clientcertificate.Certificate](t)(by.Issue(clientcertificate.Options{Name: "kube-apiserver"}))
+	issued := must[testcerts.Certificate](t)(by.Issue(testcerts.Options{Name: "kube-apiserver"}))
 	g.replace(t, "client.crt", issued.Certificate)
 	g.replace(t, "client.key", issued.Key)
 }
@@ -141,31 +141,31 @@ func (g *clientCertEnv) createPod(ctx context.Context) error {
 
 // TestClientCA_rejectsOtherClients has a webhook that is registered by URL.
 func TestClientCA_rejectsOtherClients(t *testing.T) {
-	port := must[int](t)(loopback.FreePort(t.Context()))
-	g := startGuarded(t, port, loopback.Address(port))
-	if err := g.webhook.Register(t.Context(), g.client, localwebhook.Registration{}); err != nil {
+	port := must[int](t)(freeport.FreePort(t.Context()))
+	g := startGuarded(t, port, freeport.Address(port))
+	if err := g.webhook.Register(t.Context(), g.client, webhookprocess.Registration{}); err != nil {
 		t.Fatal(err)
 	}
 	if err := g.createPod(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	other := must[*clientcertificate.Authority](t)(clientcertificate.NewAuthority())
+	other := must[*testcerts.Authority](t)(testcerts.NewAuthority())
 	for name, test := range map[string]struct {
-		by      *clientcertificate.Authority
-		options clientcertificate.Options
+		by      *testcerts.Authority
+		options testcerts.Options
 		message string
 	}{
-		"no certificate":   {nil, clientcertificate.Options{}, "--admission-control-config-file"},
-		"another CA":       {other, clientcertificate.Options{Name: "kube-apiserver"}, "unknown authority"},
-		"expired":          {g.authority, clientcertificate.Options{Name: "kube-apiserver", Expired: true}, "expired"},
-		"for servers":      {g.authority, clientcertificate.Options{Name: "kube-apiserver", ForServers: true}, "incompatible key usage"},
-		"a kubelet's name": {g.authority, clientcertificate.Options{Name: "system:node:a"}, "--client-ca-allowed-names"},
-		"the API server's": {g.authority, clientcertificate.Options{Name: "kube-apiserver"}, ""},
+		"no certificate":   {nil, testcerts.Options{}, "--admission-control-config-file"},
+		"another CA":       {other, testcerts.Options{Name: "kube-apiserver"}, "unknown authority"},
+		"expired":          {g.authority, testcerts.Options{Name: "kube-apiserver", Expired: true}, "expired"},
+		"for servers":      {g.authority, testcerts.Options{Name: "kube-apiserver", ForServers: true}, "incompatible key usage"},
+		"a kubelet's name": {g.authority, testcerts.Options{Name: "system:node:a"}, "--client-ca-allowed-names"},
+		"the API server's": {g.authority, testcerts.Options{Name: "kube-apiserver"}, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			client := g.webhook.Client()
 			if test.by != nil {
-				issued := must[clientcertificate.Certificate](t)(test.by.Issue(test.options))
+				issued := must[testcerts.Certificate](t)(test.by.Issue(test.options))
 				pair, err := issued.Pair()
 				if err != nil {
 					t.Fatal(err)
@@ -205,7 +205,7 @@ func TestClientCA_rejectsOtherClients(t *testing.T) {
 	}
 }
 
-func scrapeOf(t *testing.T, webhook *localwebhook.Webhook) string {
+func scrapeOf(t *testing.T, webhook *webhookprocess.Webhook) string {
 	t.Helper()
 	response, err := http.Get(webhook.MetricsURL())
 	if err != nil {
@@ -222,12 +222,12 @@ func scrapeOf(t *testing.T, webhook *localwebhook.Webhook) string {
 // connections, and may fail calls. At last a foreign CA shows that none is trusted for
 // ever.
 func TestClientCA_rotation(t *testing.T) {
-	port := must[int](t)(loopback.FreePort(t.Context()))
+	port := must[int](t)(freeport.FreePort(t.Context()))
 	g := startGuarded(t, port, "*")
-	if err := g.webhook.Register(t.Context(), g.client, localwebhook.Registration{}); err != nil {
+	if err := g.webhook.Register(t.Context(), g.client, webhookprocess.Registration{}); err != nil {
 		t.Fatal(err)
 	}
-	next := must[*clientcertificate.Authority](t)(clientcertificate.NewAuthority())
+	next := must[*testcerts.Authority](t)(testcerts.NewAuthority())
 	reloads := 0
 	replaceCA := func(content []byte) {
 		t.Helper()
@@ -260,7 +260,7 @@ func TestClientCA_rotation(t *testing.T) {
 	replaceCA(next.PEM())
 	eventually(t, "the API server calls with its new certificate", g.createPod)
 
-	foreign := must[*clientcertificate.Authority](t)(clientcertificate.NewAuthority())
+	foreign := must[*testcerts.Authority](t)(testcerts.NewAuthority())
 	replaceCA(foreign.PEM())
 	err := g.createPod(t.Context())
 	if err == nil || !strings.Contains(err.Error(), "only the API server may ask") {
@@ -272,7 +272,7 @@ func TestClientCA_rotation(t *testing.T) {
 // its Service, which leads to this machine.
 func TestClientCA_serviceReference(t *testing.T) {
 	const namespace, service = "eks", "pod-identity-webhook"
-	port := must[int](t)(loopback.FreePort(t.Context()))
+	port := must[int](t)(freeport.FreePort(t.Context()))
 	g := startGuarded(t, port, fmt.Sprintf("%s.%s.svc:%d", service, namespace, port))
 	ctx := t.Context()
 	if err := controlplane.CreateNamespace(ctx, g.client, namespace); err != nil {
@@ -285,7 +285,7 @@ func TestClientCA_serviceReference(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	registration := localwebhook.Registration{Service: &admissionregistrationv1.ServiceReference{
+	registration := webhookprocess.Registration{Service: &admissionregistrationv1.ServiceReference{
 		Namespace: namespace, Name: service, Path: new("/mutate"), Port: new(int32(port)),
 	}}
 	if err := g.webhook.Register(ctx, g.client, registration); err != nil {
@@ -296,7 +296,7 @@ func TestClientCA_serviceReference(t *testing.T) {
 	}
 
 	configurations := g.client.AdmissionregistrationV1().MutatingWebhookConfigurations()
-	byURL := must[*admissionregistrationv1.MutatingWebhookConfiguration](t)(configurations.Get(ctx, localwebhook.ConfigurationName, metav1.GetOptions{}))
+	byURL := must[*admissionregistrationv1.MutatingWebhookConfiguration](t)(configurations.Get(ctx, webhookprocess.ConfigurationName, metav1.GetOptions{}))
 	byURL.Webhooks[0].ClientConfig.Service, byURL.Webhooks[0].ClientConfig.URL = nil, new(g.webhook.URL()+"/mutate")
 	if _, err := configurations.Update(ctx, byURL, metav1.UpdateOptions{}); err != nil {
 		t.Fatal(err)

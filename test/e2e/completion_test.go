@@ -12,7 +12,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/pod-identity-webhook/pod-identity-webhook/test/controlplane"
-	"github.com/pod-identity-webhook/pod-identity-webhook/test/repository"
+	"github.com/pod-identity-webhook/pod-identity-webhook/test/repopath"
 )
 
 // pluginBinary returns the kubectl plugin that was built.
@@ -20,7 +20,7 @@ func pluginBinary(t *testing.T) string {
 	t.Helper()
 	binary := os.Getenv("KUBECTL_IRSA")
 	if binary == "" {
-		binary = repository.Path("bin", "kubectl-irsa")
+		binary = repopath.Path("bin", "kubectl-irsa")
 	}
 	if _, err := os.Stat(binary); err != nil {
 		t.Fatalf("find the plugin: %v; build it with `make build`", err)
@@ -32,7 +32,7 @@ func pluginBinary(t *testing.T) string {
 // docs/kubectl-irsa.md has for its completion.
 func pluginPath(t *testing.T) string {
 	t.Helper()
-	page, err := os.ReadFile(repository.Path("docs", "kubectl-irsa.md"))
+	page, err := os.ReadFile(repopath.Path("docs", "kubectl-irsa.md"))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -5,13 +5,13 @@ import (
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
-	"github.com/pod-identity-webhook/pod-identity-webhook/test/localwebhook"
+	"github.com/pod-identity-webhook/pod-identity-webhook/test/webhookprocess"
 )
 
 func TestComposeRoleARN(t *testing.T) {
 	client := newClient(t)
 	namespace := newNamespace(t, client)
-	registeredAs(t, client, localwebhook.Registration{},
+	registeredAs(t, client, webhookprocess.Registration{},
 		"--compose-role-arn", "--aws-account-id=111122223333", "--aws-partition=aws-cn")
 	for name, role := range map[string]string{"bare": "app", "with-path": "team/app", "whole": appRole} {
 		if _, err := client.CoreV1().ServiceAccounts(namespace).Create(t.Context(), serviceAccount(name, role), metav1.CreateOptions{}); err != nil {

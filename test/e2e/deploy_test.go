@@ -19,10 +19,10 @@ import (
 	"k8s.io/client-go/kubernetes"
 
 	"github.com/pod-identity-webhook/pod-identity-webhook/test/chart"
+	"github.com/pod-identity-webhook/pod-identity-webhook/test/chartinstall"
 	"github.com/pod-identity-webhook/pod-identity-webhook/test/controlplane"
-	"github.com/pod-identity-webhook/pod-identity-webhook/test/installation"
 	"github.com/pod-identity-webhook/pod-identity-webhook/test/manifest"
-	"github.com/pod-identity-webhook/pod-identity-webhook/test/repository"
+	"github.com/pod-identity-webhook/pod-identity-webhook/test/repopath"
 )
 
 const optInLabel = "eks.amazonaws.com/pod-identity-webhook"
@@ -47,7 +47,7 @@ func defineCustomResources(t *testing.T) {
 	var paths []string
 	for module, files := range customResources {
 		command := exec.CommandContext(t.Context(), "go", "mod", "download", "-json", module)
-		command.Dir = repository.Path("test", "crds")
+		command.Dir = repopath.Path("test", "crds")
 		output, err := command.Output()
 		if err != nil {
 			t.Fatalf("go mod download %s: %v\n%s", module, err, output)
@@ -70,7 +70,7 @@ func defineCustomResources(t *testing.T) {
 func TestManifests_accepted(t *testing.T) {
 	client := newClient(t)
 	defineCustomResources(t)
-	files, err := filepath.Glob(repository.Path("test", "chart", "testdata", "*.values.yaml"))
+	files, err := filepath.Glob(repopath.Path("test", "chart", "testdata", "*.values.yaml"))
 	if err != nil || len(files) < 5 {
 		t.Fatalf("%d files of values, error %v", len(files), err)
 	}
@@ -107,7 +107,7 @@ func TestKustomize_apply(t *testing.T) {
 	defineCustomResources(t)
 	for _, overlay := range []string{"cluster-wide", "opt-in", "cert-manager"} {
 		t.Run(overlay, func(t *testing.T) {
-			folder := repository.Path("deploy", "kustomize", "overlays", overlay)
+			folder := repopath.Path("deploy", "kustomize", "overlays", overlay)
 			t.Cleanup(func() { deleteAll(t, runKubectl, folder) })
 			// The API server serves a new kind a moment after its definition.
 			eventually(t, "it is applied", func(ctx context.Context) error {
@@ -147,7 +147,7 @@ func TestChart_permissions(t *testing.T) {
 	client, told := newWarnedClient(t)
 	for _, mode := range []string{"cluster-wide", "opt-in"} {
 		t.Run(mode, func(t *testing.T) {
-			started := install(t, installation.Options{Values: []string{
+			started := install(t, chartinstall.Options{Values: []string{
 				"mode=" + mode, "failurePolicy=Fail", "watchConfigMap=true", "rolePolicy=on",
 			}})
 			wantRestricted(t, client, started)
@@ -197,7 +197,7 @@ func TestChart_permissions(t *testing.T) {
 
 // wantRestricted checks that a pod of the Deployment may run where the restricted
 // Pod Security Standard is enforced.
-func wantRestricted(t *testing.T, client kubernetes.Interface, started *installation.Installation) {
+func wantRestricted(t *testing.T, client kubernetes.Interface, started *chartinstall.Installation) {
 	t.Helper()
 	label(t, client, started.Namespace, "pod-security.kubernetes.io/enforce", "restricted")
 	pod := &corev1.Pod{
@@ -253,7 +253,7 @@ func TestOutage_unrelatedPods(t *testing.T) {
 	}
 	for _, mode := range []string{"cluster-wide", "opt-in"} {
 		t.Run(mode, func(t *testing.T) {
-			started := install(t, installation.Options{Values: []string{"mode=" + mode, "failurePolicy=Fail"}})
+			started := install(t, chartinstall.Options{Values: []string{"mode=" + mode, "failurePolicy=Fail"}})
 			if err := controlplane.CreateDefaultServiceAccount(t.Context(), client, started.Namespace); err != nil {
 				t.Fatal(err)
 			}

@@ -29,8 +29,8 @@ import (
 	"k8s.io/client-go/kubernetes"
 
 	"github.com/pod-identity-webhook/pod-identity-webhook/test/controlplane"
-	"github.com/pod-identity-webhook/pod-identity-webhook/test/localsts"
-	"github.com/pod-identity-webhook/pod-identity-webhook/test/localwebhook"
+	"github.com/pod-identity-webhook/pod-identity-webhook/test/stsprocess"
+	"github.com/pod-identity-webhook/pod-identity-webhook/test/webhookprocess"
 )
 
 // The patient: what has an identity in the clinic.
@@ -48,8 +48,8 @@ type doctorEnv struct {
 	plane   *controlplane.ControlPlane
 	client  kubernetes.Interface
 	issuer  *fakeIssuer
-	webhook *localwebhook.Webhook
-	aws     *localsts.Server
+	webhook *webhookprocess.Webhook
+	aws     *stsprocess.Server
 	// dir has the CA of the issuer, the CA of the webhook and a kubeconfig.
 	dir string
 }
@@ -130,13 +130,13 @@ func newDoctorEnv(t *testing.T) *doctorEnv {
 	if c.client, err = kubernetes.NewForConfig(c.plane.Config()); err != nil {
 		t.Fatal(err)
 	}
-	if c.aws, err = localsts.Start(t.Context(), localsts.Options{
+	if c.aws, err = stsprocess.Start(t.Context(), stsprocess.Options{
 		Binary: os.Getenv("LOCAL_STS"), Dir: t.TempDir(), IssuerCAFile: filepath.Join(c.dir, "issuer-ca.pem"),
 	}); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(c.aws.Stop)
-	c.webhook, err = localwebhook.Start(t.Context(), localwebhook.Options{
+	c.webhook, err = webhookprocess.Start(t.Context(), webhookprocess.Options{
 		Binary: os.Getenv("WEBHOOK"), Cluster: c.plane, Dir: t.TempDir(), Args: []string{"--shutdown-delay=0s"},
 	})
 	if err != nil {
@@ -239,10 +239,10 @@ func (c *doctorEnv) reset(t *testing.T) {
 	default:
 	}
 	configurations := c.client.AdmissionregistrationV1().MutatingWebhookConfigurations()
-	if err := configurations.Delete(t.Context(), localwebhook.ConfigurationName, metav1.DeleteOptions{}); err != nil && !apierrors.IsNotFound(err) {
+	if err := configurations.Delete(t.Context(), webhookprocess.ConfigurationName, metav1.DeleteOptions{}); err != nil && !apierrors.IsNotFound(err) {
 		t.Fatal(err)
 	}
-	if err := c.webhook.Register(t.Context(), c.client, localwebhook.Registration{}); err != nil {
+	if err := c.webhook.Register(t.Context(), c.client, webhookprocess.Registration{}); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := c.client.CoreV1().Namespaces().Get(t.Context(), testNamespace, metav1.GetOptions{}); apierrors.IsNotFound(err) {

@@ -17,8 +17,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/pod-identity-webhook/pod-identity-webhook/test/localwebhook"
-	"github.com/pod-identity-webhook/pod-identity-webhook/test/repository"
+	"github.com/pod-identity-webhook/pod-identity-webhook/test/repopath"
+	"github.com/pod-identity-webhook/pod-identity-webhook/test/webhookprocess"
 )
 
 var update = flag.Bool("update", false, "write what doctor says into docs/troubleshooting.md instead of comparing with it")
@@ -131,7 +131,7 @@ var faults = []fault{
 	{
 		name: "the webhook was down when the pod was created", target: "pod/cart", check: "pod_injected", fixes: "all",
 		make: func(t *testing.T, c *doctorEnv) {
-			if err := c.webhook.Register(t.Context(), c.client, localwebhook.Registration{FailurePolicy: "Ignore"}); err != nil {
+			if err := c.webhook.Register(t.Context(), c.client, webhookprocess.Registration{FailurePolicy: "Ignore"}); err != nil {
 				t.Fatal(err)
 			}
 			c.must(t, "kubectl patch mutatingwebhookconfiguration pod-identity-webhook --type=json -p='[{\"op\":\"test\",\"path\":\"/webhooks/0/failurePolicy\",\"value\":\"Ignore\"}]'")
@@ -343,7 +343,7 @@ func example(page, name string) (text string, start, end int, ok bool) {
 // there.
 func compare(t *testing.T, name, text string) {
 	t.Helper()
-	file := repository.Path("docs", "troubleshooting.md")
+	file := repopath.Path("docs", "troubleshooting.md")
 	page, err := os.ReadFile(file)
 	if err != nil {
 		t.Fatal(err)
@@ -475,7 +475,7 @@ func (c *doctorEnv) expectFixed(t *testing.T, f fault) {
 // not enough for doctor to see everything.
 func (c *doctorEnv) expectPublishedRightsSuffice(t *testing.T) {
 	t.Helper()
-	page, err := os.ReadFile(repository.Path("docs", "troubleshooting.md"))
+	page, err := os.ReadFile(repopath.Path("docs", "troubleshooting.md"))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -17,7 +17,7 @@ import (
 	"k8s.io/client-go/kubernetes"
 
 	"github.com/pod-identity-webhook/pod-identity-webhook/test/controlplane"
-	"github.com/pod-identity-webhook/pod-identity-webhook/test/localwebhook"
+	"github.com/pod-identity-webhook/pod-identity-webhook/test/webhookprocess"
 )
 
 const (
@@ -85,17 +85,17 @@ func newClient(t testing.TB) kubernetes.Interface {
 
 // startWebhook starts a webhook that ends with the test, and fails the test if
 // it ends by a data race or a panic, or has logged what it must not.
-func startWebhook(t *testing.T, args ...string) *localwebhook.Webhook {
+func startWebhook(t *testing.T, args ...string) *webhookprocess.Webhook {
 	t.Helper()
-	return startWebhookOf(t, localwebhook.Options{Cluster: cluster, Args: args})
+	return startWebhookOf(t, webhookprocess.Options{Cluster: cluster, Args: args})
 }
 
 // startWebhookOf does so with options that leave out what is the same for all.
-func startWebhookOf(t *testing.T, options localwebhook.Options) *localwebhook.Webhook {
+func startWebhookOf(t *testing.T, options webhookprocess.Options) *webhookprocess.Webhook {
 	t.Helper()
 	options.Binary, options.Dir = os.Getenv("WEBHOOK"), t.TempDir()
 	options.Args = append([]string{"--shutdown-delay=0s", "-v=4"}, options.Args...)
-	webhook, err := localwebhook.Start(t.Context(), options)
+	webhook, err := webhookprocess.Start(t.Context(), options)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -122,12 +122,12 @@ const secret = "hunter2-correct-horse"
 
 // waitRegistered starts a webhook that the API server calls, and without which it
 // creates no pod.
-func waitRegistered(t *testing.T, client kubernetes.Interface) *localwebhook.Webhook {
+func waitRegistered(t *testing.T, client kubernetes.Interface) *webhookprocess.Webhook {
 	t.Helper()
-	return registeredAs(t, client, localwebhook.Registration{})
+	return registeredAs(t, client, webhookprocess.Registration{})
 }
 
-func registeredAs(t *testing.T, client kubernetes.Interface, registration localwebhook.Registration, args ...string) *localwebhook.Webhook {
+func registeredAs(t *testing.T, client kubernetes.Interface, registration webhookprocess.Registration, args ...string) *webhookprocess.Webhook {
 	t.Helper()
 	webhook := startWebhook(t, args...)
 	if err := webhook.Register(t.Context(), client, registration); err != nil {
@@ -135,7 +135,7 @@ func registeredAs(t *testing.T, client kubernetes.Interface, registration localw
 	}
 	t.Cleanup(func() {
 		configurations := client.AdmissionregistrationV1().MutatingWebhookConfigurations()
-		if err := configurations.Delete(context.WithoutCancel(t.Context()), localwebhook.ConfigurationName, metav1.DeleteOptions{}); err != nil {
+		if err := configurations.Delete(context.WithoutCancel(t.Context()), webhookprocess.ConfigurationName, metav1.DeleteOptions{}); err != nil {
 			t.Error(err)
 		}
 	})

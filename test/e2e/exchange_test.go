@@ -14,8 +14,8 @@ import (
 
 	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/token"
 	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/token/exchange"
-	"github.com/pod-identity-webhook/pod-identity-webhook/test/forgery"
-	"github.com/pod-identity-webhook/pod-identity-webhook/test/localsts"
+	"github.com/pod-identity-webhook/pod-identity-webhook/test/stsprocess"
+	"github.com/pod-identity-webhook/pod-identity-webhook/test/tokentest"
 )
 
 // TestTokenExchange has real tokens judged by local-sts, and what it
@@ -54,7 +54,7 @@ func TestTokenExchange(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		want := "arn:aws:sts::" + localsts.Account + ":assumed-role/app/app-0"
+		want := "arn:aws:sts::" + stsprocess.Account + ":assumed-role/app/app-0"
 		if got.AssumedRoleARN != want || got.Subject != token.Subject(namespace, "app") || got.Audience != stsAudience || !strings.Contains(got.Provider, ":oidc-provider/") {
 			t.Errorf("got the role %s of %s, for %s by %s", got.AssumedRoleARN, got.Subject, got.Audience, got.Provider)
 		}
@@ -75,11 +75,11 @@ func TestTokenExchange(t *testing.T) {
 		code               string
 	}{
 		"for an audience that the provider does not know": {raw: mint("app", "somebody-else"), reason: exchange.InvalidIdentityToken, code: "InvalidIdentityToken"},
-		"by a foreign key": {raw: changed(forgery.SignWithUnknownKey(good)), reason: exchange.InvalidIdentityToken, code: "InvalidIdentityToken"},
-		"after its time":   {raw: changed(forgery.Expired(good, cluster.SigningKey())), reason: exchange.ExpiredToken, code: "ExpiredTokenException"},
+		"by a foreign key": {raw: changed(tokentest.SignWithUnknownKey(good)), reason: exchange.InvalidIdentityToken, code: "InvalidIdentityToken"},
+		"after its time":   {raw: changed(tokentest.Expired(good, cluster.SigningKey())), reason: exchange.ExpiredToken, code: "ExpiredTokenException"},
 		"of a ServiceAccount that the role does not trust": {raw: mint("other", stsAudience), reason: exchange.AccessDenied, code: "AccessDenied"},
 		"for an audience that the role does not trust":     {raw: mint("app", otherAudience), reason: exchange.AccessDenied, code: "AccessDenied"},
-		"for a role that is not there":                     {raw: good, role: "arn:aws:iam::" + localsts.Account + ":role/none", reason: exchange.AccessDenied, code: "AccessDenied"},
+		"for a role that is not there":                     {raw: good, role: "arn:aws:iam::" + stsprocess.Account + ":role/none", reason: exchange.AccessDenied, code: "AccessDenied"},
 		"for what is no role":                              {raw: good, role: "a-role-without-an-arn", reason: exchange.Other, code: "ValidationError"},
 		"for a session with a name of spaces":              {raw: good, session: "a b", reason: exchange.Other, code: "ValidationError"},
 		"for a minute":                                     {raw: good, duration: time.Minute, reason: exchange.Other, code: "ValidationError"},

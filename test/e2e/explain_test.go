@@ -16,8 +16,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
 
-	"github.com/pod-identity-webhook/pod-identity-webhook/test/inject/corpus"
-	"github.com/pod-identity-webhook/pod-identity-webhook/test/localwebhook"
+	"github.com/pod-identity-webhook/pod-identity-webhook/test/inject/testcases"
+	"github.com/pod-identity-webhook/pod-identity-webhook/test/webhookprocess"
 )
 
 // plugin runs the kubectl plugin, with the cluster of a kubeconfig, and returns
@@ -47,7 +47,7 @@ const noCluster = "/dev/null"
 func TestExplain_matchesWebhook(t *testing.T) {
 	client := newClient(t)
 	cases := loadCorpus(t, client)
-	bySettings := map[corpus.Settings][]corpus.Case{}
+	bySettings := map[testcases.Settings][]testcases.Case{}
 	for _, c := range cases {
 		bySettings[c.Settings] = append(bySettings[c.Settings], c)
 	}
@@ -61,7 +61,7 @@ func TestExplain_matchesWebhook(t *testing.T) {
 			if settings.ContainerCredentials {
 				args = append(args, "--watch-container-credentials-config="+listOf(t, namespaces))
 			}
-			registeredAs(t, client, localwebhook.Registration{AnnotationPrefix: settings.AnnotationPrefix}, args...)
+			registeredAs(t, client, webhookprocess.Registration{AnnotationPrefix: settings.AnnotationPrefix}, args...)
 			for _, c := range cases {
 				t.Run(c.Name, func(t *testing.T) { checkExplained(t, client, namespaces[c.Name], c, args) })
 			}
@@ -69,13 +69,13 @@ func TestExplain_matchesWebhook(t *testing.T) {
 	}
 }
 
-func checkExplained(t *testing.T, client kubernetes.Interface, namespace string, c corpus.Case, args []string) {
+func checkExplained(t *testing.T, client kubernetes.Interface, namespace string, c testcases.Case, args []string) {
 	if c.ServiceAccount.Name != "default" {
 		if _, err := client.CoreV1().ServiceAccounts(namespace).Create(t.Context(), &c.ServiceAccount, metav1.CreateOptions{}); err != nil {
 			t.Fatal(err)
 		}
 	}
-	podFile, accountFile := filepath.Join(c.Dir, corpus.PodFile), filepath.Join(c.Dir, corpus.ServiceAccountFile)
+	podFile, accountFile := filepath.Join(c.Dir, testcases.PodFile), filepath.Join(c.Dir, testcases.ServiceAccountFile)
 	shown := map[string]*corev1.Pod{}
 	for from, run := range map[string]struct {
 		kubeconfig string
@@ -103,7 +103,7 @@ func checkExplained(t *testing.T, client kubernetes.Interface, namespace string,
 	}
 }
 
-func unspreadIf(t *testing.T, c corpus.Case, pod *corev1.Pod) {
+func unspreadIf(t *testing.T, c testcases.Case, pod *corev1.Pod) {
 	t.Helper()
 	if c.Settings.ContainerCredentials {
 		normalizeExpiration(t, pod, c.Pod.Spec.Volumes)

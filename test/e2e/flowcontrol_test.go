@@ -13,7 +13,7 @@ import (
 	"k8s.io/client-go/rest"
 
 	"github.com/pod-identity-webhook/pod-identity-webhook/test/manifest"
-	"github.com/pod-identity-webhook/pod-identity-webhook/test/repository"
+	"github.com/pod-identity-webhook/pod-identity-webhook/test/repopath"
 )
 
 // TestImageOnlyFlowControl_matchesAllRequests applies the file for users who change
@@ -25,7 +25,7 @@ func TestImageOnlyFlowControl_matchesAllRequests(t *testing.T) {
 	if _, err := client.CoreV1().ServiceAccounts("default").Create(t.Context(), account, metav1.CreateOptions{}); err != nil && !apierrors.IsAlreadyExists(err) {
 		t.Fatal(err)
 	}
-	objects, err := manifest.Apply(t.Context(), cluster.Config(), repository.Path("deploy", "kustomize", "image-only", "flowcontrol.yaml"))
+	objects, err := manifest.Apply(t.Context(), cluster.Config(), repopath.Path("deploy", "kustomize", "image-only", "flowcontrol.yaml"))
 	if err != nil {
 		t.Fatal(err)
 	}

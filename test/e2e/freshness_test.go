@@ -14,7 +14,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/kubernetes"
 
-	"github.com/pod-identity-webhook/pod-identity-webhook/test/localwebhook"
+	"github.com/pod-identity-webhook/pod-identity-webhook/test/webhookprocess"
 )
 
 // behindProxy is a webhook that reaches the API server through a proxy which can
@@ -22,14 +22,14 @@ import (
 type behindProxy struct {
 	client    kubernetes.Interface
 	proxy     *apiProxy
-	webhook   *localwebhook.Webhook
+	webhook   *webhookprocess.Webhook
 	namespace string
 }
 
 func startBehindProxy(t *testing.T, args ...string) *behindProxy {
 	t.Helper()
 	b := &behindProxy{client: newClient(t), proxy: newAPIProxy(t)}
-	b.webhook = startWebhookOf(t, localwebhook.Options{
+	b.webhook = startWebhookOf(t, webhookprocess.Options{
 		Kubeconfig: b.proxy.kubeconfig(t, args...),
 		Args:       append([]string{"--enable-debugging-handlers"}, args...),
 	})
@@ -41,7 +41,7 @@ func startBehindProxy(t *testing.T, args ...string) *behindProxy {
 
 // waitCached waits until the webhook's cache has a role of a ServiceAccount. The
 // webhook must have its debugging handlers.
-func waitCached(t *testing.T, webhook *localwebhook.Webhook, namespace, serviceAccount, role string) {
+func waitCached(t *testing.T, webhook *webhookprocess.Webhook, namespace, serviceAccount, role string) {
 	t.Helper()
 	url := strings.TrimSuffix(webhook.MetricsURL(), "/metrics") + "/debug/identities"
 	eventually(t, "the cache has the role of "+serviceAccount, func(ctx context.Context) error {

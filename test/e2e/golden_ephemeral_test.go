@@ -9,19 +9,19 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
 
-	"github.com/pod-identity-webhook/pod-identity-webhook/test/inject/corpus"
-	"github.com/pod-identity-webhook/pod-identity-webhook/test/repository"
+	"github.com/pod-identity-webhook/pod-identity-webhook/test/inject/testcases"
+	"github.com/pod-identity-webhook/pod-identity-webhook/test/repopath"
 )
 
 // TestGolden_ephemeralContainers debugs each running pod of
 // the corpus. The pods are created before there is a webhook, as they are: what
 // they have of an identity is in their manifests.
 func TestGolden_ephemeralContainers(t *testing.T) {
-	cases, err := corpus.LoadEphemeral(repository.Path("test", "inject", "testdata"))
+	cases, err := testcases.LoadEphemeral(repopath.Path("test", "inject", "testdata"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	bySettings := map[corpus.Settings][]corpus.EphemeralCase{}
+	bySettings := map[testcases.Settings][]testcases.EphemeralCase{}
 	for _, c := range cases {
 		bySettings[c.Settings] = append(bySettings[c.Settings], c)
 	}
@@ -56,7 +56,7 @@ func TestGolden_ephemeralContainers(t *testing.T) {
 }
 
 // run creates the pod of a case, and adds the ephemeral containers that it has.
-func run(t *testing.T, client kubernetes.Interface, namespace string, c corpus.EphemeralCase) *corev1.Pod {
+func run(t *testing.T, client kubernetes.Interface, namespace string, c testcases.EphemeralCase) *corev1.Pod {
 	t.Helper()
 	if _, err := client.CoreV1().ServiceAccounts(namespace).Create(t.Context(), &c.ServiceAccount, metav1.CreateOptions{}); err != nil {
 		t.Fatalf("%s: %v", c.Name, err)

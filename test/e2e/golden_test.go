@@ -15,8 +15,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
 
-	"github.com/pod-identity-webhook/pod-identity-webhook/test/inject/corpus"
-	"github.com/pod-identity-webhook/pod-identity-webhook/test/localwebhook"
+	"github.com/pod-identity-webhook/pod-identity-webhook/test/inject/testcases"
+	"github.com/pod-identity-webhook/pod-identity-webhook/test/webhookprocess"
 )
 
 const skipLabel = "eks.amazonaws.com/skip-pod-identity-webhook"
@@ -28,7 +28,7 @@ const skipLabel = "eks.amazonaws.com/skip-pod-identity-webhook"
 func TestGolden_pods(t *testing.T) {
 	client := newClient(t)
 	cases := loadCorpus(t, client)
-	bySettings := map[corpus.Settings][]corpus.Case{}
+	bySettings := map[testcases.Settings][]testcases.Case{}
 	for _, c := range cases {
 		bySettings[c.Settings] = append(bySettings[c.Settings], c)
 	}
@@ -49,16 +49,16 @@ func TestGolden_pods(t *testing.T) {
 
 // registeredWith starts a webhook with the settings of cases, whose namespaces are
 // by their names.
-func registeredWith(t *testing.T, client kubernetes.Interface, settings corpus.Settings, namespaces map[string]string) {
+func registeredWith(t *testing.T, client kubernetes.Interface, settings testcases.Settings, namespaces map[string]string) {
 	t.Helper()
 	args := flags(settings)
 	if settings.ContainerCredentials {
 		args = append(args, "--watch-container-credentials-config="+listOf(t, namespaces))
 	}
-	registeredAs(t, client, localwebhook.Registration{AnnotationPrefix: settings.AnnotationPrefix}, args...)
+	registeredAs(t, client, webhookprocess.Registration{AnnotationPrefix: settings.AnnotationPrefix}, args...)
 }
 
-func flags(settings corpus.Settings) []string {
+func flags(settings testcases.Settings) []string {
 	account := []string{}
 	if settings.AccountID != "" {
 		account = []string{"--compose-role-arn", "--aws-account-id=" + settings.AccountID, "--aws-partition=" + settings.Partition}
@@ -98,7 +98,7 @@ func listOf(t *testing.T, namespaces map[string]string) string {
 	return path
 }
 
-func checkStored(t *testing.T, client kubernetes.Interface, namespace string, c corpus.Case) {
+func checkStored(t *testing.T, client kubernetes.Interface, namespace string, c testcases.Case) {
 	if c.ServiceAccount.Name != "default" {
 		if _, err := client.CoreV1().ServiceAccounts(namespace).Create(t.Context(), &c.ServiceAccount, metav1.CreateOptions{}); err != nil {
 			t.Fatal(err)

@@ -12,7 +12,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
 
-	"github.com/pod-identity-webhook/pod-identity-webhook/test/inject/corpus"
+	"github.com/pod-identity-webhook/pod-identity-webhook/test/inject/testcases"
 )
 
 // unseen are the pods of the corpus that the guard lets through though the
@@ -32,7 +32,7 @@ var unseen = []string{
 func TestGuard_agreesWithWebhookTestCases(t *testing.T) {
 	client := newClient(t)
 	cases := loadCorpus(t, client)
-	byValues := map[string][]corpus.Case{}
+	byValues := map[string][]testcases.Case{}
 	for _, c := range cases {
 		values := strings.Join([]string{
 			"annotationPrefix=" + c.Settings.AnnotationPrefix, "tokenAudience=" + c.Settings.Audience, "tokenMountPath=" + c.Settings.MountPath,
@@ -50,7 +50,7 @@ func TestGuard_agreesWithWebhookTestCases(t *testing.T) {
 	}
 }
 
-func checkAgreement(t *testing.T, client kubernetes.Interface, c corpus.Case) {
+func checkAgreement(t *testing.T, client kubernetes.Interface, c testcases.Case) {
 	namespace := newNamespace(t, client)
 	if c.ServiceAccount.Name == "default" {
 		// The namespace has it already.

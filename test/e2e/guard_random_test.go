@@ -17,7 +17,7 @@ import (
 
 	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/identity"
 	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/inject"
-	"github.com/pod-identity-webhook/pod-identity-webhook/test/inject/corpus"
+	"github.com/pod-identity-webhook/pod-identity-webhook/test/inject/testcases"
 )
 
 const (
@@ -132,7 +132,7 @@ func mutate(r *rapid.T, pod *corev1.Pod, annotations map[string]string) *corev1.
 	if inject.SkipReason(view) != "" {
 		return pod
 	}
-	settings := corpus.Defaults()
+	settings := testcases.Defaults()
 	result := inject.Patch(view, identity.FromAnnotations(annotations, settings.Identity()), settings.Inject())
 	if result.Patch == nil {
 		return pod

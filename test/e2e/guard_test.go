@@ -21,8 +21,8 @@ import (
 
 	"github.com/pod-identity-webhook/pod-identity-webhook/test/chart"
 	"github.com/pod-identity-webhook/pod-identity-webhook/test/controlplane"
-	"github.com/pod-identity-webhook/pod-identity-webhook/test/localwebhook"
 	"github.com/pod-identity-webhook/pod-identity-webhook/test/manifest"
+	"github.com/pod-identity-webhook/pod-identity-webhook/test/webhookprocess"
 )
 
 // guardName is that of the policy and of its binding.
@@ -129,7 +129,7 @@ func refusedByGuard(err error) bool {
 func TestGuard_webhookDown(t *testing.T) {
 	client := newClient(t)
 	guarded(t, client)
-	webhook := registeredAs(t, client, localwebhook.Registration{FailurePolicy: admissionregistrationv1.Ignore})
+	webhook := registeredAs(t, client, webhookprocess.Registration{FailurePolicy: admissionregistrationv1.Ignore})
 	namespace := newNamespace(t, client)
 	createServiceAccount(t, client, namespace, "app")
 	create := func(ctx context.Context, name, account string) (*corev1.Pod, error) {

@@ -15,7 +15,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/pod-identity-webhook/pod-identity-webhook/test/chart"
-	"github.com/pod-identity-webhook/pod-identity-webhook/test/installation"
+	"github.com/pod-identity-webhook/pod-identity-webhook/test/chartinstall"
 )
 
 // installed is the name of all that the chart makes.
@@ -23,7 +23,7 @@ const installed = chart.Release
 
 // install installs the chart, with two replicas that run with its rights alone,
 // and removes it when the test ends. What a replica must not log fails the test.
-func install(t *testing.T, options installation.Options) *installation.Installation {
+func install(t *testing.T, options chartinstall.Options) *chartinstall.Installation {
 	t.Helper()
 	options.Dir = t.TempDir()
 	options.Log = t.Output()
@@ -32,7 +32,7 @@ func install(t *testing.T, options installation.Options) *installation.Installat
 		options.Namespace = fmt.Sprintf("installation-%d", time.Now().UnixNano())
 	}
 	options.Values = append([]string{"shutdownDelaySeconds=0", "logLevel=4"}, options.Values...)
-	started, err := installation.Install(t.Context(), cluster, options)
+	started, err := chartinstall.Install(t.Context(), cluster, options)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -69,7 +69,7 @@ func install(t *testing.T, options installation.Options) *installation.Installat
 
 // metric returns the sum of the series of a metric that have the labels, over
 // all replicas that run. Labels are written as name=value.
-func metric(t *testing.T, started *installation.Installation, name string, labels ...string) float64 {
+func metric(t *testing.T, started *chartinstall.Installation, name string, labels ...string) float64 {
 	t.Helper()
 	var sum float64
 	for _, replica := range started.Replicas {

@@ -10,16 +10,16 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
 
-	"github.com/pod-identity-webhook/pod-identity-webhook/test/localwebhook"
+	"github.com/pod-identity-webhook/pod-identity-webhook/test/webhookprocess"
 )
 
 const mappedRole = "arn:aws:iam::111122223333:role/mapped"
 
 // startAsKOps starts the webhook with the flags with which kOps runs the
 // reference, registered for v1beta1 alone as kOps does.
-func startAsKOps(t *testing.T, client kubernetes.Interface, namespace string) *localwebhook.Webhook {
+func startAsKOps(t *testing.T, client kubernetes.Interface, namespace string) *webhookprocess.Webhook {
 	t.Helper()
-	return registeredAs(t, client, localwebhook.Registration{ReviewVersions: []string{"v1beta1"}},
+	return registeredAs(t, client, webhookprocess.Registration{ReviewVersions: []string{"v1beta1"}},
 		"--in-cluster=false", "--namespace="+namespace, "--watch-config-map",
 		"--token-audience=amazonaws.com", "--logtostderr", "--v=5")
 }

@@ -11,8 +11,8 @@ import (
 	"k8s.io/apimachinery/pkg/util/version"
 	"k8s.io/client-go/kubernetes"
 
-	"github.com/pod-identity-webhook/pod-identity-webhook/test/inject/corpus"
-	"github.com/pod-identity-webhook/pod-identity-webhook/test/repository"
+	"github.com/pod-identity-webhook/pod-identity-webhook/test/inject/testcases"
+	"github.com/pod-identity-webhook/pod-identity-webhook/test/repopath"
 )
 
 // serverVersion returns the version of the API server.
@@ -30,19 +30,19 @@ func serverVersion(t *testing.T, client kubernetes.Interface) *version.Version {
 }
 
 // needsNewer reports whether a pod of the corpus needs a newer API server.
-func needsNewer(c corpus.Case, server *version.Version) bool {
+func needsNewer(c testcases.Case, server *version.Version) bool {
 	return c.Settings.Kubernetes != "" && server.LessThan(version.MustParseGeneric(c.Settings.Kubernetes))
 }
 
 // loadCorpus returns the cases of the corpus whose pods the API server can store.
-func loadCorpus(t *testing.T, client kubernetes.Interface) []corpus.Case {
+func loadCorpus(t *testing.T, client kubernetes.Interface) []testcases.Case {
 	t.Helper()
-	cases, err := corpus.Load(repository.Path("test", "inject", "testdata"))
+	cases, err := testcases.Load(repopath.Path("test", "inject", "testdata"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	server := serverVersion(t, client)
-	return slices.DeleteFunc(cases, func(c corpus.Case) bool { return needsNewer(c, server) })
+	return slices.DeleteFunc(cases, func(c testcases.Case) bool { return needsNewer(c, server) })
 }
 
 // TestGoldenPods_needNoNewerKubernetesThanTheySay creates the pods of the corpus that
@@ -50,7 +50,7 @@ func loadCorpus(t *testing.T, client kubernetes.Interface) []corpus.Case {
 // what it does not know.
 func TestGoldenPods_needNoNewerKubernetesThanTheySay(t *testing.T) {
 	client := newClient(t)
-	cases, err := corpus.Load(repository.Path("test", "inject", "testdata"))
+	cases, err := testcases.Load(repopath.Path("test", "inject", "testdata"))
 	if err != nil {
 		t.Fatal(err)
 	}

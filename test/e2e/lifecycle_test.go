@@ -13,7 +13,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
-	"github.com/pod-identity-webhook/pod-identity-webhook/test/localwebhook"
+	"github.com/pod-identity-webhook/pod-identity-webhook/test/webhookprocess"
 )
 
 func TestCertificateFiles_reloadUnderLoad(t *testing.T) {
@@ -176,7 +176,7 @@ func TestMetrics(t *testing.T) {
 }
 
 func TestTLSMinVersion(t *testing.T) {
-	old := func(webhook *localwebhook.Webhook) error {
+	old := func(webhook *webhookprocess.Webhook) error {
 		client := webhook.Client()
 		client.Transport.(*http.Transport).TLSClientConfig.MaxVersion = tls.VersionTLS12
 		_, _, err := get(t.Context(), client, webhook.URL()+"/healthz")

@@ -11,10 +11,10 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/iam"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
-	"github.com/pod-identity-webhook/pod-identity-webhook/test/container"
-	"github.com/pod-identity-webhook/pod-identity-webhook/test/forgery"
-	"github.com/pod-identity-webhook/pod-identity-webhook/test/localsts"
-	"github.com/pod-identity-webhook/pod-identity-webhook/test/localwebhook"
+	"github.com/pod-identity-webhook/pod-identity-webhook/test/containerenv"
+	"github.com/pod-identity-webhook/pod-identity-webhook/test/stsprocess"
+	"github.com/pod-identity-webhook/pod-identity-webhook/test/tokentest"
+	"github.com/pod-identity-webhook/pod-identity-webhook/test/webhookprocess"
 )
 
 // The second audience is one that the provider knows and the role does not.
@@ -26,7 +26,7 @@ const (
 // trustedPod is a pod whose ServiceAccount names the role "app" of an account, which
 // trusts the ServiceAccount "app" of its namespace.
 type trustedPod struct {
-	container *container.Container
+	container *containerenv.Container
 	tokenFile string
 }
 
@@ -34,7 +34,7 @@ func newTrustedPod(t *testing.T, a *account, serviceAccountName, audience string
 	t.Helper()
 	client := newClient(t)
 	folder := t.TempDir()
-	registeredAs(t, client, localwebhook.Registration{},
+	registeredAs(t, client, webhookprocess.Registration{},
 		"--token-mount-path="+folder, "--sts-endpoint="+a.endpoint, "--aws-default-region=eu-west-1", "--role-session-name=pod-name")
 	namespace := newNamespace(t, client)
 	a.trust(t, namespace)
@@ -49,7 +49,7 @@ func newTrustedPod(t *testing.T, a *account, serviceAccountName, audience string
 	if err != nil {
 		t.Fatal(err)
 	}
-	inside, err := container.New(t.Context(), client, pod, folder)
+	inside, err := containerenv.New(t.Context(), client, pod, folder)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -83,7 +83,7 @@ func (p trustedPod) whoami(t *testing.T) (string, error) {
 	t.Helper()
 	binary := os.Getenv("LOCAL_STS")
 	if binary == "" {
-		binary = localsts.DefaultBinary()
+		binary = stsprocess.DefaultBinary()
 	}
 	printed, err := p.container.Run(t.Context(), nil, binary, "whoami")
 	return string(printed), err
@@ -96,7 +96,7 @@ func TestLocalSTS(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if want := "arn:aws:sts::" + localsts.Account + ":assumed-role/app/app-0\n"; !strings.HasSuffix(printed, want) {
+	if want := "arn:aws:sts::" + stsprocess.Account + ":assumed-role/app/app-0\n"; !strings.HasSuffix(printed, want) {
 		t.Errorf("STS calls it\n%s, want %s", printed, want)
 	}
 }
@@ -111,9 +111,9 @@ func TestLocalSTS_rejectsInvalidTokens(t *testing.T) {
 		{name: "a token for an audience that the provider does not know", audience: "somebody-else", says: "InvalidIdentityToken: Incorrect token audience"},
 		{name: "a token for an audience that the role does not trust", audience: otherAudience, says: "AccessDenied: Not authorized to perform sts:AssumeRoleWithWebIdentity"},
 		{name: "a token of another ServiceAccount", serviceAccount: "other", says: "AccessDenied: Not authorized to perform sts:AssumeRoleWithWebIdentity"},
-		{name: "a token signed by a foreign key", change: forgery.SignWithUnknownKey, says: "InvalidIdentityToken: "},
+		{name: "a token signed by a foreign key", change: tokentest.SignWithUnknownKey, says: "InvalidIdentityToken: "},
 		{name: "a token that has expired", change: func(token string) (string, error) {
-			return forgery.Expired(token, cluster.SigningKey())
+			return tokentest.Expired(token, cluster.SigningKey())
 		}, says: "ExpiredTokenException: Token expired: current date/time "},
 		{name: "what is no token", change: func(string) (string, error) { return "no-token", nil }, says: "InvalidIdentityToken: The ID Token provided is not a valid JWT."},
 	} {
@@ -123,7 +123,7 @@ func TestLocalSTS_rejectsInvalidTokens(t *testing.T) {
 			}
 			pod := newTrustedPod(t, newAccount(t), test.serviceAccount, test.audience)
 			if test.change != nil {
-				if err := forgery.RewriteFile(pod.tokenFile, test.change); err != nil {
+				if err := tokentest.RewriteFile(pod.tokenFile, test.change); err != nil {
 					t.Fatal(err)
 				}
 			}
@@ -137,8 +137,8 @@ func TestLocalSTS_rejectsInvalidTokens(t *testing.T) {
 
 // TestLocalSTS_stateSurvivesKill kills the process, as a crash would end it.
 func TestLocalSTS_stateSurvivesKill(t *testing.T) {
-	start := func(dir, state string) *localsts.Server {
-		server, err := localsts.Start(t.Context(), localsts.Options{Dir: dir, Args: []string{"--state-file=" + state}})
+	start := func(dir, state string) *stsprocess.Server {
+		server, err := stsprocess.Start(t.Context(), stsprocess.Options{Dir: dir, Args: []string{"--state-file=" + state}})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -9,11 +9,11 @@ import (
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
-	"github.com/pod-identity-webhook/pod-identity-webhook/test/container"
-	"github.com/pod-identity-webhook/pod-identity-webhook/test/forgery"
-	"github.com/pod-identity-webhook/pod-identity-webhook/test/localwebhook"
+	"github.com/pod-identity-webhook/pod-identity-webhook/test/containerenv"
 	"github.com/pod-identity-webhook/pod-identity-webhook/test/minioserver"
-	"github.com/pod-identity-webhook/pod-identity-webhook/test/repository"
+	"github.com/pod-identity-webhook/pod-identity-webhook/test/repopath"
+	"github.com/pod-identity-webhook/pod-identity-webhook/test/tokentest"
+	"github.com/pod-identity-webhook/pod-identity-webhook/test/webhookprocess"
 )
 
 const (
@@ -40,15 +40,15 @@ func TestMinIO_rejectsInvalidTokens(t *testing.T) {
 		says     string
 	}{
 		{name: "a token for another audience", audience: "somebody-else", says: "must match configured OpenID Client ID"},
-		{name: "a token signed by a foreign key", change: forgery.SignWithUnknownKey, says: "verification error"},
+		{name: "a token signed by a foreign key", change: tokentest.SignWithUnknownKey, says: "verification error"},
 		{name: "a token that has expired", change: func(token string) (string, error) {
-			return forgery.Expired(token, cluster.SigningKey())
+			return tokentest.Expired(token, cluster.SigningKey())
 		}, says: "expired"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			pod := newMinioPod(t, server, test.audience)
 			if test.change != nil {
-				if err := forgery.RewriteFile(pod.tokenFile, test.change); err != nil {
+				if err := tokentest.RewriteFile(pod.tokenFile, test.change); err != nil {
 					t.Fatal(err)
 				}
 			}
@@ -82,7 +82,7 @@ func minioServer(t *testing.T) *minioserver.Server {
 
 // minioPod is a pod whose ServiceAccount has MinIO's role.
 type minioPod struct {
-	container *container.Container
+	container *containerenv.Container
 	endpoint  string
 	tokenFile string
 }
@@ -91,7 +91,7 @@ func newMinioPod(t *testing.T, server *minioserver.Server, audience string) mini
 	t.Helper()
 	client := newClient(t)
 	folder := t.TempDir()
-	registeredAs(t, client, localwebhook.Registration{},
+	registeredAs(t, client, webhookprocess.Registration{},
 		"--token-mount-path="+folder, "--sts-endpoint="+server.URL(), "--aws-default-region=eu-west-1")
 	namespace := newNamespace(t, client)
 	account := serviceAccount("app", server.RoleARN())
@@ -105,7 +105,7 @@ func newMinioPod(t *testing.T, server *minioserver.Server, audience string) mini
 	if err != nil {
 		t.Fatal(err)
 	}
-	made, err := container.New(t.Context(), client, pod, folder)
+	made, err := containerenv.New(t.Context(), client, pod, folder)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -121,7 +121,7 @@ type sdkAnswer struct {
 // write runs the program in the pod's container.
 func (p minioPod) write(t *testing.T) sdkAnswer {
 	t.Helper()
-	printed, err := p.container.Run(t.Context(), nil, repository.Path("bin", "sdks", "golang"), "store", p.endpoint, bucket, "key", content)
+	printed, err := p.container.Run(t.Context(), nil, repopath.Path("bin", "sdks", "golang"), "store", p.endpoint, bucket, "key", content)
 	if err != nil {
 		t.Fatal(err)
 	}

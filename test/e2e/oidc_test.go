@@ -27,8 +27,8 @@ import (
 	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/token"
 	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/token/issuer"
 	"github.com/pod-identity-webhook/pod-identity-webhook/test/controlplane"
-	"github.com/pod-identity-webhook/pod-identity-webhook/test/forgery"
-	"github.com/pod-identity-webhook/pod-identity-webhook/test/loopback"
+	"github.com/pod-identity-webhook/pod-identity-webhook/test/freeport"
+	"github.com/pod-identity-webhook/pod-identity-webhook/test/tokentest"
 )
 
 // anonymousClient is a client with no credentials that knows the API server, as AWS is.
@@ -73,9 +73,9 @@ func TestOIDC_verifyToken(t *testing.T) {
 		want   issuer.Expected
 		reason issuer.Reason
 	}{
-		"a token by a foreign key": {change: forgery.SignWithUnknownKey, want: want, reason: issuer.BadSignature},
+		"a token by a foreign key": {change: tokentest.SignWithUnknownKey, want: want, reason: issuer.BadSignature},
 		"a token that has expired": {
-			change: func(raw string) (string, error) { return forgery.Expired(raw, cluster.SigningKey()) }, want: want, reason: issuer.Expired,
+			change: func(raw string) (string, error) { return tokentest.Expired(raw, cluster.SigningKey()) }, want: want, reason: issuer.Expired,
 		},
 		"a token for another audience":      {want: issuer.Expected{Audiences: []string{otherAudience}}, reason: issuer.WrongAudience},
 		"a token of another ServiceAccount": {want: issuer.Expected{Audiences: want.Audiences, Subject: token.Subject("default", "other")}, reason: issuer.WrongSubject},
@@ -227,11 +227,11 @@ func TestOIDC_rotateCheckSigningKey(t *testing.T) {
 // beside that of the cluster, and rotate-check sees it there.
 func TestOIDC_rotation(t *testing.T) {
 	folder := filepath.Dir(cluster.Kubeconfig())
-	port, err := loopback.FreePort(t.Context())
+	port, err := freeport.FreePort(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
-	address := loopback.Address(port)
+	address := freeport.Address(port)
 	next, publicIssuer := nextKeyFile(t), "https://"+address
 	check := []string{"rotate-check", "--issuer=" + publicIssuer, "--issuer-ca-file=" + caFile(t), "--public-key=" + next}
 	if _, code := oidc(t, cluster.Kubeconfig(), check...); code != 3 {

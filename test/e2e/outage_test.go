@@ -13,7 +13,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
 
-	"github.com/pod-identity-webhook/pod-identity-webhook/test/localwebhook"
+	"github.com/pod-identity-webhook/pod-identity-webhook/test/webhookprocess"
 )
 
 // createServiceAccount creates a ServiceAccount that has appRole.
@@ -40,7 +40,7 @@ func get(ctx context.Context, client *http.Client, url string) (int, string, err
 }
 
 // wantMetric waits until the webhook's metrics hold a line.
-func wantMetric(t *testing.T, webhook *localwebhook.Webhook, line string) {
+func wantMetric(t *testing.T, webhook *webhookprocess.Webhook, line string) {
 	t.Helper()
 	eventually(t, "metric "+line, func(ctx context.Context) error {
 		_, scrape, err := get(ctx, webhook.Client(), webhook.MetricsURL())

@@ -19,11 +19,11 @@ import (
 	"k8s.io/client-go/kubernetes"
 
 	"github.com/pod-identity-webhook/pod-identity-webhook/test/chart"
+	"github.com/pod-identity-webhook/pod-identity-webhook/test/chartinstall"
 	"github.com/pod-identity-webhook/pod-identity-webhook/test/controlplane"
-	"github.com/pod-identity-webhook/pod-identity-webhook/test/installation"
-	"github.com/pod-identity-webhook/pod-identity-webhook/test/localwebhook"
 	"github.com/pod-identity-webhook/pod-identity-webhook/test/manifest"
-	"github.com/pod-identity-webhook/pod-identity-webhook/test/repository"
+	"github.com/pod-identity-webhook/pod-identity-webhook/test/repopath"
+	"github.com/pod-identity-webhook/pod-identity-webhook/test/webhookprocess"
 )
 
 // platformObjects are those that EKS, kOps and AWS's own manifests have, with the names
@@ -207,7 +207,7 @@ func helm(t *testing.T, args ...string) {
 	t.Helper()
 	binary := os.Getenv("HELM")
 	if binary == "" {
-		binary = repository.Path("bin", "helm")
+		binary = repopath.Path("bin", "helm")
 	}
 	if _, err := runProgram(t.Context(), binary, args...); err != nil {
 		t.Fatal(err)
@@ -247,7 +247,7 @@ func TestKustomize_besidePlatform(t *testing.T) {
 	client := newClient(t)
 	defineCustomResources(t)
 	unchanged := createPlatform(t, client)
-	docs, err := os.ReadFile(repository.Path("docs", "installing.md"))
+	docs, err := os.ReadFile(repopath.Path("docs", "installing.md"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -259,7 +259,7 @@ func TestKustomize_besidePlatform(t *testing.T) {
 		t.Errorf("docs/installing.md does not have the commands %q", uninstall)
 	}
 	for _, overlay := range []string{"cluster-wide", "opt-in", "cert-manager"} {
-		folder := repository.Path("deploy", "kustomize", "overlays", overlay)
+		folder := repopath.Path("deploy", "kustomize", "overlays", overlay)
 		// The API server serves a new kind a moment after its definition.
 		eventually(t, "it is applied", func(ctx context.Context) error {
 			_, err := runKubectl(ctx, "apply", "-k", folder)
@@ -313,7 +313,7 @@ func wantNothingOfOurs(t *testing.T, client kubernetes.Interface) {
 func TestReplicas_besidePlatform(t *testing.T) {
 	client := newClient(t)
 	unchanged := createPlatform(t, client)
-	install(t, installation.Options{Values: []string{"failurePolicy=Fail", "serviceAccountValidation=deny"}})
+	install(t, chartinstall.Options{Values: []string{"failurePolicy=Fail", "serviceAccountValidation=deny"}})
 	namespace := newNamespace(t, client)
 	createServiceAccount(t, client, namespace, "app")
 	wantRole(t, client, namespace, "app", appRole)
@@ -328,11 +328,11 @@ func TestReplicas_besidePlatform(t *testing.T) {
 // a replica of this program, as it has the same answers.
 func TestPod_besideEKS(t *testing.T) {
 	client := newClient(t)
-	if localwebhook.ConfigurationName >= "z" || chart.ClusterName >= localwebhook.ConfigurationName {
-		t.Errorf("the API server calls %s before %s", localwebhook.ConfigurationName, chart.ClusterName)
+	if webhookprocess.ConfigurationName >= "z" || chart.ClusterName >= webhookprocess.ConfigurationName {
+		t.Errorf("the API server calls %s before %s", webhookprocess.ConfigurationName, chart.ClusterName)
 	}
-	registeredAs(t, client, localwebhook.Registration{FailurePolicy: admissionregistrationv1.Ignore}, "--aws-default-region=us-east-1")
-	started := install(t, installation.Options{Values: []string{"failurePolicy=Fail", "awsRegion=eu-west-1"}})
+	registeredAs(t, client, webhookprocess.Registration{FailurePolicy: admissionregistrationv1.Ignore}, "--aws-default-region=us-east-1")
+	started := install(t, chartinstall.Options{Values: []string{"failurePolicy=Fail", "awsRegion=eu-west-1"}})
 	namespace := newNamespace(t, client)
 	createServiceAccount(t, client, namespace, "app")
 	wantRole(t, client, namespace, "app", appRole)
@@ -389,7 +389,7 @@ func TestKubeSystem(t *testing.T) {
 	})
 	for _, mode := range []string{"cluster-wide", "opt-in"} {
 		t.Run(mode, func(t *testing.T) {
-			started := install(t, installation.Options{Values: []string{"mode=" + mode, "failurePolicy=Fail"}})
+			started := install(t, chartinstall.Options{Values: []string{"mode=" + mode, "failurePolicy=Fail"}})
 			other := newNamespace(t, client)
 			createServiceAccount(t, client, other, "app")
 			if mode == "opt-in" {
@@ -430,7 +430,7 @@ func TestKubeSystem(t *testing.T) {
 // TestKubectlDebug_webhookDown adds an ephemeral container while no replica runs.
 func TestKubectlDebug_webhookDown(t *testing.T) {
 	client := newClient(t)
-	started := install(t, installation.Options{Values: []string{"failurePolicy=Fail"}})
+	started := install(t, chartinstall.Options{Values: []string{"failurePolicy=Fail"}})
 	namespace := newNamespace(t, client)
 	createServiceAccount(t, client, namespace, "app")
 	wantRole(t, client, namespace, "app", appRole)
@@ -478,7 +478,7 @@ func TestKubectlDebug_webhookDown(t *testing.T) {
 // with mistakes denied.
 func TestServiceAccountValidation_webhookDown(t *testing.T) {
 	client, told := newWarnedClient(t)
-	started := install(t, installation.Options{Values: []string{"serviceAccountValidation=deny"}})
+	started := install(t, chartinstall.Options{Values: []string{"serviceAccountValidation=deny"}})
 	namespace := newNamespace(t, client)
 	if err := controlplane.CreateNamespace(t.Context(), client, "kube-system"); err != nil {
 		t.Fatal(err)

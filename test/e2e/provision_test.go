@@ -27,7 +27,7 @@ import (
 	"k8s.io/client-go/kubernetes"
 
 	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/token/exchange"
-	"github.com/pod-identity-webhook/pod-identity-webhook/test/localsts"
+	"github.com/pod-identity-webhook/pod-identity-webhook/test/stsprocess"
 )
 
 const (
@@ -48,7 +48,7 @@ func newAccount(t *testing.T) *account {
 	if err := os.WriteFile(bundle, cluster.CABundle(), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	server, err := localsts.Start(t.Context(), localsts.Options{Binary: os.Getenv("LOCAL_STS"), Dir: dir, IssuerCAFile: bundle})
+	server, err := stsprocess.Start(t.Context(), stsprocess.Options{Binary: os.Getenv("LOCAL_STS"), Dir: dir, IssuerCAFile: bundle})
 	if err != nil {
 		t.Fatal(err)
 	}

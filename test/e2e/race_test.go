@@ -13,7 +13,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/kubernetes"
 
-	"github.com/pod-identity-webhook/pod-identity-webhook/test/localwebhook"
+	"github.com/pod-identity-webhook/pod-identity-webhook/test/webhookprocess"
 )
 
 const (
@@ -117,7 +117,7 @@ func TestPodCreatedRightAfterServiceAccount(t *testing.T) {
 func TestPodCreatedRightAfterNamespace_permissionWithdrawn(t *testing.T) {
 	const annotation = "eks.amazonaws.com/permitted-roles"
 	client := newClient(t)
-	registeredAs(t, client, localwebhook.Registration{}, "--role-policy=on")
+	registeredAs(t, client, webhookprocess.Registration{}, "--role-policy=on")
 	var namespaces []string
 	for range accounts {
 		namespace := newNamespace(t, client)

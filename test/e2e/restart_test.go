@@ -14,7 +14,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/kubernetes"
 
-	"github.com/pod-identity-webhook/pod-identity-webhook/test/installation"
+	"github.com/pod-identity-webhook/pod-identity-webhook/test/chartinstall"
 )
 
 // TestRestart_underLoad restarts the webhook, in order and by
@@ -136,7 +136,7 @@ func (l *load) stop(t *testing.T) {
 // webhook.
 func TestRestart_graceful(t *testing.T) {
 	client := newClient(t)
-	started := install(t, installation.Options{Values: []string{"failurePolicy=Fail", "shutdownDelaySeconds=2"}})
+	started := install(t, chartinstall.Options{Values: []string{"failurePolicy=Fail", "shutdownDelaySeconds=2"}})
 	namespace := newNamespace(t, client)
 	for _, name := range []string{"first", "second"} {
 		createServiceAccount(t, client, namespace, name)

@@ -13,7 +13,7 @@ import (
 	jsonpatch "gopkg.in/evanphx/json-patch.v4"
 	admissionv1 "k8s.io/api/admission/v1"
 
-	"github.com/pod-identity-webhook/pod-identity-webhook/test/localwebhook"
+	"github.com/pod-identity-webhook/pod-identity-webhook/test/webhookprocess"
 )
 
 // reviewOf returns the AdmissionReview of a pod of a ServiceAccount, with
@@ -53,7 +53,7 @@ type answer struct {
 	review admissionv1.AdmissionReview
 }
 
-func ask(ctx context.Context, webhook *localwebhook.Webhook, client *http.Client, timeout time.Duration, review []byte) (answer, error) {
+func ask(ctx context.Context, webhook *webhookprocess.Webhook, client *http.Client, timeout time.Duration, review []byte) (answer, error) {
 	// The API server gives up after timeout, so this client does.
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()

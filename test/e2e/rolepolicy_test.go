@@ -10,12 +10,12 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
-	"github.com/pod-identity-webhook/pod-identity-webhook/test/localwebhook"
+	"github.com/pod-identity-webhook/pod-identity-webhook/test/webhookprocess"
 )
 
 func TestRolePolicy(t *testing.T) {
 	client := newClient(t)
-	registeredAs(t, client, localwebhook.Registration{}, "--role-policy=on")
+	registeredAs(t, client, webhookprocess.Registration{}, "--role-policy=on")
 	for _, test := range []struct {
 		name, annotation, value string
 		permitted               bool
@@ -74,7 +74,7 @@ func TestRolePolicy_require(t *testing.T) {
 			t.Error(err)
 		}
 	})
-	registeredAs(t, client, localwebhook.Registration{}, "--role-policy=require")
+	registeredAs(t, client, webhookprocess.Registration{}, "--role-policy=require")
 
 	if _, err := client.CoreV1().Pods(namespace).Create(t.Context(), podOf("app", "app"), metav1.CreateOptions{}); !apierrors.IsForbidden(err) {
 		t.Errorf("a pod with a role: got %v, want a denial", err)

@@ -16,17 +16,17 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
 
-	"github.com/pod-identity-webhook/pod-identity-webhook/test/localsts"
+	"github.com/pod-identity-webhook/pod-identity-webhook/test/stsprocess"
 )
 
 // startSTS starts a local-sts that trusts the CA of the cluster's issuer.
-func startSTS(t *testing.T) *localsts.Server {
+func startSTS(t *testing.T) *stsprocess.Server {
 	t.Helper()
 	ca := filepath.Join(t.TempDir(), "ca.pem")
 	if err := os.WriteFile(ca, cluster.Config().CAData, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	server, err := localsts.Start(t.Context(), localsts.Options{Dir: t.TempDir(), IssuerCAFile: ca})
+	server, err := stsprocess.Start(t.Context(), stsprocess.Options{Dir: t.TempDir(), IssuerCAFile: ca})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -40,7 +40,7 @@ func startSTS(t *testing.T) *localsts.Server {
 }
 
 // pluginWithAWS runs the plugin as local-sts' administrator.
-func pluginWithAWS(t *testing.T, server *localsts.Server, stdin string, args ...string) (stdout, stderr string, code int) {
+func pluginWithAWS(t *testing.T, server *stsprocess.Server, stdin string, args ...string) (stdout, stderr string, code int) {
 	t.Helper()
 	credentials, err := server.AdminConfig().Credentials.Retrieve(t.Context())
 	if err != nil {
@@ -48,7 +48,7 @@ func pluginWithAWS(t *testing.T, server *localsts.Server, stdin string, args ...
 	}
 	command := exec.CommandContext(t.Context(), pluginBinary(t), args...)
 	command.Env = []string{
-		"KUBECONFIG=" + cluster.Kubeconfig(), "HOME=" + t.TempDir(), "AWS_ENDPOINT_URL=" + server.URL(), "AWS_REGION=" + localsts.Region,
+		"KUBECONFIG=" + cluster.Kubeconfig(), "HOME=" + t.TempDir(), "AWS_ENDPOINT_URL=" + server.URL(), "AWS_REGION=" + stsprocess.Region,
 		"AWS_ACCESS_KEY_ID=" + credentials.AccessKeyID, "AWS_SECRET_ACCESS_KEY=" + credentials.SecretAccessKey,
 	}
 	var out, errOut bytes.Buffer
@@ -127,7 +127,7 @@ func mint(t *testing.T, client kubernetes.Interface, namespace, account string) 
 }
 
 // canAssumeRole says whether STS gives credentials of a role for a token.
-func canAssumeRole(t *testing.T, server *localsts.Server, role, token string) bool {
+func canAssumeRole(t *testing.T, server *stsprocess.Server, role, token string) bool {
 	t.Helper()
 	_, err := awssts.NewFromConfig(server.AnonymousConfig()).AssumeRoleWithWebIdentity(t.Context(), &awssts.AssumeRoleWithWebIdentityInput{
 		RoleArn: aws.String(role), RoleSessionName: aws.String("e2e"), WebIdentityToken: aws.String(token),

@@ -14,7 +14,7 @@ import (
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 
-	"github.com/pod-identity-webhook/pod-identity-webhook/test/localwebhook"
+	"github.com/pod-identity-webhook/pod-identity-webhook/test/webhookprocess"
 )
 
 // warnings collects those that the API server sends, which kubectl would show.
@@ -58,7 +58,7 @@ func validated(t *testing.T, client kubernetes.Interface, args ...string) {
 	webhook := startWebhook(t, args...)
 	configurations := client.AdmissionregistrationV1().ValidatingWebhookConfigurations()
 	_, err := configurations.Create(t.Context(), &admissionregistrationv1.ValidatingWebhookConfiguration{
-		ObjectMeta: metav1.ObjectMeta{Name: localwebhook.ConfigurationName},
+		ObjectMeta: metav1.ObjectMeta{Name: webhookprocess.ConfigurationName},
 		Webhooks: []admissionregistrationv1.ValidatingWebhook{{
 			Name: "serviceaccounts.pod-identity-webhook.amazonaws.com",
 			ClientConfig: admissionregistrationv1.WebhookClientConfig{
@@ -77,7 +77,7 @@ func validated(t *testing.T, client kubernetes.Interface, args ...string) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		if err := configurations.Delete(context.WithoutCancel(t.Context()), localwebhook.ConfigurationName, metav1.DeleteOptions{}); err != nil {
+		if err := configurations.Delete(context.WithoutCancel(t.Context()), webhookprocess.ConfigurationName, metav1.DeleteOptions{}); err != nil {
 			t.Error(err)
 		}
 	})

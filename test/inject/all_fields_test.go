@@ -13,7 +13,7 @@ import (
 
 	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/identity"
 	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/inject"
-	"github.com/pod-identity-webhook/pod-identity-webhook/test/inject/corpus"
+	"github.com/pod-identity-webhook/pod-identity-webhook/test/inject/testcases"
 )
 
 // filledPods is how many pods are filled, each from a seed that is its number.
@@ -22,7 +22,7 @@ const filledPods = 100
 // TestProperties_allFieldsSet fills all fields that the API
 // has, also those that no drawn pod has, with anything.
 func TestProperties_allFieldsSet(t *testing.T) {
-	settings := corpus.Defaults()
+	settings := testcases.Defaults()
 	settings.Region, settings.RegionalSTS = "eu-west-1", true
 	id := identity.FromAnnotations(map[string]string{"eks.amazonaws.com/role-arn": roleARN}, settings.Identity())
 	ids := identities(settings)

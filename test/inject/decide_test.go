@@ -5,7 +5,7 @@ import (
 
 	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/identity"
 	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/inject"
-	"github.com/pod-identity-webhook/pod-identity-webhook/test/inject/corpus"
+	"github.com/pod-identity-webhook/pod-identity-webhook/test/inject/testcases"
 )
 
 // decide does what the webhook does with a pod once it knows the ServiceAccount.
@@ -38,7 +38,7 @@ func patchBytes(t tester, pod []byte, decide func(*inject.Pod) inject.Result) (i
 }
 
 // decideCase decides about a case of the corpus, and applies the patch.
-func decideCase(t *testing.T, c *corpus.Case) (result inject.Result, patched []byte) {
+func decideCase(t *testing.T, c *testcases.Case) (result inject.Result, patched []byte) {
 	t.Helper()
 	return decideBytes(t, c.PodJSON, c.Identity(), c.Settings.Inject())
 }
@@ -47,9 +47,9 @@ func decideCase(t *testing.T, c *corpus.Case) (result inject.Result, patched []b
 func decode(pod []byte) (*inject.Pod, error) { return inject.ReadPod(pod) }
 
 // loadCorpus reads the cases of testdata.
-func loadCorpus(t testing.TB) []corpus.Case {
+func loadCorpus(t testing.TB) []testcases.Case {
 	t.Helper()
-	cases, err := corpus.Load("testdata")
+	cases, err := testcases.Load("testdata")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -11,13 +11,13 @@ import (
 
 	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/identity"
 	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/inject"
-	"github.com/pod-identity-webhook/pod-identity-webhook/test/inject/corpus"
+	"github.com/pod-identity-webhook/pod-identity-webhook/test/inject/testcases"
 )
 
 // loadEphemeral reads the cases of ephemeral containers of testdata.
-func loadEphemeral(t testing.TB) []corpus.EphemeralCase {
+func loadEphemeral(t testing.TB) []testcases.EphemeralCase {
 	t.Helper()
-	cases, err := corpus.LoadEphemeral("testdata")
+	cases, err := testcases.LoadEphemeral("testdata")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -10,7 +10,7 @@ import (
 
 	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/identity"
 	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/token"
-	"github.com/pod-identity-webhook/pod-identity-webhook/test/inject/corpus"
+	"github.com/pod-identity-webhook/pod-identity-webhook/test/inject/testcases"
 )
 
 // FuzzAnnotations gives any text to each annotation that the webhook reads.
@@ -26,7 +26,7 @@ func FuzzAnnotations(f *testing.F) {
 	f.Add("\xeb", "\x8b", "", "", "", "\xb9", "", "", "", "", "", "")
 	f.Add("x", "\"\\\u2028</script>", "TRUE", "+600", "pod-name", "https://u:p@x?y#z", "x\ny", "\u0085", "0x600", "\"app\nlog\",init\r\n", ",", "pod-name")
 
-	settings := corpus.Defaults()
+	settings := testcases.Defaults()
 	f.Fuzz(func(t *testing.T, role, audience, sts, accountExpiration, accountSession, endpoint, target, externalID,
 		podExpiration, skip, include, podSession string,
 	) {

@@ -10,7 +10,7 @@ import (
 	kjson "sigs.k8s.io/json"
 
 	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/identity"
-	"github.com/pod-identity-webhook/pod-identity-webhook/test/inject/corpus"
+	"github.com/pod-identity-webhook/pod-identity-webhook/test/inject/testcases"
 )
 
 // FuzzPod gives bytes to the two decoders that must agree: the webhook's, which
@@ -50,7 +50,7 @@ func FuzzPod(f *testing.F) {
 	} {
 		f.Add([]byte(pod))
 	}
-	settings := corpus.Defaults()
+	settings := testcases.Defaults()
 	settings.Region = "eu-west-1"
 	ids := identities(settings)
 
@@ -93,7 +93,7 @@ func FuzzPod(f *testing.F) {
 }
 
 // identities returns one for each way to give an identity.
-func identities(settings corpus.Settings) []*identity.Identity {
+func identities(settings testcases.Settings) []*identity.Identity {
 	defaults := settings.Identity()
 	return []*identity.Identity{
 		identity.FromAnnotations(annotations(map[string]string{"role-arn": roleARN}), defaults),

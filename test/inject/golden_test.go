@@ -17,7 +17,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/inject"
-	"github.com/pod-identity-webhook/pod-identity-webhook/test/inject/corpus"
+	"github.com/pod-identity-webhook/pod-identity-webhook/test/inject/testcases"
 )
 
 var update = flag.Bool("update", false, "write the golden files instead of comparing with them")
@@ -47,9 +47,9 @@ func TestGolden_ephemeral(t *testing.T) {
 // goldens compares a decision with the files of a case.
 func goldens(t *testing.T, dir string, result inject.Result, patched []byte) {
 	t.Helper()
-	golden(t, filepath.Join(dir, corpus.PatchFile), indent(t, result.Patch))
-	golden(t, filepath.Join(dir, corpus.GoldenPodFile), toYAML(t, patched))
-	golden(t, filepath.Join(dir, corpus.GoldenResultFile), report(t, result))
+	golden(t, filepath.Join(dir, testcases.PatchFile), indent(t, result.Patch))
+	golden(t, filepath.Join(dir, testcases.GoldenPodFile), toYAML(t, patched))
+	golden(t, filepath.Join(dir, testcases.GoldenResultFile), report(t, result))
 }
 
 func TestTestCases_sameImage(t *testing.T) {
@@ -77,7 +77,7 @@ func allContainers(pod *corev1.Pod) []corev1.Container {
 func TestTestCases_comment(t *testing.T) {
 	sentence := regexp.MustCompile(`\A(# .+\n)+`)
 	for _, pattern := range []string{"testdata/*/", "testdata/ephemeral/*/"} {
-		paths, err := filepath.Glob(pattern + corpus.PodFile)
+		paths, err := filepath.Glob(pattern + testcases.PodFile)
 		if err != nil || len(paths) == 0 {
 			t.Fatalf("%s: %d pods, %v", pattern, len(paths), err)
 		}

@@ -5,7 +5,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/pod-identity-webhook/pod-identity-webhook/test/inject/corpus"
+	"github.com/pod-identity-webhook/pod-identity-webhook/test/inject/testcases"
 )
 
 // The largest pods that are common: 6 containers with 25 variables each.
@@ -15,7 +15,7 @@ const (
 )
 
 func TestLargePod_generated(t *testing.T) {
-	golden(t, "testdata/large/"+corpus.PodFile, largePod())
+	golden(t, "testdata/large/"+testcases.PodFile, largePod())
 }
 
 // largePod returns the manifest of a pod that nobody wants to write.

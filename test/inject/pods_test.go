@@ -6,7 +6,7 @@ import (
 
 	"pgregory.net/rapid"
 
-	"github.com/pod-identity-webhook/pod-identity-webhook/test/inject/corpus"
+	"github.com/pod-identity-webhook/pod-identity-webhook/test/inject/testcases"
 )
 
 // podGenerator draws pods that are about what the webhook looks at: they hold its
@@ -15,7 +15,7 @@ import (
 // that are empty and fields that nobody knows.
 type podGenerator struct {
 	*rapid.T
-	settings corpus.Settings
+	settings testcases.Settings
 }
 
 // folder, file and audience are those of the token.
@@ -43,8 +43,8 @@ func (d *podGenerator) audience() string {
 const roleARN = "arn:aws:iam::111122223333:role/app"
 
 // randomSettings draws what the webhook is told.
-func randomSettings(t *rapid.T) corpus.Settings {
-	settings := corpus.Defaults()
+func randomSettings(t *rapid.T) testcases.Settings {
+	settings := testcases.Defaults()
 	settings.Region = rapid.SampledFrom([]string{"", "eu-west-1"}).Draw(t, "region")
 	settings.RegionalSTS = rapid.Bool().Draw(t, "regional STS")
 	settings.SessionName = rapid.SampledFrom([]string{"", "", "pod-name", "fixed"}).Draw(t, "session name")

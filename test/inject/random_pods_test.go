@@ -8,7 +8,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"pgregory.net/rapid"
 
-	"github.com/pod-identity-webhook/pod-identity-webhook/test/inject/corpus"
+	"github.com/pod-identity-webhook/pod-identity-webhook/test/inject/testcases"
 )
 
 func TestProperties_randomPods(t *testing.T) {
@@ -20,10 +20,10 @@ func TestProperties_randomPods(t *testing.T) {
 
 // randomCase draws a ServiceAccount and settings, and makes a drawer of pods that
 // are about them.
-func randomCase(t *rapid.T) (*podGenerator, *corpus.Case) {
+func randomCase(t *rapid.T) (*podGenerator, *testcases.Case) {
 	settings := randomSettings(t)
 	account := corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Annotations: randomServiceAccount(t, settings.AnnotationPrefix)}}
-	return &podGenerator{T: t, settings: settings}, &corpus.Case{ServiceAccount: account, Settings: settings}
+	return &podGenerator{T: t, settings: settings}, &testcases.Case{ServiceAccount: account, Settings: settings}
 }
 
 // check runs a property of rapid, and keeps it from leaving files: what it drew

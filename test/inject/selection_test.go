@@ -12,14 +12,14 @@ import (
 
 	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/identity"
 	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/inject"
-	"github.com/pod-identity-webhook/pod-identity-webhook/test/inject/corpus"
+	"github.com/pod-identity-webhook/pod-identity-webhook/test/inject/testcases"
 )
 
 // TestContainerFilter_quoting draws lists of names, with
 // spaces around them, and says for each container whether it is left alone, and
 // for each name that no container has that the user is told.
 func TestContainerFilter_quoting(t *testing.T) {
-	settings := corpus.Defaults()
+	settings := testcases.Defaults()
 	id := identity.FromAnnotations(annotations(map[string]string{"role-arn": roleARN}), settings.Identity())
 	containers := []string{"app", "log", "proxy"}
 	check(t, func(t *rapid.T) {
@@ -79,7 +79,7 @@ func drawNames(t *rapid.T, label string) (names []string, text string) {
 
 // TestPatch_maxWarnings, by a list of containers or by containers.
 func TestPatch_maxWarnings(t *testing.T) {
-	settings := corpus.Defaults()
+	settings := testcases.Defaults()
 	id := identity.FromAnnotations(annotations(map[string]string{"role-arn": roleARN}), settings.Identity())
 	own := corev1.Container{Env: []corev1.EnvVar{{Name: "AWS_ROLE_ARN", Value: "own"}}}
 	for name, test := range map[string]struct {

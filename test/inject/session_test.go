@@ -12,7 +12,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/identity"
-	"github.com/pod-identity-webhook/pod-identity-webhook/test/inject/corpus"
+	"github.com/pod-identity-webhook/pod-identity-webhook/test/inject/testcases"
 )
 
 // sessionNameFor returns the session name that a pod's only container gets.
@@ -22,7 +22,7 @@ func sessionNameFor(t tester, pod string) string {
 		SessionName: identity.SessionNamePod,
 	}
 	document := []byte(`{"metadata":{"name":"` + pod + `"},"spec":{"serviceAccountName":"app","containers":[{"name":"app"}]}}`)
-	_, patched := decideBytes(t, document, id, corpus.Defaults().Inject())
+	_, patched := decideBytes(t, document, id, testcases.Defaults().Inject())
 	return valueOf(&toPod(t, patched).Spec.Containers[0], "AWS_ROLE_SESSION_NAME")
 }
 
@@ -80,15 +80,15 @@ func TestAWSConfig_noInjectedLines(t *testing.T) {
 			"eks.amazonaws.com/target-role-arn":    text.Draw(t, "target"),
 			"eks.amazonaws.com/target-external-id": text.Draw(t, "external id"),
 			"eks.amazonaws.com/role-session-name":  text.Draw(t, "session"),
-		}, corpus.Defaults().Identity())
+		}, testcases.Defaults().Identity())
 		pod := toJSON(t, &corev1.Pod{
 			ObjectMeta: metav1.ObjectMeta{Name: "app", Annotations: map[string]string{
 				"eks.amazonaws.com/role-session-name": text.Draw(t, "session of the pod"),
 			}},
 			Spec: corev1.PodSpec{ServiceAccountName: "app", Containers: []corev1.Container{{Name: "app"}}},
 		})
-		checkProperties(t, pod, id, corpus.Defaults().Inject())
-		_, patched := decideBytes(t, pod, id, corpus.Defaults().Inject())
+		checkProperties(t, pod, id, testcases.Defaults().Inject())
+		_, patched := decideBytes(t, pod, id, testcases.Defaults().Inject())
 		config, chained := toPod(t, patched).Annotations[configAnnotation]
 		if chained != (id.TargetRoleARN != "") {
 			t.Fatalf("target %q: the configuration is %q", id.TargetRoleARN, config)

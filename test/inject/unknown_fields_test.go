@@ -9,7 +9,7 @@ import (
 
 	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/identity"
 	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/inject"
-	"github.com/pod-identity-webhook/pod-identity-webhook/test/inject/corpus"
+	"github.com/pod-identity-webhook/pod-identity-webhook/test/inject/testcases"
 )
 
 // future is what a Kubernetes that is not written yet may put anywhere: a
@@ -46,7 +46,7 @@ var futurePod = strings.ReplaceAll(`{
 }`, "FUTURE", future)
 
 func TestUnknownFields_preserved(t *testing.T) {
-	settings := corpus.Defaults()
+	settings := testcases.Defaults()
 	settings.Region, settings.RegionalSTS = "eu-west-1", true
 	id := identity.FromAnnotations(map[string]string{"eks.amazonaws.com/role-arn": roleARN}, settings.Identity())
 	result, patched := decideBytes(t, []byte(futurePod), id, settings.Inject())

@@ -19,17 +19,17 @@ import (
 	"k8s.io/client-go/kubernetes"
 
 	testplane "github.com/pod-identity-webhook/pod-identity-webhook/test/controlplane"
-	"github.com/pod-identity-webhook/pod-identity-webhook/test/localsts"
-	"github.com/pod-identity-webhook/pod-identity-webhook/test/localwebhook"
-	"github.com/pod-identity-webhook/pod-identity-webhook/test/repository"
+	"github.com/pod-identity-webhook/pod-identity-webhook/test/repopath"
+	"github.com/pod-identity-webhook/pod-identity-webhook/test/stsprocess"
 	"github.com/pod-identity-webhook/pod-identity-webhook/test/walkthrough"
+	"github.com/pod-identity-webhook/pod-identity-webhook/test/webhookprocess"
 )
 
 const tokenVariable = "AWS_WEB_IDENTITY_TOKEN_FILE"
 
 // binary is a program that `make build` has made.
 func binary(variable, name string) string {
-	return cmp.Or(os.Getenv(variable), repository.Path("bin", name))
+	return cmp.Or(os.Getenv(variable), repopath.Path("bin", name))
 }
 
 // The API server, the webhook, local-sts, the plugin, kubectl and the application
@@ -38,7 +38,7 @@ func binary(variable, name string) string {
 func TestWhoami(t *testing.T) {
 	plane, client := startPlane(t, testplane.Options{})
 	server := startSTS(t, plane)
-	hook, err := localwebhook.Start(t.Context(), localwebhook.Options{
+	hook, err := webhookprocess.Start(t.Context(), webhookprocess.Options{
 		Binary: binary("WEBHOOK", "pod-identity-webhook"), Cluster: plane, Dir: t.TempDir(),
 		Args: []string{"--sts-endpoint=" + server.URL(), "--aws-default-region=" + walkthrough.Region},
 	})
@@ -46,7 +46,7 @@ func TestWhoami(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer hook.Kill()
-	if err := hook.Register(t.Context(), client, localwebhook.Registration{}); err != nil {
+	if err := hook.Register(t.Context(), client, webhookprocess.Registration{}); err != nil {
 		t.Fatal(err)
 	}
 
@@ -102,14 +102,14 @@ func TestWhoami(t *testing.T) {
 	}
 }
 
-func startSTS(t *testing.T, plane *testplane.ControlPlane) *localsts.Server {
+func startSTS(t *testing.T, plane *testplane.ControlPlane) *stsprocess.Server {
 	t.Helper()
 	dir := t.TempDir()
 	ca := filepath.Join(dir, "ca.crt")
 	if err := os.WriteFile(ca, plane.CABundle(), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	server, err := localsts.Start(t.Context(), localsts.Options{Binary: binary("LOCAL_STS", "local-sts"), Dir: dir, IssuerCAFile: ca})
+	server, err := stsprocess.Start(t.Context(), stsprocess.Options{Binary: binary("LOCAL_STS", "local-sts"), Dir: dir, IssuerCAFile: ca})
 	if err != nil {
 		t.Fatal(err)
 	}

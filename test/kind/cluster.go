@@ -8,7 +8,7 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/pod-identity-webhook/pod-identity-webhook/test/repository"
+	"github.com/pod-identity-webhook/pod-identity-webhook/test/repopath"
 	"github.com/pod-identity-webhook/pod-identity-webhook/test/walkthrough"
 )
 
@@ -56,7 +56,7 @@ func (c *cluster) create(ctx context.Context) error {
 		return walkthrough.Run(ctx, c.Out, "kind", "export", "kubeconfig", "--name", clusterName, "--kubeconfig", c.Kubeconfig)
 	}
 	return walkthrough.Run(ctx, c.Out, "kind", "create", "cluster", "--name", clusterName,
-		"--config", repository.Path("deploy", "kind", "cluster.yaml"), "--kubeconfig", c.Kubeconfig, "--wait", "3m")
+		"--config", repopath.Path("deploy", "kind", "cluster.yaml"), "--kubeconfig", c.Kubeconfig, "--wait", "3m")
 }
 
 // load loads an image into the node.

@@ -25,7 +25,7 @@ import (
 
 	testplane "github.com/pod-identity-webhook/pod-identity-webhook/test/controlplane"
 	"github.com/pod-identity-webhook/pod-identity-webhook/test/manifest"
-	"github.com/pod-identity-webhook/pod-identity-webhook/test/repository"
+	"github.com/pod-identity-webhook/pod-identity-webhook/test/repopath"
 )
 
 // issuer is the one that deploy/kind/cluster.yaml sets.
@@ -65,7 +65,7 @@ esac
 	t.Setenv("STAND_IN", dir)
 	t.Setenv("KUBERNETES_VERSION", kubernetesVersion)
 	if err := kindcluster.NewProvider(kindcluster.ProviderWithDocker()).Create("",
-		kindcluster.CreateWithConfigFile(repository.Path("deploy", "kind", "cluster.yaml")),
+		kindcluster.CreateWithConfigFile(repopath.Path("deploy", "kind", "cluster.yaml")),
 		kindcluster.CreateWithStopBeforeSettingUpKubernetes(true),
 		kindcluster.CreateWithKubeconfigPath(filepath.Join(dir, "kubeconfig")),
 	); err != nil {
@@ -170,7 +170,7 @@ func TestTokenAudience(t *testing.T) {
 			"--api-audiences=" + flags["api-audiences"],
 		},
 	})
-	if _, err := manifest.Apply(t.Context(), cluster.Config(), repository.Path("deploy", "kind", "issuer-discovery.yaml")); err != nil {
+	if _, err := manifest.Apply(t.Context(), cluster.Config(), repopath.Path("deploy", "kind", "issuer-discovery.yaml")); err != nil {
 		t.Fatal(err)
 	}
 	anonymous, err := cluster.AnonymousClient()

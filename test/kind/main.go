@@ -16,7 +16,7 @@ import (
 	"os/signal"
 	"syscall"
 
-	"github.com/pod-identity-webhook/pod-identity-webhook/test/repository"
+	"github.com/pod-identity-webhook/pod-identity-webhook/test/repopath"
 	"github.com/pod-identity-webhook/pod-identity-webhook/test/walkthrough"
 )
 
@@ -35,8 +35,8 @@ func realMain(ctx context.Context, args []string, out io.Writer) error {
 	c := cluster{walkthrough.Cluster{STS: walkthrough.LocalSTS, Out: out}}
 	flags.Var(&c.STS, "sts", "whose `STS` the pods are sent to: local-sts, which is then run in the cluster, or aws")
 	c.Flags(flags)
-	flags.StringVar(&c.Kubectl, "kubectl", repository.Path("bin", "assets", "kubectl"), "kubectl's binary, a `file`")
-	flags.StringVar(&c.Kubeconfig, "kubeconfig", repository.Path("bin", "kind", "kubeconfig"), "kubeconfig to write, a `file`; the user's own is left alone")
+	flags.StringVar(&c.Kubectl, "kubectl", repopath.Path("bin", "assets", "kubectl"), "kubectl's binary, a `file`")
+	flags.StringVar(&c.Kubeconfig, "kubeconfig", repopath.Path("bin", "kind", "kubeconfig"), "kubeconfig to write, a `file`; the user's own is left alone")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}

@@ -24,9 +24,9 @@ import (
 	"sigs.k8s.io/yaml"
 
 	testplane "github.com/pod-identity-webhook/pod-identity-webhook/test/controlplane"
-	"github.com/pod-identity-webhook/pod-identity-webhook/test/loopback"
+	"github.com/pod-identity-webhook/pod-identity-webhook/test/freeport"
 	"github.com/pod-identity-webhook/pod-identity-webhook/test/process"
-	"github.com/pod-identity-webhook/pod-identity-webhook/test/repository"
+	"github.com/pod-identity-webhook/pod-identity-webhook/test/repopath"
 	"github.com/pod-identity-webhook/pod-identity-webhook/test/walkthrough"
 )
 
@@ -37,7 +37,7 @@ func TestManifests_restrictedPodSecurity(t *testing.T) {
 	var out bytes.Buffer
 	c := &walkthrough.Cluster{Kubectl: filepath.Join(testplane.DefaultAssets(), "kubectl"), Kubeconfig: plane.Kubeconfig(), Out: &out}
 	for _, path := range []string{"local-sts", "kind/whoami-namespace.yaml", "kind/whoami-job.yaml", "local-sts"} {
-		if err := c.Apply(t.Context(), repository.Path("deploy", filepath.FromSlash(path))); err != nil {
+		if err := c.Apply(t.Context(), repopath.Path("deploy", filepath.FromSlash(path))); err != nil {
 			t.Fatalf("%v\n%s", err, out.String())
 		}
 	}
@@ -90,7 +90,7 @@ func TestManifests_restrictedPodSecurity(t *testing.T) {
 }
 
 func TestManifests_image(t *testing.T) {
-	makefile, err := os.ReadFile(repository.Path("Makefile"))
+	makefile, err := os.ReadFile(repopath.Path("Makefile"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -100,7 +100,7 @@ func TestManifests_image(t *testing.T) {
 		t.Fatal("the Makefile names no image of local-sts")
 	}
 	for _, file := range []string{"deploy/local-sts/local-sts.yaml", "deploy/kind/whoami-job.yaml"} {
-		content, err := os.ReadFile(repository.Path(filepath.FromSlash(file)))
+		content, err := os.ReadFile(repopath.Path(filepath.FromSlash(file)))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -112,7 +112,7 @@ func TestManifests_image(t *testing.T) {
 
 // The container's files are elsewhere, and so is its port; the rest is as it is.
 func TestManifests_localSTSFlags(t *testing.T) {
-	content, err := os.ReadFile(repository.Path("deploy", "local-sts", "local-sts.yaml"))
+	content, err := os.ReadFile(repopath.Path("deploy", "local-sts", "local-sts.yaml"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -131,7 +131,7 @@ func TestManifests_localSTSFlags(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(dir, "ca.crt"), certificateAuthority(t), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	port, err := loopback.FreePort(t.Context())
+	port, err := freeport.FreePort(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -152,7 +152,7 @@ func TestManifests_localSTSFlags(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		defer cancel()
 		if err := started.WaitReady(ctx, func(ctx context.Context) error {
-			return process.ExpectOK(ctx, http.DefaultClient, "http://"+loopback.Address(port)+probe.HTTPGet.Path)
+			return process.ExpectOK(ctx, http.DefaultClient, "http://"+freeport.Address(port)+probe.HTTPGet.Path)
 		}); err != nil {
 			said, _ := os.ReadFile(log)
 			t.Fatalf("%v\n%s", err, said)

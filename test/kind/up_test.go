@@ -18,7 +18,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	testplane "github.com/pod-identity-webhook/pod-identity-webhook/test/controlplane"
-	"github.com/pod-identity-webhook/pod-identity-webhook/test/repository"
+	"github.com/pod-identity-webhook/pod-identity-webhook/test/repopath"
 	"github.com/pod-identity-webhook/pod-identity-webhook/test/walkthrough"
 )
 
@@ -71,7 +71,7 @@ func (s standIns) calls(t *testing.T) []string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return strings.Split(strings.TrimSpace(strings.ReplaceAll(string(content), repository.Path()+"/", "")), "\n")
+	return strings.Split(strings.TrimSpace(strings.ReplaceAll(string(content), repopath.Path()+"/", "")), "\n")
 }
 
 func (s standIns) cluster(t *testing.T, out *bytes.Buffer) *cluster {

@@ -7,7 +7,7 @@ import (
 	"testing"
 
 	"github.com/pod-identity-webhook/pod-identity-webhook/test/controlplane"
-	"github.com/pod-identity-webhook/pod-identity-webhook/test/repository"
+	"github.com/pod-identity-webhook/pod-identity-webhook/test/repopath"
 )
 
 func TestApply(t *testing.T) {
@@ -19,11 +19,11 @@ func TestApply(t *testing.T) {
 	t.Cleanup(cp.Stop)
 
 	t.Run("each example is accepted, and accepted again", func(t *testing.T) {
-		namespaces, err := filepath.Glob(repository.Path("examples", "*", "namespace.yaml"))
+		namespaces, err := filepath.Glob(repopath.Path("examples", "*", "namespace.yaml"))
 		if err != nil {
 			t.Fatal(err)
 		}
-		files, err := filepath.Glob(repository.Path("examples", "*", "*.yaml"))
+		files, err := filepath.Glob(repopath.Path("examples", "*", "*.yaml"))
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -21,9 +21,9 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/aws-sdk-go-v2/service/sts"
 
-	"github.com/pod-identity-webhook/pod-identity-webhook/test/loopback"
+	"github.com/pod-identity-webhook/pod-identity-webhook/test/freeport"
 	"github.com/pod-identity-webhook/pod-identity-webhook/test/process"
-	"github.com/pod-identity-webhook/pod-identity-webhook/test/repository"
+	"github.com/pod-identity-webhook/pod-identity-webhook/test/repopath"
 )
 
 const (
@@ -37,7 +37,7 @@ const (
 )
 
 // DefaultBinary is where this repository builds MinIO.
-func DefaultBinary() string { return repository.Path("bin", "minio", "minio") }
+func DefaultBinary() string { return repopath.Path("bin", "minio", "minio") }
 
 // Options say how to start a server.
 type Options struct {
@@ -71,7 +71,7 @@ func Start(ctx context.Context, options Options) (*Server, error) {
 	if _, err := os.Stat(options.Binary); err != nil {
 		return nil, fmt.Errorf("find MinIO: %w; build it with `make minio`", err)
 	}
-	port, err := loopback.FreePort(ctx)
+	port, err := freeport.FreePort(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -109,7 +109,7 @@ func (s *Server) command() process.Command {
 	return process.Command{
 		Path: s.options.Binary,
 		Args: []string{
-			"server", "--address=" + loopback.Address(s.port), "--certs-dir=" + s.certificates(),
+			"server", "--address=" + freeport.Address(s.port), "--certs-dir=" + s.certificates(),
 			filepath.Join(s.options.Dir, "objects"),
 		},
 		Env: []string{
@@ -151,7 +151,7 @@ func (s *Server) waitReady(ctx context.Context) error {
 }
 
 // URL is the endpoint of both S3 and STS.
-func (s *Server) URL() string { return "http://" + loopback.Address(s.port) }
+func (s *Server) URL() string { return "http://" + freeport.Address(s.port) }
 
 // RoleARN is the role that tokens are exchanged for.
 func (s *Server) RoleARN() string { return s.roleARN }

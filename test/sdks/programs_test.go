@@ -10,8 +10,8 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/pod-identity-webhook/pod-identity-webhook/test/container"
-	"github.com/pod-identity-webhook/pod-identity-webhook/test/repository"
+	"github.com/pod-identity-webhook/pod-identity-webhook/test/containerenv"
+	"github.com/pod-identity-webhook/pod-identity-webhook/test/repopath"
 )
 
 // sdk is an SDK and the program that uses it.
@@ -34,10 +34,10 @@ type sdk struct {
 // sdks are those that make test-sdks tries.
 func sdks() []sdk {
 	installed := func(elements ...string) string {
-		return repository.Path(append([]string{"bin", "sdks"}, elements...)...)
+		return repopath.Path(append([]string{"bin", "sdks"}, elements...)...)
 	}
 	source := func(elements ...string) string {
-		return repository.Path(append([]string{"test", "sdks"}, elements...)...)
+		return repopath.Path(append([]string{"test", "sdks"}, elements...)...)
 	}
 	debian := []string{"PYTHONPATH=" + installed("debian", "usr", "lib", "python3", "dist-packages")}
 	path := "PATH=/usr/bin:/bin"
@@ -92,7 +92,7 @@ type answer struct {
 }
 
 // run runs the program in a container, with further variables.
-func (s sdk) run(t *testing.T, c *container.Container, env []string, args ...string) answer {
+func (s sdk) run(t *testing.T, c *containerenv.Container, env []string, args ...string) answer {
 	t.Helper()
 	a, err := s.try(t, c, env, args...)
 	if err != nil {
@@ -101,7 +101,7 @@ func (s sdk) run(t *testing.T, c *container.Container, env []string, args ...str
 	return a
 }
 
-func (s sdk) try(t *testing.T, c *container.Container, env []string, args ...string) (answer, error) {
+func (s sdk) try(t *testing.T, c *containerenv.Container, env []string, args ...string) (answer, error) {
 	t.Helper()
 	printed, err := c.Run(t.Context(), slices.Concat(s.image, env), s.command[0], append(s.command[1:], args...)...)
 	if err != nil {
@@ -137,7 +137,7 @@ func installed(t *testing.T) []sdk {
 	t.Helper()
 	var found []sdk
 	for _, s := range sdks() {
-		a, err := s.try(t, &container.Container{}, nil, "version")
+		a, err := s.try(t, &containerenv.Container{}, nil, "version")
 		switch {
 		case err == nil && a.Version != "":
 			found = append(found, s)

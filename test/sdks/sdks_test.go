@@ -18,12 +18,12 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
 
-	"github.com/pod-identity-webhook/pod-identity-webhook/test/container"
+	"github.com/pod-identity-webhook/pod-identity-webhook/test/containerenv"
 	"github.com/pod-identity-webhook/pod-identity-webhook/test/controlplane"
-	"github.com/pod-identity-webhook/pod-identity-webhook/test/forgery"
-	"github.com/pod-identity-webhook/pod-identity-webhook/test/localsts"
-	"github.com/pod-identity-webhook/pod-identity-webhook/test/localwebhook"
 	"github.com/pod-identity-webhook/pod-identity-webhook/test/minioserver"
+	"github.com/pod-identity-webhook/pod-identity-webhook/test/stsprocess"
+	"github.com/pod-identity-webhook/pod-identity-webhook/test/tokentest"
+	"github.com/pod-identity-webhook/pod-identity-webhook/test/webhookprocess"
 )
 
 const (
@@ -41,7 +41,7 @@ const (
 type world struct {
 	cluster *controlplane.ControlPlane
 	client  kubernetes.Interface
-	sts     *localsts.Server
+	sts     *stsprocess.Server
 	minio   *minioserver.Server
 	// folder is where pods have their token, and agentFolder where those have it
 	// that have container credentials.
@@ -68,7 +68,7 @@ func TestSDKs(t *testing.T) {
 // testExchanges has each SDK exchange tokens at local-sts and MinIO, and shows
 // what it makes of refusals.
 func testExchanges(t *testing.T, w *world, found []sdk) {
-	expired := func(token string) (string, error) { return forgery.Expired(token, w.cluster.SigningKey()) }
+	expired := func(token string) (string, error) { return tokentest.Expired(token, w.cluster.SigningKey()) }
 	store := []string{"store", w.minio.URL(), bucket, "key", content}
 	for n, test := range []struct {
 		name string
@@ -89,7 +89,7 @@ func testExchanges(t *testing.T, w *world, found []sdk) {
 		},
 		{
 			name: "local-sts refuses a token signed by a foreign key",
-			pod:  pod{role: appRole, endpoint: w.sts.URL(), change: forgery.SignWithUnknownKey}, args: []string{"whoami"},
+			pod:  pod{role: appRole, endpoint: w.sts.URL(), change: tokentest.SignWithUnknownKey}, args: []string{"whoami"},
 			want: refusal("InvalidIdentityTokenException", "InvalidIdentityToken"), says: "Token signature is invalid",
 		},
 		{
@@ -170,7 +170,7 @@ func newWorld(t *testing.T) *world {
 		t.Fatal(err)
 	}
 	w.startSTS(t)
-	webhook, err := localwebhook.Start(ctx, localwebhook.Options{
+	webhook, err := webhookprocess.Start(ctx, webhookprocess.Options{
 		Binary: os.Getenv("WEBHOOK"), Cluster: w.cluster, Dir: t.TempDir(),
 		Args: append([]string{
 			"--shutdown-delay=0s", "--token-mount-path=" + w.folder, "--aws-default-region=" + region,
@@ -181,7 +181,7 @@ func newWorld(t *testing.T) *world {
 		t.Fatal(err)
 	}
 	t.Cleanup(webhook.Kill)
-	if err := webhook.Register(ctx, w.client, localwebhook.Registration{}); err != nil {
+	if err := webhook.Register(ctx, w.client, webhookprocess.Registration{}); err != nil {
 		t.Fatal(err)
 	}
 	return w
@@ -194,7 +194,7 @@ func (w *world) startSTS(t *testing.T) {
 	caFile := filepath.Join(dir, "issuer-ca.crt")
 	writeFile(t, caFile, w.cluster.CABundle())
 	var err error
-	w.sts, err = localsts.Start(t.Context(), localsts.Options{Dir: dir, IssuerCAFile: caFile})
+	w.sts, err = stsprocess.Start(t.Context(), stsprocess.Options{Dir: dir, IssuerCAFile: caFile})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -227,7 +227,7 @@ func (w *world) startSTS(t *testing.T) {
 
 // create creates a pod and its ServiceAccount, both of the name, and returns its
 // container.
-func (w *world) create(t *testing.T, name string, of pod) *container.Container {
+func (w *world) create(t *testing.T, name string, of pod) *containerenv.Container {
 	t.Helper()
 	annotations := map[string]string{}
 	for name, value := range map[string]string{
@@ -254,12 +254,12 @@ func (w *world) create(t *testing.T, name string, of pod) *container.Container {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c, err := container.New(t.Context(), w.client, created, cmp.Or(of.folder, w.folder))
+	c, err := containerenv.New(t.Context(), w.client, created, cmp.Or(of.folder, w.folder))
 	if err != nil {
 		t.Fatal(err)
 	}
 	if of.change != nil {
-		if err := forgery.RewriteFile(filepath.Join(w.folder, "token"), of.change); err != nil {
+		if err := tokentest.RewriteFile(filepath.Join(w.folder, "token"), of.change); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -17,7 +17,7 @@ import (
 
 	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/identity"
 	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/inject"
-	"github.com/pod-identity-webhook/pod-identity-webhook/test/container"
+	"github.com/pod-identity-webhook/pod-identity-webhook/test/containerenv"
 )
 
 // reach says how many SDKs use the injected identity, and the region, in spite of a
@@ -232,7 +232,7 @@ func newVariableWorld(t *testing.T, s sdk) *variableWorld {
 // run returns which credentials the SDK uses, and in which region.
 func (w *variableWorld) run(t *testing.T, of variableCase) string {
 	t.Helper()
-	c := &container.Container{Env: decideVariables(t, of, w.dir, w.server.URL).env}
+	c := &containerenv.Container{Env: decideVariables(t, of, w.dir, w.server.URL).env}
 	// Without a metadata service, an SDK that finds no credentials is done at once.
 	env := []string{"AWS_EC2_METADATA_DISABLED=true"}
 	if w.sdk.needsAWSNames {

@@ -27,8 +27,8 @@ import (
 	"k8s.io/client-go/kubernetes"
 
 	"github.com/pod-identity-webhook/pod-identity-webhook/test/chart"
+	"github.com/pod-identity-webhook/pod-identity-webhook/test/chartinstall"
 	"github.com/pod-identity-webhook/pod-identity-webhook/test/controlplane"
-	"github.com/pod-identity-webhook/pod-identity-webhook/test/installation"
 )
 
 var duration = flag.Duration("duration", time.Minute, "how long it goes on, at least; one round of all faults is always finished")
@@ -50,7 +50,7 @@ const (
 type soak struct {
 	cluster *controlplane.ControlPlane
 	client  kubernetes.Interface
-	webhook *installation.Installation
+	webhook *chartinstall.Installation
 	load    *load
 	worst   map[string]faultResult
 }
@@ -110,7 +110,7 @@ func newSoak(t *testing.T) *soak {
 	if err := s.writeMapping(t.Context(), goodMapping()); err != nil {
 		t.Fatal(err)
 	}
-	s.webhook, err = installation.Install(t.Context(), cluster, installation.Options{
+	s.webhook, err = chartinstall.Install(t.Context(), cluster, chartinstall.Options{
 		Dir: t.TempDir(), Binary: os.Getenv("WEBHOOK"), Namespace: webhookNamespace,
 		Values: []string{
 			"failurePolicy=Fail", "watchConfigMap=true", "shutdownDelaySeconds=1",
@@ -284,7 +284,7 @@ func (s *soak) inject(t *testing.T, f fault) {
 }
 
 // scrape returns the value of a metric without labels of a replica.
-func scrape(ctx context.Context, replica *installation.Replica, name string) (float64, error) {
+func scrape(ctx context.Context, replica *chartinstall.Replica, name string) (float64, error) {
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, replica.MetricsURL(), nil)
 	if err != nil {
 		return 0, err

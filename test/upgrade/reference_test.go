@@ -26,7 +26,7 @@ import (
 	"k8s.io/client-go/kubernetes"
 
 	"github.com/pod-identity-webhook/pod-identity-webhook/test/chart"
-	"github.com/pod-identity-webhook/pod-identity-webhook/test/installation"
+	"github.com/pod-identity-webhook/pod-identity-webhook/test/chartinstall"
 )
 
 const (
@@ -38,7 +38,7 @@ const (
 // in its folder deploy, as of v0.6.9, with failurePolicy Fail.
 type reference struct {
 	client   kubernetes.Interface
-	workload *installation.Workload
+	workload *chartinstall.Workload
 	// args are the flags of its Deployment, and of what is mounted or differs
 	// where there are no nodes.
 	args []string
@@ -52,7 +52,7 @@ func installReference(t *testing.T, client kubernetes.Interface) *reference {
 	t.Helper()
 	r := &reference{client: client, log: filepath.Join(t.TempDir(), "replicas.log")}
 	var err error
-	if r.workload, err = installation.NewWorkload(t.Context(), t.Output()); err != nil {
+	if r.workload, err = chartinstall.NewWorkload(t.Context(), t.Output()); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(r.workload.Close)
@@ -76,7 +76,7 @@ func installReference(t *testing.T, client kubernetes.Interface) *reference {
 		program, args = file(t, "PREVIOUS_WEBHOOK"), append(slices.Clone(args), "--bind-address=127.0.0.1")
 		t.Log("the previous release plays the reference: REFERENCE names no file")
 	}
-	if err := r.workload.Rollout(t.Context(), installation.Template{
+	if err := r.workload.Rollout(t.Context(), chartinstall.Template{
 		Binary: program, Log: r.log, Replicas: 1, Health: "/healthz", Args: args,
 	}, func() error { return nil }); err != nil {
 		t.Fatal(err)
@@ -217,7 +217,7 @@ func TestUpgrade_referenceByImage(t *testing.T) {
 	r := installReference(t, client)
 	load := startLoad(t, client)
 	load.step(t, "reference")
-	err := r.workload.Rollout(t.Context(), installation.Template{
+	err := r.workload.Rollout(t.Context(), chartinstall.Template{
 		Binary: file(t, "WEBHOOK"), Log: r.log, Replicas: 1, Args: append(slices.Clone(r.args), "--bind-address=127.0.0.1"),
 	}, func() error {
 		load.step(t, "the reference is replaced")

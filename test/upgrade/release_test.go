@@ -18,8 +18,8 @@ import (
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 
+	"github.com/pod-identity-webhook/pod-identity-webhook/test/chartinstall"
 	"github.com/pod-identity-webhook/pod-identity-webhook/test/controlplane"
-	"github.com/pod-identity-webhook/pod-identity-webhook/test/installation"
 )
 
 // version is what can be installed: a chart and a program.
@@ -32,7 +32,7 @@ type release struct {
 	client          kubernetes.Interface
 	namespace, name string
 	values          []string
-	workload        *installation.Workload
+	workload        *chartinstall.Workload
 	kubeconfig, dir string
 }
 
@@ -42,7 +42,7 @@ func install(t *testing.T, client kubernetes.Interface, name string, v version, 
 	t.Helper()
 	r := &release{t: t, client: client, name: name, namespace: name, dir: t.TempDir()}
 	var err error
-	if r.workload, err = installation.NewWorkload(t.Context(), t.Output()); err != nil {
+	if r.workload, err = chartinstall.NewWorkload(t.Context(), t.Output()); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(r.workload.Close)
@@ -106,7 +106,7 @@ func (r *release) deployment() *appsv1.Deployment {
 func (r *release) rollOut(v version, between func() error) {
 	r.t.Helper()
 	deployment := r.deployment()
-	err := r.workload.Rollout(r.t.Context(), installation.Template{
+	err := r.workload.Rollout(r.t.Context(), chartinstall.Template{
 		Binary: v.binary, Log: filepath.Join(r.dir, filepath.Base(filepath.Dir(v.binary))+".log"),
 		Replicas: int(*deployment.Spec.Replicas),
 		Args: append(slices.Clone(deployment.Spec.Template.Spec.Containers[0].Args),

@@ -5,8 +5,8 @@ import (
 	"fmt"
 	"path/filepath"
 
-	"github.com/pod-identity-webhook/pod-identity-webhook/test/localsts"
-	"github.com/pod-identity-webhook/pod-identity-webhook/test/repository"
+	"github.com/pod-identity-webhook/pod-identity-webhook/test/repopath"
+	"github.com/pod-identity-webhook/pod-identity-webhook/test/stsprocess"
 )
 
 // What deploy/local-sts names.
@@ -49,7 +49,7 @@ func (c *Cluster) ApplySTS(ctx context.Context) error {
 	if err := c.pods(ctx, "delete", STSNamespace, STSSelector, "--ignore-not-found"); err != nil {
 		return err
 	}
-	if err := c.Apply(ctx, repository.Path("deploy", "local-sts")); err != nil {
+	if err := c.Apply(ctx, repopath.Path("deploy", "local-sts")); err != nil {
 		return err
 	}
 	return c.pods(ctx, "wait", STSNamespace, STSSelector, "--for=create", "--for=condition=Ready", "--timeout=2m")
@@ -58,7 +58,7 @@ func (c *Cluster) ApplySTS(ctx context.Context) error {
 // Provision does in IAM, and for the application's ServiceAccount, what somebody
 // with an AWS account does once.
 func (c *Cluster) Provision(ctx context.Context) error {
-	if err := c.Apply(ctx, repository.Path("deploy", "kind", "whoami-namespace.yaml")); err != nil {
+	if err := c.Apply(ctx, repopath.Path("deploy", "kind", "whoami-namespace.yaml")); err != nil {
 		return err
 	}
 	return c.Forward(ctx, STSNamespace, "local-sts", STSPort, func(ctx context.Context, address string) error {
@@ -79,7 +79,7 @@ func (c *Cluster) Provision(ctx context.Context) error {
 func (c *Cluster) Environment(url string) []string {
 	return []string{
 		"HOME=" + filepath.Dir(c.Kubeconfig), "AWS_ENDPOINT_URL=" + url, "AWS_REGION=" + Region,
-		"AWS_ACCESS_KEY_ID=" + localsts.AdminAccessKeyID, "AWS_SECRET_ACCESS_KEY=" + localsts.AdminSecret,
+		"AWS_ACCESS_KEY_ID=" + stsprocess.AdminAccessKeyID, "AWS_SECRET_ACCESS_KEY=" + stsprocess.AdminSecret,
 	}
 }
 

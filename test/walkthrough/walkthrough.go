@@ -12,7 +12,7 @@ import (
 	"path/filepath"
 	"strings"
 
-	"github.com/pod-identity-webhook/pod-identity-webhook/test/repository"
+	"github.com/pod-identity-webhook/pod-identity-webhook/test/repopath"
 )
 
 // What the chart and the example name.
@@ -40,11 +40,11 @@ type Cluster struct {
 
 // Flags adds the flags of what is installed, with what make builds as their defaults.
 func (c *Cluster) Flags(flags *flag.FlagSet) {
-	flags.StringVar(&c.Images, "images", repository.Path("bin", "image"), "`folder` that make image has written")
+	flags.StringVar(&c.Images, "images", repopath.Path("bin", "image"), "`folder` that make image has written")
 	flags.StringVar(&c.Repository, "repository", "localhost/pod-identity-webhook", "name of the webhook's image")
 	flags.StringVar(&c.Tag, "tag", "", "tag of that image")
-	flags.StringVar(&c.Plugin, "plugin", repository.Path("bin", "kubectl-irsa"), "kubectl-irsa's binary, a `file`")
-	flags.StringVar(&c.Helm, "helm", repository.Path("bin", "helm"), "helm's binary, a `file`")
+	flags.StringVar(&c.Plugin, "plugin", repopath.Path("bin", "kubectl-irsa"), "kubectl-irsa's binary, a `file`")
+	flags.StringVar(&c.Helm, "helm", repopath.Path("bin", "helm"), "helm's binary, a `file`")
 }
 
 // step is one thing that is done, and what is said before it.
@@ -117,7 +117,7 @@ func (c *Cluster) Install(ctx context.Context, args ...string) error {
 // and for the STS that pods are sent to.
 func (c *Cluster) Installation(digest string) []string {
 	args := []string{
-		"--kubeconfig", c.Kubeconfig, "upgrade", "--install", Release, repository.Path("deploy", "helm", "pod-identity-webhook"),
+		"--kubeconfig", c.Kubeconfig, "upgrade", "--install", Release, repopath.Path("deploy", "helm", "pod-identity-webhook"),
 		"--namespace", Release, "--create-namespace", "--wait", "--timeout", "3m",
 		"--set-string", "image.repository=" + c.Repository,
 		"--set-string", "image.tag=" + c.Tag,
@@ -136,13 +136,13 @@ func (c *Cluster) Installation(digest string) []string {
 
 // PublishIssuer lets anybody read the issuer's documents, as an STS must.
 func (c *Cluster) PublishIssuer(ctx context.Context) error {
-	return c.Apply(ctx, repository.Path("deploy", "kind", "issuer-discovery.yaml"))
+	return c.Apply(ctx, repopath.Path("deploy", "kind", "issuer-discovery.yaml"))
 }
 
 // ApplyExample applies the example. Pods of an earlier time are made anew, as
 // only a new pod shows what the webhook that was just installed does.
 func (c *Cluster) ApplyExample(ctx context.Context) error {
-	example := repository.Path("examples", "cloudwatch-agent")
+	example := repopath.Path("examples", "cloudwatch-agent")
 	if err := c.pods(ctx, "delete", ExampleNamespace, exampleSelector, "--ignore-not-found"); err != nil {
 		return err
 	}

@@ -8,7 +8,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 
-	"github.com/pod-identity-webhook/pod-identity-webhook/test/repository"
+	"github.com/pod-identity-webhook/pod-identity-webhook/test/repopath"
 )
 
 const (
@@ -25,7 +25,7 @@ func (c *Cluster) RunWhoAmI(ctx context.Context) error {
 	if err := c.runKubectl(ctx, "delete", "job", WhoAmI, "--namespace", WhoAmI, "--ignore-not-found", "--cascade=foreground"); err != nil {
 		return err
 	}
-	if err := c.Apply(ctx, repository.Path("deploy", "kind", "whoami-job.yaml")); err != nil {
+	if err := c.Apply(ctx, repopath.Path("deploy", "kind", "whoami-job.yaml")); err != nil {
 		return err
 	}
 	return c.pods(ctx, "wait", WhoAmI, WhoAmISelector,

@@ -89,7 +89,7 @@ func BenchmarkDecoder(b *testing.B) {
 		{"jsontext-validation-alone", validated},
 	} {
 		for _, name := range []string{"small", "cloudwatch-agent", "large"} {
-			body, err := os.ReadFile(filepath.Join("..", "recordings", name+".json"))
+			body, err := os.ReadFile(filepath.Join("..", "testdata", name+".json"))
 			if err != nil {
 				b.Fatal(err)
 			}

@@ -14,7 +14,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
-	"github.com/pod-identity-webhook/pod-identity-webhook/test/repository"
+	"github.com/pod-identity-webhook/pod-identity-webhook/test/repopath"
 )
 
 // The exit codes of doctor.
@@ -196,7 +196,7 @@ var faults = []fault{
 			kubectl(t, "delete", "clusterrolebinding", "service-account-issuer-discovery-for-everybody")
 		},
 		mends: func(t *testing.T, _ doctorTarget) {
-			kubectl(t, "apply", "-f", repository.Path("deploy", "kind", "issuer-discovery.yaml"))
+			kubectl(t, "apply", "-f", repopath.Path("deploy", "kind", "issuer-discovery.yaml"))
 		},
 	},
 	{

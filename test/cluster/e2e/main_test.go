@@ -29,8 +29,8 @@ import (
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 
-	"github.com/pod-identity-webhook/pod-identity-webhook/test/localsts"
-	"github.com/pod-identity-webhook/pod-identity-webhook/test/repository"
+	"github.com/pod-identity-webhook/pod-identity-webhook/test/repopath"
+	"github.com/pod-identity-webhook/pod-identity-webhook/test/stsprocess"
 	"github.com/pod-identity-webhook/pod-identity-webhook/test/walkthrough"
 )
 
@@ -65,7 +65,7 @@ func TestMain(m *testing.M) {
 func runAll(run func() int) (code int, err error) {
 	ctx := context.Background()
 	// One folder, so that what was left of a run that was killed is found.
-	dir := repository.Path("bin", "cluster-e2e")
+	dir := repopath.Path("bin", "cluster-e2e")
 	lock, err := os.Create(dir + ".lock")
 	if err != nil {
 		return 0, err
@@ -95,19 +95,19 @@ func runAll(run func() int) (code int, err error) {
 
 // clusterCommand runs the program that make cluster runs, for a folder.
 func clusterCommand(ctx context.Context, dir string, args ...string) error {
-	return walkthrough.Run(ctx, os.Stderr, repository.Path("bin", "cluster-up"), append([]string{"-dir=" + dir, "-assets=" + assets()}, args...)...)
+	return walkthrough.Run(ctx, os.Stderr, repopath.Path("bin", "cluster-up"), append([]string{"-dir=" + dir, "-assets=" + assets()}, args...)...)
 }
 
 func assets() string {
-	return cmp.Or(os.Getenv("KUBEBUILDER_ASSETS"), repository.Path("bin", "assets"))
+	return cmp.Or(os.Getenv("KUBEBUILDER_ASSETS"), repopath.Path("bin", "assets"))
 }
 
 // setUp runs local-sts, makes the cluster's issuer known to it, and installs the chart.
 func setUp(ctx context.Context, dir string) (err error) {
 	w := &world
 	w.Cluster = walkthrough.Cluster{
-		Images: repository.Path("bin", "image"), Repository: os.Getenv("IMAGE"), Tag: os.Getenv("VERSION"), STS: walkthrough.LocalSTS,
-		Kubectl: filepath.Join(assets(), "kubectl"), Helm: repository.Path("bin", "helm"), Plugin: repository.Path("bin", "kubectl-irsa"),
+		Images: repopath.Path("bin", "image"), Repository: os.Getenv("IMAGE"), Tag: os.Getenv("VERSION"), STS: walkthrough.LocalSTS,
+		Kubectl: filepath.Join(assets(), "kubectl"), Helm: repopath.Path("bin", "helm"), Plugin: repopath.Path("bin", "kubectl-irsa"),
 		Kubeconfig: filepath.Join(dir, "kubeconfig"), Out: os.Stderr,
 	}
 	if w.config, err = clientcmd.BuildConfigFromFlags("", w.Kubeconfig); err != nil {
@@ -176,7 +176,7 @@ func values(more ...string) []string {
 func admin() aws.Config {
 	return aws.Config{
 		Region: walkthrough.Region, BaseEndpoint: aws.String(world.sts),
-		Credentials: credentials.NewStaticCredentialsProvider(localsts.AdminAccessKeyID, localsts.AdminSecret, ""),
+		Credentials: credentials.NewStaticCredentialsProvider(stsprocess.AdminAccessKeyID, stsprocess.AdminSecret, ""),
 	}
 }
 

@@ -18,8 +18,8 @@ import (
 
 	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/identity"
 	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/inject"
-	"github.com/pod-identity-webhook/pod-identity-webhook/test/inject/corpus"
-	"github.com/pod-identity-webhook/pod-identity-webhook/test/repository"
+	"github.com/pod-identity-webhook/pod-identity-webhook/test/inject/testcases"
+	"github.com/pod-identity-webhook/pod-identity-webhook/test/repopath"
 )
 
 var update = flag.Bool("update", false, "write the table of docs/mounts.md instead of comparing with it")
@@ -179,7 +179,7 @@ func (c *mountCase) decided(t *testing.T) bool {
 	if err != nil {
 		t.Fatal(err)
 	}
-	settings := corpus.Defaults()
+	settings := testcases.Defaults()
 	id := identity.FromAnnotations(map[string]string{roleAnnotation: "arn:aws:iam::111122223333:role/app"}, settings.Identity())
 	return inject.Patch(view, id, settings.Inject()).Containers[0].Reason == inject.FallbackPath
 }
@@ -369,7 +369,7 @@ func compareTable(t *testing.T, cases []mountCase, rows map[string]map[string]st
 		fmt.Fprintf(&table, "| %s | %s | `%s` | %s | %s | %s | %s |\n", c.volume.name, readOnly, c.path,
 			observed["run-link"], observed["run-directory"], observed["no-var"], at)
 	}
-	file := repository.Path("docs", "mounts.md")
+	file := repopath.Path("docs", "mounts.md")
 	page, err := os.ReadFile(file)
 	if err != nil {
 		t.Fatal(err)

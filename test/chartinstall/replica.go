@@ -1,0 +1,108 @@
+package chartinstall
+
+import (
+	"context"
+	"crypto/tls"
+	"fmt"
+	"net/http"
+	"os"
+	"time"
+
+	"github.com/pod-identity-webhook/pod-identity-webhook/test/freeport"
+	"github.com/pod-identity-webhook/pod-identity-webhook/test/process"
+)
+
+const (
+	// readyTimeout bounds the time until a replica is ready, which takes a
+	// fraction of a second when the API server answers.
+	readyTimeout = time.Minute
+	probeTimeout = 2 * time.Second
+)
+
+// Replica is a process of the webhook.
+type Replica struct {
+	binary, log       string
+	port, metricsPort int
+	args              []string
+	// health is the path that is probed.
+	health  string
+	process *process.Process
+}
+
+// newReplica returns a replica with ports of its own and no arguments.
+func newReplica(ctx context.Context, binary, log string) (*Replica, error) {
+	r := &Replica{binary: binary, log: log, health: "/readyz"}
+	for _, port := range []*int{&r.port, &r.metricsPort} {
+		var err error
+		if *port, err = freeport.FreePort(ctx); err != nil {
+			return nil, err
+		}
+	}
+	return r, nil
+}
+
+// Start starts the replica, and does not wait until it is ready. One that runs
+// must be ended before.
+func (r *Replica) Start() (err error) {
+	r.process, err = process.Start(process.Command{Path: r.binary, Args: r.args, Log: r.log})
+	return err
+}
+
+// WaitReady waits until the replica says that it is ready.
+func (r *Replica) WaitReady(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, readyTimeout)
+	defer cancel()
+	client := probeClient()
+	defer client.CloseIdleConnections()
+	return r.process.WaitReady(ctx, func(ctx context.Context) error { return r.probe(ctx, client) })
+}
+
+// probe asks as a kubelet does, which does not look at certificates.
+func (r *Replica) probe(ctx context.Context, client *http.Client) error {
+	return process.ExpectOK(ctx, client, r.URL()+r.health)
+}
+
+func probeClient() *http.Client {
+	return &http.Client{
+		Timeout:   probeTimeout,
+		Transport: &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}, //nolint:gosec // as a kubelet
+	}
+}
+
+// Stop ends the replica in order. An exit code other than 0 is an error.
+func (r *Replica) Stop(ctx context.Context) error {
+	if err := r.process.Stop(ctx); err != nil {
+		return err
+	}
+	if code := r.process.ExitCode(); code != 0 {
+		return fmt.Errorf("exit code %d", code)
+	}
+	return nil
+}
+
+// Kill ends the replica at once, as a crash would, if it runs.
+func (r *Replica) Kill() {
+	if r.process != nil {
+		r.process.Kill()
+	}
+}
+
+// URL is the address of the replica's server, with no path.
+func (r *Replica) URL() string { return "https://" + freeport.Address(r.port) }
+
+// MetricsURL is the address of the replica's metrics.
+func (r *Replica) MetricsURL() string {
+	return "http://" + freeport.Address(r.metricsPort) + "/metrics"
+}
+
+// PID is that of the process.
+func (r *Replica) PID() int { return r.process.PID() }
+
+// Logs returns all that the replica has logged, across restarts.
+func (r *Replica) Logs() (string, error) {
+	log, err := os.ReadFile(r.log)
+	if err != nil {
+		return "", fmt.Errorf("read the log of a replica: %w", err)
+	}
+	return string(log), nil
+}

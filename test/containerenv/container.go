@@ -1,0 +1,120 @@
+// Package containerenv runs programs as a container of a pod would run them: with
+// the environment that the API server has stored and no other, and with the
+// files of the projected volumes, which it writes as a kubelet would.
+//
+// There is no file system of its own: a volume is written to the folder of this
+// machine that its mount names, so a test gives the webhook a folder of its own
+// as the mount path. Other mounts are left alone.
+package containerenv
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	authenticationv1 "k8s.io/api/authentication/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/kubernetes"
+)
+
+// Container is the first container of a pod.
+type Container struct {
+	// Env is the environment, as NAME=value.
+	Env []string
+	// Folder is where the volume is mounted.
+	Folder string
+}
+
+// New takes a stored pod and writes the files of the volume that its first
+// container mounts at folder.
+func New(ctx context.Context, client kubernetes.Interface, pod *corev1.Pod, folder string) (*Container, error) {
+	c := &Container{Folder: folder}
+	for _, variable := range pod.Spec.Containers[0].Env {
+		if variable.ValueFrom != nil {
+			return nil, fmt.Errorf("variable %s of pod %s comes from elsewhere, which only a kubelet can look up", variable.Name, pod.Name)
+		}
+		c.Env = append(c.Env, variable.Name+"="+variable.Value)
+	}
+	volume, err := mountedAt(pod, folder)
+	if err != nil {
+		return nil, err
+	}
+	for _, source := range volume.Sources {
+		if err := project(ctx, client, pod, source, folder); err != nil {
+			return nil, err
+		}
+	}
+	return c, nil
+}
+
+func mountedAt(pod *corev1.Pod, folder string) (*corev1.ProjectedVolumeSource, error) {
+	for _, mount := range pod.Spec.Containers[0].VolumeMounts {
+		if mount.MountPath != folder {
+			continue
+		}
+		for _, volume := range pod.Spec.Volumes {
+			if volume.Name == mount.Name && volume.Projected != nil {
+				return volume.Projected, nil
+			}
+		}
+	}
+	return nil, fmt.Errorf("pod %s mounts no projected volume at %s", pod.Name, folder)
+}
+
+func project(ctx context.Context, client kubernetes.Interface, pod *corev1.Pod, source corev1.VolumeProjection, folder string) error {
+	files := map[string]string{}
+	if token := source.ServiceAccountToken; token != nil {
+		minted, err := client.CoreV1().ServiceAccounts(pod.Namespace).CreateToken(ctx, pod.Spec.ServiceAccountName,
+			&authenticationv1.TokenRequest{Spec: authenticationv1.TokenRequestSpec{
+				Audiences: []string{token.Audience}, ExpirationSeconds: token.ExpirationSeconds,
+				BoundObjectRef: &authenticationv1.BoundObjectReference{APIVersion: "v1", Kind: "Pod", Name: pod.Name, UID: pod.UID},
+			}}, metav1.CreateOptions{})
+		if err != nil {
+			return fmt.Errorf("mint the token of pod %s: %w", pod.Name, err)
+		}
+		files[token.Path] = minted.Status.Token
+	}
+	if source.DownwardAPI != nil {
+		for _, item := range source.DownwardAPI.Items {
+			key, isAnnotation := strings.CutPrefix(item.FieldRef.FieldPath, "metadata.annotations['")
+			if !isAnnotation {
+				return fmt.Errorf("volume of pod %s: field %s is none that is written here", pod.Name, item.FieldRef.FieldPath)
+			}
+			files[item.Path] = pod.Annotations[strings.TrimSuffix(key, "']")]
+		}
+	}
+	for name, content := range files {
+		if err := os.WriteFile(filepath.Join(folder, name), []byte(content), 0o600); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Run runs a program of this machine and returns what it printed. image has the
+// variables that the container's image sets, as NAME=value; HOME is an empty
+// folder, and the working directory, so that nothing of whoever runs the test is
+// found. That the program ends with another code than 0 is an error, with what it
+// wrote to its standard error.
+func (c *Container) Run(ctx context.Context, image []string, program string, args ...string) ([]byte, error) {
+	home, err := os.MkdirTemp("", "container-")
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = os.RemoveAll(home) }()
+	command := exec.CommandContext(ctx, program, args...) //nolint:gosec // to run what the test says is the point
+	command.Env = slices.Concat([]string{"HOME=" + home}, image, c.Env)
+	command.Dir = home
+	var stdout, stderr bytes.Buffer
+	command.Stdout, command.Stderr = &stdout, &stderr
+	if err := command.Run(); err != nil {
+		return stdout.Bytes(), fmt.Errorf("%s: %w: %s", filepath.Base(program), err, strings.TrimSpace(stderr.String()))
+	}
+	return stdout.Bytes(), nil
+}

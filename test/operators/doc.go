@@ -1,3 +1,0 @@
-// Package operators has only tests: what the chart gives to Prometheus, to its
-// operator and to cert-manager is judged by their own code.
-package operators
