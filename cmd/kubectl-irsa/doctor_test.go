@@ -65,15 +65,15 @@ func TestDoctor_output(t *testing.T) {
 		text func(*doctorOptions) textPrinter
 		of   any
 	}{
-		"doctor of a ServiceAccount":    {nil, func(d *doctorOptions) textPrinter { return reportText{d.findingPrinter(), report}.write }, report},
+		"doctor serviceaccount":    {nil, func(d *doctorOptions) textPrinter { return reportText{d.findingPrinter(), report}.write }, report},
 		"doctor with evidence":          {func(d *doctorOptions) { d.evidence = true }, func(d *doctorOptions) textPrinter { return reportText{d.findingPrinter(), ofPod}.write }, ofPod},
-		"doctor with problems in color": {func(d *doctorOptions) { d.problems, d.color = true, "always" }, func(d *doctorOptions) textPrinter { return reportText{d.findingPrinter(), report}.write }, report},
-		"doctor of a cluster":           {nil, func(d *doctorOptions) textPrinter { return clusterText{d.findingPrinter(), cluster}.write }, cluster},
-		"doctor of an empty cluster": {nil, func(d *doctorOptions) textPrinter {
+		"doctor problems color": {func(d *doctorOptions) { d.problems, d.color = true, "always" }, func(d *doctorOptions) textPrinter { return reportText{d.findingPrinter(), report}.write }, report},
+		"doctor cluster":           {nil, func(d *doctorOptions) textPrinter { return clusterText{d.findingPrinter(), cluster}.write }, cluster},
+		"doctor cluster empty": {nil, func(d *doctorOptions) textPrinter {
 			return clusterText{d.findingPrinter(), doctor.ClusterReport{Status: doctor.OK}}.write
 		}, nil},
-		"doctor as json": {func(d *doctorOptions) { d.output = "json" }, func(d *doctorOptions) textPrinter { return nil }, cluster},
-		"doctor as yaml": {func(d *doctorOptions) { d.output = "yaml" }, func(d *doctorOptions) textPrinter { return nil }, ofPod},
+		"doctor json": {func(d *doctorOptions) { d.output = "json" }, func(d *doctorOptions) textPrinter { return nil }, cluster},
+		"doctor yaml": {func(d *doctorOptions) { d.output = "yaml" }, func(d *doctorOptions) textPrinter { return nil }, ofPod},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var out bytes.Buffer

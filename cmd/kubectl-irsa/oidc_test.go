@@ -187,68 +187,68 @@ func TestOIDC_output(t *testing.T) {
 		prepare func(*oidcBench)
 		lines   []string
 	}{
-		"oidc documents of files": {lines: []string{
+		"oidc documents public key": {lines: []string{
 			"oidc documents --public-key testdata/old.pub --public-key testdata/new.pub --issuer https://oidc.example.com/prod",
 			"oidc documents --public-key testdata/old.pub --issuer https://oidc.example.com/prod --jwks-uri https://oidc.example.com/prod/keys.json -d FOLDER",
 			"oidc documents --public-key testdata/old.pub --issuer https://oidc.example.com/prod --jwks-uri https://keys.example.com/prod -d FOLDER",
 			"oidc documents --public-key testdata/old.pub --issuer https://oidc.example.com:8443/prod/ -d FOLDER/other --dry-run",
 		}},
-		"oidc documents of the cluster": {lines: []string{
+		"oidc documents cluster": {lines: []string{
 			"oidc documents", "oidc documents --with-cluster --public-key testdata/new.pub --public-key testdata/old.pub -d FOLDER",
 			"oidc documents --issuer https://another.example.com -d FOLDER",
 		}},
-		"oidc documents of a cluster that names its own address": {
+		"oidc documents cluster private address": {
 			prepare: func(b *oidcBench) { b.jwksURI = "https://10.0.0.1:6443/openid/v1/jwks" }, lines: []string{"oidc documents -d FOLDER"},
 		},
 		"oidc documents as json and yaml": {lines: []string{"oidc documents -o json", "oidc documents -o yaml -d FOLDER"}},
-		"oidc documents says what is wrong with flags": {lines: []string{
+		"oidc documents invalid flags": {lines: []string{
 			"oidc documents --public-key testdata/old.pub", "oidc documents --public-key testdata/none.pub --issuer https://oidc.example.com",
 			"oidc documents --public-key oidc.go --issuer https://oidc.example.com", "oidc documents --public-key testdata/old.pub --issuer http://oidc.example.com",
 			"oidc documents --public-key testdata/old.pub --issuer https://oidc.example.com --jwks-uri https://oidc.example.com/../keys", "oidc documents now",
 		}},
-		"oidc documents without the right to": {
+		"oidc documents forbidden": {
 			prepare: func(b *oidcBench) { b.denied = []string{issuer.DiscoveryPath} }, lines: []string{"oidc documents"},
 		},
-		"oidc rotate-check of a key that is to sign": {prepare: toPublic, lines: []string{
+		"oidc rotate check next key": {prepare: toPublic, lines: []string{
 			rotateCheck + " --public-key testdata/new.pub --issuer ISSUER", rotateCheck + " --public-key testdata/old.pub",
 			rotateCheck + " --with-cluster --public-key testdata/new.pub",
 		}},
 		"oidc rotate-check of the cluster": {prepare: toPublic, lines: []string{rotateCheck, rotateCheck + " -o json", rotateCheck + " -o yaml"}},
-		"oidc rotate-check of a key that signs and is not published": {
+		"oidc rotate check signing key unpublished": {
 			prepare: func(b *oidcBench) { toPublic(b); b.published = []string{"testdata/new.pub"} }, lines: []string{rotateCheck},
 		},
-		"oidc rotate-check of an old answer of a cache": {
+		"oidc rotate check stale cache": {
 			prepare: func(b *oidcBench) {
 				toPublic(b)
 				b.header = http.Header{"Age": {"100"}, "Cache-Control": {"max-age=300"}}
 			}, lines: []string{rotateCheck + " --public-key testdata/new.pub"},
 		},
-		"oidc rotate-check of a key that was just published": {
+		"oidc rotate check cache not expired": {
 			prepare: func(b *oidcBench) {
 				toPublic(b)
 				b.header = http.Header{"Last-Modified": {time.Date(2999, 1, 1, 0, 0, 0, 0, time.UTC).Format(http.TimeFormat)}, "Cache-Control": {"max-age=300"}}
 			}, lines: []string{rotateCheck, rotateCheck + " --public-key testdata/old.pub"},
 		},
-		"oidc rotate-check of tokens of another issuer": {
+		"oidc rotate check other issuer": {
 			prepare: func(b *oidcBench) { toPublic(b); b.tokenIssuer = "https://kubernetes.default.svc" }, lines: []string{rotateCheck},
 		},
-		"oidc rotate-check of a key that the cluster does not tell": {
+		"oidc rotate check signing key not in jwks": {
 			prepare: func(b *oidcBench) { toPublic(b); b.signer = fixedKey(2) }, lines: []string{rotateCheck},
 		},
-		"oidc rotate-check without the right to": {
+		"oidc rotate check forbidden": {
 			prepare: func(b *oidcBench) {
 				toPublic(b)
 				b.denied = []string{issuer.DiscoveryPath, "/api/v1/namespaces/default/serviceaccounts/default/token"}
 			}, lines: []string{rotateCheck, rotateCheck + " --issuer ISSUER"},
 		},
-		"oidc rotate-check without the right to read the keys": {
+		"oidc rotate check keys forbidden": {
 			prepare: func(b *oidcBench) { toPublic(b); b.denied = []string{issuer.JWKSPath} }, lines: []string{rotateCheck},
 		},
-		"oidc rotate-check of a CA that is not known": {prepare: toPublic, lines: []string{"oidc rotate-check"}},
-		"oidc rotate-check says what is wrong with flags": {lines: []string{
+		"oidc rotate check unknown ca": {prepare: toPublic, lines: []string{"oidc rotate-check"}},
+		"oidc rotate check invalid flags": {lines: []string{
 			"oidc rotate-check --ip 5", "oidc rotate-check --issuer-ca-file testdata/none", "oidc rotate-check --issuer-ca-file testdata/old.pub",
 		}},
-		"oidc serve says what is wrong with flags": {lines: []string{
+		"oidc serve invalid flags": {lines: []string{
 			"oidc serve --refresh 1ms", "oidc serve --tls-cert x", "oidc serve --tls-cert x --tls-key y", "oidc serve --address nowhere", "oidc serve --dry-run",
 		}},
 	} {

@@ -120,13 +120,13 @@ func TestCommands_output(t *testing.T) {
 		prepare func(*testing.T, *bench)
 		lines   []string
 	}{
-		"provider create plans, does, and has nothing to do": {lines: []string{
+		"provider create idempotent": {lines: []string{
 			"provider create --tags team=platform",
 			"provider create --tags team=platform --approve --dry-run",
 			"provider create --tags team=platform --approve",
 			"provider create --tags team=platform --approve",
 		}},
-		"provider create completes what exists": {lines: []string{
+		"provider create existing": {lines: []string{
 			"provider create --audience theirs --approve",
 			"provider create --audience sts.amazonaws.com --audience theirs --thumbprint 9e99a48a9960b14926bb7f3b02e22da2b0ab7280 --approve",
 			"provider create",
@@ -134,18 +134,18 @@ func TestCommands_output(t *testing.T) {
 		"provider create as json and yaml": {lines: []string{
 			"provider create -o json", "provider create -o yaml --approve", "provider create -o json --approve",
 		}},
-		"provider create warns of the issuer": {
+		"provider create issuer warnings": {
 			prepare: func(t *testing.T, b *bench) { b.checkIssuerReachable = errors.New("no such host") },
 			lines:   []string{"provider create --issuer http://kubernetes.default.svc:6443/"},
 		},
-		"provider create says what is wrong with flags": {lines: []string{
+		"provider create invalid flags": {lines: []string{
 			"provider create --issuer oidc.example.com", "provider create --thumbprint 9e:99", "provider create --tags kubectl-irsa/issuer=x",
 			"provider create -o xml", "provider create now",
 		}},
-		"provider delete plans, does, and has nothing to do": {lines: []string{
+		"provider delete idempotent": {lines: []string{
 			"provider create --approve", createCart + " --approve", "provider delete", "provider delete --approve", "provider delete --approve",
 		}},
-		"provider delete leaves what others made": {
+		"provider delete unmanaged": {
 			prepare: func(t *testing.T, b *bench) {
 				_, err := b.account(t).Client().CreateOpenIDConnectProvider(context.Background(), &iam.CreateOpenIDConnectProviderInput{
 					Url: aws.String("https://oidc.example.com/prod"), ClientIDList: []string{"sts.amazonaws.com"},
@@ -159,13 +159,13 @@ func TestCommands_output(t *testing.T) {
 		"provider show": {lines: []string{
 			"provider show", "provider create --approve --tags team=platform", "provider show", "provider show -o json", "provider show --audience another",
 		}},
-		"provider show without the right to": {
+		"provider show forbidden": {
 			prepare: denied("GetOpenIDConnectProvider"), lines: []string{"provider show", "provider show -o json", "provider create"},
 		},
-		"serviceaccount create plans, does, and has nothing to do": {lines: []string{
+		"serviceaccount create idempotent": {lines: []string{
 			createCart, createCart + " --approve --dry-run", createCart + " --approve", createCart + " --approve",
 		}},
-		"serviceaccount create with everything": {lines: []string{
+		"serviceaccount create all flags": {lines: []string{
 			"provider create --approve",
 			createCart + " --role-name shop-cart --path /team/ --permissions-boundary arn:aws:iam::111122223333:policy/bound --tags team=shop,tier=1 --audience sts.example.com --approve",
 			createCart + " --path /other/ --permissions-boundary arn:aws:iam::aws:policy/other --tags tier=2",
@@ -173,23 +173,23 @@ func TestCommands_output(t *testing.T) {
 		"serviceaccount create as json and yaml": {lines: []string{
 			"sa create cart -n shop -o json", "sa create cart -n shop -o yaml --approve",
 		}},
-		"serviceaccount create for one with another role": {
+		"serviceaccount create other role": {
 			objects: []runtime.Object{cartWith(theirs)},
 			lines:   []string{createCart, createCart + " --override-existing-serviceaccounts", createCart + " --role-only --approve"},
 		},
-		"serviceaccount create for one whose annotation commands terminals": {
+		"serviceaccount create control characters": {
 			objects: []runtime.Object{cartWith("\x1b[2Jtheirs")},
 			lines:   []string{createCart, createCart + " --override-existing-serviceaccounts", "sa create cart -n shop --role-only --approve", "sa list"},
 		},
-		"serviceaccount create in no namespace": {lines: []string{"sa create cart -n shops", "sa create CART -n shop", "sa create"}},
-		"serviceaccount create that fails half way": {
+		"serviceaccount create namespace missing": {lines: []string{"sa create cart -n shops", "sa create CART -n shop", "sa create"}},
+		"serviceaccount create partial failure": {
 			prepare: denied("AttachRolePolicy"), lines: []string{createCart + " --approve", createCart + " --approve -o json"},
 		},
-		"serviceaccount delete plans, does, and has nothing to do": {lines: []string{
+		"serviceaccount delete idempotent": {lines: []string{
 			createCart + " --approve", "serviceaccount delete cart -n shop", "serviceaccount delete cart -n shop --approve",
 			"serviceaccount delete cart -n shop --approve", "serviceaccount delete cart -n shop -o yaml",
 		}},
-		"serviceaccount delete leaves what others made": {
+		"serviceaccount delete unmanaged": {
 			objects: []runtime.Object{cartWith("arn:aws:iam::111122223333:role/prod.shop.cart")},
 			prepare: func(t *testing.T, b *bench) {
 				_, err := b.account(t).Client().CreateRole(context.Background(), &iam.CreateRoleInput{
@@ -206,10 +206,10 @@ func TestCommands_output(t *testing.T) {
 				"sa list", "sa list -o json", createCart + " --approve", "sa create till -n shop --role-only --approve", "sa list", "sa list -n elsewhere", "sa list -o json",
 			},
 		},
-		"serviceaccount list without the right to": {
+		"serviceaccount list forbidden": {
 			prepare: denied("ListRoles"), lines: []string{"sa list", "sa list -o yaml"},
 		},
-		"serviceaccount list without the right to see ServiceAccounts": {
+		"serviceaccount list serviceaccounts forbidden": {
 			prepare: func(t *testing.T, b *bench) {
 				b.client.PrependReactor("list", "serviceaccounts", func(kubetesting.Action) (bool, runtime.Object, error) {
 					return true, nil, errors.New("serviceaccounts is forbidden")

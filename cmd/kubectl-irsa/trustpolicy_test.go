@@ -8,22 +8,22 @@ import (
 func TestTrustPolicy(t *testing.T) {
 	const policy = "testdata/trust-policy.json"
 	for name, lines := range map[string][]string{
-		"trust-policy of a ServiceAccount": {
+		"trust policy serviceaccount": {
 			"trust-policy shop/cart",
 			"trust-policy cart -n shop --audience sts.amazonaws.com.cn -o yaml",
 			"trust-policy shop/cart -o json --issuer https://oidc.example.com/prod --account-id 444455556666 --partition aws-cn",
 		},
-		"trust-policy with wildcards warns of broad ones": {
+		"trust policy wildcard warnings": {
 			"trust-policy shop/* web/front", "trust-policy shop-*/cart", "trust-policy */*",
 		},
-		"trust-policy of several clusters": {
+		"trust policy multiple issuers": {
 			"trust-policy shop/cart --issuer https://oidc.example.com/a --issuer https://oidc.example.com/b/ --account-id 111122223333",
 		},
-		"trust-policy says what is wrong": {
+		"trust policy invalid": {
 			"trust-policy", "trust-policy shop/", "trust-policy a/b/c", "trust-policy shop/Cart", "trust-policy shop/cart --issuer http://x",
 			"trust-policy shop/cart --account-id 1 --issuer https://x", "trust-policy shop/cart --partition x --account-id 111122223333 --issuer https://x",
 		},
-		"trust-policy checks a file": {
+		"trust policy check": {
 			"trust-policy shop/cart --check " + policy,
 			"trust-policy shop/cart web/front store/cart --check " + policy,
 			"trust-policy shop/cart --issuer https://oidc.example.com/prod/ --check " + policy,

@@ -149,22 +149,22 @@ func TestAlerts_fire(t *testing.T) {
 		},
 		{
 			"pods are refused", `apiserver_admission_webhook_rejection_count{name="pods.pod-identity-webhook.internal",error_type="calling_webhook_error"} 0+1x60`, own,
-			[]string{"PodIdentityWebhookPodsRefused critical"},
+			[]string{"PodIdentityWebhookPodCreationFailing critical"},
 		},
 		{
 			"the guard denies", `apiserver_validating_admission_policy_check_total{policy="irsa-pod-identity-webhook-guard",enforcement_action="deny"} 0+1x60`, own,
-			[]string{"PodIdentityWebhookGuardActs warning"},
+			[]string{"PodIdentityWebhookGuardViolations warning"},
 		},
 		{
 			"errors are answered", `pod_identity_webhook_admissions_total{JOB,pod="a",outcome="error",reason="identity_unknown"} 0+1x60`, own,
-			[]string{"PodIdentityWebhookErrors warning"},
+			[]string{"PodIdentityWebhookHighErrorRate warning"},
 		},
-		{"live reads fail", `pod_identity_webhook_live_reads_total{JOB,pod="a",result="error"} 0+1x60`, own, []string{"PodIdentityWebhookLiveReadsFail warning"}},
+		{"live reads fail", `pod_identity_webhook_live_reads_total{JOB,pod="a",result="error"} 0+1x60`, own, []string{"PodIdentityWebhookLiveReadsFailing warning"}},
 		{"reads of ServiceAccounts fail", `pod_identity_webhook_cache_fallbacks_total{JOB,pod="a",resource="serviceaccounts"} 2+1x60`, own, []string{"PodIdentityWebhookUsesCache warning"}},
 		{"reads of Namespaces fail", `pod_identity_webhook_cache_fallbacks_total{JOB,pod="a",resource="namespaces"} 0+1x60`, own, []string{"PodIdentityWebhookUsesCache warning"}},
-		{"the watch fails", `pod_identity_webhook_watch_healthy{JOB,pod="a",resource="serviceaccounts"} 1x30 0x29`, own, []string{"PodIdentityWebhookWatchFails warning"}},
-		{"a ConfigMap that cannot be decoded", `pod_identity_webhook_config_map_last_load_successful{JOB,pod="a"} 0x60`, own, []string{"PodIdentityWebhookConfigMapUnusable warning"}},
-		{"a ConfigMap with an invalid entry", `pod_identity_webhook_config_map_invalid_entries{JOB,pod="a"} 0x50 1x9`, own, []string{"PodIdentityWebhookConfigMapUnusable warning"}},
+		{"the watch fails", `pod_identity_webhook_watch_healthy{JOB,pod="a",resource="serviceaccounts"} 1x30 0x29`, own, []string{"PodIdentityWebhookWatchFailing warning"}},
+		{"a ConfigMap that cannot be decoded", `pod_identity_webhook_config_map_last_load_successful{JOB,pod="a"} 0x60`, own, []string{"PodIdentityWebhookConfigMapInvalid warning"}},
+		{"a ConfigMap with an invalid entry", `pod_identity_webhook_config_map_invalid_entries{JOB,pod="a"} 0x50 1x9`, own, []string{"PodIdentityWebhookConfigMapInvalid warning"}},
 		{
 			"a list for EKS Pod Identity that is missing", `pod_identity_webhook_container_credentials_last_load_successful{JOB,pod="a"} 0x60`, own,
 			[]string{"PodIdentityWebhookContainerCredentialsUnusable warning"},
@@ -173,35 +173,35 @@ func TestAlerts_fire(t *testing.T) {
 			"a list for EKS Pod Identity with an invalid entry", `pod_identity_webhook_container_credentials_invalid_entries{JOB,pod="a"} 0x50 1x9`, own,
 			[]string{"PodIdentityWebhookContainerCredentialsUnusable warning"},
 		},
-		{"slow", `pod_identity_webhook_admission_duration_seconds_bucket{JOB,pod="a",le="0.01"} 0+30x60`, own, []string{"PodIdentityWebhookSlow warning"}},
+		{"slow", `pod_identity_webhook_admission_duration_seconds_bucket{JOB,pod="a",le="0.01"} 0+30x60`, own, []string{"PodIdentityWebhookHighLatency warning"}},
 		{"a panic", `pod_identity_webhook_panics_total{JOB,pod="a"} 0x50 1x9`, own, []string{"PodIdentityWebhookPanics warning"}},
 		{"a panic of a read", `pod_identity_webhook_live_read_panics_total{JOB,pod="a",resource="serviceaccounts"} 0x50 1x9`, own, []string{"PodIdentityWebhookPanics warning"}},
 		{
 			"a certificate for 6 more days", `pod_identity_webhook_certificate_expiry_timestamp_seconds{JOB,pod="a"} 518400x60`, own,
-			[]string{"PodIdentityWebhookCertificateExpires warning"},
+			[]string{"PodIdentityWebhookCertificateExpiringSoon warning"},
 		},
 		{
 			"a certificate that ends within the hour", `pod_identity_webhook_certificate_expiry_timestamp_seconds{JOB,pod="a"} 3500x60`, own,
-			[]string{"PodIdentityWebhookCertificateExpires critical", "PodIdentityWebhookCertificateExpires warning"},
+			[]string{"PodIdentityWebhookCertificateExpiringSoon critical", "PodIdentityWebhookCertificateExpiringSoon warning"},
 		},
 		{
 			"a certificate for 4 more days, by value", `pod_identity_webhook_certificate_expiry_timestamp_seconds{JOB,pod="a"} 345600x60`, files,
-			[]string{"PodIdentityWebhookCertificateExpires warning"},
+			[]string{"PodIdentityWebhookCertificateExpiringSoon warning"},
 		},
 		{
 			"own certificates cannot be kept up", `pod_identity_webhook_certificate_errors_total{JOB,pod="a"} 0+1x60`, own,
-			[]string{"PodIdentityWebhookCertificateUpkeepFails warning"},
+			[]string{"PodIdentityWebhookCertificateReconcileFailing warning"},
 		},
 		{
 			"certificate files cannot be used", `pod_identity_webhook_certificate_reloads_total{JOB,pod="a",result="error"} 0+1x60`, files,
-			[]string{"PodIdentityWebhookCertificateUpkeepFails warning"},
+			[]string{"PodIdentityWebhookCertificateReconcileFailing warning"},
 		},
 		{
 			"a tool overwrites the caBundle", `pod_identity_webhook_certificate_repairs_total{JOB,pod="a",object="ca_bundle"} 0+1x60`, own,
 			[]string{"PodIdentityWebhookCertificateOverwritten warning"},
 		},
-		{"a clock that is behind", `pod_identity_webhook_clock_offset_seconds{JOB,pod="a"} 90x60`, own, []string{"PodIdentityWebhookClockOff warning"}},
-		{"a clock that is ahead", `pod_identity_webhook_clock_offset_seconds{JOB,pod="a"} -90x60`, own, []string{"PodIdentityWebhookClockOff warning"}},
+		{"a clock that is behind", `pod_identity_webhook_clock_offset_seconds{JOB,pod="a"} 90x60`, own, []string{"PodIdentityWebhookClockSkew warning"}},
+		{"a clock that is ahead", `pod_identity_webhook_clock_offset_seconds{JOB,pod="a"} -90x60`, own, []string{"PodIdentityWebhookClockSkew warning"}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			came := fire(t, alerts(t, test.golden), changed(well, test.series))
