@@ -224,7 +224,7 @@ nightly: ## what takes too long for continuous integration: every Kubernetes, lo
 		test -z "$$failed" || { echo "failed:$$failed" >&2; exit 1; }
 
 .PHONY: fuzz
-fuzz: ## fuzz all that reads foreign bytes; FUZZTIME=10m for long
+fuzz: ## run the fuzz tests of all parsers of untrusted input; FUZZTIME=10m for a long run
 	@set -e; for target in $(FUZZ); do $(call fuzz-one,.); done
 	@set -e; for target in $(FUZZ_TEST); do $(call fuzz-one,test); done
 
@@ -238,7 +238,7 @@ BENCH_PACKAGES := ./pkg/webhook ./pkg/inject ./pkg/identity/serviceaccount
 BENCH = KUBEBUILDER_ASSETS=$(ASSETS) $(BIN)/bench run -reference='$(REFERENCE)' -plots='$(PLOTS)'
 
 .PHONY: bench
-bench: $(BIN)/pod-identity-webhook assets $(BIN)/bench $(BIN)/helm ## measure admissions, fail if they got worse beside a constant answer or miss a goal; COUNT=6 PLOTS=docs/performance REFERENCE=file
+bench: $(BIN)/pod-identity-webhook assets $(BIN)/bench $(BIN)/helm ## benchmark admission requests against a constant-response server; fail on regression or miss a goal; COUNT=6 PLOTS=docs/performance REFERENCE=file
 	$(GO) test $(BENCH_PACKAGES) -run='^$$' -bench=. -count=$(COUNT)
 	$(BENCH) -compare
 

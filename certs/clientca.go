@@ -40,7 +40,7 @@ func NewClientCA(file string, logger *slog.Logger, metrics prometheus.Registerer
 func (c *ClientCA) Roots() *x509.CertPool { return c.value() }
 
 // parseClientCA reads PEM, and returns when the last of the authorities expires.
-// Anything in it but certificates is a mistake: who puts a key there should know.
+// It returns an error if content holds a PEM block other than a certificate, so that a private key in the file is noticed.
 func parseClientCA(content []byte) (pool *x509.CertPool, expiry time.Time, err error) {
 	pool = x509.NewCertPool()
 	for block, rest := pem.Decode(content); block != nil; block, rest = pem.Decode(rest) {

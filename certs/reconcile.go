@@ -297,7 +297,7 @@ func (a *Rotator) reportError(ctx context.Context, err error) {
 	a.metrics.errors.Inc()
 	if a.lastError != err.Error() {
 		a.lastError = err.Error()
-		a.config.Logger.WarnContext(ctx, "certificates cannot be kept up, trying again", "error", err, "expiry", a.expiry().UTC())
+		a.config.Logger.WarnContext(ctx, "Could not reconcile certificates", "error", err, "expiry", a.expiry().UTC())
 	}
 	if a.Valid() != nil {
 		a.setReady(fmt.Errorf("the serving certificate is not made or not published yet: %w", err))

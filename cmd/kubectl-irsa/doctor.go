@@ -39,7 +39,7 @@ func newDoctorCommand(o *options) *cobra.Command {
 	d := &doctorOptions{options: o}
 	command := &cobra.Command{
 		Use:   "doctor [pod|serviceaccount] [NAME]",
-		Short: "Say which link between a pod and its AWS credentials is broken, and what mends it",
+		Short: "Diagnose why a pod cannot get AWS credentials, and suggest fixes",
 		Long: "Walk the chain from a ServiceAccount to AWS credentials, and say of each link whether it is whole, why not, and which command mends it.\n\n" +
 			"Without a name all ServiceAccounts that have a role are looked at, in all namespaces unless -n is given. A name alone is that of a pod or, if there is none, of a ServiceAccount.\n\n" +
 			"Nothing is changed: a pod is admitted as a dry run, and a token of ten minutes is minted for a look and is not shown. " +

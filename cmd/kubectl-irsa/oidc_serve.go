@@ -195,7 +195,7 @@ func (s *serveOptions) refreshLoop(ctx context.Context) {
 			return
 		case <-ticker.C:
 			if _, err := s.read(ctx); err != nil && ctx.Err() == nil {
-				fmt.Fprintf(s.ErrOut, "kubectl irsa: what was there is served on: %v\n", err)
+				fmt.Fprintf(s.ErrOut, "refresh failed, still serving the previous documents: %v\n", err)
 			}
 		}
 	}

@@ -95,7 +95,7 @@ func newFlagSet(config *config) *pflag.FlagSet {
 	flags.StringVar(&config.tlsMinVersion, "tls-min-version", "1.2", "lowest `version` of TLS: 1.0 to 1.3, or VersionTLS10 to VersionTLS13")
 	flags.StringSliceVar(&config.tlsCipherSuites, "tls-cipher-suites", nil, "comma-separated `names` of the cipher suites of TLS 1.2 and below; empty for Go's choice")
 
-	flags.StringVar(&config.clientCAFile, "client-ca-file", "", "PEM `file` of the CA of the API server's client certificate, reloaded when it changes: only who shows one may send admission requests; empty for anyone")
+	flags.StringVar(&config.clientCAFile, "client-ca-file", "", "PEM `file` with the CAs that sign the API server's client certificate. If set, only clients with such a certificate may send admission requests. Reloaded when it changes.")
 	flags.StringSliceVar(&config.clientCANames, "client-ca-allowed-names", []string{"kube-apiserver"}, "comma-separated `names` of which that certificate must bear one, as common name or subjectAltName; * for any")
 
 	config.AddFlags(flags)

@@ -100,8 +100,7 @@ func (p *clientState) authorize(clients *ClientAuth, state *tls.ConnectionState,
 	if state == nil || len(state.PeerCertificates) == 0 {
 		return &httperror.Error{
 			Status: http.StatusForbidden, Reason: ClientCertificateMissing,
-			Err: errors.New("only the API server may ask, and this client has shown no certificate: " +
-				"give the API server one with --admission-control-config-file, see --client-ca-file"),
+			Err: errors.New("client certificate required: only the API server may send admission requests; configure it with --admission-control-config-file (see --client-ca-file)"),
 		}
 	}
 	roots := clients.Roots()

@@ -41,7 +41,7 @@ type limitedConn struct {
 func (b *limitedConn) Read(p []byte) (int, error) {
 	left := b.left.Load()
 	if left <= 0 {
-		return 0, errors.New("too much was sent that is no request")
+		return 0, errors.New("read limit exceeded outside a request")
 	}
 	read, err := b.Conn.Read(p[:min(int64(len(p)), left)])
 	b.left.Add(-int64(read))

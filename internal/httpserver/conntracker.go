@@ -60,7 +60,7 @@ func newConnTracker(limit int, logger *ratelimitedlog.Logger, registry prometheu
 		limit: limit, logger: logger,
 		closed: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "pod_identity_webhook_connections_closed_total",
-			Help: "Connections that were closed for another since there were too many. Somebody opens more of them than API servers do.",
+			Help: "Number of connections closed because the connection limit was reached. If it rises, a client opens more connections than API servers do.",
 		}),
 		open: map[net.Conn]*trackedConn{}, hosts: map[string]*remoteHost{},
 	}

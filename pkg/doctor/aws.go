@@ -54,7 +54,7 @@ func evaluateAccount(role string, mine account, err error) Finding {
 	}
 	if parsed.AccountID != mine.id {
 		return newFinding(Unknown, "the role is in account %s, and the credentials that are used here are of account %s", parsed.AccountID, mine.id).
-			withReason("if the annotation is right, use credentials of account %s by --profile; if not, mend the annotation", parsed.AccountID).
+			withReason("if the annotation is correct, pass --profile with credentials of account %s; otherwise fix the annotation", parsed.AccountID).
 			withEvidence("caller", mine.arn)
 	}
 	return newFinding(OK, "the role and the credentials that are used here are of account %s", mine.id).withEvidence("caller", mine.arn)

@@ -486,7 +486,7 @@ func TestEvaluateRolePermitted(t *testing.T) {
 		})
 	}
 	unread := examinationOf(accountWith(nil))
-	want{Skipped, "it cannot be seen whether the webhook has a --role-policy", "", ""}.check(t, checkRolePermitted(t.Context(), unread))
+	want{Skipped, "cannot read the webhook's flags", "", ""}.check(t, checkRolePermitted(t.Context(), unread))
 	unread.webhook.pods = []corev1.Pod{{}}
 	want{Skipped, "--role-policy is off", "", ""}.check(t, checkRolePermitted(t.Context(), unread))
 	const target = "arn:aws:iam::444455556666:role/target"
@@ -734,7 +734,7 @@ func TestEvaluateOverrides(t *testing.T) {
 		want want
 	}{
 		"nothing does":                             {injected(nil), want{OK, "no variable", "", ""}},
-		"a key":                                    {env(corev1.EnvVar{Name: "AWS_ACCESS_KEY_ID", Value: never}), want{Broken, "AWS_ACCESS_KEY_ID in container app (env)", "before it looks for a role", "kubectl set env -f - --local -c app AWS_ACCESS_KEY_ID-"}},
+		"a key":                                    {env(corev1.EnvVar{Name: "AWS_ACCESS_KEY_ID", Value: never}), want{Broken, "AWS_ACCESS_KEY_ID in container app (env)", "before they use a role", "kubectl set env -f - --local -c app AWS_ACCESS_KEY_ID-"}},
 		"a key of a Deployment":                    {ownedBy(env(corev1.EnvVar{Name: "AWS_ACCESS_KEY_ID", Value: never})), want{Broken, "", "", "kubectl set env deployment/cart -n shop -c app AWS_ACCESS_KEY_ID-"}},
 		"an empty key":                             {env(corev1.EnvVar{Name: "AWS_ACCESS_KEY_ID"}), want{OK, "no variable", "", ""}},
 		"a key from a Secret":                      {env(corev1.EnvVar{Name: "AWS_SECRET_ACCESS_KEY", ValueFrom: &corev1.EnvVarSource{SecretKeyRef: &corev1.SecretKeySelector{LocalObjectReference: corev1.LocalObjectReference{Name: "keys"}}}}), want{Broken, "from Secret keys", "", ""}},

@@ -195,7 +195,7 @@ func evaluateEndpoint(v *endpointInfo) Finding {
 	case v.unseen != nil:
 		return *v.unseen
 	case v.failed != nil && v.failed.Status == Broken:
-		return v.failed.withReason("the API server calls it for each pod that is created: start the webhook, or mend its address or what is in the way")
+		return v.failed.withReason("the API server calls the webhook for each new pod; start the webhook, or fix its address or the network path")
 	case v.failed != nil:
 		return *v.failed
 	case v.health != http.StatusOK:
@@ -248,7 +248,7 @@ func evaluateCertificate(r *registration, bundle []byte, v *endpointInfo, now ti
 func evaluateCertificateError(err error, name string, served *x509.Certificate) Finding {
 	if _, ok := errors.AsType[x509.UnknownAuthorityError](err); ok {
 		return newFinding(Broken, "the caBundle is not of the CA that signed the certificate that is served").
-			withReason("the API server does not trust the webhook, and does with pods what the failurePolicy says")
+			withReason("the API server does not trust the webhook's certificate, so the failurePolicy applies to new pods")
 	}
 	if _, ok := errors.AsType[x509.HostnameError](err); ok {
 		return newFinding(Broken, "the certificate that is served is not for %s, as which the API server calls it", name).

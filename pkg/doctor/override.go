@@ -169,7 +169,7 @@ func evaluateOverrides(pod *corev1.Pod, all []override, unread []permission) Fin
 			said = append(said, o.String())
 		}
 		return newFinding(Broken, "%s is used in place of the role", keys[0]).
-			withReason("%s", strings.Join(append(said, "an SDK looks for keys in the environment before it looks for a role"), "; ")).
+			withReason("%s", strings.Join(append(said, "AWS SDKs use access keys from the environment before they use a role"), "; ")).
 			withFix("%s", removeOverride(pod, keys[0]))
 	case len(unread) > 0:
 		finding := newFinding(Unknown, "not allowed to %s, which the environment comes from", unread[0]).

@@ -149,7 +149,7 @@ func (c *Cluster) warnProvider(ctx context.Context, plan *Plan, audience string)
 	case err != nil:
 		plan.warn("it is not known whether IAM has the OIDC provider of the cluster: %v", err)
 	case existing == nil:
-		plan.warn("IAM has no OIDC provider %s, so nobody can take the role: kubectl irsa provider create --approve", c.ProviderARN())
+		plan.warn("IAM has no OIDC provider %s, so no pod can assume the role yet; run: kubectl irsa provider create --approve", c.ProviderARN())
 	case !slices.Contains(existing.audiences, audience):
 		plan.warn("the OIDC provider %s does not accept the audience %s: kubectl irsa provider create --audience %s --approve", c.ProviderARN(), audience, audience)
 	}

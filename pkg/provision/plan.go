@@ -87,7 +87,7 @@ func (p *Plan) Apply(ctx context.Context, tell func(Step)) error {
 		if err != nil {
 			step.State = Failed
 			tell(*step)
-			return fmt.Errorf("%s: %w; what was done before stays: mend this and run the command again, it goes on from here", step, awsError(err))
+			return fmt.Errorf("%s: %w; completed steps are kept: fix the error and run the command again to continue", step, awsError(err))
 		}
 		step.State = Done
 		tell(*step)

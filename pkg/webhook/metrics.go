@@ -33,7 +33,7 @@ func newMetrics(registry prometheus.Registerer) *metrics {
 		}, []string{"outcome", "reason"}),
 		duration: prometheus.NewHistogram(prometheus.HistogramOpts{
 			Name:    "pod_identity_webhook_admission_duration_seconds",
-			Help:    "Time from an admission request's header to its answer. Each pod waits for it; the registration's timeoutSeconds is the end of that patience.",
+			Help:    "Time in seconds from receiving the request header to sending the admission response. Pod creation waits for it; the API server gives up after the timeoutSeconds of the webhook configuration.",
 			Buckets: []float64{.0001, .00025, .0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10},
 		}),
 		panics: prometheus.NewCounter(prometheus.CounterOpts{

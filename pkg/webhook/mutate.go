@@ -103,7 +103,7 @@ func (m *Mutator) Decide(ctx context.Context, request *Request[inject.Pod]) (*id
 	case errors.Is(err, identity.ErrServiceAccountNotFound):
 		return nil, inject.Result{Reason: inject.ServiceAccountNotFound}, nil
 	case err != nil:
-		return nil, inject.Result{}, identityUnknownError(fmt.Errorf("whether the pod's ServiceAccount %s has a role: %w", serviceAccount, err))
+		return nil, inject.Result{}, identityUnknownError(fmt.Errorf("get ServiceAccount %s: %w", serviceAccount, err))
 	}
 	if id, err = m.checkRolePolicy(ctx, request.Namespace, id); err != nil {
 		return id, inject.Result{}, err
@@ -145,13 +145,13 @@ func (m *Mutator) checkRolePolicy(ctx context.Context, namespace string, id *ide
 	if _, denied := errors.AsType[*rolepolicy.DeniedError](err); err == nil || denied {
 		return id, err
 	}
-	return nil, identityUnknownError(fmt.Errorf("whether namespace %s permits role %s: %w", namespace, strings.Join(roles, " and "), err))
+	return nil, identityUnknownError(fmt.Errorf("get role policy of namespace %s for role %s: %w", namespace, strings.Join(roles, " and "), err))
 }
 
 // identityUnknownError is the error of a decision that lacks a fact.
 func identityUnknownError(err error) *httperror.Error {
 	return httperror.New(http.StatusInternalServerError, string(IdentityUnknown),
-		"the pod is not admitted without an identity, since it cannot be told %w", err)
+		"cannot determine the pod's identity: %w", err)
 }
 
 // admitWithoutRole returns the response for ephemeral containers whose role the
