@@ -303,7 +303,7 @@ func TestClientCA_serviceReference(t *testing.T) {
 	}
 	eventually(t, "a call to a host that the file does not name is refused, with a sentence", func(ctx context.Context) error {
 		err := g.createPod(ctx)
-		if err == nil || !strings.Contains(err.Error(), "has shown no certificate") {
+		if err == nil || !strings.Contains(err.Error(), "client certificate required") {
 			return fmt.Errorf("got %w", err)
 		}
 		return nil
