@@ -28,7 +28,7 @@ const leftOut = "MinIO"
 var areas = map[string]*regexp.Regexp{
 	"golden pods":  regexp.MustCompile(`^TestGolden`),
 	"guard":        regexp.MustCompile(`Guard`),
-	"registration": regexp.MustCompile(`Registered|Manifest|Kustomization`),
+	"registration": regexp.MustCompile(`Kustomize|Manifest|Platform`),
 	"chart":        regexp.MustCompile(`Chart`),
 	"certificates": regexp.MustCompile(`Certificate|CABundle`),
 	"races":        regexp.MustCompile(`RightAfter`),
