@@ -276,8 +276,8 @@ not JSON
 func TestResultsCheck(t *testing.T) {
 	whole := func() testResults {
 		return testResults{
-			"p TestGoldenPods": "pass", "p TestTheGuard": "pass", "p TestWebhookIsRegistered": "pass",
-			"p TestTheChart": "pass", "p TestCertificates": "pass", "p TestAPodRightAfter": "pass",
+			"p TestGolden_pods": "pass", "p TestGuard": "pass", "p TestKustomize_apply": "pass",
+			"p TestChart": "pass", "p TestCertificates": "pass", "p TestPodCreatedRightAfterServiceAccount": "pass",
 		}
 	}
 	if err := whole().check(); err != nil {
