@@ -65,10 +65,10 @@ func TestDoctor_output(t *testing.T) {
 		text func(*doctorOptions) textPrinter
 		of   any
 	}{
-		"doctor serviceaccount":    {nil, func(d *doctorOptions) textPrinter { return reportText{d.findingPrinter(), report}.write }, report},
-		"doctor with evidence":          {func(d *doctorOptions) { d.evidence = true }, func(d *doctorOptions) textPrinter { return reportText{d.findingPrinter(), ofPod}.write }, ofPod},
+		"doctor serviceaccount": {nil, func(d *doctorOptions) textPrinter { return reportText{d.findingPrinter(), report}.write }, report},
+		"doctor with evidence":  {func(d *doctorOptions) { d.evidence = true }, func(d *doctorOptions) textPrinter { return reportText{d.findingPrinter(), ofPod}.write }, ofPod},
 		"doctor problems color": {func(d *doctorOptions) { d.problems, d.color = true, "always" }, func(d *doctorOptions) textPrinter { return reportText{d.findingPrinter(), report}.write }, report},
-		"doctor cluster":           {nil, func(d *doctorOptions) textPrinter { return clusterText{d.findingPrinter(), cluster}.write }, cluster},
+		"doctor cluster":        {nil, func(d *doctorOptions) textPrinter { return clusterText{d.findingPrinter(), cluster}.write }, cluster},
 		"doctor cluster empty": {nil, func(d *doctorOptions) textPrinter {
 			return clusterText{d.findingPrinter(), doctor.ClusterReport{Status: doctor.OK}}.write
 		}, nil},

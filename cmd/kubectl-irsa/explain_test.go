@@ -9,12 +9,12 @@ func TestExplain(t *testing.T) {
 	const dir = "testdata/explain/"
 	for name, lines := range map[string][]string{
 		"explain a pod":                 {"explain " + dir + "pod.yaml -f " + dir + "serviceaccount.yaml"},
-		"explain output pod":        {"explain " + dir + "pod.yaml -f " + dir + "serviceaccount.yaml -o yaml"},
+		"explain output pod":            {"explain " + dir + "pod.yaml -f " + dir + "serviceaccount.yaml -o yaml"},
 		"explain workloads":             {"explain " + dir + "workloads.yaml -n shop"},
-		"explain output list":   {"explain " + dir + "workloads.yaml -n shop -o json"},
+		"explain output list":           {"explain " + dir + "workloads.yaml -n shop -o json"},
 		"explain missing input":         {"explain " + dir + "pod.yaml", "explain " + dir + "pod.yaml -o yaml"},
 		"explain with settings":         {"explain " + dir + "workloads.yaml -n shop --token-audience sts.example.com --aws-default-region eu-west-1 --sts-regional-endpoint --token-expiration 3600"},
-		"explain annotation prefix":   {"explain " + dir + "pod.yaml -f " + dir + "serviceaccount.yaml --annotation-prefix irsa.example.com"},
+		"explain annotation prefix":     {"explain " + dir + "pod.yaml -f " + dir + "serviceaccount.yaml --annotation-prefix irsa.example.com"},
 		"explain skips invalid entries": {"explain " + dir + "pod.yaml -f " + dir + "serviceaccount.yaml -f " + dir + "configmap.yaml"},
 		"explain role not permitted": {
 			"explain " + dir + "pod.yaml -f " + dir + "serviceaccount.yaml -f " + dir + "namespace.yaml --role-policy on",

@@ -7,12 +7,12 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"os/signal"
 	"strings"
-	"syscall"
 
 	"github.com/spf13/cobra"
 	"k8s.io/cli-runtime/pkg/genericiooptions"
+
+	"github.com/pod-identity-webhook/pod-identity-webhook/internal/program"
 )
 
 // Exit codes. docs/kubectl-irsa.md tells them to users.
@@ -27,10 +27,7 @@ const (
 )
 
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
-	// Once the first signal has come, a second ends the process at once.
-	context.AfterFunc(ctx, stop)
-	os.Exit(realMain(ctx, os.Args[1:], genericiooptions.IOStreams{In: os.Stdin, Out: os.Stdout, ErrOut: os.Stderr}))
+	os.Exit(realMain(program.Context(), os.Args[1:], genericiooptions.IOStreams{In: os.Stdin, Out: os.Stdout, ErrOut: os.Stderr}))
 }
 
 func realMain(ctx context.Context, args []string, streams genericiooptions.IOStreams) int {

@@ -16,6 +16,8 @@ import (
 	"testing"
 
 	"k8s.io/client-go/util/cert"
+
+	"github.com/pod-identity-webhook/pod-identity-webhook/internal/program"
 )
 
 func TestParseFlags_invalid(t *testing.T) {
@@ -34,8 +36,8 @@ func TestParseFlags_invalid(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			var stderr bytes.Buffer
-			if code := realMain(t.Context(), test.args, io.Discard, &stderr); code != exitUsage {
-				t.Errorf("exit code %d, want %d", code, exitUsage)
+			if code := realMain(t.Context(), test.args, io.Discard, &stderr); code != program.ExitUsage {
+				t.Errorf("exit code %d, want %d", code, program.ExitUsage)
 			}
 			if !strings.Contains(stderr.String(), test.want) {
 				t.Errorf("it says %q, without %q", stderr.String(), test.want)
@@ -69,7 +71,7 @@ func TestParseFlags_adminSecretFromEnv(t *testing.T) {
 
 func TestHelp_testDoubleWarning(t *testing.T) {
 	var stderr bytes.Buffer
-	if code := realMain(t.Context(), []string{"--help"}, io.Discard, &stderr); code != exitOK {
+	if code := realMain(t.Context(), []string{"--help"}, io.Discard, &stderr); code != program.ExitOK {
 		t.Errorf("exit code %d", code)
 	}
 	if !strings.HasPrefix(stderr.String(), testDoubleWarning) {
@@ -92,8 +94,8 @@ func TestRun_startErrors(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			var stderr bytes.Buffer
-			if code := realMain(t.Context(), []string{"--address=127.0.0.1:0", test.arg}, io.Discard, &stderr); code != exitFailure {
-				t.Errorf("exit code %d, want %d", code, exitFailure)
+			if code := realMain(t.Context(), []string{"--address=127.0.0.1:0", test.arg}, io.Discard, &stderr); code != program.ExitFailure {
+				t.Errorf("exit code %d, want %d", code, program.ExitFailure)
 			}
 			if !strings.Contains(stderr.String(), test.want) {
 				t.Errorf("it says %q, without %q", stderr.String(), test.want)
@@ -152,7 +154,7 @@ func started(t *testing.T, args ...string) (string, *logged) {
 	go func() { ended <- realMain(ctx, append([]string{"--address=127.0.0.1:0"}, args...), io.Discard, log) }()
 	t.Cleanup(func() {
 		stop()
-		if code := <-ended; code != exitOK {
+		if code := <-ended; code != program.ExitOK {
 			t.Errorf("it ends with %d:\n%s", code, log)
 		}
 	})
@@ -168,7 +170,7 @@ func TestWhoami(t *testing.T) {
 		t.Setenv(name, value)
 	}
 	var stdout, stderr bytes.Buffer
-	if code := realMain(t.Context(), []string{whoamiCommand}, &stdout, &stderr); code != exitOK {
+	if code := realMain(t.Context(), []string{whoamiCommand}, &stdout, &stderr); code != program.ExitOK {
 		t.Fatalf("exit code %d: %s", code, &stderr)
 	}
 	if !strings.Contains(stdout.String(), "Arn      arn:aws:iam::111122223333:user/local-sts-admin\n") {
@@ -180,7 +182,7 @@ func TestWhoami(t *testing.T) {
 		}
 	}
 	t.Setenv("AWS_SECRET_ACCESS_KEY", "wrong")
-	if code := realMain(t.Context(), []string{whoamiCommand}, &stdout, &stderr); code != exitFailure || !strings.Contains(stderr.String(), "SignatureDoesNotMatch") {
+	if code := realMain(t.Context(), []string{whoamiCommand}, &stdout, &stderr); code != program.ExitFailure || !strings.Contains(stderr.String(), "SignatureDoesNotMatch") {
 		t.Errorf("with a wrong secret: exit code %d: %s", code, &stderr)
 	}
 }

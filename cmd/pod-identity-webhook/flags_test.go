@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/pod-identity-webhook/pod-identity-webhook/internal/program"
 	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/inject"
 	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/settings"
 )
@@ -202,11 +203,11 @@ func TestExitCodes(t *testing.T) {
 		code           int
 		stdout, stderr string
 	}{
-		{"--help", exitOK, "", "--token-audience"},
-		{"--version", exitOK, "pod-identity-webhook", ""},
-		{"--no-such-flag", exitUsage, "", "no-such-flag"},
-		{"serve", exitUsage, "", `"serve" is no flag`},
-		{"--kube-api=https://127.0.0.1:1 --tls-cert=/nonexistent/tls.crt", exitFailure, "", "/nonexistent/tls.crt"},
+		{"--help", program.ExitOK, "", "--token-audience"},
+		{"--version", program.ExitOK, "pod-identity-webhook", ""},
+		{"--no-such-flag", program.ExitUsage, "", "no-such-flag"},
+		{"serve", program.ExitUsage, "", `"serve" is no flag`},
+		{"--kube-api=https://127.0.0.1:1 --tls-cert=/nonexistent/tls.crt", program.ExitFailure, "", "/nonexistent/tls.crt"},
 	} {
 		t.Run(test.args, func(t *testing.T) {
 			var stdout, stderr strings.Builder

@@ -10,12 +10,13 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
+	"github.com/pod-identity-webhook/pod-identity-webhook/internal/program"
 	"github.com/pod-identity-webhook/pod-identity-webhook/internal/version"
 )
 
 func TestVersionFlag(t *testing.T) {
 	var stdout, stderr bytes.Buffer
-	if code := realMain(t.Context(), []string{"--version"}, &stdout, &stderr); code != exitOK {
+	if code := realMain(t.Context(), []string{"--version"}, &stdout, &stderr); code != program.ExitOK {
 		t.Fatalf("exit code %d, and %q", code, stderr.String())
 	}
 	if got, want := stdout.String(), version.This().Of("pod-identity-webhook")+"\n"; got != want {
