@@ -93,7 +93,7 @@ func TestArchitecturePage_links(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if !regexp.MustCompile(`(?m)^(func (\([^)]*\) )?`+name+`[\[(]|type `+name+` |package `+name+`$)`).Match(source) {
+		if !regexp.MustCompile(`(?m)^(func (\([^)]*\) )?` + name + `[\[(]|type ` + name + ` |package ` + name + `$)`).Match(source) {
 			t.Errorf("%s does not define %s", link[2], link[1])
 		}
 	}

@@ -69,7 +69,7 @@ func TestPromise(t *testing.T) {
 		want    []string
 	}{
 		{[]string{"README.md"}, `Kubernetes (1\.\d+) or later`, []string{oldest}},
-		{[]string{"docs", "installing.md"}, `Kubernetes (1\.\d+) or later`, []string{oldest}},
+		{[]string{"docs", "install.md"}, `Kubernetes (1\.\d+) or later`, []string{oldest}},
 		{[]string{"docs", "compatibility.md"}, `Kubernetes (1\.\d+) and every later minor version up to (1\.\d+)\.`, []string{oldest, newest}},
 		{[]string{"deploy", "helm", "pod-identity-webhook", "Chart.yaml"}, `(?m)^kubeVersion: ">=(1\.\d+)\.0-0"$`, []string{oldest}},
 		{[]string{".ci", "run"}, `make conformance VERSIONS=(1\.\d+)\n`, []string{oldest}},

@@ -101,7 +101,7 @@ func TestManifests_accepted(t *testing.T) {
 	}
 }
 
-// TestKustomize_apply runs what docs/installing.md says to run.
+// TestKustomize_apply runs what docs/install.md says to run.
 func TestKustomize_apply(t *testing.T) {
 	client := newClient(t)
 	defineCustomResources(t)

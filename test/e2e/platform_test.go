@@ -242,12 +242,12 @@ func TestHelm_besidePlatform(t *testing.T) {
 	wantNothingOfOurs(t, client)
 }
 
-// TestKustomize_besidePlatform follows docs/installing.md.
+// TestKustomize_besidePlatform follows docs/install.md.
 func TestKustomize_besidePlatform(t *testing.T) {
 	client := newClient(t)
 	defineCustomResources(t)
 	unchanged := createPlatform(t, client)
-	docs, err := os.ReadFile(repopath.Path("docs", "installing.md"))
+	docs, err := os.ReadFile(repopath.Path("docs", "install.md"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -256,7 +256,7 @@ func TestKustomize_besidePlatform(t *testing.T) {
 		"kubectl delete mutatingwebhookconfiguration,validatingwebhookconfiguration " + chart.ClusterName,
 	}
 	if !strings.Contains(string(docs), "\n    "+strings.Join(uninstall, "\n    ")+"\n") {
-		t.Errorf("docs/installing.md does not have the commands %q", uninstall)
+		t.Errorf("docs/install.md does not have the commands %q", uninstall)
 	}
 	for _, overlay := range []string{"cluster-wide", "opt-in", "cert-manager"} {
 		folder := repopath.Path("deploy", "kustomize", "overlays", overlay)

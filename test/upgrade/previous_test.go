@@ -88,7 +88,7 @@ func (r *release) deleteSecret() {
 	})
 }
 
-// prepareWayBack does what docs/installing.md says for a way back to a release whose
+// prepareWayBack does what docs/install.md says for a way back to a release whose
 // webhook configuration has another name, or its webhooks have: they have the caBundle
 // before anything calls them.
 func (r *release) prepareWayBack(to version) {

@@ -230,7 +230,7 @@ func TestUpgrade_referenceByImage(t *testing.T) {
 	load.stop(t)
 }
 
-// TestUpgrade_referenceByChart does what docs/migrating.md says: it installs the
+// TestUpgrade_referenceByChart does what docs/migrate-from-eks-webhook.md says: it installs the
 // chart beside the reference, and removes the reference.
 func TestUpgrade_referenceByChart(t *testing.T) {
 	client := newClient(t)
