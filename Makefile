@@ -77,8 +77,8 @@ image: ## build the images, for amd64 and arm64, into bin/image; BASE_IMAGE=... 
 push: ## build the webhook's image and push it: IMAGE=registry.example.com/pod-identity-webhook
 	$(call image-of,pod-identity-webhook,$(IMAGE):$(VERSION)) -push
 
-.PHONY: image-test
-image-test: image ## look into the images, run their programs, build them again elsewhere
+.PHONY: test-image
+test-image: image ## look into the images, run their programs, build them again elsewhere
 	cd tools/image && IMAGE_FOLDER=$(BIN)/image IMAGE_NAME=$(IMAGE):$(VERSION) LOCAL_STS_IMAGE=$(LOCAL_STS_IMAGE) IMAGE_BASE=$(BASE_IMAGE) IMAGE_VERSION=$(VERSION) \
 		IMAGE_COMMIT=$(COMMIT) IMAGE_EPOCH=$(SOURCE_DATE_EPOCH) IMAGE_LDFLAGS='$(LDFLAGS)' $(GO) test -count=1 ./...
 
@@ -110,8 +110,8 @@ CLUSTER := $(CLUSTER_PARTS) $(CLUSTER_NETWORK) $(CLUSTER_PROGRAMS) image
 cluster: cluster-check $(CLUSTER) ## a whole cluster, a node and all, without Docker; needs Linux, root and containerd
 	@$(BIN)/cluster-up -assets=$(ASSETS) up
 
-.PHONY: cluster-irsa
-cluster-irsa: cluster $(BIN)/helm $(BIN)/kubectl-irsa ## see all of IRSA on that cluster, as kind-up shows it
+.PHONY: cluster-demo
+cluster-demo: cluster $(BIN)/helm $(BIN)/kubectl-irsa ## see all of IRSA on that cluster, as kind-up shows it
 	@$(BIN)/cluster-up -assets=$(ASSETS) -repository=$(IMAGE) -tag=$(VERSION) walkthrough
 
 .PHONY: cluster-down
@@ -128,12 +128,12 @@ cluster-check:
 demo: build assets $(BIN)/demo $(BIN)/helm ## see a pod get its identity and its credentials on a real API server, start to end
 	@$(BIN)/demo -assets=$(ASSETS)
 
-.PHONY: up
-up: build assets $(BIN)/demo $(BIN)/helm ## the same, and stay up until Ctrl-C
+.PHONY: demo-up
+demo-up: build assets $(BIN)/demo $(BIN)/helm ## the same, and stay up until Ctrl-C
 	@$(BIN)/demo -assets=$(ASSETS) -up
 
 .PHONY: test
-test: unit chart fuzz e2e upgrade-test test-sdks kind-test image-test ## all tests, those against the real control plane included
+test: unit chart fuzz e2e upgrade-test test-sdks kind-test test-image ## all tests, those against the real control plane included
 
 .PHONY: unit
 unit: ## tests that need no control plane
@@ -178,8 +178,8 @@ test-sdks: build assets minio $(BIN)/sdks/golang $(BIN)/sdks/golangv1 $(BIN)/hel
 	test/sdks/install $(BIN)/sdks
 	cd test && WEBHOOK=$(BIN)/pod-identity-webhook LOCAL_STS=$(BIN)/local-sts KUBEBUILDER_ASSETS=$(ASSETS) $(GO) test -v -count=1 ./sdks $(SDK_TESTS)
 
-.PHONY: rotate
-rotate: build $(BIN)/e2e/pod-identity-webhook assets $(BIN)/helm ## rotate, spoil and repair certificates under load; COUNT=20
+.PHONY: test-rotation
+test-rotation: build $(BIN)/e2e/pod-identity-webhook assets $(BIN)/helm ## rotate, spoil and repair certificates under load; COUNT=20
 	$(E2E) -timeout=0 -count=$(COUNT) -run='TestCertificate|TestAReplica|TestACABundle' ./e2e
 
 # The release before this one, by what git calls it.
@@ -200,14 +200,14 @@ $(PREVIOUS_RELEASE)/pod-identity-webhook:
 	git archive '$(PREVIOUS)' | tar -x -C $(@D)/source
 	cd $(@D)/source && CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=false -o $@ ./cmd/pod-identity-webhook
 
-.PHONY: soak
-soak: build assets $(BIN)/helm ## break everything again and again under load; DURATION=30m
+.PHONY: test-soak
+test-soak: build assets $(BIN)/helm ## break everything again and again under load; DURATION=30m
 	$(UNDER_FIRE) ./dos/... -attack-for=10s
 	$(UNDER_FIRE) ./soak/... -duration=$(DURATION)
-	$(MAKE) soak-token
+	$(MAKE) test-token-refresh
 
-.PHONY: soak-token
-soak-token: cluster-check $(CLUSTER) $(BIN)/helm $(BIN)/kubectl-irsa ## see an application outlive its token, which takes a quarter of an hour; needs what make cluster needs
+.PHONY: test-token-refresh
+test-token-refresh: cluster-check $(CLUSTER) $(BIN)/helm $(BIN)/kubectl-irsa ## see an application outlive its token, which takes a quarter of an hour; needs what make cluster needs
 	$(E2E_CLUSTER) -timeout=0 ./e2e -run=TestTokenRefresh -outlive
 
 E2E = cd test && WEBHOOK=$(BIN)/e2e/pod-identity-webhook KUBEBUILDER_ASSETS=$(ASSETS) HELM=$(BIN)/helm $(GO) test $(RACE)
@@ -216,7 +216,7 @@ E2E_CLUSTER = cd test/cluster && IMAGE=$(IMAGE) VERSION=$(VERSION) KUBEBUILDER_A
 UNDER_FIRE = cd test && WEBHOOK=$(BIN)/pod-identity-webhook KUBEBUILDER_ASSETS=$(ASSETS) HELM=$(BIN)/helm $(GO) test -v -count=1 -timeout=0
 
 # Each is run, also if one before it failed.
-NIGHTLY := 'conformance' 'fuzz FUZZTIME=500000x' 'rotate COUNT=10' 'test-sdks SDK_TESTS=' 'soak' 'bench COUNT=6' 'bench-scale' 'bench-guard'
+NIGHTLY := 'conformance' 'fuzz FUZZTIME=500000x' 'test-rotation COUNT=10' 'test-sdks SDK_TESTS=' 'test-soak' 'bench COUNT=6' 'bench-scale' 'bench-guard'
 
 .PHONY: nightly
 nightly: ## what takes too long for continuous integration: every Kubernetes, long fuzzing, soak, benchmarks
@@ -254,12 +254,12 @@ bench-scale: $(BIN)/pod-identity-webhook assets $(BIN)/bench $(BIN)/helm ## meas
 bench-burst: $(BIN)/pod-identity-webhook assets $(BIN)/bench $(BIN)/helm ## create 400 pods at the same moment, fail if the webhook more than doubles the median
 	KUBEBUILDER_ASSETS=$(ASSETS) $(BIN)/bench burst
 
-.PHONY: bench-record
-bench-record: $(BIN)/pod-identity-webhook assets $(BIN)/bench $(BIN)/helm ## measure admissions, and have that be what bench compares with
+.PHONY: bench-baseline
+bench-baseline: $(BIN)/pod-identity-webhook assets $(BIN)/bench $(BIN)/helm ## measure admissions, and have that be what bench compares with
 	$(BENCH) -record
 
-.PHONY: bench-reviews
-bench-reviews: assets $(BIN)/bench ## have a real API server send anew what bench asks the webhook with
+.PHONY: bench-capture
+bench-capture: assets $(BIN)/bench ## have a real API server send anew what bench asks the webhook with
 	KUBEBUILDER_ASSETS=$(ASSETS) $(BIN)/bench record
 
 .PHONY: bench-guard

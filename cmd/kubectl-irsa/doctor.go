@@ -55,13 +55,13 @@ func newDoctorCommand(o *options) *cobra.Command {
 	flags := command.Flags()
 	flags.BoolVar(&d.noExchange, "no-exchange", false, "do not try STS")
 	flags.BoolVar(&d.noAWS, "no-aws", false, "do not look at IAM")
-	flags.BoolVar(&d.examine.SkipDryRun, "no-trial", false, "do not have a pod admitted as a dry run")
+	flags.BoolVar(&d.examine.SkipDryRun, "skip-dry-run", false, "do not have a pod admitted as a dry run")
 	flags.StringVar(&d.examine.Audience, "audience", "", "audience of tokens whose ServiceAccount names none; by default the webhook's")
 	flags.StringVar(&d.examine.AnnotationPrefix, "annotation-prefix", "", "prefix of the annotations; by default the webhook's")
 	flags.StringVar(&d.examine.WebhookName, "webhook-name", "", "name of the MutatingWebhookConfiguration; by default it is found by its path and names")
 	flags.StringVar(&d.issuerCAFile, "issuer-ca-file", "", "PEM file of the CA of the issuer's documents, if this machine does not know it")
 	flags.BoolVar(&d.evidence, "evidence", false, "print what was looked at, too")
-	flags.BoolVar(&d.problems, "problems", false, "leave out what is ok and what was not looked at")
+	flags.BoolVar(&d.problems, "problems-only", false, "leave out what is ok and what was not looked at")
 	flags.DurationVar(&d.timeout, "timeout", 5*time.Minute, "how long the whole may take")
 	return command
 }

@@ -107,7 +107,7 @@ func TestDoctor_noAWS(t *testing.T) {
 	t.Setenv("AWS_PROFILE", "missing")
 	t.Setenv("AWS_CONFIG_FILE", "/dev/null")
 	// Nobody answers there, which each check finds for itself.
-	got := newBench().run(t, "doctor sa cart -n shop --server http://127.0.0.1:1 --no-aws --no-exchange --problems")
+	got := newBench().run(t, "doctor sa cart -n shop --server http://127.0.0.1:1 --no-aws --no-exchange --problems-only")
 	if !strings.Contains(got, "could not get serviceaccounts/cart") || !strings.Contains(got, "[exit code 3]") {
 		t.Errorf("got %s", got)
 	}

@@ -66,9 +66,9 @@ func newRotateCheckCommand(o *options) *cobra.Command {
 	}
 	c.addKeyFlags(command.Flags())
 	command.Flags().StringVar(&c.caFile, "issuer-ca-file", "", "PEM `file` of the CAs that the issuer's certificate may be of; by default those of this machine")
-	command.Flags().StringVar(&c.network, "ip", "any", "addresses to ask: any, 4 or 6; on a machine without IPv6, 4")
+	command.Flags().StringVar(&c.network, "ip-family", "any", "addresses to ask: any, 4 or 6; on a machine without IPv6, 4")
 	command.Flags().StringVar(&c.serviceAccount, "serviceaccount", "default", "ServiceAccount of -n that a token is asked for")
-	cobra.CheckErr(command.RegisterFlagCompletionFunc("ip", cobra.FixedCompletions([]cobra.Completion{"any", "4", "6"}, cobra.ShellCompDirectiveNoFileComp)))
+	cobra.CheckErr(command.RegisterFlagCompletionFunc("ip-family", cobra.FixedCompletions([]cobra.Completion{"any", "4", "6"}, cobra.ShellCompDirectiveNoFileComp)))
 	return command
 }
 
@@ -76,7 +76,7 @@ func (c *rotateCheckOptions) run(ctx context.Context) error {
 	networks := map[string]string{"any": "ip", "4": "ip4", "6": "ip6"}
 	network, ok := networks[c.network]
 	if !ok {
-		return fmt.Errorf("--ip %q: any, 4 or 6", c.network)
+		return fmt.Errorf("--ip-family %q: any, 4 or 6", c.network)
 	}
 	roots, err := c.roots()
 	if err != nil {

@@ -58,7 +58,7 @@ func newServeCommand(o *options) *cobra.Command {
 		Short: "Serve the discovery document and the key set of the issuer",
 		Long: "Serve the discovery document and the key set of the issuer, at the paths of their URLs, until it is told to end.\n\n" +
 			"AWS reads them over HTTPS, from the internet, at the host of the issuer: give a certificate for it, or let a proxy in front have one. " +
-			"Keys and certificate are read again every --refresh; what cannot be read leaves what was there. GET /healthz says whether it is there.",
+			"Keys and certificate are read again every --refresh-interval; what cannot be read leaves what was there. GET /healthz says whether it is there.",
 		Example: "  kubectl irsa oidc serve --address :443 --tls-cert tls.crt --tls-key tls.key",
 		Args:    cobra.NoArgs,
 		RunE:    func(cmd *cobra.Command, _ []string) error { return s.run(cmd.Context()) },
@@ -68,14 +68,14 @@ func newServeCommand(o *options) *cobra.Command {
 	command.Flags().StringVar(&s.certFile, "tls-cert", "", "PEM `file` of the certificate; without one, it serves HTTP")
 	command.Flags().StringVar(&s.keyFile, "tls-key", "", "PEM `file` of its private key")
 	command.Flags().DurationVar(&s.maxAge, "max-age", defaultMaxAge*time.Second, "for how long caches may keep the documents")
-	command.Flags().DurationVar(&s.refresh, "refresh", time.Minute, "how often keys and certificate are read again")
+	command.Flags().DurationVar(&s.refresh, "refresh-interval", time.Minute, "how often keys and certificate are read again")
 	command.MarkFlagsRequiredTogether("tls-cert", "tls-key")
 	return command
 }
 
 func (s *serveOptions) run(ctx context.Context) error {
 	if s.refresh < time.Second || s.maxAge < 0 {
-		return errors.New("--refresh is to be a second or more, --max-age not below 0")
+		return errors.New("--refresh-interval is to be a second or more, --max-age not below 0")
 	}
 	found, err := s.read(ctx)
 	if err != nil {

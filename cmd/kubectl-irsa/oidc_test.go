@@ -246,10 +246,10 @@ func TestOIDC_output(t *testing.T) {
 		},
 		"oidc rotate check unknown ca": {prepare: toPublic, lines: []string{"oidc rotate-check"}},
 		"oidc rotate check invalid flags": {lines: []string{
-			"oidc rotate-check --ip 5", "oidc rotate-check --issuer-ca-file testdata/none", "oidc rotate-check --issuer-ca-file testdata/old.pub",
+			"oidc rotate-check --ip-family 5", "oidc rotate-check --issuer-ca-file testdata/none", "oidc rotate-check --issuer-ca-file testdata/old.pub",
 		}},
 		"oidc serve invalid flags": {lines: []string{
-			"oidc serve --refresh 1ms", "oidc serve --tls-cert x", "oidc serve --tls-cert x --tls-key y", "oidc serve --address nowhere", "oidc serve --dry-run",
+			"oidc serve --refresh-interval 1ms", "oidc serve --tls-cert x", "oidc serve --tls-cert x --tls-key y", "oidc serve --address nowhere", "oidc serve --dry-run",
 		}},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -363,7 +363,7 @@ func TestOIDCServe_reloadsKeys(t *testing.T) {
 		return read
 	}
 	replace(content("old.pub"))
-	s := serving(t, "--public-key="+file, "--issuer=https://oidc.example.com", "--refresh=1s")
+	s := serving(t, "--public-key="+file, "--issuer=https://oidc.example.com", "--refresh-interval=1s")
 	before := s.get(t, issuer.JWKSPath)
 	replace([]byte("nonsense"))
 	replace(content("new.pub"))

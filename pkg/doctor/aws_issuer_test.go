@@ -123,7 +123,7 @@ func TestEvaluateCertificate(t *testing.T) {
 		"a certificate to come":    {registrationOf(nil), ca.bundle(), served(name, time.Minute, time.Hour), want{Broken, "is valid from", "", "rollout restart"}},
 		"one that is about to end": {registrationOf(nil), ca.bundle(), served(name, -50*time.Minute, 2*time.Minute), want{Warning, "has not been renewed", "", "rollout restart"}},
 		"one that cannot be seen":  {registrationOf(nil), ca.bundle(), &endpointInfo{unseen: &unseen}, want{Unknown, "not seen", "", ""}},
-		"nobody answers":           {registrationOf(nil), ca.bundle(), &endpointInfo{failed: &Finding{Status: Broken}}, want{Skipped, "webhook_answers is broken", "", ""}},
+		"nobody answers":           {registrationOf(nil), ca.bundle(), &endpointInfo{failed: &Finding{Status: Broken}}, want{Skipped, "webhook_reachable is broken", "", ""}},
 	} {
 		t.Run(title, func(t *testing.T) {
 			test.want.check(t, evaluateCertificate(test.registration, test.bundle, test.view, now))
@@ -209,8 +209,8 @@ func TestEndpoint_dryRunResult(t *testing.T) {
 	x := &checkState{Doctor: d, webhook: d.webhook(t.Context())}
 	want{Unknown, "the API server's own machine", "EKS", ""}.check(t, checkAnswers(t.Context(), x))
 	x.dryRunPassed = true
-	want{OK, "see webhook_trial", "", ""}.check(t, checkAnswers(t.Context(), x))
-	want{OK, "see webhook_trial", "", ""}.check(t, checkCertificate(t.Context(), x))
+	want{OK, "see webhook_dry_run", "", ""}.check(t, checkAnswers(t.Context(), x))
+	want{OK, "see webhook_dry_run", "", ""}.check(t, checkCertificate(t.Context(), x))
 }
 
 func TestEvaluateDryRun(t *testing.T) {

@@ -58,7 +58,7 @@ func checkDryRun(ctx context.Context, x *checkState) Finding {
 		return newFinding(Skipped, "not looked at: %s is %s", WebhookRegistered, Broken)
 	}
 	if x.Options.SkipDryRun {
-		return newFinding(Skipped, "not tried: --no-trial was given")
+		return newFinding(Skipped, "not tried: --skip-dry-run was given")
 	}
 	ctx, cancel := context.WithTimeout(ctx, 2*callTimeout)
 	defer cancel()

@@ -214,7 +214,7 @@ func (d *Doctor) namespaceNamed(ctx context.Context, name string) (*corev1.Names
 func checkRolePermitted(ctx context.Context, x *checkState) Finding {
 	if x.settings.rolePolicy == rolepolicy.Off {
 		if len(x.webhook.pods) == 0 {
-			return newFinding(Skipped, "skipped: cannot read the webhook's flags to see whether --role-policy is set; check webhook_trial shows whether the role is permitted")
+			return newFinding(Skipped, "skipped: cannot read the webhook's flags to see whether --role-policy is set; check webhook_dry_run shows whether the role is permitted")
 		}
 		return newFinding(Skipped, "the webhook permits every role: --role-policy is off")
 	}

@@ -10,7 +10,7 @@ import (
 type Decision struct {
 	Allowed bool
 	// ExplicitDeny says that a statement denies the request, which no other can
-	// make up for.
+	// make demo-up for.
 	ExplicitDeny bool
 	Statements   []StatementDecision
 

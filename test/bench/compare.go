@@ -66,7 +66,7 @@ func readBaseline(path string) (baseline, error) {
 }
 
 // errRegression says that something has got worse.
-var errRegression = errors.New("a ratio to the floor is more than 20 % worse than the recorded one; if that is meant to be, make bench-record")
+var errRegression = errors.New("a ratio to the floor is more than 20 % worse than the recorded one; if that is meant to be, make bench-baseline")
 
 // compare prints each ratio beside the recorded one. The error is errWorse if one
 // is worse by more than the tolerance, and another if one is missing on either side.
@@ -75,7 +75,7 @@ func compare(w io.Writer, before, now baseline) error {
 	var err error
 	for server := range before.Ratios {
 		if _, ok := now.Ratios[server]; !ok {
-			return fmt.Errorf("%s is recorded and was not measured: make bench-record", server)
+			return fmt.Errorf("%s is recorded and was not measured: make bench-baseline", server)
 		}
 	}
 	for _, server := range slices.Sorted(maps.Keys(now.Ratios)) {
@@ -87,7 +87,7 @@ func compare(w io.Writer, before, now baseline) error {
 			}
 			was, ok := before.Ratios[server][m.key]
 			if !ok {
-				return fmt.Errorf("%s of %s is not recorded: make bench-record", m.title, server)
+				return fmt.Errorf("%s of %s is not recorded: make bench-baseline", m.title, server)
 			}
 			by := regression(m, was, is)
 			verdict := ""

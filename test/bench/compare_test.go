@@ -111,7 +111,7 @@ func TestNewCreations(t *testing.T) {
 func TestCompare_mismatchedTargets(t *testing.T) {
 	before, now := likeTheFloor(nil), likeTheFloor(nil)
 	now.Ratios["another"] = now.Ratios["webhook"]
-	if err := compare(new(strings.Builder), before, now); err == nil || !strings.Contains(err.Error(), "make bench-record") {
+	if err := compare(new(strings.Builder), before, now); err == nil || !strings.Contains(err.Error(), "make bench-baseline") {
 		t.Errorf("of a server that is not recorded: %v", err)
 	}
 	if err := compare(new(strings.Builder), now, before); err == nil || !strings.Contains(err.Error(), "another") {

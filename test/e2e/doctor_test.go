@@ -103,7 +103,7 @@ var faults = []fault{
 		after: func(t *testing.T, c *doctorEnv) { c.waitForIdentity(t, true) },
 	},
 	{
-		name: "the webhook does not answer", check: "webhook_answers",
+		name: "the webhook does not answer", check: "webhook_reachable",
 		make: func(_ *testing.T, c *doctorEnv) { c.webhook.Kill() },
 	},
 	{
@@ -211,13 +211,13 @@ var faults = []fault{
 		make: func(_ *testing.T, c *doctorEnv) { c.issuer.fault.Store("down") },
 	},
 	{
-		name: "the key that signs is not published", check: "issuer_keys", fixes: "all",
+		name: "the key that signs is not published", check: "issuer_signing_key", fixes: "all",
 		make: func(_ *testing.T, c *doctorEnv) { c.issuer.fault.Store("foreign key") },
 		after: func(t *testing.T, c *doctorEnv) {
 			c.issuer.upload(filepath.Join(c.dir, "site"))
 			// local-sts reads the keys of an issuer at most once in a second.
 			eventually(t, "STS has the keys", func(context.Context) error {
-				if text, code := c.doctor(t, "sa/cart", "--problems"); code != exitOK {
+				if text, code := c.doctor(t, "sa/cart", "--problems-only"); code != exitOK {
 					return errors.New(text)
 				}
 				return nil
@@ -442,7 +442,7 @@ func (c *doctorEnv) expectFault(t *testing.T, f fault) string {
 	if code != wantCode {
 		t.Errorf("exit code %d, want %d", code, wantCode)
 	}
-	text, _ := c.doctor(t, f.target, "--problems")
+	text, _ := c.doctor(t, f.target, "--problems-only")
 	compare(t, f.name, c.normalizeOutput(text))
 	for _, finding := range findings.Findings {
 		if finding.Check == f.check {
@@ -466,7 +466,7 @@ func (c *doctorEnv) expectFixed(t *testing.T, f fault) {
 		t.Fatalf("the fix has not mended %s:\n%s", f.check, text)
 	}
 	if f.fixes == "all" && (findings.Status != "ok" || code != exitOK) {
-		text, _ := c.doctor(t, f.target, "--problems")
+		text, _ := c.doctor(t, f.target, "--problems-only")
 		t.Errorf("after the fix the status is %s and the exit code %d:\n%s", findings.Status, code, text)
 	}
 }
@@ -495,7 +495,7 @@ kubectl create clusterrolebinding physician --clusterrole=kubectl-irsa-doctor --
 	})
 	for _, target := range [][]string{{"sa/cart"}, {"pod/cart"}, {}} {
 		if findings, code := c.examine(t, append(target, "--as=system:serviceaccount:shop:physician")...); findings.Status != "ok" || code != exitOK {
-			text, _ := c.doctor(t, append(target, "--problems", "--as=system:serviceaccount:shop:physician")...)
+			text, _ := c.doctor(t, append(target, "--problems-only", "--as=system:serviceaccount:shop:physician")...)
 			t.Errorf("with the rights of the page, doctor %v is %s: %s", target, findings.Status, text)
 		}
 	}
@@ -533,13 +533,13 @@ func TestDoctor_missingPermissions(t *testing.T) {
 	c.must(t, `kubectl create serviceaccount visitor -n shop
 kubectl create role visitor -n shop --verb=get --resource=serviceaccounts
 kubectl create rolebinding visitor -n shop --role=visitor --serviceaccount=shop:visitor`)
-	text, code := c.doctor(t, "sa/cart", "--problems", "--as=system:serviceaccount:shop:visitor")
+	text, code := c.doctor(t, "sa/cart", "--problems-only", "--as=system:serviceaccount:shop:visitor")
 	if code != exitUnknown {
 		t.Errorf("exit code %d, want %d", code, exitUnknown)
 	}
 	compare(t, "few rights", c.normalizeOutput(text))
 	findings, _ := c.examine(t, "sa/cart", "--as=system:serviceaccount:shop:visitor")
-	blind := []string{"webhook_registered", "pod_injected", "token_minted"}
+	blind := []string{"webhook_registered", "pod_injected", "token_request"}
 	for _, finding := range findings.Findings {
 		if slices.Contains(blind, finding.Check) && finding.Status != "unknown" {
 			t.Errorf("%s is %s: %s", finding.Check, finding.Status, finding.Summary)

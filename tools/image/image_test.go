@@ -37,7 +37,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/validate"
 )
 
-// builtImage is what `make image` made, and from what; `make image-test` says.
+// builtImage is what `make image` made, and from what; `make test-image` says.
 type builtImage struct {
 	program                                       program
 	folder, name, version, commit, epoch, ldflags string
@@ -60,7 +60,7 @@ func theImage(t *testing.T, of program) builtImage {
 		"IMAGE_COMMIT": &m.commit, "IMAGE_EPOCH": &m.epoch, "IMAGE_LDFLAGS": &m.ldflags,
 	} {
 		if *value = os.Getenv(variable); *value == "" {
-			t.Fatalf("%s is not set: run make image-test", variable)
+			t.Fatalf("%s is not set: run make test-image", variable)
 		}
 	}
 	m.folder = filepath.Join(m.folder, string(of))

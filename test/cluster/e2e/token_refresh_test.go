@@ -26,7 +26,7 @@ const (
 // while, with one client of the SDK, gets credentials for it.
 func TestTokenRefresh(t *testing.T) {
 	if !*tokenRefreshFlag {
-		t.Skip("it takes a quarter of an hour: make soak-token runs it")
+		t.Skip("it takes a quarter of an hour: make test-token-refresh runs it")
 	}
 	namespace := newNamespace(t, nil)
 	arn := giveRole(t, namespace, "app")

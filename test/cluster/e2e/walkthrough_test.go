@@ -9,7 +9,7 @@ import (
 	"testing"
 )
 
-// What make kind-up does once its cluster is there, and make cluster-irsa.
+// What make kind-up does once its cluster is there, and make cluster-demo.
 func TestWalkthrough(t *testing.T) {
 	// It installs the chart with other values than the tests' own.
 	t.Cleanup(func() {
