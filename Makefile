@@ -78,7 +78,7 @@ push: ## build the webhook's image and push it: IMAGE=registry.example.com/pod-i
 	$(call image-of,pod-identity-webhook,$(IMAGE):$(VERSION)) -push
 
 .PHONY: test-image
-test-image: image ## look into the images, run their programs, build them again elsewhere
+test-image: image ## test the images: contents, startup, reproducible build
 	cd tools/image && IMAGE_FOLDER=$(BIN)/image IMAGE_NAME=$(IMAGE):$(VERSION) LOCAL_STS_IMAGE=$(LOCAL_STS_IMAGE) IMAGE_BASE=$(BASE_IMAGE) IMAGE_VERSION=$(VERSION) \
 		IMAGE_COMMIT=$(COMMIT) IMAGE_EPOCH=$(SOURCE_DATE_EPOCH) IMAGE_LDFLAGS='$(LDFLAGS)' $(GO) test -count=1 ./...
 
@@ -107,7 +107,7 @@ CLUSTER_PROGRAMS := $(addprefix $(BIN)/cluster-images/,pause whoamiapp probe)
 CLUSTER := $(CLUSTER_PARTS) $(CLUSTER_NETWORK) $(CLUSTER_PROGRAMS) image
 
 .PHONY: cluster
-cluster: cluster-check $(CLUSTER) ## a whole cluster, a node and all, without Docker; needs Linux, root and containerd
+cluster: cluster-check $(CLUSTER) ## start a single-node cluster without Docker; needs Linux, root and containerd
 	@$(BIN)/cluster-up -assets=$(ASSETS) up
 
 .PHONY: cluster-demo
@@ -115,7 +115,7 @@ cluster-demo: cluster $(BIN)/helm $(BIN)/kubectl-irsa ## see all of IRSA on that
 	@$(BIN)/cluster-up -assets=$(ASSETS) -repository=$(IMAGE) -tag=$(VERSION) walkthrough
 
 .PHONY: cluster-down
-cluster-down: $(BIN)/cluster-up ## end that cluster, and leave nothing of it
+cluster-down: $(BIN)/cluster-up ## delete the cluster and all its resources
 	@$(BIN)/cluster-up down
 
 .PHONY: cluster-check
@@ -125,7 +125,7 @@ cluster-check:
 	@$(BIN)/cluster-up check
 
 .PHONY: demo
-demo: build assets $(BIN)/demo $(BIN)/helm ## see a pod get its identity and its credentials on a real API server, start to end
+demo: build assets $(BIN)/demo $(BIN)/helm ## run the demo: a pod gets its AWS identity and credentials on a real API server
 	@$(BIN)/demo -assets=$(ASSETS)
 
 .PHONY: demo-up
@@ -179,7 +179,7 @@ test-sdks: build assets minio $(BIN)/sdks/golang $(BIN)/sdks/golangv1 $(BIN)/hel
 	cd test && WEBHOOK=$(BIN)/pod-identity-webhook LOCAL_STS=$(BIN)/local-sts KUBEBUILDER_ASSETS=$(ASSETS) $(GO) test -v -count=1 ./sdks $(SDK_TESTS)
 
 .PHONY: test-rotation
-test-rotation: build $(BIN)/e2e/pod-identity-webhook assets $(BIN)/helm ## rotate, spoil and repair certificates under load; COUNT=20
+test-rotation: build $(BIN)/e2e/pod-identity-webhook assets $(BIN)/helm ## test certificate rotation and repair under load; COUNT=20
 	$(E2E) -timeout=0 -count=$(COUNT) -run='TestCertificate|TestAReplica|TestACABundle' ./e2e
 
 # The release before this one, by what git calls it.
@@ -201,7 +201,7 @@ $(PREVIOUS_RELEASE)/pod-identity-webhook:
 	cd $(@D)/source && CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=false -o $@ ./cmd/pod-identity-webhook
 
 .PHONY: test-soak
-test-soak: build assets $(BIN)/helm ## break everything again and again under load; DURATION=30m
+test-soak: build assets $(BIN)/helm ## run the soak test: fault injection under load; DURATION=30m
 	$(UNDER_FIRE) ./dos/... -attack-for=10s
 	$(UNDER_FIRE) ./soak/... -duration=$(DURATION)
 	$(MAKE) test-token-refresh
@@ -280,7 +280,7 @@ manifests: $(BIN)/helm ## write the kustomizations and golden files from the cha
 	$(CHART_TEST) -run='TestKustomize_generated|TestChart_golden' -update
 
 .PHONY: lint
-lint: $(BIN)/golangci-lint chart-lint ## find faults without running anything
+lint: $(BIN)/golangci-lint chart-lint ## run the linters
 	$(BIN)/golangci-lint config verify
 	$(BIN)/golangci-lint run ./...
 	cd test && $(BIN)/golangci-lint run --config=../.golangci.yml ./...

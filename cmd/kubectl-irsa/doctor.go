@@ -60,9 +60,9 @@ func newDoctorCommand(o *options) *cobra.Command {
 	flags.StringVar(&d.examine.AnnotationPrefix, "annotation-prefix", "", "prefix of the annotations; by default the webhook's")
 	flags.StringVar(&d.examine.WebhookName, "webhook-name", "", "name of the MutatingWebhookConfiguration; by default it is found by its path and names")
 	flags.StringVar(&d.issuerCAFile, "issuer-ca-file", "", "PEM file of the CA of the issuer's documents, if this machine does not know it")
-	flags.BoolVar(&d.evidence, "evidence", false, "print what was looked at, too")
-	flags.BoolVar(&d.problems, "problems-only", false, "leave out what is ok and what was not looked at")
-	flags.DurationVar(&d.timeout, "timeout", 5*time.Minute, "how long the whole may take")
+	flags.BoolVar(&d.evidence, "evidence", false, "If true, print the evidence of each check.")
+	flags.BoolVar(&d.problems, "problems-only", false, "If true, show only checks that are not ok and not skipped.")
+	flags.DurationVar(&d.timeout, "timeout", 5*time.Minute, "Timeout of the command.")
 	return command
 }
 

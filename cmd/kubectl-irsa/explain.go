@@ -37,7 +37,7 @@ func newExplainCommand(o *options) *cobra.Command {
 	e := &explainOptions{options: o}
 	command := &cobra.Command{
 		Use:   "explain POD.yaml...",
-		Short: "Say what the webhook would do to a pod, without creating it",
+		Short: "Show what the webhook would do to a pod, without creating it",
 		Long: "Say what the webhook would do to a pod, by its own code, without creating it and without a cluster.\n\n" +
 			"The files have pods, or workloads such as Deployments and CronJobs, and the ServiceAccounts, namespaces and the ConfigMap of roles that\n" +
 			"decide about them, as YAML documents or JSON; - is the standard input. --from-cluster reads from the cluster what is in no file.\n" +

@@ -50,7 +50,7 @@ const inCluster = "the cluster"
 
 func (s *oidcSource) addKeyFlags(flags *pflag.FlagSet) {
 	flags.StringArrayVar(&s.publicKeys, "public-key", nil, "PEM `file` of public keys, such as --service-account-key-file of the API server; repeatable; by default the keys are those of the running cluster")
-	flags.BoolVar(&s.withCluster, "with-cluster", false, "take the keys of the running cluster, too, where --public-key is given: the keys of a rotation are those and the next one")
+	flags.BoolVar(&s.withCluster, "with-cluster", false, "If true, add the keys of the running cluster to those of --public-key, as needed for a key rotation.")
 	flags.StringVar(&s.issuer, "issuer", "", "`URL` of the issuer; by default that which the API server names")
 }
 

@@ -51,7 +51,7 @@ func newRotateCheckCommand(o *options) *cobra.Command {
 	c := &rotateCheckOptions{oidcSource: oidcSource{options: o}}
 	command := &cobra.Command{
 		Use:   "rotate-check",
-		Short: "Say whether the keys that sign, or are to, are published everywhere",
+		Short: "Check that all current and next signing keys are published",
 		Long: "Say whether the keys that sign, or are to, are published at the public issuer: at each of its addresses, since the edges of a content delivery network differ, and in view of what caches may hold.\n\n" +
 			"By default the keys are those of the running cluster, and a token is asked for to see which of them signs now. " +
 			"Proxies are passed by, since they would choose the address.\n\n" +

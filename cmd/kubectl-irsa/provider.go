@@ -31,9 +31,9 @@ func providerCreateCommand(p *provisionOptions) *cobra.Command {
 	var spec provision.ProviderSpec
 	command := &cobra.Command{
 		Use:   "create",
-		Short: "Create the OIDC provider of the cluster, or complete one that exists",
-		Long: "Create the OIDC provider of the cluster, or complete one that exists.\n\n" +
-			"The plan is printed; --approve makes the changes. What an existing provider has beyond is told and stays.",
+		Short: "Create or update the IAM OIDC provider of the cluster",
+		Long: "Create or update the IAM OIDC provider of the cluster.\n\n" +
+			"The plan is printed; --approve makes the changes. Extra audiences and tags of an existing provider are listed and kept.",
 		Example: "  kubectl irsa provider create\n" +
 			"  kubectl irsa provider create --approve --tags team=platform",
 		Args: cobra.NoArgs,
@@ -72,7 +72,7 @@ func providerDeleteCommand(p *provisionOptions) *cobra.Command {
 	}
 	p.addIssuerFlag(command.Flags())
 	p.addApproveFlag(command.Flags())
-	command.Flags().BoolVar(&force, "force", false, "delete it even if kubectl irsa did not make it")
+	command.Flags().BoolVar(&force, "force", false, "If true, delete the provider even if kubectl irsa did not create it.")
 	return command
 }
 

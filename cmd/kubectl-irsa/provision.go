@@ -40,13 +40,13 @@ func (p *provisionOptions) addIssuerFlag(flags *pflag.FlagSet) {
 }
 
 func (p *provisionOptions) addApproveFlag(flags *pflag.FlagSet) {
-	flags.BoolVar(&p.approve, "approve", false, "do it; without it the plan is printed, and nothing is changed")
+	flags.BoolVar(&p.approve, "approve", false, "If true, apply the plan. Otherwise print the plan and change nothing.")
 }
 
 func (p *provisionOptions) addAccountFlags(flags *pflag.FlagSet) {
 	p.addIssuerFlag(flags)
 	flags.StringVar(&p.annotationPrefix, "annotation-prefix", "eks.amazonaws.com", "prefix of the annotations, as the webhook has it")
-	flags.StringVar(&p.clusterName, "cluster-name", "", "what the names of roles begin with; by default the last part of the issuer")
+	flags.StringVar(&p.clusterName, "cluster-name", "", "Prefix of role names. Defaults to the last path segment of the issuer URL.")
 }
 
 // withCluster runs what needs the cluster and the account.

@@ -17,7 +17,7 @@ func newServiceAccountCommand(o *options) *cobra.Command {
 	command := &cobra.Command{
 		Use:     "serviceaccount",
 		Aliases: []string{"sa"},
-		Short:   "Give a ServiceAccount a role of its own",
+		Short:   "Manage IAM roles for ServiceAccounts",
 		Args:    cobra.NoArgs,
 		RunE:    func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
@@ -29,7 +29,7 @@ func serviceAccountCreateCommand(p *provisionOptions) *cobra.Command {
 	var spec provision.IdentitySpec
 	command := &cobra.Command{
 		Use:   "create NAME",
-		Short: "Make a role for a ServiceAccount, and create or annotate the ServiceAccount",
+		Short: "Create an IAM role for a ServiceAccount, and create or annotate the ServiceAccount",
 		Long: "Make a role for a ServiceAccount, which its pods alone may take, and create or annotate the ServiceAccount.\n\n" +
 			"The plan is printed; --approve makes the changes. A role that was made before is brought up to date; " +
 			"policies that it has beyond are told and stay.",
@@ -51,13 +51,13 @@ func serviceAccountCreateCommand(p *provisionOptions) *cobra.Command {
 	p.addAccountFlags(flags)
 	p.addApproveFlag(flags)
 	flags.StringSliceVar(&spec.PolicyARNs, "attach-policy-arn", nil, "managed policy to attach to the role; repeatable")
-	flags.StringVar(&spec.RoleName, "role-name", "", "name of the role; by default CLUSTER.NAMESPACE.NAME, cut to 64 letters")
+	flags.StringVar(&spec.RoleName, "role-name", "", "Name of the role. Defaults to CLUSTER.NAMESPACE.NAME, truncated to 64 characters.")
 	flags.StringVar(&spec.Path, "path", "", "path of a role that is made, such as /team/; by default /")
 	flags.StringVar(&spec.Boundary, "permissions-boundary", "", "managed policy that bounds the rights of the role")
 	flags.StringVar(&spec.Audience, "audience", "", "audience of the pods' tokens; by default that of the ServiceAccount, or "+provision.DefaultAudience)
 	flags.StringToStringVar(&spec.Tags, "tags", nil, "tags of the role, as key=value,key=value")
-	flags.BoolVar(&spec.RoleOnly, "role-only", false, "make the role, and leave the ServiceAccount to somebody else")
-	flags.BoolVar(&spec.Override, "override-existing-serviceaccounts", false, "give the role to a ServiceAccount that has another")
+	flags.BoolVar(&spec.RoleOnly, "role-only", false, "If true, create only the role and do not change the ServiceAccount.")
+	flags.BoolVar(&spec.Override, "override-existing-serviceaccounts", false, "If true, replace the role of a ServiceAccount that names another role.")
 	return command
 }
 
@@ -145,7 +145,7 @@ func (p *provisionOptions) writeIdentities(out io.Writer, result listOutput) err
 		fmt.Fprintf(p.ErrOut, "kubectl irsa: %s\n", result.Unseen)
 	}
 	if len(result.Identities) == 0 {
-		_, err := fmt.Fprintln(out, "None was made for this cluster.")
+		_, err := fmt.Fprintln(out, "No roles found for this cluster.")
 		return err
 	}
 	table := printers.GetNewTabWriter(out)

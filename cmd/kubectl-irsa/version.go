@@ -12,7 +12,7 @@ import (
 func newVersionCommand(o *options) *cobra.Command {
 	return &cobra.Command{
 		Use:   "version",
-		Short: "Print which build this is",
+		Short: "Print version information",
 		Args:  cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
 			this := version.This()

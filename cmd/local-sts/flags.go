@@ -40,7 +40,7 @@ func newFlagSet(config *config) *pflag.FlagSet {
 	flags := pflag.NewFlagSet("local-sts", pflag.ContinueOnError)
 	flags.SortFlags = false
 	flags.StringVar(&config.address, "address", "127.0.0.1:7480", "`host:port` to listen on; a loopback address, unless --allow-remote")
-	flags.BoolVar(&config.allowRemote, "allow-remote", false, "listen on an address that others can reach, as in a cluster for trying things")
+	flags.BoolVar(&config.allowRemote, "allow-remote", false, "Allow a non-loopback --address. Use it only in a test cluster.")
 	flags.StringVar(&config.tlsCert, "tls-cert", "", "PEM `file` of the serving certificate; empty for HTTP")
 	flags.StringVar(&config.tlsKey, "tls-key", "", "PEM `file` of its key")
 	flags.StringVar(&config.accountID, "account-id", "111122223333", "the `account`, of 12 digits")

@@ -81,7 +81,7 @@ func newFlagSet(config *config) *pflag.FlagSet {
 	flags.StringVar(&config.kubeconfig, "kubeconfig", "", "kubeconfig `file`; empty in a cluster")
 	flags.StringVar(&config.kubeAPI, "kube-api", "", "`URL` of the API server, in place of the kubeconfig's")
 	flags.Float32Var(&config.kubeAPIQPS, "kube-api-qps", 500, "requests per second to the API server, at most")
-	flags.IntVar(&config.kubeAPIBurst, "kube-api-burst", 1000, "requests to the API server at once, at most")
+	flags.IntVar(&config.kubeAPIBurst, "kube-api-burst", 1000, "Maximum burst of requests to the API server.")
 	flags.StringVar(&config.namespace, "namespace", "eks", "`namespace` of the webhook, where its Service, its Secret and the ConfigMap of --watch-config-map are")
 
 	flags.BoolVar(&config.inCluster, "in-cluster", true, "make a CA, sign the serving certificate with it, and publish it in the webhook configurations, unless --tls-cert or --tls-key is given")
@@ -96,7 +96,7 @@ func newFlagSet(config *config) *pflag.FlagSet {
 	flags.StringSliceVar(&config.tlsCipherSuites, "tls-cipher-suites", nil, "comma-separated `names` of the cipher suites of TLS 1.2 and below; empty for Go's choice")
 
 	flags.StringVar(&config.clientCAFile, "client-ca-file", "", "PEM `file` with the CAs that sign the API server's client certificate. If set, only clients with such a certificate may send admission requests. Reloaded when it changes.")
-	flags.StringSliceVar(&config.clientCANames, "client-ca-allowed-names", []string{"kube-apiserver"}, "comma-separated `names` of which that certificate must bear one, as common name or subjectAltName; * for any")
+	flags.StringSliceVar(&config.clientCANames, "client-ca-allowed-names", []string{"kube-apiserver"}, "Comma-separated `names`. The client certificate must have one of them as common name or subjectAltName; * allows any name.")
 
 	config.AddFlags(flags)
 
@@ -105,10 +105,10 @@ func newFlagSet(config *config) *pflag.FlagSet {
 	flags.BoolVar(&config.watchConfigMap, "watch-config-map", false, "read roles also from the ConfigMap pod-identity-webhook in --namespace")
 
 	flags.StringVar(&config.serviceAccountValidation, "serviceaccount-validation", string(webhook.ValidationWarn), "mistakes in the annotations of a ServiceAccount that is written: `warn`, deny, or off")
-	flags.BoolVar(&config.debuggingHandlers, "enable-debugging-handlers", false, "answer under /debug on the metrics port, to requests from this machine only; refused in a pod with hostNetwork")
+	flags.BoolVar(&config.debuggingHandlers, "enable-debugging-handlers", false, "Serve /debug on the metrics port, to loopback clients only. Refused in a pod with hostNetwork.")
 
-	flags.DurationVar(&config.shutdownDelay, "shutdown-delay", 5*time.Second, "how long requests are still taken after SIGTERM, once not ready")
-	flags.DurationVar(&config.shutdownTimeout, "shutdown-timeout", 20*time.Second, "how long requests under way may then take")
+	flags.DurationVar(&config.shutdownDelay, "shutdown-delay", 5*time.Second, "How long the server keeps accepting requests after SIGTERM, while it reports not ready.")
+	flags.DurationVar(&config.shutdownTimeout, "shutdown-timeout", 20*time.Second, "How long in-flight requests may take after --shutdown-delay.")
 
 	flags.BoolVar(&config.version, "version", false, "print the version and exit")
 	addKlogFlags(flags)
