@@ -23,7 +23,7 @@ type documentsReport struct {
 	oidcIssuer
 	Files []documentFile `json:"files"`
 	// Folder has the files, if there is one and they were written.
-	Folder string `json:"folder,omitempty"`
+	Folder string `json:"directory,omitempty"`
 	Done   bool   `json:"done"`
 }
 

@@ -30,7 +30,7 @@ type oidcSource struct {
 type oidcKey struct {
 	ID        string `json:"id"`
 	Algorithm string `json:"algorithm"`
-	From      string `json:"from"`
+	From      string `json:"source"`
 
 	jwk jose.JSONWebKey
 }

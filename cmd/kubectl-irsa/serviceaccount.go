@@ -111,7 +111,7 @@ func serviceAccountListCommand(p *provisionOptions) *cobra.Command {
 type listOutput struct {
 	Identities []provision.Identity `json:"identities"`
 	// Unseen says why the roles or the ServiceAccounts could not be read.
-	Unseen string `json:"unseen,omitempty"`
+	Unseen string `json:"readError,omitempty"`
 }
 
 func (p *provisionOptions) listIdentities(ctx context.Context, cluster *provision.Cluster) error {

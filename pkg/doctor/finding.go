@@ -42,7 +42,7 @@ const (
 // Finding is what a check has found.
 type Finding struct {
 	Check Code `json:"check"`
-	Step  Step `json:"link"`
+	Step  Step `json:"step"`
 	// Object is the pod that it is about, as pod/NAME; empty for the others.
 	Object string `json:"object,omitempty"`
 	Status Status `json:"status"`
@@ -109,7 +109,7 @@ type Report struct {
 	// Pods is how many were looked at.
 	Pods int `json:"pods"`
 	// PodsUnseen says that they could not be read.
-	PodsUnseen bool `json:"podsUnseen,omitempty"`
+	PodsUnseen bool `json:"podsUnreadable,omitempty"`
 	// Role is empty if there is none, or it is not known.
 	Role     string    `json:"role,omitempty"`
 	Status   Status    `json:"status"`

@@ -17,7 +17,7 @@ type ProviderReport struct {
 	Issuer string `json:"issuer"`
 	Exists bool   `json:"exists"`
 	// Unknown says why it could not be read: then nothing of it is known.
-	Unknown     string            `json:"unseen,omitempty"`
+	Unknown     string            `json:"readError,omitempty"`
 	Audiences   []string          `json:"audiences,omitempty"`
 	Thumbprints []string          `json:"thumbprints,omitempty"`
 	Tags        map[string]string `json:"tags,omitempty"`

@@ -66,7 +66,7 @@ type Report struct {
 	// Problems are why it is not ok.
 	Problems  []Problem   `json:"problems,omitempty"`
 	Keys      []KeyReport `json:"keys"`
-	Endpoints []Endpoint  `json:"edges"`
+	Endpoints []Endpoint  `json:"endpoints"`
 	// SafeFrom is when no cache holds an older key set any more; nil where nothing is
 	// known of it, or all keys sign already.
 	SafeFrom *time.Time `json:"safeFrom,omitempty"`
@@ -84,11 +84,11 @@ type Problem struct {
 // KeyReport is what was found of a key.
 type KeyReport struct {
 	ID    string `json:"id"`
-	From  string `json:"from"`
+	From  string `json:"source"`
 	Signs bool   `json:"signs"`
 	// Published at so many of the addresses of the key set that gave one.
 	Published int   `json:"published"`
-	Of        int   `json:"of"`
+	Of        int   `json:"total"`
 	State     State `json:"state"`
 }
 
