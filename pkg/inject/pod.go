@@ -1,6 +1,7 @@
 package inject
 
 import (
+	"bytes"
 	"math"
 	"strings"
 
@@ -197,23 +198,29 @@ func decodeEnv(b *boundedjson.Budget) *json.Unmarshalers {
 	const size = 3 * 40 // of an EnvVar in a list that grows
 	return json.UnmarshalFromFunc(func(d *jsontext.Decoder, env *Env) error {
 		*env = nil
-		var variable struct {
-			Name      string         `json:"name"`
-			Value     jsontext.Value `json:"value"` // most are of no interest
-			ValueFrom jsontext.Value `json:"valueFrom"`
-		}
 		return boundedjson.Each(d, func() error {
-			variable.Name, variable.Value, variable.ValueFrom = "", variable.Value[:0], variable.ValueFrom[:0]
-			if err := json.UnmarshalDecode(d, &variable); err != nil || !strings.HasPrefix(variable.Name, envPrefix) {
+			raw, err := d.ReadValue()
+			if err != nil {
 				return err
 			}
-			known := EnvVar{Name: variable.Name, FromElsewhere: len(variable.ValueFrom) > 0 && variable.ValueFrom.Kind() != 'n'}
-			if len(variable.Value) > 0 {
-				if err := json.Unmarshal(variable.Value, &known.Value, d.Options()); err != nil {
-					return err
-				}
+			// Most variables are of no interest, and to decode them is most of the work
+			// with a large pod. A name can be written with escapes.
+			if raw.Kind() == '{' && !bytes.Contains(raw, []byte(envPrefix)) && !bytes.Contains(raw, []byte(`\u`)) {
+				return nil
 			}
-			*env = append(*env, known)
+			var variable struct {
+				Name      string         `json:"name"`
+				Value     string         `json:"value"`
+				ValueFrom jsontext.Value `json:"valueFrom"`
+			}
+			if err := json.Unmarshal(raw, &variable, d.Options()); err != nil {
+				return err
+			}
+			if !strings.HasPrefix(variable.Name, envPrefix) {
+				return nil
+			}
+			elsewhere := len(variable.ValueFrom) > 0 && variable.ValueFrom.Kind() != 'n'
+			*env = append(*env, EnvVar{Name: variable.Name, Value: variable.Value, FromElsewhere: elsewhere})
 			return b.Take(0, size)
 		}, func() { *env = Env{} })
 	})
