@@ -30,9 +30,9 @@ func (p *plan) findPlace(c *Container) place {
 	usual := p.placeAt(c, &p.delivery)
 	blocked := usual.blocked != "" && !usual.env.identity
 	switch {
-	case p.usualFolder != "": // the delivery is the fallback, for all containers
-		if obstacle := p.findObstacle(c, p.usualFolder); obstacle != "" {
-			usual.blocked = obstacle + " blocks " + p.usualFolder
+	case p.usualDirectory != "": // the delivery is the fallback, for all containers
+		if obstacle := p.findObstacle(c, p.usualDirectory); obstacle != "" {
+			usual.blocked = obstacle + " blocks " + p.usualDirectory
 		}
 		return usual
 	case p.fixedPath || !blocked && (usual.mounts.atTokenPath && !usual.env.foreign || !p.mountsAt(c, p.settings.FallbackMountPath)):
@@ -52,7 +52,7 @@ func (p *plan) findPlace(c *Container) place {
 func (p *plan) placeAt(c *Container, d *delivery) place {
 	at := place{delivery: d, env: p.look(c, d), mounts: p.readMounts(c, d)}
 	if at.mounts.obstacle != "" {
-		at.blocked = at.mounts.obstacle + " blocks " + d.folder
+		at.blocked = at.mounts.obstacle + " blocks " + d.directory
 	}
 	return at
 }
@@ -79,7 +79,7 @@ func (p *plan) fixPath() {
 	}
 	p.fixedPath = true
 	if p.usesFallback() {
-		p.usualFolder, p.delivery = p.delivery.folder, *p.fallback()
+		p.usualDirectory, p.delivery = p.delivery.directory, *p.fallback()
 	}
 }
 
@@ -90,27 +90,27 @@ func (p *plan) fixPath() {
 func (p *plan) usesFallback() bool {
 	d := p.fallback()
 	if config, exists := p.pod.Metadata.Annotations[configAnnotation]; exists {
-		return strings.Contains(config, tokenFileLine(processPath(d.folder, d.file, p.windows)))
+		return strings.Contains(config, tokenFileLine(processPath(d.directory, d.file, p.windows)))
 	}
-	isThere := func(c *Container) bool { return p.mountsAt(c, d.folder) && p.readMounts(c, d).atTokenPath }
-	return p.selects(isThere) || p.isBlocked(&p.delivery) && !p.isBlocked(d)
+	hasToken := func(c *Container) bool { return p.mountsAt(c, d.directory) && p.readMounts(c, d).atTokenPath }
+	return p.anySelected(hasToken) || p.isBlocked(&p.delivery) && !p.isBlocked(d)
 }
 
-// isBlocked says whether a container that needs the token cannot have it in the
+// isBlocked reports whether a container that needs the token cannot have it in the
 // directory of d.
 func (p *plan) isBlocked(d *delivery) bool {
-	return p.selects(func(c *Container) bool {
+	return p.anySelected(func(c *Container) bool {
 		env := p.look(c, d)
-		return !env.identity && p.findObstacle(c, d.folder) != ""
+		return !env.identity && p.findObstacle(c, d.directory) != ""
 	})
 }
 
-// selects reports whether the pod starts with a container that is selected and for which
-// is returns true.
-func (p *plan) selects(is func(*Container) bool) bool {
+// anySelected reports whether match returns true for a container or init container that
+// the pod's annotations select.
+func (p *plan) anySelected(match func(*Container) bool) bool {
 	for _, containers := range [...][]Container{p.pod.Spec.InitContainers, p.pod.Spec.Containers} {
 		for i := range containers {
-			if c := &containers[i]; p.selection.reason(c.Name) == "" && is(c) {
+			if c := &containers[i]; p.selection.reason(c.Name) == "" && match(c) {
 				return true
 			}
 		}
@@ -136,8 +136,8 @@ type mounts struct {
 }
 
 func (p *plan) readMounts(c *Container, d *delivery) mounts {
-	found := mounts{obstacle: p.findObstacle(c, d.folder)}
-	folder := p.spelt(d.folder)
+	found := mounts{obstacle: p.findObstacle(c, d.directory)}
+	folder := p.spelt(d.directory)
 	for i := range c.VolumeMounts {
 		m := &c.VolumeMounts[i]
 		switch at := p.spelt(m.MountPath); {
@@ -316,8 +316,8 @@ func (p *plan) findMade() {
 			if !to.mounts.atTokenPath && (to.mounts.obstacle != "" || to.hasToken() || to.env.isComplete()) {
 				continue // it does not get the token there
 			}
-			if m := p.findParent(c, to.folder); m != nil && m.SubPathExpr == "" {
-				at := directory{to.folder, m.Name, m.SubPath, p.spelt(m.MountPath)}
+			if m := p.findParent(c, to.directory); m != nil && m.SubPathExpr == "" {
+				at := directory{to.directory, m.Name, m.SubPath, p.spelt(m.MountPath)}
 				if _, known := p.made[at]; !known {
 					p.made[at] = p.started[c]
 				}
