@@ -16,7 +16,9 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/http"
 	"path/filepath"
+	"sync"
 	"time"
 
 	"k8s.io/client-go/kubernetes"
@@ -82,8 +84,12 @@ type ControlPlane struct {
 
 	etcdPort, etcdPeerPort, apiServerPort int
 
-	etcd      *process.Process // nil when stopped
+	etcd *process.Process // nil when stopped
+
+	mu        sync.Mutex
 	apiServer *process.Process // nil when stopped
+	// supervised is closed when apiServer has ended and supervise has dealt with it.
+	supervised chan struct{}
 }
 
 // Start starts a control plane and returns when it is ready: the API server
@@ -153,6 +159,8 @@ func (cp *ControlPlane) Config() *rest.Config { return cp.ConfigOf(admin) }
 // ConfigOf returns one with the rights of a user of Options.
 func (cp *ControlPlane) ConfigOf(user string) *rest.Config {
 	return &rest.Config{
+		WrapTransport: func(next http.RoundTripper) http.RoundTripper { return patientTransport{cp: cp, next: next} },
+
 		Host:            cp.url(),
 		BearerToken:     cp.credentials.tokens[user],
 		TLSClientConfig: rest.TLSClientConfig{CAData: cp.credentials.caBundle},
@@ -193,7 +201,11 @@ func (cp *ControlPlane) Issuer() string {
 func (cp *ControlPlane) CABundle() []byte { return cp.credentials.caBundle }
 
 // APIServerPID is the process id of the API server, which must be running.
-func (cp *ControlPlane) APIServerPID() int { return cp.apiServer.PID() }
+func (cp *ControlPlane) APIServerPID() int {
+	cp.mu.Lock()
+	defer cp.mu.Unlock()
+	return cp.apiServer.PID()
+}
 
 // EtcdPID is the process id of etcd, which must be running.
 func (cp *ControlPlane) EtcdPID() int { return cp.etcd.PID() }
@@ -201,13 +213,16 @@ func (cp *ControlPlane) EtcdPID() int { return cp.etcd.PID() }
 // Wait returns nil when the context ends, and an error when the API server or
 // etcd has ended by itself before. Neither may be stopped in the meantime.
 func (cp *ControlPlane) Wait(ctx context.Context) error {
+	cp.mu.Lock()
+	apiServer := cp.apiServer
+	cp.mu.Unlock()
 	select {
 	case <-ctx.Done():
 		return nil
 	case <-cp.etcd.Ended():
 		return cp.etcd.UnexpectedEnd()
-	case <-cp.apiServer.Ended():
-		return cp.apiServer.UnexpectedEnd()
+	case <-apiServer.Ended():
+		return apiServer.UnexpectedEnd()
 	}
 }
 
