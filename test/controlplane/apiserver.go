@@ -43,7 +43,7 @@ func (cp *ControlPlane) startAPIServer(ctx context.Context) error {
 		return err
 	}
 	cp.apiServer, cp.supervised = apiServer, make(chan struct{})
-	go cp.supervise(apiServer, cp.supervised)
+	go cp.supervise(apiServer, cp.supervised) //nolint:gosec // it outlives the start, and so its context
 	cp.logf("kube-apiserver is ready after %s", time.Since(began).Round(time.Millisecond))
 	return nil
 }
