@@ -7,7 +7,7 @@ MAKEFLAGS += --no-builtin-rules
 
 GO ?= go
 BIN := $(CURDIR)/bin
-# A folder of prebuilt etcd and kube-apiserver can be given, as for envtest.
+# A directory of prebuilt etcd and kube-apiserver can be given, as for envtest.
 ASSETS := $(abspath $(or $(KUBEBUILDER_ASSETS),$(BIN)/assets))
 # The race detector needs a C compiler; without one the tests run without it.
 RACE := $(if $(filter 1,$(shell $(GO) env CGO_ENABLED)),$(if $(shell command -v $$($(GO) env CC)),-race))
@@ -157,11 +157,12 @@ e2e: build $(BIN)/e2e/pod-identity-webhook assets minio $(BIN)/sdks/golang $(BIN
 conformance: ## test against each supported Kubernetes, which takes hours the first time; VERSIONS="1.30 1.31" RUN=Guard
 	@set -e; for version in $(VERSIONS); do $(MAKE) conformance-$$version; done
 
-# The tests of e2e, against the API server of one minor version.
+# The tests of e2e, against the API server of one minor version, with the program that
+# ships: make e2e has the race detector.
 .PHONY: $(KUBERNETES:%=conformance-%)
-$(KUBERNETES:%=conformance-%): conformance-%: $(BIN)/assets/%/kube-apiserver $(BIN)/assets/%/etcd $(BIN)/assets/%/kubectl build $(BIN)/e2e/pod-identity-webhook $(BIN)/helm
-	cd test && WEBHOOK=$(BIN)/e2e/pod-identity-webhook HELM=$(BIN)/helm KUBEBUILDER_ASSETS=$(BIN)/assets/$* \
-		$(GO) run ./conformance test $* $(RACE) -timeout=60m $(if $(RUN),-run='$(RUN)')
+$(KUBERNETES:%=conformance-%): conformance-%: $(BIN)/assets/%/kube-apiserver $(BIN)/assets/%/etcd $(BIN)/assets/%/kubectl build $(BIN)/helm
+	cd test && WEBHOOK=$(BIN)/pod-identity-webhook HELM=$(BIN)/helm KUBEBUILDER_ASSETS=$(BIN)/assets/$* \
+		$(GO) run ./conformance test $* -timeout=60m $(if $(RUN),-run='$(RUN)')
 
 .PHONY: server-module
 server-module: ## write the module that builds an older API server; RELEASE=1.30.15

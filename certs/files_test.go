@@ -45,20 +45,20 @@ func pair(t *testing.T, serial int64, expiry time.Time) (certPEM, keyPEM []byte)
 		pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: keyDER})
 }
 
-// folder is a mounted Secret as the kubelet makes it: tls.crt and tls.key are
-// links into ..data, itself a link to a folder that each change replaces.
-type folder struct {
+// directory is a mounted Secret as the kubelet makes it: tls.crt and tls.key are
+// links into ..data, itself a link to a directory that each change replaces.
+type directory struct {
 	t    *testing.T
 	root string
 	n    int
 }
 
-func newFolder(t *testing.T) *folder { return &folder{t: t, root: t.TempDir()} }
+func newFolder(t *testing.T) *directory { return &directory{t: t, root: t.TempDir()} }
 
-func (f *folder) cert() string { return filepath.Join(f.root, "tls.crt") }
-func (f *folder) key() string  { return filepath.Join(f.root, "tls.key") }
+func (f *directory) cert() string { return filepath.Join(f.root, "tls.crt") }
+func (f *directory) key() string  { return filepath.Join(f.root, "tls.key") }
 
-func (f *folder) swap(certPEM, keyPEM []byte) {
+func (f *directory) swap(certPEM, keyPEM []byte) {
 	f.t.Helper()
 	f.n++
 	version := filepath.Join(f.root, strings.Repeat("v", f.n))
@@ -73,7 +73,7 @@ func (f *folder) swap(certPEM, keyPEM []byte) {
 	}
 }
 
-func (f *folder) must(err error) {
+func (f *directory) must(err error) {
 	f.t.Helper()
 	if err != nil {
 		f.t.Fatal(err)
@@ -99,7 +99,7 @@ func (b *lockedBuffer) String() string {
 }
 
 // serve watches the files, and reads them unasked at the interval.
-func serve(t *testing.T, f *folder, log io.Writer, interval time.Duration) *FileSource {
+func serve(t *testing.T, f *directory, log io.Writer, interval time.Duration) *FileSource {
 	t.Helper()
 	files, err := NewFileSource(f.cert(), f.key(), slog.New(slog.NewTextHandler(log, nil)), prometheus.NewRegistry())
 	if err != nil {

@@ -22,8 +22,8 @@ import (
 type documentsReport struct {
 	oidcIssuer
 	Files []documentFile `json:"files"`
-	// Folder has the files, if there is one and they were written.
-	Folder string `json:"directory,omitempty"`
+	// Directory has the files, if there is one and they were written.
+	Directory string `json:"directory,omitempty"`
 	Done   bool   `json:"done"`
 }
 
@@ -36,7 +36,7 @@ type documentFile struct {
 
 func newDocumentsCommand(o *options) *cobra.Command {
 	source := &oidcSource{options: o}
-	var folder string
+	var directory string
 	command := &cobra.Command{
 		Use:   "documents",
 		Short: "Write the discovery document and the key set of the issuer, ready to upload",
@@ -51,22 +51,22 @@ func newDocumentsCommand(o *options) *cobra.Command {
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			ctx, cancel := context.WithTimeout(cmd.Context(), oidcTimeout)
 			defer cancel()
-			return source.writeDocuments(ctx, folder)
+			return source.writeDocuments(ctx, directory)
 		},
 	}
 	source.addFlags(command.Flags())
-	command.Flags().StringVarP(&folder, "directory", "d", "", "`folder` to write the files into, laid out as they have to be found at the issuer")
+	command.Flags().StringVarP(&directory, "directory", "d", "", "`directory` to write the files into, laid out as they have to be found at the issuer")
 	return command
 }
 
-func (s *oidcSource) writeDocuments(ctx context.Context, folder string) error {
+func (s *oidcSource) writeDocuments(ctx context.Context, directory string) error {
 	found, err := s.load(ctx)
 	if err != nil {
 		return err
 	}
-	report := documentsReport{oidcIssuer: found, Folder: folder, Files: documentFiles(found.site)}
-	if folder != "" && !s.dryRun {
-		if err := found.site.Write(folder); err != nil {
+	report := documentsReport{oidcIssuer: found, Directory: directory, Files: documentFiles(found.site)}
+	if directory != "" && !s.dryRun {
+		if err := found.site.Write(directory); err != nil {
 			return err
 		}
 		report.Done = true
@@ -86,14 +86,14 @@ func (s *oidcSource) describeDocuments(out io.Writer, report documentsReport) er
 	if err := s.describeIssuer(out, report.oidcIssuer); err != nil {
 		return err
 	}
-	if report.Folder == "" {
+	if report.Directory == "" {
 		return describeContents(out, report.Files)
 	}
 	if err := printUploadCommands(out, report); err != nil {
 		return err
 	}
 	if report.Done {
-		fmt.Fprintf(out, "\n%s the files are in %s\n", s.colorize(color.FgGreen)("OK:"), report.Folder)
+		fmt.Fprintf(out, "\n%s the files are in %s\n", s.colorize(color.FgGreen)("OK:"), report.Directory)
 	} else {
 		fmt.Fprintf(out, "\nNothing is written yet: run it again without --dry-run.\n")
 	}
@@ -153,7 +153,7 @@ func printUploadCommands(out io.Writer, report documentsReport) error {
 	fmt.Fprint(out, "\nThey have to be readable from the internet without credentials. For a bucket of S3, in this order:\n\n")
 	for _, file := range report.Files {
 		fmt.Fprintf(out, "  aws s3 cp %s %s --content-type %s --cache-control 'public, max-age=%d'\n",
-			shellWord(filepath.Join(report.Folder, filepath.FromSlash(file.Path))), shellWord(bucketOf(report.URL, file.URL)+pathOf(file.URL)), file.ContentType, defaultMaxAge)
+			shellWord(filepath.Join(report.Directory, filepath.FromSlash(file.Path))), shellWord(bucketOf(report.URL, file.URL)+pathOf(file.URL)), file.ContentType, defaultMaxAge)
 	}
 	return nil
 }

@@ -166,14 +166,14 @@ func (b *oidcBench) caFile(t *testing.T) string {
 
 // run runs a command line with what changes from run to run by name: FOLDER, ISSUER
 // (the public one) and CA.
-func (b *oidcBench) run(t *testing.T, folder, line string) string {
+func (b *oidcBench) run(t *testing.T, directory, line string) string {
 	t.Helper()
-	real := strings.NewReplacer("FOLDER", folder, "ISSUER", b.public.URL, "CA", b.caFile(t))
+	real := strings.NewReplacer("FOLDER", directory, "ISSUER", b.public.URL, "CA", b.caFile(t))
 	var stdout, stderr bytes.Buffer
 	streams := genericiooptions.IOStreams{In: strings.NewReader(""), Out: &stdout, ErrOut: &stderr}
 	args := append(strings.Fields(real.Replace(line)), "--server="+b.api.URL)
 	code := execute(t.Context(), newRootCommand(streams), args, streams)
-	said := strings.NewReplacer(folder, "FOLDER", b.public.URL, "ISSUER").Replace(stdout.String() + stderr.String())
+	said := strings.NewReplacer(directory, "FOLDER", b.public.URL, "ISSUER").Replace(stdout.String() + stderr.String())
 	if token := b.token(t); strings.Contains(said, strings.Split(token, ".")[1]) {
 		t.Errorf("a token was told: %s", said)
 	}
@@ -253,13 +253,13 @@ func TestOIDC_output(t *testing.T) {
 		}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			b, folder := newOIDCBench(t), t.TempDir()
+			b, directory := newOIDCBench(t), t.TempDir()
 			if test.prepare != nil {
 				test.prepare(b)
 			}
 			var said strings.Builder
 			for _, line := range test.lines {
-				fmt.Fprintln(&said, b.run(t, folder, line))
+				fmt.Fprintln(&said, b.run(t, directory, line))
 			}
 			golden(t, name, said.String())
 		})

@@ -80,13 +80,13 @@ func TestHelp_testDoubleWarning(t *testing.T) {
 }
 
 func TestRun_startErrors(t *testing.T) {
-	folder := t.TempDir()
-	none := filepath.Join(folder, "none.pem")
+	directory := t.TempDir()
+	none := filepath.Join(directory, "none.pem")
 	if err := os.WriteFile(none, []byte("none"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	for name, test := range map[string]struct{ arg, want string }{
-		"a CA file that is missing":       {"--issuer-ca-file=" + folder + "/missing", "--issuer-ca-file"},
+		"a CA file that is missing":       {"--issuer-ca-file=" + directory + "/missing", "--issuer-ca-file"},
 		"a CA file with none":             {"--issuer-ca-file=" + none, "no certificate in PEM"},
 		"a state file that is none":       {"--state-file=" + none, "mend it"},
 		"an account that is none":         {"--account-id=12", "12 digits"},
@@ -192,13 +192,13 @@ func TestRun_tls(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	folder := t.TempDir()
+	directory := t.TempDir()
 	for name, content := range map[string][]byte{"tls.crt": certificate, "tls.key": key} {
-		if err := os.WriteFile(filepath.Join(folder, name), content, 0o600); err != nil {
+		if err := os.WriteFile(filepath.Join(directory, name), content, 0o600); err != nil {
 			t.Fatal(err)
 		}
 	}
-	address, _ := started(t, "--tls-cert="+folder+"/tls.crt", "--tls-key="+folder+"/tls.key")
+	address, _ := started(t, "--tls-cert="+directory+"/tls.crt", "--tls-key="+directory+"/tls.key")
 	pool := x509.NewCertPool()
 	pool.AppendCertsFromPEM(certificate)
 	client := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: pool, ServerName: "localhost"}}}

@@ -13,7 +13,7 @@ import (
 )
 
 // PollInterval is how often files should be looked at when no event has told of
-// a change: events are lost on some file systems, and for files whose folder is
+// a change: events are lost on some file systems, and for files whose directory is
 // replaced as a whole.
 const PollInterval = 10 * time.Second
 
@@ -64,7 +64,7 @@ func watchLoop(ctx context.Context, watcher *fsnotify.Watcher, files []string, i
 	}
 }
 
-// watchDirs watches the folders of the files, not the files: a file that is
+// watchDirs watches the directories of the files, not the files: a file that is
 // replaced takes its watch with it, and a mounted Secret or ConfigMap changes by
 // a symbolic link beside the files.
 func watchDirs(files []string) (*fsnotify.Watcher, error) {
@@ -75,7 +75,7 @@ func watchDirs(files []string) (*fsnotify.Watcher, error) {
 	for _, file := range files {
 		if err := watcher.Add(filepath.Dir(file)); err != nil {
 			_ = watcher.Close()
-			return nil, fmt.Errorf("folder of %s: %w", file, err)
+			return nil, fmt.Errorf("directory of %s: %w", file, err)
 		}
 	}
 	return watcher, nil

@@ -87,27 +87,27 @@ func TestWatch_changeBeforeStart(t *testing.T) {
 }
 
 func TestWatch_fileEvents(t *testing.T) {
-	folder := t.TempDir()
-	file := filepath.Join(folder, "file")
+	directory := t.TempDir()
+	file := filepath.Join(directory, "file")
 	f := start(t, io.Discard, time.Hour, never, file)
 	f.wantSeen("")
 	write(t, file, "written")
 	f.wantSeen("written")
 	must(t, os.Remove(file))
 	f.wantSeen("")
-	write(t, filepath.Join(folder, "next"), "replaced")
-	must(t, os.Rename(filepath.Join(folder, "next"), file))
+	write(t, filepath.Join(directory, "next"), "replaced")
+	must(t, os.Rename(filepath.Join(directory, "next"), file))
 	f.wantSeen("replaced")
 }
 
 func TestWatch_symlinkSwap(t *testing.T) {
-	folder := t.TempDir()
-	file := filepath.Join(folder, "file")
+	directory := t.TempDir()
+	file := filepath.Join(directory, "file")
 	swap := func(content string) {
-		must(t, os.Mkdir(filepath.Join(folder, content), 0o700))
-		write(t, filepath.Join(folder, content, "file"), content)
-		must(t, os.Symlink(content, filepath.Join(folder, "..data_tmp")))
-		must(t, os.Rename(filepath.Join(folder, "..data_tmp"), filepath.Join(folder, "..data")))
+		must(t, os.Mkdir(filepath.Join(directory, content), 0o700))
+		write(t, filepath.Join(directory, content, "file"), content)
+		must(t, os.Symlink(content, filepath.Join(directory, "..data_tmp")))
+		must(t, os.Rename(filepath.Join(directory, "..data_tmp"), filepath.Join(directory, "..data")))
 	}
 	swap("first")
 	must(t, os.Symlink(filepath.Join("..data", "file"), file))
@@ -137,8 +137,8 @@ func TestWatch_retry(t *testing.T) {
 }
 
 func TestWatch_missingDirectory(t *testing.T) {
-	folder := filepath.Join(t.TempDir(), "later")
-	file := filepath.Join(folder, "file")
+	directory := filepath.Join(t.TempDir(), "later")
+	file := filepath.Join(directory, "file")
 	var log bytes.Buffer
 	f := start(t, &log, time.Millisecond, never, file)
 	f.wantSeen("")
@@ -146,7 +146,7 @@ func TestWatch_missingDirectory(t *testing.T) {
 	if !strings.Contains(log.String(), "they are polled") {
 		t.Errorf("the log is %q", log.String())
 	}
-	must(t, os.Mkdir(folder, 0o700))
+	must(t, os.Mkdir(directory, 0o700))
 	write(t, file, "appeared")
 	f.wantSeen("appeared")
 }

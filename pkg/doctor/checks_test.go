@@ -770,14 +770,14 @@ func TestEvaluateOverrides(t *testing.T) {
 // TestCheckToken_ownVolume is about a container that reads the token from a volume of its
 // own, as Elasticsearch on ECK does.
 func TestCheckToken_ownVolume(t *testing.T) {
-	const folder = "/usr/share/elasticsearch/config/repository-s3"
+	const directory = "/usr/share/elasticsearch/config/repository-s3"
 	id := podWithIdentity(nil)
 	pod := &corev1.Pod{Spec: corev1.PodSpec{
 		ServiceAccountName: "cart",
 		Containers: []corev1.Container{{
 			Name:         "elasticsearch",
-			Env:          []corev1.EnvVar{{Name: envRole, Value: id.RoleARN}, {Name: envTokenFile, Value: folder + "/aws-token"}},
-			VolumeMounts: []corev1.VolumeMount{{Name: "own", MountPath: folder}},
+			Env:          []corev1.EnvVar{{Name: envRole, Value: id.RoleARN}, {Name: envTokenFile, Value: directory + "/aws-token"}},
+			VolumeMounts: []corev1.VolumeMount{{Name: "own", MountPath: directory}},
 		}},
 		Volumes: []corev1.Volume{token.Volume("own", id.Audience, "aws-token", 3600)},
 	}}

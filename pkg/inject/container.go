@@ -85,7 +85,7 @@ func (p *patchBuilder) injectContainer(at string, c *Container) ContainerResult 
 	p.patch.addVariables(at, c.Env == nil, missing)
 	if !mounted {
 		result.Mounted = true
-		p.patch.addMount(at, c.VolumeMounts == nil, p.result.Volume, to.folder)
+		p.patch.addMount(at, c.VolumeMounts == nil, p.result.Volume, to.directory)
 	}
 
 	p.warnRegion(c, env)
@@ -94,8 +94,8 @@ func (p *patchBuilder) injectContainer(at string, c *Container) ContainerResult 
 		result.Reason = MountOnly
 		p.warnForeign(c, to.credentialSpec, env)
 		return result
-	case to.blocked != "" && to.folder == p.settings.FallbackMountPath:
-		p.warn(FallbackPath, "container %q: token mounted at %s, because %s", c.Name, to.folder, to.blocked)
+	case to.blocked != "" && to.directory == p.settings.FallbackMountPath:
+		p.warn(FallbackPath, "container %q: token mounted at %s, because %s", c.Name, to.directory, to.blocked)
 		if result.Mounted || len(missing) > 0 {
 			result.Reason = FallbackPath
 		}

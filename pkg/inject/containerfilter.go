@@ -77,10 +77,9 @@ func (p *patchBuilder) containerList(annotation, used string) (names []string, o
 }
 
 func (s *Spec) hasContainer(name string) bool {
-	for _, containers := range [][]Container{s.Containers, s.InitContainers, s.EphemeralContainers} {
-		if slices.ContainsFunc(containers, func(c Container) bool { return c.Name == name }) {
-			return true
-		}
-	}
-	return false
+	return hasContainer(s.Containers, name) || hasContainer(s.InitContainers, name) || hasContainer(s.EphemeralContainers, name)
+}
+
+func hasContainer(containers []Container, name string) bool {
+	return slices.ContainsFunc(containers, func(c Container) bool { return c.Name == name })
 }

@@ -14,9 +14,9 @@ import (
 // credentialSpec is how the containers of one pod are given their identity: what the
 // volume holds, where it is mounted, and which variables tell the SDK of it.
 type credentialSpec struct {
-	// volume is the volume's name, if that is free, folder where it is mounted,
+	// volume is the volume's name, if that is free, directory where it is mounted,
 	// and file the token's name in it.
-	volume, folder, file string
+	volume, directory, file string
 	// variables make the identity; a container that sets any of them, or of
 	// rivals, has one of its own and gets none of these.
 	variables      []corev1.EnvVar
@@ -31,8 +31,8 @@ type credentialSpec struct {
 	config string
 }
 
-// usualFolder returns the directory of the token for the identity's method.
-func usualFolder(id *identity.Identity, settings Settings) string {
+// usualDirectory returns the directory of the token for the identity's method.
+func usualDirectory(id *identity.Identity, settings Settings) string {
 	if id.Method == identity.ContainerCredentials {
 		return settings.ContainerCredentials.MountPath
 	}
@@ -40,25 +40,25 @@ func usualFolder(id *identity.Identity, settings Settings) string {
 }
 
 // newCredentialSpec chooses by the identity's method and by whether a role is chained.
-func newCredentialSpec(pod *Pod, id *identity.Identity, settings Settings, windows bool, folder string) credentialSpec {
+func newCredentialSpec(pod *Pod, id *identity.Identity, settings Settings, windows bool, directory string) credentialSpec {
 	if id.Method == identity.ContainerCredentials {
 		c := settings.ContainerCredentials
 		return credentialSpec{
-			volume: c.VolumeName, folder: folder, file: c.TokenPath, fileVariable: envContainerTokenFile,
+			volume: c.VolumeName, directory: directory, file: c.TokenPath, fileVariable: envContainerTokenFile,
 			variables: []corev1.EnvVar{
 				{Name: envContainerCredentialsURI, Value: c.FullURI},
-				{Name: envContainerTokenFile, Value: containerPath(folder, c.TokenPath, windows)},
+				{Name: envContainerTokenFile, Value: containerPath(directory, c.TokenPath, windows)},
 			},
 		}
 	}
-	d := credentialSpec{volume: VolumeName, folder: folder, file: token.FileName}
-	tokenFile := containerPath(d.folder, d.file, windows)
+	d := credentialSpec{volume: VolumeName, directory: directory, file: token.FileName}
+	tokenFile := containerPath(d.directory, d.file, windows)
 	if id.STSEndpoint != "" {
 		d.optionalEnv = append(d.optionalEnv, corev1.EnvVar{Name: envSTSEndpoint, Value: id.STSEndpoint})
 	}
 	if id.TargetRoleARN != "" {
 		d.config = chainConfig(id, tokenFile, staticSessionName(pod, id))
-		d.variables = []corev1.EnvVar{{Name: envConfigFile, Value: containerPath(d.folder, configFile, windows)}}
+		d.variables = []corev1.EnvVar{{Name: envConfigFile, Value: containerPath(d.directory, configFile, windows)}}
 		// The SDKs for Go v1 and JavaScript v2 read the file only if told to. Many
 		// containers say so themselves, which makes no identity.
 		d.optionalEnv = append([]corev1.EnvVar{{Name: envLoadConfig, Value: "1"}}, d.optionalEnv...)
@@ -93,8 +93,8 @@ func (d *credentialSpec) identityNames() []string {
 // containerPath returns the path of a file as a container's processes know it.
 // The mount itself is given in the Unix form for Windows too; the container
 // runtime puts it on drive C.
-func containerPath(folder, file string, windows bool) string {
-	joined := path.Join(folder, file)
+func containerPath(directory, file string, windows bool) string {
+	joined := path.Join(directory, file)
 	if windows {
 		return "C:" + strings.ReplaceAll(joined, "/", `\`)
 	}
@@ -126,7 +126,7 @@ func (d *credentialSpec) viewVolume(name, audience string) *Volume {
 	return &Volume{Name: name, Projected: &Projected{Sources: sources}}
 }
 
-// matchesVolume says whether a container that mounts v in the delivery's folder finds
+// matchesVolume says whether a container that mounts v in the delivery's directory finds
 // there what the variables speak of, the token being for audience.
 func (d *credentialSpec) matchesVolume(v *Volume, audience string) bool {
 	if v.Projected == nil {

@@ -39,10 +39,10 @@ const (
 type Settings struct {
 	// AnnotationPrefix is that of the pod's annotations, "eks.amazonaws.com".
 	AnnotationPrefix string
-	// MountPath is the folder in which a container finds its web identity
+	// MountPath is the directory in which a container finds its web identity
 	// token, absolute.
 	MountPath string
-	// FallbackMountPath is the folder of a token, of either method, in a container in
+	// FallbackMountPath is the directory of a token, of either method, in a container in
 	// which it cannot be mounted in the usual one. It is absolute.
 	FallbackMountPath string
 	// Region is set as AWS_REGION and AWS_DEFAULT_REGION where a container has
@@ -55,7 +55,7 @@ type Settings struct {
 type ContainerCredentials struct {
 	// FullURI is where the agent on the node gives credentials for a token.
 	FullURI string
-	// MountPath is the folder of the token, TokenPath its file in it.
+	// MountPath is the directory of the token, TokenPath its file in it.
 	MountPath, TokenPath string
 	VolumeName           string
 }
@@ -167,10 +167,6 @@ func addedTo(pod, old *Pod) []Container {
 	})
 }
 
-func hasContainer(containers []Container, name string) bool {
-	return slices.ContainsFunc(containers, func(c Container) bool { return c.Name == name })
-}
-
 // patchBuilder is a decision in the making.
 type patchBuilder struct {
 	pod             *Pod
@@ -185,10 +181,10 @@ type patchBuilder struct {
 	ephemeral bool
 	// fallbackDelivery is nil until it is needed.
 	fallbackDelivery *credentialSpec
-	// fixedPath says that all containers have the folder of delivery. If that is the
-	// fallback, usualFolder is the usual one.
+	// fixedPath says that all containers have the directory of delivery. If that is the
+	// fallback, usualDirectory is the usual one.
 	fixedPath   bool
-	usualFolder string
+	usualDirectory string
 	// volumes are the pod's by name; made has, of the containers that start with the
 	// pod, the first that makes a directory, and started their order. They are nil
 	// until they are needed.
@@ -214,7 +210,7 @@ func newPatchBuilder(pod *Pod, id *identity.Identity, settings Settings) *patchB
 	if id.IsSet() {
 		p.expirationSeconds = p.readExpiration()
 		p.containerFilter = p.newContainerFilter()
-		p.credentialSpec = newCredentialSpec(pod, p.identity, settings, p.windows, usualFolder(p.identity, settings))
+		p.credentialSpec = newCredentialSpec(pod, p.identity, settings, p.windows, usualDirectory(p.identity, settings))
 	}
 	return p
 }

@@ -30,9 +30,9 @@ func (p *patchBuilder) findPlace(c *Container) place {
 	usual := p.placeAt(c, &p.credentialSpec)
 	blocked := usual.blocked != "" && !usual.env.identity
 	switch {
-	case p.usualFolder != "": // the delivery is the fallback, for all containers
-		if obstacle := p.findObstacle(c, p.usualFolder); obstacle != "" {
-			usual.blocked = obstacle + " blocks " + p.usualFolder
+	case p.usualDirectory != "": // the delivery is the fallback, for all containers
+		if obstacle := p.findObstacle(c, p.usualDirectory); obstacle != "" {
+			usual.blocked = obstacle + " blocks " + p.usualDirectory
 		}
 		return usual
 	case p.fixedPath || !blocked && (usual.mounts.atTokenPath && !usual.env.differs || !p.mountsAt(c, p.settings.FallbackMountPath)):
@@ -52,14 +52,14 @@ func (p *patchBuilder) findPlace(c *Container) place {
 func (p *patchBuilder) placeAt(c *Container, d *credentialSpec) place {
 	at := place{credentialSpec: d, env: p.inspectEnv(c, d), mounts: p.readMounts(c, d)}
 	if at.mounts.obstacle != "" {
-		at.blocked = at.mounts.obstacle + " blocks " + d.folder
+		at.blocked = at.mounts.obstacle + " blocks " + d.directory
 	}
 	return at
 }
 
-func (p *patchBuilder) mountsAt(c *Container, folder string) bool {
-	folder = p.normalizePath(folder)
-	return slices.ContainsFunc(c.VolumeMounts, func(m VolumeMount) bool { return p.normalizePath(m.MountPath) == folder })
+func (p *patchBuilder) mountsAt(c *Container, directory string) bool {
+	directory = p.normalizePath(directory)
+	return slices.ContainsFunc(c.VolumeMounts, func(m VolumeMount) bool { return p.normalizePath(m.MountPath) == directory })
 }
 
 // fallback returns the delivery at the fallback path, which few pods need.
@@ -79,7 +79,7 @@ func (p *patchBuilder) fixPath() {
 	}
 	p.fixedPath = true
 	if p.usesFallback() {
-		p.usualFolder, p.credentialSpec = p.credentialSpec.folder, *p.fallback()
+		p.usualDirectory, p.credentialSpec = p.credentialSpec.directory, *p.fallback()
 	}
 }
 
@@ -90,27 +90,27 @@ func (p *patchBuilder) fixPath() {
 func (p *patchBuilder) usesFallback() bool {
 	d := p.fallback()
 	if config, exists := p.pod.Metadata.Annotations[configAnnotation]; exists {
-		return strings.Contains(config, tokenFileLine(containerPath(d.folder, d.file, p.windows)))
+		return strings.Contains(config, tokenFileLine(containerPath(d.directory, d.file, p.windows)))
 	}
-	isThere := func(c *Container) bool { return p.mountsAt(c, d.folder) && p.readMounts(c, d).atTokenPath }
-	return p.selects(isThere) || p.isBlocked(&p.credentialSpec) && !p.isBlocked(d)
+	isThere := func(c *Container) bool { return p.mountsAt(c, d.directory) && p.readMounts(c, d).atTokenPath }
+	return p.anySelected(isThere) || p.isBlocked(&p.credentialSpec) && !p.isBlocked(d)
 }
 
-// isBlocked says whether a container that needs the token cannot have it in the
+// isBlocked reports whether a container that needs the token cannot have it in the
 // directory of d.
 func (p *patchBuilder) isBlocked(d *credentialSpec) bool {
-	return p.selects(func(c *Container) bool {
+	return p.anySelected(func(c *Container) bool {
 		env := p.inspectEnv(c, d)
-		return !env.identity && p.findObstacle(c, d.folder) != ""
+		return !env.identity && p.findObstacle(c, d.directory) != ""
 	})
 }
 
-// selects reports whether the pod starts with a container that is selected and for which
-// is returns true.
-func (p *patchBuilder) selects(is func(*Container) bool) bool {
+// anySelected reports whether match returns true for a container or init container that
+// the pod's annotations select.
+func (p *patchBuilder) anySelected(match func(*Container) bool) bool {
 	for _, containers := range [...][]Container{p.pod.Spec.InitContainers, p.pod.Spec.Containers} {
 		for i := range containers {
-			if c := &containers[i]; p.containerFilter.reason(c.Name) == "" && is(c) {
+			if c := &containers[i]; p.containerFilter.reason(c.Name) == "" && match(c) {
 				return true
 			}
 		}
@@ -136,14 +136,14 @@ type mounts struct {
 }
 
 func (p *patchBuilder) readMounts(c *Container, d *credentialSpec) mounts {
-	found := mounts{obstacle: p.findObstacle(c, d.folder)}
-	folder := p.normalizePath(d.folder)
+	found := mounts{obstacle: p.findObstacle(c, d.directory)}
+	directory := p.normalizePath(d.directory)
 	for i := range c.VolumeMounts {
 		m := &c.VolumeMounts[i]
 		switch at := p.normalizePath(m.MountPath); {
-		case at == folder && m.whole() && p.isToken(m.Name):
+		case at == directory && m.whole() && p.isToken(m.Name):
 			found.atTokenPath = found.obstacle == ""
-		case m.whole() && m.Name == p.result.Volume && !within(at, folder):
+		case m.whole() && m.Name == p.result.Volume && !within(at, directory):
 			found.elsewhere = true
 		}
 	}
@@ -176,23 +176,23 @@ func (p *patchBuilder) volume(name string) *Volume {
 // findObstacle describes what keeps the token from being mounted in a directory, or
 // returns "". It takes the paths as they are, and then as they are in an image in
 // which /var/run is a symbolic link to /run: the webhook does not know the image.
-func (p *patchBuilder) findObstacle(c *Container, folder string) string {
-	if obstacle := p.findObstacleIn(c, folder, false); obstacle != "" || p.windows || p.mountsAt(c, "/var") {
+func (p *patchBuilder) findObstacle(c *Container, directory string) string {
+	if obstacle := p.findObstacleIn(c, directory, false); obstacle != "" || p.windows || p.mountsAt(c, "/var") {
 		return obstacle // a mount at /var hides the link
 	}
-	return p.findObstacleIn(c, folder, true)
+	return p.findObstacleIn(c, directory, true)
 }
 
 // findObstacleIn is findObstacle for images with or without the link.
-func (p *patchBuilder) findObstacleIn(c *Container, folder string, link bool) string {
-	token := resolve(p.normalizePath(folder), link)
+func (p *patchBuilder) findObstacleIn(c *Container, directory string, link bool) string {
+	token := resolve(p.normalizePath(directory), link)
 	parent, depth, there := "", 0, false
 	for i := range c.VolumeMounts {
 		m := &c.VolumeMounts[i]
 		spelt := p.normalizePath(m.MountPath)
 		at := resolve(spelt, link)
 		there = there || at == token
-		if at == token && (!m.whole() || !p.isToken(m.Name)) || below(at, token) && !p.fitsInto(folder, m) {
+		if at == token && (!m.whole() || !p.isToken(m.Name)) || below(at, token) && !p.fitsInto(directory, m) {
 			return m.String()
 		}
 		if !below(token, at) || p.windows {
@@ -205,7 +205,7 @@ func (p *patchBuilder) findObstacleIn(c *Container, folder string, link bool) st
 		} else if names < depth {
 			continue
 		}
-		if parent == "" && !p.takesMountPoint(c, folder, m) {
+		if parent == "" && !p.takesMountPoint(c, directory, m) {
 			parent = m.String()
 		}
 	}
@@ -251,7 +251,7 @@ func (m *VolumeMount) String() string {
 
 // takesMountPoint says whether the directory of the token can be made in a volume that is
 // mounted at a parent of it, or is there already.
-func (p *patchBuilder) takesMountPoint(c *Container, folder string, m *VolumeMount) bool {
+func (p *patchBuilder) takesMountPoint(c *Container, directory string, m *VolumeMount) bool {
 	volume := p.volume(m.Name)
 	switch {
 	case volume == nil || volume.isFromAPI():
@@ -260,14 +260,14 @@ func (p *patchBuilder) takesMountPoint(c *Container, folder string, m *VolumeMou
 		// the volume (MakeNestedMountpoints in k8s.io/kubernetes/pkg/volume/util). It
 		// does so when the pod starts, which is too early for ephemeral containers.
 		if p.ephemeral {
-			return p.isMadeBefore(c, folder, m)
+			return p.isMadeBefore(c, directory, m)
 		}
-		return m.whole() && below(path.Clean(folder), path.Clean(m.MountPath)) && path.Clean(m.MountPath) != "/" &&
-			!volume.hasName(path.Clean(folder)[len(path.Clean(m.MountPath))+1:])
+		return m.whole() && below(path.Clean(directory), path.Clean(m.MountPath)) && path.Clean(m.MountPath) != "/" &&
+			!volume.hasName(path.Clean(directory)[len(path.Clean(m.MountPath))+1:])
 	case volume.isFile() || volume.isReadOnly():
 		return false
 	default:
-		return !m.ReadOnly || p.isMadeBefore(c, folder, m)
+		return !m.ReadOnly || p.isMadeBefore(c, directory, m)
 	}
 }
 
@@ -292,11 +292,11 @@ type directory struct{ token, volume, subPath, mountPath string }
 
 // isMadeBefore says whether a container that starts before c has the token in the same
 // part of the same volume: then c finds the directory there, even if c cannot write.
-func (p *patchBuilder) isMadeBefore(c *Container, folder string, m *VolumeMount) bool {
+func (p *patchBuilder) isMadeBefore(c *Container, directory string, m *VolumeMount) bool {
 	if p.made == nil {
 		p.findMade()
 	}
-	first, made := p.made[directory{folder, m.Name, m.SubPath, p.normalizePath(m.MountPath)}]
+	first, made := p.made[directory{directory, m.Name, m.SubPath, p.normalizePath(m.MountPath)}]
 	started, inPod := p.started[c]
 	return made && m.SubPathExpr == "" && (first < started || !inPod)
 }
@@ -316,8 +316,8 @@ func (p *patchBuilder) findMade() {
 			if !to.mounts.atTokenPath && (to.mounts.obstacle != "" || to.hasToken() || to.env.isComplete()) {
 				continue // it does not get the token there
 			}
-			if m := p.findParent(c, to.folder); m != nil && m.SubPathExpr == "" {
-				at := directory{to.folder, m.Name, m.SubPath, p.normalizePath(m.MountPath)}
+			if m := p.findParent(c, to.directory); m != nil && m.SubPathExpr == "" {
+				at := directory{to.directory, m.Name, m.SubPath, p.normalizePath(m.MountPath)}
 				if _, known := p.made[at]; !known {
 					p.made[at] = p.started[c]
 				}
@@ -328,9 +328,9 @@ func (p *patchBuilder) findMade() {
 
 // findParent returns the mount that the directory of the token is made in, or nil if
 // there is none, or two could be it.
-func (p *patchBuilder) findParent(c *Container, folder string) (parent *VolumeMount) {
+func (p *patchBuilder) findParent(c *Container, directory string) (parent *VolumeMount) {
 	link := !p.mountsAt(c, "/var")
-	token, depth := resolve(p.normalizePath(folder), link), 0
+	token, depth := resolve(p.normalizePath(directory), link), 0
 	for i := range c.VolumeMounts {
 		spelt := p.normalizePath(c.VolumeMounts[i].MountPath)
 		names := strings.Count(spelt, "/")
@@ -348,15 +348,15 @@ func (p *patchBuilder) findParent(c *Container, folder string) (parent *VolumeMo
 // fitsInto says whether a mount below the directory of the token can be in its volume.
 // The kubelet makes a directory there for a mount by its path, but not through a link.
 // It cannot bear the name of a file of the volume, and no file can be mounted on it.
-func (p *patchBuilder) fitsInto(folder string, m *VolumeMount) bool {
-	folder, at := path.Clean(folder), path.Clean(m.MountPath)
-	if p.windows || p.ephemeral || !below(at, folder) {
+func (p *patchBuilder) fitsInto(directory string, m *VolumeMount) bool {
+	directory, at := path.Clean(directory), path.Clean(m.MountPath)
+	if p.windows || p.ephemeral || !below(at, directory) {
 		return false
 	}
 	if volume := p.volume(m.Name); volume != nil && (volume.isFile() || volume.isFromAPI() && !m.whole()) {
 		return false
 	}
-	name, _, _ := strings.Cut(at[len(folder)+1:], "/")
+	name, _, _ := strings.Cut(at[len(directory)+1:], "/")
 	file, _, _ := strings.Cut(path.Clean(p.credentialSpec.file), "/")
 	return name != file && (p.credentialSpec.config == "" || name != configFile) && !strings.HasPrefix(name, "..")
 }

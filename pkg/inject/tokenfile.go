@@ -16,12 +16,12 @@ func (p *patchBuilder) tokenVolumeOf(c *Container, file string) (name string, pa
 	}
 	file = p.normalizePath(file)
 	var mount *VolumeMount
-	folder := ""
+	directory := ""
 	for i := range c.VolumeMounts {
 		at := p.normalizePath(c.VolumeMounts[i].MountPath)
 		// A mount hides those above it, and those before it at the same path.
-		if isWithin(file, at) && len(at) >= len(folder) {
-			mount, folder = &c.VolumeMounts[i], at
+		if isWithin(file, at) && len(at) >= len(directory) {
+			mount, directory = &c.VolumeMounts[i], at
 		}
 	}
 	if mount == nil || slices.ContainsFunc(c.VolumeDevices, func(d VolumeDevice) bool { return isWithin(file, p.normalizePath(d.DevicePath)) }) {
@@ -31,7 +31,7 @@ func (p *patchBuilder) tokenVolumeOf(c *Container, file string) (name string, pa
 	if strings.Contains(mount.SubPathExpr, "$") {
 		return "", false
 	}
-	inVolume := path.Join(mount.SubPath, mount.SubPathExpr, strings.TrimPrefix(file, folder))
+	inVolume := path.Join(mount.SubPath, mount.SubPathExpr, strings.TrimPrefix(file, directory))
 	volume := p.volume(mount.Name)
 	if volume == nil || volume.Projected == nil {
 		return "", false
@@ -67,8 +67,8 @@ func (p *patchBuilder) isSameFile(a, b string) bool {
 	return a == b || p.windows && strings.EqualFold(a, b)
 }
 
-// isWithin reports whether a path is that of a folder, or below it. Both are as spelt
+// isWithin reports whether a path is that of a directory, or below it. Both are as spelt
 // returns them.
-func isWithin(file, folder string) bool {
-	return file == folder || strings.HasPrefix(file, strings.TrimSuffix(folder, "/")+"/")
+func isWithin(file, directory string) bool {
+	return file == directory || strings.HasPrefix(file, strings.TrimSuffix(directory, "/")+"/")
 }

@@ -89,22 +89,22 @@ func TestStateFile_invalid(t *testing.T) {
 
 func TestStateFile_notWritable(t *testing.T) {
 	if _, err := localsts.New(options(filepath.Join(t.TempDir(), "missing", "state.json"))); err == nil {
-		t.Error("there is no folder for it")
+		t.Error("there is no directory for it")
 	}
 	if _, err := localsts.New(options(t.TempDir())); err == nil {
-		t.Error("it is a folder itself")
+		t.Error("it is a directory itself")
 	}
 }
 
 func TestStateFile_writeError(t *testing.T) {
-	folder := filepath.Join(t.TempDir(), "state")
-	expectNone(t, os.Mkdir(folder, 0o700))
-	file := filepath.Join(folder, "state.json")
+	directory := filepath.Join(t.TempDir(), "state")
+	expectNone(t, os.Mkdir(directory, 0o700))
+	file := filepath.Join(directory, "state.json")
 	d := newTestServer(t, nil, keptIn(file))
 	d.createRole(t, "before", trust)
-	// The folder is moved away, so that nothing can be written where it was. (Rights
+	// The directory is moved away, so that nothing can be written where it was. (Rights
 	// would not stop root.)
-	expectNone(t, os.Rename(folder, folder+"-away"))
+	expectNone(t, os.Rename(directory, directory+"-away"))
 	client, ctx := d.iam(), t.Context()
 	_, err := client.CreateRole(ctx, &iam.CreateRoleInput{RoleName: aws.String("lost"), AssumeRolePolicyDocument: aws.String(trust)})
 	expectError(t, err, "InternalFailure", 500, "The request processing has failed because of an unknown error, exception or failure.")
@@ -117,7 +117,7 @@ func TestStateFile_writeError(t *testing.T) {
 	if len(before.Role.Tags) != 0 {
 		t.Errorf("a tag was set: %v", before.Role.Tags)
 	}
-	expectNone(t, os.Rename(folder+"-away", folder))
+	expectNone(t, os.Rename(directory+"-away", directory))
 	_, err = client.CreateRole(ctx, &iam.CreateRoleInput{RoleName: aws.String("after"), AssumeRolePolicyDocument: aws.String(trust)})
 	expectNone(t, err)
 }

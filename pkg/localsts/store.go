@@ -106,9 +106,9 @@ func (s *store) write(a *account) error {
 }
 
 func replaceFile(file string, content []byte) (err error) {
-	folder := filepath.Dir(file)
+	directory := filepath.Dir(file)
 	// Its mode is 0600: it holds the key of the session tokens.
-	next, err := os.CreateTemp(folder, filepath.Base(file)+".next-")
+	next, err := os.CreateTemp(directory, filepath.Base(file)+".next-")
 	if err != nil {
 		return err
 	}
@@ -131,7 +131,7 @@ func replaceFile(file string, content []byte) (err error) {
 	}
 	// From here on the new state is there for all to read. That a crash could still
 	// bring back the old one is no reason to tell the caller that nothing changed.
-	if parent, err := os.Open(folder); err == nil { //nolint:gosec // the folder of the flag's file
+	if parent, err := os.Open(directory); err == nil { //nolint:gosec // the directory of the flag's file
 		_ = parent.Sync()
 		_ = parent.Close()
 	}

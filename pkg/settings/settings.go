@@ -49,8 +49,8 @@ func (s *Settings) AddFlags(flags *pflag.FlagSet) {
 	flags.StringVar(&s.AnnotationPrefix, "annotation-prefix", "eks.amazonaws.com", "`prefix` of the annotations on ServiceAccounts and pods")
 	flags.StringVar(&s.TokenAudience, "token-audience", "sts.amazonaws.com", "`audience` of tokens whose ServiceAccount names none")
 	flags.Int64Var(&s.TokenExpiration, "token-expiration", 86400, "lifetime of tokens in `seconds` where neither ServiceAccount nor pod names one; at least 600")
-	flags.StringVar(&s.TokenMountPath, "token-mount-path", "/var/run/secrets/eks.amazonaws.com/serviceaccount", "`folder` of the token in the containers")
-	flags.StringVar(&s.TokenFallbackMountPath, "token-fallback-mount-path", "/eks.amazonaws.com/serviceaccount", "`folder` of the token in containers in which it cannot be mounted at the usual path, also with EKS Pod Identity")
+	flags.StringVar(&s.TokenMountPath, "token-mount-path", "/var/run/secrets/eks.amazonaws.com/serviceaccount", "`directory` of the token in the containers")
+	flags.StringVar(&s.TokenFallbackMountPath, "token-fallback-mount-path", "/eks.amazonaws.com/serviceaccount", "`directory` of the token in containers in which it cannot be mounted at the usual path, also with EKS Pod Identity")
 	flags.StringVar(&s.AWSDefaultRegion, "aws-default-region", "", "`region` for containers that set none; empty to set none")
 	flags.BoolVar(&s.STSRegionalEndpoint, "sts-regional-endpoint", false, "use the STS endpoint of the region where the ServiceAccount does not say")
 	flags.StringVar(&s.STSEndpoint, "sts-endpoint", "", "`URL` of the STS to use where the ServiceAccount names none; empty for AWS's")
@@ -62,9 +62,9 @@ func (s *Settings) AddFlags(flags *pflag.FlagSet) {
 
 	flags.StringVar(&s.ContainerCredentialsConfig, "watch-container-credentials-config", "", "`file` that lists the ServiceAccounts which use EKS Pod Identity, read again when it changes")
 	flags.StringVar(&s.ContainerCredentialsAudience, "container-credentials-audience", "pods.eks.amazonaws.com", "`audience` of their tokens")
-	flags.StringVar(&s.ContainerCredentials.MountPath, "container-credentials-token-mount-path", "/var/run/secrets/pods.eks.amazonaws.com/serviceaccount", "`folder` of their token in the containers")
+	flags.StringVar(&s.ContainerCredentials.MountPath, "container-credentials-token-mount-path", "/var/run/secrets/pods.eks.amazonaws.com/serviceaccount", "`directory` of their token in the containers")
 	flags.StringVar(&s.ContainerCredentials.VolumeName, "container-credentials-token-volume-name", "eks-pod-identity-token", "`name` of their token's volume")
-	flags.StringVar(&s.ContainerCredentials.TokenPath, "container-credentials-token-path", "eks-pod-identity-token", "`file` of their token in its folder")
+	flags.StringVar(&s.ContainerCredentials.TokenPath, "container-credentials-token-path", "eks-pod-identity-token", "`file` of their token in its directory")
 	flags.StringVar(&s.ContainerCredentials.FullURI, "container-credentials-full-uri", "http://169.254.170.23/v1/credentials", "`URL` of the agent that gives credentials for it")
 
 	flags.StringVar(&s.RolePolicy, "role-policy", string(rolepolicy.Off), "who may use which role: `off`; on holds a namespace to the roles that its annotation permits; require permits none without one")

@@ -31,7 +31,7 @@ func parseOptions(args []string) (options, error) {
 	flags.IntVar(&o.rounds, "rounds", 5, "how often each server is measured, by turns")
 	flags.DurationVar(&o.duration, "for", 3*time.Second, "how long each time")
 	flags.StringVar(&o.reference, "reference", "", "amazon-eks-pod-identity-webhook's binary, a `file`, to measure that too")
-	flags.StringVar(&o.plots, "plots", "", "`folder` to draw the latencies in")
+	flags.StringVar(&o.plots, "plots", "", "`directory` to draw the latencies in")
 	flags.BoolVar(&o.json, "json", false, "print JSON, with every round, in place of the table")
 	flags.BoolVar(&o.record, "record", false, "write the ratios to test/bench/recorded.json")
 	flags.BoolVar(&o.compare, "compare", false, "fail if a ratio is more than 20 % worse than it says there, or a goal of live reads is missed")

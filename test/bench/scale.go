@@ -40,7 +40,7 @@ func parseScaleOptions(args []string) (scaleOptions, error) {
 	flags.DurationVar(&o.idle, "idle", time.Minute, "how long nothing happens after the last of them")
 	flags.DurationVar(&o.duration, "for", 20*time.Second, "how long pods are created, to measure live reads")
 	flags.StringVar(&o.only, "only", "", "measure only the `part` footprint or live")
-	flags.StringVar(&o.plots, "plots", "", "`folder` to draw memory and starts in")
+	flags.StringVar(&o.plots, "plots", "", "`directory` to draw memory and starts in")
 	flags.Func("env", "`NAME=value` in the webhook's environment, beside that of its deployment; more than once for more", func(value string) error {
 		if name, _, ok := strings.Cut(value, "="); !ok || name == "" {
 			return errors.New("want NAME=value")

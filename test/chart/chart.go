@@ -55,7 +55,7 @@ func Notes(ctx context.Context, namespace string, args ...string) ([]byte, error
 	return helm(ctx, append([]string{"install", Release, Path(), "--namespace=" + namespace, "--dry-run=client", "--output=json"}, args...)...)
 }
 
-// Path returns the folder of the chart.
+// Path returns the directory of the chart.
 func Path() string { return repopath.Path("deploy", "helm", "pod-identity-webhook") }
 
 func helm(ctx context.Context, args ...string) ([]byte, error) {

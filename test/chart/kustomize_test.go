@@ -178,11 +178,11 @@ func filesIn(t *testing.T, root string) []string {
 	return found
 }
 
-// inFiles adds objects to the files of a folder that are named after their
+// inFiles adds objects to the files of a directory that are named after their
 // templates.
-func inFiles(files map[string]string, folder string, objects []manifest) {
+func inFiles(files map[string]string, directory string, objects []manifest) {
 	for _, m := range objects {
-		file := path.Join(folder, m.template)
+		file := path.Join(directory, m.template)
 		if files[file] == "" {
 			files[file] = written + m.text
 		} else {
@@ -281,8 +281,8 @@ func identified(t *testing.T, object *unstructured.Unstructured, patch map[strin
 	return string(encoded)
 }
 
-// addKustomization adds the file that lists the others of a folder.
-func addKustomization(files map[string]string, folder, kind, resources string) {
+// addKustomization adds the file that lists the others of a directory.
+func addKustomization(files map[string]string, directory, kind, resources string) {
 	version := "v1beta1"
 	if kind == "Component" {
 		version = "v1alpha1"
@@ -295,14 +295,14 @@ func addKustomization(files map[string]string, folder, kind, resources string) {
 	patched := ""
 	for _, file := range slices.Sorted(maps.Keys(files)) {
 		switch {
-		case path.Dir(file) != folder:
+		case path.Dir(file) != directory:
 		case path.Base(file) == "patches.yaml":
 			patched = "patches:\n  - path: patches.yaml\n"
 		default:
 			content += "  - " + path.Base(file) + "\n"
 		}
 	}
-	files[folder+"/kustomization.yaml"] = content + patched
+	files[directory+"/kustomization.yaml"] = content + patched
 }
 
 // TestKustomize_matchesHelm builds the overlays with kubectl.
@@ -319,7 +319,7 @@ func TestKustomize_matchesHelm(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, test := range []struct {
-		name, folder string
+		name, directory string
 		values       []string
 	}{
 		{"cluster-wide", filepath.Join(kustomizations, "overlays", "cluster-wide"), nil},
@@ -332,7 +332,7 @@ func TestKustomize_matchesHelm(t *testing.T) {
 			for _, m := range manifests(t, test.values...) {
 				want[m.id()] = m.object.Object
 			}
-			got := kustomize(t, test.folder)
+			got := kustomize(t, test.directory)
 			namespaced := 0
 			maps.DeleteFunc(got, func(_ string, object map[string]any) bool {
 				if object["kind"] == "Namespace" {
@@ -351,13 +351,13 @@ func TestKustomize_matchesHelm(t *testing.T) {
 	}
 }
 
-func kustomize(t *testing.T, folder string) map[string]map[string]any {
+func kustomize(t *testing.T, directory string) map[string]map[string]any {
 	t.Helper()
 	kubectl := os.Getenv("KUBECTL")
 	if kubectl == "" {
 		kubectl = repopath.Path("bin", "assets", "kubectl")
 	}
-	command := exec.CommandContext(t.Context(), kubectl, "kustomize", folder)
+	command := exec.CommandContext(t.Context(), kubectl, "kustomize", directory)
 	var stdout, stderr bytes.Buffer
 	command.Stdout, command.Stderr = &stdout, &stderr
 	if err := command.Run(); err != nil {

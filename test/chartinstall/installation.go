@@ -30,7 +30,7 @@ import (
 
 // Options say what to install.
 type Options struct {
-	// Dir is an existing folder for manifests, kubeconfig and logs. It is the
+	// Dir is an existing directory for manifests, kubeconfig and logs. It is the
 	// caller's to remove, after Stop.
 	Dir string
 	// Binary is the webhook's file; empty means where the repository builds it.

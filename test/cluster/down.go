@@ -38,7 +38,7 @@ func (c *cluster) clean(ctx context.Context) error {
 	}
 	// Nothing of the node is mounted here: its mounts were its own.
 	if err := os.RemoveAll(c.dir); err != nil {
-		return fmt.Errorf("remove the cluster's folder: %w", err)
+		return fmt.Errorf("remove the cluster's directory: %w", err)
 	}
 	return nil
 }

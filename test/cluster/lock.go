@@ -25,7 +25,7 @@ func (c *cluster) acquireLock() error {
 		return fmt.Errorf("open %s: %w", path, err)
 	}
 	if err := unix.FcntlFlock(uintptr(file), unix.F_SETLK, &unix.Flock_t{Type: unix.F_WRLCK, Whence: io.SeekStart}); err != nil {
-		return fmt.Errorf("lock %s: %w; another cluster runs in this folder", path, err)
+		return fmt.Errorf("lock %s: %w; another cluster runs in this directory", path, err)
 	}
 	return nil
 }

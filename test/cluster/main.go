@@ -38,10 +38,10 @@ func realMain(ctx context.Context, args []string, out io.Writer) error {
 	c := cluster{out: out}
 	irsa := walkthrough.Cluster{STS: walkthrough.LocalSTS, Load: func(ctx context.Context, archive string) error { return c.load(ctx, archive) }, Out: out}
 	irsa.Flags(flags)
-	flags.StringVar(&c.dir, "dir", repopath.Path("bin", "cluster"), "`folder` of the cluster's own")
-	flags.StringVar(&c.assets, "assets", repopath.Path("bin", "assets"), "`folder` with the parts of Kubernetes and etcd")
-	flags.StringVar(&c.plugins, "network", repopath.Path("bin", "network"), "`folder` with CNI plugins and CoreDNS")
-	flags.StringVar(&c.programs, "programs", repopath.Path("bin", "cluster-images"), "`folder` with the programs of the cluster's own images")
+	flags.StringVar(&c.dir, "dir", repopath.Path("bin", "cluster"), "`directory` of the cluster's own")
+	flags.StringVar(&c.assets, "assets", repopath.Path("bin", "assets"), "`directory` with the parts of Kubernetes and etcd")
+	flags.StringVar(&c.plugins, "network", repopath.Path("bin", "network"), "`directory` with CNI plugins and CoreDNS")
+	flags.StringVar(&c.programs, "programs", repopath.Path("bin", "cluster-images"), "`directory` with the programs of the cluster's own images")
 	flags.StringVar(&c.address, "address", "", "the node's `address`, which up chooses")
 	if err := flags.Parse(args); err != nil {
 		return err

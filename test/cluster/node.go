@@ -84,8 +84,8 @@ func (n *node) start(ctx context.Context) error {
 	if err := n.raiseNode(); err != nil {
 		return err
 	}
-	for _, folder := range []string{"plane", "logs", "cni"} {
-		if err := os.MkdirAll(filepath.Join(n.dir, folder), 0o700); err != nil {
+	for _, directory := range []string{"plane", "logs", "cni"} {
+		if err := os.MkdirAll(filepath.Join(n.dir, directory), 0o700); err != nil {
 			return err
 		}
 	}

@@ -12,11 +12,11 @@ import (
 )
 
 // makeRoot makes the node's file system and goes into it: it looks like the
-// machine's, but nothing that is written to it stays, such as the folders that
+// machine's, but nothing that is written to it stays, such as the directories that
 // containerd makes where a pod wants a path of the node that is not there. Three
 // things are other than on the machine: /run is empty, so that the machine's own
 // containerd, if it has one, is not the node's; /proc shows the cluster's processes;
-// and what grows is in the cluster's folder.
+// and what grows is in the cluster's directory.
 func (c *cluster) makeRoot() error {
 	// Nothing that is mounted from here on is seen by the machine.
 	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
@@ -87,12 +87,12 @@ func (c *cluster) bindMounts(root string, mounts []*mountinfo.Info) error {
 	return nil
 }
 
-// overlay mounts what is at lower, so that what is written goes to a folder of
+// overlay mounts what is at lower, so that what is written goes to a directory of
 // the working directory.
 func overlay(lower, target, upper string) error {
 	work := upper + "-work"
-	for _, folder := range []string{upper, work} {
-		if err := os.MkdirAll(folder, 0o755); err != nil { //nolint:gosec // it is the root of a file system that all programs use
+	for _, directory := range []string{upper, work} {
+		if err := os.MkdirAll(directory, 0o755); err != nil { //nolint:gosec // it is the root of a file system that all programs use
 			return err
 		}
 	}

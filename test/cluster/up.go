@@ -36,11 +36,11 @@ const (
 	statusFile = 4
 )
 
-// cluster is a cluster of one folder.
+// cluster is a cluster of one directory.
 type cluster struct {
-	// dir is an absolute path. Two clusters have two folders.
+	// dir is an absolute path. Two clusters have two directories.
 	dir string
-	// assets, plugins, programs and images are folders of what was built.
+	// assets, plugins, programs and images are directories of what was built.
 	assets, plugins, programs, images string
 	// address is the node's, once it is chosen.
 	address string

@@ -16,7 +16,7 @@ const (
 )
 
 // writeModule writes the module that builds the API server of a release, into the
-// folder of its minor. Each requirement is of the version that the release has.
+// directory of its minor. Each requirement is of the version that the release has.
 func writeModule(ctx context.Context, dir, version string) error {
 	r, err := parseRelease("v" + version)
 	if err != nil {
@@ -36,15 +36,15 @@ func writeModule(ctx context.Context, dir, version string) error {
 	if err != nil {
 		return err
 	}
-	folder := filepath.Join(dir, r.minorVersion())
-	if err := os.MkdirAll(folder, 0o755); err != nil { // #nosec G301 -- as git makes it
+	directory := filepath.Join(dir, r.minorVersion())
+	if err := os.MkdirAll(directory, 0o755); err != nil { // #nosec G301 -- as git makes it
 		return err
 	}
-	if err := os.WriteFile(filepath.Join(folder, "go.mod"), moduleOf(r, theirs), 0o644); err != nil { // #nosec G306 -- as git makes it
+	if err := os.WriteFile(filepath.Join(directory, "go.mod"), moduleOf(r, theirs), 0o644); err != nil { // #nosec G306 -- as git makes it
 		return err
 	}
 	tidy := exec.CommandContext(ctx, "go", "mod", "tidy")
-	tidy.Dir, tidy.Stdout, tidy.Stderr = folder, os.Stdout, os.Stderr
+	tidy.Dir, tidy.Stdout, tidy.Stderr = directory, os.Stdout, os.Stderr
 	return tidy.Run()
 }
 

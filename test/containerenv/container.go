@@ -2,8 +2,8 @@
 // the environment that the API server has stored and no other, and with the
 // files of the projected volumes, which it writes as a kubelet would.
 //
-// There is no file system of its own: a volume is written to the folder of this
-// machine that its mount names, so a test gives the webhook a folder of its own
+// There is no file system of its own: a volume is written to the directory of this
+// machine that its mount names, so a test gives the webhook a directory of its own
 // as the mount path. Other mounts are left alone.
 package containerenv
 
@@ -27,35 +27,35 @@ import (
 type Container struct {
 	// Env is the environment, as NAME=value.
 	Env []string
-	// Folder is where the volume is mounted.
-	Folder string
+	// Directory is where the volume is mounted.
+	Directory string
 }
 
 // New takes a stored pod and writes the files of the volume that its first
-// container mounts at folder.
-func New(ctx context.Context, client kubernetes.Interface, pod *corev1.Pod, folder string) (*Container, error) {
-	c := &Container{Folder: folder}
+// container mounts at directory.
+func New(ctx context.Context, client kubernetes.Interface, pod *corev1.Pod, directory string) (*Container, error) {
+	c := &Container{Directory: directory}
 	for _, variable := range pod.Spec.Containers[0].Env {
 		if variable.ValueFrom != nil {
 			return nil, fmt.Errorf("variable %s of pod %s comes from elsewhere, which only a kubelet can look up", variable.Name, pod.Name)
 		}
 		c.Env = append(c.Env, variable.Name+"="+variable.Value)
 	}
-	volume, err := mountedAt(pod, folder)
+	volume, err := mountedAt(pod, directory)
 	if err != nil {
 		return nil, err
 	}
 	for _, source := range volume.Sources {
-		if err := project(ctx, client, pod, source, folder); err != nil {
+		if err := project(ctx, client, pod, source, directory); err != nil {
 			return nil, err
 		}
 	}
 	return c, nil
 }
 
-func mountedAt(pod *corev1.Pod, folder string) (*corev1.ProjectedVolumeSource, error) {
+func mountedAt(pod *corev1.Pod, directory string) (*corev1.ProjectedVolumeSource, error) {
 	for _, mount := range pod.Spec.Containers[0].VolumeMounts {
-		if mount.MountPath != folder {
+		if mount.MountPath != directory {
 			continue
 		}
 		for _, volume := range pod.Spec.Volumes {
@@ -64,10 +64,10 @@ func mountedAt(pod *corev1.Pod, folder string) (*corev1.ProjectedVolumeSource, e
 			}
 		}
 	}
-	return nil, fmt.Errorf("pod %s mounts no projected volume at %s", pod.Name, folder)
+	return nil, fmt.Errorf("pod %s mounts no projected volume at %s", pod.Name, directory)
 }
 
-func project(ctx context.Context, client kubernetes.Interface, pod *corev1.Pod, source corev1.VolumeProjection, folder string) error {
+func project(ctx context.Context, client kubernetes.Interface, pod *corev1.Pod, source corev1.VolumeProjection, directory string) error {
 	files := map[string]string{}
 	if token := source.ServiceAccountToken; token != nil {
 		minted, err := client.CoreV1().ServiceAccounts(pod.Namespace).CreateToken(ctx, pod.Spec.ServiceAccountName,
@@ -90,7 +90,7 @@ func project(ctx context.Context, client kubernetes.Interface, pod *corev1.Pod, 
 		}
 	}
 	for name, content := range files {
-		if err := os.WriteFile(filepath.Join(folder, name), []byte(content), 0o600); err != nil {
+		if err := os.WriteFile(filepath.Join(directory, name), []byte(content), 0o600); err != nil {
 			return err
 		}
 	}
@@ -99,7 +99,7 @@ func project(ctx context.Context, client kubernetes.Interface, pod *corev1.Pod, 
 
 // Run runs a program of this machine and returns what it printed. image has the
 // variables that the container's image sets, as NAME=value; HOME is an empty
-// folder, and the working directory, so that nothing of whoever runs the test is
+// directory, and the working directory, so that nothing of whoever runs the test is
 // found. That the program ends with another code than 0 is an error, with what it
 // wrote to its standard error.
 func (c *Container) Run(ctx context.Context, image []string, program string, args ...string) ([]byte, error) {

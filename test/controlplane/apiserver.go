@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"path/filepath"
 	"strconv"
 	"time"
 
@@ -19,25 +18,32 @@ import (
 // when it is ready. The context bounds the start alone. On failure it is not
 // left running.
 func (cp *ControlPlane) StartAPIServer(ctx context.Context) error {
+	cp.mu.Lock()
+	defer cp.mu.Unlock()
 	if cp.apiServer != nil {
 		return errors.New("start kube-apiserver: it has been started already")
 	}
+	return cp.startAPIServer(ctx)
+}
+
+func (cp *ControlPlane) startAPIServer(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
 	began := time.Now()
 	apiServer, err := process.Start(process.Command{
 		Path: cp.binaries.apiServer,
 		Args: cp.apiServerArgs(),
-		Log:  filepath.Join(cp.dir, "kube-apiserver.log"),
+		Log:  cp.apiServerLog(),
 	})
 	if err != nil {
 		return err
 	}
-	cp.apiServer = apiServer
-	if err := cp.waitAPIServer(ctx); err != nil {
-		cp.KillAPIServer()
+	if err := cp.waitAPIServer(ctx, apiServer); err != nil {
+		apiServer.Kill()
 		return err
 	}
+	cp.apiServer, cp.supervised = apiServer, make(chan struct{})
+	go cp.supervise(apiServer, cp.supervised) //nolint:gosec // it outlives the start, and so its context
 	cp.logf("kube-apiserver is ready after %s", time.Since(began).Round(time.Millisecond))
 	return nil
 }
@@ -45,33 +51,42 @@ func (cp *ControlPlane) StartAPIServer(ctx context.Context) error {
 // StopAPIServer ends the API server in order: it stops to listen, ends its
 // watches and answers what it has begun. etcd keeps the state.
 func (cp *ControlPlane) StopAPIServer(ctx context.Context) error {
-	if cp.apiServer == nil {
+	apiServer := cp.takeAPIServer()
+	if apiServer == nil {
 		return errors.New("stop kube-apiserver: it is not running")
 	}
 	ctx, cancel := context.WithTimeout(ctx, stopTimeout)
 	defer cancel()
-	err := cp.apiServer.Stop(ctx)
-	cp.apiServer = nil // whatever Stop says, it is gone
-	return err
+	return apiServer.Stop(ctx)
 }
 
 // KillAPIServer ends the API server at once, as a crash would: connections
 // break, answers are lost. It does nothing when the API server is not running.
 func (cp *ControlPlane) KillAPIServer() {
-	if cp.apiServer != nil {
-		cp.apiServer.Kill()
-		cp.apiServer = nil
+	if apiServer := cp.takeAPIServer(); apiServer != nil {
+		apiServer.Kill()
 	}
 }
 
-func (cp *ControlPlane) waitAPIServer(ctx context.Context) error {
-	client, err := rest.HTTPClientFor(cp.Config())
+// takeAPIServer returns the API server that runs, if one does, for the caller to end.
+func (cp *ControlPlane) takeAPIServer() *process.Process {
+	cp.mu.Lock()
+	defer cp.mu.Unlock()
+	apiServer := cp.apiServer
+	cp.apiServer = nil
+	return apiServer
+}
+
+func (cp *ControlPlane) waitAPIServer(ctx context.Context, apiServer *process.Process) error {
+	config := cp.Config()
+	config.WrapTransport = nil // it waits for what is waited for here
+	client, err := rest.HTTPClientFor(config)
 	if err != nil {
 		return fmt.Errorf("make a client: %w", err)
 	}
 	client.Timeout = requestTimeout
 	defer client.CloseIdleConnections()
-	return cp.apiServer.WaitReady(ctx, func(ctx context.Context) error {
+	return apiServer.WaitReady(ctx, func(ctx context.Context) error {
 		return process.ExpectOK(ctx, client, cp.url()+"/readyz")
 	})
 }

@@ -8,11 +8,11 @@ import (
 	"github.com/pod-identity-webhook/pod-identity-webhook/test/repopath"
 )
 
-// assetsVariable is the ecosystem's convention for naming a folder with
+// assetsVariable is the ecosystem's convention for naming a directory with
 // prebuilt control plane binaries.
 const assetsVariable = "KUBEBUILDER_ASSETS"
 
-// DefaultAssets is the folder named by KUBEBUILDER_ASSETS or, when that is not
+// DefaultAssets is the directory named by KUBEBUILDER_ASSETS or, when that is not
 // set, the one into which this repository builds its control plane.
 func DefaultAssets() string {
 	if dir := os.Getenv(assetsVariable); dir != "" {
@@ -34,7 +34,7 @@ func findBinaries(dir string) (binaries, error) {
 	}
 	for _, path := range []string{found.etcd, found.apiServer} {
 		if _, err := os.Stat(path); err != nil {
-			return binaries{}, fmt.Errorf("find the control plane: %w; build it with `make assets`, or set %s to a folder that has it", err, assetsVariable)
+			return binaries{}, fmt.Errorf("find the control plane: %w; build it with `make assets`, or set %s to a directory that has it", err, assetsVariable)
 		}
 	}
 	return found, nil

@@ -1,6 +1,6 @@
 // Package controlplane runs a Kubernetes control plane for tests and demos: a
 // real etcd and a real kube-apiserver, as processes on loopback, with their
-// state in one folder. No scheduler, no controllers and no nodes: pods are
+// state in one directory. No scheduler, no controllers and no nodes: pods are
 // stored and stay pending, and the default ServiceAccount of a namespace is
 // the caller's to create (see CreateNamespace).
 //
@@ -16,7 +16,9 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/http"
 	"path/filepath"
+	"sync"
 	"time"
 
 	"k8s.io/client-go/kubernetes"
@@ -39,10 +41,10 @@ const (
 
 // Options say how to start a control plane.
 type Options struct {
-	// Assets is the folder with the binaries etcd and kube-apiserver; empty
+	// Assets is the directory with the binaries etcd and kube-apiserver; empty
 	// means DefaultAssets.
 	Assets string
-	// Dir is an existing folder, empty at first, for state, credentials and
+	// Dir is an existing directory, empty at first, for state, credentials and
 	// logs. It is the caller's to remove, after Stop.
 	Dir string
 	// Log is told about progress, one line a step; nil is silent.
@@ -82,8 +84,12 @@ type ControlPlane struct {
 
 	etcdPort, etcdPeerPort, apiServerPort int
 
-	etcd      *process.Process // nil when stopped
+	etcd *process.Process // nil when stopped
+
+	mu        sync.Mutex
 	apiServer *process.Process // nil when stopped
+	// supervised is closed when apiServer has ended and supervise has dealt with it.
+	supervised chan struct{}
 }
 
 // Start starts a control plane and returns when it is ready: the API server
@@ -153,6 +159,8 @@ func (cp *ControlPlane) Config() *rest.Config { return cp.ConfigOf(admin) }
 // ConfigOf returns one with the rights of a user of Options.
 func (cp *ControlPlane) ConfigOf(user string) *rest.Config {
 	return &rest.Config{
+		WrapTransport: func(next http.RoundTripper) http.RoundTripper { return patientTransport{cp: cp, next: next} },
+
 		Host:            cp.url(),
 		BearerToken:     cp.credentials.tokens[user],
 		TLSClientConfig: rest.TLSClientConfig{CAData: cp.credentials.caBundle},
@@ -193,7 +201,11 @@ func (cp *ControlPlane) Issuer() string {
 func (cp *ControlPlane) CABundle() []byte { return cp.credentials.caBundle }
 
 // APIServerPID is the process id of the API server, which must be running.
-func (cp *ControlPlane) APIServerPID() int { return cp.apiServer.PID() }
+func (cp *ControlPlane) APIServerPID() int {
+	cp.mu.Lock()
+	defer cp.mu.Unlock()
+	return cp.apiServer.PID()
+}
 
 // EtcdPID is the process id of etcd, which must be running.
 func (cp *ControlPlane) EtcdPID() int { return cp.etcd.PID() }
@@ -201,13 +213,16 @@ func (cp *ControlPlane) EtcdPID() int { return cp.etcd.PID() }
 // Wait returns nil when the context ends, and an error when the API server or
 // etcd has ended by itself before. Neither may be stopped in the meantime.
 func (cp *ControlPlane) Wait(ctx context.Context) error {
+	cp.mu.Lock()
+	apiServer := cp.apiServer
+	cp.mu.Unlock()
 	select {
 	case <-ctx.Done():
 		return nil
 	case <-cp.etcd.Ended():
 		return cp.etcd.UnexpectedEnd()
-	case <-cp.apiServer.Ended():
-		return cp.apiServer.UnexpectedEnd()
+	case <-apiServer.Ended():
+		return apiServer.UnexpectedEnd()
 	}
 }
 

@@ -20,7 +20,7 @@ const policy = "arn:aws:iam::aws:policy/CloudWatchAgentServerPolicy"
 
 // startSTS starts the double of AWS, and returns where it is.
 func (c *cluster) startSTS(ctx context.Context) (string, error) {
-	dir, err := c.folder("sts")
+	dir, err := c.directory("sts")
 	if err != nil {
 		return "", err
 	}
@@ -74,12 +74,12 @@ func (c *cluster) administrator(ctx context.Context) ([]string, error) {
 // whoAmI asks STS who a container is, by a program with an AWS SDK that has
 // nothing but the container's environment, and the token where that says.
 func (c *cluster) whoAmI(ctx context.Context, container *corev1.Container, rawToken string) (string, error) {
-	folder, err := os.MkdirTemp(c.dir, "container-")
+	directory, err := os.MkdirTemp(c.dir, "container-")
 	if err != nil {
 		return "", err
 	}
-	// As the kubelet does, but for the folder: this machine is not the container.
-	file := filepath.Join(folder, "token")
+	// As the kubelet does, but for the directory: this machine is not the container.
+	file := filepath.Join(directory, "token")
 	if err := os.WriteFile(file, []byte(rawToken), 0o600); err != nil {
 		return "", err
 	}

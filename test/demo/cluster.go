@@ -32,7 +32,7 @@ type cluster struct {
 
 // startControlPlane returns what was started, and where the API server is.
 func (c *cluster) startControlPlane(ctx context.Context) (string, error) {
-	dir, err := c.folder("controlplane")
+	dir, err := c.directory("controlplane")
 	if err != nil {
 		return "", err
 	}
@@ -66,7 +66,7 @@ func (c *cluster) applyExample(ctx context.Context) (string, error) {
 
 // startWebhook returns where the webhook is.
 func (c *cluster) startWebhook(ctx context.Context) (string, error) {
-	dir, err := c.folder("webhook")
+	dir, err := c.directory("webhook")
 	if err != nil {
 		return "", err
 	}
@@ -106,7 +106,7 @@ func (c *cluster) stop() error {
 	return err
 }
 
-func (c *cluster) folder(name string) (string, error) {
+func (c *cluster) directory(name string) (string, error) {
 	path := filepath.Join(c.dir, name)
 	return path, os.Mkdir(path, 0o700)
 }

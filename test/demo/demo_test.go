@@ -83,7 +83,7 @@ func defaults() options {
 	}
 }
 
-// tempDir gives the demo a folder of its own for temporary files.
+// tempDir gives the demo a directory of its own for temporary files.
 func tempDir(t *testing.T) string {
 	t.Helper()
 	dir := t.TempDir()

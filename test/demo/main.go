@@ -29,11 +29,11 @@ func main() {
 
 func run() int {
 	var o options
-	flag.StringVar(&o.assets, "assets", controlplane.DefaultAssets(), "`folder` with the binaries etcd and kube-apiserver")
+	flag.StringVar(&o.assets, "assets", controlplane.DefaultAssets(), "`directory` with the binaries etcd and kube-apiserver")
 	flag.StringVar(&o.webhook, "webhook", webhookprocess.DefaultBinary(), "the webhook's binary, a `file`")
 	flag.StringVar(&o.localSTS, "local-sts", stsprocess.DefaultBinary(), "the binary of the double of AWS, a `file`")
 	flag.StringVar(&o.plugin, "kubectl-irsa", repopath.Path("bin", "kubectl-irsa"), "the binary of kubectl irsa, a `file`")
-	flag.StringVar(&o.example, "example", repopath.Path("examples", "cloudwatch-agent"), "`folder` with the example's manifests")
+	flag.StringVar(&o.example, "example", repopath.Path("examples", "cloudwatch-agent"), "`directory` with the example's manifests")
 	flag.BoolVar(&o.up, "up", false, "stay up until Ctrl-C")
 	flag.Parse()
 

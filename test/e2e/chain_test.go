@@ -45,12 +45,12 @@ func (s *sts) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // which the test writes as a kubelet would.
 func TestRoleChaining(t *testing.T) {
 	client := newClient(t)
-	folder := t.TempDir()
+	directory := t.TempDir()
 	answers := &sts{}
 	endpoint := httptest.NewServer(answers)
 	t.Cleanup(endpoint.Close)
 	registeredAs(t, client, webhookprocess.Registration{},
-		"--token-mount-path="+folder, "--sts-endpoint="+endpoint.URL, "--aws-default-region=eu-west-1")
+		"--token-mount-path="+directory, "--sts-endpoint="+endpoint.URL, "--aws-default-region=eu-west-1")
 	namespace := newNamespace(t, client)
 	account := serviceAccount("app", appRole)
 	account.Annotations["eks.amazonaws.com/target-role-arn"] = targetRole
@@ -75,7 +75,7 @@ func TestRoleChaining(t *testing.T) {
 		}
 		t.Setenv(variable.Name, variable.Value)
 	}
-	if _, err := containerenv.New(t.Context(), client, pod, folder); err != nil {
+	if _, err := containerenv.New(t.Context(), client, pod, directory); err != nil {
 		t.Fatal(err)
 	}
 

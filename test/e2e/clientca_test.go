@@ -24,7 +24,7 @@ import (
 	"github.com/pod-identity-webhook/pod-identity-webhook/test/webhookprocess"
 )
 
-// The files of docs/client-certificates.md, with their folder and the webhook's
+// The files of docs/client-certificates.md, with their directory and the webhook's
 // host name to fill in.
 const (
 	admissionConfiguration = `apiVersion: apiserver.config.k8s.io/v1

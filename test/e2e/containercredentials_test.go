@@ -14,8 +14,8 @@ import (
 	"github.com/pod-identity-webhook/pod-identity-webhook/test/webhookprocess"
 )
 
-// mountedConfigMap is a folder that changes as the kubelet changes a mounted
-// ConfigMap: the file is a link into ..data, and that a link to a folder.
+// mountedConfigMap is a directory that changes as the kubelet changes a mounted
+// ConfigMap: the file is a link into ..data, and that a link to a directory.
 type mountedConfigMap struct {
 	t    *testing.T
 	root string

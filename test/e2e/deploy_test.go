@@ -107,11 +107,11 @@ func TestKustomize_apply(t *testing.T) {
 	defineCustomResources(t)
 	for _, overlay := range []string{"cluster-wide", "opt-in", "cert-manager"} {
 		t.Run(overlay, func(t *testing.T) {
-			folder := repopath.Path("deploy", "kustomize", "overlays", overlay)
-			t.Cleanup(func() { deleteAll(t, runKubectl, folder) })
+			directory := repopath.Path("deploy", "kustomize", "overlays", overlay)
+			t.Cleanup(func() { deleteAll(t, runKubectl, directory) })
 			// The API server serves a new kind a moment after its definition.
 			eventually(t, "it is applied", func(ctx context.Context) error {
-				_, err := runKubectl(ctx, "apply", "--server-side", "--validate=strict", "-k", folder)
+				_, err := runKubectl(ctx, "apply", "--server-side", "--validate=strict", "-k", directory)
 				return err
 			})
 			configuration, err := client.AdmissionregistrationV1().MutatingWebhookConfigurations().Get(t.Context(), chart.ClusterName, metav1.GetOptions{})
@@ -124,10 +124,10 @@ func TestKustomize_apply(t *testing.T) {
 
 // deleteAll deletes what a kustomization has, but for the namespace: no controller
 // is here that would end it.
-func deleteAll(t *testing.T, kubectl func(context.Context, ...string) ([]byte, error), folder string) {
+func deleteAll(t *testing.T, kubectl func(context.Context, ...string) ([]byte, error), directory string) {
 	t.Helper()
 	ctx := context.WithoutCancel(t.Context())
-	output, err := kubectl(ctx, "delete", "--wait=false", "-k", folder, "--dry-run=client", "-o=name")
+	output, err := kubectl(ctx, "delete", "--wait=false", "-k", directory, "--dry-run=client", "-o=name")
 	if err != nil {
 		t.Error(err)
 	}

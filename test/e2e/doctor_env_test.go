@@ -64,9 +64,9 @@ type fakeIssuer struct {
 	site atomic.Pointer[http.Handler]
 }
 
-// upload publishes the files of a folder in place of the API server's documents.
-func (i *fakeIssuer) upload(folder string) {
-	files := http.FileServer(http.Dir(folder))
+// upload publishes the files of a directory in place of the API server's documents.
+func (i *fakeIssuer) upload(directory string) {
+	files := http.FileServer(http.Dir(directory))
 	i.site.Store(&files)
 	i.fault.Store("uploaded")
 }

@@ -130,13 +130,13 @@ func givenFile(before, after *corev1.Container, windows bool) bool {
 	return false
 }
 
-// namesFileIn says whether a variable of an identity names a file in a folder.
-func namesFileIn(container *corev1.Container, folder string, windows bool) bool {
+// namesFileIn says whether a variable of an identity names a file in a directory.
+func namesFileIn(container *corev1.Container, directory string, windows bool) bool {
 	return slices.ContainsFunc(container.Env, func(variable corev1.EnvVar) bool {
 		file := variable.Value
 		if windows {
 			file = strings.ReplaceAll(strings.TrimPrefix(file, "C:"), `\`, "/")
 		}
-		return slices.Contains([]string{"AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_CONFIG_FILE"}, variable.Name) && strings.HasPrefix(file, strings.TrimSuffix(folder, "/")+"/")
+		return slices.Contains([]string{"AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_CONFIG_FILE"}, variable.Name) && strings.HasPrefix(file, strings.TrimSuffix(directory, "/")+"/")
 	})
 }

@@ -76,7 +76,7 @@ func TestGuard_agreesWithWebhookRandomPods(t *testing.T) {
 }
 
 // mountsTokenElsewhere says whether a container names a file in the webhook's
-// folder and mounts some token elsewhere: the guard lets it through, while the
+// directory and mounts some token elsewhere: the guard lets it through, while the
 // webhook looks closer.
 func mountsTokenElsewhere(pod *corev1.Pod) bool {
 	return slices.ContainsFunc(slices.Concat(pod.Spec.Containers, pod.Spec.InitContainers), func(c corev1.Container) bool {

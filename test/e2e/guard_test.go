@@ -261,11 +261,11 @@ func TestGuard_podsNotSentToWebhook(t *testing.T) {
 		{"a configuration file in place of a chained role", "chained", env("AWS_CONFIG_FILE", "/own/config"), ""},
 
 		// The webhook would mount the token at the fallback path.
-		{"something in the folder of the token", "app", mount(tokenFolder), "app"},
+		{"something in the directory of the token", "app", mount(tokenFolder), "app"},
 		{"something below it", "app", mount(tokenFolder + "/token"), "app"},
 		{"something beside it", "app", mount(tokenFolder + "s"), "app"},
 		{"something above it", "app", mount("/var/run/secrets"), "app"},
-		{"something in the folder of EKS Pod Identity", "app", mount("/var/run/secrets/pods.eks.amazonaws.com/serviceaccount"), "app"},
+		{"something in the directory of EKS Pod Identity", "app", mount("/var/run/secrets/pods.eks.amazonaws.com/serviceaccount"), "app"},
 		{"a path that is not judged", "app", mount("/data/../own"), ""},
 		{"Linux tells letters apart", "app", mount(strings.ToUpper(tokenFolder)), "app"},
 		{"Windows does not", "app", func(pod *corev1.Pod) {

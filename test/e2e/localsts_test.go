@@ -33,9 +33,9 @@ type trustedPod struct {
 func newTrustedPod(t *testing.T, a *account, serviceAccountName, audience string) trustedPod {
 	t.Helper()
 	client := newClient(t)
-	folder := t.TempDir()
+	directory := t.TempDir()
 	registeredAs(t, client, webhookprocess.Registration{},
-		"--token-mount-path="+folder, "--sts-endpoint="+a.endpoint, "--aws-default-region=eu-west-1", "--role-session-name=pod-name")
+		"--token-mount-path="+directory, "--sts-endpoint="+a.endpoint, "--aws-default-region=eu-west-1", "--role-session-name=pod-name")
 	namespace := newNamespace(t, client)
 	a.trust(t, namespace)
 	made := serviceAccount(serviceAccountName, appRole)
@@ -49,11 +49,11 @@ func newTrustedPod(t *testing.T, a *account, serviceAccountName, audience string
 	if err != nil {
 		t.Fatal(err)
 	}
-	inside, err := containerenv.New(t.Context(), client, pod, folder)
+	inside, err := containerenv.New(t.Context(), client, pod, directory)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return trustedPod{inside, filepath.Join(folder, "token")}
+	return trustedPod{inside, filepath.Join(directory, "token")}
 }
 
 // trust makes the cluster's provider, and the role.

@@ -90,9 +90,9 @@ type minioPod struct {
 func newMinioPod(t *testing.T, server *minioserver.Server, audience string) minioPod {
 	t.Helper()
 	client := newClient(t)
-	folder := t.TempDir()
+	directory := t.TempDir()
 	registeredAs(t, client, webhookprocess.Registration{},
-		"--token-mount-path="+folder, "--sts-endpoint="+server.URL(), "--aws-default-region=eu-west-1")
+		"--token-mount-path="+directory, "--sts-endpoint="+server.URL(), "--aws-default-region=eu-west-1")
 	namespace := newNamespace(t, client)
 	account := serviceAccount("app", server.RoleARN())
 	if audience != "" {
@@ -105,11 +105,11 @@ func newMinioPod(t *testing.T, server *minioserver.Server, audience string) mini
 	if err != nil {
 		t.Fatal(err)
 	}
-	made, err := containerenv.New(t.Context(), client, pod, folder)
+	made, err := containerenv.New(t.Context(), client, pod, directory)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return minioPod{container: made, endpoint: server.URL(), tokenFile: filepath.Join(folder, "token")}
+	return minioPod{container: made, endpoint: server.URL(), tokenFile: filepath.Join(directory, "token")}
 }
 
 // sdkAnswer is what test/sdks/golang prints.

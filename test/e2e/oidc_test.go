@@ -175,12 +175,12 @@ func TestOIDC_documentsMatchAPIServer(t *testing.T) {
 		"of the public key files of a rotation": {rotating, []string{"--public-key=" + signingKeyFile(t, rotating), "--public-key=" + next, "--issuer=" + rotating.Issuer()}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			folder := t.TempDir()
-			if _, code := oidc(t, test.cp.Kubeconfig(), append([]string{"documents", "-d=" + folder}, test.args...)...); code != 0 {
+			directory := t.TempDir()
+			if _, code := oidc(t, test.cp.Kubeconfig(), append([]string{"documents", "-d=" + directory}, test.args...)...); code != 0 {
 				t.Fatalf("it ended with %d", code)
 			}
 			for _, path := range []string{issuer.DiscoveryPath, issuer.JWKSPath} {
-				written, err := os.ReadFile(filepath.Join(folder, path))
+				written, err := os.ReadFile(filepath.Join(directory, path))
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -226,7 +226,7 @@ func TestOIDC_rotateCheckSigningKey(t *testing.T) {
 // TestOIDC_rotation goes the way of a rotation: the next key is served
 // beside that of the cluster, and rotate-check sees it there.
 func TestOIDC_rotation(t *testing.T) {
-	folder := filepath.Dir(cluster.Kubeconfig())
+	directory := filepath.Dir(cluster.Kubeconfig())
 	port, err := freeport.FreePort(t.Context())
 	if err != nil {
 		t.Fatal(err)
@@ -241,7 +241,7 @@ func TestOIDC_rotation(t *testing.T) {
 		t.Helper()
 		command := exec.CommandContext(t.Context(), pluginBinary(t), append([]string{
 			"oidc", "serve", "--address=" + address, "--issuer=" + publicIssuer,
-			"--tls-cert=" + filepath.Join(folder, "apiserver.crt"), "--tls-key=" + filepath.Join(folder, "apiserver.key"),
+			"--tls-cert=" + filepath.Join(directory, "apiserver.crt"), "--tls-key=" + filepath.Join(directory, "apiserver.key"),
 		}, args...)...)
 		command.Env = []string{"KUBECONFIG=" + cluster.Kubeconfig(), "HOME=" + t.TempDir()}
 		command.Stderr = os.Stderr

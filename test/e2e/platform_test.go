@@ -259,14 +259,14 @@ func TestKustomize_besidePlatform(t *testing.T) {
 		t.Errorf("docs/install.md does not have the commands %q", uninstall)
 	}
 	for _, overlay := range []string{"cluster-wide", "opt-in", "cert-manager"} {
-		folder := repopath.Path("deploy", "kustomize", "overlays", overlay)
+		directory := repopath.Path("deploy", "kustomize", "overlays", overlay)
 		// The API server serves a new kind a moment after its definition.
 		eventually(t, "it is applied", func(ctx context.Context) error {
-			_, err := runKubectl(ctx, "apply", "-k", folder)
+			_, err := runKubectl(ctx, "apply", "-k", directory)
 			return err
 		})
 		unchanged(t, "kubectl apply -k "+overlay)
-		if _, err := runKubectl(t.Context(), "apply", "--server-side", "--force-conflicts", "-k", folder); err != nil {
+		if _, err := runKubectl(t.Context(), "apply", "--server-side", "--force-conflicts", "-k", directory); err != nil {
 			t.Error(err)
 		}
 		unchanged(t, "kubectl apply --server-side -k "+overlay)
@@ -281,7 +281,7 @@ func TestKustomize_besidePlatform(t *testing.T) {
 				args = append(args, "--ignore-not-found")
 			}
 			return runKubectl(ctx, args...)
-		}, folder)
+		}, directory)
 		unchanged(t, "kubectl delete -k "+overlay)
 		wantNothingOfOurs(t, client)
 	}

@@ -36,12 +36,12 @@ func TestAWSConfig_readableBySDK(t *testing.T) {
 			if target.RoleARN != d.id.TargetRoleARN || target.ExternalID != d.id.TargetExternalID || source == nil {
 				t.Fatalf("role %s with external id %q is assumed from %+v", target.RoleARN, target.ExternalID, source)
 			}
-			folder := c.Settings.MountPath
+			directory := c.Settings.MountPath
 			if strings.HasPrefix(c.Name, "chain-fallback") {
-				folder = c.Settings.FallbackMountPath
+				directory = c.Settings.FallbackMountPath
 			}
 			d.before = toPod(t, c.PodJSON)
-			if want := d.known(folder, "token"); source.RoleARN != d.id.RoleARN || source.WebIdentityTokenFile != want {
+			if want := d.known(directory, "token"); source.RoleARN != d.id.RoleARN || source.WebIdentityTokenFile != want {
 				t.Errorf("the source is role %s with the token in %s, want %s and %s", source.RoleARN, source.WebIdentityTokenFile, d.id.RoleARN, want)
 			}
 			want := d.session()

@@ -43,10 +43,10 @@ func configSource() corev1.VolumeProjection {
 }
 
 // expectedInjection are how an identity reaches a container: the file of the token, the
-// folder that it is in, the variables that make the identity, and others
+// directory that it is in, the variables that make the identity, and others
 // that make another one.
 type expectedInjection struct {
-	folder, file string
+	directory, file string
 	variables    map[string]string
 	rivals       []string
 	// fileVariable is the one that names the token's file, or empty.
@@ -65,52 +65,52 @@ func (d *decision) usualFolder() string {
 // in both, that is the one that its variable names. With a chained role, it is the one
 // that the pod's configuration names.
 func (d *decision) folderOf(c *corev1.Container, windows bool) string {
-	folders := []string{d.usualFolder(), d.settings.FallbackMountPath}
+	directories := []string{d.usualFolder(), d.settings.FallbackMountPath}
 	switch fallback := d.expectedInjection(d.settings.FallbackMountPath); {
-	case d.id.TargetRoleARN != "" && strings.Contains(d.after.Annotations[configAnnotation], "web_identity_token_file = "+d.known(fallback.folder, "token")+"\n"):
-		return fallback.folder
+	case d.id.TargetRoleARN != "" && strings.Contains(d.after.Annotations[configAnnotation], "web_identity_token_file = "+d.known(fallback.directory, "token")+"\n"):
+		return fallback.directory
 	case d.id.TargetRoleARN != "":
 		return d.usualFolder()
 	case valueOf(c, fallback.fileVariable) == fallback.variables[fallback.fileVariable]:
-		slices.Reverse(folders)
+		slices.Reverse(directories)
 	}
-	for _, folder := range folders {
+	for _, directory := range directories {
 		for _, m := range c.VolumeMounts {
 			i := slices.IndexFunc(d.after.Spec.Volumes, func(v corev1.Volume) bool { return v.Name == m.Name })
-			if place(m.MountPath, windows) == place(folder, windows) && i >= 0 && d.isHeldBy(&d.after.Spec.Volumes[i]) && m.SubPath == "" && m.SubPathExpr == "" {
-				return folder
+			if place(m.MountPath, windows) == place(directory, windows) && i >= 0 && d.isHeldBy(&d.after.Spec.Volumes[i]) && m.SubPath == "" && m.SubPathExpr == "" {
+				return directory
 			}
 		}
 	}
 	return d.usualFolder()
 }
 
-// expectedInjection are those of the identity with the token in a folder.
-func (d *decision) expectedInjection(folder string) expectedInjection {
+// expectedInjection are those of the identity with the token in a directory.
+func (d *decision) expectedInjection(directory string) expectedInjection {
 	switch {
 	case d.id.Method == identity.ContainerCredentials:
 		c := d.settings.ContainerCredentials
-		return expectedInjection{folder, c.TokenPath, map[string]string{
+		return expectedInjection{directory, c.TokenPath, map[string]string{
 			"AWS_CONTAINER_CREDENTIALS_FULL_URI":     c.FullURI,
-			"AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE": d.known(folder, c.TokenPath),
+			"AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE": d.known(directory, c.TokenPath),
 		}, nil, "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE"}
 	case d.id.TargetRoleARN != "":
 		return expectedInjection{
-			folder, "token",
-			map[string]string{"AWS_CONFIG_FILE": d.known(folder, "config")},
+			directory, "token",
+			map[string]string{"AWS_CONFIG_FILE": d.known(directory, "config")},
 			[]string{"AWS_ROLE_ARN", "AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_PROFILE", "AWS_DEFAULT_PROFILE"},
 			"",
 		}
 	default:
-		return expectedInjection{folder, "token", map[string]string{
-			"AWS_ROLE_ARN": d.id.RoleARN, "AWS_WEB_IDENTITY_TOKEN_FILE": d.known(folder, "token"),
+		return expectedInjection{directory, "token", map[string]string{
+			"AWS_ROLE_ARN": d.id.RoleARN, "AWS_WEB_IDENTITY_TOKEN_FILE": d.known(directory, "token"),
 		}, nil, "AWS_WEB_IDENTITY_TOKEN_FILE"}
 	}
 }
 
 // known is the path of a file as the container's processes know it.
-func (d *decision) known(folder, file string) string {
-	joined := path.Join(folder, file)
+func (d *decision) known(directory, file string) string {
+	joined := path.Join(directory, file)
 	if isWindows(d.before) {
 		return `C:` + strings.ReplaceAll(joined, "/", `\`)
 	}
@@ -162,7 +162,7 @@ func (d *decision) session() string {
 }
 
 // config is the AWS configuration of a chained role, to the letter.
-func (d *decision) config(folder string) string {
+func (d *decision) config(directory string) string {
 	session := d.session()
 	lines := []string{"[default]", "role_arn = " + d.id.TargetRoleARN, "source_profile = web-identity"}
 	if d.id.TargetExternalID != "" {
@@ -173,7 +173,7 @@ func (d *decision) config(folder string) string {
 		lines = append(lines, "role_session_name = "+session)
 	}
 	lines = append(lines, "[profile web-identity]", "role_arn = "+d.id.RoleARN,
-		"web_identity_token_file = "+d.known(folder, "token"))
+		"web_identity_token_file = "+d.known(directory, "token"))
 	if named {
 		lines = append(lines, "role_session_name = "+session)
 	}
@@ -214,20 +214,20 @@ func (d *decision) tokenVolumeOf(c *corev1.Container, file string) string {
 	if !isAbsolute || windows && strings.HasSuffix(file, `\`) || strings.ContainsRune(file, '$') || regexp.MustCompile(`(^|[/\\])\.\.($|[/\\])|/$`).MatchString(file) {
 		return ""
 	}
-	for folder := at; ; folder = path.Dir(folder) {
+	for directory := at; ; directory = path.Dir(directory) {
 		is := func(mountPath string) bool {
 			mountPath = place(mountPath, windows)
-			return mountPath == folder || windows && strings.ToLower(mountPath) == folder
+			return mountPath == directory || windows && strings.ToLower(mountPath) == directory
 		}
 		if slices.ContainsFunc(c.VolumeDevices, func(device corev1.VolumeDevice) bool { return is(device.DevicePath) }) {
 			return ""
 		}
 		for _, mount := range slices.Backward(c.VolumeMounts) {
 			if is(mount.MountPath) {
-				return d.tokenIn(mount, strings.TrimPrefix(at, folder), windows)
+				return d.tokenIn(mount, strings.TrimPrefix(at, directory), windows)
 			}
 		}
-		if folder == "/" {
+		if directory == "/" {
 			return ""
 		}
 	}

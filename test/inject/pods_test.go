@@ -18,8 +18,8 @@ type podGenerator struct {
 	settings testcases.Settings
 }
 
-// folder, file and audience are those of the token.
-func (d *podGenerator) folder() string {
+// directory, file and audience are those of the token.
+func (d *podGenerator) directory() string {
 	if d.settings.ContainerCredentials {
 		return d.settings.Inject().ContainerCredentials.MountPath
 	}
@@ -137,7 +137,7 @@ func (d *podGenerator) container(name string) map[string]any {
 
 func (d *podGenerator) variable() any {
 	variable := map[string]any{"name": d.oneOf("variable", append([]string{"GREETING", "AWS_PROFILE", "AWS_DEFAULT_PROFILE"}, envOrder()...)...)}
-	file := d.folder() + "/" + d.oneOf("told file", d.file(), d.file(), "config")
+	file := d.directory() + "/" + d.oneOf("told file", d.file(), d.file(), "config")
 	switch kind := d.oneOf("value", "role", "role", "agent", "one", "file", "own file", "own file", "windows file", "other", "empty", "elsewhere", "none"); kind {
 	case "role":
 		variable["value"] = roleARN
@@ -206,11 +206,11 @@ func (d *podGenerator) mount() any {
 
 // path draws the path of the token, one near it, or one that is the same.
 func (d *podGenerator) path() string {
-	folder := d.folder()
+	directory := d.directory()
 	return d.oneOf("path",
-		"/data", "/own", "/own", "/own/", "/own/sub", "/", folder, folder, folder+"/", folder[1:], "/."+folder, strings.ReplaceAll(folder, "/", "//"),
-		folder+"/"+d.file(), folder+"/token/", folder+"s", folder+"/../token", "/var/run/secrets",
-		"C:"+folder, "c:"+strings.ReplaceAll(folder, "/", `\`), strings.ReplaceAll(folder, "/", `\`))
+		"/data", "/own", "/own", "/own/", "/own/sub", "/", directory, directory, directory+"/", directory[1:], "/."+directory, strings.ReplaceAll(directory, "/", "//"),
+		directory+"/"+d.file(), directory+"/token/", directory+"s", directory+"/../token", "/var/run/secrets",
+		"C:"+directory, "c:"+strings.ReplaceAll(directory, "/", `\`), strings.ReplaceAll(directory, "/", `\`))
 }
 
 // set sets a field that may be absent, null or empty.

@@ -359,14 +359,14 @@ func (d *decision) checkIdentity(t tester, c *corev1.Container, windows bool) {
 	found := 0
 	volumes := d.after.Spec.Volumes
 	for _, mount := range c.VolumeMounts {
-		switch at, folder := place(mount.MountPath, windows), place(means.folder, windows); {
-		case at == folder:
+		switch at, directory := place(mount.MountPath, windows), place(means.directory, windows); {
+		case at == directory:
 			found++
 			i := slices.IndexFunc(volumes, func(v corev1.Volume) bool { return v.Name == mount.Name })
 			if i < 0 || !d.isHeldBy(&volumes[i]) || mount.SubPath != "" || mount.SubPathExpr != "" {
 				t.Errorf("container %q: at the token's path is %+v", c.Name, mount)
 			}
-		case windows && strings.HasPrefix(at, folder+"/"):
+		case windows && strings.HasPrefix(at, directory+"/"):
 			// Elsewhere checkStarts looks.
 			t.Errorf("container %q: in the token's volume, which is read-only, is %+v", c.Name, mount)
 		}

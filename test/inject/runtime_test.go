@@ -247,10 +247,10 @@ func (d *decision) checkStarts(t tester) {
 	}
 }
 
-// checkBlocked says whether a container could not have the token in a folder: on some
+// checkBlocked says whether a container could not have the token in a directory: on some
 // node it would not start, or not have its mounts, or the API server would refuse it.
 // No other container has the token: a directory that is made for it does not count.
-func (d *decision) checkBlocked(t tester, container int, folder string) {
+func (d *decision) checkBlocked(t tester, container int, directory string) {
 	t.Helper()
 	pod := d.before.DeepCopy()
 	pod.Spec.Volumes = d.after.Spec.Volumes
@@ -269,17 +269,17 @@ func (d *decision) checkBlocked(t tester, container int, folder string) {
 				return
 			}
 		}
-		if place(m.MountPath, false) == place(folder, false) {
+		if place(m.MountPath, false) == place(directory, false) {
 			return
 		}
 	}
-	c.VolumeMounts = append(own, corev1.VolumeMount{Name: d.result.Volume, MountPath: folder, ReadOnly: true})
+	c.VolumeMounts = append(own, corev1.VolumeMount{Name: d.result.Volume, MountPath: directory, ReadOnly: true})
 	for _, n := range []node{{link: false}, {link: true}} {
 		before, after := n.run(d.before), n.run(pod)
 		if before == nil || after == nil || !before[container].ok || !after[container].ok {
 			return
 		}
-		if file := d.expectedInjection("").file; after[container].sees(folder+"/"+file) != d.result.Volume+":/"+file {
+		if file := d.expectedInjection("").file; after[container].sees(directory+"/"+file) != d.result.Volume+":/"+file {
 			return
 		}
 		for _, m := range own {
@@ -289,7 +289,7 @@ func (d *decision) checkBlocked(t tester, container int, folder string) {
 			}
 		}
 	}
-	t.Errorf("container %q could have the token at %s: %+v", c.Name, folder, own)
+	t.Errorf("container %q could have the token at %s: %+v", c.Name, directory, own)
 }
 
 // TestMounts_drawnAboveThePath draws pods whose mounts are about the path of the token
@@ -321,7 +321,7 @@ func (d *podGenerator) podOfMounts() []byte {
 			// In a container with the token, a mount below it makes its directory in the
 			// token's volume. Then it does not make one for others, in the shared volume
 			// above: the user of such a volume makes the directory.
-			if share && strings.HasPrefix(real, withoutRun(d.folder())+"/") {
+			if share && strings.HasPrefix(real, withoutRun(d.directory())+"/") {
 				continue
 			}
 			mount := map[string]any{"name": fmt.Sprintf("%s-%d", name, i), "mountPath": at, "readOnly": d.oneInTwo("read-only")}
@@ -390,9 +390,9 @@ func (d *podGenerator) userVolume(name string) map[string]any {
 
 // parent draws a path above, at or below that of the token, or near it.
 func (d *podGenerator) parent() string {
-	folder := path.Clean(d.folder())
-	paths := []string{"/data", folder, folder + "/data", folder + "/" + d.file(), folder + "/" + d.file() + "/x", folder + "s", "/eks.amazonaws.com", d.settings.FallbackMountPath}
-	for above := path.Dir(folder); above != "/"; above = path.Dir(above) {
+	directory := path.Clean(d.directory())
+	paths := []string{"/data", directory, directory + "/data", directory + "/" + d.file(), directory + "/" + d.file() + "/x", directory + "s", "/eks.amazonaws.com", d.settings.FallbackMountPath}
+	for above := path.Dir(directory); above != "/"; above = path.Dir(above) {
 		paths = append(paths, above, above)
 	}
 	for _, p := range slices.Clone(paths) {

@@ -50,7 +50,7 @@ func (c *cluster) create(ctx context.Context) error {
 		return err
 	}
 	if err := os.MkdirAll(filepath.Dir(c.Kubeconfig), 0o700); err != nil {
-		return fmt.Errorf("make the folder of the kubeconfig: %w", err)
+		return fmt.Errorf("make the directory of the kubeconfig: %w", err)
 	}
 	if slices.Contains(strings.Fields(string(clusters)), clusterName) {
 		return walkthrough.Run(ctx, c.Out, "kind", "export", "kubeconfig", "--name", clusterName, "--kubeconfig", c.Kubeconfig)

@@ -224,7 +224,7 @@ func TestTokenAudience(t *testing.T) {
 	}
 }
 
-// startPlane starts a control plane in a folder of the test, which stops it.
+// startPlane starts a control plane in a directory of the test, which stops it.
 func startPlane(t *testing.T, options testplane.Options) (*testplane.ControlPlane, *kubernetes.Clientset) {
 	t.Helper()
 	options.Dir = t.TempDir()

@@ -1,7 +1,7 @@
 // Package minioserver runs MinIO, an S3 with an STS of its own, as a process on
 // loopback that trusts a cluster's tokens.
 //
-// It owns the process, its settings and its folder. MinIO is software that is not
+// It owns the process, its settings and its directory. MinIO is software that is not
 // ours: what it makes of a token shows what others make of our pods.
 package minioserver
 
@@ -43,7 +43,7 @@ func DefaultBinary() string { return repopath.Path("bin", "minio", "minio") }
 type Options struct {
 	// Binary is MinIO's file; empty means DefaultBinary.
 	Binary string
-	// Dir is an existing folder, empty at first, for the objects, the certificates
+	// Dir is an existing directory, empty at first, for the objects, the certificates
 	// and the log. It is the caller's to remove, after Stop.
 	Dir string
 	// Issuer is the URL of the cluster's issuer, and IssuerCA its CA, PEM.
@@ -91,11 +91,11 @@ func Start(ctx context.Context, options Options) (*Server, error) {
 
 // trustIssuer puts the issuer's CA where MinIO looks for those it trusts.
 func (s *Server) trustIssuer() error {
-	folder := filepath.Join(s.certificates(), "CAs")
-	if err := os.MkdirAll(folder, 0o700); err != nil {
+	directory := filepath.Join(s.certificates(), "CAs")
+	if err := os.MkdirAll(directory, 0o700); err != nil {
 		return err
 	}
-	return os.WriteFile(filepath.Join(folder, "issuer.crt"), s.options.IssuerCA, 0o600)
+	return os.WriteFile(filepath.Join(directory, "issuer.crt"), s.options.IssuerCA, 0o600)
 }
 
 func (s *Server) certificates() string { return filepath.Join(s.options.Dir, "certificates") }

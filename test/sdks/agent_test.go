@@ -56,20 +56,20 @@ func newAgent(t *testing.T, w *world) *httptest.Server {
 }
 
 // agentFlags make the webhook give the listed ServiceAccount container credentials.
-func agentFlags(t *testing.T, agent *httptest.Server, folder string) []string {
+func agentFlags(t *testing.T, agent *httptest.Server, directory string) []string {
 	t.Helper()
 	list := filepath.Join(t.TempDir(), "identities.json")
 	writeFile(t, list, fmt.Appendf(nil, `{"identities":[{"namespace":"default","serviceAccount":%q}]}`, listed))
 	return []string{
 		"--watch-container-credentials-config=" + list,
 		"--container-credentials-full-uri=" + agent.URL + agentPath,
-		"--container-credentials-token-mount-path=" + folder,
+		"--container-credentials-token-mount-path=" + directory,
 	}
 }
 
 // testContainerCredentials has each SDK ask the agent.
 func testContainerCredentials(t *testing.T, w *world, found []sdk) {
-	c := w.create(t, listed, pod{folder: w.agentFolder})
+	c := w.create(t, listed, pod{directory: w.agentFolder})
 	for _, s := range found {
 		t.Run(s.name, func(t *testing.T) {
 			got := s.run(t, c, nil, "store", w.minio.URL(), bucket, "key", content)

@@ -43,9 +43,9 @@ type world struct {
 	client  kubernetes.Interface
 	sts     *stsprocess.Server
 	minio   *minioserver.Server
-	// folder is where pods have their token, and agentFolder where those have it
+	// directory is where pods have their token, and agentFolder where those have it
 	// that have container credentials.
-	folder, agentFolder string
+	directory, agentFolder string
 }
 
 // pod is what a case asks of the world.
@@ -54,7 +54,7 @@ type pod struct {
 	role, endpoint, audience string
 	target                   string // of a chain
 	change                   func(token string) (string, error)
-	folder                   string // of its volume; empty means the world's
+	directory                   string // of its volume; empty means the world's
 }
 
 func TestSDKs(t *testing.T) {
@@ -146,7 +146,7 @@ func refusal(kind, code string) answer {
 func newWorld(t *testing.T) *world {
 	t.Helper()
 	ctx, dir := t.Context(), t.TempDir()
-	w := &world{folder: t.TempDir(), agentFolder: t.TempDir()}
+	w := &world{directory: t.TempDir(), agentFolder: t.TempDir()}
 	var err error
 	if w.cluster, err = controlplane.Start(ctx, controlplane.Options{Dir: dir, Log: t.Output()}); err != nil {
 		t.Fatal(err)
@@ -173,7 +173,7 @@ func newWorld(t *testing.T) *world {
 	webhook, err := webhookprocess.Start(ctx, webhookprocess.Options{
 		Binary: os.Getenv("WEBHOOK"), Cluster: w.cluster, Dir: t.TempDir(),
 		Args: append([]string{
-			"--shutdown-delay=0s", "--token-mount-path=" + w.folder, "--aws-default-region=" + region,
+			"--shutdown-delay=0s", "--token-mount-path=" + w.directory, "--aws-default-region=" + region,
 			"--sts-regional-endpoint=true", "--role-session-name=pod-name",
 		}, agentFlags(t, newAgent(t, w), w.agentFolder)...),
 	})
@@ -254,12 +254,12 @@ func (w *world) create(t *testing.T, name string, of pod) *containerenv.Containe
 	if err != nil {
 		t.Fatal(err)
 	}
-	c, err := containerenv.New(t.Context(), w.client, created, cmp.Or(of.folder, w.folder))
+	c, err := containerenv.New(t.Context(), w.client, created, cmp.Or(of.directory, w.directory))
 	if err != nil {
 		t.Fatal(err)
 	}
 	if of.change != nil {
-		if err := tokentest.RewriteFile(filepath.Join(w.folder, "token"), of.change); err != nil {
+		if err := tokentest.RewriteFile(filepath.Join(w.directory, "token"), of.change); err != nil {
 			t.Fatal(err)
 		}
 	}

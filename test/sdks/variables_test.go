@@ -31,7 +31,7 @@ const (
 )
 
 // variableCase is a container that sets variables of its own. In values, STORE is the URL of a
-// server that is no STS, DIR the folder of the files that each run finds.
+// server that is no STS, DIR the directory of the files that each run finds.
 type variableCase struct {
 	name string
 	env  []string

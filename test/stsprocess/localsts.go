@@ -42,7 +42,7 @@ type Options struct {
 	// Binary is its file; empty means LOCAL_STS of the environment, or else
 	// DefaultBinary.
 	Binary string
-	// Dir is an existing folder for its log. It is the caller's to remove, after it
+	// Dir is an existing directory for its log. It is the caller's to remove, after it
 	// has ended.
 	Dir string
 	// IssuerCAFile is of the CA of the issuers; empty for the system's.

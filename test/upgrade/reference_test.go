@@ -35,7 +35,7 @@ const (
 )
 
 // reference is an installation of amazon-eks-pod-identity-webhook by the manifests
-// in its folder deploy, as of v0.6.9, with failurePolicy Fail.
+// in its directory deploy, as of v0.6.9, with failurePolicy Fail.
 type reference struct {
 	client   kubernetes.Interface
 	workload *chartinstall.Workload

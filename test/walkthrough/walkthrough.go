@@ -26,7 +26,7 @@ const (
 
 // Cluster is one that runs.
 type Cluster struct {
-	// Images is the folder that `make image` has written; Repository and Tag
+	// Images is the directory that `make image` has written; Repository and Tag
 	// are the name of the webhook's image in it.
 	Images, Repository, Tag string
 	// Load loads an archive with an image into the nodes.
@@ -40,7 +40,7 @@ type Cluster struct {
 
 // Flags adds the flags of what is installed, with what make builds as their defaults.
 func (c *Cluster) Flags(flags *flag.FlagSet) {
-	flags.StringVar(&c.Images, "images", repopath.Path("bin", "image"), "`folder` that make image has written")
+	flags.StringVar(&c.Images, "images", repopath.Path("bin", "image"), "`directory` that make image has written")
 	flags.StringVar(&c.Repository, "repository", "localhost/pod-identity-webhook", "name of the webhook's image")
 	flags.StringVar(&c.Tag, "tag", "", "tag of that image")
 	flags.StringVar(&c.Plugin, "plugin", repopath.Path("bin", "kubectl-irsa"), "kubectl-irsa's binary, a `file`")
@@ -146,7 +146,7 @@ func (c *Cluster) ApplyExample(ctx context.Context) error {
 	if err := c.pods(ctx, "delete", ExampleNamespace, exampleSelector, "--ignore-not-found"); err != nil {
 		return err
 	}
-	// The folder's files come in the order of their names, and the namespace
+	// The directory's files come in the order of their names, and the namespace
 	// is not the first.
 	if err := c.Apply(ctx, filepath.Join(example, "namespace.yaml")); err != nil {
 		return err
@@ -163,7 +163,7 @@ func (c *Cluster) pods(ctx context.Context, verb, namespace, selector string, fl
 	return c.runKubectl(ctx, append([]string{verb, "pods", "--namespace", namespace, "--selector", selector}, flags...)...)
 }
 
-// Apply applies a file, or those of a folder.
+// Apply applies a file, or those of a directory.
 func (c *Cluster) Apply(ctx context.Context, path string) error {
 	return c.runKubectl(ctx, "apply", "--server-side", "--force-conflicts", "--validate=strict", "-f", path)
 }

@@ -39,7 +39,7 @@ type Options struct {
 	// Kubeconfig is a file that replaces the one made for Cluster, for a webhook
 	// that reaches its API server through a proxy; write it with ChartConfig.
 	Kubeconfig string
-	// Dir is an existing folder for the certificate and the log. It is the
+	// Dir is an existing directory for the certificate and the log. It is the
 	// caller's to remove, after the webhook has ended.
 	Dir string
 	// Args are further flags.

@@ -32,12 +32,12 @@ func names(reference name.Tag) map[string]string {
 // is all that Docker's older image store can take. SBOMs are not in it, as
 // `ctr images import --digests`, which kind uses, takes everything for an image.
 func (i image) writeArchive(file string, reference name.Tag) error {
-	folder, err := os.MkdirTemp(filepath.Dir(file), ".archive-")
+	directory, err := os.MkdirTemp(filepath.Dir(file), ".archive-")
 	if err != nil {
 		return err
 	}
-	defer func() { _ = os.RemoveAll(folder) }()
-	path, err := layout.Write(folder, empty.Index)
+	defer func() { _ = os.RemoveAll(directory) }()
+	path, err := layout.Write(directory, empty.Index)
 	if err != nil {
 		return err
 	}
@@ -51,7 +51,7 @@ func (i image) writeArchive(file string, reference name.Tag) error {
 	if err := path.WriteFile("manifest.json", docker, 0o644); err != nil {
 		return err
 	}
-	return archive(file, folder)
+	return archive(file, directory)
 }
 
 // dockerManifest is manifest.json for the platform of this machine.
@@ -90,9 +90,9 @@ func (i image) dockerManifest(reference name.Tag) ([]byte, error) {
 	return json.Marshal([]entry{one})
 }
 
-// archive writes a folder as a tar file that depends on names and contents
+// archive writes a directory as a tar file that depends on names and contents
 // alone.
-func archive(file, folder string) (err error) {
+func archive(file, directory string) (err error) {
 	out, err := os.Create(file) //nolint:gosec // the caller says which file
 	if err != nil {
 		return err
@@ -103,7 +103,7 @@ func archive(file, folder string) (err error) {
 		}
 	}()
 	writer := tar.NewWriter(out)
-	root := os.DirFS(folder)
+	root := os.DirFS(directory)
 	err = fs.WalkDir(root, ".", func(path string, entry fs.DirEntry, err error) error {
 		if err != nil || path == "." {
 			return err

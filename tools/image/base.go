@@ -53,7 +53,7 @@ func findBase(ctx context.Context, from string, of program) (base, error) {
 }
 
 func readBase(ctx context.Context, from string, of program) (base, error) {
-	folder, local := strings.CutPrefix(from, "oci:")
+	directory, local := strings.CutPrefix(from, "oci:")
 	switch {
 	case from == "":
 		// localhost is a name that no registry answers to.
@@ -68,7 +68,7 @@ func readBase(ctx context.Context, from string, of program) (base, error) {
 		if err != nil {
 			return base{}, err
 		}
-		index, err := layoutBase(folder)
+		index, err := layoutBase(directory)
 		if err != nil {
 			return base{}, fmt.Errorf("read base image %s: %w", from, err)
 		}
@@ -87,8 +87,8 @@ func readBase(ctx context.Context, from string, of program) (base, error) {
 
 // layoutBase returns the first index of a layout or, where the layout lists the
 // platforms itself, the layout's own.
-func layoutBase(folder string) (v1.ImageIndex, error) {
-	index, err := layout.ImageIndexFromPath(folder)
+func layoutBase(directory string) (v1.ImageIndex, error) {
+	index, err := layout.ImageIndexFromPath(directory)
 	if err != nil {
 		return nil, err
 	}

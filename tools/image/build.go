@@ -13,7 +13,7 @@ import (
 	"github.com/sigstore/cosign/v3/pkg/oci"
 )
 
-// commands is the folder of the product's programs.
+// commands is the directory of the product's programs.
 const commands = "github.com/pod-identity-webhook/pod-identity-webhook/cmd/"
 
 // platforms are those that the image is for.
@@ -23,7 +23,7 @@ func platforms() []v1.Platform {
 
 // build says what to build, and all that the image depends on.
 type build struct {
-	// source is the folder of the product's module.
+	// source is the directory of the product's module.
 	source  string
 	program program
 	base    base

@@ -89,7 +89,7 @@ func (s sbom) manifest() (v1.Image, error) {
 	return mutate.Subject(artifact, s.subject).(v1.Image), nil
 }
 
-// write replaces the folder out. It is complete or not there.
+// write replaces the directory out. It is complete or not there.
 func (i image) write(out string, reference name.Tag) error {
 	if err := os.MkdirAll(filepath.Dir(out), 0o755); err != nil { //nolint:gosec // a build's output is for everybody
 		return err
@@ -118,8 +118,8 @@ func (i image) write(out string, reference name.Tag) error {
 }
 
 // writeLayout writes the image and its SBOMs.
-func (i image) writeLayout(folder string, reference name.Tag) error {
-	path, err := layout.Write(folder, empty.Index)
+func (i image) writeLayout(directory string, reference name.Tag) error {
+	path, err := layout.Write(directory, empty.Index)
 	if err != nil {
 		return err
 	}
@@ -138,12 +138,12 @@ func (i image) writeLayout(folder string, reference name.Tag) error {
 	return nil
 }
 
-func (i image) writeSBOMs(folder string) error {
-	if err := os.Mkdir(folder, 0o755); err != nil { //nolint:gosec // the same
+func (i image) writeSBOMs(directory string) error {
+	if err := os.Mkdir(directory, 0o755); err != nil { //nolint:gosec // the same
 		return err
 	}
 	for _, sbom := range i.sboms {
-		if err := os.WriteFile(filepath.Join(folder, sbom.of+".spdx.json"), sbom.content, 0o644); err != nil { //nolint:gosec // the same
+		if err := os.WriteFile(filepath.Join(directory, sbom.of+".spdx.json"), sbom.content, 0o644); err != nil { //nolint:gosec // the same
 			return err
 		}
 	}

@@ -40,7 +40,7 @@ import (
 // builtImage is what `make image` made, and from what; `make test-image` says.
 type builtImage struct {
 	program                                       program
-	folder, name, version, commit, epoch, ldflags string
+	directory, name, version, commit, epoch, ldflags string
 }
 
 // eachImage runs a test for the image of each program.
@@ -56,23 +56,23 @@ func theImage(t *testing.T, of program) builtImage {
 	m := builtImage{program: of}
 	nameVariable := map[program]string{webhook: "IMAGE_NAME", localSTS: "LOCAL_STS_IMAGE"}[of]
 	for variable, value := range map[string]*string{
-		"IMAGE_FOLDER": &m.folder, nameVariable: &m.name, "IMAGE_VERSION": &m.version,
+		"IMAGE_FOLDER": &m.directory, nameVariable: &m.name, "IMAGE_VERSION": &m.version,
 		"IMAGE_COMMIT": &m.commit, "IMAGE_EPOCH": &m.epoch, "IMAGE_LDFLAGS": &m.ldflags,
 	} {
 		if *value = os.Getenv(variable); *value == "" {
 			t.Fatalf("%s is not set: run make test-image", variable)
 		}
 	}
-	m.folder = filepath.Join(m.folder, string(of))
+	m.directory = filepath.Join(m.directory, string(of))
 	return m
 }
 
 // archive is the file that kind loads.
-func (m builtImage) archive() string { return filepath.Join(m.folder, string(m.program)+".tar") }
+func (m builtImage) archive() string { return filepath.Join(m.directory, string(m.program)+".tar") }
 
 func (m builtImage) index(t *testing.T) v1.ImageIndex {
 	t.Helper()
-	index, err := layoutBase(filepath.Join(m.folder, "layout"))
+	index, err := layoutBase(filepath.Join(m.directory, "layout"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -117,7 +117,7 @@ func TestImage_platforms(t *testing.T) {
 		if err := validate.Index(m.index(t)); err != nil {
 			t.Errorf("the layout is not sound: %v", err)
 		}
-		written, err := os.ReadFile(filepath.Join(m.folder, "digest"))
+		written, err := os.ReadFile(filepath.Join(m.directory, "digest"))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -289,11 +289,11 @@ func TestImage_sboms(t *testing.T) {
 		localSTS: {"github.com/coreos/go-oidc/v3", "github.com/aws/aws-sdk-go-v2/service/sts"},
 	}
 	eachImage(t, func(t *testing.T, m builtImage) {
-		folder, err := layout.ImageIndexFromPath(filepath.Join(m.folder, "layout"))
+		directory, err := layout.ImageIndexFromPath(filepath.Join(m.directory, "layout"))
 		if err != nil {
 			t.Fatal(err)
 		}
-		listed, err := folder.IndexManifest()
+		listed, err := directory.IndexManifest()
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -302,7 +302,7 @@ func TestImage_sboms(t *testing.T) {
 			if descriptor.MediaType.IsIndex() {
 				continue
 			}
-			artifact, err := folder.Image(descriptor.Digest)
+			artifact, err := directory.Image(descriptor.Digest)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -348,7 +348,7 @@ func TestImage_sboms(t *testing.T) {
 			if document.SPDXVersion != "SPDX-2.3" {
 				t.Errorf("the SBOM of %s is of version %q", digest, document.SPDXVersion)
 			}
-			asFile, err := os.ReadFile(filepath.Join(m.folder, "sbom", file))
+			asFile, err := os.ReadFile(filepath.Join(m.directory, "sbom", file))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -394,7 +394,7 @@ func TestArchive(t *testing.T) {
 			t.Errorf("docker's image is %s, want %s (%v)", got, want, err)
 		}
 
-		folder := t.TempDir()
+		directory := t.TempDir()
 		content, err := os.Open(file)
 		if err != nil {
 			t.Fatal(err)
@@ -406,7 +406,7 @@ func TestArchive(t *testing.T) {
 					t.Errorf("%s has another digest", name)
 				}
 			}
-			to := filepath.Join(folder, name)
+			to := filepath.Join(directory, name)
 			if err := os.MkdirAll(filepath.Dir(to), 0o755); err != nil {
 				t.Fatal(err)
 			}
@@ -414,7 +414,7 @@ func TestArchive(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		index, err := layout.ImageIndexFromPath(folder)
+		index, err := layout.ImageIndexFromPath(directory)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -434,7 +434,7 @@ func TestArchive(t *testing.T) {
 	})
 }
 
-// The second build has what a second machine has: another folder, other settings
+// The second build has what a second machine has: another directory, other settings
 // of the Go toolchain and of the environment, and no git.
 func TestImage_reproducible(t *testing.T) {
 	eachImage(t, func(t *testing.T, m builtImage) {
@@ -457,7 +457,7 @@ func TestImage_reproducible(t *testing.T) {
 		}, io.Discard, os.Stderr); err != nil {
 			t.Fatal(err)
 		}
-		again := builtImage{program: m.program, folder: out}
+		again := builtImage{program: m.program, directory: out}
 		if got, want := again.digest(t), m.digest(t); got != want {
 			t.Errorf("built again it is %s, before it was %s", got, want)
 		}
@@ -465,7 +465,7 @@ func TestImage_reproducible(t *testing.T) {
 		if first != second {
 			t.Error("the archives differ")
 		}
-		if first, second := fileSum(t, filepath.Join(m.folder, "layout", "index.json")), fileSum(t, filepath.Join(out, "layout", "index.json")); first != second {
+		if first, second := fileSum(t, filepath.Join(m.directory, "layout", "index.json")), fileSum(t, filepath.Join(out, "layout", "index.json")); first != second {
 			t.Error("the layouts differ, though not in the image: in the SBOMs")
 		}
 	})
@@ -538,11 +538,11 @@ func TestFindBase(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	folder := t.TempDir()
-	if _, err := layout.Write(filepath.Join(folder, "listed"), index); err != nil {
+	directory := t.TempDir()
+	if _, err := layout.Write(filepath.Join(directory, "listed"), index); err != nil {
 		t.Fatal(err)
 	}
-	nested, err := layout.Write(filepath.Join(folder, "nested"), empty.Index)
+	nested, err := layout.Write(filepath.Join(directory, "nested"), empty.Index)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -556,12 +556,12 @@ func TestFindBase(t *testing.T) {
 	for from, fails := range map[string]string{
 		"":                                        "",
 		host + "/several:v1":                      "",
-		"oci:" + filepath.Join(folder, "nested"):  "",
-		"oci:" + filepath.Join(folder, "listed"):  "",
+		"oci:" + filepath.Join(directory, "nested"):  "",
+		"oci:" + filepath.Join(directory, "listed"):  "",
 		host + "/single:v1":                       "must be for several platforms",
 		host + "/foreign:v1":                      "has nothing for linux/amd64",
 		host + "/missing:v1":                      "get base image",
-		"oci:" + filepath.Join(folder, "missing"): "read base image",
+		"oci:" + filepath.Join(directory, "missing"): "read base image",
 		"No Reference":                            "base image:",
 	} {
 		found, err := findBase(t.Context(), from, localSTS)

@@ -2,7 +2,7 @@
 // Docker, no network where the modules are there already, and the same digest
 // each time.
 //
-// It writes, into the folder -out:
+// It writes, into the directory -out:
 //
 //	layout/      the image for all platforms and its SBOMs, as an OCI image layout
 //	PROGRAM.tar  the image for `kind load image-archive`, `ctr images import` and
@@ -42,8 +42,8 @@ func main() {
 func realMain(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	flags := flag.NewFlagSet("image", flag.ContinueOnError)
 	flags.SetOutput(stderr)
-	source := flags.String("source", ".", "folder of the product's module")
-	out := flags.String("out", "", "folder to write to; what it has is replaced")
+	source := flags.String("source", ".", "directory of the product's module")
+	out := flags.String("out", "", "directory to write to; what it has is replaced")
 	tag := flags.String("name", "", "name of the image, with its tag")
 	base := flags.String("base", "", "base image: a reference, or oci:FOLDER for an OCI image layout; empty for one of CA certificates alone")
 	push := flags.Bool("push", false, "push the image to the registry of its name, too")
@@ -57,7 +57,7 @@ func realMain(ctx context.Context, args []string, stdout, stderr io.Writer) erro
 		return err
 	}
 	if *out == "" {
-		return errors.New("-out: which folder to write to is not given")
+		return errors.New("-out: which directory to write to is not given")
 	}
 	reference, err := name.NewTag(*tag)
 	if err != nil {

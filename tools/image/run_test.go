@@ -56,8 +56,8 @@ func TestImage_version(t *testing.T) {
 
 func TestImage_runWebhook(t *testing.T) {
 	m := theImage(t, webhook)
-	folder := t.TempDir()
-	certificate, key := filepath.Join(folder, "tls.crt"), filepath.Join(folder, "tls.key")
+	directory := t.TempDir()
+	certificate, key := filepath.Join(directory, "tls.crt"), filepath.Join(directory, "tls.key")
 	roots := selfSigned(t, certificate, key)
 	started := m.start(t, "--bind-address=127.0.0.1",
 		"--port=0", "--metrics-port=0", "--tls-cert="+certificate, "--tls-key="+key,

@@ -82,7 +82,7 @@ func TestNewDocuments_invalid(t *testing.T) {
 		"of an issuer without a host":      {"https:///id", issuerURL, good, "no host"},
 		"of an issuer with a query":        {issuerURL + "?a=b", issuerURL, good, "no user, query or fragment"},
 		"with keys read without TLS":       {issuerURL, "http://oidc.example.com/keys", good, "JWKS URI"},
-		"with keys that are a folder away": {issuerURL, "keys.json", good, "JWKS URI"},
+		"with keys that are a directory away": {issuerURL, "keys.json", good, "JWKS URI"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, err := issuer.NewDocuments(test.issuerURL, test.jwksURI, test.keys)

@@ -61,7 +61,7 @@ var style = []struct {
 	{color.RGBA{R: 0x00, G: 0x00, B: 0x00, A: 0xff}, []vg.Length{vg.Points(2), vg.Points(2)}},
 }
 
-// Write draws the plot into a file, in a folder that is made if it is absent.
+// Write draws the plot into a file, in a directory that is made if it is absent.
 func (p Plot) Write(path string) error {
 	drawn, err := p.draw()
 	if err != nil {
@@ -75,7 +75,7 @@ func (p Plot) Write(path string) error {
 	}
 	// Others have the same widths, and are there where this one is not.
 	svg := bytes.ReplaceAll(text.Bytes(), []byte("font-family:Liberation Sans;"), []byte("font-family:Liberation Sans,Arial,Helvetica,sans-serif;"))
-	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil { //nolint:gosec // a folder of the repository
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil { //nolint:gosec // a directory of the repository
 		return err
 	}
 	return os.WriteFile(path, svg, 0o644) //nolint:gosec // a file of the repository

@@ -64,7 +64,7 @@ func TestMain(m *testing.M) {
 
 func runAll(run func() int) (code int, err error) {
 	ctx := context.Background()
-	// One folder, so that what was left of a run that was killed is found.
+	// One directory, so that what was left of a run that was killed is found.
 	dir := repopath.Path("bin", "cluster-e2e")
 	lock, err := os.Create(dir + ".lock")
 	if err != nil {
@@ -93,7 +93,7 @@ func runAll(run func() int) (code int, err error) {
 	return run(), nil
 }
 
-// clusterCommand runs the program that make cluster runs, for a folder.
+// clusterCommand runs the program that make cluster runs, for a directory.
 func clusterCommand(ctx context.Context, dir string, args ...string) error {
 	return walkthrough.Run(ctx, os.Stderr, repopath.Path("bin", "cluster-up"), append([]string{"-dir=" + dir, "-assets=" + assets()}, args...)...)
 }
@@ -181,7 +181,7 @@ func admin() aws.Config {
 }
 
 // leakedResources are what clusters have on this machine: interfaces, cgroups, the
-// processes in those, and mounts in a folder.
+// processes in those, and mounts in a directory.
 func leakedResources(dir string) (map[string]bool, error) {
 	found := map[string]bool{}
 	links, err := netlink.LinkList()
@@ -240,7 +240,7 @@ func expectNoLeaks(dir string, before map[string]bool) error {
 		}
 	}
 	if _, err := os.Stat(dir); !errors.Is(err, fs.ErrNotExist) {
-		left = append(left, fmt.Errorf("the cluster left behind: folder %s: %w", dir, err))
+		left = append(left, fmt.Errorf("the cluster left behind: directory %s: %w", dir, err))
 	}
 	return errors.Join(left...)
 }

@@ -1,7 +1,7 @@
 // Package testcases owns the reading of the pods that the webhook's decisions are
-// tested with: a folder for each case, with the pod as a user writes it, its
+// tested with: a directory for each case, with the pod as a user writes it, its
 // ServiceAccount, the settings where they differ from the defaults, and the pod
-// as it should be afterwards. Beside them, in a folder of their own, are the
+// as it should be afterwards. Beside them, in a directory of their own, are the
 // cases of ephemeral containers. It decides nothing and writes nothing.
 package testcases
 
@@ -27,7 +27,7 @@ const (
 	GoldenResultFile   = "result.golden.yaml"
 )
 
-// Two folders beside the cases are none of them.
+// Two directories beside the cases are none of them.
 const (
 	// fuzzFolder is where `go test -fuzz` keeps what it found.
 	fuzzFolder = "fuzz"
@@ -40,7 +40,7 @@ const (
 // mode; some only after the webhook has added a volume that they mount. A
 // namespace holds one case at a time: the names repeat.
 type Case struct {
-	// Name is that of the folder, Dir its path.
+	// Name is that of the directory, Dir its path.
 	Name, Dir string
 	// Pod is what the user writes; PodJSON is the same as bytes, with lists
 	// that are written out and empty, which Pod cannot tell from absent ones.
@@ -55,13 +55,13 @@ type Case struct {
 	GoldenPod *corev1.Pod
 }
 
-// Load reads the cases in dir, in the order of their names. A file or folder
+// Load reads the cases in dir, in the order of their names. A file or directory
 // that is no part of a case is an error.
 func Load(dir string) ([]Case, error) {
 	return loadEach(dir, func(dir string) (Case, error) { return load(dir) })
 }
 
-// loadEach reads what is in each folder of dir but in those that are no cases.
+// loadEach reads what is in each directory of dir but in those that are no cases.
 func loadEach[C any](dir string, load func(dir string) (C, error)) ([]C, error) {
 	entries, err := os.ReadDir(dir)
 	if err != nil {

@@ -75,7 +75,7 @@ func TestLoad_invalid(t *testing.T) {
 		want  string
 	}{
 		{"a file that is no part of a case", map[string]string{"case/pod.golden.yml": pod}, "pod.golden.yml"},
-		{"a folder without a pod", map[string]string{"case/pod.yaml": ""}, "pod.yaml"},
+		{"a directory without a pod", map[string]string{"case/pod.yaml": ""}, "pod.yaml"},
 		{"a case without a ServiceAccount", map[string]string{"case/serviceaccount.yaml": ""}, "serviceaccount.yaml"},
 		{"an unknown field", map[string]string{"case/pod.yaml": pod + "statuss: {}\n"}, "statuss"},
 		{"a field in the wrong case", map[string]string{"case/pod.yaml": pod + "Status: {}\n"}, "Status"},
@@ -139,7 +139,7 @@ func TestLoad_emptyDirectory(t *testing.T) {
 	}
 }
 
-// write makes a folder of the files, whose names may hold folders.
+// write makes a directory of the files, whose names may hold directories.
 func write(t *testing.T, files map[string]string) string {
 	t.Helper()
 	dir := t.TempDir()

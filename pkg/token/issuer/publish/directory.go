@@ -12,20 +12,20 @@ const (
 	fileMode = 0o644
 )
 
-// Write writes the files into a folder, which it makes if need be. Each is there as a
-// whole, or as it was: something may be serving the folder.
-func (s Site) Write(folder string) error {
-	if err := os.MkdirAll(folder, dirMode); err != nil {
-		return fmt.Errorf("make the folder of the documents: %w", err)
+// Write writes the files into a directory, which it makes if need be. Each is there as a
+// whole, or as it was: something may be serving the directory.
+func (s Site) Write(directory string) error {
+	if err := os.MkdirAll(directory, dirMode); err != nil {
+		return fmt.Errorf("make the directory of the documents: %w", err)
 	}
-	root, err := os.OpenRoot(folder)
+	root, err := os.OpenRoot(directory)
 	if err != nil {
-		return fmt.Errorf("open the folder of the documents: %w", err)
+		return fmt.Errorf("open the directory of the documents: %w", err)
 	}
 	defer func() { _ = root.Close() }()
 	for _, file := range s.Files {
 		if err := write(root, file); err != nil {
-			return fmt.Errorf("write a document into %s: %w", folder, err)
+			return fmt.Errorf("write a document into %s: %w", directory, err)
 		}
 	}
 	return nil

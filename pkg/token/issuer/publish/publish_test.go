@@ -36,21 +36,21 @@ func TestSiteWrite(t *testing.T) {
 		"keys beside the issuer's own path":  {issuerURL, "https://oidc.example.com/idx/keys.json", "jwks.json"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			folder := filepath.Join(t.TempDir(), "made")
+			directory := filepath.Join(t.TempDir(), "made")
 			site := siteOf(t, test.issuerURL, test.jwksURI)
 			for range 2 { // the second time over what is there
-				if err := site.Write(folder); err != nil {
+				if err := site.Write(directory); err != nil {
 					t.Fatal(err)
 				}
 			}
 			want := map[string]string{test.path: `{"keys":[]}`, ".well-known/openid-configuration": `{"issuer":"x"}`}
 			found := map[string]string{}
-			err := filepath.WalkDir(folder, func(path string, entry os.DirEntry, err error) error {
+			err := filepath.WalkDir(directory, func(path string, entry os.DirEntry, err error) error {
 				if err != nil || entry.IsDir() {
 					return err
 				}
 				content, err := os.ReadFile(path)
-				relative, _ := filepath.Rel(folder, path)
+				relative, _ := filepath.Rel(directory, path)
 				found[relative] = string(content)
 				return err
 			})
@@ -69,13 +69,13 @@ func TestSiteWrite(t *testing.T) {
 
 func TestNewSite_pathTraversal(t *testing.T) {
 	for name, jwksURI := range map[string]string{
-		"out of the folder":              issuerURL + "/../../etc/passwd",
+		"out of the directory":              issuerURL + "/../../etc/passwd",
 		"out of it, in other characters": issuerURL + "/%2e%2e/passwd",
 		"out of it, as Windows has it":   issuerURL + `/..\passwd`,
 		"over the discovery document":    issuerURL + "/.well-known/openid-configuration",
 		"below the discovery document":   issuerURL + "/.well-known/openid-configuration/keys",
-		"over its folder":                issuerURL + "/.well-known",
-		"to a folder":                    issuerURL + "/keys/",
+		"over its directory":                issuerURL + "/.well-known",
+		"to a directory":                    issuerURL + "/keys/",
 		"to nothing":                     "https://keys.example.com/",
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -87,15 +87,15 @@ func TestNewSite_pathTraversal(t *testing.T) {
 }
 
 func TestSiteWrite_symlink(t *testing.T) {
-	outside, folder := t.TempDir(), t.TempDir()
-	if err := os.Symlink(outside, filepath.Join(folder, "openid")); err != nil {
+	outside, directory := t.TempDir(), t.TempDir()
+	if err := os.Symlink(outside, filepath.Join(directory, "openid")); err != nil {
 		t.Fatal(err)
 	}
-	if err := siteOf(t, issuerURL, issuerURL+"/openid/v1/jwks").Write(folder); err == nil {
+	if err := siteOf(t, issuerURL, issuerURL+"/openid/v1/jwks").Write(directory); err == nil {
 		t.Error("it wrote through the link")
 	}
 	if entries, err := os.ReadDir(outside); err != nil || len(entries) > 0 {
-		t.Errorf("got %v, %v outside the folder", entries, err)
+		t.Errorf("got %v, %v outside the directory", entries, err)
 	}
 }
 
@@ -115,7 +115,7 @@ func TestSiteHandler(t *testing.T) {
 		"the key set's header alone":   {http.MethodHead, "/id/openid/v1/jwks", http.StatusOK, "application/jwk-set+json", ""},
 		"whether it is there":          {http.MethodGet, "/healthz", http.StatusOK, "text/plain; charset=utf-8", "ok\n"},
 		"what is not below the issuer": {http.MethodGet, "/openid/v1/jwks", http.StatusNotFound, "text/plain; charset=utf-8", "404 page not found\n"},
-		"a folder":                     {http.MethodGet, "/id/", http.StatusNotFound, "text/plain; charset=utf-8", "404 page not found\n"},
+		"a directory":                     {http.MethodGet, "/id/", http.StatusNotFound, "text/plain; charset=utf-8", "404 page not found\n"},
 		"a change":                     {http.MethodPut, "/id/openid/v1/jwks", http.StatusMethodNotAllowed, "text/plain; charset=utf-8", "GET or HEAD\n"},
 	} {
 		t.Run(name, func(t *testing.T) {

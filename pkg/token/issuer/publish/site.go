@@ -1,4 +1,4 @@
-// Package publish lays out what an issuer publishes as a web site: into a folder that
+// Package publish lays out what an issuer publishes as a web site: into a directory that
 // is to be uploaded, or served by ourselves. What the documents say is the package
 // issuer's.
 package publish
@@ -24,7 +24,7 @@ const outsidePath = "jwks.json"
 
 // File is one document.
 type File struct {
-	// Path is where it is in the folder, with slashes.
+	// Path is where it is in the directory, with slashes.
 	Path string
 	// URL is where it has to be found.
 	URL         string
@@ -39,7 +39,7 @@ type Site struct {
 	Files []File
 }
 
-// NewSite lays out documents. The folder is what has to be found at the issuer's URL.
+// NewSite lays out documents. The directory is what has to be found at the issuer's URL.
 func NewSite(issuerURL, jwksURI string, documents issuer.Documents) (Site, error) {
 	path, err := jwksPath(issuerURL, jwksURI)
 	if err != nil {
@@ -66,7 +66,7 @@ func jwksPath(issuerURL, jwksURI string) (string, error) {
 	}
 	discovery := strings.TrimPrefix(issuer.DiscoveryPath, "/")
 	switch {
-	// A path that a web server, a bucket and a folder may understand differently.
+	// A path that a web server, a bucket and a directory may understand differently.
 	case !fs.ValidPath(path), strings.ContainsAny(path, `%\`):
 		return "", errors.New("its path may not have .., // or %")
 	case path == discovery, strings.HasPrefix(path, discovery+"/"), strings.HasPrefix(discovery, path+"/"):
