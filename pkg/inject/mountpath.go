@@ -292,11 +292,11 @@ type directory struct{ token, volume, subPath, mountPath string }
 
 // isMadeBefore says whether a container that starts before c has the token in the same
 // part of the same volume: then c finds the directory there, even if c cannot write.
-func (p *patchBuilder) isMadeBefore(c *Container, directory string, m *VolumeMount) bool {
+func (p *patchBuilder) isMadeBefore(c *Container, token string, m *VolumeMount) bool {
 	if p.made == nil {
 		p.findMade()
 	}
-	first, made := p.made[directory{directory, m.Name, m.SubPath, p.normalizePath(m.MountPath)}]
+	first, made := p.made[directory{token, m.Name, m.SubPath, p.normalizePath(m.MountPath)}]
 	started, inPod := p.started[c]
 	return made && m.SubPathExpr == "" && (first < started || !inPod)
 }
