@@ -183,7 +183,7 @@ type patchBuilder struct {
 	fallbackDelivery *credentialSpec
 	// fixedPath says that all containers have the directory of delivery. If that is the
 	// fallback, usualDirectory is the usual one.
-	fixedPath   bool
+	fixedPath      bool
 	usualDirectory string
 	// volumes are the pod's by name; made has, of the containers that start with the
 	// pod, the first that makes a directory, and started their order. They are nil

@@ -254,7 +254,7 @@ func (m *VolumeMount) String() string {
 func (p *patchBuilder) takesMountPoint(c *Container, directory string, m *VolumeMount) bool {
 	volume := p.volume(m.Name)
 	switch {
-	case volume == nil || volume.isFromAPI():
+	case volume == nil || volume.FromAPI:
 		// These are read-only. The kubelet makes directories in them for mounts whose
 		// path begins with the volume's own: not through a link, and not in a part of
 		// the volume (MakeNestedMountpoints in k8s.io/kubernetes/pkg/volume/util). It
@@ -264,7 +264,7 @@ func (p *patchBuilder) takesMountPoint(c *Container, directory string, m *Volume
 		}
 		return m.whole() && below(path.Clean(directory), path.Clean(m.MountPath)) && path.Clean(m.MountPath) != "/" &&
 			!volume.hasName(path.Clean(directory)[len(path.Clean(m.MountPath))+1:])
-	case volume.isFile() || volume.isReadOnly():
+	case volume.File || volume.ReadOnly:
 		return false
 	default:
 		return !m.ReadOnly || p.isMadeBefore(c, directory, m)
@@ -353,7 +353,7 @@ func (p *patchBuilder) fitsInto(directory string, m *VolumeMount) bool {
 	if p.windows || p.ephemeral || !below(at, directory) {
 		return false
 	}
-	if volume := p.volume(m.Name); volume != nil && (volume.isFile() || volume.isFromAPI() && !m.whole()) {
+	if volume := p.volume(m.Name); volume != nil && (volume.File || volume.FromAPI && !m.whole()) {
 		return false
 	}
 	name, _, _ := strings.Cut(at[len(directory)+1:], "/")

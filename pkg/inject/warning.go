@@ -25,7 +25,7 @@ func (p *patchBuilder) warnForeign(c *Container, d *credentialSpec, env environm
 		p.warn(MountOnly, "container %q sets %s to an empty value, so it gets no role: remove it", c.Name, empty)
 	case env.tokenPart:
 		p.warn(MountOnly, "container %q mounts its token by subPath, where the kubelet does not renew it: mount the whole volume", c.Name)
-	case d.fileVariable == envWebIdentityTokenFile && len(missing) > 0 && len(c.EnvFrom) == 0:
+	case d.fileVariable == envWebIdentityTokenFile && len(missing) > 0 && !c.HasEnvFrom:
 		p.warn(MountOnly, "container %q sets %s without %s, so it gets no role: set both or none", c.Name, set[0], missing[0])
 	default:
 		p.warn(MountOnly, "container %q sets its own %s: for the role of the ServiceAccount, remove that", c.Name, strings.Join(set, " and "))
@@ -47,7 +47,7 @@ func (p *patchBuilder) warnRegion(c *Container, env environment) {
 		p.warn(RegionIncomplete, "container %q sets %s to an empty value: SDKs find no region; remove it", c.Name, empty)
 		return
 	}
-	if p.settings.Region == "" || len(c.EnvFrom) > 0 {
+	if p.settings.Region == "" || c.HasEnvFrom {
 		return
 	}
 	for _, names := range [...][2]string{{envRegion, envDefaultRegion}, {envDefaultRegion, envRegion}} {
@@ -69,5 +69,5 @@ func (e Environment) empty(names ...string) string {
 }
 
 func (c *Container) environment() Environment {
-	return Environment{Variables: c.Env, Open: len(c.EnvFrom) > 0}
+	return Environment{Variables: c.Env, Open: c.HasEnvFrom}
 }

@@ -3,24 +3,21 @@ package webhook
 import (
 	"errors"
 	"net/http"
-	"sync"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
-	"github.com/pod-identity-webhook/pod-identity-webhook/internal/boundedjson"
+	"github.com/pod-identity-webhook/pod-identity-webhook/internal/jsonreader"
 	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/inject"
 )
-
-var testDecoder = sync.OnceValue(func() *boundedjson.Decoder { return boundedjson.NewDecoder(inject.Lists()...) })
 
 // MemoryFor returns the memory that is reserved for a body.
 func MemoryFor(body []byte) (int64, error) {
 	for _, budget := range budgets(len(body)) {
-		if _, err := decodeReview[inject.Pod](testDecoder(), body, budget); !errors.Is(err, boundedjson.ErrTooLarge) {
+		if _, err := decodeReview[inject.Pod](body, budget); !errors.Is(err, jsonreader.ErrTooLarge) {
 			return int64(len(body) + budget), err
 		}
 	}
-	return 0, boundedjson.ErrTooLarge
+	return 0, jsonreader.ErrTooLarge
 }
 
 const (
@@ -32,7 +29,7 @@ const (
 // to be measured alone.
 
 func DecodePodRequest(body []byte) (*Request[inject.Pod], error) {
-	received, err := decodeReview[inject.Pod](testDecoder(), body, maxDecodedBytes)
+	received, err := decodeReview[inject.Pod](body, maxDecodedBytes)
 	if err != nil {
 		return nil, err
 	}

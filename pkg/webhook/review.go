@@ -13,7 +13,7 @@ import (
 	admissionv1beta1 "k8s.io/api/admission/v1beta1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
-	"github.com/pod-identity-webhook/pod-identity-webhook/internal/boundedjson"
+	"github.com/pod-identity-webhook/pod-identity-webhook/internal/jsonreader"
 	"github.com/pod-identity-webhook/pod-identity-webhook/internal/httperror"
 )
 
@@ -30,17 +30,30 @@ const (
 // review is an AdmissionReview with a request. Versions v1 and v1beta1 have the
 // same form.
 type review[Object any] struct {
-	metav1.TypeMeta `json:",inline"`
+	metav1.TypeMeta
 
-	Request *Request[Object] `json:"request"`
+	Request *Request[Object]
+}
+
+func readTo[Object any, View view[Object]](received *review[Object], r *jsonreader.Reader) {
+	for name := range r.Members {
+		switch string(name) {
+		case "kind":
+			received.Kind = r.String()
+		case "apiVersion":
+			received.APIVersion = r.String()
+		case "request":
+			received.Request = jsonreader.Pointer(r, readRequest[Object, View])
+		}
+	}
 }
 
 // serve makes an HTTP handler of an admission handler: content type, decode, call,
 // encode.
-func serve[Object any](h *Webhook, handle Handler[Object]) http.Handler {
+func serve[Object any, View view[Object]](h *Webhook, handle Handler[Object]) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		start := time.Now()
-		answer, typeMeta, err := handleReview(h, r, handle)
+		answer, typeMeta, err := handleReview[Object, View](h, r, handle)
 		if err != nil {
 			failure := httperror.From(err, string(InternalError))
 			failure.Write(w)
@@ -52,12 +65,12 @@ func serve[Object any](h *Webhook, handle Handler[Object]) http.Handler {
 	})
 }
 
-func handleReview[Object any](h *Webhook, r *http.Request, handle Handler[Object]) (Decision, metav1.TypeMeta, error) {
+func handleReview[Object any, View view[Object]](h *Webhook, r *http.Request, handle Handler[Object]) (Decision, metav1.TypeMeta, error) {
 	ctx, cancel := context.WithTimeout(r.Context(), timeout(r))
 	defer cancel()
 
 	memory := h.memory(ctx)
-	received, err := readReview[Object](ctx, h.decoder, r, memory)
+	received, err := readReview[Object, View](ctx, r, memory)
 	if err != nil {
 		return Decision{}, metav1.TypeMeta{}, err
 	}
@@ -98,7 +111,7 @@ var buffers = sync.Pool{New: func() any { return new(bytes.Buffer) }}
 // maxPooledBytes keeps a rare large body from holding its memory for good.
 const maxPooledBytes = 256 << 10
 
-func readReview[Object any](ctx context.Context, decoder *boundedjson.Decoder, r *http.Request, memory Memory) (*review[Object], error) {
+func readReview[Object any, View view[Object]](ctx context.Context, r *http.Request, memory Memory) (*review[Object], error) {
 	if err := checkContentType(r.Header.Get("Content-Type")); err != nil {
 		return nil, err
 	}
@@ -119,11 +132,11 @@ func readReview[Object any](ctx context.Context, decoder *boundedjson.Decoder, r
 		if err := memory.Reserve(ctx, int64(body.Len()+budget)); err != nil {
 			return nil, err
 		}
-		received, err := decodeReview[Object](decoder, body.Bytes(), budget)
+		received, err := decodeReview[Object, View](body.Bytes(), budget)
 		switch {
-		case errors.Is(err, boundedjson.ErrTooMany):
-			return nil, tooLarge("the review has more than %d containers, volumes, labels and the like, which no pod has", boundedjson.MaxValues)
-		case !errors.Is(err, boundedjson.ErrTooLarge):
+		case errors.Is(err, jsonreader.ErrTooMany):
+			return nil, tooLarge("the review has more than %d containers, volumes, labels and the like, which no pod has", jsonreader.MaxValues)
+		case !errors.Is(err, jsonreader.ErrTooLarge):
 			return received, err
 		}
 	}
@@ -150,9 +163,9 @@ func checkContentType(header string) error {
 	return nil
 }
 
-func decodeReview[Object any](decoder *boundedjson.Decoder, body []byte, budget int) (*review[Object], error) {
+func decodeReview[Object any, View view[Object]](body []byte, budget int) (*review[Object], error) {
 	var received review[Object]
-	if err := decoder.Decode(body, &received, budget); err != nil {
+	if err := jsonreader.Read(body, budget, func(r *jsonreader.Reader) { readTo[Object, View](&received, r) }); err != nil {
 		return nil, badRequest("the body is no AdmissionReview of the expected object: %w", err)
 	}
 	switch received.APIVersion {

@@ -13,6 +13,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/identity/lint"
+	"github.com/pod-identity-webhook/pod-identity-webhook/internal/jsonreader"
 	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/inject"
 )
 
@@ -47,11 +48,30 @@ const (
 
 // ServiceAccount is the view of a ServiceAccount that is written.
 type ServiceAccount struct {
-	Metadata struct {
-		Name         string            `json:"name"`
-		GenerateName string            `json:"generateName"`
-		Annotations  map[string]string `json:"annotations"`
-	} `json:"metadata"`
+	Name, GenerateName string
+	Annotations        map[string]string
+}
+
+// Read reads the ServiceAccount that r is at.
+func (a *ServiceAccount) Read(r *jsonreader.Reader) {
+	for name := range r.Members {
+		if string(name) == "metadata" {
+			a.readMetadata(r)
+		}
+	}
+}
+
+func (a *ServiceAccount) readMetadata(r *jsonreader.Reader) {
+	for name := range r.Members {
+		switch string(name) {
+		case "name":
+			a.Name = r.String()
+		case "generateName":
+			a.GenerateName = r.String()
+		case "annotations":
+			a.Annotations = r.Strings()
+		}
+	}
 }
 
 // ValidateServiceAccount returns the handler that looks at our annotations when
@@ -70,9 +90,9 @@ func ValidateServiceAccount(mode ValidationMode, rules lint.Rules, logger *slog.
 		if request.Object == nil {
 			return Decision{}, badRequest("the request has no object")
 		}
-		findings := lint.Account(request.Object.Metadata.Annotations, rules)
+		findings := lint.Account(request.Object.Annotations, rules)
 		if request.OldObject != nil {
-			old := lint.Account(request.OldObject.Metadata.Annotations, rules)
+			old := lint.Account(request.OldObject.Annotations, rules)
 			findings = slices.DeleteFunc(findings, func(f lint.Finding) bool { return slices.Contains(old, f) })
 		}
 		if len(findings) == 0 {
@@ -91,7 +111,7 @@ func ValidateServiceAccount(mode ValidationMode, rules lint.Rules, logger *slog.
 }
 
 // name is a prefix of the name if the API server has yet to make it.
-func (s *ServiceAccount) name() string { return cmp.Or(s.Metadata.Name, s.Metadata.GenerateName) }
+func (s *ServiceAccount) name() string { return cmp.Or(s.Name, s.GenerateName) }
 
 // splitBySeverity tells what cannot be right from what may be.
 func splitBySeverity(findings []lint.Finding) (wrong, doubtful []lint.Finding) {

@@ -67,7 +67,7 @@ func FuzzServiceAccount(f *testing.F) {
 		if err := json.Unmarshal(object, &read); err != nil {
 			t.Fatal(err)
 		}
-		hard := slices.ContainsFunc(lint.Account(read.Metadata.Annotations, lint.Rules{Prefix: prefix}), func(f lint.Finding) bool { return f.Invalid })
+		hard := slices.ContainsFunc(lint.Account(read.Annotations, lint.Rules{Prefix: prefix}), func(f lint.Finding) bool { return f.Invalid })
 		created := write(admissionv1.Create, nil)
 		if created.Allowed == hard {
 			t.Errorf("allowed is %t, and hard %t", created.Allowed, hard)

@@ -19,10 +19,10 @@ import (
 // annotated returns a ServiceAccount with annotations of ours.
 func annotated(annotations map[string]string) *webhook.ServiceAccount {
 	account := &webhook.ServiceAccount{}
-	account.Metadata.Name = "app"
-	account.Metadata.Annotations = map[string]string{}
+	account.Name = "app"
+	account.Annotations = map[string]string{}
 	for name, value := range annotations {
-		account.Metadata.Annotations["eks.amazonaws.com/"+name] = value
+		account.Annotations["eks.amazonaws.com/"+name] = value
 	}
 	return account
 }

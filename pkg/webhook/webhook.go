@@ -11,7 +11,6 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
-	"github.com/pod-identity-webhook/pod-identity-webhook/internal/boundedjson"
 	"github.com/pod-identity-webhook/pod-identity-webhook/internal/httperror"
 	"github.com/pod-identity-webhook/pod-identity-webhook/internal/ratelimitedlog"
 	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/inject"
@@ -42,14 +41,12 @@ type Webhook struct {
 	config  Config
 	metrics *metrics
 	log     *ratelimitedlog.Logger
-	decoder *boundedjson.Decoder
 }
 
 // New returns a Webhook. It may be made once for a registerer.
 func New(config Config) *Webhook {
 	return &Webhook{
 		config: config, metrics: newMetrics(config.Metrics), log: ratelimitedlog.New(config.Logger),
-		decoder: boundedjson.NewDecoder(inject.Lists()...),
 	}
 }
 

@@ -1,7 +1,9 @@
 package inject_test
 
 import (
-	"reflect"
+	"bytes"
+	"encoding/json"
+	"slices"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
@@ -53,33 +55,27 @@ func viewOfEach[Element, View any](list []Element, view func(*Element) View) []V
 }
 
 func viewOfVolume(volume *corev1.Volume) inject.Volume {
-	view := inject.Volume{Name: volume.Name}
+	view := inject.Volume{
+		Name:    volume.Name,
+		FromAPI: volume.Secret != nil || volume.ConfigMap != nil || volume.DownwardAPI != nil || volume.Projected != nil,
+		// A volume has one source, and each that can be read-only says so by this name.
+		ReadOnly: volume.Image != nil || bytes.Contains(toJSONOf(volume), []byte(`"readOnly":true`)),
+	}
+	if h := volume.HostPath; h != nil && h.Type != nil {
+		view.File = slices.Contains([]corev1.HostPathType{"File", "FileOrCreate", "Socket", "CharDevice", "BlockDevice"}, *h.Type)
+	}
 	if volume.Projected != nil {
 		view.Projected = &inject.Projected{Sources: viewOfEach(volume.Projected.Sources, viewOfSource)}
 	}
-	if volume.HostPath != nil {
-		view.HostPath = new(inject.HostPath)
-		if volume.HostPath.Type != nil {
-			view.HostPath.Type = *volume.HostPath.Type
-		}
-	}
-	// The others have the names of the API's fields.
-	sources := reflect.ValueOf(volume.VolumeSource)
-	fields := reflect.ValueOf(&view).Elem()
-	for field, of := range fields.Fields() {
-		source := sources.FieldByName(field.Name)
-		if !source.IsValid() || source.IsNil() {
-			continue
-		}
-		switch of.Interface().(type) {
-		case *struct{}:
-			of.Set(reflect.ValueOf(new(struct{})))
-		case *inject.OptionallyReadOnly:
-			readOnly := reflect.Indirect(source.Elem().FieldByName("ReadOnly"))
-			of.Set(reflect.ValueOf(&inject.OptionallyReadOnly{ReadOnly: readOnly.IsValid() && readOnly.Bool()}))
-		}
-	}
 	return view
+}
+
+func toJSONOf(volume *corev1.Volume) []byte {
+	document, err := json.Marshal(volume)
+	if err != nil {
+		panic(err) // the types of the API can be encoded
+	}
+	return document
 }
 
 func viewOfSource(source *corev1.VolumeProjection) inject.Source {
@@ -101,9 +97,9 @@ func viewOfSource(source *corev1.VolumeProjection) inject.Source {
 
 func viewOfContainer(c *corev1.Container) inject.Container {
 	return inject.Container{
-		Name:    c.Name,
-		Env:     viewOfEnv(c.Env),
-		EnvFrom: viewOfEach(c.EnvFrom, func(*corev1.EnvFromSource) struct{} { return struct{}{} }),
+		Name:       c.Name,
+		Env:        viewOfEnv(c.Env),
+		HasEnvFrom: len(c.EnvFrom) > 0,
 		VolumeMounts: viewOfEach(c.VolumeMounts, func(m *corev1.VolumeMount) inject.VolumeMount {
 			return inject.VolumeMount{Name: m.Name, MountPath: m.MountPath, SubPath: m.SubPath, SubPathExpr: m.SubPathExpr, ReadOnly: m.ReadOnly}
 		}),

@@ -1,4 +1,4 @@
-package boundedjson_test
+package jsonreader_test
 
 import (
 	"bytes"
@@ -11,7 +11,7 @@ import (
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
 
-	"github.com/pod-identity-webhook/pod-identity-webhook/internal/boundedjson"
+	"github.com/pod-identity-webhook/pod-identity-webhook/internal/jsonreader"
 )
 
 type view struct {
@@ -22,29 +22,44 @@ type view struct {
 	Next  *view             `json:"next"`
 }
 
-var decoder = boundedjson.NewDecoder(boundedjson.List[view](0))
+func (v *view) read(r *jsonreader.Reader) {
+	for name := range r.Members {
+		switch string(name) {
+		case "text":
+			v.Text = r.String()
+		case "bool":
+			v.Bool = r.Bool()
+		case "texts":
+			v.Texts = r.Strings()
+		case "list":
+			v.List = jsonreader.List(r, 0, (*view).read)
+		case "next":
+			v.Next = jsonreader.Pointer(r, (*view).read)
+		}
+	}
+}
 
-func TestDecode_invalid(t *testing.T) {
+func TestRead_invalid(t *testing.T) {
 	long := strings.Repeat("a", 10_000)
 	for name, test := range map[string]struct {
 		document string
-		want     boundedjson.Error
+		want     jsonreader.Error
 	}{
-		"empty":                           {``, boundedjson.Error{}},
-		"half":                            {`{"list":[{"text":"hunter2`, boundedjson.Error{Offset: 25, Pointer: "/list/0/text"}},
-		"more than one value":             {`{} {}`, boundedjson.Error{Offset: 3}},
-		"an array":                        {`[]`, boundedjson.Error{Kind: "array"}},
-		"a number for a text":             {`{"text":12345}`, boundedjson.Error{Offset: 8, Pointer: "/text", Kind: "number"}},
-		"an object for a list of objects": {`{"list":[{"list":{"hunter2":1}}]}`, boundedjson.Error{Offset: 17, Pointer: "/list/0/list", Kind: "object"}},
-		"a text in a list":                {`{"list":["hunter2"]}`, boundedjson.Error{Offset: 9, Pointer: "/list/0", Kind: "string"}},
-		"a list for a map":                {`{"texts":["hunter2"]}`, boundedjson.Error{Offset: 9, Pointer: "/texts", Kind: "array"}},
-		"a boolean in a map":              {`{"texts":{"a":true}}`, boundedjson.Error{Offset: 14, Pointer: "/texts/a", Kind: "boolean"}},
-		"a long name":                     {`{"texts":{"` + long + `":1}}`, boundedjson.Error{Offset: 10_013, Pointer: jsontext.Pointer(long[:200]), Kind: "number"}},
+		"empty":                           {``, jsonreader.Error{}},
+		"half":                            {`{"list":[{"text":"hunter2`, jsonreader.Error{Offset: 25, Pointer: "/list/0/text"}},
+		"more than one value":             {`{} {}`, jsonreader.Error{Offset: 3}},
+		"an array":                        {`[]`, jsonreader.Error{Kind: "array"}},
+		"a number for a text":             {`{"text":12345}`, jsonreader.Error{Offset: 8, Pointer: "/text", Kind: "number"}},
+		"an object for a list of objects": {`{"list":[{"list":{"hunter2":1}}]}`, jsonreader.Error{Offset: 17, Pointer: "/list/0/list", Kind: "object"}},
+		"a text in a list":                {`{"list":["hunter2"]}`, jsonreader.Error{Offset: 9, Pointer: "/list/0", Kind: "string"}},
+		"a list for a map":                {`{"texts":["hunter2"]}`, jsonreader.Error{Offset: 9, Pointer: "/texts", Kind: "array"}},
+		"a boolean in a map":              {`{"texts":{"a":true}}`, jsonreader.Error{Offset: 14, Pointer: "/texts/a", Kind: "boolean"}},
+		"a long name":                     {`{"texts":{"` + long + `":1}}`, jsonreader.Error{Offset: 10_013, Pointer: jsontext.Pointer(long[:200]), Kind: "number"}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			err := decoder.Decode([]byte(test.document), new(view), math.MaxInt)
-			got, ok := errors.AsType[*boundedjson.Error](err)
-			if !ok || got.Pointer != test.want.Pointer || got.Kind != test.want.Kind {
+			err := jsonreader.Read([]byte(test.document), math.MaxInt, new(view).read)
+			got, ok := errors.AsType[*jsonreader.Error](err)
+			if !ok || *got != test.want {
 				t.Fatalf("got %#v, want %#v", err, test.want)
 			}
 			if strings.Contains(err.Error(), "hunter2") && !strings.Contains(string(got.Pointer), "hunter2") {
@@ -54,7 +69,7 @@ func TestDecode_invalid(t *testing.T) {
 	}
 }
 
-func TestDecode_valid(t *testing.T) {
+func TestRead_valid(t *testing.T) {
 	for _, test := range []struct {
 		name, document string
 		want           view
@@ -72,42 +87,42 @@ func TestDecode_valid(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			var got view
-			if err := decoder.Decode([]byte(test.document), &got, math.MaxInt); err != nil || !reflect.DeepEqual(got, test.want) {
+			if err := jsonreader.Read([]byte(test.document), math.MaxInt, got.read); err != nil || !reflect.DeepEqual(got, test.want) {
 				t.Errorf("got %+v, %v, want %+v", got, err, test.want)
 			}
 		})
 	}
 }
 
-func TestDecode_bounds(t *testing.T) {
+func TestRead_bounds(t *testing.T) {
 	document := []byte(`{"list":[{},{"list":[null]}],"texts":{"a":"b","c":null},"next":{"next":{}},"other":[1,{},{}]}`)
-	enough := 3*3*int(reflect.TypeFor[view]().Size()) + 2*160
-	for bytes, want := range map[int]error{0: boundedjson.ErrTooLarge, enough - 1: boundedjson.ErrTooLarge, enough: nil, math.MaxInt: nil} {
-		if err := decoder.Decode(document, new(view), bytes); !errors.Is(err, want) {
+	enough := (3*3+2)*int(reflect.TypeFor[view]().Size()) + 2*160
+	for bytes, want := range map[int]error{0: jsonreader.ErrTooLarge, enough - 1: jsonreader.ErrTooLarge, enough: nil, math.MaxInt: nil} {
+		if err := jsonreader.Read(document, bytes, new(view).read); !errors.Is(err, want) {
 			t.Errorf("%d bytes: got %v, want %v", bytes, err, want)
 		}
 	}
 	for name, item := range map[string]string{"lists": `{}`, "lists of lists": `{"list":[]}`} {
-		for n, want := range map[int]error{boundedjson.MaxValues: nil, boundedjson.MaxValues + 1: boundedjson.ErrTooMany} {
+		for n, want := range map[int]error{jsonreader.MaxValues: nil, jsonreader.MaxValues + 1: jsonreader.ErrTooMany} {
 			document := []byte(`{"list":[` + item + strings.Repeat(","+item, n-1) + `]}`)
-			if err := decoder.Decode(document, new(view), math.MaxInt); !errors.Is(err, want) {
+			if err := jsonreader.Read(document, math.MaxInt, new(view).read); !errors.Is(err, want) {
 				t.Errorf("%s of %d: got %v, want %v", name, n, err, want)
 			}
 		}
 	}
-	nested := []byte(`{"list":[` + strings.Repeat(`{"list":[{},{}]},`, boundedjson.MaxValues/3) + `{}]}`)
-	if err := decoder.Decode(nested, new(view), math.MaxInt); err != nil {
+	nested := []byte(`{"list":[` + strings.Repeat(`{"list":[{},{}]},`, jsonreader.MaxValues/3) + `{}]}`)
+	if err := jsonreader.Read(nested, math.MaxInt, new(view).read); err != nil {
 		t.Error(err)
 	}
-	nested = []byte(`{"list":[` + strings.Repeat(`{"list":[{},{}]},`, boundedjson.MaxValues/3+1) + `{}]}`)
-	if err := decoder.Decode(nested, new(view), math.MaxInt); !errors.Is(err, boundedjson.ErrTooMany) {
-		t.Errorf("nested lists: got %v, want %v", err, boundedjson.ErrTooMany)
+	nested = []byte(`{"list":[` + strings.Repeat(`{"list":[{},{}]},`, jsonreader.MaxValues/3+1) + `{}]}`)
+	if err := jsonreader.Read(nested, math.MaxInt, new(view).read); !errors.Is(err, jsonreader.ErrTooMany) {
+		t.Errorf("nested lists: got %v, want %v", err, jsonreader.ErrTooMany)
 	}
 }
 
-// FuzzDecode compares the result with the library's own, which has no bounds. A map or
+// FuzzRead compares the result with the library's own, which has no bounds. A map or
 // a list whose name is repeated in an object is replaced, and not merged.
-func FuzzDecode(f *testing.F) {
+func FuzzRead(f *testing.F) {
 	for _, document := range []string{
 		``, `null`, `{}`, `{"text":"a","texts":{"b":"c"},"list":[null,{"next":{"text":"\u00e9"}}]}`, `{"text":1}`, `{"a":-0.5e+10,"b":[true,false,null]}`,
 		`{"list":[{},]}`, `{"a":01}`, "{\"text\":\"\xff\"}", `{"te\u0078t":"\ud834\udd1e"}`, `[]`, `{}{}`, `{"texts":{"a":1}}`, `{"texts":null,"list":null}`,
@@ -117,7 +132,7 @@ func FuzzDecode(f *testing.F) {
 	lenient := json.JoinOptions(jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true))
 	f.Fuzz(func(t *testing.T, document []byte) {
 		var got, want view
-		err := decoder.Decode(bytes.Clone(document), &got, math.MaxInt)
+		err := jsonreader.Read(bytes.Clone(document), math.MaxInt, got.read)
 		wantErr := json.Unmarshal(document, &want, lenient)
 		if (err == nil) != (wantErr == nil) {
 			t.Fatalf("got %v, want %v", err, wantErr)
