@@ -19,7 +19,7 @@ FUZZ := ./pkg/token:FuzzParseUnverified ./pkg/token/issuer:FuzzVerify ./pkg/toke
 	./pkg/identity/lint:FuzzAccount ./pkg/identity/containercredentials:FuzzParse ./pkg/rolepolicy:FuzzEvaluate ./pkg/provision:FuzzRoleName \
 	./pkg/trustpolicy:FuzzParse ./pkg/trustpolicy:FuzzStringLike ./pkg/explain:FuzzManifests \
 	./pkg/localsts:FuzzRequest ./pkg/localsts:FuzzParameters ./pkg/localsts:FuzzStateFile \
-	./internal/boundedjson:FuzzDecode ./pkg/webhook:FuzzMutate ./pkg/webhook:FuzzServiceAccount \
+	./internal/jsonreader:FuzzRead ./pkg/webhook:FuzzMutate ./pkg/webhook:FuzzServiceAccount \
 	./certs:FuzzSecret ./certs:FuzzBundle ./certs:FuzzClientCA
 FUZZ_TEST := ./inject:FuzzPod ./inject:FuzzAnnotations
 # How long the soak goes on.

@@ -24,7 +24,7 @@ type documentsReport struct {
 	Files []documentFile `json:"files"`
 	// Directory has the files, if there is one and they were written.
 	Directory string `json:"directory,omitempty"`
-	Done   bool   `json:"done"`
+	Done      bool   `json:"done"`
 }
 
 type documentFile struct {

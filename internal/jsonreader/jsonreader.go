@@ -117,8 +117,9 @@ func (r *Reader) Unquote(quoted []byte) string {
 // entryBytes is what an entry takes in a map that grows, as measured.
 const entryBytes = 160
 
-// Strings returns an object of strings; null is nil.
-func (r *Reader) Strings() map[string]string {
+// Strings returns an object of strings; null is nil. Of names that are not wanted the
+// string is empty; nil wants all.
+func (r *Reader) Strings(wanted func(name string) bool) map[string]string {
 	if r.Null() {
 		return nil
 	}
@@ -132,7 +133,11 @@ func (r *Reader) Strings() map[string]string {
 			key = string([]rune(key))
 			r.Take(len(key))
 		}
-		texts[key] = r.String()
+		if value := r.Quoted(); wanted == nil || wanted(key) {
+			texts[key] = r.Unquote(value)
+		} else {
+			texts[key] = ""
+		}
 	}
 	return texts
 }

@@ -30,7 +30,7 @@ func (v *view) read(r *jsonreader.Reader) {
 		case "bool":
 			v.Bool = r.Bool()
 		case "texts":
-			v.Texts = r.Strings()
+			v.Texts = r.Strings(nil)
 		case "list":
 			v.List = jsonreader.List(r, 0, (*view).read)
 		case "next":

@@ -9,52 +9,62 @@ import (
 )
 
 // patch is a JSON patch (RFC 6902). It has add operations only, so that a pod keeps
-// what it has.
+// what it has. It is written as it is decided: a library that encodes the operations
+// takes several times as long. See docs/decisions/0013-hot-path.md.
 type patch struct {
-	operations []operation
-	// bytes is what the texts in the patch take.
-	bytes int
+	json []byte
 }
 
-type operation struct {
-	Op    string `json:"op"`
-	Path  string `json:"path"`
-	Value any    `json:"value"`
-}
+// usualPatchBytes is enough for most pods.
+const usualPatchBytes = 1 << 10
 
 // maxPatchBytes is where a patch is no use: the API server takes no pod of more than 3
 // MiB, and etcd no more than half of that. Nothing is added from there on.
 const maxPatchBytes = 3 << 20
 
 // isTooLarge reports whether the patch has more than maxPatchBytes.
-func (p *patch) isTooLarge() bool { return p.bytes > maxPatchBytes }
+func (p *patch) isTooLarge() bool { return len(p.json) > maxPatchBytes }
 
-// encode returns the patch as JSON, or nil if it does nothing. Invalid UTF-8, which an
-// annotation can hold, becomes U+FFFD, as in the API server's own JSON.
+// encode returns the patch as JSON, or nil if it does nothing.
 func (p *patch) encode() []byte {
-	if len(p.operations) == 0 {
+	if p.json == nil {
 		return nil
 	}
-	document, err := json.Marshal(p.operations, jsontext.AllowInvalidUTF8(true))
-	if err != nil {
-		panic(err) // the types of the API can be encoded
-	}
-	return document
+	return append(p.json, ']')
 }
 
-// add adds a value with texts of so many bytes.
-func (p *patch) add(path string, value any, bytes int) {
-	if p.bytes += len(path) + bytes; !p.isTooLarge() {
-		p.operations = append(p.operations, operation{"add", path, value})
+// add adds the value that appendValue appends at the path that the parts make: numbers
+// and field names, which need no escapes.
+func (p *patch) add(appendValue func([]byte) []byte, path ...string) {
+	if p.isTooLarge() {
+		return
 	}
+	before := byte(',')
+	if p.json == nil {
+		p.json, before = make([]byte, 0, usualPatchBytes), '['
+	}
+	p.json = append(append(p.json, before), `{"op":"add","path":"`...)
+	for _, part := range path {
+		p.json = append(p.json, part...)
+	}
+	p.json = append(appendValue(append(p.json, `","value":`...)), '}')
+}
+
+// appendText appends a JSON string. Invalid UTF-8, which an annotation can hold, becomes
+// U+FFFD, as in the API server's own JSON.
+func appendText(to []byte, text string) []byte {
+	to, _ = jsontext.AppendQuote(to, text) // the error is of what becomes U+FFFD
+	return to
 }
 
 // addEntry adds an entry to the map at path, or makes the map if it is absent.
 func (p *patch) addEntry(path string, absent bool, key, value string) {
 	if absent {
-		p.add(path, map[string]string{key: value}, len(key)+len(value))
+		p.add(func(to []byte) []byte {
+			return append(appendText(append(appendText(append(to, '{'), key), ':'), value), '}')
+		}, path)
 	} else {
-		p.add(path+"/"+escape(key), value, len(key)+len(value))
+		p.add(func(to []byte) []byte { return appendText(to, value) }, path, "/", escape(key))
 	}
 }
 
@@ -63,20 +73,31 @@ func escape(key string) string { return strings.NewReplacer("~", "~0", "/", "~1"
 
 // addVolume adds a volume in the first place of the pod's.
 func (p *patch) addVolume(absent bool, volume *corev1.Volume) {
+	// Of a whole Volume, most of the time would go into the kinds that it is not.
+	document, err := json.Marshal(&struct {
+		Name      string                        `json:"name"`
+		Projected *corev1.ProjectedVolumeSource `json:"projected"`
+	}{volume.Name, volume.Projected}, jsontext.AllowInvalidUTF8(true))
+	if err != nil {
+		panic(err) // the types of the API can be encoded
+	}
 	if absent {
-		p.add("/spec/volumes", []*corev1.Volume{volume}, 0)
+		p.add(func(to []byte) []byte { return append(append(append(to, '['), document...), ']') }, "/spec/volumes")
 	} else {
-		p.add("/spec/volumes/0", volume, 0)
+		p.add(func(to []byte) []byte { return append(to, document...) }, "/spec/volumes/0")
 	}
 }
 
 // addMount adds a mount that is read-only in the last place of a container's.
 func (p *patch) addMount(container string, absent bool, volume, path string) {
-	mount := corev1.VolumeMount{Name: volume, ReadOnly: true, MountPath: path}
+	appendMount := func(to []byte) []byte {
+		to = appendText(append(to, `{"name":`...), volume)
+		return append(appendText(append(to, `,"readOnly":true,"mountPath":`...), path), '}')
+	}
 	if absent {
-		p.add(container+"/volumeMounts", []corev1.VolumeMount{mount}, len(volume)+len(path))
+		p.add(func(to []byte) []byte { return append(appendMount(append(to, '[')), ']') }, container, "/volumeMounts")
 	} else {
-		p.add(container+"/volumeMounts/-", mount, len(volume)+len(path))
+		p.add(appendMount, container, "/volumeMounts/-")
 	}
 }
 
@@ -84,14 +105,31 @@ func (p *patch) addMount(container string, absent bool, volume, path string) {
 // that is present is not absent: to add to it in place keeps it what it is.
 func (p *patch) addVariables(container string, absent bool, variables []corev1.EnvVar) {
 	if absent && len(variables) > 0 {
-		bytes := 0
-		for i := range variables {
-			bytes += len(variables[i].Name) + len(variables[i].Value)
-		}
-		p.add(container+"/env", variables, bytes)
+		p.add(func(to []byte) []byte {
+			before := byte('[')
+			for i := range variables {
+				to = appendVariable(append(to, before), &variables[i])
+				before = ','
+			}
+			return append(to, ']')
+		}, container, "/env")
 		return
 	}
 	for i := range variables {
-		p.add(container+"/env/-", variables[i], len(variables[i].Name)+len(variables[i].Value))
+		p.add(func(to []byte) []byte { return appendVariable(to, &variables[i]) }, container, "/env/-")
 	}
+}
+
+// appendVariable appends a variable with a value, or one of a field of the pod.
+func appendVariable(to []byte, v *corev1.EnvVar) []byte {
+	to = appendText(append(to, `{"name":`...), v.Name)
+	if v.Value != "" {
+		to = appendText(append(to, `,"value":`...), v.Value)
+	}
+	if v.ValueFrom != nil {
+		ref := v.ValueFrom.FieldRef
+		to = appendText(append(to, `,"valueFrom":{"fieldRef":{"apiVersion":`...), ref.APIVersion)
+		to = append(appendText(append(to, `,"fieldPath":`...), ref.FieldPath), "}}"...)
+	}
+	return append(to, '}')
 }

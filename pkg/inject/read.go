@@ -8,6 +8,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/pod-identity-webhook/pod-identity-webhook/internal/jsonreader"
+	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/identity"
 )
 
 // patchBytes is what a container's part of a usual patch takes until it is sent, as
@@ -35,6 +36,20 @@ func (p *Pod) Read(r *jsonreader.Reader) {
 	}
 }
 
+// isRelevant reports whether a decision can depend on the value of a pod's annotation:
+// one of the webhook's, under any prefix, or one that lacks it by mistake. Others can have
+// kilobytes.
+func isRelevant(annotation string) bool {
+	slash := strings.LastIndexByte(annotation, '/')
+	switch annotation[slash+1:] {
+	case identity.TokenExpirationAnnotation, identity.RoleSessionNameAnnotation,
+		identity.SkipContainersAnnotation, identity.IncludeContainersAnnotation:
+		return true
+	default:
+		return slash <= 0 || annotation == configAnnotation
+	}
+}
+
 func (m *Metadata) read(r *jsonreader.Reader) {
 	for name := range r.Members {
 		switch string(name) {
@@ -43,9 +58,9 @@ func (m *Metadata) read(r *jsonreader.Reader) {
 		case "generateName":
 			m.GenerateName = r.String()
 		case "labels":
-			m.Labels = r.Strings()
+			m.Labels = r.Strings(nil)
 		case "annotations":
-			m.Annotations = r.Strings()
+			m.Annotations = r.Strings(isRelevant)
 		}
 	}
 }
@@ -56,7 +71,7 @@ func (s *Spec) read(r *jsonreader.Reader) {
 		case "serviceAccountName":
 			s.ServiceAccountName = r.String()
 		case "nodeSelector":
-			s.NodeSelector = r.Strings()
+			s.NodeSelector = r.Strings(nil)
 		case "os":
 			s.OS = jsonreader.Pointer(r, (*OS).read)
 		case "volumes":

@@ -13,8 +13,8 @@ import (
 	admissionv1beta1 "k8s.io/api/admission/v1beta1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
-	"github.com/pod-identity-webhook/pod-identity-webhook/internal/jsonreader"
 	"github.com/pod-identity-webhook/pod-identity-webhook/internal/httperror"
+	"github.com/pod-identity-webhook/pod-identity-webhook/internal/jsonreader"
 )
 
 const (
@@ -111,17 +111,24 @@ var buffers = sync.Pool{New: func() any { return new(bytes.Buffer) }}
 // maxPooledBytes keeps a rare large body from holding its memory for good.
 const maxPooledBytes = 256 << 10
 
+func getBuffer() *bytes.Buffer {
+	buffer := buffers.Get().(*bytes.Buffer)
+	buffer.Reset()
+	return buffer
+}
+
+func putBuffer(buffer *bytes.Buffer) {
+	if buffer.Cap() <= maxPooledBytes {
+		buffers.Put(buffer)
+	}
+}
+
 func readReview[Object any, View view[Object]](ctx context.Context, r *http.Request, memory Memory) (*review[Object], error) {
 	if err := checkContentType(r.Header.Get("Content-Type")); err != nil {
 		return nil, err
 	}
-	body := buffers.Get().(*bytes.Buffer)
-	body.Reset()
-	defer func() {
-		if body.Cap() <= maxPooledBytes {
-			buffers.Put(body)
-		}
-	}()
+	body := getBuffer()
+	defer putBuffer(body)
 	if _, err := body.ReadFrom(r.Body); err != nil {
 		if known, ok := errors.AsType[*httperror.Error](err); ok {
 			return nil, known

@@ -12,8 +12,8 @@ import (
 	admissionv1 "k8s.io/api/admission/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
-	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/identity/lint"
 	"github.com/pod-identity-webhook/pod-identity-webhook/internal/jsonreader"
+	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/identity/lint"
 	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/inject"
 )
 
@@ -69,7 +69,7 @@ func (a *ServiceAccount) readMetadata(r *jsonreader.Reader) {
 		case "generateName":
 			a.GenerateName = r.String()
 		case "annotations":
-			a.Annotations = r.Strings()
+			a.Annotations = r.Strings(nil)
 		}
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"log/slog"
+	"math"
 	"net/http"
 	"net/http/httptest"
 	"slices"
@@ -14,6 +15,7 @@ import (
 	admissionv1 "k8s.io/api/admission/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"github.com/pod-identity-webhook/pod-identity-webhook/internal/jsonreader"
 	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/identity/lint"
 	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/webhook"
 )
@@ -64,7 +66,7 @@ func FuzzServiceAccount(f *testing.F) {
 
 		// As it is read: what is no UTF-8 is replaced on the way.
 		var read webhook.ServiceAccount
-		if err := json.Unmarshal(object, &read); err != nil {
+		if err := jsonreader.Read(object, math.MaxInt, read.Read); err != nil {
 			t.Fatal(err)
 		}
 		hard := slices.ContainsFunc(lint.Account(read.Annotations, lint.Rules{Prefix: prefix}), func(f lint.Finding) bool { return f.Invalid })

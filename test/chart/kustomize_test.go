@@ -320,7 +320,7 @@ func TestKustomize_matchesHelm(t *testing.T) {
 	}
 	for _, test := range []struct {
 		name, directory string
-		values       []string
+		values          []string
 	}{
 		{"cluster-wide", filepath.Join(kustomizations, "overlays", "cluster-wide"), nil},
 		{"opt-in", filepath.Join(kustomizations, "overlays", "opt-in"), []string{"mode=opt-in"}},

@@ -47,8 +47,8 @@ func configSource() corev1.VolumeProjection {
 // that make another one.
 type expectedInjection struct {
 	directory, file string
-	variables    map[string]string
-	rivals       []string
+	variables       map[string]string
+	rivals          []string
 	// fileVariable is the one that names the token's file, or empty.
 	fileVariable string
 }

@@ -3,6 +3,8 @@ package inject_test
 import (
 	"bytes"
 	"encoding/json"
+	"maps"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -18,7 +20,7 @@ func viewOf(pod *corev1.Pod) *inject.Pod {
 			Name:         pod.Name,
 			GenerateName: pod.GenerateName,
 			Labels:       pod.Labels,
-			Annotations:  pod.Annotations,
+			Annotations:  viewOfAnnotations(pod.Annotations),
 		},
 		Spec: inject.Spec{
 			ServiceAccountName: pod.Spec.ServiceAccountName,
@@ -33,6 +35,18 @@ func viewOf(pod *corev1.Pod) *inject.Pod {
 			}),
 		},
 	}
+}
+
+// viewOfAnnotations has the values that a decision looks at.
+func viewOfAnnotations(annotations map[string]string) map[string]string {
+	decides := regexp.MustCompile(`^/?[^/]*$|(^|/)(token-expiration|role-session-name|skip-containers|include-containers)$|^eks\.amazonaws\.com/aws-config$`)
+	view := maps.Clone(annotations)
+	for name := range view {
+		if !decides.MatchString(name) {
+			view[name] = ""
+		}
+	}
+	return view
 }
 
 func viewOfOS(os *corev1.PodOS) *inject.OS {

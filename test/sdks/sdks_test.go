@@ -54,7 +54,7 @@ type pod struct {
 	role, endpoint, audience string
 	target                   string // of a chain
 	change                   func(token string) (string, error)
-	directory                   string // of its volume; empty means the world's
+	directory                string // of its volume; empty means the world's
 }
 
 func TestSDKs(t *testing.T) {

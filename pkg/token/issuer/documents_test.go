@@ -75,13 +75,13 @@ func TestNewDocuments_invalid(t *testing.T) {
 		keys               []crypto.PublicKey
 		says               string
 	}{
-		"without a key":                    {issuerURL, issuerURL, nil, "without a public key"},
-		"with a private key":               {issuerURL, issuerURL, []crypto.PublicKey{ecKey}, "encode a public key"},
-		"of an issuer that is no URL":      {"oidc.example.com", issuerURL, good, `issuer "oidc.example.com": it has to begin with https://`},
-		"of an issuer without TLS":         {"http://oidc.example.com", issuerURL, good, "https://"},
-		"of an issuer without a host":      {"https:///id", issuerURL, good, "no host"},
-		"of an issuer with a query":        {issuerURL + "?a=b", issuerURL, good, "no user, query or fragment"},
-		"with keys read without TLS":       {issuerURL, "http://oidc.example.com/keys", good, "JWKS URI"},
+		"without a key":                       {issuerURL, issuerURL, nil, "without a public key"},
+		"with a private key":                  {issuerURL, issuerURL, []crypto.PublicKey{ecKey}, "encode a public key"},
+		"of an issuer that is no URL":         {"oidc.example.com", issuerURL, good, `issuer "oidc.example.com": it has to begin with https://`},
+		"of an issuer without TLS":            {"http://oidc.example.com", issuerURL, good, "https://"},
+		"of an issuer without a host":         {"https:///id", issuerURL, good, "no host"},
+		"of an issuer with a query":           {issuerURL + "?a=b", issuerURL, good, "no user, query or fragment"},
+		"with keys read without TLS":          {issuerURL, "http://oidc.example.com/keys", good, "JWKS URI"},
 		"with keys that are a directory away": {issuerURL, "keys.json", good, "JWKS URI"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -69,13 +69,13 @@ func TestSiteWrite(t *testing.T) {
 
 func TestNewSite_pathTraversal(t *testing.T) {
 	for name, jwksURI := range map[string]string{
-		"out of the directory":              issuerURL + "/../../etc/passwd",
+		"out of the directory":           issuerURL + "/../../etc/passwd",
 		"out of it, in other characters": issuerURL + "/%2e%2e/passwd",
 		"out of it, as Windows has it":   issuerURL + `/..\passwd`,
 		"over the discovery document":    issuerURL + "/.well-known/openid-configuration",
 		"below the discovery document":   issuerURL + "/.well-known/openid-configuration/keys",
-		"over its directory":                issuerURL + "/.well-known",
-		"to a directory":                    issuerURL + "/keys/",
+		"over its directory":             issuerURL + "/.well-known",
+		"to a directory":                 issuerURL + "/keys/",
 		"to nothing":                     "https://keys.example.com/",
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -115,7 +115,7 @@ func TestSiteHandler(t *testing.T) {
 		"the key set's header alone":   {http.MethodHead, "/id/openid/v1/jwks", http.StatusOK, "application/jwk-set+json", ""},
 		"whether it is there":          {http.MethodGet, "/healthz", http.StatusOK, "text/plain; charset=utf-8", "ok\n"},
 		"what is not below the issuer": {http.MethodGet, "/openid/v1/jwks", http.StatusNotFound, "text/plain; charset=utf-8", "404 page not found\n"},
-		"a directory":                     {http.MethodGet, "/id/", http.StatusNotFound, "text/plain; charset=utf-8", "404 page not found\n"},
+		"a directory":                  {http.MethodGet, "/id/", http.StatusNotFound, "text/plain; charset=utf-8", "404 page not found\n"},
 		"a change":                     {http.MethodPut, "/id/openid/v1/jwks", http.StatusMethodNotAllowed, "text/plain; charset=utf-8", "GET or HEAD\n"},
 	} {
 		t.Run(name, func(t *testing.T) {
