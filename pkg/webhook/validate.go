@@ -111,7 +111,7 @@ func ValidateServiceAccount(mode ValidationMode, rules lint.Rules, logger *slog.
 }
 
 // name is a prefix of the name if the API server has yet to make it.
-func (s *ServiceAccount) name() string { return cmp.Or(s.Name, s.GenerateName) }
+func (a *ServiceAccount) name() string { return cmp.Or(a.Name, a.GenerateName) }
 
 // splitBySeverity tells what cannot be right from what may be.
 func splitBySeverity(findings []lint.Finding) (wrong, doubtful []lint.Finding) {

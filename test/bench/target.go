@@ -88,7 +88,7 @@ func newCandidates(config *rest.Config, kubeconfig string, environment []string,
 			},
 		},
 		{
-			name: "webhook, cached", patched: true,
+			name: cachedWebhook, patched: true,
 			start: func(ctx context.Context, dir string) (*server, error) {
 				return startWebhook(ctx, kubeconfig, dir, environment, "--service-account-lookup=cached")
 			},

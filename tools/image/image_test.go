@@ -39,7 +39,7 @@ import (
 
 // builtImage is what `make image` made, and from what; `make test-image` says.
 type builtImage struct {
-	program                                       program
+	program                                          program
 	directory, name, version, commit, epoch, ldflags string
 }
 
@@ -554,15 +554,15 @@ func TestFindBase(t *testing.T) {
 		t.Fatal(err)
 	}
 	for from, fails := range map[string]string{
-		"":                                        "",
-		host + "/several:v1":                      "",
+		"":                   "",
+		host + "/several:v1": "",
 		"oci:" + filepath.Join(directory, "nested"):  "",
 		"oci:" + filepath.Join(directory, "listed"):  "",
-		host + "/single:v1":                       "must be for several platforms",
-		host + "/foreign:v1":                      "has nothing for linux/amd64",
-		host + "/missing:v1":                      "get base image",
+		host + "/single:v1":                          "must be for several platforms",
+		host + "/foreign:v1":                         "has nothing for linux/amd64",
+		host + "/missing:v1":                         "get base image",
 		"oci:" + filepath.Join(directory, "missing"): "read base image",
-		"No Reference":                            "base image:",
+		"No Reference":                               "base image:",
 	} {
 		found, err := findBase(t.Context(), from, localSTS)
 		if fails != "" {
