@@ -59,6 +59,13 @@ CHART_VALUES := $(wildcard test/chart/testdata/*.values.yaml)
 CHART_TEST = cd test && HELM=$(BIN)/helm KUBECTL=$(ASSETS)/kubectl $(GO) test -count=1 ./chart
 HELM_DOCS = $(BIN)/helm-docs --chart-search-root=$(CHART) --sort-values-order=file --log-level=warning
 
+# All programs that share packages are built alike, so that each package is compiled once.
+BUILD := CGO_ENABLED=0 $(GO) build -trimpath
+# The same for large programs, with a line about the progress; $(BIN)/progress must exist.
+BUILD_LARGE := CGO_ENABLED=0 GO='$(GO)' $(BIN)/progress -trimpath
+# Another list of prebuilt control planes than that of setup-envtest, a URL.
+ENVTEST_INDEX ?=
+
 SOURCES := $(shell find cmd pkg certs internal -name '*.go' -not -name '*_test.go') go.mod go.sum
 
 .PHONY: help
@@ -125,15 +132,31 @@ cluster-check:
 	@$(BIN)/cluster-up check
 
 .PHONY: demo
-demo: build assets $(BIN)/demo $(BIN)/helm ## run the demo: a pod gets its AWS identity and credentials on a real API server
-	@$(BIN)/demo -assets=$(ASSETS)
+demo: demo-assets build $(BIN)/demo $(BIN)/helm ## run the demo: a pod gets its AWS identity and credentials on a real API server; V=1 for all output
+	@$(BIN)/demo -assets=$(BIN)/demo-assets $(if $(V),-v)
 
 .PHONY: demo-up
-demo-up: build assets $(BIN)/demo $(BIN)/helm ## the same, and stay up until Ctrl-C
-	@$(BIN)/demo -assets=$(ASSETS) -up
+demo-up: demo-assets build $(BIN)/demo $(BIN)/helm ## the same, and stay up until Ctrl-C
+	@$(BIN)/demo -assets=$(BIN)/demo-assets -up
+
+# A control plane that is built already, or a prebuilt one, or one that is built now.
+.PHONY: demo-assets
+demo-assets: $(BIN)/progress
+	@if [ -x $(ASSETS)/etcd ] && [ -x $(ASSETS)/kube-apiserver ]; then ln -sfn $(ASSETS) $(BIN)/demo-assets; \
+	elif [ -x $(BIN)/envtest/kube-apiserver ] || (cd tools/envtest && $(GO) run . -version=$(NEWEST) -directory=$(BIN)/envtest $(if $(ENVTEST_INDEX),-index='$(ENVTEST_INDEX)')); \
+	then ln -sfn $(BIN)/envtest $(BIN)/demo-assets; \
+	else $(MAKE) --no-print-directory $(ASSETS)/etcd $(ASSETS)/kube-apiserver && ln -sfn $(ASSETS) $(BIN)/demo-assets; fi
 
 .PHONY: test
 test: unit chart fuzz e2e upgrade-test test-sdks kind-test test-image ## all tests, those against the real control plane included
+
+.PHONY: test-quick
+test-quick: ## tests that need no control plane, without the race detector
+	$(GO) test ./...
+	cd test && $(GO) test ./inject/... ./process/... ./minioserver/... ./conformance/...
+	cd test/bench && $(GO) test ./...
+	cd tools/envtest && $(GO) test ./...
+	cd tools/progress && $(GO) test ./...
 
 .PHONY: unit
 unit: ## tests that need no control plane
@@ -141,6 +164,8 @@ unit: ## tests that need no control plane
 	$(GO) test -run=TestAllocations ./pkg/webhook # which the race detector would change
 	cd test && $(GO) test $(RACE) ./inject/... ./process/... ./minioserver/... ./conformance/...
 	cd test/bench && $(GO) test ./...
+	cd tools/envtest && $(GO) test ./...
+	cd tools/progress && $(GO) test ./...
 
 .PHONY: chart
 chart: $(BIN)/helm $(ASSETS)/kubectl ## tests of the Helm chart and the kustomizations
@@ -306,6 +331,10 @@ lint: $(BIN)/golangci-lint chart-lint ## run the linters
 	cd tools/image && $(BIN)/golangci-lint run --config=../../.golangci.yml ./...
 	cd tools/image && $(GO) mod tidy -diff
 	cd tools/helm-docs && $(GO) mod tidy -diff
+	cd tools/envtest && $(BIN)/golangci-lint run --config=../../.golangci.yml ./...
+	cd tools/envtest && $(GO) mod tidy -diff
+	cd tools/progress && $(BIN)/golangci-lint run --config=../../.golangci.yml ./...
+	cd tools/progress && $(GO) mod tidy -diff
 
 .PHONY: chart-lint
 chart-lint: $(BIN)/helm $(BIN)/helm-docs
@@ -330,14 +359,14 @@ $(BIN)/assets/%/kubectl: $(ASSETS)/kubectl
 	@mkdir -p $(@D) && ln -sf $< $@
 
 # Kubernetes 1.30 has clients of clouds, large to compile, which the tag leaves out.
-$(BIN)/assets/%/kube-apiserver: test/assets/%/go.mod test/assets/%/go.sum
+$(BIN)/assets/%/kube-apiserver: test/assets/%/go.mod test/assets/%/go.sum | $(BIN)/progress
 	@echo "building the API server of Kubernetes $* from its Go module: minutes the first time, seconds from then on"
-	cd test/assets/$* && $(GO) mod tidy -diff && $(GO) build -tags=providerless -o $@ \
+	cd test/assets/$* && $(GO) mod tidy -diff && $(BUILD_LARGE) -tags=providerless -o $@ \
 		-ldflags="-s -w -X k8s.io/component-base/version.gitVersion=$$($(GO) list -m -f '{{.Version}}' k8s.io/kubernetes)" k8s.io/kubernetes/cmd/kube-apiserver
 
-$(BIN)/assets/%: test/assets/go.mod test/assets/go.sum
+$(BIN)/assets/%: test/assets/go.mod test/assets/go.sum | $(BIN)/progress
 	@echo "building $(@F) from its Go module: minutes the first time, seconds from then on"
-	cd test/assets && $(GO) build -o $@ \
+	@cd test/assets && $(BUILD_LARGE) -o $@ \
 		-ldflags="-s -w -X k8s.io/component-base/version.gitVersion=$$($(GO) list -m -f '{{.Version}}' k8s.io/kubernetes)" $(PACKAGE)
 
 $(BIN)/assets/etcd: PACKAGE := go.etcd.io/etcd/server/v3
@@ -367,9 +396,9 @@ $(BIN)/cluster-up: always
 .PHONY: minio
 minio: $(BIN)/minio/minio
 
-$(BIN)/minio/minio: test/minio/go.mod test/minio/go.sum
+$(BIN)/minio/minio: test/minio/go.mod test/minio/go.sum | $(BIN)/progress
 	@echo "building MinIO from its Go module: minutes the first time, seconds from then on"
-	cd test/minio && $(GO) build -o $@ -ldflags="-s -w" github.com/minio/minio
+	@cd test/minio && $(BUILD_LARGE) -o $@ -ldflags="-s -w" github.com/minio/minio
 
 # The programs of test/sdks that have to be built.
 $(BIN)/sdks/golang: always
@@ -387,15 +416,17 @@ $(BIN)/ldflags: always
 always:
 
 $(BIN)/pod-identity-webhook $(BIN)/kubectl-irsa $(BIN)/local-sts: $(SOURCES) $(BIN)/ldflags
-	CGO_ENABLED=0 $(GO) build -trimpath -ldflags='$(LDFLAGS)' -o $@ ./cmd/$(@F)
+	$(BUILD) -ldflags='$(LDFLAGS)' -o $@ ./cmd/$(@F)
 
 $(BIN)/e2e/pod-identity-webhook: $(SOURCES)
 	$(GO) build $(RACE) -o $@ ./cmd/pod-identity-webhook
 
-# It finds the repository from the place of its source, and is cheap to link.
 .PHONY: $(BIN)/demo
 $(BIN)/demo:
-	@cd test && $(GO) build -o $@ ./demo
+	@cd test && $(BUILD) -ldflags='-X github.com/pod-identity-webhook/pod-identity-webhook/test/repopath.root=$(CURDIR)' -o $@ ./demo
+
+$(BIN)/progress: $(wildcard tools/progress/*.go) tools/progress/go.mod
+	@cd tools/progress && $(BUILD) -o $@ .
 
 .PHONY: $(BIN)/bench $(BIN)/bench-constantserver
 $(BIN)/bench: $(BIN)/bench-constantserver
@@ -404,14 +435,14 @@ $(BIN)/bench: $(BIN)/bench-constantserver
 $(BIN)/bench-constantserver:
 	@cd test/bench && $(GO) build -o $@ ./constantserver
 
-$(BIN)/golangci-lint: tools/go.mod tools/go.sum
+$(BIN)/golangci-lint: tools/go.mod tools/go.sum | $(BIN)/progress
 	@echo "building golangci-lint from its Go module: minutes the first time"
-	cd tools && $(GO) build -o $@ github.com/golangci/golangci-lint/v2/cmd/golangci-lint
+	@cd tools && $(BUILD_LARGE) -o $@ github.com/golangci/golangci-lint/v2/cmd/golangci-lint
 
 $(BIN)/helm-docs: tools/helm-docs/go.mod tools/helm-docs/go.sum
 	@echo "building helm-docs from its Go module"
 	cd tools/helm-docs && $(GO) build -o $@ github.com/norwoodj/helm-docs/cmd/helm-docs
 
-$(BIN)/helm: tools/helm/go.mod tools/helm/go.sum
+$(BIN)/helm: tools/helm/go.mod tools/helm/go.sum | $(BIN)/progress
 	@echo "building helm from its Go module: minutes the first time"
-	cd tools/helm && $(GO) build -o $@ helm.sh/helm/v4/cmd/helm
+	@cd tools/helm && $(BUILD_LARGE) -o $@ helm.sh/helm/v4/cmd/helm

@@ -39,12 +39,20 @@ func demo(ctx context.Context, s screen, o options) (err error) {
 		s.say(fmt.Sprintf("Everything is stopped and removed, after %s.", seconds(time.Since(began))))
 	}()
 
-	s.heading("A pod gets its AWS identity, on a real Kubernetes API server")
+	if s.verbose {
+		s.heading("A pod gets its AWS identity, on a real Kubernetes API server")
+	} else {
+		s.heading("Starting etcd, kube-apiserver, the webhook and a fake AWS ...")
+	}
 	e := &evidence{cluster: c}
 	if err := e.gather(ctx, s); err != nil {
 		return err
 	}
-	tell(s, e)
+	if s.verbose {
+		showAll(s, e)
+	} else {
+		showResult(s, e)
+	}
 	if ok := s.findings(e.check(ctx)); !ok {
 		return errChecksFailed
 	}
@@ -54,8 +62,16 @@ func demo(ctx context.Context, s screen, o options) (err error) {
 	return waitForInterrupt(ctx, s, c)
 }
 
-// tell shows what was seen to somebody who sees it for the first time.
-func tell(s screen, e *evidence) {
+// showResult prints on one screen what the webhook added, and what that results in.
+func showResult(s screen, e *evidence) {
+	s.heading(fmt.Sprintf("What the webhook added to pod %s, as the API server stored it", e.pod.Name))
+	s.lines(e.change.withoutContext()...)
+	s.heading("Its container calls sts get-caller-identity at local-sts, a fake AWS")
+	s.lines(e.caller[strings.LastIndex(e.caller, "\n")+1:]) // its ARN
+}
+
+// showAll prints all that was seen, for a reader who sees it for the first time.
+func showAll(s screen, e *evidence) {
 	s.heading("Before")
 	s.say(fmt.Sprintf("The ServiceAccount %s of namespace %s names an IAM role:", e.account.Name, e.account.Namespace))
 	s.lines(roleAnnotation + ": " + e.account.Annotations[roleAnnotation])

@@ -16,21 +16,34 @@ import (
 )
 
 func TestDemo(t *testing.T) {
-	var output bytes.Buffer
-	temp := tempDir(t)
-	err := demo(t.Context(), screen{out: &output}, defaults())
-	t.Logf("\n%s", output.String())
-	if err != nil {
-		t.Error(err)
+	for name, test := range map[string]struct {
+		verbose  bool
+		maxLines int
+	}{
+		"on one screen": {false, 48},
+		"verbose":       {true, 100},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var output bytes.Buffer
+			temp := tempDir(t)
+			err := demo(t.Context(), screen{out: &output, verbose: test.verbose}, defaults())
+			t.Logf("\n%s", output.String())
+			if err != nil {
+				t.Error(err)
+			}
+			if got := strings.Count(output.String(), "✓"); got != 9 {
+				t.Errorf("got %d checks, want 9", got)
+			}
+			if got := strings.Count(output.String(), "\n"); got > test.maxLines {
+				t.Errorf("got %d lines, want at most %d", got, test.maxLines)
+			}
+			// Each JWT begins with the base64 of {".
+			if strings.Contains(output.String(), "eyJ") {
+				t.Error("the output shows a token")
+			}
+			wantEmpty(t, temp)
+		})
 	}
-	if got := strings.Count(output.String(), "✓"); got != 9 {
-		t.Errorf("%d statements were proved, want 9", got)
-	}
-	// Each JWT begins with the base64 of {".
-	if strings.Contains(output.String(), "eyJ") {
-		t.Error("the output shows a token")
-	}
-	wantEmpty(t, temp)
 }
 
 func TestDemo_noRole(t *testing.T) {
@@ -51,7 +64,7 @@ func TestDemo_interrupted(t *testing.T) {
 			defer cancel()
 			o := defaults()
 			o.up = true
-			err := demo(ctx, screen{out: &trigger{text: shown, do: cancel}}, o)
+			err := demo(ctx, screen{out: &trigger{text: shown, do: cancel}, verbose: true}, o)
 			if up := shown == "another terminal"; up && err != nil || !up && !errors.Is(err, errInterrupted) {
 				t.Errorf("got %v", err)
 			}

@@ -65,6 +65,9 @@ func summarize(pod *corev1.Pod) ([]byte, error) {
 	return apiAccessVolume.ReplaceAll(text, []byte("kube-api-access")), nil
 }
 
+// gap stands for lines that are left out.
+const gap = "…"
+
 func diff(before, after string) []string {
 	a, b := split(before), split(after)
 	var lines []string
@@ -76,7 +79,7 @@ func diff(before, after string) []string {
 	matcher := difflib.NewMatcherWithJunk(a, b, false, nil)
 	for i, hunk := range matcher.GetGroupedOpCodes(contextLines) {
 		if i > 0 {
-			lines = append(lines, "…")
+			lines = append(lines, gap)
 		}
 		for _, op := range hunk {
 			switch op.Tag {
@@ -122,4 +125,21 @@ func contains(whole, part any) bool {
 	default:
 		return reflect.DeepEqual(whole, part)
 	}
+}
+
+// withoutContext returns only the lines that differ, with a gap between those apart.
+func (c change) withoutContext() []string {
+	var lines []string
+	apart := false
+	for _, line := range c.lines {
+		if !strings.HasPrefix(line, "+") && !strings.HasPrefix(line, "-") {
+			apart = len(lines) > 0
+			continue
+		}
+		if apart {
+			lines = append(lines, gap)
+		}
+		lines, apart = append(lines, line), false
+	}
+	return lines
 }

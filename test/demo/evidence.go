@@ -48,7 +48,7 @@ func (e *evidence) gather(ctx context.Context, s screen) error {
 		{"control plane started", e.cluster.startControlPlane},
 		{"example applied", e.cluster.applyExample},
 		{"pod tried by dry run", e.tryWithout},
-		{"double of AWS started", e.cluster.startSTS},
+		{"fake AWS started", e.cluster.startSTS},
 		{"issuer known to IAM", e.cluster.createProvider},
 		{"role created", e.cluster.createRole},
 		{"webhook registered", e.cluster.startWebhook},
@@ -60,7 +60,9 @@ func (e *evidence) gather(ctx context.Context, s screen) error {
 			return err
 		}
 	}
-	s.gap()
+	if s.verbose {
+		s.gap()
+	}
 	return nil
 }
 

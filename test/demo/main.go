@@ -31,10 +31,11 @@ func run() int {
 	var o options
 	flag.StringVar(&o.assets, "assets", controlplane.DefaultAssets(), "`directory` with the binaries etcd and kube-apiserver")
 	flag.StringVar(&o.webhook, "webhook", webhookprocess.DefaultBinary(), "the webhook's binary, a `file`")
-	flag.StringVar(&o.localSTS, "local-sts", stsprocess.DefaultBinary(), "the binary of the double of AWS, a `file`")
+	flag.StringVar(&o.localSTS, "local-sts", stsprocess.DefaultBinary(), "the fake AWS, a `file`")
 	flag.StringVar(&o.plugin, "kubectl-irsa", repopath.Path("bin", "kubectl-irsa"), "the binary of kubectl irsa, a `file`")
 	flag.StringVar(&o.example, "example", repopath.Path("examples", "cloudwatch-agent"), "`directory` with the example's manifests")
 	flag.BoolVar(&o.up, "up", false, "stay up until Ctrl-C")
+	verbose := flag.Bool("v", false, "print each step, the ServiceAccount and the claims of the token")
 	flag.Parse()
 
 	// Each of these ends the demo in order: Ctrl-C, kill, a terminal that is
@@ -46,7 +47,7 @@ func run() int {
 	// But a gone reader may not cut the clean-up short when that writes.
 	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
 
-	if err := demo(ctx, screen{out: os.Stdout}, o); err != nil {
+	if err := demo(ctx, screen{out: os.Stdout, verbose: *verbose}, o); err != nil {
 		fmt.Fprintf(os.Stderr, "demo: %v\n", err)
 		return 1
 	}

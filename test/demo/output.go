@@ -16,7 +16,10 @@ const (
 
 // screen is where the story is told: in blocks, each with an empty line after
 // it. A screen that cannot be written to is no reason to stop.
-type screen struct{ out io.Writer }
+type screen struct {
+	out     io.Writer
+	verbose bool
+}
 
 // step is a part of the work that takes a moment.
 type step struct {
@@ -27,13 +30,18 @@ type step struct {
 // value is a line of a table.
 type value struct{ key, value string }
 
-// step does a step and says what, with what result and how long it took.
+// step does a step and, if verbose, prints it with its result and how long it took.
 func (s screen) step(ctx context.Context, step step) error {
 	began := time.Now()
 	detail, err := step.do(ctx)
 	if err != nil {
-		s.gap()
+		if s.verbose {
+			s.gap()
+		}
 		return err
+	}
+	if !s.verbose {
+		return nil
 	}
 	s.printf("  %-*s %-*s %7s\n", stepWidth, step.name, detailWidth, detail, seconds(time.Since(began)))
 	return nil

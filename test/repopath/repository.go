@@ -7,11 +7,15 @@ import (
 	"runtime"
 )
 
-// Path joins the elements to the repository's root. The root is known from the
-// place of this source file when it was compiled, so a binary is only good for
+// root is set by the linker of a program whose paths are trimmed (go build -trimpath).
+var root string //nolint:gochecknoglobals // the linker sets only variables of a package
+
+// Path joins the elements to the repository's root. A program finds the root only of
 // the checkout it was built from, which is how tests and the demo run.
 func Path(elements ...string) string {
-	_, file, _, _ := runtime.Caller(0)
-	root := filepath.Dir(filepath.Dir(filepath.Dir(file)))
+	if root == "" {
+		_, file, _, _ := runtime.Caller(0)
+		root = filepath.Dir(filepath.Dir(filepath.Dir(file)))
+	}
 	return filepath.Join(append([]string{root}, elements...)...)
 }

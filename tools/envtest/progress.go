@@ -1,0 +1,38 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"time"
+)
+
+// progressInterval is how often a line says how far the download is.
+const progressInterval = 5 * time.Second
+
+// progressWriter passes bytes on, prints how many there are, and calls stalled if none
+// come for some time.
+type progressWriter struct {
+	out, progress io.Writer
+	patience      time.Duration
+	stalled       *time.Timer
+	bytes         int64
+	began, told   time.Time
+}
+
+func newProgressWriter(out, progress io.Writer, patience time.Duration, stalled func()) *progressWriter {
+	now := time.Now()
+	return &progressWriter{out: out, progress: progress, patience: patience, stalled: time.AfterFunc(patience, stalled), began: now, told: now}
+}
+
+func (w *progressWriter) Write(p []byte) (int, error) {
+	w.stalled.Reset(w.patience)
+	n, err := w.out.Write(p)
+	w.bytes += int64(n)
+	if now := time.Now(); now.Sub(w.told) >= progressInterval {
+		w.told = now
+		_, _ = fmt.Fprintf(w.progress, "downloading the control plane: %d MB after %s\n", w.bytes>>20, now.Sub(w.began).Round(time.Second))
+	}
+	return n, err
+}
+
+func (w *progressWriter) stop() { w.stalled.Stop() }
