@@ -59,7 +59,7 @@ CHART_VALUES := $(wildcard test/chart/testdata/*.values.yaml)
 CHART_TEST = cd test && HELM=$(BIN)/helm KUBECTL=$(ASSETS)/kubectl $(GO) test -count=1 ./chart
 HELM_DOCS = $(BIN)/helm-docs --chart-search-root=$(CHART) --sort-values-order=file --log-level=warning
 
-SOURCES := $(shell find cmd pkg certs -name '*.go' -not -name '*_test.go') go.mod go.sum
+SOURCES := $(shell find cmd pkg certs internal -name '*.go' -not -name '*_test.go') go.mod go.sum
 
 .PHONY: help
 help: ## print this list
