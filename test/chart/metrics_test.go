@@ -62,7 +62,7 @@ func registeredMetrics(t *testing.T) map[string]bool {
 	t.Helper()
 	name := regexp.MustCompile(`Name: +"(pod_identity_webhook_[a-z_]+)"`)
 	registered := map[string]bool{}
-	for _, directory := range []string{"cmd", "pkg", "certs"} {
+	for _, directory := range []string{"cmd", "pkg", "certs", "internal"} {
 		err := filepath.WalkDir(repopath.Path(directory), func(path string, entry fs.DirEntry, err error) error {
 			if err != nil || entry.IsDir() || !strings.HasSuffix(path, ".go") || strings.HasSuffix(path, "_test.go") {
 				return err

@@ -439,7 +439,7 @@ func TestArchive(t *testing.T) {
 func TestImage_reproducible(t *testing.T) {
 	eachImage(t, func(t *testing.T, m builtImage) {
 		source := t.TempDir()
-		for _, part := range []string{"go.mod", "go.sum", "cmd", "pkg", "certs"} {
+		for _, part := range []string{"go.mod", "go.sum", "cmd", "pkg", "certs", "internal"} {
 			copyTree(t, filepath.Join("..", "..", part), filepath.Join(source, part))
 		}
 		for variable, value := range map[string]string{

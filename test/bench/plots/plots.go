@@ -22,6 +22,8 @@ import (
 const (
 	width  = 7.5 * vg.Inch
 	height = 4.5 * vg.Inch
+	// rightMargin is for the half of the last label that is beyond the axis.
+	rightMargin = vg.Length(20)
 )
 
 // Plot is what is drawn.
@@ -67,8 +69,11 @@ func (p Plot) Write(path string) error {
 	if err != nil {
 		return fmt.Errorf("draw %s: %w", path, err)
 	}
-	canvas := vgsvg.New(width, height)
-	drawn.Draw(draw.New(canvas))
+	canvas := vgsvg.New(width+rightMargin, height)
+	whole := draw.New(canvas)
+	whole.SetColor(color.White)
+	whole.Fill(whole.Path())
+	drawn.Draw(draw.Crop(whole, 0, -rightMargin, 0, 0))
 	var text bytes.Buffer
 	if _, err := canvas.WriteTo(&text); err != nil {
 		return fmt.Errorf("draw %s: %w", path, err)
