@@ -57,7 +57,9 @@ image-of = cd tools/image && $(GO) run . -program=$(1) -name=$(2) -source=$(CURD
 CHART := deploy/helm/pod-identity-webhook
 CHART_VALUES := $(wildcard test/chart/testdata/*.values.yaml)
 CHART_TEST = cd test && HELM=$(BIN)/helm KUBECTL=$(ASSETS)/kubectl $(GO) test -count=1 ./chart
-HELM_DOCS = $(BIN)/helm-docs --chart-search-root=$(CHART) --sort-values-order=file --log-level=warning
+HELM_DOCS = $(BIN)/helm-docs --chart-search-root=$(CHART) --sort-values-order=file --log-level=warning --template-files=../values-table.gotmpl
+HELM_README = $(HELM_DOCS) --template-files=README.md.gotmpl
+HELM_VALUES = $(HELM_DOCS) --template-files=../helm-values.md.gotmpl --output-file=../../../docs/reference/helm-values.md
 
 # All programs that share packages are built alike, so that each package is compiled once.
 BUILD := CGO_ENABLED=0 $(GO) build -trimpath
@@ -157,6 +159,7 @@ test-quick: ## tests that need no control plane, without the race detector
 	cd test/bench && $(GO) test ./...
 	cd tools/envtest && $(GO) test ./...
 	cd tools/progress && $(GO) test ./...
+	cd tools/vale && $(GO) test ./...
 
 .PHONY: unit
 unit: ## tests that need no control plane
@@ -166,6 +169,7 @@ unit: ## tests that need no control plane
 	cd test/bench && $(GO) test ./...
 	cd tools/envtest && $(GO) test ./...
 	cd tools/progress && $(GO) test ./...
+	cd tools/vale && $(GO) test ./...
 
 .PHONY: chart
 chart: $(BIN)/helm $(ASSETS)/kubectl ## tests of the Helm chart and the kustomizations
@@ -294,19 +298,20 @@ bench-guard: assets $(BIN)/helm ## measure the creation of a pod with and withou
 		$(GO) test ./e2e -run='^$$' -bench=BenchmarkGuard -benchtime=500x -count=$(COUNT)
 
 .PHONY: docs
-docs: chart-docs ## write the reference of flags, annotations and values
-	$(GO) test ./cmd/pod-identity-webhook -run=TestReferenceDocs_upToDate -update
+docs: chart-docs ## generate docs/reference, and the tables of flags in docs
+	$(GO) test ./cmd/... -run=TestReference_ -update
 
 .PHONY: chart-docs
 chart-docs: $(BIN)/helm-docs
-	$(HELM_DOCS)
+	$(HELM_README)
+	$(HELM_VALUES)
 
 .PHONY: manifests
 manifests: $(BIN)/helm ## write the kustomizations and golden files from the chart
 	$(CHART_TEST) -run='TestKustomize_generated|TestChart_golden' -update
 
 .PHONY: lint
-lint: $(BIN)/golangci-lint chart-lint ## run the linters
+lint: $(BIN)/golangci-lint chart-lint prose-lint ## run the linters
 	$(BIN)/golangci-lint config verify
 	$(BIN)/golangci-lint run ./...
 	cd test && $(BIN)/golangci-lint run --config=../.golangci.yml ./...
@@ -335,11 +340,20 @@ lint: $(BIN)/golangci-lint chart-lint ## run the linters
 	cd tools/envtest && $(GO) mod tidy -diff
 	cd tools/progress && $(BIN)/golangci-lint run --config=../../.golangci.yml ./...
 	cd tools/progress && $(GO) mod tidy -diff
+	cd tools/vale && $(BIN)/golangci-lint run --config=../../.golangci.yml ./...
+	cd tools/vale && $(GO) mod tidy -diff
 
 .PHONY: chart-lint
 chart-lint: $(BIN)/helm $(BIN)/helm-docs
 	@set -e; for values in $(CHART_VALUES); do (set -x; $(BIN)/helm lint --strict --quiet $(CHART) --values=$$values); done
-	$(HELM_DOCS) --dry-run | diff $(CHART)/README.md -
+	$(HELM_README) --dry-run | diff $(CHART)/README.md -
+	$(HELM_VALUES) --dry-run | diff docs/reference/helm-values.md -
+
+# The terms and rules of tools/vale/styles, in Markdown, Go comments and Go strings.
+.PHONY: prose-lint
+prose-lint: $(BIN)/vale $(BIN)/goprose
+	$(BIN)/goprose . $(BIN)/prose
+	$(BIN)/vale --output=line README.md CONTRIBUTING.md docs deploy examples $(BIN)/prose
 
 .PHONY: clean
 clean: ## remove what was built
@@ -442,6 +456,13 @@ $(BIN)/golangci-lint: tools/go.mod tools/go.sum | $(BIN)/progress
 $(BIN)/helm-docs: tools/helm-docs/go.mod tools/helm-docs/go.sum
 	@echo "building helm-docs from its Go module"
 	cd tools/helm-docs && $(GO) build -o $@ github.com/norwoodj/helm-docs/cmd/helm-docs
+
+$(BIN)/vale: tools/vale/go.mod tools/vale/go.sum
+	@echo "building vale from its Go module"
+	cd tools/vale && $(BUILD) -o $@ github.com/errata-ai/vale/v2/cmd/vale
+
+$(BIN)/goprose: $(wildcard tools/vale/goprose/*.go) tools/vale/go.mod
+	cd tools/vale && $(BUILD) -o $@ ./goprose
 
 $(BIN)/helm: tools/helm/go.mod tools/helm/go.sum | $(BIN)/progress
 	@echo "building helm from its Go module: minutes the first time"

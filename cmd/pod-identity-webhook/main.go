@@ -7,6 +7,8 @@ import (
 	"io"
 	"os"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"github.com/pod-identity-webhook/pod-identity-webhook/internal/program"
 )
 
@@ -24,7 +26,7 @@ func realMain(ctx context.Context, args []string, stdout, stderr io.Writer) int 
 		},
 		Run: func(ctx context.Context) error {
 			logger := newLogger(stderr, config.verbosity)
-			err := run(ctx, config, logger)
+			err := run(ctx, config, logger, prometheus.NewRegistry())
 			if err != nil {
 				logger.ErrorContext(ctx, "pod-identity-webhook ends", "error", err)
 			}

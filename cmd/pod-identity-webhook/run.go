@@ -47,11 +47,11 @@ const liveReadTimeout = 2500 * time.Millisecond
 const configMapName = "pod-identity-webhook"
 
 // run wires the parts together and serves until ctx is done and all is drained.
-func run(ctx context.Context, config config, logger *slog.Logger) error {
+// It registers all metrics in registry.
+func run(ctx context.Context, config config, logger *slog.Logger, registry httpserver.Registry) error {
 	for _, flag := range slices.Sorted(maps.Keys(config.ignoredReasons)) {
 		logger.WarnContext(ctx, "a flag has no effect", "flag", "--"+flag, "why", config.ignoredReasons[flag])
 	}
-	registry := prometheus.NewRegistry()
 	registry.MustRegister(
 		collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),

@@ -32,6 +32,12 @@ const maxTimeout = 30 * time.Second
 // use.
 const idleTimeout = 2 * time.Minute
 
+// Registry registers metrics, and collects them for /metrics.
+type Registry interface {
+	prometheus.Registerer
+	prometheus.Gatherer
+}
+
 // Options are what a Server needs.
 type Options struct {
 	// Listener takes admission requests and probes, over TLS; MetricsListener
@@ -66,7 +72,7 @@ type Options struct {
 	ShutdownDelay, ShutdownTimeout time.Duration
 
 	Logger   *slog.Logger
-	Registry *prometheus.Registry
+	Registry Registry
 }
 
 // Server is the webhook's HTTP server.

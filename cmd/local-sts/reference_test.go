@@ -1,0 +1,41 @@
+package main
+
+import (
+	"flag"
+	"fmt"
+	"os"
+	"strings"
+	"testing"
+
+	"github.com/spf13/pflag"
+
+	"github.com/pod-identity-webhook/pod-identity-webhook/internal/docgen"
+)
+
+var update = flag.Bool("update", false, "write the table of flags into docs/local-sts.md instead of comparing with it")
+
+func TestReference_flags(t *testing.T) {
+	const path = "../../docs/local-sts.md"
+	page, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	blocks := 0
+	want, err := docgen.Blocks(string(page), func(name string) (string, error) {
+		if name != "local-sts" {
+			return "", fmt.Errorf("got the name %q, want local-sts", name)
+		}
+		blocks++
+		var rows strings.Builder
+		rows.WriteString(docgen.TableHead("flag", "default", "meaning"))
+		newFlagSet(new(config)).VisitAll(func(flag *pflag.Flag) { rows.WriteString(docgen.FlagRow(flag)) })
+		return rows.String(), nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if blocks != 1 {
+		t.Errorf("got %d tables of flags in %s, want 1", blocks, path)
+	}
+	docgen.Check(t, path, want, *update)
+}
