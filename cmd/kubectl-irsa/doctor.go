@@ -67,7 +67,7 @@ func newDoctorCommand(o *options) *cobra.Command {
 }
 
 // errKind is the error for an invalid target.
-var errKind = errors.New("want pod NAME, serviceaccount NAME, or nothing for the whole cluster")
+var errKind = errors.New("want pod NAME, serviceaccount NAME, or no argument for the entire cluster")
 
 // kinds maps the names of the kinds that doctor accepts to kindPod and kindAccount.
 var kinds = map[string]string{

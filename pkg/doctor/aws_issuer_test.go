@@ -104,12 +104,12 @@ func TestEvaluateCertificate(t *testing.T) {
 	url := entryOf(func(w *admissionregistrationv1.MutatingWebhook) {
 		w.ClientConfig = admissionregistrationv1.WebhookClientConfig{URL: new("https://10.0.0.1/mutate")}
 	})
-	unseen := newFinding(Unknown, "unreachable")
+	unknown := newFinding(Unknown, "unreachable")
 	for title, test := range map[string]struct {
-		registration *webhookEntry
-		bundle       []byte
-		view         *endpointInfo
-		want         want
+		entry  *webhookEntry
+		bundle []byte
+		view   *endpointInfo
+		want   want
 	}{
 		"the right CA":             {entryOf(nil), ca.bundle(), valid, want{OK, "trusts the webhook's certificate", "", ""}},
 		"one of several CAs":       {entryOf(nil), append(other.bundle(), ca.bundle()...), valid, want{OK, "trusts", "", ""}},
@@ -122,11 +122,11 @@ func TestEvaluateCertificate(t *testing.T) {
 		"an expired certificate":   {entryOf(nil), ca.bundle(), served(name, -9*time.Minute, -time.Minute), want{Broken, "is valid only from", "", "rollout restart"}},
 		"not valid yet":            {entryOf(nil), ca.bundle(), served(name, time.Minute, time.Hour), want{Broken, "is valid only from", "", "rollout restart"}},
 		"about to expire":          {entryOf(nil), ca.bundle(), served(name, -50*time.Minute, 2*time.Minute), want{Warning, "was not renewed", "", "rollout restart"}},
-		"an unreachable endpoint":  {entryOf(nil), ca.bundle(), &endpointInfo{unseen: &unseen}, want{Unknown, "unreachable", "", ""}},
+		"an unreachable endpoint":  {entryOf(nil), ca.bundle(), &endpointInfo{unknown: &unknown}, want{Unknown, "unreachable", "", ""}},
 		"no response":              {entryOf(nil), ca.bundle(), &endpointInfo{failed: &Finding{Status: Broken}}, want{Skipped, "webhook_reachable is broken", "", ""}},
 	} {
 		t.Run(title, func(t *testing.T) {
-			test.want.check(t, evaluateCertificate(test.registration, test.bundle, test.view, now))
+			test.want.check(t, evaluateCertificate(test.entry, test.bundle, test.view, now))
 		})
 	}
 }
@@ -190,10 +190,10 @@ func TestInspectViaPod(t *testing.T) {
 			}
 			d := &Doctor{Forward: test.forward}
 			d.known.webhook.get(struct{}{}, func() *webhookInfo { return v })
-			seen := d.endpoint(t.Context())
-			test.want.check(t, evaluateEndpoint(seen))
+			info := d.endpoint(t.Context())
+			test.want.check(t, evaluateEndpoint(info))
 			if test.want.status == OK {
-				want{OK, "trusts the webhook's certificate", "", ""}.check(t, evaluateCertificate(v.chosen(), ca.bundle(), seen, time.Now()))
+				want{OK, "trusts the webhook's certificate", "", ""}.check(t, evaluateCertificate(v.chosen(), ca.bundle(), info, time.Now()))
 			}
 		})
 	}

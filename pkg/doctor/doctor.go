@@ -23,8 +23,8 @@ import (
 // Doctor diagnoses the ServiceAccounts and pods of a cluster. It caches the objects
 // that they share, so use a new Doctor for each diagnosis.
 type Doctor struct {
-	// Client reads the cluster. APIServer is the URL of the API server. Only if the URL
-	// is a loopback address, doctor can reach a webhook on the API server's host.
+	// Client reads the cluster. APIServer is the URL of the API server. If its host is a
+	// loopback address, a webhook on the API server's host is reachable from here.
 	Client    kubernetes.Interface
 	APIServer string
 	// Forward connects to a port of a pod. If nil, checks that need it are Unknown.

@@ -30,9 +30,9 @@ var errForwardForbidden = errors.New("not allowed to create pods/portforward")
 
 // endpointInfo is the data read from the webhook's endpoint.
 type endpointInfo struct {
-	// unseen is set if the endpoint is not reachable from here; the API server may
+	// unknown is set if the endpoint is not reachable from here; the API server may
 	// still reach it. failed is set if the endpoint does not respond.
-	unseen, failed *Finding
+	unknown, failed *Finding
 	// served is the certificate chain of the webhook. name is the DNS name that the API
 	// server expects.
 	served []*x509.Certificate
@@ -55,7 +55,7 @@ func (d *Doctor) readEndpoint(ctx context.Context) *endpointInfo {
 	return d.inspectURL(ctx, *v.chosen().webhook.ClientConfig.URL)
 }
 
-func unseen(finding Finding) *endpointInfo { return &endpointInfo{unseen: &finding} }
+func unknownEndpoint(finding Finding) *endpointInfo { return &endpointInfo{unknown: &finding} }
 
 func (d *Doctor) inspectURL(ctx context.Context, raw string) *endpointInfo {
 	host, port, err := addressOf(raw)
@@ -64,7 +64,7 @@ func (d *Doctor) inspectURL(ctx context.Context, raw string) *endpointInfo {
 		return &endpointInfo{failed: &failed}
 	}
 	if isLoopback(host) && !d.apiServerIsHere() {
-		return unseen(newFinding(Unknown, "%s is on the API server's host and not reachable from here", raw).
+		return unknownEndpoint(newFinding(Unknown, "%s is on the API server's host and not reachable from here", raw).
 			withReason("EKS calls its managed webhook this way; check %s shows whether it responds", WebhookDryRun))
 	}
 	at := net.JoinHostPort(host, port)
@@ -84,29 +84,29 @@ func (d *Doctor) inspectViaPod(ctx context.Context, v *webhookInfo) *endpointInf
 	reference := v.reference()
 	switch {
 	case v.serviceErr != nil:
-		return unseen(readErrorFinding(permission{verb: "get", resource: "services", namespace: reference.Namespace, name: reference.Name}, v.serviceErr))
+		return unknownEndpoint(readErrorFinding(permission{verb: "get", resource: "services", namespace: reference.Namespace, name: reference.Name}, v.serviceErr))
 	case v.podsErr != nil:
-		return unseen(readErrorFinding(permission{verb: "list", resource: "pods", namespace: reference.Namespace}, v.podsErr))
+		return unknownEndpoint(readErrorFinding(permission{verb: "list", resource: "pods", namespace: reference.Namespace}, v.podsErr))
 	case d.Forward == nil:
-		return unseen(newFinding(Unknown, "cannot reach the webhook in the cluster without port forwarding"))
+		return unknownEndpoint(newFinding(Unknown, "cannot reach the webhook in the cluster without port forwarding"))
 	}
 	pod, port := targetOf(v)
 	if pod == "" {
-		return unseen(newFinding(Unknown, "Service %s/%s has no ready pod to connect to", reference.Namespace, reference.Name))
+		return unknownEndpoint(newFinding(Unknown, "Service %s/%s has no ready pod to connect to", reference.Namespace, reference.Name))
 	}
 	// The API server expects this name, whatever the address it calls
 	// (k8s.io/apiserver/pkg/util/webhook/client.go).
 	name := reference.Name + "." + reference.Namespace + ".svc"
 	at := fmt.Sprintf("port %d of pod %s/%s", port, reference.Namespace, pod)
-	seen := inspectEndpoint(ctx, at, name, func(ctx context.Context) (net.Conn, error) {
+	info := inspectEndpoint(ctx, at, name, func(ctx context.Context) (net.Conn, error) {
 		return d.Forward(ctx, reference.Namespace, pod, port)
 	})
-	if seen.failed != nil {
+	if info.failed != nil {
 		// The forwarding may have failed, and not the webhook.
-		seen.unseen, seen.failed = seen.failed, nil
-		seen.unseen.Status = Unknown
+		info.unknown, info.failed = info.failed, nil
+		info.unknown.Status = Unknown
 	}
-	return seen
+	return info
 }
 
 // targetOf returns a ready pod behind the Service and its port, or "" if there is none.
@@ -193,8 +193,8 @@ func health(ctx context.Context, over net.Conn, host string) (int, error) {
 
 func evaluateEndpoint(v *endpointInfo) Finding {
 	switch {
-	case v.unseen != nil:
-		return *v.unseen
+	case v.unknown != nil:
+		return *v.unknown
 	case v.failed != nil && v.failed.Status == Broken:
 		return v.failed.withReason("the API server calls the webhook for each new pod; start the webhook, or fix its address or the network path")
 	case v.failed != nil:
@@ -209,8 +209,8 @@ func evaluateEndpoint(v *endpointInfo) Finding {
 // evaluateCertificate checks whether the API server trusts the webhook's certificate.
 func evaluateCertificate(r *webhookEntry, bundle []byte, v *endpointInfo, now time.Time) Finding {
 	switch {
-	case v.unseen != nil:
-		return *v.unseen
+	case v.unknown != nil:
+		return *v.unknown
 	case v.failed != nil:
 		return Finding{Status: Skipped, Summary: fmt.Sprintf("skipped: check %s is %s", WebhookReachable, v.failed.Status)}
 	}

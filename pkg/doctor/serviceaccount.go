@@ -45,8 +45,8 @@ func checkServiceAccount(ctx context.Context, x *checkState) Finding {
 // mappingInfo is the content of the ConfigMap of roles.
 type mappingInfo struct {
 	mapping *identity.Mapping
-	// skipped are its invalid entries, and undecodable is set if it has no valid ones
-	// because its content cannot be decoded.
+	// skipped are the invalid entries. undecodable is the error if the content as a
+	// whole cannot be decoded.
 	skipped     identity.EntryErrors
 	undecodable error
 	at          string
