@@ -24,7 +24,7 @@ import (
 	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/doctor"
 )
 
-// doctorOptions is what the flags of doctor say.
+// doctorOptions are the flags of the command doctor.
 type doctorOptions struct {
 	*options
 	examine           doctor.Options
@@ -40,11 +40,11 @@ func newDoctorCommand(o *options) *cobra.Command {
 	command := &cobra.Command{
 		Use:   "doctor [pod|serviceaccount] [NAME]",
 		Short: "Diagnose why a pod cannot get AWS credentials, and suggest fixes",
-		Long: "Walk the chain from a ServiceAccount to AWS credentials, and say of each link whether it is whole, why not, and which command mends it.\n\n" +
-			"Without a name all ServiceAccounts that have a role are looked at, in all namespaces unless -n is given. A name alone is that of a pod or, if there is none, of a ServiceAccount.\n\n" +
-			"Nothing is changed: a pod is admitted as a dry run, and a token of ten minutes is minted for a look and is not shown. " +
-			"What your rights do not suffice for is unknown, never ok.\n\n" +
-			"The exit code is 0 if nothing is broken, 2 if something is, and 3 if nothing is known to be but not all could be seen.",
+		Long: "Check each step from a ServiceAccount to AWS credentials. For each step, print the status, the cause of a failure, and a command that fixes it.\n\n" +
+			"Without a name, doctor checks all ServiceAccounts that have a role, in all namespaces unless you pass -n. A name without a kind is the name of a pod or, if there is no such pod, of a ServiceAccount.\n\n" +
+			"Doctor changes nothing. It creates a pod as a dry run, and requests a token that is valid for ten minutes. It never prints the token. " +
+			"A check that your permissions do not allow is unknown, never ok.\n\n" +
+			"The exit code is 2 if a check is broken, 3 if none is broken and one is unknown, and 0 otherwise.",
 		Example: "  kubectl irsa doctor\n" +
 			"  kubectl irsa doctor serviceaccount cart -n shop\n" +
 			"  kubectl irsa doctor pod/cart-5d9c7b6f4-x2x7k -n shop -o json",
@@ -53,23 +53,23 @@ func newDoctorCommand(o *options) *cobra.Command {
 		RunE:              d.run,
 	}
 	flags := command.Flags()
-	flags.BoolVar(&d.noExchange, "no-exchange", false, "do not try STS")
-	flags.BoolVar(&d.noAWS, "no-aws", false, "do not look at IAM")
-	flags.BoolVar(&d.examine.SkipDryRun, "skip-dry-run", false, "do not have a pod admitted as a dry run")
-	flags.StringVar(&d.examine.Audience, "audience", "", "audience of tokens whose ServiceAccount names none; by default the webhook's")
-	flags.StringVar(&d.examine.AnnotationPrefix, "annotation-prefix", "", "prefix of the annotations; by default the webhook's")
-	flags.StringVar(&d.examine.WebhookName, "webhook-name", "", "name of the MutatingWebhookConfiguration; by default it is found by its path and names")
-	flags.StringVar(&d.issuerCAFile, "issuer-ca-file", "", "PEM file of the CA of the issuer's documents, if this machine does not know it")
+	flags.BoolVar(&d.noExchange, "no-exchange", false, "If true, do not exchange a token at STS.")
+	flags.BoolVar(&d.noAWS, "no-aws", false, "If true, do not read IAM.")
+	flags.BoolVar(&d.examine.SkipDryRun, "skip-dry-run", false, "If true, do not create a pod as a dry run.")
+	flags.StringVar(&d.examine.Audience, "audience", "", "Audience of the tokens of ServiceAccounts without an audience annotation. Default: the webhook's flag.")
+	flags.StringVar(&d.examine.AnnotationPrefix, "annotation-prefix", "", "Prefix of the annotations. Default: the webhook's flag.")
+	flags.StringVar(&d.examine.WebhookName, "webhook-name", "", "Name of the MutatingWebhookConfiguration. Default: the one with the usual path and names.")
+	flags.StringVar(&d.issuerCAFile, "issuer-ca-file", "", "PEM `file` with the CA of the issuer's documents, if this machine does not trust it.")
 	flags.BoolVar(&d.evidence, "evidence", false, "If true, print the evidence of each check.")
 	flags.BoolVar(&d.problems, "problems-only", false, "If true, show only checks that are not ok and not skipped.")
 	flags.DurationVar(&d.timeout, "timeout", 5*time.Minute, "Timeout of the command.")
 	return command
 }
 
-// errKind says how a kind may be written.
-var errKind = errors.New("want pod NAME, serviceaccount NAME, or nothing for the whole cluster")
+// errKind is the error for an invalid target.
+var errKind = errors.New("want pod NAME, serviceaccount NAME, or no argument for the entire cluster")
 
-// kinds are how the two kinds are written.
+// kinds maps the names of the kinds that doctor accepts to kindPod and kindAccount.
 var kinds = map[string]string{
 	"pod": kindPod, "pods": kindPod, "po": kindPod,
 	"serviceaccount": kindAccount, "serviceaccounts": kindAccount, "sa": kindAccount,
@@ -80,13 +80,14 @@ const (
 	kindAccount = "serviceaccount"
 )
 
-// parseTarget reads NAME, KIND NAME or KIND/NAME. The kind of a name alone is "".
+// parseTarget parses NAME, KIND NAME or KIND/NAME. The kind is "" for a name without a kind.
+// It returns an error for an unknown kind, or for a kind without a name.
 func parseTarget(args []string) (kind, name string, err error) {
 	if len(args) == 1 {
 		slashed := strings.SplitN(args[0], "/", 2)
 		if len(slashed) == 1 {
 			if _, isKind := kinds[args[0]]; isKind {
-				return "", "", fmt.Errorf("%s: which one? %w", args[0], errKind)
+				return "", "", fmt.Errorf("%s: name missing: %w", args[0], errKind)
 			}
 			return "", args[0], nil
 		}
@@ -110,12 +111,12 @@ func (d *doctorOptions) run(cmd *cobra.Command, args []string) error {
 		}
 	}
 	d.examine.Commands = d.fixFlags(cmd.Flags())
-	physician, client, err := d.doctor(ctx)
+	diagnostics, client, err := d.doctor(ctx)
 	if err != nil {
 		return err
 	}
 	if name == "" {
-		report, err := physician.Cluster(ctx, *d.cluster.Namespace)
+		report, err := diagnostics.Cluster(ctx, *d.cluster.Namespace)
 		if err != nil {
 			return err
 		}
@@ -125,14 +126,14 @@ func (d *doctorOptions) run(cmd *cobra.Command, args []string) error {
 	if err != nil {
 		return err
 	}
-	report, err := d.diagnoseTarget(ctx, physician, client, namespace, kind, name)
+	report, err := d.diagnoseTarget(ctx, diagnostics, client, namespace, kind, name)
 	if err != nil {
 		return err
 	}
 	return d.printReport(report, report.Status, reportText{d.findingPrinter(), report}.write)
 }
 
-func (d *doctorOptions) diagnoseTarget(ctx context.Context, physician *doctor.Doctor, client kubernetes.Interface, namespace, kind, name string) (doctor.Report, error) {
+func (d *doctorOptions) diagnoseTarget(ctx context.Context, diagnostics *doctor.Doctor, client kubernetes.Interface, namespace, kind, name string) (doctor.Report, error) {
 	if kind == "" {
 		var err error
 		if kind, err = kindOf(ctx, client, namespace, name); err != nil {
@@ -140,12 +141,13 @@ func (d *doctorOptions) diagnoseTarget(ctx context.Context, physician *doctor.Do
 		}
 	}
 	if kind == kindPod {
-		return physician.Pod(ctx, namespace, name)
+		return diagnostics.Pod(ctx, namespace, name)
 	}
-	return physician.ServiceAccount(ctx, namespace, name)
+	return diagnostics.ServiceAccount(ctx, namespace, name)
 }
 
-// kindOf says what a name alone is the name of, as far as can be seen.
+// kindOf returns the kind of a name without a kind. It is kindAccount if there is no such pod,
+// or if reading pods is forbidden. It returns an error if neither object exists.
 func kindOf(ctx context.Context, client kubernetes.Interface, namespace, name string) (string, error) {
 	_, noPod := client.CoreV1().Pods(namespace).Get(ctx, name, metav1.GetOptions{})
 	if !apierrors.IsNotFound(noPod) && !apierrors.IsForbidden(noPod) {
@@ -153,24 +155,26 @@ func kindOf(ctx context.Context, client kubernetes.Interface, namespace, name st
 	}
 	_, noAccount := client.CoreV1().ServiceAccounts(namespace).Get(ctx, name, metav1.GetOptions{})
 	if apierrors.IsNotFound(noPod) && apierrors.IsNotFound(noAccount) {
-		return "", fmt.Errorf("namespace %s has neither a pod nor a ServiceAccount %s: give the kind, too, to look at one that is missing", namespace, name)
+		return "", fmt.Errorf("namespace %s has neither a pod nor a ServiceAccount %s; to diagnose a missing one, pass its kind", namespace, name)
 	}
 	return kindAccount, nil
 }
 
-// doctor puts together who reads the cluster, the issuer and AWS.
+// doctor creates the clients for the cluster, the issuer and AWS. It returns an error if
+// their configuration is invalid.
 func (d *doctorOptions) doctor(ctx context.Context) (*doctor.Doctor, kubernetes.Interface, error) {
 	restConfig, err := d.cluster.ToRESTConfig()
 	if err != nil {
-		return nil, nil, fmt.Errorf("find the cluster: %w", err)
+		return nil, nil, fmt.Errorf("load the kubeconfig: %w", err)
 	}
-	// Warnings are about the trial pod, and said better by the checks.
+	// Warnings are about the pod of the dry run. The checks report the same in more detail.
 	restConfig.WarningHandler = rest.NoWarnings{}
-	// Few are looked at at once, and the API server has a fairness of its own.
+	// Disable client-side throttling: few requests run concurrently, and the API server has
+	// API Priority and Fairness.
 	restConfig.QPS = -1
 	client, err := kubernetes.NewForConfig(restConfig)
 	if err != nil {
-		return nil, nil, fmt.Errorf("make a client for %s: %w", restConfig.Host, err)
+		return nil, nil, fmt.Errorf("create a client for %s: %w", restConfig.Host, err)
 	}
 	reader, err := issuerClient(d.issuerCAFile)
 	if err != nil {
@@ -179,33 +183,34 @@ func (d *doctorOptions) doctor(ctx context.Context) (*doctor.Doctor, kubernetes.
 	var config aws.Config
 	if !d.noAWS || !d.noExchange {
 		if config, err = d.aws(ctx); err != nil {
-			return nil, nil, fmt.Errorf("%w: or leave AWS out by --no-aws --no-exchange", err)
+			return nil, nil, fmt.Errorf("%w; to skip AWS, pass --no-aws --no-exchange", err)
 		}
 	}
 	if config.Region == "" {
 		config.Region = anyRegion
 	}
-	physician := &doctor.Doctor{
+	diagnostics := &doctor.Doctor{
 		Client: client, APIServer: restConfig.Host, Forward: doctor.NewForwarder(restConfig, client),
 		HTTP: reader, Options: d.examine,
 	}
 	if !d.noAWS {
-		physician.AWS = &doctor.AWS{IAM: iam.NewFromConfig(config), STS: sts.NewFromConfig(config)}
+		diagnostics.AWS = &doctor.AWS{IAM: iam.NewFromConfig(config), STS: sts.NewFromConfig(config)}
 	}
-	physician.PrivateAWS = isPrivate(config)
+	diagnostics.PrivateAWS = isPrivate(config)
 	if !d.noExchange {
-		physician.Exchange = doctor.NewExchanger(config)
+		diagnostics.Exchange = doctor.NewExchanger(config)
 	}
-	return physician, client, nil
+	return diagnostics, client, nil
 }
 
-// isPrivate says whether AWS is played by something else, as the SDK's
-// configuration has it.
+// isPrivate reports whether the SDK's configuration has a custom endpoint, such as that of
+// a fake AWS.
 func isPrivate(config aws.Config) bool {
 	return aws.ToString(config.BaseEndpoint) != "" || os.Getenv("AWS_ENDPOINT_URL_STS") != ""
 }
 
-// issuerClient reads the issuer as anybody does, but may know one CA more.
+// issuerClient returns an HTTP client that trusts the system's CAs and those in caFile, if
+// it is not empty. It returns an error if the file cannot be read or has no certificate.
 func issuerClient(caFile string) (*http.Client, error) {
 	if caFile == "" {
 		return http.DefaultClient, nil
@@ -219,14 +224,14 @@ func issuerClient(caFile string) (*http.Client, error) {
 		roots = x509.NewCertPool()
 	}
 	if !roots.AppendCertsFromPEM(content) {
-		return nil, fmt.Errorf("--issuer-ca-file %s: it has no certificate in PEM", caFile)
+		return nil, fmt.Errorf("--issuer-ca-file %s: no PEM certificate found", caFile)
 	}
-	transport := http.DefaultTransport.(*http.Transport).Clone() //nolint:forcetypeassert // it is one
+	transport := http.DefaultTransport.(*http.Transport).Clone() //nolint:forcetypeassert // DefaultTransport is a *http.Transport
 	transport.TLSClientConfig = &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12}
 	return &http.Client{Transport: transport}, nil
 }
 
-// printReport prints a report, and makes an exit code of its status.
+// printReport prints a report. It returns the exit code for its status as an error.
 func (d *doctorOptions) printReport(report any, status doctor.Status, text textPrinter) error {
 	if err := d.print(report, text); err != nil {
 		return err
@@ -241,7 +246,7 @@ func (d *doctorOptions) printReport(report any, status doctor.Status, text textP
 	}
 }
 
-// complete completes kinds and the names of what is there.
+// complete completes the kinds and the names of existing pods and ServiceAccounts.
 func (d *doctorOptions) complete(cmd *cobra.Command, args []string, _ string) ([]cobra.Completion, cobra.ShellCompDirective) {
 	if len(args) == 0 {
 		return []cobra.Completion{kindPod, kindAccount}, cobra.ShellCompDirectiveNoFileComp

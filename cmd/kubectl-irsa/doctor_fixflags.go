@@ -6,21 +6,21 @@ import (
 	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/doctor"
 )
 
-// kubectlFlags say which cluster is meant, and as whom. A token is left out: it is a
-// secret.
+// kubectlFlags are the flags that select the cluster and the user. The flag token is
+// omitted, because a token is secret.
 var kubectlFlags = []string{
 	"as", "as-group", "as-uid", "certificate-authority", "client-certificate", "client-key",
 	"cluster", "context", "insecure-skip-tls-verify", "kubeconfig", "server", "tls-server-name", "user",
 }
 
-// helmFlags are helm's names of those that it has.
+// helmFlags maps flags of kubectl to the corresponding flags of helm.
 var helmFlags = map[string]string{"context": "kube-context", "kubeconfig": "kubeconfig", "as": "kube-as-user"}
 
-// awsFlags say which account is meant.
+// awsFlags are the flags that select the AWS account.
 var awsFlags = []string{"profile", "region"}
 
-// fixFlags are the flags that were given here and that a command needs, too, to
-// change the same cluster and account.
+// fixFlags returns the flags of this command that fixes also need to reach the same cluster
+// and account.
 func (d *doctorOptions) fixFlags(flags *pflag.FlagSet) doctor.Commands {
 	var c doctor.Commands
 	for _, name := range kubectlFlags {
@@ -39,7 +39,8 @@ func (d *doctorOptions) fixFlags(flags *pflag.FlagSet) doctor.Commands {
 	return c
 }
 
-// flagArgs returns a flag as it was given, under another name.
+// flagArgs returns a flag with its value as arguments under another name. It returns nil if
+// the flag was not set.
 func flagArgs(flags *pflag.FlagSet, name, as string) []string {
 	flag := flags.Lookup(name)
 	if flag == nil || !flag.Changed {

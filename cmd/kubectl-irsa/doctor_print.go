@@ -14,10 +14,10 @@ import (
 	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/doctor"
 )
 
-// textPrinter writes a result for people.
+// textPrinter writes a result as text.
 type textPrinter = func(io.Writer) error
 
-// colorizer paints by status.
+// colorizer colors text by status.
 type colorizer map[doctor.Status]func(...any) string
 
 func (o *options) colorizer() colorizer {
@@ -30,18 +30,18 @@ func (o *options) colorizer() colorizer {
 	}
 }
 
-// statusSymbols are what statuses look like.
+// statusSymbols are the symbols of the statuses in text output.
 var statusSymbols = map[doctor.Status]string{
 	doctor.OK: "✓", doctor.Warning: "!", doctor.Broken: "✗", doctor.Unknown: "?", doctor.Skipped: "-",
 }
 
-// mark is painted, for a terminal.
+// mark returns the colored symbol of a status.
 func (p colorizer) mark(status doctor.Status) string { return p[status](statusSymbols[status]) }
 
-// findingPrinter is how findings are written.
+// findingPrinter writes findings as text.
 type findingPrinter struct {
 	colorize colorizer
-	// evidence shows what was looked at, problems only what is not well.
+	// evidence prints the evidence. problems omits findings that are OK or Skipped.
 	evidence, problems bool
 }
 
@@ -49,12 +49,12 @@ func (d *doctorOptions) findingPrinter() findingPrinter {
 	return findingPrinter{d.colorizer(), d.evidence, d.problems}
 }
 
-// includes says whether a finding is written.
+// includes reports whether a finding is printed.
 func (s findingPrinter) includes(f doctor.Finding) bool {
 	return !s.problems || f.Status != doctor.OK && f.Status != doctor.Skipped
 }
 
-// codeWidth is that of the longest code.
+// codeWidth is the width of the longest code.
 const codeWidth = len("webhook_failure_policy")
 
 // reportText writes the report of one ServiceAccount.
@@ -87,8 +87,8 @@ func roleOf(r doctor.Report) string {
 
 func podsOf(r doctor.Report) string {
 	switch {
-	case r.PodsUnseen:
-		return "pods not seen"
+	case r.PodsUnreadable:
+		return "pods unreadable"
 	case r.Pods == 1:
 		return "1 pod"
 	default:
@@ -96,7 +96,7 @@ func podsOf(r doctor.Report) string {
 	}
 }
 
-// writeFindings writes them under the names of their links.
+// writeFindings writes findings under the names of their steps.
 func (s findingPrinter) writeFindings(out io.Writer, findings []doctor.Finding) {
 	heading := ""
 	for _, f := range findings {
@@ -127,7 +127,8 @@ func (s findingPrinter) writeFindings(out io.Writer, findings []doctor.Finding) 
 	}
 }
 
-// printable keeps what others wrote from commanding the terminal.
+// printable replaces control characters: text from cluster objects must not control the
+// terminal.
 func printable(text string) string {
 	return strings.Map(func(r rune) rune {
 		if unicode.IsPrint(r) {
@@ -137,7 +138,7 @@ func printable(text string) string {
 	}, text)
 }
 
-// summary counts the findings.
+// summary returns the number of findings per status.
 func summary(findings []doctor.Finding) string {
 	count := map[doctor.Status]int{}
 	for _, f := range findings {
@@ -152,7 +153,8 @@ func summary(findings []doctor.Finding) string {
 	return strings.Join(parts, ", ")
 }
 
-// clusterText writes the report of a cluster: what all have in common, and a table.
+// clusterText writes the report of a cluster: the shared findings, and a table of
+// ServiceAccounts.
 type clusterText struct {
 	findingPrinter
 	report doctor.ClusterReport
@@ -163,7 +165,7 @@ func (t clusterText) write(out io.Writer) error {
 	t.writeFindings(out, t.report.Findings)
 	fmt.Fprintln(out)
 	if len(t.report.ServiceAccounts) == 0 {
-		_, err := fmt.Fprintln(out, "No ServiceAccount that could be seen has a role.")
+		_, err := fmt.Fprintln(out, "No readable ServiceAccount has a role.")
 		return err
 	}
 	table := printers.GetNewTabWriter(out)
@@ -174,7 +176,7 @@ func (t clusterText) write(out io.Writer) error {
 			role = "<none>"
 		}
 		pods := strconv.Itoa(r.Pods)
-		if r.PodsUnseen {
+		if r.PodsUnreadable {
 			pods = "?"
 		}
 		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s %s\n", r.Namespace, r.ServiceAccount, role, pods, t.colorize.mark(r.Status), statusOf(r))
@@ -182,7 +184,7 @@ func (t clusterText) write(out io.Writer) error {
 	return table.Flush()
 }
 
-// statusOf is a status with the checks that have it, if it is not well.
+// statusOf returns the status, and unless it is OK the checks that have this status.
 func statusOf(r doctor.Report) string {
 	if r.Status == doctor.OK {
 		return string(r.Status)

@@ -18,7 +18,7 @@ func TestParseTarget(t *testing.T) {
 		kind, want string
 		fails      bool
 	}{
-		"a name alone":                     {[]string{"cart"}, "", "cart", false},
+		"a name without a kind":            {[]string{"cart"}, "", "cart", false},
 		"a pod":                            {[]string{"pod", "cart"}, "pod", "cart", false},
 		"a pod with a slash":               {[]string{"pod/cart"}, "pod", "cart", false},
 		"pods as kubectl abbreviates them": {[]string{"po/cart"}, "pod", "cart", false},
@@ -33,23 +33,23 @@ func TestParseTarget(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			kind, got, err := parseTarget(test.args)
 			if kind != test.kind || got != test.want || (err != nil) != test.fails {
-				t.Errorf("got %q, %q, %v", kind, got, err)
+				t.Errorf("got %q, %q, %v; want %q, %q, error: %t", kind, got, err, test.kind, test.want, test.fails)
 			}
 		})
 	}
 }
 
-// findings are one of each status.
+// findings returns one finding of each status.
 func findings() []doctor.Finding {
 	return []doctor.Finding{
-		{Check: "service_account", Step: doctor.LinkServiceAccount, Status: doctor.OK, Summary: "ServiceAccount shop/cart exists"},
-		{Check: "annotations", Step: doctor.LinkServiceAccount, Status: doctor.Warning, Summary: "1 mistake", Why: "it has \x1b[31mcolors\x1b[0m", Fix: "kubectl annotate it"},
+		{Check: "service_account", Step: doctor.StepServiceAccount, Status: doctor.OK, Summary: "ServiceAccount shop/cart exists"},
+		{Check: "annotations", Step: doctor.StepServiceAccount, Status: doctor.Warning, Summary: "1 mistake", Why: "value \x1b[31mcolors\x1b[0m", Fix: "kubectl annotate"},
 		{
-			Check: "pod_token", Step: doctor.LinkPod, Object: "pod/cart-1", Status: doctor.Broken, Summary: "another audience", Why: "it is older", Fix: "kubectl delete it",
+			Check: "pod_token", Step: doctor.StepPod, Object: "pod/cart-1", Status: doctor.Broken, Summary: "another audience", Why: "the pod is older", Fix: "kubectl delete",
 			Evidence: []doctor.EvidenceItem{{Name: "lifetime", Value: "24h0m0s"}},
 		},
-		{Check: "pod_token", Step: doctor.LinkPod, Object: "pod/cart-2", Status: doctor.Unknown, Summary: "not allowed to look", Why: "who may grants it"},
-		{Check: "sts_exchange", Step: doctor.LinkSTS, Status: doctor.Skipped, Summary: "not tried", Why: "never told"},
+		{Check: "pod_token", Step: doctor.StepPod, Object: "pod/cart-2", Status: doctor.Unknown, Summary: "not allowed to get pods", Why: "request a role"},
+		{Check: "sts_exchange", Step: doctor.StepSTS, Status: doctor.Skipped, Summary: "skipped because of --no-exchange", Why: "never printed"},
 	}
 }
 
@@ -58,7 +58,7 @@ func TestDoctor_output(t *testing.T) {
 	ofPod := report
 	ofPod.Pod = "cart-1"
 	cluster := doctor.ClusterReport{Status: doctor.Broken, Findings: findings()[:1], ServiceAccounts: []doctor.Report{
-		report, {Namespace: "shop", ServiceAccount: "till", Status: doctor.OK, PodsUnseen: true},
+		report, {Namespace: "shop", ServiceAccount: "till", Status: doctor.OK, PodsUnreadable: true},
 	}}
 	for name, test := range map[string]struct {
 		set  func(*doctorOptions)
@@ -85,7 +85,7 @@ func TestDoctor_output(t *testing.T) {
 				t.Fatal(err)
 			}
 			if d.color == "never" && strings.Contains(out.String(), "\x1b") {
-				t.Error("what others wrote commands the terminal")
+				t.Error("got a control character of a finding in the output")
 			}
 			golden(t, name, out.String())
 		})
@@ -98,7 +98,7 @@ func TestDoctor_exitCode(t *testing.T) {
 		doctor.OK: nil, doctor.Warning: nil, doctor.Broken: exitCodeError(exitBroken), doctor.Unknown: exitCodeError(exitUnknown),
 	} {
 		if got := d.printReport(nil, status, nil); !errors.Is(got, want) {
-			t.Errorf("%s: %v, want %v", status, got, want)
+			t.Errorf("%s: got %v, want %v", status, got, want)
 		}
 	}
 }
@@ -106,7 +106,7 @@ func TestDoctor_exitCode(t *testing.T) {
 func TestDoctor_noAWS(t *testing.T) {
 	t.Setenv("AWS_PROFILE", "missing")
 	t.Setenv("AWS_CONFIG_FILE", "/dev/null")
-	// Nobody answers there, which each check finds for itself.
+	// Nothing listens on this port, so each check reports its own failed read.
 	got := newBench().run(t, "doctor sa cart -n shop --server http://127.0.0.1:1 --no-aws --no-exchange --problems-only")
 	if !strings.Contains(got, "could not get serviceaccounts/cart") || !strings.Contains(got, "[exit code 3]") {
 		t.Errorf("got %s", got)
@@ -121,6 +121,6 @@ func TestDoctor_invalidTarget(t *testing.T) {
 	var out, errOut bytes.Buffer
 	code := realMain(context.Background(), []string{"doctor", "deployment/cart"}, genericiooptions.IOStreams{Out: &out, ErrOut: &errOut})
 	if code != exitFailure || !strings.Contains(errOut.String(), "want pod NAME, serviceaccount NAME") {
-		t.Errorf("exit code %d, %s", code, errOut.String())
+		t.Errorf("got exit code %d and %s", code, errOut.String())
 	}
 }

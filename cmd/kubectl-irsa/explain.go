@@ -20,10 +20,10 @@ import (
 	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/settings"
 )
 
-// explainTimeout bounds what --from-cluster reads.
+// explainTimeout is the timeout of --from-cluster.
 const explainTimeout = time.Minute
 
-// explainOptions is the command explain: it says what the webhook would do.
+// explainOptions are the flags of the command explain.
 type explainOptions struct {
 	*options
 	settings         settings.Settings
@@ -38,12 +38,12 @@ func newExplainCommand(o *options) *cobra.Command {
 	command := &cobra.Command{
 		Use:   "explain POD.yaml...",
 		Short: "Show what the webhook would do to a pod, without creating it",
-		Long: "Say what the webhook would do to a pod, by its own code, without creating it and without a cluster.\n\n" +
-			"The files have pods, or workloads such as Deployments and CronJobs, and the ServiceAccounts, namespaces and the ConfigMap of roles that\n" +
-			"decide about them, as YAML documents or JSON; - is the standard input. --from-cluster reads from the cluster what is in no file.\n" +
-			"-o yaml and -o json print the pods as they would be, without what the API server adds itself.\n\n" +
-			"The exit code is 2 if a pod would be refused, and 3 if it is not known what decides about it. The webhook's flags, from --annotation-prefix\n" +
-			"on, mean what they mean to the webhook: give those that yours has.",
+		Long: "Show what the webhook would do to a pod, without creating it and without a cluster. The command runs the webhook's own code.\n\n" +
+			"The files contain pods, or workloads such as Deployments and CronJobs, as YAML or JSON; - is the standard input. They can also contain\n" +
+			"the ServiceAccounts, namespaces and the ConfigMap of roles that the pods need. --from-cluster reads missing ones from the cluster.\n" +
+			"-o yaml and -o json print the pods as they would be, without the fields that the API server adds itself.\n\n" +
+			"The exit code is 2 if the webhook would deny a pod, and 3 if an object that the pod needs is missing. The flags from --annotation-prefix\n" +
+			"on are flags of the webhook: pass those of your webhook.",
 		Example: "  kubectl irsa explain pod.yaml -f serviceaccount.yaml\n" +
 			"  kubectl irsa explain deployment.yaml --from-cluster -n shop -o yaml\n" +
 			"  helm template chart | kubectl irsa explain -",
@@ -51,10 +51,10 @@ func newExplainCommand(o *options) *cobra.Command {
 	}
 	flags := command.Flags()
 	flags.SortFlags = false
-	flags.StringArrayVarP(&e.files, "filename", "f", nil, "another `file`; repeatable")
-	flags.BoolVar(&e.fromCluster, "from-cluster", false, "read ServiceAccounts and namespaces that are in no file from the cluster")
-	flags.BoolVar(&e.watchConfigMap, "watch-config-map", false, "with --from-cluster: read the ConfigMap "+explain.ConfigMapName+", too")
-	flags.StringVar(&e.webhookNamespace, "webhook-namespace", "eks", "`namespace` of that ConfigMap: the webhook's --namespace")
+	flags.StringArrayVarP(&e.files, "filename", "f", nil, "Another `file`. Repeatable.")
+	flags.BoolVar(&e.fromCluster, "from-cluster", false, "If true, read ServiceAccounts and namespaces that are in no file from the cluster.")
+	flags.BoolVar(&e.watchConfigMap, "watch-config-map", false, "If true, --from-cluster also reads the ConfigMap "+explain.ConfigMapName+".")
+	flags.StringVar(&e.webhookNamespace, "webhook-namespace", "eks", "`namespace` of that ConfigMap, which is the --namespace of the webhook.")
 	e.settings.AddFlags(flags)
 	return command
 }
@@ -64,7 +64,7 @@ func (e *explainOptions) run(ctx context.Context, args []string) error {
 		return errors.Join(mistakes...)
 	}
 	if e.settings.ComposeRoleARN && e.settings.Account() == nil {
-		return errors.New("--compose-role-arn: give --aws-account-id, since this is not the machine of the webhook")
+		return errors.New("--compose-role-arn requires --aws-account-id, because this is not the host of the webhook")
 	}
 	manifests, err := e.read(slices.Concat(args, e.files))
 	if err != nil {
@@ -79,29 +79,29 @@ func (e *explainOptions) run(ctx context.Context, args []string) error {
 	for _, skipped := range explainer.Skipped {
 		fmt.Fprintf(e.ErrOut, "%s %s\n", e.colorize(color.FgYellow)("Warning:"), skipped)
 	}
-	told := make([]explain.Explanation, 0, len(manifests.Pods))
+	explanations := make([]explain.Explanation, 0, len(manifests.Pods))
 	for _, pod := range manifests.Pods {
 		explanation, err := explainer.Explain(ctx, pod)
 		if err != nil {
 			return err
 		}
-		told = append(told, explanation)
+		explanations = append(explanations, explanation)
 	}
 	if e.output != "" {
-		err = e.printPods(told)
+		err = e.printPods(explanations)
 	} else {
-		err = e.printExplanations(told)
+		err = e.printExplanations(explanations)
 	}
 	if err != nil {
 		return err
 	}
-	return outcome(told)
+	return outcome(explanations)
 }
 
-// outcome is the exit code.
-func outcome(told []explain.Explanation) error {
+// outcome returns the exit code as an error, or nil.
+func outcome(explanations []explain.Explanation) error {
 	has := func(of func(explain.Explanation) error) bool {
-		return slices.ContainsFunc(told, func(x explain.Explanation) bool { return of(x) != nil })
+		return slices.ContainsFunc(explanations, func(x explain.Explanation) bool { return of(x) != nil })
 	}
 	switch {
 	case has(func(x explain.Explanation) error { return x.Denied }):
@@ -115,7 +115,7 @@ func outcome(told []explain.Explanation) error {
 
 func (e *explainOptions) read(files []string) (*explain.Manifests, error) {
 	if len(files) == 0 {
-		return nil, errors.New("name a file with a pod or a workload, or - for the standard input")
+		return nil, errors.New("missing argument: pass a file with a pod or a workload, or - for the standard input")
 	}
 	namespace, err := e.namespace()
 	if err != nil {
@@ -128,7 +128,7 @@ func (e *explainOptions) read(files []string) (*explain.Manifests, error) {
 		}
 	}
 	if len(manifests.Pods) == 0 {
-		return nil, fmt.Errorf("there is neither a pod nor a workload in %s", strings.Join(files, ", "))
+		return nil, fmt.Errorf("no pod and no workload in %s", strings.Join(files, ", "))
 	}
 	return manifests, nil
 }
@@ -137,7 +137,7 @@ func (e *explainOptions) readFile(manifests *explain.Manifests, name, namespace 
 	if name == "-" {
 		return manifests.Read(e.In, namespace)
 	}
-	file, err := os.Open(name) //nolint:gosec // the name is the user's
+	file, err := os.Open(name) //nolint:gosec // the user passes the file name
 	if err != nil {
 		return err
 	}
@@ -159,11 +159,11 @@ func (e *explainOptions) explainer(ctx context.Context, manifests *explain.Manif
 	return explain.New(ctx, config)
 }
 
-// printPods prints the pods as they would be: one as it is, several, or none, as a
-// list, as kubectl does. The rest is told beside.
-func (e *explainOptions) printPods(told []explain.Explanation) error {
+// printPods prints the injected pods: a single pod as an object, otherwise a List, like
+// kubectl. Warnings and errors go to standard error.
+func (e *explainOptions) printPods(explanations []explain.Explanation) error {
 	pods := []any{}
-	for _, x := range told {
+	for _, x := range explanations {
 		e.printWarnings(e.ErrOut, x)
 		e.printError(e.ErrOut, x)
 		if x.Patched == nil {
@@ -171,14 +171,14 @@ func (e *explainOptions) printPods(told []explain.Explanation) error {
 		}
 		pods = append(pods, json.RawMessage(x.Patched))
 	}
-	if len(told) == 1 && len(pods) == 1 {
+	if len(explanations) == 1 && len(pods) == 1 {
 		return e.print(pods[0], nil)
 	}
 	return e.print(map[string]any{"apiVersion": "v1", "kind": "List", "items": pods}, nil)
 }
 
-func (e *explainOptions) printExplanations(told []explain.Explanation) error {
-	for i, x := range told {
+func (e *explainOptions) printExplanations(explanations []explain.Explanation) error {
+	for i, x := range explanations {
 		if i > 0 {
 			fmt.Fprintln(e.Out)
 		}
@@ -224,9 +224,9 @@ func formatReason(reason inject.Reason) string { return string(reason) + ": " + 
 
 func volume(x explain.Explanation) string {
 	if x.Result.ExpirationSeconds == 0 {
-		return x.Result.Volume + ", which is there"
+		return x.Result.Volume + ", already in the pod"
 	}
-	return fmt.Sprintf("%s, with a token for %s of %d s", x.Result.Volume, x.Identity.Audience, x.Result.ExpirationSeconds)
+	return fmt.Sprintf("%s, with a token for %s that is valid for %d s", x.Result.Volume, x.Identity.Audience, x.Result.ExpirationSeconds)
 }
 
 func (e *explainOptions) printContainers(x explain.Explanation) error {
@@ -239,15 +239,15 @@ func (e *explainOptions) printContainers(x explain.Explanation) error {
 	for _, container := range x.Result.Containers {
 		added := slices.Clone(container.Env)
 		if container.Mounted {
-			added = append(added, "mount of the token")
+			added = append(added, "token mount")
 		}
 		fmt.Fprintf(table, "%s\t%s\t%s\t%s\n", container.Name, container.Reason, container.Reason.Description(), listed(added))
 	}
 	return table.Flush()
 }
 
-// printWarnings tells what the webhook warns of, and then what it would say of the
-// ServiceAccount if that were written now.
+// printWarnings prints the warnings of the webhook about the pod, and then those about the
+// annotations of the ServiceAccount.
 func (e *explainOptions) printWarnings(out io.Writer, x explain.Explanation) {
 	warn := e.colorize(color.FgYellow)("Warning:")
 	for _, warning := range x.Result.Warnings {
@@ -258,12 +258,12 @@ func (e *explainOptions) printWarnings(out io.Writer, x explain.Explanation) {
 	}
 }
 
-// printError tells why there is no pod.
+// printError prints why there is no pod.
 func (e *explainOptions) printError(out io.Writer, x explain.Explanation) {
 	switch {
 	case x.Denied != nil:
-		fmt.Fprintf(out, "%s %s would be refused: %v\n", e.colorize(color.FgRed)("Broken:"), x.Pod.From, x.Denied)
+		fmt.Fprintf(out, "%s the webhook would deny %s: %v\n", e.colorize(color.FgRed)("Broken:"), x.Pod.From, x.Denied)
 	case x.MissingInput != nil:
-		fmt.Fprintf(out, "%s what would happen to %s: %v\n", e.colorize(color.FgYellow)("Unknown:"), x.Pod.From, x.MissingInput)
+		fmt.Fprintf(out, "%s no decision about %s: %v\n", e.colorize(color.FgYellow)("Unknown:"), x.Pod.From, x.MissingInput)
 	}
 }

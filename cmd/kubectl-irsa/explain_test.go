@@ -28,13 +28,13 @@ func TestExplain(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			b := newBench()
-			var said strings.Builder
+			var output strings.Builder
 			for _, line := range lines {
-				said.WriteString(b.run(t, line) + "\n")
+				output.WriteString(b.run(t, line) + "\n")
 			}
-			golden(t, name, said.String())
-			if quotesValues := !strings.Contains(strings.Join(lines, ""), "-o "); quotesValues && strings.Contains(said.String(), "hunter2") {
-				t.Error("a value of the environment is shown")
+			golden(t, name, output.String())
+			if mustHideValues := !strings.Contains(strings.Join(lines, ""), "-o "); mustHideValues && strings.Contains(output.String(), "hunter2") {
+				t.Error("got a value of the environment in the output")
 			}
 		})
 	}

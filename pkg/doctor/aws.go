@@ -19,15 +19,15 @@ import (
 	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/trustpolicy"
 )
 
-// account is whose the credentials are that are used here.
+// account is the AWS account and the ARN of the caller's credentials.
 type account struct{ id, arn string }
 
-// callTimeoutAWS bounds a call with its retries, as callTimeout does.
+// callTimeoutAWS is the timeout of one call to AWS, including its retries.
 const callTimeoutAWS = callTimeout
 
 func checkAccount(ctx context.Context, x *checkState) Finding {
 	if x.AWS == nil {
-		return newFinding(Skipped, "not looked at: --no-aws was given")
+		return newFinding(Skipped, "skipped because of --no-aws")
 	}
 	got := x.known.caller.get(struct{}{}, func() readResult[account] {
 		ctx, cancel := context.WithTimeout(ctx, callTimeoutAWS)
@@ -41,31 +41,32 @@ func checkAccount(ctx context.Context, x *checkState) Finding {
 	return evaluateAccount(x.identity.RoleARN, got.value, got.err)
 }
 
-// evaluateAccount says whether the credentials are of the role's account.
-func evaluateAccount(role string, mine account, err error) Finding {
+// evaluateAccount checks whether the credentials are of the account of the role.
+func evaluateAccount(role string, caller account, err error) Finding {
 	parsed, parseErr := awsarn.Parse(role)
-	// Ceph has partition aws, too, and accounts that are not AWS's.
+	// Role ARNs of Ceph also have the partition aws, but other account IDs.
 	if parseErr != nil || !identity.IsRoleARN(role) {
-		return newFinding(Skipped, "not looked at: the role is none of AWS's")
+		return newFinding(Skipped, "skipped: %q is not the ARN of a role in AWS", role)
 	}
 	if err != nil {
-		return newFinding(Unknown, "AWS does not say whose the credentials are that are used here").
-			withReason("%s; give some by --profile or as AWS's command line takes them, or leave IAM out by --no-aws", awsErrorMessage(err))
+		return newFinding(Unknown, "cannot determine the account of your AWS credentials").
+			withReason("%s; pass credentials with --profile or as for the AWS CLI, or skip IAM with --no-aws", awsErrorMessage(err))
 	}
-	if parsed.AccountID != mine.id {
-		return newFinding(Unknown, "the role is in account %s, and the credentials that are used here are of account %s", parsed.AccountID, mine.id).
+	if parsed.AccountID != caller.id {
+		return newFinding(Unknown, "the role is in account %s, but your AWS credentials are of account %s", parsed.AccountID, caller.id).
 			withReason("if the annotation is correct, pass --profile with credentials of account %s; otherwise fix the annotation", parsed.AccountID).
-			withEvidence("caller", mine.arn)
+			withEvidence("caller", caller.arn)
 	}
-	return newFinding(OK, "the role and the credentials that are used here are of account %s", mine.id).withEvidence("caller", mine.arn)
+	return newFinding(OK, "the role and your AWS credentials are of account %s", caller.id).withEvidence("caller", caller.arn)
 }
 
-// provider is what IAM has of an OIDC provider, and what resembles it.
+// provider is an OIDC provider in IAM.
 type provider struct {
 	url       string
 	audiences []string
 	missing   bool
-	// others are the URLs of the other providers, without scheme.
+	// others are the URLs without scheme of all providers in the account. It is set only
+	// if the provider is missing.
 	others []string
 }
 
@@ -85,7 +86,8 @@ func (d *Doctor) provider(ctx context.Context, arn string) (*provider, error) {
 	return got.value, got.err
 }
 
-// otherProviders are for a hint alone: that they cannot be read does not matter.
+// otherProviders returns the URLs of all providers, or nil if it cannot list them: they
+// are only used for a hint.
 func (d *Doctor) otherProviders(ctx context.Context) []string {
 	answer, err := d.AWS.IAM.ListOpenIDConnectProviders(ctx, &iam.ListOpenIDConnectProvidersInput{})
 	if err != nil {
@@ -109,12 +111,12 @@ func roleAccount(role string) (partition, id string) {
 
 func checkProvider(ctx context.Context, x *checkState) Finding {
 	if x.claims.Issuer == "" {
-		return newFinding(Unknown, "the cluster's issuer is not known, so its provider is not either")
+		return newFinding(Unknown, "cannot check the OIDC provider: the cluster's issuer is unknown")
 	}
 	partition, id := roleAccount(x.identity.RoleARN)
 	arn, err := trustpolicy.ProviderARN(partition, id, x.claims.Issuer)
 	if err != nil {
-		return newFinding(Broken, "IAM can have no provider for the cluster: %v", err)
+		return newFinding(Broken, "IAM cannot have an OIDC provider for the cluster's issuer: %v", err)
 	}
 	x.providerARN = arn
 	got, err := x.provider(ctx, arn)
@@ -124,35 +126,36 @@ func checkProvider(ctx context.Context, x *checkState) Finding {
 	return evaluateProvider(x.claims.Issuer, arn, got)
 }
 
-// evaluateProvider says whether IAM knows the issuer.
+// evaluateProvider checks whether IAM has an OIDC provider for the issuer.
 func evaluateProvider(issuerURL, arn string, got *provider) Finding {
 	const create = irsaPlugin + " provider create --approve"
 	if got.missing {
-		finding := newFinding(Broken, "IAM has no OIDC provider for the cluster's issuer").
-			withReason("tokens of %s are not trusted by anybody in the account", issuerURL).withFix("%s", create).withEvidence("wanted", arn)
-		if misses := nearMisses(issuerURL, got.others); len(misses) > 0 {
-			finding.Why = fmt.Sprintf("it has %s, which is not the same to the letter: the issuer is %s", strings.Join(misses, ", "), issuerURL)
+		finding := newFinding(Broken, "IAM has no OIDC provider for issuer %s", issuerURL).
+			withReason("no role of the account can trust tokens of this issuer; create the provider").withFix("%s", create).withEvidence("wanted", arn)
+		if misses := similarURLs(issuerURL, got.others); len(misses) > 0 {
+			finding.Why = fmt.Sprintf("IAM has the similar %s, but the URLs must match exactly", strings.Join(misses, ", "))
 		}
 		return finding
 	}
 	if stripScheme(got.url) != stripScheme(issuerURL) {
-		return newFinding(Broken, "the OIDC provider is for %q, and the cluster's issuer is %q", got.url, issuerURL).
-			withReason("they have to be the same to the letter").withFix("%s", create).withEvidence("provider", arn)
+		return newFinding(Broken, "the OIDC provider has URL %q, but the cluster's issuer is %q", got.url, issuerURL).
+			withReason("the URLs must match exactly").withFix("%s", create).withEvidence("provider", arn)
 	}
 	if strings.HasSuffix(issuerURL, "/") {
-		return newFinding(Warning, "IAM has the OIDC provider of the issuer, which ends in a slash").
-			withReason("tokens say %q, and the provider cannot: AWS does not document whether it takes that for the same", issuerURL).withEvidence("provider", arn)
+		return newFinding(Warning, "the OIDC provider exists, but issuer %q ends in a slash", issuerURL).
+			withReason("tokens contain the slash, but the URL of a provider cannot; AWS does not document whether they match").withEvidence("provider", arn)
 	}
-	return newFinding(OK, "IAM has the OIDC provider of the issuer").withEvidence("provider", arn)
+	return newFinding(OK, "IAM has an OIDC provider for issuer %s", issuerURL).withEvidence("provider", arn)
 }
 
-// stripScheme is a URL as IAM tells it, without the scheme.
+// stripScheme returns a URL in the form that IAM returns: without scheme and trailing slash.
 func stripScheme(raw string) string {
 	return strings.TrimSuffix(strings.TrimPrefix(raw, "https://"), "/")
 }
 
-// nearMisses returns those that differ in scheme, case, slashes, or by one part.
-func nearMisses(issuerURL string, others []string) []string {
+// similarURLs returns the URLs that differ from issuerURL only in scheme, case or slashes,
+// or that have the same host.
+func similarURLs(issuerURL string, others []string) []string {
 	fold := func(s string) string {
 		s = strings.ToLower(s)
 		for _, scheme := range []string{"https://", "http://"} {
@@ -182,10 +185,10 @@ func checkProviderAudience(ctx context.Context, x *checkState) Finding {
 
 func evaluateProviderAudience(arn, audience string, audiences []string) Finding {
 	if slices.Contains(audiences, audience) {
-		return newFinding(OK, "the provider accepts the audience %s", audience)
+		return newFinding(OK, "the OIDC provider accepts audience %s", audience)
 	}
-	return newFinding(Broken, "the OIDC provider does not accept the audience %q", audience).
-		withReason("it accepts %s", quoted(audiences)).
+	return newFinding(Broken, "the OIDC provider does not accept audience %q", audience).
+		withReason("the provider accepts %s", quoted(audiences)).
 		withFix(irsaPlugin+" provider create --audience %s --approve", shell(audience)).withEvidence("provider", arn)
 }
 
@@ -200,7 +203,7 @@ func quoted(values []string) string {
 	return strings.Join(all, ", ")
 }
 
-// role is what IAM has of a role.
+// role is a role in IAM.
 type role struct {
 	arn, trustPolicy string
 	maxSeconds       int32
@@ -222,8 +225,8 @@ func checkRoleExists(ctx context.Context, x *checkState) Finding {
 	return x.evaluateRole(x.role.arn)
 }
 
-// roleFlags are what makes the role the one that is named, and for the audience of
-// the pods' tokens.
+// roleFlags returns the flags for the path of the role and the audience of the pods'
+// tokens. They are flags of kubectl irsa serviceaccount create.
 func (x *checkState) roleFlags() string {
 	flags := ""
 	_, path, _ := strings.Cut(x.identity.RoleARN, ":role")
@@ -241,18 +244,19 @@ func accountOf(role string) string {
 	return id
 }
 
-// evaluateRole says whether the role is the one that is named: IAM finds it by its
-// name, and STS by its whole ARN.
+// evaluateRole checks whether the ARN of the role matches that of the ServiceAccount. IAM
+// finds a role by its name, but STS needs the full ARN with the path.
 func (x *checkState) evaluateRole(arn string) Finding {
 	if arn != x.identity.RoleARN {
-		return newFinding(Broken, "the role's ARN is %s, and the ServiceAccount names %s", arn, x.identity.RoleARN).
-			withReason("the path of a role is a part of its ARN").
+		return newFinding(Broken, "the role has ARN %s, but the ServiceAccount has %s", arn, x.identity.RoleARN).
+			withReason("the path of a role is part of its ARN").
 			withFix(kubectl+" annotate --overwrite serviceaccount %s -n %s %s=%s", x.serviceAccount, x.namespace, x.roleKey(), shell(arn))
 	}
 	return newFinding(OK, "role %s exists", arn)
 }
 
-// sessionName is the one that the pods' sessions have, as far as it is known.
+// sessionName returns the session name that the pods use, or a name of doctor if the
+// webhook does not set one. A trust policy can depend on it.
 func (x *checkState) sessionName() string {
 	switch {
 	case x.identity.SessionName == identity.SessionNamePod && x.pod != nil && identity.IsSessionName(x.pod.Name):
@@ -266,12 +270,12 @@ func (x *checkState) sessionName() string {
 
 func checkTrustPolicy(_ context.Context, x *checkState) Finding {
 	if x.claims.Issuer == "" {
-		return newFinding(Unknown, "the cluster's issuer is not known, so it is not either whether the trust policy is for it")
+		return newFinding(Unknown, "cannot evaluate the trust policy: the cluster's issuer is unknown")
 	}
-	// IAM gives it encoded by RFC 3986 (API_GetRole).
+	// IAM returns the document percent-encoded as in RFC 3986 (API_GetRole).
 	document, err := url.PathUnescape(x.role.trustPolicy)
 	if err != nil {
-		return newFinding(Unknown, "the trust policy cannot be decoded")
+		return newFinding(Unknown, "cannot decode the trust policy of role %s", x.role.arn)
 	}
 	claims := x.claims
 	if len(claims.Audience) == 0 {
@@ -280,8 +284,8 @@ func checkTrustPolicy(_ context.Context, x *checkState) Finding {
 	return x.evaluateTrustPolicy([]byte(document), trustpolicy.ForToken(x.providerARN, claims, x.sessionName()))
 }
 
-// trustPolicyCommand writes the least trust policy. Who trusts more with the role
-// puts its statement beside the others.
+// trustPolicyCommand returns the command that prints the smallest trust policy for the
+// ServiceAccount. If other principals use the role, the user must merge the statements.
 func (x *checkState) trustPolicyCommand() string {
 	partition, id := roleAccount(x.identity.RoleARN)
 	command := fmt.Sprintf(irsaPlugin+" trust-policy %s/%s --issuer %s --account-id %s", x.namespace, x.serviceAccount, shell(x.claims.Issuer), shell(id))
@@ -294,27 +298,27 @@ func (x *checkState) trustPolicyCommand() string {
 	return command
 }
 
-// replacesPolicyWarning is said wherever that command stands.
-const replacesPolicyWarning = "the command replaces the whole trust policy: if others are to keep the role, add its statement to theirs"
+// replacesPolicyWarning is part of each finding with that command.
+const replacesPolicyWarning = "the fix replaces the entire trust policy; to keep other principals, add only its statement"
 
 func (x *checkState) evaluateTrustPolicy(document []byte, request trustpolicy.Request) Finding {
 	roleName := x.identity.RoleARN[strings.LastIndexByte(x.identity.RoleARN, '/')+1:]
 	subject := token.Subject(x.namespace, x.serviceAccount)
-	mend := func(f Finding) Finding {
+	withPolicyFix := func(f Finding) Finding {
 		return f.withFix(awsCLI+` iam update-assume-role-policy --role-name %s --policy-document "$(%s)"`, shell(roleName), x.trustPolicyCommand())
 	}
 	policy, err := trustpolicy.Parse(document)
 	if err != nil {
-		return mend(newFinding(Broken, "the trust policy is malformed").withReason("%v; %s", err, replacesPolicyWarning))
+		return withPolicyFix(newFinding(Broken, "the trust policy of role %s is invalid", roleName).withReason("%v; %s", err, replacesPolicyWarning))
 	}
 	decision := policy.Evaluate(request)
 	if decision.Allowed {
 		if warnings := policy.Warnings(); len(warnings) > 0 {
-			return mend(newFinding(Warning, "the trust policy allows %s, and more than it should", subject).
+			return withPolicyFix(newFinding(Warning, "the trust policy of role %s allows more than %s", roleName, subject).
 				withReason("%s; %s", strings.Join(warnings, "; "), replacesPolicyWarning))
 		}
-		return newFinding(OK, "the trust policy allows %s, for %s", subject, x.identity.Audience)
+		return newFinding(OK, "the trust policy of role %s allows %s with audience %s", roleName, subject, x.identity.Audience)
 	}
-	return mend(newFinding(Broken, "the trust policy does not allow %s, for %s", subject, x.identity.Audience).
+	return withPolicyFix(newFinding(Broken, "the trust policy of role %s does not allow %s with audience %s", roleName, subject, x.identity.Audience).
 		withReason("%s; %s", strings.Join(decision.Explain(), "; "), replacesPolicyWarning))
 }

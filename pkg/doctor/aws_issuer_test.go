@@ -41,7 +41,7 @@ import (
 	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/trustpolicy"
 )
 
-// authority is a CA of the tests.
+// authority is a test CA.
 type authority struct {
 	certificate *x509.Certificate
 	key         *ecdsa.PrivateKey
@@ -98,40 +98,40 @@ func TestEvaluateCertificate(t *testing.T) {
 	served := func(name string, from, to time.Duration) *endpointInfo {
 		return &endpointInfo{name: "pod-identity-webhook.pod-identity-webhook.svc", served: []*x509.Certificate{ca.issue(t, name, now.Add(from), now.Add(to)).Leaf}}
 	}
-	good := served(name, -time.Hour, 100*time.Hour)
-	byCertManager := registrationOf(nil)
+	valid := served(name, -time.Hour, 100*time.Hour)
+	byCertManager := entryOf(nil)
 	byCertManager.configuration.Annotations = map[string]string{"cert-manager.io/inject-ca-from": "irsa/webhook"}
-	url := registrationOf(func(w *admissionregistrationv1.MutatingWebhook) {
+	url := entryOf(func(w *admissionregistrationv1.MutatingWebhook) {
 		w.ClientConfig = admissionregistrationv1.WebhookClientConfig{URL: new("https://10.0.0.1/mutate")}
 	})
-	unseen := newFinding(Unknown, "not seen")
+	unknown := newFinding(Unknown, "unreachable")
 	for title, test := range map[string]struct {
-		registration *registration
-		bundle       []byte
-		view         *endpointInfo
-		want         want
+		entry  *webhookEntry
+		bundle []byte
+		view   *endpointInfo
+		want   want
 	}{
-		"it is":                    {registrationOf(nil), ca.bundle(), good, want{OK, "matches the certificate", "", ""}},
-		"one of several CAs":       {registrationOf(nil), append(other.bundle(), ca.bundle()...), good, want{OK, "matches", "", ""}},
-		"another CA":               {registrationOf(nil), other.bundle(), good, want{Broken, "not of the CA that signed", "failurePolicy", "kubectl rollout restart deployment/pod-identity-webhook -n pod-identity-webhook"}},
-		"another CA, cert-manager": {byCertManager, other.bundle(), good, want{Broken, "not of the CA", "", "kubectl delete secret -n irsa $(kubectl get certificate -n irsa webhook"}},
-		"another CA, by URL":       {url, other.bundle(), good, want{Broken, "not of the CA", "", `"path":"/webhooks/0/clientConfig/caBundle","value":"'$(base64 -w0 CA.pem)'"`}},
-		"no CA":                    {registrationOf(nil), nil, good, want{Broken, "the caBundle is empty", "", "rollout restart"}},
-		"something else than a CA": {registrationOf(nil), []byte("x"), good, want{Broken, "cannot be read", "", "rollout restart"}},
-		"another name":             {registrationOf(nil), ca.bundle(), served("webhook.other.svc", -time.Hour, 100*time.Hour), want{Broken, "is not for " + name, "it is for webhook.other.svc", "rollout restart"}},
-		"a certificate that ended": {registrationOf(nil), ca.bundle(), served(name, -9*time.Minute, -time.Minute), want{Broken, "is valid from", "", "rollout restart"}},
-		"a certificate to come":    {registrationOf(nil), ca.bundle(), served(name, time.Minute, time.Hour), want{Broken, "is valid from", "", "rollout restart"}},
-		"one that is about to end": {registrationOf(nil), ca.bundle(), served(name, -50*time.Minute, 2*time.Minute), want{Warning, "has not been renewed", "", "rollout restart"}},
-		"one that cannot be seen":  {registrationOf(nil), ca.bundle(), &endpointInfo{unseen: &unseen}, want{Unknown, "not seen", "", ""}},
-		"nobody answers":           {registrationOf(nil), ca.bundle(), &endpointInfo{failed: &Finding{Status: Broken}}, want{Skipped, "webhook_reachable is broken", "", ""}},
+		"the right CA":             {entryOf(nil), ca.bundle(), valid, want{OK, "trusts the webhook's certificate", "", ""}},
+		"one of several CAs":       {entryOf(nil), append(other.bundle(), ca.bundle()...), valid, want{OK, "trusts", "", ""}},
+		"another CA":               {entryOf(nil), other.bundle(), valid, want{Broken, "no CA in caBundle signed", "failurePolicy", "kubectl rollout restart deployment/pod-identity-webhook -n pod-identity-webhook"}},
+		"another CA, cert-manager": {byCertManager, other.bundle(), valid, want{Broken, "no CA in caBundle", "", "kubectl delete secret -n irsa $(kubectl get certificate -n irsa webhook"}},
+		"another CA, by URL":       {url, other.bundle(), valid, want{Broken, "no CA in caBundle", "", `"path":"/webhooks/0/clientConfig/caBundle","value":"'$(base64 -w0 CA.pem)'"`}},
+		"no CA":                    {entryOf(nil), nil, valid, want{Broken, "caBundle of MutatingWebhookConfiguration pod-identity-webhook is empty", "", "rollout restart"}},
+		"not a CA":                 {entryOf(nil), []byte("x"), valid, want{Broken, "is invalid", "", "rollout restart"}},
+		"another name":             {entryOf(nil), ca.bundle(), served("webhook.other.svc", -time.Hour, 100*time.Hour), want{Broken, "is not for " + name, "the certificate is for webhook.other.svc", "rollout restart"}},
+		"an expired certificate":   {entryOf(nil), ca.bundle(), served(name, -9*time.Minute, -time.Minute), want{Broken, "is valid only from", "", "rollout restart"}},
+		"not valid yet":            {entryOf(nil), ca.bundle(), served(name, time.Minute, time.Hour), want{Broken, "is valid only from", "", "rollout restart"}},
+		"about to expire":          {entryOf(nil), ca.bundle(), served(name, -50*time.Minute, 2*time.Minute), want{Warning, "was not renewed", "", "rollout restart"}},
+		"an unreachable endpoint":  {entryOf(nil), ca.bundle(), &endpointInfo{unknown: &unknown}, want{Unknown, "unreachable", "", ""}},
+		"no response":              {entryOf(nil), ca.bundle(), &endpointInfo{failed: &Finding{Status: Broken}}, want{Skipped, "webhook_reachable is broken", "", ""}},
 	} {
 		t.Run(title, func(t *testing.T) {
-			test.want.check(t, evaluateCertificate(test.registration, test.bundle, test.view, now))
+			test.want.check(t, evaluateCertificate(test.entry, test.bundle, test.view, now))
 		})
 	}
 }
 
-// TestInspectViaPod forwards to a server of the test's.
+// TestInspectViaPod forwards to a test server.
 func TestInspectViaPod(t *testing.T) {
 	const name = "pod-identity-webhook.pod-identity-webhook.svc"
 	ca := newAuthority(t)
@@ -152,7 +152,7 @@ func TestInspectViaPod(t *testing.T) {
 	waiting := corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: "webhook-a"}}
 	view := func() *webhookInfo {
 		return &webhookInfo{
-			registrations: []registration{*registrationOf(nil)}, pods: []corev1.Pod{waiting, ready},
+			entries: []webhookEntry{*entryOf(nil)}, pods: []corev1.Pod{waiting, ready},
 			service: &corev1.Service{Spec: corev1.ServiceSpec{Ports: []corev1.ServicePort{{Port: 443, TargetPort: intstr.FromString("https")}}}},
 		}
 	}
@@ -160,28 +160,28 @@ func TestInspectViaPod(t *testing.T) {
 	for title, test := range map[string]struct {
 		change  func(*webhookInfo)
 		forward Forwarder
-		answers want
+		want    want
 	}{
-		"it answers": {nil, func(ctx context.Context, namespace, pod string, port int) (net.Conn, error) {
+		"it responds": {nil, func(ctx context.Context, namespace, pod string, port int) (net.Conn, error) {
 			if namespace != "pod-identity-webhook" || pod != "webhook-b" || port != 8443 {
-				t.Errorf("forwarded to port %d of %s/%s", port, namespace, pod)
+				t.Errorf("got port %d of %s/%s, want port 8443 of pod-identity-webhook/webhook-b", port, namespace, pod)
 			}
 			return (&net.Dialer{}).DialContext(ctx, "tcp", server.Listener.Addr().String())
-		}, want{OK, "port 8443 of pod pod-identity-webhook/webhook-b answers", "", ""}},
-		"a port may not be forwarded": {
+		}, want{OK, "port 8443 of pod pod-identity-webhook/webhook-b responds", "", ""}},
+		"forwarding is forbidden": {
 			nil, func(context.Context, string, string, int) (net.Conn, error) { return nil, errForwardForbidden },
 			want{Unknown, "not allowed to create pods/portforward", "", ""},
 		},
-		"the way is broken": {
+		"forwarding fails": {
 			nil, func(context.Context, string, string, int) (net.Conn, error) {
-				return nil, errors.New("kubelet is away")
+				return nil, errors.New("kubelet is unreachable")
 			},
-			want{Unknown, "kubelet is away", "", ""},
+			want{Unknown, "kubelet is unreachable", "", ""},
 		},
-		"no port is forwarded":   {nil, nil, want{Unknown, "no port is forwarded", "", ""}},
-		"no pod is ready":        {func(v *webhookInfo) { v.pods = v.pods[:1] }, func(context.Context, string, string, int) (net.Conn, error) { return nil, nil }, want{Unknown, "no running pod", "", ""}},
-		"pods may not be seen":   {func(v *webhookInfo) { v.podsErr = forbidden }, nil, want{Unknown, "not allowed to list pods", "", ""}},
-		"the Service may not be": {func(v *webhookInfo) { v.serviceErr = forbidden }, nil, want{Unknown, "not allowed to get services/pod-identity-webhook", "", ""}},
+		"no port forwarding":       {nil, nil, want{Unknown, "without port forwarding", "", ""}},
+		"no pod is ready":          {func(v *webhookInfo) { v.pods = v.pods[:1] }, func(context.Context, string, string, int) (net.Conn, error) { return nil, nil }, want{Unknown, "no ready pod", "", ""}},
+		"pods are forbidden":       {func(v *webhookInfo) { v.podsErr = forbidden }, nil, want{Unknown, "not allowed to list pods", "", ""}},
+		"the Service is forbidden": {func(v *webhookInfo) { v.serviceErr = forbidden }, nil, want{Unknown, "not allowed to get services/pod-identity-webhook", "", ""}},
 	} {
 		t.Run(title, func(t *testing.T) {
 			v := view()
@@ -190,10 +190,10 @@ func TestInspectViaPod(t *testing.T) {
 			}
 			d := &Doctor{Forward: test.forward}
 			d.known.webhook.get(struct{}{}, func() *webhookInfo { return v })
-			seen := d.endpoint(t.Context())
-			test.answers.check(t, evaluateEndpoint(seen))
-			if test.answers.status == OK {
-				want{OK, "matches the certificate", "", ""}.check(t, evaluateCertificate(v.chosen(), ca.bundle(), seen, time.Now()))
+			info := d.endpoint(t.Context())
+			test.want.check(t, evaluateEndpoint(info))
+			if test.want.status == OK {
+				want{OK, "trusts the webhook's certificate", "", ""}.check(t, evaluateCertificate(v.chosen(), ca.bundle(), info, time.Now()))
 			}
 		})
 	}
@@ -202,15 +202,15 @@ func TestInspectViaPod(t *testing.T) {
 func TestEndpoint_dryRunResult(t *testing.T) {
 	d := &Doctor{APIServer: "https://10.0.0.1:6443"}
 	d.known.webhook.get(struct{}{}, func() *webhookInfo {
-		return &webhookInfo{registrations: []registration{*registrationOf(func(w *admissionregistrationv1.MutatingWebhook) {
+		return &webhookInfo{entries: []webhookEntry{*entryOf(func(w *admissionregistrationv1.MutatingWebhook) {
 			w.ClientConfig = admissionregistrationv1.WebhookClientConfig{URL: new("https://127.0.0.1:23443/mutate")}
 		})}}
 	})
 	x := &checkState{Doctor: d, webhook: d.webhook(t.Context())}
-	want{Unknown, "the API server's own machine", "EKS", ""}.check(t, checkAnswers(t.Context(), x))
+	want{Unknown, "the API server's host", "EKS", ""}.check(t, checkReachable(t.Context(), x))
 	x.dryRunPassed = true
-	want{OK, "see webhook_dry_run", "", ""}.check(t, checkAnswers(t.Context(), x))
-	want{OK, "see webhook_dry_run", "", ""}.check(t, checkCertificate(t.Context(), x))
+	want{OK, "see check webhook_dry_run", "", ""}.check(t, checkReachable(t.Context(), x))
+	want{OK, "see check webhook_dry_run", "", ""}.check(t, checkCertificate(t.Context(), x))
 }
 
 func TestEvaluateDryRun(t *testing.T) {
@@ -221,40 +221,40 @@ func TestEvaluateDryRun(t *testing.T) {
 		err  error
 		want want
 	}{
-		"may not be made":        {rbac, want{Unknown, "not allowed to create pods in namespace shop", "", ""}},
-		"the CA is not trusted":  {refused(`Internal error occurred: failed calling webhook "x": tls: failed to verify certificate: x509: certificate signed by unknown authority`), want{Broken, "cannot call the webhook", "x509", "rollout restart"}},
-		"nobody answers":         {refused(`failed calling webhook "x": dial tcp: connection refused`), want{Broken, "cannot call the webhook", "refused", "kubectl logs -n pod-identity-webhook deployment/pod-identity-webhook"}},
-		"the guard":              {refused(`pods "x" is forbidden: ValidatingAdmissionPolicy 'pod-identity-webhook-guard' with binding denied request`), want{Broken, "the guard refuses", "", "kubectl logs"}},
-		"a quota":                {refused(`pods "x" is forbidden: exceeded quota`), want{Unknown, "for another reason", "quota", ""}},
-		"a webhook with effects": {refused(`admission webhook "x" does not support dry run`), want{Unknown, "cannot be tried", "", ""}},
+		"forbidden":                   {rbac, want{Unknown, "not allowed to create pods in namespace shop", "", ""}},
+		"the CA is not trusted":       {refused(`Internal error occurred: failed calling webhook "x": tls: failed to verify certificate: x509: certificate signed by unknown authority`), want{Broken, "cannot call the webhook", "x509", "rollout restart"}},
+		"no response":                 {refused(`failed calling webhook "x": dial tcp: connection refused`), want{Broken, "cannot call the webhook", "refused", "kubectl logs -n pod-identity-webhook deployment/pod-identity-webhook"}},
+		"the guard":                   {refused(`pods "x" is forbidden: ValidatingAdmissionPolicy 'pod-identity-webhook-guard' with binding denied request`), want{Broken, "the guard denies", "", "kubectl logs"}},
+		"a quota":                     {refused(`pods "x" is forbidden: exceeded quota`), want{Unknown, "for another reason", "quota", ""}},
+		"a webhook with side effects": {refused(`admission webhook "x" does not support dry run`), want{Unknown, "does not support dry runs", "", ""}},
 	} {
 		t.Run(title, func(t *testing.T) {
 			x := examinationOf(accountWith(nil))
-			x.webhook = &webhookInfo{registrations: []registration{*registrationOf(nil)}}
+			x.webhook = &webhookInfo{entries: []webhookEntry{*entryOf(nil)}}
 			test.want.check(t, evaluateDryRunRejected(x, test.err))
 		})
 	}
-	ignoring := registrationOf(func(w *admissionregistrationv1.MutatingWebhook) {
+	ignoring := entryOf(func(w *admissionregistrationv1.MutatingWebhook) {
 		w.FailurePolicy = new(admissionregistrationv1.Ignore)
 	})
-	want{OK, "gets its identity", "", ""}.check(t, evaluateDryRunAdmitted(ignoring, injected(nil), testRole))
-	want{Broken, "gets no identity", "failurePolicy Ignore", "kubectl logs"}.check(t, evaluateDryRunAdmitted(ignoring, podWithoutIdentity(nil), testRole))
-	want{Broken, "gets no identity", "was not called", ""}.check(t, evaluateDryRunAdmitted(registrationOf(nil), podWithoutIdentity(nil), testRole))
-	want{Broken, "gets the role arn:aws:iam::111122223333:role/cart, and not arn:aws:iam::111122223333:role/new", "", "kubectl logs"}.
+	want{OK, "gets the identity of its ServiceAccount", "", ""}.check(t, evaluateDryRunAdmitted(ignoring, injected(nil), testRole))
+	want{Broken, "gets no identity", "failurePolicy is Ignore", "kubectl logs"}.check(t, evaluateDryRunAdmitted(ignoring, podWithoutIdentity(nil), testRole))
+	want{Broken, "gets no identity", "was not called", ""}.check(t, evaluateDryRunAdmitted(entryOf(nil), podWithoutIdentity(nil), testRole))
+	want{Broken, "gets role arn:aws:iam::111122223333:role/cart, not arn:aws:iam::111122223333:role/new", "", "kubectl logs"}.
 		check(t, evaluateDryRunAdmitted(ignoring, injected(nil), "arn:aws:iam::111122223333:role/new"))
 }
 
 func TestDryRunPod_matchesSelectors(t *testing.T) {
 	x := examinationOf(accountWith(nil))
-	r := registrationOf(func(w *admissionregistrationv1.MutatingWebhook) {
+	r := entryOf(func(w *admissionregistrationv1.MutatingWebhook) {
 		w.ObjectSelector = &metav1.LabelSelector{
 			MatchLabels:      map[string]string{"irsa": "yes"},
 			MatchExpressions: []metav1.LabelSelectorRequirement{{Key: "opted-in", Operator: metav1.LabelSelectorOpExists}, {Key: "skip", Operator: metav1.LabelSelectorOpDoesNotExist}},
 		}
 	})
-	x.webhook = &webhookInfo{registrations: []registration{*r}}
+	x.webhook = &webhookInfo{entries: []webhookEntry{*r}}
 	if missed := unmetRequirements(r.webhook.ObjectSelector, dryRunPod(x).Labels); len(missed) > 0 {
-		t.Errorf("the webhook is not called for it, since it wants %s", formatRequirements(missed))
+		t.Errorf("got unmet requirements %s, want none", formatRequirements(missed))
 	}
 }
 
@@ -264,11 +264,11 @@ func TestEvaluateTokenRequest(t *testing.T) {
 		claims token.Claims
 		want   want
 	}{
-		"it has":           {token.Claims{Issuer: "https://oidc.example.com", Subject: subject, Audience: []string{"sts.amazonaws.com"}}, want{OK, "right iss, aud and sub", "", ""}},
-		"another audience": {token.Claims{Issuer: "https://oidc.example.com", Subject: subject, Audience: []string{"api"}}, want{Broken, `is for ["api"]`, "", ""}},
+		"as expected":      {token.Claims{Issuer: "https://oidc.example.com", Subject: subject, Audience: []string{"sts.amazonaws.com"}}, want{OK, "expected audience and subject", "", ""}},
+		"another audience": {token.Claims{Issuer: "https://oidc.example.com", Subject: subject, Audience: []string{"api"}}, want{Broken, `has audiences ["api"]`, "", ""}},
 		"another subject":  {token.Claims{Issuer: "https://oidc.example.com", Subject: "x", Audience: []string{"sts.amazonaws.com"}}, want{Broken, `subject "x"`, "", ""}},
-		"no URL":           {token.Claims{Issuer: "kubernetes/serviceaccount", Subject: subject, Audience: []string{"sts.amazonaws.com"}}, want{Broken, "which AWS does not take", "--service-account-issuer", ""}},
-		"http":             {token.Claims{Issuer: "http://oidc.example.com", Subject: subject, Audience: []string{"sts.amazonaws.com"}}, want{Broken, "which AWS does not take", "https://", ""}},
+		"not a URL":        {token.Claims{Issuer: "kubernetes/serviceaccount", Subject: subject, Audience: []string{"sts.amazonaws.com"}}, want{Broken, "is not an https URL", "--service-account-issuer", ""}},
+		"http":             {token.Claims{Issuer: "http://oidc.example.com", Subject: subject, Audience: []string{"sts.amazonaws.com"}}, want{Broken, "is not an https URL", "https://", ""}},
 	} {
 		t.Run(title, func(t *testing.T) {
 			test.want.check(t, evaluateTokenRequest(test.claims, subject, "sts.amazonaws.com"))
@@ -285,10 +285,10 @@ func TestCheckDiscovery(t *testing.T) {
 		err    error
 		want   want
 	}{
-		"it answers with an error": {"https://oidc.example.com", failed(issuer.StepDiscovery, errors.New("403 Forbidden")), want{Broken, "discovery document cannot be read", "403", "kubectl irsa oidc documents"}},
-		"its keys cannot be read":  {"https://oidc.example.com", failed(issuer.StepKeySet, errors.New("404")), want{Broken, "key set cannot be read", "404", ""}},
-		"it is the cluster's own":  {"https://kubernetes.default.svc.cluster.local", failed(issuer.StepDiscovery, errors.New("no such host")), want{Broken, "nobody outside of the cluster", "--service-account-issuer", ""}},
-		"its CA is not known here": {"https://oidc.example.com", failed(issuer.StepDiscovery, x509.UnknownAuthorityError{}), want{Unknown, "its CA is not known", "--issuer-ca-file", ""}},
+		"an HTTP error":          {"https://oidc.example.com", failed(issuer.StepDiscovery, errors.New("403 Forbidden")), want{Broken, "cannot read the issuer's discovery document", "403", "kubectl irsa oidc documents"}},
+		"the key set is missing": {"https://oidc.example.com", failed(issuer.StepKeySet, errors.New("404")), want{Broken, "cannot read the issuer's key set", "404", ""}},
+		"a URL in the cluster":   {"https://kubernetes.default.svc.cluster.local", failed(issuer.StepDiscovery, errors.New("no such host")), want{Broken, "not readable from outside the cluster", "--service-account-issuer", ""}},
+		"an unknown CA":          {"https://oidc.example.com", failed(issuer.StepDiscovery, x509.UnknownAuthorityError{}), want{Unknown, "does not trust its CA", "--issuer-ca-file", ""}},
 	} {
 		t.Run(title, func(t *testing.T) { test.want.check(t, evaluateDiscoveryError(test.issuer, test.err)) })
 	}
@@ -298,7 +298,7 @@ func TestCheckDiscovery(t *testing.T) {
 		"https://[::1]:6443": true, "https://localhost": true, "https://oidc.corp.internal": true, "https://nas.local": true, "https://0.0.0.0": true, "https://master": true, "https://169.254.1.1": true,
 	} {
 		if got := privateHost(raw) != ""; got != hidden {
-			t.Errorf("%s is hidden from AWS: %t, want %t", raw, got, hidden)
+			t.Errorf("%s: got private %t, want %t", raw, got, hidden)
 		}
 	}
 }
@@ -310,11 +310,11 @@ func TestEvaluateSigningKey(t *testing.T) {
 		want   want
 		claims want
 	}{
-		"all is well":   {nil, want{OK, "is published", "", ""}, want{OK, "is good", "", ""}},
-		"it is not":     {&issuer.VerificationError{Reason: issuer.UnknownKey, Claim: "kid", Found: `"a"`, Expected: "b"}, want{Broken, "is not published", "its kid is", "kubectl irsa oidc documents"}, want{OK, "", "", ""}},
-		"a clock":       {&issuer.VerificationError{Reason: issuer.NotYetValid, Claim: "nbf", Found: "soon", Expected: "now"}, want{OK, "", "", ""}, want{Broken, "its nbf is soon", "clock", ""}},
+		"no error":      {nil, want{OK, "is published", "", ""}, want{OK, "is valid", "", ""}},
+		"unknown key":   {&issuer.VerificationError{Reason: issuer.UnknownKey, Claim: "kid", Found: `"a"`, Expected: "b"}, want{Broken, "is not published", "its kid is", "kubectl irsa oidc documents"}, want{OK, "", "", ""}},
+		"wrong clock":   {&issuer.VerificationError{Reason: issuer.NotYetValid, Claim: "nbf", Found: "soon", Expected: "now"}, want{OK, "", "", ""}, want{Broken, "its nbf is soon", "clock", ""}},
 		"its audience":  {&issuer.VerificationError{Reason: issuer.WrongAudience, Claim: "aud", Found: "x", Expected: "y"}, want{OK, "", "", ""}, want{Broken, "its aud is x", "expected: y", ""}},
-		"another error": {errors.New("hm"), want{Unknown, "cannot be verified", "", ""}, want{OK, "", "", ""}},
+		"another error": {errors.New("timeout"), want{Unknown, "cannot verify the token", "", ""}, want{OK, "", "", ""}},
 	} {
 		t.Run(title, func(t *testing.T) {
 			finding, rest := evaluateSigningKey("a", published, test.err)
@@ -330,12 +330,12 @@ func TestEvaluateAccount(t *testing.T) {
 		err  error
 		want want
 	}{
-		"they are":          {testRole, nil, want{OK, "111122223333", "", ""}},
-		"they are not":      {"arn:aws:iam::444455556666:role/cart", nil, want{Unknown, "the role is in account 444455556666", "--profile", ""}},
-		"there are none":    {testRole, errors.New("no credentials"), want{Unknown, "does not say whose", "--no-aws", ""}},
-		"a role of MinIO's": {"arn:minio:iam:::role/x", nil, want{Skipped, "none of AWS's", "", ""}},
-		"a role of Ceph's":  {"arn:aws:iam:::role/S3Access", nil, want{Skipped, "none of AWS's", "", ""}},
-		"something else":    {"cart", errors.New("x"), want{Skipped, "none of AWS's", "", ""}},
+		"the same account": {testRole, nil, want{OK, "111122223333", "", ""}},
+		"another account":  {"arn:aws:iam::444455556666:role/cart", nil, want{Unknown, "the role is in account 444455556666", "--profile", ""}},
+		"no credentials":   {testRole, errors.New("no credentials"), want{Unknown, "cannot determine the account", "--no-aws", ""}},
+		"a role of MinIO":  {"arn:minio:iam:::role/x", nil, want{Skipped, "not the ARN of a role in AWS", "", ""}},
+		"a role of Ceph":   {"arn:aws:iam:::role/S3Access", nil, want{Skipped, "not the ARN of a role in AWS", "", ""}},
+		"not an ARN":       {"cart", errors.New("x"), want{Skipped, "not the ARN of a role in AWS", "", ""}},
 	} {
 		t.Run(title, func(t *testing.T) {
 			test.want.check(t, evaluateAccount(test.role, account{id: "111122223333"}, test.err))
@@ -350,20 +350,20 @@ func TestEvaluateProvider(t *testing.T) {
 		got    provider
 		want   want
 	}{
-		"it is":                  {issuerURL, provider{url: "oidc.example.com/id/A"}, want{OK, "IAM has the OIDC provider", "", ""}},
-		"there is none":          {issuerURL, provider{missing: true, others: []string{"token.actions.githubusercontent.com"}}, want{Broken, "IAM has no OIDC provider", "not trusted by anybody", "kubectl irsa provider create --approve"}},
-		"one with a slash":       {issuerURL, provider{missing: true, others: []string{"oidc.example.com/id/A/"}}, want{Broken, "", "it has oidc.example.com/id/A/, which is not the same", ""}},
-		"one with http":          {issuerURL, provider{missing: true, others: []string{"http://oidc.example.com/id/a"}}, want{Broken, "", "it has http://oidc.example.com/id/a", ""}},
+		"the right provider":     {issuerURL, provider{url: "oidc.example.com/id/A"}, want{OK, "IAM has an OIDC provider", "", ""}},
+		"none":                   {issuerURL, provider{missing: true, others: []string{"token.actions.githubusercontent.com"}}, want{Broken, "IAM has no OIDC provider", "no role of the account can trust", "kubectl irsa provider create --approve"}},
+		"one with a slash":       {issuerURL, provider{missing: true, others: []string{"oidc.example.com/id/A/"}}, want{Broken, "", "similar oidc.example.com/id/A/, but the URLs must match exactly", ""}},
+		"one with http":          {issuerURL, provider{missing: true, others: []string{"http://oidc.example.com/id/a"}}, want{Broken, "", "similar http://oidc.example.com/id/a", ""}},
 		"one of another cluster": {issuerURL, provider{missing: true, others: []string{"oidc.example.com/id/B"}}, want{Broken, "", "oidc.example.com/id/B", ""}},
 		"an issuer with a slash": {issuerURL + "/", provider{url: "oidc.example.com/id/A"}, want{Warning, "ends in a slash", "", ""}},
 	} {
 		t.Run(title, func(t *testing.T) { test.want.check(t, evaluateProvider(test.issuer, arn, &test.got)) })
 	}
-	want{OK, "accepts the audience", "", ""}.check(t, evaluateProviderAudience(arn, "sts.amazonaws.com", []string{"x", "sts.amazonaws.com"}))
-	want{Broken, `does not accept the audience "vault"`, "it accepts none", "kubectl irsa provider create --audience vault --approve"}.check(t, evaluateProviderAudience(arn, "vault", nil))
+	want{OK, "accepts audience", "", ""}.check(t, evaluateProviderAudience(arn, "sts.amazonaws.com", []string{"x", "sts.amazonaws.com"}))
+	want{Broken, `does not accept audience "vault"`, "the provider accepts none", "kubectl irsa provider create --audience vault --approve"}.check(t, evaluateProviderAudience(arn, "vault", nil))
 }
 
-// account that answers as IAM does.
+// fakeIAM implements IAM and Caller. It returns fixed values.
 type fakeIAM struct {
 	role     *types.Role
 	provider *iam.GetOpenIDConnectProviderOutput
@@ -391,8 +391,8 @@ func TestAWSReadErrorFinding_accessDenied(t *testing.T) {
 	x := examinationOf(accountWith(nil))
 	x.Doctor = &Doctor{AWS: &AWS{IAM: fakeIAM{err: denied}, STS: fakeIAM{}}}
 	x.identity, x.claims = podWithIdentity(nil), token.Claims{Issuer: "https://oidc.example.com"}
-	want{Unknown, "not allowed to iam:GetRole", "the action iam:GetRole", ""}.check(t, checkRoleExists(t.Context(), x))
-	want{Unknown, "not allowed to iam:GetOpenIDConnectProvider", "", ""}.check(t, checkProvider(t.Context(), x))
+	want{Unknown, "not allowed to call iam:GetRole", "the action iam:GetRole", ""}.check(t, checkRoleExists(t.Context(), x))
+	want{Unknown, "not allowed to call iam:GetOpenIDConnectProvider", "", ""}.check(t, checkProvider(t.Context(), x))
 	want{OK, "111122223333", "", ""}.check(t, checkAccount(t.Context(), x))
 	x.Doctor = &Doctor{AWS: &AWS{IAM: fakeIAM{err: &types.NoSuchEntityException{}}}}
 	want{Broken, "role cart does not exist", "", "kubectl irsa serviceaccount create cart -n shop --role-name cart --role-only --approve"}.check(t, checkRoleExists(t.Context(), x))
@@ -400,7 +400,7 @@ func TestAWSReadErrorFinding_accessDenied(t *testing.T) {
 	want{Broken, "role cart does not exist", "", "kubectl irsa serviceaccount create cart -n shop --role-name cart --path /team/ --audience vault --role-only --approve"}.check(t, checkRoleExists(t.Context(), x))
 	x.identity = podWithIdentity(nil)
 	x.Doctor = &Doctor{AWS: &AWS{IAM: fakeIAM{role: &types.Role{Arn: aws.String("arn:aws:iam::111122223333:role/team/cart")}}}}
-	want{Broken, "the role's ARN is arn:aws:iam::111122223333:role/team/cart", "path", "eks.amazonaws.com/role-arn=arn:aws:iam::111122223333:role/team/cart"}.check(t, checkRoleExists(t.Context(), x))
+	want{Broken, "the role has ARN arn:aws:iam::111122223333:role/team/cart", "path", "eks.amazonaws.com/role-arn=arn:aws:iam::111122223333:role/team/cart"}.check(t, checkRoleExists(t.Context(), x))
 	x.Doctor = &Doctor{}
 	want{Skipped, "--no-aws", "", ""}.check(t, checkAccount(t.Context(), x))
 }
@@ -419,10 +419,10 @@ func TestEvaluateTrustPolicy(t *testing.T) {
 		document string
 		want     want
 	}{
-		"it allows":           {policy(`,"oidc.example.com:sub":"system:serviceaccount:shop:cart"`), want{OK, "allows system:serviceaccount:shop:cart, for sts.amazonaws.com", "", ""}},
-		"for another":         {policy(`,"oidc.example.com:sub":"system:serviceaccount:store:cart"`), want{Broken, "does not allow", "oidc.example.com:sub", `aws iam update-assume-role-policy --role-name cart --policy-document "$(kubectl irsa trust-policy shop/cart --issuer https://oidc.example.com --account-id 111122223333)"`}},
-		"for everybody":       {policy(""), want{Warning, "more than it should", "the command replaces the whole trust policy", "kubectl irsa trust-policy"}},
-		"not a policy at all": {`{}`, want{Broken, "malformed", "", "kubectl irsa trust-policy"}},
+		"it allows":         {policy(`,"oidc.example.com:sub":"system:serviceaccount:shop:cart"`), want{OK, "allows system:serviceaccount:shop:cart with audience sts.amazonaws.com", "", ""}},
+		"another namespace": {policy(`,"oidc.example.com:sub":"system:serviceaccount:store:cart"`), want{Broken, "does not allow", "oidc.example.com:sub", `aws iam update-assume-role-policy --role-name cart --policy-document "$(kubectl irsa trust-policy shop/cart --issuer https://oidc.example.com --account-id 111122223333)"`}},
+		"all subjects":      {policy(""), want{Warning, "more than system:serviceaccount:shop:cart", "the fix replaces the entire trust policy", "kubectl irsa trust-policy"}},
+		"not a policy":      {`{}`, want{Broken, "is invalid", "", "kubectl irsa trust-policy"}},
 	} {
 		t.Run(title, func(t *testing.T) { test.want.check(t, x.evaluateTrustPolicy([]byte(test.document), request)) })
 	}
@@ -434,11 +434,11 @@ func TestEvaluateTrustPolicy_unknownIssuer(t *testing.T) {
 		`"Principal":{"Federated":"arn:aws:iam::111122223333:oidc-provider/oidc.example.com"},"Condition":{"StringEquals":{`+
 		`"oidc.example.com:aud":"sts.amazonaws.com","oidc.example.com:sub":"system:serviceaccount:shop:cart"}}}]}`)
 	x.claims = token.Claims{Subject: "system:serviceaccount:shop:cart", Audience: []string{"sts.amazonaws.com"}}
-	want{Unknown, "the cluster's issuer is not known", "", ""}.check(t, checkTrustPolicy(t.Context(), x))
+	want{Unknown, "the cluster's issuer is unknown", "", ""}.check(t, checkTrustPolicy(t.Context(), x))
 }
 
-// TestCheckExchange_endpoint says that one with an
-// endpoint of its own leaves the next one's alone.
+// TestCheckExchange_endpoint checks that the endpoint of one exchange does not change that
+// of the next one.
 func TestCheckExchange_endpoint(t *testing.T) {
 	called := map[string]int{}
 	serve := func(name string) string {
@@ -454,11 +454,11 @@ func TestCheckExchange_endpoint(t *testing.T) {
 	exchanger := NewExchanger(aws.Config{Region: "us-east-1", BaseEndpoint: aws.String(usual), RetryMaxAttempts: 1})
 	for _, endpoint := range []string{own, ""} {
 		if _, err := exchanger(t.Context(), endpoint, "", exchange.Input{RoleARN: testRole, SessionName: "doctor", Token: "a.b.c", Duration: 15 * time.Minute}); err == nil {
-			t.Error("it gave credentials")
+			t.Error("got credentials, want an error")
 		}
 	}
 	if called["own"] == 0 || called["usual"] == 0 {
-		t.Errorf("called: %v", called)
+		t.Errorf("got calls %v, want both servers", called)
 	}
 }
 
@@ -468,11 +468,11 @@ func TestEvaluateExchange(t *testing.T) {
 		broken Code
 		want   want
 	}{
-		"it gives credentials":         {nil, "", want{OK, "STS gives credentials", "", ""}},
-		"it is not reached":            {&exchange.Error{Reason: exchange.Unreachable, Err: errors.New("refused")}, "", want{Unknown, "cannot be reached from here", "refused", ""}},
-		"it refuses, and we know why":  {&exchange.Error{Reason: exchange.AccessDenied, Code: "AccessDenied", Message: "no"}, TrustPolicy, want{Broken, "AccessDenied: no", "see trust_policy", ""}},
-		"it refuses, nobody knows why": {&exchange.Error{Reason: exchange.AccessDenied, Code: "AccessDenied", Message: "no"}, "", want{Broken, "AccessDenied: no", "trust policy", ""}},
-		"the region is off":            {&exchange.Error{Reason: exchange.RegionDisabled, Code: "RegionDisabledException"}, "", want{Broken, "RegionDisabledException", "", "aws account enable-region --region-name eu-south-1"}},
+		"credentials":             {nil, "", want{OK, "STS returned credentials", "", ""}},
+		"unreachable":             {&exchange.Error{Reason: exchange.Unreachable, Err: errors.New("refused")}, "", want{Unknown, "not reachable from here", "refused", ""}},
+		"rejected, known cause":   {&exchange.Error{Reason: exchange.AccessDenied, Code: "AccessDenied", Message: "no"}, TrustPolicy, want{Broken, "AccessDenied: no", "see check trust_policy", ""}},
+		"rejected, unknown cause": {&exchange.Error{Reason: exchange.AccessDenied, Code: "AccessDenied", Message: "no"}, "", want{Broken, "AccessDenied: no", "trust policy", ""}},
+		"the region is disabled":  {&exchange.Error{Reason: exchange.RegionDisabled, Code: "RegionDisabledException"}, "", want{Broken, "RegionDisabledException", "", "aws account enable-region --region-name eu-south-1"}},
 	} {
 		t.Run(title, func(t *testing.T) {
 			x := examinationOf(accountWith(nil), "--aws-default-region=eu-south-1")
@@ -485,7 +485,7 @@ func TestEvaluateExchange(t *testing.T) {
 			test.want.check(t, got)
 			for _, fact := range got.Evidence {
 				if strings.Contains(fact.Value, secret) {
-					t.Error("a credential is told")
+					t.Error("got a credential in the evidence")
 				}
 			}
 		})
@@ -495,21 +495,21 @@ func TestEvaluateExchange(t *testing.T) {
 func TestEvaluateExchange_roleChain(t *testing.T) {
 	x := examinationOf(accountWith(nil))
 	x.identity = podWithIdentity(func(id *identity.Identity) { id.TargetRoleARN = "arn:aws:iam::444455556666:role/target" })
-	want{Unknown, "whether they may assume arn:aws:iam::444455556666:role/target is not looked at", "sts:AssumeRole", ""}.check(t, x.evaluateExchange(exchange.Result{}, nil))
+	want{Unknown, "assuming arn:aws:iam::444455556666:role/target was not tried", "sts:AssumeRole", ""}.check(t, x.evaluateExchange(exchange.Result{}, nil))
 }
 
 func TestSessionName(t *testing.T) {
 	x := examinationOf(accountWith(nil))
 	x.identity = podWithIdentity(func(id *identity.Identity) { id.SessionName = "literal" })
 	if got := x.sessionName(); got != "literal" {
-		t.Errorf("a literal: %s", got)
+		t.Errorf("got %s, want literal", got)
 	}
 	x.identity.SessionName, x.pod = identity.SessionNamePod, injected(nil)
 	if got := x.sessionName(); got != "cart" {
-		t.Errorf("the pod's: %s", got)
+		t.Errorf("got %s, want the name of the pod", got)
 	}
 	x.pod = nil
 	if got := x.sessionName(); !identity.IsSessionName(got) {
-		t.Errorf("without a pod: %s", got)
+		t.Errorf("without a pod: got %s, want a valid session name", got)
 	}
 }

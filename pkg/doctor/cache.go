@@ -2,8 +2,8 @@ package doctor
 
 import "sync"
 
-// onceCache remembers what was read under a key, so that it is read once however many
-// ask for it, and at the same time.
+// onceCache caches one value per key. It calls read once per key, also if several
+// goroutines get the same key at the same time.
 type onceCache[K comparable, V any] struct {
 	mu    sync.Mutex
 	known map[K]func() V

@@ -1,6 +1,6 @@
 package doctor
 
-// The checks, by their links. The codes are stable.
+// The codes of the checks, grouped by step.
 const (
 	ServiceAccountExists Code = "service_account"
 	RoleNamed            Code = "role_annotation"
@@ -11,18 +11,18 @@ const (
 	WebhookRules         Code = "webhook_rules"
 	WebhookFailurePolicy Code = "webhook_failure_policy"
 	WebhookEndpoints     Code = "webhook_endpoints"
-	WebhookAnswers       Code = "webhook_reachable"
+	WebhookReachable     Code = "webhook_reachable"
 	WebhookCertificate   Code = "webhook_certificate"
 	WebhookNamespace     Code = "webhook_namespace"
 	WebhookPod           Code = "webhook_pod_selected"
-	WebhookTrial         Code = "webhook_dry_run"
+	WebhookDryRun        Code = "webhook_dry_run"
 
 	PodInjected    Code = "pod_injected"
 	PodToken       Code = "pod_token"
 	PodEnvironment Code = "pod_environment"
 	PodOverrides   Code = "pod_overrides"
 
-	TokenMinted     Code = "token_request"
+	TokenRequested  Code = "token_request"
 	IssuerDiscovery Code = "issuer_discovery"
 	IssuerKeys      Code = "issuer_signing_key"
 	TokenClaims     Code = "token_claims"
@@ -36,66 +36,70 @@ const (
 	STSExchange Code = "sts_exchange"
 )
 
-// accountChecks are about the ServiceAccount itself.
+// accountChecks returns the checks of the ServiceAccount itself.
 func accountChecks() []check {
 	return []check{
-		{ServiceAccountExists, LinkServiceAccount, nil, checkServiceAccount},
-		{RoleNamed, LinkServiceAccount, []Code{ServiceAccountExists}, checkRole},
-		{AnnotationsValid, LinkServiceAccount, []Code{ServiceAccountExists}, checkAnnotations},
-		{RolePermitted, LinkServiceAccount, []Code{RoleNamed}, checkRolePermitted},
+		{ServiceAccountExists, StepServiceAccount, nil, checkServiceAccount},
+		{RoleNamed, StepServiceAccount, []Code{ServiceAccountExists}, checkRole},
+		{AnnotationsValid, StepServiceAccount, []Code{ServiceAccountExists}, checkAnnotations},
+		{RolePermitted, StepServiceAccount, []Code{RoleNamed}, checkRolePermitted},
 	}
 }
 
-// webhookChecks are about what all ServiceAccounts have in common.
+// webhookChecks returns the checks that have the same result for all ServiceAccounts.
 func webhookChecks() []check {
 	return []check{
-		{WebhookRegistered, LinkWebhook, nil, checkRegistered},
-		{WebhookRules, LinkWebhook, []Code{WebhookRegistered}, checkRules},
-		{WebhookFailurePolicy, LinkWebhook, []Code{WebhookRegistered}, checkFailurePolicy},
-		{WebhookEndpoints, LinkWebhook, []Code{WebhookRegistered}, checkEndpoints},
+		{WebhookRegistered, StepWebhook, nil, checkRegistered},
+		{WebhookRules, StepWebhook, []Code{WebhookRegistered}, checkRules},
+		{WebhookFailurePolicy, StepWebhook, []Code{WebhookRegistered}, checkFailurePolicy},
+		{WebhookEndpoints, StepWebhook, []Code{WebhookRegistered}, checkEndpoints},
 	}
 }
 
-// endpointChecks are too. What cannot be seen from here, the trial may have shown.
+// endpointChecks returns the checks of the webhook's endpoint, which are also the same for
+// all ServiceAccounts. They run after callChecks: if the endpoint is not reachable from
+// here, they use the result of the dry run.
 func endpointChecks() []check {
 	return []check{
-		{WebhookAnswers, LinkWebhook, []Code{WebhookRegistered}, checkAnswers},
-		{WebhookCertificate, LinkWebhook, []Code{WebhookRegistered}, checkCertificate},
+		{WebhookReachable, StepWebhook, []Code{WebhookRegistered}, checkReachable},
+		{WebhookCertificate, StepWebhook, []Code{WebhookRegistered}, checkCertificate},
 	}
 }
 
-// callChecks are about whether the webhook is called for a ServiceAccount's pods.
+// callChecks returns the checks whether the API server calls the webhook for pods of a
+// ServiceAccount.
 func callChecks() []check {
 	return []check{
-		{WebhookNamespace, LinkWebhook, []Code{WebhookRegistered}, checkNamespace},
-		// Who may not see the webhook may still make pods.
-		{WebhookTrial, LinkWebhook, []Code{RoleNamed}, checkDryRun},
+		{WebhookNamespace, StepWebhook, []Code{WebhookRegistered}, checkNamespace},
+		// Does not need WebhookRegistered: a user may be allowed to create pods but not to
+		// read webhook configurations.
+		{WebhookDryRun, StepWebhook, []Code{RoleNamed}, checkDryRun},
 	}
 }
 
-// podChecks are about one pod.
+// podChecks returns the checks of one pod.
 func podChecks() []check {
 	return []check{
-		{WebhookPod, LinkPod, []Code{WebhookRegistered}, checkPodSelected},
-		{PodInjected, LinkPod, []Code{RoleNamed}, checkInjected},
-		{PodToken, LinkPod, []Code{PodInjected}, checkToken},
-		{PodEnvironment, LinkPod, []Code{PodToken}, checkEnvironment},
-		{PodOverrides, LinkPod, nil, checkOverrides},
+		{WebhookPod, StepPod, []Code{WebhookRegistered}, checkPodSelected},
+		{PodInjected, StepPod, []Code{RoleNamed}, checkInjected},
+		{PodToken, StepPod, []Code{PodInjected}, checkToken},
+		{PodEnvironment, StepPod, []Code{PodToken}, checkEnvironment},
+		{PodOverrides, StepPod, nil, checkOverrides},
 	}
 }
 
-// awsChecks are about how AWS sees the ServiceAccount.
+// awsChecks returns the checks of the token, the issuer, IAM and STS.
 func awsChecks() []check {
 	return []check{
-		{TokenMinted, LinkIssuer, []Code{RoleNamed}, checkMinted},
-		{IssuerDiscovery, LinkIssuer, []Code{RoleNamed}, checkDiscovery},
-		{IssuerKeys, LinkIssuer, []Code{IssuerDiscovery}, checkKeys},
-		{TokenClaims, LinkIssuer, []Code{IssuerKeys}, checkClaims},
-		{AWSAccount, LinkIAM, []Code{RoleNamed}, checkAccount},
-		{OIDCProvider, LinkIAM, []Code{AWSAccount}, checkProvider},
-		{ProviderAudience, LinkIAM, []Code{OIDCProvider}, checkProviderAudience},
-		{RoleExists, LinkIAM, []Code{AWSAccount}, checkRoleExists},
-		{TrustPolicy, LinkIAM, []Code{RoleExists}, checkTrustPolicy},
-		{STSExchange, LinkSTS, []Code{RoleNamed}, checkExchange},
+		{TokenRequested, StepIssuer, []Code{RoleNamed}, checkTokenRequest},
+		{IssuerDiscovery, StepIssuer, []Code{RoleNamed}, checkDiscovery},
+		{IssuerKeys, StepIssuer, []Code{IssuerDiscovery}, checkKeys},
+		{TokenClaims, StepIssuer, []Code{IssuerKeys}, checkClaims},
+		{AWSAccount, StepIAM, []Code{RoleNamed}, checkAccount},
+		{OIDCProvider, StepIAM, []Code{AWSAccount}, checkProvider},
+		{ProviderAudience, StepIAM, []Code{OIDCProvider}, checkProviderAudience},
+		{RoleExists, StepIAM, []Code{AWSAccount}, checkRoleExists},
+		{TrustPolicy, StepIAM, []Code{RoleExists}, checkTrustPolicy},
+		{STSExchange, StepSTS, []Code{RoleNamed}, checkExchange},
 	}
 }

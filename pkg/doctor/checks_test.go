@@ -23,7 +23,7 @@ import (
 
 const testRole = "arn:aws:iam::111122223333:role/cart"
 
-// want is what a finding has to be. Each of its texts is a part of the finding's.
+// want is the expected finding. Each text must be a part of the finding's text.
 type want struct {
 	status            Status
 	summary, why, fix string
@@ -35,7 +35,7 @@ func (w want) check(t *testing.T, got Finding) {
 		t.Errorf("got  %+v\nwant %+v", got, w)
 	}
 	if w.fix == "" && got.Fix != "" && w.status == OK {
-		t.Errorf("what is well has a fix: %s", got.Fix)
+		t.Errorf("got fix %s, want none with status ok", got.Fix)
 	}
 }
 
@@ -44,11 +44,11 @@ func TestWorst(t *testing.T) {
 		statuses []Status
 		want     Status
 	}{
-		"nothing is ok":                      {nil, OK},
-		"what is skipped counts for nothing": {[]Status{Skipped}, OK},
-		"a warning is worse than ok":         {[]Status{Warning, OK}, Warning},
-		"unknown is worse than a warning":    {[]Status{Warning, Unknown}, Unknown},
-		"broken is worse than unknown":       {[]Status{Broken, Unknown, OK}, Broken},
+		"no findings are ok":              {nil, OK},
+		"skipped findings are ignored":    {[]Status{Skipped}, OK},
+		"a warning is worse than ok":      {[]Status{Warning, OK}, Warning},
+		"unknown is worse than a warning": {[]Status{Warning, Unknown}, Unknown},
+		"broken is worse than unknown":    {[]Status{Broken, Unknown, OK}, Broken},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var findings []Finding
@@ -63,26 +63,26 @@ func TestWorst(t *testing.T) {
 }
 
 func TestRunChecks_skipsDependents(t *testing.T) {
-	look := func(status Status) func(context.Context, *checkState) Finding {
+	fixed := func(status Status) func(context.Context, *checkState) Finding {
 		return func(context.Context, *checkState) Finding { return Finding{Status: status} }
 	}
 	never := func(context.Context, *checkState) Finding {
-		t.Error("a check was made that has nothing to look at")
+		t.Error("got a call of a check that must be skipped")
 		return Finding{}
 	}
 	findings := runChecks(t.Context(), []check{
-		{"first", LinkIAM, nil, look(Broken)},
-		{"second", LinkIAM, []Code{"first"}, never},
-		{"third", LinkIAM, []Code{"second"}, never},
-		{"blind", LinkIAM, nil, look(Unknown)},
-		{"after", LinkIAM, []Code{"blind"}, never},
-		{"warned", LinkIAM, nil, look(Warning)},
-		{"last", LinkIAM, []Code{"warned"}, look(OK)},
+		{"first", StepIAM, nil, fixed(Broken)},
+		{"second", StepIAM, []Code{"first"}, never},
+		{"third", StepIAM, []Code{"second"}, never},
+		{"blind", StepIAM, nil, fixed(Unknown)},
+		{"after", StepIAM, []Code{"blind"}, never},
+		{"warned", StepIAM, nil, fixed(Warning)},
+		{"last", StepIAM, []Code{"warned"}, fixed(OK)},
 	}, &checkState{Doctor: &Doctor{}, status: map[Code]Status{}})
-	want := []string{"", "not looked at: first is broken", "not looked at: second was not", "", "not looked at: blind is unknown", "", ""}
+	want := []string{"", "skipped: check first is broken", "skipped: check second was skipped", "", "skipped: check blind is unknown", "", ""}
 	for i, finding := range findings {
 		if finding.Summary != want[i] {
-			t.Errorf("%s: %q, want %q", finding.Check, finding.Summary, want[i])
+			t.Errorf("%s: got %q, want %q", finding.Check, finding.Summary, want[i])
 		}
 	}
 }
@@ -92,11 +92,11 @@ func TestChecks_order(t *testing.T) {
 	for _, checks := range [][]check{accountChecks(), webhookChecks(), callChecks(), endpointChecks(), podChecks(), awsChecks()} {
 		for _, c := range checks {
 			if seen[c.code] {
-				t.Errorf("%s is there twice", c.code)
+				t.Errorf("got check %s twice", c.code)
 			}
 			for _, needed := range c.needs {
 				if !seen[needed] {
-					t.Errorf("%s needs %s, which does not come before", c.code, needed)
+					t.Errorf("got %s before %s, which it needs", c.code, needed)
 				}
 			}
 			seen[c.code] = true
@@ -113,14 +113,14 @@ func TestReadErrorFinding_forbidden(t *testing.T) {
 	}{
 		"of the core group": {permission{"list", "pods", "shop", ""}, forbidden, want{Unknown, "not allowed to list pods in namespace shop", `{apiGroups: [""], resources: ["pods"], verbs: ["list"]}`, ""}},
 		"of another group":  {permission{verb: "get", resource: "endpointslices.discovery.k8s.io", name: "a"}, forbidden, want{Unknown, "get endpointslices.discovery.k8s.io/a", `apiGroups: ["discovery.k8s.io"]`, ""}},
-		"no answer at all":  {permission{verb: "get", resource: "pods"}, errors.New("timeout"), want{Unknown, "could not get pods: timeout", "", ""}},
-		"not logged in":     {permission{verb: "get", resource: "pods"}, apierrors.NewUnauthorized("who?"), want{Unknown, "not allowed to get pods", "", ""}},
+		"no response":       {permission{verb: "get", resource: "pods"}, errors.New("timeout"), want{Unknown, "could not get pods: timeout", "", ""}},
+		"not logged in":     {permission{verb: "get", resource: "pods"}, apierrors.NewUnauthorized("no token"), want{Unknown, "not allowed to get pods", "", ""}},
 	} {
 		t.Run(name, func(t *testing.T) { test.want.check(t, readErrorFinding(test.permission, test.err)) })
 	}
 }
 
-// configuration is a registration as our chart has it, changed.
+// configuration returns the webhook configuration of the Helm chart with a change.
 func configuration(change func(*admissionregistrationv1.MutatingWebhook)) admissionregistrationv1.MutatingWebhookConfiguration {
 	webhook := admissionregistrationv1.MutatingWebhook{
 		Name: "pod-identity-webhook.amazonaws.com",
@@ -141,11 +141,11 @@ func configuration(change func(*admissionregistrationv1.MutatingWebhook)) admiss
 	}
 }
 
-func registrationOf(change func(*admissionregistrationv1.MutatingWebhook)) *registration {
-	return &findRegistrations([]admissionregistrationv1.MutatingWebhookConfiguration{configuration(change)}, "pod-identity-webhook")[0]
+func entryOf(change func(*admissionregistrationv1.MutatingWebhook)) *webhookEntry {
+	return &findWebhooks([]admissionregistrationv1.MutatingWebhookConfiguration{configuration(change)}, "pod-identity-webhook")[0]
 }
 
-func TestFindRegistrations(t *testing.T) {
+func TestFindWebhooks(t *testing.T) {
 	other := configuration(func(w *admissionregistrationv1.MutatingWebhook) {
 		w.Name, w.ClientConfig.Service.Name = "sidecars.example.com", "sidecars"
 	})
@@ -166,24 +166,24 @@ func TestFindRegistrations(t *testing.T) {
 		name           string
 		want           want
 	}{
-		"ours":                                {list{other, configuration(nil)}, "", want{OK, "MutatingWebhookConfiguration pod-identity-webhook", "", ""}},
-		"that which EKS manages":              {list{eks}, "", want{OK, eksName, "", ""}},
-		"none":                                {list{other}, "", want{Broken, "no webhook is registered", "/mutate", "helm upgrade --install"}},
-		"a path that is not ours":             {list{pathless}, "", want{Broken, "no webhook is registered", "", ""}},
-		"one of another name, which is given": {list{renamed}, "irsa", want{OK, "irsa.example.com", "", ""}},
-		"one of another name, which is not given":  {list{renamed}, "", want{Broken, "no webhook is registered", "--webhook-name", ""}},
-		"a name that nothing has":                  {list{configuration(nil)}, "irsa", want{Broken, `no MutatingWebhookConfiguration "irsa"`, "", ""}},
-		"two that are called":                      {list{configuration(nil), eks}, "", want{Warning, "2 webhooks", "https://127.0.0.1:23443/mutate", ""}},
+		"this webhook":                             {list{other, configuration(nil)}, "", want{OK, "MutatingWebhookConfiguration pod-identity-webhook", "", ""}},
+		"the webhook that EKS manages":             {list{eks}, "", want{OK, eksName, "", ""}},
+		"none":                                     {list{other}, "", want{Broken, "no MutatingWebhookConfiguration has", "/mutate", "helm upgrade --install"}},
+		"another path":                             {list{pathless}, "", want{Broken, "no MutatingWebhookConfiguration has", "", ""}},
+		"another name with --webhook-name":         {list{renamed}, "irsa", want{OK, "irsa.example.com", "", ""}},
+		"another name without --webhook-name":      {list{renamed}, "", want{Broken, "no MutatingWebhookConfiguration has", "--webhook-name", ""}},
+		"a missing name":                           {list{configuration(nil)}, "irsa", want{Broken, `MutatingWebhookConfiguration "irsa" does not exist`, "", ""}},
+		"two that are called for pods":             {list{configuration(nil), eks}, "", want{Warning, "2 pod identity webhooks", "https://127.0.0.1:23443/mutate", ""}},
 		"two, of which one is not called for pods": {list{broken, eks}, "", want{OK, eksName, "", ""}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			test.want.check(t, evaluateRegistered(findRegistrations(test.configurations, test.name), test.name))
+			test.want.check(t, evaluateRegistered(findWebhooks(test.configurations, test.name), test.name))
 		})
 	}
 }
 
-// TestWebhookView_namespace has a configuration as the chart renders it: an entry for
-// all namespaces except two, one for kube-system, and one for ephemeral containers.
+// TestWebhookView_namespace uses the webhook configuration of the Helm chart. It has an entry
+// for all namespaces except two, one for kube-system, and one for ephemeral containers.
 func TestWebhookView_namespace(t *testing.T) {
 	named := func(operator metav1.LabelSelectorOperator, names ...string) *metav1.LabelSelector {
 		return &metav1.LabelSelector{MatchExpressions: []metav1.LabelSelectorRequirement{
@@ -201,8 +201,8 @@ func TestWebhookView_namespace(t *testing.T) {
 	kubeSystem.FailurePolicy = new(admissionregistrationv1.Ignore)
 	chart.Webhooks = append(chart.Webhooks, ephemeral, kubeSystem)
 	all := &webhookInfo{
-		registrations: findRegistrations([]admissionregistrationv1.MutatingWebhookConfiguration{chart}, ""),
-		guards:        []*metav1.LabelSelector{named("NotIn", "pod-identity-webhook", "kube-system")},
+		entries: findWebhooks([]admissionregistrationv1.MutatingWebhookConfiguration{chart}, ""),
+		guards:  []*metav1.LabelSelector{named("NotIn", "pod-identity-webhook", "kube-system")},
 	}
 	for name, test := range map[string]struct {
 		webhook                string
@@ -215,7 +215,7 @@ func TestWebhookView_namespace(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			view := all.in(name)
-			want{OK, test.webhook, "", ""}.check(t, evaluateRegistered(view.registrations, ""))
+			want{OK, test.webhook, "", ""}.check(t, evaluateRegistered(view.entries, ""))
 			if got := view.chosen().ignoresFailures(); got != test.ignores {
 				t.Errorf("failurePolicy Ignore: got %t, want %t", got, test.ignores)
 			}
@@ -232,8 +232,8 @@ func TestWebhookView_namespace(t *testing.T) {
 	}
 }
 
-// TestWebhookView_rulesRemoved has the entry of all other namespaces without rules: that
-// of kube-system must not hide it.
+// TestWebhookView_rulesRemoved removes the rules of the entry for all other namespaces. The
+// entry for kube-system must not hide that.
 func TestWebhookView_rulesRemoved(t *testing.T) {
 	chart := configuration(func(w *admissionregistrationv1.MutatingWebhook) {
 		w.NamespaceSelector = &metav1.LabelSelector{MatchLabels: map[string]string{corev1.LabelMetadataName: "kube-system"}}
@@ -241,8 +241,8 @@ func TestWebhookView_rulesRemoved(t *testing.T) {
 	others := *chart.Webhooks[0].DeepCopy()
 	others.Name, others.Rules, others.NamespaceSelector = "pods.pod-identity-webhook.internal", nil, nil
 	chart.Webhooks = append(chart.Webhooks, others)
-	all := &webhookInfo{registrations: findRegistrations([]admissionregistrationv1.MutatingWebhookConfiguration{chart}, "")}
-	want{Broken, "not called when a pod is created", "", "/webhooks/1/rules"}.check(t, evaluateRules(all.in("shop").chosen()))
+	all := &webhookInfo{entries: findWebhooks([]admissionregistrationv1.MutatingWebhookConfiguration{chart}, "")}
+	want{Broken, "does not match the creation of pods", "", "/webhooks/1/rules"}.check(t, evaluateRules(all.in("shop").chosen()))
 	want{OK, "", "", ""}.check(t, evaluateRules(all.in("kube-system").chosen()))
 }
 
@@ -254,28 +254,28 @@ func TestEvaluateRules(t *testing.T) {
 		change func(*admissionregistrationv1.MutatingWebhook)
 		want   want
 	}{
-		"as our chart has them": {nil, want{OK, "it is called", "", ""}},
-		"all of everything": {rule(func(r *admissionregistrationv1.RuleWithOperations) {
+		"the rules of the Helm chart": {nil, want{OK, "matches the creation of pods", "", ""}},
+		"all wildcards": {rule(func(r *admissionregistrationv1.RuleWithOperations) {
 			r.Operations, r.APIGroups, r.APIVersions, r.Resources = []admissionregistrationv1.OperationType{"*"}, []string{"*"}, []string{"*"}, []string{"*/*"}
-		}), want{OK, "it is called", "", ""}},
-		"none": {func(w *admissionregistrationv1.MutatingWebhook) { w.Rules = nil }, want{Broken, "not called", "", `"path":"/webhooks/0/rules","value":[{`}},
-		"updates alone": {
+		}), want{OK, "matches the creation of pods", "", ""}},
+		"none": {func(w *admissionregistrationv1.MutatingWebhook) { w.Rules = nil }, want{Broken, "does not match", "", `"path":"/webhooks/0/rules","value":[{`}},
+		"only updates": {
 			rule(func(r *admissionregistrationv1.RuleWithOperations) { r.Operations[0] = "UPDATE" }),
-			want{Broken, "not called", "", `"path":"/webhooks/0/rules/-","value":{`},
+			want{Broken, "does not match", "", `"path":"/webhooks/0/rules/-","value":{`},
 		},
-		"a subresource alone": {
+		"only a subresource": {
 			rule(func(r *admissionregistrationv1.RuleWithOperations) { r.Resources[0] = "pods/ephemeralcontainers" }),
-			want{Broken, "not called", "", ""},
+			want{Broken, "does not match", "", ""},
 		},
 		"objects without a namespace": {
 			rule(func(r *admissionregistrationv1.RuleWithOperations) {
 				r.Scope = new(admissionregistrationv1.ClusterScope)
 			}),
-			want{Broken, "not called", "", ""},
+			want{Broken, "does not match", "", ""},
 		},
-		"another API group": {rule(func(r *admissionregistrationv1.RuleWithOperations) { r.APIGroups[0] = "apps" }), want{Broken, "not called", "", ""}},
+		"another API group": {rule(func(r *admissionregistrationv1.RuleWithOperations) { r.APIGroups[0] = "apps" }), want{Broken, "does not match", "", ""}},
 	} {
-		t.Run(name, func(t *testing.T) { test.want.check(t, evaluateRules(registrationOf(test.change))) })
+		t.Run(name, func(t *testing.T) { test.want.check(t, evaluateRules(entryOf(test.change))) })
 	}
 }
 
@@ -305,18 +305,18 @@ func TestEvaluateNamespaceSelector(t *testing.T) {
 			map[string]string{corev1.LabelMetadataName: "shop"},
 			want{Broken, "not called", "run the workload in another", ""},
 		},
-		"excluded by a label":       {selector(metav1.LabelSelectorRequirement{Key: "x", Operator: "DoesNotExist"}), map[string]string{"x": "y"}, want{Broken, "", "no label x", "namespace shop x-"}},
-		"excluded by a value":       {selector(metav1.LabelSelectorRequirement{Key: "x", Operator: "NotIn", Values: []string{"y"}}), map[string]string{"x": "y"}, want{Broken, "", "label x not in (y)", "x-"}},
-		"a label of whatever value": {selector(metav1.LabelSelectorRequirement{Key: "x", Operator: "Exists"}), nil, want{Broken, "", "label x", "x=enabled"}},
+		"excluded by a label":    {selector(metav1.LabelSelectorRequirement{Key: "x", Operator: "DoesNotExist"}), map[string]string{"x": "y"}, want{Broken, "", "no label x", "namespace shop x-"}},
+		"excluded by a value":    {selector(metav1.LabelSelectorRequirement{Key: "x", Operator: "NotIn", Values: []string{"y"}}), map[string]string{"x": "y"}, want{Broken, "", "label x not in (y)", "x-"}},
+		"a label with any value": {selector(metav1.LabelSelectorRequirement{Key: "x", Operator: "Exists"}), nil, want{Broken, "", "label x", "x=enabled"}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			r := registrationOf(func(w *admissionregistrationv1.MutatingWebhook) { w.NamespaceSelector = test.selector })
+			r := entryOf(func(w *admissionregistrationv1.MutatingWebhook) { w.NamespaceSelector = test.selector })
 			test.want.check(t, evaluateNamespaceSelector(r, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "shop", Labels: test.labels}}))
 		})
 	}
 }
 
-// ownedBy makes a pod one of a Deployment's.
+// ownedBy makes the pod belong to a Deployment.
 func ownedBy(pod *corev1.Pod) *corev1.Pod {
 	pod.Labels = map[string]string{podTemplateHash: "5d9c7b6f4"}
 	pod.OwnerReferences = []metav1.OwnerReference{{Kind: "ReplicaSet", Name: "cart-5d9c7b6f4", Controller: new(true), UID: "1"}}
@@ -345,15 +345,15 @@ func TestEvaluatePodSelected(t *testing.T) {
 		pod    *corev1.Pod
 		want   want
 	}{
-		"a pod like any":                              {skipped, plain(), want{OK, "match pod cart", "", ""}},
-		"a pod to be skipped":                         {skipped, marked, want{Broken, "not called", "says to leave it alone", "kubectl label --overwrite pod cart -n shop " + inject.SkipPodLabel + "- && kubectl get pod cart"}},
-		"a pod to be skipped, of a Deployment":        {skipped, deployed, want{Broken, "not called", "", `kubectl patch deployment cart -n shop --type=merge -p='{"spec":{"template":{"metadata":{"labels":{"eks.amazonaws.com/skip-pod-identity-webhook":null}}}}}'`}},
-		"our chart's condition":                       {condition(chart), plain(), want{OK, "match", "", ""}},
-		"our chart's condition, a mirror pod":         {condition(chart), mirror, want{Broken, "not called", "static pod", ""}},
-		"a condition that is not known":               {condition("object.metadata.name != 'x'"), plain(), want{Unknown, "cannot tell", "not it", ""}},
-		"a condition that is the same but for blanks": {condition(strings.ReplaceAll(chart, " || ", "\n||\n")), plain(), want{OK, "match", "", ""}},
+		"a pod without labels":                      {skipped, plain(), want{OK, "match pod cart", "", ""}},
+		"a pod with the skip label":                 {skipped, marked, want{Broken, "not called", "skips pods with label", "kubectl label --overwrite pod cart -n shop " + inject.SkipPodLabel + "- && kubectl get pod cart"}},
+		"a pod of a Deployment with the skip label": {skipped, deployed, want{Broken, "not called", "", `kubectl patch deployment cart -n shop --type=merge -p='{"spec":{"template":{"metadata":{"labels":{"eks.amazonaws.com/skip-pod-identity-webhook":null}}}}}'`}},
+		"the Helm chart's condition":                {condition(chart), plain(), want{OK, "match", "", ""}},
+		"the Helm chart's condition, a mirror pod":  {condition(chart), mirror, want{Broken, "not called", "static pod", ""}},
+		"an unknown condition":                      {condition("object.metadata.name != 'x'"), plain(), want{Unknown, "cannot evaluate", "not it", ""}},
+		"a condition with other spaces":             {condition(strings.ReplaceAll(chart, " || ", "\n||\n")), plain(), want{OK, "match", "", ""}},
 	} {
-		t.Run(name, func(t *testing.T) { test.want.check(t, evaluatePodSelected(registrationOf(test.change), test.pod)) })
+		t.Run(name, func(t *testing.T) { test.want.check(t, evaluatePodSelected(entryOf(test.change), test.pod)) })
 	}
 }
 
@@ -376,16 +376,16 @@ func TestEvaluateEndpointSlices(t *testing.T) {
 		change func(*admissionregistrationv1.MutatingWebhook)
 		want   want
 	}{
-		"ready":                     {webhookInfo{service: service, slices: slice(true)}, nil, want{OK, "1 ready endpoint", "", ""}},
-		"called by URL":             {webhookInfo{}, url, want{Skipped, "by URL", "", ""}},
-		"no Service":                {webhookInfo{serviceErr: missing}, nil, want{Broken, "does not exist", "", "helm upgrade"}},
-		"may not be seen":           {webhookInfo{service: service, slicesErr: forbidden}, nil, want{Unknown, "list endpointslices", "", ""}},
-		"no pods at all":            {webhookInfo{service: service}, nil, want{Broken, "no ready endpoint", "app=webhook", "kubectl scale deployment -n pod-identity-webhook -l app=webhook --replicas=2"}},
-		"pods that do not start":    {webhookInfo{service: service, slices: slice(false), pods: []corev1.Pod{*waiting}}, nil, want{Broken, "no ready endpoint", "CrashLoopBackOff", "kubectl rollout restart deployment/cart"}},
-		"pods that may not be seen": {webhookInfo{service: service, slices: slice(false), podsErr: forbidden}, nil, want{Broken, "no ready endpoint", "1 endpoint that is not ready", "kubectl get pods -n pod-identity-webhook"}},
+		"ready":                  {webhookInfo{service: service, slices: slice(true)}, nil, want{OK, "1 ready endpoint", "", ""}},
+		"called by URL":          {webhookInfo{}, url, want{Skipped, "by URL", "", ""}},
+		"no Service":             {webhookInfo{serviceErr: missing}, nil, want{Broken, "does not exist", "", "helm upgrade"}},
+		"forbidden":              {webhookInfo{service: service, slicesErr: forbidden}, nil, want{Unknown, "list endpointslices", "", ""}},
+		"no pods":                {webhookInfo{service: service}, nil, want{Broken, "no ready endpoint", "app=webhook", "kubectl scale deployment -n pod-identity-webhook -l app=webhook --replicas=2"}},
+		"pods that do not start": {webhookInfo{service: service, slices: slice(false), pods: []corev1.Pod{*waiting}}, nil, want{Broken, "no ready endpoint", "CrashLoopBackOff", "kubectl rollout restart deployment/cart"}},
+		"pods forbidden":         {webhookInfo{service: service, slices: slice(false), podsErr: forbidden}, nil, want{Broken, "no ready endpoint", "1 unready endpoint", "kubectl get pods -n pod-identity-webhook"}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			test.view.registrations = []registration{*registrationOf(test.change)}
+			test.view.entries = []webhookEntry{*entryOf(test.change)}
 			test.want.check(t, evaluateEndpointSlices(&test.view))
 		})
 	}
@@ -398,21 +398,21 @@ func TestReadSettings(t *testing.T) {
 		"--token-expiration=no-number",
 	})
 	for name, is := range map[string]bool{
-		"a value after =":         s.identity.AnnotationPrefix == "irsa.example.com" && s.inject.AnnotationPrefix == "irsa.example.com",
-		"a value after a blank":   s.namespace == "kube-irsa",
-		"what is below the least": s.identity.ExpirationSeconds == 600,
-		"flags without values":    s.configMap && s.identity.RegionalSTS,
-		"the mount path":          s.inject.MountPath == "/token",
-		"the role policy":         s.rolePolicy == rolepolicy.On,
-		"the account":             s.identity.Account != nil && s.identity.Account.ID == "111122223333",
-		"a default":               s.identity.Audience == "sts.amazonaws.com",
+		"a value after =":           s.identity.AnnotationPrefix == "irsa.example.com" && s.inject.AnnotationPrefix == "irsa.example.com",
+		"a value after a space":     s.namespace == "kube-irsa",
+		"a value below the minimum": s.identity.ExpirationSeconds == 600,
+		"flags without values":      s.configMap && s.identity.RegionalSTS,
+		"the mount path":            s.inject.MountPath == "/token",
+		"the role policy":           s.rolePolicy == rolepolicy.On,
+		"the account":               s.identity.Account != nil && s.identity.Account.ID == "111122223333",
+		"a default":                 s.identity.Audience == "sts.amazonaws.com",
 	} {
 		if !is {
-			t.Errorf("%s was not read: %+v", name, s)
+			t.Errorf("%s: got %+v", name, s)
 		}
 	}
 	if got := s.overridden(Options{Audience: "vault", AnnotationPrefix: "other"}); got.identity.Audience != "vault" || got.inject.AnnotationPrefix != "other" {
-		t.Errorf("flags given to doctor do not count: %+v", got)
+		t.Errorf("got %+v, want the options to take precedence", got)
 	}
 }
 
@@ -433,12 +433,12 @@ func TestCheckRole(t *testing.T) {
 		annotations map[string]string
 		want        want
 	}{
-		"named":                          {map[string]string{key: testRole}, want{OK, testRole, "", ""}},
-		"not named":                      {nil, want{Broken, "names no role", "no annotation " + key, "kubectl annotate --overwrite serviceaccount cart -n shop " + key + "=" + exampleRole}},
-		"empty":                          {map[string]string{key: ""}, want{Broken, "names no role", "is empty", ""}},
-		"misspelt":                       {map[string]string{"eks.amazonaws.com/rolearn": testRole}, want{Broken, "names no role", "did you mean", key + "=" + testRole + " eks.amazonaws.com/rolearn-"}},
-		"misspelt, with a command in it": {map[string]string{"eks.amazonaws.com/rolearn": "$(reboot) it's"}, want{Broken, "", "", `'eks.amazonaws.com/role-arn=$(reboot) it'\''s' eks.amazonaws.com/rolearn-`}},
-		"as kube2iam":                    {map[string]string{"iam.amazonaws.com/role": testRole}, want{Broken, "", "kube2iam", "iam.amazonaws.com/role-"}},
+		"present":                          {map[string]string{key: testRole}, want{OK, testRole, "", ""}},
+		"absent":                           {nil, want{Broken, "no annotation " + key, "set the annotation", "kubectl annotate --overwrite serviceaccount cart -n shop " + key + "=" + exampleRole}},
+		"empty":                            {map[string]string{key: ""}, want{Broken, "is empty", "set the annotation", ""}},
+		"misspelled":                       {map[string]string{"eks.amazonaws.com/rolearn": testRole}, want{Broken, "no annotation", "did you mean", key + "=" + testRole + " eks.amazonaws.com/rolearn-"}},
+		"misspelled, with a command in it": {map[string]string{"eks.amazonaws.com/rolearn": "$(reboot) it's"}, want{Broken, "", "", `'eks.amazonaws.com/role-arn=$(reboot) it'\''s' eks.amazonaws.com/rolearn-`}},
+		"the annotation of kube2iam":       {map[string]string{"iam.amazonaws.com/role": testRole}, want{Broken, "", "kube2iam", "iam.amazonaws.com/role-"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			test.want.check(t, checkRole(t.Context(), examinationOf(accountWith(test.annotations))))
@@ -454,11 +454,11 @@ func TestEvaluateAnnotations_fix(t *testing.T) {
 	}{
 		"none":                     {map[string]string{prefix + "role-arn": testRole}, want{OK, "", "", ""}},
 		"quotes":                   {map[string]string{prefix + "role-arn": `"` + testRole + `"`}, want{Broken, "1 mistake", "quotes", prefix + "role-arn=" + testRole}},
-		"blanks":                   {map[string]string{prefix + "role-arn": " " + testRole}, want{Broken, "1 mistake", "spaces around it", prefix + "role-arn=" + testRole}},
+		"spaces":                   {map[string]string{prefix + "role-arn": " " + testRole}, want{Broken, "1 mistake", "spaces around it", prefix + "role-arn=" + testRole}},
 		"a user's ARN":             {map[string]string{prefix + "role-arn": "arn:aws:iam::111122223333:user/x"}, want{Broken, "1 mistake", "user", prefix + "role-arn=" + exampleRole}},
 		"an address as audience":   {map[string]string{prefix + "audience": "sts.eu-west-1.amazonaws.com"}, want{Warning, "1 mistake", "address", prefix + "audience-"}},
-		"an audience with a blank": {map[string]string{prefix + "audience": "vault "}, want{Broken, "1 mistake", "", prefix + "audience=vault"}},
-		"a misspelt one":           {map[string]string{prefix + "role-arn": testRole, prefix + "audiences": "vault"}, want{Warning, "1 mistake", "did you mean", prefix + "audience=vault " + prefix + "audiences-"}},
+		"an audience with a space": {map[string]string{prefix + "audience": "vault "}, want{Broken, "1 mistake", "", prefix + "audience=vault"}},
+		"a misspelled one":         {map[string]string{prefix + "role-arn": testRole, prefix + "audiences": "vault"}, want{Warning, "1 mistake", "did you mean", prefix + "audience=vault " + prefix + "audiences-"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			test.want.check(t, evaluateAnnotations(accountWith(test.annotations), readSettings(nil)))
@@ -473,11 +473,11 @@ func TestEvaluateRolePermitted(t *testing.T) {
 		annotations map[string]string
 		want        want
 	}{
-		"no policy":              {"on", nil, want{OK, "permits the role", "", ""}},
-		"none where one must be": {"require", nil, want{Broken, "does not permit", "", key + "=" + testRole}},
+		"no policy":              {"on", nil, want{OK, "permits role " + testRole, "", ""}},
+		"none, but one required": {"require", nil, want{Broken, "does not permit", "", key + "=" + testRole}},
 		"another role":           {"on", map[string]string{key: "arn:aws:iam::111122223333:role/other"}, want{Broken, "does not permit", "", key + "=arn:aws:iam::111122223333:role/other," + testRole}},
 		"another role in JSON":   {"on", map[string]string{key: `["prod-*"]`}, want{Broken, "does not permit", "", `'` + key + `=["prod-*","` + testRole + `"]'`}},
-		"what kiam would not":    {"on", map[string]string{"iam.amazonaws.com/permitted": "prod-.*"}, want{Broken, "does not permit", "counts alone once it is there", ""}},
+		"the annotation of kiam": {"on", map[string]string{"iam.amazonaws.com/permitted": "prod-.*"}, want{Broken, "does not permit", "which then takes precedence", ""}},
 		"this role":              {"on", map[string]string{key: "arn:aws:iam::111122223333:role/c*"}, want{OK, "permits", "", ""}},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -514,11 +514,11 @@ func TestAnnotationWrittenAt(t *testing.T) {
 		t.Errorf("got %s by %q, %t", got, by, known)
 	}
 	if _, _, known := annotationWrittenAt(account, "eks.amazonaws.com/audience"); known {
-		t.Error("an annotation that nobody wrote has a time")
+		t.Error("got a time for an annotation without field manager")
 	}
 }
 
-// injected is a pod as the webhook makes it.
+// injected returns a pod with the fields that the webhook injects.
 func injected(change func(*corev1.Pod)) *corev1.Pod {
 	pod := &corev1.Pod{
 		ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "cart", CreationTimestamp: metav1.NewTime(time.Date(2026, 1, 2, 3, 0, 0, 0, time.UTC))},
@@ -544,7 +544,7 @@ func injected(change func(*corev1.Pod)) *corev1.Pod {
 	return pod
 }
 
-// podWithoutIdentity is a pod that the webhook has not seen.
+// podWithoutIdentity returns a pod that the webhook has not injected.
 func podWithoutIdentity(change func(*corev1.Pod)) *corev1.Pod {
 	return injected(func(pod *corev1.Pod) {
 		pod.Spec.Volumes = nil
@@ -565,28 +565,28 @@ func podWithIdentity(change func(*identity.Identity)) *identity.Identity {
 
 func TestEvaluateInjected(t *testing.T) {
 	before, after := time.Date(2026, 1, 2, 2, 0, 0, 0, time.UTC), time.Date(2026, 1, 2, 4, 0, 0, 0, time.UTC)
-	usual := podHistory{writtenAt: before, writtenBy: "kubectl", registered: before}
+	usual := podHistory{writtenAt: before, writtenBy: "kubectl", configuredAt: before}
 	for name, test := range map[string]struct {
 		pod        *corev1.Pod
 		podHistory podHistory
 		want       want
 	}{
-		"it has one": {injected(nil), usual, want{OK, "in 1 container", "", ""}},
+		"it has its identity": {injected(nil), usual, want{OK, "in 1 container", "", ""}},
 		"EKS Pod Identity": {podWithoutIdentity(func(p *corev1.Pod) {
 			p.Spec.Containers[0].Env = []corev1.EnvVar{{Name: envContainerURI, Value: "http://169.254.170.23"}}
 		}), usual, want{Warning, "another identity", "agent", ""}},
 		"a mirror pod":  {podWithoutIdentity(func(p *corev1.Pod) { p.Annotations = map[string]string{corev1.MirrorPodAnnotationKey: "x"} }), usual, want{Broken, "static pod", "DaemonSet", ""}},
-		"it is skipped": {podWithoutIdentity(func(p *corev1.Pod) { p.Labels = map[string]string{inject.SkipPodLabel: ""} }), usual, want{Broken, "says to leave it alone", "", "kubectl label --overwrite pod cart"}},
+		"it is skipped": {podWithoutIdentity(func(p *corev1.Pod) { p.Labels = map[string]string{inject.SkipPodLabel: ""} }), usual, want{Broken, "because of label", "", "kubectl label --overwrite pod cart"}},
 		"all containers are skipped": {
 			podWithoutIdentity(func(p *corev1.Pod) { p.Annotations = map[string]string{"eks.amazonaws.com/skip-containers": "app"} }), usual,
-			want{Broken, "each of its containers is left alone", "app: the annotation skip-containers names it", "kubectl annotate pod cart -n shop eks.amazonaws.com/skip-containers- && "},
+			want{Broken, "skips all its containers", "app: the annotation skip-containers names it", "kubectl annotate pod cart -n shop eks.amazonaws.com/skip-containers- && "},
 		},
-		"the webhook is not called":                  {podWithoutIdentity(nil), podHistory{writtenAt: before, registered: before, notCalled: WebhookNamespace}, want{Broken, "not called for it", "webhook_namespace", "kubectl replace --force"}},
-		"older than the annotation":                  {podWithoutIdentity(nil), podHistory{writtenAt: after, writtenBy: "kubectl-annotate", registered: before}, want{Broken, "older than the annotation", "kubectl-annotate wrote", "kubectl get pod cart -n shop -o yaml | kubectl replace --force -f -"}},
-		"older than the annotation, of a Deployment": {ownedBy(podWithoutIdentity(nil)), podHistory{writtenAt: after, registered: before}, want{Broken, "older than the annotation", "", "kubectl rollout restart deployment/cart -n shop"}},
-		"older than the webhook":                     {podWithoutIdentity(nil), podHistory{writtenAt: before, registered: after}, want{Broken, "older than the registration", "", ""}},
-		"the webhook was down":                       {podWithoutIdentity(nil), podHistory{writtenAt: before, registered: before, ignoresFailures: true}, want{Broken, "did not give it one", "failurePolicy Ignore", ""}},
-		"the webhook was not called then":            {podWithoutIdentity(nil), usual, want{Broken, "did not give it one", "not called when it was created", ""}},
+		"the webhook is not called":                  {podWithoutIdentity(nil), podHistory{writtenAt: before, configuredAt: before, notCalled: WebhookNamespace}, want{Broken, "not called for it", "webhook_namespace", "kubectl replace --force"}},
+		"older than the annotation":                  {podWithoutIdentity(nil), podHistory{writtenAt: after, writtenBy: "kubectl-annotate", configuredAt: before}, want{Broken, "older than the annotation", "kubectl-annotate wrote", "kubectl get pod cart -n shop -o yaml | kubectl replace --force -f -"}},
+		"older than the annotation, of a Deployment": {ownedBy(podWithoutIdentity(nil)), podHistory{writtenAt: after, configuredAt: before}, want{Broken, "older than the annotation", "", "kubectl rollout restart deployment/cart -n shop"}},
+		"older than the webhook":                     {podWithoutIdentity(nil), podHistory{writtenAt: before, configuredAt: after}, want{Broken, "older than the MutatingWebhookConfiguration", "", ""}},
+		"the webhook was down":                       {podWithoutIdentity(nil), podHistory{writtenAt: before, configuredAt: before, ignoresFailures: true}, want{Broken, "did not inject it", "failurePolicy is Ignore", ""}},
+		"the webhook was not called":                 {podWithoutIdentity(nil), usual, want{Broken, "did not inject it", "not called when the pod was created", ""}},
 		"of a Job": {podWithoutIdentity(func(p *corev1.Pod) {
 			p.OwnerReferences = []metav1.OwnerReference{{Kind: "Job", Name: "cart", Controller: new(true)}}
 		}), usual, want{Broken, "", "", "kubectl delete pod cart -n shop"}},
@@ -612,17 +612,17 @@ func TestEvaluateToken(t *testing.T) {
 		pod  *corev1.Pod
 		want want
 	}{
-		"it is":            {injected(nil), want{OK, "holds a token for sts.amazonaws.com", "", ""}},
-		"another audience": {injected(func(p *corev1.Pod) { source(p).Audience = "vault" }), want{Broken, `for the audience "vault", not for "sts.amazonaws.com"`, "", "kubectl replace --force"}},
+		"the right token":  {injected(nil), want{OK, "has a token for audience sts.amazonaws.com", "", ""}},
+		"another audience": {injected(func(p *corev1.Pod) { source(p).Audience = "vault" }), want{Broken, `for audience "vault", not "sts.amazonaws.com"`, "", "kubectl replace --force"}},
 		"no volume":        {injected(func(p *corev1.Pod) { p.Spec.Volumes = nil }), want{Broken, "no volume with a token", "", "kubectl replace"}},
 		"a volume of its own": {injected(func(p *corev1.Pod) {
-			p.Spec.Volumes[0].Name, p.Spec.Containers[0].VolumeMounts[0].Name = "mine", "mine"
-		}), want{OK, "volume mine", "", ""}},
-		"longer than is useful": {injected(func(p *corev1.Pod) { source(p).ExpirationSeconds = new(int64(100000)) }), want{Warning, "", "older than a day", ""}},
+			p.Spec.Volumes[0].Name, p.Spec.Containers[0].VolumeMounts[0].Name = "own", "own"
+		}), want{OK, "volume own", "", ""}},
+		"longer than useful": {injected(func(p *corev1.Pod) { source(p).ExpirationSeconds = new(int64(100000)) }), want{Warning, "", "older than a day", ""}},
 		"a volume of its own at another path": {injected(func(p *corev1.Pod) {
-			p.Spec.Volumes[0].Name, p.Spec.Containers[0].VolumeMounts[0].Name = "mine", "mine"
+			p.Spec.Volumes[0].Name, p.Spec.Containers[0].VolumeMounts[0].Name = "own", "own"
 			p.Spec.Containers[0].VolumeMounts[0].MountPath, p.Spec.Containers[0].Env[1].Value = "/aws", "/aws/token"
-		}), want{OK, "volume mine", "", ""}},
+		}), want{OK, "volume own", "", ""}},
 		"on Windows": {injected(func(p *corev1.Pod) {
 			p.Spec.Containers[0].Env[1].Value = `C:\var\run\secrets\eks.amazonaws.com\serviceaccount\token`
 			p.Spec.Volumes[0].Name, p.Spec.Containers[0].VolumeMounts[0].Name = "win", "win"
@@ -640,36 +640,36 @@ func TestEvaluateEnvironment(t *testing.T) {
 		pod  *corev1.Pod
 		want want
 	}{
-		"it has":               {injected(nil), want{OK, "whole in 1 container", "", ""}},
-		"one lacks everything": {injected(second), want{Broken, "container sidecar lacks AWS_ROLE_ARN, AWS_WEB_IDENTITY_TOKEN_FILE, the mount of the token", "", "kubectl replace"}},
+		"it is complete":       {injected(nil), want{OK, "complete in 1 container", "", ""}},
+		"one lacks everything": {injected(second), want{Broken, "container sidecar lacks AWS_ROLE_ARN, AWS_WEB_IDENTITY_TOKEN_FILE, the token mount", "", "kubectl replace"}},
 		"one is skipped": {injected(func(p *corev1.Pod) {
 			second(p)
 			p.Annotations = map[string]string{"eks.amazonaws.com/skip-containers": "sidecar"}
-		}), want{OK, "whole in 1 container", "sidecar is left alone", ""}},
-		"the role of before": {injected(func(p *corev1.Pod) { p.Spec.Containers[0].Env[0].Value = "arn:aws:iam::111122223333:role/old" }), want{Broken, "AWS_ROLE_ARN=arn:aws:iam::111122223333:role/old", "", "kubectl replace"}},
-		"no mount":           {injected(func(p *corev1.Pod) { p.Spec.Containers[0].VolumeMounts = nil }), want{Broken, "container app lacks the mount of the token", "", ""}},
-		"another file":       {injected(func(p *corev1.Pod) { p.Spec.Containers[0].Env[1].Value = "/elsewhere/serviceaccount/token" }), want{Broken, "sets an identity itself", "", ""}},
-		"a label says to leave it alone": {injected(func(p *corev1.Pod) {
+		}), want{OK, "complete in 1 container", "container sidecar is skipped", ""}},
+		"the previous role": {injected(func(p *corev1.Pod) { p.Spec.Containers[0].Env[0].Value = "arn:aws:iam::111122223333:role/old" }), want{Broken, "AWS_ROLE_ARN=arn:aws:iam::111122223333:role/old", "", "kubectl replace"}},
+		"no mount":          {injected(func(p *corev1.Pod) { p.Spec.Containers[0].VolumeMounts = nil }), want{Broken, "container app lacks the token mount", "", ""}},
+		"another file":      {injected(func(p *corev1.Pod) { p.Spec.Containers[0].Env[1].Value = "/elsewhere/serviceaccount/token" }), want{Broken, "sets another identity", "", ""}},
+		"the skip label": {injected(func(p *corev1.Pod) {
 			p.Labels = map[string]string{inject.SkipPodLabel: "true"}
 			p.Spec.Containers[0].Env[0].Value = "arn:aws:iam::111122223333:role/old"
 		}), want{Broken, "AWS_ROLE_ARN=arn:aws:iam::111122223333:role/old", "", ""}},
 		"the path is taken": {injected(func(p *corev1.Pod) {
 			p.Spec.Volumes = append(p.Spec.Volumes, corev1.Volume{Name: "other"})
 			p.Spec.Containers[0].VolumeMounts[0].Name = "other"
-		}), want{Broken, "mounts something else", "", ""}},
+		}), want{Broken, "mounts another volume", "", ""}},
 		"one lacks the identity at the fallback path": {injected(func(p *corev1.Pod) {
 			second(p)
 			p.Spec.Volumes = append(p.Spec.Volumes, corev1.Volume{Name: "other"})
 			p.Spec.Containers[1].VolumeMounts = []corev1.VolumeMount{{Name: "other", MountPath: "/var/run", ReadOnly: true}}
-		}), want{Broken, "container sidecar lacks AWS_ROLE_ARN, AWS_WEB_IDENTITY_TOKEN_FILE, the mount of the token", "", "kubectl replace"}},
-		"one has it there": {injected(func(p *corev1.Pod) {
+		}), want{Broken, "container sidecar lacks AWS_ROLE_ARN, AWS_WEB_IDENTITY_TOKEN_FILE, the token mount", "", "kubectl replace"}},
+		"one has it at the fallback path": {injected(func(p *corev1.Pod) {
 			p.Spec.Volumes = append(p.Spec.Volumes, corev1.Volume{Name: "other"})
 			p.Spec.Containers[0].VolumeMounts = []corev1.VolumeMount{
 				{Name: "other", MountPath: "/var/run", ReadOnly: true},
 				{Name: inject.VolumeName, MountPath: "/eks.amazonaws.com/serviceaccount", ReadOnly: true},
 			}
 			p.Spec.Containers[0].Env[1].Value = "/eks.amazonaws.com/serviceaccount/token"
-		}), want{OK, "whole in 1 container", "", ""}},
+		}), want{OK, "complete in 1 container", "", ""}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			result, err := dryRunInject(withoutSkipLabel(test.pod), podWithIdentity(nil), readSettings(nil).inject)
@@ -733,24 +733,24 @@ func TestEvaluateOverrides(t *testing.T) {
 		pod  *corev1.Pod
 		want want
 	}{
-		"nothing does":                             {injected(nil), want{OK, "no variable", "", ""}},
-		"a key":                                    {env(corev1.EnvVar{Name: "AWS_ACCESS_KEY_ID", Value: never}), want{Broken, "AWS_ACCESS_KEY_ID in container app (env)", "before they use a role", "kubectl set env -f - --local -c app AWS_ACCESS_KEY_ID-"}},
-		"a key of a Deployment":                    {ownedBy(env(corev1.EnvVar{Name: "AWS_ACCESS_KEY_ID", Value: never})), want{Broken, "", "", "kubectl set env deployment/cart -n shop -c app AWS_ACCESS_KEY_ID-"}},
-		"an empty key":                             {env(corev1.EnvVar{Name: "AWS_ACCESS_KEY_ID"}), want{OK, "no variable", "", ""}},
-		"a key from a Secret":                      {env(corev1.EnvVar{Name: "AWS_SECRET_ACCESS_KEY", ValueFrom: &corev1.EnvVarSource{SecretKeyRef: &corev1.SecretKeySelector{LocalObjectReference: corev1.LocalObjectReference{Name: "keys"}}}}), want{Broken, "from Secret keys", "", ""}},
-		"a profile":                                {env(corev1.EnvVar{Name: "AWS_PROFILE", Value: never}), want{Warning, "AWS_PROFILE", "fail if the profile is not there", "AWS_PROFILE-"}},
-		"a key beside a profile":                   {env(corev1.EnvVar{Name: "AWS_PROFILE", Value: never}, corev1.EnvVar{Name: "AWS_ACCESS_KEY_ID", Value: never}), want{Broken, "AWS_ACCESS_KEY_ID", "AWS_PROFILE in container", "AWS_ACCESS_KEY_ID-"}},
-		"our own configuration of a chain":         {env(corev1.EnvVar{Name: envConfigFile, Value: "/var/run/secrets/eks.amazonaws.com/serviceaccount/config"}), want{OK, "", "", ""}},
-		"envFrom a Secret":                         {envFrom("", "Secret", "keys"), want{Broken, "envFrom Secret keys", "", "kubectl set env -f - --local -c app AWS_ACCESS_KEY_ID= -o yaml"}},
-		"envFrom with a prefix":                    {envFrom("AWS_", "Secret", "short"), want{Broken, "AWS_ACCESS_KEY_ID", "", "AWS_ACCESS_KEY_ID="}},
-		"envFrom a Secret that may not be seen":    {envFrom("", "Secret", "hidden"), want{Unknown, "not allowed to get secrets/hidden in namespace shop", "and not its values", ""}},
-		"envFrom a ConfigMap with a profile":       {envFrom("", "ConfigMap", "profile"), want{Warning, "envFrom ConfigMap profile", "", ""}},
-		"an empty profile":                         {env(corev1.EnvVar{Name: "AWS_PROFILE"}), want{Warning, "AWS_PROFILE", "", "AWS_PROFILE-"}},
-		"an endpoint of all services":              {env(corev1.EnvVar{Name: "AWS_ENDPOINT_URL", Value: never}), want{Warning, "AWS_ENDPOINT_URL in container app (env)", "call STS there, too; set AWS_ENDPOINT_URL_STS", ""}},
-		"a session name":                           {env(corev1.EnvVar{Name: "AWS_ROLE_SESSION_NAME", Value: "a b"}), want{Warning, "AWS_ROLE_SESSION_NAME", "STS rejects", ""}},
-		"envFrom a Secret, of a Deployment":        {ownedBy(envFrom("", "Secret", "keys")), want{Broken, "", "", "kubectl set env deployment/cart -n shop -c app AWS_ACCESS_KEY_ID="}},
-		"envFrom a ConfigMap that is not there":    {envFrom("", "ConfigMap", "missing"), want{OK, "", "", ""}},
-		"envFrom a ConfigMap without such a thing": {envFrom("", "ConfigMap", "harmless"), want{OK, "", "", ""}},
+		"no override":                          {injected(nil), want{OK, "no variable", "", ""}},
+		"a key":                                {env(corev1.EnvVar{Name: "AWS_ACCESS_KEY_ID", Value: never}), want{Broken, "AWS_ACCESS_KEY_ID in container app (env)", "before they use a role", "kubectl set env -f - --local -c app AWS_ACCESS_KEY_ID-"}},
+		"a key of a Deployment":                {ownedBy(env(corev1.EnvVar{Name: "AWS_ACCESS_KEY_ID", Value: never})), want{Broken, "", "", "kubectl set env deployment/cart -n shop -c app AWS_ACCESS_KEY_ID-"}},
+		"an empty key":                         {env(corev1.EnvVar{Name: "AWS_ACCESS_KEY_ID"}), want{OK, "no variable", "", ""}},
+		"a key from a Secret":                  {env(corev1.EnvVar{Name: "AWS_SECRET_ACCESS_KEY", ValueFrom: &corev1.EnvVarSource{SecretKeyRef: &corev1.SecretKeySelector{LocalObjectReference: corev1.LocalObjectReference{Name: "keys"}}}}), want{Broken, "from Secret keys", "", ""}},
+		"a profile":                            {env(corev1.EnvVar{Name: "AWS_PROFILE", Value: never}), want{Warning, "AWS_PROFILE", "fail if the profile does not exist", "AWS_PROFILE-"}},
+		"a key and a profile":                  {env(corev1.EnvVar{Name: "AWS_PROFILE", Value: never}, corev1.EnvVar{Name: "AWS_ACCESS_KEY_ID", Value: never}), want{Broken, "AWS_ACCESS_KEY_ID", "AWS_PROFILE in container", "AWS_ACCESS_KEY_ID-"}},
+		"the webhook's file for role chaining": {env(corev1.EnvVar{Name: envConfigFile, Value: "/var/run/secrets/eks.amazonaws.com/serviceaccount/config"}), want{OK, "", "", ""}},
+		"envFrom a Secret":                     {envFrom("", "Secret", "keys"), want{Broken, "envFrom Secret keys", "", "kubectl set env -f - --local -c app AWS_ACCESS_KEY_ID= -o yaml"}},
+		"envFrom with a prefix":                {envFrom("AWS_", "Secret", "short"), want{Broken, "AWS_ACCESS_KEY_ID", "", "AWS_ACCESS_KEY_ID="}},
+		"envFrom a forbidden Secret":           {envFrom("", "Secret", "hidden"), want{Unknown, "not allowed to get secrets/hidden in namespace shop", "and not its values", ""}},
+		"envFrom a ConfigMap with a profile":   {envFrom("", "ConfigMap", "profile"), want{Warning, "envFrom ConfigMap profile", "", ""}},
+		"an empty profile":                     {env(corev1.EnvVar{Name: "AWS_PROFILE"}), want{Warning, "AWS_PROFILE", "", "AWS_PROFILE-"}},
+		"an endpoint of all services":          {env(corev1.EnvVar{Name: "AWS_ENDPOINT_URL", Value: never}), want{Warning, "AWS_ENDPOINT_URL in container app (env)", "call STS there, too; set AWS_ENDPOINT_URL_STS", ""}},
+		"a session name":                       {env(corev1.EnvVar{Name: "AWS_ROLE_SESSION_NAME", Value: "a b"}), want{Warning, "AWS_ROLE_SESSION_NAME", "STS rejects", ""}},
+		"envFrom a Secret, of a Deployment":    {ownedBy(envFrom("", "Secret", "keys")), want{Broken, "", "", "kubectl set env deployment/cart -n shop -c app AWS_ACCESS_KEY_ID="}},
+		"envFrom a missing ConfigMap":          {envFrom("", "ConfigMap", "missing"), want{OK, "", "", ""}},
+		"envFrom a harmless ConfigMap":         {envFrom("", "ConfigMap", "harmless"), want{OK, "", "", ""}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			e := &environment{keys: func(kind, name string) ([]string, error) {
@@ -761,14 +761,14 @@ func TestEvaluateOverrides(t *testing.T) {
 			got := evaluateOverrides(test.pod, all, e.unread)
 			test.want.check(t, got)
 			if strings.Contains(got.Summary+got.Why+got.Fix, never) {
-				t.Errorf("the value is told: %+v", got)
+				t.Errorf("got a value in %+v, want none", got)
 			}
 		})
 	}
 }
 
-// TestCheckToken_ownVolume is about a container that reads the token from a volume of its
-// own, as Elasticsearch on ECK does.
+// TestCheckToken_ownVolume checks a container that reads the token from its own volume, like
+// Elasticsearch on ECK.
 func TestCheckToken_ownVolume(t *testing.T) {
 	const directory = "/usr/share/elasticsearch/config/repository-s3"
 	id := podWithIdentity(nil)
@@ -789,6 +789,6 @@ func TestCheckToken_ownVolume(t *testing.T) {
 	}
 	pod.Spec.Volumes[0].Projected.Sources[0].ServiceAccountToken.Audience = "vault"
 	if got := checkToken(t.Context(), x); got.Status != Broken {
-		t.Errorf("of another audience: got %+v, want broken", got)
+		t.Errorf("another audience: got %+v, want broken", got)
 	}
 }

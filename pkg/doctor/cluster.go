@@ -17,24 +17,25 @@ import (
 	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/identity/lint"
 )
 
-// maxConcurrent is how many ServiceAccounts are looked at at the same time.
+// maxConcurrent is the number of ServiceAccounts that are checked concurrently.
 const maxConcurrent = 8
 
-// Cluster diagnoses each ServiceAccount that has an identity, or was meant to: of a
-// namespace, or of all if that is empty.
+// Cluster diagnoses each ServiceAccount that has a role or a misspelled role annotation.
+// It reads one namespace, or all if namespace is empty. Failed reads are findings of the
+// report, so the error is always nil.
 func (d *Doctor) Cluster(ctx context.Context, namespace string) (ClusterReport, error) {
 	report := ClusterReport{ServiceAccounts: []Report{}}
-	whole := newCheckState(ctx, d, namespace, "")
-	report.Findings = runChecks(ctx, webhookChecks(), whole)
-	accounts, err := d.accounts(ctx, namespace, whole.settings)
+	shared := newCheckState(ctx, d, namespace, "")
+	report.Findings = runChecks(ctx, webhookChecks(), shared)
+	accounts, err := d.accounts(ctx, namespace, shared.settings)
 	if err != nil {
 		finding := readErrorFinding(permission{verb: "list", resource: "serviceaccounts", namespace: namespace}, err)
-		finding.Check, finding.Step = ServiceAccountExists, LinkServiceAccount
+		finding.Check, finding.Step = ServiceAccountExists, StepServiceAccount
 		report.Findings = append(report.Findings, finding)
 	}
-	if whole.settings.configMap {
-		if finding, ok := judgeMapping(d.mapping(ctx, whole.settings), whole.settings); ok {
-			finding.Check, finding.Step = RoleNamed, LinkServiceAccount
+	if shared.settings.configMap {
+		if finding, ok := evaluateMapping(d.mapping(ctx, shared.settings), shared.settings); ok {
+			finding.Check, finding.Step = RoleNamed, StepServiceAccount
 			report.Findings = append(report.Findings, finding)
 		}
 	}
@@ -42,28 +43,28 @@ func (d *Doctor) Cluster(ctx context.Context, namespace string) (ClusterReport, 
 	podsUnread := err != nil
 	if podsUnread {
 		finding := readErrorFinding(permission{verb: "list", resource: "pods", namespace: namespace}, err)
-		finding.Check, finding.Step = PodInjected, LinkPod
+		finding.Check, finding.Step = PodInjected, StepPod
 		report.Findings = append(report.Findings, finding)
 	}
 	report.ServiceAccounts = make([]Report, len(accounts))
-	var tried sync.Once
+	var once sync.Once
 	var group errgroup.Group
 	group.SetLimit(maxConcurrent)
 	for i := range accounts {
 		group.Go(func() error {
 			x := newCheckState(ctx, d, accounts[i].Namespace, accounts[i].Name)
 			x.account, x.pods = &accounts[i], pods[key(&accounts[i].ObjectMeta, accounts[i].Name)]
-			maps.Copy(x.status, whole.status)
+			maps.Copy(x.status, shared.status)
 			report.ServiceAccounts[i] = x.diagnoseServiceAccount(ctx)
-			report.ServiceAccounts[i].PodsUnseen = podsUnread
+			report.ServiceAccounts[i].PodsUnreadable = podsUnread
 			if x.dryRunPassed {
-				tried.Do(func() { whole.dryRunPassed = true })
+				once.Do(func() { shared.dryRunPassed = true })
 			}
 			return nil
 		})
 	}
 	_ = group.Wait() // none of them returns an error
-	report.Findings = append(report.Findings, runChecks(ctx, endpointChecks(), whole)...)
+	report.Findings = append(report.Findings, runChecks(ctx, endpointChecks(), shared)...)
 	slices.SortStableFunc(report.Findings, func(a, b Finding) int { return cmp.Compare(rank(a.Step), rank(b.Step)) })
 	report.Status = Worst(report.Findings)
 	for i := range report.ServiceAccounts {
@@ -72,22 +73,22 @@ func (d *Doctor) Cluster(ctx context.Context, namespace string) (ClusterReport, 
 	return report, nil
 }
 
-// judgeMapping returns a finding if not all of the ConfigMap of roles is known or in
-// use.
-func judgeMapping(view mappingInfo, s settings) (Finding, bool) {
+// evaluateMapping returns a finding and true if the ConfigMap of roles cannot be read or
+// has invalid content.
+func evaluateMapping(view mappingInfo, s settings) (Finding, bool) {
 	switch {
 	case view.err != nil && !apierrors.IsNotFound(view.err):
 		return readErrorFinding(permission{"get", "configmaps", s.namespace, usualName}, view.err), true
 	case view.undecodable != nil:
 		return newFinding(Broken, "%s cannot be decoded: %v", view.at, view.undecodable).
-			withReason("replicas of the webhook keep the last mapping that they decoded, and a replica that has decoded none gives no roles of it"), true
+			withReason("replicas of the webhook keep the last mapping that they decoded; a replica without one uses no role of the ConfigMap"), true
 	case len(view.skipped) > 0:
 		return newFinding(Warning, "%s has invalid entries, which the webhook skips", view.at).withReason("%s", view.skipped), true
 	}
 	return Finding{}, false
 }
 
-// diagnoseServiceAccount makes the checks that are not the same for all.
+// diagnoseServiceAccount runs the checks whose results differ between ServiceAccounts.
 func (x *checkState) diagnoseServiceAccount(ctx context.Context) Report {
 	report := Report{Namespace: x.namespace, ServiceAccount: x.serviceAccount}
 	report.add(runChecks(ctx, accountChecks(), x)...)
@@ -100,8 +101,9 @@ func key(meta *metav1.ObjectMeta, serviceAccount string) string {
 	return meta.Namespace + "/" + serviceAccount
 }
 
-// accounts returns the ServiceAccounts that name a role, are named one by the
-// mapping, or were probably meant to. Most of a cluster's are none of these.
+// accounts returns the ServiceAccounts that have a role in an annotation or in the
+// mapping, or that have a misspelled role annotation. It drops all others page by page,
+// because most ServiceAccounts of a cluster have no role.
 func (d *Doctor) accounts(ctx context.Context, namespace string, s settings) ([]corev1.ServiceAccount, error) {
 	var mapping *identity.Mapping
 	if s.configMap {
@@ -136,7 +138,7 @@ func usesIdentity(account *corev1.ServiceAccount, s settings, mapping *identity.
 	})
 }
 
-// podsOf returns the pods of ServiceAccounts that have not ended.
+// podsOf returns the pods of the given ServiceAccounts that have not terminated.
 func (d *Doctor) podsOf(ctx context.Context, namespace string, accounts []corev1.ServiceAccount) (map[string][]corev1.Pod, error) {
 	all := map[string][]corev1.Pod{}
 	for i := range accounts {
@@ -150,8 +152,8 @@ func (d *Doctor) podsOf(ctx context.Context, namespace string, accounts []corev1
 		for i := range page.Items {
 			pod := &page.Items[i]
 			at := key(&pod.ObjectMeta, pod.Spec.ServiceAccountName)
-			if known, wanted := all[at]; wanted && !ended(pod) {
-				all[at] = append(known, *pod)
+			if pods, wanted := all[at]; wanted && !isTerminated(pod) {
+				all[at] = append(pods, *pod)
 			}
 		}
 		return page.Continue, nil

@@ -2,17 +2,17 @@ package doctor
 
 import "strings"
 
-// Commands are the flags by which the commands that mend something reach what was
-// examined: without them, they would change whatever is current where they are
-// pasted. Each is empty for what is current.
+// Commands are the flags that fixes need to reach the diagnosed cluster and account.
+// Without these flags a fix would change the current context of the shell in which it
+// is pasted. A list is empty if the diagnosis used the current context.
 type Commands struct {
-	// Kubectl, Helm and AWS are flags of these command lines; Plugin are those of
-	// kubectl irsa, which takes kubectl's and AWS's.
+	// Kubectl, Helm and AWS are flags of these commands. Plugin are flags of kubectl irsa,
+	// which accepts the flags of kubectl and of the AWS CLI.
 	Kubectl, Plugin, Helm, AWS []string
 }
 
-// The commands in a fix, while it is put together. What others wrote may be beside
-// them, and has no such character: shell sees to that.
+// Placeholders for the commands in a fix, which write replaces. A fix can also contain
+// text from cluster objects; shell removes the placeholders from such text.
 const (
 	kubectl    = "\ue000"
 	irsaPlugin = "\ue001"
@@ -20,7 +20,7 @@ const (
 	awsCLI     = "\ue003"
 )
 
-// write completes a fix.
+// write returns the fix with the placeholders replaced by commands with their flags.
 func (c Commands) write(fix string) string {
 	return strings.NewReplacer(
 		kubectl, commandLine("kubectl", c.Kubectl),
@@ -38,7 +38,7 @@ func commandLine(name string, flags []string) string {
 	return strings.Join(words, " ")
 }
 
-// stripPlaceholders takes the characters that stand for commands out of what others wrote.
+// stripPlaceholders returns word without the placeholders for commands.
 func stripPlaceholders(word string) string {
 	return strings.NewReplacer(kubectl, "", irsaPlugin, "", helm, "", awsCLI, "").Replace(word)
 }

@@ -3,11 +3,11 @@ package doctor
 import "testing"
 
 func TestCommands_contextFlags(t *testing.T) {
-	elsewhere := Commands{
+	withFlags := Commands{
 		Kubectl: []string{"--context=prod eu"}, Plugin: []string{"--context=prod eu", "--profile=p"},
 		Helm: []string{"--kube-context=prod eu"}, AWS: []string{"--profile=p"},
 	}
-	for _, test := range []struct{ fix, here, there string }{
+	for _, test := range []struct{ fix, plain, flagged string }{
 		{kubectl + " get pod a | " + kubectl + " replace -f -", "kubectl get pod a | kubectl replace -f -", "kubectl '--context=prod eu' get pod a | kubectl '--context=prod eu' replace -f -"},
 		{irsaPlugin + " provider create", "kubectl irsa provider create", "kubectl irsa '--context=prod eu' --profile=p provider create"},
 		{helm + " upgrade", "helm upgrade", "helm '--kube-context=prod eu' upgrade"},
@@ -15,11 +15,11 @@ func TestCommands_contextFlags(t *testing.T) {
 		{"kubectl annotate " + shell("a="+kubectl+"' kubectl b"), `kubectl annotate 'a='\'' kubectl b'`, `kubectl annotate 'a='\'' kubectl b'`},
 		{"", "", ""},
 	} {
-		if got := (Commands{}).write(test.fix); got != test.here {
-			t.Errorf("got %s, want %s", got, test.here)
+		if got := (Commands{}).write(test.fix); got != test.plain {
+			t.Errorf("got %s, want %s", got, test.plain)
 		}
-		if got := elsewhere.write(test.fix); got != test.there {
-			t.Errorf("got %s, want %s", got, test.there)
+		if got := withFlags.write(test.fix); got != test.flagged {
+			t.Errorf("got %s, want %s", got, test.flagged)
 		}
 	}
 }

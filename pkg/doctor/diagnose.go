@@ -12,7 +12,8 @@ import (
 	"k8s.io/apimachinery/pkg/fields"
 )
 
-// Pod diagnoses one pod, and the ServiceAccount that it runs as.
+// Pod diagnoses one pod and its ServiceAccount. It returns an error if the pod does not
+// exist. If the pod cannot be read, the report has the status Unknown.
 func (d *Doctor) Pod(ctx context.Context, namespace, name string) (Report, error) {
 	pod, err := d.Client.CoreV1().Pods(namespace).Get(ctx, name, metav1.GetOptions{})
 	if apierrors.IsNotFound(err) {
@@ -20,8 +21,8 @@ func (d *Doctor) Pod(ctx context.Context, namespace, name string) (Report, error
 	}
 	if err != nil {
 		finding := readErrorFinding(permission{"get", "pods", namespace, name}, err)
-		finding.Check, finding.Step, finding.Object = PodInjected, LinkPod, "pod/"+name
-		return Report{Namespace: namespace, Pod: name, PodsUnseen: true, Status: Unknown, Findings: []Finding{finding}}, nil
+		finding.Check, finding.Step, finding.Object = PodInjected, StepPod, "pod/"+name
+		return Report{Namespace: namespace, Pod: name, PodsUnreadable: true, Status: Unknown, Findings: []Finding{finding}}, nil
 	}
 	x := newCheckState(ctx, d, namespace, pod.Spec.ServiceAccountName)
 	x.pods = []corev1.Pod{*pod}
@@ -30,13 +31,14 @@ func (d *Doctor) Pod(ctx context.Context, namespace, name string) (Report, error
 	return report, nil
 }
 
-// ServiceAccount diagnoses a ServiceAccount and its pods.
+// ServiceAccount diagnoses a ServiceAccount and its pods. Failed reads are findings of
+// the report, so the error is always nil.
 func (d *Doctor) ServiceAccount(ctx context.Context, namespace, name string) (Report, error) {
 	x := newCheckState(ctx, d, namespace, name)
 	unread := x.readPods(ctx)
 	report := x.diagnose(ctx)
 	if unread != nil {
-		report.PodsUnseen = true
+		report.PodsUnreadable = true
 		report.add(*unread)
 	}
 	return report, nil
@@ -44,7 +46,7 @@ func (d *Doctor) ServiceAccount(ctx context.Context, namespace, name string) (Re
 
 func (r *Report) add(findings ...Finding) {
 	for _, f := range findings {
-		// By link, so that the text need not sort.
+		// Keep the findings ordered by step, so that printing needs no sort.
 		at := len(r.Findings)
 		for at > 0 && rank(r.Findings[at-1].Step) > rank(f.Step) {
 			at--
@@ -55,10 +57,11 @@ func (r *Report) add(findings ...Finding) {
 }
 
 func rank(l Step) int {
-	return slices.Index([]Step{LinkServiceAccount, LinkWebhook, LinkPod, LinkIssuer, LinkIAM, LinkSTS}, l)
+	return slices.Index([]Step{StepServiceAccount, StepWebhook, StepPod, StepIssuer, StepIAM, StepSTS}, l)
 }
 
-// readPods finds the pods of the ServiceAccount that have not ended.
+// readPods reads the pods of the ServiceAccount that have not terminated. It returns a
+// finding if it cannot list pods.
 func (x *checkState) readPods(ctx context.Context) *Finding {
 	selector := fields.OneTermEqualSelector("spec.serviceAccountName", x.serviceAccount).String()
 	err := eachPage(ctx, func(options metav1.ListOptions) (string, error) {
@@ -68,7 +71,7 @@ func (x *checkState) readPods(ctx context.Context) *Finding {
 			return "", err
 		}
 		for i := range page.Items {
-			if !ended(&page.Items[i]) {
+			if !isTerminated(&page.Items[i]) {
 				x.pods = append(x.pods, page.Items[i])
 			}
 		}
@@ -78,15 +81,16 @@ func (x *checkState) readPods(ctx context.Context) *Finding {
 		return nil
 	}
 	finding := readErrorFinding(permission{verb: "list", resource: "pods", namespace: x.namespace}, err)
-	finding.Check, finding.Step = PodInjected, LinkPod
+	finding.Check, finding.Step = PodInjected, StepPod
 	return &finding
 }
 
-func ended(pod *corev1.Pod) bool {
+func isTerminated(pod *corev1.Pod) bool {
 	return pod.Status.Phase == corev1.PodSucceeded || pod.Status.Phase == corev1.PodFailed
 }
 
-// eachPage lists page by page.
+// eachPage calls list for each page until there is none left. It returns the first error
+// of list. It returns nil if ctx is canceled between two pages.
 func eachPage(ctx context.Context, list func(metav1.ListOptions) (next string, err error)) error {
 	options := metav1.ListOptions{Limit: pageSize}
 	for {
@@ -98,7 +102,7 @@ func eachPage(ctx context.Context, list func(metav1.ListOptions) (next string, e
 	}
 }
 
-// diagnose makes all checks.
+// diagnose runs all checks.
 func (x *checkState) diagnose(ctx context.Context) Report {
 	report := Report{Namespace: x.namespace, ServiceAccount: x.serviceAccount}
 	report.add(runChecks(ctx, accountChecks(), x)...)
@@ -109,20 +113,20 @@ func (x *checkState) diagnose(ctx context.Context) Report {
 	return report
 }
 
-// diagnoseAfterWebhook makes the checks that follow those of the webhook.
+// diagnoseAfterWebhook runs the checks of the pods, the issuer, IAM and STS.
 func (x *checkState) diagnoseAfterWebhook(ctx context.Context, report *Report) {
 	report.Pods = len(x.pods)
 	if x.identity != nil {
 		report.Role = x.identity.RoleARN
 	}
-	for _, alike := range x.diagnosePods(ctx) {
-		report.add(alike...)
+	for _, findings := range x.diagnosePods(ctx) {
+		report.add(findings...)
 	}
 	report.add(runChecks(ctx, awsChecks(), x)...)
 }
 
-// diagnosePods makes the checks of each pod. Pods of one owner that have the same
-// findings are told once.
+// diagnosePods runs the checks of each pod. Pods of one owner with the same findings are
+// reported once.
 func (x *checkState) diagnosePods(ctx context.Context) [][]Finding {
 	var all [][]Finding
 	seen := map[string]int{}
@@ -132,7 +136,7 @@ func (x *checkState) diagnosePods(ctx context.Context) [][]Finding {
 		x.object = "pod/" + x.pod.Name
 		findings := runChecks(ctx, podChecks(), x)
 		key := groupKey(x.pod, findings)
-		if at, alike := seen[key]; alike {
+		if at, duplicate := seen[key]; duplicate {
 			more[at]++
 			continue
 		}
@@ -142,13 +146,13 @@ func (x *checkState) diagnosePods(ctx context.Context) [][]Finding {
 	x.object = ""
 	for at, n := range more {
 		for i := range all[at] {
-			all[at][i] = all[at][i].withEvidence("pods like it", fmt.Sprint(n))
+			all[at][i] = all[at][i].withEvidence("other pods with these findings", fmt.Sprint(n))
 		}
 	}
 	return all
 }
 
-// groupKey is the same for pods of one owner whose findings are the same.
+// groupKey returns a key that is equal for pods of one owner with the same findings.
 func groupKey(pod *corev1.Pod, findings []Finding) string {
 	owner := metav1.GetControllerOf(pod)
 	if owner == nil {

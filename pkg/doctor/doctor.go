@@ -1,11 +1,10 @@
-// Package doctor owns the diagnosis of a cluster's IRSA: it walks the chain from a
-// ServiceAccount to AWS credentials and says of each link whether it is whole, why
-// not, and what mends it. It changes nothing. What it mints, it mints to look at:
-// tokens and credentials are never part of a finding or an error.
+// Package doctor diagnoses IRSA in a cluster. It checks each step from a ServiceAccount
+// to AWS credentials. For each step it reports the status, the cause of a failure, and
+// a command that fixes it. It changes nothing. It requests a token and credentials
+// only to check them, and never puts them into a finding or an error.
 //
-// A check judges values, by a function that is pure; what it judges is read before,
-// with the rights of whoever asks. What those do not suffice for is unknown, and
-// never taken for well.
+// Each check reads its inputs with the caller's permissions and evaluates them with a
+// pure function. If the caller may not read an input, the status is Unknown, never OK.
 package doctor
 
 import (
@@ -21,69 +20,71 @@ import (
 	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/token/exchange"
 )
 
-// Doctor examines ServiceAccounts and pods of a cluster. It reads what they have in
-// common once: a Doctor is for one diagnosis.
+// Doctor diagnoses the ServiceAccounts and pods of a cluster. It caches the objects
+// that they share, so use a new Doctor for each diagnosis.
 type Doctor struct {
-	// Client reads the cluster. APIServer is its URL, which says whether loopback
-	// is the same machine for both.
+	// Client reads the cluster. APIServer is the URL of the API server. If its host is a
+	// loopback address, a webhook on the API server's host is reachable from here.
 	Client    kubernetes.Interface
 	APIServer string
-	// Forward connects to a port of a pod; nil to leave that unknown.
+	// Forward connects to a port of a pod. If nil, checks that need it are Unknown.
 	Forward Forwarder
-	// HTTP reads the issuer; nil for the default client.
+	// HTTP reads the issuer's documents. If nil, http.DefaultClient is used.
 	HTTP *http.Client
-	// AWS is nil to leave IAM alone.
+	// AWS reads IAM. If nil, the checks of IAM are skipped.
 	AWS *AWS
-	// PrivateAWS says that AWS is played by something else, so that the issuer need
-	// not be reachable from the internet.
+	// PrivateAWS is true for a fake AWS or another custom endpoint. The issuer need not
+	// be reachable from the internet then.
 	PrivateAWS bool
-	// Exchange tries STS; nil to leave it alone.
+	// Exchange exchanges a token at STS. If nil, the check of STS is skipped.
 	Exchange Exchanger
 	Options  Options
-	// Now tells the time; nil is time.Now.
+	// Now returns the current time. If nil, time.Now is used.
 	Now func() time.Time
 
 	known sharedState
 }
 
-// Options are what the user says of the cluster. Empty ones are what the webhook
-// was started with, if that can be read, or its defaults.
+// Options are settings from the user. An empty audience or prefix defaults to the
+// webhook's flag, if it can be read, or to the default of that flag.
 type Options struct {
 	Audience, AnnotationPrefix string
-	// WebhookName is that of the MutatingWebhookConfiguration.
+	// WebhookName is the name of the MutatingWebhookConfiguration. If empty, doctor
+	// looks for a webhook with the usual path and names.
 	WebhookName string
-	// SkipDryRun leaves out the pod that is created as a dry run.
+	// SkipDryRun disables the creation of a pod as a dry run.
 	SkipDryRun bool
-	// Commands are how what mends something reaches this cluster and account.
+	// Commands are the flags that fixes need to reach this cluster and account.
 	Commands Commands
 }
 
-// AWS is the account as the caller's credentials see it.
+// AWS contains the clients for the AWS account of the caller's credentials.
 type AWS struct {
 	IAM IAM
 	STS Caller
 }
 
-// IAM is what is read of it.
+// IAM is the part of the IAM client that the checks use.
 type IAM interface {
 	GetRole(context.Context, *iam.GetRoleInput, ...func(*iam.Options)) (*iam.GetRoleOutput, error)
 	GetOpenIDConnectProvider(context.Context, *iam.GetOpenIDConnectProviderInput, ...func(*iam.Options)) (*iam.GetOpenIDConnectProviderOutput, error)
 	ListOpenIDConnectProviders(context.Context, *iam.ListOpenIDConnectProvidersInput, ...func(*iam.Options)) (*iam.ListOpenIDConnectProvidersOutput, error)
 }
 
-// Caller says whose the credentials are.
+// Caller returns the identity that the credentials belong to.
 type Caller interface {
 	GetCallerIdentity(context.Context, *sts.GetCallerIdentityInput, ...func(*sts.Options)) (*sts.GetCallerIdentityOutput, error)
 }
 
-// Exchanger exchanges a token at the STS of an endpoint and a region, which are
-// empty for those of the configuration.
+// Exchanger exchanges a token for credentials at the STS of an endpoint and a region.
+// If they are empty, it uses those of the AWS configuration. It returns an error if
+// STS rejects the token or cannot be reached.
 type Exchanger func(ctx context.Context, endpoint, region string, in exchange.Input) (exchange.Result, error)
 
-// NewExchanger exchanges as package exchange does.
+// NewExchanger returns an Exchanger that calls exchange.WithWebIdentity with config.
 func NewExchanger(config aws.Config) Exchanger {
 	return func(ctx context.Context, endpoint, region string, in exchange.Input) (exchange.Result, error) {
-		// Of its own: the next ServiceAccount's token is not for this endpoint.
+		// A copy, because the next ServiceAccount may have another endpoint or region.
 		config := config.Copy()
 		if endpoint != "" {
 			config.BaseEndpoint = aws.String(endpoint)

@@ -11,8 +11,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// dryRunPod is a pod that any cluster should take, even one with the Pod Security
-// Standard "restricted" and with quotas.
+// dryRunPod returns a pod that any cluster should admit, even one with quotas and with
+// the Pod Security Standard "restricted".
 func dryRunPod(x *checkState) *corev1.Pod {
 	small := corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("1m"), corev1.ResourceMemory: resource.MustParse("1Mi")}
 	pod := &corev1.Pod{
@@ -35,9 +35,9 @@ func dryRunPod(x *checkState) *corev1.Pod {
 	return pod
 }
 
-// dryRunLabels are those that an objectSelector asks for: whether the real pods have
-// them is another check's.
-func dryRunLabels(r *registration) map[string]string {
+// dryRunLabels returns the labels that the objectSelector requires. The check
+// WebhookPod reports whether the real pods have them.
+func dryRunLabels(r *webhookEntry) map[string]string {
 	if r == nil {
 		return nil
 	}
@@ -50,15 +50,15 @@ func dryRunLabels(r *registration) map[string]string {
 	return labels
 }
 
-// checkDryRun has the API server admit a pod without creating it: a dry run goes
-// through all of admission, and stores nothing
+// checkDryRun creates a pod as a dry run. The API server runs all admission steps for it
+// and stores nothing
 // (https://kubernetes.io/docs/reference/using-api/api-concepts/#dry-run).
 func checkDryRun(ctx context.Context, x *checkState) Finding {
 	if x.status[WebhookRegistered] == Broken {
-		return newFinding(Skipped, "not looked at: %s is %s", WebhookRegistered, Broken)
+		return newFinding(Skipped, "skipped: check %s is %s", WebhookRegistered, Broken)
 	}
 	if x.Options.SkipDryRun {
-		return newFinding(Skipped, "not tried: --skip-dry-run was given")
+		return newFinding(Skipped, "skipped because of --skip-dry-run")
 	}
 	ctx, cancel := context.WithTimeout(ctx, 2*callTimeout)
 	defer cancel()
@@ -71,38 +71,40 @@ func checkDryRun(ctx context.Context, x *checkState) Finding {
 	return x.withRelatedCheck(evaluateDryRunRejected(x, err))
 }
 
-// withRelatedCheck points to the check that has said already why the webhook is not called.
+// withRelatedCheck replaces the reason and the fix by a reference to an earlier check. It
+// does so only if that check already reports why the webhook is not called.
 func (x *checkState) withRelatedCheck(finding Finding) Finding {
 	for _, cause := range []Code{WebhookRules, WebhookEndpoints, WebhookNamespace} {
 		if finding.Status == Broken && x.status[cause] == Broken {
-			finding.Why, finding.Fix = fmt.Sprintf("see %s", cause), ""
+			finding.Why, finding.Fix = fmt.Sprintf("see check %s", cause), ""
 			return finding
 		}
 	}
 	return finding
 }
 
-// evaluateDryRunAdmitted says what has become of the trial pod.
-func evaluateDryRunAdmitted(r *registration, pod *corev1.Pod, role string) Finding {
+// evaluateDryRunAdmitted evaluates the pod that the API server returned for the dry run.
+func evaluateDryRunAdmitted(r *webhookEntry, pod *corev1.Pod, role string) Finding {
 	container := &pod.Spec.Containers[0]
 	if given, set := valueOf(container, envRole); set && given != role {
-		return newFinding(Broken, "a pod that is created now gets the role %s, and not %s: tried as a dry run", given, role).
-			withReason("the webhook does not know yet what its ServiceAccount names, reads other settings than doctor, or another webhook was first; its log says which").
+		return newFinding(Broken, "a new pod gets role %s, not %s (dry run)", given, role).
+			withReason("the webhook has not read the new role yet, has other settings than doctor assumes, or another webhook ran first; see its log").
 			withFix("%s", logsCommand(r))
 	}
 	if hasIdentity(container) {
-		return newFinding(OK, "a pod that is created now gets its identity: tried as a dry run")
+		return newFinding(OK, "a new pod gets the identity of its ServiceAccount (dry run)")
 	}
-	finding := newFinding(Broken, "a pod that is created now gets no identity: tried as a dry run")
+	finding := newFinding(Broken, "a new pod gets no identity (dry run)")
 	if r != nil && r.ignoresFailures() {
-		return finding.withReason("the API server did not reach the webhook, as its failurePolicy Ignore permits, or the webhook has another --annotation-prefix, or does not know the role; its log says which").
+		return finding.withReason("the webhook did not respond and its failurePolicy is Ignore, or it has another --annotation-prefix or no role for the ServiceAccount; see its log").
 			withFix("%s", logsCommand(r))
 	}
-	return finding.withReason("the webhook was not called, or left it alone: its log says which").withFix("%s", logsCommand(r))
+	return finding.withReason("the webhook was not called, or it skipped the pod; see its log").withFix("%s", logsCommand(r))
 }
 
-// logsCommand shows what a webhook says.
-func logsCommand(r *registration) string {
+// logsCommand returns the command that prints the log of the webhook, or "" if the
+// webhook is not called through a Service.
+func logsCommand(r *webhookEntry) string {
 	if r == nil || r.webhook.ClientConfig.Service == nil {
 		return ""
 	}
@@ -110,28 +112,29 @@ func logsCommand(r *registration) string {
 	return kubectl + " logs -n " + service.Namespace + " deployment/" + service.Name + " --since=5m"
 }
 
+// evaluateDryRunRejected evaluates the error that the API server returned for the dry run.
 func evaluateDryRunRejected(x *checkState, err error) Finding {
 	message := err.Error()
 	switch {
 	case apierrors.IsForbidden(err) && strings.Contains(message, `cannot create resource "pods"`):
 		return readErrorFinding(permission{verb: "create", resource: "pods", namespace: x.namespace}, err)
 	case strings.Contains(message, "failed calling webhook"):
-		finding := newFinding(Broken, "the API server cannot call the webhook, so pods are refused").withReason("%s", message)
+		finding := newFinding(Broken, "the API server cannot call the webhook, so it rejects new pods").withReason("%s", message)
 		if r := x.webhook.chosen(); r != nil && strings.Contains(message, "x509:") {
 			return withBundleFix(r, finding)
 		}
 		return finding.withFix("%s", logsCommand(x.webhook.chosen()))
 	case strings.Contains(message, "does not support dry run"):
-		return newFinding(Unknown, "a webhook of the cluster cannot be tried by a dry run").withReason("%s", message)
+		return newFinding(Unknown, "an admission webhook of the cluster does not support dry runs").withReason("%s", message)
 	case strings.Contains(message, "ValidatingAdmissionPolicy") && strings.Contains(message, "guard"):
-		return newFinding(Broken, "the guard refuses pods of this ServiceAccount, since the webhook gives them no identity").withReason("%s", message).
+		return newFinding(Broken, "the guard denies new pods of ServiceAccount %s/%s: they get no identity", x.namespace, x.serviceAccount).withReason("%s", message).
 			withFix("%s", logsCommand(x.webhook.chosen()))
 	default:
-		return newFinding(Unknown, "the trial pod was refused for another reason").withReason("%s", message)
+		return newFinding(Unknown, "the API server rejected the pod of the dry run for another reason").withReason("%s", message)
 	}
 }
 
-// hasIdentity says whether a container has the variables of an identity.
+// hasIdentity reports whether a container has the variables of an identity.
 func hasIdentity(c *corev1.Container) bool {
 	for _, variable := range c.Env {
 		switch variable.Name {

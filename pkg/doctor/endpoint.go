@@ -18,22 +18,23 @@ import (
 	"k8s.io/client-go/util/cert"
 )
 
-// probeTimeout bounds the look at the webhook's endpoint.
+// probeTimeout is the timeout for connecting to the webhook's endpoint.
 const probeTimeout = 10 * time.Second
 
-// Forwarder connects to a port of a pod, through the API server.
+// Forwarder connects to a port of a pod through the API server. It returns an error if
+// the connection fails or the user may not forward ports.
 type Forwarder func(ctx context.Context, namespace, pod string, port int) (net.Conn, error)
 
-// errForwardForbidden says that one may not.
+// errForwardForbidden is the error of a Forwarder if the user may not forward ports.
 var errForwardForbidden = errors.New("not allowed to create pods/portforward")
 
-// endpointInfo is what the webhook's endpoint shows.
+// endpointInfo is the data read from the webhook's endpoint.
 type endpointInfo struct {
-	// unseen is why it could not be looked at from here, which says nothing of how
-	// it is; failed is why it does not answer.
-	unseen, failed *Finding
-	// served are the certificates, the server's first, and name is the one that the
-	// API server expects.
+	// unknown is set if the endpoint is not reachable from here; the API server may
+	// still reach it. failed is set if the endpoint does not respond.
+	unknown, failed *Finding
+	// served is the certificate chain of the webhook. name is the DNS name that the API
+	// server expects.
 	served []*x509.Certificate
 	name   string
 	at     string
@@ -54,7 +55,7 @@ func (d *Doctor) readEndpoint(ctx context.Context) *endpointInfo {
 	return d.inspectURL(ctx, *v.chosen().webhook.ClientConfig.URL)
 }
 
-func unseen(finding Finding) *endpointInfo { return &endpointInfo{unseen: &finding} }
+func unknownEndpoint(finding Finding) *endpointInfo { return &endpointInfo{unknown: &finding} }
 
 func (d *Doctor) inspectURL(ctx context.Context, raw string) *endpointInfo {
 	host, port, err := addressOf(raw)
@@ -63,8 +64,8 @@ func (d *Doctor) inspectURL(ctx context.Context, raw string) *endpointInfo {
 		return &endpointInfo{failed: &failed}
 	}
 	if isLoopback(host) && !d.apiServerIsHere() {
-		return unseen(newFinding(Unknown, "%s is on the API server's own machine, and cannot be looked at from here", raw).
-			withReason("that is how the webhook that EKS manages is called; the trial pod shows whether it answers"))
+		return unknownEndpoint(newFinding(Unknown, "%s is on the API server's host and not reachable from here", raw).
+			withReason("EKS calls its managed webhook this way; check %s shows whether it responds", WebhookDryRun))
 	}
 	at := net.JoinHostPort(host, port)
 	return inspectEndpoint(ctx, at, host, func(ctx context.Context) (net.Conn, error) {
@@ -77,38 +78,38 @@ func (d *Doctor) apiServerIsHere() bool {
 	return err == nil && isLoopback(parsed.Hostname())
 }
 
-// inspectViaPod looks at a pod behind the Service. The API server's proxy for
-// Services would not show the certificate.
+// inspectViaPod connects to a pod behind the Service. It forwards a port, because the API
+// server's proxy for Services does not return the certificate.
 func (d *Doctor) inspectViaPod(ctx context.Context, v *webhookInfo) *endpointInfo {
 	reference := v.reference()
 	switch {
 	case v.serviceErr != nil:
-		return unseen(readErrorFinding(permission{verb: "get", resource: "services", namespace: reference.Namespace, name: reference.Name}, v.serviceErr))
+		return unknownEndpoint(readErrorFinding(permission{verb: "get", resource: "services", namespace: reference.Namespace, name: reference.Name}, v.serviceErr))
 	case v.podsErr != nil:
-		return unseen(readErrorFinding(permission{verb: "list", resource: "pods", namespace: reference.Namespace}, v.podsErr))
+		return unknownEndpoint(readErrorFinding(permission{verb: "list", resource: "pods", namespace: reference.Namespace}, v.podsErr))
 	case d.Forward == nil:
-		return unseen(newFinding(Unknown, "the endpoint is within the cluster, and no port is forwarded"))
+		return unknownEndpoint(newFinding(Unknown, "cannot reach the webhook in the cluster without port forwarding"))
 	}
 	pod, port := targetOf(v)
 	if pod == "" {
-		return unseen(newFinding(Unknown, "there is no running pod behind Service %s/%s to look at", reference.Namespace, reference.Name))
+		return unknownEndpoint(newFinding(Unknown, "Service %s/%s has no ready pod to connect to", reference.Namespace, reference.Name))
 	}
 	// The API server expects this name, whatever the address it calls
 	// (k8s.io/apiserver/pkg/util/webhook/client.go).
 	name := reference.Name + "." + reference.Namespace + ".svc"
 	at := fmt.Sprintf("port %d of pod %s/%s", port, reference.Namespace, pod)
-	seen := inspectEndpoint(ctx, at, name, func(ctx context.Context) (net.Conn, error) {
+	info := inspectEndpoint(ctx, at, name, func(ctx context.Context) (net.Conn, error) {
 		return d.Forward(ctx, reference.Namespace, pod, port)
 	})
-	if seen.failed != nil {
-		// It is the way through the kubelet that failed, maybe, and not the webhook.
-		seen.unseen, seen.failed = seen.failed, nil
-		seen.unseen.Status = Unknown
+	if info.failed != nil {
+		// The forwarding may have failed, and not the webhook.
+		info.unknown, info.failed = info.failed, nil
+		info.unknown.Status = Unknown
 	}
-	return seen
+	return info
 }
 
-// targetOf returns a ready pod behind the Service, and its port.
+// targetOf returns a ready pod behind the Service and its port, or "" if there is none.
 func targetOf(v *webhookInfo) (pod string, port int) {
 	wanted := int32(443)
 	if p := v.reference().Port; p != nil {
@@ -138,11 +139,11 @@ func targetOf(v *webhookInfo) (pod string, port int) {
 	return "", 0
 }
 
-// inspectEndpoint connects, keeps what is served, and asks whether it is well.
+// inspectEndpoint connects to the webhook, and reads its certificates and its health.
 func inspectEndpoint(ctx context.Context, at, name string, dial func(context.Context) (net.Conn, error)) *endpointInfo {
 	v := &endpointInfo{at: at, name: name}
 	failed := func(err error) *endpointInfo {
-		finding := newFinding(Broken, "%s does not answer: %v", at, err)
+		finding := newFinding(Broken, "%s does not respond: %v", at, err)
 		if errors.Is(err, errForwardForbidden) {
 			finding = readErrorFinding(permission{verb: "create", resource: "pods/portforward"}, apierrors.NewForbidden(corev1.Resource("pods/portforward"), at, err))
 		}
@@ -159,7 +160,7 @@ func inspectEndpoint(ctx context.Context, at, name string, dial func(context.Con
 	}
 	secured := tls.Client(plain, &tls.Config{
 		ServerName: name, MinVersion: tls.VersionTLS12,
-		InsecureSkipVerify: true, //nolint:gosec // it is verified after: what is wrong with it is to be told
+		InsecureSkipVerify: true, //nolint:gosec // evaluateCertificate verifies it, to report the exact fault
 	})
 	if err := secured.HandshakeContext(ctx); err != nil {
 		return failed(err)
@@ -172,7 +173,7 @@ func inspectEndpoint(ctx context.Context, at, name string, dial func(context.Con
 	return v
 }
 
-// health asks over a connection how the webhook is.
+// health returns the HTTP status code of /healthz, requested over a connection.
 func health(ctx context.Context, over net.Conn, host string) (int, error) {
 	transport := &http.Transport{
 		DisableKeepAlives: true,
@@ -192,26 +193,26 @@ func health(ctx context.Context, over net.Conn, host string) (int, error) {
 
 func evaluateEndpoint(v *endpointInfo) Finding {
 	switch {
-	case v.unseen != nil:
-		return *v.unseen
+	case v.unknown != nil:
+		return *v.unknown
 	case v.failed != nil && v.failed.Status == Broken:
 		return v.failed.withReason("the API server calls the webhook for each new pod; start the webhook, or fix its address or the network path")
 	case v.failed != nil:
 		return *v.failed
 	case v.health != http.StatusOK:
-		return newFinding(Warning, "%s answers, but says that it is not well: HTTP %d", v.at, v.health)
+		return newFinding(Warning, "%s is unhealthy: /healthz returned HTTP %d", v.at, v.health)
 	default:
-		return newFinding(OK, "%s answers", v.at)
+		return newFinding(OK, "%s responds", v.at)
 	}
 }
 
-// evaluateCertificate says whether the API server can trust what is served.
-func evaluateCertificate(r *registration, bundle []byte, v *endpointInfo, now time.Time) Finding {
+// evaluateCertificate checks whether the API server trusts the webhook's certificate.
+func evaluateCertificate(r *webhookEntry, bundle []byte, v *endpointInfo, now time.Time) Finding {
 	switch {
-	case v.unseen != nil:
-		return *v.unseen
+	case v.unknown != nil:
+		return *v.unknown
 	case v.failed != nil:
-		return Finding{Status: Skipped, Summary: fmt.Sprintf("not looked at: %s is %s", WebhookAnswers, v.failed.Status)}
+		return Finding{Status: Skipped, Summary: fmt.Sprintf("skipped: check %s is %s", WebhookReachable, v.failed.Status)}
 	}
 	served := v.served[0]
 	options := x509.VerifyOptions{DNSName: v.name, CurrentTime: now, Intermediates: x509.NewCertPool()}
@@ -219,12 +220,13 @@ func evaluateCertificate(r *registration, bundle []byte, v *endpointInfo, now ti
 		options.Intermediates.AddCert(intermediate)
 	}
 	if len(bundle) == 0 && r.webhook.ClientConfig.Service != nil {
-		return withBundleFix(r, newFinding(Broken, "the caBundle is empty, so the API server trusts no certificate of the webhook"))
+		return withBundleFix(r, newFinding(Broken, "caBundle of MutatingWebhookConfiguration %s is empty", r.name()).
+			withReason("the API server trusts no certificate of the webhook"))
 	}
 	if len(bundle) > 0 {
 		authorities, err := cert.ParseCertsPEM(bundle)
 		if err != nil {
-			return withBundleFix(r, newFinding(Broken, "the caBundle cannot be read: %v", err))
+			return withBundleFix(r, newFinding(Broken, "caBundle of MutatingWebhookConfiguration %s is invalid: %v", r.name(), err))
 		}
 		options.Roots = x509.NewCertPool()
 		for _, authority := range authorities {
@@ -240,25 +242,25 @@ func evaluateCertificate(r *registration, bundle []byte, v *endpointInfo, now ti
 	}
 	left, life := served.NotAfter.Sub(now), served.NotAfter.Sub(served.NotBefore)
 	if left < life/10 {
-		return facts(withBundleFix(r, newFinding(Warning, "the certificate ends in %s, and has not been renewed", left.Round(time.Minute))))
+		return facts(withBundleFix(r, newFinding(Warning, "the webhook's certificate expires in %s and was not renewed", left.Round(time.Minute))))
 	}
-	return facts(newFinding(OK, "the caBundle matches the certificate that is served, for %s", v.name))
+	return facts(newFinding(OK, "the API server trusts the webhook's certificate for %s", v.name))
 }
 
 func evaluateCertificateError(err error, name string, served *x509.Certificate) Finding {
 	if _, ok := errors.AsType[x509.UnknownAuthorityError](err); ok {
-		return newFinding(Broken, "the caBundle is not of the CA that signed the certificate that is served").
+		return newFinding(Broken, "no CA in caBundle signed the webhook's certificate").
 			withReason("the API server does not trust the webhook's certificate, so the failurePolicy applies to new pods")
 	}
 	if _, ok := errors.AsType[x509.HostnameError](err); ok {
-		return newFinding(Broken, "the certificate that is served is not for %s, as which the API server calls it", name).
-			withReason("it is for %s", names(served))
+		return newFinding(Broken, "the webhook's certificate is not for %s, the name that the API server uses", name).
+			withReason("the certificate is for %s", names(served))
 	}
 	if invalid, ok := errors.AsType[x509.CertificateInvalidError](err); ok && invalid.Reason == x509.Expired {
-		return newFinding(Broken, "the certificate that is served is valid from %s to %s",
+		return newFinding(Broken, "the webhook's certificate is valid only from %s to %s",
 			served.NotBefore.UTC().Format(time.RFC3339), served.NotAfter.UTC().Format(time.RFC3339))
 	}
-	return newFinding(Broken, "the API server cannot trust the certificate that is served: %v", err)
+	return newFinding(Broken, "the API server does not trust the webhook's certificate: %v", err)
 }
 
 func names(served *x509.Certificate) string {
@@ -267,14 +269,15 @@ func names(served *x509.Certificate) string {
 		all = append(all, ip.String())
 	}
 	if len(all) == 0 {
-		return "no name at all"
+		return "no name"
 	}
 	return strings.Join(all, ", ")
 }
 
-// withBundleFix says how the caBundle and the certificate come together again: by the
-// webhook itself, by cert-manager, or by hand.
-func withBundleFix(r *registration, finding Finding) Finding {
+// withBundleFix adds the command that makes the caBundle match the certificate. With
+// cert-manager it deletes the Secret, and for a Service it restarts the webhook. For a
+// URL it replaces the caBundle.
+func withBundleFix(r *webhookEntry, finding Finding) Finding {
 	const injectFrom = "cert-manager.io/inject-ca-from"
 	client := r.webhook.ClientConfig
 	switch source := r.configuration.Annotations[injectFrom]; {

@@ -16,23 +16,23 @@ import (
 )
 
 func TestEachPage(t *testing.T) {
-	var asked []string
+	var tokens []string
 	err := eachPage(t.Context(), func(options metav1.ListOptions) (string, error) {
 		if options.Limit != pageSize {
-			t.Errorf("limit %d", options.Limit)
+			t.Errorf("got limit %d, want %d", options.Limit, pageSize)
 		}
-		asked = append(asked, options.Continue)
-		return []string{"a", "b", ""}[len(asked)-1], nil
+		tokens = append(tokens, options.Continue)
+		return []string{"a", "b", ""}[len(tokens)-1], nil
 	})
-	if err != nil || !slices.Equal(asked, []string{"", "a", "b"}) {
-		t.Errorf("asked for %q, %v", asked, err)
+	if err != nil || !slices.Equal(tokens, []string{"", "a", "b"}) {
+		t.Errorf("got continue tokens %q and error %v", tokens, err)
 	}
 }
 
 func TestDiagnosePods_deduplicates(t *testing.T) {
 	x := examinationOf(accountWith(map[string]string{"eks.amazonaws.com/role-arn": testRole}))
 	x.identity = podWithIdentity(nil)
-	x.webhook.registrations = []registration{*registrationOf(nil)}
+	x.webhook.entries = []webhookEntry{*entryOf(nil)}
 	for i := range 5 {
 		pod := ownedBy(injected(nil))
 		pod.Name = fmt.Sprintf("cart-5d9c7b6f4-%d", i)
@@ -42,15 +42,15 @@ func TestDiagnosePods_deduplicates(t *testing.T) {
 		}
 		x.pods = append(x.pods, *pod)
 	}
-	told := x.diagnosePods(t.Context())
-	if len(told) != 2 {
-		t.Fatalf("%d pods are told, want 2", len(told))
+	groups := x.diagnosePods(t.Context())
+	if len(groups) != 2 {
+		t.Fatalf("got %d pods, want 2", len(groups))
 	}
-	if got := told[0][0].Evidence; len(got) != 1 || got[0] != (EvidenceItem{"pods like it", "3"}) {
-		t.Errorf("the first is alike %v", got)
+	if got := groups[0][0].Evidence; len(got) != 1 || got[0] != (EvidenceItem{"other pods with these findings", "3"}) {
+		t.Errorf("first pod: got evidence %v, want 3 other pods", got)
 	}
-	if got := Worst(told[1]); got != Broken {
-		t.Errorf("the one that is not alike is %s", got)
+	if got := Worst(groups[1]); got != Broken {
+		t.Errorf("second pod: got %s, want broken", got)
 	}
 }
 
@@ -68,10 +68,10 @@ func TestCheckRole_configMap(t *testing.T) {
 		in   string
 		want want
 	}{
-		"which the webhook reads":            {[]string{"--watch-config-map", "--namespace=irsa"}, running, "irsa", want{OK, "ConfigMap irsa/pod-identity-webhook names " + testRole, "", ""}},
-		"which is not there":                 {[]string{"--watch-config-map", "--namespace=irsa"}, running, "other", want{Broken, "names no role", "", "kubectl annotate"}},
-		"which the webhook does not read":    {nil, running, "eks", want{Broken, "names no role", "", ""}},
-		"which the webhook may read, or not": {nil, nil, "eks", want{Unknown, "cannot be seen whether", "--watch-config-map", ""}},
+		"the webhook reads it":         {[]string{"--watch-config-map", "--namespace=irsa"}, running, "irsa", want{OK, "ConfigMap irsa/pod-identity-webhook gives ServiceAccount shop/cart role " + testRole, "", ""}},
+		"it is missing":                {[]string{"--watch-config-map", "--namespace=irsa"}, running, "other", want{Broken, "has no annotation", "", "kubectl annotate"}},
+		"the webhook does not read it": {nil, running, "eks", want{Broken, "has no annotation", "", ""}},
+		"the flags are unknown":        {nil, nil, "eks", want{Unknown, "cannot determine whether", "--watch-config-map", ""}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			x := examinationOf(accountWith(nil), test.args...)
@@ -89,10 +89,10 @@ func TestCheckRole_invalidConfigMap(t *testing.T) {
 		want        want
 	}{
 		"another entry is invalid": {
-			`{"shop/cart":{"RoleARN":"` + testRole + `"},"no-slash":{}}`, nil, want{OK, "ConfigMap irsa/pod-identity-webhook names " + testRole, "", ""},
+			`{"shop/cart":{"RoleARN":"` + testRole + `"},"no-slash":{}}`, nil, want{OK, "ConfigMap irsa/pod-identity-webhook gives ServiceAccount shop/cart role " + testRole, "", ""},
 		},
 		"its own entry is null": {
-			`{"shop/cart":null}`, nil, want{Broken, "names no role", `skips invalid entries of ConfigMap irsa/pod-identity-webhook: "shop/cart" is null`, "kubectl annotate"},
+			`{"shop/cart":null}`, nil, want{Broken, "has no annotation", `skips invalid entries of ConfigMap irsa/pod-identity-webhook: "shop/cart" is null`, "kubectl annotate"},
 		},
 		"the content cannot be decoded": {
 			`{"shop/cart":`, nil, want{Unknown, "ConfigMap irsa/pod-identity-webhook cannot be decoded", "keeps the last mapping", ""},
@@ -100,7 +100,7 @@ func TestCheckRole_invalidConfigMap(t *testing.T) {
 		"the content cannot be decoded and the ServiceAccount has a role": {
 			`{"shop/cart":`, map[string]string{"eks.amazonaws.com/role-arn": testRole}, want{OK, testRole, "", ""},
 		},
-		"the ConfigMap has no mapping": {"", nil, want{Broken, "names no role", "", "kubectl annotate"}},
+		"the ConfigMap has no mapping": {"", nil, want{Broken, "has no annotation", "", "kubectl annotate"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			configMap := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: "irsa", Name: "pod-identity-webhook"}}
@@ -145,16 +145,16 @@ func TestCheckRole_configMapForbidden(t *testing.T) {
 	})
 	x := examinationOf(accountWith(nil))
 	x.Client = client
-	want{Unknown, "it names no role itself, and it cannot be seen whether ConfigMap eks/pod-identity-webhook does", "--watch-config-map", "kubectl annotate"}.check(t, checkRole(t.Context(), x))
+	want{Unknown, "role of ServiceAccount shop/cart is unknown: not allowed to get ConfigMap eks/pod-identity-webhook", "--watch-config-map", "kubectl annotate"}.check(t, checkRole(t.Context(), x))
 	x = examinationOf(accountWith(map[string]string{"eks.amazonaws.com/rolearn": testRole}))
 	x.Client = client
-	want{Broken, "names no role", "did you mean", "kubectl annotate"}.check(t, checkRole(t.Context(), x))
+	want{Broken, "has no annotation", "did you mean", "kubectl annotate"}.check(t, checkRole(t.Context(), x))
 }
 
 func TestCheckRole_noServiceAccount(t *testing.T) {
 	x := examinationOf(nil)
 	x.serviceAccount = ""
-	want{Broken, "names no ServiceAccount", "static pod", ""}.check(t, checkServiceAccount(t.Context(), x))
+	want{Broken, "has no ServiceAccount", "static pod", ""}.check(t, checkServiceAccount(t.Context(), x))
 
 	x = examinationOf(accountWith(nil))
 	x.Doctor = &Doctor{Client: fake.NewClientset()}
@@ -184,8 +184,8 @@ func TestCluster_configMapForbidden(t *testing.T) {
 	t.Errorf("got %+v", report.Findings)
 }
 
-// TestCheckDryRun_permissions says that whoever may not see the webhook
-// sees all the same what becomes of a pod.
+// TestCheckDryRun_permissions checks that the dry run does not need permission to read
+// webhook configurations.
 func TestCheckDryRun_permissions(t *testing.T) {
 	client := fake.NewClientset()
 	client.PrependReactor("create", "pods", func(action kubetesting.Action) (bool, runtime.Object, error) {
@@ -194,14 +194,14 @@ func TestCheckDryRun_permissions(t *testing.T) {
 		return true, pod, nil
 	})
 	for status, want := range map[Status]want{
-		Unknown: {OK, "gets its identity", "", ""},
+		Unknown: {OK, "gets the identity of its ServiceAccount", "", ""},
 		Broken:  {Skipped, "webhook_registered is broken", "", ""},
 	} {
 		x := examinationOf(accountWith(nil))
 		x.Client, x.identity = client, podWithIdentity(nil)
 		x.status[RoleNamed], x.status[WebhookRegistered] = OK, status
 		for _, finding := range runChecks(t.Context(), callChecks(), x) {
-			if finding.Check == WebhookTrial {
+			if finding.Check == WebhookDryRun {
 				want.check(t, finding)
 			}
 		}
@@ -214,7 +214,7 @@ func TestDoctor_cachesReads(t *testing.T) {
 	read := func() int { reads++; return reads }
 	for _, key := range []string{"a", "a", "b"} {
 		if got, want := m.get(key, read), map[string]int{"a": 1, "b": 2}[key]; got != want {
-			t.Errorf("%s: read %d times, want %d", key, got, want)
+			t.Errorf("%s: got read %d, want %d", key, got, want)
 		}
 	}
 }
@@ -224,6 +224,6 @@ func TestDoctor_contextCanceled(t *testing.T) {
 	cancel()
 	findings := runChecks(ctx, accountChecks()[:1], examinationOf(accountWith(nil)))
 	if findings[0].Status != Unknown {
-		t.Errorf("it is %s", findings[0].Status)
+		t.Errorf("got %s, want unknown", findings[0].Status)
 	}
 }

@@ -6,56 +6,60 @@ import (
 	"slices"
 )
 
-// Status says how a link of the chain is.
+// Status is the result of a check.
 type Status string
 
-// How a link can be.
+// The statuses.
 const (
-	OK      Status = "ok"
+	// OK means that there is no fault.
+	OK Status = "ok"
+	// Warning means that there may be a fault.
 	Warning Status = "warning"
-	Broken  Status = "broken"
-	// Unknown is what could not be seen, for want of rights or of an answer.
+	// Broken means that pods do not get the credentials of the role.
+	Broken Status = "broken"
+	// Unknown means that the check could not run, because of missing permissions or
+	// because a service did not respond.
 	Unknown Status = "unknown"
-	// Skipped is what is not looked at, since something before it is not well or
-	// since it was not wanted.
+	// Skipped means that the check did not run, because an earlier check failed or the
+	// user excluded it.
 	Skipped Status = "skipped"
 )
 
-// weight orders statuses by how much they matter.
+// weight returns the severity of a status: a higher number is more severe.
 func (s Status) weight() int {
 	return slices.Index([]Status{Skipped, OK, Warning, Unknown, Broken}, s)
 }
 
-// Step is a part of the chain.
+// Step is a step from a ServiceAccount to AWS credentials.
 type Step string
 
-// The links, in the order of the chain.
+// The steps, in their order.
 const (
-	LinkServiceAccount Step = "ServiceAccount"
-	LinkWebhook        Step = "Webhook"
-	LinkPod            Step = "Pod"
-	LinkIssuer         Step = "Issuer"
-	LinkIAM            Step = "IAM"
-	LinkSTS            Step = "STS"
+	StepServiceAccount Step = "ServiceAccount"
+	StepWebhook        Step = "Webhook"
+	StepPod            Step = "Pod"
+	StepIssuer         Step = "Issuer"
+	StepIAM            Step = "IAM"
+	StepSTS            Step = "STS"
 )
 
-// Finding is what a check has found.
+// Finding is the result of one check.
 type Finding struct {
 	Check Code `json:"check"`
 	Step  Step `json:"step"`
-	// Object is the pod that it is about, as pod/NAME; empty for the others.
+	// Object is the checked pod as pod/NAME. It is empty for checks of other objects.
 	Object string `json:"object,omitempty"`
 	Status Status `json:"status"`
-	// Summary says it in a line, Why more of it.
+	// Summary is the result in one line, Why the details.
 	Summary string `json:"summary"`
 	Why     string `json:"why,omitempty"`
-	// Fix is a command that mends it.
+	// Fix is a command that fixes the fault, or empty.
 	Fix string `json:"fix,omitempty"`
-	// Evidence is what was looked at.
+	// Evidence is the list of checked values.
 	Evidence []EvidenceItem `json:"evidence,omitempty"`
 }
 
-// EvidenceItem is a value that was looked at. It is never secret.
+// EvidenceItem is a checked value. It is never secret.
 type EvidenceItem struct {
 	Name  string `json:"name"`
 	Value string `json:"value"`
@@ -75,7 +79,7 @@ func (f Finding) withFix(format string, args ...any) Finding {
 	return f
 }
 
-// withEvidence adds a fact, unless it is empty.
+// withEvidence adds an item of evidence, unless its value is empty.
 func (f Finding) withEvidence(name, value string) Finding {
 	if value != "" {
 		f.Evidence = append(slices.Clip(f.Evidence), EvidenceItem{name, value})
@@ -83,8 +87,8 @@ func (f Finding) withEvidence(name, value string) Finding {
 	return f
 }
 
-// Worst is the status of the whole: that of the worst finding. What is skipped
-// counts for nothing, and nothing is OK.
+// Worst returns the most severe status of the findings. It ignores skipped findings and
+// returns OK if no findings are left.
 func Worst(findings []Finding) Status {
 	worst := OK
 	for _, f := range findings {
@@ -104,13 +108,13 @@ func worse(a, b Status) Status {
 type Report struct {
 	Namespace      string `json:"namespace"`
 	ServiceAccount string `json:"serviceAccount"`
-	// Pod is the one that was asked for.
+	// Pod is the name of the requested pod, or empty for a ServiceAccount.
 	Pod string `json:"pod,omitempty"`
-	// Pods is how many were looked at.
+	// Pods is the number of checked pods.
 	Pods int `json:"pods"`
-	// PodsUnseen says that they could not be read.
-	PodsUnseen bool `json:"podsUnreadable,omitempty"`
-	// Role is empty if there is none, or it is not known.
+	// PodsUnreadable is true if the pods could not be read.
+	PodsUnreadable bool `json:"podsUnreadable,omitempty"`
+	// Role is the ARN of the role. It is empty if there is none or it is unknown.
 	Role     string    `json:"role,omitempty"`
 	Status   Status    `json:"status"`
 	Findings []Finding `json:"findings"`
@@ -119,7 +123,7 @@ type Report struct {
 // ClusterReport is the diagnosis of all ServiceAccounts that have an identity.
 type ClusterReport struct {
 	Status Status `json:"status"`
-	// Findings are about what all have in common.
+	// Findings are the results that all ServiceAccounts share.
 	Findings        []Finding `json:"findings"`
 	ServiceAccounts []Report  `json:"serviceAccounts"`
 }

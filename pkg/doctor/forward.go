@@ -17,7 +17,7 @@ import (
 	"k8s.io/streaming/pkg/httpstream"
 )
 
-// isReady says whether a pod is asked through its Service.
+// isReady reports whether a pod is ready, so that its Service uses it.
 func isReady(pod *corev1.Pod) bool {
 	for _, condition := range pod.Status.Conditions {
 		if condition.Type == corev1.PodReady {
@@ -27,7 +27,7 @@ func isReady(pod *corev1.Pod) bool {
 	return false
 }
 
-// NewForwarder forwards ports as kubectl port-forward does.
+// NewForwarder returns a Forwarder that forwards ports like kubectl port-forward.
 func NewForwarder(config *rest.Config, client kubernetes.Interface) Forwarder {
 	return func(ctx context.Context, namespace, pod string, port int) (net.Conn, error) {
 		at := client.CoreV1().RESTClient().Post().Resource("pods").Namespace(namespace).Name(pod).SubResource("portforward").URL()
@@ -40,7 +40,7 @@ func NewForwarder(config *rest.Config, client kubernetes.Interface) Forwarder {
 		if err != nil {
 			return nil, err
 		}
-		// API servers before 1.31 speak SPDY alone (KEP-4006).
+		// API servers before 1.31 support only SPDY (KEP-4006).
 		dialer := portforward.NewFallbackDialerForStreaming(newer, older, func(err error) bool {
 			return httpstream.IsUpgradeFailure(err) || httpstream.IsHTTPSProxyError(err)
 		})
@@ -48,13 +48,13 @@ func NewForwarder(config *rest.Config, client kubernetes.Interface) Forwarder {
 	}
 }
 
-// forward connects to a port that is forwarded. The forwarding ends with the
-// connection.
+// forward forwards a local port to port and connects to it. Closing the connection stops
+// the forwarding.
 func forward(ctx context.Context, dialer httpstream.Dialer, port int) (net.Conn, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	ready, ended, failed := make(chan struct{}), make(chan struct{}), error(nil)
-	// Whoever has the connection is told what becomes of it. The forwarder would log
-	// as an error even that it was closed.
+	// The caller gets errors from the connection. Without this logger the forwarder logs
+	// an error even when the connection is closed.
 	silent := klog.NewContext(ctx, klog.Logger{})
 	forwarder, err := portforward.NewOnAddressesForStreamingWithContext(silent, dialer, []string{"127.0.0.1"}, []string{fmt.Sprintf("0:%d", port)}, ready, io.Discard, io.Discard)
 	if err != nil {
@@ -69,7 +69,7 @@ func forward(ctx context.Context, dialer httpstream.Dialer, port int) (net.Conn,
 	case <-ready:
 	case <-ended:
 		cancel()
-		// The client keeps only the text of what the API server answers.
+		// The error contains only the text of the API server's response, not its status.
 		if failed != nil && strings.Contains(failed.Error(), "forbidden") {
 			return nil, errForwardForbidden
 		}
@@ -91,7 +91,7 @@ func forward(ctx context.Context, dialer httpstream.Dialer, port int) (net.Conn,
 	return &forwarded{Conn: connection, end: cancel, ended: ended}, nil
 }
 
-// forwarded is a connection that ends its forwarding.
+// forwarded is a connection whose Close stops the forwarding.
 type forwarded struct {
 	net.Conn
 	end   context.CancelFunc

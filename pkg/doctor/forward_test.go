@@ -16,8 +16,8 @@ import (
 	"k8s.io/streaming/pkg/httpstream/spdy"
 )
 
-// kubelet answers as the API server does to whom a port is forwarded: it speaks
-// SPDY alone, as those before 1.31, and says back what it is told.
+// kubelet forwards a port like an API server before 1.31, which supports only SPDY. The
+// forwarded port prints its number and echoes its input.
 func kubelet(w http.ResponseWriter, r *http.Request) {
 	if r.URL.Path != "/api/v1/namespaces/irsa/pods/webhook/portforward" {
 		http.Error(w, `{"kind":"Status","apiVersion":"v1","status":"Failure","reason":"Forbidden","code":403,"message":"pods \\"another\\" is forbidden: User \\"x\\" cannot create resource \\"pods/portforward\\""}`, http.StatusForbidden)
@@ -81,6 +81,6 @@ func TestForwarder_spdyFallback(t *testing.T) {
 		t.Error(err)
 	}
 	if _, err := forward(t.Context(), "irsa", "another", 8443); !errors.Is(err, errForwardForbidden) {
-		t.Errorf("who may not forward a port sees %v", err)
+		t.Errorf("got %v, want %v", err, errForwardForbidden)
 	}
 }

@@ -16,22 +16,22 @@ import (
 	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/inject"
 )
 
-// override is a variable that some container has, and where it comes from. Its
-// value is nobody's business.
+// override is an environment variable of a container and its source. It never holds the
+// value, which may be secret.
 type override struct {
 	container, variable, source string
-	// remove takes it out of the container's own list, if it is there.
+	// remove is true if the variable is in the env list of the container.
 	remove bool
-	// effect is what SDKs do with it, and what to do about it.
+	// effect is the effect of the variable on SDKs, and the fix.
 	effect string
 }
 
-// environment reads what containers get through envFrom: the keys, and not the
-// values. A key that is not there yet is of no effect.
+// environment reads the keys, but not the values, of the Secrets and ConfigMaps that
+// containers use in envFrom. It ignores Secrets and ConfigMaps that do not exist.
 type environment struct {
 	keys   func(kind, name string) ([]string, error)
 	unread []permission
-	// identity is that of the pod, nil if it is not known.
+	// identity is the identity of the pod, or nil if it is unknown.
 	identity *identity.Identity
 }
 
@@ -56,8 +56,9 @@ func (x *checkState) keysOf(ctx context.Context, kind, name string) ([]string, e
 	return slices.Sorted(maps.Keys(configMap.Data)), nil
 }
 
-// overrides returns the variables that keep SDKs from the identity, by the webhook's own
-// list. Access keys count even if they are not whole: the image can have the rest.
+// overrides returns the variables that keep SDKs from using the identity, according to
+// the webhook's list. It also returns incomplete access keys, because the image can set
+// the rest.
 func (e *environment) overrides(pod *corev1.Pod) []override {
 	var all []override
 	id := cmp.Or(e.identity, &identity.Identity{})
@@ -66,7 +67,7 @@ func (e *environment) overrides(pod *corev1.Pod) []override {
 		known, elsewhere := e.variables(pod.Namespace, &containers[i])
 		found := inject.Overrides(known, id)
 		for n, variable := range known.Variables {
-			// Of several of one name the last counts: an empty one of env overrides envFrom.
+			// The last variable of a name takes effect: an empty one in env overrides envFrom.
 			sameName := func(v inject.EnvVar) bool { return v.Name == variable.Name }
 			set := (variable.Value != "" || variable.FromElsewhere) && !slices.ContainsFunc(known.Variables[n+1:], sameName)
 			if set && inject.IsKeyVariable(variable.Name) && !slices.ContainsFunc(found, func(o inject.Override) bool { return o.Variable == variable.Name }) {
@@ -88,8 +89,8 @@ func (e *environment) overrides(pod *corev1.Pod) []override {
 	return all
 }
 
-// isOwnConfig reports whether a variable names the configuration file of a chain of roles
-// that the webhook has written.
+// isOwnConfig reports whether a variable is the path of the AWS configuration file that
+// the webhook adds for role chaining. With role chaining, the role assumes a second role.
 func isOwnConfig(name string, c *corev1.Container) bool {
 	value, _ := valueOf(c, name)
 	return name == envConfigFile && strings.Contains(value, "/serviceaccount/")
@@ -108,8 +109,8 @@ func from(source *corev1.EnvVarSource) string {
 	}
 }
 
-// variables returns the variables of a container, and for those of envFrom where they
-// come from. Its own list counts before envFrom, and of that the last source.
+// variables returns the variables of a container, and the sources of those from envFrom.
+// The env list takes precedence over envFrom, and a later source over an earlier one.
 func (e *environment) variables(namespace string, c *corev1.Container) (known inject.Environment, elsewhere map[string]string) {
 	elsewhere = map[string]string{}
 	for _, source := range c.EnvFrom {
@@ -142,8 +143,8 @@ func (e *environment) variables(namespace string, c *corev1.Container) (known in
 	return known, elsewhere
 }
 
-// setEnvironment changes a variable of a workload's template, or makes a pod anew
-// that nothing else makes.
+// setEnvironment returns the command that changes a variable in the template of the
+// workload. For a pod without a workload it replaces the pod.
 func setEnvironment(pod *corev1.Pod, container, change string) string {
 	if w := workloadOf(pod); w.kind != "" {
 		return fmt.Sprintf(kubectl+" set env %s/%s -n %s -c %s %s", w.kind, w.name, pod.Namespace, container, shell(change))
@@ -152,7 +153,7 @@ func setEnvironment(pod *corev1.Pod, container, change string) string {
 		pod.Name, pod.Namespace, container, shell(change))
 }
 
-// evaluateOverrides says whether anything stands against the role.
+// evaluateOverrides checks whether a variable takes precedence over the role.
 func evaluateOverrides(pod *corev1.Pod, all []override, unread []permission) Finding {
 	var keys, others []override
 	for _, o := range all {
@@ -164,47 +165,51 @@ func evaluateOverrides(pod *corev1.Pod, all []override, unread []permission) Fin
 	}
 	switch {
 	case len(keys) > 0:
-		said := make([]string, 0, len(all))
+		reasons := make([]string, 0, len(all))
 		for _, o := range slices.Concat(keys[1:], others) {
-			said = append(said, o.String())
+			reasons = append(reasons, o.String())
 		}
-		return newFinding(Broken, "%s is used in place of the role", keys[0]).
-			withReason("%s", strings.Join(append(said, "AWS SDKs use access keys from the environment before they use a role"), "; ")).
+		return newFinding(Broken, "%s takes precedence over the role", keys[0]).
+			withReason("%s", strings.Join(append(reasons, "AWS SDKs use access keys from the environment before they use a role"), "; ")).
 			withFix("%s", removeOverride(pod, keys[0]))
 	case len(unread) > 0:
-		finding := newFinding(Unknown, "not allowed to %s, which the environment comes from", unread[0]).
-			withReason("its keys, and not its values, would be looked at for %s and the like; whoever may grant it needs this rule: %s", "AWS_ACCESS_KEY_ID", unread[0].rule())
+		finding := newFinding(Unknown, "not allowed to %s, a source of environment variables", unread[0]).
+			withReason("doctor checks only the keys, and not its values, for variables such as %s; your RBAC permissions need this rule: %s", "AWS_ACCESS_KEY_ID", unread[0].rule())
 		for _, r := range unread {
-			finding = finding.withEvidence("missing right", r.String())
+			finding = finding.withEvidence("missing permission", r.String())
 		}
 		return finding
 	case len(others) > 0:
-		said := make([]string, 0, len(others)+1)
+		reasons := make([]string, 0, len(others)+1)
 		for _, o := range others[1:] {
-			said = append(said, o.String())
+			reasons = append(reasons, o.String())
 		}
-		finding := newFinding(Warning, "%s may be used in place of the role", others[0])
-		why := "some SDKs look there before they look for a role, and fail if the profile is not there"
+		finding := newFinding(Warning, "%s can take precedence over the role", others[0])
+		why := "some SDKs use the profile before they use a role, and fail if the profile does not exist"
 		if !inject.IsProfileVariable(others[0].variable) {
-			finding = newFinding(Warning, "%s keeps SDKs from the role", others[0])
+			finding = newFinding(Warning, "%s keeps SDKs from using the role", others[0])
 			why = others[0].effect
 		}
-		return finding.withReason("%s", strings.Join(append(said, why), "; ")).withFix("%s", removeOverride(pod, others[0]))
+		return finding.withReason("%s", strings.Join(append(reasons, why), "; ")).withFix("%s", removeOverride(pod, others[0]))
 	default:
-		return newFinding(OK, "no variable stands against the role")
+		return newFinding(OK, "no variable of pod %s takes precedence over the role", pod.Name)
 	}
 }
 
-// String says which variable of which container it is, and where that comes from.
+// String returns the name, the container and the source of the variable.
 func (o override) String() string {
 	return fmt.Sprintf("%s in container %s (%s)", o.variable, o.container, o.source)
 }
 
-// removeOverride takes a variable out of a container's own list. One of envFrom is
-// made empty there, which goes before envFrom and counts for nothing: what the Secret
-// or the ConfigMap holds is not for us to delete. An empty profile is an error to some
-// SDKs, so there is no command for one of envFrom; nor for a variable that the
-// application may need for something else, such as the endpoint of its store.
+// removeOverride returns the command that disables a variable, or "":
+//
+//   - An access key or a profile in the env list of the container is removed.
+//   - An access key from envFrom is set to an empty value in env, which overrides envFrom.
+//     The Secret or ConfigMap is not changed, because others may use it.
+//   - For a profile from envFrom there is no command, because an empty profile is an error
+//     in some SDKs.
+//   - For other variables there is no command, because the application may need them: an
+//     example is the endpoint of its object store.
 func removeOverride(pod *corev1.Pod, o override) string {
 	isKey, isProfile := inject.IsKeyVariable(o.variable), inject.IsProfileVariable(o.variable)
 	switch {

@@ -9,36 +9,36 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 )
 
-// permission is what one must be allowed, to read something.
+// permission is a permission in the cluster that a check needs.
 type permission struct{ verb, resource, namespace, name string }
 
 func (r permission) String() string {
-	said := r.verb + " " + r.resource
+	text := r.verb + " " + r.resource
 	switch {
 	case r.name == "":
 	case strings.Contains(r.resource, "/"):
-		said += " of " + r.name
+		text += " of " + r.name
 	default:
-		said += "/" + r.name
+		text += "/" + r.name
 	}
 	if r.namespace != "" {
-		said += " in namespace " + r.namespace
+		text += " in namespace " + r.namespace
 	}
-	return said
+	return text
 }
 
-// readErrorFinding is the finding about what could not be read. It is never OK, and never
-// says that something is broken.
+// readErrorFinding returns the finding for a failed read. Its status is always Unknown.
 func readErrorFinding(r permission, err error) Finding {
 	if apierrors.IsForbidden(err) || apierrors.IsUnauthorized(err) {
 		return newFinding(Unknown, "not allowed to %s", r).
-			withReason("the API server refuses it to you; whoever may grant it needs this rule: %s", r.rule()).
-			withEvidence("missing right", r.String())
+			withReason("your RBAC permissions need this rule: %s", r.rule()).
+			withEvidence("missing permission", r.String())
 	}
 	return newFinding(Unknown, "could not %s: %v", r, err)
 }
 
-// rule is the right as a rule of a Role or, without a namespace, a ClusterRole.
+// rule returns the permission as an RBAC rule of a Role or, without a namespace, of a
+// ClusterRole.
 func (r permission) rule() string {
 	group := ""
 	resource := r.resource
@@ -48,25 +48,25 @@ func (r permission) rule() string {
 	return fmt.Sprintf(`{apiGroups: [%q], resources: [%q], verbs: [%q]}`, group, resource, r.verb)
 }
 
-// isAccessDenied says whether it is the caller's rights that do not suffice
+// isAccessDenied reports whether AWS denied the call because of missing permissions
 // (https://docs.aws.amazon.com/IAM/latest/APIReference/CommonErrors.html).
 func isAccessDenied(err error) bool {
 	api, ok := errors.AsType[smithy.APIError](err)
 	return ok && (strings.HasPrefix(api.ErrorCode(), "AccessDenied") || api.ErrorCode() == "UnauthorizedOperation")
 }
 
-// awsReadErrorFinding is the same for a call of AWS's.
+// awsReadErrorFinding returns the finding for a failed call to AWS, with status Unknown.
 func awsReadErrorFinding(action string, err error) Finding {
 	if isAccessDenied(err) {
-		return newFinding(Unknown, "not allowed to %s", action).
-			withReason("AWS refuses it to the credentials that are used here; they need the action %s", action).
-			withEvidence("missing right", action)
+		return newFinding(Unknown, "not allowed to call %s", action).
+			withReason("your AWS credentials need permission for the action %s", action).
+			withEvidence("missing permission", action)
 	}
-	return newFinding(Unknown, "could not %s: %s", action, awsErrorMessage(err))
+	return newFinding(Unknown, "could not call %s: %s", action, awsErrorMessage(err))
 }
 
-// awsErrorMessage leaves out the operation, the status and the id of the request, which
-// the SDK puts before what AWS says.
+// awsErrorMessage returns the code and the message of an error of AWS. It omits the
+// operation, status and request ID that the SDK adds.
 func awsErrorMessage(err error) string {
 	if api, ok := errors.AsType[smithy.APIError](err); ok {
 		return api.ErrorCode() + ": " + api.ErrorMessage()

@@ -16,23 +16,23 @@ import (
 	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/inject"
 )
 
-// The variables by which an AWS SDK finds a role
+// The variables from which an AWS SDK reads the role
 // (https://docs.aws.amazon.com/sdkref/latest/guide/settings-reference.html).
 const (
 	envRole         = "AWS_ROLE_ARN"
-	envTokenFile    = "AWS_WEB_IDENTITY_TOKEN_FILE" //nolint:gosec // the name of a variable, no credential
+	envTokenFile    = "AWS_WEB_IDENTITY_TOKEN_FILE" //nolint:gosec // the name of a variable, not a credential
 	envConfigFile   = "AWS_CONFIG_FILE"
 	envContainerURI = "AWS_CONTAINER_CREDENTIALS_FULL_URI"
 	envRegion       = "AWS_REGION"
 )
 
-// containersOf are those that should have the identity: the pod's own.
+// containersOf returns the containers and init containers of the pod, without ephemeral ones.
 func containersOf(pod *corev1.Pod) []corev1.Container {
 	return slices.Concat(pod.Spec.Containers, pod.Spec.InitContainers)
 }
 
-// valueOf returns a variable's value: of those that are set twice a process sees
-// the last.
+// valueOf returns the value of a variable. If it is set more than once, the last value
+// takes effect.
 func valueOf(c *corev1.Container, name string) (value string, set bool) {
 	for _, variable := range c.Env {
 		if variable.Name == name {
@@ -42,7 +42,8 @@ func valueOf(c *corev1.Container, name string) (value string, set bool) {
 	return value, set
 }
 
-// dryRunInject says what the webhook would do now with a pod as it is.
+// dryRunInject returns the result of the webhook's code for the existing pod. It returns
+// an error if the pod cannot be decoded.
 func dryRunInject(pod *corev1.Pod, id *identity.Identity, s inject.Settings) (inject.Result, error) {
 	encoded, err := json.Marshal(pod)
 	if err != nil {
@@ -61,7 +62,7 @@ func dryRunInject(pod *corev1.Pod, id *identity.Identity, s inject.Settings) (in
 func checkInjected(_ context.Context, x *checkState) Finding {
 	result, err := dryRunInject(x.pod, x.identity, x.settings.inject)
 	if err != nil {
-		return newFinding(Unknown, "cannot tell what the webhook would do with the pod: %v", err)
+		return newFinding(Unknown, "cannot determine the webhook's decision for the pod: %v", err)
 	}
 	at, by, known := annotationWrittenAt(x.account, x.roleKey())
 	if !known {
@@ -69,7 +70,7 @@ func checkInjected(_ context.Context, x *checkState) Finding {
 	}
 	history := podHistory{account: x.account, writtenAt: at, writtenBy: by}
 	if r := x.webhook.chosen(); r != nil {
-		history.registered = r.configuration.CreationTimestamp.Time
+		history.configuredAt = r.configuration.CreationTimestamp.Time
 		history.ignoresFailures = r.ignoresFailures()
 	}
 	for _, code := range []Code{WebhookRegistered, WebhookRules, WebhookNamespace, WebhookPod} {
@@ -81,18 +82,18 @@ func checkInjected(_ context.Context, x *checkState) Finding {
 	return evaluateInjected(x.pod, result, history)
 }
 
-// podHistory is what may explain that a pod was not injected.
+// podHistory is the data that may explain why a pod was not injected.
 type podHistory struct {
 	account         *corev1.ServiceAccount
 	writtenAt       time.Time
 	writtenBy       string
-	registered      time.Time
+	configuredAt    time.Time
 	ignoresFailures bool
-	// notCalled is the check that says that the webhook is not called at all.
+	// notCalled is the broken check that explains why the webhook is not called, or "".
 	notCalled Code
 }
 
-// evaluateInjected says whether the webhook has been at work, and if not, why.
+// evaluateInjected checks whether the pod has an identity, and if not, why.
 func evaluateInjected(pod *corev1.Pod, result inject.Result, h podHistory) Finding {
 	injected, other := 0, 0
 	all := containersOf(pod)
@@ -105,51 +106,52 @@ func evaluateInjected(pod *corev1.Pod, result inject.Result, h podHistory) Findi
 	}
 	created := pod.CreationTimestamp.UTC().Format(time.RFC3339)
 	none := func(format string, args ...any) Finding {
-		return newFinding(Broken, "the pod has no identity: "+format, args...).withEvidence("pod created", created)
+		return newFinding(Broken, "pod %s has no identity: %s", pod.Name, fmt.Sprintf(format, args...)).withEvidence("pod created", created)
 	}
 	switch {
 	case injected > 0:
-		return newFinding(OK, "the pod was given its identity, in %s", plural(injected, "container")).withEvidence("pod created", created)
+		return newFinding(OK, "pod %s has its identity in %s", pod.Name, plural(injected, "container")).withEvidence("pod created", created)
 	case other > 0:
-		return newFinding(Warning, "the pod has another identity: that of EKS Pod Identity").
-			withReason("%s leads its SDK to the agent on the node, which knows the role; the role that the ServiceAccount names is not used", envContainerURI)
+		return newFinding(Warning, "pod %s has another identity, from EKS Pod Identity", pod.Name).
+			withReason("because of %s the SDK gets the credentials from the agent on the node; the SDK does not use the role of the ServiceAccount", envContainerURI)
 	case result.Reason == inject.MirrorPod:
-		return none("it pictures a static pod, which can have no ServiceAccount").withReason("run it as a DaemonSet instead")
+		return none("a static pod cannot have a ServiceAccount").withReason("run it as a DaemonSet instead")
 	case result.Reason == inject.SkipLabel:
-		return none("its label %s says to leave it alone", inject.SkipPodLabel).
+		return none("the webhook skips it because of label %s", inject.SkipPodLabel).
 			withFix("%s", templateLabelFix(pod, unmetRequirements(skipSelector(), pod.Labels)))
 	case result.Reason == inject.NoContainer:
-		return none("each of its containers is left alone").withReason("%s", strings.Join(reasonsOf(result), "; ")).
+		return none("the webhook skips all its containers").withReason("%s", strings.Join(reasonsOf(result), "; ")).
 			withFix("%s", removeSkipAnnotations(pod))
 	case h.notCalled != "":
-		return none("the webhook is not called for it").withReason("see %s; once that is mended, make the pod anew", h.notCalled).
+		return none("the webhook is not called for it").withReason("see check %s; after you fix that, recreate the pod", h.notCalled).
 			withFix("%s", recreateCommand(pod))
 	case pod.CreationTimestamp.Time.Before(h.writtenAt):
-		return none("it is older than the annotation of its ServiceAccount").
-			withReason("a pod that exists is never changed; %s wrote the annotation, or something beside it, at %s", h.writtenBy, h.writtenAt.UTC().Format(time.RFC3339)).
+		return none("the pod is older than the annotation of its ServiceAccount").
+			withReason("existing pods are never changed; %s wrote the annotation, or another field, at %s", h.writtenBy, h.writtenAt.UTC().Format(time.RFC3339)).
 			withFix("%s", recreateCommand(pod))
-	case pod.CreationTimestamp.Time.Before(h.registered):
-		return none("it is older than the registration of the webhook").
-			withReason("a pod that exists is never changed; the MutatingWebhookConfiguration was created at %s", h.registered.UTC().Format(time.RFC3339)).
+	case pod.CreationTimestamp.Time.Before(h.configuredAt):
+		return none("the pod is older than the MutatingWebhookConfiguration").
+			withReason("existing pods are never changed; the MutatingWebhookConfiguration was created at %s", h.configuredAt.UTC().Format(time.RFC3339)).
 			withFix("%s", recreateCommand(pod))
 	default:
-		why := "the annotation and the webhook were there before it, so the webhook was not called when it was created, or not for it"
+		why := "the annotation and the webhook are older than the pod; the webhook was not called when the pod was created, or not for this pod"
 		if h.ignoresFailures {
-			why = "the annotation and the webhook were there before it, so the webhook did not answer when it was created, which its failurePolicy Ignore permits"
+			why = "the annotation and the webhook are older than the pod; the webhook did not respond when the pod was created, and its failurePolicy is Ignore"
 		}
-		return none("the webhook did not give it one").withReason("%s", why).withFix("%s", recreateCommand(pod))
+		return none("the webhook did not inject it").withReason("%s", why).withFix("%s", recreateCommand(pod))
 	}
 }
 
 func reasonsOf(result inject.Result) []string {
-	var said []string
+	var reasons []string
 	for _, c := range result.Containers {
-		said = append(said, fmt.Sprintf("%s: %s", c.Name, c.Reason.Description()))
+		reasons = append(reasons, fmt.Sprintf("%s: %s", c.Name, c.Reason.Description()))
 	}
-	return said
+	return reasons
 }
 
-// removeSkipAnnotations removes the annotations that leave containers out.
+// removeSkipAnnotations returns the command that removes the annotations that exclude
+// containers, or "" if there are none.
 func removeSkipAnnotations(pod *corev1.Pod) string {
 	var keys []string
 	for key := range pod.Annotations {
@@ -174,30 +176,31 @@ func removeSkipAnnotations(pod *corev1.Pod) string {
 func checkToken(_ context.Context, x *checkState) Finding {
 	result, err := dryRunInject(withoutSkipLabel(x.pod), x.identity, x.settings.inject)
 	if err != nil {
-		return newFinding(Unknown, "cannot tell what the webhook would do with the pod: %v", err)
+		return newFinding(Unknown, "cannot determine the webhook's decision for the pod: %v", err)
 	}
 	for _, c := range result.Containers {
 		if c.OwnVolume != "" && result.Volume == "" {
-			return newFinding(OK, "container %s reads a token for %s from its own volume %s", c.Name, x.identity.Audience, c.OwnVolume)
+			return newFinding(OK, "container %s reads a token for audience %s from its own volume %s", c.Name, x.identity.Audience, c.OwnVolume)
 		}
 	}
 	return evaluateToken(x.pod, x.identity)
 }
 
-// tokenVolume returns the projected token that the identity's variables speak of.
+// tokenVolume returns the volume and the projected token that the variables of the
+// identity refer to. The source is nil if there is none.
 func tokenVolume(pod *corev1.Pod) (volume string, source *corev1.ServiceAccountTokenProjection) {
 	all := containersOf(pod)
-	var folders []string
+	var directories []string
 	for i := range all {
 		for _, name := range []string{envTokenFile, envConfigFile} {
 			if file, set := valueOf(&all[i], name); set {
-				folders = append(folders, path.Dir(strings.TrimPrefix(strings.ReplaceAll(file, `\`, "/"), "C:")))
+				directories = append(directories, path.Dir(strings.TrimPrefix(strings.ReplaceAll(file, `\`, "/"), "C:")))
 			}
 		}
 	}
 	for i := range all {
 		for _, mount := range all[i].VolumeMounts {
-			if !slices.Contains(folders, path.Clean(mount.MountPath)) {
+			if !slices.Contains(directories, path.Clean(mount.MountPath)) {
 				continue
 			}
 			if source := projectedToken(pod, mount.Name); source != nil {
@@ -222,25 +225,25 @@ func projectedToken(pod *corev1.Pod, volume string) *corev1.ServiceAccountTokenP
 	return nil
 }
 
-// evaluateToken says whether the kubelet asks for the right token.
+// evaluateToken checks whether the kubelet requests a token for the right audience.
 func evaluateToken(pod *corev1.Pod, id *identity.Identity) Finding {
 	name, source := tokenVolume(pod)
 	switch {
 	case source == nil:
-		return newFinding(Broken, "the pod has no volume with a token").
-			withReason("its variables speak of a file that no volume holds: they were copied without it, probably").
+		return newFinding(Broken, "pod %s has no volume with a token", pod.Name).
+			withReason("the variables refer to a file that no volume contains; probably they were copied without the volume").
 			withFix("%s", recreateCleanCommand(pod))
 	case source.Audience != id.Audience:
-		return newFinding(Broken, "the token of volume %s is for the audience %q, not for %q", name, source.Audience, id.Audience).
-			withReason("the pod is older than the audience that its ServiceAccount asks for, or brings a volume of its own").
+		return newFinding(Broken, "volume %s has a token for audience %q, not %q", name, source.Audience, id.Audience).
+			withReason("the pod is older than the audience of its ServiceAccount, or it has its own token volume; recreate the pod").
 			withFix("%s", recreateCleanCommand(pod))
 	}
-	finding := newFinding(OK, "volume %s holds a token for %s", name, source.Audience)
+	finding := newFinding(OK, "volume %s has a token for audience %s", name, source.Audience)
 	if source.ExpirationSeconds != nil {
 		finding = finding.withEvidence("lifetime", (time.Duration(*source.ExpirationSeconds) * time.Second).String())
 		if *source.ExpirationSeconds > identity.MaxUsefulExpirationSeconds {
 			finding.Status = Warning
-			finding.Why = "the kubelet renews a token that is older than a day, whatever it was asked for"
+			finding.Why = "the kubelet renews a token that is older than a day, even if its lifetime is longer"
 		}
 	}
 	return finding
@@ -249,23 +252,24 @@ func evaluateToken(pod *corev1.Pod, id *identity.Identity) Finding {
 func checkEnvironment(_ context.Context, x *checkState) Finding {
 	result, err := dryRunInject(withoutSkipLabel(x.pod), x.identity, x.settings.inject)
 	if err != nil {
-		return newFinding(Unknown, "cannot tell what the webhook would do with the pod: %v", err)
+		return newFinding(Unknown, "cannot determine the webhook's decision for the pod: %v", err)
 	}
 	return evaluateEnvironment(x.pod, result, x.identity)
 }
 
-// withoutSkipLabel is the pod without the label that has the webhook leave it alone: what
-// it was given by something else must be whole, too.
+// withoutSkipLabel returns a copy of the pod without the label that makes the webhook skip
+// it. If another controller injected the pod, its identity must be complete too.
 func withoutSkipLabel(pod *corev1.Pod) *corev1.Pod {
 	plain := pod.DeepCopy()
 	delete(plain.Labels, inject.SkipPodLabel)
 	return plain
 }
 
-// evaluateEnvironment says whether each container has what belongs to the identity.
+// evaluateEnvironment checks whether each container has the variables and the mount of the
+// identity.
 func evaluateEnvironment(pod *corev1.Pod, result inject.Result, id *identity.Identity) Finding {
-	var broken, told []string
-	var whole int
+	var broken, skipped []string
+	var complete int
 	all := containersOf(pod)
 	for _, c := range result.Containers {
 		at := slices.IndexFunc(all, func(other corev1.Container) bool { return other.Name == c.Name })
@@ -273,30 +277,30 @@ func evaluateEnvironment(pod *corev1.Pod, result inject.Result, id *identity.Ide
 		role, _ := valueOf(container, envRole)
 		switch {
 		case c.Reason == inject.AlreadyInjected:
-			whole++
+			complete++
 		case c.Reason == inject.SkipContainers || c.Reason == inject.NotIncluded:
-			told = append(told, fmt.Sprintf("%s is left alone: %s", c.Name, c.Reason.Description()))
+			skipped = append(skipped, fmt.Sprintf("container %s is skipped: %s", c.Name, c.Reason.Description()))
 		case c.Reason == inject.TokenPathTaken:
-			broken = append(broken, fmt.Sprintf("container %s mounts something else where the token would be", c.Name))
+			broken = append(broken, fmt.Sprintf("container %s mounts another volume at the path of the token", c.Name))
 		case c.Reason == inject.Injected || c.Reason == inject.FallbackPath:
 			broken = append(broken, fmt.Sprintf("container %s lacks %s", c.Name, missingParts(c)))
 		case role != "" && role != id.RoleARN:
-			broken = append(broken, fmt.Sprintf("container %s has %s=%s, and its ServiceAccount names %s", c.Name, envRole, role, cmp.Or(id.RoleARN, "none")))
+			broken = append(broken, fmt.Sprintf("container %s has %s=%s, but its ServiceAccount has %s", c.Name, envRole, role, cmp.Or(id.RoleARN, "no role")))
 		default:
-			broken = append(broken, fmt.Sprintf("container %s sets an identity itself, which is not that of its ServiceAccount", c.Name))
+			broken = append(broken, fmt.Sprintf("container %s sets another identity than that of its ServiceAccount", c.Name))
 		}
 	}
 	if len(broken) > 0 {
 		return newFinding(Broken, "%s", broken[0]).
-			withReason("%s", strings.Join(append(broken[1:], "the pod is older than what its ServiceAccount says now, or its template sets this itself: then take it out of there"), "; ")).
+			withReason("%s", strings.Join(append(broken[1:], "the pod is older than the role of its ServiceAccount, or the pod template sets this value; then remove it from the template"), "; ")).
 			withFix("%s", recreateCleanCommand(pod))
 	}
-	if whole == 0 && len(told) == 0 {
-		return newFinding(Unknown, "cannot tell whether variables and mounts are whole: the webhook would look at no container (%s)", cmp.Or(string(result.Reason), "no reason"))
+	if complete == 0 && len(skipped) == 0 {
+		return newFinding(Unknown, "cannot check variables and mounts: the webhook considers no container (%s)", cmp.Or(string(result.Reason), "no reason"))
 	}
-	finding := newFinding(OK, "variables and mounts are whole in %s", plural(whole, "container"))
-	if len(told) > 0 {
-		finding.Why = strings.Join(told, "; ")
+	finding := newFinding(OK, "variables and mounts are complete in %s", plural(complete, "container"))
+	if len(skipped) > 0 {
+		finding.Why = strings.Join(skipped, "; ")
 	}
 	return finding
 }
@@ -304,7 +308,7 @@ func evaluateEnvironment(pod *corev1.Pod, result inject.Result, id *identity.Ide
 func missingParts(c inject.ContainerResult) string {
 	missing := slices.Clone(c.Env)
 	if c.Mounted {
-		missing = append(missing, "the mount of the token")
+		missing = append(missing, "the token mount")
 	}
 	return strings.Join(missing, ", ")
 }

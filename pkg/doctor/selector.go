@@ -13,8 +13,8 @@ import (
 	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/inject"
 )
 
-// unmetRequirements returns the requirements of a selector that labels do not meet. nil selects
-// everything, as it does for the API server.
+// unmetRequirements returns the requirements of a selector that labels do not meet. A nil
+// selector matches everything, as in the API server.
 func unmetRequirements(selector *metav1.LabelSelector, labels map[string]string) []metav1.LabelSelectorRequirement {
 	if selector == nil {
 		return nil
@@ -56,8 +56,8 @@ func requirement(r metav1.LabelSelectorRequirement) string {
 	}
 }
 
-// labelArgs returns what makes labels meet the requirements, as arguments of kubectl
-// label, or nothing if labels that the API server sets stand against it.
+// labelArgs returns arguments of kubectl label that make an object meet the requirements.
+// It returns nil if a requirement is on a label that the API server sets.
 func labelArgs(requirements []metav1.LabelSelectorRequirement) []string {
 	var arguments []string
 	for _, r := range requirements {
@@ -84,29 +84,29 @@ func formatRequirements(requirements []metav1.LabelSelectorRequirement) string {
 	return strings.Join(all, ", ")
 }
 
-// evaluateNamespaceSelector says whether the webhook is called for the pods of a namespace.
-func evaluateNamespaceSelector(r *registration, namespace *corev1.Namespace) Finding {
+// evaluateNamespaceSelector checks whether the webhook is called for pods of a namespace.
+func evaluateNamespaceSelector(r *webhookEntry, namespace *corev1.Namespace) Finding {
 	missed := unmetRequirements(r.webhook.NamespaceSelector, namespace.Labels)
 	if len(missed) == 0 {
 		return newFinding(OK, "the namespaceSelector matches namespace %s", namespace.Name)
 	}
 	finding := newFinding(Broken, "the webhook is not called for namespace %s", namespace.Name).
-		withReason("the namespaceSelector of MutatingWebhookConfiguration %s wants %s", r.name(), formatRequirements(missed))
+		withReason("the namespaceSelector of MutatingWebhookConfiguration %s requires %s", r.name(), formatRequirements(missed))
 	arguments := labelArgs(missed)
 	if len(arguments) == 0 {
-		finding.Why += ", which is this very namespace: run the workload in another"
+		finding.Why += ", which excludes this namespace by name; run the workload in another"
 		return finding
 	}
 	return finding.withFix(kubectl+" label --overwrite namespace %s %s", namespace.Name, strings.Join(arguments, " "))
 }
 
-// evaluatePodSelected says whether the webhook is called for a pod as it is now.
-func evaluatePodSelected(r *registration, pod *corev1.Pod) Finding {
+// evaluatePodSelected checks whether the webhook is called for the pod as it is now.
+func evaluatePodSelected(r *webhookEntry, pod *corev1.Pod) Finding {
 	if missed := unmetRequirements(r.webhook.ObjectSelector, pod.Labels); len(missed) > 0 {
 		finding := newFinding(Broken, "the webhook is not called for pod %s", pod.Name).
-			withReason("the objectSelector of MutatingWebhookConfiguration %s wants %s: take care of that in the template that the pod is made from", r.name(), formatRequirements(missed))
+			withReason("the objectSelector of MutatingWebhookConfiguration %s requires %s; change the labels in the pod template", r.name(), formatRequirements(missed))
 		if slices.ContainsFunc(missed, func(r metav1.LabelSelectorRequirement) bool { return r.Key == inject.SkipPodLabel }) {
-			finding.Why = fmt.Sprintf("its label %s says to leave it alone: remove it from the template that the pod is made from", inject.SkipPodLabel)
+			finding.Why = fmt.Sprintf("the webhook skips pods with label %s; remove it from the pod template", inject.SkipPodLabel)
 		}
 		return finding.withFix("%s", templateLabelFix(pod, missed))
 	}
@@ -116,25 +116,29 @@ func evaluatePodSelected(r *registration, pod *corev1.Pod) Finding {
 		case !known:
 			unknown = append(unknown, condition.Name)
 		case !matches:
-			return newFinding(Broken, "the webhook is not called for pod %s", pod.Name).
-				withReason("the matchCondition %s of MutatingWebhookConfiguration %s leaves it out: it is the picture of a static pod, which can have no ServiceAccount", condition.Name, r.name())
+			finding := newFinding(Broken, "the webhook is not called for pod %s", pod.Name).
+				withReason("the matchCondition %s of MutatingWebhookConfiguration %s excludes it", condition.Name, r.name())
+			if isMirror(pod) {
+				finding.Why += "; it is the mirror pod of a static pod, which cannot have a ServiceAccount"
+			}
+			return finding
 		}
 	}
 	if len(unknown) > 0 {
-		return newFinding(Unknown, "cannot tell whether the matchConditions match pod %s", pod.Name).
-			withReason("only those of our own chart are evaluated here, and not %s; the trial pod, if it can be made, shows what the API server makes of them", strings.Join(unknown, ", "))
+		return newFinding(Unknown, "cannot evaluate the matchConditions for pod %s", pod.Name).
+			withReason("doctor evaluates only the matchConditions of the Helm chart, and not %s; check %s shows whether the API server calls the webhook", strings.Join(unknown, ", "), WebhookDryRun)
 	}
 	return newFinding(OK, "objectSelector and matchConditions match pod %s", pod.Name)
 }
 
-// noMirrorPods are the conditions of our chart by which mirror pods are left out,
-// without blanks.
+// noMirrorPods are the matchConditions of the Helm chart that exclude mirror pods,
+// without spaces.
 var noMirrorPods = []string{
 	`!has(object.metadata.annotations)||!('kubernetes.io/config.mirror'inobject.metadata.annotations)`,
 }
 
-// evaluateMatchCondition evaluates a condition, if it is known: it takes the API server's own
-// library to evaluate any other.
+// evaluateMatchCondition evaluates the matchConditions of the Helm chart. For any other it
+// returns known false, because evaluating it needs the CEL library of the API server.
 func evaluateMatchCondition(condition admissionregistrationv1.MatchCondition, pod *corev1.Pod) (matches, known bool) {
 	expression := strings.ReplaceAll(strings.Join(strings.Fields(condition.Expression), ""), `"`, `'`)
 	if slices.Contains(noMirrorPods, expression) {
@@ -148,8 +152,9 @@ func isMirror(pod *corev1.Pod) bool {
 	return mirror
 }
 
-// templateLabelFix changes the labels of a workload's template or, of a pod that has
-// no workload, makes it anew with other labels.
+// templateLabelFix returns the command that changes the labels in the template of the
+// workload. For a pod without a workload it replaces the pod. It returns "" if no
+// command can meet the requirements.
 func templateLabelFix(pod *corev1.Pod, missed []metav1.LabelSelectorRequirement) string {
 	labels := labelArgs(missed)
 	if len(labels) == 0 {
@@ -171,7 +176,7 @@ func templateLabelFix(pod *corev1.Pod, missed []metav1.LabelSelectorRequirement)
 	return fmt.Sprintf(kubectl+" label --overwrite pod %s -n %s %s && %s", pod.Name, pod.Namespace, strings.Join(labels, " "), replacePodCommand(pod))
 }
 
-// skipSelector selects the pods that are not to be left alone.
+// skipSelector returns a selector for the pods that the webhook does not skip.
 func skipSelector() *metav1.LabelSelector {
 	return &metav1.LabelSelector{MatchExpressions: []metav1.LabelSelectorRequirement{{Key: inject.SkipPodLabel, Operator: metav1.LabelSelectorOpDoesNotExist}}}
 }

@@ -19,19 +19,19 @@ import (
 	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/rolepolicy"
 )
 
-// exampleRole stands for a role that only the user knows.
+// exampleRole is a placeholder for the ARN that the user must insert.
 const exampleRole = "arn:aws:iam::111122223333:role/NAME"
 
 func checkServiceAccount(ctx context.Context, x *checkState) Finding {
 	if x.serviceAccount == "" {
-		return newFinding(Broken, "the pod names no ServiceAccount").
-			withReason("a static pod can have none, nor a token of its own: run it as a DaemonSet instead")
+		return newFinding(Broken, "the pod has no ServiceAccount").
+			withReason("a static pod cannot have a ServiceAccount or its token; run it as a DaemonSet instead")
 	}
 	if x.account == nil {
 		account, err := x.Client.CoreV1().ServiceAccounts(x.namespace).Get(ctx, x.serviceAccount, metav1.GetOptions{})
 		if apierrors.IsNotFound(err) {
 			return newFinding(Broken, "ServiceAccount %s/%s does not exist", x.namespace, x.serviceAccount).
-				withReason("no pod can be created with it").
+				withReason("the API server rejects new pods that use it").
 				withFix(kubectl+" create serviceaccount %s -n %s", x.serviceAccount, x.namespace)
 		}
 		if err != nil {
@@ -42,11 +42,11 @@ func checkServiceAccount(ctx context.Context, x *checkState) Finding {
 	return newFinding(OK, "ServiceAccount %s/%s exists", x.namespace, x.serviceAccount)
 }
 
-// mappingInfo is the ConfigMap of roles.
+// mappingInfo is the content of the ConfigMap of roles.
 type mappingInfo struct {
 	mapping *identity.Mapping
-	// skipped are its invalid entries, and undecodable is set if it has no valid ones
-	// because its content cannot be decoded.
+	// skipped are the invalid entries. undecodable is the error if the content as a
+	// whole cannot be decoded.
 	skipped     identity.EntryErrors
 	undecodable error
 	at          string
@@ -72,21 +72,22 @@ func checkRole(ctx context.Context, x *checkState) Finding {
 	x.identity = identity.FromAnnotations(x.account.Annotations, x.settings.identity)
 	key := x.settings.identity.AnnotationPrefix + "/" + identity.RoleARNAnnotation
 	if x.identity.IsSet() {
-		return newFinding(OK, "it names %s", x.identity.RoleARN).withEvidence("annotation", key)
+		return newFinding(OK, "ServiceAccount %s/%s has role %s", x.namespace, x.serviceAccount, x.identity.RoleARN).withEvidence("annotation", key)
 	}
 	x.typos = lint.Misspelled(x.account.Annotations, x.settings.identity.AnnotationPrefix)
 	if x.settings.configMap {
 		view := x.mapping(ctx, x.settings)
 		if mapped := view.mapping.Identity(types.NamespacedName{Namespace: x.namespace, Name: x.serviceAccount}); mapped != nil && mapped.IsSet() {
 			x.identity = mapped
-			return newFinding(OK, "%s names %s", view.at, mapped.RoleARN)
+			return newFinding(OK, "%s gives ServiceAccount %s/%s role %s", view.at, x.namespace, x.serviceAccount, mapped.RoleARN)
 		}
 		if view.err != nil && !apierrors.IsNotFound(view.err) {
 			return readErrorFinding(permission{"get", "configmaps", x.settings.namespace, usualName}, view.err)
 		}
 	}
 	if slices.ContainsFunc(x.pods, usesPodIdentity) {
-		return newFinding(Skipped, "it names no role, and its pods have that of EKS Pod Identity, which the agent on the node knows")
+		return newFinding(Skipped, "skipped: pods of ServiceAccount %s/%s use EKS Pod Identity", x.namespace, x.serviceAccount).
+			withReason("the ServiceAccount has no annotation %s; the agent on the node has the role", key)
 	}
 	none := evaluateNoRole(x.account, key, x.typos)
 	mapped, view := x.possibleMapping(ctx)
@@ -98,30 +99,30 @@ func checkRole(ctx context.Context, x *checkState) Finding {
 	}
 	switch {
 	case view.undecodable != nil && len(x.typos) == 0:
-		return newFinding(Unknown, "ServiceAccount %s/%s names no role itself, and %s cannot be decoded", x.namespace, x.serviceAccount, view.at).
-			withReason("%v; a webhook with --watch-config-map keeps the last mapping that it decoded, which cannot be seen; %s", view.undecodable, none.Why)
+		return newFinding(Unknown, "role of ServiceAccount %s/%s is unknown: %s cannot be decoded", x.namespace, x.serviceAccount, view.at).
+			withReason("%v; a webhook with --watch-config-map keeps the last mapping that it decoded, which doctor cannot read; %s", view.undecodable, none.Summary)
 	case mapped != "":
-		return newFinding(Unknown, "%s names %s, and it cannot be seen whether the webhook reads that", view.at, mapped).
-			withReason("it does with --watch-config-map; %s", none.Why)
+		return newFinding(Unknown, "cannot determine whether the webhook reads role %s from %s", mapped, view.at).
+			withReason("the webhook reads it only with --watch-config-map; %s", none.Summary)
 	case apierrors.IsForbidden(view.err) && len(x.typos) == 0:
-		return newFinding(Unknown, "it names no role itself, and it cannot be seen whether %s does", view.at).
-			withReason("the webhook reads that with --watch-config-map; if yours does not, %s", none.Why).withFix("%s", none.Fix)
+		return newFinding(Unknown, "role of ServiceAccount %s/%s is unknown: not allowed to get %s", x.namespace, x.serviceAccount, view.at).
+			withReason("the webhook reads it only with --watch-config-map; %s", none.Summary).withFix("%s", none.Fix)
 	default:
 		return none
 	}
 }
 
-// possibleMapping looks for the ConfigMap of roles where it would be, if the flags of
-// the webhook are not known.
+// possibleMapping reads the ConfigMap of roles from its usual place if the flags of the
+// webhook are unknown. It returns the role of the ServiceAccount, or "".
 func (x *checkState) possibleMapping(ctx context.Context) (role string, view mappingInfo) {
 	if len(x.webhook.pods) > 0 {
 		return "", mappingInfo{}
 	}
-	perhaps := x.settings
+	assumed := x.settings
 	if reference := x.webhook.reference(); reference != nil {
-		perhaps.namespace = reference.Namespace
+		assumed.namespace = reference.Namespace
 	}
-	view = x.mapping(ctx, perhaps)
+	view = x.mapping(ctx, assumed)
 	mapped := view.mapping.Identity(types.NamespacedName{Namespace: x.namespace, Name: x.serviceAccount})
 	if mapped == nil {
 		return "", view
@@ -129,7 +130,7 @@ func (x *checkState) possibleMapping(ctx context.Context) (role string, view map
 	return mapped.RoleARN, view
 }
 
-// usesPodIdentity says whether a pod is led to the agent of EKS Pod Identity.
+// usesPodIdentity reports whether a pod gets its credentials from EKS Pod Identity.
 func usesPodIdentity(pod corev1.Pod) bool {
 	return slices.ContainsFunc(containersOf(&pod), func(c corev1.Container) bool {
 		_, set := valueOf(&c, envContainerURI)
@@ -137,9 +138,9 @@ func usesPodIdentity(pod corev1.Pod) bool {
 	})
 }
 
-// evaluateNoRole says why a ServiceAccount has none.
+// evaluateNoRole returns the finding for a ServiceAccount without a role.
 func evaluateNoRole(account *corev1.ServiceAccount, key string, typos []lint.Finding) Finding {
-	none := newFinding(Broken, "it names no role")
+	none := newFinding(Broken, "ServiceAccount %s/%s has no annotation %s", account.Namespace, account.Name, key)
 	annotate := func(arguments string) Finding {
 		return none.withFix(kubectl+" annotate --overwrite serviceaccount %s -n %s %s", account.Name, account.Namespace, arguments)
 	}
@@ -149,10 +150,10 @@ func evaluateNoRole(account *corev1.ServiceAccount, key string, typos []lint.Fin
 			return annotate(shell(key+"="+strings.TrimSpace(account.Annotations[typo.Annotation])) + " " + typo.Annotation + "-")
 		}
 	}
-	none.Why = "it has no annotation " + key
 	if _, empty := account.Annotations[key]; empty {
-		none.Why = "its annotation " + key + " is empty"
+		none.Summary = fmt.Sprintf("annotation %s of ServiceAccount %s/%s is empty", key, account.Namespace, account.Name)
 	}
+	none.Why = "set the annotation to the ARN of an IAM role"
 	return annotate(key + "=" + exampleRole)
 }
 
@@ -160,31 +161,35 @@ func checkAnnotations(_ context.Context, x *checkState) Finding {
 	return evaluateAnnotations(x.account, x.settings)
 }
 
-// evaluateAnnotations says whether they can be what was meant.
+// evaluateAnnotations checks the annotations of a ServiceAccount for mistakes.
 func evaluateAnnotations(account *corev1.ServiceAccount, s settings) Finding {
 	prefix := s.identity.AnnotationPrefix
 	mistakes := lint.Account(account.Annotations, lint.Rules{
 		Prefix: prefix, Composes: s.identity.Account != nil, STSEndpoint: s.identity.STSEndpoint,
 	})
 	if len(mistakes) == 0 {
-		return newFinding(OK, "its annotations say what they can")
+		return newFinding(OK, "ServiceAccount %s/%s has no mistakes in its annotations", account.Namespace, account.Name)
 	}
 	status := Warning
 	endpoint := identity.FromAnnotations(account.Annotations, s.identity).STSEndpoint
-	var said, fixes []string
+	var messages, fixes []string
 	for _, mistake := range mistakes {
 		if mistake.Invalid {
 			status = Broken
 		}
-		said = append(said, mistake.String())
+		messages = append(messages, mistake.String())
 		fixes = append(fixes, annotationFix(mistake, prefix, endpoint))
 	}
-	return newFinding(status, "%s", plural(len(said), "mistake")+" in its annotations").withReason("%s", strings.Join(said, "; ")).
+	return newFinding(status, "ServiceAccount %s/%s has %s in its annotations", account.Namespace, account.Name, plural(len(messages), "mistake")).
+		withReason("%s", strings.Join(messages, "; ")).
 		withFix(kubectl+" annotate --overwrite serviceaccount %s -n %s %s", account.Name, account.Namespace, strings.Join(fixes, " "))
 }
 
-// annotationFix is what kubectl annotate is to be told: what was meant, if that is
-// plain, the place of a role that only its writer knows, or to remove what is void.
+// annotationFix returns the arguments of kubectl annotate that fix a mistake:
+//
+//   - the key or the value that was probably intended
+//   - otherwise a placeholder for the ARN of a role
+//   - otherwise the removal of the annotation, which has no effect
 func annotationFix(mistake lint.Finding, prefix, stsEndpoint string) string {
 	if mistake.SuggestedKey != "" {
 		return shell(mistake.SuggestedKey+"="+mistake.Value) + " " + mistake.Annotation + "-"
@@ -216,7 +221,7 @@ func checkRolePermitted(ctx context.Context, x *checkState) Finding {
 		if len(x.webhook.pods) == 0 {
 			return newFinding(Skipped, "skipped: cannot read the webhook's flags to see whether --role-policy is set; check webhook_dry_run shows whether the role is permitted")
 		}
-		return newFinding(Skipped, "the webhook permits every role: --role-policy is off")
+		return newFinding(Skipped, "skipped: --role-policy is off, so the webhook permits every role")
 	}
 	namespace, err := x.namespaceNamed(ctx, x.namespace)
 	if err != nil {
@@ -225,28 +230,28 @@ func checkRolePermitted(ctx context.Context, x *checkState) Finding {
 	return evaluateRolePermitted(x.settings, namespace, slices.DeleteFunc([]string{x.identity.RoleARN, x.identity.TargetRoleARN}, func(role string) bool { return role == "" })...)
 }
 
-// evaluateRolePermitted says whether the policy of a namespace permits the roles of a
-// ServiceAccount: that which it names, and that which is assumed with it.
+// evaluateRolePermitted checks whether the role policy of a namespace permits the roles of
+// a ServiceAccount: its role, and for role chaining the second role.
 func evaluateRolePermitted(s settings, namespace *corev1.Namespace, roles ...string) Finding {
 	for _, role := range roles {
 		err := rolepolicy.Evaluate(s.rolePolicy, s.identity.AnnotationPrefix, namespace.Name, namespace.Annotations, role)
 		if err != nil {
-			return withPermitFix(newFinding(Broken, "namespace %s does not permit the role, so the webhook refuses its pods", namespace.Name).withReason("%v", err),
+			return withPermitFix(newFinding(Broken, "namespace %s does not permit role %s; the webhook denies its pods", namespace.Name, role).withReason("%v", err),
 				s.identity.AnnotationPrefix, namespace, role)
 		}
 	}
-	return newFinding(OK, "namespace %s permits the role", namespace.Name)
+	return newFinding(OK, "namespace %s permits role %s", namespace.Name, strings.Join(roles, " and "))
 }
 
-// withPermitFix says how a namespace permits one role more than it does. The
-// annotations of kiam and kube2iam are for who wrote them: ours would take from the
-// namespace what they permit.
+// withPermitFix adds the command that makes the namespace permit one more role. There is
+// no command if the namespace uses an annotation of kiam or kube2iam: the webhook ignores
+// it once its own annotation is set, so the namespace would lose its other roles.
 func withPermitFix(denied Finding, prefix string, namespace *corev1.Namespace, role string) Finding {
 	keys := rolepolicy.Annotations(prefix)
 	own, permitted := namespace.Annotations[keys[0]], role
 	for _, other := range keys[1:] {
 		if _, set := namespace.Annotations[other]; set && own == "" {
-			denied.Why += fmt.Sprintf("; permit it in annotation %s, or write all roles of the namespace to %s, which counts alone once it is there", other, keys[0])
+			denied.Why += fmt.Sprintf("; add the role to annotation %s, or list all roles of the namespace in %s, which then takes precedence", other, keys[0])
 			return denied
 		}
 	}
@@ -260,16 +265,16 @@ func withPermitFix(denied Finding, prefix string, namespace *corev1.Namespace, r
 		}
 		permitted = string(encoded)
 	case strings.HasPrefix(strings.TrimSpace(own), "["):
-		return denied // nobody knows what it was meant to permit
+		return denied // the intended list is unknown
 	default:
 		permitted = own + "," + role
 	}
 	return denied.withFix(kubectl+" annotate --overwrite namespace %s %s", namespace.Name, shell(keys[0]+"="+permitted))
 }
 
-// annotationWrittenAt says when an annotation of a ServiceAccount was last written, at the
-// latest, and by whom, as the API server has recorded. That is the time at which
-// its writer last changed anything of the object; the annotation may be older.
+// annotationWrittenAt returns the latest time at which an annotation may have been written
+// and its field manager, from managedFields. It is the time of the manager's last change
+// of any field, so the annotation may be older.
 func annotationWrittenAt(account *corev1.ServiceAccount, key string) (at time.Time, by string, known bool) {
 	for _, entry := range account.ManagedFields {
 		if entry.FieldsV1 == nil || entry.Time == nil {
@@ -290,7 +295,7 @@ func annotationWrittenAt(account *corev1.ServiceAccount, key string) (at time.Ti
 	return at, by, known
 }
 
-// roleKey is the annotation of the role.
+// roleKey returns the key of the role annotation.
 func (x *checkState) roleKey() string {
 	return x.settings.identity.AnnotationPrefix + "/" + identity.RoleARNAnnotation
 }

@@ -15,20 +15,20 @@ import (
 	webhooksettings "github.com/pod-identity-webhook/pod-identity-webhook/pkg/settings"
 )
 
-// settings are what a webhook was started with, as far as it decides about pods.
+// settings are the flags of the webhook that affect pods.
 type settings struct {
 	identity identity.Defaults
 	inject   inject.Settings
-	// configMap says that roles are read from the ConfigMap too, and namespace
-	// where that is.
+	// configMap is true if the webhook also reads roles from the ConfigMap, and
+	// namespace is the namespace of that ConfigMap.
 	configMap  bool
 	namespace  string
 	rolePolicy rolepolicy.Mode
 }
 
-// readSettings reads the flags of a webhook, which the reference has as well. Those
-// that are not given are the defaults, and those that cannot be read are left out:
-// a webhook that runs has accepted them.
+// readSettings parses the flags of this webhook or of amazon-eks-pod-identity-webhook.
+// Missing flags have their defaults. It ignores flags that it cannot parse, because a
+// running webhook has accepted them.
 func readSettings(args []string) settings {
 	var s settings
 	var given webhooksettings.Settings
@@ -44,7 +44,7 @@ func readSettings(args []string) settings {
 				arg += "=" + args[i+1]
 			}
 		}
-		// One at a time: one that cannot be read must not hide the rest.
+		// One flag at a time, because Parse stops at the first error.
 		_ = flags.Parse([]string{arg})
 	}
 	s.identity, s.inject = given.Defaults(given.Account()), given.Inject()
@@ -52,8 +52,8 @@ func readSettings(args []string) settings {
 	return s
 }
 
-// argumentsOf returns the arguments of the webhook's container among the pods behind
-// its Service: those of the newest pod.
+// argumentsOf returns the arguments of the webhook's container in the newest pod, or nil
+// if there are no pods.
 func argumentsOf(pods []corev1.Pod) []string {
 	if len(pods) == 0 {
 		return nil
@@ -67,7 +67,7 @@ func argumentsOf(pods []corev1.Pod) []string {
 	return slices.Concat(containers[at].Command, containers[at].Args)
 }
 
-// overridden is what the user says, which counts for more.
+// overridden returns the settings with the options of the user, which take precedence.
 func (s settings) overridden(options Options) settings {
 	s.identity.Audience = cmp.Or(options.Audience, s.identity.Audience)
 	s.identity.AnnotationPrefix = cmp.Or(options.AnnotationPrefix, s.identity.AnnotationPrefix)

@@ -5,11 +5,11 @@ import (
 	"strings"
 )
 
-// plainWord is what every shell takes as it is.
+// plainWord matches words that need no quotes in any shell.
 var plainWord = regexp.MustCompile(`^[A-Za-z0-9_@%+=:,./-]+$`)
 
-// shell writes a word of a command line. Annotations, names of roles and variables
-// are written by others than those who copy the command.
+// shell returns the word quoted for a shell. Annotations, role names and variables are
+// untrusted: their authors are not the users who run the command.
 func shell(word string) string {
 	if plainWord.MatchString(word) {
 		return word

@@ -12,12 +12,11 @@ import (
 	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/token/issuer"
 )
 
-// checkState is what is known of one ServiceAccount, and of one of its pods. Each
-// check may add to it.
+// checkState is the data about one ServiceAccount and one of its pods. Checks add to it.
 type checkState struct {
 	*Doctor
 	namespace, serviceAccount string
-	// object is the pod that findings are about, as pod/NAME, or empty.
+	// object is the pod of the current checks as pod/NAME, or empty.
 	object string
 	status map[Code]Status
 
@@ -25,29 +24,29 @@ type checkState struct {
 	settings settings
 
 	account *corev1.ServiceAccount
-	// identity is never nil once the account was read; role is whether it is known.
+	// identity is not nil once checkRole has run; IsSet reports whether it has a role.
 	identity *identity.Identity
-	// typos are annotations that were probably meant as ours.
+	// typos are annotations that are probably misspelled annotations of the webhook.
 	typos []lint.Finding
 
-	// pods are those to look at, pod the one that is looked at.
+	// pods are the pods to check, and pod is the current one.
 	pods []corev1.Pod
 	pod  *corev1.Pod
 
-	// raw is a token, and never shown.
+	// raw is a token. It is never printed.
 	raw       string
 	claims    token.Claims
 	published issuer.Issuer
-	// verification is what is wrong with the token beside its key.
+	// verification is the fault of the token other than its key, or nil.
 	verification *issuer.VerificationError
 
 	providerARN string
 	role        role
-	// dryRunPassed says that the API server itself has shown the webhook to work.
+	// dryRunPassed is true if the webhook injected the pod of the dry run.
 	dryRunPassed bool
 }
 
-// sharedState is what examinations have in common.
+// sharedState caches the reads that all checkStates of a Doctor share.
 type sharedState struct {
 	webhook    onceCache[struct{}, *webhookInfo]
 	endpoint   onceCache[struct{}, *endpointInfo]
@@ -58,7 +57,7 @@ type sharedState struct {
 	providers  onceCache[string, readResult[*provider]]
 }
 
-// readResult is what was read, or why it was not.
+// readResult is the result of a read: a value or an error.
 type readResult[V any] struct {
 	value V
 	err   error
@@ -72,5 +71,5 @@ func newCheckState(ctx context.Context, d *Doctor, namespace, serviceAccount str
 	}
 }
 
-// callTimeout bounds one call to the outside.
+// callTimeout is the timeout of one call to the API server.
 const callTimeout = 20 * time.Second

@@ -16,12 +16,12 @@ import (
 	"k8s.io/apimachinery/pkg/labels"
 )
 
-// webhookInfo is what can be seen of the webhook. It is read once.
+// webhookInfo is the data about the webhook. It is read once.
 type webhookInfo struct {
-	registrations []registration
-	// unread is the finding if the registrations cannot be read.
+	entries []webhookEntry
+	// unread is the finding if the webhook configurations cannot be read.
 	unread *Finding
-	// service, slices and pods are of the first registration, if that is by Service.
+	// service, slices and pods belong to the first entry, if it uses a Service.
 	service        *corev1.Service
 	serviceErr     error
 	slices         []discoveryv1.EndpointSlice
@@ -32,13 +32,14 @@ type webhookInfo struct {
 	settingsSource string
 	// guards are the namespaceSelectors of the guards that deny pods.
 	guards []*metav1.LabelSelector
-	// guarded says that one of them selects the namespace of the view.
+	// guarded is true if one of them selects the namespace of the view.
 	guarded bool
 }
 
-// in returns the view of one namespace: its registration is the one that is called
-// there, if its configuration has several. Our chart has one for kube-system alone.
-// Only the name of the namespace counts here; see judgeNamespace for its labels.
+// in returns the view of one namespace. If the configuration has several entries, the first
+// one of the view is the one for the namespace: the Helm chart has an extra entry for
+// kube-system. Only the name of the namespace is considered; evaluateNamespaceSelector
+// considers its labels.
 func (v *webhookInfo) in(namespace string) *webhookInfo {
 	excludes := func(selector *metav1.LabelSelector) bool {
 		return slices.ContainsFunc(unmetRequirements(selector, map[string]string{corev1.LabelMetadataName: namespace}),
@@ -46,26 +47,26 @@ func (v *webhookInfo) in(namespace string) *webhookInfo {
 	}
 	view := *v
 	view.guarded = slices.ContainsFunc(v.guards, func(selector *metav1.LabelSelector) bool { return !excludes(selector) })
-	called := func(r registration) bool {
-		return r.completes(&v.registrations[0]) && !excludes(r.webhook.NamespaceSelector)
+	called := func(r webhookEntry) bool {
+		return r.completes(&v.entries[0]) && !excludes(r.webhook.NamespaceSelector)
 	}
-	at := slices.IndexFunc(v.registrations, func(r registration) bool { return called(r) && r.matchesPodCreate() })
+	at := slices.IndexFunc(v.entries, func(r webhookEntry) bool { return called(r) && r.matchesPodCreate() })
 	if at < 0 {
-		// Its rules are what is wrong.
-		at = slices.IndexFunc(v.registrations, called)
+		// No entry has rules for pods, which evaluateRules reports.
+		at = slices.IndexFunc(v.entries, called)
 	}
 	if at > 0 {
-		view.registrations = slices.Concat(v.registrations[at:at+1], v.registrations[:at], v.registrations[at+1:])
+		view.entries = slices.Concat(v.entries[at:at+1], v.entries[:at], v.entries[at+1:])
 	}
 	return &view
 }
 
-// chosen is the registration that is looked at, or nil.
-func (v *webhookInfo) chosen() *registration {
-	if len(v.registrations) == 0 {
+// chosen returns the entry that is checked, or nil.
+func (v *webhookInfo) chosen() *webhookEntry {
+	if len(v.entries) == 0 {
 		return nil
 	}
-	return &v.registrations[0]
+	return &v.entries[0]
 }
 
 func (v *webhookInfo) reference() *admissionregistrationv1.ServiceReference {
@@ -81,13 +82,13 @@ func (d *Doctor) webhook(ctx context.Context) *webhookInfo {
 
 func (d *Doctor) readWebhook(ctx context.Context) *webhookInfo {
 	v := &webhookInfo{}
-	v.registrations, v.unread = d.readRegistrations(ctx)
+	v.entries, v.unread = d.readWebhookConfigurations(ctx)
 	if reference := v.reference(); reference != nil {
 		d.readService(ctx, v, reference)
 	}
 	arguments := argumentsOf(v.pods)
 	v.settings = readSettings(arguments).overridden(d.Options)
-	v.settingsSource = "defaults of the webhook, and flags given here"
+	v.settingsSource = "defaults of the webhook and flags of doctor"
 	if len(v.pods) > 0 {
 		v.settingsSource = "arguments of pod " + v.pods[0].Namespace + "/" + v.pods[0].Name
 	}
@@ -95,10 +96,10 @@ func (d *Doctor) readWebhook(ctx context.Context) *webhookInfo {
 	return v
 }
 
-// pageSize is how much is listed at once.
+// pageSize is the number of objects per list request.
 const pageSize = 500
 
-func (d *Doctor) readRegistrations(ctx context.Context) ([]registration, *Finding) {
+func (d *Doctor) readWebhookConfigurations(ctx context.Context) ([]webhookEntry, *Finding) {
 	client := d.Client.AdmissionregistrationV1().MutatingWebhookConfigurations()
 	if name := d.Options.WebhookName; name != "" {
 		configuration, err := client.Get(ctx, name, metav1.GetOptions{})
@@ -109,14 +110,14 @@ func (d *Doctor) readRegistrations(ctx context.Context) ([]registration, *Findin
 			unread := readErrorFinding(permission{verb: "get", resource: "mutatingwebhookconfigurations.admissionregistration.k8s.io", name: name}, err)
 			return nil, &unread
 		}
-		return findRegistrations([]admissionregistrationv1.MutatingWebhookConfiguration{*configuration}, name), nil
+		return findWebhooks([]admissionregistrationv1.MutatingWebhookConfiguration{*configuration}, name), nil
 	}
 	all, err := client.List(ctx, metav1.ListOptions{})
 	if err != nil {
 		unread := readErrorFinding(permission{verb: "list", resource: "mutatingwebhookconfigurations.admissionregistration.k8s.io"}, err)
 		return nil, &unread
 	}
-	return findRegistrations(all.Items, ""), nil
+	return findWebhooks(all.Items, ""), nil
 }
 
 func (d *Doctor) readService(ctx context.Context, v *webhookInfo, reference *admissionregistrationv1.ServiceReference) {
@@ -142,9 +143,9 @@ func (d *Doctor) readService(ctx context.Context, v *webhookInfo, reference *adm
 	v.pods = pods.Items
 }
 
-// readGuards returns the namespaceSelectors of the guards that are bound and deny
-// pods: policies whose parameters are ServiceAccounts. Those that cannot be read
-// count as absent.
+// readGuards returns the namespaceSelectors of the guards: ValidatingAdmissionPolicies that
+// have ServiceAccounts as parameters and a binding that denies pods. If they cannot be
+// read, it returns nil.
 func (d *Doctor) readGuards(ctx context.Context) []*metav1.LabelSelector {
 	policies, err := d.Client.AdmissionregistrationV1().ValidatingAdmissionPolicies().List(ctx, metav1.ListOptions{})
 	if err != nil {
@@ -173,16 +174,16 @@ func (d *Doctor) readGuards(ctx context.Context) []*metav1.LabelSelector {
 	return selectors
 }
 
-// evaluateEndpointSlices says whether there is anybody to call.
+// evaluateEndpointSlices checks whether the Service has a ready endpoint.
 func evaluateEndpointSlices(v *webhookInfo) Finding {
 	reference := v.reference()
 	if reference == nil {
-		return newFinding(Skipped, "it is called by URL, and not through a Service")
+		return newFinding(Skipped, "skipped: the webhook is called by URL, not through a Service")
 	}
 	namespace, name := reference.Namespace, reference.Name
 	switch {
 	case apierrors.IsNotFound(v.serviceErr):
-		return newFinding(Broken, "Service %s/%s, which the API server is to call, does not exist", namespace, name).withFix("%s", installCommand)
+		return newFinding(Broken, "Service %s/%s of the webhook does not exist", namespace, name).withFix("%s", installCommand)
 	case v.slicesErr != nil:
 		return readErrorFinding(permission{verb: "list", resource: "endpointslices.discovery.k8s.io", namespace: namespace}, v.slicesErr)
 	}
@@ -193,13 +194,13 @@ func evaluateEndpointSlices(v *webhookInfo) Finding {
 	finding := newFinding(Broken, "Service %s/%s has no ready endpoint", namespace, name)
 	switch {
 	case v.serviceErr != nil || v.podsErr != nil:
-		return finding.withReason("%s; see how the webhook's pods are", plural(notReady, "endpoint that is not ready")).
+		return finding.withReason("%s; check the pods of the webhook", plural(notReady, "unready endpoint")).
 			withFix(kubectl+" get pods -n %s", namespace)
 	case len(v.service.Spec.Selector) == 0:
-		return finding.withReason("the Service selects no pods: its endpoints are somebody's to write")
+		return finding.withReason("the Service has no selector, so its EndpointSlices must be created manually or by a controller")
 	case len(v.pods) == 0:
 		selector := labels.Set(v.service.Spec.Selector).String()
-		return finding.withReason("no pod has the labels that the Service selects: %s", selector).
+		return finding.withReason("no pod matches the selector of the Service: %s", selector).
 			withFix(kubectl+" scale deployment -n %s -l %s --replicas=2", namespace, selector)
 	default:
 		return finding.withReason("%s", notReadyReasons(v.pods)).withFix("%s", recreateCommand(&v.pods[0]))
@@ -209,7 +210,7 @@ func evaluateEndpointSlices(v *webhookInfo) Finding {
 func countEndpoints(all []discoveryv1.EndpointSlice) (ready, notReady int) {
 	for i := range all {
 		for _, endpoint := range all[i].Endpoints {
-			// Unknown is to be taken for ready (k8s.io/api/discovery/v1).
+			// A nil value means ready (k8s.io/api/discovery/v1).
 			if endpoint.Conditions.Ready == nil || *endpoint.Conditions.Ready {
 				ready += len(endpoint.Addresses)
 			} else {
@@ -234,7 +235,7 @@ func plural(n int, one string) string {
 	return fmt.Sprintf("%d %ss", n, one)
 }
 
-// notReadyReasons says what keeps pods from being ready.
+// notReadyReasons returns why the pods are not ready.
 func notReadyReasons(pods []corev1.Pod) string {
 	var all []string
 	for i := range pods {
@@ -255,11 +256,12 @@ func notReadyReasons(pods []corev1.Pod) string {
 	return strings.Join(all, ", ")
 }
 
-// addressOf is the host and port of a registration by URL.
+// addressOf returns the host and the port of a webhook URL. It returns an error if the URL
+// is invalid or has no host.
 func addressOf(raw string) (host, port string, err error) {
 	parsed, err := url.Parse(raw)
 	if err != nil || parsed.Hostname() == "" {
-		return "", "", fmt.Errorf("%q is no URL of a webhook", raw)
+		return "", "", fmt.Errorf("invalid webhook URL %q", raw)
 	}
 	if port = parsed.Port(); port == "" {
 		port = "443"

@@ -6,7 +6,7 @@ func checkRegistered(_ context.Context, x *checkState) Finding {
 	if x.webhook.unread != nil {
 		return *x.webhook.unread
 	}
-	return evaluateRegistered(x.webhook.registrations, x.Options.WebhookName).withEvidence("settings", x.webhook.settingsSource)
+	return evaluateRegistered(x.webhook.entries, x.Options.WebhookName).withEvidence("settings", x.webhook.settingsSource)
 }
 
 func checkRules(_ context.Context, x *checkState) Finding { return evaluateRules(x.webhook.chosen()) }
@@ -19,21 +19,22 @@ func checkEndpoints(_ context.Context, x *checkState) Finding {
 	return evaluateEndpointSlices(x.webhook)
 }
 
-func checkAnswers(ctx context.Context, x *checkState) Finding {
+func checkReachable(ctx context.Context, x *checkState) Finding {
 	finding := evaluateEndpoint(x.endpoint(ctx))
-	return x.orDryRunResult(finding, "the API server has reached it: see %s")
+	return x.orDryRunResult(finding, "the API server reached the webhook: see check %s")
 }
 
 func checkCertificate(ctx context.Context, x *checkState) Finding {
 	r := x.webhook.chosen()
 	finding := evaluateCertificate(r, r.webhook.ClientConfig.CABundle, x.endpoint(ctx), x.now())
-	return x.orDryRunResult(finding, "the API server trusts what is served: see %s")
+	return x.orDryRunResult(finding, "the API server trusts the webhook's certificate: see check %s")
 }
 
-// orDryRunResult takes the API server's word where nothing can be seen from here.
+// orDryRunResult replaces an Unknown finding by an OK finding if the dry run passed: then
+// the API server itself called the webhook.
 func (x *checkState) orDryRunResult(finding Finding, instead string) Finding {
 	if finding.Status == Unknown && x.dryRunPassed {
-		return newFinding(OK, instead, WebhookTrial)
+		return newFinding(OK, instead, WebhookDryRun)
 	}
 	return finding
 }

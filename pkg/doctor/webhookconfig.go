@@ -10,44 +10,45 @@ import (
 	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
 )
 
-// The names by which registrations of a pod identity webhook are known: the
-// reference's, which is ours, and that of the webhook that EKS manages.
+// The names of pod identity webhooks in webhook configurations: usualName is that of this
+// webhook and of amazon-eks-pod-identity-webhook, eksName that of the webhook that EKS
+// manages.
 const (
 	usualName = "pod-identity-webhook"
 	eksName   = "iam-for-pods.amazonaws.com"
-	// mutatePath is where the reference and ours are called.
+	// mutatePath is the path of both webhooks.
 	mutatePath = "/mutate"
 )
 
-// registration is one webhook of a MutatingWebhookConfiguration.
-type registration struct {
+// webhookEntry is one webhook of a MutatingWebhookConfiguration.
+type webhookEntry struct {
 	configuration *admissionregistrationv1.MutatingWebhookConfiguration
-	// index is that of the webhook in its configuration.
+	// index is the index of the webhook in its configuration.
 	index   int
 	webhook *admissionregistrationv1.MutatingWebhook
 }
 
-func (r *registration) name() string { return r.configuration.Name }
+func (r *webhookEntry) name() string { return r.configuration.Name }
 
-// findRegistrations returns the webhooks that give pods their identity: those of
-// the configuration of a name or, without one, those that look like it. Those that
-// are called for new pods come first.
-func findRegistrations(configurations []admissionregistrationv1.MutatingWebhookConfiguration, name string) []registration {
-	var all []registration
+// findWebhooks returns the pod identity webhooks: those of the configuration with the name
+// or, without a name, those with the usual path and names. Webhooks that are called for
+// new pods come first.
+func findWebhooks(configurations []admissionregistrationv1.MutatingWebhookConfiguration, name string) []webhookEntry {
+	var all []webhookEntry
 	for i := range configurations {
 		configuration := &configurations[i]
 		if name != "" && configuration.Name != name {
 			continue
 		}
 		for j := range configuration.Webhooks {
-			candidate := registration{configuration: configuration, index: j, webhook: &configuration.Webhooks[j]}
+			candidate := webhookEntry{configuration: configuration, index: j, webhook: &configuration.Webhooks[j]}
 			if name != "" || candidate.givesIdentity() {
 				all = append(all, candidate)
 			}
 		}
 	}
-	slices.SortStableFunc(all, func(a, b registration) int {
-		rank := func(r registration) int {
+	slices.SortStableFunc(all, func(a, b webhookEntry) int {
+		rank := func(r webhookEntry) int {
 			if r.matchesPodCreate() {
 				return 0
 			}
@@ -58,8 +59,8 @@ func findRegistrations(configurations []admissionregistrationv1.MutatingWebhookC
 	return all
 }
 
-// givesIdentity says whether a webhook has the path and a name of one.
-func (r *registration) givesIdentity() bool {
+// givesIdentity reports whether a webhook has the path and a name of a pod identity webhook.
+func (r *webhookEntry) givesIdentity() bool {
 	client := r.webhook.ClientConfig
 	path, service := "", ""
 	if client.Service != nil {
@@ -80,8 +81,8 @@ func (r *registration) givesIdentity() bool {
 	return r.webhook.Name == eksName || slices.ContainsFunc(names, func(n string) bool { return strings.Contains(n, usualName) })
 }
 
-// matchesPodCreate says whether the rules have it called when a pod is created.
-func (r *registration) matchesPodCreate() bool {
+// matchesPodCreate reports whether the rules match the creation of pods.
+func (r *webhookEntry) matchesPodCreate() bool {
 	return slices.ContainsFunc(r.webhook.Rules, func(rule admissionregistrationv1.RuleWithOperations) bool {
 		operation := slices.ContainsFunc(rule.Operations, func(o admissionregistrationv1.OperationType) bool {
 			return o == admissionregistrationv1.Create || o == admissionregistrationv1.OperationAll
@@ -95,12 +96,12 @@ func (r *registration) matchesPodCreate() bool {
 	})
 }
 
-func (r *registration) ignoresFailures() bool {
+func (r *webhookEntry) ignoresFailures() bool {
 	return r.webhook.FailurePolicy != nil && *r.webhook.FailurePolicy == admissionregistrationv1.Ignore
 }
 
-// called says how it is called, for people.
-func (r *registration) called() string {
+// called returns the Service or the URL of the webhook as text.
+func (r *webhookEntry) called() string {
 	client := r.webhook.ClientConfig
 	if client.Service != nil {
 		port := int32(443)
@@ -115,63 +116,63 @@ func (r *registration) called() string {
 	return ""
 }
 
-// completes reports whether r and first are entries of one configuration that call one
-// webhook, each for other namespaces.
-func (r *registration) completes(first *registration) bool {
+// completes reports whether r and first are entries of one configuration that call the
+// same webhook, for different namespaces.
+func (r *webhookEntry) completes(first *webhookEntry) bool {
 	return r.name() == first.name() && r.called() == first.called()
 }
 
 const installCommand = helm + " upgrade --install pod-identity-webhook deploy/helm/pod-identity-webhook --namespace pod-identity-webhook --create-namespace"
 
-// evaluateRegistered says whether there is a webhook at all.
-func evaluateRegistered(registrations []registration, name string) Finding {
-	if len(registrations) == 0 {
-		missing := newFinding(Broken, "no webhook is registered that gives pods their identity").
-			withReason("no MutatingWebhookConfiguration has a webhook with the path %s and %s in a name of it; if yours has another, say --webhook-name", mutatePath, usualName)
+// evaluateRegistered checks whether a configuration has a pod identity webhook.
+func evaluateRegistered(entries []webhookEntry, name string) Finding {
+	if len(entries) == 0 {
+		missing := newFinding(Broken, "no MutatingWebhookConfiguration has a pod identity webhook").
+			withReason("none has a webhook with path %s and %s in a name; if yours has another name, pass --webhook-name", mutatePath, usualName)
 		if name != "" {
-			missing = newFinding(Broken, "there is no MutatingWebhookConfiguration %q with a webhook", name)
+			missing = newFinding(Broken, "MutatingWebhookConfiguration %q does not exist or has no webhook", name)
 		}
 		return missing.withFix(installCommand)
 	}
-	first := &registrations[0]
+	first := &entries[0]
 	var others []string
-	for i := range registrations[1:] {
-		other := &registrations[i+1]
+	for i := range entries[1:] {
+		other := &entries[i+1]
 		if other.matchesPodCreate() && !other.completes(first) {
 			others = append(others, fmt.Sprintf("%s (%s)", other.name(), other.called()))
 		}
 	}
 	if len(others) > 0 {
-		return newFinding(Warning, "%d webhooks give pods their identity", len(others)+1).
-			withReason("MutatingWebhookConfiguration %s is looked at here; %s is called too, and the first that sees a pod decides. Another is chosen by --webhook-name", first.name(), strings.Join(others, ", ")).
+		return newFinding(Warning, "%d pod identity webhooks are called for new pods", len(others)+1).
+			withReason("doctor checks MutatingWebhookConfiguration %s; %s is called too, and the first one to get a pod decides; pass --webhook-name to check another", first.name(), strings.Join(others, ", ")).
 			withEvidence("called at", first.called())
 	}
-	return newFinding(OK, "MutatingWebhookConfiguration %s, webhook %s", first.name(), first.webhook.Name).withEvidence("called at", first.called())
+	return newFinding(OK, "MutatingWebhookConfiguration %s has webhook %s", first.name(), first.webhook.Name).withEvidence("called at", first.called())
 }
 
-// podRule is the rule that it takes to be called for new pods.
+// podRule is the rule that matches the creation of pods.
 const podRule = `{"apiGroups":[""],"apiVersions":["v1"],"operations":["CREATE"],"resources":["pods"],"scope":"Namespaced"}`
 
-func evaluateRules(r *registration) Finding {
+func evaluateRules(r *webhookEntry) Finding {
 	if r.matchesPodCreate() {
-		return newFinding(OK, "it is called when a pod is created")
+		return newFinding(OK, "MutatingWebhookConfiguration %s matches the creation of pods", r.name())
 	}
 	path, value := fmt.Sprintf("/webhooks/%d/rules", r.index), "["+podRule+"]"
 	if len(r.webhook.Rules) > 0 {
 		path, value = path+"/-", podRule
 	}
-	return newFinding(Broken, "it is not called when a pod is created").
-		withReason("none of its rules is for CREATE of pods of the API group \"\", v1").
+	return newFinding(Broken, "MutatingWebhookConfiguration %s does not match the creation of pods", r.name()).
+		withReason("add a rule for CREATE of pods of the API group \"\", v1").
 		withFix(kubectl+` patch mutatingwebhookconfiguration %s --type=json -p='[{"op":"add","path":"%s","value":%s}]'`, r.name(), path, value)
 }
 
-func evaluateFailurePolicy(r *registration, guarded bool) Finding {
+func evaluateFailurePolicy(r *webhookEntry, guarded bool) Finding {
 	switch {
 	case !r.ignoresFailures():
-		return newFinding(OK, "failurePolicy Fail: while the webhook is down, the pods that it is called for are not created")
+		return newFinding(OK, "failurePolicy is Fail: the API server rejects matching pods while the webhook is down")
 	case guarded:
-		return newFinding(OK, "failurePolicy Ignore: while the webhook is down, the guard refuses pods that miss their identity")
+		return newFinding(OK, "failurePolicy is Ignore: the guard denies pods without identity while the webhook is down")
 	default:
-		return newFinding(OK, "failurePolicy Ignore: while the webhook is down, pods are created without identity, and keep so")
+		return newFinding(OK, "failurePolicy is Ignore: pods created while the webhook is down stay without identity")
 	}
 }

@@ -11,15 +11,17 @@ import (
 	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/inject"
 )
 
-// workload is what makes a pod. Its kind is as kubectl takes it, or empty.
+// workload is the workload of a pod. Its kind is an argument of kubectl, or empty if there
+// is none.
 type workload struct{ kind, name string }
 
 // podTemplateHash is the label of the pods of a Deployment's ReplicaSets
 // (k8s.io/api/apps/v1, DefaultDeploymentUniqueLabelKey).
 const podTemplateHash = "pod-template-hash"
 
-// workloadOf finds it by what the pod says of its owner, without reading that: the
-// name of a Deployment's ReplicaSet ends in the hash that its pods bear as a label.
+// workloadOf returns the workload of a pod from the pod's owner reference and labels,
+// without reading the owner. The name of a Deployment's ReplicaSet ends in the hash that
+// its pods have as a label.
 func workloadOf(pod *corev1.Pod) workload {
 	owner := metav1.GetControllerOf(pod)
 	if owner == nil {
@@ -36,7 +38,8 @@ func workloadOf(pod *corev1.Pod) workload {
 	}
 }
 
-// recreateCommand makes the pods of a workload anew, so that the webhook sees them.
+// recreateCommand returns the command that recreates the pods of the workload, so that the
+// webhook is called for them.
 func recreateCommand(pod *corev1.Pod) string {
 	if w := workloadOf(pod); w.kind != "" {
 		return fmt.Sprintf(kubectl+" rollout restart %s/%s -n %s", w.kind, w.name, pod.Namespace)
@@ -47,8 +50,8 @@ func recreateCommand(pod *corev1.Pod) string {
 	return replacePodCommand(pod)
 }
 
-// recreateCleanCommand makes the pods of a workload anew, without what a webhook has given
-// them: that of a pod that nothing else makes has to be taken out of it first.
+// recreateCleanCommand returns the command that recreates the pods of the workload without
+// their injected fields. For a pod without an owner it removes these fields first.
 func recreateCleanCommand(pod *corev1.Pod) string {
 	removed := injectedPaths(pod)
 	if metav1.GetControllerOf(pod) != nil || len(removed) == 0 {
@@ -61,14 +64,14 @@ func recreateCleanCommand(pod *corev1.Pod) string {
 		pod.Name, pod.Namespace, strings.Join(removed, ","))
 }
 
-// injectedPaths are the places of what the webhook gives to pods, the last of each
-// list first, so that they stay right when one after the other is removed.
+// injectedPaths returns the JSON pointers of the fields that a webhook injected. In each
+// list the last one comes first, so that removing it does not shift the others.
 func injectedPaths(pod *corev1.Pod) []string {
-	var places []string
-	remove := func(list string, n int, ours func(int) bool) {
+	var paths []string
+	remove := func(list string, n int, isInjected func(int) bool) {
 		for i := n - 1; i >= 0; i-- {
-			if ours(i) {
-				places = append(places, fmt.Sprintf("/spec/%s/%d", list, i))
+			if isInjected(i) {
+				paths = append(paths, fmt.Sprintf("/spec/%s/%d", list, i))
 			}
 		}
 	}
@@ -84,13 +87,13 @@ func injectedPaths(pod *corev1.Pod) []string {
 	fromContainers("containers", pod.Spec.Containers)
 	fromContainers("initContainers", pod.Spec.InitContainers)
 	remove("volumes", len(pod.Spec.Volumes), func(at int) bool { return isToken(pod.Spec.Volumes[at].Name) })
-	return places
+	return paths
 }
 
-// identityVariables are those that the webhook sets for an identity.
+// identityVariables are the variables that the webhook sets for an identity.
 var identityVariables = []string{envRole, envTokenFile, envConfigFile, "AWS_ROLE_SESSION_NAME", "AWS_ENDPOINT_URL_STS", "AWS_STS_REGIONAL_ENDPOINTS"}
 
-// replacePodCommand makes a pod anew that nothing else makes.
+// replacePodCommand returns the command that recreates a pod without an owner.
 func replacePodCommand(pod *corev1.Pod) string {
 	return fmt.Sprintf(kubectl+" get pod %s -n %s -o yaml | "+kubectl+" replace --force -f -", pod.Name, pod.Namespace)
 }

@@ -1,6 +1,6 @@
-// Package explain owns the question what the webhook would do to the pods of some
-// manifests. It runs the webhook's own code on them, without a cluster, or with
-// what it reads of one; it writes to none.
+// Package explain shows what the webhook would do to the pods of manifests. It runs the
+// webhook's own code on them. It can read missing objects from a cluster, and never writes
+// to it.
 package explain
 
 import (
@@ -28,17 +28,18 @@ import (
 	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/webhook"
 )
 
-// Config is what an Explainer needs.
+// Config is the configuration of an Explainer.
 type Config struct {
 	Settings  settings.Settings
 	Manifests *Manifests
-	// Cluster is asked for what is in no file; nil to ask none.
+	// Cluster reads objects that are in no file. If nil, they are missing.
 	Cluster Cluster
-	// MappingNamespace is that of the webhook, if it reads a ConfigMap of roles.
+	// MappingNamespace is the namespace of the ConfigMap of roles in the cluster. If empty,
+	// that ConfigMap is not read.
 	MappingNamespace string
 }
 
-// Explainer says what the webhook would do.
+// Explainer computes what the webhook would do to pods.
 type Explainer struct {
 	mutator  *webhook.Mutator
 	accounts accounts
@@ -48,7 +49,8 @@ type Explainer struct {
 	Skipped []string
 }
 
-// New wires the webhook's parts to files.
+// New returns an Explainer. It returns an error if the ConfigMap of roles or the list for EKS
+// Pod Identity cannot be read or decoded.
 func New(ctx context.Context, config Config) (*Explainer, error) {
 	defaults := config.Settings.Defaults(config.Settings.Account())
 	logger, registry := slog.New(slog.DiscardHandler), prometheus.NewRegistry()
@@ -68,7 +70,7 @@ func New(ctx context.Context, config Config) (*Explainer, error) {
 	if file := config.Settings.ContainerCredentialsConfig; file != "" {
 		listed, skipped, err := containercredentials.Read(file)
 		if err != nil {
-			return nil, fmt.Errorf("list of ServiceAccounts for EKS Pod Identity in %s: %w", file, err)
+			return nil, fmt.Errorf("read list of ServiceAccounts for EKS Pod Identity in %s: %w", file, err)
 		}
 		resolver.ContainerCredentials = listed
 		e.skip(file, skipped)
@@ -87,31 +89,33 @@ func (e *Explainer) skip(source string, skipped identity.EntryErrors) {
 	}
 }
 
-// Explanation says what would happen to a pod.
+// Explanation is what the webhook would do to a pod.
 type Explanation struct {
 	Pod            Pod
 	ServiceAccount types.NamespacedName
-	// Identity is nil if none was looked for, or if it is not known.
+	// Identity is nil if the pod is skipped or the identity is unknown.
 	Identity *identity.Identity
 	Result   inject.Result
-	// Denied says why the pod would be refused, NotGiven what is not known.
+	// Denied is set if the webhook would deny the pod, MissingInput if an object that the
+	// decision needs is missing.
 	Denied, MissingInput error
 	// Findings are probable mistakes in the annotations of the ServiceAccount.
 	Findings []lint.Finding
-	// Patched is the pod as it would be, as JSON, without what the API server
-	// itself adds. It is nil if that is not known or the pod would be refused.
+	// Patched is the injected pod as JSON, without the fields that the API server adds. It
+	// is nil if Denied or MissingInput is set.
 	Patched []byte
 }
 
-// Explain says what would happen to a pod if it were created now.
+// Explain returns what the webhook would do if the pod were created now. It returns an error
+// if the pod is invalid, or if the cluster cannot be read.
 func (e *Explainer) Explain(ctx context.Context, pod Pod) (Explanation, error) {
-	told := Explanation{Pod: pod}
+	explanation := Explanation{Pod: pod}
 	view, err := readPod(pod.Document)
 	if err != nil {
-		return told, fmt.Errorf("%s: it makes no pod: %w", pod.From, err)
+		return explanation, fmt.Errorf("%s: invalid pod: %w", pod.From, err)
 	}
-	told.ServiceAccount = types.NamespacedName{Namespace: pod.Namespace, Name: view.Spec.ServiceAccountName}
-	told.Identity, told.Result, err = e.mutator.Decide(ctx, &webhook.Request[inject.Pod]{
+	explanation.ServiceAccount = types.NamespacedName{Namespace: pod.Namespace, Name: view.Spec.ServiceAccountName}
+	explanation.Identity, explanation.Result, err = e.mutator.Decide(ctx, &webhook.Request[inject.Pod]{
 		Kind: metav1.GroupVersionKind{Version: "v1", Kind: "Pod"}, Namespace: pod.Namespace,
 		Operation: admissionv1.Create, Object: view,
 	})
@@ -119,56 +123,59 @@ func (e *Explainer) Explain(ctx context.Context, pod Pod) (Explanation, error) {
 	missing, isMissing := errors.AsType[*MissingInputError](err)
 	switch {
 	case isDenied:
-		told.Denied = denied
+		explanation.Denied = denied
 	case isMissing:
-		told.MissingInput = missing
+		explanation.MissingInput = missing
 	case err != nil:
-		return told, fmt.Errorf("%s: %w", pod.From, err)
+		return explanation, fmt.Errorf("%s: %w", pod.From, err)
 	}
 	if inject.SkipReason(view) == "" {
-		told.Findings = e.findings(ctx, told)
+		explanation.Findings = e.findings(ctx, explanation)
 	}
-	if told.Denied == nil && told.MissingInput == nil {
-		if told.Patched, err = applyPatch(pod.Document, told.Result.Patch); err != nil {
-			return told, fmt.Errorf("%s: apply the webhook's patch: %w", pod.From, err)
+	if explanation.Denied == nil && explanation.MissingInput == nil {
+		if explanation.Patched, err = applyPatch(pod.Document, explanation.Result.Patch); err != nil {
+			return explanation, fmt.Errorf("%s: apply the webhook's patch: %w", pod.From, err)
 		}
 	}
-	return told, nil
+	return explanation, nil
 }
 
-// readPod reads a pod, in JSON, as its user writes it. The ServiceAccount is as the
-// API server fills it in. An error never quotes a value.
+// readPod decodes a pod from JSON, and sets the ServiceAccount to the default of the API
+// server if it is missing. It returns an error if the JSON is not a valid pod. The error
+// never quotes a value.
 func readPod(document []byte) (*inject.Pod, error) {
 	pod, err := inject.ReadPod(document)
 	if err != nil {
 		return nil, err
 	}
-	// The older name of serviceAccountName.
-	var older struct {
+	// serviceAccount is the deprecated alias of serviceAccountName.
+	var deprecated struct {
 		Spec struct {
 			ServiceAccount string `json:"serviceAccount"`
 		} `json:"spec"`
 	}
-	if err := json.Unmarshal(document, &older); err != nil {
+	if err := json.Unmarshal(document, &deprecated); err != nil {
 		return nil, errors.New("spec.serviceAccount is not a string")
 	}
-	pod.Spec.ServiceAccountName = cmp.Or(pod.Spec.ServiceAccountName, older.Spec.ServiceAccount, "default")
+	pod.Spec.ServiceAccountName = cmp.Or(pod.Spec.ServiceAccountName, deprecated.Spec.ServiceAccount, "default")
 	return pod, nil
 }
 
-// findings are the probable mistakes in the annotations of the ServiceAccount of
-// which the webhook does not warn already. There are none if it is not known.
-func (e *Explainer) findings(ctx context.Context, told Explanation) []lint.Finding {
-	annotations, err := e.accounts.annotations(ctx, told.ServiceAccount)
+// findings returns the probable mistakes in the annotations of the ServiceAccount, without
+// those that the webhook already warns about. It returns nil if the ServiceAccount cannot
+// be read.
+func (e *Explainer) findings(ctx context.Context, explanation Explanation) []lint.Finding {
+	annotations, err := e.accounts.annotations(ctx, explanation.ServiceAccount)
 	if err != nil {
 		return nil
 	}
 	return slices.DeleteFunc(lint.Account(annotations, e.settings.Rules()), func(f lint.Finding) bool {
-		return told.Identity != nil && slices.ContainsFunc(told.Identity.Problems, func(p identity.AnnotationWarning) bool { return p.Annotation == f.Annotation })
+		return explanation.Identity != nil && slices.ContainsFunc(explanation.Identity.Problems, func(p identity.AnnotationWarning) bool { return p.Annotation == f.Annotation })
 	})
 }
 
-// applyPatch applies a patch as the API server does, with the same library.
+// applyPatch applies a patch with the library that the API server uses. It returns an error
+// if the patch is invalid.
 func applyPatch(document, patch []byte) ([]byte, error) {
 	if patch == nil {
 		return document, nil

@@ -39,7 +39,7 @@ func parseSettings(t *testing.T, args ...string) settings.Settings {
 	return parsed
 }
 
-// manifests reads those of the namespace shop.
+// manifests reads content in the namespace shop.
 func manifests(t *testing.T, content string) *explain.Manifests {
 	t.Helper()
 	read := new(explain.Manifests)
@@ -49,18 +49,18 @@ func manifests(t *testing.T, content string) *explain.Manifests {
 	return read
 }
 
-// explanation is what is said of the one pod of a config.
+// explanation returns the explanation of the first pod of a config.
 func explanation(t *testing.T, config explain.Config) explain.Explanation {
 	t.Helper()
 	explainer, err := explain.New(t.Context(), config)
 	if err != nil {
 		t.Fatal(err)
 	}
-	told, err := explainer.Explain(t.Context(), config.Manifests.Pods[0])
+	got, err := explainer.Explain(t.Context(), config.Manifests.Pods[0])
 	if err != nil {
 		t.Fatal(err)
 	}
-	return told
+	return got
 }
 
 func TestExplain(t *testing.T) {
@@ -80,28 +80,28 @@ func TestExplain(t *testing.T) {
 		cluster     []runtime.Object
 		mapping     string
 		args        []string
-		// role is the role's name, or reason is why there is none.
-		role             string
-		reason           inject.Reason
-		denied, notGiven string
+		// role is the name of the role. If it is empty, reason is the expected reason.
+		role            string
+		reason          inject.Reason
+		denied, missing string
 	}{
 		{name: "the ServiceAccount of a file", files: account, role: "cart"},
 		{name: "a ServiceAccount without a role", files: without, reason: inject.NoRole},
-		{name: "the ServiceAccount of another namespace is not it", files: strings.Replace(account, "name: cart", "name: cart, namespace: store", 1), notGiven: "ServiceAccount shop/cart"},
-		{name: "no ServiceAccount", notGiven: "ServiceAccount shop/cart"},
+		{name: "a ServiceAccount of another namespace", files: strings.Replace(account, "name: cart", "name: cart, namespace: store", 1), missing: "ServiceAccount shop/cart"},
+		{name: "no ServiceAccount", missing: "ServiceAccount shop/cart"},
 		{name: "the ServiceAccount of the cluster", cluster: inCluster, role: "cluster"},
-		{name: "a file is preferred to the cluster", files: account, cluster: inCluster, role: "cart"},
-		{name: "a ServiceAccount that is not in the cluster either", cluster: []runtime.Object{mapped}, reason: inject.ServiceAccountNotFound},
+		{name: "a file takes precedence over the cluster", files: account, cluster: inCluster, role: "cart"},
+		{name: "a ServiceAccount in neither files nor cluster", cluster: []runtime.Object{mapped}, reason: inject.ServiceAccountNotFound},
 		{name: "the ConfigMap of a file", files: without + mapping, role: "mapped"},
-		{name: "the annotation is preferred to the ConfigMap", files: account + mapping, role: "cart"},
+		{name: "the annotation takes precedence over the ConfigMap", files: account + mapping, role: "cart"},
 		{name: "the ConfigMap of the cluster", files: without, cluster: []runtime.Object{mapped}, mapping: "eks", role: "cluster-mapped"},
-		{name: "the ConfigMap of a file is preferred to the cluster's", files: without + mapping, cluster: []runtime.Object{mapped}, mapping: "eks", role: "mapped"},
-		{name: "the ConfigMap of the cluster is not asked for", files: without, cluster: []runtime.Object{mapped}, reason: inject.NoRole},
+		{name: "the ConfigMap of a file takes precedence over the cluster", files: without + mapping, cluster: []runtime.Object{mapped}, mapping: "eks", role: "mapped"},
+		{name: "the ConfigMap of the cluster is not read", files: without, cluster: []runtime.Object{mapped}, reason: inject.NoRole},
 		{name: "no ConfigMap in the cluster", files: without, cluster: []runtime.Object{}, mapping: "eks", reason: inject.NoRole},
 		{name: "the list for EKS Pod Identity", files: account, args: []string{"--watch-container-credentials-config=" + listed}, reason: inject.Injected},
 		{name: "the policy of a namespace in a file", files: account + permits, args: []string{"--role-policy=on"}, denied: "not permitted in namespace shop"},
 		{name: "the policy of a namespace in the cluster", files: account, cluster: inCluster, args: []string{"--role-policy=on"}, denied: "other"},
-		{name: "a namespace that is not known", files: account, args: []string{"--role-policy=on"}, notGiven: "Namespace shop"},
+		{name: "a missing namespace", files: account, args: []string{"--role-policy=on"}, missing: "Namespace shop"},
 		{name: "a policy does not matter without a role", files: without, args: []string{"--role-policy=require"}, reason: inject.NoRole},
 		{name: "a role's name", files: strings.Replace(account, "arn:aws:iam::111122223333:role/cart", "cart", 1), args: []string{"--compose-role-arn", "--aws-account-id=111122223333"}, role: "cart"},
 	}
@@ -111,25 +111,26 @@ func TestExplain(t *testing.T) {
 			if test.cluster != nil {
 				config.Cluster = fake.NewClientset(test.cluster...).CoreV1()
 			}
-			told := explanation(t, config)
-			if !says(told.Denied, test.denied) || !says(told.MissingInput, test.notGiven) {
-				t.Errorf("denied: %v, not given: %v", told.Denied, told.MissingInput)
+			got := explanation(t, config)
+			if !errorContains(got.Denied, test.denied) || !errorContains(got.MissingInput, test.missing) {
+				t.Errorf("got denied %v, missing input %v", got.Denied, got.MissingInput)
 			}
-			if whole := test.denied == "" && test.notGiven == ""; whole != (told.Patched != nil) {
-				t.Errorf("the pod is %s", told.Patched)
+			if hasPod := test.denied == "" && test.missing == ""; hasPod != (got.Patched != nil) {
+				t.Errorf("got pod %s, want one: %t", got.Patched, hasPod)
 			}
-			if test.role != "" && (told.Result.Reason != inject.Injected || !strings.Contains(string(told.Patched), `"arn:aws:iam::111122223333:role/`+test.role+`"`)) {
-				t.Errorf("%s: %s", told.Result.Reason, told.Patched)
+			if test.role != "" && (got.Result.Reason != inject.Injected || !strings.Contains(string(got.Patched), `"arn:aws:iam::111122223333:role/`+test.role+`"`)) {
+				t.Errorf("got reason %s and pod %s, want role %s", got.Result.Reason, got.Patched, test.role)
 			}
-			if test.role == "" && told.Result.Reason != test.reason {
-				t.Errorf("the reason is %q", told.Result.Reason)
+			if test.role == "" && got.Result.Reason != test.reason {
+				t.Errorf("got reason %q, want %q", got.Result.Reason, test.reason)
 			}
 		})
 	}
 }
 
-// says says whether an error contains a text, or is nil for none.
-func says(err error, text string) bool {
+// errorContains reports whether the message of err contains text. For an empty text it
+// reports whether err is nil.
+func errorContains(err error, text string) bool {
 	if text == "" {
 		return err == nil
 	}
@@ -147,21 +148,21 @@ func TestExplain_readError(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := explainer.Explain(t.Context(), config.Manifests.Pods[0]); !says(err, "read ServiceAccount shop/cart: forbidden") {
+		if _, err := explainer.Explain(t.Context(), config.Manifests.Pods[0]); !errorContains(err, "get ServiceAccount shop/cart: forbidden") {
 			t.Errorf("got %v", err)
 		}
 	})
 	for name, config := range map[string]explain.Config{
-		"a ConfigMap that is no mapping": {Settings: parseSettings(t), Manifests: manifests(t, strings.Replace(mapping, "RoleARN", "", 1)+pod+
+		"a ConfigMap without a valid mapping": {Settings: parseSettings(t), Manifests: manifests(t, strings.Replace(mapping, "RoleARN", "", 1)+pod+
 			"\n---\n{apiVersion: v1, kind: ConfigMap, metadata: {name: pod-identity-webhook}, data: {config: nonsense}}")},
-		"a ConfigMap whose mapping is empty": {Settings: parseSettings(t), Manifests: manifests(t, pod+
+		"a ConfigMap with an empty mapping": {Settings: parseSettings(t), Manifests: manifests(t, pod+
 			"\n---\n{apiVersion: v1, kind: ConfigMap, metadata: {name: pod-identity-webhook}, data: {config: ''}}")},
-		"a list that is not there": {Settings: parseSettings(t, "--watch-container-credentials-config=missing.json"), Manifests: manifests(t, pod)},
-		"a list that is none":      {Settings: parseSettings(t, "--watch-container-credentials-config=explain_test.go"), Manifests: manifests(t, pod)},
+		"a missing list":  {Settings: parseSettings(t, "--watch-container-credentials-config=missing.json"), Manifests: manifests(t, pod)},
+		"an invalid list": {Settings: parseSettings(t, "--watch-container-credentials-config=explain_test.go"), Manifests: manifests(t, pod)},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if _, err := explain.New(t.Context(), config); err == nil {
-				t.Error("no error")
+				t.Error("got no error")
 			}
 		})
 	}
@@ -187,9 +188,9 @@ func TestNew_invalidEntries(t *testing.T) {
 	if !slices.Equal(explainer.Skipped, want) {
 		t.Errorf("got  %q\nwant %q", explainer.Skipped, want)
 	}
-	told, err := explainer.Explain(t.Context(), config.Manifests.Pods[0])
-	if err != nil || told.Identity == nil || told.Identity.RoleARN != "arn:aws:iam::111122223333:role/mapped" {
-		t.Errorf("got %+v, %v, want the role of the valid entry", told.Identity, err)
+	got, err := explainer.Explain(t.Context(), config.Manifests.Pods[0])
+	if err != nil || got.Identity == nil || got.Identity.RoleARN != "arn:aws:iam::111122223333:role/mapped" {
+		t.Errorf("got %+v, %v, want the role of the valid entry", got.Identity, err)
 	}
 }
 
@@ -197,21 +198,21 @@ func TestManifests(t *testing.T) {
 	const template = `{metadata: {labels: {app: x}}, spec: {containers: [{name: app}]}}`
 	tests := []struct {
 		name, content string
-		// from names the pods; name is of the last one.
+		// from are the sources of the pods; document is a part of the last pod.
 		from     []string
 		document string
 	}{
 		{"a pod", pod, []string{"Pod shop/pod"}, `"name":"pod"`},
-		{"a pod of its own namespace", strings.Replace(pod, "name: pod", "name: pod, namespace: other", 1), []string{"Pod other/pod"}, `"namespace":"other"`},
+		{"a pod with a namespace", strings.Replace(pod, "name: pod", "name: pod, namespace: other", 1), []string{"Pod other/pod"}, `"namespace":"other"`},
 		{"a pod with a generated name", strings.Replace(pod, "name: pod", "generateName: pod-", 1), []string{"Pod shop/pod-"}, `"generateName":"pod-"`},
 		{"a Deployment", "{apiVersion: apps/v1, kind: Deployment, metadata: {name: x, namespace: store}, spec: {template: " + template + "}}", []string{"Deployment store/x"}, `"metadata":{"generateName":"x-","labels":{"app":"x"},"namespace":"store"}`},
 		{"a StatefulSet", "{apiVersion: apps/v1, kind: StatefulSet, metadata: {name: x}, spec: {template: " + template + "}}", []string{"StatefulSet shop/x"}, `"name":"x-0"`},
 		{"a CronJob", "{apiVersion: batch/v1, kind: CronJob, metadata: {name: x}, spec: {jobTemplate: {spec: {template: " + template + "}}}}", []string{"CronJob shop/x"}, `"generateName":"x-"`},
 		{"a Job without labels", "{apiVersion: batch/v1, kind: Job, metadata: {generateName: x-}, spec: {template: {spec: {containers: []}}}}", []string{"Job shop/x-"}, `"generateName":"x--"`},
-		{"a workload of an operator", "{apiVersion: argoproj.io/v1alpha1, kind: Rollout, metadata: {name: x}, spec: {template: " + template + "}}", []string{"Rollout shop/x"}, `"kind":"Pod"`},
+		{"a custom resource with a pod template", "{apiVersion: argoproj.io/v1alpha1, kind: Rollout, metadata: {name: x}, spec: {template: " + template + "}}", []string{"Rollout shop/x"}, `"kind":"Pod"`},
 		{"a list", "{apiVersion: v1, kind: List, items: [{apiVersion: v1, kind: Pod, metadata: {name: a}}, {apiVersion: v1, kind: Pod, metadata: {name: b}}]}", []string{"Pod shop/a", "Pod shop/b"}, `"name":"b"`},
-		{"what is of no interest", "{apiVersion: v1, kind: Service, metadata: {name: x}}" + account, nil, ""},
-		{"a pod of another group", "{apiVersion: x/v1, kind: Pod, metadata: {name: x}}", nil, ""},
+		{"irrelevant objects", "{apiVersion: v1, kind: Service, metadata: {name: x}}" + account, nil, ""},
+		{"a Pod of another API group", "{apiVersion: x/v1, kind: Pod, metadata: {name: x}}", nil, ""},
 		{"empty documents", "---\n---\n# a comment\n---\n" + pod, []string{"Pod shop/pod"}, ""},
 		{"JSON", `{"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "x"}, "spec": {"priority": 12345678901234567}}`, []string{"Pod shop/x"}, `12345678901234567`},
 	}
@@ -225,10 +226,10 @@ func TestManifests(t *testing.T) {
 				document = string(pod.Document)
 			}
 			if strings.Join(from, ",") != strings.Join(test.from, ",") {
-				t.Errorf("got %q", from)
+				t.Errorf("got %q, want %q", from, test.from)
 			}
 			if !strings.Contains(document, test.document) {
-				t.Errorf("got %s", document)
+				t.Errorf("got %s, want a part %s", document, test.document)
 			}
 		})
 	}
@@ -236,13 +237,13 @@ func TestManifests(t *testing.T) {
 
 func TestManifests_errorsDoNotQuoteValues(t *testing.T) {
 	for name, content := range map[string]string{
-		"a key twice":               pod + "\n---\nspec: {a: hunter2, a: hunter2}",
-		"no YAML":                   pod + "\n---\na: [hunter2",
-		"an alias of nothing":       pod + "\n---\na: *hunter2",
+		"a duplicate key":           pod + "\n---\nspec: {a: hunter2, a: hunter2}",
+		"invalid YAML":              pod + "\n---\na: [hunter2",
+		"an undefined alias":        pod + "\n---\na: *hunter2",
 		"text":                      pod + "\n---\nhunter2",
 		"a list of text":            "{apiVersion: v1, kind: List, items: [hunter2]}",
 		"a pod without a name":      "{apiVersion: v1, kind: Pod, spec: {x: hunter2}}",
-		"a list of such":            "{apiVersion: v1, kind: List, items: [{apiVersion: v1, kind: Pod, spec: {x: hunter2}}]}",
+		"a list with such a pod":    "{apiVersion: v1, kind: List, items: [{apiVersion: v1, kind: Pod, spec: {x: hunter2}}]}",
 		"a workload without a name": "{kind: Job, spec: {template: {spec: {containers: [{name: hunter2}]}}}}",
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -275,15 +276,15 @@ func FuzzManifests(f *testing.F) {
 		}
 		explainer, err := explain.New(t.Context(), explain.Config{Settings: flags, Manifests: read})
 		if err != nil {
-			return // the mapping is none
+			return // the mapping is invalid
 		}
 		for _, pod := range read.Pods {
-			told, err := explainer.Explain(t.Context(), pod)
-			if err == nil && (told.Patched == nil) != (told.MissingInput != nil) {
-				t.Errorf("%+v", told)
+			got, err := explainer.Explain(t.Context(), pod)
+			if err == nil && (got.Patched == nil) != (got.MissingInput != nil) {
+				t.Errorf("got %+v, want either a pod or a missing input", got)
 			}
-			if patched := told.Patched; err == nil && told.Result.Patch == nil && patched != nil && string(patched) != string(pod.Document) {
-				t.Errorf("without a patch it is changed:\n%s\n%s", pod.Document, patched)
+			if patched := got.Patched; err == nil && got.Result.Patch == nil && patched != nil && string(patched) != string(pod.Document) {
+				t.Errorf("without a patch: got %s, want %s", patched, pod.Document)
 			}
 		}
 	})

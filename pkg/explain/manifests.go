@@ -14,42 +14,41 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
-// Manifests are what was read of files: the pods that would be created of them,
-// and what decides about these. The zero value is of no files.
+// Manifests are the contents of files: the pods that they create, and the objects that the
+// webhook's decision about these pods needs. The zero value is empty.
 type Manifests struct {
 	Pods []Pod
 
-	// The annotations of ServiceAccounts and namespaces.
+	// accounts and namespaces contain annotations.
 	accounts   map[types.NamespacedName]map[string]string
 	namespaces map[string]map[string]string
-	// mapping is the data of the ConfigMap of roles, nil for none.
+	// mapping is the data of the ConfigMap of roles, or nil if there is none.
 	mapping map[string]string
 }
 
 // Pod is a pod that would be created.
 type Pod struct {
-	// From names what it is made of, such as "Deployment shop/cart".
+	// From is the object that creates the pod, such as "Deployment shop/cart".
 	From string
-	// Namespace is where it would be created.
+	// Namespace is the namespace of the pod.
 	Namespace string
 	// Document is the pod as JSON.
 	Document []byte
 }
 
-// ConfigMapName is that of the ConfigMap of roles, and mappingKey its key; both
-// are a contract.
+// ConfigMapName is the name of the ConfigMap of roles, and mappingKey is its key. Both are
+// part of the webhook's API.
 const (
 	ConfigMapName = "pod-identity-webhook"
 	mappingKey    = "config"
 )
 
-// document is an object of Kubernetes, whatever its kind.
+// document is a Kubernetes object of any kind.
 type document map[string]any
 
-// Read reads manifests in YAML or JSON, of which there may be several. Objects
-// without a namespace are in the one given. What is neither about a pod nor about
-// its identity is passed over. An error names where the fault is, and quotes no
-// value.
+// Read adds the manifests of a YAML or JSON stream. Objects without a namespace get the given
+// one. Objects that are irrelevant for the identity of pods are ignored. It returns an error
+// if a document is invalid. The error contains the position, but never a value.
 func (m *Manifests) Read(from io.Reader, namespace string) error {
 	reader := utilyaml.NewYAMLReader(bufio.NewReader(from))
 	for n := 1; ; n++ {
@@ -69,23 +68,23 @@ func (m *Manifests) Read(from io.Reader, namespace string) error {
 func (m *Manifests) readDocument(content []byte, namespace string) error {
 	asJSON, err := yaml.YAMLToJSONStrict(content)
 	if err != nil {
-		return fmt.Errorf("it is no YAML%s", lineOf(err))
+		return fmt.Errorf("invalid YAML%s", lineOf(err))
 	}
 	decoder := json.NewDecoder(bytes.NewReader(asJSON))
-	decoder.UseNumber() // a float64 would change large ones
+	decoder.UseNumber() // float64 is not exact for large integers
 	var read document
 	if err := decoder.Decode(&read); err != nil {
-		return errors.New("it is no object of Kubernetes")
+		return errors.New("not a Kubernetes object")
 	}
 	return m.add(read, namespace)
 }
 
 var line = regexp.MustCompile(`line \d+`)
 
-// lineOf keeps of an error the line: the rest may quote what is there.
+// lineOf returns only the line number of a YAML error, because the rest may quote values.
 func lineOf(err error) string {
 	if found := line.FindString(err.Error()); found != "" {
-		return ", or has a key twice, at " + found
+		return " or duplicate key at " + found
 	}
 	return ""
 }
@@ -95,7 +94,7 @@ func (m *Manifests) add(d document, namespace string) error {
 		for i, item := range items {
 			object, ok := item.(map[string]any)
 			if !ok {
-				return fmt.Errorf("item %d of the list is no object of Kubernetes", i+1)
+				return fmt.Errorf("item %d of the list is not a Kubernetes object", i+1)
 			}
 			if err := m.add(object, namespace); err != nil {
 				return fmt.Errorf("item %d of the list: %w", i+1, err)
@@ -142,7 +141,7 @@ func (d document) text(name string) string {
 	return member
 }
 
-// texts returns a member that is an object of strings.
+// texts returns the string members of a member that is an object.
 func (d document) texts(name string) map[string]string {
 	read := map[string]string{}
 	for key, value := range d.object(name) {

@@ -13,32 +13,33 @@ import (
 	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/rolepolicy"
 )
 
-// Cluster is where what is in no file is read, if at all.
+// Cluster reads objects that are in no file.
 type Cluster interface {
 	corev1client.ServiceAccountsGetter
 	corev1client.NamespacesGetter
 	corev1client.ConfigMapsGetter
 }
 
-// MissingInputError says that something decides about a pod and is not known.
+// MissingInputError is the error if the webhook's decision needs an object that is missing.
 type MissingInputError struct {
-	// What it is, such as "ServiceAccount shop/cart".
+	// What is the missing object, such as "ServiceAccount shop/cart".
 	What string
 }
 
-// Error says how to give it.
+// Error implements error. The message says how to provide the object.
 func (e *MissingInputError) Error() string {
-	return e.What + " is in none of the files: give its manifest by -f, or look into the cluster by --from-cluster"
+	return e.What + " is in none of the files; pass its manifest with -f, or read it from the cluster with --from-cluster"
 }
 
-// accounts answers what the annotations of a ServiceAccount grant.
+// accounts resolves identities from the annotations of ServiceAccounts.
 type accounts struct {
 	manifests *Manifests
 	cluster   Cluster // or nil
 	defaults  identity.Defaults
 }
 
-// Resolve returns the identity of a ServiceAccount.
+// Resolve returns the identity of a ServiceAccount. It returns an error if the
+// ServiceAccount is missing or cannot be read.
 func (a accounts) Resolve(ctx context.Context, name types.NamespacedName) (*identity.Identity, error) {
 	annotations, err := a.annotations(ctx, name)
 	if err != nil {
@@ -47,7 +48,9 @@ func (a accounts) Resolve(ctx context.Context, name types.NamespacedName) (*iden
 	return identity.FromAnnotations(annotations, a.defaults), nil
 }
 
-// annotations prefers a file to the cluster: it is as if the file were applied.
+// annotations returns the annotations of a ServiceAccount. A file takes precedence over the
+// cluster, as if the file were applied. It returns a *MissingInputError if the
+// ServiceAccount is in no file and there is no cluster.
 func (a accounts) annotations(ctx context.Context, name types.NamespacedName) (map[string]string, error) {
 	if annotations, ok := a.manifests.accounts[name]; ok {
 		return annotations, nil
@@ -60,7 +63,7 @@ func (a accounts) annotations(ctx context.Context, name types.NamespacedName) (m
 		return nil, identity.ErrServiceAccountNotFound
 	}
 	if err != nil {
-		return nil, fmt.Errorf("read ServiceAccount %s: %w", name, err)
+		return nil, fmt.Errorf("get ServiceAccount %s: %w", name, err)
 	}
 	return account.Annotations, nil
 }
@@ -68,20 +71,20 @@ func (a accounts) annotations(ctx context.Context, name types.NamespacedName) (m
 // mapping is the ConfigMap of roles.
 type mapping struct{ parsed *identity.Mapping }
 
-// Lookup returns what the mapping says of a ServiceAccount, nil for nothing.
+// Lookup returns the identity of a ServiceAccount in the mapping, or nil.
 func (m mapping) Lookup(_ context.Context, name types.NamespacedName) (*identity.Identity, error) {
 	return m.parsed.Identity(name), nil
 }
 
-// readMapping reads the mapping of a file, or else that of the cluster, in the
-// namespace of the webhook, and returns the entries that the webhook skips. The
-// mapping is nil if there is none.
+// readMapping returns the mapping of a file, or else that of the cluster in the namespace of
+// the webhook. It also returns the invalid entries, which the webhook skips. The mapping is
+// nil if there is none. It returns an error if the mapping cannot be read or decoded.
 func readMapping(ctx context.Context, manifests *Manifests, cluster Cluster, namespace string, defaults identity.Defaults) (*mapping, identity.EntryErrors, error) {
 	data := manifests.mapping
 	if data == nil && cluster != nil && namespace != "" {
 		found, err := cluster.ConfigMaps(namespace).Get(ctx, ConfigMapName, metav1.GetOptions{})
 		if err != nil && !apierrors.IsNotFound(err) {
-			return nil, nil, fmt.Errorf("read ConfigMap %s/%s: %w", namespace, ConfigMapName, err)
+			return nil, nil, fmt.Errorf("get ConfigMap %s/%s: %w", namespace, ConfigMapName, err)
 		}
 		if err == nil {
 			data = found.Data
@@ -93,12 +96,12 @@ func readMapping(ctx context.Context, manifests *Manifests, cluster Cluster, nam
 	}
 	parsed, skipped, err := identity.ParseMapping([]byte(content), defaults)
 	if err != nil {
-		return nil, nil, fmt.Errorf("decode ConfigMap %s: %w; the webhook keeps the last mapping that it decoded, which is not known here", ConfigMapName, err)
+		return nil, nil, fmt.Errorf("decode ConfigMap %s: %w; the webhook keeps the last mapping that it decoded, which is unknown here", ConfigMapName, err)
 	}
 	return &mapping{parsed}, skipped, nil
 }
 
-// policies say which roles a namespace permits.
+// policies evaluates the role policies of namespaces.
 type policies struct {
 	manifests *Manifests
 	cluster   Cluster // or nil
@@ -106,7 +109,8 @@ type policies struct {
 	prefix    string
 }
 
-// Permitted returns nil if the pods of a namespace may have the roles.
+// Permitted returns nil if the role policy of a namespace permits the roles. It returns an
+// error if the policy denies a role, or if the namespace is missing or cannot be read.
 func (p policies) Permitted(ctx context.Context, namespace string, roleARNs []string) (fromCache bool, err error) {
 	annotations, ok := p.manifests.namespaces[namespace]
 	if !ok {
@@ -115,7 +119,7 @@ func (p policies) Permitted(ctx context.Context, namespace string, roleARNs []st
 		}
 		found, err := p.cluster.Namespaces().Get(ctx, namespace, metav1.GetOptions{})
 		if err != nil {
-			return false, fmt.Errorf("read Namespace %s: %w", namespace, err)
+			return false, fmt.Errorf("get Namespace %s: %w", namespace, err)
 		}
 		annotations = found.Annotations
 	}

@@ -7,10 +7,10 @@ import (
 	"maps"
 )
 
-// addPod adds the pod of a manifest: a pod itself, or the one that a workload
-// makes. Whatever has a template of a pod where Deployment, DaemonSet,
-// StatefulSet, ReplicaSet, Job and CronJob have it is a workload, those of
-// operators included.
+// addPod adds the pod of a manifest, which is a pod or a workload. A workload is an object
+// with a pod template where Deployment, DaemonSet, StatefulSet, ReplicaSet, Job or CronJob
+// have it. This includes custom resources. Other objects are ignored. It returns an error
+// if the pod or the workload has no name.
 func (m *Manifests) addPod(d document, namespace string) error {
 	var pod document
 	switch {
@@ -24,7 +24,7 @@ func (m *Manifests) addPod(d document, namespace string) error {
 	metadata := d.object("metadata")
 	name := cmp.Or(metadata.text("name"), metadata.text("generateName"))
 	if name == "" {
-		return fmt.Errorf("the %s has no name", d.text("kind"))
+		return fmt.Errorf("%s has no metadata.name", d.text("kind"))
 	}
 	encoded, err := json.Marshal(pod)
 	if err != nil {
@@ -34,7 +34,7 @@ func (m *Manifests) addPod(d document, namespace string) error {
 	return nil
 }
 
-// podTemplate returns the template of a workload's pods, or nil.
+// podTemplate returns the pod template of a workload, or nil.
 func podTemplate(d document) document {
 	spec := d.object("spec")
 	for _, holder := range []document{spec, spec.object("jobTemplate").object("spec")} {
@@ -46,9 +46,9 @@ func podTemplate(d document) document {
 	return nil
 }
 
-// podFromTemplate makes a pod as a controller does, named after the workload: those of
-// a StatefulSet have names that are known, all others are given one by the API
-// server.
+// podFromTemplate returns a pod like that of the workload's controller. The pod of a
+// StatefulSet has a fixed name. Others have a generateName, from which the API server
+// generates the name.
 func podFromTemplate(template, workload document) document {
 	metadata := maps.Clone(template.object("metadata"))
 	if metadata == nil {
@@ -65,7 +65,7 @@ func podFromTemplate(template, workload document) document {
 	} else {
 		metadata["generateName"] = name + "-"
 	}
-	// A map of another type would not be read back as one.
+	// object() only accepts map[string]any, not the named type document.
 	return document{
 		"apiVersion": "v1", "kind": "Pod",
 		"metadata": map[string]any(metadata), "spec": map[string]any(template.object("spec")),

@@ -162,7 +162,7 @@ func TestExplain_fromCluster(t *testing.T) {
 		"one that does not exist":              {"absent", fromCluster, 0, "service_account_not_found: its ServiceAccount does not exist"},
 		"one that is not asked for":            {"app", nil, 3, "ServiceAccount " + namespace + "/app is in none of the files"},
 		"a role that its namespace may not have": {
-			"app", append([]string{"--role-policy=require"}, fromCluster...), 2, "would be refused: role \"" + appRole + "\" is not permitted in namespace " + namespace,
+			"app", append([]string{"--role-policy=require"}, fromCluster...), 2, "the webhook would deny Pod " + namespace + "/pod: role \"" + appRole + "\" is not permitted in namespace " + namespace,
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
