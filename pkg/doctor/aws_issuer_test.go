@@ -311,7 +311,7 @@ func TestEvaluateSigningKey(t *testing.T) {
 		claims want
 	}{
 		"all is well":   {nil, want{OK, "is published", "", ""}, want{OK, "is good", "", ""}},
-		"it is not":     {&issuer.VerificationError{Reason: issuer.UnknownKey, Claim: "kid", Found: `"a"`, Expected: "b"}, want{Broken, "is not published", "its kid is", "kubectl irsa oidc documents"}, want{OK, "", "", ""}},
+		"it is not":     {&issuer.VerificationError{Reason: issuer.UnknownKey, Claim: "kid", Found: `"a"`, Expected: "b"}, want{Broken, "is not published", "kid is", "kubectl irsa oidc documents"}, want{OK, "", "", ""}},
 		"a clock":       {&issuer.VerificationError{Reason: issuer.NotYetValid, Claim: "nbf", Found: "soon", Expected: "now"}, want{OK, "", "", ""}, want{Broken, "its nbf is soon", "clock", ""}},
 		"its audience":  {&issuer.VerificationError{Reason: issuer.WrongAudience, Claim: "aud", Found: "x", Expected: "y"}, want{OK, "", "", ""}, want{Broken, "its aud is x", "expected: y", ""}},
 		"another error": {errors.New("hm"), want{Unknown, "cannot be verified", "", ""}, want{OK, "", "", ""}},
