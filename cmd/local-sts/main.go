@@ -1,5 +1,6 @@
 // Command local-sts is a fake AWS for a cluster that has no AWS account. It implements the STS
-// calls of IRSA and the IAM calls that manage providers and roles. Its credentials are valid only at local-sts.
+// calls of IRSA and the IAM calls that manage providers and roles. Its credentials are valid only
+// at local-sts.
 package main
 
 import (
@@ -38,7 +39,7 @@ func realMain(ctx context.Context, args []string, stdout, stderr io.Writer) int 
 			logger := slog.New(slog.NewJSONHandler(stderr, nil))
 			err := run(ctx, config, logger)
 			if err != nil {
-				logger.ErrorContext(ctx, "local-sts failed", "error", err)
+				logger.ErrorContext(ctx, "Server failed", "error", err)
 			}
 			return err
 		},

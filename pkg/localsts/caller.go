@@ -41,7 +41,8 @@ type callerIdentity struct {
 	Account string
 }
 
-// getCallerIdentity returns the identity of the caller. It requires no permission (STS API reference, GetCallerIdentity).
+// getCallerIdentity returns the identity of the caller. It requires no permission (STS API
+// reference, GetCallerIdentity).
 func (s *Server) getCallerIdentity(c *call) (any, error) {
 	return callerIdentity{c.caller.arn, c.caller.id, s.store.view().ID}, nil
 }

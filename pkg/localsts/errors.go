@@ -30,8 +30,8 @@ func missingAction() error {
 	return newAPIError(http.StatusBadRequest, "MissingAction", "The request must contain the parameter Action.")
 }
 
-func malformedQuery(what string) error {
-	return newAPIError(http.StatusNotFound, "MalformedQueryString", "The query string contains a syntax error: %s", what)
+func malformedQuery(detail string) error {
+	return newAPIError(http.StatusNotFound, "MalformedQueryString", "The query string contains a syntax error: %s", detail)
 }
 
 func validationError(format string, args ...any) error {

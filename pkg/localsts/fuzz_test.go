@@ -96,12 +96,12 @@ func FuzzParameters(f *testing.F) {
 // FuzzStateFile opens any file. If openStore returns an error, it must not change the file.
 // Otherwise the state must stay the same when it is written and read again.
 func FuzzStateFile(f *testing.F) {
-	good, err := newAccount("111122223333").encode()
+	valid, err := newAccount("111122223333").encode()
 	if err != nil {
 		f.Fatal(err)
 	}
-	f.Add(good)
-	f.Add([]byte(strings.Replace(string(good), `"roles": {}`, `"roles": {"a": {"name": "a", "path": "/", "id": "AROA", "assumeRolePolicyDocument":
+	f.Add(valid)
+	f.Add([]byte(strings.Replace(string(valid), `"roles": {}`, `"roles": {"a": {"name": "a", "path": "/", "id": "AROA", "assumeRolePolicyDocument":
 		"{\"Statement\": {\"Effect\": \"Allow\", \"Principal\": {\"Federated\": \"x\"}, \"Action\": \"sts:AssumeRoleWithWebIdentity\"}}"}}`, 1)))
 	f.Add([]byte("{}"))
 	f.Add([]byte("null"))

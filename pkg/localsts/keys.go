@@ -17,7 +17,7 @@ const (
 	discoveryTimeout = 5 * time.Second
 	// keyCacheTTL is how long keys stay in the cache. AWS does not document its own time.
 	keyCacheTTL = 30 * time.Second
-	// minRefreshInterval is the minimum time between two reads that are caused by an uncached
+	// minRefreshInterval is the minimum time between two reads that are caused by an unknown
 	// key or follow a failed read. Any client can cause these reads, with any token.
 	minRefreshInterval = time.Second
 )
@@ -50,8 +50,8 @@ func newKeyCache(client *http.Client, now func() time.Time) *keyCache {
 
 // get returns the published documents of the issuer at url. It reads them again in three
 // cases: they are older than keyCacheTTL, the last read failed, or they do not contain the
-// key keyID. It waits minRefreshInterval between two reads. It returns an error if the last
-// read failed.
+// key keyID. Within minRefreshInterval after a read, it returns the result of that read. It
+// returns an error if the last read failed.
 func (k *keyCache) get(ctx context.Context, url, keyID string) (issuer.Issuer, error) {
 	k.mu.Lock()
 	cached := k.issuers[url]

@@ -25,11 +25,11 @@ import (
 // assumed returns the credentials of a new session of the role "checkout".
 func (d *testServer) assumed(t *testing.T, c *cluster) *types.Credentials {
 	t.Helper()
-	answer, err := d.sts(nil).AssumeRoleWithWebIdentity(t.Context(), assume(c.sign(t, c.claims(d.clock.Now()))))
+	response, err := d.sts(nil).AssumeRoleWithWebIdentity(t.Context(), assume(c.sign(t, c.claims(d.clock.Now()))))
 	if err != nil {
 		t.Fatal(err)
 	}
-	return answer.Credentials
+	return response.Credentials
 }
 
 func TestAuthenticate(t *testing.T) {
@@ -109,8 +109,8 @@ func TestSignature_clockSkew(t *testing.T) {
 	expectError(t, err, "SignatureDoesNotMatch", 403, "Signature not yet current: ...")
 }
 
-// answer is a response that is parsed without the SDK.
-type answer struct {
+// parsedResponse is a response that is parsed without the SDK.
+type parsedResponse struct {
 	Status  int
 	Code    string `xml:"Error>Code"`
 	Message string `xml:"Error>Message"`
@@ -118,7 +118,7 @@ type answer struct {
 	Arn     string `xml:"GetCallerIdentityResult>Arn"`
 }
 
-func (d *testServer) do(t *testing.T, r *http.Request) answer {
+func (d *testServer) do(t *testing.T, r *http.Request) parsedResponse {
 	t.Helper()
 	response, err := d.server.Client().Do(r)
 	if err != nil {
@@ -129,7 +129,7 @@ func (d *testServer) do(t *testing.T, r *http.Request) answer {
 	if err != nil {
 		t.Fatal(err)
 	}
-	read := answer{Status: response.StatusCode}
+	read := parsedResponse{Status: response.StatusCode}
 	if err := xml.Unmarshal(body, &read); err != nil {
 		t.Fatalf("%v in %s", err, body)
 	}

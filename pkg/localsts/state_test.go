@@ -44,11 +44,11 @@ func TestStateFile_invalid(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "state.json")
 	_, err := localsts.New(options(file))
 	expectNone(t, err)
-	good, err := os.ReadFile(file)
+	valid, err := os.ReadFile(file)
 	expectNone(t, err)
 	changed := func(change func(map[string]any)) string {
 		var state map[string]any
-		if err := json.Unmarshal(good, &state); err != nil {
+		if err := json.Unmarshal(valid, &state); err != nil {
 			t.Fatal(err)
 		}
 		change(state)
@@ -59,7 +59,7 @@ func TestStateFile_invalid(t *testing.T) {
 	for name, content := range map[string]string{
 		"empty":           "",
 		"not JSON":        "{",
-		"truncated":       string(good[:len(good)/2]),
+		"truncated":       string(valid[:len(valid)/2]),
 		"another format":  changed(func(s map[string]any) { s["format"] = 2 }),
 		"another account": changed(func(s map[string]any) { s["accountId"] = "444455556666" }),
 		"no session key":  changed(func(s map[string]any) { delete(s, "sessionKey") }),

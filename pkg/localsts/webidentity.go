@@ -65,7 +65,7 @@ type webIdentity struct {
 // is invalid.
 func (c *call) webIdentity() (webIdentity, error) {
 	p := &c.parameters
-	asked := webIdentity{
+	params := webIdentity{
 		roleARN:     p.text("RoleArn", arnRule()),
 		sessionName: p.text("RoleSessionName", rule{required: true, min: 2, max: 64, pattern: sessionPattern, shown: `[\w+=,.@-]*`}),
 		token:       p.text("WebIdentityToken", rule{required: true, min: 4, max: 20000, secret: true}),
@@ -73,7 +73,7 @@ func (c *call) webIdentity() (webIdentity, error) {
 		policy:      p.text("Policy", rule{min: 1, max: plainSessionPolicies, pattern: policyPattern, shown: policyRule().shown}),
 		policyARNs:  p.field("PolicyArns", "arn", maxPolicyARNs, arnRule()),
 	}
-	return asked, p.err()
+	return params, p.err()
 }
 
 // assumeRoleWithWebIdentity exchanges a token for credentials. The STS API reference lists
@@ -81,57 +81,57 @@ func (c *call) webIdentity() (webIdentity, error) {
 // before a missing role, and a missing role is an AccessDenied. The rest of the order is a
 // guess; see docs/local-sts.md.
 func (s *Server) assumeRoleWithWebIdentity(c *call) (any, error) {
-	asked, err := c.webIdentity()
+	params, err := c.webIdentity()
 	if err != nil {
 		return nil, err
 	}
 	account := s.store.view()
-	accountOfRole := roleARNs.FindStringSubmatch(asked.roleARN)
+	accountOfRole := roleARNs.FindStringSubmatch(params.roleARN)
 	if accountOfRole == nil {
 		return nil, validationError("Request ARN is invalid")
 	}
-	claims, err := token.ParseUnverified(asked.token)
+	claims, err := token.ParseUnverified(params.token)
 	if err != nil {
 		return nil, invalidIdentityToken("The ID Token provided is not a valid JWT. (You may see this error if you sent an Access Token)")
 	}
 	if missing := missingClaim(claims); missing != "" {
 		return nil, invalidIdentityToken("Missing a required claim: %s", missing)
 	}
-	c.logger = c.logger.With("issuer", claims.Issuer, "subject", claims.Subject, "role", asked.roleARN)
+	c.logger = c.logger.With("issuer", claims.Issuer, "subject", claims.Subject, "role", params.roleARN)
 	providerARN, err := trustpolicy.ProviderARN(partition, account.ID, claims.Issuer)
 	trusted := account.Providers[providerARN]
 	if err != nil || trusted == nil || accountOfRole[1] != account.ID {
 		return nil, invalidIdentityToken("No OpenIDConnect provider found in your account for %s", stripControlChars(claims.Issuer))
 	}
-	if err := s.verify(c, asked.token, claims.KeyID, trusted); err != nil {
+	if err := s.verify(c, params.token, claims.KeyID, trusted); err != nil {
 		return nil, err
 	}
-	role := account.roleByARN(asked.roleARN)
+	role := account.roleByARN(params.roleARN)
 	if role == nil {
 		c.logger.WarnContext(c.ctx, "Role does not exist, returned AccessDenied as STS does")
 		return nil, notAuthorized()
 	}
-	if err := s.evaluateTrustPolicy(c, role, providerARN, claims, asked); err != nil {
+	if err := s.evaluateTrustPolicy(c, role, providerARN, claims, params); err != nil {
 		return nil, err
 	}
-	if asked.duration > role.MaxSession {
+	if params.duration > role.MaxSession {
 		return nil, validationError("The requested DurationSeconds exceeds the MaxSessionDuration set for this role.")
 	}
-	packed, err := s.checkSessionPolicies(asked.policy, asked.policyARNs)
+	packed, err := s.checkSessionPolicies(params.policy, params.policyARNs)
 	if err != nil {
 		return nil, err
 	}
-	given := newSession(role, asked.sessionName, s.options.Now().Add(time.Duration(asked.duration)*time.Second))
-	given.Policy, given.PolicyARNs = asked.policy, asked.policyARNs
-	sessionToken, err := given.token(account.SessionKey)
+	created := newSession(role, params.sessionName, s.options.Now().Add(time.Duration(params.duration)*time.Second))
+	created.Policy, created.PolicyARNs = params.policy, params.policyARNs
+	sessionToken, err := created.token(account.SessionKey)
 	if err != nil {
 		return nil, err
 	}
 	return assumeRoleResult{
 		SubjectFromWebIdentityToken: claims.Subject,
 		Audience:                    sharedAudience(claims, trusted),
-		AssumedRoleUser:             assumedRoleUser{account.assumedRoleARN(role.Name, asked.sessionName), role.ID + ":" + asked.sessionName},
-		Credentials:                 credentials{given.AccessKeyID, given.Secret, sessionToken, timestamp(given.Expires)},
+		AssumedRoleUser:             assumedRoleUser{account.assumedRoleARN(role.Name, params.sessionName), role.ID + ":" + params.sessionName},
+		Credentials:                 credentials{created.AccessKeyID, created.Secret, sessionToken, timestamp(created.Expires)},
 		Provider:                    providerARN,
 		PackedPolicySize:            packed,
 		SessionTokenSize:            len(sessionToken),
@@ -172,12 +172,12 @@ func (s *Server) verify(c *call, raw, keyID string, trusted *provider) error {
 	if err == nil {
 		return nil
 	}
-	refusal, ok := errors.AsType[*issuer.VerificationError](err)
+	invalid, ok := errors.AsType[*issuer.VerificationError](err)
 	if !ok {
 		return err
 	}
-	c.logger.WarnContext(c.ctx, "Token is not valid", "reason", refusal.Reason, "error", refusal)
-	switch refusal.Reason {
+	c.logger.WarnContext(c.ctx, "Token is not valid", "reason", invalid.Reason, "error", invalid)
+	switch invalid.Reason {
 	case issuer.UnknownKey:
 		return noVerificationKey()
 	case issuer.WrongAudience:
@@ -216,14 +216,14 @@ func (s *Server) expired(raw string) error {
 
 // evaluateTrustPolicy returns an error if the role's trust policy does not allow the token.
 // The reason is only in the log, because AWS does not return it.
-func (s *Server) evaluateTrustPolicy(c *call, r *role, providerARN string, claims token.Claims, asked webIdentity) error {
+func (s *Server) evaluateTrustPolicy(c *call, r *role, providerARN string, claims token.Claims, params webIdentity) error {
 	document, err := trustpolicy.Parse([]byte(r.TrustPolicy))
 	if err != nil {
 		return err
 	}
-	request := trustpolicy.ForToken(providerARN, claims, asked.sessionName)
+	request := trustpolicy.ForToken(providerARN, claims, params.sessionName)
 	maps.Copy(request.Context, c.conditionKeys)
-	if methods := authenticationMethods(asked.token); len(methods) > 0 {
+	if methods := authenticationMethods(params.token); len(methods) > 0 {
 		request.Context[trustpolicy.IssuerOf(providerARN)+":amr"] = methods
 	}
 	decision := document.Evaluate(request)

@@ -128,7 +128,7 @@ func keyID(t *testing.T, c *cluster) string {
 
 func TestAssumeRoleWithWebIdentity_invalidRequest(t *testing.T) {
 	d, c := prepared(t)
-	good := c.sign(t, c.claims(d.clock.Now()))
+	valid := c.sign(t, c.claims(d.clock.Now()))
 	for name, test := range map[string]struct {
 		update  func(*sts.AssumeRoleWithWebIdentityInput)
 		code    string
@@ -184,7 +184,7 @@ func TestAssumeRoleWithWebIdentity_invalidRequest(t *testing.T) {
 		}, "PackedPolicyTooLarge", 400, "Packed policy consumes 103% of allotted space, please use smaller policy."},
 	} {
 		t.Run(name, func(t *testing.T) {
-			in := assume(good)
+			in := assume(valid)
 			test.update(in)
 			_, err := d.sts(nil).AssumeRoleWithWebIdentity(t.Context(), in)
 			expectError(t, err, test.code, test.status, test.message)
@@ -352,26 +352,26 @@ func TestKeyCache_untrustedIssuer(t *testing.T) {
 func TestLog_noSecrets(t *testing.T) {
 	var log bytes.Buffer
 	d, c := prepared(t, func(o *localsts.Options) { o.Logger = slog.New(slog.NewJSONHandler(&log, nil)) })
-	good := c.sign(t, c.claims(d.clock.Now()))
-	answer, err := d.sts(nil).AssumeRoleWithWebIdentity(t.Context(), assume(good))
+	valid := c.sign(t, c.claims(d.clock.Now()))
+	answer, err := d.sts(nil).AssumeRoleWithWebIdentity(t.Context(), assume(valid))
 	expectNone(t, err)
 	_, err = d.sts(temporary(answer.Credentials)).GetCallerIdentity(t.Context(), &sts.GetCallerIdentityInput{})
 	expectNone(t, err)
 	claims := c.claims(d.clock.Now())
 	claims["sub"] = "system:serviceaccount:shop:other"
-	foreign := c.sign(t, claims)
-	_, _ = d.sts(nil).AssumeRoleWithWebIdentity(t.Context(), assume(foreign))
-	mistaken := assume(good)
-	mistaken.RoleSessionName = aws.String(good) // the response quotes it
-	_, err = d.sts(nil).AssumeRoleWithWebIdentity(t.Context(), mistaken)
-	expectError(t, err, "ValidationError", 400, "1 validation error detected: Value '"+good+"' at 'roleSessionName'...")
+	denied := c.sign(t, claims)
+	_, _ = d.sts(nil).AssumeRoleWithWebIdentity(t.Context(), assume(denied))
+	misplaced := assume(valid)
+	misplaced.RoleSessionName = aws.String(valid) // the response quotes it
+	_, err = d.sts(nil).AssumeRoleWithWebIdentity(t.Context(), misplaced)
+	expectError(t, err, "ValidationError", 400, "1 validation error detected: Value '"+valid+"' at 'roleSessionName'...")
 	d.server.Close() // wait until all calls are logged
 	for _, want := range []string{`"subject":"system:serviceaccount:shop:other"`, "Trust policy does not allow the token", `"action":"GetCallerIdentity"`, "Value '(a token)' at 'roleSessionName'"} {
 		if !strings.Contains(log.String(), want) {
 			t.Errorf("log does not contain %s:\n%s", want, &log)
 		}
 	}
-	for _, never := range []string{good, foreign, *answer.Credentials.SecretAccessKey, *answer.Credentials.SessionToken, adminSecret} {
+	for _, never := range []string{valid, denied, *answer.Credentials.SecretAccessKey, *answer.Credentials.SessionToken, adminSecret} {
 		if strings.Contains(log.String(), never) {
 			t.Errorf("log contains %q", never)
 		}

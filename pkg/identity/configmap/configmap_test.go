@@ -32,9 +32,9 @@ import (
 var app = types.NamespacedName{Namespace: "default", Name: "app"}
 
 const (
-	good   = `{"default/app":{"RoleARN":"good"}}`
-	better = `{"default/app":{"RoleARN":"better"},"*/app":{"RoleARN":"any"}}`
-	bad    = `{"default/app":{"RoleARN":"bad"},"no-slash":{}}`
+	valid         = `{"default/app":{"RoleARN":"good"}}`
+	otherValid    = `{"default/app":{"RoleARN":"better"},"*/app":{"RoleARN":"any"}}`
+	partlyInvalid = `{"default/app":{"RoleARN":"bad"},"no-slash":{}}`
 )
 
 // newSource returns a Source for an API server with this handler, and a function that returns the
@@ -90,18 +90,18 @@ func TestSource_keepsLastValidMapping(t *testing.T) {
 	}{
 		{"not JSON at the start, no roles", func() error { return s.Replace([]any{versionOf("1", "{")}, "1") }, "", 0, 0, 0, true},
 		{"same version again, no second event", func() error { return s.Replace([]any{versionOf("1", "{")}, "1") }, "", 0, 0, 0, false},
-		{"invalid key, valid entries apply", func() error { return s.Update(versionOf("2", bad)) }, "bad", 1, 1, 1, true},
-		{"valid", func() error { return s.Update(versionOf("3", good)) }, "good", 1, 0, 1, false},
-		{"invalid key after a valid version, valid entries apply", func() error { return s.Update(versionOf("4", bad)) }, "bad", 1, 1, 1, true},
+		{"invalid key, valid entries apply", func() error { return s.Update(versionOf("2", partlyInvalid)) }, "bad", 1, 1, 1, true},
+		{"valid", func() error { return s.Update(versionOf("3", valid)) }, "good", 1, 0, 1, false},
+		{"invalid key after a valid version, valid entries apply", func() error { return s.Update(versionOf("4", partlyInvalid)) }, "bad", 1, 1, 1, true},
 		{"not JSON, last mapping", func() error { return s.Update(versionOf("5", "{")) }, "bad", 1, 1, 0, true},
 		{"null entry, no role", func() error { return s.Update(versionOf("6", `{"default/app":null}`)) }, "", 0, 1, 1, true},
-		{"invalid key in a list, valid entries apply", func() error { return s.Replace([]any{versionOf("7", bad)}, "7") }, "bad", 1, 1, 1, true},
-		{"valid again", func() error { return s.Update(versionOf("8", better)) }, "better", 2, 0, 1, false},
+		{"invalid key in a list, valid entries apply", func() error { return s.Replace([]any{versionOf("7", partlyInvalid)}, "7") }, "bad", 1, 1, 1, true},
+		{"valid again", func() error { return s.Update(versionOf("8", otherValid)) }, "better", 2, 0, 1, false},
 		{"no key config", func() error { return s.Update(&corev1.ConfigMap{ObjectMeta: versionOf("9", "").ObjectMeta}) }, "", 0, 0, 1, true},
 		{"not JSON after that, no roles", func() error { return s.Update(versionOf("10", "[]")) }, "", 0, 0, 0, true},
-		{"valid after that", func() error { return s.Update(versionOf("11", good)) }, "good", 1, 0, 1, false},
-		{"deleted", func() error { return s.Delete(versionOf("12", good)) }, "", 0, 0, 1, false},
-		{"created again", func() error { return s.Add(versionOf("13", good)) }, "good", 1, 0, 1, false},
+		{"valid after that", func() error { return s.Update(versionOf("11", valid)) }, "good", 1, 0, 1, false},
+		{"deleted", func() error { return s.Delete(versionOf("12", valid)) }, "", 0, 0, 1, false},
+		{"created again", func() error { return s.Add(versionOf("13", valid)) }, "good", 1, 0, 1, false},
 		{"no longer listed", func() error { return s.Replace(nil, "14") }, "", 0, 0, 1, false},
 		{"object of another type", func() error { return s.Add(&corev1.Pod{}) }, "", 0, 0, 1, false},
 	} {
@@ -145,10 +145,10 @@ func roleOf(t *testing.T, source *Source) string {
 // decoded. It must not depend on earlier content or on how the replica received it.
 func TestStore_randomVersions(t *testing.T) {
 	roles := map[string]string{
-		good: "good", better: "better", bad: "bad", "{}": "", `{"default/app":null}`: "", `{"default/app":{"RoleARN":7}}`: "",
+		valid: "good", otherValid: "better", partlyInvalid: "bad", "{}": "", `{"default/app":null}`: "", `{"default/app":{"RoleARN":7}}`: "",
 		`{"*/app":{"RoleARN":"any"},"x":1}`: "any", `{"default/app":{"RoleARN":"a"},"default/app":{"RoleARN":"b"}}`: "b",
 	}
-	contents := slices.Concat(slices.Sorted(maps.Keys(roles)), []string{"", "{", "null", "[]", good + "x"})
+	contents := slices.Concat(slices.Sorted(maps.Keys(roles)), []string{"", "{", "null", "[]", valid + "x"})
 	random := rand.New(rand.NewPCG(1, 2))
 	for range 60 {
 		source, _ := newSource(t, io.Discard, nil)
@@ -225,7 +225,7 @@ func TestLookup_waitsForSync(t *testing.T) {
 			t.Errorf("after the list: got %+v, %v", got, err)
 		}
 	})
-	if err := source.store.Replace([]any{versionOf("1", good)}, "1"); err != nil {
+	if err := source.store.Replace([]any{versionOf("1", valid)}, "1"); err != nil {
 		t.Fatal(err)
 	}
 	waiting.Wait()
@@ -237,7 +237,7 @@ func TestLookup_waitsForSync(t *testing.T) {
 func TestSource_eventsDoNotBlockWatch(t *testing.T) {
 	source, _ := newSource(t, io.Discard, nil)
 	for _, resourceVersion := range []string{"1", "2", "3"} {
-		if err := source.store.Update(versionOf(resourceVersion, bad)); err != nil {
+		if err := source.store.Update(versionOf(resourceVersion, partlyInvalid)); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -260,7 +260,7 @@ func TestSource_oneEventPerVersion(t *testing.T) {
 	})
 	long := "key \"no-slash\" " + strings.Repeat("é", 5000)
 	for _, resourceVersion := range []string{"1", "1", "2"} {
-		if err := source.writeEvent(t.Context(), invalidVersion{versionOf(resourceVersion, bad), long}); err != nil {
+		if err := source.writeEvent(t.Context(), invalidVersion{versionOf(resourceVersion, partlyInvalid), long}); err != nil {
 			t.Errorf("event that already exists: %v", err)
 		}
 	}
@@ -282,7 +282,7 @@ func TestSource_eventWriteError(t *testing.T) {
 	ctx, stop := context.WithCancel(t.Context())
 	defer stop()
 	source, _ := newSource(t, &log, func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusForbidden) })
-	source.enqueueEvent(versionOf("1", bad), "bad")
+	source.enqueueEvent(versionOf("1", partlyInvalid), "bad")
 	log.written = stop
 	source.writeEvents(ctx)
 	if !strings.Contains(log.String(), "Could not write event") {

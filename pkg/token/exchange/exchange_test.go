@@ -204,7 +204,7 @@ func TestWithWebIdentity_retriesIDPCommunicationError(t *testing.T) {
 	sts := newEndpoint(t, func(w http.ResponseWriter, number int) {
 		if number < 3 {
 			w.WriteHeader(http.StatusBadRequest)
-			fmt.Fprint(w, errorResponse("IDPCommunicationError", "No answer."))
+			fmt.Fprint(w, errorResponse("IDPCommunicationError", "No response."))
 			return
 		}
 		fmt.Fprint(w, response)

@@ -69,7 +69,7 @@ func TestDocumentsOf_sameKeyID(t *testing.T) {
 }
 
 func TestNewDocuments_invalid(t *testing.T) {
-	good := []crypto.PublicKey{ecKey.Public()}
+	valid := []crypto.PublicKey{ecKey.Public()}
 	for name, test := range map[string]struct {
 		issuerURL, jwksURI string
 		keys               []crypto.PublicKey
@@ -77,12 +77,12 @@ func TestNewDocuments_invalid(t *testing.T) {
 	}{
 		"no key":                  {issuerURL, issuerURL, nil, "no public key"},
 		"private key":             {issuerURL, issuerURL, []crypto.PublicKey{ecKey}, "encode public key"},
-		"issuer without a scheme": {"oidc.example.com", issuerURL, good, `issuer "oidc.example.com": must start with https://`},
-		"issuer without TLS":      {"http://oidc.example.com", issuerURL, good, "https://"},
-		"issuer without a host":   {"https:///id", issuerURL, good, "no host"},
-		"issuer with a query":     {issuerURL + "?a=b", issuerURL, good, "must not have a user, query or fragment"},
-		"JWKS URI without TLS":    {issuerURL, "http://oidc.example.com/keys", good, "JWKS URI"},
-		"relative JWKS URI":       {issuerURL, "keys.json", good, "JWKS URI"},
+		"issuer without a scheme": {"oidc.example.com", issuerURL, valid, `issuer "oidc.example.com": must start with https://`},
+		"issuer without TLS":      {"http://oidc.example.com", issuerURL, valid, "https://"},
+		"issuer without a host":   {"https:///id", issuerURL, valid, "no host"},
+		"issuer with a query":     {issuerURL + "?a=b", issuerURL, valid, "must not have a user, query or fragment"},
+		"JWKS URI without TLS":    {issuerURL, "http://oidc.example.com/keys", valid, "JWKS URI"},
+		"relative JWKS URI":       {issuerURL, "keys.json", valid, "JWKS URI"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, err := issuer.NewDocuments(test.issuerURL, test.jwksURI, test.keys)

@@ -98,8 +98,8 @@ func TestVerify(t *testing.T) {
 }
 
 func TestVerify_errors(t *testing.T) {
-	good := signed(t, nil)
-	header, rest, _ := strings.Cut(good, ".")
+	valid := signed(t, nil)
+	header, rest, _ := strings.Cut(valid, ".")
 	payload, signature, _ := strings.Cut(rest, ".")
 	encode := base64.RawURLEncoding.EncodeToString
 	id := must(issuer.KeyID(ecKey.Public()))
@@ -226,10 +226,10 @@ func FuzzVerify(f *testing.F) {
 	}
 	f.Add("")
 	f.Add("..")
-	foreign := sign(f, jose.ES256, otherKey, must(issuer.KeyID(ecKey.Public())), claims(nil))
-	f.Add(foreign)
-	good, i := signed(f, nil), testIssuer(f)
-	want := must(token.ParseUnverified(good))
+	forged := sign(f, jose.ES256, otherKey, must(issuer.KeyID(ecKey.Public())), claims(nil))
+	f.Add(forged)
+	valid, i := signed(f, nil), testIssuer(f)
+	want := must(token.ParseUnverified(valid))
 	f.Fuzz(func(t *testing.T, raw string) {
 		got, err := i.Verify(t.Context(), raw, expected())
 		if err == nil {
