@@ -1,6 +1,6 @@
-// Command local-sts plays the part of AWS's STS, and of as much of IAM as it takes,
-// for a cluster that has no AWS account. It is a test double for people: the
-// credentials that it gives open nothing but itself.
+// Command local-sts is a fake AWS for a cluster that has no AWS account. It implements the STS
+// calls of IRSA and the IAM calls that manage providers and roles. Its credentials are valid only
+// at local-sts.
 package main
 
 import (
@@ -13,7 +13,7 @@ import (
 	"github.com/pod-identity-webhook/pod-identity-webhook/internal/program"
 )
 
-// whoamiCommand asks an STS instead of being one.
+// whoamiCommand is the argument that calls an STS instead of starting the server.
 const whoamiCommand = "whoami"
 
 func main() {
@@ -39,7 +39,7 @@ func realMain(ctx context.Context, args []string, stdout, stderr io.Writer) int 
 			logger := slog.New(slog.NewJSONHandler(stderr, nil))
 			err := run(ctx, config, logger)
 			if err != nil {
-				logger.ErrorContext(ctx, "local-sts ends", "error", err)
+				logger.ErrorContext(ctx, "Server failed", "error", err)
 			}
 			return err
 		},

@@ -25,22 +25,22 @@ func TestParseFlags_invalid(t *testing.T) {
 		args []string
 		want string
 	}{
-		"an address that others can reach": {[]string{"--address=0.0.0.0:7480"}, "--allow-remote"},
-		"all addresses":                    {[]string{"--address=:7480"}, "--allow-remote"},
-		"an address by a name":             {[]string{"--address=example.com:7480"}, "--allow-remote"},
-		"an address without a port":        {[]string{"--address=127.0.0.1", "--allow-remote"}, "--address"},
-		"a certificate without its key":    {[]string{"--tls-cert=x"}, "--tls-key"},
-		"an argument":                      {[]string{"serve"}, "no arguments"},
-		"whoami with more":                 {[]string{"whoami", "--address=127.0.0.1:0"}, "no arguments"},
-		"a flag that is unknown":           {[]string{"--real"}, "unknown flag"},
+		"remote address":          {[]string{"--address=0.0.0.0:7480"}, "--allow-remote"},
+		"all addresses":           {[]string{"--address=:7480"}, "--allow-remote"},
+		"host name":               {[]string{"--address=example.com:7480"}, "--allow-remote"},
+		"no port":                 {[]string{"--address=127.0.0.1", "--allow-remote"}, "--address"},
+		"certificate without key": {[]string{"--tls-cert=x"}, "--tls-key"},
+		"argument":                {[]string{"serve"}, "only flags"},
+		"whoami with a flag":      {[]string{"whoami", "--address=127.0.0.1:0"}, "only flags"},
+		"unknown flag":            {[]string{"--real"}, "unknown flag"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var stderr bytes.Buffer
 			if code := realMain(t.Context(), test.args, io.Discard, &stderr); code != program.ExitUsage {
-				t.Errorf("exit code %d, want %d", code, program.ExitUsage)
+				t.Errorf("got exit code %d, want %d", code, program.ExitUsage)
 			}
 			if !strings.Contains(stderr.String(), test.want) {
-				t.Errorf("it says %q, without %q", stderr.String(), test.want)
+				t.Errorf("got %q, want %q in it", stderr.String(), test.want)
 			}
 		})
 	}
@@ -64,7 +64,7 @@ func TestParseFlags_adminSecretFromEnv(t *testing.T) {
 			t.Fatal(err)
 		}
 		if config.secret != want {
-			t.Errorf("%q, want %q", config.secret, want)
+			t.Errorf("got %q, want %q", config.secret, want)
 		}
 	}
 }
@@ -72,10 +72,10 @@ func TestParseFlags_adminSecretFromEnv(t *testing.T) {
 func TestHelp_testDoubleWarning(t *testing.T) {
 	var stderr bytes.Buffer
 	if code := realMain(t.Context(), []string{"--help"}, io.Discard, &stderr); code != program.ExitOK {
-		t.Errorf("exit code %d", code)
+		t.Errorf("got exit code %d, want 0", code)
 	}
 	if !strings.HasPrefix(stderr.String(), testDoubleWarning) {
-		t.Errorf("help begins with %q", stderr.String()[:80])
+		t.Errorf("got help that starts with %q, want the warning", stderr.String()[:80])
 	}
 }
 
@@ -86,32 +86,32 @@ func TestRun_startErrors(t *testing.T) {
 		t.Fatal(err)
 	}
 	for name, test := range map[string]struct{ arg, want string }{
-		"a CA file that is missing":       {"--issuer-ca-file=" + directory + "/missing", "--issuer-ca-file"},
-		"a CA file with none":             {"--issuer-ca-file=" + none, "no certificate in PEM"},
-		"a state file that is none":       {"--state-file=" + none, "mend it"},
-		"an account that is none":         {"--account-id=12", "12 digits"},
-		"an address that nobody can have": {"--address=127.0.0.1:99999", "--address"},
+		"missing CA file":               {"--issuer-ca-file=" + directory + "/missing", "--issuer-ca-file"},
+		"CA file without a certificate": {"--issuer-ca-file=" + none, "no PEM certificate"},
+		"invalid state file":            {"--state-file=" + none, "fix the file"},
+		"invalid account ID":            {"--account-id=12", "12 digits"},
+		"invalid port":                  {"--address=127.0.0.1:99999", "--address"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var stderr bytes.Buffer
 			if code := realMain(t.Context(), []string{"--address=127.0.0.1:0", test.arg}, io.Discard, &stderr); code != program.ExitFailure {
-				t.Errorf("exit code %d, want %d", code, program.ExitFailure)
+				t.Errorf("got exit code %d, want %d", code, program.ExitFailure)
 			}
 			if !strings.Contains(stderr.String(), test.want) {
-				t.Errorf("it says %q, without %q", stderr.String(), test.want)
+				t.Errorf("got %q, want %q in it", stderr.String(), test.want)
 			}
 		})
 	}
 }
 
-// logged is a log that a test reads while it is written.
-type logged struct {
+// logBuffer is a log that a test can read while it is written.
+type logBuffer struct {
 	mu      sync.Mutex
 	content bytes.Buffer
 	written chan struct{}
 }
 
-func (l *logged) Write(p []byte) (int, error) {
+func (l *logBuffer) Write(p []byte) (int, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	select {
@@ -121,14 +121,14 @@ func (l *logged) Write(p []byte) (int, error) {
 	return l.content.Write(p)
 }
 
-func (l *logged) String() string {
+func (l *logBuffer) String() string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.content.String()
 }
 
-// address waits until the log says where it listens.
-func (l *logged) address(t *testing.T) string {
+// address waits until the log contains the address, and returns it.
+func (l *logBuffer) address(t *testing.T) string {
 	t.Helper()
 	for {
 		for line := range strings.Lines(l.String()) {
@@ -140,29 +140,29 @@ func (l *logged) address(t *testing.T) string {
 		select {
 		case <-l.written:
 		case <-t.Context().Done():
-			t.Fatal("it does not listen")
+			t.Fatal("log contains no address")
 		}
 	}
 }
 
-// started runs local-sts until the test ends, and returns its address and log.
-func started(t *testing.T, args ...string) (string, *logged) {
+// start runs local-sts until the test ends, and returns its address and log.
+func start(t *testing.T, args ...string) (string, *logBuffer) {
 	t.Helper()
-	log := &logged{written: make(chan struct{}, 1)}
+	log := &logBuffer{written: make(chan struct{}, 1)}
 	ctx, stop := context.WithCancel(t.Context())
-	ended := make(chan int, 1)
-	go func() { ended <- realMain(ctx, append([]string{"--address=127.0.0.1:0"}, args...), io.Discard, log) }()
+	stopped := make(chan int, 1)
+	go func() { stopped <- realMain(ctx, append([]string{"--address=127.0.0.1:0"}, args...), io.Discard, log) }()
 	t.Cleanup(func() {
 		stop()
-		if code := <-ended; code != program.ExitOK {
-			t.Errorf("it ends with %d:\n%s", code, log)
+		if code := <-stopped; code != program.ExitOK {
+			t.Errorf("got exit code %d, want 0:\n%s", code, log)
 		}
 	})
 	return log.address(t), log
 }
 
 func TestWhoami(t *testing.T) {
-	address, log := started(t)
+	address, log := start(t)
 	for name, value := range map[string]string{
 		"AWS_ENDPOINT_URL_STS": "http://" + address, "AWS_REGION": "us-east-1", "AWS_EC2_METADATA_DISABLED": "true",
 		"AWS_ACCESS_KEY_ID": "AKIALOCALSTSADMIN000", "AWS_SECRET_ACCESS_KEY": defaultSecret, "AWS_CONFIG_FILE": "/none", "AWS_SHARED_CREDENTIALS_FILE": "/none",
@@ -171,19 +171,19 @@ func TestWhoami(t *testing.T) {
 	}
 	var stdout, stderr bytes.Buffer
 	if code := realMain(t.Context(), []string{whoamiCommand}, &stdout, &stderr); code != program.ExitOK {
-		t.Fatalf("exit code %d: %s", code, &stderr)
+		t.Fatalf("got exit code %d, want 0: %s", code, &stderr)
 	}
 	if !strings.Contains(stdout.String(), "Arn      arn:aws:iam::111122223333:user/local-sts-admin\n") {
-		t.Errorf("it prints %q", stdout.String())
+		t.Errorf("got output %q", stdout.String())
 	}
-	for _, want := range []string{testDoubleWarning, "everybody knows"} {
+	for _, want := range []string{testDoubleWarning, "public default secret"} {
 		if !strings.Contains(log.String(), want) {
-			t.Errorf("its log does not say %q", want)
+			t.Errorf("log does not contain %q", want)
 		}
 	}
 	t.Setenv("AWS_SECRET_ACCESS_KEY", "wrong")
 	if code := realMain(t.Context(), []string{whoamiCommand}, &stdout, &stderr); code != program.ExitFailure || !strings.Contains(stderr.String(), "SignatureDoesNotMatch") {
-		t.Errorf("with a wrong secret: exit code %d: %s", code, &stderr)
+		t.Errorf("with a wrong secret: got exit code %d: %s", code, &stderr)
 	}
 }
 
@@ -198,7 +198,7 @@ func TestRun_tls(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	address, _ := started(t, "--tls-cert="+directory+"/tls.crt", "--tls-key="+directory+"/tls.key")
+	address, _ := start(t, "--tls-cert="+directory+"/tls.crt", "--tls-key="+directory+"/tls.key")
 	pool := x509.NewCertPool()
 	pool.AppendCertsFromPEM(certificate)
 	client := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: pool, ServerName: "localhost"}}}
@@ -209,7 +209,7 @@ func TestRun_tls(t *testing.T) {
 	}
 	defer response.Body.Close()
 	if response.StatusCode != http.StatusOK {
-		t.Error(response.Status)
+		t.Errorf("got status %s", response.Status)
 	}
 }
 

@@ -15,8 +15,8 @@ import (
 	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/localsts"
 )
 
-// Bounds of connections. A call takes milliseconds, but for the reading of an
-// issuer's keys, which has a bound of 5 s for each document.
+// The limits of connections. A call takes milliseconds, unless it reads the keys of an
+// issuer. That takes at most 5 seconds for each of the two documents.
 const (
 	readHeaderTimeout = 5 * time.Second
 	readTimeout       = 10 * time.Second
@@ -26,7 +26,8 @@ const (
 	shutdownTimeout   = 10 * time.Second
 )
 
-// run serves until ctx is done and all calls are answered.
+// run serves until ctx is done, then waits for the calls in progress. It returns an error if
+// the server cannot start, fails, or does not stop within shutdownTimeout.
 func run(ctx context.Context, config config, logger *slog.Logger) error {
 	issuers, err := newIssuerClient(config.issuerCAFile)
 	if err != nil {
@@ -46,52 +47,54 @@ func run(ctx context.Context, config config, logger *slog.Logger) error {
 	}
 	logger.WarnContext(ctx, testDoubleWarning)
 	if !config.isLoopback() {
-		logger.WarnContext(ctx, "others than this machine can reach it: --allow-remote")
+		logger.WarnContext(ctx, "Other machines can reach local-sts because of --allow-remote")
 	}
 	if config.secret == defaultSecret {
-		logger.WarnContext(ctx, "the administrator's secret is the default, which everybody knows: set "+secretVariable+" for another")
+		logger.WarnContext(ctx, "The administrator has the public default secret", "variable", secretVariable)
 	}
-	logger.InfoContext(ctx, "local-sts listens", "address", listener.Addr().String(), "tls", config.tlsCert != "", "account", config.accountID, "stateFile", config.stateFile)
+	logger.InfoContext(ctx, "Started serving", "address", listener.Addr().String(), "tls", config.tlsCert != "", "account", config.accountID, "stateFile", config.stateFile)
 	return serve(ctx, listener, handler, logger)
 }
 
+// listen returns the listener of --address, with TLS if --tls-cert is set.
 func listen(ctx context.Context, config config) (net.Listener, error) {
-	var secured *tls.Config
+	var tlsConfig *tls.Config
 	if config.tlsCert != "" {
 		certificate, err := tls.LoadX509KeyPair(config.tlsCert, config.tlsKey)
 		if err != nil {
 			return nil, fmt.Errorf("read --tls-cert and --tls-key: %w", err)
 		}
-		secured = &tls.Config{Certificates: []tls.Certificate{certificate}, MinVersion: tls.VersionTLS12, NextProtos: []string{"http/1.1"}}
+		tlsConfig = &tls.Config{Certificates: []tls.Certificate{certificate}, MinVersion: tls.VersionTLS12, NextProtos: []string{"http/1.1"}}
 	}
 	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", config.address)
 	if err != nil {
 		return nil, fmt.Errorf("--address: %w", err)
 	}
-	if secured != nil {
-		listener = tls.NewListener(listener, secured)
+	if tlsConfig != nil {
+		listener = tls.NewListener(listener, tlsConfig)
 	}
 	return listener, nil
 }
 
+// serve serves until ctx is done, then waits at most shutdownTimeout for the calls in progress.
 func serve(ctx context.Context, listener net.Listener, handler http.Handler, logger *slog.Logger) error {
 	server := &http.Server{
 		Handler:           handler,
 		ReadHeaderTimeout: readHeaderTimeout, ReadTimeout: readTimeout, WriteTimeout: writeTimeout, IdleTimeout: idleTimeout,
 		MaxHeaderBytes: maxHeader, ErrorLog: slog.NewLogLogger(logger.Handler(), slog.LevelWarn),
 	}
-	ended := make(chan error, 1)
-	go func() { ended <- server.Serve(listener) }()
+	stopped := make(chan error, 1)
+	go func() { stopped <- server.Serve(listener) }()
 	select {
-	case err := <-ended:
+	case err := <-stopped:
 		return fmt.Errorf("serve: %w", err)
 	case <-ctx.Done():
 	}
-	// What is under way is answered, though ctx is done.
+	// Calls in progress get their responses although ctx is done.
 	draining, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownTimeout)
 	defer cancel()
 	err := server.Shutdown(draining)
-	if served := <-ended; !errors.Is(served, http.ErrServerClosed) {
+	if served := <-stopped; !errors.Is(served, http.ErrServerClosed) {
 		err = errors.Join(err, served)
 	}
 	if err != nil {
@@ -100,8 +103,9 @@ func serve(ctx context.Context, listener net.Listener, handler http.Handler, log
 	return nil
 }
 
-// newIssuerClient returns what reads the keys of issuers. AWS trusts the CAs of the
-// internet; a cluster's API server has a CA of its own.
+// newIssuerClient returns the client that reads the keys of issuers. It trusts the CAs of the
+// system and those in caFile, because an API server usually has a private CA. It returns an
+// error if caFile cannot be read or contains no certificate.
 func newIssuerClient(caFile string) (*http.Client, error) {
 	transport := &http.Transport{
 		Proxy:           http.ProxyFromEnvironment,
@@ -119,7 +123,7 @@ func newIssuerClient(caFile string) (*http.Client, error) {
 		pool = x509.NewCertPool()
 	}
 	if !pool.AppendCertsFromPEM(content) {
-		return nil, fmt.Errorf("--issuer-ca-file: %s has no certificate in PEM", caFile)
+		return nil, fmt.Errorf("--issuer-ca-file: %s contains no PEM certificate", caFile)
 	}
 	transport.TLSClientConfig.RootCAs = pool
 	return &http.Client{Transport: transport}, nil

@@ -21,19 +21,20 @@ const (
 </GetCallerIdentityResult></GetCallerIdentityResponse>`
 	denied = `<ErrorResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/"><Error><Type>Sender</Type><Code>AccessDenied</Code>
 <Message>Not authorized to perform sts:AssumeRoleWithWebIdentity</Message></Error><RequestId>1</RequestId></ErrorResponse>`
-	rawToken = "header.claims.signature"
-	whoAppIs = "Account  111122223333\nUserId   AROAEXAMPLE:session\nArn      arn:aws:sts::111122223333:assumed-role/app/session\n"
+	rawToken       = "header.claims.signature"
+	callerIdentity = "Account  111122223333\nUserId   AROAEXAMPLE:session\nArn      arn:aws:sts::111122223333:assumed-role/app/session\n"
 )
 
-// answering is an STS that knows the token, and does not answer the first calls.
-func answering(t *testing.T, refuses bool, silent int32) *httptest.Server {
+// newSTS starts an STS that accepts rawToken. It closes the connection of the first failures
+// calls without a response. If deny is true, it denies all other calls.
+func newSTS(t *testing.T, deny bool, failures int32) *httptest.Server {
 	t.Helper()
 	var calls atomic.Int32
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch action := r.FormValue("Action"); {
-		case calls.Add(1) <= silent:
+		case calls.Add(1) <= failures:
 			panic(http.ErrAbortHandler)
-		case refuses || action == "AssumeRoleWithWebIdentity" && r.FormValue("WebIdentityToken") != rawToken:
+		case deny || action == "AssumeRoleWithWebIdentity" && r.FormValue("WebIdentityToken") != rawToken:
 			w.WriteHeader(http.StatusForbidden)
 			fmt.Fprint(w, denied)
 		case action == "AssumeRoleWithWebIdentity":
@@ -50,18 +51,18 @@ func answering(t *testing.T, refuses bool, silent int32) *httptest.Server {
 
 func TestWhoami_environmentOnly(t *testing.T) {
 	for name, test := range map[string]struct {
-		refuses bool
-		silent  int32
-		unset   string
-		want    string
-		fails   []string
+		deny     bool
+		failures int32
+		unset    string
+		want     string
+		errors   []string
 	}{
-		"and prints the assumed role":         {want: whoAppIs},
-		"and again while nobody answers":      {silent: 2, want: whoAppIs},
-		"and says that it is refused":         {refuses: true, fails: []string{"AccessDenied", "Not authorized"}},
-		"and says if the webhook was not":     {unset: tokenVariable, fails: []string{tokenVariable + " is not set", "the webhook"}},
-		"and says that a region is missing":   {unset: "AWS_REGION", fails: []string{"AWS_REGION", "--aws-default-region"}},
-		"and gives up where STS never speaks": {silent: 100, fails: []string{"exceeded maximum number of attempts, 3"}},
+		"assumed role":           {want: callerIdentity},
+		"retries after failures": {failures: 2, want: callerIdentity},
+		"access denied":          {deny: true, errors: []string{"AccessDenied", "Not authorized"}},
+		"token variable missing": {unset: tokenVariable, errors: []string{tokenVariable + " is not set", "the webhook"}},
+		"region missing":         {unset: "AWS_REGION", errors: []string{"AWS_REGION", "--aws-default-region"}},
+		"too many failures":      {failures: 100, errors: []string{"exceeded maximum number of attempts, 3"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			file := filepath.Join(t.TempDir(), "token")
@@ -70,12 +71,12 @@ func TestWhoami_environmentOnly(t *testing.T) {
 			}
 			for _, variable := range os.Environ() {
 				if key, _, _ := strings.Cut(variable, "="); strings.HasPrefix(key, "AWS_") {
-					t.Setenv(key, "") // to be set again afterwards
+					t.Setenv(key, "") // so that the test restores it at the end
 				}
 			}
 			for key, value := range map[string]string{
 				"HOME": t.TempDir(), "AWS_EC2_METADATA_DISABLED": "true", "AWS_MAX_ATTEMPTS": "3",
-				"AWS_REGION": "us-east-1", "AWS_ENDPOINT_URL_STS": answering(t, test.refuses, test.silent).URL,
+				"AWS_REGION": "us-east-1", "AWS_ENDPOINT_URL_STS": newSTS(t, test.deny, test.failures).URL,
 				roleVariable: "arn:aws:iam::111122223333:role/app", tokenVariable: file,
 			} {
 				if key != test.unset {
@@ -84,16 +85,16 @@ func TestWhoami_environmentOnly(t *testing.T) {
 			}
 			var stdout bytes.Buffer
 			err := whoami(t.Context(), &stdout)
-			if (err == nil) != (test.fails == nil) || stdout.String() != test.want {
+			if (err == nil) != (test.errors == nil) || stdout.String() != test.want {
 				t.Fatalf("got %q and %v, want %q", stdout.String(), err, test.want)
 			}
-			for _, want := range test.fails {
+			for _, want := range test.errors {
 				if !strings.Contains(err.Error(), want) {
 					t.Errorf("got %v, want %q in it", err, want)
 				}
 			}
 			if err != nil && strings.Contains(err.Error(), rawToken) {
-				t.Errorf("the token is in the error: %v", err)
+				t.Errorf("error contains the token: %v", err)
 			}
 		})
 	}

@@ -1,4 +1,4 @@
-// Package program has what the main functions of all programs do.
+// Package program implements the common part of the main functions of all programs.
 package program
 
 import (
@@ -22,8 +22,8 @@ const (
 	ExitUsage   = 2
 )
 
-// Context returns a context that is done after the first SIGTERM or SIGINT. A second
-// ends the process at once.
+// Context returns a context that is canceled after the first SIGTERM or SIGINT. A second
+// signal terminates the process immediately.
 func Context() context.Context {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
 	context.AfterFunc(ctx, stop)
@@ -33,14 +33,15 @@ func Context() context.Context {
 // Server is a program that runs until its context is done.
 type Server struct {
 	Name string
-	// Parse parses flags, and reports whether only the version is to be printed. It
-	// prints help itself, and returns pflag.ErrHelp then.
+	// Parse parses the flags and reports whether to print only the version. After printing
+	// the help it returns pflag.ErrHelp.
 	Parse func() (printVersion bool, err error)
-	// Run runs with the parsed flags. It logs its own error.
+	// Run runs the program with the parsed flags until the context is done. It logs the error
+	// that it returns.
 	Run func(context.Context) error
 }
 
-// Main runs the server and returns its exit code.
+// Main runs the server and returns the exit code of the process.
 func (s Server) Main(ctx context.Context, stdout, stderr io.Writer) int {
 	switch printVersion, err := s.Parse(); {
 	case errors.Is(err, pflag.ErrHelp):

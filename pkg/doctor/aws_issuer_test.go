@@ -311,7 +311,7 @@ func TestEvaluateSigningKey(t *testing.T) {
 		claims want
 	}{
 		"no error":      {nil, want{OK, "is published", "", ""}, want{OK, "is valid", "", ""}},
-		"unknown key":   {&issuer.VerificationError{Reason: issuer.UnknownKey, Claim: "kid", Found: `"a"`, Expected: "b"}, want{Broken, "is not published", "its kid is", "kubectl irsa oidc documents"}, want{OK, "", "", ""}},
+		"unknown key":   {&issuer.VerificationError{Reason: issuer.UnknownKey, Claim: "kid", Found: `"a"`, Expected: "b"}, want{Broken, "is not published", "kid is", "kubectl irsa oidc documents"}, want{OK, "", "", ""}},
 		"wrong clock":   {&issuer.VerificationError{Reason: issuer.NotYetValid, Claim: "nbf", Found: "soon", Expected: "now"}, want{OK, "", "", ""}, want{Broken, "its nbf is soon", "clock", ""}},
 		"its audience":  {&issuer.VerificationError{Reason: issuer.WrongAudience, Claim: "aud", Found: "x", Expected: "y"}, want{OK, "", "", ""}, want{Broken, "its aud is x", "expected: y", ""}},
 		"another error": {errors.New("timeout"), want{Unknown, "cannot verify the token", "", ""}, want{OK, "", "", ""}},

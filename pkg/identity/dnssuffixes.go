@@ -2,8 +2,8 @@
 
 package identity
 
-// dnsSuffixes are the DNS suffixes of the endpoints of all AWS partitions, as the AWS
-// SDK for Go has them (internal/endpoints/awsrulesfn/partitions.json).
+// dnsSuffixes lists the DNS suffixes of the endpoints of all AWS partitions. The source is
+// internal/endpoints/awsrulesfn/partitions.json in the AWS SDK for Go.
 var dnsSuffixes = []string{
 	"amazonaws.com",
 	"amazonaws.com.cn",

@@ -9,11 +9,11 @@ import (
 	"strings"
 )
 
-// hostName is a name of letters, digits, hyphens and dots. Underscores are in the
-// names of some containers.
+// hostName matches names of letters, digits, hyphens, dots and underscores. Names of some
+// containers have underscores.
 var hostName = regexp.MustCompile(`^[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_.])?$`)
 
-// IsEndpoint reports whether s is a URL under which an SDK can reach a service.
+// IsEndpoint reports whether s is an http or https URL that an SDK can use as an endpoint.
 func IsEndpoint(s string) bool {
 	parsed, err := url.Parse(s)
 	if err != nil || parsed.Scheme != "https" && parsed.Scheme != "http" ||
@@ -32,7 +32,7 @@ func IsEndpoint(s string) bool {
 
 // IsAWSEndpoint reports whether the host of an STS endpoint belongs to AWS, in any
 // partition. The empty endpoint is the SDK's default, which is AWS. A VPC endpoint
-// (vpce-...) and a FIPS endpoint have the DNS suffix of their partition, too.
+// (vpce-...) and a FIPS endpoint also have the DNS suffix of their partition.
 func IsAWSEndpoint(endpoint string) bool {
 	if endpoint == "" {
 		return true

@@ -8,26 +8,26 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation"
 )
 
-// EntryError is an entry of a mapping, or of a list of ServiceAccounts, that is
-// skipped.
+// EntryError is the error of an invalid entry in a mapping or in a list of ServiceAccounts. The
+// entry is skipped.
 type EntryError struct {
-	// Entry is the quoted key of the entry, or its place in a list, such as
+	// Entry is the quoted key of the entry, or its position in a list, such as
 	// identities[3].
 	Entry string
-	// Message says what is wrong with the entry. It never quotes a value.
+	// Message describes the error. It never contains a value.
 	Message string
 }
 
-// Error returns the entry and its fault.
+// Error returns the entry and the message.
 func (e EntryError) Error() string { return e.Entry + " " + e.Message }
 
-// EntryErrors are the skipped entries of one content, in its order.
+// EntryErrors are the skipped entries of a mapping or list, in its order.
 type EntryErrors []EntryError
 
-// maxPrinted bounds a message about content with thousands of invalid entries.
+// maxPrinted is the maximum number of entries in a message.
 const maxPrinted = 10
 
-// String returns the first entries with their faults, and the number of the others.
+// String returns the errors of the first entries, and the number of the others.
 func (e EntryErrors) String() string {
 	var printed []string
 	for _, entry := range e[:min(len(e), maxPrinted)] {
@@ -39,24 +39,25 @@ func (e EntryErrors) String() string {
 	return strings.Join(printed, "; ")
 }
 
-// maxPrintedName is the length of the longest name that Kubernetes accepts, in
-// bytes.
+// maxPrintedName is the length in bytes of the longest name that Kubernetes accepts.
 const maxPrintedName = validation.DNS1123SubdomainMaxLength
 
+// shorten truncates s to maxPrintedName bytes.
 func shorten(s string) string { return s[:min(len(s), maxPrintedName)] }
 
-// InvalidName returns why no ServiceAccount can have the name, or "".
+// InvalidName returns a message if no ServiceAccount can have this namespace and name, and ""
+// otherwise.
 func InvalidName(namespace, name string) string {
 	if len(validation.IsDNS1123Label(namespace)) > 0 {
-		return "has a namespace that cannot exist: it must be of lower case letters, digits and -"
+		return "has an invalid namespace: use lowercase letters, digits and -"
 	}
 	if len(validation.IsDNS1123Subdomain(name)) > 0 {
-		return "has a ServiceAccount that cannot exist: it must be of lower case letters, digits, - and ."
+		return "has an invalid ServiceAccount name: use lowercase letters, digits, - and ."
 	}
 	return ""
 }
 
-// invalidName is InvalidName for a namespace in which * stands for any characters.
+// invalidName is like InvalidName, but * in the namespace stands for any characters.
 func invalidName(namespace, name string) string {
 	if strings.Contains(namespace, "*") {
 		literal := strings.Trim(strings.ReplaceAll(namespace, "*", ""), "-")

@@ -1,6 +1,5 @@
-// Package identity owns the question which AWS identity a ServiceAccount has
-// and how its token is asked for. It is pure: it reads what the packages below
-// it fetch.
+// Package identity defines the AWS identity of a ServiceAccount, and derives it from
+// annotations or from a mapping. It has no I/O: the packages below it fetch the data.
 package identity
 
 import (
@@ -15,8 +14,8 @@ import (
 )
 
 // The annotations, without their prefix. RoleSessionNameAnnotation and
-// TokenExpirationAnnotation are read on pods too, where they beat the
-// ServiceAccount's.
+// TokenExpirationAnnotation also apply to pods. There they take precedence over those of the
+// ServiceAccount.
 const (
 	RoleARNAnnotation              = "role-arn"
 	AudienceAnnotation             = "audience"
@@ -27,87 +26,88 @@ const (
 	TargetRoleARNAnnotation        = "target-role-arn"
 	TargetExternalIDAnnotation     = "target-external-id"
 
-	// On pods only: containers to leave alone, and the only ones not to.
+	// These apply only to pods. The first lists the containers to skip. The second lists the
+	// only containers to inject.
 	SkipContainersAnnotation    = "skip-containers"
 	IncludeContainersAnnotation = "include-containers"
 )
 
-// SessionNamePod is the role session name that stands for the pod's name.
+// SessionNamePod is the role session name that is replaced by the name of the pod.
 const SessionNamePod = "pod-name"
 
-// Method is how a pod turns its token into credentials. The values are those of
-// the reference webhook's metrics.
+// Method is how a pod exchanges its token for credentials. The values are those in the metrics
+// of AWS's webhook.
 type Method string
 
 const (
-	// WebIdentity exchanges the token through STS AssumeRoleWithWebIdentity.
+	// WebIdentity exchanges the token with AssumeRoleWithWebIdentity of STS.
 	WebIdentity Method = "sts_web_identity"
-	// ContainerCredentials exchanges it through an agent on the node (EKS Pod
-	// Identity), which knows the role.
+	// ContainerCredentials exchanges the token with an agent on the node (EKS Pod
+	// Identity), which determines the role.
 	ContainerCredentials Method = "container_credentials"
 )
 
-// ErrServiceAccountNotFound says that a ServiceAccount does not exist, so that
-// it has no identity for certain.
+// ErrServiceAccountNotFound is the error for a ServiceAccount that does not exist, and so has
+// no identity.
 var ErrServiceAccountNotFound = errors.New("the ServiceAccount does not exist")
 
-// Identity is what the pods of one ServiceAccount are given. It is never
-// changed once made, so that requests can share it.
+// Identity is the identity that the webhook injects into the pods of a ServiceAccount. It is
+// immutable, so that requests can share it.
 type Identity struct {
 	Method Method
-	// RoleARN is as it was written, whether or not it can be an ARN. It is empty
-	// for ContainerCredentials, and for a ServiceAccount without a role.
+	// RoleARN is the value in the source, even if it is not a valid ARN. It is empty for
+	// ContainerCredentials, and for a ServiceAccount without a role.
 	RoleARN string
-	// Audience is never empty: an empty audience would make the kubelet ask for
-	// a token for the API server itself, which the SDK would then send to STS.
+	// Audience is never empty. With an empty audience, the kubelet would request a token for
+	// the API server. The SDK would then send that token to STS.
 	Audience string
-	// RegionalSTS asks the SDK to use the STS endpoint of its region.
+	// RegionalSTS makes the SDK use the STS endpoint of its region.
 	RegionalSTS bool
-	// ExpirationSeconds lies within token.MinExpirationSeconds and
-	// token.MaxExpirationSeconds.
+	// ExpirationSeconds is from token.MinExpirationSeconds to token.MaxExpirationSeconds.
 	ExpirationSeconds int64
-	// SessionName is a literal, SessionNamePod, or empty to leave it to the SDK.
+	// SessionName is a session name or SessionNamePod. If it is empty, the SDK chooses one.
 	SessionName string
-	// STSEndpoint is the URL of the STS to use, or empty for AWS's.
+	// STSEndpoint is the URL of the STS, or empty for the STS of AWS.
 	STSEndpoint string
-	// TargetRoleARN is a role to assume with the credentials of RoleARN, or
-	// empty; TargetExternalID goes with it.
+	// TargetRoleARN, if not empty, is a role that is assumed with the credentials of RoleARN.
+	// TargetExternalID is the external ID for that call.
 	TargetRoleARN, TargetExternalID string
-	// Problems are the faults found in what was written, for the user to see.
+	// Problems are the warnings for the user about invalid values in the source.
 	Problems []AnnotationWarning
-	// FromCache reports that the identity is what a watch knows of the
-	// ServiceAccount, and not what a read for this admission found.
+	// FromCache reports whether the identity is from the cache of a watch, and not from a
+	// read for this admission request.
 	FromCache bool
 }
 
-// IsSet says whether the pods are given anything.
+// IsSet reports whether there is an identity to inject.
 func (id *Identity) IsSet() bool { return id.RoleARN != "" || id.Method == ContainerCredentials }
 
-// Defaults stand in for what a ServiceAccount does not say. Audience must not
-// be empty and ExpirationSeconds must be within the bounds of package token.
+// Defaults are the values for settings that the source does not specify. Audience must not be
+// empty. ExpirationSeconds must be within the limits of package token.
 type Defaults struct {
-	// AnnotationPrefix is that of all annotations, "eks.amazonaws.com".
+	// AnnotationPrefix is the prefix of all annotations, such as "eks.amazonaws.com".
 	AnnotationPrefix  string
 	Audience          string
 	RegionalSTS       bool
 	ExpirationSeconds int64
 	SessionName       string
 	STSEndpoint       string
-	// Account makes ARNs of bare role names; nil leaves them as they are.
+	// Account is used to compose ARNs of bare role names. If it is nil, they stay unchanged.
 	Account *Account
 }
 
-// AnnotationWarning is a fault in an annotation that does not keep the pod from getting
-// an identity.
+// AnnotationWarning is a warning about an invalid annotation. The pod can still get an
+// identity.
 type AnnotationWarning struct {
-	// Annotation is the full key, Value what it holds.
+	// Annotation is the full key, and Value is its value.
 	Annotation, Value string
-	// Message says what is wrong with Value, and Used what was done instead.
+	// Message is the error of Value, and Fallback is what the webhook uses or does instead.
 	Message, Fallback string
 }
 
-// String says it in one sentence. A long value is cut: the API server cuts or
-// drops long admission warnings (k8s.io/apiserver/pkg/endpoints/filters/warning.go).
+// String returns the warning as one sentence. It truncates a long value, because the API server
+// truncates or drops long admission warnings
+// (k8s.io/apiserver/pkg/endpoints/filters/warning.go).
 func (p AnnotationWarning) String() string {
 	const longest = 60
 	value := p.Value
@@ -117,8 +117,8 @@ func (p AnnotationWarning) String() string {
 	return fmt.Sprintf("%s %q %s: %s", p.Annotation, value, p.Message, p.Fallback)
 }
 
-// FromAnnotations returns the identity that the annotations of a ServiceAccount
-// grant. It is not Granted if they name no role.
+// FromAnnotations returns the identity in the annotations of a ServiceAccount. If they have no
+// role, IsSet returns false for it.
 func FromAnnotations(annotations map[string]string, defaults Defaults) *Identity {
 	r := annotationReader{annotations: annotations, prefix: defaults.AnnotationPrefix + "/"}
 	id := &Identity{
@@ -133,15 +133,15 @@ func FromAnnotations(annotations map[string]string, defaults Defaults) *Identity
 		TargetExternalID:  r.singleLine(TargetExternalIDAnnotation),
 	}
 	if id.RoleARN != "" && !IsRole(id.RoleARN, id.STSEndpoint) {
-		r.problem(RoleARNAnnotation, "cannot be the ARN of an IAM role", "injected as it is")
+		r.problem(RoleARNAnnotation, "is not a valid ARN of an IAM role", "injected unchanged")
 	}
 	if id.TargetRoleARN != "" && strings.ContainsFunc(id.RoleARN, unicode.IsControl) {
-		// A line break would begin a setting of its own in the configuration.
-		r.problem(TargetRoleARNAnnotation, "cannot be assumed with a role that has a control character", "ignored")
+		// A line break in the configuration file would start another setting.
+		r.problem(TargetRoleARNAnnotation, "requires a role-arn without control characters", "ignored")
 		id.TargetRoleARN, id.TargetExternalID = "", ""
 	}
 	if id.TargetRoleARN != "" && !IsRole(id.TargetRoleARN, id.STSEndpoint) {
-		r.problem(TargetRoleARNAnnotation, "cannot be the ARN of an IAM role", "injected as it is")
+		r.problem(TargetRoleARNAnnotation, "is not a valid ARN of an IAM role", "injected unchanged")
 	}
 	for _, annotation := range []string{SkipContainersAnnotation, IncludeContainersAnnotation} {
 		if r.value(annotation) != "" {
@@ -152,21 +152,25 @@ func FromAnnotations(annotations map[string]string, defaults Defaults) *Identity
 	return id
 }
 
-// annotationReader reads annotations and gathers what is wrong with them.
+// annotationReader reads annotations and collects warnings about them.
 type annotationReader struct {
 	annotations map[string]string
 	prefix      string
 	problems    []AnnotationWarning
 }
 
+// value returns the value of an annotation, or "".
 func (r *annotationReader) value(annotation string) string { return r.annotations[r.prefix+annotation] }
 
-func (r *annotationReader) problem(annotation, fault, used string) {
+// problem adds a warning.
+func (r *annotationReader) problem(annotation, message, fallback string) {
 	r.problems = append(r.problems, AnnotationWarning{
-		Annotation: r.prefix + annotation, Value: r.value(annotation), Message: fault, Fallback: used,
+		Annotation: r.prefix + annotation, Value: r.value(annotation), Message: message, Fallback: fallback,
 	})
 }
 
+// bool returns the value of a boolean annotation. It returns fallback if the annotation is
+// missing, empty or invalid.
 func (r *annotationReader) bool(annotation string, fallback bool) bool {
 	value := r.value(annotation)
 	if value == "" {
@@ -180,6 +184,8 @@ func (r *annotationReader) bool(annotation string, fallback bool) bool {
 	return parsed
 }
 
+// expiration returns the value of a token-expiration annotation, or fallback if it is missing.
+// See ParseExpiration.
 func (r *annotationReader) expiration(annotation string, fallback int64) int64 {
 	value := r.value(annotation)
 	if value == "" {
@@ -192,7 +198,7 @@ func (r *annotationReader) expiration(annotation string, fallback int64) int64 {
 	return seconds
 }
 
-// parsed returns what parse makes of an annotation, or fallback without one.
+// parsed returns the result of parse for an annotation, or fallback if it is missing.
 func (r *annotationReader) parsed(annotation, fallback string, parse func(annotation, value, fallback string) (string, *AnnotationWarning)) string {
 	value := r.value(annotation)
 	if value == "" {
@@ -205,8 +211,8 @@ func (r *annotationReader) parsed(annotation, fallback string, parse func(annota
 	return parsed
 }
 
-// singleLine returns a value that goes into a configuration file, where a line break
-// would begin a setting of its own.
+// singleLine returns a value for a configuration file. It returns "" if the value contains a
+// control character, because a line break in the file would start another setting.
 func (r *annotationReader) singleLine(annotation string) string {
 	value := r.value(annotation)
 	if strings.ContainsFunc(value, unicode.IsControl) {
@@ -216,10 +222,13 @@ func (r *annotationReader) singleLine(annotation string) string {
 	return value
 }
 
-// ParseExpiration reads the value of a token-expiration annotation, in seconds.
-// What is not a number is replaced by fallback, what the API server would
-// refuse is moved into its bounds, and a token that outlives a day is asked for
-// as it is; each is told as a problem, or nil.
+// ParseExpiration parses the value of a token-expiration annotation, in seconds.
+//
+//   - If the value is not a number, it returns fallback.
+//   - If the API server would reject the number, it returns the nearest accepted number.
+//   - If the number is larger than MaxUsefulExpirationSeconds, it returns the number.
+//
+// In these cases it also returns a warning, otherwise nil.
 func ParseExpiration(annotation, value string, fallback int64) (int64, *AnnotationWarning) {
 	requested, err := strconv.ParseInt(value, 10, 64)
 	if err != nil {
@@ -239,24 +248,27 @@ func ParseExpiration(annotation, value string, fallback int64) (int64, *Annotati
 	}
 }
 
-// MaxUsefulExpirationSeconds is a day: the kubelet renews a token that is older
-// than that whatever it was asked for
+// MaxUsefulExpirationSeconds is one day. The kubelet renews a token that is older than one day,
+// independent of its expiration
 // (https://kubernetes.io/docs/tasks/configure-pod-container/configure-service-account/).
 const MaxUsefulExpirationSeconds int64 = 86400
 
-// ParseSessionName reads the value of a role-session-name annotation. What STS
-// would refuse is replaced by fallback and told as a problem.
+// ParseSessionName returns value if it is a valid value of a role-session-name annotation.
+// Otherwise it returns fallback and a warning.
 func ParseSessionName(annotation, value, fallback string) (string, *AnnotationWarning) {
-	return validated(annotation, value, fallback, IsSessionName, "is no session name for STS")
+	return validated(annotation, value, fallback, IsSessionName, "is not a valid session name for STS")
 }
 
+// parseEndpoint returns value if it is a valid value of an sts-endpoint annotation. Otherwise it
+// returns fallback and a warning.
 func parseEndpoint(annotation, value, fallback string) (string, *AnnotationWarning) {
-	return validated(annotation, value, fallback, IsEndpoint, "is no URL of an endpoint")
+	return validated(annotation, value, fallback, IsEndpoint, "is not a valid endpoint URL")
 }
 
-func validated(annotation, value, fallback string, valid func(string) bool, fault string) (string, *AnnotationWarning) {
+// validated returns value if it is valid. Otherwise it returns fallback and a warning.
+func validated(annotation, value, fallback string, valid func(string) bool, message string) (string, *AnnotationWarning) {
 	if valid(value) {
 		return value, nil
 	}
-	return fallback, &AnnotationWarning{Annotation: annotation, Value: value, Message: fault, Fallback: fmt.Sprintf("%q is used", fallback)}
+	return fallback, &AnnotationWarning{Annotation: annotation, Value: value, Message: message, Fallback: fmt.Sprintf("%q is used", fallback)}
 }

@@ -13,22 +13,23 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 )
 
-// Mapping says which identities ServiceAccounts have that do not say so
-// themselves. It is never changed once made; nil says nothing of any.
+// Mapping maps ServiceAccounts to identities, for ServiceAccounts without a role annotation. It
+// is immutable. A nil Mapping has no entries.
 type Mapping struct {
 	exact map[types.NamespacedName]*Identity
-	// patterns are by the name of the ServiceAccount, the most specific first.
+	// patterns is indexed by the name of the ServiceAccount. The most specific pattern is
+	// first.
 	patterns map[string][]pattern
 }
 
-// pattern is an entry for namespaces that match, * standing for any characters.
+// pattern is an entry for all namespaces that match. * stands for any characters.
 type pattern struct {
 	namespace string
 	identity  *Identity
 }
 
-// mappingEntry is an entry as it is written. Names match in any letter case, as
-// they do in the reference.
+// mappingEntry is an entry in the content. Field names are not case-sensitive, as in AWS's
+// webhook.
 type mappingEntry struct {
 	RoleARN         string
 	Audience        string
@@ -36,21 +37,21 @@ type mappingEntry struct {
 	TokenExpiration int64
 }
 
-// ParseMapping reads a JSON object of "namespace/serviceaccount" to RoleARN,
-// Audience, UseRegionalSTS and TokenExpiration. In the namespace, * stands for
-// any characters. ParseMapping skips invalid entries and returns them beside the
-// Mapping of the others. Of several valid entries for one key the last counts, and
-// the others are returned as skipped. ParseMapping returns an error, and no
-// Mapping, if content is not a JSON object.
+// ParseMapping parses a JSON object. Its keys are "namespace/serviceaccount", and its values
+// have the fields RoleARN, Audience, UseRegionalSTS and TokenExpiration. In the namespace, *
+// stands for any characters. ParseMapping skips invalid entries. It returns a Mapping of the
+// valid entries, and the errors of the others. If a key has several valid entries, the last one
+// is used, and the key is also in the errors. ParseMapping returns an error, and no Mapping, if
+// content is not a JSON object.
 func ParseMapping(content []byte, defaults Defaults) (*Mapping, EntryErrors, error) {
-	// The check of the whole content comes first: the decoder below accepts what
-	// precedes a syntax error.
+	// Check all of the content first, because the decoder below would accept the entries
+	// before a syntax error.
 	if err := json.Unmarshal(content, &json.RawMessage{}); err != nil {
 		return nil, nil, invalidJSON(err)
 	}
 	decoder := json.NewDecoder(bytes.NewReader(content))
 	if opening, err := decoder.Token(); err != nil || opening != json.Delim('{') {
-		return nil, nil, errors.New("not a JSON object of entries")
+		return nil, nil, errors.New("not a JSON object")
 	}
 	valid := map[string]*Identity{}
 	var skipped EntryErrors
@@ -64,12 +65,12 @@ func ParseMapping(content []byte, defaults Defaults) (*Mapping, EntryErrors, err
 		if err := decoder.Decode(&entry); err != nil {
 			return nil, nil, invalidJSON(err)
 		}
-		id, fault := parseEntry(key, entry, defaults)
-		if fault == "" && valid[key] != nil {
-			fault = "is repeated; the last valid entry is used"
+		id, problem := parseEntry(key, entry, defaults)
+		if problem == "" && valid[key] != nil {
+			problem = "is repeated; the last valid entry is used"
 		}
-		if fault != "" {
-			skipped = append(skipped, EntryError{Entry: strconv.Quote(shorten(key)), Message: fault})
+		if problem != "" {
+			skipped = append(skipped, EntryError{Entry: strconv.Quote(shorten(key)), Message: problem})
 		}
 		if id != nil {
 			valid[key] = id
@@ -78,8 +79,8 @@ func ParseMapping(content []byte, defaults Defaults) (*Mapping, EntryErrors, err
 	return newMapping(valid), skipped, nil
 }
 
-// invalidJSON returns the position of a syntax error. The decoder's own error can
-// quote the content.
+// invalidJSON returns an error with the position of a syntax error. It does not wrap the error of
+// the decoder, which can quote the content.
 func invalidJSON(err error) error {
 	if syntax, ok := errors.AsType[*json.SyntaxError](err); ok {
 		return fmt.Errorf("invalid JSON after %d bytes", syntax.Offset)
@@ -87,17 +88,17 @@ func invalidJSON(err error) error {
 	return errors.New("invalid JSON")
 }
 
-// parseEntry returns the identity of an entry, or nil and what is wrong with it.
+// parseEntry returns the identity of an entry, or nil and a message if the entry is invalid.
 func parseEntry(key string, content json.RawMessage, defaults Defaults) (*Identity, string) {
 	namespace, name, ok := strings.Cut(key, "/")
 	if !ok || namespace == "" || name == "" || strings.Contains(name, "/") {
 		return nil, "is not of the form namespace/serviceaccount"
 	}
 	if strings.Contains(name, "*") {
-		return nil, "has a * in the ServiceAccount, where only the namespace may have one"
+		return nil, "has a * in the ServiceAccount name: only the namespace can have one"
 	}
-	if fault := invalidName(namespace, name); fault != "" {
-		return nil, fault
+	if problem := invalidName(namespace, name); problem != "" {
+		return nil, problem
 	}
 	var entry *mappingEntry
 	if err := json.Unmarshal(content, &entry); err != nil {
@@ -126,6 +127,7 @@ func newMapping(valid map[string]*Identity) *Mapping {
 	return m
 }
 
+// identity returns the identity of the entry.
 func (e *mappingEntry) identity(key string, defaults Defaults) *Identity {
 	id := &Identity{
 		Method:            WebIdentity,
@@ -147,14 +149,14 @@ func (e *mappingEntry) identity(key string, defaults Defaults) *Identity {
 	if id.RoleARN != "" && !IsRole(id.RoleARN, id.STSEndpoint) {
 		id.Problems = append(id.Problems, AnnotationWarning{
 			Annotation: "RoleARN of mapping " + key, Value: e.RoleARN,
-			Message: "cannot be the ARN of an IAM role", Fallback: "injected as it is",
+			Message: "is not a valid ARN of an IAM role", Fallback: "injected unchanged",
 		})
 	}
 	return id
 }
 
-// compareSpecificity puts the pattern with more literal characters first, then the one
-// with fewer stars, so that the order of keys does not matter.
+// compareSpecificity orders patterns by specificity: first those with more literal characters,
+// then those with fewer stars. The order of the keys in the content does not matter.
 func compareSpecificity(a, b pattern) int {
 	stars := func(p pattern) int { return strings.Count(p.namespace, "*") }
 	return cmp.Or(
@@ -164,9 +166,9 @@ func compareSpecificity(a, b pattern) int {
 	)
 }
 
-// Identity returns that of the most specific entry for a ServiceAccount, which
-// may be one that is not Granted, or nil if there is no entry. An entry of the
-// namespace itself is more specific than any that matches it.
+// Identity returns the identity in the most specific entry for a ServiceAccount, or nil if there
+// is no entry. An entry can be without a role: IsSet then returns false. An entry with the exact
+// namespace is more specific than all patterns.
 func (m *Mapping) Identity(name types.NamespacedName) *Identity {
 	if m == nil {
 		return nil
@@ -194,8 +196,8 @@ func (m *Mapping) Len() int {
 	return n
 }
 
-// Glob says whether a pattern matches the whole of s, * standing for any
-// characters. It takes time in proportion to the lengths of both.
+// Glob reports whether pattern matches s completely. * stands for any characters. Its running
+// time is linear in the lengths of both.
 func Glob(pattern, s string) bool {
 	first, rest, starred := strings.Cut(pattern, "*")
 	if !starred {

@@ -24,7 +24,7 @@ func named(name string) types.NamespacedName {
 	return types.NamespacedName{Namespace: namespace, Name: account}
 }
 
-// parse returns the mapping of a content without faults.
+// parse returns the mapping in content, which must be valid.
 func parse(t *testing.T, content string, defaults identity.Defaults) *identity.Mapping {
 	t.Helper()
 	mapping, skipped, err := identity.ParseMapping([]byte(content), defaults)
@@ -52,24 +52,24 @@ func TestMapping_precedence(t *testing.T) {
 		"dev-*/shadow": {}
 	}`, defaults)
 	if got := mapping.Len(); got != 14 {
-		t.Errorf("%d entries, want 14", got)
+		t.Errorf("got %d entries, want 14", got)
 	}
 	for _, test := range []struct{ name, account, want string }{
-		{"the namespace itself beats all that match it", "prod/app", "exact"},
-		{"a star alone matches any namespace", "staging/app", "any"},
-		{"a prefix beats a star alone", "test-1/app", "test"},
-		{"a prefix and a suffix beat a prefix", "test-1-eu/app", "test-eu"},
-		{"two stars match two pieces", "tes-1/app", "te"},
-		{"a star matches nothing, too", "test-/app", "test"},
-		{"a prefix must be whole", "test/app", "any"},
-		{"a suffix is matched", "c-blue/other", "blue"},
-		{"a suffix must be whole", "blue/other", ""},
-		{"a star in the middle is matched", "a-to-b/other", "a-b"},
-		{"of as many characters, fewer stars win", "xy-1/stars", "one star"},
-		{"of as many stars, the first in the alphabet wins", "n/tie", "earlier"},
-		{"an entry without a role shadows those that are less specific", "dev-1/shadow", ""},
-		{"and no others", "prod/shadow", "any"},
-		{"the ServiceAccount must be the same", "prod/nobody", ""},
+		{"exact namespace takes precedence over patterns", "prod/app", "exact"},
+		{"star alone matches any namespace", "staging/app", "any"},
+		{"prefix is more specific than a star alone", "test-1/app", "test"},
+		{"prefix and suffix are more specific than a prefix", "test-1-eu/app", "test-eu"},
+		{"two stars", "tes-1/app", "te"},
+		{"star matches the empty string", "test-/app", "test"},
+		{"incomplete prefix", "test/app", "any"},
+		{"suffix", "c-blue/other", "blue"},
+		{"incomplete suffix", "blue/other", ""},
+		{"star in the middle", "a-to-b/other", "a-b"},
+		{"same number of characters, fewer stars", "xy-1/stars", "one star"},
+		{"same number of stars, alphabetical order", "n/tie", "earlier"},
+		{"entry without a role hides less specific entries", "dev-1/shadow", ""},
+		{"entry without a role does not match", "prod/shadow", "any"},
+		{"another ServiceAccount", "prod/other", ""},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			got := ""
@@ -82,7 +82,7 @@ func TestMapping_precedence(t *testing.T) {
 		})
 	}
 	if id := mapping.Identity(named("dev-1/shadow")); id == nil || id.IsSet() {
-		t.Errorf("an entry without a role: got %+v", id)
+		t.Errorf("entry without a role: got %+v", id)
 	}
 }
 
@@ -95,7 +95,7 @@ func TestMapping_nil(t *testing.T) {
 
 func TestMapping_entryValues(t *testing.T) {
 	usual := func(change func(*identity.Identity)) *identity.Identity {
-		id := &identity.Identity{Method: identity.WebIdentity, RoleARN: goodRole, Audience: "sts.amazonaws.com", ExpirationSeconds: 86400}
+		id := &identity.Identity{Method: identity.WebIdentity, RoleARN: validRole, Audience: "sts.amazonaws.com", ExpirationSeconds: 86400}
 		change(id)
 		return id
 	}
@@ -107,26 +107,26 @@ func TestMapping_entryValues(t *testing.T) {
 		want        *identity.Identity
 	}{
 		{
-			name: "a role takes the defaults, but for regional endpoints", entry: `{"RoleARN": "` + goodRole + `"}`,
+			name: "role with defaults, except regional endpoints", entry: `{"RoleARN": "` + validRole + `"}`,
 			want: usual(func(*identity.Identity) {}),
 		},
 		{
-			name:  "each field is read",
-			entry: `{"RoleARN": "` + goodRole + `", "Audience": "sts.example.com", "UseRegionalSTS": true, "TokenExpiration": 3600}`,
+			name:  "all fields",
+			entry: `{"RoleARN": "` + validRole + `", "Audience": "sts.example.com", "UseRegionalSTS": true, "TokenExpiration": 3600}`,
 			want: usual(func(id *identity.Identity) {
 				id.Audience, id.RegionalSTS, id.ExpirationSeconds = "sts.example.com", true, 3600
 			}),
 		},
 		{
-			name: "names match in any case and unknown ones are ignored", entry: `{"rolearn": "` + goodRole + `", "useREGIONALsts": true, "More": 1}`,
+			name: "names in another case, unknown field", entry: `{"rolearn": "` + validRole + `", "useREGIONALsts": true, "More": 1}`,
 			want: usual(func(id *identity.Identity) { id.RegionalSTS = true }),
 		},
 		{
-			name: "an empty audience and an expiration of 0 are the defaults", entry: `{"RoleARN": "` + goodRole + `", "Audience": "", "TokenExpiration": 0}`,
+			name: "empty audience and expiration 0, defaults", entry: `{"RoleARN": "` + validRole + `", "Audience": "", "TokenExpiration": 0}`,
 			want: usual(func(*identity.Identity) {}),
 		},
 		{
-			name: "an expiration below the API server's minimum is raised, and told", entry: `{"RoleARN": "` + goodRole + `", "TokenExpiration": 5}`,
+			name: "expiration below the minimum, minimum and warning", entry: `{"RoleARN": "` + validRole + `", "TokenExpiration": 5}`,
 			want: usual(func(id *identity.Identity) {
 				id.ExpirationSeconds = 600
 				id.Problems = []identity.AnnotationWarning{{
@@ -135,7 +135,7 @@ func TestMapping_entryValues(t *testing.T) {
 			}),
 		},
 		{
-			name: "an expiration above the API server's maximum is lowered, and told", entry: `{"RoleARN": "` + goodRole + `", "TokenExpiration": 4294967297}`,
+			name: "expiration above the maximum, maximum and warning", entry: `{"RoleARN": "` + validRole + `", "TokenExpiration": 4294967297}`,
 			want: usual(func(id *identity.Identity) {
 				id.ExpirationSeconds = 1 << 32
 				id.Problems = []identity.AnnotationWarning{{
@@ -144,21 +144,21 @@ func TestMapping_entryValues(t *testing.T) {
 			}),
 		},
 		{
-			name: "what is no ARN is granted as it is, and told", entry: `{"RoleARN": "app"}`,
+			name: "invalid ARN, unchanged and warning", entry: `{"RoleARN": "app"}`,
 			want: usual(func(id *identity.Identity) {
 				id.RoleARN = "app"
 				id.Problems = []identity.AnnotationWarning{{
-					Annotation: "RoleARN of mapping a/b", Value: "app", Message: "cannot be the ARN of an IAM role", Fallback: "injected as it is",
+					Annotation: "RoleARN of mapping a/b", Value: "app", Message: "is not a valid ARN of an IAM role", Fallback: "injected unchanged",
 				}}
 			}),
 		},
 		{
-			name: "a bare name is made an ARN where the account is known", entry: `{"RoleARN": "app"}`,
+			name: "bare role name, account set", entry: `{"RoleARN": "app"}`,
 			change: func(d *identity.Defaults) { d.Account = &identity.Account{Partition: "aws", ID: "111122223333"} },
 			want:   usual(func(*identity.Identity) {}),
 		},
 		{
-			name: "session name and endpoint are the defaults", entry: `{"RoleARN": "` + goodRole + `"}`,
+			name: "default session name and endpoint", entry: `{"RoleARN": "` + validRole + `"}`,
 			change: func(d *identity.Defaults) {
 				d.SessionName, d.STSEndpoint = identity.SessionNamePod, "https://sts.example.com"
 			},
@@ -195,7 +195,7 @@ func TestParseMapping_invalidKeys(t *testing.T) {
 	for _, entry := range skipped {
 		keys = append(keys, entry.Entry)
 		if strings.Contains(entry.Error(), "secret") {
-			t.Errorf("a value is told: %v", entry)
+			t.Errorf("error contains a value: %v", entry)
 		}
 	}
 	want := []string{
@@ -212,16 +212,16 @@ func TestParseMapping_invalidKeys(t *testing.T) {
 
 func TestParseMapping_repeatedKey(t *testing.T) {
 	for name, test := range map[string]struct{ content, skipped string }{
-		"the last valid entry counts":     {`{"a/b": {"RoleARN": "first", "Audience": "first"}, "once/b": {}, "a\u002fb": {"RoleARN": "last"}}`, `"a/b" is repeated; the last valid entry is used`},
-		"an invalid entry before it":      {`{"a/b": null, "once/b": {}, "a/b": {"RoleARN": "last"}}`, `"a/b" is null`},
-		"an invalid entry after it":       {`{"a/b": {"RoleARN": "last"}, "once/b": {}, "a/b": null}`, `"a/b" is null`},
-		"the only valid one of three":     {`{"a/b": [], "a/b": {"RoleARN": "last"}, "a/b": 1, "once/b": {}}`, `"a/b" has fields of the wrong type; "a/b" has fields of the wrong type`},
-		"a pattern is a key as any other": {`{"*/b": {"RoleARN": "first"}, "*/b": {"RoleARN": "last"}}`, `"*/b" is repeated; the last valid entry is used`},
+		"two valid entries":                {`{"a/b": {"RoleARN": "first", "Audience": "first"}, "once/b": {}, "a\u002fb": {"RoleARN": "last"}}`, `"a/b" is repeated; the last valid entry is used`},
+		"invalid entry before a valid one": {`{"a/b": null, "once/b": {}, "a/b": {"RoleARN": "last"}}`, `"a/b" is null`},
+		"invalid entry after a valid one":  {`{"a/b": {"RoleARN": "last"}, "once/b": {}, "a/b": null}`, `"a/b" is null`},
+		"one valid entry of three":         {`{"a/b": [], "a/b": {"RoleARN": "last"}, "a/b": 1, "once/b": {}}`, `"a/b" has fields of the wrong type; "a/b" has fields of the wrong type`},
+		"repeated pattern":                 {`{"*/b": {"RoleARN": "first"}, "*/b": {"RoleARN": "last"}}`, `"*/b" is repeated; the last valid entry is used`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			mapping, skipped, err := identity.ParseMapping([]byte(test.content), defaults)
 			if err != nil || skipped.String() != test.skipped {
-				t.Errorf("skipped: got %v, %v, want %s", skipped, err, test.skipped)
+				t.Errorf("got skipped %v and error %v, want %s", skipped, err, test.skipped)
 			}
 			if got := mapping.Identity(named("a/b")); got == nil || got.RoleARN != "last" || got.Audience != "sts.amazonaws.com" {
 				t.Errorf("got %+v of %d entries", got, mapping.Len())
@@ -253,8 +253,8 @@ func TestParseMapping_notAnObject(t *testing.T) {
 	}
 }
 
-// TestParseMapping_orderOfEntries requires that a mapping follows from its entries,
-// and not from the order in which they are written.
+// TestParseMapping_orderOfEntries checks that a mapping does not depend on the order of its
+// entries.
 func TestParseMapping_orderOfEntries(t *testing.T) {
 	entries := []string{
 		`"a/app": {"RoleARN": "1"}`, `"*/app": {"RoleARN": "2"}`, `"a*/app": {"RoleARN": "3"}`, `"*a/app": {"RoleARN": "4"}`,
@@ -291,8 +291,8 @@ func FuzzParseMapping(f *testing.F) {
 		mapping, _, _ := identity.ParseMapping(content, defaults)
 		account := types.NamespacedName{Namespace: namespace, Name: name}
 		id := mapping.Identity(account)
-		if utf8.ValidString(namespace) && (id != nil) != anyKeyIsOf(t, content, account) {
-			t.Errorf("%s is mapped to %+v", account, id)
+		if utf8.ValidString(namespace) && (id != nil) != anyKeyMatches(t, content, account) {
+			t.Errorf("%s: got %+v", account, id)
 		}
 		if id != nil && (id.Audience == "" || id.ExpirationSeconds != token.ClampExpiration(id.ExpirationSeconds)) {
 			t.Errorf("got %+v", id)
@@ -300,12 +300,12 @@ func FuzzParseMapping(f *testing.F) {
 	})
 }
 
-// anyKeyIsOf says, one entry after the other and by regular expressions, whether
-// an entry that can be used is of the ServiceAccount.
-func anyKeyIsOf(t *testing.T, content []byte, account types.NamespacedName) bool {
+// anyKeyMatches reports whether a valid entry matches the ServiceAccount. Unlike Mapping, it checks
+// the entries one by one, with regular expressions.
+func anyKeyMatches(t *testing.T, content []byte, account types.NamespacedName) bool {
 	t.Helper()
-	var whole map[string]json.RawMessage
-	if json.Unmarshal(content, &whole) != nil || whole == nil {
+	var object map[string]json.RawMessage
+	if json.Unmarshal(content, &object) != nil || object == nil {
 		return false
 	}
 	decoder := json.NewDecoder(bytes.NewReader(content))
@@ -364,7 +364,7 @@ func TestGlob(t *testing.T) {
 		{"a.c", "abc", false},
 	} {
 		if got := identity.Glob(test.pattern, test.s); got != test.want {
-			t.Errorf("%q, %q: got %t", test.pattern, test.s, got)
+			t.Errorf("%q, %q: got %t, want %t", test.pattern, test.s, got, test.want)
 		}
 	}
 }

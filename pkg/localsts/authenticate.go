@@ -16,7 +16,9 @@ import (
 	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
 )
 
-// lookupSecret returns the secret of an access key, and whose it is.
+// lookupSecret returns the secret of the access key in the signature, and the caller that it
+// belongs to. It returns AWS's error if the access key or the session token is not valid, or
+// if the session has expired.
 func (s *Server) lookupSecret(a *account, given signature) (string, caller, error) {
 	if subtle.ConstantTimeCompare([]byte(given.accessKeyID), []byte(s.options.AdminAccessKeyID)) == 1 {
 		if given.sessionToken != "" {
@@ -34,21 +36,23 @@ func (s *Server) lookupSecret(a *account, given signature) (string, caller, erro
 	if !opened.Expires.After(s.options.Now()) {
 		return "", caller{}, expiredToken()
 	}
-	// That credentials end with their role is not documented. It is what users see.
+	// AWS does not document that credentials become invalid when their role is deleted.
+	// Users report it.
 	if r := a.Roles[opened.RoleName]; r == nil || r.ID != opened.RoleID {
 		return "", caller{}, invalidClientToken()
 	}
 	return opened.Secret, opened.caller(a), nil
 }
 
-// authenticate says who has signed a request. The order of its checks is a guess:
-// AWS documents none, but that an unknown key is told before a bad signature.
+// authenticate verifies the signature of a request and returns the caller that signed it.
+// AWS documents only that an unknown key is reported before a wrong signature. The rest of
+// the order of the checks is a guess.
 func (s *Server) authenticate(r *http.Request, body []byte, service string) (caller, error) {
 	given, err := parseSignature(r)
 	if err != nil {
 		return caller{}, err
 	}
-	secret, who, err := s.lookupSecret(s.store.view(), given)
+	secret, signer, err := s.lookupSecret(s.store.view(), given)
 	if err != nil {
 		return caller{}, err
 	}
@@ -69,9 +73,10 @@ func (s *Server) authenticate(r *http.Request, body []byte, service string) (cal
 		return caller{}, signatureDoesNotMatch("The request signature we calculated does not match the signature you provided. " +
 			"Check your AWS Secret Access Key and signing method. Consult the service documentation for details.")
 	}
-	return who, nil
+	return signer, nil
 }
 
+// checkTime returns an error if the signature is not yet valid, or not valid any more.
 func (s signature) checkTime(now time.Time) error {
 	now = now.UTC()
 	if s.time.After(now.Add(skew)) {
@@ -85,8 +90,9 @@ func (s signature) checkTime(now time.Time) error {
 	return nil
 }
 
-// checkScope holds the credential's scope to the call. Any region is right: each
-// has an STS, and this one stands for all.
+// checkScope returns an error if the scope of the credential does not match the date or the
+// service of the call. It accepts every region, because this server replaces the STS of
+// every region.
 func (s signature) checkScope(service string) error {
 	if day := s.time.Format(signedDate); s.date != day {
 		return signatureDoesNotMatch("Date in Credential scope does not match YYYYMMDD from ISO-8601 version of date from HTTP: '%s' != '%s', from '%s'.",
@@ -98,8 +104,9 @@ func (s signature) checkScope(service string) error {
 	return nil
 }
 
-// checkHeaders sees that what has to be signed is: host, and each header of AWS's
-// (IAM User Guide, reference_sigv-create-signed-request, "Canonical headers").
+// checkHeaders returns an error if a header that must be signed is not signed: host, and each
+// header that starts with x-amz- (IAM User Guide, reference_sigv-create-signed-request,
+// "Canonical headers").
 func (s signature) checkHeaders(r *http.Request) error {
 	if !slices.Contains(s.signedHeaders, "host") {
 		return signatureDoesNotMatch("'Host' or ':authority' must be a 'SignedHeader' in the AWS Authorization.")
@@ -113,44 +120,45 @@ func (s signature) checkHeaders(r *http.Request) error {
 	return nil
 }
 
-// recompute signs the same request anew with AWS's own signer, and returns the
+// recompute signs the request again with secret and the signer of AWS's SDK, and returns the
 // signature.
 func (s signature) recompute(r *http.Request, body []byte, secret string) (string, error) {
-	again := &http.Request{
+	copied := &http.Request{
 		Method: r.Method, Host: r.Host, Header: http.Header{},
 		URL: &url.URL{Scheme: "https", Host: r.Host, Path: r.URL.Path, RawPath: r.URL.RawPath, RawQuery: r.URL.RawQuery},
 	}
 	for _, name := range s.signedHeaders {
 		switch values := r.Header.Values(name); {
 		case name == "content-length":
-			again.ContentLength = r.ContentLength
+			copied.ContentLength = r.ContentLength
 		case name != "host" && len(values) > 0:
-			again.Header[http.CanonicalHeaderKey(name)] = slices.Clone(values)
+			copied.Header[http.CanonicalHeaderKey(name)] = slices.Clone(values)
 		}
 	}
 	sum := sha256.Sum256(body)
 	hash := hex.EncodeToString(sum[:])
-	// The session token is a header, or a parameter, of the request already.
+	// The request already contains the session token as a header or parameter, so the signer
+	// must not add it.
 	credentials := aws.Credentials{AccessKeyID: s.accessKeyID, SecretAccessKey: secret}
-	asGiven := func(o *v4.SignerOptions) { o.DisableSessionToken, o.DisableHeaderHoisting = true, true }
-	signer := v4.NewSigner(asGiven)
+	keepAsSent := func(o *v4.SignerOptions) { o.DisableSessionToken, o.DisableHeaderHoisting = true, true }
+	signer := v4.NewSigner(keepAsSent)
 	if s.presigned {
-		query := again.URL.Query()
+		query := copied.URL.Query()
 		query.Del(querySignature)
-		again.URL.RawQuery = query.Encode()
-		signed, _, err := signer.PresignHTTP(r.Context(), credentials, again, hash, s.service, s.region, s.time)
+		copied.URL.RawQuery = query.Encode()
+		signed, _, err := signer.PresignHTTP(r.Context(), credentials, copied, hash, s.service, s.region, s.time)
 		if err != nil {
 			return "", fmt.Errorf("sign the request again: %w", err)
 		}
-		anew, err := url.Parse(signed)
+		resigned, err := url.Parse(signed)
 		if err != nil {
 			return "", fmt.Errorf("sign the request again: %w", err)
 		}
-		return anew.Query().Get(querySignature), nil
+		return resigned.Query().Get(querySignature), nil
 	}
-	if err := signer.SignHTTP(r.Context(), credentials, again, hash, s.service, s.region, s.time); err != nil {
+	if err := signer.SignHTTP(r.Context(), credentials, copied, hash, s.service, s.region, s.time); err != nil {
 		return "", fmt.Errorf("sign the request again: %w", err)
 	}
-	_, value, _ := strings.Cut(again.Header.Get("Authorization"), "Signature=")
+	_, value, _ := strings.Cut(copied.Header.Get("Authorization"), "Signature=")
 	return value, nil
 }

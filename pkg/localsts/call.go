@@ -5,13 +5,13 @@ import (
 	"log/slog"
 )
 
-// call is one call of an API.
+// call is one API call.
 type call struct {
 	ctx context.Context
 	parameters
 	action string
-	// keyCache are the condition keys of the call itself.
-	keyCache map[string][]string
-	caller   caller
-	logger   *slog.Logger
+	// conditionKeys are the values of the condition keys that every call has.
+	conditionKeys map[string][]string
+	caller        caller
+	logger        *slog.Logger
 }

@@ -2,28 +2,32 @@ package localsts
 
 import "net/http"
 
-// caller is who has signed a call.
+// caller is the identity that signed a call.
 type caller struct {
-	// arn and id are what GetCallerIdentity tells.
+	// arn and id are the ARN and the user ID that GetCallerIdentity returns.
 	arn, id string
-	// admin may call IAM. A session may not: no role has a permission here.
+	// admin reports whether the caller can call IAM. Sessions cannot, because roles have no
+	// permissions in this server.
 	admin bool
 }
 
+// admin returns the administrator of the account.
 func (s *Server) admin(a *account) caller {
 	return caller{arn: "arn:" + partition + ":iam::" + a.ID + ":user/local-sts-admin", id: adminID, admin: true}
 }
 
+// caller returns the identity of the session.
 func (s session) caller(a *account) caller {
 	return caller{arn: a.assumedRoleARN(s.RoleName, s.Name), id: s.RoleID + ":" + s.Name}
 }
 
-// assumedRoleARN has no path (IAM User Guide, reference_identifiers).
+// assumedRoleARN returns the ARN of a session. It does not contain the path of the role
+// (IAM User Guide, reference_identifiers).
 func (a *account) assumedRoleARN(roleName, sessionName string) string {
 	return "arn:" + partition + ":sts::" + a.ID + ":assumed-role/" + roleName + "/" + sessionName
 }
 
-// accessDenied is what IAM says to those without permission (IAM User Guide,
+// accessDenied returns IAM's error for a caller without permission (IAM User Guide,
 // troubleshoot_access-denied).
 func (c caller) accessDenied(action, resource string) error {
 	return newAPIError(http.StatusForbidden, "AccessDenied",
@@ -37,7 +41,8 @@ type callerIdentity struct {
 	Account string
 }
 
-// getCallerIdentity needs no permission (STS API reference, GetCallerIdentity).
+// getCallerIdentity returns the identity of the caller. It requires no permission (STS API
+// reference, GetCallerIdentity).
 func (s *Server) getCallerIdentity(c *call) (any, error) {
 	return callerIdentity{c.caller.arn, c.caller.id, s.store.view().ID}, nil
 }

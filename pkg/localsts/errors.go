@@ -6,7 +6,7 @@ import (
 	"strings"
 )
 
-// apiError is an error as AWS answers it.
+// apiError is an error that the server returns in AWS's format.
 type apiError struct {
 	code, message string
 	status        int
@@ -14,12 +14,14 @@ type apiError struct {
 
 func (f *apiError) Error() string { return f.code + ": " + f.message }
 
+// newAPIError returns an apiError with an HTTP status, an error code and a message.
 func newAPIError(status int, code, format string, args ...any) *apiError {
 	return &apiError{code: code, message: fmt.Sprintf(format, args...), status: status}
 }
 
-// The errors that both APIs have: "Common Error Types" of the STS and IAM API
-// references. Their messages are not documented; these are as users report them.
+// The following errors exist in both APIs: "Common Error Types" of the STS and IAM API
+// references. AWS does not document their messages. These are the messages that users report.
+
 func invalidAction(action, version string) error {
 	return newAPIError(http.StatusBadRequest, "InvalidAction", "Could not find operation %s for version %s", action, version)
 }
@@ -28,15 +30,16 @@ func missingAction() error {
 	return newAPIError(http.StatusBadRequest, "MissingAction", "The request must contain the parameter Action.")
 }
 
-func malformedQuery(what string) error {
-	return newAPIError(http.StatusNotFound, "MalformedQueryString", "The query string contains a syntax error: %s", what)
+func malformedQuery(detail string) error {
+	return newAPIError(http.StatusNotFound, "MalformedQueryString", "The query string contains a syntax error: %s", detail)
 }
 
 func validationError(format string, args ...any) error {
 	return newAPIError(http.StatusBadRequest, "ValidationError", format, args...)
 }
 
-// The errors of IAM, with the HTTP statuses of its API reference.
+// The following errors are those of IAM, with the HTTP statuses of its API reference.
+
 func noSuchEntity(format string, args ...any) error {
 	return newAPIError(http.StatusNotFound, "NoSuchEntity", format, args...)
 }
@@ -49,7 +52,7 @@ func deleteConflict(format string, args ...any) error {
 	return newAPIError(http.StatusConflict, "DeleteConflict", format, args...)
 }
 
-// limitExceeded names a quota as IAM does (IAM User Guide, reference_iam-quotas).
+// limitExceeded returns IAM's error for a quota (IAM User Guide, reference_iam-quotas).
 func limitExceeded(quota string, limit int) error {
 	return newAPIError(http.StatusConflict, "LimitExceeded", "Cannot exceed quota for %s: %d", quota, limit)
 }
@@ -62,25 +65,27 @@ func malformedPolicy(message string) error {
 	return newAPIError(http.StatusBadRequest, "MalformedPolicyDocument", "%s", message)
 }
 
-// The errors of AssumeRoleWithWebIdentity.
+// The following errors are those of AssumeRoleWithWebIdentity.
+
 func invalidIdentityToken(format string, args ...any) error {
 	return newAPIError(http.StatusBadRequest, "InvalidIdentityToken", format, args...)
 }
 
-// notAuthorized is said of a role that does not exist, too, so that nobody learns
-// which do.
+// notAuthorized returns the error for a token that the trust policy does not allow. It is
+// also the error for a role that does not exist, so that callers cannot find out which roles
+// exist.
 func notAuthorized() error {
 	return newAPIError(http.StatusForbidden, "AccessDenied", "Not authorized to perform sts:AssumeRoleWithWebIdentity")
 }
 
-// internalError is what becomes of an error that is not the caller's. What went
-// wrong is for the log.
+// internalError returns the error for a failure of the server. The cause is only in the log.
 func internalError() *apiError {
 	return newAPIError(http.StatusInternalServerError, "InternalFailure",
 		"The request processing has failed because of an unknown error, exception or failure.")
 }
 
-// kind is whose fault it is, in AWS's words.
+// kind returns AWS's error type: Receiver for a failure of the server, Sender for an error
+// of the caller.
 func (f *apiError) kind() string {
 	if f.status >= http.StatusInternalServerError {
 		return "Receiver"
@@ -88,6 +93,7 @@ func (f *apiError) kind() string {
 	return "Sender"
 }
 
-// stripControlChars keeps what foreign bytes may bring out of a message: XML has no place
-// for control characters.
+// stripControlChars replaces each sequence of white space in s with one space and trims s.
+// Untrusted input cannot add line breaks to a message then. parseQuery has already rejected
+// other control characters.
 func stripControlChars(s string) string { return strings.Join(strings.Fields(s), " ") }

@@ -36,7 +36,7 @@ const (
 	session     = "checkout-1"
 )
 
-// clock is a time that a test moves.
+// clock is a clock that a test can advance.
 type clock struct {
 	mu  sync.Mutex
 	now time.Time
@@ -56,14 +56,14 @@ func (c *clock) add(d time.Duration) {
 	c.now = c.now.Add(d)
 }
 
-// cluster is an issuer with a key, as an API server is.
+// cluster is an issuer with a signing key, as an API server is.
 type cluster struct {
 	*httptest.Server
-	mu       sync.Mutex
-	keyCache []crypto.PublicKey
-	key      *ecdsa.PrivateKey
-	reads    int
-	fails    bool
+	mu         sync.Mutex
+	publicKeys []crypto.PublicKey
+	key        *ecdsa.PrivateKey
+	reads      int
+	fails      bool
 }
 
 func newKey(t testing.TB) *ecdsa.PrivateKey {
@@ -78,7 +78,7 @@ func newKey(t testing.TB) *ecdsa.PrivateKey {
 func newCluster(t testing.TB) *cluster {
 	t.Helper()
 	c := &cluster{key: newKey(t)}
-	c.keyCache = []crypto.PublicKey{c.key.Public()}
+	c.publicKeys = []crypto.PublicKey{c.key.Public()}
 	c.Server = httptest.NewTLSServer(http.HandlerFunc(c.serve))
 	t.Cleanup(c.Close)
 	return c
@@ -91,7 +91,7 @@ func (c *cluster) serve(w http.ResponseWriter, r *http.Request) {
 		w.WriteHeader(http.StatusServiceUnavailable)
 		return
 	}
-	documents, err := issuer.NewDocuments(c.URL, c.URL+"/keys", c.keyCache)
+	documents, err := issuer.NewDocuments(c.URL, c.URL+"/keys", c.publicKeys)
 	if err != nil {
 		w.WriteHeader(http.StatusInternalServerError)
 		return
@@ -104,13 +104,13 @@ func (c *cluster) serve(w http.ResponseWriter, r *http.Request) {
 	_, _ = w.Write(content)
 }
 
-// rotate has the cluster sign with a new key, beside the old one.
+// rotate makes the cluster sign with a new key. The old one stays published.
 func (c *cluster) rotate(t testing.TB) {
 	t.Helper()
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.key = newKey(t)
-	c.keyCache = append(c.keyCache, c.key.Public())
+	c.publicKeys = append(c.publicKeys, c.key.Public())
 }
 
 func (c *cluster) providerARN() string {
@@ -119,7 +119,7 @@ func (c *cluster) providerARN() string {
 
 func (c *cluster) host() string { return strings.TrimPrefix(c.URL, "https://") }
 
-// claims are those of a good token.
+// claims returns the claims of a valid token.
 func (c *cluster) claims(now time.Time) map[string]any {
 	return map[string]any{
 		"iss": c.URL, "sub": subject, "aud": []string{audience},
@@ -154,7 +154,7 @@ func signAs(t testing.TB, key *ecdsa.PrivateKey, id string, claims map[string]an
 	return raw
 }
 
-// testServer is a local-sts over HTTP with the SDK's clients.
+// testServer is a local-sts that serves HTTP, and the clients of the SDK for it.
 type testServer struct {
 	server *httptest.Server
 	clock  *clock
@@ -179,8 +179,8 @@ func newTestServer(t testing.TB, client *http.Client, change ...func(*localsts.O
 	return d
 }
 
-// config is that of a client which asks once, so that a refusal is seen at once. A
-// connection that breaks is no refusal: on a busy machine it happens, as the SDK knows.
+// config returns the configuration of a client that does not retry error responses. It does
+// retry broken connections, which happen on a busy machine.
 func (d *testServer) config(provider aws.CredentialsProvider) aws.Config {
 	return aws.Config{
 		Region: "eu-west-1", BaseEndpoint: aws.String(d.server.URL), Credentials: provider,
@@ -209,7 +209,7 @@ func (c *cluster) trustPolicyFor(conditions string) string {
 
 const minimalConditions = `{"StringEquals": {"ISSUER:sub": "` + subject + `", "ISSUER:aud": "` + audience + `"}}`
 
-// prepared returns a double that has the cluster's provider, and the role "checkout".
+// prepared returns a server that has the cluster's provider and the role "checkout".
 func prepared(t testing.TB, change ...func(*localsts.Options)) (*testServer, *cluster) {
 	t.Helper()
 	c := newCluster(t)
@@ -240,8 +240,8 @@ func assume(token string) *sts.AssumeRoleWithWebIdentityInput {
 	}
 }
 
-// expectError fails the test unless err is AWS's error with this code, status and
-// message. The message may end early, with three dots.
+// expectError fails the test unless err is AWS's error with this code, status and message. If
+// message ends in three dots, only the text before them is compared.
 func expectError(t *testing.T, err error, code string, status int, message string) {
 	t.Helper()
 	answer, ok := errors.AsType[smithy.APIError](err)
@@ -249,29 +249,29 @@ func expectError(t *testing.T, err error, code string, status int, message strin
 		t.Fatalf("got %v, want %s", err, code)
 	}
 	if answer.ErrorCode() != code {
-		t.Errorf("code %q, want %q (%s)", answer.ErrorCode(), code, answer.ErrorMessage())
+		t.Errorf("got code %q, want %q (%s)", answer.ErrorCode(), code, answer.ErrorMessage())
 	}
 	start, short := strings.CutSuffix(message, "...")
 	if got := answer.ErrorMessage(); got != message && (!short || !strings.HasPrefix(got, start)) {
-		t.Errorf("message %q, want %q", got, message)
+		t.Errorf("got message %q, want %q", got, message)
 	}
 	response, ok := errors.AsType[*awshttp.ResponseError](err)
 	if !ok {
-		t.Fatalf("%v is no answer", err)
+		t.Fatalf("got %v, want an error with an HTTP response", err)
 	}
 	if response.HTTPStatusCode() != status {
-		t.Errorf("status %d, want %d", response.HTTPStatusCode(), status)
+		t.Errorf("got status %d, want %d", response.HTTPStatusCode(), status)
 	}
 	if response.ServiceRequestID() == "" {
-		t.Error("there is no request id")
+		t.Error("response has no request ID")
 	}
 }
 
-// expectType fails the test unless err is of the SDK's type for it.
+// expectType fails the test unless err wraps an error of the SDK's type T.
 func expectType[T error](t *testing.T, err error) {
 	t.Helper()
 	if _, ok := errors.AsType[T](err); !ok {
-		t.Errorf("%T is not among %v", *new(T), err)
+		t.Errorf("got %v, want an error of type %T", err, *new(T))
 	}
 }
 
@@ -284,5 +284,5 @@ func kidOf(t testing.TB, raw string) string {
 	return parsed.Headers[0].KeyID
 }
 
-// untrusting is without the CA of the issuer.
+// untrusting configures a client that does not trust the CA of the issuer.
 func untrusting(o *localsts.Options) { o.IssuerClient = &http.Client{Transport: &http.Transport{}} }

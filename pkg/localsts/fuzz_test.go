@@ -12,8 +12,8 @@ import (
 	"testing"
 )
 
-// FuzzRequest has any request answered with what an XML parser reads, and never with
-// an error that is the server's.
+// FuzzRequest checks that the response to any unauthenticated request is valid XML and an
+// error of the caller, never of the server.
 func FuzzRequest(f *testing.F) {
 	const form = "application/x-www-form-urlencoded"
 	f.Add("", form, "", "Action=AssumeRoleWithWebIdentity&Version=2011-06-15&RoleArn=arn:aws:iam::111122223333:role/checkout&RoleSessionName=one&WebIdentityToken=a.b.c&PolicyArns.member.1.arn=x")
@@ -36,7 +36,7 @@ func FuzzRequest(f *testing.F) {
 		w := httptest.NewRecorder()
 		s.ServeHTTP(w, r)
 		if w.Code < 400 || w.Code >= 500 {
-			t.Errorf("it is answered with %d: %s", w.Code, w.Body)
+			t.Errorf("got status %d, want 4xx: %s", w.Code, w.Body)
 		}
 		var read errorResponse
 		if err := xml.Unmarshal(w.Body.Bytes(), &read); err != nil || read.Code == "" || read.RequestID == "" {
@@ -45,8 +45,8 @@ func FuzzRequest(f *testing.F) {
 	})
 }
 
-// FuzzParameters has the parameters of calls of IAM read, as the administrator would
-// send them: what they are never is the server's fault.
+// FuzzParameters calls the operations of IAM as the administrator with any parameters. It
+// checks that all errors are errors of the caller, and that the state stays valid.
 func FuzzParameters(f *testing.F) {
 	for action := range operations {
 		_, name, _ := strings.Cut(action, ":")
@@ -57,7 +57,7 @@ func FuzzParameters(f *testing.F) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		asked, err := parseQuery(form, "", nil)
+		request, err := parseQuery(form, "", nil)
 		if err != nil {
 			return
 		}
@@ -66,13 +66,13 @@ func FuzzParameters(f *testing.F) {
 			return
 		}
 		before := s.store.view()
-		result, err := operation.run(s, &call{ctx: t.Context(), parameters: parameters{values: asked.values}, logger: s.options.Logger})
+		result, err := operation.run(s, &call{ctx: t.Context(), parameters: parameters{values: request.values}, logger: s.options.Logger})
 		if _, ok := errors.AsType[*apiError](err); err != nil && !ok {
-			t.Fatalf("it is the server's fault: %v", err)
+			t.Fatalf("got a server error: %v", err)
 		}
 		if err != nil {
 			if s.store.view() != before {
-				t.Error("a call that fails has changed something")
+				t.Error("failed call changed the state")
 			}
 			return
 		}
@@ -88,20 +88,20 @@ func FuzzParameters(f *testing.F) {
 			t.Fatal(err)
 		}
 		if _, err := parseAccount(written); err != nil {
-			t.Errorf("what it writes it does not read: %v", err)
+			t.Errorf("cannot read the written state: %v", err)
 		}
 	})
 }
 
-// FuzzStateFile begins with any file: it is refused and left alone, or it is read, and
-// what is written then is read as the same.
+// FuzzStateFile opens any file. If openStore returns an error, it must not change the file.
+// Otherwise the state must stay the same when it is written and read again.
 func FuzzStateFile(f *testing.F) {
-	good, err := newAccount("111122223333").encode()
+	valid, err := newAccount("111122223333").encode()
 	if err != nil {
 		f.Fatal(err)
 	}
-	f.Add(good)
-	f.Add([]byte(strings.Replace(string(good), `"roles": {}`, `"roles": {"a": {"name": "a", "path": "/", "id": "AROA", "assumeRolePolicyDocument":
+	f.Add(valid)
+	f.Add([]byte(strings.Replace(string(valid), `"roles": {}`, `"roles": {"a": {"name": "a", "path": "/", "id": "AROA", "assumeRolePolicyDocument":
 		"{\"Statement\": {\"Effect\": \"Allow\", \"Principal\": {\"Federated\": \"x\"}, \"Action\": \"sts:AssumeRoleWithWebIdentity\"}}"}}`, 1)))
 	f.Add([]byte("{}"))
 	f.Add([]byte("null"))
@@ -114,7 +114,7 @@ func FuzzStateFile(f *testing.F) {
 		if err != nil {
 			left, err := os.ReadFile(file)
 			if err != nil || !bytes.Equal(left, content) {
-				t.Errorf("the file was changed: %v", err)
+				t.Errorf("rejected file was changed: %v", err)
 			}
 			return
 		}
@@ -126,7 +126,7 @@ func FuzzStateFile(f *testing.F) {
 			t.Fatal(err)
 		}
 		if first, second := encoded(t, opened.view()), encoded(t, again.view()); !reflect.DeepEqual(first, second) {
-			t.Errorf("it was\n%s\nand is\n%s", first, second)
+			t.Errorf("got after reopening\n%s\nwant\n%s", second, first)
 		}
 	})
 }

@@ -12,78 +12,80 @@ import (
 )
 
 const (
-	// discoveryTimeout is AWS's: "There's latency of more than 5 seconds" is among
-	// the causes that its knowledge center names (iam-sts-invalididentitytoken).
+	// discoveryTimeout is AWS's timeout: its knowledge center lists "There's latency of
+	// more than 5 seconds" as a cause (iam-sts-invalididentitytoken).
 	discoveryTimeout = 5 * time.Second
-	// keyCacheTTL is how long keys are used without asking again. How long AWS does is
-	// not documented.
+	// keyCacheTTL is how long keys stay in the cache. AWS does not document its own time.
 	keyCacheTTL = 30 * time.Second
-	// minRefreshInterval is the least time between two reads for the sake of an unknown key,
-	// or after a failure, which anybody can bring about with any token.
+	// minRefreshInterval is the minimum time between two reads that are caused by an unknown
+	// key or follow a failed read. Any client can cause these reads, with any token.
 	minRefreshInterval = time.Second
 )
 
-// keyCache remembers what issuers publish, each for a short time.
+// keyCache caches the published documents of issuers for keyCacheTTL.
 type keyCache struct {
 	client *http.Client
 	now    func() time.Time
 
-	mu     sync.Mutex
-	issued map[string]*cachedIssuer
+	mu      sync.Mutex
+	issuers map[string]*cachedIssuer
 }
 
-// cachedIssuer is what one issuer has published.
+// cachedIssuer holds the published documents of one issuer.
 type cachedIssuer struct {
-	// reading is held by the one who reads: who comes meanwhile waits for that.
-	reading sync.Mutex
-	read    time.Time
-	issuer  issuer.Issuer
-	err     error
+	// mu is locked during a read, so that concurrent callers wait for its result.
+	mu sync.Mutex
+	// lastRead is the time of the last read, successful or not.
+	lastRead time.Time
+	issuer   issuer.Issuer
+	err      error
 }
 
 func newKeyCache(client *http.Client, now func() time.Time) *keyCache {
 	limited := *client
 	limited.Timeout = discoveryTimeout
 	limited.Transport = httpsOnlyTransport{client.Transport}
-	return &keyCache{client: &limited, now: now, issued: map[string]*cachedIssuer{}}
+	return &keyCache{client: &limited, now: now, issuers: map[string]*cachedIssuer{}}
 }
 
-// of returns what an issuer publishes, read anew if that is no longer fresh, or if
-// it lacks the key that a token names.
-func (k *keyCache) of(ctx context.Context, url, keyID string) (issuer.Issuer, error) {
+// get returns the published documents of the issuer at url. It reads them again in three
+// cases: they are older than keyCacheTTL, the last read failed, or they do not contain the
+// key keyID. Within minRefreshInterval after a read, it returns the result of that read. It
+// returns an error if the last read failed.
+func (k *keyCache) get(ctx context.Context, url, keyID string) (issuer.Issuer, error) {
 	k.mu.Lock()
-	known := k.issued[url]
-	if known == nil {
-		known = &cachedIssuer{}
-		k.issued[url] = known
+	cached := k.issuers[url]
+	if cached == nil {
+		cached = &cachedIssuer{}
+		k.issuers[url] = cached
 	}
 	k.mu.Unlock()
 
-	known.reading.Lock()
-	defer known.reading.Unlock()
-	age := k.now().Sub(known.read)
-	good := known.err == nil && (keyID == "" || len(known.issuer.Keys.Key(keyID)) > 0)
-	if !known.read.IsZero() && (age < minRefreshInterval || good && age < keyCacheTTL) {
-		return known.issuer, known.err
+	cached.mu.Lock()
+	defer cached.mu.Unlock()
+	age := k.now().Sub(cached.lastRead)
+	usable := cached.err == nil && (keyID == "" || len(cached.issuer.Keys.Key(keyID)) > 0)
+	if !cached.lastRead.IsZero() && (age < minRefreshInterval || usable && age < keyCacheTTL) {
+		return cached.issuer, cached.err
 	}
-	// Others wait for it, so it does not end with the one who asked.
-	known.issuer, known.err = issuer.Discover(context.WithoutCancel(ctx), k.client, url)
-	known.read = k.now()
-	return known.issuer, known.err
+	// Other callers wait for this read, so the context of this caller must not cancel it.
+	cached.issuer, cached.err = issuer.Discover(context.WithoutCancel(ctx), k.client, url)
+	cached.lastRead = k.now()
+	return cached.issuer, cached.err
 }
 
-// remove drops what is remembered of an issuer that is no provider any more.
+// remove deletes the cached documents of an issuer whose provider was deleted.
 func (k *keyCache) remove(url string) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	delete(k.issued, url)
+	delete(k.issuers, url)
 }
 
-// httpsOnlyTransport follows no issuer to a place without TLS, be it by a redirect or by its
-// jwks_uri.
+// httpsOnlyTransport rejects requests that do not use HTTPS. An issuer could otherwise
+// cause them by a redirect or by its jwks_uri.
 type httpsOnlyTransport struct{ next http.RoundTripper }
 
-var errNoTLS = errors.New("keys are read over https only")
+var errNoTLS = errors.New("not an https URL")
 
 func (o httpsOnlyTransport) RoundTrip(r *http.Request) (*http.Response, error) {
 	if r.URL.Scheme != "https" {

@@ -1,20 +1,22 @@
 package localsts
 
-// operation is a call of one of the APIs.
+// operation is an operation of one of the two APIs.
 type operation struct {
-	// signed is false for AssumeRoleWithWebIdentity alone, which needs no credentials
-	// but the token (STS API reference).
+	// signed reports whether the call must be signed. It is false only for
+	// AssumeRoleWithWebIdentity, which requires a token and no credentials (STS API
+	// reference).
 	signed bool
-	// admin is for what the administrator alone may call.
+	// admin reports whether only the administrator can call the operation.
 	admin bool
 	run   func(*Server, *call) (any, error)
 }
 
+// iam returns an operation of IAM: signed, and only for the administrator.
 func iam(run func(*Server, *call) (any, error)) operation {
 	return operation{signed: true, admin: true, run: run}
 }
 
-// operations are by the service and the action.
+// operations is indexed by service and action.
 var operations = map[string]operation{
 	"sts:AssumeRoleWithWebIdentity": {run: (*Server).assumeRoleWithWebIdentity},
 	"sts:GetCallerIdentity":         {signed: true, run: (*Server).getCallerIdentity},

@@ -6,20 +6,22 @@ import (
 )
 
 const (
-	// defaultPageSize is the size of a page that says none, mostPage the largest (IAM API
-	// reference, MaxItems).
+	// defaultPageSize is the page size of a call without MaxItems. maxPageSize is the maximum
+	// of MaxItems (IAM API reference, MaxItems).
 	defaultPageSize = 100
 	maxPageSize     = 1000
 )
 
-// page is a part of a long list.
+// page selects at most size names that sort after the name after. An empty after selects
+// the first page.
 type page struct {
 	after string
 	size  int
 }
 
-// page reads the parameters of the calls that list. A marker is the last name that
-// the caller has, so that the rest is right whatever came or went meanwhile.
+// page reads the pagination parameters of a list call. The marker is the last name of the
+// previous page. So the next page is correct even if entries were added or deleted between
+// the calls. It returns an error if the marker is invalid.
 func (p *parameters) page() (page, error) {
 	size := p.number("MaxItems", 1, maxPageSize, defaultPageSize)
 	marker := p.values.Get("Marker")
@@ -33,7 +35,8 @@ func (p *parameters) page() (page, error) {
 	return page{string(after), size}, nil
 }
 
-// cut returns the part of the names, and the marker for the next, if there is one.
+// cut returns the names of the page in sorted order, and the marker of the next page. The
+// marker is empty on the last page.
 func (p page) cut(names []string) (part []string, marker string) {
 	names = slices.Sorted(slices.Values(names))
 	start, _ := slices.BinarySearchFunc(names, p.after, func(name, after string) int {

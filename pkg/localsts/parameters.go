@@ -9,33 +9,36 @@ import (
 	"unicode/utf8"
 )
 
-// parameters reads those of a call, and collects what is wrong with them, all of
-// which AWS tells at once. What it says is not documented, but often reported:
+// parameters reads the parameters of a call and collects the validation errors, because AWS
+// returns all of them at once. AWS does not document the message, but users often report it:
 // "1 validation error detected: Value 'a:b' at 'roleSessionName' failed to satisfy
 // constraint: Member must satisfy regular expression pattern: [\w+=,.@-]*".
 type parameters struct {
 	values url.Values
-	faults []string
-	// own is the first fault that IAM tells in a sentence of its own.
-	own string
+	errors []string
+	// separate is the first error that IAM returns in a message of its own.
+	separate string
 }
 
-// rule is what the API reference says of a parameter.
+// rule is the constraint on a parameter in the API reference.
 type rule struct {
 	required bool
-	// min and max bound its length in characters; a max of 0 bounds nothing.
+	// min and max limit the length in characters. If max is 0, there is no maximum.
 	min, max int
-	// pattern is matched as a whole.
+	// pattern must match the whole value. It is nil if all values are allowed.
 	pattern *regexp.Regexp
-	// shown is the pattern as AWS quotes it.
+	// shown is the pattern as AWS's messages quote it.
 	shown string
-	// constraint is what IAM says instead, of a value that does not match.
+	// constraint, if set, is the message of IAM for a value that does not match pattern. It
+	// replaces the message with the pattern.
 	constraint string
-	// secret values are not quoted, as AWS does not quote those that it marks as
-	// sensitive.
+	// secret values are not quoted in messages. AWS does not quote parameters that it marks
+	// as sensitive.
 	secret bool
 }
 
+// text returns the value of a parameter, or "" if it is missing. It records an error if the
+// value does not match r.
 func (p *parameters) text(name string, r rule) string {
 	value, given := "", p.values.Has(name)
 	if given {
@@ -51,6 +54,8 @@ func (p *parameters) text(name string, r rule) string {
 	return value
 }
 
+// check records an error if value does not match r. at is the name of the parameter in
+// messages.
 func (p *parameters) check(at, value string, r rule) {
 	subject := fmt.Sprintf("Value '%s' at '%s'", value, at)
 	if r.secret {
@@ -64,15 +69,16 @@ func (p *parameters) check(at, value string, r rule) {
 		p.fail(subject, fmt.Sprintf("Member must have length less than or equal to %d", r.max))
 	case r.pattern == nil || r.pattern.MatchString(value):
 	case r.constraint != "":
-		if p.own == "" {
-			p.own = fmt.Sprintf("The specified value for %s is invalid. %s", at, r.constraint)
+		if p.separate == "" {
+			p.separate = fmt.Sprintf("The specified value for %s is invalid. %s", at, r.constraint)
 		}
 	default:
 		p.fail(subject, "Member must satisfy regular expression pattern: "+r.shown)
 	}
 }
 
-// number returns absent where the parameter is not given.
+// number returns the value of a parameter, or absent if it is missing. It records an error if
+// the value is not a number from low to high.
 func (p *parameters) number(name string, low, high, absent int) int {
 	given := p.values.Get(name)
 	if given == "" {
@@ -91,16 +97,17 @@ func (p *parameters) number(name string, low, high, absent int) int {
 	return number
 }
 
-// texts reads a list of at most most: NAME.member.1 and so on.
-func (p *parameters) texts(name string, most int, r rule) []string {
+// texts returns the members of a list: NAME.member.1 and so on. It records an error if there
+// are more than limit members or one of them does not match r.
+func (p *parameters) texts(name string, limit int, r rule) []string {
 	var all []string
 	for i := 1; ; i++ {
 		key := fmt.Sprintf("%s.member.%d", name, i)
 		if !p.values.Has(key) {
 			return all
 		}
-		if i > most {
-			p.fail(fmt.Sprintf("Value at '%s'", member(name)), fmt.Sprintf("Member must have length less than or equal to %d", most))
+		if i > limit {
+			p.fail(fmt.Sprintf("Value at '%s'", member(name)), fmt.Sprintf("Member must have length less than or equal to %d", limit))
 			return all
 		}
 		value := p.values.Get(key)
@@ -109,8 +116,8 @@ func (p *parameters) texts(name string, most int, r rule) []string {
 	}
 }
 
-// requireList refuses a call that does not give a list at all. One that is empty is
-// given: SDKs write it as NAME= (the query protocol of AWS's SDKs).
+// requireList records an error if the call does not contain the list. An empty list is not an
+// error: SDKs send it as NAME= (the query protocol of AWS's SDKs).
 func (p *parameters) requireList(name string) {
 	for given := range p.values {
 		if given == name || strings.HasPrefix(given, name+".member.") {
@@ -120,39 +127,41 @@ func (p *parameters) requireList(name string) {
 	p.fail(fmt.Sprintf("Value null at '%s'", member(name)), "Member must not be null")
 }
 
-// field reads a list of structures of which one field matters.
-func (p *parameters) field(name, field string, most int, r rule) []string {
+// field returns one field of each member of a list of structures. It records the same errors
+// as texts.
+func (p *parameters) field(name, field string, limit int, r rule) []string {
 	renamed := &parameters{values: url.Values{}}
-	for i := 1; i <= most+1; i++ {
+	for i := 1; i <= limit+1; i++ {
 		key := fmt.Sprintf("%s.member.%d.%s", name, i, field)
 		if !p.values.Has(key) {
 			break
 		}
 		renamed.values.Set(fmt.Sprintf("%s.member.%d", name, i), p.values.Get(key))
 	}
-	all := renamed.texts(name, most, r)
-	p.faults = append(p.faults, renamed.faults...)
+	all := renamed.texts(name, limit, r)
+	p.errors = append(p.errors, renamed.errors...)
 	return all
 }
 
+// fail records an error.
 func (p *parameters) fail(subject, constraint string) {
-	p.faults = append(p.faults, subject+" failed to satisfy constraint: "+constraint)
+	p.errors = append(p.errors, subject+" failed to satisfy constraint: "+constraint)
 }
 
-// err is the answer to faulty parameters.
+// err returns AWS's error for all recorded errors, or nil if there are none.
 func (p *parameters) err() error {
-	switch len(p.faults) {
+	switch len(p.errors) {
 	case 0:
-		if p.own != "" {
-			return validationError("%s", p.own)
+		if p.separate != "" {
+			return validationError("%s", p.separate)
 		}
 		return nil
 	case 1:
-		return validationError("1 validation error detected: %s", p.faults[0])
+		return validationError("1 validation error detected: %s", p.errors[0])
 	default:
-		return validationError("%d validation errors detected: %s", len(p.faults), strings.Join(p.faults, "; "))
+		return validationError("%d validation errors detected: %s", len(p.errors), strings.Join(p.errors, "; "))
 	}
 }
 
-// member is a parameter's name as AWS's messages have it.
+// member returns the name of a parameter in the form of AWS's messages.
 func member(name string) string { return strings.ToLower(name[:1]) + name[1:] }

@@ -13,27 +13,29 @@ import (
 )
 
 const (
-	// plainSessionPolicies is the most characters of session policies (IAM User
-	// Guide, reference_iam-quotas).
+	// plainSessionPolicies is the maximum number of characters of session policies (IAM
+	// User Guide, reference_iam-quotas).
 	plainSessionPolicies = 2048
-	// packedSessionPolicies is the most bytes of them once packed. How AWS packs is
-	// its secret ("An AWS conversion compresses the passed inline session policy ...
-	// into a packed binary format that has a separate limit"): this is deflate's size
-	// against a limit that policies near the other one come near to.
+	// packedSessionPolicies is the maximum number of bytes of session policies after
+	// packing. AWS does not document how it packs them ("An AWS conversion compresses the
+	// passed inline session policy ... into a packed binary format that has a separate
+	// limit"). This server uses deflate. It reaches this limit with policies that are
+	// close to plainSessionPolicies.
 	packedSessionPolicies = 1024
 )
 
-// managedPolicies are AWS's own, which are more than are known here: each that is
-// named so is taken to be there.
+// managedPolicies matches the ARNs of AWS managed policies. The server has no list of them,
+// so it treats each matching ARN as an existing policy.
 var managedPolicies = regexp.MustCompile(`^arn:aws[a-z-]*:iam::aws:policy/([!-~]+/)?[\w+=,.@-]{1,128}$`)
 
-// hasPolicy says whether a policy is there: one of AWS's, or one that the flag says.
+// hasPolicy reports whether a policy exists: an AWS managed policy, or one in
+// Options.PolicyARNs.
 func (s *Server) hasPolicy(arn string) bool {
 	return managedPolicies.MatchString(arn) || slices.Contains(s.options.PolicyARNs, arn)
 }
 
-// checkPolicyShape sees that a policy is one at all. What it allows is not read:
-// nothing here asks for it.
+// checkPolicyShape returns an error if document is not a JSON object with at least one
+// statement. It does not check the statements, because this server never evaluates them.
 func checkPolicyShape(document string) error {
 	var policy map[string]json.RawMessage
 	if err := json.Unmarshal([]byte(document), &policy); err != nil {
@@ -48,8 +50,9 @@ func checkPolicyShape(document string) error {
 	return nil
 }
 
-// checkSessionPolicies returns how much of what is allowed they take, in percent;
-// 0 without any.
+// checkSessionPolicies returns the packed size of the session policies in percent of the
+// limit, or 0 if there are none. It returns an error if a policy is malformed, does not
+// exist, or if the policies are too large.
 func (s *Server) checkSessionPolicies(policy string, arns []string) (int, error) {
 	if policy == "" && len(arns) == 0 {
 		return 0, nil
@@ -90,7 +93,7 @@ func packedPolicyTooLarge(percent int) error {
 	return newAPIError(http.StatusBadRequest, "PackedPolicyTooLarge", "Packed policy consumes %d%% of allotted space, please use smaller policy.", percent)
 }
 
-// nonSpaceLength is the length of a policy as quotas count it: "IAM doesn't count
+// nonSpaceLength returns the length of a policy as the quotas count it: "IAM doesn't count
 // white space" (IAM User Guide, reference_iam-quotas).
 func nonSpaceLength(document string) int {
 	count := 0

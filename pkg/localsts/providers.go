@@ -25,7 +25,7 @@ type createdProvider struct {
 }
 
 type providerResult struct {
-	// URL has no scheme in answers.
+	// URL is without its scheme, as IAM returns it.
 	URL            string `xml:"Url"`
 	ClientIDList   list[string]
 	ThumbprintList list[string]
@@ -78,8 +78,9 @@ func (s *Server) createProvider(c *call) (any, error) {
 	return createdProvider{arn, listOf(sortedTags(tags))}, nil
 }
 
-// checkThumbprints takes none, too: IAM then reads the server's itself. Here that is
-// left out, since tokens are verified by the CA that a flag names.
+// checkThumbprints returns an error if a thumbprint is not 40 hexadecimal digits. It
+// accepts an empty list: IAM then reads the thumbprint of the issuer's server. This
+// server does not read it, because it trusts issuers only by their CAs.
 func checkThumbprints(thumbprints []string) error {
 	for _, thumbprint := range thumbprints {
 		if !hexPattern.MatchString(thumbprint) {
@@ -89,10 +90,13 @@ func checkThumbprints(thumbprints []string) error {
 	return nil
 }
 
-// providerARN is the parameter of all other calls.
+// providerARN reads the parameter that identifies the provider. All calls on providers
+// have it, except those that create and list them.
 func (p *parameters) providerARN() string { return p.text("OpenIDConnectProviderArn", arnRule()) }
 
-// changeProvider has one provider changed.
+// changeProvider calls do with a copy of the provider arn and stores the copy. It returns
+// an error, and changes nothing, if a parameter is invalid, the provider does not exist,
+// or do returns an error.
 func (s *Server) changeProvider(c *call, arn string, do func(*provider) error) (any, error) {
 	if err := c.err(); err != nil {
 		return nil, err
@@ -121,7 +125,8 @@ func (s *Server) getProvider(c *call) (any, error) {
 	}, nil
 }
 
-// listProviders has no pages (IAM API reference, ListOpenIDConnectProviders).
+// listProviders returns all providers at once: this call has no pages (IAM API
+// reference, ListOpenIDConnectProviders).
 func (s *Server) listProviders(*call) (any, error) {
 	var entries []providerEntry
 	for _, arn := range slices.Sorted(maps.Keys(s.store.view().Providers)) {
@@ -130,9 +135,10 @@ func (s *Server) listProviders(*call) (any, error) {
 	return providersResult{listOf(entries)}, nil
 }
 
-// deleteProvider succeeds for one that is not there: "It does not fail" for that, and
-// roles that trust it are left as they are (IAM API reference,
-// DeleteOpenIDConnectProvider, which also lists NoSuchEntity among its errors).
+// deleteProvider deletes a provider. It also succeeds if the provider does not exist: the
+// call "does not fail" then. Roles that trust the provider do not change. The source is
+// DeleteOpenIDConnectProvider in the IAM API reference, which nevertheless lists
+// NoSuchEntity among the errors.
 func (s *Server) deleteProvider(c *call) (any, error) {
 	arn := c.providerARN()
 	if err := c.err(); err != nil {
@@ -149,7 +155,8 @@ func (s *Server) deleteProvider(c *call) (any, error) {
 	return nil, err
 }
 
-// addClientID is idempotent (IAM API reference).
+// addClientID adds a client ID to a provider. It is idempotent (IAM API reference,
+// AddClientIDToOpenIDConnectProvider).
 func (s *Server) addClientID(c *call) (any, error) {
 	arn, client := c.providerARN(), c.text("ClientID", clientIDRule())
 	return s.changeProvider(c, arn, func(p *provider) error {
@@ -165,7 +172,8 @@ func (s *Server) addClientID(c *call) (any, error) {
 	})
 }
 
-// removeClientID is idempotent, too.
+// removeClientID removes a client ID from a provider. It is idempotent (IAM API
+// reference, RemoveClientIDFromOpenIDConnectProvider).
 func (s *Server) removeClientID(c *call) (any, error) {
 	arn, client := c.providerARN(), c.text("ClientID", clientIDRule())
 	return s.changeProvider(c, arn, func(p *provider) error {
@@ -174,7 +182,8 @@ func (s *Server) removeClientID(c *call) (any, error) {
 	})
 }
 
-// updateThumbprint replaces the whole list (IAM API reference).
+// updateThumbprint replaces all thumbprints of a provider (IAM API reference,
+// UpdateOpenIDConnectProviderThumbprint).
 func (s *Server) updateThumbprint(c *call) (any, error) {
 	arn := c.providerARN()
 	c.requireList("ThumbprintList")

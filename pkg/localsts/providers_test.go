@@ -32,10 +32,10 @@ func plain(tags []types.Tag) string {
 	return strings.Join(all, " ")
 }
 
-func expectText(t *testing.T, what, got, want string) {
+func expectText(t *testing.T, name, got, want string) {
 	t.Helper()
 	if got != want {
-		t.Errorf("%s: %q, want %q", what, got, want)
+		t.Errorf("%s: got %q, want %q", name, got, want)
 	}
 }
 
@@ -82,25 +82,25 @@ func TestOIDCProvider_lifecycle(t *testing.T) {
 	expectText(t, "URL", *got.Url, "oidc.example.com/id/one")
 	expectText(t, "tags", plain(got.Tags), "Owner=billing stage=")
 	if !reflect.DeepEqual(got.ClientIDList, []string{"b", "c"}) || !reflect.DeepEqual(got.ThumbprintList, []string{strings.Repeat("0", 40)}) {
-		t.Errorf("clients %q, thumbprints %q", got.ClientIDList, got.ThumbprintList)
+		t.Errorf("got clients %q, thumbprints %q", got.ClientIDList, got.ThumbprintList)
 	}
 	if !got.CreateDate.Equal(d.clock.Now()) {
-		t.Errorf("it was made at %s", got.CreateDate)
+		t.Errorf("got creation time %s", got.CreateDate)
 	}
 	tags, err := client.ListOpenIDConnectProviderTags(ctx, &iam.ListOpenIDConnectProviderTagsInput{OpenIDConnectProviderArn: arn, MaxItems: aws.Int32(1)})
 	expectNone(t, err)
 	if !tags.IsTruncated || plain(tags.Tags) != "Owner=billing" {
-		t.Errorf("the first page is %q, truncated %t", plain(tags.Tags), tags.IsTruncated)
+		t.Errorf("got first page %q, truncated %t", plain(tags.Tags), tags.IsTruncated)
 	}
 	tags, err = client.ListOpenIDConnectProviderTags(ctx, &iam.ListOpenIDConnectProviderTagsInput{OpenIDConnectProviderArn: arn, Marker: tags.Marker})
 	expectNone(t, err)
 	if tags.IsTruncated || plain(tags.Tags) != "stage=" {
-		t.Errorf("the second page is %q, truncated %t", plain(tags.Tags), tags.IsTruncated)
+		t.Errorf("got second page %q, truncated %t", plain(tags.Tags), tags.IsTruncated)
 	}
 	listed, err := client.ListOpenIDConnectProviders(ctx, &iam.ListOpenIDConnectProvidersInput{})
 	expectNone(t, err)
 	if len(listed.OpenIDConnectProviderList) != 1 || *listed.OpenIDConnectProviderList[0].Arn != providerARN {
-		t.Errorf("listed: %+v", listed.OpenIDConnectProviderList)
+		t.Errorf("got providers %+v", listed.OpenIDConnectProviderList)
 	}
 	for range 2 {
 		_, err = client.DeleteOpenIDConnectProvider(ctx, &iam.DeleteOpenIDConnectProviderInput{OpenIDConnectProviderArn: arn})
@@ -132,25 +132,25 @@ func TestCreateOIDCProvider_invalid(t *testing.T) {
 		in            iam.CreateOpenIDConnectProviderInput
 		code, message string
 	}{
-		"without TLS":                 {iam.CreateOpenIDConnectProviderInput{Url: aws.String("http://oidc.example.com")}, "ValidationError", "Invalid Open ID Connect Provider URL"},
-		"with a query":                {iam.CreateOpenIDConnectProviderInput{Url: aws.String("https://oidc.example.com?x=y")}, "ValidationError", "Invalid Open ID Connect Provider URL"},
-		"with a URL that is too long": {iam.CreateOpenIDConnectProviderInput{Url: aws.String("https://oidc.example.com/" + strings.Repeat("x", 255))}, "ValidationError", "1 validation error detected: Value ..."},
-		"with a short thumbprint":     {iam.CreateOpenIDConnectProviderInput{Url: aws.String(issuerURL), ThumbprintList: []string{"ab"}}, "ValidationError", "1 validation error detected: Value 'ab' at 'thumbprintList.1.member' failed to satisfy constraint: Member must have length greater than or equal to 40"},
-		"with a thumbprint that is none": {
+		"no TLS":               {iam.CreateOpenIDConnectProviderInput{Url: aws.String("http://oidc.example.com")}, "ValidationError", "Invalid Open ID Connect Provider URL"},
+		"URL with a query":     {iam.CreateOpenIDConnectProviderInput{Url: aws.String("https://oidc.example.com?x=y")}, "ValidationError", "Invalid Open ID Connect Provider URL"},
+		"URL too long":         {iam.CreateOpenIDConnectProviderInput{Url: aws.String("https://oidc.example.com/" + strings.Repeat("x", 255))}, "ValidationError", "1 validation error detected: Value ..."},
+		"thumbprint too short": {iam.CreateOpenIDConnectProviderInput{Url: aws.String(issuerURL), ThumbprintList: []string{"ab"}}, "ValidationError", "1 validation error detected: Value 'ab' at 'thumbprintList.1.member' failed to satisfy constraint: Member must have length greater than or equal to 40"},
+		"thumbprint not hexadecimal": {
 			iam.CreateOpenIDConnectProviderInput{Url: aws.String(issuerURL), ThumbprintList: []string{strings.Repeat("z", 40)}},
 			"InvalidInput", "Thumbprint must be a 40-character hexadecimal string.",
 		},
-		"with too many clients": {
+		"too many client IDs": {
 			iam.CreateOpenIDConnectProviderInput{Url: aws.String(issuerURL), ClientIDList: many(101)},
 			"ValidationError",
 			"1 validation error detected: Value at 'clientIDList' failed to satisfy constraint: Member must have length less than or equal to 100",
 		},
-		"with a tag twice": {
+		"duplicate tag key": {
 			iam.CreateOpenIDConnectProviderInput{Url: aws.String(issuerURL), Tags: tagsOf("a", "b", "A", "c")},
 			"InvalidInput",
 			"Duplicate tag keys found. Please note that Tag keys are case insensitive.",
 		},
-		"with a tag of other characters": {
+		"tag key with invalid characters": {
 			iam.CreateOpenIDConnectProviderInput{Url: aws.String(issuerURL), Tags: tagsOf("a*", "b")},
 			"ValidationError",
 			`1 validation error detected: Value 'a*' at 'tags.1.member.key' failed to satisfy constraint: Member must satisfy regular expression pattern: [\p{L}\p{Z}\p{N}_.:/=+\-@]+`,
@@ -164,7 +164,7 @@ func TestCreateOIDCProvider_invalid(t *testing.T) {
 	listed, err := d.iam().ListOpenIDConnectProviders(t.Context(), &iam.ListOpenIDConnectProvidersInput{})
 	expectNone(t, err)
 	if len(listed.OpenIDConnectProviderList) != 0 {
-		t.Errorf("one was made all the same: %+v", listed.OpenIDConnectProviderList)
+		t.Errorf("failed call created a provider: %+v", listed.OpenIDConnectProviderList)
 	}
 }
 

@@ -14,17 +14,17 @@ func TestServer_unknownAction(t *testing.T) {
 		status            int
 		code              string
 	}{
-		"an action that is unknown":           {"Action=GetFoo&Version=2011-06-15", "", 400, "InvalidAction"},
-		"an action of the other API":          {"Action=CreateRole&Version=2011-06-15", "", 400, "InvalidAction"},
-		"a version that is unknown":           {"Action=GetCallerIdentity&Version=2011-06-16", "", 400, "InvalidAction"},
-		"no action":                           {"Version=2011-06-15", "", 400, "MissingAction"},
-		"nothing":                             {"", "", 400, "MissingAction"},
-		"a form that is not encoded":          {"Action=%zz", "", 404, "MalformedQueryString"},
-		"a body of another type":              {"{}", "application/json", 404, "MalformedQueryString"},
-		"text that XML cannot hold":           {"Action=%00&Version=2011-06-15", "", 404, "MalformedQueryString"},
-		"text that is not UTF-8":              {"Action=%ff&Version=2011-06-15", "", 404, "MalformedQueryString"},
-		"a body that is too large":            {"Action=" + strings.Repeat("x", 600<<10), "", 413, "RequestEntityTooLarge"},
-		"an action that is as long as a body": {"Action=" + strings.Repeat("x", 500<<10) + "&Version=2011-06-15", "", 400, "InvalidAction"},
+		"unknown action":               {"Action=GetFoo&Version=2011-06-15", "", 400, "InvalidAction"},
+		"action of the other API":      {"Action=CreateRole&Version=2011-06-15", "", 400, "InvalidAction"},
+		"unknown version":              {"Action=GetCallerIdentity&Version=2011-06-16", "", 400, "InvalidAction"},
+		"no action":                    {"Version=2011-06-15", "", 400, "MissingAction"},
+		"empty request":                {"", "", 400, "MissingAction"},
+		"invalid form encoding":        {"Action=%zz", "", 404, "MalformedQueryString"},
+		"wrong content type":           {"{}", "application/json", 404, "MalformedQueryString"},
+		"character not allowed in XML": {"Action=%00&Version=2011-06-15", "", 404, "MalformedQueryString"},
+		"not UTF-8":                    {"Action=%ff&Version=2011-06-15", "", 404, "MalformedQueryString"},
+		"body too large":               {"Action=" + strings.Repeat("x", 600<<10), "", 413, "RequestEntityTooLarge"},
+		"very long action":             {"Action=" + strings.Repeat("x", 500<<10) + "&Version=2011-06-15", "", 400, "InvalidAction"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := d.post(t, test.form)
@@ -36,7 +36,7 @@ func TestServer_unknownAction(t *testing.T) {
 				t.Errorf("got %d %s %s, want %d %s", got.Status, got.Type, got.Code, test.status, test.code)
 			}
 			if len(got.Message) > 4000 {
-				t.Errorf("the message has %d characters", len(got.Message))
+				t.Errorf("got a message of %d characters, want at most 4000", len(got.Message))
 			}
 		})
 	}
@@ -68,8 +68,8 @@ func TestServer_responseFormat(t *testing.T) {
 			`<ResponseMetadata><RequestId>ID</RequestId></ResponseMetadata></ListOpenIDConnectProvidersResponse>`},
 		"no result": {"Action=DeleteRole&Version=2010-05-08&RoleName=checkout", "iam", `<DeleteRoleResponse xmlns="https://iam.amazonaws.com/doc/2010-05-08/">` +
 			`<ResponseMetadata><RequestId>ID</RequestId></ResponseMetadata></DeleteRoleResponse>`},
-		"an error": {"Action=GetRole&Version=2010-05-08&RoleName=nobody", "iam", `<ErrorResponse xmlns="https://iam.amazonaws.com/doc/2010-05-08/"><Error><Type>Sender</Type>` +
-			`<Code>NoSuchEntity</Code><Message>The role with name nobody cannot be found.</Message></Error><RequestId>ID</RequestId></ErrorResponse>`},
+		"an error": {"Action=GetRole&Version=2010-05-08&RoleName=missing", "iam", `<ErrorResponse xmlns="https://iam.amazonaws.com/doc/2010-05-08/"><Error><Type>Sender</Type>` +
+			`<Code>NoSuchEntity</Code><Message>The role with name missing cannot be found.</Message></Error><RequestId>ID</RequestId></ErrorResponse>`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			response, err := d.server.Client().Do(signed(t, d.post(t, test.form), test.form, test.service, d.clock.Now()))
@@ -79,9 +79,9 @@ func TestServer_responseFormat(t *testing.T) {
 			expectNone(t, err)
 			id := response.Header.Get("X-Amzn-Requestid")
 			if id == "" || response.Header.Get("Content-Type") != "text/xml" {
-				t.Errorf("headers %v", response.Header)
+				t.Errorf("got headers %v", response.Header)
 			}
-			expectText(t, "answer", strings.Replace(string(body), id, "ID", 1), test.want)
+			expectText(t, "response", strings.Replace(string(body), id, "ID", 1), test.want)
 		})
 	}
 }

@@ -6,8 +6,9 @@ import (
 	"fmt"
 )
 
-// newID returns a unique identifier of IAM's shape: a prefix that says of what, and
-// letters and digits (IAM User Guide, reference_identifiers, "Unique identifiers").
+// newID returns a random unique identifier in IAM's format: a prefix for the type of the
+// resource, followed by letters and digits (IAM User Guide, reference_identifiers, "Unique
+// identifiers").
 func newID(prefix string, length int) string {
 	return prefix + rand.Text()[:length-len(prefix)]
 }
@@ -15,10 +16,11 @@ func newID(prefix string, length int) string {
 // newSecret returns a secret access key: 240 random bits in 40 characters.
 func newSecret() string {
 	raw := make([]byte, 30)
-	_, _ = rand.Read(raw) // it never fails: see its documentation
+	_, _ = rand.Read(raw) // crypto/rand.Read never returns an error
 	return base64.StdEncoding.EncodeToString(raw)
 }
 
+// newRequestID returns a random request ID in the format of a UUID.
 func newRequestID() string {
 	raw := make([]byte, 16)
 	_, _ = rand.Read(raw)

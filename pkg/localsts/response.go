@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// list is a list as the query protocol writes it, with an element when it is empty.
+// list is a list in the XML form of the query protocol. An empty list is still an element.
 type list[T any] struct {
 	Members []T `xml:"member"`
 }
@@ -29,8 +29,8 @@ type errorResponse struct {
 	RequestID string `xml:"RequestId"`
 }
 
-// encodeResult writes the answer to a call: a nil result is that of a call that
-// returns nothing, whose answer has no element for it.
+// encodeResult returns the XML response of a call. A nil result is for calls that return
+// nothing: their responses have no result element.
 func encodeResult(namespace, action string, result any, requestID string) ([]byte, error) {
 	var out bytes.Buffer
 	encoder := xml.NewEncoder(&out)
@@ -58,6 +58,7 @@ func encodeResult(namespace, action string, result any, requestID string) ([]byt
 	return out.Bytes(), nil
 }
 
+// encodeError returns the XML response for an error.
 func encodeError(namespace string, f *apiError, requestID string) ([]byte, error) {
 	return xml.Marshal(errorResponse{
 		XMLName: xml.Name{Space: namespace, Local: "ErrorResponse"},
@@ -70,13 +71,13 @@ func write(w http.ResponseWriter, status int, requestID string, body []byte) {
 	w.Header().Set("x-amzn-RequestId", requestID)
 	w.Header().Set("Content-Length", strconv.Itoa(len(body)))
 	w.WriteHeader(status)
-	_, _ = w.Write(body) // who asked is gone, if it fails
+	_, _ = w.Write(body) // an error means that the client has closed the connection
 }
 
-// timestamp writes a time as both APIs do: ISO 8601, to the second.
+// timestamp formats a time as both APIs do: ISO 8601 in UTC, with whole seconds.
 func timestamp(t time.Time) string { return t.UTC().Format("2006-01-02T15:04:05Z") }
 
-// encodedPolicy writes a policy as IAM returns it: "URL-encoded compliant with RFC
+// encodedPolicy encodes a policy document as IAM returns it: "URL-encoded compliant with RFC
 // 3986" (API reference, GetRole).
 func encodedPolicy(document string) string {
 	return strings.ReplaceAll(url.QueryEscape(document), "+", "%20")

@@ -8,14 +8,14 @@ import (
 )
 
 const (
-	// maxAttachedPolicies is how many policies a role may have attached, inlineSize how many
-	// characters all its inline policies may have (IAM User Guide,
+	// maxAttachedPolicies is the maximum number of policies attached to a role. inlineSize is
+	// the maximum number of characters of all its inline policies (IAM User Guide,
 	// reference_iam-quotas).
 	maxAttachedPolicies = 10
 	inlineSize          = 10240
 )
 
-// policyARNs are ARNs of policies, AWS's or an account's own.
+// policyARNs matches the ARNs of AWS managed and of customer managed policies.
 var policyARNs = regexp.MustCompile(`^arn:aws[a-z-]*:iam::(aws|\d{12}):policy/([!-~]+/)?[\w+=,.@-]{1,128}$`)
 
 type attachedPolicy struct {
@@ -56,7 +56,8 @@ func (p *parameters) policyARN() string { return p.text("PolicyArn", arnRule()) 
 
 func (p *parameters) policyName() string { return p.text("PolicyName", policyNameRule()) }
 
-// attachPolicy does nothing where it is attached already, as IAM does.
+// attachPolicy attaches a policy to a role. If the policy is already attached, it succeeds
+// and changes nothing, as IAM does.
 func (s *Server) attachPolicy(c *call) (any, error) {
 	arn := c.policyARN()
 	return s.changeRole(c, func(r *role) error {
@@ -86,7 +87,7 @@ func (s *Server) detachPolicy(c *call) (any, error) {
 	})
 }
 
-// splitPolicy returns the path and the name of a policy.
+// splitPolicy returns the path and the name in the ARN of a policy.
 func splitPolicy(arn string) (path, name string) {
 	_, resource, _ := strings.Cut(arn, ":policy")
 	i := strings.LastIndex(resource, "/")
@@ -151,8 +152,8 @@ func (s *Server) getInlinePolicy(c *call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	document, has := r.Inline[name]
-	if !has {
+	document, exists := r.Inline[name]
+	if !exists {
 		return nil, noSuchInlinePolicy(name)
 	}
 	return inlineResult{r.Name, name, encodedPolicy(document)}, nil
@@ -174,7 +175,7 @@ func (s *Server) listInlinePolicies(c *call) (any, error) {
 func (s *Server) deleteInlinePolicy(c *call) (any, error) {
 	name := c.policyName()
 	return s.changeRole(c, func(r *role) error {
-		if _, has := r.Inline[name]; !has {
+		if _, exists := r.Inline[name]; !exists {
 			return noSuchInlinePolicy(name)
 		}
 		delete(r.Inline, name)
@@ -182,7 +183,8 @@ func (s *Server) deleteInlinePolicy(c *call) (any, error) {
 	})
 }
 
-// getPolicy tells little of a policy that is there: what it says is not known.
+// getPolicy returns the metadata of a policy. It returns neither dates nor an ID, because the
+// server knows only the ARNs of policies.
 func (s *Server) getPolicy(c *call) (any, error) {
 	arn := c.policyARN()
 	if err := c.err(); err != nil {

@@ -10,8 +10,7 @@ import (
 	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/trustpolicy"
 )
 
-// The quotas of roles (IAM User Guide, reference_iam-quotas): those that hold where
-// nobody has asked for more.
+// The default quotas of roles (IAM User Guide, reference_iam-quotas).
 const (
 	maxRoles              = 1000
 	trustPolicySize       = 2048
@@ -44,7 +43,7 @@ type rolesResult struct {
 	Marker      string `xml:",omitempty"`
 }
 
-// detail is a role as CreateRole and GetRole return it.
+// detail returns a role in the form that CreateRole and GetRole return.
 func (a *account) detail(r *role) roleDetail {
 	d := a.summary(r)
 	if len(r.Tags) > 0 {
@@ -57,8 +56,8 @@ func (a *account) detail(r *role) roleDetail {
 	return d
 }
 
-// summary is a role in a list, where it has neither tags nor boundary (IAM API
-// reference, ListRoles).
+// summary returns a role in the form that ListRoles returns, without tags and
+// permissions boundary (IAM API reference, ListRoles).
 func (a *account) summary(r *role) roleDetail {
 	return roleDetail{
 		Path: r.Path, RoleName: r.Name, RoleID: r.ID, Arn: a.roleARN(r), CreateDate: timestamp(r.Created),
@@ -72,7 +71,7 @@ func descriptionRule() rule { return rule{max: 1000} }
 
 func (s *Server) createRole(c *call) (any, error) {
 	p := &c.parameters
-	made := &role{
+	created := &role{
 		ID: newID("AROA", 21), Name: p.roleName(), Path: p.text("Path", pathRule()),
 		TrustPolicy: p.text("AssumeRolePolicyDocument", policyRule()),
 		Description: p.text("Description", descriptionRule()),
@@ -80,43 +79,43 @@ func (s *Server) createRole(c *call) (any, error) {
 		Boundary:    p.text("PermissionsBoundary", rule{min: 20, max: 2048}),
 		Inline:      map[string]string{}, Created: s.options.Now().UTC(),
 	}
-	if made.Path == "" {
-		made.Path = "/"
+	if created.Path == "" {
+		created.Path = "/"
 	}
 	var err error
-	if made.Tags, err = p.tags(); err != nil {
+	if created.Tags, err = p.tags(); err != nil {
 		return nil, err
 	}
 	if err := p.err(); err != nil {
 		return nil, err
 	}
-	if err := checkTrustPolicy(made.TrustPolicy); err != nil {
+	if err := checkTrustPolicy(created.TrustPolicy); err != nil {
 		return nil, err
 	}
-	if made.Boundary != "" && !s.hasPolicy(made.Boundary) {
-		return nil, noSuchEntity("Scope ARN: %s does not exist or is not attachable.", made.Boundary)
+	if created.Boundary != "" && !s.hasPolicy(created.Boundary) {
+		return nil, noSuchEntity("Scope ARN: %s does not exist or is not attachable.", created.Boundary)
 	}
 	err = s.store.update(func(a *account) error {
 		// "Names are not distinguished by case" (IAM API reference, CreateRole).
 		for name := range a.Roles {
-			if strings.EqualFold(name, made.Name) {
-				return alreadyExists("Role with name %s already exists.", made.Name)
+			if strings.EqualFold(name, created.Name) {
+				return alreadyExists("Role with name %s already exists.", created.Name)
 			}
 		}
 		if len(a.Roles) >= maxRoles {
 			return limitExceeded("RolesPerAccount", maxRoles)
 		}
-		a.Roles[made.Name] = made
+		a.Roles[created.Name] = created
 		return nil
 	})
 	if err != nil {
 		return nil, err
 	}
-	return roleResult{s.store.view().detail(made)}, nil
+	return roleResult{s.store.view().detail(created)}, nil
 }
 
-// checkTrustPolicy says of a malformed one what IAM says, and, as IAM does not, where
-// and what was probably meant.
+// checkTrustPolicy returns IAM's error if the document is malformed or too large. Unlike
+// IAM's, the message of a malformed document can contain its position and a suggestion.
 func checkTrustPolicy(document string) error {
 	if _, err := trustpolicy.Parse([]byte(document)); err != nil {
 		if malformed, ok := errors.AsType[*trustpolicy.MalformedError](err); ok {
@@ -138,7 +137,8 @@ func (s *Server) getRole(c *call) (any, error) {
 	return roleResult{a.detail(r)}, nil
 }
 
-// roleOf returns the role that a call names, and the account that it is of.
+// roleOf returns the role that the call's RoleName selects, and its account. It returns an
+// error if a parameter is invalid or the role does not exist.
 func (s *Server) roleOf(c *call) (*role, *account, error) {
 	name := c.roleName()
 	if err := c.err(); err != nil {
@@ -173,7 +173,9 @@ func (s *Server) listRoles(c *call) (any, error) {
 	return rolesResult{listOf(roles), marker != "", marker}, nil
 }
 
-// changeRole has one role changed.
+// changeRole calls do with a copy of the role that the call's RoleName selects, and stores
+// the copy. It returns an error, and changes nothing, if a parameter is invalid, the role
+// does not exist, or do returns an error.
 func (s *Server) changeRole(c *call, do func(*role) error) (any, error) {
 	name := c.roleName()
 	if err := c.err(); err != nil {
@@ -190,9 +192,10 @@ func (s *Server) changeRole(c *call, do func(*role) error) (any, error) {
 
 type updateRoleResult struct{}
 
-// updateRole leaves a description that is not given. A duration that is not given
-// becomes an hour: "If you do not specify a value for this setting, the default value
-// of one hour is applied" (IAM API reference, UpdateRole).
+// updateRole sets the description and the maximum session duration of a role. Without a
+// description it keeps the old one. Without a duration it sets one hour: "If you do not
+// specify a value for this setting, the default value of one hour is applied" (IAM API
+// reference, UpdateRole).
 func (s *Server) updateRole(c *call) (any, error) {
 	described := c.values.Has("Description")
 	description := c.text("Description", descriptionRule())
@@ -221,9 +224,9 @@ func (s *Server) updateAssumeRolePolicy(c *call) (any, error) {
 	})
 }
 
-// deleteRole refuses one that still has policies, attached or inline: both have to go
-// first (IAM API reference, DeleteRole). Which of the two IAM tells first is not
-// documented.
+// deleteRole deletes a role. It returns an error if the role still has attached or inline
+// policies (IAM API reference, DeleteRole). AWS does not document which of the two errors
+// comes first.
 func (s *Server) deleteRole(c *call) (any, error) {
 	name := c.roleName()
 	if err := c.err(); err != nil {
@@ -301,7 +304,8 @@ type instanceProfilesResult struct {
 	IsTruncated      bool
 }
 
-// listInstanceProfiles is always empty: tools that delete a role ask.
+// listInstanceProfiles returns an empty list. It exists because tools call it before they
+// delete a role.
 func (s *Server) listInstanceProfiles(c *call) (any, error) {
 	if _, _, err := s.roleOf(c); err != nil {
 		return nil, err
@@ -309,5 +313,5 @@ func (s *Server) listInstanceProfiles(c *call) (any, error) {
 	return instanceProfilesResult{}, nil
 }
 
-// sortedNames returns the names of inline policies.
+// sortedNames returns the sorted names of inline policies.
 func sortedNames(policies map[string]string) []string { return slices.Sorted(maps.Keys(policies)) }

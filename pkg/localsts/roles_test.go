@@ -40,7 +40,7 @@ func TestRole_lifecycle(t *testing.T) {
 	expectNone(t, err)
 	expectText(t, "ARN", *created.Role.Arn, "arn:aws:iam::"+account+":role/team/checkout")
 	if id := *created.Role.RoleId; !strings.HasPrefix(id, "AROA") || len(id) != 21 {
-		t.Errorf("the role's id is %q", id)
+		t.Errorf("got role ID %q", id)
 	}
 	_, err = client.CreateRole(ctx, &iam.CreateRoleInput{RoleName: aws.String("CheckOut"), AssumeRolePolicyDocument: aws.String(trust)})
 	expectError(t, err, "EntityAlreadyExists", 409, "Role with name CheckOut already exists.")
@@ -51,9 +51,9 @@ func TestRole_lifecycle(t *testing.T) {
 	long, err := client.GetRole(ctx, &iam.GetRoleInput{RoleName: name})
 	expectNone(t, err)
 	if *long.Role.MaxSessionDuration != 43200 || *long.Role.Description != "for <checkout> & co" {
-		t.Errorf("it is %+v", long.Role)
+		t.Errorf("got role %+v", long.Role)
 	}
-	_, err = client.UpdateRole(ctx, &iam.UpdateRoleInput{RoleName: name, Description: aws.String("anew")})
+	_, err = client.UpdateRole(ctx, &iam.UpdateRoleInput{RoleName: name, Description: aws.String("new text")})
 	expectNone(t, err)
 	_, err = client.TagRole(ctx, &iam.TagRoleInput{RoleName: name, Tags: tagsOf("stage", "test")})
 	expectNone(t, err)
@@ -65,11 +65,11 @@ func TestRole_lifecycle(t *testing.T) {
 	got, err := client.GetRole(ctx, &iam.GetRoleInput{RoleName: name})
 	expectNone(t, err)
 	expectText(t, "trust policy", decoded(t, got.Role.AssumeRolePolicyDocument), trust+" ")
-	expectText(t, "description", *got.Role.Description, "anew")
+	expectText(t, "description", *got.Role.Description, "new text")
 	expectText(t, "tags", plain(got.Role.Tags), "stage=test")
 	expectText(t, "boundary", *got.Role.PermissionsBoundary.PermissionsBoundaryArn, readOnly)
 	if *got.Role.MaxSessionDuration != 3600 || !got.Role.CreateDate.Equal(d.clock.Now()) {
-		t.Errorf("it is %+v", got.Role)
+		t.Errorf("got role %+v", got.Role)
 	}
 	tags, err := client.ListRoleTags(ctx, &iam.ListRoleTagsInput{RoleName: name})
 	expectNone(t, err)
@@ -84,10 +84,10 @@ func TestRole_lifecycle(t *testing.T) {
 	profiles, err := client.ListInstanceProfilesForRole(ctx, &iam.ListInstanceProfilesForRoleInput{RoleName: name})
 	expectNone(t, err)
 	if len(profiles.InstanceProfiles) != 0 || profiles.IsTruncated {
-		t.Errorf("instance profiles: %+v", profiles)
+		t.Errorf("got instance profiles %+v", profiles)
 	}
 
-	policies(t, client)
+	checkPolicies(t, client)
 
 	_, err = client.DeleteRole(ctx, &iam.DeleteRoleInput{RoleName: name})
 	expectNone(t, err)
@@ -96,9 +96,9 @@ func TestRole_lifecycle(t *testing.T) {
 	expectType[*types.NoSuchEntityException](t, err)
 }
 
-// policies attaches and puts policies, sees that the role cannot be deleted with
-// them, and takes them away.
-func policies(t *testing.T, client *iam.Client) {
+// checkPolicies adds attached and inline policies to the role, checks that it cannot be deleted
+// with them, and removes them.
+func checkPolicies(t *testing.T, client *iam.Client) {
 	t.Helper()
 	ctx, name := t.Context(), aws.String("checkout")
 	for _, arn := range []string{readOnly, readOnly, service, own} {
@@ -118,12 +118,12 @@ func policies(t *testing.T, client *iam.Client) {
 	attached, err = client.ListAttachedRolePolicies(ctx, &iam.ListAttachedRolePoliciesInput{RoleName: name, PathPrefix: aws.String("/service-role/")})
 	expectNone(t, err)
 	if len(attached.AttachedPolicies) != 1 {
-		t.Errorf("under the path: %+v", attached.AttachedPolicies)
+		t.Errorf("got policies under the path %+v, want one", attached.AttachedPolicies)
 	}
 	policy, err := client.GetPolicy(ctx, &iam.GetPolicyInput{PolicyArn: aws.String(service)})
 	expectNone(t, err)
 	if *policy.Policy.PolicyName != "AmazonEBSCSIDriverPolicy" || *policy.Policy.Path != "/service-role/" || *policy.Policy.AttachmentCount != 1 {
-		t.Errorf("the policy is %+v", policy.Policy)
+		t.Errorf("got policy %+v", policy.Policy)
 	}
 	_, err = client.GetPolicy(ctx, &iam.GetPolicyInput{PolicyArn: aws.String(unknown)})
 	expectType[*types.NoSuchEntityException](t, err)
@@ -167,36 +167,36 @@ func TestCreateRole_invalid(t *testing.T) {
 		code    string
 		message string
 	}{
-		"with a name of other characters": {
+		"name with invalid characters": {
 			role(func(in *iam.CreateRoleInput) { in.RoleName = aws.String("a/b") }), 400, "ValidationError",
 			"The specified value for roleName is invalid. It must contain only alphanumeric characters and/or the following: +=,.@_-",
 		},
-		"with a name that is too long": {
+		"name too long": {
 			role(func(in *iam.CreateRoleInput) { in.RoleName = aws.String(strings.Repeat("a", 65)) }), 400, "ValidationError",
 			"1 validation error detected: Value '" + strings.Repeat("a", 65) + "' at 'roleName' failed to satisfy constraint: Member must have length less than or equal to 64",
 		},
-		"with a path that does not end": {
+		"path without a trailing slash": {
 			role(func(in *iam.CreateRoleInput) { in.Path = aws.String("/team") }), 400, "ValidationError",
 			"The specified value for path is invalid. It must begin and end with / and contain only alphanumeric characters and/or / characters.",
 		},
-		"with a trust policy that is no JSON": {
+		"trust policy is not JSON": {
 			role(func(in *iam.CreateRoleInput) { in.AssumeRolePolicyDocument = aws.String("{") }), 400, "MalformedPolicyDocument",
 			"This policy contains invalid Json",
 		},
-		"with a trust policy for other calls": {
+		"trust policy for other actions": {
 			role(func(in *iam.CreateRoleInput) {
 				in.AssumeRolePolicyDocument = aws.String(strings.ReplaceAll(trust, "sts:AssumeRoleWithWebIdentity", "s3:GetObject"))
 			}),
 			400, "MalformedPolicyDocument", "AssumeRole policy may only specify STS AssumeRole actions.",
 		},
-		"with a trust policy that is too large": {role(func(in *iam.CreateRoleInput) {
+		"trust policy too large": {role(func(in *iam.CreateRoleInput) {
 			in.AssumeRolePolicyDocument = aws.String(strings.Replace(trust, "2012-10-17", `2012-10-17", "Id": "`+strings.Repeat("x", 2000), 1))
 		}), 409, "LimitExceeded", "Cannot exceed quota for ACLSizePerRole: 2048"},
-		"with a session that is too short": {
+		"maximum session duration too short": {
 			role(func(in *iam.CreateRoleInput) { in.MaxSessionDuration = aws.Int32(900) }), 400, "ValidationError",
 			"1 validation error detected: Value '900' at 'maxSessionDuration' failed to satisfy constraint: Member must have value greater than or equal to 3600",
 		},
-		"with a boundary that does not exist": {
+		"permissions boundary does not exist": {
 			role(func(in *iam.CreateRoleInput) { in.PermissionsBoundary = aws.String(own) }), 404, "NoSuchEntity",
 			"Scope ARN: " + own + " does not exist or is not attachable.",
 		},
@@ -260,7 +260,7 @@ func TestListRoles_pagination(t *testing.T) {
 			for _, role := range page.Roles {
 				names = append(names, *role.RoleName)
 				if role.Tags != nil {
-					t.Errorf("%s has tags in a list", *role.RoleName)
+					t.Errorf("role %s has tags in a list", *role.RoleName)
 				}
 			}
 			names = append(names, "|")
@@ -278,7 +278,7 @@ func TestListRoles_pagination(t *testing.T) {
 	rest, err := client.ListRoles(ctx, &iam.ListRolesInput{Marker: first.Marker})
 	expectNone(t, err)
 	if len(rest.Roles) != 4 {
-		t.Errorf("after a role was deleted meanwhile the rest has %d", len(rest.Roles))
+		t.Errorf("got %d roles on the second page, want 4", len(rest.Roles))
 	}
 	_, err = client.ListRoles(ctx, &iam.ListRolesInput{Marker: aws.String("?")})
 	expectError(t, err, "ValidationError", 400, "Invalid Marker.")
@@ -288,8 +288,8 @@ func TestListRoles_pagination(t *testing.T) {
 
 func TestRole_notFound(t *testing.T) {
 	d := newTestServer(t, nil)
-	client, ctx, name := d.iam(), t.Context(), aws.String("nobody")
-	for what, call := range map[string]func() error{
+	client, ctx, name := d.iam(), t.Context(), aws.String("missing")
+	for operation, call := range map[string]func() error{
 		"GetRole":    func() error { _, err := client.GetRole(ctx, &iam.GetRoleInput{RoleName: name}); return err },
 		"DeleteRole": func() error { _, err := client.DeleteRole(ctx, &iam.DeleteRoleInput{RoleName: name}); return err },
 		"UpdateRole": func() error { _, err := client.UpdateRole(ctx, &iam.UpdateRoleInput{RoleName: name}); return err },
@@ -311,15 +311,15 @@ func TestRole_notFound(t *testing.T) {
 			return err
 		},
 	} {
-		t.Run(what, func(t *testing.T) {
+		t.Run(operation, func(t *testing.T) {
 			err := call()
-			expectError(t, err, "NoSuchEntity", 404, "The role with name nobody cannot be found.")
+			expectError(t, err, "NoSuchEntity", 404, "The role with name missing cannot be found.")
 			expectType[*types.NoSuchEntityException](t, err)
 		})
 	}
 }
 
-// The SDK asks for these before it calls.
+// The SDK rejects a missing required list itself, so this test sends the requests without it.
 func TestRole_missingRequiredList(t *testing.T) {
 	d := newTestServer(t, nil)
 	d.createRole(t, "checkout", trust)
@@ -344,6 +344,6 @@ func TestRole_missingRequiredList(t *testing.T) {
 	left, err := d.iam().GetOpenIDConnectProvider(t.Context(), &iam.GetOpenIDConnectProviderInput{OpenIDConnectProviderArn: aws.String(providerARN)})
 	expectNone(t, err)
 	if len(left.ThumbprintList) != 1 {
-		t.Errorf("the thumbprints are %q", left.ThumbprintList)
+		t.Errorf("got thumbprints %q, want one", left.ThumbprintList)
 	}
 }

@@ -1,13 +1,12 @@
-// Package localsts plays the part of AWS for a cluster that has no AWS account: STS
-// AssumeRoleWithWebIdentity and GetCallerIdentity, and the calls of IAM by which the
-// provider and the roles for it are made. It is a test double for people. It verifies
-// tokens and evaluates trust policies for real, but the credentials that it gives
-// open nothing but itself, and it must never stand between anybody and anything of
-// worth.
+// Package localsts is a fake AWS for a cluster that has no AWS account. It implements
+// AssumeRoleWithWebIdentity and GetCallerIdentity of STS, and the IAM calls that manage the
+// OIDC provider and the roles. It verifies tokens and evaluates trust policies as AWS does.
+// The credentials that it returns are valid only for this server. It is a tool for tests and
+// development: do not let anything valuable trust it.
 //
-// Where its rules come from is said at each: from the STS and IAM API references and
-// the IAM User Guide of AWS, by the name of the page; or from what users of AWS
-// report, where AWS documents nothing. docs/local-sts.md sums it up.
+// Comments cite the source of each rule: a page of AWS's STS API reference, IAM API
+// reference or IAM User Guide by its name, or reports of users if AWS documents nothing.
+// docs/local-sts.md lists all sources.
 package localsts
 
 import (
@@ -21,37 +20,40 @@ import (
 	"github.com/go-chi/chi/v5"
 )
 
-// partition is the only one.
+// partition is the only partition that the server supports.
 const partition = "aws"
 
-// adminID is the unique id of the administrator, of IAM's shape for users.
+// adminID is the unique ID of the administrator, in IAM's format for users.
 const adminID = "AIDALOCALSTSADMIN0000"
 
 var (
 	accountID = regexp.MustCompile(`^\d{12}$`)
-	// accessKeyID is IAM's shape for the keys of users.
+	// accessKeyID matches IAM's format of access key IDs.
 	accessKeyID = regexp.MustCompile(`^\w{16,128}$`)
 )
 
-// Options say whose STS it is.
+// Options configure a Server.
 type Options struct {
-	// AccountID is of 12 digits.
+	// AccountID is the account ID, 12 digits.
 	AccountID string
-	// StateFile keeps providers and roles across restarts; empty for memory alone.
+	// StateFile is the file that keeps providers and roles across restarts. If it is empty,
+	// the server keeps them only in memory.
 	StateFile string
-	// AdminAccessKeyID and AdminSecretAccessKey sign the calls of IAM.
+	// AdminAccessKeyID and AdminSecretAccessKey are the credentials of the administrator,
+	// the only caller that can use IAM.
 	AdminAccessKeyID, AdminSecretAccessKey string
-	// PolicyARNs are of policies that are taken to exist, beside all those of AWS.
+	// PolicyARNs are the ARNs of policies that exist in addition to the policies of AWS.
 	PolicyARNs []string
-	// IssuerClient reads what issuers publish; nil is http.DefaultClient.
+	// IssuerClient reads the published documents of issuers. The default is
+	// http.DefaultClient.
 	IssuerClient *http.Client
-	// Now tells the time; nil is time.Now.
+	// Now returns the current time. The default is time.Now.
 	Now func() time.Time
-	// Logger gets a line for each call; nil discards them.
+	// Logger logs each call. If it is nil, nothing is logged.
 	Logger *slog.Logger
 }
 
-// Server is the handler of all calls. Its methods may be called concurrently.
+// Server is the HTTP handler of all calls. It is safe for concurrent use.
 type Server struct {
 	options  Options
 	store    *store
@@ -59,19 +61,20 @@ type Server struct {
 	routes   http.Handler
 }
 
-// New returns a server that has read its state.
+// New returns a server with the state in options.StateFile. It returns an error if an option
+// is invalid or the state file cannot be read or created.
 func New(options Options) (*Server, error) {
 	switch {
 	case !accountID.MatchString(options.AccountID):
-		return nil, fmt.Errorf("account id %q: it is of 12 digits", options.AccountID)
+		return nil, fmt.Errorf("account ID %q does not have 12 digits", options.AccountID)
 	case !accessKeyID.MatchString(options.AdminAccessKeyID):
-		return nil, fmt.Errorf("access key id %q: it is of 16 to 128 letters and digits", options.AdminAccessKeyID)
+		return nil, fmt.Errorf("access key ID %q does not have 16 to 128 letters, digits and underscores", options.AdminAccessKeyID)
 	case options.AdminSecretAccessKey == "":
-		return nil, errors.New("the administrator's secret access key is empty")
+		return nil, errors.New("administrator's secret access key is empty")
 	}
 	for _, arn := range options.PolicyARNs {
 		if !policyARNs.MatchString(arn) {
-			return nil, fmt.Errorf("policy %q: it is no ARN of a policy", arn)
+			return nil, fmt.Errorf("%q is not the ARN of a policy", arn)
 		}
 	}
 	if options.IssuerClient == nil {
@@ -96,10 +99,10 @@ func New(options Options) (*Server, error) {
 	return s, nil
 }
 
-// ServeHTTP answers calls of the query APIs at / and probes at /healthz.
+// ServeHTTP serves the query APIs at / and probes at /healthz.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.routes.ServeHTTP(w, r) }
 
-// serve answers a call, and logs it.
+// serve handles and logs one call.
 func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 	requestID := newRequestID()
 	c := &call{ctx: r.Context(), logger: s.options.Logger.With("requestId", requestID)}
@@ -107,47 +110,48 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 	if err == nil {
 		var body []byte
 		if body, err = encodeResult(namespace, c.action, result, requestID); err == nil {
-			c.logger.InfoContext(c.ctx, "answered", "action", c.action, "caller", c.caller.arn)
+			c.logger.InfoContext(c.ctx, "Served call", "action", c.action, "caller", c.caller.arn)
 			write(w, http.StatusOK, requestID, body)
 			return
 		}
 	}
-	refusal, ok := errors.AsType[*apiError](err)
+	apiErr, ok := errors.AsType[*apiError](err)
 	if !ok {
-		c.logger.ErrorContext(c.ctx, "failed", "action", c.action, "caller", c.caller.arn, "error", err)
-		refusal = internalError()
+		c.logger.ErrorContext(c.ctx, "Call failed", "action", c.action, "caller", c.caller.arn, "error", err)
+		apiErr = internalError()
 	} else {
-		c.logger.InfoContext(c.ctx, "refused", "action", c.action, "caller", c.caller.arn, "code", refusal.code, "message", truncate(redactTokens(refusal.message)))
+		c.logger.InfoContext(c.ctx, "Rejected call", "action", c.action, "caller", c.caller.arn, "code", apiErr.code, "message", truncate(redactTokens(apiErr.message)))
 	}
-	body, err := encodeError(namespace, refusal, requestID)
+	body, err := encodeError(namespace, apiErr, requestID)
 	if err != nil {
-		c.logger.ErrorContext(c.ctx, "an answer cannot be written", "error", err)
+		c.logger.ErrorContext(c.ctx, "Could not encode response", "error", err)
 	}
-	write(w, refusal.status, requestID, body)
+	write(w, apiErr.status, requestID, body)
 }
 
-// handle returns the namespace of the answer even if there is an error.
+// handle executes one call. It returns the result and the XML namespace of the response. With
+// an error, it still returns the namespace.
 func (s *Server) handle(c *call, w http.ResponseWriter, r *http.Request) (namespace string, result any, err error) {
 	body, err := readBody(w, r)
 	if err != nil {
 		return faultNamespace, nil, err
 	}
-	asked, err := parseQuery(r.URL.RawQuery, r.Header.Get("Content-Type"), body)
+	request, err := parseQuery(r.URL.RawQuery, r.Header.Get("Content-Type"), body)
 	if err != nil {
 		return faultNamespace, nil, err
 	}
-	called, known := apis[asked.version]
+	called, known := apis[request.version]
 	if !known {
 		called.namespace = faultNamespace
 	}
-	if asked.action == "" {
+	if request.action == "" {
 		return called.namespace, nil, missingAction()
 	}
-	operation, known := operations[called.service+":"+asked.action]
+	operation, known := operations[called.service+":"+request.action]
 	if !known {
-		return called.namespace, nil, invalidAction(truncate(asked.action), truncate(asked.version))
+		return called.namespace, nil, invalidAction(truncate(request.action), truncate(request.version))
 	}
-	c.action, c.values, c.keyCache = asked.action, asked.values, requestKeys(r, s.options.Now())
+	c.action, c.values, c.conditionKeys = request.action, request.values, requestConditionKeys(r, s.options.Now())
 	if operation.signed {
 		if c.caller, err = s.authenticate(r, body, called.service); err != nil {
 			return called.namespace, nil, err
@@ -160,10 +164,11 @@ func (s *Server) handle(c *call, w http.ResponseWriter, r *http.Request) (namesp
 	return called.namespace, result, err
 }
 
-// maxQuotedLength is how much of what somebody has sent is quoted where it has no bound
-// of its own.
+// maxQuotedLength is the maximum number of characters that a message quotes of input without
+// a length limit.
 const maxQuotedLength = 1000
 
+// truncate shortens s to maxQuotedLength characters.
 func truncate(s string) string {
 	if runes := []rune(s); len(runes) > maxQuotedLength {
 		return string(runes[:maxQuotedLength]) + "..."
@@ -171,14 +176,15 @@ func truncate(s string) string {
 	return s
 }
 
-// tokens are JSON Web Tokens: their header is the base64 of what begins with {".
+// tokens matches JSON Web Tokens. Their header is the base64 of JSON that starts with {".
 var tokens = regexp.MustCompile(`eyJ[\w-]*\.[\w-]*(\.[\w-]*)?`)
 
-// redactTokens is for the log: an answer quotes what is wrong with a parameter, which
-// may be a token that was given in the place of another.
+// redactTokens replaces tokens in s before s is logged. Messages quote invalid parameters,
+// and a client can send a token in the wrong parameter.
 func redactTokens(s string) string { return tokens.ReplaceAllString(s, "(a token)") }
 
-// resource is what a call of IAM is about, for the message that refuses it.
+// resource returns the ARN of the provider or role of an IAM call, for the message of an
+// AccessDenied error.
 func (s *Server) resource(c *call) string {
 	if arn := c.values.Get("OpenIDConnectProviderArn"); arn != "" {
 		return stripControlChars(arn)

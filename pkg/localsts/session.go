@@ -10,9 +10,9 @@ import (
 	"time"
 )
 
-// session is what temporary credentials stand for. It is nowhere but in its own
-// session token, sealed: nothing has to be kept or forgotten, and with a state
-// file, which holds the key, credentials outlive a restart as they do at AWS.
+// session is the session of temporary credentials. The server does not store sessions: the
+// session token contains the session, encrypted. The state file contains the key. With a
+// state file, credentials therefore survive a restart, as they do at AWS.
 type session struct {
 	AccessKeyID string    `json:"accessKeyId"`
 	Secret      string    `json:"secret"`
@@ -20,14 +20,15 @@ type session struct {
 	RoleName    string    `json:"roleName"`
 	Name        string    `json:"name"`
 	Expires     time.Time `json:"expires"`
-	// Policy and PolicyARNs are the session policies: they are carried, and nothing
-	// asks for them, since the credentials open nothing.
+	// Policy and PolicyARNs are the session policies. They are not evaluated, because
+	// sessions have no permissions in this server.
 	Policy     string   `json:"policy,omitempty"`
 	PolicyARNs []string `json:"policyArns,omitempty"`
 }
 
-var errForeignSessionToken = errors.New("the session token is not one of this local-sts")
+var errForeignSessionToken = errors.New("session token was not issued by this local-sts")
 
+// newSession returns a session of a role with new keys.
 func newSession(r *role, name string, expires time.Time) session {
 	return session{
 		// ASIA is the prefix of temporary keys (IAM User Guide, reference_identifiers).
@@ -36,6 +37,7 @@ func newSession(r *role, name string, expires time.Time) session {
 	}
 }
 
+// sealer returns the AEAD that encrypts and authenticates session tokens.
 func sealer(key []byte) (cipher.AEAD, error) {
 	block, err := aes.NewCipher(key)
 	if err != nil {
@@ -44,20 +46,21 @@ func sealer(key []byte) (cipher.AEAD, error) {
 	return cipher.NewGCMWithRandomNonce(block)
 }
 
-// token returns the session token.
+// token returns the session token: the session, encrypted with key.
 func (s session) token(key []byte) (string, error) {
 	aead, err := sealer(key)
 	if err != nil {
-		return "", fmt.Errorf("seal a session: %w", err)
+		return "", fmt.Errorf("encrypt session: %w", err)
 	}
-	content, err := json.Marshal(s) //nolint:gosec // it is sealed
+	content, err := json.Marshal(s) //nolint:gosec // the content is encrypted
 	if err != nil {
-		return "", fmt.Errorf("seal a session: %w", err)
+		return "", fmt.Errorf("encrypt session: %w", err)
 	}
-	return base64.StdEncoding.EncodeToString(aead.Seal(nil, nil, content, nil)), nil //nolint:gosec // this AEAD draws the nonce itself
+	return base64.StdEncoding.EncodeToString(aead.Seal(nil, nil, content, nil)), nil //nolint:gosec // this AEAD generates the nonce itself
 }
 
-// openSession returns what a session token seals.
+// openSession decrypts a session token. It returns errForeignSessionToken if the token is
+// not one that key encrypts.
 func openSession(key []byte, token string) (session, error) {
 	sealed, err := base64.StdEncoding.DecodeString(token)
 	if err != nil {

@@ -12,15 +12,15 @@ import (
 
 const (
 	algorithm = "AWS4-HMAC-SHA256"
-	// signedTime is how a signature's time is written, signedDate its date.
+	// signedTime and signedDate are the formats of the time and the date of a signature.
 	signedTime = "20060102T150405Z"
 	signedDate = "20060102"
-	// skew is how far a signature's time may be from ours. That of STS is 15 minutes,
-	// as its own message says to users (aws/aws-cli issue 6676) and the common errors
-	// of the query APIs do (RequestExpired). The IAM User Guide says five, "in most
-	// cases" (reference_sigv).
+	// skew is the maximum difference between the time of a signature and the server's time.
+	// STS uses 15 minutes, according to its error message (aws/aws-cli issue 6676) and to
+	// the common errors of the query APIs (RequestExpired). The IAM User Guide gives five
+	// minutes, "in most cases" (reference_sigv).
 	skew = 15 * time.Minute
-	// maxPresignedExpiry is the most that X-Amz-Expires may be (IAM User Guide,
+	// maxPresignedExpiry is the maximum of X-Amz-Expires (IAM User Guide,
 	// reference_sigv-authentication-methods: 604800 seconds).
 	maxPresignedExpiry = 7 * 24 * time.Hour
 )
@@ -36,7 +36,7 @@ const (
 	querySecurityToken = "X-Amz-Security-Token" //nolint:gosec // the name of a parameter
 )
 
-// signature is that of a request, in its Authorization header or in its query
+// signature is the signature of a request, from its Authorization header or its query
 // string (IAM User Guide, reference_sigv-create-signed-request).
 type signature struct {
 	accessKeyID, date, region, service string
@@ -44,10 +44,11 @@ type signature struct {
 	value                              string
 	time                               time.Time
 	sessionToken                       string
-	// presigned is for one in the query string, which is good for as long as it
-	// says, or as any other if it does not.
+	// presigned reports whether the signature is in the query string.
 	presigned bool
-	validFor  time.Duration
+	// validFor is how long the signature is valid: X-Amz-Expires if it is presigned and has
+	// that parameter, and skew otherwise.
+	validFor time.Duration
 }
 
 func missingAuthentication() error {
@@ -70,7 +71,8 @@ func expiredToken() error {
 	return newAPIError(http.StatusForbidden, "ExpiredToken", "The security token included in the request is expired")
 }
 
-// parseSignature reads a request's signature, and checks nothing but its form.
+// parseSignature parses the signature of a request. It returns an error if the request has
+// no signature or a malformed one. It does not verify the signature.
 func parseSignature(r *http.Request) (signature, error) {
 	query := r.URL.Query()
 	header := r.Header.Get("Authorization")
@@ -84,6 +86,7 @@ func parseSignature(r *http.Request) (signature, error) {
 	}
 }
 
+// parseHeader parses a signature in the Authorization header.
 func parseHeader(header string, headers http.Header) (signature, error) {
 	name, rest, _ := strings.Cut(header, " ")
 	if name != algorithm {
@@ -114,6 +117,7 @@ func parseHeader(header string, headers http.Header) (signature, error) {
 	return s.with(fields["Credential"], date)
 }
 
+// parsePresigned parses a signature in the query string.
 func parsePresigned(query url.Values) (signature, error) {
 	for _, name := range []string{queryAlgorithm, queryCredential, querySignature, querySignedHeaders, queryDate} {
 		if query.Get(name) == "" {
@@ -137,7 +141,8 @@ func parsePresigned(query url.Values) (signature, error) {
 	return s.with(query.Get(queryCredential), query.Get(queryDate))
 }
 
-// with adds what a credential and a date say.
+// with returns s with the parts of the credential and the time in date. It returns an error
+// if either is malformed.
 func (s signature) with(credential, date string) (signature, error) {
 	parts := strings.Split(credential, "/")
 	if len(parts) != 5 || parts[4] != "aws4_request" || slices.Contains(parts, "") {

@@ -22,14 +22,14 @@ import (
 	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/localsts"
 )
 
-// assumed returns credentials of a session of the role "checkout".
+// assumed returns the credentials of a new session of the role "checkout".
 func (d *testServer) assumed(t *testing.T, c *cluster) *types.Credentials {
 	t.Helper()
-	answer, err := d.sts(nil).AssumeRoleWithWebIdentity(t.Context(), assume(c.sign(t, c.claims(d.clock.Now()))))
+	response, err := d.sts(nil).AssumeRoleWithWebIdentity(t.Context(), assume(c.sign(t, c.claims(d.clock.Now()))))
 	if err != nil {
 		t.Fatal(err)
 	}
-	return answer.Credentials
+	return response.Credentials
 }
 
 func TestAuthenticate(t *testing.T) {
@@ -46,17 +46,17 @@ func TestAuthenticate(t *testing.T) {
 		status   int
 		message  string
 	}{
-		"the administrator":                             {provider: static(adminKey, adminSecret, "")},
-		"the administrator with another secret":         {static(adminKey, "wrong", ""), "SignatureDoesNotMatch", 403, mismatch},
-		"the administrator with a session token":        {static(adminKey, adminSecret, *first.SessionToken), "InvalidClientTokenId", 403, invalid},
-		"somebody unknown":                              {static("AKIAUNKNOWNUNKNOWN00", "x", ""), "InvalidClientTokenId", 403, invalid},
-		"nobody":                                        {aws.AnonymousCredentials{}, "MissingAuthenticationToken", 403, "Request is missing Authentication Token"},
-		"a session":                                     {provider: temporary(first)},
-		"a session without its token":                   {static(*first.AccessKeyId, *first.SecretAccessKey, ""), "InvalidClientTokenId", 403, invalid},
-		"a session with another's token":                {static(*first.AccessKeyId, *first.SecretAccessKey, *second.SessionToken), "InvalidClientTokenId", 403, invalid},
-		"a session with another's secret":               {static(*first.AccessKeyId, *second.SecretAccessKey, *first.SessionToken), "SignatureDoesNotMatch", 403, mismatch},
-		"a session with a token that was tampered with": {static(*first.AccessKeyId, *first.SecretAccessKey, "A"+*first.SessionToken), "InvalidClientTokenId", 403, invalid},
-		"a session with a token that is none":           {static(*first.AccessKeyId, *first.SecretAccessKey, "bm9uZQ=="), "InvalidClientTokenId", 403, invalid},
+		"administrator":                      {provider: static(adminKey, adminSecret, "")},
+		"administrator, wrong secret":        {static(adminKey, "wrong", ""), "SignatureDoesNotMatch", 403, mismatch},
+		"administrator, session token":       {static(adminKey, adminSecret, *first.SessionToken), "InvalidClientTokenId", 403, invalid},
+		"unknown access key":                 {static("AKIAUNKNOWNUNKNOWN00", "x", ""), "InvalidClientTokenId", 403, invalid},
+		"anonymous":                          {aws.AnonymousCredentials{}, "MissingAuthenticationToken", 403, "Request is missing Authentication Token"},
+		"session":                            {provider: temporary(first)},
+		"session, no token":                  {static(*first.AccessKeyId, *first.SecretAccessKey, ""), "InvalidClientTokenId", 403, invalid},
+		"session, token of another session":  {static(*first.AccessKeyId, *first.SecretAccessKey, *second.SessionToken), "InvalidClientTokenId", 403, invalid},
+		"session, secret of another session": {static(*first.AccessKeyId, *second.SecretAccessKey, *first.SessionToken), "SignatureDoesNotMatch", 403, mismatch},
+		"session, modified token":            {static(*first.AccessKeyId, *first.SecretAccessKey, "A"+*first.SessionToken), "InvalidClientTokenId", 403, invalid},
+		"session, not a token":               {static(*first.AccessKeyId, *first.SecretAccessKey, "bm9uZQ=="), "InvalidClientTokenId", 403, invalid},
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, err := d.sts(test.provider).GetCallerIdentity(t.Context(), &sts.GetCallerIdentityInput{})
@@ -109,8 +109,8 @@ func TestSignature_clockSkew(t *testing.T) {
 	expectError(t, err, "SignatureDoesNotMatch", 403, "Signature not yet current: ...")
 }
 
-// answer is what is read of an answer without the SDK.
-type answer struct {
+// parsedResponse is a response that is parsed without the SDK.
+type parsedResponse struct {
 	Status  int
 	Code    string `xml:"Error>Code"`
 	Message string `xml:"Error>Message"`
@@ -118,7 +118,7 @@ type answer struct {
 	Arn     string `xml:"GetCallerIdentityResult>Arn"`
 }
 
-func (d *testServer) do(t *testing.T, r *http.Request) answer {
+func (d *testServer) do(t *testing.T, r *http.Request) parsedResponse {
 	t.Helper()
 	response, err := d.server.Client().Do(r)
 	if err != nil {
@@ -129,7 +129,7 @@ func (d *testServer) do(t *testing.T, r *http.Request) answer {
 	if err != nil {
 		t.Fatal(err)
 	}
-	read := answer{Status: response.StatusCode}
+	read := parsedResponse{Status: response.StatusCode}
 	if err := xml.Unmarshal(body, &read); err != nil {
 		t.Fatalf("%v in %s", err, body)
 	}
@@ -153,7 +153,7 @@ func hashOf(form string) string {
 	return hex.EncodeToString(sum[:])
 }
 
-// signed signs a request as the administrator does.
+// signed signs a request with the administrator's credentials.
 func signed(t *testing.T, r *http.Request, form, service string, at time.Time) *http.Request {
 	t.Helper()
 	err := v4.NewSigner().SignHTTP(context.Background(), aws.Credentials{AccessKeyID: adminKey, SecretAccessKey: adminSecret},
@@ -178,19 +178,19 @@ func TestSignature_invalid(t *testing.T) {
 		code    string
 		status  int
 	}{
-		"it is right":                             {func(*http.Request) {}, "sts", "", 200},
-		"of another service":                      {func(*http.Request) {}, "iam", "SignatureDoesNotMatch", 403},
-		"of another algorithm":                    {replaced("AWS4-HMAC-SHA256", "AWS4-HMAC-MD5"), "sts", "IncompleteSignature", 400},
-		"without a signature":                     {replaced("Signature=", "Sign="), "sts", "IncompleteSignature", 400},
-		"without a credential":                    {replaced("Credential=", "Cred="), "sts", "IncompleteSignature", 400},
-		"with a credential of too many parts":     {replaced("/aws4_request", "/x/aws4_request"), "sts", "IncompleteSignature", 400},
-		"with a scope of another day":             {replaced(now.UTC().Format("20060102"), "20200101"), "sts", "SignatureDoesNotMatch", 403},
-		"with a header that was changed":          {func(r *http.Request) { r.Header.Set("Content-Type", "application/x-www-form-urlencoded") }, "sts", "SignatureDoesNotMatch", 403},
-		"with a header of AWS's that is added":    {func(r *http.Request) { r.Header.Set("X-Amz-Meta", "x") }, "sts", "SignatureDoesNotMatch", 403},
-		"without the host":                        {replaced(";host", ""), "sts", "SignatureDoesNotMatch", 403},
-		"without a date":                          {func(r *http.Request) { r.Header.Del("X-Amz-Date") }, "sts", "IncompleteSignature", 400},
-		"with a date that is none":                {func(r *http.Request) { r.Header.Set("X-Amz-Date", "today") }, "sts", "IncompleteSignature", 400},
-		"with a parameter in the URL that is new": {func(r *http.Request) { r.URL.RawQuery = "DurationSeconds=900" }, "sts", "SignatureDoesNotMatch", 403},
+		"valid":                          {func(*http.Request) {}, "sts", "", 200},
+		"another service":                {func(*http.Request) {}, "iam", "SignatureDoesNotMatch", 403},
+		"another algorithm":              {replaced("AWS4-HMAC-SHA256", "AWS4-HMAC-MD5"), "sts", "IncompleteSignature", 400},
+		"no signature":                   {replaced("Signature=", "Sign="), "sts", "IncompleteSignature", 400},
+		"no credential":                  {replaced("Credential=", "Cred="), "sts", "IncompleteSignature", 400},
+		"credential with too many parts": {replaced("/aws4_request", "/x/aws4_request"), "sts", "IncompleteSignature", 400},
+		"scope with another date":        {replaced(now.UTC().Format("20060102"), "20200101"), "sts", "SignatureDoesNotMatch", 403},
+		"changed header":                 {func(r *http.Request) { r.Header.Set("Content-Type", "application/x-www-form-urlencoded") }, "sts", "SignatureDoesNotMatch", 403},
+		"added x-amz header":             {func(r *http.Request) { r.Header.Set("X-Amz-Meta", "x") }, "sts", "SignatureDoesNotMatch", 403},
+		"host not signed":                {replaced(";host", ""), "sts", "SignatureDoesNotMatch", 403},
+		"no date":                        {func(r *http.Request) { r.Header.Del("X-Amz-Date") }, "sts", "IncompleteSignature", 400},
+		"invalid date":                   {func(r *http.Request) { r.Header.Set("X-Amz-Date", "today") }, "sts", "IncompleteSignature", 400},
+		"added URL parameter":            {func(r *http.Request) { r.URL.RawQuery = "DurationSeconds=900" }, "sts", "SignatureDoesNotMatch", 403},
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := signed(t, d.post(t, whoForm), whoForm, test.service, now)
@@ -201,7 +201,7 @@ func TestSignature_invalid(t *testing.T) {
 			}
 		})
 	}
-	t.Run("of another body", func(t *testing.T) {
+	t.Run("another body", func(t *testing.T) {
 		r := signed(t, d.post(t, whoForm), "Action=GetFoo", "sts", now)
 		if got := d.do(t, r); got.Code != "SignatureDoesNotMatch" {
 			t.Errorf("got %+v", got)
@@ -216,7 +216,7 @@ func TestSignature_presigned(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		// As Kubernetes' authenticator for AWS does.
+		// aws-iam-authenticator signs this header.
 		r.Header.Set("x-k8s-aws-id", "the-cluster")
 		signedURL, headers, err := v4.NewSigner().PresignHTTP(t.Context(), aws.Credentials{AccessKeyID: adminKey, SecretAccessKey: adminSecret},
 			r, hashOf(""), "sts", "us-east-1", at)
@@ -236,7 +236,7 @@ func TestSignature_presigned(t *testing.T) {
 	late := presigned("60", now)
 	d.clock.add(2 * time.Minute)
 	if got := d.do(t, late); got.Code != "SignatureDoesNotMatch" || !strings.HasPrefix(got.Message, "Signature expired") {
-		t.Errorf("once it has expired: got %+v", got)
+		t.Errorf("after expiry: got %+v", got)
 	}
 	other := presigned("600", now)
 	other.Header.Set("x-k8s-aws-id", "another-cluster")
@@ -244,22 +244,22 @@ func TestSignature_presigned(t *testing.T) {
 		t.Errorf("with another header: got %+v", got)
 	}
 	if got := d.do(t, presigned("1000000", now)); got.Code != "IncompleteSignature" {
-		t.Errorf("for too long: got %+v", got)
+		t.Errorf("expiry above the maximum: got %+v", got)
 	}
 }
 
 func TestStateFile_credentialsSurviveRestart(t *testing.T) {
 	file := t.TempDir() + "/state.json"
-	kept := func(o *localsts.Options) { o.StateFile = file }
-	d, c := prepared(t, kept)
+	withFile := func(o *localsts.Options) { o.StateFile = file }
+	d, c := prepared(t, withFile)
 	provider := temporary(d.assumed(t, c))
-	again := newTestServer(t, c.Client(), kept)
+	again := newTestServer(t, c.Client(), withFile)
 	identity, err := again.sts(provider).GetCallerIdentity(t.Context(), &sts.GetCallerIdentityInput{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	if !strings.HasSuffix(*identity.Arn, ":assumed-role/checkout/"+session) {
-		t.Errorf("it is %s", *identity.Arn)
+		t.Errorf("got ARN %s", *identity.Arn)
 	}
 	without := newTestServer(t, c.Client())
 	_, err = without.sts(provider).GetCallerIdentity(t.Context(), &sts.GetCallerIdentityInput{})

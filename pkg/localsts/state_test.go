@@ -18,25 +18,25 @@ func options(file string) localsts.Options {
 	return localsts.Options{AccountID: account, AdminAccessKeyID: adminKey, AdminSecretAccessKey: adminSecret, StateFile: file}
 }
 
-func keptIn(file string) func(*localsts.Options) {
+func withStateFile(file string) func(*localsts.Options) {
 	return func(o *localsts.Options) { o.StateFile = file }
 }
 
 func TestStateFile_restart(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "state.json")
-	d := newTestServer(t, nil, keptIn(file))
+	d := newTestServer(t, nil, withStateFile(file))
 	d.createRole(t, "checkout", trust)
 	info, err := os.Stat(file)
 	expectNone(t, err)
 	if info.Mode().Perm() != 0o600 {
-		t.Errorf("the file's mode is %v", info.Mode())
+		t.Errorf("got file mode %v, want 0600", info.Mode())
 	}
-	_, err = newTestServer(t, nil, keptIn(file)).iam().GetRole(t.Context(), &iam.GetRoleInput{RoleName: aws.String("checkout")})
+	_, err = newTestServer(t, nil, withStateFile(file)).iam().GetRole(t.Context(), &iam.GetRoleInput{RoleName: aws.String("checkout")})
 	expectNone(t, err)
 	entries, err := os.ReadDir(filepath.Dir(file))
 	expectNone(t, err)
 	if len(entries) != 1 {
-		t.Errorf("beside the file there is more: %v", entries)
+		t.Errorf("got files %v, want only the state file", entries)
 	}
 }
 
@@ -44,11 +44,11 @@ func TestStateFile_invalid(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "state.json")
 	_, err := localsts.New(options(file))
 	expectNone(t, err)
-	good, err := os.ReadFile(file)
+	valid, err := os.ReadFile(file)
 	expectNone(t, err)
 	changed := func(change func(map[string]any)) string {
 		var state map[string]any
-		if err := json.Unmarshal(good, &state); err != nil {
+		if err := json.Unmarshal(valid, &state); err != nil {
 			t.Fatal(err)
 		}
 		change(state)
@@ -57,18 +57,18 @@ func TestStateFile_invalid(t *testing.T) {
 		return string(content)
 	}
 	for name, content := range map[string]string{
-		"empty":                    "",
-		"no JSON":                  "{",
-		"cut short":                string(good[:len(good)/2]),
-		"of another format":        changed(func(s map[string]any) { s["format"] = 2 }),
-		"of another account":       changed(func(s map[string]any) { s["accountId"] = "444455556666" }),
-		"without its key":          changed(func(s map[string]any) { delete(s, "sessionKey") }),
-		"without roles":            changed(func(s map[string]any) { delete(s, "roles") }),
-		"with a role that is null": changed(func(s map[string]any) { s["roles"] = map[string]any{"x": nil} }),
-		"with a role of no policy": changed(func(s map[string]any) {
+		"empty":           "",
+		"not JSON":        "{",
+		"truncated":       string(valid[:len(valid)/2]),
+		"another format":  changed(func(s map[string]any) { s["format"] = 2 }),
+		"another account": changed(func(s map[string]any) { s["accountId"] = "444455556666" }),
+		"no session key":  changed(func(s map[string]any) { delete(s, "sessionKey") }),
+		"no roles":        changed(func(s map[string]any) { delete(s, "roles") }),
+		"role is null":    changed(func(s map[string]any) { s["roles"] = map[string]any{"x": nil} }),
+		"role without a trust policy": changed(func(s map[string]any) {
 			s["roles"] = map[string]any{"x": map[string]any{"name": "x", "path": "/", "id": "AROAX"}}
 		}),
-		"with a provider of another URL": changed(func(s map[string]any) {
+		"provider with another URL": changed(func(s map[string]any) {
 			s["openIDConnectProviders"] = map[string]any{providerARN: map[string]any{"url": "https://other.example.com"}}
 		}),
 	} {
@@ -76,12 +76,12 @@ func TestStateFile_invalid(t *testing.T) {
 			expectNone(t, os.WriteFile(file, []byte(content), 0o600))
 			_, err := localsts.New(options(file))
 			if err == nil || !strings.Contains(err.Error(), file) {
-				t.Fatalf("got %v, want an error that names the file", err)
+				t.Fatalf("got %v, want an error that contains the file name", err)
 			}
 			left, err := os.ReadFile(file)
 			expectNone(t, err)
 			if string(left) != content {
-				t.Error("the file was changed")
+				t.Error("rejected file was changed")
 			}
 		})
 	}
@@ -89,10 +89,10 @@ func TestStateFile_invalid(t *testing.T) {
 
 func TestStateFile_notWritable(t *testing.T) {
 	if _, err := localsts.New(options(filepath.Join(t.TempDir(), "missing", "state.json"))); err == nil {
-		t.Error("there is no directory for it")
+		t.Error("no error for a file in a missing directory")
 	}
 	if _, err := localsts.New(options(t.TempDir())); err == nil {
-		t.Error("it is a directory itself")
+		t.Error("no error for a directory")
 	}
 }
 
@@ -100,10 +100,9 @@ func TestStateFile_writeError(t *testing.T) {
 	directory := filepath.Join(t.TempDir(), "state")
 	expectNone(t, os.Mkdir(directory, 0o700))
 	file := filepath.Join(directory, "state.json")
-	d := newTestServer(t, nil, keptIn(file))
+	d := newTestServer(t, nil, withStateFile(file))
 	d.createRole(t, "before", trust)
-	// The directory is moved away, so that nothing can be written where it was. (Rights
-	// would not stop root.)
+	// Rename the directory, so that writes fail. Permissions would not stop root.
 	expectNone(t, os.Rename(directory, directory+"-away"))
 	client, ctx := d.iam(), t.Context()
 	_, err := client.CreateRole(ctx, &iam.CreateRoleInput{RoleName: aws.String("lost"), AssumeRolePolicyDocument: aws.String(trust)})
@@ -115,7 +114,7 @@ func TestStateFile_writeError(t *testing.T) {
 	before, err := client.GetRole(ctx, &iam.GetRoleInput{RoleName: aws.String("before")})
 	expectNone(t, err)
 	if len(before.Role.Tags) != 0 {
-		t.Errorf("a tag was set: %v", before.Role.Tags)
+		t.Errorf("failed call set tags: %v", before.Role.Tags)
 	}
 	expectNone(t, os.Rename(directory+"-away", directory))
 	_, err = client.CreateRole(ctx, &iam.CreateRoleInput{RoleName: aws.String("after"), AssumeRolePolicyDocument: aws.String(trust)})
@@ -124,16 +123,16 @@ func TestStateFile_writeError(t *testing.T) {
 
 func TestNew_invalidOptions(t *testing.T) {
 	for name, change := range map[string]func(*localsts.Options){
-		"an account that is none":    func(o *localsts.Options) { o.AccountID = "1234" },
-		"an access key that is none": func(o *localsts.Options) { o.AdminAccessKeyID = "short" },
-		"a secret that is empty":     func(o *localsts.Options) { o.AdminSecretAccessKey = "" },
-		"a policy that is none":      func(o *localsts.Options) { o.PolicyARNs = []string{"ReadOnlyAccess"} },
+		"invalid account ID":    func(o *localsts.Options) { o.AccountID = "1234" },
+		"invalid access key ID": func(o *localsts.Options) { o.AdminAccessKeyID = "short" },
+		"empty secret":          func(o *localsts.Options) { o.AdminSecretAccessKey = "" },
+		"invalid policy ARN":    func(o *localsts.Options) { o.PolicyARNs = []string{"ReadOnlyAccess"} },
 	} {
 		t.Run(name, func(t *testing.T) {
 			o := options("")
 			change(&o)
 			if _, err := localsts.New(o); err == nil {
-				t.Error("no error")
+				t.Error("got no error")
 			}
 		})
 	}

@@ -10,53 +10,56 @@ import (
 	"sync/atomic"
 )
 
-// maxStateFile is far more than a state takes whose policies are not mostly blanks,
-// which the quotas do not count.
+// maxStateFile is the maximum size of the state file in bytes. Only a state with policies
+// that are mostly white space can exceed it: the quotas do not count white space.
 const maxStateFile = 256 << 20
 
-// store holds the account, in memory or in a file as well.
+// store holds the account in memory and, if it has a file, also in that file.
 type store struct {
 	current atomic.Pointer[account]
-	// changing is held by the one who makes a change.
-	changing sync.Mutex
-	// file is empty for memory alone.
+	// updating serializes updates.
+	updating sync.Mutex
+	// file is the path of the state file, or empty for a store without a file.
 	file string
-	// most is the most bytes that are written: no more than will be read.
-	most int64
+	// maxSize is the maximum size of the file in bytes. The store never writes a file that it
+	// could not read again.
+	maxSize int64
 }
 
-// openStore returns the account that the file holds. A file that does not exist
-// is made, so that one that cannot be written is found at the start. One that
-// cannot be read is an error: to begin anew would throw away what it holds.
+// openStore returns a store with the account in the file. If the file does not exist,
+// openStore creates it, so that a file that is not writable is an error at the start.
+// It returns an error if the file is invalid or belongs to another account: a new state
+// would overwrite its content.
 func openStore(file, accountID string) (*store, error) {
-	s := &store{file: file, most: maxStateFile}
+	s := &store{file: file, maxSize: maxStateFile}
 	if file == "" {
 		s.current.Store(newAccount(accountID))
 		return s, nil
 	}
 	content, err := readBounded(file)
 	if errors.Is(err, fs.ErrNotExist) {
-		made := newAccount(accountID)
-		if err := s.write(made); err != nil {
+		created := newAccount(accountID)
+		if err := s.write(created); err != nil {
 			return nil, err
 		}
-		s.current.Store(made)
+		s.current.Store(created)
 		return s, nil
 	}
 	if err != nil {
-		return nil, fmt.Errorf("read the state file: %w", err)
+		return nil, fmt.Errorf("read state file: %w", err)
 	}
 	read, err := parseAccount(content)
 	if err != nil {
-		return nil, fmt.Errorf("read the state file %s: %w; mend it, or move it away to begin anew", file, err)
+		return nil, fmt.Errorf("read state file %s: %w; fix the file, or move it away to start with an empty state", file, err)
 	}
 	if read.ID != accountID {
-		return nil, fmt.Errorf("the state file %s is of the account %s, not of %s: give another file, or its account", file, read.ID, accountID)
+		return nil, fmt.Errorf("state file %s belongs to account %s, not to %s; set --state-file to another file, or --account-id to the account of the file", file, read.ID, accountID)
 	}
 	s.current.Store(read)
 	return s, nil
 }
 
+// readBounded reads a file. It returns an error if the file is larger than maxStateFile.
 func readBounded(file string) ([]byte, error) {
 	info, err := os.Stat(file)
 	if err != nil {
@@ -68,14 +71,14 @@ func readBounded(file string) ([]byte, error) {
 	return os.ReadFile(file) //nolint:gosec // the flag's file
 }
 
-// view returns the account as it is now. It must not be changed.
+// view returns the current account. The caller must not modify it.
 func (s *store) view() *account { return s.current.Load() }
 
-// update lets do change a copy of the account, and has it take the account's place
-// once it is written. After an error, from do or from writing, all is as before.
+// update calls do with a copy of the account, writes the copy to the file, and makes it the
+// current account. It returns an error, and changes nothing, if do or the write fails.
 func (s *store) update(do func(*account) error) error {
-	s.changing.Lock()
-	defer s.changing.Unlock()
+	s.updating.Lock()
+	defer s.updating.Unlock()
 	next := s.current.Load().clone()
 	if err := do(next); err != nil {
 		return err
@@ -89,25 +92,27 @@ func (s *store) update(do func(*account) error) error {
 	return nil
 }
 
-// write replaces the file as a whole: whoever reads it, even after a crash, finds
-// the old state or the new.
+// write replaces the file atomically. A reader finds either the old or the new state, even
+// after a crash. It returns an error if the state is larger than maxSize or cannot be
+// written.
 func (s *store) write(a *account) error {
 	content, err := a.encode()
 	if err != nil {
-		return fmt.Errorf("encode the state: %w", err)
+		return fmt.Errorf("encode state: %w", err)
 	}
-	if int64(len(content)) > s.most {
-		return fmt.Errorf("write the state file %s: it would be larger than %d bytes, and could not be read again", s.file, s.most)
+	if int64(len(content)) > s.maxSize {
+		return fmt.Errorf("write state file %s: state is larger than the maximum of %d bytes", s.file, s.maxSize)
 	}
 	if err := replaceFile(s.file, content); err != nil {
-		return fmt.Errorf("write the state file %s: %w", s.file, err)
+		return fmt.Errorf("write state file %s: %w", s.file, err)
 	}
 	return nil
 }
 
+// replaceFile writes content to a temporary file next to file and renames it to file.
 func replaceFile(file string, content []byte) (err error) {
 	directory := filepath.Dir(file)
-	// Its mode is 0600: it holds the key of the session tokens.
+	// CreateTemp sets mode 0600, which is necessary because the file holds the session key.
 	next, err := os.CreateTemp(directory, filepath.Base(file)+".next-")
 	if err != nil {
 		return err
@@ -129,8 +134,8 @@ func replaceFile(file string, content []byte) (err error) {
 	if err := os.Rename(next.Name(), file); err != nil {
 		return err
 	}
-	// From here on the new state is there for all to read. That a crash could still
-	// bring back the old one is no reason to tell the caller that nothing changed.
+	// Ignore errors of this sync: the new state is already in place. An error would make
+	// the caller report that nothing changed.
 	if parent, err := os.Open(directory); err == nil { //nolint:gosec // the directory of the flag's file
 		_ = parent.Sync()
 		_ = parent.Close()

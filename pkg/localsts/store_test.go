@@ -17,19 +17,19 @@ func TestStore_sizeLimit(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s.most = int64(len(before) + 100)
+	s.maxSize = int64(len(before) + 100)
 	view := s.view()
 	if err := s.update(func(a *account) error {
 		a.Roles["x"] = &role{Name: "x", Description: strings.Repeat("x", 200)}
 		return nil
 	}); err == nil {
-		t.Error("it is written")
+		t.Error("update wrote a state that is larger than the limit")
 	}
 	after, err := os.ReadFile(file)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if s.view() != view || string(after) != string(before) {
-		t.Error("it has changed")
+		t.Error("failed update changed the state or the file")
 	}
 }

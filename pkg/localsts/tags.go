@@ -7,7 +7,7 @@ import (
 	"strings"
 )
 
-// maxTags is how many a resource may have (IAM User Guide, reference_iam-quotas).
+// maxTags is the maximum number of tags of a resource (IAM User Guide, reference_iam-quotas).
 const maxTags = 50
 
 type tag struct {
@@ -21,8 +21,8 @@ type tagsResult struct {
 	Marker      string `xml:",omitempty"`
 }
 
-// tags reads those that a call gives. A key may be there once; its case does not
-// count (IAM User Guide, id_tags, "Rules for tagging").
+// tags returns the tags in a call. It returns an error if two keys are equal when case is
+// ignored (IAM User Guide, id_tags, "Rules for tagging").
 func (p *parameters) tags() (map[string]string, error) {
 	given := map[string]string{}
 	folded := map[string]bool{}
@@ -47,19 +47,21 @@ func (p *parameters) tags() (map[string]string, error) {
 	return given, nil
 }
 
-// newTags reads those of a call that is about nothing else.
+// newTags returns the tags in a call that requires the parameter Tags.
 func (p *parameters) newTags() (map[string]string, error) {
 	p.requireList("Tags")
 	return p.tags()
 }
 
+// tagKeys returns the required list TagKeys.
 func (p *parameters) tagKeys() []string {
 	p.requireList("TagKeys")
 	return p.texts("TagKeys", maxTags, tagKeyRule())
 }
 
-// addTags replaces those that are there: "If a tag with the same key name already
-// exists, then that tag is overwritten" (TagRole).
+// addTags returns the tags in to with those in given added or replaced: "If a tag with the
+// same key name already exists, then that tag is overwritten" (TagRole). It returns an error
+// if the result has more than maxTags tags.
 func addTags(to, given map[string]string) (map[string]string, error) {
 	all := maps.Clone(to)
 	if all == nil {
@@ -75,12 +77,14 @@ func addTags(to, given map[string]string) (map[string]string, error) {
 	return all, nil
 }
 
+// removeTags deletes the tags with these keys. It ignores the case of the keys.
 func removeTags(from map[string]string, keys []string) {
 	maps.DeleteFunc(from, func(key, _ string) bool {
 		return slices.ContainsFunc(keys, func(k string) bool { return strings.EqualFold(k, key) })
 	})
 }
 
+// sortedTags returns the tags sorted by key.
 func sortedTags(tags map[string]string) []tag {
 	sorted := make([]tag, 0, len(tags))
 	for _, key := range slices.Sorted(maps.Keys(tags)) {

@@ -2,7 +2,7 @@ package localsts
 
 import "regexp"
 
-// What the API references say of parameters: \w of theirs is that of ASCII.
+// The patterns of parameters in the API references. Their \w matches ASCII only, as in Go.
 var (
 	namePattern    = regexp.MustCompile(`^[\w+=,.@-]+$`)
 	sessionPattern = regexp.MustCompile(`^[\w+=,.@-]*$`)
@@ -13,11 +13,12 @@ var (
 	hexPattern     = regexp.MustCompile(`^[0-9A-Fa-f]{40}$`)
 )
 
-// nameConstraint is what IAM says of a name with other characters.
+// nameConstraint is the message of IAM for a name with other characters.
 const nameConstraint = "It must contain only alphanumeric characters and/or the following: +=,.@_-"
 
-func nameRule(longest int) rule {
-	return rule{required: true, min: 1, max: longest, pattern: namePattern, shown: `[\w+=,.@-]+`, constraint: nameConstraint}
+// nameRule returns the rule for a name of at most limit characters.
+func nameRule(limit int) rule {
+	return rule{required: true, min: 1, max: limit, pattern: namePattern, shown: `[\w+=,.@-]+`, constraint: nameConstraint}
 }
 
 func roleNameRule() rule   { return nameRule(64) }

@@ -8,36 +8,36 @@ import (
 	"github.com/go-jose/go-jose/v4/jwt"
 )
 
-// Claims is what a ServiceAccount token says of itself: the registered claims
-// of RFC 7519 and the private "kubernetes.io" claim of a bound token (KEP-1205).
+// Claims are the claims of a ServiceAccount token: the registered claims of RFC 7519 and
+// the private claim "kubernetes.io" of a bound token (KEP-1205).
 type Claims struct {
-	// Issuer is the cluster's issuer URL; IAM must know an OIDC provider of
-	// exactly this URL.
+	// Issuer is the cluster's issuer URL. IAM must have an OIDC provider with exactly this
+	// URL.
 	Issuer string
 	// Subject is "system:serviceaccount:<namespace>:<name>"; see Subject.
 	Subject string
-	// Audience is whom the token is meant for; IAM expects sts.amazonaws.com.
+	// Audience lists the intended recipients of the token. IAM expects sts.amazonaws.com.
 	Audience []string
-	// IssuedAt, NotBefore and Expiry are zero where the token has none.
+	// IssuedAt, NotBefore and Expiry are zero if the token does not contain them.
 	IssuedAt, NotBefore, Expiry time.Time
-	// KeyID names the key in the issuer's JWKS that the token is signed with.
+	// KeyID is the ID of the signing key in the issuer's JWKS.
 	KeyID string
 
 	Namespace      string
 	ServiceAccount Object
-	// Pod is the pod that the token is bound to: the API server takes it for void
-	// once that pod is gone, and nobody else can tell. Zero for a token that is not
-	// bound to a pod.
+	// Pod is the pod that the token is bound to, or zero if it is not bound to a pod. The
+	// API server rejects the token after the pod is deleted. Other verifiers cannot detect
+	// the deletion.
 	Pod Object
 }
 
-// Object names the Kubernetes object that a token speaks of.
+// Object is a reference to a Kubernetes object in a token.
 type Object struct {
 	Name string `json:"name"`
 	UID  string `json:"uid"`
 }
 
-// privateClaims is the claim "kubernetes.io", as the API server writes it
+// privateClaims is the claim "kubernetes.io" in the format of the API server
 // (k8s.io/kubernetes/pkg/serviceaccount).
 type privateClaims struct {
 	Kubernetes struct {
@@ -47,20 +47,20 @@ type privateClaims struct {
 	} `json:"kubernetes.io"`
 }
 
-// signatureAlgorithms are those that Kubernetes signs ServiceAccount tokens with.
+// signatureAlgorithms are the algorithms with which Kubernetes signs ServiceAccount tokens.
 var signatureAlgorithms = []jose.SignatureAlgorithm{
 	jose.RS256, jose.RS384, jose.RS512, jose.ES256, jose.ES384, jose.ES512,
 }
 
-// The decoders' own errors may quote a piece of the token; these stand for them.
+// These errors replace the errors of the decoders, which can quote a part of the token.
 var (
 	errNotJWT          = errors.New("parse ServiceAccount token: not a JSON Web Token signed with RS256..512 or ES256..512")
-	errMalformedClaims = errors.New("parse ServiceAccount token: its claims are not those of a ServiceAccount token")
+	errMalformedClaims = errors.New("parse ServiceAccount token: invalid claims")
 )
 
-// ParseUnverified reads the claims of a token WITHOUT checking its signature,
-// its times or its audience: for showing and for diagnosis only, never for a
-// decision about access. Its errors never quote the token.
+// ParseUnverified returns the claims of a token WITHOUT verifying its signature, its times or
+// its audience. Use it only for display and diagnosis, never for an access decision. It
+// returns an error if raw is not a token of a ServiceAccount. Its errors never quote the token.
 func ParseUnverified(raw string) (Claims, error) {
 	signed, err := jwt.ParseSigned(raw, signatureAlgorithms)
 	if err != nil {

@@ -15,7 +15,7 @@ import (
 	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/token"
 )
 
-// boundToken is the payload of a token as an API server signs it for a kubelet.
+// boundToken is the payload of a token that an API server issues to a kubelet.
 const boundToken = `{
   "iss": "https://oidc.example.com",
   "sub": "system:serviceaccount:amazon-cloudwatch:cloudwatch-agent",
@@ -84,22 +84,22 @@ func TestParseUnverified_errorsDoNotQuoteToken(t *testing.T) {
 		t.Fatal(err)
 	}
 	for name, raw := range map[string]string{
-		"empty":                   "",
-		"not a token":             secret,
-		"broken encoding":         secret + "." + secret + "." + secret,
-		"symmetric signature":     wrongAlgorithm,
-		"payload that is no JSON": sign(t, secret),
-		"claims of another form":  sign(t, `{"iss": ["`+secret+`"]}`),
-		"private claim of another form": sign(t,
+		"empty":                 "",
+		"not a token":           secret,
+		"broken encoding":       secret + "." + secret + "." + secret,
+		"symmetric signature":   wrongAlgorithm,
+		"payload is not JSON":   sign(t, secret),
+		"claim of another type": sign(t, `{"iss": ["`+secret+`"]}`),
+		"private claim of another type": sign(t,
 			`{"kubernetes.io": "`+secret+`"}`),
 	} {
 		t.Run(name, func(t *testing.T) {
 			claims, err := token.ParseUnverified(raw)
 			if err == nil {
-				t.Fatalf("no error, but claims %+v", claims)
+				t.Fatalf("got claims %+v, want an error", claims)
 			}
 			if strings.Contains(err.Error(), secret) {
-				t.Errorf("the error quotes the token: %v", err)
+				t.Errorf("error contains the token: %v", err)
 			}
 		})
 	}
@@ -112,7 +112,7 @@ func FuzzParseUnverified(f *testing.F) {
 	f.Fuzz(func(t *testing.T, raw string) {
 		claims, err := token.ParseUnverified(raw)
 		if err != nil && !reflect.DeepEqual(claims, token.Claims{}) {
-			t.Errorf("claims beside an error: %+v", claims)
+			t.Errorf("got claims %+v with an error", claims)
 		}
 	})
 }

@@ -2,26 +2,24 @@ package token
 
 import corev1 "k8s.io/api/core/v1"
 
-// FileName is the name of a web identity token's file within its volume. AWS's
-// own webhook uses the same, and applications have come to rely on it.
+// FileName is the name of the web identity token file in its volume. It is the name that
+// AWS's webhook uses, and applications rely on it.
 const FileName = "token"
 
-// The API server refuses a projected token whose expirationSeconds lies
-// outside these bounds (ValidateProjectedVolumeSource in
-// k8s.io/kubernetes/pkg/apis/core/validation). The kubelet renews a token when
-// 80 % of its life has passed or it is older than 24 hours.
+// The limits of expirationSeconds. The API server rejects a projected token with another
+// value (ValidateProjectedVolumeSource in k8s.io/kubernetes/pkg/apis/core/validation). The
+// kubelet renews a token after 80% of its lifetime or after 24 hours, whichever is first.
 const (
 	MinExpirationSeconds int64 = 600
 	MaxExpirationSeconds int64 = 1 << 32
 )
 
-// Volume returns the projected volume that makes the kubelet ask the API
-// server for a token of the pod's ServiceAccount, for audience, and keep it
-// fresh in file. expirationSeconds must lie within MinExpirationSeconds and
-// MaxExpirationSeconds; see ClampExpiration.
+// Volume returns a projected volume with a token of the pod's ServiceAccount for audience. The
+// kubelet requests the token, writes it to file and renews it. expirationSeconds must be
+// from MinExpirationSeconds to MaxExpirationSeconds; see ClampExpiration.
 //
-// Neither a file mode nor an owner is set: the kubelet makes the file readable
-// for the user of the containers (KEP-2451).
+// Volume sets neither a file mode nor an owner: the kubelet makes the file readable for the
+// user of the containers (KEP-2451).
 func Volume(name, audience, file string, expirationSeconds int64) corev1.Volume {
 	return corev1.Volume{
 		Name: name,
@@ -37,7 +35,7 @@ func Volume(name, audience, file string, expirationSeconds int64) corev1.Volume 
 	}
 }
 
-// ClampExpiration moves seconds into the bounds that the API server accepts.
+// ClampExpiration returns the value nearest to seconds that the API server accepts.
 func ClampExpiration(seconds int64) int64 {
 	return min(max(seconds, MinExpirationSeconds), MaxExpirationSeconds)
 }

@@ -135,7 +135,7 @@ func TestValidateServiceAccount_log(t *testing.T) {
 	}
 	for _, want := range []string{
 		`"uid":"a-uid"`, `"namespace":"team"`, `"serviceAccount":"app"`, `"reason":"serviceaccount_mistake"`,
-		`"eks.amazonaws.com/token-expiration is no number of seconds, such as 3600 (it is \"1h\")"`,
+		`"eks.amazonaws.com/token-expiration is not a number of seconds, such as 3600 (got \"1h\")"`,
 	} {
 		if !strings.Contains(log.String(), want) {
 			t.Errorf("%s lacks %s", log.String(), want)

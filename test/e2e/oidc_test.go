@@ -209,7 +209,7 @@ func TestOIDC_rotateCheckSigningKey(t *testing.T) {
 	if id := keyIDOf(t, cluster.SigningKey()); code != 0 || !strings.Contains(said, id+"   the cluster   yes         1 of 1         ok") {
 		t.Errorf("it ended with %d, and should say that the key %s signs and is published", code, id)
 	}
-	if said, code := oidc(t, cluster.Kubeconfig(), "rotate-check", ca, "--public-key="+nextKeyFile(t)); code != 2 || !strings.Contains(said, "it lacks the key") {
+	if said, code := oidc(t, cluster.Kubeconfig(), "rotate-check", ca, "--public-key="+nextKeyFile(t)); code != 2 || !strings.Contains(said, "is missing") {
 		t.Errorf("a key that is not published: it ended with %d", code)
 	}
 	// ServiceAccounts may read the keys, and may not ask for tokens.

@@ -91,7 +91,7 @@ func TestAPIServerOutage(t *testing.T) {
 		if err != nil {
 			return err
 		}
-		if status != http.StatusServiceUnavailable || !strings.Contains(body, "not known yet") {
+		if status != http.StatusServiceUnavailable || !strings.Contains(body, "not listed yet") {
 			return fmt.Errorf("HTTP %d %s", status, body)
 		}
 		return nil

@@ -1,7 +1,6 @@
-// Package configmap owns the mapping of ServiceAccounts to roles that is written
-// in a ConfigMap: it watches that one ConfigMap and no other. The mapping is a
-// function of the content alone: invalid entries are skipped, and the others apply.
-// Only content that cannot be decoded leaves the last mapping in force.
+// Package configmap loads the mapping of ServiceAccounts to roles from a ConfigMap, which it
+// watches. Only the content of the ConfigMap determines the mapping: invalid entries are skipped,
+// and the others apply. If the content cannot be decoded, the last mapping stays in use.
 package configmap
 
 import (
@@ -27,13 +26,13 @@ import (
 	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/identity"
 )
 
-// Key is that of the mapping in the ConfigMap's data.
+// Key is the key of the mapping in the ConfigMap's data.
 const Key = "config"
 
-// errNotSynced is returned while nothing is known yet.
-var errNotSynced = errors.New("the ConfigMap of roles is not known yet")
+// errNotSynced is the error until the ConfigMap has been read.
+var errNotSynced = errors.New("ConfigMap of roles not read yet")
 
-// Config is what a Source needs.
+// Config is the configuration of a Source.
 type Config struct {
 	Client interface {
 		corev1client.ConfigMapsGetter
@@ -45,24 +44,24 @@ type Config struct {
 	Metrics         prometheus.Registerer
 }
 
-// Source answers with what the ConfigMap says. Run must be running.
+// Source returns identities in the mapping of the ConfigMap. Run must be running.
 type Source struct {
 	config Config
 	store  *store
 	watch  func(context.Context)
-	// faults is the newest version of the ConfigMap that has a fault and no event.
-	faults chan invalidVersion
+	// invalid holds the newest invalid version of the ConfigMap that has no event yet.
+	invalid chan invalidVersion
 }
 
-// invalidVersion is what is wrong with a version of the ConfigMap.
+// invalidVersion is a version of the ConfigMap with an error.
 type invalidVersion struct {
 	configMap *corev1.ConfigMap
 	message   string
 }
 
-// New returns a Source that knows nothing until Run is called.
+// New returns a Source that has no mapping until Run is called.
 func New(config Config) *Source {
-	s := &Source{config: config, faults: make(chan invalidVersion, 1)}
+	s := &Source{config: config, invalid: make(chan invalidVersion, 1)}
 	s.store = newStore(config, s.enqueueEvent)
 	failures := prometheus.NewCounter(prometheus.CounterOpts{
 		Name: "pod_identity_webhook_config_map_watch_failures_total",
@@ -84,7 +83,7 @@ func New(config Config) *Source {
 	return s
 }
 
-// Run watches until ctx is done.
+// Run watches the ConfigMap and writes events until ctx is done.
 func (s *Source) Run(ctx context.Context) {
 	var events sync.WaitGroup
 	events.Go(func() { s.writeEvents(ctx) })
@@ -92,8 +91,7 @@ func (s *Source) Run(ctx context.Context) {
 	events.Wait()
 }
 
-// Synced returns nil once it is known what is in the ConfigMap, or that there is
-// none.
+// Synced returns nil if the ConfigMap has been read or does not exist, and an error otherwise.
 func (s *Source) Synced() error {
 	if !s.store.health.SyncSignal() {
 		return errNotSynced
@@ -101,8 +99,8 @@ func (s *Source) Synced() error {
 	return nil
 }
 
-// Lookup returns what the mapping says of a ServiceAccount, nil for nothing. It
-// waits until the ConfigMap is known, and is an error if ctx is done before.
+// Lookup returns the identity of a ServiceAccount in the mapping, or nil if there is none. It waits
+// until the ConfigMap has been read, and returns an error if ctx is done before that.
 func (s *Source) Lookup(ctx context.Context, name types.NamespacedName) (*identity.Identity, error) {
 	select {
 	case <-s.store.health.Done():
@@ -112,29 +110,30 @@ func (s *Source) Lookup(ctx context.Context, name types.NamespacedName) (*identi
 	}
 }
 
-// enqueueEvent has an event written, without waiting for it: a watch must not wait. Of
-// several versions that come faster than events can be written the last is told.
-// Only the reflector calls it.
+// enqueueEvent adds an event to the queue and never blocks, because the watch must not wait. The
+// queue has one place. A newer version replaces an older one whose event is not written yet. Only
+// the reflector calls enqueueEvent.
 func (s *Source) enqueueEvent(configMap *corev1.ConfigMap, message string) {
 	for {
 		select {
-		case s.faults <- invalidVersion{configMap, message}:
+		case s.invalid <- invalidVersion{configMap, message}:
 			return
 		default:
 		}
 		select {
-		case <-s.faults:
+		case <-s.invalid:
 		default:
 		}
 	}
 }
 
+// writeEvents writes the queued events until ctx is done.
 func (s *Source) writeEvents(ctx context.Context) {
 	for {
 		select {
 		case <-ctx.Done():
 			return
-		case f := <-s.faults:
+		case f := <-s.invalid:
 			if err := s.writeEvent(ctx, f); err != nil {
 				s.config.Logger.WarnContext(ctx, "Could not write event for ConfigMap of roles",
 					"namespace", s.config.Namespace, "configMap", s.config.Name, "error", err)
@@ -145,13 +144,13 @@ func (s *Source) writeEvents(ctx context.Context) {
 
 const (
 	eventTimeout = 10 * time.Second
-	// maxEventMessage is the API server's limit, in bytes (NoteLengthLimit in
+	// maxEventMessage is the limit of the API server, in bytes (NoteLengthLimit in
 	// k8s.io/kubernetes/pkg/apis/core/validation).
 	maxEventMessage = 1024
 )
 
-// writeEvent writes one event for a version of the ConfigMap with a fault, whatever
-// the number of replicas: its name follows from the version.
+// writeEvent writes an event for an invalid version of the ConfigMap. The name of the event depends
+// only on the version, so all replicas together create one event.
 func (s *Source) writeEvent(ctx context.Context, f invalidVersion) error {
 	ctx, cancel := context.WithTimeout(ctx, eventTimeout)
 	defer cancel()
@@ -167,7 +166,7 @@ func (s *Source) writeEvent(ctx context.Context, f invalidVersion) error {
 			UID: f.configMap.UID, ResourceVersion: f.configMap.ResourceVersion,
 		},
 		Type: corev1.EventTypeWarning, Reason: "InvalidMapping",
-		// A cut may go through a character.
+		// The message can be cut within a character.
 		Message:        strings.ToValidUTF8(f.message[:min(len(f.message), maxEventMessage)], ""),
 		Source:         corev1.EventSource{Component: "pod-identity-webhook"},
 		FirstTimestamp: now, LastTimestamp: now, Count: 1,

@@ -32,16 +32,16 @@ import (
 var app = types.NamespacedName{Namespace: "default", Name: "app"}
 
 const (
-	good   = `{"default/app":{"RoleARN":"good"}}`
-	better = `{"default/app":{"RoleARN":"better"},"*/app":{"RoleARN":"any"}}`
-	bad    = `{"default/app":{"RoleARN":"bad"},"no-slash":{}}`
+	valid         = `{"default/app":{"RoleARN":"good"}}`
+	otherValid    = `{"default/app":{"RoleARN":"better"},"*/app":{"RoleARN":"any"}}`
+	partlyInvalid = `{"default/app":{"RoleARN":"bad"},"no-slash":{}}`
 )
 
-// newSource returns a Source whose API server answers with answer, and a
-// function that returns the value of a metric.
-func newSource(t *testing.T, log io.Writer, answer http.HandlerFunc) (source *Source, metric func(name, result string) float64) {
+// newSource returns a Source for an API server with this handler, and a function that returns the
+// value of a metric.
+func newSource(t *testing.T, log io.Writer, handler http.HandlerFunc) (source *Source, metric func(name, result string) float64) {
 	t.Helper()
-	server := httptest.NewServer(answer)
+	server := httptest.NewServer(handler)
 	t.Cleanup(server.Close)
 	client, err := corev1client.NewForConfig(&rest.Config{Host: server.URL, ContentConfig: rest.ContentConfig{ContentType: "application/json"}})
 	if err != nil {
@@ -86,40 +86,40 @@ func TestSource_keepsLastValidMapping(t *testing.T) {
 		do                        func() error
 		role                      string
 		entries, skipped, decoded int
-		told                      bool
+		event                     bool
 	}{
-		{"no JSON from the start: nothing", func() error { return s.Replace([]any{versionOf("1", "{")}, "1") }, "", 0, 0, 0, true},
-		{"the same version is listed again: told once", func() error { return s.Replace([]any{versionOf("1", "{")}, "1") }, "", 0, 0, 0, false},
-		{"a bad key: its good entries", func() error { return s.Update(versionOf("2", bad)) }, "bad", 1, 1, 1, true},
-		{"good", func() error { return s.Update(versionOf("3", good)) }, "good", 1, 0, 1, false},
-		{"a bad key after a good version: its good entries", func() error { return s.Update(versionOf("4", bad)) }, "bad", 1, 1, 1, true},
-		{"no JSON: the last mapping stays", func() error { return s.Update(versionOf("5", "{")) }, "bad", 1, 1, 0, true},
-		{"a null entry: it is gone, as any other that is not there", func() error { return s.Update(versionOf("6", `{"default/app":null}`)) }, "", 0, 1, 1, true},
-		{"bad when listed again: its good entries", func() error { return s.Replace([]any{versionOf("7", bad)}, "7") }, "bad", 1, 1, 1, true},
-		{"good again", func() error { return s.Update(versionOf("8", better)) }, "better", 2, 0, 1, false},
-		{"without its key", func() error { return s.Update(&corev1.ConfigMap{ObjectMeta: versionOf("9", "").ObjectMeta}) }, "", 0, 0, 1, true},
-		{"no JSON after that: still nothing", func() error { return s.Update(versionOf("10", "[]")) }, "", 0, 0, 0, true},
-		{"good after that", func() error { return s.Update(versionOf("11", good)) }, "good", 1, 0, 1, false},
-		{"deleted", func() error { return s.Delete(versionOf("12", good)) }, "", 0, 0, 1, false},
-		{"created again", func() error { return s.Add(versionOf("13", good)) }, "good", 1, 0, 1, false},
+		{"not JSON at the start, no roles", func() error { return s.Replace([]any{versionOf("1", "{")}, "1") }, "", 0, 0, 0, true},
+		{"same version again, no second event", func() error { return s.Replace([]any{versionOf("1", "{")}, "1") }, "", 0, 0, 0, false},
+		{"invalid key, valid entries apply", func() error { return s.Update(versionOf("2", partlyInvalid)) }, "bad", 1, 1, 1, true},
+		{"valid", func() error { return s.Update(versionOf("3", valid)) }, "good", 1, 0, 1, false},
+		{"invalid key after a valid version, valid entries apply", func() error { return s.Update(versionOf("4", partlyInvalid)) }, "bad", 1, 1, 1, true},
+		{"not JSON, last mapping", func() error { return s.Update(versionOf("5", "{")) }, "bad", 1, 1, 0, true},
+		{"null entry, no role", func() error { return s.Update(versionOf("6", `{"default/app":null}`)) }, "", 0, 1, 1, true},
+		{"invalid key in a list, valid entries apply", func() error { return s.Replace([]any{versionOf("7", partlyInvalid)}, "7") }, "bad", 1, 1, 1, true},
+		{"valid again", func() error { return s.Update(versionOf("8", otherValid)) }, "better", 2, 0, 1, false},
+		{"no key config", func() error { return s.Update(&corev1.ConfigMap{ObjectMeta: versionOf("9", "").ObjectMeta}) }, "", 0, 0, 1, true},
+		{"not JSON after that, no roles", func() error { return s.Update(versionOf("10", "[]")) }, "", 0, 0, 0, true},
+		{"valid after that", func() error { return s.Update(versionOf("11", valid)) }, "good", 1, 0, 1, false},
+		{"deleted", func() error { return s.Delete(versionOf("12", valid)) }, "", 0, 0, 1, false},
+		{"created again", func() error { return s.Add(versionOf("13", valid)) }, "good", 1, 0, 1, false},
 		{"no longer listed", func() error { return s.Replace(nil, "14") }, "", 0, 0, 1, false},
-		{"something else arrives", func() error { return s.Add(&corev1.Pod{}) }, "", 0, 0, 1, false},
+		{"object of another type", func() error { return s.Add(&corev1.Pod{}) }, "", 0, 0, 1, false},
 	} {
 		if err := step.do(); err != nil {
 			t.Fatal(err)
 		}
 		role := roleOf(t, source)
-		told := false
+		event := false
 		select {
-		case <-source.faults:
-			told = true
+		case <-source.invalid:
+			event = true
 		default:
 		}
 		gauge := func(name string) int { return int(metric("pod_identity_webhook_config_map_"+name, "")) }
 		entries, skipped, decoded := gauge("entries"), gauge("invalid_entries"), gauge("last_load_successful")
-		if role != step.role || entries != step.entries || skipped != step.skipped || decoded != step.decoded || told != step.told {
-			t.Errorf("%s: got role %q, %d entries, %d invalid, load %d, told %t, want %q, %d, %d, %d, %t",
-				step.name, role, entries, skipped, decoded, told, step.role, step.entries, step.skipped, step.decoded, step.told)
+		if role != step.role || entries != step.entries || skipped != step.skipped || decoded != step.decoded || event != step.event {
+			t.Errorf("%s: got role %q, %d entries, %d invalid, load %d, event %t, want %q, %d, %d, %d, %t",
+				step.name, role, entries, skipped, decoded, event, step.role, step.entries, step.skipped, step.decoded, step.event)
 		}
 	}
 	const loads = "pod_identity_webhook_config_map_loads_total"
@@ -141,15 +141,14 @@ func roleOf(t *testing.T, source *Source) string {
 	return got.RoleARN
 }
 
-// TestStore_randomVersions requires that the role is a function of the newest
-// content that can be decoded, whatever was there before and however a replica
-// learned of it.
+// TestStore_randomVersions checks that the role depends only on the newest content that can be
+// decoded. It must not depend on earlier content or on how the replica received it.
 func TestStore_randomVersions(t *testing.T) {
 	roles := map[string]string{
-		good: "good", better: "better", bad: "bad", "{}": "", `{"default/app":null}`: "", `{"default/app":{"RoleARN":7}}`: "",
+		valid: "good", otherValid: "better", partlyInvalid: "bad", "{}": "", `{"default/app":null}`: "", `{"default/app":{"RoleARN":7}}`: "",
 		`{"*/app":{"RoleARN":"any"},"x":1}`: "any", `{"default/app":{"RoleARN":"a"},"default/app":{"RoleARN":"b"}}`: "b",
 	}
-	contents := slices.Concat(slices.Sorted(maps.Keys(roles)), []string{"", "{", "null", "[]", good + "x"})
+	contents := slices.Concat(slices.Sorted(maps.Keys(roles)), []string{"", "{", "null", "[]", valid + "x"})
 	random := rand.New(rand.NewPCG(1, 2))
 	for range 60 {
 		source, _ := newSource(t, io.Discard, nil)
@@ -183,7 +182,7 @@ func TestStore_randomVersions(t *testing.T) {
 			restarted, _ := newSource(t, io.Discard, nil)
 			must(t, restarted.store.Replace([]any{object}, object.ResourceVersion))
 			if got := roleOf(t, restarted); got != role {
-				t.Fatalf("%s: a replica that has just started has role %q, want %q", content, got, role)
+				t.Fatalf("%s: got role %q in a new replica, want %q", content, got, role)
 			}
 		}
 	}
@@ -204,11 +203,11 @@ func TestSource_logsKeyNotValue(t *testing.T) {
 	}
 	for _, want := range []string{`"namespace":"eks"`, `"configMap":"pod-identity-webhook"`, `"resourceVersion":"41"`, "no-slash", "a/b"} {
 		if !strings.Contains(log.String(), want) {
-			t.Errorf("%s is not in the log: %s", want, log.String())
+			t.Errorf("log does not contain %s: %s", want, log.String())
 		}
 	}
 	if strings.Contains(log.String(), "secret") {
-		t.Errorf("a value is in the log: %s", log.String())
+		t.Errorf("log contains a value: %s", log.String())
 	}
 }
 
@@ -217,33 +216,33 @@ func TestLookup_waitsForSync(t *testing.T) {
 	soon, cancel := context.WithTimeout(t.Context(), time.Millisecond)
 	defer cancel()
 	if _, err := source.Lookup(soon, app); !errors.Is(err, errNotSynced) || !errors.Is(err, context.DeadlineExceeded) || source.Synced() == nil {
-		t.Errorf("before: got %v, and Synced %v", err, source.Synced())
+		t.Errorf("before the list: got %v, and Synced %v", err, source.Synced())
 	}
 
 	var waiting sync.WaitGroup
 	waiting.Go(func() {
 		if got, err := source.Lookup(t.Context(), app); err != nil || got == nil || got.RoleARN != "good" {
-			t.Errorf("after: got %+v, %v", got, err)
+			t.Errorf("after the list: got %+v, %v", got, err)
 		}
 	})
-	if err := source.store.Replace([]any{versionOf("1", good)}, "1"); err != nil {
+	if err := source.store.Replace([]any{versionOf("1", valid)}, "1"); err != nil {
 		t.Fatal(err)
 	}
 	waiting.Wait()
 	if err := source.Synced(); err != nil {
-		t.Errorf("after: %v", err)
+		t.Errorf("after the list: %v", err)
 	}
 }
 
 func TestSource_eventsDoNotBlockWatch(t *testing.T) {
 	source, _ := newSource(t, io.Discard, nil)
 	for _, resourceVersion := range []string{"1", "2", "3"} {
-		if err := source.store.Update(versionOf(resourceVersion, bad)); err != nil {
+		if err := source.store.Update(versionOf(resourceVersion, partlyInvalid)); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if got := <-source.faults; got.configMap.ResourceVersion != "3" {
-		t.Errorf("version %s is told of, want the newest", got.configMap.ResourceVersion)
+	if got := <-source.invalid; got.configMap.ResourceVersion != "3" {
+		t.Errorf("got event for version %s, want the newest", got.configMap.ResourceVersion)
 	}
 }
 
@@ -261,12 +260,12 @@ func TestSource_oneEventPerVersion(t *testing.T) {
 	})
 	long := "key \"no-slash\" " + strings.Repeat("é", 5000)
 	for _, resourceVersion := range []string{"1", "1", "2"} {
-		if err := source.writeEvent(t.Context(), invalidVersion{versionOf(resourceVersion, bad), long}); err != nil {
-			t.Errorf("an event that is there already: %v", err)
+		if err := source.writeEvent(t.Context(), invalidVersion{versionOf(resourceVersion, partlyInvalid), long}); err != nil {
+			t.Errorf("event that already exists: %v", err)
 		}
 	}
 	if len(events) != 3 || events[0].Name != events[1].Name || events[0].Name == events[2].Name {
-		t.Fatalf("the events' names do not follow from the version: %+v", events)
+		t.Fatalf("got events %+v, want names that depend on the version", events)
 	}
 	event := events[0]
 	if event.Namespace != "eks" || event.Type != corev1.EventTypeWarning || event.Reason != "InvalidMapping" ||
@@ -274,7 +273,7 @@ func TestSource_oneEventPerVersion(t *testing.T) {
 		t.Errorf("got %+v", event)
 	}
 	if len(event.Message) > 1024 || !utf8.ValidString(event.Message) || strings.ContainsRune(event.Message, utf8.RuneError) || !strings.Contains(event.Message, "no-slash") {
-		t.Errorf("message of %d bytes: %q", len(event.Message), event.Message)
+		t.Errorf("got message of %d bytes: %q", len(event.Message), event.Message)
 	}
 }
 
@@ -283,11 +282,11 @@ func TestSource_eventWriteError(t *testing.T) {
 	ctx, stop := context.WithCancel(t.Context())
 	defer stop()
 	source, _ := newSource(t, &log, func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusForbidden) })
-	source.enqueueEvent(versionOf("1", bad), "bad")
+	source.enqueueEvent(versionOf("1", partlyInvalid), "bad")
 	log.written = stop
 	source.writeEvents(ctx)
 	if !strings.Contains(log.String(), "Could not write event") {
-		t.Errorf("the log is %q", log.String())
+		t.Errorf("got log %q", log.String())
 	}
 }
 

@@ -14,35 +14,34 @@ import (
 	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/identity"
 )
 
-// store keeps the mapping that the ConfigMap holds: it is what the reflector
-// writes into.
+// store holds the mapping in the ConfigMap. The reflector writes to it.
 type store struct {
 	defaults identity.Defaults
 	logger   *slog.Logger
 	loads    *prometheus.CounterVec
-	// loaded is 1 if the content seen last could be decoded, and skipped is the
-	// number of invalid entries of the mapping in use.
+	// loaded is 1 if the newest content could be decoded. skipped is the number of invalid
+	// entries of the mapping in use.
 	loaded, skipped prometheus.Gauge
-	// enqueueEvent is called with what is wrong with a version; it must not block.
+	// enqueueEvent is called with the error of an invalid version. It must not block.
 	enqueueEvent func(*corev1.ConfigMap, string)
 
 	current atomic.Pointer[identity.Mapping]
-	// seen is the version that was read last: a reflector that lists again shows
-	// it again. It is the reflector's alone.
+	// seen is the last version. A reflector that lists again adds the same version again.
+	// Only the reflector uses this field.
 	seen version
-	// health is that of the watch that fills the store.
+	// health is the health of the watch.
 	health *objectcache.Health
 }
 
 var _ cache.ReflectorStore = (*store)(nil)
 
-// version names a version of a ConfigMap among all that there were.
+// version identifies a version of a ConfigMap.
 type version struct {
 	uid             types.UID
 	resourceVersion string
 }
 
-func newStore(config Config, tell func(*corev1.ConfigMap, string)) *store {
+func newStore(config Config, enqueueEvent func(*corev1.ConfigMap, string)) *store {
 	s := &store{
 		defaults: config.Defaults,
 		logger:   config.Logger,
@@ -58,7 +57,7 @@ func newStore(config Config, tell func(*corev1.ConfigMap, string)) *store {
 			Name: "pod_identity_webhook_config_map_invalid_entries",
 			Help: "Entries of the ConfigMap of roles that are skipped because they are invalid or repeated. The events of the ConfigMap name them.",
 		}),
-		enqueueEvent: tell,
+		enqueueEvent: enqueueEvent,
 		health:       objectcache.NewHealth(),
 	}
 	config.Metrics.MustRegister(s.loads, s.loaded, s.skipped, prometheus.NewGaugeFunc(prometheus.GaugeOpts{
@@ -77,11 +76,11 @@ func (s *store) Add(obj any) error {
 	if !ok {
 		return nil
 	}
-	shown := version{uid: configMap.UID, resourceVersion: configMap.ResourceVersion}
-	if shown == s.seen {
+	current := version{uid: configMap.UID, resourceVersion: configMap.ResourceVersion}
+	if current == s.seen {
 		return nil
 	}
-	s.seen = shown
+	s.seen = current
 	logger := s.logger.With("namespace", configMap.Namespace, "configMap", configMap.Name, "resourceVersion", configMap.ResourceVersion)
 	content, ok := configMap.Data[Key]
 	if !ok {
@@ -109,7 +108,7 @@ func (s *store) Add(obj any) error {
 	return nil
 }
 
-// setMapping puts a mapping in force, nil for none.
+// setMapping replaces the mapping. nil means no mapping.
 func (s *store) setMapping(mapping *identity.Mapping, skipped identity.EntryErrors) {
 	s.current.Store(mapping)
 	s.skipped.Set(float64(len(skipped)))
@@ -125,7 +124,7 @@ func (s *store) Delete(any) error {
 	return nil
 }
 
-// Replace implements cache.ReflectorStore: objects are the ConfigMap, or nothing.
+// Replace implements cache.ReflectorStore. objects contains the ConfigMap, or is empty.
 func (s *store) Replace(objects []any, _ string) error {
 	if len(objects) == 0 {
 		s.reset()
@@ -139,14 +138,14 @@ func (s *store) Replace(objects []any, _ string) error {
 	return nil
 }
 
-// reset is for a ConfigMap that does not exist.
+// reset removes the mapping, because the ConfigMap does not exist.
 func (s *store) reset() {
 	s.seen = version{}
 	if s.current.Load() != nil {
-		s.logger.Info("ConfigMap of roles is gone, and its mapping with it")
+		s.logger.Info("ConfigMap of roles was deleted, so it gives no roles")
 	}
 	s.setMapping(nil, nil)
 }
 
-// Resync implements cache.ReflectorStore. There is nothing to repeat.
+// Resync implements cache.ReflectorStore. It does nothing.
 func (s *store) Resync() error { return nil }

@@ -1,7 +1,7 @@
-// Package containercredentials owns the list of ServiceAccounts that use EKS Pod
-// Identity, which is a file that something else writes. The list is a function of
-// the file's content alone: invalid entries are skipped, and the others apply. Only
-// a file that cannot be read or decoded leaves the last list in force.
+// Package containercredentials loads the list of ServiceAccounts that use EKS Pod Identity from a
+// file that another program writes. Only the content of the file determines the list: invalid
+// entries are skipped, and the others apply. If the file cannot be read or decoded, the last list
+// stays in use.
 package containercredentials
 
 import (
@@ -22,33 +22,34 @@ import (
 	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/identity"
 )
 
-// maxFileBytes bounds what is read into memory. A ConfigMap holds at most 1 MiB,
-// and this is enough for 100,000 ServiceAccounts.
+// maxFileBytes is the maximum size of the file. A ConfigMap has at most 1 MiB. The limit allows
+// about 100,000 ServiceAccounts.
 const maxFileBytes = 8 << 20
 
-// Config is the list as the file has it.
+// Config is the list in the file.
 type Config struct {
 	path   string
 	logger *slog.Logger
 	loads  *prometheus.CounterVec
-	// loaded is 1 if the file could be read and decoded when it was loaded last, and
-	// skipped is the number of invalid entries of the list in use.
+	// loaded is 1 if the file could be read and decoded in the last load. skipped is the
+	// number of invalid entries of the list in use.
 	loaded, skipped prometheus.Gauge
 	listed          atomic.Pointer[List]
 
-	// last is what was read last, and settled says that it has been acted upon.
-	// They are Run's alone.
+	// last is the state of the file in the last read. applied reports whether it was loaded.
+	// Only New and Run use these fields.
 	last    fileState
 	applied bool
 }
 
-// fileState is what the file held at some time, or why that is not known.
+// fileState is the content of the file at some time, or the error of reading it.
 type fileState struct {
 	content []byte
 	err     error
 }
 
-// New loads the file once, whatever it holds.
+// New returns a Config with the list in the file. It never fails: if the file cannot be loaded, the
+// list is empty.
 func New(path string, logger *slog.Logger, metrics prometheus.Registerer) *Config {
 	c := &Config{
 		path: path, logger: logger.With("file", path),
@@ -79,34 +80,35 @@ func New(path string, logger *slog.Logger, metrics prometheus.Registerer) *Confi
 // Contains reports whether a ServiceAccount uses EKS Pod Identity.
 func (c *Config) Contains(name types.NamespacedName) bool { return c.listed.Load().Contains(name) }
 
-// Run reads the file again upon each change, until ctx is done.
+// Run reloads the file after each change, until ctx is done.
 func (c *Config) Run(ctx context.Context) {
 	filewatch.Watch(ctx, []string{c.path}, filewatch.PollInterval, c.logger, c.reload)
 }
 
-// reload acts upon what the file holds now, once. It reports whether to look again
-// soon: a file that cannot be decoded, or holds nothing, may have been caught while
-// it was written, and counts only if it stays so.
+// reload loads the file if it has changed. It reports whether to call it again soon: a file that is
+// empty or cannot be decoded may be incomplete because it is being written. reload loads such a
+// file only if it is still the same at the next call.
 func (c *Config) reload() (again bool) {
-	now := read(c.path)
-	same := now.equal(c.last)
+	current := read(c.path)
+	same := current.equal(c.last)
 	switch {
 	case same && c.applied:
 		return false
-	case same || now.complete():
-		c.load(now)
+	case same || current.complete():
+		c.load(current)
 		return false
 	default:
-		c.last, c.applied = now, false
+		c.last, c.applied = current, false
 		return true
 	}
 }
 
-// load puts in force what was read.
-func (c *Config) load(now fileState) {
-	c.last, c.applied = now, true
-	listed, skipped, err := now.parse()
-	missing := errors.Is(now.err, fs.ErrNotExist)
+// load replaces the list with the list in state. It keeps the last list if the file could not be
+// read or decoded, unless the file is missing.
+func (c *Config) load(state fileState) {
+	c.last, c.applied = state, true
+	listed, skipped, err := state.parse()
+	missing := errors.Is(state.err, fs.ErrNotExist)
 	if err == nil || missing {
 		c.listed.Store(&listed)
 		c.skipped.Set(float64(len(skipped)))
@@ -131,11 +133,14 @@ func (c *Config) load(now fileState) {
 	c.logger.Info("List of ServiceAccounts for EKS Pod Identity loaded", "identities", inUse)
 }
 
-// Read returns the list of a file, as Parse does. A missing file is an error.
+// Read returns the list in a file and the errors of invalid entries, as Parse does. It returns an
+// error if the file is missing, too large, or cannot be read or decoded. An empty file is an empty
+// list.
 func Read(path string) (List, identity.EntryErrors, error) { return read(path).parse() }
 
+// read returns the state of a file.
 func read(path string) fileState {
-	file, err := os.Open(path) //nolint:gosec // the path is a flag's
+	file, err := os.Open(path) //nolint:gosec // the path is from a flag
 	if err != nil {
 		return fileState{err: err}
 	}
@@ -150,23 +155,26 @@ func read(path string) fileState {
 	return fileState{content: content}
 }
 
-func (r fileState) equal(other fileState) bool {
-	return bytes.Equal(r.content, other.content) && (r.err == nil) == (other.err == nil) &&
-		errors.Is(r.err, fs.ErrNotExist) == errors.Is(other.err, fs.ErrNotExist)
+// equal reports whether two states are the same. It does not compare errors, except that a missing
+// file differs from other errors.
+func (s fileState) equal(other fileState) bool {
+	return bytes.Equal(s.content, other.content) && (s.err == nil) == (other.err == nil) &&
+		errors.Is(s.err, fs.ErrNotExist) == errors.Is(other.err, fs.ErrNotExist)
 }
 
-// complete reports whether it cannot be a file that is being written.
-func (r fileState) complete() bool {
-	_, _, err := r.parse()
-	return err == nil && !r.empty()
+// complete reports whether the file is certainly not being written: it is valid and not empty.
+func (s fileState) complete() bool {
+	_, _, err := s.parse()
+	return err == nil && !s.empty()
 }
 
-func (r fileState) empty() bool { return len(bytes.TrimSpace(r.content)) == 0 }
+// empty reports whether there is no content except white space.
+func (s fileState) empty() bool { return len(bytes.TrimSpace(s.content)) == 0 }
 
-// parse takes an empty file for an empty list.
-func (r fileState) parse() (List, identity.EntryErrors, error) {
-	if r.err != nil || r.empty() {
-		return nil, nil, r.err
+// parse returns the list in the file. An empty file is an empty list.
+func (s fileState) parse() (List, identity.EntryErrors, error) {
+	if s.err != nil || s.empty() {
+		return nil, nil, s.err
 	}
-	return Parse(r.content)
+	return Parse(s.content)
 }

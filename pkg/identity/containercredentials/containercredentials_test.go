@@ -24,28 +24,28 @@ const list = `{"identities":[{"namespace":"default","serviceAccount":"app"},{"na
 func TestParse(t *testing.T) {
 	for _, test := range []struct {
 		name, content string
-		// want is the number of identities, -1 for an error.
+		// want is the number of identities, or -1 for an error.
 		want, skipped int
 	}{
-		{"an empty file lists nothing", "", 0, 0},
-		{"white space lists nothing", " \n", 0, 0},
-		{"an object without identities lists nothing", "{}", 0, 0},
-		{"no identities list nothing", `{"identities":[]}`, 0, 0},
-		{"null for the identities lists nothing", `{"identities":null}`, 0, 0},
-		{"each identity is listed", list, 2, 0},
-		{"an identity that is listed twice is listed", `{"identities":[{"namespace":"a","serviceAccount":"b"},{"namespace":"a","serviceAccount":"b"}]}`, 1, 0},
-		{"of repeated identities the last counts", `{"identities":[{"namespace":"a","serviceAccount":"b"}],"identities":[{"namespace":"c","serviceAccount":"d"},{}]}`, 1, 1},
-		{"unknown fields are ignored", `{"identities":[{"namespace":"a","serviceAccount":"b","role":"c"}],"version":1}`, 1, 0},
-		{"half a file is an error", list[:20], -1, 0},
-		{"an array is an error", "[]", -1, 0},
-		{"null is an error", "null", -1, 0},
-		{"more than one value is an error", list + list, -1, 0},
-		{"identities that are no array are an error", `{"identities":{}}`, -1, 0},
-		{"an identity without a ServiceAccount is skipped", `{"identities":[{"namespace":"a"},` + list[15:], 2, 1},
-		{"an identity without a namespace is skipped", `{"identities":[{"namespace":"","serviceAccount":"b"},` + list[15:], 2, 1},
-		{"a null identity is skipped", `{"identities":[null,` + list[15:], 2, 1},
-		{"identities of the wrong type are skipped", `{"identities":["a/b",1,[],{"namespace":1,"serviceAccount":"b"},` + list[15:], 2, 4},
-		{"names that nothing can have are skipped", `{"identities":[{"namespace":"*","serviceAccount":"b"},{"namespace":"a","serviceAccount":"B"},` + list[15:], 2, 2},
+		{"empty file", "", 0, 0},
+		{"white space", " \n", 0, 0},
+		{"object without identities", "{}", 0, 0},
+		{"no identities", `{"identities":[]}`, 0, 0},
+		{"identities are null", `{"identities":null}`, 0, 0},
+		{"two identities", list, 2, 0},
+		{"duplicate identity", `{"identities":[{"namespace":"a","serviceAccount":"b"},{"namespace":"a","serviceAccount":"b"}]}`, 1, 0},
+		{"repeated field, last one counts", `{"identities":[{"namespace":"a","serviceAccount":"b"}],"identities":[{"namespace":"c","serviceAccount":"d"},{}]}`, 1, 1},
+		{"unknown fields", `{"identities":[{"namespace":"a","serviceAccount":"b","role":"c"}],"version":1}`, 1, 0},
+		{"truncated file", list[:20], -1, 0},
+		{"array", "[]", -1, 0},
+		{"null", "null", -1, 0},
+		{"two values", list + list, -1, 0},
+		{"identities are not an array", `{"identities":{}}`, -1, 0},
+		{"entry without a ServiceAccount", `{"identities":[{"namespace":"a"},` + list[15:], 2, 1},
+		{"entry without a namespace", `{"identities":[{"namespace":"","serviceAccount":"b"},` + list[15:], 2, 1},
+		{"null entry", `{"identities":[null,` + list[15:], 2, 1},
+		{"entries of the wrong type", `{"identities":["a/b",1,[],{"namespace":1,"serviceAccount":"b"},` + list[15:], 2, 4},
+		{"entries with invalid names", `{"identities":[{"namespace":"*","serviceAccount":"b"},{"namespace":"a","serviceAccount":"B"},` + list[15:], 2, 2},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			got, skipped, err := fileState{content: []byte(test.content)}.parse()
@@ -54,7 +54,7 @@ func TestParse(t *testing.T) {
 			}
 			for _, entry := range skipped {
 				if !strings.HasPrefix(entry.Error(), "identities[") {
-					t.Errorf("got %v, want the place of the entry", entry)
+					t.Errorf("got %v, want the position of the entry", entry)
 				}
 			}
 		})
@@ -67,7 +67,7 @@ func TestConfig_keepsLastValidList(t *testing.T) {
 	registry := prometheus.NewRegistry()
 	c := New(path, slog.New(slog.NewTextHandler(&log, nil)), registry)
 	if !strings.Contains(log.String(), "is missing") {
-		t.Errorf("the log is %q, want that the file is missing", log.String())
+		t.Errorf("got log %q, want that the file is missing", log.String())
 	}
 	write := func(content string) func() error {
 		return func() error { return os.WriteFile(path, []byte(content), 0o600) }
@@ -83,32 +83,32 @@ func TestConfig_keepsLastValidList(t *testing.T) {
 		{"still missing", remain, false, false, false},
 		{"written", write(list), true, false, false},
 		{"half written", write(list[:20]), true, true, false},
-		{"then whole: nobody was alarmed", write(list), true, false, false},
+		{"complete, no warning", write(list), true, false, false},
 		{"half written", write(list[:20]), true, true, false},
-		{"and it stays so: told", remain, true, false, true},
-		{"told once", remain, true, false, false},
-		{"whole", write(list), true, false, false},
+		{"still half written, warning", remain, true, false, true},
+		{"no second warning", remain, true, false, false},
+		{"complete", write(list), true, false, false},
 		{"truncated", write(""), true, true, false},
-		{"and written", write(list), true, false, false},
+		{"written again", write(list), true, false, false},
 		{"emptied", write(""), true, true, false},
-		{"and it stays so: the list is empty", remain, false, false, false},
+		{"still empty, empty list", remain, false, false, false},
 		{"written", write(list), true, false, false},
 		{"removed", remove, true, true, false},
-		{"and it stays so: the list is empty, told", remain, false, false, true},
+		{"still missing, empty list and warning", remain, false, false, true},
 		{"unreadable", directory, false, true, false},
-		{"and it stays so: told", remain, false, false, true},
+		{"still unreadable, warning", remain, false, false, true},
 		{"removed", remove, false, true, false},
 		{"written", write(list), true, false, false},
 		{"unreadable after it was written", func() error { return errors.Join(remove(), directory()) }, true, true, false},
-		{"and it stays so: told, and the last list stays", remain, true, false, true},
+		{"still unreadable, warning and last list", remain, true, false, true},
 		{"written", func() error { return errors.Join(remove(), write(list)()) }, true, false, false},
-		{"with an invalid entry: the others count", write(`{"identities":[null,` + list[15:]), true, false, true},
-		{"as its only entry", write(`{"identities":[{"namespace":"default"}]}`), false, false, true},
+		{"invalid entry, others apply", write(`{"identities":[null,` + list[15:]), true, false, true},
+		{"only an invalid entry", write(`{"identities":[{"namespace":"default"}]}`), false, false, true},
 		{"written", write(list), true, false, false},
 		{"too large", write(strings.Repeat(" ", maxFileBytes) + list), true, true, false},
-		{"and it stays so: told, and the last list stays", remain, true, false, true},
-		{"without it", write(`{"identities":[{"namespace":"other","serviceAccount":"app"}]}`), false, false, false},
-		{"listing nobody", write(`{"identities":[]}`), false, false, false},
+		{"still too large, warning and last list", remain, true, false, true},
+		{"without app", write(`{"identities":[{"namespace":"other","serviceAccount":"app"}]}`), false, false, false},
+		{"no entries", write(`{"identities":[]}`), false, false, false},
 	} {
 		if err := step.do(); err != nil {
 			t.Fatalf("%s: %v", step.name, err)
@@ -116,7 +116,7 @@ func TestConfig_keepsLastValidList(t *testing.T) {
 		log.Reset()
 		again := c.reload()
 		if warned := strings.Contains(log.String(), "level=WARN"); again != step.again || c.Contains(app) != step.listed || warned != step.warned {
-			t.Errorf("%s: listed %t, look again %t, warned %t", step.name, c.Contains(app), again, warned)
+			t.Errorf("%s: got listed %t, again %t, warned %t", step.name, c.Contains(app), again, warned)
 		}
 	}
 	families, err := registry.Gather()
@@ -135,14 +135,14 @@ func TestConfig_keepsLastValidList(t *testing.T) {
 	}
 	delete(got, "")
 	if want := map[string]float64{"error": 6, "success": 13}; !maps.Equal(got, want) {
-		t.Errorf("metrics are %v, want %v", got, want)
+		t.Errorf("got metrics %v, want %v", got, want)
 	}
 }
 
-// TestNew_anyContent requires that no content ends the process, and that the list
-// does not depend on what was in the file before.
+// TestNew_anyContent checks that no content causes a panic, and that the list does not depend on
+// earlier content.
 func TestNew_anyContent(t *testing.T) {
-	// The identities of each content, -1 if it cannot be decoded or read.
+	// The number of identities of each content, or -1 if it cannot be decoded or read.
 	contents := map[string]int{
 		list: 2, "": 0, "{}": 0, `{"identities":[null,` + list[15:]: 2, `{"identities":[{"namespace":"default","serviceAccount":"app"},7]}`: 1,
 		"{": -1, "null": -1, "[]": -1, `{"identities":1}`: -1, strings.Repeat(" ", maxFileBytes+1): -1,
@@ -155,9 +155,9 @@ func TestNew_anyContent(t *testing.T) {
 	for range 60 {
 		var err error
 		content := keys[random.IntN(len(keys))]
-		of := contents[content]
+		count := contents[content]
 		if random.IntN(6) == 0 {
-			of = 0
+			count = 0
 			if err = os.Remove(path); errors.Is(err, fs.ErrNotExist) {
 				err = nil
 			}
@@ -167,15 +167,15 @@ func TestNew_anyContent(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if of >= 0 {
-			want = of
+		if count >= 0 {
+			want = count
 		}
 		for c.reload() {
 		}
 		registry := prometheus.NewRegistry()
 		restarted := New(path, slog.New(slog.DiscardHandler), registry)
-		if got := len(*restarted.listed.Load()); got != max(of, 0) {
-			t.Fatalf("%.100q: a replica that has just started lists %d, want %d", content, got, max(of, 0))
+		if got := len(*restarted.listed.Load()); got != max(count, 0) {
+			t.Fatalf("%.100q: got %d identities in a new replica, want %d", content, got, max(count, 0))
 		}
 		if got := len(*c.listed.Load()); got != want {
 			t.Fatalf("%.100q: got %d identities, want %d", content, got, want)
@@ -186,7 +186,7 @@ func TestNew_anyContent(t *testing.T) {
 		}
 		for _, family := range families {
 			_, err := os.Stat(path)
-			if succeeded := family.GetMetric()[0].GetGauge().GetValue() == 1; strings.HasSuffix(family.GetName(), "last_load_successful") && succeeded != (of >= 0 && err == nil) {
+			if succeeded := family.GetMetric()[0].GetGauge().GetValue() == 1; strings.HasSuffix(family.GetName(), "last_load_successful") && succeeded != (count >= 0 && err == nil) {
 				t.Fatalf("%.100q: got load successful %t", content, succeeded)
 			}
 		}
@@ -203,7 +203,7 @@ func FuzzParse(f *testing.F) {
 		}
 		for name := range listed {
 			if name.Namespace == "" || name.Name == "" {
-				t.Errorf("%q is listed", name)
+				t.Errorf("got %q in the list", name)
 			}
 		}
 	})

@@ -19,23 +19,23 @@ func (l List) Contains(name types.NamespacedName) bool {
 	return ok
 }
 
-// Parse reads {"identities": [{"namespace": "", "serviceAccount": ""}]}. It skips
-// invalid entries and returns them beside the List of the others. It returns an
-// error, and no List, if content is not such a document.
+// Parse parses {"identities": [{"namespace": "", "serviceAccount": ""}]}. It skips invalid
+// entries. It returns a List of the valid entries, and the errors of the others. It returns an
+// error, and no List, if content does not have this form.
 func Parse(content []byte) (List, identity.EntryErrors, error) {
 	var document *struct {
 		Identities []json.RawMessage `json:"identities"`
 	}
-	// The decoder's error can quote what it reads.
+	// Do not wrap the decoder's error, which can quote the content.
 	if err := json.Unmarshal(content, &document); err != nil || document == nil {
 		return nil, nil, errors.New(`not JSON of the form {"identities": [{"namespace": "", "serviceAccount": ""}]}`)
 	}
 	listed := List{}
 	var skipped identity.EntryErrors
 	for i, entry := range document.Identities {
-		name, fault := parseEntry(entry)
-		if fault != "" {
-			skipped = append(skipped, identity.EntryError{Entry: fmt.Sprintf("identities[%d]", i), Message: fault})
+		name, problem := parseEntry(entry)
+		if problem != "" {
+			skipped = append(skipped, identity.EntryError{Entry: fmt.Sprintf("identities[%d]", i), Message: problem})
 			continue
 		}
 		listed[name] = struct{}{}
@@ -43,7 +43,8 @@ func Parse(content []byte) (List, identity.EntryErrors, error) {
 	return listed, skipped, nil
 }
 
-// parseEntry returns the ServiceAccount of an entry, or what is wrong with it.
+// parseEntry returns the ServiceAccount of an entry. It also returns a message if the entry is
+// invalid.
 func parseEntry(content json.RawMessage) (types.NamespacedName, string) {
 	var entry *struct {
 		Namespace      string `json:"namespace"`
@@ -55,7 +56,7 @@ func parseEntry(content json.RawMessage) (types.NamespacedName, string) {
 	case entry == nil:
 		return types.NamespacedName{}, "is null"
 	case entry.Namespace == "" || entry.ServiceAccount == "":
-		return types.NamespacedName{}, "lacks its namespace or its serviceAccount"
+		return types.NamespacedName{}, "has no namespace or no serviceAccount"
 	}
 	return types.NamespacedName{Namespace: entry.Namespace, Name: entry.ServiceAccount},
 		identity.InvalidName(entry.Namespace, entry.ServiceAccount)

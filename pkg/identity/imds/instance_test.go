@@ -10,8 +10,8 @@ import (
 	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/identity/imds"
 )
 
-// metadataService answers as that of an instance does, which gives nothing to
-// those who bring no session token (IMDSv2).
+// metadataService starts a fake instance metadata service. It responds only to requests with a
+// session token (IMDSv2).
 func metadataService(t *testing.T, documents map[string]string) string {
 	t.Helper()
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -57,11 +57,11 @@ func TestAccount(t *testing.T) {
 
 func TestAccount_invalid(t *testing.T) {
 	for name, documents := range map[string]map[string]string{
-		"no document":        {partitionPath: "aws"},
-		"no partition":       {documentPath: `{"accountId":"111122223333"}`},
-		"no account":         {documentPath: `{}`, partitionPath: "aws"},
-		"a broken document":  {documentPath: `<html>`, partitionPath: "aws"},
-		"a broken partition": {documentPath: `{"accountId":"111122223333"}`, partitionPath: "<html>"},
+		"no document":       {partitionPath: "aws"},
+		"no partition":      {documentPath: `{"accountId":"111122223333"}`},
+		"no account":        {documentPath: `{}`, partitionPath: "aws"},
+		"invalid document":  {documentPath: `<html>`, partitionPath: "aws"},
+		"invalid partition": {documentPath: `{"accountId":"111122223333"}`, partitionPath: "<html>"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			got, err := imds.Account(t.Context(), metadataService(t, documents))

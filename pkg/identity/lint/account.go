@@ -10,9 +10,9 @@ import (
 	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/token"
 )
 
-// problem is what is wrong with a value; the zero fault is none.
+// problem is an error in a value. The zero value means that there is no error.
 type problem struct {
-	// text follows the annotation's key in a sentence.
+	// text is the message. It follows the key of the annotation in a sentence.
 	text    string
 	invalid bool
 }
@@ -20,18 +20,18 @@ type problem struct {
 func invalid(text string) problem    { return problem{text: text, invalid: true} }
 func suspicious(text string) problem { return problem{text: text} }
 
-// Rules are the settings of the webhook on which it depends what annotations may say.
+// Rules are the settings of the webhook that determine which annotations are valid.
 type Rules struct {
-	// Prefix is that of the annotations, "eks.amazonaws.com".
+	// Prefix is the prefix of the annotations, such as "eks.amazonaws.com".
 	Prefix string
-	// Composes says that bare role names are made ARNs.
+	// Composes reports whether the webhook composes ARNs of bare role names.
 	Composes bool
-	// STSEndpoint is the URL of the STS where a ServiceAccount names none; empty for
-	// AWS's.
+	// STSEndpoint is the URL of the STS for ServiceAccounts without the annotation. It is
+	// empty for the STS of AWS.
 	STSEndpoint string
 }
 
-// Account finds mistakes in our annotations on a ServiceAccount.
+// Account finds mistakes in the annotations of a ServiceAccount.
 func Account(annotations map[string]string, rules Rules) []Finding {
 	var findings []Finding
 	prefix := rules.Prefix
@@ -45,8 +45,8 @@ func Account(annotations map[string]string, rules Rules) []Finding {
 			findings = append(findings, Finding{Annotation: key, Value: value, Message: key + " " + found.text, Invalid: found.invalid})
 		}
 	}
-	if own := annotations[prefix+"/"+identity.STSEndpointAnnotation]; identity.IsEndpoint(own) {
-		rules.STSEndpoint = own
+	if endpoint := annotations[prefix+"/"+identity.STSEndpointAnnotation]; identity.IsEndpoint(endpoint) {
+		rules.STSEndpoint = endpoint
 	}
 	check(identity.RoleARNAnnotation, rules.role)
 	check(identity.TargetRoleARNAnnotation, func(value string) problem {
@@ -68,8 +68,8 @@ func Account(annotations map[string]string, rules Rules) []Finding {
 	return append(findings, Misspelled(annotations, prefix)...)
 }
 
-// empty is the fault of an annotation without a value, which is as if it were
-// not there: templates render such.
+// empty returns the problem of an annotation with an empty value. It is only a warning: the
+// webhook treats it like a missing annotation, and templates often render such values.
 func empty() problem { return suspicious("is empty: the default is used") }
 
 func boolean(value string) problem {
@@ -98,7 +98,7 @@ func endpoint(value string) problem {
 	case value == "":
 		return empty()
 	case !identity.IsEndpoint(value):
-		return invalid("is no URL such as https://sts.eu-west-1.amazonaws.com")
+		return invalid("is not a URL such as https://sts.eu-west-1.amazonaws.com")
 	default:
 		return problem{}
 	}
@@ -112,15 +112,16 @@ func belongsOnPods(value string) problem {
 	return invalid(text)
 }
 
-// target finds that a role to be assumed has none to be assumed from.
+// target returns a problem if there is a target role but no role with which to assume it.
 func target(role string) problem {
 	if role == "" {
-		return suspicious("goes with " + identity.RoleARNAnnotation + ", which is not there")
+		return suspicious("requires " + identity.RoleARNAnnotation + ", which is missing")
 	}
 	return problem{}
 }
 
-// stsAddresses are those of AWS's STS, which are taken for its audience.
+// stsAddresses matches the host names and URLs of AWS's STS. Users confuse them with the audience
+// of AWS.
 var stsAddresses = regexp.MustCompile(`^(https?://sts|sts\.[a-z0-9-]+)(\.[a-z0-9-]+)?\.amazonaws\.com(\.cn)?/?$`)
 
 func audience(value string) problem {
@@ -128,11 +129,11 @@ func audience(value string) problem {
 	case value == "":
 		return empty()
 	case strings.TrimSpace(value) != value:
-		return invalid("has spaces around it, want sts.amazonaws.com or the like")
+		return invalid("has spaces around it, want a value such as sts.amazonaws.com")
 	case stsAddresses.MatchString(value):
-		return suspicious("is an address: AWS expects sts.amazonaws.com")
+		return suspicious("is an address of STS: AWS expects sts.amazonaws.com")
 	case strings.ContainsAny(value, " \t\r\n"):
-		return suspicious("has spaces in it: one audience is meant, such as sts.amazonaws.com")
+		return suspicious("has spaces in it: set one audience, such as sts.amazonaws.com")
 	default:
 		return problem{}
 	}
@@ -145,7 +146,7 @@ func expiration(value string) problem {
 	seconds, err := strconv.ParseInt(value, 10, 64)
 	switch {
 	case err != nil:
-		return invalid("is no number of seconds, such as 3600")
+		return invalid("is not a number of seconds, such as 3600")
 	case seconds < token.MinExpirationSeconds || seconds > identity.MaxUsefulExpirationSeconds:
 		return suspicious(fmt.Sprintf("is outside %d..%d seconds", token.MinExpirationSeconds, identity.MaxUsefulExpirationSeconds))
 	default:
@@ -153,7 +154,7 @@ func expiration(value string) problem {
 	}
 }
 
-// externalIDs and maxExternalID are STS's rule, which is of at least 2 letters
+// externalIDs and maxExternalID are the rules of STS. An external ID has at least 2 characters
 // (https://docs.aws.amazon.com/STS/latest/APIReference/API_AssumeRole.html).
 var externalIDs = regexp.MustCompile(`^[\w+=,.@:/-]{2,}$`)
 
@@ -162,11 +163,11 @@ const maxExternalID = 1224
 func externalID(value, targetRole string) problem {
 	switch {
 	case value == "":
-		return suspicious("is empty: none is sent")
+		return suspicious("is empty: no external ID is sent")
 	case len(value) > maxExternalID || !externalIDs.MatchString(value):
 		return invalid("is not 2 to 1224 letters, digits or _+=,.@:/-")
 	case targetRole == "":
-		return suspicious("goes with " + identity.TargetRoleARNAnnotation + ", which is not there")
+		return suspicious("requires " + identity.TargetRoleARNAnnotation + ", which is missing")
 	default:
 		return problem{}
 	}

@@ -1,5 +1,5 @@
-// Package lint owns the question whether annotations say what their writer
-// probably meant. It is pure, and decides nothing about pods.
+// Package lint finds mistakes in annotations of ServiceAccounts and pods. It has no I/O, and it
+// does not decide whether a pod is injected or admitted.
 package lint
 
 import (
@@ -12,42 +12,44 @@ import (
 	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/identity"
 )
 
-// Finding is something in an annotation that is probably a mistake.
+// Finding is a probable mistake in an annotation.
 type Finding struct {
-	// Annotation is the full key, Value what it holds.
+	// Annotation is the full key, and Value is its value.
 	Annotation, Value string
-	// Message says what is wrong, and shows what would be right. It names the
-	// key, and fits into an admission warning unless the key is very long.
+	// Message describes the mistake and the expected value. It contains the key. It fits into
+	// an admission warning unless the key is very long.
 	Message string
-	// SuggestedKey is the annotation that was probably meant, for a near miss.
+	// SuggestedKey is the annotation that was probably intended, if the key is misspelled.
 	SuggestedKey string
-	// Invalid says that it cannot be right; others are only warned about.
+	// Invalid reports whether the value is certainly invalid. Other findings are only
+	// warnings.
 	Invalid bool
 }
 
-// String says it together with the value at fault.
+// String returns the message with the value.
 func (f Finding) String() string {
 	if f.Value == "" || f.SuggestedKey != "" {
 		return f.Message
 	}
-	return f.Message + " (it is " + truncateQuoted(f.Value) + ")"
+	return f.Message + " (got " + truncateQuoted(f.Value) + ")"
 }
 
-// truncateQuoted returns a text for a message, cut at a letter's end if it is long.
+// truncateQuoted returns text in quotes for a message. It truncates a long text at the end of a
+// character.
 func truncateQuoted(text string) string {
-	const longest = 50
-	if len(text) <= longest {
+	const limit = 50
+	if len(text) <= limit {
 		return strconv.Quote(text)
 	}
-	end := longest
-	for end > longest-utf8.UTFMax && !utf8.RuneStart(text[end]) {
+	end := limit
+	for end > limit-utf8.UTFMax && !utf8.RuneStart(text[end]) {
 		end--
 	}
 	return strconv.Quote(text[:end] + "...")
 }
 
-// onlyOnServiceAccounts says whether an annotation of ours, named without its
-// prefix, has no effect on a pod.
+// onlyOnServiceAccounts reports whether an annotation has no effect on a pod. name is without the
+// prefix.
 func onlyOnServiceAccounts(name string) bool {
 	switch name {
 	case identity.RoleARNAnnotation, identity.AudienceAnnotation, identity.STSRegionalEndpointsAnnotation,
@@ -58,8 +60,8 @@ func onlyOnServiceAccounts(name string) bool {
 	}
 }
 
-// Pod finds annotations of a pod that belong on its ServiceAccount, and near
-// misses. Like Misspelt it costs a pod without them no memory.
+// Pod finds annotations of a pod that belong on its ServiceAccount, and misspelled annotations.
+// Like Misspelled, it allocates no memory if there are none.
 func Pod(annotations map[string]string, prefix, serviceAccount string) []Finding {
 	var findings []Finding
 	for key, value := range annotations {

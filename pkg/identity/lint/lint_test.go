@@ -19,79 +19,79 @@ const (
 var rules = lint.Rules{Prefix: prefix}
 
 func TestAccount(t *testing.T) {
-	const hard, soft = true, false
+	const invalid, warning = true, false
 	tests := []struct {
 		name, annotation, value string
-		// message is part of the one finding, "" for none.
+		// message is a part of the only finding, or "" if there is none.
 		message string
 		invalid bool
 	}{
-		{"the ARN of a role is right", "role-arn", appRole, "", soft},
-		{"a role may have a path, and be in another partition", "role-arn", "arn:aws-us-gov:iam::111122223333:role/team/app", "", soft},
-		{"a space after the role is a mistake", "role-arn", appRole + " ", "spaces around", hard},
-		{"a line break after the role is a mistake", "role-arn", appRole + "\n", "spaces around", hard},
-		{"a space within the role is a mistake", "role-arn", "arn:aws:iam::111122223333:role/my app", "spaces in", hard},
-		{"quotes around the role are a mistake", "role-arn", `"` + appRole + `"`, "quotes", hard},
-		{"a session is no role", "role-arn", "arn:aws:sts::111122223333:assumed-role/app/session", "a session's", hard},
-		{"a user is no role", "role-arn", "arn:aws:iam::111122223333:user/app", "a user's", hard},
-		{"an instance profile is no role", "role-arn", "arn:aws:iam::111122223333:instance-profile/app", "an instance profile's", hard},
-		{"a bucket is no role", "role-arn", "arn:aws:s3:::bucket", "no ARN of IAM", hard},
-		{"half an ARN is a mistake", "role-arn", "arn:aws:iam", "not a whole ARN", hard},
-		{"hardly an ARN is told as another's", "role-arn", "arn:", "no role of AWS", soft},
-		{"a role without a name is a mistake", "role-arn", "arn:aws:iam::111122223333:role/", "ends in a slash", hard},
-		{"a path without a name is a mistake", "role-arn", appRole + "/", "ends in a slash", hard},
-		{"a region is a mistake", "role-arn", "arn:aws:iam:eu-west-1:111122223333:role/app", "region", hard},
-		{"a role without role/ is a mistake", "role-arn", "arn:aws:iam::111122223333:app", "no role/", hard},
-		{"a capital in role/ is a mistake", "role-arn", "arn:aws:iam::111122223333:Role/app", "no role/", hard},
-		{"an account id of 3 digits is a mistake", "role-arn", "arn:aws:iam::123:role/app", "12-digit", hard},
-		{"an account id of 13 digits is a mistake", "role-arn", "arn:aws:iam::1111222233334:role/app", "12-digit", hard},
-		{"a place held for an account id is a mistake", "role-arn", "arn:aws:iam::${ACCOUNT_ID}:role/app", "12-digit", hard},
-		{"no account id is a mistake", "role-arn", "arn:aws:iam:::role/app", "12-digit", hard},
-		{"a letter that IAM refuses is a mistake", "role-arn", "arn:aws:iam::111122223333:role/a*", "a letter no role has", hard},
-		{"text before the ARN is a mistake", "role-arn", "role=" + appRole, "does not begin with arn:", hard},
-		{"a bare name is a mistake where none is composed", "role-arn", "app", "is no ARN", hard},
-		{"no role at all may be meant", "role-arn", "", "gives no role", soft},
-		{"a role of MinIO may be meant", "role-arn", "arn:minio:iam:::role/dummy", "no role of AWS", soft},
-		{"an audience is right", "audience", "sts.amazonaws.com", "", soft},
-		{"an audience of one's own is right", "audience", "https://sts.example.com", "", soft},
-		{"a URL as AWS's audience is doubtful", "audience", "https://sts.amazonaws.com", "AWS expects sts.amazonaws.com", soft},
-		{"a space before the audience is a mistake", "audience", " sts.amazonaws.com", "spaces around", hard},
-		{"two audiences are doubtful", "audience", "sts.amazonaws.com other", "one audience", soft},
-		{"an empty audience is doubtful", "audience", "", "the default is used", soft},
-		{"true is right", "sts-regional-endpoints", "true", "", soft},
-		{"yes is not taken for true", "sts-regional-endpoints", "yes", "neither true nor false", hard},
-		{"an empty boolean is doubtful", "sts-regional-endpoints", "", "the default is used", soft},
-		{"an expiration is right", "token-expiration", "3600", "", soft},
-		{"a duration with a unit is a mistake", "token-expiration", "1h", "no number of seconds", hard},
-		{"a fraction of a second is a mistake", "token-expiration", "3600.5", "no number of seconds", hard},
-		{"the shortest expiration is right", "token-expiration", "600", "", soft},
-		{"a shorter expiration is doubtful", "token-expiration", "599", "outside 600..86400", soft},
-		{"the longest expiration is right", "token-expiration", "86400", "", soft},
-		{"a longer expiration is doubtful", "token-expiration", "86401", "outside", soft},
-		{"an empty expiration is doubtful", "token-expiration", "", "the default is used", soft},
-		{"the pod's name may name the session", "role-session-name", "pod-name", "", soft},
-		{"a session name with a space is a mistake", "role-session-name", "a b", "2 to 64", hard},
-		{"a session name of one letter is a mistake", "role-session-name", "a", "2 to 64", hard},
-		{"a session name of 65 letters is a mistake", "role-session-name", strings.Repeat("a", 65), "2 to 64", hard},
-		{"a URL is right for an endpoint", "sts-endpoint", "https://sts.example.com:8443", "", soft},
-		{"a host is no endpoint", "sts-endpoint", "sts.example.com", "no URL", hard},
-		{"an empty endpoint is doubtful", "sts-endpoint", "", "the default is used", soft},
-		{"a target role without a role is doubtful", "target-role-arn", appRole, "goes with role-arn", soft},
-		{"the longest name of a role is right", "role-arn", "arn:aws:iam::111122223333:role/team/" + strings.Repeat("a", 64), "", soft},
-		{"a name that is too long is a mistake", "role-arn", "arn:aws:iam::111122223333:role/team/" + strings.Repeat("a", 65), "over 64", hard},
-		{"the address of a region's STS is no audience of AWS", "audience", "sts.eu-west-1.amazonaws.com", "AWS expects", soft},
-		{"the URL of a region's STS is no audience of AWS", "audience", "https://sts.eu-west-1.amazonaws.com", "AWS expects", soft},
-		{"the audience of kOps is right", "audience", "amazonaws.com", "", soft},
-		{"the URL of another STS is right", "audience", "https://sts.example.com", "", soft},
-		{"an empty list of containers is doubtful", "skip-containers", "", "put it on the pods", soft},
-		{"a target role is judged as a role", "target-role-arn", "x", "is no ARN", hard},
-		{"an external id without a target is doubtful", "target-external-id", "the-id", "goes with target-role-arn", soft},
-		{"an external id with a space is a mistake", "target-external-id", "the id", "2 to 1224", hard},
-		{"an external id that is too long is a mistake", "target-external-id", strings.Repeat("x", 1225), "2 to 1224", hard},
-		{"an empty external id is doubtful", "target-external-id", "", "none is sent", soft},
-		{"containers to skip are named on pods", "skip-containers", "a", "put it on the pods", hard},
-		{"containers to include are named on pods", "include-containers", "a", "put it on the pods", hard},
-		{"an annotation of EKS's add-ons is none of ours", "component", "coredns", "", soft},
+		{"valid ARN", "role-arn", appRole, "", warning},
+		{"role with a path, in another partition", "role-arn", "arn:aws-us-gov:iam::111122223333:role/team/app", "", warning},
+		{"space after the role", "role-arn", appRole + " ", "spaces around", invalid},
+		{"line break after the role", "role-arn", appRole + "\n", "spaces around", invalid},
+		{"space in the role", "role-arn", "arn:aws:iam::111122223333:role/my app", "spaces in", invalid},
+		{"quotes around the role", "role-arn", `"` + appRole + `"`, "quotes", invalid},
+		{"session", "role-arn", "arn:aws:sts::111122223333:assumed-role/app/session", "a session's", invalid},
+		{"user", "role-arn", "arn:aws:iam::111122223333:user/app", "a user's", invalid},
+		{"instance profile", "role-arn", "arn:aws:iam::111122223333:instance-profile/app", "an instance profile's", invalid},
+		{"bucket", "role-arn", "arn:aws:s3:::bucket", "not an ARN of IAM", invalid},
+		{"incomplete ARN", "role-arn", "arn:aws:iam", "incomplete ARN", invalid},
+		{"only arn:", "role-arn", "arn:", "not a role of AWS", warning},
+		{"no name", "role-arn", "arn:aws:iam::111122223333:role/", "ends in a slash", invalid},
+		{"path without a name", "role-arn", appRole + "/", "ends in a slash", invalid},
+		{"region", "role-arn", "arn:aws:iam:eu-west-1:111122223333:role/app", "region", invalid},
+		{"no role/", "role-arn", "arn:aws:iam::111122223333:app", "no role/", invalid},
+		{"uppercase role/", "role-arn", "arn:aws:iam::111122223333:Role/app", "no role/", invalid},
+		{"account ID with 3 digits", "role-arn", "arn:aws:iam::123:role/app", "12-digit", invalid},
+		{"account ID with 13 digits", "role-arn", "arn:aws:iam::1111222233334:role/app", "12-digit", invalid},
+		{"placeholder for the account ID", "role-arn", "arn:aws:iam::${ACCOUNT_ID}:role/app", "12-digit", invalid},
+		{"no account ID", "role-arn", "arn:aws:iam:::role/app", "12-digit", invalid},
+		{"invalid character", "role-arn", "arn:aws:iam::111122223333:role/a*", "invalid character", invalid},
+		{"text before the ARN", "role-arn", "role=" + appRole, "does not start with arn:", invalid},
+		{"bare name, not composed", "role-arn", "app", "is not an ARN", invalid},
+		{"empty role", "role-arn", "", "no role is injected", warning},
+		{"role of MinIO", "role-arn", "arn:minio:iam:::role/dummy", "not a role of AWS", warning},
+		{"valid audience", "audience", "sts.amazonaws.com", "", warning},
+		{"custom audience", "audience", "https://sts.example.com", "", warning},
+		{"URL of AWS", "audience", "https://sts.amazonaws.com", "AWS expects sts.amazonaws.com", warning},
+		{"space before the audience", "audience", " sts.amazonaws.com", "spaces around", invalid},
+		{"two audiences", "audience", "sts.amazonaws.com other", "one audience", warning},
+		{"empty audience", "audience", "", "the default is used", warning},
+		{"true", "sts-regional-endpoints", "true", "", warning},
+		{"yes", "sts-regional-endpoints", "yes", "neither true nor false", invalid},
+		{"empty boolean", "sts-regional-endpoints", "", "the default is used", warning},
+		{"valid expiration", "token-expiration", "3600", "", warning},
+		{"duration with a unit", "token-expiration", "1h", "not a number of seconds", invalid},
+		{"fraction of a second", "token-expiration", "3600.5", "not a number of seconds", invalid},
+		{"minimum expiration", "token-expiration", "600", "", warning},
+		{"expiration below the minimum", "token-expiration", "599", "outside 600..86400", warning},
+		{"maximum expiration", "token-expiration", "86400", "", warning},
+		{"expiration above the maximum", "token-expiration", "86401", "outside", warning},
+		{"empty expiration", "token-expiration", "", "the default is used", warning},
+		{"pod-name as session name", "role-session-name", "pod-name", "", warning},
+		{"session name with a space", "role-session-name", "a b", "2 to 64", invalid},
+		{"session name too short", "role-session-name", "a", "2 to 64", invalid},
+		{"session name too long", "role-session-name", strings.Repeat("a", 65), "2 to 64", invalid},
+		{"endpoint URL", "sts-endpoint", "https://sts.example.com:8443", "", warning},
+		{"host name as endpoint", "sts-endpoint", "sts.example.com", "not a URL", invalid},
+		{"empty endpoint", "sts-endpoint", "", "the default is used", warning},
+		{"target role without a role", "target-role-arn", appRole, "requires role-arn", warning},
+		{"maximum length of a role name", "role-arn", "arn:aws:iam::111122223333:role/team/" + strings.Repeat("a", 64), "", warning},
+		{"role name too long", "role-arn", "arn:aws:iam::111122223333:role/team/" + strings.Repeat("a", 65), "over 64", invalid},
+		{"host name of a region's STS as audience", "audience", "sts.eu-west-1.amazonaws.com", "AWS expects", warning},
+		{"URL of a region's STS as audience", "audience", "https://sts.eu-west-1.amazonaws.com", "AWS expects", warning},
+		{"audience of kOps", "audience", "amazonaws.com", "", warning},
+		{"URL of another STS as audience", "audience", "https://sts.example.com", "", warning},
+		{"empty list of containers", "skip-containers", "", "put it on the pods", warning},
+		{"invalid target role", "target-role-arn", "x", "is not an ARN", invalid},
+		{"external ID without a target role", "target-external-id", "the-id", "requires target-role-arn", warning},
+		{"external ID with a space", "target-external-id", "the id", "2 to 1224", invalid},
+		{"external ID too long", "target-external-id", strings.Repeat("x", 1225), "2 to 1224", invalid},
+		{"empty external ID", "target-external-id", "", "no external ID is sent", warning},
+		{"skip-containers on a ServiceAccount", "skip-containers", "a", "put it on the pods", invalid},
+		{"include-containers on a ServiceAccount", "include-containers", "a", "put it on the pods", invalid},
+		{"annotation of an EKS add-on", "component", "coredns", "", warning},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -103,7 +103,7 @@ func TestAccount(t *testing.T) {
 				return
 			}
 			if len(findings) != 1 {
-				t.Fatalf("got %d findings: %+v", len(findings), findings)
+				t.Fatalf("got %d findings, want 1: %+v", len(findings), findings)
 			}
 			got := findings[0]
 			if !strings.Contains(got.Message, test.message) || got.Invalid != test.invalid || got.Value != test.value {
@@ -112,12 +112,12 @@ func TestAccount(t *testing.T) {
 			if got.Annotation != prefix+"/"+test.annotation || !strings.HasPrefix(got.Message, got.Annotation) {
 				t.Errorf("got %+v, want the full key", got)
 			}
-			// A warning has 120 letters, and begins with whose it is.
-			if longest := 120 - len("pod-identity-webhook: "); test.annotation != "target-role-arn" && len(got.Message) > longest {
-				t.Errorf("%q has %d letters, of which a warning shows %d", got.Message, len(got.Message), longest)
+			// API servers truncate warnings to 120 characters, which include a prefix.
+			if limit := 120 - len("pod-identity-webhook: "); test.annotation != "target-role-arn" && len(got.Message) > limit {
+				t.Errorf("got %q with %d characters, want at most %d", got.Message, len(got.Message), limit)
 			}
 			if test.value != "" && len(test.value) < 50 && !strings.Contains(got.String(), fmt.Sprintf("%q", test.value)) {
-				t.Errorf("%s does not show %q", got, test.value)
+				t.Errorf("got %s, want %q in it", got, test.value)
 			}
 		})
 	}
@@ -132,13 +132,13 @@ func TestAccount_externalIDWithoutTarget(t *testing.T) {
 	}
 }
 
-// TestAccount_otherSTS has the roles of systems whose rules are not AWS's. The endpoint
-// is the annotation's, or else the flag's.
+// TestAccount_otherSTS checks roles of systems with other rules than AWS. The endpoint is from the
+// annotation, or else from the flag.
 func TestAccount_otherSTS(t *testing.T) {
 	const ceph, minio, aws = "https://rgw.example.com", "https://minio.storage.svc:9000", "https://vpce-0a.sts.eu-west-1.vpce.amazonaws.com"
 	for _, test := range []struct {
 		role, annotation, flag string
-		// message is part of the one finding, "" for none.
+		// message is a part of the only finding, or "" if there is none.
 		message string
 		invalid bool
 	}{
@@ -150,7 +150,7 @@ func TestAccount_otherSTS(t *testing.T) {
 		{"arn:aws:iam:::role/S3Access", "", "", "12-digit", true},
 		{"arn:aws:iam:::role/S3Access", aws, ceph, "12-digit", true},
 		{"arn:aws:iam::RGW12345678901234567:role/app", "", aws, "12-digit", true},
-		{"arn:minio:iam:::role/dummy-internal", "", "", "no role of AWS", false},
+		{"arn:minio:iam:::role/dummy-internal", "", "", "not a role of AWS", false},
 		{"arn:aws:iam:::role/S3Access", "not a URL", "", "12-digit", true},
 		{"arn:aws:iam:::user/S3Access", ceph, "", "a user's", true},
 		{"arn:aws:sts:::assumed-role/S3Access/x", ceph, "", "a session's", true},
@@ -158,7 +158,7 @@ func TestAccount_otherSTS(t *testing.T) {
 		{"arn:aws:iam:::S3Access", ceph, "", "no role/", true},
 		{"arn:aws:iam:::role/S3 Access", ceph, "", "spaces in it", true},
 		{"arn:aws:iam:::role/S3Access\n", ceph, "", "spaces around", true},
-		{"S3Access", ceph, "", "is no ARN", true},
+		{"S3Access", ceph, "", "is not an ARN", true},
 	} {
 		annotations := map[string]string{}
 		for _, name := range []string{"role-arn", "target-role-arn"} {
@@ -178,7 +178,7 @@ func TestAccount_otherSTS(t *testing.T) {
 		case test.message == "" || len(got) != 2:
 			t.Errorf("%s at %q, flag %q: got %+v, want %q twice", test.role, test.annotation, test.flag, got, test.message)
 		case !strings.Contains(got[0].Message, test.message) || got[0].Invalid != test.invalid || got[1].Invalid != test.invalid:
-			t.Errorf("%s at %q, flag %q: got %+v, want %q, hard %t", test.role, test.annotation, test.flag, got, test.message, test.invalid)
+			t.Errorf("%s at %q, flag %q: got %+v, want %q, invalid %t", test.role, test.annotation, test.flag, got, test.message, test.invalid)
 		}
 	}
 }
@@ -186,13 +186,13 @@ func TestAccount_otherSTS(t *testing.T) {
 func TestAccount_bareRoleName(t *testing.T) {
 	for value, message := range map[string]string{
 		"app": "", "team/app": "", "/team/app": "",
-		"a*":                               "cannot be a role's name",
-		"team/":                            "cannot be a role's name",
-		"ARN:AWS:IAM":                      "cannot be a role's name",
-		"role/app":                         "once more",
+		"a*":                               "is not a valid role name",
+		"team/":                            "is not a valid role name",
+		"ARN:AWS:IAM":                      "is not a valid role name",
+		"role/app":                         "adds again",
 		"arn:aws:iam::123:role/app":        "12-digit",
 		"arn:aws:iam::1111:user/app":       "a user's",
-		"aws:arn:iam::111122223333:role/a": "does not begin with arn:",
+		"aws:arn:iam::111122223333:role/a": "does not start with arn:",
 	} {
 		findings := lint.Account(map[string]string{prefix + "/role-arn": value}, lint.Rules{Prefix: prefix, Composes: true})
 		switch {
@@ -255,8 +255,8 @@ func TestMisspelled_kube2iam(t *testing.T) {
 	}
 }
 
-// ordinary annotations are of pods and ServiceAccounts that have no mistake.
-func ordinary() map[string]string {
+// unrelated returns annotations without mistakes.
+func unrelated() map[string]string {
 	return map[string]string{
 		prefix + "/skip-containers": "a", prefix + "/include-containers": "b",
 		prefix + "/token-expiration": "3600", prefix + "/role-session-name": "pod-name",
@@ -273,7 +273,7 @@ func ordinary() map[string]string {
 }
 
 func TestMisspelled_unrelatedAnnotations(t *testing.T) {
-	annotations := ordinary()
+	annotations := unrelated()
 	for _, name := range []string{"role-arn", "audience", "sts-regional-endpoints", "sts-endpoint", "target-role-arn", "target-external-id"} {
 		annotations[prefix+"/"+name] = "x"
 	}
@@ -298,14 +298,14 @@ func TestMisspelled_eksPrefix(t *testing.T) {
 }
 
 func TestMisspelled_similarPrefixes(t *testing.T) {
-	const ours = "irsa-a.example.com"
-	for key, meant := range map[string]string{
-		"irsa-b.example.com/role-arn": "", ours + "/role-arn": "", ours + "/other": "",
-		ours + "/role_arn": ours + "/role-arn", ours + "/rol-arn": ours + "/role-arn", ours + "_role-arn": ours + "/role-arn",
+	const own = "irsa-a.example.com"
+	for key, want := range map[string]string{
+		"irsa-b.example.com/role-arn": "", own + "/role-arn": "", own + "/other": "",
+		own + "/role_arn": own + "/role-arn", own + "/rol-arn": own + "/role-arn", own + "_role-arn": own + "/role-arn",
 	} {
-		findings := lint.Misspelled(map[string]string{key: "x"}, ours)
-		if meant == "" && len(findings) != 0 || meant != "" && (len(findings) != 1 || findings[0].SuggestedKey != meant) {
-			t.Errorf("%s: got %+v, want %q", key, findings, meant)
+		findings := lint.Misspelled(map[string]string{key: "x"}, own)
+		if want == "" && len(findings) != 0 || want != "" && (len(findings) != 1 || findings[0].SuggestedKey != want) {
+			t.Errorf("%s: got %+v, want %q", key, findings, want)
 		}
 	}
 }
@@ -316,13 +316,13 @@ func TestMisspelled_limit(t *testing.T) {
 		annotations[prefix+"/role"+strings.Repeat("_", i+1)+"arn"] = appRole
 	}
 	if got := lint.Misspelled(annotations, prefix); len(got) != 20 {
-		t.Errorf("got %d", len(got))
+		t.Errorf("got %d findings, want 20", len(got))
 	}
 }
 
 func TestPod_serviceAccountAnnotations(t *testing.T) {
 	for _, name := range []string{"role-arn", "audience", "sts-regional-endpoints", "sts-endpoint", "target-role-arn", "target-external-id"} {
-		annotations := ordinary()
+		annotations := unrelated()
 		annotations[prefix+"/"+name] = "x"
 		findings := lint.Pod(annotations, prefix, "app")
 		want := lint.Finding{
@@ -343,18 +343,18 @@ func TestPod_misspelled(t *testing.T) {
 }
 
 func TestPod_noAllocations(t *testing.T) {
-	annotations := ordinary()
+	annotations := unrelated()
 	if allocations := testing.AllocsPerRun(100, func() {
 		if lint.Pod(annotations, prefix, "app") != nil {
-			t.Error("there are findings")
+			t.Error("got findings, want none")
 		}
 	}); allocations != 0 {
-		t.Errorf("%v allocations", allocations)
+		t.Errorf("got %v allocations, want 0", allocations)
 	}
 }
 
 func BenchmarkPod(b *testing.B) {
-	annotations := ordinary()
+	annotations := unrelated()
 	b.ReportAllocs()
 	for b.Loop() {
 		lint.Pod(annotations, prefix, "app")
@@ -369,18 +369,18 @@ func FuzzAccount(f *testing.F) {
 	f.Add("role_arn", "\xff")
 	f.Add("", "")
 	f.Fuzz(func(t *testing.T, name, value string) {
-		ours, anybodys := map[string]string{prefix + "/" + name: value}, map[string]string{name: value}
+		prefixed, unprefixed := map[string]string{prefix + "/" + name: value}, map[string]string{name: value}
 		for _, findings := range [][]lint.Finding{
-			lint.Account(ours, rules), lint.Account(ours, lint.Rules{Prefix: prefix, Composes: true}), lint.Pod(ours, prefix, "app"),
-			lint.Account(anybodys, rules), lint.Pod(anybodys, prefix, "app"),
+			lint.Account(prefixed, rules), lint.Account(prefixed, lint.Rules{Prefix: prefix, Composes: true}), lint.Pod(prefixed, prefix, "app"),
+			lint.Account(unprefixed, rules), lint.Pod(unprefixed, prefix, "app"),
 		} {
 			for _, finding := range findings {
-				// A value or a key is cut to 50 bytes, which are quoted as \xff at worst.
-				if longest := 600; len(finding.String()) > longest {
-					t.Errorf("%d bytes: %s", len(finding.String()), finding)
+				// A value or a key is truncated to 50 bytes. Quoting makes at most 4 bytes of each.
+				if limit := 600; len(finding.String()) > limit {
+					t.Errorf("got %d bytes: %s", len(finding.String()), finding)
 				}
 				if !utf8.ValidString(finding.String()) && utf8.ValidString(name) {
-					t.Errorf("%q is no UTF-8", finding.String())
+					t.Errorf("got invalid UTF-8 %q", finding.String())
 				}
 			}
 		}

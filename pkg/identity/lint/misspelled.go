@@ -7,8 +7,8 @@ import (
 	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/identity"
 )
 
-// spellings are the names of our annotations in lower case and without
-// separators, and what else is written in their place.
+// spellings maps similar names to the names of the annotations. The keys are lowercase and
+// without separators.
 var spellings = map[string]string{
 	"rolearn": identity.RoleARNAnnotation, "rolearns": identity.RoleARNAnnotation, "role": identity.RoleARNAnnotation,
 	"iamrole": identity.RoleARNAnnotation, "iamrolearn": identity.RoleARNAnnotation, "awsrolearn": identity.RoleARNAnnotation,
@@ -28,8 +28,9 @@ var spellings = map[string]string{
 // longestSpelling is the length of the longest of spellings.
 const longestSpelling = len("tokenexpirationseconds")
 
-// domains are prefixes that are written in place of ours. eks.amazonaws.com is
-// not one of them: beside another prefix of ours it is EKS's own webhook's.
+// domains lists prefixes that users write instead of the webhook's prefix. eks.amazonaws.com is
+// not in the list: if the webhook has another prefix, annotations with eks.amazonaws.com are
+// for EKS's own webhook.
 var domains = []string{
 	"amazonaws.com", "aws.amazon.com", "eks", "eks.amazon.aws.com", "eks.amazon.com", "eks.amazonaws", "eks.amazonaws.com.cn",
 	"eks.amazonaws.io", "eks.amazonws.com", "eks-amazonaws-com", "eksamazonaws.com", "eks.aws", "eks.aws.amazon.com", "eks.aws.com", "iam.amazonaws.com", "sts.amazonaws.com",
@@ -37,16 +38,17 @@ var domains = []string{
 
 const awsDomain = "eks.amazonaws.com"
 
-// kube2iamRole names the role of a pod to kube2iam and kiam.
+// kube2iamRole is the annotation with the role of a pod for kube2iam and kiam.
 const kube2iamRole = "iam.amazonaws.com/role"
 
-// maxMisspelled bounds what is told: annotations may be 256 KiB, each one a miss.
+// maxMisspelled is the maximum number of findings. Annotations can have 256 KiB, and all of them
+// can be misspelled.
 const maxMisspelled = 20
 
-// Misspelled finds annotations that were probably meant as ours, where the one
-// that was meant is not there. They are never Hard: another program may have a
-// use for them. It returns at most maxMisspelt, and costs no memory if there are
-// none, as it is called for each pod.
+// Misspelled finds keys that are probably misspelled annotations of the webhook. It ignores a
+// key if the correct annotation is also there. The findings are never Invalid, because another
+// program can use these keys. It returns at most maxMisspelled findings. It is called for each
+// pod, so it allocates no memory if there are none.
 func Misspelled(annotations map[string]string, prefix string) []Finding {
 	var findings []Finding
 	for key, value := range annotations {
@@ -54,49 +56,49 @@ func Misspelled(annotations map[string]string, prefix string) []Finding {
 		if name == "" {
 			continue
 		}
-		meant := prefix + "/" + name
-		if _, ok := annotations[meant]; ok {
+		suggested := prefix + "/" + name
+		if _, ok := annotations[suggested]; ok {
 			continue
 		}
-		message := truncateQuoted(key) + " is not read: did you mean " + meant + "?"
+		message := truncateQuoted(key) + " is not read: did you mean " + suggested + "?"
 		if key == kube2iamRole {
-			message = key + " is for kube2iam, kiam: set " + meant + " on the ServiceAccount"
+			message = key + " is for kube2iam, kiam: set " + suggested + " on the ServiceAccount"
 		}
-		findings = append(findings, Finding{Annotation: key, Value: value, SuggestedKey: meant, Message: message})
+		findings = append(findings, Finding{Annotation: key, Value: value, SuggestedKey: suggested, Message: message})
 	}
 	slices.SortFunc(findings, byAnnotation)
 	return findings[:min(len(findings), maxMisspelled)]
 }
 
-// closestKey returns the name of the annotation that key was meant to be, or "" if
-// it is that very one, or none of ours.
+// closestKey returns the name of the annotation that key is a misspelling of. It returns "" if
+// key is spelled correctly or is not similar to an annotation.
 func closestKey(key, value, prefix string) string {
 	domain, name := cutDomain(key, prefix)
-	meant := normalizedMatch(name)
-	if meant == "" && domain == prefix {
-		meant = withinOneEditOf(name)
+	match := normalizedMatch(name)
+	if match == "" && domain == prefix {
+		match = withinOneEditOf(name)
 	}
 	switch {
-	case meant == "", domain == prefix && name == meant && strings.Contains(key, "/"):
+	case match == "", domain == prefix && name == match && strings.Contains(key, "/"):
 		return ""
 	case domain == "":
-		// Without a domain it is anybody's, but for a role.
-		if meant == identity.RoleARNAnnotation && identity.IsRoleARN(value) {
-			return meant
+		// Other programs also use keys without a domain, so the value must be an ARN of a role.
+		if match == identity.RoleARNAnnotation && identity.IsRoleARN(value) {
+			return match
 		}
 		return ""
 	case strings.EqualFold(domain, prefix), slices.ContainsFunc(domains, func(d string) bool { return strings.EqualFold(d, domain) }):
-		return meant
+		return match
 	case prefix == awsDomain && oneEditApart(domain, awsDomain):
-		// Another prefix may have neighbours on purpose, such as irsa-a and irsa-b.
-		return meant
+		// Other prefixes can be similar on purpose, such as irsa-a and irsa-b.
+		return match
 	default:
 		return ""
 	}
 }
 
-// cutDomain cuts a key at its slash or, if it has none, at what follows our
-// prefix in its place, or at its last dot.
+// cutDomain cuts a key at its slash. If there is no slash, it cuts at the character that follows
+// the prefix, or else at the last dot.
 func cutDomain(key, prefix string) (domain, name string) {
 	at := strings.IndexByte(key, '/')
 	if at < 0 && strings.HasPrefix(key, prefix) && len(key) > len(prefix) {
@@ -108,7 +110,7 @@ func cutDomain(key, prefix string) (domain, name string) {
 	return key[:max(at, 0)], key[at+1:]
 }
 
-// names are those of all our annotations.
+// names are the names of all annotations.
 var names = []string{
 	identity.RoleARNAnnotation, identity.AudienceAnnotation, identity.STSRegionalEndpointsAnnotation,
 	identity.TokenExpirationAnnotation, identity.RoleSessionNameAnnotation, identity.STSEndpointAnnotation,
@@ -116,18 +118,18 @@ var names = []string{
 	identity.SkipContainersAnnotation, identity.IncludeContainersAnnotation,
 }
 
-// withinOneEditOf returns the annotation that a name is one slip from, or "".
+// withinOneEditOf returns the annotation that differs from name by one edit, or "".
 func withinOneEditOf(name string) string {
-	for _, ours := range names {
-		if oneEditApart(name, ours) {
-			return ours
+	for _, annotation := range names {
+		if oneEditApart(name, annotation) {
+			return annotation
 		}
 	}
 	return ""
 }
 
-// oneEditApart says whether one slip of the hand makes a of b: a letter too many, too
-// few or wrong, or two letters swapped.
+// oneEditApart reports whether a and b are equal or differ by one edit: a character added,
+// removed or replaced, or two adjacent characters swapped.
 func oneEditApart(a, b string) bool {
 	for a != "" && b != "" && a[0] == b[0] {
 		a, b = a[1:], b[1:]
@@ -139,8 +141,8 @@ func oneEditApart(a, b string) bool {
 	return len(a) <= 1 && len(b) <= 1 || swapped
 }
 
-// normalizedMatch returns the annotation that a name spells, whatever its case and its
-// separators, or "".
+// normalizedMatch returns the annotation in spellings for a name, or "". It ignores case and
+// separators.
 func normalizedMatch(name string) string {
 	var folded [longestSpelling]byte
 	length := 0

@@ -11,8 +11,8 @@ import (
 	"github.com/pod-identity-webhook/pod-identity-webhook/internal/objectcache"
 )
 
-// BenchmarkResolve measures the lookup of a role in the cache, among few and among
-// many: it reads nothing from the API server.
+// BenchmarkResolve measures the lookup of a role in the cache, with few and with many entries. It
+// does not read from the API server.
 func BenchmarkResolve(b *testing.B) {
 	for _, roles := range []int{1, 10_000} {
 		b.Run(fmt.Sprintf("roles=%d", roles), func(b *testing.B) {

@@ -27,7 +27,7 @@ func newReader(config Config) *reader {
 		defaults: config.Defaults,
 		results: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "pod_identity_webhook_live_reads_total",
-			Help: "Attempts to get a ServiceAccount from the API server, by result: role, no_role, not_found, error. After an error the webhook tries again (not after HTTP 401 and 403), then uses the cache if the watch is healthy, and otherwise answers with HTTP 500.",
+			Help: "Attempts to get a ServiceAccount from the API server, by result: role, no_role, not_found, error. After an error the webhook retries, except after HTTP 401 and 403. If it still fails, the webhook uses the cache if the watch is healthy, and otherwise responds with HTTP 500.",
 		}, []string{"result"}),
 	}
 	config.Metrics.MustRegister(r.results)
@@ -37,8 +37,8 @@ func newReader(config Config) *reader {
 	return r
 }
 
-// read gets a ServiceAccount from the API server, and not from its caches: the
-// request has no resourceVersion.
+// read gets the identity of a ServiceAccount from the API server. The request has no
+// resourceVersion, so the API server does not use its watch cache.
 func (r *reader) read(ctx context.Context, name types.NamespacedName) (*identity.Identity, error) {
 	account, err := r.client.ServiceAccounts(name.Namespace).Get(ctx, name.Name, metav1.GetOptions{})
 	var found *identity.Identity
@@ -49,8 +49,8 @@ func (r *reader) read(ctx context.Context, name types.NamespacedName) (*identity
 	return found, err
 }
 
-// identityFrom returns the identity that annotations grant. If they grant none, near
-// misses are told: who writes a pod should hear of them.
+// identityFrom returns the identity in annotations. If there is none, it adds warnings about
+// misspelled annotations, for the user who creates the pod.
 func (r *reader) identityFrom(annotations map[string]string) *identity.Identity {
 	id := identity.FromAnnotations(annotations, r.defaults)
 	if id.IsSet() {
@@ -65,6 +65,7 @@ func (r *reader) identityFrom(annotations map[string]string) *identity.Identity 
 	return id
 }
 
+// readResult returns the value of the label result.
 func readResult(found *identity.Identity, err error, name string) string {
 	switch {
 	case objectcache.IsNotFound(err, name):

@@ -22,18 +22,18 @@ import (
 const foundBody = `{"kind":"ServiceAccount","apiVersion":"v1","metadata":{"namespace":"default","name":"app",
 	"annotations":{"eks.amazonaws.com/role-arn":"` + appRole + `"}}}`
 
-// notFoundBody is what API servers respond when a ServiceAccount does not exist.
+// notFoundBody is the response of API servers if a ServiceAccount does not exist.
 const notFoundBody = `{"kind":"Status","apiVersion":"v1","status":"Failure","reason":"NotFound","code":404,
 	"message":"serviceaccounts \"app\" not found","details":{"name":"app","kind":"serviceaccounts"}}`
 
 func statusBody(reason string) string {
-	return `{"kind":"Status","apiVersion":"v1","status":"Failure","reason":"` + reason + `","message":"it is ` + reason + `"}`
+	return `{"kind":"Status","apiVersion":"v1","status":"Failure","reason":"` + reason + `","message":"status ` + reason + `"}`
 }
 
-// resolverAgainst returns a Resolver whose API server is answer.
-func resolverAgainst(t *testing.T, answer http.HandlerFunc, registry *prometheus.Registry) *Resolver {
+// newResolver returns a Resolver for an API server with this handler.
+func newResolver(t *testing.T, handler http.HandlerFunc, registry *prometheus.Registry) *Resolver {
 	t.Helper()
-	server := httptest.NewServer(answer)
+	server := httptest.NewServer(handler)
 	t.Cleanup(server.Close)
 	client, err := corev1client.NewForConfig(&rest.Config{Host: server.URL, QPS: -1})
 	if err != nil {
@@ -45,7 +45,7 @@ func resolverAgainst(t *testing.T, answer http.HandlerFunc, registry *prometheus
 	})
 }
 
-func answerWith(status int, body string) http.HandlerFunc {
+func respondWith(status int, body string) http.HandlerFunc {
 	return func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "application/json")
 		w.WriteHeader(status)
@@ -56,57 +56,57 @@ func answerWith(status int, body string) http.HandlerFunc {
 func TestResolve_liveRead(t *testing.T) {
 	var calls atomic.Int32
 	tests := []struct {
-		name   string
-		answer http.HandlerFunc
-		// results are those of the attempts.
+		name    string
+		handler http.HandlerFunc
+		// results are the results of the attempts.
 		results []string
 		check   func(*identity.Identity, error) bool
 	}{
 		{
-			"a ServiceAccount with a role", answerWith(http.StatusOK, foundBody),
+			"role", respondWith(http.StatusOK, foundBody),
 			[]string{"role"},
 			func(got *identity.Identity, err error) bool { return err == nil && got.RoleARN == appRole },
 		},
 		{
-			"a ServiceAccount without a role", answerWith(http.StatusOK, `{"kind":"ServiceAccount","apiVersion":"v1"}`),
+			"no role", respondWith(http.StatusOK, `{"kind":"ServiceAccount","apiVersion":"v1"}`),
 			[]string{"no_role"},
 			func(got *identity.Identity, err error) bool { return err == nil && !got.IsSet() },
 		},
 		{
-			"no such ServiceAccount", answerWith(http.StatusNotFound, notFoundBody),
+			"ServiceAccount not found", respondWith(http.StatusNotFound, notFoundBody),
 			[]string{"not_found"},
 			func(_ *identity.Identity, err error) bool {
 				return errors.Is(err, identity.ErrServiceAccountNotFound)
 			},
 		},
 		{
-			"a 404 about something else", answerWith(http.StatusNotFound, `<h1>404 page not found</h1>`),
+			"404 from another server", respondWith(http.StatusNotFound, `<h1>404 page not found</h1>`),
 			[]string{"error"},
 			func(_ *identity.Identity, err error) bool {
 				return err != nil && !errors.Is(err, identity.ErrServiceAccountNotFound)
 			},
 		},
 		{
-			"no right to read it: an error at once", answerWith(http.StatusForbidden, statusBody("Forbidden")),
+			"no permission, not retried", respondWith(http.StatusForbidden, statusBody("Forbidden")),
 			[]string{"error"},
 			func(_ *identity.Identity, err error) bool {
 				return err != nil && strings.Contains(err.Error(), "default/app") && strings.Contains(err.Error(), "Forbidden")
 			},
 		},
 		{
-			"an API server that recovers in time", func(w http.ResponseWriter, r *http.Request) {
+			"API server recovers in time", func(w http.ResponseWriter, r *http.Request) {
 				if calls.Add(1) < 3 {
-					answerWith(http.StatusInternalServerError, statusBody("InternalError"))(w, r)
+					respondWith(http.StatusInternalServerError, statusBody("InternalError"))(w, r)
 					return
 				}
-				answerWith(http.StatusOK, foundBody)(w, r)
+				respondWith(http.StatusOK, foundBody)(w, r)
 			},
 			[]string{"error", "role"},
 			func(got *identity.Identity, err error) bool { return err == nil && got.RoleARN == appRole },
 		},
 		{
-			"an API server that does not recover: its own error, not the deadline's",
-			answerWith(http.StatusInternalServerError, statusBody("InternalError")),
+			"API server does not recover, its own error",
+			respondWith(http.StatusInternalServerError, statusBody("InternalError")),
 			[]string{"error"},
 			func(_ *identity.Identity, err error) bool {
 				return err != nil && strings.Contains(err.Error(), "InternalError")
@@ -116,37 +116,37 @@ func TestResolve_liveRead(t *testing.T) {
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
 			registry := prometheus.NewRegistry()
-			got, err := resolverAgainst(t, test.answer, registry).Resolve(t.Context(), app)
+			got, err := newResolver(t, test.handler, registry).Resolve(t.Context(), app)
 			if !test.check(got, err) {
 				t.Errorf("got %+v, %v", got, err)
 			}
 			for _, result := range []string{"role", "no_role", "not_found", "error"} {
 				got := counter(t, registry, "pod_identity_webhook_live_reads_total", result)
 				if counted := got > 0; counted != slices.Contains(test.results, result) || result != "error" && got > 1 {
-					t.Errorf("result %s counted %v times, want only %v", result, got, test.results)
+					t.Errorf("got %[2]v results %[1]s, want only %[3]v", result, got, test.results)
 				}
 			}
 		})
 	}
 }
 
-// TestResolve_cachedRole shows that a role in the cache decides only if the API
-// server gives no answer.
+// TestResolve_cachedRole checks that a role in the cache is used only if the API server does not
+// respond.
 func TestResolve_cachedRole(t *testing.T) {
 	const newRole = "arn:aws:iam::111122223333:role/new"
 	for _, test := range []struct {
-		name   string
-		answer http.HandlerFunc
-		want   string
-		cached bool
+		name    string
+		handler http.HandlerFunc
+		want    string
+		cached  bool
 	}{
-		{"the role was changed", answerWith(http.StatusOK, strings.ReplaceAll(foundBody, appRole, newRole)), newRole, false},
-		{"the role was removed", answerWith(http.StatusOK, `{"kind":"ServiceAccount","apiVersion":"v1"}`), "", false},
-		{"the API server fails", answerWith(http.StatusForbidden, statusBody("Forbidden")), appRole, true},
-		{"a proxy does not find the API server", answerWith(http.StatusNotFound, `<h1>404 page not found</h1>`), appRole, true},
+		{"role changed", respondWith(http.StatusOK, strings.ReplaceAll(foundBody, appRole, newRole)), newRole, false},
+		{"role removed", respondWith(http.StatusOK, `{"kind":"ServiceAccount","apiVersion":"v1"}`), "", false},
+		{"API server fails", respondWith(http.StatusForbidden, statusBody("Forbidden")), appRole, true},
+		{"404 from a proxy", respondWith(http.StatusNotFound, `<h1>404 page not found</h1>`), appRole, true},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			resolver := resolverAgainst(t, test.answer, prometheus.NewRegistry())
+			resolver := newResolver(t, test.handler, prometheus.NewRegistry())
 			if err := resolver.store.Replace([]any{account("app", appRole)}, "1"); err != nil {
 				t.Fatal(err)
 			}
@@ -157,8 +157,8 @@ func TestResolve_cachedRole(t *testing.T) {
 		})
 	}
 
-	t.Run("the ServiceAccount was deleted", func(t *testing.T) {
-		resolver := resolverAgainst(t, answerWith(http.StatusNotFound, notFoundBody), prometheus.NewRegistry())
+	t.Run("ServiceAccount deleted", func(t *testing.T) {
+		resolver := newResolver(t, respondWith(http.StatusNotFound, notFoundBody), prometheus.NewRegistry())
 		if err := resolver.store.Replace([]any{account("app", appRole)}, "1"); err != nil {
 			t.Fatal(err)
 		}
@@ -167,8 +167,8 @@ func TestResolve_cachedRole(t *testing.T) {
 		}
 	})
 
-	t.Run("the cache has no role, and the API server fails", func(t *testing.T) {
-		resolver := resolverAgainst(t, answerWith(http.StatusForbidden, statusBody("Forbidden")), prometheus.NewRegistry())
+	t.Run("no role in the cache, API server fails", func(t *testing.T) {
+		resolver := newResolver(t, respondWith(http.StatusForbidden, statusBody("Forbidden")), prometheus.NewRegistry())
 		if err := resolver.store.Replace(nil, "1"); err != nil {
 			t.Fatal(err)
 		}

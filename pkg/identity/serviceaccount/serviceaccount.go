@@ -1,7 +1,7 @@
-// Package serviceaccount fetches what package identity reads: it reads the
-// ServiceAccount of each admission from the API server, live. It also watches the
-// ServiceAccounts of the cluster and caches the identities of those that have a
-// role, for when a live read fails. It decides nothing about pods.
+// Package serviceaccount gets the identities of ServiceAccounts from their annotations. A live
+// read gets the ServiceAccount of an admission request from the API server. The package also
+// watches the ServiceAccounts of the cluster and caches the identities of those that have a role.
+// The cache is used if a live read fails. The package does not decide which pods are injected.
 package serviceaccount
 
 import (
@@ -21,21 +21,21 @@ import (
 	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/identity"
 )
 
-// errNotSynced is returned while nothing is known yet.
-var errNotSynced = errors.New("the ServiceAccounts of the cluster are not known yet")
+// errNotSynced is the error until the first list of ServiceAccounts is complete.
+var errNotSynced = errors.New("ServiceAccounts of the cluster not listed yet")
 
-// Config is what a Resolver needs.
+// Config is the configuration of a Resolver.
 type Config struct {
 	Client   corev1client.ServiceAccountsGetter
 	Defaults identity.Defaults
 	Lookup   objectcache.Mode
 	Logger   *slog.Logger
 	Metrics  prometheus.Registerer
-	// ReadTimeout bounds one live read with its retries.
+	// ReadTimeout limits the duration of a live read with its retries.
 	ReadTimeout time.Duration
 }
 
-// Resolver answers which identity a ServiceAccount has. Run must be running.
+// Resolver returns the identities of ServiceAccounts. Run must be running.
 type Resolver struct {
 	store  *store
 	lookup *objectcache.Lookup[*identity.Identity]
@@ -47,7 +47,7 @@ func New(config Config) *Resolver {
 	store := newStore(config.Defaults, config.Metrics)
 	failures := prometheus.NewCounter(prometheus.CounterOpts{
 		Name: "pod_identity_webhook_service_account_watch_failures_total",
-		Help: "Failed attempts to list or watch ServiceAccounts. While they fail, the cache is not used: an admission whose live read fails as well is answered with HTTP 500.",
+		Help: "Failed attempts to list or watch ServiceAccounts. While they fail, the cache is not used: if a live read fails too, the webhook responds with HTTP 500.",
 	})
 	config.Metrics.MustRegister(failures)
 	none := identity.FromAnnotations(nil, config.Defaults)
@@ -82,16 +82,17 @@ func New(config Config) *Resolver {
 	}
 }
 
-// Run watches until ctx is done, and then waits for the live reads in flight.
+// Run watches ServiceAccounts until ctx is done, and then waits for the live reads in flight.
 func (r *Resolver) Run(ctx context.Context) {
 	r.watch(ctx)
 	r.lookup.Wait()
 }
 
-// Identities returns the identities in the cache, by ServiceAccount.
+// Identities returns the identities in the cache, indexed by ServiceAccount.
 func (r *Resolver) Identities() map[types.NamespacedName]*identity.Identity { return r.store.All() }
 
-// Synced returns nil once all ServiceAccounts of the cluster have been seen.
+// Synced returns nil if the first list of the cluster's ServiceAccounts is complete, and an error
+// otherwise.
 func (r *Resolver) Synced() error {
 	if !r.store.Health().SyncSignal() {
 		return errNotSynced
@@ -99,13 +100,13 @@ func (r *Resolver) Synced() error {
 	return nil
 }
 
-// Healthy returns nil if the cache can be used when a live read fails.
+// Healthy returns nil if the cache can be used when a live read fails, and an error otherwise.
 func (r *Resolver) Healthy() error { return r.lookup.Healthy() }
 
-// Resolve returns the identity of a ServiceAccount as of a moment after Resolve was
-// called, or, if that cannot be read, as the watch knows it: FromCache is then set.
-// The error is identity.ErrServiceAccountNotFound if there is no such
-// ServiceAccount, any other error if its identity cannot be known.
+// Resolve returns the identity of a ServiceAccount. It reads the ServiceAccount after the call,
+// so it does not miss an earlier write. If the read fails, it returns the identity in the cache,
+// with FromCache set. It returns identity.ErrServiceAccountNotFound if the ServiceAccount does
+// not exist, and another error if the identity cannot be determined.
 func (r *Resolver) Resolve(ctx context.Context, name types.NamespacedName) (*identity.Identity, error) {
 	found, _, err := r.lookup.Get(ctx, name)
 	switch {

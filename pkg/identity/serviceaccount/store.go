@@ -9,12 +9,12 @@ import (
 	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/identity"
 )
 
-// store caches the identities of the ServiceAccounts that have a role. Most
-// ServiceAccounts of a cluster have none.
+// store caches the identities of the ServiceAccounts that have a role. Most ServiceAccounts of a
+// cluster have none, so they use no memory.
 type store = objectcache.FilteredStore[*corev1.ServiceAccount, *identity.Identity]
 
 func newStore(defaults identity.Defaults, metrics prometheus.Registerer) *store {
-	keep := func(account *corev1.ServiceAccount) (*identity.Identity, bool) {
+	selectIdentity := func(account *corev1.ServiceAccount) (*identity.Identity, bool) {
 		id := identity.FromAnnotations(account.Annotations, defaults)
 		id.FromCache = true
 		return id, id.IsSet()
@@ -23,12 +23,12 @@ func newStore(defaults identity.Defaults, metrics prometheus.Registerer) *store 
 		stripped := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{
 			Namespace: account.Namespace, Name: account.Name, ResourceVersion: account.ResourceVersion,
 		}}
-		if _, kept := keep(account); kept {
+		if _, selected := selectIdentity(account); selected {
 			stripped.Annotations = account.Annotations
 		}
 		return stripped
 	}
-	s := objectcache.NewFilteredStore(keep, strip)
+	s := objectcache.NewFilteredStore(selectIdentity, strip)
 	metrics.MustRegister(
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 			Name: "pod_identity_webhook_service_accounts",

@@ -36,7 +36,7 @@ func roleOf(s *store) string {
 func TestStore_update(t *testing.T) {
 	s := newStore(defaults, prometheus.NewRegistry())
 	steps := []struct {
-		what string
+		name string
 		do   func() error
 		want string
 	}{
@@ -48,14 +48,14 @@ func TestStore_update(t *testing.T) {
 		{"deleted", func() error { return s.Delete(account("app", appRole)) }, ""},
 		{"listed", func() error { return s.Replace([]any{account("app", appRole)}, "1") }, appRole},
 		{"no longer listed", func() error { return s.Replace(nil, "2") }, ""},
-		{"something else arrives", func() error { return s.Add(&corev1.Pod{}) }, ""},
+		{"object of another type", func() error { return s.Add(&corev1.Pod{}) }, ""},
 	}
 	for _, step := range steps {
 		if err := step.do(); err != nil {
-			t.Fatalf("%s: %v", step.what, err)
+			t.Fatalf("%s: %v", step.name, err)
 		}
 		if got := roleOf(s); got != step.want {
-			t.Errorf("%s: role is %q, want %q", step.what, got, step.want)
+			t.Errorf("%s: got role %q, want %q", step.name, got, step.want)
 		}
 	}
 }
@@ -70,35 +70,35 @@ func TestStore_ignoresServiceAccountsWithoutRole(t *testing.T) {
 		}
 	}
 	if got := s.Len(); got != 0 {
-		t.Errorf("%d kept after adds", got)
+		t.Errorf("got %d stored after adds, want 0", got)
 	}
 	if err := s.Replace(append(listed, account("app", appRole)), "1"); err != nil {
 		t.Fatal(err)
 	}
 	if got := s.Len(); got != 1 {
-		t.Errorf("%d kept after a list, want 1", got)
+		t.Errorf("got %d stored after a list, want 1", got)
 	}
 }
 
 func TestTransformer_stripsUnusedFields(t *testing.T) {
 	s := newStore(defaults, prometheus.NewRegistry())
-	whole := account("app", "")
-	whole.ResourceVersion = "7"
-	whole.Secrets = []corev1.ObjectReference{{Name: "a"}}
-	whole.ManagedFields = []metav1.ManagedFieldsEntry{{Manager: "kubectl"}}
-	got, err := s.Transformer()(whole)
+	full := account("app", "")
+	full.ResourceVersion = "7"
+	full.Secrets = []corev1.ObjectReference{{Name: "a"}}
+	full.ManagedFields = []metav1.ManagedFieldsEntry{{Manager: "kubectl"}}
+	got, err := s.Transformer()(full)
 	if err != nil {
 		t.Fatal(err)
 	}
 	stripped := got.(*corev1.ServiceAccount)
 	if stripped.Secrets != nil || stripped.ManagedFields != nil || stripped.Annotations != nil {
-		t.Errorf("kept too much: %+v", stripped)
+		t.Errorf("got unused fields in %+v", stripped)
 	}
 	if stripped.ResourceVersion != "7" || stripped.Name != "app" || stripped.Namespace != "default" {
-		t.Errorf("kept too little: %+v", stripped)
+		t.Errorf("got missing fields in %+v", stripped)
 	}
 	if got, _ := s.Transformer()(account("app", appRole)); s.Add(got) != nil || roleOf(s) != appRole {
-		t.Errorf("the role is lost: %q", roleOf(s))
+		t.Errorf("got role %q, want "+appRole, roleOf(s))
 	}
 }
 
@@ -109,7 +109,7 @@ func TestStore_synced(t *testing.T) {
 		t.Fatal(err)
 	}
 	if r.Synced() == nil {
-		t.Error("synced before the first list")
+		t.Error("got Synced before the first list")
 	}
 	for range 2 {
 		if err := s.Replace(nil, "1"); err != nil {
@@ -117,6 +117,6 @@ func TestStore_synced(t *testing.T) {
 		}
 	}
 	if err := r.Synced(); err != nil {
-		t.Errorf("not synced after the list: %v", err)
+		t.Errorf("got error after the list: %v", err)
 	}
 }

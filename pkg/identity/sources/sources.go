@@ -1,5 +1,5 @@
-// Package sources puts the sources of identities into their order. It fetches
-// nothing itself.
+// Package sources combines the sources of identities in their order of precedence. It has no I/O
+// of its own.
 package sources
 
 import (
@@ -12,42 +12,43 @@ import (
 	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/identity"
 )
 
-// Accounts says what the annotations of a ServiceAccount grant. The identity is
-// never nil beside a nil error; identity.ErrServiceAccountNotFound says that
-// there is no such ServiceAccount.
+// Accounts returns the identity in the annotations of a ServiceAccount. If the error is nil, the
+// identity is not nil. The error is identity.ErrServiceAccountNotFound if the ServiceAccount does
+// not exist.
 type Accounts interface {
 	Resolve(ctx context.Context, name types.NamespacedName) (*identity.Identity, error)
 }
 
-// Mapping says what is written of a ServiceAccount elsewhere: nil for nothing.
+// Mapping returns the identity of a ServiceAccount in a mapping, or nil if there is no entry.
 type Mapping interface {
 	Lookup(ctx context.Context, name types.NamespacedName) (*identity.Identity, error)
 }
 
-// List names the ServiceAccounts that use EKS Pod Identity.
+// List reports which ServiceAccounts use EKS Pod Identity.
 type List interface {
 	Contains(name types.NamespacedName) bool
 }
 
-// Resolver answers which identity a ServiceAccount has. Values of different
-// sources are never mixed. The order is
+// Resolver returns the identities of ServiceAccounts. It never combines values of several
+// sources. It uses the first of these sources that applies:
 //
-//  1. ContainerCredentials lists it: the agent on the node knows the role
-//  2. its annotations name a role
-//  3. the Mapping names one
+//  1. ContainerCredentials contains the ServiceAccount. The agent on the node determines the
+//     role.
+//  2. The annotations of the ServiceAccount have a role.
+//  3. The Mapping has a role for the ServiceAccount.
 type Resolver struct {
 	Accounts Accounts
-	// Mapping and ContainerCredentials may be nil.
+	// Mapping and ContainerCredentials can be nil.
 	Mapping              Mapping
 	ContainerCredentials List
-	// ContainerCredentialsAudience is that of the tokens for the agent.
+	// ContainerCredentialsAudience is the audience of the tokens for the agent.
 	ContainerCredentialsAudience string
 }
 
-// Resolve returns the identity, which is not Granted if no source grants one.
-// The error is identity.ErrServiceAccountNotFound if there is no such
-// ServiceAccount and nothing is granted to it, and any other error if that
-// cannot be known before ctx is done.
+// Resolve returns the identity of a ServiceAccount. If no source has one, IsSet returns false for
+// it. Resolve returns identity.ErrServiceAccountNotFound if the ServiceAccount does not exist and
+// no source has an identity for it. It returns another error if it cannot determine the identity
+// before ctx is done.
 func (r *Resolver) Resolve(ctx context.Context, name types.NamespacedName) (*identity.Identity, error) {
 	if r.ContainerCredentials != nil && r.ContainerCredentials.Contains(name) {
 		return r.containerCredentials(ctx, name)
@@ -55,6 +56,7 @@ func (r *Resolver) Resolve(ctx context.Context, name types.NamespacedName) (*ide
 	return r.webIdentity(ctx, name)
 }
 
+// webIdentity returns the identity in the annotations or the mapping.
 func (r *Resolver) webIdentity(ctx context.Context, name types.NamespacedName) (*identity.Identity, error) {
 	annotated, err := r.Accounts.Resolve(ctx, name)
 	missing := errors.Is(err, identity.ErrServiceAccountNotFound)
@@ -71,37 +73,37 @@ func (r *Resolver) webIdentity(ctx context.Context, name types.NamespacedName) (
 	case mapped == nil || !mapped.IsSet():
 		return annotated, err
 	case missing:
-		told := *mapped
-		told.Problems = append(append([]identity.AnnotationWarning(nil), mapped.Problems...), identity.AnnotationWarning{
-			Annotation: "mapping of", Value: name.String(), Message: "is for one that does not exist", Fallback: "it is used all the same",
+		copied := *mapped
+		copied.Problems = append(append([]identity.AnnotationWarning(nil), mapped.Problems...), identity.AnnotationWarning{
+			Annotation: "mapping of", Value: name.String(), Message: "is for a ServiceAccount that does not exist", Fallback: "the mapping is used",
 		})
-		return &told, nil
+		return &copied, nil
 	}
 	return mapped, nil
 }
 
-// A token of the default lifetime is given another one between these, in
-// seconds, so that not all pods of a cluster call its agents at the same time.
+// The limits of the random lifetime that replaces the default lifetime of a token, in seconds.
+// Without it, all pods of a cluster would call the agents at the same time.
 const (
 	defaultExpirationSeconds = 86400
 	spreadFromSeconds        = 79200
 )
 
-// containerCredentials takes from annotations and mapping only what does not
-// depend on a role. To be listed is enough for an identity, so it does not
-// matter if these cannot be read.
+// containerCredentials returns the identity of a ServiceAccount in the list. It uses only those
+// values of annotations and mapping that do not depend on a role. It ignores errors of these
+// sources, because the list alone determines the identity.
 func (r *Resolver) containerCredentials(ctx context.Context, name types.NamespacedName) (*identity.Identity, error) {
 	id := &identity.Identity{
 		Method:            identity.ContainerCredentials,
 		Audience:          r.ContainerCredentialsAudience,
 		ExpirationSeconds: defaultExpirationSeconds,
 	}
-	if said, err := r.webIdentity(ctx, name); err == nil {
-		id.RegionalSTS = said.RegionalSTS
-		id.ExpirationSeconds = said.ExpirationSeconds
+	if annotated, err := r.webIdentity(ctx, name); err == nil {
+		id.RegionalSTS = annotated.RegionalSTS
+		id.ExpirationSeconds = annotated.ExpirationSeconds
 	}
 	if id.ExpirationSeconds == defaultExpirationSeconds {
-		id.ExpirationSeconds = spreadFromSeconds + rand.Int64N(defaultExpirationSeconds-spreadFromSeconds+1) //nolint:gosec // no secret hangs on it
+		id.ExpirationSeconds = spreadFromSeconds + rand.Int64N(defaultExpirationSeconds-spreadFromSeconds+1) //nolint:gosec // the number need not be secret
 	}
 	return id, nil
 }

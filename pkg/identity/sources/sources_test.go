@@ -11,7 +11,7 @@ import (
 	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/identity/sources"
 )
 
-// source answers with one identity and error, whatever it is asked.
+// source returns the same identity and error for all ServiceAccounts.
 type source struct {
 	id  *identity.Identity
 	err error
@@ -25,7 +25,7 @@ func (s source) Lookup(context.Context, types.NamespacedName) (*identity.Identit
 	return s.id, s.err
 }
 
-// listed says whether a ServiceAccount uses EKS Pod Identity.
+// listed is a List that contains all ServiceAccounts or none.
 type listed bool
 
 func (l listed) Contains(types.NamespacedName) bool { return bool(l) }
@@ -36,29 +36,29 @@ func TestResolver_precedence(t *testing.T) {
 	}
 	outage := errors.New("connection refused")
 	tests := []struct {
-		name               string
-		annotated, mapped  source
-		listed             listed
-		role               string
-		method             identity.Method
-		err                error
-		problems           int
-		noMapping, granted bool
+		name              string
+		annotated, mapped source
+		listed            listed
+		role              string
+		method            identity.Method
+		err               error
+		problems          int
+		noMapping, isSet  bool
 	}{
-		{name: "an annotation", annotated: source{id: role("annotated")}, noMapping: true, role: "annotated", granted: true},
-		{name: "an annotation beats the mapping", annotated: source{id: role("annotated")}, mapped: source{id: role("mapped")}, role: "annotated", granted: true},
-		{name: "the mapping", annotated: source{id: role("")}, mapped: source{id: role("mapped")}, role: "mapped", granted: true},
-		{name: "nothing", annotated: source{id: role("")}, mapped: source{}},
-		{name: "a mapping without a role", annotated: source{id: role("")}, mapped: source{id: role("")}},
-		{name: "an unreadable ServiceAccount is no reason to ask the mapping", annotated: source{err: outage}, mapped: source{id: role("mapped")}, err: outage},
-		{name: "a mapping that is not known yet", annotated: source{id: role("")}, mapped: source{err: outage}, err: outage},
-		{name: "no such ServiceAccount", annotated: source{err: identity.ErrServiceAccountNotFound}, mapped: source{}, err: identity.ErrServiceAccountNotFound},
+		{name: "annotation", annotated: source{id: role("annotated")}, noMapping: true, role: "annotated", isSet: true},
+		{name: "annotation takes precedence over the mapping", annotated: source{id: role("annotated")}, mapped: source{id: role("mapped")}, role: "annotated", isSet: true},
+		{name: "mapping", annotated: source{id: role("")}, mapped: source{id: role("mapped")}, role: "mapped", isSet: true},
+		{name: "no source", annotated: source{id: role("")}, mapped: source{}},
+		{name: "mapping without a role", annotated: source{id: role("")}, mapped: source{id: role("")}},
+		{name: "ServiceAccount cannot be read, mapping not used", annotated: source{err: outage}, mapped: source{id: role("mapped")}, err: outage},
+		{name: "mapping not loaded yet", annotated: source{id: role("")}, mapped: source{err: outage}, err: outage},
+		{name: "ServiceAccount not found", annotated: source{err: identity.ErrServiceAccountNotFound}, mapped: source{}, err: identity.ErrServiceAccountNotFound},
 		{
-			name: "no such ServiceAccount, but it is mapped: told", annotated: source{err: identity.ErrServiceAccountNotFound},
-			mapped: source{id: role("mapped")}, role: "mapped", problems: 1, granted: true,
+			name: "ServiceAccount not found, but mapped", annotated: source{err: identity.ErrServiceAccountNotFound},
+			mapped: source{id: role("mapped")}, role: "mapped", problems: 1, isSet: true,
 		},
-		{name: "the list beats all", annotated: source{id: role("annotated")}, mapped: source{id: role("mapped")}, listed: true, method: identity.ContainerCredentials, granted: true},
-		{name: "the list needs no ServiceAccount to be read", annotated: source{err: outage}, listed: true, method: identity.ContainerCredentials, granted: true},
+		{name: "list takes precedence", annotated: source{id: role("annotated")}, mapped: source{id: role("mapped")}, listed: true, method: identity.ContainerCredentials, isSet: true},
+		{name: "list, ServiceAccount cannot be read", annotated: source{err: outage}, listed: true, method: identity.ContainerCredentials, isSet: true},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -76,7 +76,7 @@ func TestResolver_precedence(t *testing.T) {
 			if test.method == "" {
 				test.method = identity.WebIdentity
 			}
-			if got.IsSet() != test.granted || got.RoleARN != test.role || got.Method != test.method || len(got.Problems) != test.problems {
+			if got.IsSet() != test.isSet || got.RoleARN != test.role || got.Method != test.method || len(got.Problems) != test.problems {
 				t.Errorf("got %+v", got)
 			}
 		})
@@ -96,17 +96,17 @@ func TestResolver_jittersDefaultExpiration(t *testing.T) {
 		return got.ExpirationSeconds
 	}
 	if got := resolve(3600); got != 3600 {
-		t.Errorf("3600 has become %d", got)
+		t.Errorf("got %d, want 3600", got)
 	}
 	seen := map[int64]bool{}
 	for range 100 {
 		got := resolve(86400)
 		if got < 79200 || got > 86400 {
-			t.Errorf("the default has become %d", got)
+			t.Errorf("got %d, want 79200 to 86400", got)
 		}
 		seen[got] = true
 	}
 	if len(seen) < 10 {
-		t.Errorf("only %d different lifetimes in 100", len(seen))
+		t.Errorf("got %d different lifetimes in 100, want at least 10", len(seen))
 	}
 }

@@ -9,12 +9,12 @@ import (
 	"github.com/aws/smithy-go"
 )
 
-// Reason is why there are no credentials: the code of STS's error, as its API
-// reference has it for AssumeRoleWithWebIdentity, or one of the last two.
+// Reason is the reason why an exchange failed. Its value is the code of the error in the STS
+// API reference (AssumeRoleWithWebIdentity), or Other or Unreachable.
 type Reason string
 
-// Why there are no credentials. All but AccessDenied, which is common to AWS's APIs,
-// are those of the package types of the SDK.
+// The reasons. The codes are those of the SDK's package types, except AccessDenied, which is
+// common to all APIs of AWS.
 const (
 	InvalidIdentityToken    Reason = "InvalidIdentityToken"
 	ExpiredToken            Reason = "ExpiredTokenException"
@@ -24,14 +24,14 @@ const (
 	RegionDisabled          Reason = "RegionDisabledException"
 	PackedPolicyTooLarge    Reason = "PackedPolicyTooLarge"
 	MalformedPolicyDocument Reason = "MalformedPolicyDocument"
-	// Other is another answer, of STS or of something else.
+	// Other means any other response, of STS or of another server.
 	Other Reason = "Other"
-	// Unreachable says that nothing answered.
+	// Unreachable means that there was no response.
 	Unreachable Reason = "Unreachable"
 )
 
-// reasons finds the reason of a code. MinIO has codes of its own for some
-// (cmd/sts-errors.go there).
+// reasons maps error codes to reasons. MinIO uses different codes for some of them
+// (cmd/sts-errors.go in its repository).
 var reasons = map[string]Reason{
 	"InvalidIdentityToken":     InvalidIdentityToken,
 	"InvalidClientGrantsToken": InvalidIdentityToken, // MinIO
@@ -45,38 +45,39 @@ var reasons = map[string]Reason{
 	"MalformedPolicyDocument":  MalformedPolicyDocument,
 }
 
-// hints says what to do about each reason.
+// hints contains a suggestion for each reason.
 var hints = map[Reason]string{
-	InvalidIdentityToken:    "compare the token's issuer and audience with the OIDC provider in IAM, and see that the issuer's keys are published",
-	ExpiredToken:            "use a token that is still valid; the clock of the machine that signs may be behind",
-	AccessDenied:            "see that the role exists, and that its trust policy allows this provider, subject and audience",
-	IDPCommunicationError:   "see that the issuer's discovery document and keys can be read from the internet, then try again",
-	IDPRejectedClaim:        "see that the token is not void, and that the issuer's documents are those of its keys",
+	InvalidIdentityToken:    "compare the token's issuer and audience with the OIDC provider in IAM, and check that the issuer's keys are published",
+	ExpiredToken:            "use a token that has not expired; if it is new, check the clock of the machine that signed it",
+	AccessDenied:            "check that the role exists and that its trust policy allows this provider, subject and audience",
+	IDPCommunicationError:   "check that the issuer's discovery document and keys can be read from the internet, then try again",
+	IDPRejectedClaim:        "check that the token is not revoked and that the issuer's documents contain its current keys",
 	RegionDisabled:          "activate STS in this region in the account, or use another region",
-	PackedPolicyTooLarge:    "make the session policies or tags smaller",
-	MalformedPolicyDocument: "mend the session policy",
-	Other:                   "see STS's API reference for this code, and that the endpoint is STS's",
-	Unreachable:             "see that the endpoint of STS can be reached from here, and is the right one",
+	PackedPolicyTooLarge:    "reduce the size of the session policies or tags",
+	MalformedPolicyDocument: "fix the session policy",
+	Other:                   "look up this code in the STS API reference, and check that the endpoint is an STS",
+	Unreachable:             "check that this machine can reach the STS endpoint and that the endpoint is correct",
 }
 
-// Error is why there are no credentials.
+// Error is the error of a failed exchange.
 type Error struct {
 	Reason Reason
-	// Code is what STS called it; empty if it did not answer, or not as STS does.
+	// Code is the error code in the response. It is empty if there was no response, or if
+	// the response is not in the format of STS.
 	Code, Message, RequestID string
-	// Status is that of the HTTP response; 0 without one.
+	// Status is the status of the HTTP response, or 0 if there was none.
 	Status int
 	Err    error
 }
 
 func (e *Error) Error() string {
 	if e.Reason == Unreachable {
-		return fmt.Sprintf("exchange the token: STS does not answer: %v; %s", e.Err, e.Hint())
+		return fmt.Sprintf("exchange token: no response from STS: %v; %s", e.Err, e.Hint())
 	}
-	return fmt.Sprintf("exchange the token: STS refuses%s: %s; %s", e.details(), e.Message, e.Hint())
+	return fmt.Sprintf("exchange token: error from STS%s: %s; %s", e.details(), e.Message, e.Hint())
 }
 
-// details are what of an answer helps to find it again.
+// details returns the code or status and the request ID of the response, in parentheses.
 func (e *Error) details() string {
 	var details []string
 	if e.Code != "" {
@@ -96,28 +97,28 @@ func (e *Error) details() string {
 
 func (e *Error) Unwrap() error { return e.Err }
 
-// Hint says what to do about it.
+// Hint returns a suggestion for the reason.
 func (e *Error) Hint() string { return hints[e.Reason] }
 
-// convertError says what an error of the SDK means. It is the SDK's error that it wraps,
-// unless that has the token, since whatever answers may have quoted it.
+// convertError converts an error of the SDK to an *Error that wraps it. If the text of err
+// contains the token, because a server quoted it, the *Error wraps a redacted copy instead.
 func convertError(err error, token string) *Error {
-	refusal := &Error{Reason: Unreachable, Err: err}
+	result := &Error{Reason: Unreachable, Err: err}
 	if response, ok := errors.AsType[*awshttp.ResponseError](err); ok && response.Response != nil {
-		refusal.Status, refusal.RequestID = response.HTTPStatusCode(), response.ServiceRequestID()
+		result.Status, result.RequestID = response.HTTPStatusCode(), response.ServiceRequestID()
 	}
-	if answer, ok := errors.AsType[smithy.APIError](err); ok {
-		refusal.Reason, refusal.Code, refusal.Message = Other, answer.ErrorCode(), answer.ErrorMessage()
-		if reason, known := reasons[refusal.Code]; known {
-			refusal.Reason = reason
+	if apiErr, ok := errors.AsType[smithy.APIError](err); ok {
+		result.Reason, result.Code, result.Message = Other, apiErr.ErrorCode(), apiErr.ErrorMessage()
+		if reason, known := reasons[result.Code]; known {
+			result.Reason = reason
 		}
-	} else if refusal.Status != 0 {
-		refusal.Reason, refusal.Message = Other, "the answer is not one of STS's"
+	} else if result.Status != 0 {
+		result.Reason, result.Message = Other, "not a response of STS"
 	}
-	return refusal.redact(token)
+	return result.redact(token)
 }
 
-// redact takes out what must not be told.
+// redact replaces secret in all texts of the error.
 func (e *Error) redact(secret string) *Error {
 	if secret == "" || !strings.Contains(e.Err.Error(), secret) {
 		return e

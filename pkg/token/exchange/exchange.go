@@ -1,5 +1,5 @@
-// Package exchange exchanges a ServiceAccount's token for temporary credentials of an
-// IAM role, through STS AssumeRoleWithWebIdentity. It decides nothing about tokens.
+// Package exchange exchanges a ServiceAccount token for temporary credentials of an IAM role
+// with AssumeRoleWithWebIdentity of STS. It does not validate tokens itself.
 package exchange
 
 import (
@@ -14,47 +14,47 @@ import (
 )
 
 const (
-	// source is what the credentials say of where they come from.
+	// source is the source in the returned credentials.
 	source = "AssumeRoleWithWebIdentity"
-	// timeout bounds the exchange with all its retries: STS answers in well under a
-	// second, and waits some seconds for an issuer that does not.
+	// timeout limits the duration of the exchange with all retries. STS usually responds in
+	// less than a second. It waits some seconds for an issuer that does not respond.
 	timeout = 30 * time.Second
 )
 
-// defaultRegions are those that are used where the configuration has none, by the
-// partition of the role: credentials of any region are good in all of its partition.
+// defaultRegions maps the partition of the role to the region that is used if the
+// configuration has none. Credentials are valid in all regions of the partition.
 var defaultRegions = map[string]string{
 	"aws-cn":     "cn-north-1",
 	"aws-us-gov": "us-gov-west-1",
 }
 
-// Input is what is asked for.
+// Input holds the parameters of an exchange.
 type Input struct {
 	RoleARN string
-	// SessionName is 2 to 64 characters of [\w+=,.@-].
+	// SessionName has 2 to 64 characters of [\w+=,.@-].
 	SessionName string
-	// Token is a credential, and is never part of an error.
+	// Token is the ServiceAccount token. It is secret, so errors never contain it.
 	Token string
-	// Duration is how long the credentials are good for: 15 minutes up to what the
-	// role allows; 0 for STS's default, an hour.
+	// Duration is how long the credentials are valid: from 15 minutes to the maximum of the
+	// role. 0 means the default of STS, one hour.
 	Duration time.Duration
 }
 
-// Result is what STS gives for it.
+// Result is the result of a successful exchange.
 type Result struct {
 	Credentials aws.Credentials
 	// AssumedRoleARN is arn:PARTITION:sts::ACCOUNT:assumed-role/ROLE/SESSION.
 	AssumedRoleARN, AssumedRoleID string
-	// Provider, Audience and Subject are what STS found in the token: the ARN of the
-	// OIDC provider, and the claims aud and sub.
+	// Provider is the ARN of the OIDC provider. Audience and Subject are the claims aud and
+	// sub of the token. All three are from the response of STS.
 	Provider, Audience, Subject string
 }
 
-// WithWebIdentity exchanges a token. The STS is the one that the configuration names,
-// by the SDK's rules: its endpoint (AWS_ENDPOINT_URL_STS), and its region, whose own
-// endpoint it is. The call is not signed, whatever credentials the configuration has:
-// the token is its own. The SDK asks again where the issuer did not answer STS, as
-// STS's API reference advises. Its error is an *Error.
+// WithWebIdentity exchanges a token. The SDK finds the STS in the configuration: the endpoint
+// (AWS_ENDPOINT_URL_STS) if it is set, otherwise the STS of the region. The call is not
+// signed, even if the configuration has credentials, because the token authenticates it. The
+// SDK retries if the issuer did not respond to STS, as the STS API reference recommends. The
+// error is always an *Error.
 func WithWebIdentity(ctx context.Context, config aws.Config, in Input) (Result, error) {
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
@@ -68,27 +68,27 @@ func WithWebIdentity(ctx context.Context, config aws.Config, in Input) (Result, 
 		RoleArn: aws.String(in.RoleARN), RoleSessionName: aws.String(in.SessionName), WebIdentityToken: aws.String(in.Token),
 	}
 	if in.Duration > 0 {
-		request.DurationSeconds = aws.Int32(int32(in.Duration / time.Second)) //nolint:gosec // STS bounds it to hours
+		request.DurationSeconds = aws.Int32(int32(in.Duration / time.Second)) //nolint:gosec // STS allows at most 12 hours
 	}
-	answer, err := client.AssumeRoleWithWebIdentity(ctx, request)
+	response, err := client.AssumeRoleWithWebIdentity(ctx, request)
 	if err != nil {
 		return Result{}, convertError(err, in.Token)
 	}
-	credentials, err := credentialsOf(answer.Credentials)
+	credentials, err := credentialsOf(response.Credentials)
 	if err != nil {
 		return Result{}, &Error{Reason: Other, Message: err.Error(), Err: err}
 	}
 	result := Result{
-		Credentials: credentials, Provider: aws.ToString(answer.Provider), Audience: aws.ToString(answer.Audience),
-		Subject: aws.ToString(answer.SubjectFromWebIdentityToken),
+		Credentials: credentials, Provider: aws.ToString(response.Provider), Audience: aws.ToString(response.Audience),
+		Subject: aws.ToString(response.SubjectFromWebIdentityToken),
 	}
-	if user := answer.AssumedRoleUser; user != nil {
+	if user := response.AssumedRoleUser; user != nil {
 		result.AssumedRoleARN, result.AssumedRoleID = aws.ToString(user.Arn), aws.ToString(user.AssumedRoleId)
 	}
 	return result, nil
 }
 
-// regionFor returns a region of the partition that a role is in: arn:PARTITION:iam:...
+// regionFor returns a region in the partition of the role: arn:PARTITION:iam:...
 func regionFor(roleARN string) string {
 	parts := strings.SplitN(roleARN, ":", 3)
 	if len(parts) == 3 {
@@ -99,9 +99,11 @@ func regionFor(roleARN string) string {
 	return "us-east-1"
 }
 
+// credentialsOf converts the credentials in a response. It returns an error if they are
+// missing or incomplete.
 func credentialsOf(given *types.Credentials) (aws.Credentials, error) {
 	if given == nil || aws.ToString(given.AccessKeyId) == "" || aws.ToString(given.SecretAccessKey) == "" || aws.ToString(given.SessionToken) == "" {
-		return aws.Credentials{}, errors.New("the answer has no credentials: it is not STS that answers")
+		return aws.Credentials{}, errors.New("response contains no credentials, so the endpoint is not an STS")
 	}
 	return aws.Credentials{
 		AccessKeyID: *given.AccessKeyId, SecretAccessKey: *given.SecretAccessKey, SessionToken: *given.SessionToken,

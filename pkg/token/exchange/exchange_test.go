@@ -24,12 +24,12 @@ import (
 
 const (
 	roleARN = "arn:aws:iam::111122223333:role/cart"
-	// rawToken is not one, and nothing here reads it: no error may have it.
+	// rawToken is not a valid token, because nothing parses it. No error may contain it.
 	rawToken = "eyJhbGciOiJSUzI1NiJ9.eyJodW50ZXIyIjoxfQ.c2lnbmF0dXJl"
 )
 
-// answer is the example of STS's API reference for AssumeRoleWithWebIdentity, shortened.
-const answer = `<AssumeRoleWithWebIdentityResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/">
+// response is the shortened example in the STS API reference of AssumeRoleWithWebIdentity.
+const response = `<AssumeRoleWithWebIdentityResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/">
   <AssumeRoleWithWebIdentityResult>
     <SubjectFromWebIdentityToken>system:serviceaccount:shop:cart</SubjectFromWebIdentityToken>
     <Audience>sts.amazonaws.com</Audience>
@@ -48,20 +48,20 @@ const answer = `<AssumeRoleWithWebIdentityResponse xmlns="https://sts.amazonaws.
   <ResponseMetadata><RequestId>ad4156e9-bce1-11e2-82e6-6b6efEXAMPLE</RequestId></ResponseMetadata>
 </AssumeRoleWithWebIdentityResponse>`
 
-func refusal(code, message string) string {
+func errorResponse(code, message string) string {
 	return fmt.Sprintf(`<ErrorResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/"><Error><Type>Sender</Type>`+
 		`<Code>%s</Code><Message>%s</Message></Error><RequestId>the-request</RequestId></ErrorResponse>`, code, message)
 }
 
-// endpoint answers as STS does, and keeps what it was asked last.
+// endpoint is a fake STS that stores the last request.
 type endpoint struct {
 	*httptest.Server
-	asked         atomic.Int32
+	calls         atomic.Int32
 	form          url.Values
 	authorization string
 }
 
-func answering(t *testing.T, respond func(w http.ResponseWriter, number int)) *endpoint {
+func newEndpoint(t *testing.T, respond func(w http.ResponseWriter, number int)) *endpoint {
 	t.Helper()
 	e := &endpoint{}
 	e.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -70,23 +70,23 @@ func answering(t *testing.T, respond func(w http.ResponseWriter, number int)) *e
 		}
 		e.form, e.authorization = r.PostForm, r.Header.Get("Authorization")
 		w.Header().Set("Content-Type", "text/xml")
-		w.Header().Set("X-Amzn-Requestid", "the-request") // where the SDK looks for it
-		respond(w, int(e.asked.Add(1)))
+		w.Header().Set("X-Amzn-Requestid", "the-request") // the SDK reads the request ID from this header
+		respond(w, int(e.calls.Add(1)))
 	}))
 	t.Cleanup(e.Close)
 	return e
 }
 
-func answeringWith(t *testing.T, status int, body string) *endpoint {
+func newStaticEndpoint(t *testing.T, status int, body string) *endpoint {
 	t.Helper()
-	return answering(t, func(w http.ResponseWriter, _ int) {
+	return newEndpoint(t, func(w http.ResponseWriter, _ int) {
 		w.WriteHeader(status)
 		fmt.Fprint(w, body)
 	})
 }
 
-// at is a configuration for an endpoint, with credentials that must not be used.
-func at(e *endpoint) aws.Config {
+// configFor returns a configuration for an endpoint, with credentials that must not be used.
+func configFor(e *endpoint) aws.Config {
 	return aws.Config{
 		Region: "eu-central-1", BaseEndpoint: &e.URL,
 		Credentials: credentials.NewStaticCredentialsProvider("AKIAOPERATOR", "secret", ""),
@@ -98,7 +98,7 @@ func at(e *endpoint) aws.Config {
 	}
 }
 
-func exchanged(t *testing.T, config aws.Config) (exchange.Result, error) {
+func exchangeToken(t *testing.T, config aws.Config) (exchange.Result, error) {
 	t.Helper()
 	return exchange.WithWebIdentity(t.Context(), config, exchange.Input{
 		RoleARN: roleARN, SessionName: "cart-0", Token: rawToken, Duration: 20 * time.Minute,
@@ -106,8 +106,8 @@ func exchanged(t *testing.T, config aws.Config) (exchange.Result, error) {
 }
 
 func TestWithWebIdentity(t *testing.T) {
-	sts := answeringWith(t, http.StatusOK, answer)
-	got, err := exchanged(t, at(sts))
+	sts := newStaticEndpoint(t, http.StatusOK, response)
+	got, err := exchangeToken(t, configFor(sts))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -128,33 +128,33 @@ func TestWithWebIdentity(t *testing.T) {
 		"WebIdentityToken": rawToken, "DurationSeconds": "1200",
 	} {
 		if sts.form.Get(name) != value {
-			t.Errorf("it asked with %s=%q, want %q", name, sts.form.Get(name), value)
+			t.Errorf("got parameter %s=%q, want %q", name, sts.form.Get(name), value)
 		}
 	}
 }
 
 func TestWithWebIdentity_unsigned(t *testing.T) {
-	sts := answeringWith(t, http.StatusOK, answer)
-	if _, err := exchanged(t, at(sts)); err != nil {
+	sts := newStaticEndpoint(t, http.StatusOK, response)
+	if _, err := exchangeToken(t, configFor(sts)); err != nil {
 		t.Fatal(err)
 	}
 	if sts.authorization != "" {
-		t.Error("the call was signed with the operator's credentials")
+		t.Error("call was signed with the operator's credentials")
 	}
 }
 
 func TestWithWebIdentity_defaultDuration(t *testing.T) {
-	sts := answeringWith(t, http.StatusOK, answer)
-	if _, err := exchange.WithWebIdentity(t.Context(), at(sts), exchange.Input{RoleARN: roleARN, SessionName: "x", Token: rawToken}); err != nil {
+	sts := newStaticEndpoint(t, http.StatusOK, response)
+	if _, err := exchange.WithWebIdentity(t.Context(), configFor(sts), exchange.Input{RoleARN: roleARN, SessionName: "x", Token: rawToken}); err != nil {
 		t.Fatal(err)
 	}
 	if sts.form.Has("DurationSeconds") {
-		t.Errorf("it asked for %s seconds", sts.form.Get("DurationSeconds"))
+		t.Errorf("got DurationSeconds=%s, want none", sts.form.Get("DurationSeconds"))
 	}
 }
 
 func TestError_reasonAndHint(t *testing.T) {
-	// The SDK's own types say what the codes are; AccessDenied has none.
+	// The types of the SDK define the codes. It has no type for AccessDenied.
 	typed := map[exchange.Reason]smithy.APIError{
 		exchange.InvalidIdentityToken:    &types.InvalidIdentityTokenException{},
 		exchange.ExpiredToken:            &types.ExpiredTokenException{},
@@ -171,20 +171,20 @@ func TestError_reasonAndHint(t *testing.T) {
 	}
 	for reason, of := range typed {
 		t.Run(of.ErrorCode(), func(t *testing.T) {
-			_, err := exchanged(t, at(answeringWith(t, http.StatusBadRequest, refusal(of.ErrorCode(), "Because."))))
+			_, err := exchangeToken(t, configFor(newStaticEndpoint(t, http.StatusBadRequest, errorResponse(of.ErrorCode(), "Because."))))
 			failure, ok := errors.AsType[*exchange.Error](err)
 			if !ok {
 				t.Fatalf("got %v, want an exchange.Error", err)
 			}
 			if failure.Reason != reason || failure.Code != of.ErrorCode() || failure.Message != "Because." || failure.RequestID != "the-request" || failure.Status != http.StatusBadRequest {
-				t.Errorf("got %+v, want the reason %s", failure, reason)
+				t.Errorf("got %+v, want reason %s", failure, reason)
 			}
 			if failure.Hint() == "" {
-				t.Errorf("there is no advice for %s", reason)
+				t.Errorf("no hint for reason %s", reason)
 			}
-			for _, told := range []string{of.ErrorCode(), "Because.", "the-request", failure.Hint()} {
-				if !strings.Contains(err.Error(), told) {
-					t.Errorf("%q does not say %q", err, told)
+			for _, want := range []string{of.ErrorCode(), "Because.", "the-request", failure.Hint()} {
+				if !strings.Contains(err.Error(), want) {
+					t.Errorf("got %q, want %q in it", err, want)
 				}
 			}
 		})
@@ -193,31 +193,31 @@ func TestError_reasonAndHint(t *testing.T) {
 
 func TestError_minioCodes(t *testing.T) {
 	for code, reason := range map[string]exchange.Reason{"ExpiredToken": exchange.ExpiredToken, "InvalidClientGrantsToken": exchange.InvalidIdentityToken} {
-		_, err := exchanged(t, at(answeringWith(t, http.StatusBadRequest, refusal(code, "Because."))))
+		_, err := exchangeToken(t, configFor(newStaticEndpoint(t, http.StatusBadRequest, errorResponse(code, "Because."))))
 		if failure, ok := errors.AsType[*exchange.Error](err); !ok || failure.Reason != reason || failure.Code != code {
-			t.Errorf("got %v for %s, want the reason %s", err, code, reason)
+			t.Errorf("got %v for %s, want reason %s", err, code, reason)
 		}
 	}
 }
 
 func TestWithWebIdentity_retriesIDPCommunicationError(t *testing.T) {
-	sts := answering(t, func(w http.ResponseWriter, number int) {
+	sts := newEndpoint(t, func(w http.ResponseWriter, number int) {
 		if number < 3 {
 			w.WriteHeader(http.StatusBadRequest)
-			fmt.Fprint(w, refusal("IDPCommunicationError", "No answer."))
+			fmt.Fprint(w, errorResponse("IDPCommunicationError", "No response."))
 			return
 		}
-		fmt.Fprint(w, answer)
+		fmt.Fprint(w, response)
 	})
-	if _, err := exchanged(t, at(sts)); err != nil {
-		t.Errorf("after %d attempts: %v", sts.asked.Load(), err)
+	if _, err := exchangeToken(t, configFor(sts)); err != nil {
+		t.Errorf("after %d attempts: %v", sts.calls.Load(), err)
 	}
 }
 
 func TestWithWebIdentity_doesNotRetryAccessDenied(t *testing.T) {
-	sts := answeringWith(t, http.StatusForbidden, refusal("AccessDenied", "Not authorized to perform sts:AssumeRoleWithWebIdentity"))
-	if _, err := exchanged(t, at(sts)); err == nil || sts.asked.Load() != 1 {
-		t.Errorf("it was asked %d times: %v", sts.asked.Load(), err)
+	sts := newStaticEndpoint(t, http.StatusForbidden, errorResponse("AccessDenied", "Not authorized to perform sts:AssumeRoleWithWebIdentity"))
+	if _, err := exchangeToken(t, configFor(sts)); err == nil || sts.calls.Load() != 1 {
+		t.Errorf("got %d calls and error %v, want one call and an error", sts.calls.Load(), err)
 	}
 }
 
@@ -226,33 +226,33 @@ func TestError_unreachableOrUnexpectedResponse(t *testing.T) {
 		status int
 		body   string
 	}{
-		"a web page":                    {http.StatusOK, "<html><body>Welcome</body></html>"},
-		"an empty answer":               {http.StatusOK, ""},
-		"an answer without credentials": {http.StatusOK, `<AssumeRoleWithWebIdentityResponse><AssumeRoleWithWebIdentityResult></AssumeRoleWithWebIdentityResult></AssumeRoleWithWebIdentityResponse>`},
-		"a proxy's page":                {http.StatusForbidden, "<html><body>Blocked</body></html>"},
-		"a page that is not there":      {http.StatusNotFound, "404 page not found"},
+		"web page":        {http.StatusOK, "<html><body>Welcome</body></html>"},
+		"empty response":  {http.StatusOK, ""},
+		"no credentials":  {http.StatusOK, `<AssumeRoleWithWebIdentityResponse><AssumeRoleWithWebIdentityResult></AssumeRoleWithWebIdentityResult></AssumeRoleWithWebIdentityResponse>`},
+		"page of a proxy": {http.StatusForbidden, "<html><body>Blocked</body></html>"},
+		"not found":       {http.StatusNotFound, "404 page not found"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			got, err := exchanged(t, at(answeringWith(t, test.status, test.body)))
+			got, err := exchangeToken(t, configFor(newStaticEndpoint(t, test.status, test.body)))
 			failure, ok := errors.AsType[*exchange.Error](err)
 			if !ok || failure.Reason != exchange.Other {
-				t.Errorf("got %+v, %v, want the reason %s", got, err, exchange.Other)
+				t.Errorf("got %+v, %v, want reason %s", got, err, exchange.Other)
 			}
 		})
 	}
-	t.Run("nothing", func(t *testing.T) {
-		gone := answeringWith(t, http.StatusOK, answer)
-		gone.Close()
-		_, err := exchanged(t, at(gone))
+	t.Run("no response", func(t *testing.T) {
+		closed := newStaticEndpoint(t, http.StatusOK, response)
+		closed.Close()
+		_, err := exchangeToken(t, configFor(closed))
 		failure, ok := errors.AsType[*exchange.Error](err)
 		if !ok || failure.Reason != exchange.Unreachable || failure.Status != 0 {
-			t.Errorf("got %+v, want the reason %s", err, exchange.Unreachable)
+			t.Errorf("got %+v, want reason %s", err, exchange.Unreachable)
 		}
 	})
-	t.Run("an end of the caller's patience", func(t *testing.T) {
+	t.Run("context canceled", func(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()
-		_, err := exchange.WithWebIdentity(ctx, at(answeringWith(t, http.StatusOK, answer)), exchange.Input{RoleARN: roleARN, SessionName: "x", Token: rawToken})
+		_, err := exchange.WithWebIdentity(ctx, configFor(newStaticEndpoint(t, http.StatusOK, response)), exchange.Input{RoleARN: roleARN, SessionName: "x", Token: rawToken})
 		if failure, ok := errors.AsType[*exchange.Error](err); !ok || failure.Reason != exchange.Unreachable || !errors.Is(err, context.Canceled) {
 			t.Errorf("got %v, want %v", err, context.Canceled)
 		}
@@ -261,20 +261,20 @@ func TestError_unreachableOrUnexpectedResponse(t *testing.T) {
 
 func TestError_redactsToken(t *testing.T) {
 	for name, body := range map[string]string{
-		"in its message": refusal("InvalidIdentityToken", "what is "+rawToken+"?"),
-		"in its code":    refusal(rawToken, "x"),
+		"in the message": errorResponse("InvalidIdentityToken", "what is "+rawToken+"?"),
+		"in the code":    errorResponse(rawToken, "x"),
 	} {
-		_, err := exchanged(t, at(answeringWith(t, http.StatusBadRequest, body)))
+		_, err := exchangeToken(t, configFor(newStaticEndpoint(t, http.StatusBadRequest, body)))
 		for ; err != nil; err = errors.Unwrap(err) {
 			if strings.Contains(err.Error(), rawToken) {
-				t.Errorf("an answer with the token %s: %q has it", name, err)
+				t.Errorf("token %s: error %q contains it", name, err)
 			}
 		}
 	}
 }
 
 func TestWithWebIdentity_endpoint(t *testing.T) {
-	sts := answeringWith(t, http.StatusOK, answer)
+	sts := newStaticEndpoint(t, http.StatusOK, response)
 	for name, value := range map[string]string{
 		"AWS_ENDPOINT_URL_STS": sts.URL, "AWS_REGION": "eu-central-1", "AWS_CONFIG_FILE": "/dev/null",
 		"AWS_SHARED_CREDENTIALS_FILE": "/dev/null", "AWS_EC2_METADATA_DISABLED": "true",
@@ -285,34 +285,34 @@ func TestWithWebIdentity_endpoint(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := exchanged(t, loaded); err != nil || sts.asked.Load() != 1 {
-		t.Errorf("AWS_ENDPOINT_URL_STS was asked %d times: %v", sts.asked.Load(), err)
+	if _, err := exchangeToken(t, loaded); err != nil || sts.calls.Load() != 1 {
+		t.Errorf("got %d calls to AWS_ENDPOINT_URL_STS and error %v, want one call", sts.calls.Load(), err)
 	}
 }
 
 func TestWithWebIdentity_region(t *testing.T) {
 	for name, test := range map[string]struct{ region, role, want string }{
-		"the configured region":         {"eu-central-1", roleARN, "sts.eu-central-1.amazonaws.com"},
-		"no region":                     {"", roleARN, "sts.us-east-1.amazonaws.com"},
-		"no region, a role in China":    {"", "arn:aws-cn:iam::111122223333:role/cart", "sts.cn-north-1.amazonaws.com.cn"},
-		"no region, a role in GovCloud": {"", "arn:aws-us-gov:iam::111122223333:role/cart", "sts.us-gov-west-1.amazonaws.com"},
-		"no region, and no role":        {"", "cart", "sts.us-east-1.amazonaws.com"},
+		"the configured region":       {"eu-central-1", roleARN, "sts.eu-central-1.amazonaws.com"},
+		"no region":                   {"", roleARN, "sts.us-east-1.amazonaws.com"},
+		"no region, role in China":    {"", "arn:aws-cn:iam::111122223333:role/cart", "sts.cn-north-1.amazonaws.com.cn"},
+		"no region, role in GovCloud": {"", "arn:aws-us-gov:iam::111122223333:role/cart", "sts.us-gov-west-1.amazonaws.com"},
+		"no region, invalid role":     {"", "cart", "sts.us-east-1.amazonaws.com"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			seen := hosts{}
-			_, err := exchange.WithWebIdentity(t.Context(), aws.Config{Region: test.region, HTTPClient: &seen, Retryer: func() aws.Retryer { return aws.NopRetryer{} }},
+			client := recordingClient{}
+			_, err := exchange.WithWebIdentity(t.Context(), aws.Config{Region: test.region, HTTPClient: &client, Retryer: func() aws.Retryer { return aws.NopRetryer{} }},
 				exchange.Input{RoleARN: test.role, SessionName: "x", Token: rawToken})
-			if err == nil || seen.host != test.want {
-				t.Errorf("it asked %q, want %q", seen.host, test.want)
+			if err == nil || client.host != test.want {
+				t.Errorf("got host %q, want %q", client.host, test.want)
 			}
 		})
 	}
 }
 
-// hosts notes whom a request is for, and lets none out.
-type hosts struct{ host string }
+// recordingClient records the host of a request and returns an error without sending it.
+type recordingClient struct{ host string }
 
-func (h *hosts) Do(request *http.Request) (*http.Response, error) {
-	h.host = request.URL.Host
+func (c *recordingClient) Do(request *http.Request) (*http.Response, error) {
+	c.host = request.URL.Host
 	return nil, errors.New("no network in this test")
 }

@@ -14,12 +14,12 @@ import (
 	"github.com/go-jose/go-jose/v4"
 )
 
-// Documents are what an issuer has to publish, as JSON: to the byte what the API
-// server would serve for the same keys, so that the two can be compared.
+// Documents are the JSON documents that an issuer publishes. For the same keys they are
+// byte-for-byte equal to those of the API server, so that the two can be compared.
 type Documents struct{ Discovery, JWKS []byte }
 
-// configuration is the discovery document as the API server writes it. All of it is
-// required by OpenID Connect Discovery 1.0, section 3.
+// configuration is the discovery document in the format of the API server. OpenID Connect
+// Discovery 1.0, section 3, requires all of its fields.
 type configuration struct {
 	Issuer        string   `json:"issuer"`
 	JWKSURI       string   `json:"jwks_uri"`
@@ -28,9 +28,9 @@ type configuration struct {
 	Algorithms    []string `json:"id_token_signing_alg_values_supported"`
 }
 
-// NewDocuments returns the documents of an issuer, whose public keys are to be had at
-// jwksURI. Several keys are for a rotation: the order is that of keys, and the same
-// key is published once.
+// NewDocuments returns the documents of an issuer with the key set at jwksURI. During a
+// rotation there are several keys. The key set has them in the same order, without duplicates.
+// It returns an error if a URL is invalid, there is no key, or a key is not supported.
 func NewDocuments(issuerURL, jwksURI string, keys []crypto.PublicKey) (Documents, error) {
 	set, err := KeySet(keys)
 	if err != nil {
@@ -39,7 +39,8 @@ func NewDocuments(issuerURL, jwksURI string, keys []crypto.PublicKey) (Documents
 	return DocumentsOf(issuerURL, jwksURI, set)
 }
 
-// KeySet returns public keys as the API server publishes them.
+// KeySet returns the key set that the API server publishes for these keys. It returns an error
+// if a key is not supported.
 func KeySet(keys []crypto.PublicKey) (jose.JSONWebKeySet, error) {
 	var set jose.JSONWebKeySet
 	for _, key := range keys {
@@ -56,8 +57,9 @@ func KeySet(keys []crypto.PublicKey) (jose.JSONWebKeySet, error) {
 	return set, nil
 }
 
-// DocumentsOf returns the documents of an issuer with keys that have their ids
-// already: an external signer's (KEP-740) need not be those that Kubernetes computes.
+// DocumentsOf returns the documents of an issuer for keys that already have IDs. The IDs of an
+// external signer (KEP-740) can differ from those that Kubernetes computes. It returns an
+// error if a URL is invalid, there is no key, or a key is not supported.
 func DocumentsOf(issuerURL, jwksURI string, keys jose.JSONWebKeySet) (Documents, error) {
 	if err := CheckURL(issuerURL); err != nil {
 		return Documents{}, fmt.Errorf("issuer %q: %w", issuerURL, err)
@@ -69,7 +71,7 @@ func DocumentsOf(issuerURL, jwksURI string, keys jose.JSONWebKeySet) (Documents,
 	var algorithms []string
 	for _, key := range keys.Keys {
 		if !isForSignatures(key) {
-			return Documents{}, fmt.Errorf("key %q: it is no public key, RSA or ECDSA, for signatures", key.KeyID)
+			return Documents{}, fmt.Errorf("key %q is not a public RSA or ECDSA key for signatures", key.KeyID)
 		}
 		if slices.ContainsFunc(set.Keys, func(other jose.JSONWebKey) bool { return isSame(other, key) }) {
 			continue
@@ -85,7 +87,7 @@ func DocumentsOf(issuerURL, jwksURI string, keys jose.JSONWebKeySet) (Documents,
 		algorithms = append(algorithms, key.Algorithm)
 	}
 	if len(set.Keys) == 0 {
-		return Documents{}, errors.New("an issuer without a public key can sign nothing")
+		return Documents{}, errors.New("no public key to publish")
 	}
 	slices.Sort(algorithms)
 	discovery, err := json.Marshal(configuration{
@@ -93,17 +95,17 @@ func DocumentsOf(issuerURL, jwksURI string, keys jose.JSONWebKeySet) (Documents,
 		ResponseTypes: []string{"id_token"}, SubjectTypes: []string{"public"}, Algorithms: slices.Compact(algorithms),
 	})
 	if err != nil {
-		return Documents{}, fmt.Errorf("write the discovery document: %w", err)
+		return Documents{}, fmt.Errorf("encode discovery document: %w", err)
 	}
 	jwks, err := json.Marshal(set)
 	if err != nil {
-		return Documents{}, fmt.Errorf("write the key set: %w", err)
+		return Documents{}, fmt.Errorf("encode key set: %w", err)
 	}
 	return Documents{Discovery: discovery, JWKS: jwks}, nil
 }
 
-// isSame says whether two keys are one. The id alone does not tell: it is optional,
-// and of an external signer's making.
+// isSame reports whether two keys are equal. It compares the ID and the key itself, because
+// IDs are optional and external signers choose them.
 func isSame(a, b jose.JSONWebKey) bool {
 	key, ok := a.Key.(interface {
 		Equal(other crypto.PublicKey) bool
@@ -111,24 +113,25 @@ func isSame(a, b jose.JSONWebKey) bool {
 	return ok && a.KeyID == b.KeyID && key.Equal(b.Key)
 }
 
-// CheckURL holds a URL to what the API server and IAM take for an issuer: OpenID
-// Connect Discovery 1.0, section 2, and AWS's CreateOpenIDConnectProvider.
+// CheckURL returns an error if the API server or IAM does not accept a URL as an issuer (OpenID
+// Connect Discovery 1.0, section 2, and AWS's CreateOpenIDConnectProvider).
 func CheckURL(value string) error {
 	parsed, err := url.Parse(value)
 	switch {
 	case err != nil:
-		return errors.New("it is not a URL")
+		return errors.New("not a URL")
 	case parsed.Scheme != "https":
-		return errors.New("it has to begin with https://")
+		return errors.New("must start with https://")
 	case parsed.Host == "":
-		return errors.New("it has no host")
+		return errors.New("has no host")
 	case parsed.User != nil, parsed.RawQuery != "", parsed.Fragment != "":
-		return errors.New("it may have no user, query or fragment")
+		return errors.New("must not have a user, query or fragment")
 	}
 	return nil
 }
 
-// algorithmOf returns what the API server signs with, given such a key.
+// algorithmOf returns the algorithm that the API server uses with a key. It returns an error if
+// the API server does not sign with such keys.
 func algorithmOf(key crypto.PublicKey) (jose.SignatureAlgorithm, error) {
 	switch key := key.(type) {
 	case *rsa.PublicKey:
@@ -142,9 +145,9 @@ func algorithmOf(key crypto.PublicKey) (jose.SignatureAlgorithm, error) {
 		case elliptic.P521():
 			return jose.ES512, nil
 		default:
-			return "", fmt.Errorf("the API server does not sign with the curve %s", key.Curve.Params().Name)
+			return "", fmt.Errorf("API servers do not sign with curve %s", key.Curve.Params().Name)
 		}
 	default:
-		return "", fmt.Errorf("the API server does not sign with a %T", key)
+		return "", fmt.Errorf("API servers do not sign with a %T", key)
 	}
 }

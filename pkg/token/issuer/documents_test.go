@@ -10,7 +10,7 @@ import (
 	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/token/issuer"
 )
 
-// sample is the base point of P-256: a key that nobody should use, and a fixed one.
+// sample is a fixed public key, the base point of P-256.
 const sample = `-----BEGIN PUBLIC KEY-----
 MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAEaxfR8uEsQkf4vOblY6RA8ncDfYEt
 6zOg9KE5RdiYwpZP40Li/hp/m47n60p8D54WK84zV2sxXs7LtkBoN79R9Q==
@@ -34,11 +34,11 @@ func TestNewDocuments(t *testing.T) {
 		t.Errorf("got  %s\nwant %s...", got.JWKS, first)
 	}
 	if set := must(issuer.ParseKeySet(got.JWKS)); len(set.Keys) != 2 {
-		t.Errorf("the same key is published twice: %s", got.JWKS)
+		t.Errorf("got %s, want each key once", got.JWKS)
 	}
 }
 
-// sampleID is the SHA-256 of the key's DER, as openssl computes it:
+// sampleID is the SHA-256 of the key's DER form. Command:
 // openssl pkey -pubin -in sample -outform DER | openssl dgst -sha256 -binary | basenc --base64url
 const sampleID = "XNJS-wzokyQ2-vjM0QQJgbie5K1rn-niorfnGqyyfNM"
 
@@ -63,31 +63,31 @@ func TestDocumentsOf_sameKeyID(t *testing.T) {
 			t.Fatal(err)
 		}
 		if published := must(issuer.ParseKeySet(got.JWKS)); len(published.Keys) != 3 {
-			t.Errorf("of three keys with the id %q these are published: %s", id, got.JWKS)
+			t.Errorf("got %[2]s, want three keys with the ID %[1]q", id, got.JWKS)
 		}
 	}
 }
 
 func TestNewDocuments_invalid(t *testing.T) {
-	good := []crypto.PublicKey{ecKey.Public()}
+	valid := []crypto.PublicKey{ecKey.Public()}
 	for name, test := range map[string]struct {
 		issuerURL, jwksURI string
 		keys               []crypto.PublicKey
-		says               string
+		want               string
 	}{
-		"without a key":                       {issuerURL, issuerURL, nil, "without a public key"},
-		"with a private key":                  {issuerURL, issuerURL, []crypto.PublicKey{ecKey}, "encode a public key"},
-		"of an issuer that is no URL":         {"oidc.example.com", issuerURL, good, `issuer "oidc.example.com": it has to begin with https://`},
-		"of an issuer without TLS":            {"http://oidc.example.com", issuerURL, good, "https://"},
-		"of an issuer without a host":         {"https:///id", issuerURL, good, "no host"},
-		"of an issuer with a query":           {issuerURL + "?a=b", issuerURL, good, "no user, query or fragment"},
-		"with keys read without TLS":          {issuerURL, "http://oidc.example.com/keys", good, "JWKS URI"},
-		"with keys that are a directory away": {issuerURL, "keys.json", good, "JWKS URI"},
+		"no key":                  {issuerURL, issuerURL, nil, "no public key"},
+		"private key":             {issuerURL, issuerURL, []crypto.PublicKey{ecKey}, "encode public key"},
+		"issuer without a scheme": {"oidc.example.com", issuerURL, valid, `issuer "oidc.example.com": must start with https://`},
+		"issuer without TLS":      {"http://oidc.example.com", issuerURL, valid, "https://"},
+		"issuer without a host":   {"https:///id", issuerURL, valid, "no host"},
+		"issuer with a query":     {issuerURL + "?a=b", issuerURL, valid, "must not have a user, query or fragment"},
+		"JWKS URI without TLS":    {issuerURL, "http://oidc.example.com/keys", valid, "JWKS URI"},
+		"relative JWKS URI":       {issuerURL, "keys.json", valid, "JWKS URI"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, err := issuer.NewDocuments(test.issuerURL, test.jwksURI, test.keys)
-			if err == nil || !strings.Contains(err.Error(), test.says) {
-				t.Errorf("got %v, want an error that says %q", err, test.says)
+			if err == nil || !strings.Contains(err.Error(), test.want) {
+				t.Errorf("got %v, want an error with %q", err, test.want)
 			}
 		})
 	}

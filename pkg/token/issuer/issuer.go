@@ -1,6 +1,6 @@
-// Package issuer is about the OpenID Connect issuer of a cluster, which is its API
-// server: it reads what an issuer publishes, verifies tokens by that, and writes
-// what has to be published. It knows nothing of STS.
+// Package issuer reads, verifies and creates the documents of a cluster's OpenID Connect
+// issuer, which is its API server. It reads the published documents, verifies tokens with
+// them, and creates documents for publication. It does not use STS.
 package issuer
 
 import (
@@ -18,25 +18,25 @@ import (
 )
 
 const (
-	// DiscoveryPath is where below the issuer's URL the discovery document is
-	// (OpenID Connect Discovery 1.0, section 4).
+	// DiscoveryPath is the path of the discovery document below the issuer's URL (OpenID
+	// Connect Discovery 1.0, section 4).
 	DiscoveryPath = "/.well-known/openid-configuration"
-	// JWKSPath is where an API server has its keys, and by default we, too: what is
-	// below the issuer's URL is then the same whoever serves it.
+	// JWKSPath is the path of the keys below the issuer's URL. It is the path that API
+	// servers use, so that the URLs are the same for documents published elsewhere.
 	JWKSPath = "/openid/v1/jwks"
-	// Accept is what who reads an issuer's documents has to accept: API servers serve
-	// keys as the latter (RFC 7517, section 8.5.2), and to nobody who does not.
+	// Accept is the value of the Accept header of requests for documents. API servers
+	// serve keys only to clients that accept the second type (RFC 7517, section 8.5.2).
 	Accept = "application/json, application/jwk-set+json"
-	// timeout bounds each read of what somebody else publishes.
+	// timeout limits the duration of each request.
 	timeout = 10 * time.Second
-	// maxDocument is far more than an issuer publishes. An RSA key of 4096 bits
-	// takes some 800 bytes.
+	// maxDocument is the maximum size of a document in bytes. An RSA key of 4096 bits
+	// takes about 800 bytes.
 	maxDocument = 1 << 20
-	// maxRedirects is net/http's own.
+	// maxRedirects is the limit of net/http.
 	maxRedirects = 10
 )
 
-// Step is a part of discovery.
+// Step is a step of discovery.
 type Step string
 
 // The steps of discovery, in order.
@@ -45,9 +45,9 @@ const (
 	StepKeySet    Step = "key set"
 )
 
-// DiscoveryError says which of an issuer's documents cannot be had or used.
+// DiscoveryError is the error for a document of an issuer that cannot be read or is invalid.
 type DiscoveryError struct {
-	// URL is that of the document.
+	// URL is the URL of the document.
 	URL  string
 	Step Step
 	Err  error
@@ -59,26 +59,26 @@ func (e *DiscoveryError) Error() string {
 
 func (e *DiscoveryError) Unwrap() error { return e.Err }
 
-// Issuer is what an issuer publishes.
+// Issuer is the published data of an issuer.
 type Issuer struct {
-	// URL is the issuer's, as in the claim iss of its tokens.
+	// URL is the issuer's URL, as in the claim iss of its tokens.
 	URL string
-	// JWKSURI is where its public keys are.
+	// JWKSURI is the URL of the public keys.
 	JWKSURI string
 	Keys    jose.JSONWebKeySet
 }
 
-// Discover reads an issuer's discovery document and public keys, as AWS does. A nil
-// client is http.DefaultClient. Its error is a *DiscoveryError.
+// Discover reads an issuer's discovery document and public keys, as AWS does. If client is
+// nil, it uses http.DefaultClient. The error is always a *DiscoveryError.
 func Discover(ctx context.Context, client *http.Client, issuerURL string) (Issuer, error) {
-	at := DiscoveryURL(issuerURL)
-	body, err := read(ctx, client, at)
+	documentURL := DiscoveryURL(issuerURL)
+	body, err := read(ctx, client, documentURL)
 	if err != nil {
-		return Issuer{}, &DiscoveryError{redactURL(at), StepDiscovery, err}
+		return Issuer{}, &DiscoveryError{redactURL(documentURL), StepDiscovery, err}
 	}
 	jwksURI, err := ParseDiscovery(body, issuerURL)
 	if err != nil {
-		return Issuer{}, &DiscoveryError{redactURL(at), StepDiscovery, err}
+		return Issuer{}, &DiscoveryError{redactURL(documentURL), StepDiscovery, err}
 	}
 	keys, err := ReadKeys(ctx, client, jwksURI)
 	if err != nil {
@@ -87,13 +87,13 @@ func Discover(ctx context.Context, client *http.Client, issuerURL string) (Issue
 	return Issuer{URL: issuerURL, JWKSURI: jwksURI, Keys: keys}, nil
 }
 
-// DiscoveryURL returns where an issuer's discovery document is. A slash at the
-// issuer's end is not doubled (OpenID Connect Discovery 1.0, section 4.1).
+// DiscoveryURL returns the URL of an issuer's discovery document. If issuerURL ends in a
+// slash, the slash is not doubled (OpenID Connect Discovery 1.0, section 4.1).
 func DiscoveryURL(issuerURL string) string {
 	return strings.TrimSuffix(issuerURL, "/") + DiscoveryPath
 }
 
-// ReadKeys reads the public keys at a JWKS URI. Its error is a *DiscoveryError.
+// ReadKeys reads the public keys at a JWKS URI. The error is always a *DiscoveryError.
 func ReadKeys(ctx context.Context, client *http.Client, jwksURI string) (jose.JSONWebKeySet, error) {
 	body, err := read(ctx, client, jwksURI)
 	if err != nil {
@@ -106,8 +106,9 @@ func ReadKeys(ctx context.Context, client *http.Client, jwksURI string) (jose.JS
 	return keys, nil
 }
 
-// ParseDiscovery returns the JWKS URI of a discovery document, which must be that of
-// the issuer.
+// ParseDiscovery returns the JWKS URI in a discovery document. It returns an error if the
+// document is invalid or belongs to another issuer. It also returns an error if the issuer
+// uses https and the JWKS URI does not.
 func ParseDiscovery(body []byte, issuerURL string) (string, error) {
 	document, err := parseConfiguration(body)
 	if err != nil {
@@ -115,42 +116,47 @@ func ParseDiscovery(body []byte, issuerURL string) (string, error) {
 	}
 	switch {
 	case document.Issuer != issuerURL:
-		// Section 4.3: they must be the same to the letter.
-		return "", fmt.Errorf("it is of the issuer %q, not of %q", document.Issuer, issuerURL)
+		// OpenID Connect Discovery 1.0, section 4.3: they must match exactly.
+		return "", fmt.Errorf("issuer is %q, want %q", document.Issuer, issuerURL)
 	case document.JWKSURI == "":
-		return "", errors.New("it has no jwks_uri")
+		return "", errors.New("jwks_uri is missing")
 	case strings.HasPrefix(issuerURL, "https://") && !strings.HasPrefix(document.JWKSURI, "https://"):
-		// Section 3; whoever is between could have his own keys believed.
-		return "", fmt.Errorf("its jwks_uri %q has to begin with https://", redactURL(document.JWKSURI))
+		// OpenID Connect Discovery 1.0, section 3. Without TLS, an attacker on the network
+		// could replace the keys.
+		return "", fmt.Errorf("jwks_uri %q must start with https://", redactURL(document.JWKSURI))
 	}
 	return document.JWKSURI, nil
 }
 
-// Parse reads the documents of a source that is trusted to say whose they are, such as
-// the API server by the caller's kubeconfig.
+// Parse parses documents without checking the issuer in them. The documents must come from a
+// trusted source, such as the API server in the caller's kubeconfig. It returns an error if a
+// document is invalid or the issuer is missing.
 func Parse(documents Documents) (Issuer, error) {
 	document, err := parseConfiguration(documents.Discovery)
 	if err != nil {
-		return Issuer{}, fmt.Errorf("read the discovery document: %w", err)
+		return Issuer{}, fmt.Errorf("read discovery document: %w", err)
 	}
 	if document.Issuer == "" {
-		return Issuer{}, errors.New("read the discovery document: it names no issuer")
+		return Issuer{}, errors.New("read discovery document: issuer is missing")
 	}
 	keys, err := ParseKeySet(documents.JWKS)
 	if err != nil {
-		return Issuer{}, fmt.Errorf("read the key set: %w", err)
+		return Issuer{}, fmt.Errorf("read key set: %w", err)
 	}
 	return Issuer{URL: document.Issuer, JWKSURI: document.JWKSURI, Keys: keys}, nil
 }
 
+// parseConfiguration parses a discovery document.
 func parseConfiguration(body []byte) (configuration, error) {
 	var document configuration
 	if err := json.Unmarshal(body, &document); err != nil {
-		return configuration{}, fmt.Errorf("it is not JSON as it should be: %w", err)
+		return configuration{}, fmt.Errorf("invalid JSON: %w", err)
 	}
 	return document, nil
 }
 
+// read returns the response body of a GET request to url. It returns an error for another
+// status than 200 and for a body that is larger than maxDocument.
 func read(ctx context.Context, client *http.Client, url string) ([]byte, error) {
 	if client == nil {
 		client = http.DefaultClient
@@ -170,46 +176,46 @@ func read(ctx context.Context, client *http.Client, url string) ([]byte, error) 
 	return ReadBody(response)
 }
 
-// httpsOnlyRedirects returns a client that no redirect leads out of TLS: whoever is between
-// could have his own keys believed.
+// httpsOnlyRedirects returns a copy of client that follows no redirect from https to another
+// scheme. Without TLS, an attacker on the network could replace the keys.
 func httpsOnlyRedirects(client *http.Client) *http.Client {
-	careful := *client
-	careful.CheckRedirect = func(next *http.Request, before []*http.Request) error {
+	copied := *client
+	copied.CheckRedirect = func(next *http.Request, before []*http.Request) error {
 		switch {
 		case before[0].URL.Scheme == "https" && next.URL.Scheme != "https":
-			return errors.New("it redirects to a URL that does not begin with https://")
+			return errors.New("redirect to a URL that does not start with https://")
 		case client.CheckRedirect != nil:
 			return client.CheckRedirect(next, before)
 		case len(before) >= maxRedirects:
-			return fmt.Errorf("it redirects more than %d times", maxRedirects)
+			return fmt.Errorf("more than %d redirects", maxRedirects)
 		default:
 			return nil
 		}
 	}
-	return &careful
+	return &copied
 }
 
-// ReadBody returns what a server answers that was asked for a document: no more than
-// a document can have, and with the status 200 alone.
+// ReadBody returns the document in a response. It returns an error if the status is not 200
+// or the body is larger than maxDocument.
 func ReadBody(response *http.Response) ([]byte, error) {
 	if response.StatusCode != http.StatusOK {
-		return nil, fmt.Errorf("the server answers %s", response.Status)
+		return nil, fmt.Errorf("server responded with %s", response.Status)
 	}
 	body, err := io.ReadAll(io.LimitReader(response.Body, maxDocument+1))
 	if err != nil {
 		return nil, err
 	}
 	if len(body) > maxDocument {
-		return nil, fmt.Errorf("it is larger than %d bytes", maxDocument)
+		return nil, fmt.Errorf("response is larger than %d bytes", maxDocument)
 	}
 	return body, nil
 }
 
-// redactURL returns a URL as it may be shown.
+// redactURL returns a URL without its password.
 func redactURL(value string) string {
 	parsed, err := url.Parse(value)
 	if err != nil {
-		return "a URL that cannot be read"
+		return "(invalid URL)"
 	}
 	return parsed.Redacted()
 }

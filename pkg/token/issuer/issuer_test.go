@@ -24,8 +24,8 @@ import (
 	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/token/issuer"
 )
 
-// keys of the tests. Those of ECDSA are fixed ones: each worker of a fuzz target is a
-// process of its own, to which a token of another's key would be nothing but foreign.
+// The keys of the tests. The ECDSA keys are fixed because the workers of a fuzz test are
+// separate processes. Each must accept the tokens in the corpus of the others.
 var (
 	rsaKey   = must(rsa.GenerateKey(rand.Reader, 2048))
 	ecKey    = must(ecdsa.ParseRawPrivateKey(elliptic.P256(), bytes.Repeat([]byte{1}, 32)))
@@ -42,7 +42,7 @@ func must[T any](value T, err error) T {
 // published serves documents over TLS, as an issuer does.
 type published struct {
 	*httptest.Server
-	// discovery and jwks answer in place of the documents, where they are set.
+	// discovery and jwks, if set, serve the paths of the documents instead.
 	discovery, jwks http.HandlerFunc
 }
 
@@ -59,7 +59,7 @@ func publish(t testing.TB, keys ...crypto.PublicKey) *published {
 		case r.URL.Path == issuer.DiscoveryPath:
 			fmt.Fprintf(w, "%s", documents.Discovery)
 		case !strings.Contains(r.Header.Get("Accept"), "application/jwk-set+json"):
-			w.WriteHeader(http.StatusNotAcceptable) // as API servers answer
+			w.WriteHeader(http.StatusNotAcceptable) // as API servers do
 		case r.URL.Path == "/openid/v1/jwks" && p.jwks != nil:
 			p.jwks(w, r)
 		case r.URL.Path == "/openid/v1/jwks":
@@ -68,13 +68,14 @@ func publish(t testing.TB, keys ...crypto.PublicKey) *published {
 			http.NotFound(w, r)
 		}
 	}))
-	p.Config.ErrorLog = log.New(io.Discard, "", 0) // of handshakes that are to fail
+	p.Config.ErrorLog = log.New(io.Discard, "", 0) // some tests cause handshake errors
 	p.StartTLS()
 	t.Cleanup(p.Close)
 	return p
 }
 
-func says(text string) http.HandlerFunc {
+// respondWith returns a handler that responds with text.
+func respondWith(text string) http.HandlerFunc {
 	return func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, text) }
 }
 
@@ -90,7 +91,7 @@ func TestDiscover(t *testing.T) {
 	for _, key := range []crypto.PublicKey{rsaKey.Public(), ecKey.Public()} {
 		id := must(issuer.KeyID(key))
 		if found := got.Keys.Key(id); len(found) != 1 || !found[0].Key.(interface{ Equal(crypto.PublicKey) bool }).Equal(key) {
-			t.Errorf("the key %s is not among %v", id, got.Keys)
+			t.Errorf("key %s is missing in %v", id, got.Keys)
 		}
 	}
 }
@@ -100,25 +101,25 @@ func TestDiscover_errors(t *testing.T) {
 	for name, test := range map[string]struct {
 		discovery, jwks http.HandlerFunc
 		step            issuer.Step
-		says            string
+		want            string
 	}{
-		"a discovery document that the server does not have": {discovery: http.NotFound, step: issuer.StepDiscovery, says: "404 Not Found"},
-		"a discovery document that is a web page":            {discovery: says("<html>"), step: issuer.StepDiscovery, says: "not JSON"},
-		"a discovery document that has no end":               {discovery: says(strings.Repeat(" ", 1<<20) + "{}"), step: issuer.StepDiscovery, says: "larger than 1048576 bytes"},
-		"a discovery document of another issuer": {
-			discovery: says(`{"issuer": "https://oidc.example.com", "jwks_uri": "https://oidc.example.com/keys.json"}`),
-			step:      issuer.StepDiscovery, says: `it is of the issuer "https://oidc.example.com", not of `,
+		"discovery document not found":     {discovery: http.NotFound, step: issuer.StepDiscovery, want: "404 Not Found"},
+		"discovery document is a web page": {discovery: respondWith("<html>"), step: issuer.StepDiscovery, want: "invalid JSON"},
+		"discovery document too large":     {discovery: respondWith(strings.Repeat(" ", 1<<20) + "{}"), step: issuer.StepDiscovery, want: "larger than 1048576 bytes"},
+		"discovery document of another issuer": {
+			discovery: respondWith(`{"issuer": "https://oidc.example.com", "jwks_uri": "https://oidc.example.com/keys.json"}`),
+			step:      issuer.StepDiscovery, want: `issuer is "https://oidc.example.com", want `,
 		},
-		"a discovery document without a JWKS URI": {discovery: says(`{"issuer": "ISSUER"}`), step: issuer.StepDiscovery, says: "no jwks_uri"},
-		"keys that would be read in the clear": {
-			discovery: says(`{"issuer": "ISSUER", "jwks_uri": "http://user:hunter2@oidc.example.com/keys"}`),
-			step:      issuer.StepDiscovery, says: "has to begin with https://",
+		"discovery document without a JWKS URI": {discovery: respondWith(`{"issuer": "ISSUER"}`), step: issuer.StepDiscovery, want: "jwks_uri is missing"},
+		"JWKS URI without TLS": {
+			discovery: respondWith(`{"issuer": "ISSUER", "jwks_uri": "http://user:hunter2@oidc.example.com/keys"}`),
+			step:      issuer.StepDiscovery, want: "must start with https://",
 		},
-		"keys that the server does not give":   {jwks: teapot, step: issuer.StepKeySet, says: "418"},
-		"keys that are no JSON":                {jwks: says("keys"), step: issuer.StepKeySet, says: "not JSON"},
-		"no keys":                              {jwks: says(`{"keys": []}`), step: issuer.StepKeySet, says: "it has no public key"},
-		"none but keys of a kind unknown here": {jwks: says(`{"keys": [{"kty": "XYZ", "kid": "x"}]}`), step: issuer.StepKeySet, says: "it has no public key"},
-		"a private key among the keys":         {jwks: says(`{"keys": [` + string(must(json.Marshal(jose.JSONWebKey{Key: otherKey}))) + `]}`), step: issuer.StepKeySet, says: "key 1 is private"},
+		"key set not available":      {jwks: teapot, step: issuer.StepKeySet, want: "418"},
+		"key set is not JSON":        {jwks: respondWith("keys"), step: issuer.StepKeySet, want: "invalid JSON"},
+		"no keys":                    {jwks: respondWith(`{"keys": []}`), step: issuer.StepKeySet, want: "no public RSA or ECDSA key"},
+		"only keys of unknown types": {jwks: respondWith(`{"keys": [{"kty": "XYZ", "kid": "x"}]}`), step: issuer.StepKeySet, want: "no public RSA or ECDSA key"},
+		"private key in the key set": {jwks: respondWith(`{"keys": [` + string(must(json.Marshal(jose.JSONWebKey{Key: otherKey}))) + `]}`), step: issuer.StepKeySet, want: "key 1 is private"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			p := publish(t, ecKey.Public())
@@ -136,18 +137,18 @@ func TestDiscover_errors(t *testing.T) {
 			if !ok {
 				t.Fatalf("got %v, want a DiscoveryError", err)
 			}
-			at := p.URL + issuer.DiscoveryPath
+			documentURL := p.URL + issuer.DiscoveryPath
 			if test.step == issuer.StepKeySet {
-				at = p.URL + "/openid/v1/jwks"
+				documentURL = p.URL + "/openid/v1/jwks"
 			}
-			if failure.Step != test.step || failure.URL != at {
-				t.Errorf("it failed at the %s, %s; want the %s, %s", failure.Step, failure.URL, test.step, at)
+			if failure.Step != test.step || failure.URL != documentURL {
+				t.Errorf("got %s at %s; want %s at %s", failure.Step, failure.URL, test.step, documentURL)
 			}
-			if !strings.Contains(err.Error(), test.says) {
-				t.Errorf("got %q, which does not say %q", err, test.says)
+			if !strings.Contains(err.Error(), test.want) {
+				t.Errorf("got %q, want %q in it", err, test.want)
 			}
 			if strings.Contains(err.Error(), "hunter2") {
-				t.Errorf("%q tells a password", err)
+				t.Errorf("error %q contains a password", err)
 			}
 		})
 	}
@@ -163,14 +164,14 @@ func TestDiscover_untrustedCertificate(t *testing.T) {
 
 func TestDiscover_contextCanceled(t *testing.T) {
 	p := publish(t, ecKey.Public())
-	asked := make(chan struct{})
+	received := make(chan struct{})
 	p.discovery = func(_ http.ResponseWriter, r *http.Request) {
-		close(asked)
+		close(received)
 		<-r.Context().Done()
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	go func() {
-		<-asked
+		<-received
 		cancel()
 	}()
 	if _, err := issuer.Discover(ctx, p.Client(), p.URL); !errors.Is(err, context.Canceled) {
@@ -180,15 +181,15 @@ func TestDiscover_contextCanceled(t *testing.T) {
 
 func TestDiscover_ignoresUnsupportedKeys(t *testing.T) {
 	p := publish(t, ecKey.Public())
-	foreign := `{"kty": "OKP", "crv": "X448", "x": "AA", "kid": "x"}, {"kty": "AKP", "kid": "y"}`
+	unsupported := `{"kty": "OKP", "crv": "X448", "x": "AA", "kid": "x"}, {"kty": "AKP", "kid": "y"}`
 	encryption := string(must(json.Marshal(jose.JSONWebKey{Key: otherKey.Public(), KeyID: "z", Use: "enc"})))
-	ours := string(must(json.Marshal(jose.JSONWebKey{Key: ecKey.Public(), KeyID: "ours"})))
-	p.jwks = says(`{"keys": [` + foreign + `, ` + encryption + `, ` + ours + `]}`)
+	supported := string(must(json.Marshal(jose.JSONWebKey{Key: ecKey.Public(), KeyID: "supported"})))
+	p.jwks = respondWith(`{"keys": [` + unsupported + `, ` + encryption + `, ` + supported + `]}`)
 	got, err := issuer.Discover(t.Context(), p.Client(), p.URL)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(got.Keys.Keys) != 1 || got.Keys.Keys[0].KeyID != "ours" {
+	if len(got.Keys.Keys) != 1 || got.Keys.Keys[0].KeyID != "supported" {
 		t.Errorf("got %v", got.Keys)
 	}
 }
@@ -196,24 +197,24 @@ func TestDiscover_ignoresUnsupportedKeys(t *testing.T) {
 func TestDiscover_trailingSlash(t *testing.T) {
 	p := publish(t, ecKey.Public())
 	p.discovery = func(w http.ResponseWriter, r *http.Request) {
-		says(`{"issuer": "`+p.URL+`/", "jwks_uri": "`+p.URL+`/openid/v1/jwks"}`)(w, r)
+		respondWith(`{"issuer": "`+p.URL+`/", "jwks_uri": "`+p.URL+`/openid/v1/jwks"}`)(w, r)
 	}
 	if got, err := issuer.Discover(t.Context(), p.Client(), p.URL+"/"); err != nil || got.URL != p.URL+"/" {
 		t.Errorf("got %v, %v", got.URL, err)
 	}
 	if _, err := issuer.Discover(t.Context(), p.Client(), p.URL); err == nil {
-		t.Error("the issuer without the slash was taken for it")
+		t.Error("got no error for the issuer without the slash")
 	}
 }
 
-// at is when the tokens of the tests were signed.
+// at is the time at which the tokens of the tests were signed.
 var at = time.Unix(1700000000, 0)
 
 func TestDiscover_rejectsHTTPRedirect(t *testing.T) {
 	p := publish(t, ecKey.Public())
-	// Whoever is between could serve these.
-	foreign := must(issuer.NewDocuments(p.URL, p.URL+"/openid/v1/jwks", []crypto.PublicKey{otherKey.Public()}))
-	plain := httptest.NewServer(says(string(foreign.JWKS)))
+	// An attacker on the network could serve these.
+	attackers := must(issuer.NewDocuments(p.URL, p.URL+"/openid/v1/jwks", []crypto.PublicKey{otherKey.Public()}))
+	plain := httptest.NewServer(respondWith(string(attackers.JWKS)))
 	t.Cleanup(plain.Close)
 	p.jwks = func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, plain.URL, http.StatusFound) }
 	got, err := issuer.Discover(t.Context(), p.Client(), p.URL)
@@ -237,6 +238,6 @@ func TestDiscover_followsHTTPSRedirect(t *testing.T) {
 	}
 	p.jwks = func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, r.URL.Path, http.StatusFound) }
 	if _, err := issuer.Discover(t.Context(), p.Client(), p.URL); err == nil {
-		t.Error("it goes in a circle")
+		t.Error("got no error for a redirect loop")
 	}
 }

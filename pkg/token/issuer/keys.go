@@ -12,24 +12,25 @@ import (
 	"strings"
 )
 
-// KeyID returns the id of a public key as Kubernetes computes it: the SHA-256 of its
-// PKIX form, in base64 for URLs (keyIDFromPublicKey in k8s.io/kubernetes/pkg/serviceaccount).
+// KeyID returns the ID that Kubernetes gives to a public key: the SHA-256 of its PKIX form in
+// unpadded base64url (keyIDFromPublicKey in k8s.io/kubernetes/pkg/serviceaccount). It returns
+// an error if x509 does not support the type of the key.
 func KeyID(public crypto.PublicKey) (string, error) {
 	der, err := x509.MarshalPKIXPublicKey(public)
 	if err != nil {
-		return "", fmt.Errorf("encode a public key: %w", err)
+		return "", fmt.Errorf("encode public key: %w", err)
 	}
 	sum := sha256.Sum256(der)
 	return base64.RawURLEncoding.EncodeToString(sum[:]), nil
 }
 
-// pemHeader of a PEM block (RFC 7468, section 2).
+// pemHeader is the start of a PEM block (RFC 7468, section 2).
 const pemHeader = "-----BEGIN "
 
-// ParsePublicKeys returns the public keys of a PEM file: such as the API server takes
-// for --service-account-key-file, RSA or ECDSA, PKIX or PKCS #1, or certificates. A
-// private key is refused: it has no business where keys are published. So is a block
-// that is not whole: its key would be missing from what is published.
+// ParsePublicKeys returns the public keys in a PEM file: RSA or ECDSA keys in PKIX or PKCS #1,
+// or certificates. The flag --service-account-key-file of API servers accepts the same files.
+// It returns an error if the file contains a private key, which must never be published. It
+// also returns an error if a block is truncated, because its key would then not be published.
 func ParsePublicKeys(content []byte) ([]crypto.PublicKey, error) {
 	blocks := bytes.Count(content, []byte(pemHeader))
 	var keys []crypto.PublicKey
@@ -40,7 +41,7 @@ func ParsePublicKeys(content []byte) ([]crypto.PublicKey, error) {
 		if block == nil {
 			break
 		}
-		if block.Type == "EC PARAMETERS" { // openssl ecparam writes it before a private key
+		if block.Type == "EC PARAMETERS" { // openssl ecparam writes this block before a private key
 			continue
 		}
 		key, err := publicKey(block)
@@ -51,16 +52,18 @@ func ParsePublicKeys(content []byte) ([]crypto.PublicKey, error) {
 	}
 	switch {
 	case number-1 < blocks:
-		return nil, fmt.Errorf("there are %d PEM blocks, of which only %d can be read: is the file cut off?", blocks, number-1)
+		return nil, fmt.Errorf("found %d PEM blocks but can read only %d; the file may be truncated", blocks, number-1)
 	case len(keys) == 0:
-		return nil, errors.New("there is no PEM block with a public key")
+		return nil, errors.New("no PEM block with a public key")
 	}
 	return keys, nil
 }
 
+// publicKey returns the public key in a PEM block. It returns an error if the block contains
+// a private key, or a key with which API servers do not sign.
 func publicKey(block *pem.Block) (crypto.PublicKey, error) {
 	if strings.HasSuffix(block.Type, "PRIVATE KEY") {
-		return nil, errors.New("it is private; give the public key: openssl pkey -in FILE -pubout")
+		return nil, errors.New("private key; use the public key instead: openssl pkey -in FILE -pubout")
 	}
 	key, err := parseBlock(block)
 	if err != nil {
@@ -72,6 +75,7 @@ func publicKey(block *pem.Block) (crypto.PublicKey, error) {
 	return key, nil
 }
 
+// parseBlock parses the public key in a PEM block.
 func parseBlock(block *pem.Block) (crypto.PublicKey, error) {
 	switch block.Type {
 	case "PUBLIC KEY":
@@ -85,6 +89,6 @@ func parseBlock(block *pem.Block) (crypto.PublicKey, error) {
 		}
 		return certificate.PublicKey, nil
 	default:
-		return nil, errors.New("it is no public key")
+		return nil, errors.New("not a public key")
 	}
 }

@@ -35,11 +35,11 @@ func TestParsePublicKeys(t *testing.T) {
 		file []byte
 		want []crypto.PublicKey
 	}{
-		"PKIX, RSA":         {pkixBlock(rsaKey.Public()), []crypto.PublicKey{rsaKey.Public()}},
-		"PKIX, ECDSA":       {pkixBlock(ecKey.Public()), []crypto.PublicKey{ecKey.Public()}},
-		"PKCS #1":           {block("RSA PUBLIC KEY", x509.MarshalPKCS1PublicKey(&rsaKey.PublicKey)), []crypto.PublicKey{rsaKey.Public()}},
-		"a certificate":     {certificateBlock(ecKey), []crypto.PublicKey{ecKey.Public()}},
-		"several, in order": {bytes.Join([][]byte{pkixBlock(ecKey.Public()), pkixBlock(rsaKey.Public())}, []byte("a comment\n")), []crypto.PublicKey{ecKey.Public(), rsaKey.Public()}},
+		"PKIX, RSA":    {pkixBlock(rsaKey.Public()), []crypto.PublicKey{rsaKey.Public()}},
+		"PKIX, ECDSA":  {pkixBlock(ecKey.Public()), []crypto.PublicKey{ecKey.Public()}},
+		"PKCS #1":      {block("RSA PUBLIC KEY", x509.MarshalPKCS1PublicKey(&rsaKey.PublicKey)), []crypto.PublicKey{rsaKey.Public()}},
+		"certificate":  {certificateBlock(ecKey), []crypto.PublicKey{ecKey.Public()}},
+		"several keys": {bytes.Join([][]byte{pkixBlock(ecKey.Public()), pkixBlock(rsaKey.Public())}, []byte("a comment\n")), []crypto.PublicKey{ecKey.Public(), rsaKey.Public()}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			got, err := issuer.ParsePublicKeys(test.file)
@@ -51,7 +51,7 @@ func TestParsePublicKeys(t *testing.T) {
 			}
 			for i, want := range test.want {
 				if !want.(interface{ Equal(crypto.PublicKey) bool }).Equal(got[i]) {
-					t.Errorf("key %d is another", i)
+					t.Errorf("key %d: got another key", i)
 				}
 			}
 		})
@@ -62,29 +62,29 @@ func TestParsePublicKeys_invalid(t *testing.T) {
 	public := pkixBlock(ecKey.Public())
 	for name, test := range map[string]struct {
 		file []byte
-		says string
+		want string
 	}{
-		"an empty file":          {nil, "no PEM block"},
-		"a key that is not PEM":  {must(x509.MarshalPKIXPublicKey(ecKey.Public())), "no PEM block"},
-		"a private key, PKCS #8": {block("PRIVATE KEY", must(x509.MarshalPKCS8PrivateKey(ecKey))), "it is private"},
-		"a private key, PKCS #1": {block("RSA PRIVATE KEY", x509.MarshalPKCS1PrivateKey(rsaKey)), "it is private"},
-		"a private key with its parameters before it": {
-			append(block("EC PARAMETERS", []byte{6}), block("EC PRIVATE KEY", must(x509.MarshalECPrivateKey(ecKey)))...), "it is private",
+		"empty file":           {nil, "no PEM block"},
+		"not PEM":              {must(x509.MarshalPKIXPublicKey(ecKey.Public())), "no PEM block"},
+		"private key, PKCS #8": {block("PRIVATE KEY", must(x509.MarshalPKCS8PrivateKey(ecKey))), "private key; use the public key"},
+		"private key, PKCS #1": {block("RSA PRIVATE KEY", x509.MarshalPKCS1PrivateKey(rsaKey)), "private key; use the public key"},
+		"private key after its parameters": {
+			append(block("EC PARAMETERS", []byte{6}), block("EC PRIVATE KEY", must(x509.MarshalECPrivateKey(ecKey)))...), "private key; use the public key",
 		},
-		"an encrypted private key":                   {block("ENCRYPTED PRIVATE KEY", []byte{1}), "it is private"},
-		"a private key after a public one":           {append(bytes.Clone(public), block("PRIVATE KEY", must(x509.MarshalPKCS8PrivateKey(ecKey)))...), "PEM block 2"},
-		"a request for a certificate":                {block("CERTIFICATE REQUEST", []byte{1}), "it is no public key"},
-		"a key that is nonsense":                     {block("PUBLIC KEY", []byte("nonsense")), "PEM block 1"},
-		"a key that Kubernetes does not sign with":   {pkixBlock(must2(ed25519.GenerateKey(rand.Reader)).Public()), "does not sign with a ed25519.PublicKey"},
-		"a curve that Kubernetes does not sign with": {pkixBlock(must(ecdsa.GenerateKey(elliptic.P224(), rand.Reader)).Public()), "P-224"},
-		// Left out silently, tokens of this key would be refused after a rotation.
-		"a second key that is cut off": {append(bytes.Clone(public), public[:len(public)-10]...), "cut off"},
-		"a first key that is cut off":  {append(bytes.Clone(public[:len(public)/2]), public...), "cut off"},
+		"encrypted private key":          {block("ENCRYPTED PRIVATE KEY", []byte{1}), "private key; use the public key"},
+		"private key after a public key": {append(bytes.Clone(public), block("PRIVATE KEY", must(x509.MarshalPKCS8PrivateKey(ecKey)))...), "PEM block 2"},
+		"certificate request":            {block("CERTIFICATE REQUEST", []byte{1}), "not a public key"},
+		"invalid key":                    {block("PUBLIC KEY", []byte("invalid")), "PEM block 1"},
+		"unsupported type of key":        {pkixBlock(must2(ed25519.GenerateKey(rand.Reader)).Public()), "do not sign with a ed25519.PublicKey"},
+		"unsupported curve":              {pkixBlock(must(ecdsa.GenerateKey(elliptic.P224(), rand.Reader)).Public()), "P-224"},
+		// If the key was ignored, AWS would reject its tokens after a rotation.
+		"second key truncated": {append(bytes.Clone(public), public[:len(public)-10]...), "truncated"},
+		"first key truncated":  {append(bytes.Clone(public[:len(public)/2]), public...), "truncated"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			got, err := issuer.ParsePublicKeys(test.file)
-			if err == nil || !strings.Contains(err.Error(), test.says) {
-				t.Errorf("got %v, %v; want an error that says %q", got, err, test.says)
+			if err == nil || !strings.Contains(err.Error(), test.want) {
+				t.Errorf("got %v, %v; want an error with %q", got, err, test.want)
 			}
 		})
 	}
@@ -105,18 +105,18 @@ func FuzzParsePublicKeys(f *testing.F) {
 		if err != nil {
 			return
 		}
-		// What is read can be published, and is then what was read.
+		// All parsed keys can be published, and the key set contains each of them once.
 		documents, err := issuer.NewDocuments(issuerURL, issuerURL+"/keys.json", keys)
 		if err != nil {
-			t.Fatalf("%q was read and cannot be published: %v", file, err)
+			t.Fatalf("cannot publish the keys in %q: %v", file, err)
 		}
 		set, err := issuer.ParseKeySet(documents.JWKS)
 		if err != nil {
-			t.Fatalf("%s cannot be read: %v", documents.JWKS, err)
+			t.Fatalf("cannot parse %s: %v", documents.JWKS, err)
 		}
 		for _, key := range keys {
 			if id, err := issuer.KeyID(key); err != nil || len(set.Key(id)) != 1 {
-				t.Errorf("the key %s is not published once in %s: %v", id, documents.JWKS, err)
+				t.Errorf("key %s is not published once in %s: %v", id, documents.JWKS, err)
 			}
 		}
 	})
@@ -132,7 +132,7 @@ func FuzzParseKeySet(f *testing.F) {
 		}
 		for _, key := range set.Keys {
 			if !key.Valid() || !key.IsPublic() {
-				t.Errorf("%s has a key that is good for nothing: %v", document, key)
+				t.Errorf("%s: got invalid or private key %v", document, key)
 			}
 		}
 	})

@@ -13,10 +13,10 @@ import (
 	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/token"
 )
 
-// Reason says why a token is not good. It is stable.
+// Reason is the reason why a token is invalid. The values are stable.
 type Reason string
 
-// Why a token is not good, in the order in which it is looked at.
+// The reasons, in the order of the checks.
 const (
 	Malformed     Reason = "malformed"
 	UnknownKey    Reason = "unknown_key"
@@ -28,41 +28,41 @@ const (
 	WrongSubject  Reason = "wrong_subject"
 )
 
-// VerificationError says what of a token is not as expected. It never quotes the
-// token, only claims that are no secret.
+// VerificationError is the error for an invalid token. It contains claims, which are not
+// secret, but never the token.
 type VerificationError struct {
 	Reason Reason
-	// Claim is the name of the claim or of the header's member: iss, aud, exp, nbf,
-	// sub, kid; empty for the token as a whole.
+	// Claim is the name of the invalid claim or header parameter: iss, aud, exp, nbf, sub or
+	// kid. It is empty for errors of the whole token.
 	Claim           string
 	Found, Expected string
 }
 
 func (e *VerificationError) Error() string {
 	if e.Claim == "" {
-		return fmt.Sprintf("the token is not good: it is %s, expected %s", e.Found, e.Expected)
+		return fmt.Sprintf("invalid token: %s, expected %s", e.Found, e.Expected)
 	}
-	return fmt.Sprintf("the token is not good: its %s is %s, expected %s", e.Claim, e.Found, e.Expected)
+	return fmt.Sprintf("invalid token: %s is %s, expected %s", e.Claim, e.Found, e.Expected)
 }
 
-// Expected is what a token has to be.
+// Expected is the expected content of a token.
 type Expected struct {
-	// Audiences are those of which the token must have one. None is an error of the
-	// caller's: a token that is for anybody is good for nothing.
+	// Audiences lists the accepted audiences. The token must have at least one of them. If
+	// the list is empty, no token is valid.
 	Audiences []string
-	// Subject is whose it is; empty for anybody's.
+	// Subject is the expected subject. If it is empty, any subject is valid.
 	Subject string
-	// Now tells the time; nil is time.Now.
+	// Now returns the current time. The default is time.Now.
 	Now func() time.Time
 }
 
-// notBeforeLeeway is how far the clock of who verifies may be behind that of the API
-// server, whose tokens are valid from the second in which they are signed. RFC 7519,
-// section 4.1.5, permits a few minutes; it is as many as go-oidc has.
+// notBeforeLeeway is how far the local clock can be behind the clock of the API server. Tokens
+// are valid from the second in which the API server signs them. RFC 7519, section 4.1.5,
+// permits a few minutes. The value is that of go-oidc.
 const notBeforeLeeway = 5 * time.Minute
 
-// Verify verifies a token by what the issuer publishes, and returns its claims. Its
-// error is a *VerificationError.
+// Verify verifies a token with the issuer's keys and returns its claims. The error is always a
+// *VerificationError.
 func (i Issuer) Verify(ctx context.Context, raw string, want Expected) (token.Claims, error) {
 	claims, err := token.ParseUnverified(raw)
 	if err != nil {
@@ -72,11 +72,12 @@ func (i Issuer) Verify(ctx context.Context, raw string, want Expected) (token.Cl
 	if len(keys) == 0 {
 		return token.Claims{}, &VerificationError{UnknownKey, "kid", fmt.Sprintf("%q", claims.KeyID), "one of the keys at " + i.JWKSURI + ": " + i.keyIDs()}
 	}
-	// The signature alone is go-oidc's: its verifier does not say which claim is wrong.
-	// It takes more algorithms, but ParseUnverified has refused all but Kubernetes' own.
+	// Use go-oidc only for the signature, because its verifier does not report which claim is
+	// wrong. It accepts more algorithms, but ParseUnverified has already rejected all that
+	// Kubernetes does not use.
 	set := &oidc.StaticKeySet{PublicKeys: keys}
 	if _, err := set.VerifySignature(ctx, raw); err != nil {
-		return token.Claims{}, &VerificationError{BadSignature, "", "not signed with " + formatValue(claims.KeyID), "a signature by it"}
+		return token.Claims{}, &VerificationError{BadSignature, "", "not signed with " + formatValue(claims.KeyID), "a valid signature"}
 	}
 	if err := i.check(claims, want); err != nil {
 		return token.Claims{}, err
@@ -84,6 +85,7 @@ func (i Issuer) Verify(ctx context.Context, raw string, want Expected) (token.Cl
 	return claims, nil
 }
 
+// check returns an error for the first claim that is not as expected.
 func (i Issuer) check(claims token.Claims, want Expected) error {
 	now := time.Now
 	if want.Now != nil {
@@ -105,7 +107,7 @@ func (i Issuer) check(claims token.Claims, want Expected) error {
 	return nil
 }
 
-// keysOf returns the keys with an id: all for a token that names none.
+// keysOf returns the keys with an ID, or all keys if the token contains no key ID.
 func (i Issuer) keysOf(id string) []crypto.PublicKey {
 	var keys []crypto.PublicKey
 	for _, key := range i.Keys.Keys {
@@ -116,6 +118,7 @@ func (i Issuer) keysOf(id string) []crypto.PublicKey {
 	return keys
 }
 
+// keyIDs returns the IDs of all keys for an error message.
 func (i Issuer) keyIDs() string {
 	var ids []string
 	for _, key := range i.Keys.Keys {
@@ -124,6 +127,7 @@ func (i Issuer) keyIDs() string {
 	return strings.Join(ids, ", ")
 }
 
+// formatValue returns a description of the key for an error message.
 func formatValue(keyID string) string {
 	if keyID == "" {
 		return "any of the issuer's keys"
@@ -131,6 +135,7 @@ func formatValue(keyID string) string {
 	return fmt.Sprintf("the issuer's key %q", keyID)
 }
 
+// formatTime formats a time in a claim for an error message.
 func formatTime(t time.Time) string {
 	if t.IsZero() {
 		return "missing"

@@ -26,7 +26,8 @@ const (
 
 var subject = token.Subject("shop", "cart")
 
-// claims are those of a good token, with some replaced; nil takes one away.
+// claims returns the claims of a valid token with some of them replaced. A nil value removes a
+// claim.
 func claims(replaced map[string]any) map[string]any {
 	all := map[string]any{
 		"iss": issuerURL, "sub": subject, "aud": []string{audience},
@@ -60,7 +61,8 @@ func signed(t testing.TB, replaced map[string]any) string {
 	return sign(t, jose.ES256, ecKey, must(issuer.KeyID(ecKey.Public())), claims(replaced))
 }
 
-func ours(t testing.TB) issuer.Issuer {
+// testIssuer returns an issuer with the keys ecKey and rsaKey.
+func testIssuer(t testing.TB) issuer.Issuer {
 	t.Helper()
 	keys, err := issuer.KeySet([]crypto.PublicKey{ecKey.Public(), rsaKey.Public()})
 	if err != nil {
@@ -75,16 +77,16 @@ func expected() issuer.Expected {
 
 func TestVerify(t *testing.T) {
 	for name, raw := range map[string]string{
-		"signed by ECDSA":                    signed(t, nil),
-		"signed by RSA":                      sign(t, jose.RS256, rsaKey, must(issuer.KeyID(rsaKey.Public())), claims(nil)),
-		"that names no key":                  sign(t, jose.ES256, ecKey, "", claims(nil)),
-		"that is for others, too":            signed(t, map[string]any{"aud": []string{"vault", audience}}),
-		"whose audience is no list":          signed(t, map[string]any{"aud": audience}),
-		"with no time to be valid from":      signed(t, map[string]any{"nbf": nil}),
-		"of a clock that is 4 minutes ahead": signed(t, map[string]any{"nbf": at.Add(4 * time.Minute).Unix()}),
+		"ECDSA":                       signed(t, nil),
+		"RSA":                         sign(t, jose.RS256, rsaKey, must(issuer.KeyID(rsaKey.Public())), claims(nil)),
+		"no key ID":                   sign(t, jose.ES256, ecKey, "", claims(nil)),
+		"several audiences":           signed(t, map[string]any{"aud": []string{"vault", audience}}),
+		"audience is not a list":      signed(t, map[string]any{"aud": audience}),
+		"no nbf":                      signed(t, map[string]any{"nbf": nil}),
+		"nbf 4 minutes in the future": signed(t, map[string]any{"nbf": at.Add(4 * time.Minute).Unix()}),
 	} {
-		t.Run("a token "+name, func(t *testing.T) {
-			got, err := ours(t).Verify(t.Context(), raw, expected())
+		t.Run(name, func(t *testing.T) {
+			got, err := testIssuer(t).Verify(t.Context(), raw, expected())
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -96,8 +98,8 @@ func TestVerify(t *testing.T) {
 }
 
 func TestVerify_errors(t *testing.T) {
-	good := signed(t, nil)
-	header, rest, _ := strings.Cut(good, ".")
+	valid := signed(t, nil)
+	header, rest, _ := strings.Cut(valid, ".")
 	payload, signature, _ := strings.Cut(rest, ".")
 	encode := base64.RawURLEncoding.EncodeToString
 	id := must(issuer.KeyID(ecKey.Public()))
@@ -106,77 +108,78 @@ func TestVerify_errors(t *testing.T) {
 		raw  string
 		want issuer.VerificationError
 	}{
-		"nothing":                     {"", issuer.VerificationError{Reason: issuer.Malformed}},
-		"no token at all":             {"hunter2", issuer.VerificationError{Reason: issuer.Malformed}},
-		"a token without a signature": {encode([]byte(`{"alg":"none"}`)) + "." + payload + ".", issuer.VerificationError{Reason: issuer.Malformed}},
-		// The public key as the secret of an HMAC: who takes the algorithm from the token is fooled.
-		"a token signed with what is public": {hmacSigned(t, payload), issuer.VerificationError{Reason: issuer.Malformed}},
-		"a token of another cluster": {
+		"empty":          {"", issuer.VerificationError{Reason: issuer.Malformed}},
+		"not a token":    {"hunter2", issuer.VerificationError{Reason: issuer.Malformed}},
+		"unsigned token": {encode([]byte(`{"alg":"none"}`)) + "." + payload + ".", issuer.VerificationError{Reason: issuer.Malformed}},
+		// The HMAC secret is the public key. A verifier that uses the algorithm in the token
+		// would accept this token.
+		"HMAC with the public key": {hmacSigned(t, payload), issuer.VerificationError{Reason: issuer.Malformed}},
+		"token of another cluster": {
 			sign(t, jose.ES256, otherKey, must(issuer.KeyID(otherKey.Public())), claims(nil)),
 			issuer.VerificationError{Reason: issuer.UnknownKey, Claim: "kid", Found: must(issuer.KeyID(otherKey.Public())), Expected: id},
 		},
-		"a token of another key under the name of ours": {
+		"another key with a known ID": {
 			sign(t, jose.ES256, otherKey, id, claims(nil)), issuer.VerificationError{Reason: issuer.BadSignature, Found: id},
 		},
-		"a token of another key that names none": {
+		"another key without an ID": {
 			sign(t, jose.ES256, otherKey, "", claims(nil)), issuer.VerificationError{Reason: issuer.BadSignature, Found: "any of the issuer's keys"},
 		},
-		"a token whose claims were changed": {
+		"changed claims": {
 			header + "." + encode(must(json.Marshal(claims(map[string]any{"sub": "system:serviceaccount:kube-system:admin"})))) + "." + signature,
 			issuer.VerificationError{Reason: issuer.BadSignature, Found: id},
 		},
-		"a token of another issuer": {
+		"another issuer": {
 			signed(t, map[string]any{"iss": issuerURL + "/"}),
 			issuer.VerificationError{Reason: issuer.WrongIssuer, Claim: "iss", Found: issuerURL + "/", Expected: issuerURL},
 		},
-		"a token for the API server": {
+		"audience of the API server": {
 			signed(t, map[string]any{"aud": []string{"https://kubernetes.default.svc"}}),
 			issuer.VerificationError{Reason: issuer.WrongAudience, Claim: "aud", Found: "https://kubernetes.default.svc", Expected: audience},
 		},
-		"a token for nobody": {
+		"no audience": {
 			signed(t, map[string]any{"aud": nil}), issuer.VerificationError{Reason: issuer.WrongAudience, Claim: "aud", Found: "[]", Expected: audience},
 		},
-		"a token that expires now": {
+		"expires now": {
 			signed(t, map[string]any{"exp": at.Unix()}),
 			issuer.VerificationError{Reason: issuer.Expired, Claim: "exp", Found: "2023-11-14T22:13:20Z", Expected: "after 2023-11-14T22:13:20Z"},
 		},
-		"a token that never expires": {
+		"no expiry": {
 			signed(t, map[string]any{"exp": nil}), issuer.VerificationError{Reason: issuer.Expired, Claim: "exp", Found: "missing"},
 		},
-		"a token of next week": {
+		"valid next week": {
 			signed(t, map[string]any{"nbf": at.AddDate(0, 0, 7).Unix()}),
 			issuer.VerificationError{Reason: issuer.NotYetValid, Claim: "nbf", Found: "2023-11-21T22:13:20Z", Expected: "not after 2023-11-14T22:13:20Z"},
 		},
-		"a token of another ServiceAccount": {
+		"another ServiceAccount": {
 			signed(t, map[string]any{"sub": token.Subject("shop", "till")}),
 			issuer.VerificationError{Reason: issuer.WrongSubject, Claim: "sub", Found: token.Subject("shop", "till"), Expected: subject},
 		},
-		"a token with which all is wrong, whose issuer is told first": {
+		"several errors, wrong issuer first": {
 			signed(t, map[string]any{"iss": "x", "aud": nil, "exp": nil, "sub": "x"}), issuer.VerificationError{Reason: issuer.WrongIssuer, Claim: "iss"},
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			got, err := ours(t).Verify(t.Context(), test.raw, expected())
+			got, err := testIssuer(t).Verify(t.Context(), test.raw, expected())
 			failure, ok := errors.AsType[*issuer.VerificationError](err)
 			if !ok {
 				t.Fatalf("got %+v, %v, want a VerificationError", got, err)
 			}
 			if failure.Reason != test.want.Reason || failure.Claim != test.want.Claim {
-				t.Errorf("got %s of %q, want %s of %q", failure.Reason, failure.Claim, test.want.Reason, test.want.Claim)
+				t.Errorf("got %s for claim %q, want %s for claim %q", failure.Reason, failure.Claim, test.want.Reason, test.want.Claim)
 			}
 			if !strings.Contains(failure.Found, test.want.Found) || !strings.Contains(failure.Expected, test.want.Expected) {
-				t.Errorf("found %s, expected %s; want %s and %s", failure.Found, failure.Expected, test.want.Found, test.want.Expected)
+				t.Errorf("got found %s and expected %s, want %s and %s", failure.Found, failure.Expected, test.want.Found, test.want.Expected)
 			}
-			for _, told := range []string{failure.Claim, failure.Found, failure.Expected} {
-				if !strings.Contains(err.Error(), told) {
-					t.Errorf("%q does not tell %q", err, told)
+			for _, want := range []string{failure.Claim, failure.Found, failure.Expected} {
+				if !strings.Contains(err.Error(), want) {
+					t.Errorf("got %q, want %q in it", err, want)
 				}
 			}
 			if quotes(err.Error(), test.raw) {
-				t.Errorf("%q quotes the token", err)
+				t.Errorf("error %q contains the token", err)
 			}
 			if got.Subject != "" {
-				t.Errorf("the claims of a bad token were returned: %+v", got)
+				t.Errorf("got claims %+v of an invalid token", got)
 			}
 		})
 	}
@@ -185,7 +188,7 @@ func TestVerify_errors(t *testing.T) {
 func TestVerify_noExpectedAudience(t *testing.T) {
 	want := expected()
 	want.Audiences = nil
-	_, err := ours(t).Verify(t.Context(), signed(t, nil), want)
+	_, err := testIssuer(t).Verify(t.Context(), signed(t, nil), want)
 	if failure, ok := errors.AsType[*issuer.VerificationError](err); !ok || failure.Reason != issuer.WrongAudience {
 		t.Errorf("got %v, want %s", err, issuer.WrongAudience)
 	}
@@ -194,7 +197,7 @@ func TestVerify_noExpectedAudience(t *testing.T) {
 func TestVerify_anySubject(t *testing.T) {
 	want := expected()
 	want.Subject = ""
-	if _, err := ours(t).Verify(t.Context(), signed(t, map[string]any{"sub": token.Subject("a", "b")}), want); err != nil {
+	if _, err := testIssuer(t).Verify(t.Context(), signed(t, map[string]any{"sub": token.Subject("a", "b")}), want); err != nil {
 		t.Error(err)
 	}
 }
@@ -207,7 +210,7 @@ func hmacSigned(t testing.TB, payload string) string {
 	return input + "." + base64.RawURLEncoding.EncodeToString(mac.Sum(nil))
 }
 
-// quotes says whether an error has a part of a token in it.
+// quotes reports whether an error contains a part of a token.
 func quotes(err, raw string) bool {
 	for part := range strings.SplitSeq(raw, ".") {
 		if len(part) > 6 && strings.Contains(err, part) {
@@ -223,15 +226,15 @@ func FuzzVerify(f *testing.F) {
 	}
 	f.Add("")
 	f.Add("..")
-	foreign := sign(f, jose.ES256, otherKey, must(issuer.KeyID(ecKey.Public())), claims(nil))
-	f.Add(foreign)
-	good, i := signed(f, nil), ours(f)
-	want := must(token.ParseUnverified(good))
+	forged := sign(f, jose.ES256, otherKey, must(issuer.KeyID(ecKey.Public())), claims(nil))
+	f.Add(forged)
+	valid, i := signed(f, nil), testIssuer(f)
+	want := must(token.ParseUnverified(valid))
 	f.Fuzz(func(t *testing.T, raw string) {
 		got, err := i.Verify(t.Context(), raw, expected())
 		if err == nil {
-			if !reflect.DeepEqual(got, want) { // all that the cluster has signed that is good
-				t.Errorf("%q was believed", raw)
+			if !reflect.DeepEqual(got, want) { // the only valid token that the issuer has signed
+				t.Errorf("token %q was accepted", raw)
 			}
 			return
 		}

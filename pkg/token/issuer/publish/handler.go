@@ -10,10 +10,11 @@ import (
 	"time"
 )
 
-// HealthPath answers who asks whether the server is there.
+// HealthPath is the path of the health check.
 const HealthPath = "/healthz"
 
-// Handler serves the files at the paths of their URLs, for caches to keep for maxAge.
+// Handler returns a handler that serves the files at the paths of their URLs. Caches can keep
+// the responses for maxAge. Handler returns an error if two paths conflict.
 func (s Site) Handler(maxAge time.Duration) (http.Handler, error) {
 	served := map[string]http.Handler{HealthPath: http.HandlerFunc(healthy)}
 	for _, file := range s.Files {
@@ -22,11 +23,11 @@ func (s Site) Handler(maxAge time.Duration) (http.Handler, error) {
 			return nil, fmt.Errorf("serve %s: %w", file.URL, err)
 		}
 		if served[parsed.Path] != nil {
-			return nil, fmt.Errorf("serve %s: something else is at %s", file.URL, parsed.Path)
+			return nil, fmt.Errorf("serve %s: path %s is already in use", file.URL, parsed.Path)
 		}
 		served[parsed.Path] = file.handler(maxAge)
 	}
-	// Not http.ServeMux: to it a path may be a pattern, and this one is somebody's URL.
+	// http.ServeMux would interpret braces in these paths as patterns.
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		handler := served[r.URL.Path]
 		switch {
@@ -43,6 +44,7 @@ func (s Site) Handler(maxAge time.Duration) (http.Handler, error) {
 
 func healthy(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") }
 
+// handler returns a handler that serves one file.
 func (f File) handler(maxAge time.Duration) http.Handler {
 	sum := sha256.Sum256(f.Body)
 	tag := `"` + base64.RawURLEncoding.EncodeToString(sum[:]) + `"`

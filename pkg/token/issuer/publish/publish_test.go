@@ -29,16 +29,16 @@ func siteOf(t *testing.T, issuerURL, jwksURI string) publish.Site {
 
 func TestSiteWrite(t *testing.T) {
 	for name, test := range map[string]struct{ issuerURL, jwksURI, path string }{
-		"keys where the API server has them": {issuerURL, issuerURL + "/openid/v1/jwks", "openid/v1/jwks"},
-		"keys beside the discovery document": {issuerURL, issuerURL + "/.well-known/jwks.json", ".well-known/jwks.json"},
-		"an issuer with a slash at its end":  {issuerURL + "/", issuerURL + "/keys.json", "keys.json"},
-		"keys at another host":               {issuerURL, "https://keys.example.com/a/b", "jwks.json"},
-		"keys beside the issuer's own path":  {issuerURL, "https://oidc.example.com/idx/keys.json", "jwks.json"},
+		"key set at the path of the API server":  {issuerURL, issuerURL + "/openid/v1/jwks", "openid/v1/jwks"},
+		"key set next to the discovery document": {issuerURL, issuerURL + "/.well-known/jwks.json", ".well-known/jwks.json"},
+		"issuer with a trailing slash":           {issuerURL + "/", issuerURL + "/keys.json", "keys.json"},
+		"key set at another host":                {issuerURL, "https://keys.example.com/a/b", "jwks.json"},
+		"key set outside the issuer's path":      {issuerURL, "https://oidc.example.com/idx/keys.json", "jwks.json"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			directory := filepath.Join(t.TempDir(), "made")
+			directory := filepath.Join(t.TempDir(), "new")
 			site := siteOf(t, test.issuerURL, test.jwksURI)
-			for range 2 { // the second time over what is there
+			for range 2 { // the second time replaces the files
 				if err := site.Write(directory); err != nil {
 					t.Fatal(err)
 				}
@@ -61,7 +61,7 @@ func TestSiteWrite(t *testing.T) {
 				t.Errorf("got %v, want %v", found, want)
 			}
 			if last := site.Files[len(site.Files)-1]; last.URL != issuerURL+"/.well-known/openid-configuration" {
-				t.Errorf("the last to be uploaded is %s", last.URL)
+				t.Errorf("got %s as last file, want the discovery document", last.URL)
 			}
 		})
 	}
@@ -69,18 +69,18 @@ func TestSiteWrite(t *testing.T) {
 
 func TestNewSite_pathTraversal(t *testing.T) {
 	for name, jwksURI := range map[string]string{
-		"out of the directory":           issuerURL + "/../../etc/passwd",
-		"out of it, in other characters": issuerURL + "/%2e%2e/passwd",
-		"out of it, as Windows has it":   issuerURL + `/..\passwd`,
-		"over the discovery document":    issuerURL + "/.well-known/openid-configuration",
-		"below the discovery document":   issuerURL + "/.well-known/openid-configuration/keys",
-		"over its directory":             issuerURL + "/.well-known",
-		"to a directory":                 issuerURL + "/keys/",
-		"to nothing":                     "https://keys.example.com/",
+		"parent directory":                    issuerURL + "/../../etc/passwd",
+		"parent directory, percent-encoded":   issuerURL + "/%2e%2e/passwd",
+		"parent directory, backslash":         issuerURL + `/..\passwd`,
+		"path of the discovery document":      issuerURL + "/.well-known/openid-configuration",
+		"below the discovery document":        issuerURL + "/.well-known/openid-configuration/keys",
+		"directory of the discovery document": issuerURL + "/.well-known",
+		"a directory":                         issuerURL + "/keys/",
+		"no path":                             "https://keys.example.com/",
 	} {
 		t.Run(name, func(t *testing.T) {
 			if site, err := publish.NewSite(issuerURL, jwksURI, documents); err == nil {
-				t.Errorf("%s is laid out as %v", jwksURI, site.Files[0].Path)
+				t.Errorf("%s: got path %v, want an error", jwksURI, site.Files[0].Path)
 			}
 		})
 	}
@@ -92,7 +92,7 @@ func TestSiteWrite_symlink(t *testing.T) {
 		t.Fatal(err)
 	}
 	if err := siteOf(t, issuerURL, issuerURL+"/openid/v1/jwks").Write(directory); err == nil {
-		t.Error("it wrote through the link")
+		t.Error("got no error for a path through a symbolic link")
 	}
 	if entries, err := os.ReadDir(outside); err != nil || len(entries) > 0 {
 		t.Errorf("got %v, %v outside the directory", entries, err)
@@ -110,13 +110,13 @@ func TestSiteHandler(t *testing.T) {
 		contentType  string
 		body         string
 	}{
-		"the discovery document":       {http.MethodGet, "/id/.well-known/openid-configuration", http.StatusOK, "application/json", `{"issuer":"x"}`},
-		"the key set":                  {http.MethodGet, "/id/openid/v1/jwks", http.StatusOK, "application/jwk-set+json", `{"keys":[]}`},
-		"the key set's header alone":   {http.MethodHead, "/id/openid/v1/jwks", http.StatusOK, "application/jwk-set+json", ""},
-		"whether it is there":          {http.MethodGet, "/healthz", http.StatusOK, "text/plain; charset=utf-8", "ok\n"},
-		"what is not below the issuer": {http.MethodGet, "/openid/v1/jwks", http.StatusNotFound, "text/plain; charset=utf-8", "404 page not found\n"},
-		"a directory":                  {http.MethodGet, "/id/", http.StatusNotFound, "text/plain; charset=utf-8", "404 page not found\n"},
-		"a change":                     {http.MethodPut, "/id/openid/v1/jwks", http.StatusMethodNotAllowed, "text/plain; charset=utf-8", "GET or HEAD\n"},
+		"discovery document":      {http.MethodGet, "/id/.well-known/openid-configuration", http.StatusOK, "application/json", `{"issuer":"x"}`},
+		"key set":                 {http.MethodGet, "/id/openid/v1/jwks", http.StatusOK, "application/jwk-set+json", `{"keys":[]}`},
+		"HEAD of the key set":     {http.MethodHead, "/id/openid/v1/jwks", http.StatusOK, "application/jwk-set+json", ""},
+		"health check":            {http.MethodGet, "/healthz", http.StatusOK, "text/plain; charset=utf-8", "ok\n"},
+		"path outside the issuer": {http.MethodGet, "/openid/v1/jwks", http.StatusNotFound, "text/plain; charset=utf-8", "404 page not found\n"},
+		"a directory":             {http.MethodGet, "/id/", http.StatusNotFound, "text/plain; charset=utf-8", "404 page not found\n"},
+		"PUT":                     {http.MethodPut, "/id/openid/v1/jwks", http.StatusMethodNotAllowed, "text/plain; charset=utf-8", "GET or HEAD\n"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			recorded := httptest.NewRecorder()
@@ -127,7 +127,7 @@ func TestSiteHandler(t *testing.T) {
 				t.Errorf("got %d %s %q", got.StatusCode, got.Header.Get("Content-Type"), body)
 			}
 			if cached := got.Header.Get("Cache-Control"); strings.Contains(test.path, "id/") && test.status == http.StatusOK && cached != "public, max-age=300" {
-				t.Errorf("caches are told %q", cached)
+				t.Errorf("got Cache-Control %q", cached)
 			}
 		})
 	}
@@ -150,11 +150,11 @@ func TestSiteHandler_notModified(t *testing.T) {
 
 func TestSiteHandler_conflictingPaths(t *testing.T) {
 	for name, jwksURI := range map[string]string{
-		"keys at the discovery document's path, at another host": "https://keys.example.com/id/.well-known/openid-configuration",
-		"keys where it is asked whether the server is there":     "https://keys.example.com/healthz",
+		"path of the discovery document at another host": "https://keys.example.com/id/.well-known/openid-configuration",
+		"path of the health check":                       "https://keys.example.com/healthz",
 	} {
 		if _, err := siteOf(t, issuerURL, jwksURI).Handler(time.Minute); err == nil {
-			t.Errorf("%s are served", name)
+			t.Errorf("%s: got no error", name)
 		}
 	}
 }

@@ -1,6 +1,5 @@
-// Package publish lays out what an issuer publishes as a web site: into a directory that
-// is to be uploaded, or served by ourselves. What the documents say is the package
-// issuer's.
+// Package publish writes the documents of an issuer to a directory for upload, or serves them.
+// Package issuer creates the documents.
 package publish
 
 import (
@@ -13,37 +12,39 @@ import (
 	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/token/issuer"
 )
 
-// Content types as the API server has them: that of key sets is RFC 7517, section 8.5.1.
+// The content types that the API server uses. RFC 7517, section 8.5.1, defines the second one.
 const (
 	typeDiscovery = "application/json"
 	typeJWKS      = "application/jwk-set+json"
 )
 
-// outsidePath is the name of the key set's file when its URL is not below the issuer's.
+// outsidePath is the file name of the key set if its URL is not below the issuer's URL.
 const outsidePath = "jwks.json"
 
 // File is one document.
 type File struct {
-	// Path is where it is in the directory, with slashes.
+	// Path is the slash-separated path in the directory.
 	Path string
-	// URL is where it has to be found.
+	// URL is the URL at which clients read the document.
 	URL         string
 	ContentType string
 	Body        []byte
 }
 
-// Site is all that an issuer publishes.
+// Site holds all documents of an issuer.
 type Site struct {
-	// Files are the key set and the discovery document, in this order: who uploads them
-	// one after the other has no discovery document of keys that are not there yet.
+	// Files holds the key set and the discovery document. Upload them in this order, so that
+	// the discovery document never refers to a missing key set.
 	Files []File
 }
 
-// NewSite lays out documents. The directory is what has to be found at the issuer's URL.
+// NewSite returns a Site with these documents. Its directory must be served at the issuer's
+// URL. NewSite returns an error if jwksURI is not the URL of a file, or if its path is unsafe
+// or conflicts with the discovery document.
 func NewSite(issuerURL, jwksURI string, documents issuer.Documents) (Site, error) {
 	path, err := jwksPath(issuerURL, jwksURI)
 	if err != nil {
-		return Site{}, fmt.Errorf("lay out the JWKS URI %q: %w", jwksURI, err)
+		return Site{}, fmt.Errorf("JWKS URI %q: %w", jwksURI, err)
 	}
 	return Site{Files: []File{
 		{Path: path, URL: jwksURI, ContentType: typeJWKS, Body: documents.JWKS},
@@ -54,11 +55,11 @@ func NewSite(issuerURL, jwksURI string, documents issuer.Documents) (Site, error
 	}}, nil
 }
 
-// jwksPath returns the path of the key set below the issuer's URL.
+// jwksPath returns the path of the key set in the directory.
 func jwksPath(issuerURL, jwksURI string) (string, error) {
 	parsed, err := url.Parse(jwksURI)
 	if err != nil || parsed.Path == "" || parsed.Path == "/" {
-		return "", errors.New("it names no file")
+		return "", errors.New("not the URL of a file")
 	}
 	path, below := strings.CutPrefix(jwksURI, strings.TrimSuffix(issuerURL, "/")+"/")
 	if !below {
@@ -66,11 +67,11 @@ func jwksPath(issuerURL, jwksURI string) (string, error) {
 	}
 	discovery := strings.TrimPrefix(issuer.DiscoveryPath, "/")
 	switch {
-	// A path that a web server, a bucket and a directory may understand differently.
+	// Web servers, buckets and directories can interpret these paths differently.
 	case !fs.ValidPath(path), strings.ContainsAny(path, `%\`):
-		return "", errors.New("its path may not have .., // or %")
+		return "", errors.New("path must not contain .., //, % or \\")
 	case path == discovery, strings.HasPrefix(path, discovery+"/"), strings.HasPrefix(discovery, path+"/"):
-		return "", errors.New("the discovery document is there")
+		return "", errors.New("path conflicts with the discovery document")
 	}
 	return path, nil
 }

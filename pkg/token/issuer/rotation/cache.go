@@ -7,18 +7,20 @@ import (
 	"time"
 )
 
-// Cache is what an answer says of how long it may be kept (RFC 9111).
+// Cache is the caching information in a response (RFC 9111).
 type Cache struct {
-	// MaxAge is for how many seconds it is fresh; nil where the answer says nothing, and
-	// who keeps it decides for himself (section 4.2.2).
+	// MaxAge is how many seconds the response stays fresh. It is nil if the response does
+	// not specify it. Each cache then chooses a time itself (section 4.2.2).
 	MaxAge *int `json:"maxAgeSeconds,omitempty"`
-	// Age is how many seconds ago the origin gave it; nil where no cache says so.
+	// Age is how many seconds ago the origin sent the response. It is nil if the response
+	// has no Age header, which caches add.
 	Age *int `json:"ageSeconds,omitempty"`
-	// LastModified is when what is served was changed last.
+	// LastModified is the time of the last change of the document.
 	LastModified *time.Time `json:"lastModified,omitempty"`
 }
 
-// cacheOf reads the headers of an answer. Nil says that they tell nothing.
+// cacheOf parses the headers of a response. It returns nil if they contain no caching
+// information.
 func cacheOf(header http.Header, now time.Time) *Cache {
 	date := now
 	if given, err := http.ParseTime(header.Get("Date")); err == nil {
@@ -35,8 +37,9 @@ func cacheOf(header http.Header, now time.Time) *Cache {
 	return cache
 }
 
-// maxAge returns the longest time for which any cache may take an answer for fresh, a
-// shared one (s-maxage) or another, by section 4.2.1.
+// maxAge returns the longest time in seconds for which any cache can treat a response as
+// fresh. That is the larger of s-maxage, for shared caches, and max-age (RFC 9111, section
+// 4.2.1). It returns nil if the header does not specify a time.
 func maxAge(header http.Header, date time.Time) *int {
 	var longest *int
 	for directive := range strings.SplitSeq(strings.Join(header.Values("Cache-Control"), ","), ",") {
@@ -54,17 +57,17 @@ func maxAge(header http.Header, date time.Time) *int {
 		return longest
 	}
 	expires, err := http.ParseTime(header.Get("Expires"))
-	if err != nil { // section 5.3: such as 0, which is to mean already
+	if err != nil { // section 5.3: an invalid date such as 0 means already expired
 		return new(0)
 	}
 	return new(int(max(0, expires.Sub(date)) / time.Second))
 }
 
-// maxSeconds is the most that a cache has to be able to reckon with (RFC 9111, section
-// 1.2.2); more means the same.
+// maxSeconds is the largest number of seconds that caches must support. Larger numbers mean
+// the same (RFC 9111, section 1.2.2).
 const maxSeconds = 1 << 31
 
-// seconds reads a number of seconds; nil is none.
+// seconds parses a number of seconds. It returns nil if value is not a non-negative number.
 func seconds(value string) *int {
 	number, err := strconv.ParseUint(strings.TrimSpace(value), 10, 64)
 	if err != nil {
@@ -73,7 +76,8 @@ func seconds(value string) *int {
 	return new(int(min(number, maxSeconds)))
 }
 
-// remainingTTL returns for how long an answer that a cache gave may be given again.
+// remainingTTL returns how long the cache can still return the response. It returns 0 if the
+// response does not come from a cache or has no maximum age.
 func (c *Cache) remainingTTL() time.Duration {
 	if c == nil || c.Age == nil || c.MaxAge == nil {
 		return 0
@@ -81,8 +85,8 @@ func (c *Cache) remainingTTL() time.Duration {
 	return time.Duration(max(0, *c.MaxAge-*c.Age)) * time.Second
 }
 
-// staleUntil returns when no cache holds what was there before the last change; nil where
-// that is not told.
+// staleUntil returns the time until which caches can hold the document from before the last
+// change. It returns nil if the response does not contain the necessary headers.
 func (c *Cache) staleUntil() *time.Time {
 	if c == nil || c.LastModified == nil || c.MaxAge == nil {
 		return nil

@@ -12,23 +12,23 @@ func TestCacheOf(t *testing.T) {
 	in := func(d time.Duration) string { return now.Add(d).Format(http.TimeFormat) }
 	for name, test := range map[string]struct {
 		header http.Header
-		want   int // -1: it does not say
+		want   int // -1 if the header does not specify it
 	}{
-		"nothing":                       {http.Header{"Etag": {"x"}}, -1},
-		"max-age":                       {http.Header{"Cache-Control": {"public, max-age=300"}}, 300},
-		"the longer of two":             {http.Header{"Cache-Control": {"max-age=60, s-maxage=300"}}, 300},
-		"in two headers":                {http.Header{"Cache-Control": {"public", "Max-Age=\"60\""}}, 60},
-		"no-store, whatever else":       {http.Header{"Cache-Control": {"max-age=60, no-store"}}, 0},
-		"no-cache":                      {http.Header{"Cache-Control": {"no-cache"}}, 0},
-		"max-age beside Expires":        {http.Header{"Cache-Control": {"max-age=60"}, "Expires": {in(time.Hour)}}, 60},
-		"Expires":                       {http.Header{"Expires": {in(time.Hour)}}, 3600},
-		"Expires by the server's clock": {http.Header{"Expires": {in(time.Hour)}, "Date": {in(30 * time.Minute)}}, 1800},
-		"Expires in the past":           {http.Header{"Expires": {in(-time.Hour)}}, 0},
-		"Expires that is no time":       {http.Header{"Expires": {"0"}}, 0},
-		"max-age that is no number":     {http.Header{"Cache-Control": {"max-age=soon"}}, -1},
-		"max-age beyond all reckoning":  {http.Header{"Cache-Control": {"max-age=18446744073709551615"}}, 1 << 31},
-		"a directive that nobody knows": {http.Header{"Cache-Control": {"max-agee=5, immutable"}}, -1},
-		"max-age below nothing":         {http.Header{"Cache-Control": {"max-age=-5"}}, -1},
+		"no caching headers":       {http.Header{"Etag": {"x"}}, -1},
+		"max-age":                  {http.Header{"Cache-Control": {"public, max-age=300"}}, 300},
+		"the longer of two":        {http.Header{"Cache-Control": {"max-age=60, s-maxage=300"}}, 300},
+		"two headers":              {http.Header{"Cache-Control": {"public", "Max-Age=\"60\""}}, 60},
+		"no-store and max-age":     {http.Header{"Cache-Control": {"max-age=60, no-store"}}, 0},
+		"no-cache":                 {http.Header{"Cache-Control": {"no-cache"}}, 0},
+		"max-age and Expires":      {http.Header{"Cache-Control": {"max-age=60"}, "Expires": {in(time.Hour)}}, 60},
+		"Expires":                  {http.Header{"Expires": {in(time.Hour)}}, 3600},
+		"Expires relative to Date": {http.Header{"Expires": {in(time.Hour)}, "Date": {in(30 * time.Minute)}}, 1800},
+		"Expires in the past":      {http.Header{"Expires": {in(-time.Hour)}}, 0},
+		"invalid Expires":          {http.Header{"Expires": {"0"}}, 0},
+		"max-age is not a number":  {http.Header{"Cache-Control": {"max-age=soon"}}, -1},
+		"max-age too large":        {http.Header{"Cache-Control": {"max-age=18446744073709551615"}}, 1 << 31},
+		"unknown directive":        {http.Header{"Cache-Control": {"max-agee=5, immutable"}}, -1},
+		"negative max-age":         {http.Header{"Cache-Control": {"max-age=-5"}}, -1},
 	} {
 		t.Run(name, func(t *testing.T) {
 			got := -1
@@ -53,10 +53,10 @@ func FuzzCache(f *testing.F) {
 			return
 		}
 		if (cache.MaxAge != nil && *cache.MaxAge < 0) || (cache.Age != nil && *cache.Age < 0) || rotation.Remaining(cache) < 0 {
-			t.Errorf("%+v has a time below nothing", cache)
+			t.Errorf("got %+v, want no negative time", cache)
 		}
-		if gone := rotation.Gone(cache); gone != nil && gone.Before(*cache.LastModified) {
-			t.Errorf("%+v was gone before it was changed", cache)
+		if until := rotation.StaleUntil(cache); until != nil && until.Before(*cache.LastModified) {
+			t.Errorf("%+v is not stale although it was just changed", cache)
 		}
 	})
 }

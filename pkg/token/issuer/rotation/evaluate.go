@@ -12,62 +12,65 @@ import (
 	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/token/issuer"
 )
 
-// compare says which keys an edge's key set lacks.
-func (c Check) compare(edge Endpoint) Endpoint {
+// compare adds the keys that are missing from the endpoint's key set to the endpoint.
+func (c Check) compare(endpoint Endpoint) Endpoint {
 	var problems []string
 	for _, key := range c.Keys {
-		if problem := keyMismatch(*edge.keys, key); problem != "" {
-			edge.Missing = append(edge.Missing, key.ID)
+		if problem := keyMismatch(*endpoint.keys, key); problem != "" {
+			endpoint.Missing = append(endpoint.Missing, key.ID)
 			problems = append(problems, problem)
 		}
 	}
 	if len(problems) == 0 {
-		return edge
+		return endpoint
 	}
-	if left := edge.Cache.remainingTTL(); left > 0 {
-		problems = append(problems, fmt.Sprintf("it is from a cache, which may give it for %s yet: purge that, or ask again then", left))
+	if left := endpoint.Cache.remainingTTL(); left > 0 {
+		problems = append(problems, fmt.Sprintf("the response is from a cache that can return it for another %s; purge the cache, or check again after that time", left))
 	}
-	return edge.withProblem(Broken, strings.Join(problems, "; "))
+	return endpoint.withProblem(Broken, strings.Join(problems, "; "))
 }
 
-// keyMismatch says how a key is missing from a key set; empty if it is not.
+// keyMismatch returns a problem if a key is missing from a key set or has another ID there, and
+// "" otherwise.
 func keyMismatch(set jose.JSONWebKeySet, key Key) string {
 	named := set.Key(key.ID)
 	switch {
 	case len(named) > 0 && (key.Public == nil || slices.ContainsFunc(named, func(k jose.JSONWebKey) bool { return same(k.Key, key.Public) })):
 		return ""
 	case len(named) > 0:
-		return fmt.Sprintf("it has another key under the id %s", key.ID)
+		return fmt.Sprintf("key ID %s belongs to another key", key.ID)
 	}
 	for _, other := range set.Keys {
 		if key.Public != nil && same(other.Key, key.Public) {
-			return fmt.Sprintf("it has the key %s under the id %q", key.ID, other.KeyID)
+			return fmt.Sprintf("key %s has the ID %q", key.ID, other.KeyID)
 		}
 	}
-	return fmt.Sprintf("it lacks the key %s", key.ID)
+	return fmt.Sprintf("key %s is missing", key.ID)
 }
 
+// same reports whether two public keys are equal.
 func same(a any, b crypto.PublicKey) bool {
 	key, ok := b.(interface{ Equal(crypto.PublicKey) bool })
 	return ok && key.Equal(a)
 }
 
-// evaluate sums up the edges.
+// evaluate adds the problems of the endpoints, the keys and the caches to the report.
 func (c Check) evaluate(report *Report) {
-	for _, edge := range report.Endpoints {
-		if edge.State != OK {
-			report.AddProblem(edge.State, edge.describe()+": "+edge.Problem)
+	for _, endpoint := range report.Endpoints {
+		if endpoint.State != OK {
+			report.AddProblem(endpoint.State, endpoint.describe()+": "+endpoint.Problem)
 		}
 	}
 	for _, key := range c.Keys {
 		report.Keys = append(report.Keys, keyReport(key, report.Endpoints))
 	}
 	if len(c.Keys) == 0 {
-		report.AddProblem(Unknown, "no key is known that could sign")
+		report.AddProblem(Unknown, "no signing key is known")
 	}
 	c.evaluateCaches(report)
 }
 
+// describe returns the document, URL and address of the endpoint for a message.
 func (e Endpoint) describe() string {
 	if e.Address == "" {
 		return fmt.Sprintf("%s at %s", e.Document, e.URL)
@@ -75,20 +78,21 @@ func (e Endpoint) describe() string {
 	return fmt.Sprintf("%s at %s, address %s", e.Document, e.URL, e.Address)
 }
 
-func keyReport(key Key, edges []Endpoint) KeyReport {
+// keyReport counts the endpoints of the key set that have the key.
+func keyReport(key Key, endpoints []Endpoint) KeyReport {
 	report := KeyReport{ID: key.ID, From: key.From, Signs: key.Signs, State: OK}
 	seen := false
-	for _, edge := range edges {
-		if edge.Document != issuer.StepKeySet {
+	for _, endpoint := range endpoints {
+		if endpoint.Document != issuer.StepKeySet {
 			continue
 		}
 		seen = true
-		if edge.keys == nil {
-			report.State = worseState(report.State, edge.State)
+		if endpoint.keys == nil {
+			report.State = worseState(report.State, endpoint.State)
 			continue
 		}
 		report.Of++
-		if slices.Contains(edge.Missing, key.ID) {
+		if slices.Contains(endpoint.Missing, key.ID) {
 			report.State = Broken
 		} else {
 			report.Published++
@@ -100,43 +104,44 @@ func keyReport(key Key, edges []Endpoint) KeyReport {
 	return report
 }
 
-// evaluateCaches looks at who may have read the key set before the keys were in it, which
-// matters for keys that do not sign yet.
+// evaluateCaches reports until when caches can hold a key set without the new keys. It checks
+// this only if there are keys that do not sign yet.
 func (c Check) evaluateCaches(report *Report) {
 	if report.State == Broken || !slices.ContainsFunc(c.Keys, func(k Key) bool { return !k.Signs }) {
 		return
 	}
 	var silent bool
 	var longest int
-	for _, edge := range report.Endpoints {
-		if edge.keys == nil {
+	for _, endpoint := range report.Endpoints {
+		if endpoint.keys == nil {
 			continue
 		}
-		if edge.Cache != nil && edge.Cache.MaxAge != nil {
-			longest = max(longest, *edge.Cache.MaxAge)
+		if endpoint.Cache != nil && endpoint.Cache.MaxAge != nil {
+			longest = max(longest, *endpoint.Cache.MaxAge)
 		}
-		gone := edge.Cache.staleUntil()
-		if gone == nil {
-			silent = silent || edge.Cache == nil || edge.Cache.MaxAge == nil || *edge.Cache.MaxAge > 0
+		staleUntil := endpoint.Cache.staleUntil()
+		if staleUntil == nil {
+			silent = silent || endpoint.Cache == nil || endpoint.Cache.MaxAge == nil || *endpoint.Cache.MaxAge > 0
 			continue
 		}
-		if report.SafeFrom == nil || gone.After(*report.SafeFrom) {
-			report.SafeFrom = gone
+		if report.SafeFrom == nil || staleUntil.After(*report.SafeFrom) {
+			report.SafeFrom = staleUntil
 		}
 	}
 	if report.SafeFrom != nil && report.SafeFrom.After(c.Now()) {
-		report.AddProblem(Unknown, fmt.Sprintf("the key set was changed so short a time ago that caches may hold an older one until %s: let the new key sign from then on",
+		report.AddProblem(Unknown, fmt.Sprintf("the key set changed recently, and caches can hold an older one until %s; do not sign with the new key before that time",
 			report.SafeFrom.UTC().Format(time.RFC3339)))
 		return
 	}
 	if silent {
-		report.Notes = append(report.Notes, fmt.Sprintf("The issuer does not say when the key set was changed. Caches may hold an older one %s: if a key was published just now, let it sign after that.", describeDuration(longest)))
+		report.Notes = append(report.Notes, fmt.Sprintf("The issuer does not report when the key set changed. Caches can hold an older one %s. If you have just published a key, sign with it only after that time.", describeDuration(longest)))
 	}
 }
 
+// describeDuration returns a number of seconds for a message. 0 means unknown.
 func describeDuration(seconds int) string {
 	if seconds == 0 {
-		return "for a time that it does not say either"
+		return "for an unknown time"
 	}
 	return fmt.Sprintf("for %s", time.Duration(seconds)*time.Second)
 }

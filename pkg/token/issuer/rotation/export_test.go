@@ -1,8 +1,8 @@
 package rotation
 
-// Those that tests reach from outside.
+// Exported for the tests in package rotation_test.
 var (
-	CacheOf   = cacheOf
-	Remaining = (*Cache).remainingTTL
-	Gone      = (*Cache).staleUntil
+	CacheOf    = cacheOf
+	Remaining  = (*Cache).remainingTTL
+	StaleUntil = (*Cache).staleUntil
 )

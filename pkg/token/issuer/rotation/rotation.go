@@ -1,7 +1,6 @@
-// Package rotation says whether keys are published wherever tokens may be verified
-// before they sign: at each address of the public issuer, since the edges of a content
-// delivery network differ, and in view of what caches may still hold. It changes
-// nothing.
+// Package rotation checks that new keys are published before they sign tokens. It checks each
+// address of the public issuer, because the servers of a content delivery network can differ.
+// It also checks how long caches can hold an older key set. It only reads.
 package rotation
 
 import (
@@ -15,10 +14,10 @@ import (
 	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/token/issuer"
 )
 
-// State is what is known.
+// State is the result of a check.
 type State string
 
-// From good to bad.
+// The states, from best to worst.
 const (
 	OK      State = "ok"
 	Unknown State = "unknown"
@@ -31,68 +30,71 @@ func worseState(a, b State) State {
 	return order[max(slices.Index(order, a), slices.Index(order, b))]
 }
 
-// Key is one that signs tokens, or is to.
+// Key is a key that signs tokens now or will sign them.
 type Key struct {
 	ID string
-	// Public is nil where only the id is known.
+	// Public is nil if only the ID is known.
 	Public crypto.PublicKey
-	// From says where the key was found: a file, or the cluster.
+	// From is the source of the key: a file or the cluster.
 	From string
-	// Signs says that the key signs already: it is late to wait for caches.
+	// Signs reports whether the key already signs tokens. The check of caches is only for
+	// keys that do not sign yet.
 	Signs bool
 }
 
-// Resolver finds the addresses of a host; net.Resolver does.
+// Resolver looks up the IP addresses of a host. *net.Resolver implements it.
 type Resolver interface {
 	LookupNetIP(ctx context.Context, network, host string) ([]netip.Addr, error)
 }
 
-// Check looks at an issuer.
+// Check is the configuration of a check of an issuer.
 type Check struct {
 	Issuer string
 	Keys   []Key
-	// Resolver finds addresses, of the Network ip, ip4 or ip6.
+	// Resolver looks up the addresses of hosts. Network selects their type: ip, ip4 or ip6.
 	Resolver Resolver
 	Network  string
-	// Roots are the CAs that are trusted; nil is the machine's.
+	// Roots holds the trusted CAs. The default are the CAs of the system.
 	Roots *x509.CertPool
 	Now   func() time.Time
 }
 
-// Report is what was found.
+// Report is the result of a check.
 type Report struct {
 	Issuer string `json:"issuer"`
 	State  State  `json:"state"`
-	// Problems are why it is not ok.
+	// Problems explains the state. It is empty if the state is OK.
 	Problems  []Problem   `json:"problems,omitempty"`
 	Keys      []KeyReport `json:"keys"`
 	Endpoints []Endpoint  `json:"endpoints"`
-	// SafeFrom is when no cache holds an older key set any more; nil where nothing is
-	// known of it, or all keys sign already.
+	// SafeFrom is the time from which no cache holds an older key set. It is nil if the time
+	// is unknown or if all keys already sign.
 	SafeFrom *time.Time `json:"safeFrom,omitempty"`
-	// Notes are what is to be known beyond the state.
+	// Notes contains information that does not affect the state.
 	Notes []string `json:"notes,omitempty"`
 }
 
-// Problem is one thing that is amiss.
+// Problem is a reason for a state that is not OK.
 type Problem struct {
 	State State `json:"state"`
-	// Text is for people.
+	// Text is the description for the user.
 	Text string `json:"text"`
 }
 
-// KeyReport is what was found of a key.
+// KeyReport is the result for one key.
 type KeyReport struct {
 	ID    string `json:"id"`
 	From  string `json:"source"`
 	Signs bool   `json:"signs"`
-	// Published at so many of the addresses of the key set that gave one.
+	// Published is the number of addresses whose key set contains the key. Of is the number of
+	// addresses that returned a key set.
 	Published int   `json:"published"`
 	Of        int   `json:"total"`
 	State     State `json:"state"`
 }
 
-// Run looks at the discovery document and the key set at each of their addresses.
+// Run reads the discovery document and the key set from each of their addresses, and returns
+// the report.
 func (c Check) Run(ctx context.Context) Report {
 	report := Report{Issuer: c.Issuer, State: OK}
 	discoveries := c.probeAddresses(ctx, issuer.StepDiscovery, issuer.DiscoveryURL(c.Issuer), c.readDiscovery)
@@ -101,25 +103,26 @@ func (c Check) Run(ctx context.Context) Report {
 		report.Endpoints = append(report.Endpoints, c.probeAddresses(ctx, issuer.StepKeySet, uri, c.readKeySet)...)
 	}
 	if uris := jwksURIs(discoveries); len(uris) > 1 {
-		report.AddProblem(Broken, "the addresses do not agree where the keys are: "+listed(uris))
+		report.AddProblem(Broken, "discovery documents have different values of jwks_uri: "+listed(uris))
 	}
 	c.evaluate(&report)
 	return report
 }
 
-// jwksURIs are those that discovery documents name.
-func jwksURIs(edges []Endpoint) []string {
+// jwksURIs returns the distinct JWKS URIs in the discovery documents.
+func jwksURIs(endpoints []Endpoint) []string {
 	var uris []string
-	for _, edge := range edges {
-		if edge.jwksURI != "" {
-			uris = append(uris, edge.jwksURI)
+	for _, endpoint := range endpoints {
+		if endpoint.jwksURI != "" {
+			uris = append(uris, endpoint.jwksURI)
 		}
 	}
 	slices.Sort(uris)
 	return slices.Compact(uris)
 }
 
-// AddProblem adds what is amiss, be it from elsewhere.
+// AddProblem adds a problem and makes the state worse if necessary. Callers use it for problems
+// that they find themselves.
 func (r *Report) AddProblem(state State, text string) {
 	r.State = worseState(r.State, state)
 	r.Problems = append(r.Problems, Problem{state, text})

@@ -39,39 +39,40 @@ var (
 	newKey = must(ecdsa.ParseRawPrivateKey(elliptic.P256(), bytes.Repeat([]byte{2}, 32))).Public()
 	oldID  = must(issuer.KeyID(oldKey))
 	newID  = must(issuer.KeyID(newKey))
-	// now is when it is asked, with all the seconds that HTTP knows.
+	// now is the time of the check, in whole seconds as in HTTP headers.
 	now = time.Date(2026, 11, 24, 12, 0, 0, 0, time.UTC)
 )
 
-// host is one that the certificate of httptest is for.
+// host is a name in the certificate of httptest.
 const host = "example.com"
 
-// network is the DNS and the edges that it leads to: servers of the same port, each on
-// an address of loopback.
+// network is a fake DNS and the servers of an issuer. All servers have the same port, and each
+// has its own loopback address.
 type network struct {
 	issuer    string
 	roots     *x509.CertPool
 	addresses []netip.Addr
-	failure   error
+	err       error
 }
 
-func (n *network) LookupNetIP(_ context.Context, _, asked string) ([]netip.Addr, error) {
-	if asked != host {
-		return nil, &net.DNSError{Err: "no such host", Name: asked, IsNotFound: true}
+func (n *network) LookupNetIP(_ context.Context, _, name string) ([]netip.Addr, error) {
+	if name != host {
+		return nil, &net.DNSError{Err: "no such host", Name: name, IsNotFound: true}
 	}
-	return n.addresses, n.failure
+	return n.addresses, n.err
 }
 
-// edge is what an address answers.
+// edge is the configuration of one server.
 type edge struct {
 	keys []crypto.PublicKey
-	// discovery and jwks replace the documents, header is that of the key set.
+	// discovery and jwks replace the documents. header is added to responses with the key set.
 	discovery, jwks string
 	header          http.Header
 	status          int
 }
 
-func serving(t *testing.T, edges ...edge) *network {
+// newNetwork starts a server for each edge.
+func newNetwork(t *testing.T, edges ...edge) *network {
 	t.Helper()
 	n := &network{roots: x509.NewCertPool()}
 	port := "0"
@@ -114,7 +115,7 @@ func (e edge) handler(t *testing.T, issuerURL string) http.Handler {
 			return
 		}
 		if accepted := r.Header.Get("Accept"); !strings.Contains(accepted, "application/jwk-set+json") {
-			w.WriteHeader(http.StatusNotAcceptable) // as API servers answer
+			w.WriteHeader(http.StatusNotAcceptable) // as API servers do
 			return
 		}
 		maps.Copy(w.Header(), e.header)
@@ -138,7 +139,7 @@ func signing() rotation.Key {
 	return rotation.Key{ID: oldID, Public: oldKey, From: "the cluster", Signs: true}
 }
 
-// changed are the headers of a key set that was changed some time ago.
+// changed returns the headers of a key set that changed some time ago.
 func changed(ago time.Duration, cacheControl string) http.Header {
 	return http.Header{"Last-Modified": {now.Add(-ago).Format(http.TimeFormat)}, "Cache-Control": {cacheControl}}
 }
@@ -150,96 +151,97 @@ func TestCheck_keyPublication(t *testing.T) {
 		edges []edge
 		keys  []rotation.Key
 		state rotation.State
-		// says are parts of what is told.
-		says []string
+		// texts are parts of the problems and notes.
+		texts []string
 	}{
-		"at each address, since longer than caches keep it": {
+		"published at all addresses, caches expired": {
 			[]edge{{keys: both, header: hourAgo}, {keys: both, header: hourAgo}}, []rotation.Key{next()}, rotation.OK, nil,
 		},
-		"at one of two addresses": {
+		"published at one of two addresses": {
 			[]edge{{keys: both, header: hourAgo}, {header: hourAgo}},
 			[]rotation.Key{next()},
 			rotation.Broken,
-			[]string{"address 127.0.0.2: it lacks the key " + newID},
+			[]string{"address 127.0.0.2: key " + newID + " is missing"},
 		},
-		"at an address whose cache is old": {
+		"one address has a stale cache": {
 			[]edge{{keys: both}, {header: http.Header{"Age": {"600"}, "Cache-Control": {"max-age=3600"}}}},
 			[]rotation.Key{next()},
 			rotation.Broken,
-			[]string{"address 127.0.0.2", "which may give it for 50m0s yet", "purge"},
+			[]string{"address 127.0.0.2", "can return it for another 50m0s", "purge"},
 		},
-		"too short a time ago": {
+		"changed recently": {
 			[]edge{{keys: both, header: changed(10*time.Minute, "max-age=60, s-maxage=3600")}},
 			[]rotation.Key{next()},
 			rotation.Unknown,
 			[]string{"until 2026-11-24T12:50:00Z"},
 		},
-		"too short a time ago, but it signs already": {
+		"changed recently, key signs already": {
 			[]edge{{header: changed(10*time.Minute, "max-age=3600")}}, []rotation.Key{signing()}, rotation.OK, nil,
 		},
-		"short ago, but caches may not keep it": {
+		"changed recently, not cacheable": {
 			[]edge{{keys: both, header: changed(time.Second, "no-store")}}, []rotation.Key{next()}, rotation.OK, nil,
 		},
-		"at a time that is not told": {
+		"time of the change unknown": {
 			[]edge{{keys: both, header: http.Header{"Cache-Control": {"max-age=3600"}}}},
 			[]rotation.Key{next()},
 			rotation.OK,
-			[]string{"Caches may hold an older one for 1h0m0s"},
+			[]string{"Caches can hold an older one for 1h0m0s"},
 		},
-		"under another's id": {
-			[]edge{{jwks: keySet(newKey, "other")}}, []rotation.Key{next()}, rotation.Broken, []string{`it has the key ` + newID + ` under the id "other"`},
+		"key under another ID": {
+			[]edge{{jwks: keySet(newKey, "other")}}, []rotation.Key{next()}, rotation.Broken, []string{"key " + newID + ` has the ID "other"`},
 		},
-		"as another key of its id": {
-			[]edge{{jwks: keySet(oldKey, newID)}}, []rotation.Key{next()}, rotation.Broken, []string{"it has another key under the id " + newID},
+		"another key under the ID": {
+			[]edge{{jwks: keySet(oldKey, newID)}}, []rotation.Key{next()}, rotation.Broken, []string{"key ID " + newID + " belongs to another key"},
 		},
-		"with nothing known of it but its id": {
+		"only the ID is known": {
 			[]edge{{}}, []rotation.Key{{ID: oldID, From: "a token", Signs: true}}, rotation.OK, nil,
 		},
-		"at an address that has no keys": {
+		"key set not available": {
 			[]edge{{status: http.StatusForbidden}}, []rotation.Key{signing()}, rotation.Broken, []string{"403 Forbidden"},
 		},
-		"at an address with a web page for keys": {
-			[]edge{{jwks: "<html>"}}, []rotation.Key{signing()}, rotation.Broken, []string{"not JSON"},
+		"key set is a web page": {
+			[]edge{{jwks: "<html>"}}, []rotation.Key{signing()}, rotation.Broken, []string{"invalid JSON"},
 		},
-		"at an address of another issuer": {
+		"one address serves another issuer": {
 			[]edge{{}, {discovery: `{"issuer": "https://another.example.com", "jwks_uri": "ISSUER/openid/v1/jwks"}`}},
 			[]rotation.Key{signing()},
 			rotation.Broken,
 			[]string{"discovery document", "address 127.0.0.2", "another.example.com"},
 		},
-		"in different places": {
+		"different JWKS URIs": {
 			[]edge{{}, {discovery: `{"issuer": "ISSUER", "jwks_uri": "ISSUER/keys.json"}`}},
 			[]rotation.Key{signing()},
 			rotation.Broken,
-			[]string{"do not agree where the keys are"},
+			[]string{"different values of jwks_uri"},
 		},
-		"at a host that nobody knows": {
+		"unknown host of the keys": {
 			[]edge{{discovery: `{"issuer": "ISSUER", "jwks_uri": "https://keys.example.org/jwks"}`}},
 			[]rotation.Key{signing()},
 			rotation.Broken,
-			[]string{"the DNS has no address of keys.example.org"},
+			[]string{"cannot resolve keys.example.org"},
 		},
-		"with no key to look for": {[]edge{{}}, nil, rotation.Unknown, []string{"no key is known"}},
+		"no keys": {[]edge{{}}, nil, rotation.Unknown, []string{"no signing key is known"}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			got := serving(t, test.edges...).check(t, test.keys...)
-			told := told(got)
+			got := newNetwork(t, test.edges...).check(t, test.keys...)
+			text := textOf(got)
 			if got.State != test.state {
-				t.Errorf("got %s, want %s:\n%s", got.State, test.state, told)
+				t.Errorf("got %s, want %s:\n%s", got.State, test.state, text)
 			}
 			if (got.State == rotation.OK) != (len(got.Problems) == 0) {
-				t.Errorf("it is %s, with the problems %q", got.State, got.Problems)
+				t.Errorf("got state %s with the problems %q", got.State, got.Problems)
 			}
-			for _, part := range test.says {
-				if !strings.Contains(told, part) {
-					t.Errorf("it does not say %q:\n%s", part, told)
+			for _, part := range test.texts {
+				if !strings.Contains(text, part) {
+					t.Errorf("got no %q in:\n%s", part, text)
 				}
 			}
 		})
 	}
 }
 
-func told(report rotation.Report) string {
+// textOf returns all notes and problems of a report.
+func textOf(report rotation.Report) string {
 	texts := report.Notes
 	for _, problem := range report.Problems {
 		texts = append(texts, problem.Text)
@@ -252,13 +254,13 @@ func keySet(key crypto.PublicKey, id string) string {
 }
 
 func TestCheck_queriesEachAddress(t *testing.T) {
-	got := serving(t, edge{keys: []crypto.PublicKey{newKey}}, edge{}, edge{keys: []crypto.PublicKey{newKey}}).check(t, signing(), next())
+	got := newNetwork(t, edge{keys: []crypto.PublicKey{newKey}}, edge{}, edge{keys: []crypto.PublicKey{newKey}}).check(t, signing(), next())
 	if len(got.Endpoints) != 6 {
-		t.Fatalf("got %d edges, want 3 for each document", len(got.Endpoints))
+		t.Fatalf("got %d endpoints, want 3 for each document", len(got.Endpoints))
 	}
-	for _, edge := range got.Endpoints {
-		if lacks := edge.Address == "127.0.0.2" && edge.Document == issuer.StepKeySet; lacks != (len(edge.Missing) == 1 && edge.Missing[0] == newID) {
-			t.Errorf("the %s at %s lacks %q", edge.Document, edge.Address, edge.Missing)
+	for _, endpoint := range got.Endpoints {
+		if missing := endpoint.Address == "127.0.0.2" && endpoint.Document == issuer.StepKeySet; missing != (len(endpoint.Missing) == 1 && endpoint.Missing[0] == newID) {
+			t.Errorf("%s at %s: got missing keys %q", endpoint.Document, endpoint.Address, endpoint.Missing)
 		}
 	}
 	want := []rotation.KeyReport{
@@ -272,19 +274,19 @@ func TestCheck_queriesEachAddress(t *testing.T) {
 
 func TestCheck_unreachable(t *testing.T) {
 	for name, test := range map[string]struct {
-		spoil func(*network)
-		says  string
+		change func(*network)
+		want   string
 	}{
-		"an address that nobody listens at":  {func(n *network) { n.addresses = append(n.addresses, netip.MustParseAddr("127.0.0.9")) }, "it does not answer from here"},
-		"a DNS that does not answer":         {func(n *network) { n.failure = &net.DNSError{Err: "server misbehaving", IsTemporary: true} }, "the DNS has no address"},
-		"a certificate of a CA of one's own": {func(n *network) { n.roots = x509.NewCertPool() }, "--issuer-ca-file"},
+		"nothing listens at an address": {func(n *network) { n.addresses = append(n.addresses, netip.MustParseAddr("127.0.0.9")) }, "no response to this machine"},
+		"DNS error":                     {func(n *network) { n.err = &net.DNSError{Err: "server misbehaving", IsTemporary: true} }, "cannot resolve"},
+		"untrusted CA":                  {func(n *network) { n.roots = x509.NewCertPool() }, "--issuer-ca-file"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			n := serving(t, edge{})
-			test.spoil(n)
+			n := newNetwork(t, edge{})
+			test.change(n)
 			got := n.check(t, signing())
-			if got.State != rotation.Unknown || !strings.Contains(told(got), test.says) {
-				t.Errorf("got %s: %q, want %q", got.State, got.Problems, test.says)
+			if got.State != rotation.Unknown || !strings.Contains(textOf(got), test.want) {
+				t.Errorf("got %s: %q, want %q", got.State, got.Problems, test.want)
 			}
 		})
 	}
@@ -292,13 +294,13 @@ func TestCheck_unreachable(t *testing.T) {
 
 func TestCheck_invalidDocuments(t *testing.T) {
 	for name, other := range map[string]func(issuerURL string) string{
-		"an issuer without TLS": func(string) string { return "http://" + host },
-		// Loopback's second address is none of those that the certificate is for.
-		"a certificate of another host":           func(issuerURL string) string { return strings.Replace(issuerURL, host, "127.0.0.2", 1) },
-		"an issuer that no DNS has an address of": func(string) string { return "https://nowhere.example.org" },
+		"issuer without TLS": func(string) string { return "http://" + host },
+		// The certificate is not valid for the second loopback address.
+		"certificate of another host": func(issuerURL string) string { return strings.Replace(issuerURL, host, "127.0.0.2", 1) },
+		"unknown host":                func(string) string { return "https://nowhere.example.org" },
 	} {
 		t.Run(name, func(t *testing.T) {
-			n := serving(t, edge{}, edge{})
+			n := newNetwork(t, edge{}, edge{})
 			n.issuer = other(n.issuer)
 			if got := n.check(t, signing()); got.State != rotation.Broken {
 				t.Errorf("got %s: %q, want %s", got.State, got.Problems, rotation.Broken)
@@ -308,9 +310,9 @@ func TestCheck_invalidDocuments(t *testing.T) {
 }
 
 func TestCheck_contextCanceled(t *testing.T) {
-	n := serving(t, edge{})
+	n := newNetwork(t, edge{})
 	ctx, cancel := context.WithCancelCause(t.Context())
-	cancel(errors.New("enough"))
+	cancel(errors.New("canceled by the test"))
 	got := rotation.Check{Issuer: n.issuer, Keys: []rotation.Key{signing()}, Resolver: n, Network: "ip", Roots: n.roots, Now: time.Now}.Run(ctx)
 	if got.State != rotation.Unknown {
 		t.Errorf("got %s: %q, want %s", got.State, got.Problems, rotation.Unknown)
