@@ -165,7 +165,7 @@ func flagValue(t *testing.T, args []string, flag string) string {
 // TestDeployment_flagsExist reads the reference, which a test
 // of the webhook holds to its flags.
 func TestDeployment_flagsExist(t *testing.T) {
-	reference, err := os.ReadFile(repopath.Path("docs", "reference.md"))
+	reference, err := os.ReadFile(repopath.Path("docs", "reference", "flags-and-annotations.md"))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -48,7 +48,7 @@ func sdks() []sdk {
 		// AWS_ENDPOINT_URL_STS.
 		{name: "Go v1", command: []string{installed("golangv1")}, needsAWSNames: true, untyped: true},
 		{name: "JavaScript v3", command: []string{onPath("node"), installed("javascript", "main.mjs")}},
-		// Both are from before the newer variables, see docs/sdks.md.
+		// Both are from before the newer variables, see docs/reference/sdk-compatibility.md.
 		{
 			name: "Debian's boto3", command: []string{"/usr/bin/python3", source("python", "main.py")},
 			image: debian, needsAWSNames: true, noTokenFile: true,
