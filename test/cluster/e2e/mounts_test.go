@@ -24,8 +24,8 @@ import (
 
 var update = flag.Bool("update", false, "write the table of docs/mounts.md instead of comparing with it")
 
-// tokenFolder is the usual path of the token.
-const tokenFolder = "/var/run/secrets/eks.amazonaws.com/serviceaccount"
+// tokenDir is the usual path of the token.
+const tokenDir = "/var/run/secrets/eks.amazonaws.com/serviceaccount"
 
 // probeImages are the images of the probe. /var/run is a symbolic link to /run, as in
 // most images, or a directory, or absent.
@@ -96,7 +96,7 @@ func mountPaths() []string {
 	return []string{
 		"/", "/var", "/var/run", "/var/run/secrets", "var/run/secrets", "/var/run/secrets/eks.amazonaws.com",
 		"/run", "/run/secrets", "/run/secrets/eks.amazonaws.com", "/run/secrets/eks.amazonaws.com/serviceaccount",
-		tokenFolder + "/", tokenFolder + "/data", "/run/secrets/eks.amazonaws.com/serviceaccount/data",
+		tokenDir + "/", tokenDir + "/data", "/run/secrets/eks.amazonaws.com/serviceaccount/data",
 	}
 }
 
@@ -112,7 +112,7 @@ func (c *mountCase) addTo(pod *corev1.Pod, directory string) {
 	name := fmt.Sprintf("c%d", len(pod.Spec.Containers))
 	pod.Spec.Volumes = append(pod.Spec.Volumes, corev1.Volume{Name: name, VolumeSource: c.volume.source(directory)})
 	pod.Spec.Containers = append(pod.Spec.Containers, corev1.Container{
-		Name: name, Args: []string{tokenFolder + "/token", "/" + strings.TrimPrefix(c.path, "/")}, ImagePullPolicy: corev1.PullNever,
+		Name: name, Args: []string{tokenDir + "/token", "/" + strings.TrimPrefix(c.path, "/")}, ImagePullPolicy: corev1.PullNever,
 		VolumeMounts: []corev1.VolumeMount{{Name: name, MountPath: c.path, ReadOnly: c.readOnly, SubPath: c.volume.part}},
 		// The images have a single program, which can run as any user.
 		SecurityContext: &corev1.SecurityContext{ReadOnlyRootFilesystem: new(true), RunAsNonRoot: new(true), RunAsUser: new(int64(65532))},
@@ -126,7 +126,7 @@ func addToken(pod *corev1.Pod) {
 	}}})
 	for i := range pod.Spec.Containers {
 		c := &pod.Spec.Containers[i]
-		c.VolumeMounts = append(c.VolumeMounts, corev1.VolumeMount{Name: "aws-iam-token", MountPath: tokenFolder, ReadOnly: true})
+		c.VolumeMounts = append(c.VolumeMounts, corev1.VolumeMount{Name: "aws-iam-token", MountPath: tokenDir, ReadOnly: true})
 	}
 }
 
