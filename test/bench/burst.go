@@ -19,9 +19,10 @@ import (
 )
 
 const (
-	// burstRounds is how often each burst is repeated.
+	// burstRounds is the number of measured rounds of each burst.
 	burstRounds = 5
-	// maxBurstRatio is the most that the webhook may add to the median of a burst.
+	// maxBurstRatio is the maximum median of a burst with the webhook, as a multiple of the
+	// median without it.
 	maxBurstRatio = 2
 	// burstNamespace is the namespace of the pods.
 	burstNamespace = "burst"
@@ -33,8 +34,8 @@ var errBurst = errors.New("burst")
 // burstCase is a kind of burst.
 type burstCase struct {
 	limits, accounts string
-	// labels are those of the pods. With burst.SkipLabel the API server does not
-	// call the webhook.
+	// labels are the labels of the pods. The API server does not call the webhook for
+	// pods with burst.SkipLabel.
 	labels          map[string]string
 	serviceAccounts []string
 	medians         []time.Duration
@@ -54,7 +55,7 @@ func measureBursts(ctx context.Context, out, progress io.Writer) error {
 	if err != nil {
 		return err
 	}
-	rows := [][]string{{"limits", "pods", "median", "of the median without the webhook"}}
+	rows := [][]string{{"limits", "pods", "median", "ratio to no webhook"}}
 	var failed []error
 	for _, limits := range []struct {
 		name  string
@@ -69,11 +70,11 @@ func measureBursts(ctx context.Context, out, progress io.Writer) error {
 			ratio := float64(c.median()) / float64(without)
 			rows = append(rows, []string{c.limits, c.accounts, c.median().Round(time.Millisecond).String(), fmt.Sprintf("%.2f", ratio)})
 			if ratio > maxBurstRatio {
-				failed = append(failed, fmt.Errorf("%w: limits %s, %s: median %.2f times that without the webhook, want at most %d", errBurst, c.limits, c.accounts, ratio, maxBurstRatio))
+				failed = append(failed, fmt.Errorf("%w: limits %s, %s: got median %.2f times the one without the webhook, want at most %d", errBurst, c.limits, c.accounts, ratio, maxBurstRatio))
 			}
 		}
 	}
-	fmt.Fprintf(out, "%d pods created at the same moment by one ServiceAccount; the median of %d rounds\n\n", burst.Pods, burstRounds)
+	fmt.Fprintf(out, "%d pods created at the same moment; medians of %d rounds\n\n", burst.Pods, burstRounds)
 	writeMarkdown(out, rows)
 	return errors.Join(failed...)
 }
@@ -109,10 +110,10 @@ func measureBurstsUnder(ctx context.Context, limits string, flags, environment [
 	if err := webhook.Register(ctx, client, webhookprocess.Registration{}); err != nil {
 		return nil, err
 	}
-	// The first round warms up, and is not measured.
+	// The first round is a warm-up and is not measured.
 	for round := range burstRounds + 1 {
 		for n := range cases {
-			// Each round begins with another case.
+			// Each round starts with another case.
 			c := &cases[(round+n)%len(cases)]
 			results, err := burst.Create(ctx, author, burstNamespace, c.serviceAccounts, c.labels)
 			if err != nil {
@@ -130,8 +131,8 @@ func measureBurstsUnder(ctx context.Context, limits string, flags, environment [
 	return cases, nil
 }
 
-// newBurstCases creates the ServiceAccounts. The first case is the one without
-// the webhook.
+// newBurstCases creates the ServiceAccounts and returns the cases. The first case is
+// without the webhook.
 func newBurstCases(ctx context.Context, cluster *controlplane.ControlPlane, limits string) (*rest.Config, []burstCase, error) {
 	author, err := burst.Author(ctx, cluster, burstNamespace)
 	if err != nil {
@@ -154,6 +155,6 @@ func newBurstCases(ctx context.Context, cluster *controlplane.ControlPlane, limi
 		{limits: limits, accounts: "without the webhook", serviceAccounts: accounts, labels: map[string]string{burst.SkipLabel: "true"}},
 		{limits: limits, accounts: "one ServiceAccount with a role", serviceAccounts: accounts[:1]},
 		{limits: limits, accounts: "one ServiceAccount without a role", serviceAccounts: accounts[1:2]},
-		{limits: limits, accounts: fmt.Sprintf("%d ServiceAccounts, every other with a role", burst.Pods), serviceAccounts: accounts},
+		{limits: limits, accounts: fmt.Sprintf("%d ServiceAccounts, half of them with a role", burst.Pods), serviceAccounts: accounts},
 	}, nil
 }

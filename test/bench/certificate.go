@@ -13,7 +13,7 @@ import (
 	"k8s.io/client-go/util/cert"
 )
 
-// certificate is a serving certificate on loopback, as files and as its own CA.
+// certificate is a self-signed serving certificate for loopback, stored as files.
 type certificate struct {
 	file, key string
 	pem       []byte
@@ -22,16 +22,16 @@ type certificate struct {
 func newCertificate(dir string) (certificate, error) {
 	certPEM, keyPEM, err := cert.GenerateSelfSignedCertKey("127.0.0.1", []net.IP{net.IPv4(127, 0, 0, 1)}, nil)
 	if err != nil {
-		return certificate{}, fmt.Errorf("make a serving certificate: %w", err)
+		return certificate{}, fmt.Errorf("create serving certificate: %w", err)
 	}
 	c := certificate{file: filepath.Join(dir, "tls.crt"), key: filepath.Join(dir, "tls.key"), pem: certPEM}
 	return c, errors.Join(os.WriteFile(c.file, certPEM, 0o600), os.WriteFile(c.key, keyPEM, 0o600))
 }
 
-// requestTimeout is what an API server waits by default.
+// requestTimeout is the API server's default timeout of webhooks.
 const requestTimeout = 10 * time.Second
 
-// trusted returns the settings of a client that trusts the certificate.
+// trusted returns a client configuration that trusts the certificate.
 func (c certificate) trusted() *tls.Config {
 	roots := x509.NewCertPool()
 	roots.AppendCertsFromPEM(c.pem)

@@ -13,20 +13,21 @@ import (
 	"github.com/pod-identity-webhook/pod-identity-webhook/test/repopath"
 )
 
-// tolerance is how much worse a ratio may be than the recorded one.
+// tolerance is the maximum relative regression of a ratio from the recorded one.
 const tolerance = .2
 
 func recordedFile() string { return repopath.Path("test", "bench", "recorded.json") }
 
-// baseline is the performance that is to stay.
+// baseline is the recorded performance.
 type baseline struct {
-	// Machine is where it was measured.
+	// Machine is the machine of the measurement.
 	Machine machine `json:"machine"`
-	// Ratios are those to the floor, by the name of the server.
+	// Ratios are the ratios to the floor, by the name of the server.
 	Ratios map[string]values `json:"ratios"`
 }
 
-// newBaseline leaves out what is not always measured, and the floor itself.
+// newBaseline returns the baseline of a report, without the floor itself and optional
+// measurements.
 func newBaseline(r report) baseline {
 	kept := baseline{Machine: r.Machine, Ratios: map[string]values{}}
 	for _, measured := range r.Results[1:] {
@@ -35,7 +36,7 @@ func newBaseline(r report) baseline {
 		}
 		ratios := values{}
 		for _, m := range measures() {
-			// How long a live read takes is for the API server to say.
+			// The duration of a live read depends on the API server.
 			if !measured.live || !m.waits {
 				ratios[m.key] = math.Round(measured.Ratio[m.key]*1000) / 1000
 			}
@@ -48,7 +49,7 @@ func newBaseline(r report) baseline {
 func (r baseline) write(path string) error {
 	text, err := json.MarshalIndent(r, "", "  ")
 	if err != nil {
-		return fmt.Errorf("encode what is recorded: %w", err)
+		return fmt.Errorf("encode baseline: %w", err)
 	}
 	return os.WriteFile(path, append(text, '\n'), 0o644) //nolint:gosec // a file of the repository
 }
@@ -65,17 +66,17 @@ func readBaseline(path string) (baseline, error) {
 	return r, nil
 }
 
-// errRegression says that something has got worse.
-var errRegression = errors.New("a ratio to the floor is more than 20 % worse than the recorded one; if that is meant to be, make bench-baseline")
+// errRegression is the error for a ratio that is worse than the recorded one.
+var errRegression = errors.New("a ratio to the floor is more than 20 % worse than the recorded one; if that is intended, run make bench-baseline")
 
-// compare prints each ratio beside the recorded one. The error is errWorse if one
-// is worse by more than the tolerance, and another if one is missing on either side.
+// compare prints each ratio next to the recorded one. It returns errRegression if one is
+// worse by more than the tolerance, and another error if one is missing on either side.
 func compare(w io.Writer, before, now baseline) error {
 	rows := [][]string{{"", "ratio", "recorded", "now", "worse by", ""}}
 	var err error
 	for server := range before.Ratios {
 		if _, ok := now.Ratios[server]; !ok {
-			return fmt.Errorf("%s is recorded and was not measured: make bench-baseline", server)
+			return fmt.Errorf("%s is recorded but was not measured; run make bench-baseline", server)
 		}
 	}
 	for _, server := range slices.Sorted(maps.Keys(now.Ratios)) {
@@ -87,7 +88,7 @@ func compare(w io.Writer, before, now baseline) error {
 			}
 			was, ok := before.Ratios[server][m.key]
 			if !ok {
-				return fmt.Errorf("%s of %s is not recorded: make bench-baseline", m.title, server)
+				return fmt.Errorf("%s of %s is not recorded; run make bench-baseline", m.title, server)
 			}
 			by := regression(m, was, is)
 			verdict := ""
@@ -102,7 +103,7 @@ func compare(w io.Writer, before, now baseline) error {
 	return err
 }
 
-// regression is the share by which now is worse than before, below 0 if it is better.
+// regression returns the relative change from before to now, positive if now is worse.
 func regression(m measure, before, now float64) float64 {
 	if m.more {
 		return before/now - 1

@@ -10,8 +10,8 @@ import (
 	"time"
 )
 
-// likeTheFloor is a baseline of one server that is as good as the floor in all but
-// what is changed.
+// likeTheFloor returns a baseline of one server with the ratio 1 for all measures,
+// except for the changes.
 func likeTheFloor(change values) baseline {
 	ratios := values{}
 	for _, m := range measures() {
@@ -33,8 +33,8 @@ func TestCompare_aboveTolerance(t *testing.T) {
 		{name: "more CPU", now: values{"cpuMicroseconds": 1.21}, worse: "CPU per admission"},
 		{name: "a lower rate", now: values{"admissionsPerSecond": .82}, worse: "rate"},
 		{name: "a longer tail", now: values{"p99Microseconds": 1.5}, worse: "p99"},
-		{name: "larger answers", now: values{"answerBytes": 1.3}, worse: "answer"},
-		{name: "more memory", now: values{"peakBytes": 1.3}, worse: "memory at peak"},
+		{name: "larger responses", now: values{"answerBytes": 1.3}, worse: "response"},
+		{name: "more memory", now: values{"peakBytes": 1.3}, worse: "peak memory"},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -45,7 +45,7 @@ func TestCompare_aboveTolerance(t *testing.T) {
 			}
 			for line := range strings.Lines(out.String()) {
 				if got, want := strings.Contains(line, "WORSE"), test.worse != "" && strings.Contains(line, "| "+test.worse+" "); got != want {
-					t.Errorf("marked as worse: %t, want %t: %s", got, want, line)
+					t.Errorf("got marked as worse %t, want %t: %s", got, want, line)
 				}
 			}
 		})
@@ -56,7 +56,7 @@ func TestCheckGoals(t *testing.T) {
 	of := func(cached, cpu, toReading, reads, p99 float64) report {
 		return report{
 			Results: []result{
-				{Server: "constant answer"},
+				{Server: "constant response"},
 				{Server: "webhook, cached", Ratio: values{"cpuMicroseconds": cached}},
 				{Server: "webhook, live", live: true, LiveReads: reads, Ratio: values{"cpuMicroseconds": cpu}, RatioToReading: toReading},
 			},
@@ -86,7 +86,7 @@ func TestCheckGoals(t *testing.T) {
 			}
 			for line := range strings.Lines(out.String()) {
 				if got, want := strings.Contains(line, "MISSED"), test.missed != "" && strings.Contains(line, test.missed); got != want {
-					t.Errorf("marked as missed: %t, want %t: %s", got, want, line)
+					t.Errorf("got marked as missed %t, want %t: %s", got, want, line)
 				}
 			}
 		})
@@ -113,10 +113,10 @@ func TestCompare_mismatchedTargets(t *testing.T) {
 	before, now := likeTheFloor(nil), likeTheFloor(nil)
 	now.Ratios["another"] = now.Ratios["webhook"]
 	if err := compare(new(strings.Builder), before, now); err == nil || !strings.Contains(err.Error(), "make bench-baseline") {
-		t.Errorf("of a server that is not recorded: %v", err)
+		t.Errorf("server that is not recorded: got %v", err)
 	}
 	if err := compare(new(strings.Builder), now, before); err == nil || !strings.Contains(err.Error(), "another") {
-		t.Errorf("of a server that is recorded and was not measured: %v", err)
+		t.Errorf("server that is recorded but was not measured: got %v", err)
 	}
 }
 

@@ -8,12 +8,12 @@ import (
 	"sync/atomic"
 )
 
-// idleConnections is how many connections an API server keeps to a webhook
+// idleConnections is the maximum number of idle connections of an API server to a webhook
 // (idleConnsPerHost in k8s.io/client-go/transport/cache.go).
 const idleConnections = 25
 
-// newCaller returns a caller that asks as an API server asks a webhook behind a
-// Service: over HTTP/1.1, with connections that it keeps.
+// newCaller returns a client that behaves like an API server that calls a webhook behind
+// a Service: it uses HTTP/1.1 and keep-alive connections.
 func newCaller(url string, config *tls.Config) caller {
 	opened := new(atomic.Int64)
 	protocols := new(http.Protocols)

@@ -9,8 +9,8 @@ import (
 	"github.com/pod-identity-webhook/pod-identity-webhook/test/controlplane"
 )
 
-// startControlPlane starts one in a directory of its own, in which there is room for more.
-// remove ends it and removes the directory.
+// startControlPlane starts a control plane in a new directory, which the caller can use
+// too. remove stops the control plane and removes the directory.
 func startControlPlane(ctx context.Context, progress io.Writer) (cluster *controlplane.ControlPlane, dir string, remove func() error, err error) {
 	if dir, err = os.MkdirTemp("", "pod-identity-webhook-bench-"); err != nil {
 		return nil, "", nil, err

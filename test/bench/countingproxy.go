@@ -14,8 +14,8 @@ import (
 	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
 )
 
-// countingProxy passes connections on, and counts what comes back over them. It looks into
-// none, so the encryption is among what it counts.
+// countingProxy is a TCP proxy that counts the bytes from the server to the client. It
+// does not decrypt them, so the count includes the TLS overhead.
 type countingProxy struct {
 	listener net.Listener
 	target   string
@@ -43,7 +43,7 @@ func startCountingProxy(ctx context.Context, target string) (*countingProxy, err
 
 func (r *countingProxy) address() string { return r.listener.Addr().String() }
 
-// pass passes one connection on until one of its ends is closed.
+// pass forwards one connection until either end is closed.
 func (r *countingProxy) pass(ctx context.Context, near net.Conn) {
 	defer func() { _ = near.Close() }()
 	far, err := new(net.Dialer).DialContext(ctx, "tcp", r.target)
@@ -61,16 +61,16 @@ func (r *countingProxy) pass(ctx context.Context, near net.Conn) {
 	sent.Wait()
 }
 
-// close waits until all connections have ended, and returns the bytes that came back.
-// Who is connected must be gone.
+// close waits until all connections are closed, and returns the number of bytes. The
+// clients must be closed before.
 func (r *countingProxy) close() (int64, error) {
 	err := r.listener.Close()
 	r.running.Wait()
 	return r.received.Load(), err
 }
 
-// kubeconfigFor writes a kubeconfig for the API server behind another address, whose
-// certificate the CA has signed, with the rights of the config.
+// kubeconfigFor writes a kubeconfig for the API server at another address, whose
+// certificate is signed by ca, with the credentials of config.
 func kubeconfigFor(dir, address string, ca []byte, config *rest.Config) (string, error) {
 	const name = "bench"
 	kubeconfig := clientcmdapi.NewConfig()
@@ -80,7 +80,7 @@ func kubeconfigFor(dir, address string, ca []byte, config *rest.Config) (string,
 	kubeconfig.CurrentContext = name
 	path := filepath.Join(dir, "kubeconfig")
 	if err := clientcmd.WriteToFile(*kubeconfig, path); err != nil {
-		return "", fmt.Errorf("write a kubeconfig: %w", err)
+		return "", fmt.Errorf("write kubeconfig: %w", err)
 	}
 	return path, nil
 }

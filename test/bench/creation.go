@@ -12,23 +12,22 @@ import (
 	"github.com/pod-identity-webhook/pod-identity-webhook/test/controlplane"
 )
 
-// creation is how long it takes to create pods through an API server, at
-// podsPerSecond, while the webhook reads their ServiceAccounts live, and while it
-// does not.
+// creation is the duration of pod creations through an API server, at podsPerSecond, with
+// live reads and without.
 type creation struct {
-	// Accounts is how many ServiceAccounts the pods have.
+	// Accounts is the number of the pods' ServiceAccounts.
 	Accounts int             `json:"serviceAccounts"`
 	Rounds   []creationRound `json:"rounds"`
 }
 
-// creationRound has what one of 100 pods exceeds, in µs, and the reads of each pod.
+// creationRound has the 99th percentile of a round in µs, and the reads per pod.
 type creationRound struct {
 	Cached float64 `json:"cachedP99Microseconds"`
 	Live   float64 `json:"liveP99Microseconds"`
 	Reads  float64 `json:"liveReads"`
 }
 
-// of returns the median of a figure of the rounds.
+// of returns the median of a figure over all rounds.
 func (c creation) of(figure func(creationRound) float64) float64 {
 	var all []float64
 	for _, round := range c.Rounds {
@@ -37,12 +36,12 @@ func (c creation) of(figure func(creationRound) float64) float64 {
 	return median(all)
 }
 
-// ratio is that of live to cached, the median of the rounds.
+// ratio returns the median ratio of live to cached over all rounds.
 func (c creation) ratio() float64 {
 	return c.of(func(r creationRound) float64 { return r.Live / r.Cached })
 }
 
-// measureCreation creates pods with both ways of lookup by turns.
+// measureCreation creates pods, alternating between live and cached lookup.
 func measureCreation(ctx context.Context, cluster *controlplane.ControlPlane, o options, environment []string, progress io.Writer) ([]creation, error) {
 	client, err := protobufClient(cluster)
 	if err != nil {
@@ -56,20 +55,19 @@ func measureCreation(ctx context.Context, cluster *controlplane.ControlPlane, o 
 	rounds := map[string][]podLoad{}
 	for n := range o.rounds {
 		for i := range both {
-			of := both[(n+i)%len(both)] // each time another is the first
+			of := both[(n+i)%len(both)] // each round starts with another lookup
 			loads, err := measureLookup(ctx, cluster, client, of, o.duration, environment)
 			if err != nil {
 				return nil, fmt.Errorf("create pods with --service-account-lookup=%s: %w", of.name, err)
 			}
 			rounds[of.name] = append(rounds[of.name], loads...)
-			fmt.Fprintf(progress, "round %d of %d, pods were created with %s\n", n+1, o.rounds, of.name)
+			fmt.Fprintf(progress, "round %d of %d: created pods with %s\n", n+1, o.rounds, of.name)
 		}
 	}
 	return newCreations(numbers, rounds["cached"], rounds["live"]), nil
 }
 
-// newCreations takes the loads of all rounds, in which each number of ServiceAccounts
-// has its turn.
+// newCreations returns the results of all rounds, one for each number of ServiceAccounts.
 func newCreations(numbers []int, cached, live []podLoad) []creation {
 	var creations []creation
 	for _, accounts := range numbers {
@@ -86,8 +84,8 @@ func newCreations(numbers []int, cached, live []podLoad) []creation {
 	return creations
 }
 
-// createLiveAccounts creates the ServiceAccounts, without a role, of the pods that
-// createPods creates.
+// createLiveAccounts creates the ServiceAccounts of the pods of createPods. They have no
+// role.
 func createLiveAccounts(ctx context.Context, client kubernetes.Interface) error {
 	if err := controlplane.CreateNamespace(ctx, client, liveNamespace); err != nil {
 		return err
@@ -111,7 +109,7 @@ func writeCreations(w io.Writer, duration time.Duration, creations []creation) {
 			fmt.Sprintf("%.2f", c.of(func(r creationRound) float64 { return r.Reads })),
 		})
 	}
-	fmt.Fprintf(w, "\n%d pods a second through an API server, by ServiceAccounts without a role; medians of %d rounds of %s\n\n",
+	fmt.Fprintf(w, "\n%d pods per second through an API server, of ServiceAccounts without a role; medians of %d rounds of %s\n\n",
 		podsPerSecond, len(creations[0].Rounds), duration)
 	writeMarkdown(w, rows)
 }

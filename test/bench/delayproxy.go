@@ -15,11 +15,11 @@ import (
 	"k8s.io/client-go/rest"
 )
 
-// readPath is that of one ServiceAccount.
+// readPath matches the path of a read of one ServiceAccount.
 var readPath = regexp.MustCompile(`^/api/v1/namespaces/[^/]+/serviceaccounts/[^/]+$`)
 
-// delayProxy stands before an API server, answers reads of a ServiceAccount late, and
-// counts how many of the same are under way at once.
+// delayProxy is a proxy for an API server that delays reads of a ServiceAccount. It
+// counts the concurrent reads of the same ServiceAccount.
 type delayProxy struct {
 	late     time.Duration
 	listener net.Listener
@@ -32,7 +32,7 @@ type delayProxy struct {
 	atOnce   int
 }
 
-// delayedRead is the key by which a request has the function that ends its read.
+// delayedRead is the context key of the function that ends a request's read.
 type delayedRead struct{}
 
 func startDelayProxy(ctx context.Context, late time.Duration, certificate certificate, config *rest.Config) (*delayProxy, error) {
@@ -75,7 +75,7 @@ func (l *delayProxy) close() error {
 	return err
 }
 
-// begin counts a read, and returns what ends it.
+// begin counts a read and returns the function that ends it.
 func (l *delayProxy) begin(path string) func() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -88,16 +88,15 @@ func (l *delayProxy) begin(path string) func() {
 	})
 }
 
-// most is the greatest number of reads of one ServiceAccount that were under way at
-// once.
+// most returns the maximum number of concurrent reads of one ServiceAccount.
 func (l *delayProxy) most() int {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.atOnce
 }
 
-// delay holds an answer to a read back. The read ends before the answer goes on its
-// way: who has it may begin the next at once.
+// delay delays the response of a read. It ends the read before it sends the response,
+// because the client may start the next read as soon as it has the response.
 func (l *delayProxy) delay(answer *http.Response) error {
 	end, ok := answer.Request.Context().Value(delayedRead{}).(func())
 	if !ok {

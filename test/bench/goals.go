@@ -6,29 +6,29 @@ import (
 	"io"
 )
 
-// The goals, as ratios within one run.
+// The goals of ratios within one run.
 const (
-	// cachedWebhook is the target that maxCachedCPU is of.
+	// cachedWebhook is the target of maxCachedCPU.
 	cachedWebhook = "webhook, cached"
-	// maxCachedCPU is that of an admission's CPU to the floor's, without live reads.
+	// maxCachedCPU is the maximum CPU per admission without live reads, relative to the floor.
 	maxCachedCPU = 2.3
-	// maxLiveCPU is that of an admission's CPU to the floor's.
+	// maxLiveCPU is the maximum CPU per admission with live reads, relative to the floor.
 	maxLiveCPU = 3.2
-	// maxLiveCPUToReading is that of an admission's CPU to that of readingFloor, which no
-	// webhook with live reads gets below.
+	// maxLiveCPUToReading is the maximum CPU per admission with live reads, relative to
+	// readingFloor, the lower limit for webhooks with live reads.
 	maxLiveCPUToReading = 2.3
-	// maxLiveP99 is that of the 99th percentile of pod creation to the one with
+	// maxLiveP99 is the maximum 99th percentile of pod creation, relative to the one with
 	// --service-account-lookup=cached.
 	maxLiveP99 = 1.5
-	// minLiveReads is how many reads an admission has at least where no other shares
-	// its read.
+	// minLiveReads is the minimum number of reads per admission if no other admission
+	// shares the read.
 	minLiveReads = .99
 )
 
-// errGoal says that a goal is missed.
+// errGoal is the error for a missed goal.
 var errGoal = errors.New("a goal is missed")
 
-// goal is a figure with its bound.
+// goal is a figure with its limit.
 type goal struct {
 	name       string
 	got, bound float64
@@ -43,7 +43,7 @@ func (g goal) reached() bool {
 	return g.got <= g.bound
 }
 
-// goals returns those of a report.
+// goals returns the goals of a report.
 func (r report) goals() []goal {
 	var goals []goal
 	for _, measured := range r.Results {
@@ -59,13 +59,13 @@ func (r report) goals() []goal {
 	}
 	for _, c := range r.Creations {
 		goals = append(goals, goal{
-			name: fmt.Sprintf("p99 of pod creation by %d ServiceAccounts, live to cached", c.Accounts), got: c.ratio(), bound: maxLiveP99, unit: "x",
+			name: fmt.Sprintf("p99 of pod creation with %d ServiceAccounts, live to cached", c.Accounts), got: c.ratio(), bound: maxLiveP99, unit: "x",
 		})
 	}
 	return goals
 }
 
-// checkGoals prints the goals. The error is errGoal if one is missed.
+// checkGoals prints the goals. It returns errGoal if one is missed.
 func checkGoals(w io.Writer, goals []goal) error {
 	rows := [][]string{{"goal", "measured", "bound", ""}}
 	var err error

@@ -11,7 +11,7 @@ import (
 	"github.com/pod-identity-webhook/pod-identity-webhook/test/bench/plots"
 )
 
-// plotLatencies draws how long the admissions of each server took, of all rounds.
+// plotLatencies draws the latencies of each server over all rounds.
 func plotLatencies(dir string, machine machine, candidates []benchTarget, rounds map[string][]round) error {
 	p := plots.Plot{
 		Title: "How long an admission takes",
@@ -29,14 +29,14 @@ func plotLatencies(dir string, machine machine, candidates []benchTarget, rounds
 	return p.Write(filepath.Join(dir, "latency.svg"))
 }
 
-// A plot is drawn up to the slowest in 1,000, by so many points.
+// The plot ends at the slowest of 1,000 admissions and has this number of points.
 const (
 	slowest    = 1000
 	plotPoints = 120
 )
 
-// distribution returns the points of a line: at x the latency in ms that all but
-// one in x admissions do not exceed. So the tail, which is what matters, is wide.
+// distribution returns the points of a line: y is the latency in ms that all but one in x
+// admissions do not exceed. This scale widens the tail, which matters most.
 func distribution(microseconds []float64) plotter.XYs {
 	points := make(plotter.XYs, plotPoints)
 	shares := make([]float64, plotPoints)
@@ -50,7 +50,7 @@ func distribution(microseconds []float64) plotter.XYs {
 	return points
 }
 
-// shareTicks name the shares of which distribution has one in x.
+// shareTicks are the axis labels for the values of x in distribution.
 func shareTicks() []plot.Tick {
 	return []plot.Tick{
 		{Value: 1, Label: "fastest"},

@@ -19,27 +19,27 @@ import (
 )
 
 const (
-	// podsPerSecond is the rate of creations, whatever the answers take: of
-	// controllers that wait for answers, a slow API server would be asked less.
+	// podsPerSecond is the rate of creations. It does not depend on the response times:
+	// clients that wait for responses would send less to a slow API server.
 	podsPerSecond = 200
-	// manyAccounts is how many ServiceAccounts the pods have where reads are not
-	// to be shared.
+	// manyAccounts is the number of the pods' ServiceAccounts if reads are not to be
+	// shared.
 	manyAccounts = 200
-	// liveWarmUp is not measured.
+	// liveWarmUp is the time before the measurement.
 	liveWarmUp = 3 * time.Second
-	// lateBy is how late reads are answered where they are late.
+	// lateBy is the delay of reads, if they are delayed.
 	lateBy = 50 * time.Millisecond
-	// liveNamespace is that of the pods.
+	// liveNamespace is the namespace of the pods.
 	liveNamespace = "live"
 )
 
-// lookup is a way in which pods of ServiceAccounts without a role are admitted.
+// lookup is a way to admit pods of ServiceAccounts without a role.
 type lookup struct {
 	name    string
 	webhook bool
 	live    bool
 	late    time.Duration
-	// accounts is how many ServiceAccounts the pods have, one time and the next.
+	// accounts are the numbers of the pods' ServiceAccounts to measure.
 	accounts []int
 }
 
@@ -49,25 +49,25 @@ func lookups() []lookup {
 		{name: "no webhook", accounts: []int{1}},
 		{name: "cached", webhook: true, accounts: both},
 		{name: "live", webhook: true, live: true, accounts: both},
-		{name: fmt.Sprintf("live, answered %d ms late", lateBy.Milliseconds()), webhook: true, live: true, late: lateBy, accounts: both},
+		{name: fmt.Sprintf("live, delayed by %d ms", lateBy.Milliseconds()), webhook: true, live: true, late: lateBy, accounts: both},
 	}
 }
 
-// podLoad is what the creation of pods took.
+// podLoad is the result of creating pods.
 type podLoad struct {
 	lookup
 	load
 
 	accounts              int
-	apiServer, webhookCPU time.Duration // CPU, of all pods together
+	apiServer, webhookCPU time.Duration // CPU time for all pods
 	reads                 int
-	// atOnce is the greatest number of reads of one ServiceAccount under way at
-	// once, 0 where that is not known.
+	// atOnce is the maximum number of concurrent reads of one ServiceAccount, or 0 if
+	// not known.
 	atOnce int
 	others float64
 }
 
-// measureLive has a cluster of its own create pods, with and without the webhook.
+// measureLive creates pods in its own cluster, with and without the webhook.
 func measureLive(ctx context.Context, duration time.Duration, environment []string, progress io.Writer) (loads []podLoad, err error) {
 	cluster, _, remove, err := startControlPlane(ctx, progress)
 	if err != nil {
@@ -87,12 +87,12 @@ func measureLive(ctx context.Context, duration time.Duration, environment []stri
 			return nil, fmt.Errorf("%s: %w", lookup.name, err)
 		}
 		loads = append(loads, measured...)
-		fmt.Fprintf(progress, "pods were created with %s\n", lookup.name)
+		fmt.Fprintf(progress, "created pods with %s\n", lookup.name)
 	}
 	return loads, nil
 }
 
-// measureLookup creates pods of one ServiceAccount, and of many.
+// measureLookup creates pods with each number of ServiceAccounts.
 func measureLookup(ctx context.Context, cluster *controlplane.ControlPlane, client kubernetes.Interface, lookup lookup, duration time.Duration, environment []string) (loads []podLoad, err error) {
 	dir, err := os.MkdirTemp("", "pod-identity-webhook-bench-")
 	if err != nil {
@@ -121,7 +121,7 @@ func measureLookup(ctx context.Context, cluster *controlplane.ControlPlane, clie
 	return loads, nil
 }
 
-// admission is what a pod meets on its way into the cluster.
+// admission is the admission control for the pods.
 type admission struct {
 	webhook *webhookprocess.Webhook // nil for none
 	late    *delayProxy             // nil for none
@@ -132,7 +132,7 @@ func startAdmission(ctx context.Context, cluster *controlplane.ControlPlane, cli
 		return admission{}, nil
 	}
 	var a admission
-	kubeconfig := "" // the webhook's own
+	kubeconfig := "" // the default of startWebhook
 	if lookup.late > 0 {
 		certificate, err := newCertificate(dir)
 		if err != nil {
@@ -176,7 +176,7 @@ func (a admission) stop() error {
 	return nil
 }
 
-// measure creates pods for the duration.
+// measure creates pods for the duration and returns the result.
 func (a admission) measure(ctx context.Context, cluster *controlplane.ControlPlane, client kubernetes.Interface, accounts int, duration time.Duration) (podLoad, error) {
 	pids := []int{cluster.APIServerPID(), cluster.EtcdPID()}
 	asked := &server{}
@@ -218,24 +218,24 @@ func (a admission) measure(ctx context.Context, cluster *controlplane.ControlPla
 	return measured, nil
 }
 
-// errReads says that the webhook does not read what it should.
-var errReads = errors.New("the webhook's reads are not what they should be")
+// errReads is the error for an unexpected number of reads.
+var errReads = errors.New("unexpected number of live reads")
 
-// check fails if what was measured is not what was meant, or if reads of the same
-// ServiceAccount were not shared.
+// check returns errReads if the number of reads does not fit the lookup, or if concurrent
+// reads of the same ServiceAccount were not shared.
 func (l podLoad) check() error {
 	switch {
 	case l.live != (l.reads > 0):
-		return fmt.Errorf("%w: %d of ServiceAccounts for %d pods", errReads, l.reads, len(l.latencies))
+		return fmt.Errorf("%w: got %d reads for %d pods", errReads, l.reads, len(l.latencies))
 	case l.late > 0 && l.atOnce != 1:
-		return fmt.Errorf("%w: %d of the same ServiceAccount at once, want 1 at most", errReads, l.atOnce)
+		return fmt.Errorf("%w: got %d concurrent reads of the same ServiceAccount, want at most 1", errReads, l.atOnce)
 	}
 	return nil
 }
 
-// createPods creates pods at their rate for the duration, by turns of each of the
-// ServiceAccounts, as dry runs: of what an API server does about a pod only the write
-// is left out. The latencies are from the time at which a pod was due.
+// createPods creates pods at podsPerSecond for the duration, with the ServiceAccounts in
+// turn. They are dry runs: the API server does everything except the write to etcd.
+// A latency starts at the time at which the pod was due.
 func createPods(ctx context.Context, client kubernetes.Interface, accounts int, duration time.Duration) (load, error) {
 	due := dueTimes(duration)
 	created := load{latencies: make([]time.Duration, len(due))}
@@ -243,7 +243,7 @@ func createPods(ctx context.Context, client kubernetes.Interface, accounts int, 
 	start := time.Now()
 	for n, after := range due {
 		if err := pause(creating, time.Until(start.Add(after))); err != nil {
-			break // the group says why
+			break // group.Wait returns the error
 		}
 		group.Go(func() error {
 			_, err := client.CoreV1().Pods(liveNamespace).Create(creating, livePod(n, accounts), metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})
@@ -252,13 +252,13 @@ func createPods(ctx context.Context, client kubernetes.Interface, accounts int, 
 		})
 	}
 	if err := group.Wait(); err != nil {
-		return load{}, fmt.Errorf("create a pod: %w", err)
+		return load{}, fmt.Errorf("create pod: %w", err)
 	}
 	created.took = time.Since(start)
 	return created, ctx.Err()
 }
 
-// dueTimes are those of the pods since the start.
+// dueTimes returns the due times of the pods, relative to the start.
 func dueTimes(duration time.Duration) []time.Duration {
 	var due []time.Duration
 	const interval = time.Second / podsPerSecond
@@ -279,7 +279,7 @@ func livePod(n, accounts int) *corev1.Pod {
 }
 
 func writeLive(w io.Writer, machine machine, duration time.Duration, loads []podLoad) {
-	rows := [][]string{{"", "ServiceAccounts", "p50", "p99", "CPU of the API server", "CPU of the webhook", "reads", "of one at once"}}
+	rows := [][]string{{"", "ServiceAccounts", "p50", "p99", "CPU of the API server", "CPU of the webhook", "reads", "concurrent"}}
 	others := 0.0
 	for _, l := range loads {
 		pods := float64(len(l.latencies))
@@ -295,7 +295,7 @@ func writeLive(w io.Writer, machine machine, duration time.Duration, loads []pod
 		rows = append(rows, row)
 		others = max(others, l.others)
 	}
-	fmt.Fprintf(w, "%s; %d pods a second of ServiceAccounts without a role, for %s; CPU and reads are of each pod\n\n", machine, podsPerSecond, duration)
+	fmt.Fprintf(w, "%s; %d pods per second of ServiceAccounts without a role, for %s; CPU and reads per pod; concurrent: most reads of one ServiceAccount at the same time\n\n", machine, podsPerSecond, duration)
 	writeMarkdown(w, rows)
 	writeQuiet(w, others)
 }

@@ -14,15 +14,15 @@ import (
 	admissionv1 "k8s.io/api/admission/v1"
 )
 
-// caller asks one server as an API server does.
+// caller is a client that calls one server as an API server does.
 type caller struct {
 	url    string
 	client *http.Client
-	// opened counts the connections.
+	// opened is the number of opened connections.
 	opened *atomic.Int64
 }
 
-// ask sends a review and reads the answer into the buffer.
+// ask sends a review and reads the response into answer.
 func (c caller) ask(ctx context.Context, r review, answer *bytes.Buffer) error {
 	request, err := http.NewRequestWithContext(ctx, http.MethodPost, c.url+"/mutate?timeout=10s", bytes.NewReader(r.body))
 	if err != nil {
@@ -36,20 +36,20 @@ func (c caller) ask(ctx context.Context, r review, answer *bytes.Buffer) error {
 	defer func() { _ = response.Body.Close() }()
 	answer.Reset()
 	if _, err := answer.ReadFrom(response.Body); err != nil {
-		return fmt.Errorf("read the answer to %s: %w", r.name, err)
+		return fmt.Errorf("read response to %s: %w", r.name, err)
 	}
 	if response.StatusCode != http.StatusOK {
-		return fmt.Errorf("the answer to %s is %s: %s", r.name, response.Status, answer)
+		return fmt.Errorf("got response to %s with status %s: %s", r.name, response.Status, answer)
 	}
 	if response.ProtoMajor != 1 {
-		return fmt.Errorf("the answer to %s comes over %s, not HTTP/1.1", r.name, response.Proto)
+		return fmt.Errorf("got response to %s over %s, want HTTP/1.1", r.name, response.Proto)
 	}
 	return nil
 }
 
-// check asks once for each of the reviews, and fails unless each pod is admitted,
-// with a patch if so wanted. It returns the sizes of the answers in bytes: as the
-// server stays the same, so do they.
+// check sends each review once. It returns an error unless each pod is admitted, with a
+// patch if patched is true. It returns the sizes of the responses in bytes, which stay
+// the same as long as the server does.
 func (c caller) check(ctx context.Context, reviews []review, patched bool) ([]int, error) {
 	var sizes []int
 	for _, r := range reviews {
@@ -59,43 +59,42 @@ func (c caller) check(ctx context.Context, reviews []review, patched bool) ([]in
 		}
 		var answer admissionv1.AdmissionReview
 		if err := json.Unmarshal(body.Bytes(), &answer); err != nil || answer.Response == nil {
-			return nil, fmt.Errorf("the answer to %s is no AdmissionReview: %w: %s", r.name, err, body.Bytes())
+			return nil, fmt.Errorf("response to %s is not an AdmissionReview: %w: %s", r.name, err, body.Bytes())
 		}
 		if !answer.Response.Allowed || patched != (len(answer.Response.Patch) > 0) {
-			return nil, fmt.Errorf("the answer to %s is not what is to be measured: %s", r.name, body.Bytes())
+			return nil, fmt.Errorf("unexpected response to %s: %s", r.name, body.Bytes())
 		}
 		sizes = append(sizes, body.Len())
 	}
 	return sizes, nil
 }
 
-// load is what came of some seconds of asking.
+// load is the result of a period of requests.
 type load struct {
-	latencies   []time.Duration // one of each admission, in no order
-	answerBytes int64           // of all answers together
-	took        time.Duration   // from the first request to the last answer
-	opened      int64           // connections that were not there before
+	latencies   []time.Duration // one per admission, unordered
+	answerBytes int64           // of all responses
+	took        time.Duration   // from the first request to the last response
+	opened      int64           // new connections
 }
 
-// checkKept fails if requests did not use the connections that were there. A worker
-// may open one that it then does not need.
+// checkKept returns an error if requests opened more connections than a worker may open
+// without using them.
 func (l load) checkKept(workers int) error {
 	if l.opened > int64(workers) {
-		return fmt.Errorf("%d connections were opened for %d workers: they are not kept", l.opened, workers)
+		return fmt.Errorf("got %d new connections for %d workers, want keep-alive", l.opened, workers)
 	}
 	return nil
 }
 
-// drive keeps one request in flight for each of the workers, which takes its own
-// reviews by turns, for the duration. An answer of another size than check had is an
-// error.
+// drive keeps one request in flight per worker for the duration. Each worker sends its
+// reviews in turn. It returns an error for a response of another size than in check.
 func (c caller) drive(ctx context.Context, workers []worker, duration time.Duration) (load, error) {
 	start, before := time.Now(), c.opened.Load()
 	loads := make([]load, len(workers))
 	group, ctx := errgroup.WithContext(ctx)
 	for n, worker := range workers {
 		group.Go(func() (err error) {
-			// They begin with different reviews.
+			// Workers start with different reviews.
 			loads[n], err = c.driveOne(ctx, worker, n, start.Add(duration))
 			return err
 		})
@@ -114,7 +113,7 @@ func (c caller) drive(ctx context.Context, workers []worker, duration time.Durat
 	return all, nil
 }
 
-// worker asks for its reviews, whose answers have the sizes.
+// worker sends its reviews and expects responses of the given sizes.
 type worker struct {
 	reviews []review
 	sizes   []int
@@ -133,7 +132,7 @@ func (c caller) driveOne(ctx context.Context, w worker, first int, end time.Time
 			return load{}, err
 		}
 		if answer.Len() != w.sizes[of] {
-			return load{}, fmt.Errorf("an answer to %s has %d bytes, another had %d: %s", w.reviews[of].name, answer.Len(), w.sizes[of], &answer)
+			return load{}, fmt.Errorf("got response to %s of %d bytes, want %d: %s", w.reviews[of].name, answer.Len(), w.sizes[of], &answer)
 		}
 		l.latencies = append(l.latencies, time.Since(start))
 		l.answerBytes += int64(answer.Len())

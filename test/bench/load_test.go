@@ -12,7 +12,7 @@ import (
 	"time"
 )
 
-// callerOf starts a server, which would speak HTTP/2 too, and returns who asks it.
+// callerOf starts a server, which also supports HTTP/2, and returns a caller of it.
 func callerOf(t *testing.T, handler http.HandlerFunc) caller {
 	t.Helper()
 	server := httptest.NewUnstartedServer(handler)
@@ -22,7 +22,7 @@ func callerOf(t *testing.T, handler http.HandlerFunc) caller {
 	return newCaller(server.URL, server.Client().Transport.(*http.Transport).TLSClientConfig)
 }
 
-// answerOfTheFloor has a patch.
+// answerOfTheFloor returns the response of the constant server, which has a patch.
 func answerOfTheFloor(t *testing.T) []byte {
 	t.Helper()
 	answer, err := os.ReadFile("constantserver/answer.json")
@@ -73,13 +73,13 @@ func TestLoad_equalMix(t *testing.T) {
 	for _, r := range reviews {
 		n := asked[r.serviceAccount]
 		total += n
-		// Each of the workers may have begun a turn more.
+		// Each worker may have started one more turn.
 		if share := len(got.latencies) / len(reviews); n < share-3 || n > share+3 {
-			t.Errorf("%s was asked for %d times of %d", r.name, n, len(got.latencies))
+			t.Errorf("%s: got %d of %d requests, want an equal share", r.name, n, len(got.latencies))
 		}
 	}
 	if total != len(got.latencies) || got.answerBytes != int64(total*len(answer)) || got.took < 50*time.Millisecond {
-		t.Errorf("%d latencies, %d bytes in %s, of %d answers of %d bytes", len(got.latencies), got.answerBytes, got.took, total, len(answer))
+		t.Errorf("got %d latencies and %d bytes in %s, want %d responses of %d bytes", len(got.latencies), got.answerBytes, got.took, total, len(answer))
 	}
 }
 
@@ -90,29 +90,29 @@ func TestLoad_wrongResponse(t *testing.T) {
 		name    string
 		answer  http.HandlerFunc
 		patched bool
-		checked bool // it passes the check and fails under load
+		checked bool // if true, it passes check and fails in drive
 	}{
 		{"an error", func(w http.ResponseWriter, _ *http.Request) {
 			http.Error(w, "overloaded", http.StatusServiceUnavailable)
 		}, true, false},
-		{"no AdmissionReview", always("{}"), true, false},
-		{"a patch where none is wanted", always(patched), false, false},
-		{"no patch where one is wanted", always(`{"response":{"allowed":true}}`), true, false},
-		{"a pod that is refused", always(`{"response":{"allowed":false}}`), false, false},
-		{"another answer later", later(patched, patched+" "), true, true},
+		{"not an AdmissionReview", always("{}"), true, false},
+		{"an unexpected patch", always(patched), false, false},
+		{"a missing patch", always(`{"response":{"allowed":true}}`), true, false},
+		{"a denied pod", always(`{"response":{"allowed":false}}`), false, false},
+		{"another response later", later(patched, patched+" "), true, true},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
 			c := callerOf(t, test.answer)
 			sizes, err := c.check(t.Context(), reviews, test.patched)
 			if (err == nil) != test.checked {
-				t.Errorf("the check says %v", err)
+				t.Errorf("check: got %v", err)
 			}
 			if !test.checked {
 				return
 			}
 			if _, err := c.drive(t.Context(), []worker{{reviews, sizes}}, time.Minute); err == nil {
-				t.Error("it was measured")
+				t.Error("drive: got no error")
 			}
 		})
 	}
@@ -120,7 +120,7 @@ func TestLoad_wrongResponse(t *testing.T) {
 
 func always(answer string) http.HandlerFunc { return later(answer, answer) }
 
-// later answers the first request in one way, and all others in another.
+// later sends first to the first request and others to all other requests.
 func later(first, others string) http.HandlerFunc {
 	var once sync.Once
 	return func(w http.ResponseWriter, _ *http.Request) {
@@ -134,7 +134,7 @@ func TestCheck_HTTP2(t *testing.T) {
 	c := callerOf(t, always(string(answerOfTheFloor(t))))
 	c.client.Transport.(*http.Transport).Protocols.SetHTTP2(true)
 	if _, err := c.check(t.Context(), recordedReviews(t), true); err == nil || !strings.Contains(err.Error(), "HTTP/2") {
-		t.Errorf("got %v, want an error that names HTTP/2", err)
+		t.Errorf("got %v, want an error with HTTP/2", err)
 	}
 }
 
@@ -162,7 +162,7 @@ func TestDrive_connectionsThatAreNotKept(t *testing.T) {
 				}
 			}
 			if got := warm.checkKept(len(workers)) != nil; got != close {
-				t.Errorf("got an error: %t, with %d connections opened for %d requests", got, warm.opened, len(warm.latencies))
+				t.Errorf("got error %t with %d new connections for %d requests", got, warm.opened, len(warm.latencies))
 			}
 		})
 	}
@@ -179,7 +179,7 @@ func TestReview_of(t *testing.T) {
 			t.Errorf("%s: got %s/%s", r.name, got.namespace, got.serviceAccount)
 		}
 		if back := other.of(r.serviceAccount); string(back.body) != string(r.body) {
-			t.Errorf("%s: more has changed", r.name)
+			t.Errorf("%s: other fields changed", r.name)
 		}
 	}
 }
@@ -188,30 +188,30 @@ func TestLoad_serviceAccountPerWorker(t *testing.T) {
 	recorded := recordedReviews(t)
 	shared, own := benchTarget{}, benchTarget{live: true}
 	if got := shared.reviews(recorded, 1)[0].serviceAccount; got != recorded[0].serviceAccount {
-		t.Errorf("a candidate that need not read: %s", got)
+		t.Errorf("candidate without live reads: got ServiceAccount %s", got)
 	}
 	if first, second := own.reviews(recorded, 1)[0], own.reviews(recorded, 2)[0]; first.serviceAccount == second.serviceAccount {
-		t.Errorf("two workers have %s", first.serviceAccount)
+		t.Errorf("two workers have ServiceAccount %s", first.serviceAccount)
 	}
 	if recorded[0].serviceAccount == accountWithRole(1) {
-		t.Error("the recording has changed")
+		t.Error("the recording was changed")
 	}
 }
 
 func TestUsageOf(t *testing.T) {
 	got, err := usageOf(os.Getpid())
 	if errors.Is(err, os.ErrNotExist) {
-		t.Skip("no /proc here")
+		t.Skip("needs /proc")
 	}
 	if err != nil {
 		t.Fatal(err)
 	}
 	if got.peak < 1<<20 {
-		t.Errorf("%d bytes of memory at peak", got.peak)
+		t.Errorf("got %d bytes of peak memory", got.peak)
 	}
 
-	// Until it shows, there is something to count: this process is the server here,
-	// and so is subtracted twice.
+	// Wait until the CPU time is visible. This process is the server and the client here,
+	// so its time is subtracted twice.
 	started, err := startWatch(os.Getpid())
 	if err != nil {
 		t.Fatal(err)
@@ -227,7 +227,7 @@ func TestUsageOf(t *testing.T) {
 				t.Fatal(err)
 			}
 			if others > all-started.busy-server {
-				t.Errorf("others had %s of %s, with %s for this process", others, all-started.busy, server)
+				t.Errorf("got %s of %s for other processes, with %s for this process", others, all-started.busy, server)
 			}
 			return
 		}

@@ -1,19 +1,18 @@
-// Command bench measures admissions: the built webhook as a process, asked over
-// HTTP/1.1 and TLS as an API server asks, beside a server that answers always the
-// same, the floor. Then it creates pods through a real API server, with live reads
-// and without. What it prints as ratios holds on other machines.
+// Command bench measures admissions. It runs the built webhook as a process and calls it
+// over HTTP/1.1 and TLS like an API server. It compares it with a server that always
+// sends the same response, the floor. Then it creates pods through a real API server,
+// with live reads and without. The ratios that it prints are comparable between machines.
 //
-//	bench run       measure, print, compare with what is recorded
-//	bench record    have a real API server send what run asks with
+//	bench run       measure, print, and compare with the recorded results
+//	bench record    record the requests that run sends, from a real API server
 //
-// And it measures what the webhook takes beside a real API server that has many
-// ServiceAccounts:
+// It also measures the webhook with a real API server that has many ServiceAccounts:
 //
-//	bench scale     measure memory, starts and live reads, print
+//	bench scale     measure memory, starts and live reads, and print them
 //
-// It also measures bursts of pods at API servers with default and small limits:
+// And it measures bursts of pods at API servers with default and small limits:
 //
-//	bench burst     measure, print, fail if the webhook more than doubles the median
+//	bench burst     measure, print, and fail if the webhook more than doubles the median
 package main
 
 import (
@@ -35,7 +34,7 @@ func main() {
 	}
 }
 
-// realMain writes what was asked for to out, and how it goes on to progress.
+// realMain runs a command. It writes results to out and progress messages to progress.
 func realMain(ctx context.Context, args []string, out, progress io.Writer) error {
 	verb := ""
 	if len(args) > 0 {
@@ -51,6 +50,6 @@ func realMain(ctx context.Context, args []string, out, progress io.Writer) error
 	case "burst":
 		return measureBursts(ctx, out, progress)
 	default:
-		return fmt.Errorf("%q is not one of run, record, scale and burst", verb)
+		return fmt.Errorf("unknown command %q, want run, record, scale or burst", verb)
 	}
 }

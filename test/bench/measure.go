@@ -8,30 +8,30 @@ import (
 	"gonum.org/v1/gonum/stat"
 )
 
-// round is what was measured of one server in one go.
+// round is one measurement of a server.
 type round struct {
 	load
-	cpu  time.Duration // of the server, for all admissions together
-	peak uint64        // most memory that the server ever had, bytes
-	// reads is how many ServiceAccounts were read live for each admission.
+	cpu  time.Duration // CPU time of the server for all admissions
+	peak uint64        // peak memory of the server in bytes
+	// reads is the number of live reads per admission.
 	reads float64
-	// others is the share of the machine that neither the server nor who asks it had.
+	// others is the share of the machine's CPU time that other processes used.
 	others float64
 }
 
-// measure is one figure of a round.
+// measure describes one figure of a round.
 type measure struct {
-	// key names it in JSON, with its unit.
+	// key is its name in JSON, with the unit.
 	key, title string
 	of         func(round) float64
 	format     func(float64) string
-	// more says that more is better.
+	// more is true if higher values are better.
 	more bool
-	// waits says that it is also that of whatever the server waits for.
+	// waits is true if the figure includes the time of servers that the server waits for.
 	waits bool
 }
 
-// measures are those of the table, in its order.
+// measures returns the columns of the table, in order.
 func measures() []measure {
 	return []measure{
 		{
@@ -46,12 +46,12 @@ func measures() []measure {
 		{key: "p50Microseconds", title: "p50", waits: true, format: milliseconds, of: func(r round) float64 { return r.quantile(.5) }},
 		{key: "p99Microseconds", title: "p99", waits: true, format: milliseconds, of: func(r round) float64 { return r.quantile(.99) }},
 		{
-			key: "answerBytes", title: "answer",
+			key: "answerBytes", title: "response",
 			of:     func(r round) float64 { return float64(r.answerBytes) / float64(len(r.latencies)) },
 			format: func(v float64) string { return fmt.Sprintf("%.1f KB", v/1000) },
 		},
 		{
-			key: "peakBytes", title: "memory at peak",
+			key: "peakBytes", title: "peak memory",
 			of:     func(r round) float64 { return float64(r.peak) },
 			format: func(v float64) string { return fmt.Sprintf("%.0f MB", v/1e6) },
 		},
@@ -62,7 +62,7 @@ func microseconds(v float64) string { return fmt.Sprintf("%.0f µs", v) }
 
 func milliseconds(v float64) string { return fmt.Sprintf("%.2f ms", v/1000) }
 
-// quantile is the latency in µs that a share of the admissions does not exceed.
+// quantile returns the latency in µs that a share of the admissions does not exceed.
 func (l load) quantile(share float64) float64 {
 	return quantiles(toMicroseconds(l.latencies), share)[0]
 }
@@ -75,7 +75,7 @@ func toMicroseconds(durations []time.Duration) []float64 {
 	return values
 }
 
-// quantiles are, for each share, the smallest of the values that this share of them
+// quantiles returns, for each share, the smallest value that this share of the values
 // does not exceed.
 func quantiles(values []float64, shares ...float64) []float64 {
 	sorted := slices.Sorted(slices.Values(values))
@@ -86,7 +86,7 @@ func quantiles(values []float64, shares ...float64) []float64 {
 	return found
 }
 
-// median is the middle of the values, of two the mean.
+// median returns the median: for an even number, the mean of the two middle values.
 func median(values []float64) float64 {
 	sorted := slices.Sorted(slices.Values(values))
 	half := len(sorted) / 2
@@ -96,7 +96,7 @@ func median(values []float64) float64 {
 	return (sorted[half-1] + sorted[half]) / 2
 }
 
-// values are figures by the key of their measure.
+// values maps the keys of measures to figures.
 type values map[string]float64
 
 func valuesOf(r round) values {
@@ -107,7 +107,7 @@ func valuesOf(r round) values {
 	return v
 }
 
-// medians takes the median of each figure.
+// medians returns the median of each figure.
 func medians(all []values) values {
 	v := values{}
 	for _, m := range measures() {
@@ -120,8 +120,8 @@ func medians(all []values) values {
 	return v
 }
 
-// ratios are the medians of the ratios to the floor round by round: what the
-// machine did beside in one round was done to both.
+// ratios returns the medians of the ratios to the floor, computed round by round: other
+// load on the machine in a round affects both.
 func ratios(rounds, floor []values) values {
 	var all []values
 	for n := range rounds {

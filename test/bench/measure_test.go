@@ -8,7 +8,7 @@ import (
 
 func TestMeasures_perAdmission(t *testing.T) {
 	var latencies []time.Duration
-	for n := 1; n <= 200; n++ { // in the order of a clock's hands, not of size
+	for n := 1; n <= 200; n++ { // in a mixed order
 		latencies = append(latencies, time.Duration((n*77)%200+1)*time.Millisecond)
 	}
 	got := valuesOf(round{
@@ -25,11 +25,11 @@ func TestMeasures_perAdmission(t *testing.T) {
 		"peakBytes":           50e6,
 	}
 	if len(got) != len(want) {
-		t.Errorf("%d measures, want %d", len(got), len(want))
+		t.Errorf("got %d measures, want %d", len(got), len(want))
 	}
 	for key, value := range want {
 		if got[key] != value {
-			t.Errorf("%s is %v, want %v", key, got[key], value)
+			t.Errorf("%s: got %v, want %v", key, got[key], value)
 		}
 	}
 }
@@ -38,11 +38,11 @@ func TestQuantiles(t *testing.T) {
 	values := []float64{40, 10, 30, 20}
 	for share, want := range map[float64]float64{0: 10, .25: 10, .26: 20, .5: 20, .75: 30, .99: 40, 1: 40} {
 		if got := quantiles(values, share)[0]; got != want {
-			t.Errorf("of a share of %v: %v, want %v", share, got, want)
+			t.Errorf("share %v: got %v, want %v", share, got, want)
 		}
 	}
 	if values[0] != 40 {
-		t.Error("the caller's values were sorted")
+		t.Error("quantiles sorted the caller's values")
 	}
 }
 
@@ -56,7 +56,7 @@ func TestMedian(t *testing.T) {
 		{[]float64{4, 1, 2, 100}, 3},
 	} {
 		if got := median(test.values); got != test.want {
-			t.Errorf("of %v: %v, want %v", test.values, got, test.want)
+			t.Errorf("median of %v: got %v, want %v", test.values, got, test.want)
 		}
 	}
 }
@@ -73,12 +73,12 @@ func TestRatios_sameRound(t *testing.T) {
 		}
 		return rounds
 	}
-	// The machine was half as fast in the second round, and ours alone was disturbed
-	// in the third.
+	// In the second round the machine had half the speed. In the third only the webhook was
+	// slowed down.
 	got := ratios(all(150, 300, 900), all(100, 200, 100))
 	for _, m := range measures() {
 		if math.Abs(got[m.key]-1.5) > 1e-9 {
-			t.Errorf("%s: %v, want 1.5", m.key, got[m.key])
+			t.Errorf("%s: got %v, want 1.5", m.key, got[m.key])
 		}
 	}
 }

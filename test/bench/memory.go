@@ -20,30 +20,30 @@ import (
 )
 
 const (
-	// readyInterval is how exactly it is known when the webhook is ready.
+	// readyInterval is the resolution of the time until the webhook is ready.
 	readyInterval = 5 * time.Millisecond
-	// settleTime is for what a start leaves to be done when the webhook is ready
-	// already, such as giving memory back.
+	// settleTime is the time for work that continues after the webhook is ready, such as
+	// returning memory.
 	settleTime = 5 * time.Second
 )
 
-// memoryUsage is what the webhook takes in a cluster of so many ServiceAccounts.
+// memoryUsage is the usage of the webhook in a cluster with accounts ServiceAccounts.
 type memoryUsage struct {
 	accounts  int
 	starts    []start
 	idleUsage idleUsage
 }
 
-// start is one start of the webhook.
+// start is the measurement of one start of the webhook.
 type start struct {
 	ready    time.Duration // since the start of the process
 	cpu      time.Duration // until then
 	peak     uint64        // bytes
-	received int64         // bytes from the API server
+	received int64         // bytes from the API server, including TLS
 	others   float64       // share of the machine
 }
 
-// idleUsage is the time after a start in which nothing happens.
+// idleUsage is the measurement of an idle time after a start.
 type idleUsage struct {
 	cpu      time.Duration
 	took     time.Duration
@@ -51,7 +51,7 @@ type idleUsage struct {
 	others   float64
 }
 
-// measureFootprints fills a cluster of its own, and starts the webhook at each size.
+// measureFootprints fills its own cluster and starts the webhook at each size.
 func measureFootprints(ctx context.Context, o scaleOptions, environment []string, progress io.Writer) (footprints []memoryUsage, err error) {
 	cluster, _, remove, err := startControlPlane(ctx, progress)
 	if err != nil {
@@ -69,9 +69,9 @@ func measureFootprints(ctx context.Context, o scaleOptions, environment []string
 			return nil, err
 		}
 		seeded = size
-		fmt.Fprintf(progress, "%d ServiceAccounts, in %s\n", size, time.Since(began).Round(time.Second))
+		fmt.Fprintf(progress, "created %d ServiceAccounts in %s\n", size, time.Since(began).Round(time.Second))
 		of := memoryUsage{accounts: size}
-		// The first start is for the API server to be warm, and is not counted.
+		// The first start warms up the API server and is not counted.
 		for n := range o.starts + 1 {
 			idle := time.Duration(0)
 			if n == o.starts {
@@ -85,14 +85,14 @@ func measureFootprints(ctx context.Context, o scaleOptions, environment []string
 				of.starts = append(of.starts, started)
 			}
 			of.idleUsage = idled
-			fmt.Fprintf(progress, "start %d of %d: ready after %s, %s at peak\n", n, o.starts, started.ready.Round(time.Millisecond), megabytes(float64(started.peak)))
+			fmt.Fprintf(progress, "start %d of %d: ready after %s, peak memory %s\n", n, o.starts, started.ready.Round(time.Millisecond), megabytes(float64(started.peak)))
 		}
 		footprints = append(footprints, of)
 	}
 	return footprints, nil
 }
 
-// measureStart starts the webhook behind a relay that counts what it receives.
+// measureStart starts the webhook behind a proxy that counts the received bytes.
 func measureStart(ctx context.Context, cluster *controlplane.ControlPlane, environment []string, idle time.Duration) (started start, idled idleUsage, err error) {
 	dir, err := os.MkdirTemp("", "pod-identity-webhook-bench-")
 	if err != nil {
@@ -135,7 +135,7 @@ func measureStart(ctx context.Context, cluster *controlplane.ControlPlane, envir
 	})
 }
 
-// watchStart runs the command until it is ready, lets it idle, and kills it.
+// watchStart runs the command until it is ready, leaves it idle, and kills it.
 func watchStart(ctx context.Context, cluster *controlplane.ControlPlane, command process.Command, idle time.Duration, isReady func(context.Context) error) (start, idleUsage, error) {
 	before, err := takeSnapshot(cluster.APIServerPID(), cluster.EtcdPID())
 	if err != nil {
@@ -167,7 +167,7 @@ func watchStart(ctx context.Context, cluster *controlplane.ControlPlane, command
 		return start{}, idleUsage{}, err
 	}
 	ofStart, _ := ready.since(before)
-	// A start itself can be too short for what the machine counts in ticks.
+	// A start can be shorter than the resolution of the kernel's CPU times.
 	_, othersAtStart := settled.since(before)
 	ofIdling, othersIdle := after.since(settled)
 	return start{ready: ready.at.Sub(before.at), cpu: ofStart[webhook.PID()], peak: memory.peak, others: othersAtStart},
@@ -181,7 +181,7 @@ func stockAfter(ctx context.Context, duration time.Duration, pids []int) (usageS
 	return takeSnapshot(pids...)
 }
 
-// webhookCommand returns how the webhook is started, and the URL of its server.
+// webhookCommand returns the command of the webhook and the URL of its server.
 func webhookCommand(ctx context.Context, dir, kubeconfig string, certificate certificate, environment []string) (process.Command, string, error) {
 	port, err := freeport.FreePort(ctx)
 	if err != nil {
@@ -202,8 +202,8 @@ func webhookCommand(ctx context.Context, dir, kubeconfig string, certificate cer
 	}, "https://" + freeport.Address(port), nil
 }
 
-// waitReady waits until ready returns nil. Unlike the process's own WaitReady it asks
-// so often that the start is known to some milliseconds.
+// waitReady waits until ready returns nil. It polls more often than the process's
+// WaitReady, so that the result has a resolution of a few milliseconds.
 func waitReady(ctx context.Context, started *process.Process, ready func(context.Context) error) error {
 	var last error
 	err := wait.PollUntilContextTimeout(ctx, readyInterval, startTimeout, true, func(ctx context.Context) (bool, error) {

@@ -14,27 +14,27 @@ import (
 	"github.com/pod-identity-webhook/pod-identity-webhook/test/bench/plots"
 )
 
-// figure is one of a footprint.
+// figure is a column of the table.
 type figure struct {
 	title string
 	of    func(memoryUsage) float64
-	// format is for the figure, and each for what a ServiceAccount adds to it.
+	// format formats the figure. each formats the increase per ServiceAccount.
 	format, each func(float64) string
 }
 
-// figures are those of the table, in its order.
+// figures returns the columns of the table, in order.
 func figures() []figure {
 	return []figure{
 		{"ready after", memoryUsage.ready, seconds, secondsEach},
 		{"CPU until ready", memoryUsage.cpu, seconds, secondsEach},
-		{"memory at peak", memoryUsage.peak, megabytes, bytesEach},
-		{"memory idle", memoryUsage.resident, megabytes, bytesEach},
-		{"CPU idle, a minute", memoryUsage.idleCPU, seconds, secondsEach},
+		{"peak memory", memoryUsage.peak, megabytes, bytesEach},
+		{"idle memory", memoryUsage.resident, megabytes, bytesEach},
+		{"idle CPU per minute", memoryUsage.idleCPU, seconds, secondsEach},
 		{"received", memoryUsage.received, megabytes, bytesEach},
 	}
 }
 
-// ready is in seconds, as cpu is.
+// ready returns the median time until the webhook is ready, in seconds.
 func (f memoryUsage) ready() float64 {
 	return f.median(func(s start) float64 { return s.ready.Seconds() })
 }
@@ -43,7 +43,7 @@ func (f memoryUsage) cpu() float64 {
 	return f.median(func(s start) float64 { return s.cpu.Seconds() })
 }
 
-// peak is in bytes, as received and resident are.
+// peak returns the median peak memory in bytes.
 func (f memoryUsage) peak() float64 {
 	return f.median(func(s start) float64 { return float64(s.peak) })
 }
@@ -54,7 +54,7 @@ func (f memoryUsage) received() float64 {
 
 func (f memoryUsage) resident() float64 { return float64(f.idleUsage.resident) }
 
-// idleCPU is in seconds of each minute.
+// idleCPU returns the CPU time when idle, in seconds per minute.
 func (f memoryUsage) idleCPU() float64 {
 	return f.idleUsage.cpu.Seconds() / f.idleUsage.took.Minutes()
 }
@@ -67,7 +67,7 @@ func (f memoryUsage) median(of func(start) float64) float64 {
 	return median(all)
 }
 
-// others is the greatest share of the machine that others had meanwhile.
+// others returns the highest share of the machine that other processes used.
 func (f memoryUsage) others() float64 {
 	most := f.idleUsage.others
 	for _, s := range f.starts {
@@ -78,15 +78,15 @@ func (f memoryUsage) others() float64 {
 
 func seconds(v float64) string { return fmt.Sprintf("%.2f s", v) }
 
-// What is added makes a 0 of a -0, as a figure that does not grow may fall by little.
+// Adding 0 turns -0 into 0: a figure that does not grow may be slightly lower.
 func secondsEach(v float64) string { return fmt.Sprintf("%.1f µs", math.Round(1e7*v)/10+0) }
 
 func megabytes(v float64) string { return fmt.Sprintf("%.1f MB", v/1e6) }
 
 func bytesEach(v float64) string { return fmt.Sprintf("%.0f B", math.Round(v)+0) }
 
-// costPerServiceAccount is by how much a figure grows with each ServiceAccount: the slope of the
-// line that fits best through two sizes or more.
+// costPerServiceAccount returns the increase of a figure per ServiceAccount. It is the slope
+// of the least-squares line through two or more sizes.
 func costPerServiceAccount(footprints []memoryUsage, of func(memoryUsage) float64) float64 {
 	var accounts, figures []float64
 	for _, f := range footprints {
@@ -113,19 +113,19 @@ func writeFootprints(w io.Writer, machine machine, environment []string, footpri
 		others = max(others, f.others())
 	}
 	if len(footprints) > 1 {
-		row := []string{"each one more"}
+		row := []string{"each additional"}
 		for _, figure := range figures() {
 			row = append(row, figure.each(costPerServiceAccount(footprints, figure.of)))
 		}
 		rows = append(rows, row)
 	}
-	fmt.Fprintf(w, "%s; with %s; 1 ServiceAccount in %d has a role; medians of %d starts, and of the last what it takes idle, for %s\n\n",
+	fmt.Fprintf(w, "%s; with %s; 1 ServiceAccount in %d has a role; medians of %d starts; idle figures are of the last start, over %s\n\n",
 		machine, strings.Join(environment, " "), withRole, len(footprints[0].starts), footprints[0].idleUsage.took)
 	writeMarkdown(w, rows)
 	writeQuiet(w, others)
 }
 
-// plotFootprints draws the memory and the starts by the number of ServiceAccounts.
+// plotFootprints draws the memory and the start times over the number of ServiceAccounts.
 func plotFootprints(dir string, machine machine, footprints []memoryUsage) error {
 	line := func(name string, of func(memoryUsage) float64, unit float64) plots.Line {
 		points := make(plotter.XYs, len(footprints))
@@ -139,13 +139,13 @@ func plotFootprints(dir string, machine machine, footprints []memoryUsage) error
 		"memory.svg": {
 			Title: "How much memory the webhook takes", Y: "MB",
 			Lines: []plots.Line{
-				line("at most, while it starts", memoryUsage.peak, 1e6),
-				line("from then on, idle", memoryUsage.resident, 1e6),
+				line("peak, while it starts", memoryUsage.peak, 1e6),
+				line("idle, after the start", memoryUsage.resident, 1e6),
 			},
 		},
 		"startup.svg": {
 			Title: "How long the webhook takes to be ready", Y: "seconds",
-			Lines: []plots.Line{line("until it is ready", memoryUsage.ready, 1), line("CPU time until then", memoryUsage.cpu, 1)},
+			Lines: []plots.Line{line("time until ready", memoryUsage.ready, 1), line("CPU time until ready", memoryUsage.cpu, 1)},
 		},
 	} {
 		p.X, p.Note, p.LogX, p.YFromZero = "ServiceAccounts in the cluster", note, true, true

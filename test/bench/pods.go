@@ -23,7 +23,7 @@ type recordedPod struct {
 	pod        *corev1.Pod
 }
 
-// recordedPods are those that are measured, in equal parts.
+// recordedPods returns the pods that are measured, in equal shares.
 func recordedPods() ([]recordedPod, error) {
 	agent, err := agentPod()
 	if err != nil {
@@ -36,10 +36,10 @@ func recordedPods() ([]recordedPod, error) {
 	}, nil
 }
 
-// namespace is where applications are.
+// namespace is the namespace of the applications.
 const namespace = "shop"
 
-// replicaSetPod returns a pod as that of a Deployment's ReplicaSet.
+// replicaSetPod returns a pod as the ReplicaSet of a Deployment creates it.
 func replicaSetPod(name string, annotations map[string]string, spec corev1.PodSpec) *corev1.Pod {
 	const hash = "5d4f8c7b9"
 	replicaSet := &appsv1.ReplicaSet{ObjectMeta: metav1.ObjectMeta{Name: name + "-" + hash, UID: types.UID("9d3c0a5e-7c1b-4f0e-8a56-2f6a1f1f5c11")}}
@@ -54,7 +54,7 @@ func replicaSetPod(name string, annotations map[string]string, spec corev1.PodSp
 	}
 }
 
-// smallPod is one of a single container with little to say.
+// smallPod returns a pod with a single container and few settings.
 func smallPod() *corev1.Pod {
 	return replicaSetPod("web", nil, corev1.PodSpec{
 		ServiceAccountName: "web",
@@ -62,7 +62,7 @@ func smallPod() *corev1.Pod {
 	})
 }
 
-// agentPod is the pod that the DaemonSet of the CloudWatch agent has on a node.
+// agentPod returns a pod of the CloudWatch agent's DaemonSet.
 func agentPod() (*corev1.Pod, error) {
 	manifest, err := os.ReadFile(repopath.Path("examples", "cloudwatch-agent", "daemonset.yaml"))
 	if err != nil {
@@ -70,7 +70,7 @@ func agentPod() (*corev1.Pod, error) {
 	}
 	var daemonSet appsv1.DaemonSet
 	if err := yaml.UnmarshalStrict(manifest, &daemonSet); err != nil {
-		return nil, fmt.Errorf("read the CloudWatch agent's DaemonSet: %w", err)
+		return nil, fmt.Errorf("read DaemonSet of the CloudWatch agent: %w", err)
 	}
 	daemonSet.UID = "0b0f5dc7-4f4b-4d0c-9c43-6a4f9f1f7f6b"
 	pod := &corev1.Pod{ObjectMeta: daemonSet.Spec.Template.ObjectMeta, Spec: daemonSet.Spec.Template.Spec}
@@ -78,8 +78,8 @@ func agentPod() (*corev1.Pod, error) {
 	pod.Labels["controller-revision-hash"] = "6b8f9c7d5d"
 	pod.Labels["pod-template-generation"] = "1"
 	pod.OwnerReferences = []metav1.OwnerReference{*metav1.NewControllerRef(&daemonSet, appsv1.SchemeGroupVersion.WithKind("DaemonSet"))}
-	// The controller says by an affinity which node the pod is for, and has it stay
-	// where others must go.
+	// The DaemonSet controller sets the node with an affinity, and adds tolerations so that
+	// the pod stays on nodes that other pods must leave.
 	pod.Spec.Affinity = &corev1.Affinity{NodeAffinity: &corev1.NodeAffinity{
 		RequiredDuringSchedulingIgnoredDuringExecution: &corev1.NodeSelector{NodeSelectorTerms: []corev1.NodeSelectorTerm{{
 			MatchFields: []corev1.NodeSelectorRequirement{{Key: "metadata.name", Operator: corev1.NodeSelectorOpIn, Values: []string{"ip-10-0-42-17.example.com"}}},
@@ -101,13 +101,13 @@ func agentPod() (*corev1.Pod, error) {
 	return pod, nil
 }
 
-// The large pod's containers, and the variables of each.
+// The number of the large pod's containers, and of the variables of each.
 const (
 	largeContainers = 6
 	largeVariables  = 25
 )
 
-// largePod is as large as those of applications with sidecars get.
+// largePod returns a pod as large as those of applications with sidecars.
 func largePod() *corev1.Pod {
 	spec := corev1.PodSpec{ServiceAccountName: "checkout"}
 	for n := range largeContainers {
@@ -129,7 +129,7 @@ func largeContainer(name string) corev1.Container {
 	}
 	for n := range largeVariables {
 		variable := corev1.EnvVar{Name: fmt.Sprintf("CHECKOUT_SETTING_%d", n), Value: fmt.Sprintf("https://service-%d.shop.example.com/some/path?option=%d", n, n)}
-		if n%5 == 4 { // as for passwords
+		if n%5 == 4 { // like passwords
 			variable.Value = ""
 			variable.ValueFrom = &corev1.EnvVarSource{SecretKeyRef: &corev1.SecretKeySelector{
 				LocalObjectReference: corev1.LocalObjectReference{Name: "checkout-credentials"}, Key: fmt.Sprintf("setting-%d", n),

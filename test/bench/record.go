@@ -28,14 +28,14 @@ import (
 )
 
 const (
-	// callInterval and callTimeout bound the wait until an API server has heard of a
-	// registration, which takes it a second or so.
+	// callInterval and callTimeout are for the wait until an API server applies a webhook
+	// configuration, which takes it about a second.
 	callInterval = 50 * time.Millisecond
 	callTimeout  = 30 * time.Second
 )
 
-// record starts a control plane, creates the pods as controllers do, and keeps
-// what its API server sends a webhook about them.
+// record starts a control plane, creates the pods as controllers do, and stores the
+// AdmissionReviews that its API server sends.
 func record(ctx context.Context, progress io.Writer) (err error) {
 	pods, err := recordedPods()
 	if err != nil {
@@ -72,7 +72,7 @@ func record(ctx context.Context, progress io.Writer) (err error) {
 	return nil
 }
 
-// recordPod creates the pod as its controller does and returns what was sent.
+// recordPod creates the pod as its controller does and returns the AdmissionReview.
 func recordPod(ctx context.Context, cluster *controlplane.ControlPlane, admin kubernetes.Interface, recorder *recorder, pod recordedPod) ([]byte, error) {
 	namespace := pod.pod.Namespace
 	if err := controlplane.CreateNamespace(ctx, admin, namespace); err != nil {
@@ -91,15 +91,15 @@ func recordPod(ctx context.Context, cluster *controlplane.ControlPlane, admin ku
 	return recorder.last(), nil
 }
 
-// controllerClient returns a client with the rights and the name of one of
-// kube-controller-manager's controllers.
+// controllerClient returns a client with the name and the permissions of a controller of
+// kube-controller-manager.
 func controllerClient(ctx context.Context, cluster *controlplane.ControlPlane, admin kubernetes.Interface, name string) (kubernetes.Interface, error) {
 	if err := createAccount(ctx, admin, metav1.NamespaceSystem, name, nil); err != nil {
 		return nil, err
 	}
 	token, err := admin.CoreV1().ServiceAccounts(metav1.NamespaceSystem).CreateToken(ctx, name, &authenticationv1.TokenRequest{}, metav1.CreateOptions{})
 	if err != nil {
-		return nil, fmt.Errorf("make a token of %s: %w", name, err)
+		return nil, fmt.Errorf("create token of %s: %w", name, err)
 	}
 	config := rest.AnonymousClientConfig(cluster.Config())
 	config.BearerToken = token.Status.Token
@@ -117,7 +117,7 @@ func createAccount(ctx context.Context, client kubernetes.Interface, namespace, 
 	return nil
 }
 
-// recorder is a webhook that admits everything and keeps what it was asked last.
+// recorder is a webhook that admits everything and stores the last AdmissionReview.
 type recorder struct {
 	url         string
 	certificate certificate
@@ -152,7 +152,7 @@ func (r *recorder) admit(w http.ResponseWriter, request *http.Request) {
 	}
 	var review admissionv1.AdmissionReview
 	if err := json.Unmarshal(body, &review); err != nil || review.Request == nil {
-		http.Error(w, "no AdmissionReview", http.StatusBadRequest)
+		http.Error(w, "not an AdmissionReview", http.StatusBadRequest)
 		return
 	}
 	r.mu.Lock()
@@ -165,7 +165,7 @@ func (r *recorder) admit(w http.ResponseWriter, request *http.Request) {
 	})
 }
 
-// last returns the last review, and forgets it.
+// last returns the last review and clears it.
 func (r *recorder) last() []byte {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -174,8 +174,8 @@ func (r *recorder) last() []byte {
 	return bytes.Clone(body)
 }
 
-// register has the API server send the recorder each pod that is created, and
-// returns when it does.
+// register creates the webhook configuration of the recorder, and waits until the API server
+// sends it each new pod.
 func (r *recorder) register(ctx context.Context, client kubernetes.Interface) error {
 	configuration := &admissionregistrationv1.MutatingWebhookConfiguration{
 		ObjectMeta: metav1.ObjectMeta{Name: "recorder"},
@@ -191,7 +191,7 @@ func (r *recorder) register(ctx context.Context, client kubernetes.Interface) er
 		}},
 	}
 	if _, err := client.AdmissionregistrationV1().MutatingWebhookConfigurations().Create(ctx, configuration, metav1.CreateOptions{}); err != nil {
-		return fmt.Errorf("register the recorder: %w", err)
+		return fmt.Errorf("create webhook configuration of the recorder: %w", err)
 	}
 	probe := &corev1.Pod{
 		ObjectMeta: metav1.ObjectMeta{Name: "probe"},

@@ -10,17 +10,17 @@ import (
 	"github.com/prometheus/procfs"
 )
 
-// report is all that was measured.
+// report is the result of all measurements.
 type report struct {
 	Machine machine  `json:"machine"`
 	Results []result `json:"results"`
-	// Creations are how long pods take, by the number of ServiceAccounts.
+	// Creations are the durations of pod creations, by the number of ServiceAccounts.
 	Creations []creation `json:"creations"`
-	// Others is the share of the machine that other processes had, at most.
+	// Others is the highest share of the machine that other processes used.
 	Others float64 `json:"others"`
 }
 
-// machine is where it was.
+// machine describes the machine of a measurement.
 type machine struct {
 	CPU      string `json:"cpu"`
 	Cores    int    `json:"cores"`
@@ -32,38 +32,38 @@ func (m machine) String() string {
 	return fmt.Sprintf("%s, %d cores, %s, %s", m.CPU, m.Cores, m.Go, m.Platform)
 }
 
-// thisMachine needs /proc.
+// thisMachine returns a description of this machine. It needs /proc.
 func thisMachine() (machine, error) {
 	filesystem, err := procfs.NewDefaultFS()
 	if err != nil {
-		return machine{}, fmt.Errorf("this needs Linux: %w", err)
+		return machine{}, fmt.Errorf("bench needs Linux: %w", err)
 	}
 	cpus, err := filesystem.CPUInfo()
 	if err != nil || len(cpus) == 0 {
-		return machine{}, fmt.Errorf("read the name of the CPU: %w", err)
+		return machine{}, fmt.Errorf("read CPU model: %w", err)
 	}
 	return machine{
 		CPU: cpus[0].ModelName, Cores: runtime.NumCPU(), Go: runtime.Version(), Platform: runtime.GOOS + "/" + runtime.GOARCH,
 	}, nil
 }
 
-// result is what was measured of one server.
+// result is the measurement of one server.
 type result struct {
 	Server string   `json:"server"`
 	Rounds []values `json:"rounds"`
 	Median values   `json:"median"`
-	// Ratio is to the floor.
+	// Ratio is the ratio to the floor.
 	Ratio values `json:"ratio"`
-	// LiveReads is how many ServiceAccounts are read live for each admission.
+	// LiveReads is the number of live reads per admission.
 	LiveReads float64 `json:"liveReads"`
-	// RatioToReading is that of the CPU of an admission to that of a constant answer
-	// with a read each, for one with live reads.
+	// RatioToReading is the ratio of the CPU per admission to that of readingFloor, for a
+	// server with live reads.
 	RatioToReading float64 `json:"ratioToReading,omitempty"`
 
 	optional, live bool
 }
 
-// newReport sums up the rounds of the candidates, of which the first is the floor.
+// newReport summarizes the rounds of the candidates. The first candidate is the floor.
 func newReport(machine machine, candidates []benchTarget, rounds map[string][]round) report {
 	r := report{Machine: machine}
 	var floor, reading []values
@@ -91,7 +91,7 @@ func newReport(machine machine, candidates []benchTarget, rounds map[string][]ro
 	return r
 }
 
-// writeTable prints the medians, and behind each how many times the floor's it is.
+// writeTable prints the medians, each with its ratio to the floor.
 func (r report) writeTable(w io.Writer) {
 	header := []string{""}
 	for _, m := range measures() {
@@ -109,23 +109,23 @@ func (r report) writeTable(w io.Writer) {
 		}
 		rows = append(rows, row)
 	}
-	fmt.Fprintf(w, "%s; HTTP/1.1 over %d kept-alive connections; medians of %d rounds, and in brackets the ratio to the floor\n\n", r.Machine, inFlight, len(r.Results[0].Rounds))
+	fmt.Fprintf(w, "%s; HTTP/1.1 over %d keep-alive connections; medians of %d rounds, in brackets the ratio to the floor\n\n", r.Machine, inFlight, len(r.Results[0].Rounds))
 	writeMarkdown(w, rows)
 	writeQuiet(w, r.Others)
 }
 
-// quiet is the share of the machine that others may have without being mentioned:
-// the kernel's work for the network is among it.
+// quiet is the share of the machine above which other processes are reported. It
+// includes the kernel's network processing.
 const quiet = .1
 
-// writeQuiet says so if others had more than that.
+// writeQuiet prints a warning if other processes used more than that.
 func writeQuiet(w io.Writer, others float64) {
 	if others > quiet {
-		fmt.Fprintf(w, "\nNOT QUIET: other processes had up to %.0f %% of the machine; repeat this when they have not\n", 100*others)
+		fmt.Fprintf(w, "\nNOT QUIET: other processes used up to %.0f %% of the CPU time; repeat the measurement without other load\n", 100*others)
 	}
 }
 
-// writeMarkdown prints a table, whose first row is the header, in columns.
+// writeMarkdown prints an aligned table. The first row is the header.
 func writeMarkdown(w io.Writer, rows [][]string) {
 	widths := make([]int, len(rows[0]))
 	for _, row := range rows {

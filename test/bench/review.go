@@ -16,7 +16,7 @@ import (
 
 func recordingsDir() string { return repopath.Path("test", "bench", "testdata") }
 
-// review is an AdmissionReview of a pod as an API server sends it.
+// review is an AdmissionReview of a pod, recorded from an API server.
 type review struct {
 	name                      string
 	namespace, serviceAccount string
@@ -24,14 +24,14 @@ type review struct {
 	body                      []byte
 }
 
-// loadReviews reads the recordings, in the order of their names.
+// loadReviews returns the recorded reviews, ordered by file name.
 func loadReviews() ([]review, error) {
 	files, err := filepath.Glob(filepath.Join(recordingsDir(), "*.json"))
 	if err != nil {
 		return nil, err
 	}
 	if len(files) == 0 {
-		return nil, fmt.Errorf("%s holds no recordings", recordingsDir())
+		return nil, fmt.Errorf("%s has no recordings", recordingsDir())
 	}
 	var reviews []review
 	for _, file := range files {
@@ -55,7 +55,7 @@ func parseReview(body []byte) (review, error) {
 		return review{}, err
 	}
 	if recorded.Request == nil {
-		return review{}, fmt.Errorf("a %s without a request", recorded.Kind)
+		return review{}, fmt.Errorf("%s has no request", recorded.Kind)
 	}
 	var pod corev1.Pod
 	if err := json.Unmarshal(recorded.Request.Object.Raw, &pod); err != nil {
@@ -67,7 +67,7 @@ func parseReview(body []byte) (review, error) {
 	}, nil
 }
 
-// of returns the same review of a pod of another ServiceAccount.
+// of returns the same review with another ServiceAccount of the pod.
 func (r review) of(serviceAccount string) review {
 	field := func(name string) []byte { return fmt.Appendf(nil, `"serviceAccountName":%q`, name) }
 	r.body = bytes.Replace(r.body, field(r.serviceAccount), field(serviceAccount), 1)

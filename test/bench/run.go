@@ -14,7 +14,7 @@ import (
 	"github.com/pod-identity-webhook/pod-identity-webhook/test/webhookprocess"
 )
 
-// options are what run is told.
+// options are the flags of run.
 type options struct {
 	rounds    int
 	duration  time.Duration
@@ -28,23 +28,23 @@ type options struct {
 func parseOptions(args []string) (options, error) {
 	var o options
 	flags := flag.NewFlagSet("run", flag.ContinueOnError)
-	flags.IntVar(&o.rounds, "rounds", 5, "how often each server is measured, by turns")
-	flags.DurationVar(&o.duration, "for", 3*time.Second, "how long each time")
-	flags.StringVar(&o.reference, "reference", "", "amazon-eks-pod-identity-webhook's binary, a `file`, to measure that too")
-	flags.StringVar(&o.plots, "plots", "", "`directory` to draw the latencies in")
-	flags.BoolVar(&o.json, "json", false, "print JSON, with every round, in place of the table")
+	flags.IntVar(&o.rounds, "rounds", 5, "number of measurements of each server, in turns")
+	flags.DurationVar(&o.duration, "for", 3*time.Second, "duration of each measurement")
+	flags.StringVar(&o.reference, "reference", "", "binary `file` of amazon-eks-pod-identity-webhook, to measure it too")
+	flags.StringVar(&o.plots, "plots", "", "`directory` for a plot of the latencies")
+	flags.BoolVar(&o.json, "json", false, "print JSON with all rounds instead of the table")
 	flags.BoolVar(&o.record, "record", false, "write the ratios to test/bench/recorded.json")
-	flags.BoolVar(&o.compare, "compare", false, "fail if a ratio is more than 20 % worse than it says there, or a goal of live reads is missed")
+	flags.BoolVar(&o.compare, "compare", false, "fail if a ratio is more than 20 % worse than in test/bench/recorded.json, or if a goal is missed")
 	if err := flags.Parse(args); err != nil {
 		return options{}, err
 	}
 	switch {
 	case flags.NArg() > 0:
-		return options{}, fmt.Errorf("%q is no flag", flags.Args())
+		return options{}, fmt.Errorf("unexpected arguments %q", flags.Args())
 	case o.rounds < 1 || o.duration <= 0:
 		return options{}, errors.New("-rounds and -for must be above 0")
 	case o.record && o.compare:
-		return options{}, errors.New("what was just recorded need not be compared: give one of -record and -compare")
+		return options{}, errors.New("-record and -compare exclude each other")
 	}
 	return o, nil
 }
@@ -55,7 +55,7 @@ func run(ctx context.Context, args []string, out, progress io.Writer) error {
 		return err
 	}
 	var before baseline
-	if o.compare { // known before minutes have passed
+	if o.compare { // fail before the measurement, which takes minutes
 		if before, err = readBaseline(recordedFile()); err != nil {
 			return err
 		}
@@ -97,8 +97,8 @@ func run(ctx context.Context, args []string, out, progress io.Writer) error {
 	return nil
 }
 
-// measureAll measures the candidates by turns, beside a control plane, and then the
-// creation of pods through it. It returns the rounds by the name of the candidate.
+// measureAll measures the candidates in turns, with a control plane, and then the creation
+// of pods. It returns the rounds by the name of the candidate.
 func measureAll(ctx context.Context, o options, progress io.Writer) (candidates []benchTarget, rounds map[string][]round, creations []creation, err error) {
 	recorded, err := loadReviews()
 	if err != nil {
@@ -128,7 +128,7 @@ func measureAll(ctx context.Context, o options, progress io.Writer) (candidates 
 	rounds = map[string][]round{}
 	for n := range o.rounds {
 		for i := range candidates {
-			// Each time another is the first.
+			// Each round starts with another candidate.
 			c := candidates[(n+i)%len(candidates)]
 			measured, err := c.measure(ctx, recorded, o.duration)
 			if err != nil {

@@ -12,15 +12,15 @@ import (
 	"time"
 )
 
-// The parts of scale, of which one can be asked for alone.
+// The values of -only.
 const (
 	onlyFootprint = "footprint"
 	onlyLive      = "live"
 )
 
-// scaleOptions are what scale is told.
+// scaleOptions are the flags of scale.
 type scaleOptions struct {
-	sizes       []int // how many ServiceAccounts, rising
+	sizes       []int // numbers of ServiceAccounts, ascending
 	starts      int
 	idle        time.Duration
 	duration    time.Duration
@@ -32,16 +32,16 @@ type scaleOptions struct {
 func parseScaleOptions(args []string) (scaleOptions, error) {
 	o := scaleOptions{sizes: []int{1000, 10_000, 100_000}}
 	flags := flag.NewFlagSet("scale", flag.ContinueOnError)
-	flags.Func("sizes", "how many ServiceAccounts there are, a `list` with commas (default 1000,10000,100000)", func(value string) (err error) {
+	flags.Func("sizes", "comma-separated `list` of numbers of ServiceAccounts (default 1000,10000,100000)", func(value string) (err error) {
 		o.sizes, err = parseSizes(value)
 		return err
 	})
-	flags.IntVar(&o.starts, "starts", 3, "how often the webhook is started at each size")
-	flags.DurationVar(&o.idle, "idle", time.Minute, "how long nothing happens after the last of them")
-	flags.DurationVar(&o.duration, "for", 20*time.Second, "how long pods are created, to measure live reads")
+	flags.IntVar(&o.starts, "starts", 3, "number of starts of the webhook at each size")
+	flags.DurationVar(&o.idle, "idle", time.Minute, "idle time after the last start")
+	flags.DurationVar(&o.duration, "for", 20*time.Second, "duration of pod creations, to measure live reads")
 	flags.StringVar(&o.only, "only", "", "measure only the `part` footprint or live")
-	flags.StringVar(&o.plots, "plots", "", "`directory` to draw memory and starts in")
-	flags.Func("env", "`NAME=value` in the webhook's environment, beside that of its deployment; more than once for more", func(value string) error {
+	flags.StringVar(&o.plots, "plots", "", "`directory` for plots of memory and starts")
+	flags.Func("env", "`NAME=value` to add to the environment of the webhook's Deployment; can be repeated", func(value string) error {
 		if name, _, ok := strings.Cut(value, "="); !ok || name == "" {
 			return errors.New("want NAME=value")
 		}
@@ -53,24 +53,24 @@ func parseScaleOptions(args []string) (scaleOptions, error) {
 	}
 	switch {
 	case flags.NArg() > 0:
-		return scaleOptions{}, fmt.Errorf("%q is no flag", flags.Args())
+		return scaleOptions{}, fmt.Errorf("unexpected arguments %q", flags.Args())
 	case o.starts < 1 || o.idle <= 0 || o.duration <= 0:
 		return scaleOptions{}, errors.New("-starts, -idle and -for must be above 0")
 	case !slices.Contains([]string{"", onlyFootprint, onlyLive}, o.only):
 		return scaleOptions{}, fmt.Errorf("-only=%s: want %s or %s", o.only, onlyFootprint, onlyLive)
 	case o.plots != "" && (o.only == onlyLive || len(o.sizes) < 2):
-		return scaleOptions{}, errors.New("-plots draws memory and starts at two sizes or more: give those, and not -only=live")
+		return scaleOptions{}, errors.New("-plots needs two or more sizes and cannot be used with -only=live")
 	}
 	return o, nil
 }
 
-// parseSizes returns the numbers of a list with commas, rising.
+// parseSizes returns the numbers of a comma-separated list, in ascending order.
 func parseSizes(list string) ([]int, error) {
 	var sizes []int
 	for item := range strings.SplitSeq(list, ",") {
 		size, err := strconv.Atoi(item)
 		if err != nil || size < 1 {
-			return nil, fmt.Errorf("%q is no number above 0", item)
+			return nil, fmt.Errorf("%q is not a number above 0", item)
 		}
 		sizes = append(sizes, size)
 	}
@@ -91,7 +91,7 @@ func scale(ctx context.Context, args []string, out, progress io.Writer) error {
 	if err != nil {
 		return err
 	}
-	// Of a variable that is there twice the last counts.
+	// The last of two variables with the same name wins.
 	environment = append(environment, o.environment...)
 	if o.only != onlyLive {
 		footprints, err := measureFootprints(ctx, o, environment, progress)
@@ -118,7 +118,7 @@ func scale(ctx context.Context, args []string, out, progress io.Writer) error {
 	return nil
 }
 
-// pause waits, or returns the error of ctx.
+// pause waits for the duration. It returns the error of ctx if that ends before.
 func pause(ctx context.Context, duration time.Duration) error {
 	timer := time.NewTimer(duration)
 	defer timer.Stop()

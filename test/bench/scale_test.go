@@ -36,7 +36,7 @@ func TestParseScaleOptions_invalid(t *testing.T) {
 		{"something"},
 	} {
 		if _, err := parseScaleOptions(args); err == nil {
-			t.Errorf("%q: no error", args)
+			t.Errorf("%q: got no error", args)
 		}
 	}
 }
@@ -47,18 +47,18 @@ func TestParseScaleOptions(t *testing.T) {
 		t.Fatal(err)
 	}
 	if want := []int{100, 200}; !slices.Equal(o.sizes, want) {
-		t.Errorf("sizes are %v, want %v", o.sizes, want)
+		t.Errorf("got sizes %v, want %v", o.sizes, want)
 	}
 	if want := []string{"GOGC=50", "A=b=c"}; !slices.Equal(o.environment, want) {
-		t.Errorf("the environment is %q, want %q", o.environment, want)
+		t.Errorf("got environment %q, want %q", o.environment, want)
 	}
 	if o, err = parseScaleOptions(nil); err != nil || o.sizes[len(o.sizes)-1] != 100_000 {
-		t.Errorf("by default sizes are %v, %v", o.sizes, err)
+		t.Errorf("got default sizes %v, error %v", o.sizes, err)
 	}
 }
 
-// footprintOf has figures that grow by a known number with each ServiceAccount, and
-// one start that is an exception.
+// footprintOf returns figures that grow linearly with the number of ServiceAccounts, and
+// one start that is an outlier.
 func footprintOf(accounts int) memoryUsage {
 	n := time.Duration(accounts)
 	one := start{
@@ -76,14 +76,14 @@ func TestMemoryReportTable(t *testing.T) {
 	var out strings.Builder
 	writeFootprints(&out, machine{CPU: "some CPU", Cores: 2, Go: "go1.26", Platform: "linux/amd64"}, []string{"A=1", "B=2"},
 		[]memoryUsage{footprintOf(1000), footprintOf(10_000), footprintOf(100_000)})
-	const want = `some CPU, 2 cores, go1.26, linux/amd64; with A=1 B=2; 1 ServiceAccount in 10 has a role; medians of 3 starts, and of the last what it takes idle, for 30s
+	const want = `some CPU, 2 cores, go1.26, linux/amd64; with A=1 B=2; 1 ServiceAccount in 10 has a role; medians of 3 starts; idle figures are of the last start, over 30s
 
-| ServiceAccounts | ready after | CPU until ready | memory at peak | memory idle | CPU idle, a minute | received |
-| --------------- | ----------- | --------------- | -------------- | ----------- | ------------------ | -------- |
-| 1000            | 0.03 s      | 0.01 s          | 30.5 MB        | 25.1 MB     | 0.02 s             | 0.1 MB   |
-| 10000           | 0.21 s      | 0.10 s          | 35.0 MB        | 26.0 MB     | 0.02 s             | 0.6 MB   |
-| 100000          | 2.01 s      | 1.00 s          | 80.0 MB        | 35.0 MB     | 0.02 s             | 6.0 MB   |
-| each one more   | 20.0 µs     | 10.0 µs         | 500 B          | 100 B       | 0.0 µs             | 60 B     |
+| ServiceAccounts | ready after | CPU until ready | peak memory | idle memory | idle CPU per minute | received |
+| --------------- | ----------- | --------------- | ----------- | ----------- | ------------------- | -------- |
+| 1000            | 0.03 s      | 0.01 s          | 30.5 MB     | 25.1 MB     | 0.02 s              | 0.1 MB   |
+| 10000           | 0.21 s      | 0.10 s          | 35.0 MB     | 26.0 MB     | 0.02 s              | 0.6 MB   |
+| 100000          | 2.01 s      | 1.00 s          | 80.0 MB     | 35.0 MB     | 0.02 s              | 6.0 MB   |
+| each additional | 20.0 µs     | 10.0 µs         | 500 B       | 100 B       | 0.0 µs              | 60 B     |
 `
 	if got := out.String(); got != want {
 		t.Errorf("got\n%s\nwant\n%s", got, want)
@@ -105,7 +105,7 @@ func TestCostPerServiceAccount_flat(t *testing.T) {
 func TestCostPerServiceAccount_singleSize(t *testing.T) {
 	var out strings.Builder
 	writeFootprints(&out, machine{}, nil, []memoryUsage{footprintOf(1000)})
-	if got := out.String(); strings.Contains(got, "one more") || strings.Contains(got, "NaN") || !strings.Contains(got, "| 1000 ") {
+	if got := out.String(); strings.Contains(got, "each additional") || strings.Contains(got, "NaN") || !strings.Contains(got, "| 1000 ") {
 		t.Errorf("got\n%s", got)
 	}
 }
@@ -121,7 +121,7 @@ func TestMemoryReport_busyMachine(t *testing.T) {
 		var out strings.Builder
 		writeFootprints(&out, machine{}, nil, []memoryUsage{test.of})
 		if got := strings.Contains(out.String(), "NOT QUIET"); got != test.want {
-			t.Errorf("%s: mentioned is %t, want %t", name, got, test.want)
+			t.Errorf("%s: got warning %t, want %t", name, got, test.want)
 		}
 	}
 }
@@ -131,14 +131,14 @@ func TestMemoryReport_plots(t *testing.T) {
 	if err := plotFootprints(dir, machine{CPU: "some CPU"}, []memoryUsage{footprintOf(1000), footprintOf(100_000)}); err != nil {
 		t.Fatal(err)
 	}
-	for file, want := range map[string]string{"memory.svg": "at most, while it starts", "startup.svg": "until it is ready"} {
+	for file, want := range map[string]string{"memory.svg": "peak, while it starts", "startup.svg": "time until ready"} {
 		svg, err := os.ReadFile(filepath.Join(dir, file))
 		if err != nil {
 			t.Fatal(err)
 		}
 		for _, want := range []string{want, "some CPU", ">100000<", ">0<"} {
 			if !strings.Contains(string(svg), want) {
-				t.Errorf("%s does not say %q", file, want)
+				t.Errorf("%s does not contain %q", file, want)
 			}
 		}
 	}
@@ -154,7 +154,7 @@ func TestSeed_roleRatio(t *testing.T) {
 		}
 	}
 	if len(names) != 10*seedNamespaces || roles != seedNamespaces {
-		t.Errorf("%d have a role of %d, want %d of %d", roles, len(names), seedNamespaces, 10*seedNamespaces)
+		t.Errorf("got %d of %d ServiceAccounts with a role, want %d of %d", roles, len(names), seedNamespaces, 10*seedNamespaces)
 	}
 }
 
@@ -163,16 +163,16 @@ func TestMemoryUsage_otherProcesses(t *testing.T) {
 	before := usageSnapshot{at: now, of: map[int]time.Duration{1: time.Second}, self: time.Second, all: 10 * time.Second}
 	after := usageSnapshot{
 		at: now.Add(2 * time.Second), self: 2 * time.Second, all: 16 * time.Second,
-		// The second began since.
+		// The second process started since then.
 		of: map[int]time.Duration{1: 2 * time.Second, 2: 3 * time.Second},
 	}
 	of, others := after.since(before)
 	if of[1] != time.Second || of[2] != 3*time.Second {
-		t.Errorf("they took %v", of)
+		t.Errorf("got CPU times %v", of)
 	}
-	// 1 s of 2 s, on all cores.
+	// 1 s of 2 s on all cores.
 	if want, got := .5, others*float64(runtime.NumCPU()); got < want-.01 || got > want+.01 {
-		t.Errorf("others had %v of one core, want %v", got, want)
+		t.Errorf("got %v of one core for others, want %v", got, want)
 	}
 }
 
@@ -205,14 +205,14 @@ func TestCountingProxy(t *testing.T) {
 		t.Fatal(err)
 	}
 	if received < 20 || received > 2000 {
-		t.Errorf("%d bytes came back, want those of two small answers", received)
+		t.Errorf("got %d bytes, want those of two small responses", received)
 	}
 	if _, err := net.Dial("tcp", relay.address()); err == nil {
-		t.Error("it still listens")
+		t.Error("the proxy still listens")
 	}
 }
 
-// apiServer answers everything, and has clients know it as its own CA.
+// apiServer returns the configuration of a fake API server that responds to everything.
 func apiServer(t *testing.T) *rest.Config {
 	t.Helper()
 	certificate, err := newCertificate(t.TempDir())
@@ -252,7 +252,7 @@ func TestDelayProxy(t *testing.T) {
 			t.Error(err)
 		}
 	}()
-	// As the webhook finds it.
+	// The kubeconfig as the webhook gets it.
 	kubeconfig, err := kubeconfigFor(dir, reads.address(), certificate.pem, config)
 	if err != nil {
 		t.Fatal(err)
@@ -274,24 +274,24 @@ func TestDelayProxy(t *testing.T) {
 		}
 		defer answer.Body.Close()
 		if body, err := io.ReadAll(answer.Body); err != nil || string(body) != path+" as Bearer token" {
-			t.Errorf("%s is answered %q, %v", path, body, err)
+			t.Errorf("%s: got response %q, error %v", path, body, err)
 		}
 		return time.Since(start)
 	}
 
 	const account = "/api/v1/namespaces/live/serviceaccounts/a"
-	for range 3 { // one after the other
+	for range 3 { // sequentially
 		if took := get(account); took < late {
-			t.Errorf("a read took %s, want %s or more", took, late)
+			t.Errorf("got duration %s of a read, want %s or more", took, late)
 		}
 	}
 	if most := reads.most(); most != 1 {
-		t.Errorf("%d reads at once, want 1", most)
+		t.Errorf("got %d concurrent reads, want 1", most)
 	}
 	get("/api/v1/serviceaccounts")
 	get("/api/v1/namespaces/live/serviceaccounts")
 	if len(reads.underWay) != 1 {
-		t.Errorf("counted %v, want the read alone", reads.underWay)
+		t.Errorf("got counted %v, want only the read", reads.underWay)
 	}
 
 	var asked sync.WaitGroup
@@ -300,7 +300,7 @@ func TestDelayProxy(t *testing.T) {
 	}
 	asked.Wait()
 	if most := reads.most(); most != 2 {
-		t.Errorf("%d reads of the same at once, want 2", most)
+		t.Errorf("got %d concurrent reads of one ServiceAccount, want 2", most)
 	}
 }
 
@@ -311,14 +311,14 @@ func TestPodLoadCheck_invalid(t *testing.T) {
 		of   podLoad
 		fine bool
 	}{
-		"no read of a cache":       {podLoad{lookup: cached}, true},
-		"a read despite a cache":   {podLoad{lookup: cached, reads: 1}, false},
-		"live reads":               {podLoad{lookup: live, reads: 10}, true},
-		"no live read":             {podLoad{lookup: live}, false},
-		"one at once":              {podLoad{lookup: late, reads: 10, atOnce: 1}, true},
-		"two at once":              {podLoad{lookup: late, reads: 10, atOnce: 2}, false},
-		"reads that nobody sees":   {podLoad{lookup: late, reads: 10}, false},
-		"neither webhook nor read": {podLoad{}, true},
+		"cached, no read":                      {podLoad{lookup: cached}, true},
+		"cached, but a read":                   {podLoad{lookup: cached, reads: 1}, false},
+		"live reads":                           {podLoad{lookup: live, reads: 10}, true},
+		"live, no read":                        {podLoad{lookup: live}, false},
+		"delayed, one concurrent read":         {podLoad{lookup: late, reads: 10, atOnce: 1}, true},
+		"delayed, two concurrent reads":        {podLoad{lookup: late, reads: 10, atOnce: 2}, false},
+		"delayed, reads not seen by the proxy": {podLoad{lookup: late, reads: 10}, false},
+		"no webhook, no read":                  {podLoad{}, true},
 	} {
 		if err := test.of.check(); (err == nil) != test.fine || err != nil && !errors.Is(err, errReads) {
 			t.Errorf("%s: got %v", name, err)
@@ -329,14 +329,14 @@ func TestPodLoadCheck_invalid(t *testing.T) {
 func TestDueTimes(t *testing.T) {
 	due := dueTimes(2 * time.Second)
 	if len(due) != 2*podsPerSecond || due[0] != 0 || due[podsPerSecond] != time.Second {
-		t.Errorf("%d are due, the first at %s", len(due), due[0])
+		t.Errorf("got %d due times, the first at %s", len(due), due[0])
 	}
 	of := map[string]int{}
 	for n := range due {
 		of[livePod(n, 4).Spec.ServiceAccountName]++
 	}
 	if len(of) != 4 || of[accountWithoutRole(3)] != len(due)/4 {
-		t.Errorf("they are of %v, want 4 ServiceAccounts by turns", of)
+		t.Errorf("got ServiceAccounts %v, want 4 in turn", of)
 	}
 }
 
@@ -350,14 +350,14 @@ func TestLiveReadsTable(t *testing.T) {
 			apiServer: 6 * time.Millisecond, webhookCPU: time.Millisecond, reads: 1, atOnce: 1, others: .2,
 		},
 	})
-	const want = `some CPU, 2 cores, go1.26, linux/amd64; 200 pods a second of ServiceAccounts without a role, for 10s; CPU and reads are of each pod
+	const want = `some CPU, 2 cores, go1.26, linux/amd64; 200 pods per second of ServiceAccounts without a role, for 10s; CPU and reads per pod; concurrent: most reads of one ServiceAccount at the same time
 
-|            | ServiceAccounts | p50     | p99     | CPU of the API server | CPU of the webhook | reads | of one at once |
-| ---------- | --------------- | ------- | ------- | --------------------- | ------------------ | ----- | -------------- |
-| no webhook | 1               | 2.00 ms | 4.00 ms | 2000 µs               |                    |       |                |
-| late       | 200             | 2.00 ms | 4.00 ms | 3000 µs               | 500 µs             | 0.50  | 1              |
+|            | ServiceAccounts | p50     | p99     | CPU of the API server | CPU of the webhook | reads | concurrent |
+| ---------- | --------------- | ------- | ------- | --------------------- | ------------------ | ----- | ---------- |
+| no webhook | 1               | 2.00 ms | 4.00 ms | 2000 µs               |                    |       |            |
+| late       | 200             | 2.00 ms | 4.00 ms | 3000 µs               | 500 µs             | 0.50  | 1          |
 
-NOT QUIET: other processes had up to 20 % of the machine; repeat this when they have not
+NOT QUIET: other processes used up to 20 % of the CPU time; repeat the measurement without other load
 `
 	if got := out.String(); got != want {
 		t.Errorf("got\n%s\nwant\n%s", got, want)
@@ -371,6 +371,6 @@ func TestPause_contextCanceled(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 	if err := pause(t.Context(), -time.Second); err != nil {
-		t.Errorf("what is past is waited for: %v", err)
+		t.Errorf("got %v for a time in the past", err)
 	}
 }

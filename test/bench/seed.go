@@ -14,23 +14,23 @@ import (
 )
 
 const (
-	// seedNamespaces are those that the ServiceAccounts are spread over.
+	// seedNamespaces is the number of namespaces for the ServiceAccounts.
 	seedNamespaces = 200
-	// seedWorkers is how many are created at once: more take no less time.
+	// seedWorkers is the number of concurrent requests. More are not faster.
 	seedWorkers = 32
-	// withRole is that one in so many has a role.
+	// withRole means that one in this number of ServiceAccounts has a role.
 	withRole = 10
 )
 
-// protobufClient returns a client that speaks as the webhook does, as JSON would cost
-// the API server most of what is measured.
+// protobufClient returns a client that uses protobuf, like the webhook. JSON would use most
+// of the API server's CPU time.
 func protobufClient(cluster *controlplane.ControlPlane) (kubernetes.Interface, error) {
 	config := cluster.Config()
 	config.ContentType = "application/vnd.kubernetes.protobuf"
 	return kubernetes.NewForConfig(config)
 }
 
-// seed creates the ServiceAccounts from a number up to another, and their namespaces.
+// seed creates the ServiceAccounts with numbers in [from, to), and their namespaces.
 func seed(ctx context.Context, client kubernetes.Interface, from, to int) error {
 	if from == 0 {
 		for n := range seedNamespaces {
@@ -57,7 +57,7 @@ func seed(ctx context.Context, client kubernetes.Interface, from, to int) error 
 
 func seedNamespace(n int) string { return fmt.Sprintf("team-%03d", n%seedNamespaces) }
 
-// seedAccount is one as a Helm chart makes it.
+// seedAccount returns a ServiceAccount as a Helm chart creates it.
 func seedAccount(n int) *corev1.ServiceAccount {
 	name := fmt.Sprintf("service-%06d", n)
 	account := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{

@@ -21,18 +21,18 @@ import (
 	"github.com/pod-identity-webhook/pod-identity-webhook/test/webhookprocess"
 )
 
-// server is one that runs.
+// server is a running server.
 type server struct {
 	caller
 	pid int
-	// metricsURL is empty for one that has none of ours.
+	// metricsURL is empty for servers other than the webhook.
 	metricsURL string
 	stop       func()
 }
 
 const startTimeout = time.Minute
 
-// startWebhook starts the built webhook in the environment of its deployment.
+// startWebhook starts the built webhook with the environment of its Deployment.
 func startWebhook(ctx context.Context, kubeconfig, dir string, environment []string, args ...string) (*server, error) {
 	webhook, err := webhookprocess.Start(ctx, webhookprocess.Options{
 		Kubeconfig: kubeconfig, Dir: dir, Env: environment, Args: args,
@@ -46,13 +46,13 @@ func startWebhook(ctx context.Context, kubeconfig, dir string, environment []str
 	}, nil
 }
 
-// startConstantServer starts the program floor.
+// startConstantServer starts the program constantserver.
 func startConstantServer(ctx context.Context, dir string, environment []string, args ...string) (*server, error) {
 	return startProcess(ctx, dir, "readyz", process.Command{Path: repopath.Path("bin", "bench-constantserver"), Env: environment, Args: args})
 }
 
-// readArgs returns the flags with which the program floor reads a ServiceAccount with
-// the permissions of config before each answer.
+// readArgs returns the flags with which constantserver reads a ServiceAccount before each
+// response, with the credentials of config.
 func readArgs(config *rest.Config, dir string) ([]string, error) {
 	ca, token := filepath.Join(dir, "read-ca.pem"), filepath.Join(dir, "read-token")
 	if err := os.WriteFile(ca, config.CAData, 0o600); err != nil {
@@ -77,8 +77,8 @@ func startReference(ctx context.Context, binary, kubeconfig, dir string) (*serve
 	}})
 }
 
-// startProcess starts a program with a port and a certificate beside its other
-// flags, and waits until it says under the path that it is ready.
+// startProcess starts a program with flags for a port and a certificate in addition to its
+// own, and waits until it reports at the path that it is ready.
 func startProcess(ctx context.Context, dir, path string, command process.Command) (*server, error) {
 	certificate, err := newCertificate(dir)
 	if err != nil {
@@ -105,8 +105,8 @@ func startProcess(ctx context.Context, dir, path string, command process.Command
 	return s, nil
 }
 
-// deployedEnvironment is what the webhook's container has in its environment, such
-// as the settings of the garbage collector: what ships is measured.
+// deployedEnvironment returns the environment of the webhook's container in its Deployment,
+// such as garbage collector settings, so that the measurements are realistic.
 func deployedEnvironment() ([]string, error) {
 	manifest, err := os.ReadFile(repopath.Path("deploy", "kustomize", "base", "deployment.yaml"))
 	if err != nil {
@@ -114,9 +114,9 @@ func deployedEnvironment() ([]string, error) {
 	}
 	var deployment appsv1.Deployment
 	if err := yaml.Unmarshal(manifest, &deployment); err != nil {
-		return nil, fmt.Errorf("read the webhook's deployment: %w", err)
+		return nil, fmt.Errorf("read Deployment of the webhook: %w", err)
 	}
-	environment := []string{} // not nil, which would be this program's own
+	environment := []string{} // nil would mean this program's environment
 	for _, container := range deployment.Spec.Template.Spec.Containers {
 		for _, variable := range container.Env {
 			if variable.ValueFrom == nil {
@@ -127,8 +127,8 @@ func deployedEnvironment() ([]string, error) {
 	return environment, nil
 }
 
-// liveReads is how many ServiceAccounts the webhook has read from the API server: 0
-// for another server.
+// liveReads returns the number of ServiceAccounts that the webhook has read from the API
+// server, and 0 for other servers.
 func (s *server) liveReads(ctx context.Context) (int, error) {
 	if s.metricsURL == "" {
 		return 0, nil
@@ -148,7 +148,7 @@ func (s *server) liveReads(ctx context.Context) (int, error) {
 	}
 	found := regexp.MustCompile(`(?m)^pod_identity_webhook_live_reads_total\{result="\w+"\} (\S+)$`).FindAllSubmatch(scrape, -1)
 	if found == nil {
-		return 0, fmt.Errorf("%s does not count the live reads", s.metricsURL)
+		return 0, fmt.Errorf("%s has no metric of live reads", s.metricsURL)
 	}
 	all := 0.0
 	for _, of := range found {

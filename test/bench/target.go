@@ -18,40 +18,40 @@ import (
 )
 
 const (
-	// inFlight is how many requests there are at once.
+	// inFlight is the number of concurrent requests.
 	inFlight = 8
-	// warmUp is not measured: connections are made, heaps grow.
+	// warmUp is the time before the measurement, in which connections open and heaps grow.
 	warmUp = time.Second
-	// checkInterval is how often a server is asked that is not ready yet.
+	// checkInterval is the interval of readiness checks.
 	checkInterval = 50 * time.Millisecond
-	// readingFloor is the name of the floor of servers that read a ServiceAccount for
-	// each admission.
-	readingFloor = "constant answer, a read each"
-	// appRole is that of the recorded pods' ServiceAccounts.
+	// readingFloor is the name of the floor for servers that read a ServiceAccount per
+	// admission.
+	readingFloor = "constant response with a read"
+	// appRole is the role of the recorded pods' ServiceAccounts.
 	appRole = "arn:aws:iam::111122223333:role/app"
-	// unlimited lifts the webhook's limit of requests to the API server: what a read
-	// costs is measured, not how long it has to wait for its turn.
+	// unlimited removes the webhook's rate limit of requests to the API server: the benchmark
+	// measures the cost of a read, not the wait for the rate limiter.
 	unlimited = "1000000"
 )
 
-// benchTarget is a server that is measured.
+// benchTarget is a server to measure.
 type benchTarget struct {
 	name string
-	// patched says that it is to give each pod an identity.
+	// patched is true if it must inject each pod.
 	patched bool
-	// live says that it reads ServiceAccounts from the API server.
+	// live is true if it reads ServiceAccounts from the API server.
 	live bool
 	// busy reports whether the API server works while it is measured.
 	busy bool
-	// optional ones are not compared with what is recorded.
+	// optional targets are not compared with the recorded results.
 	optional bool
-	// early says that it may say that it is ready before it is.
+	// early is true if it may report that it is ready too early.
 	early bool
 	start func(ctx context.Context, dir string) (*server, error)
 }
 
-// reviews are what each of the workers asks for. Those of a candidate that is to
-// read each time have a ServiceAccount for each, as reads of the same are shared.
+// reviews returns the reviews that a worker sends. For targets with live reads, each
+// worker has its own ServiceAccount, because reads of the same one are shared.
 func (c benchTarget) reviews(recorded []review, worker int) []review {
 	if !c.live {
 		return recorded
@@ -63,16 +63,16 @@ func (c benchTarget) reviews(recorded []review, worker int) []review {
 	return others
 }
 
-// accountWithRole is a ServiceAccount that one worker's pods have alone.
+// accountWithRole returns the name of the ServiceAccount of one worker's pods.
 func accountWithRole(worker int) string { return "role-" + strconv.Itoa(worker) }
 
 func accountWithoutRole(worker int) string { return "no-role-" + strconv.Itoa(worker) }
 
-// newCandidates returns the floor and what is measured beside it.
+// newCandidates returns the floor and the servers to compare with it.
 func newCandidates(config *rest.Config, kubeconfig string, environment []string, reference string) []benchTarget {
 	candidates := []benchTarget{
 		{
-			name: "constant answer", patched: true,
+			name: "constant response", patched: true,
 			start: func(ctx context.Context, dir string) (*server, error) {
 				return startConstantServer(ctx, dir, environment)
 			},
@@ -111,8 +111,8 @@ func newCandidates(config *rest.Config, kubeconfig string, environment []string,
 	return candidates
 }
 
-// createAccounts creates the ServiceAccounts of the pods, and those of the workers,
-// with a role.
+// createAccounts creates the ServiceAccounts of the recorded pods and of the workers, with
+// a role.
 func createAccounts(ctx context.Context, cluster *controlplane.ControlPlane, reviews []review) error {
 	client, err := kubernetes.NewForConfig(cluster.Config())
 	if err != nil {
@@ -134,7 +134,7 @@ func createAccounts(ctx context.Context, cluster *controlplane.ControlPlane, rev
 	return nil
 }
 
-// measure starts the server, asks it for the duration, and stops it.
+// measure starts the server, sends requests for the duration, and stops it.
 func (c benchTarget) measure(ctx context.Context, recorded []review, duration time.Duration) (measured round, err error) {
 	dir, err := os.MkdirTemp("", "pod-identity-webhook-bench-")
 	if err != nil {
@@ -163,8 +163,8 @@ func (c benchTarget) measure(ctx context.Context, recorded []review, duration ti
 	return c.measureAfterWarmup(ctx, server, workers, duration)
 }
 
-// checkOnceReady checks the server's answers. The reference says that it is ready
-// before it knows the ServiceAccounts, and leaves pods alone until then.
+// checkOnceReady checks the server's responses. The reference reports that it is ready
+// before its cache is filled, and skips pods until then.
 func (c benchTarget) checkOnceReady(ctx context.Context, server *server, reviews []review) (sizes []int, err error) {
 	if !c.early {
 		return server.check(ctx, reviews, c.patched)
@@ -209,10 +209,10 @@ func (c benchTarget) measureAfterWarmup(ctx context.Context, server *server, wor
 	}
 	reads := readsAfter - readsBefore
 	if !c.live && reads != 0 {
-		return round{}, fmt.Errorf("%d live reads for %d admissions, want none", reads, len(load.latencies))
+		return round{}, fmt.Errorf("got %d live reads for %d admissions, want none", reads, len(load.latencies))
 	}
 	measured := round{load: load, cpu: cpu, peak: used.peak, reads: float64(reads) / float64(len(load.latencies))}
-	if !c.busy { // else the API server is among the others
+	if !c.busy { // otherwise the API server would count as another process
 		measured.others = others.Seconds() / load.took.Seconds() / float64(runtime.NumCPU())
 	}
 	return measured, nil

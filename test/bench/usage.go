@@ -9,44 +9,44 @@ import (
 	"github.com/prometheus/procfs"
 )
 
-// usage is what the operating system says of a process. It is known on Linux.
+// usage is the operating system's accounting of a process. It needs Linux.
 type usage struct {
 	cpu      time.Duration // user and system, since the start
 	resident uint64        // bytes
-	peak     uint64        // most memory that was ever resident, bytes
+	peak     uint64        // peak resident memory in bytes
 }
 
 func usageOf(pid int) (usage, error) {
 	proc, err := procfs.NewProc(pid)
 	if err != nil {
-		return usage{}, fmt.Errorf("find process %d: %w", pid, err)
+		return usage{}, fmt.Errorf("read usage of process %d: %w", pid, err)
 	}
 	stat, err := proc.Stat()
 	if err != nil {
-		return usage{}, fmt.Errorf("read the CPU time of process %d: %w", pid, err)
+		return usage{}, fmt.Errorf("read CPU time of process %d: %w", pid, err)
 	}
 	status, err := proc.NewStatus()
 	if err != nil {
-		return usage{}, fmt.Errorf("read the memory of process %d: %w", pid, err)
+		return usage{}, fmt.Errorf("read memory of process %d: %w", pid, err)
 	}
 	return usage{cpu: time.Duration(stat.CPUTime() * float64(time.Second)), resident: status.VmRSS, peak: status.VmHWM}, nil
 }
 
-// busy is how much CPU time all processes of the machine have taken since its start.
+// busy returns the CPU time of all processes of the machine since its start.
 func busy() (time.Duration, error) {
 	filesystem, err := procfs.NewDefaultFS()
 	if err != nil {
-		return 0, fmt.Errorf("this needs Linux: %w", err)
+		return 0, fmt.Errorf("bench needs Linux: %w", err)
 	}
 	stat, err := filesystem.Stat()
 	if err != nil {
-		return 0, fmt.Errorf("read the CPU time of the machine: %w", err)
+		return 0, fmt.Errorf("read CPU time of the machine: %w", err)
 	}
 	all := stat.CPUTotal
 	return time.Duration((all.User + all.Nice + all.System + all.IRQ + all.SoftIRQ + all.Steal) * float64(time.Second)), nil
 }
 
-// watch says how much CPU time was taken since: by the server, and by neither it nor
+// watch measures CPU times: of the server, and of all processes other than the server and
 // this program.
 type watch struct {
 	pid                int
@@ -75,8 +75,8 @@ func (w watch) since() (server, others time.Duration, err error) {
 	return server, now.busy - w.busy - server - (now.self - w.self), nil
 }
 
-// usageSnapshot is how much CPU time was ever taken: by some processes, by this program, and
-// by all of the machine.
+// usageSnapshot has the total CPU times of some processes, of this program, and of the whole
+// machine.
 type usageSnapshot struct {
 	at        time.Time
 	of        map[int]time.Duration
@@ -101,9 +101,9 @@ func takeSnapshot(pids ...int) (usageSnapshot, error) {
 	return taken, err
 }
 
-// since returns what each process has taken since the earlier stock, and the share
-// of the machine that neither they nor this program had. A process that the earlier
-// stock does not have began after it.
+// since returns the CPU time of each process since the earlier snapshot, and the share of
+// the machine that neither they nor this program used. A process that is not in the
+// earlier snapshot started after it.
 func (s usageSnapshot) since(earlier usageSnapshot) (of map[int]time.Duration, others float64) {
 	of = map[int]time.Duration{}
 	rest := s.all - earlier.all - (s.self - earlier.self)

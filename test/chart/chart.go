@@ -1,5 +1,5 @@
-// Package chart renders the Helm chart the way an operator would, and holds it
-// to what it promises.
+// Package chart renders the Helm chart for tests with the helm program, as an
+// operator does.
 package chart
 
 import (
@@ -12,19 +12,20 @@ import (
 	"github.com/pod-identity-webhook/pod-identity-webhook/test/repopath"
 )
 
-// Release is the name that the chart is rendered under.
+// Release is the name of the release.
 const Release = "pod-identity-webhook"
 
-// ClusterName is the name of its objects that are in no namespace.
+// ClusterName is the name of the release's cluster-scoped objects.
 const ClusterName = "irsa-" + Release
 
-// kubeVersion is the oldest version of Kubernetes that the chart is for. What
-// helm template knows of a cluster follows from it, and not from helm's own age.
+// kubeVersion is the oldest supported version of Kubernetes. helm template derives the
+// cluster's capabilities from it; otherwise it would use the version of helm's own
+// libraries.
 const kubeVersion = "1.30.0"
 
-// Render returns the YAML of the chart for a namespace. Each of values is one
-// for helm's --set, such as "mode=opt-in". The helm that runs is $HELM, or the
-// repository's own.
+// Render returns the chart's YAML for a namespace. Each of values is an argument of
+// helm's --set, such as "mode=opt-in". It runs $HELM, or the helm that make builds.
+// It returns an error with helm's standard error if helm fails.
 func Render(ctx context.Context, namespace string, values ...string) ([]byte, error) {
 	var args []string
 	for _, value := range values {
@@ -33,24 +34,23 @@ func Render(ctx context.Context, namespace string, values ...string) ([]byte, er
 	return Template(ctx, namespace, args...)
 }
 
-// Template is Render for more of what helm template can be told, such as
-// --values=FILE. Its error has what helm says.
+// Template is Render with any arguments of helm template, such as --values=FILE.
 func Template(ctx context.Context, namespace string, args ...string) ([]byte, error) {
 	return TemplateOf(ctx, Release, namespace, args...)
 }
 
-// TemplateOf is Template for a release of another name.
+// TemplateOf is Template with the name of the release.
 func TemplateOf(ctx context.Context, release, namespace string, args ...string) ([]byte, error) {
 	return TemplateChart(ctx, Path(), release, namespace, args...)
 }
 
-// TemplateChart is TemplateOf for the chart in a directory.
+// TemplateChart is TemplateOf with the directory of the chart.
 func TemplateChart(ctx context.Context, path, release, namespace string, args ...string) ([]byte, error) {
 	args = append([]string{"template", release, path, "--namespace=" + namespace, "--kube-version=" + kubeVersion}, args...)
 	return helm(ctx, args...)
 }
 
-// Notes returns what helm prints after an installation.
+// Notes returns the text that helm prints after an installation.
 func Notes(ctx context.Context, namespace string, args ...string) ([]byte, error) {
 	return helm(ctx, append([]string{"install", Release, Path(), "--namespace=" + namespace, "--dry-run=client", "--output=json"}, args...)...)
 }

@@ -10,9 +10,8 @@ import (
 	"github.com/pod-identity-webhook/pod-identity-webhook/test/chart"
 )
 
-// matchingPrecedences are those of Kubernetes's own FlowSchemas for nodes,
-// controllers and other ServiceAccounts, from
-// k8s.io/apiserver/pkg/apis/flowcontrol/bootstrap.
+// matchingPrecedences of Kubernetes's own FlowSchemas for nodes, controllers and other
+// ServiceAccounts, from k8s.io/apiserver/pkg/apis/flowcontrol/bootstrap.
 const (
 	systemNodesPrecedence               = 500
 	kubeControllerManagerPrecedence     = 800
@@ -44,7 +43,7 @@ func TestFlowControl_matchesTheServiceAccountOfThePods(t *testing.T) {
 		}
 		got := schema.Spec.MatchingPrecedence
 		if got <= systemNodesPrecedence || got >= min(kubeControllerManagerPrecedence, kubeSystemServiceAccountsPrecedence) {
-			t.Errorf("got matchingPrecedence %d, want one after nodes and before all ServiceAccounts", got)
+			t.Errorf("got matchingPrecedence %d, want one between nodes and all ServiceAccounts", got)
 		}
 	})
 }
@@ -56,6 +55,6 @@ func TestFlowControl_disabled(t *testing.T) {
 	}
 	objects := decode(t, manifests)
 	if got := len(all[*flowcontrolv1.FlowSchema](objects)) + len(all[*flowcontrolv1.PriorityLevelConfiguration](objects)); got != 0 {
-		t.Errorf("got %d objects of flow control, want 0", got)
+		t.Errorf("got %d flow control objects, want 0", got)
 	}
 }

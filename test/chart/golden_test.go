@@ -15,20 +15,19 @@ import (
 
 var update = flag.Bool("update", false, "write the golden files and the kustomize manifests instead of comparing with them")
 
-// namespace is the one that the goldens are rendered for.
+// namespace is the namespace in the golden files.
 const namespace = "pod-identity-webhook"
 
-// rendered has what the chart makes of each file of values. Tests run one after
-// the other, and helm takes its time.
+// rendered caches the rendered chart per values file, because helm takes a while.
+// Tests do not run in parallel.
 var rendered = map[string][]byte{}
 
-// forEachValues runs a test for each file of values in testdata, with what the
-// chart makes of it.
+// forEachValues runs a test for each values file in testdata, with the rendered chart.
 func forEachValues(t *testing.T, test func(t *testing.T, values string, manifests []byte)) {
 	t.Helper()
 	files, err := filepath.Glob("testdata/*.values.yaml")
 	if err != nil || len(files) == 0 {
-		t.Fatalf("there are no values: %v", err)
+		t.Fatalf("got no values files: %v", err)
 	}
 	for _, file := range files {
 		t.Run(strings.TrimSuffix(filepath.Base(file), ".values.yaml"), func(t *testing.T) {
@@ -51,7 +50,7 @@ func TestChart_golden(t *testing.T) {
 	})
 }
 
-// TestValuesFiles_comment keeps them a thing to read.
+// TestValuesFiles_comment requires a comment at the start of each values file.
 func TestValuesFiles_comment(t *testing.T) {
 	sentence := regexp.MustCompile(`\A(# .+\n)*# .+\.\n`)
 	forEachValues(t, func(t *testing.T, values string, _ []byte) {
@@ -60,7 +59,7 @@ func TestValuesFiles_comment(t *testing.T) {
 			t.Fatal(err)
 		}
 		if !sentence.Match(content) {
-			t.Errorf("%s does not open with a sentence", values)
+			t.Errorf("%s does not start with a comment that ends in a period", values)
 		}
 	})
 }
@@ -89,5 +88,5 @@ func golden(t *testing.T, path string, got []byte) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Errorf("%s is not what the chart makes; if it should be, run the test with -update:\n%s", path, difference)
+	t.Errorf("%s differs from the rendered chart; run the test with -update to write it:\n%s", path, difference)
 }

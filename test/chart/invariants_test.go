@@ -30,7 +30,7 @@ import (
 func TestObjects_strictDecoding(t *testing.T) {
 	forEachValues(t, func(t *testing.T, _ string, manifests []byte) {
 		if got := len(decode(t, manifests)); got < 8 {
-			t.Errorf("there are %d objects", got)
+			t.Errorf("got %d objects", got)
 		}
 	})
 }
@@ -42,7 +42,7 @@ func TestDeployment_restrictedPodSecurity(t *testing.T) {
 	}
 	forEachValues(t, func(t *testing.T, _ string, manifests []byte) {
 		template := one[*appsv1.Deployment](t, decode(t, manifests)).Spec.Template
-		template.Spec.HostNetwork = false // which only the level privileged allows; in all else the pods are to be restricted
+		template.Spec.HostNetwork = false // only the level privileged allows it; check everything else
 		result := policy.AggregateCheckResults(evaluator.EvaluatePod(
 			podsecurity.LevelVersion{Level: podsecurity.LevelRestricted, Version: podsecurity.LatestVersion()}, &template.ObjectMeta, &template.Spec))
 		if !result.Allowed {
@@ -77,14 +77,14 @@ func TestSelectors_matchPods(t *testing.T) {
 		for of, selector := range selectors {
 			parsed, err := metav1.LabelSelectorAsSelector(selector)
 			if err != nil || parsed.Empty() || !parsed.Matches(pod) {
-				t.Errorf("%s: the selector %v does not choose pods with labels %v (%v)", of, parsed, pod, err)
+				t.Errorf("%s: the selector %v does not match the pod labels %v (%v)", of, parsed, pod, err)
 			}
 		}
 	})
 }
 
-// TestPorts_consistent follows a call from the Service to what the webhook listens
-// on, by name and by number.
+// TestPorts_consistent checks that the names and numbers of ports match, from the
+// Service to the webhook's listeners.
 func TestPorts_consistent(t *testing.T) {
 	forEachValues(t, func(t *testing.T, _ string, manifests []byte) {
 		objects := decode(t, manifests)
@@ -95,7 +95,7 @@ func TestPorts_consistent(t *testing.T) {
 		}
 		for name, flag := range map[string]string{"https": "--port", "metrics": "--metrics-port"} {
 			if want := fmt.Sprintf("%s=%d", flag, byName[name]); !slices.Contains(container.Args, want) {
-				t.Errorf("the container does not run with %s", want)
+				t.Errorf("the container lacks the argument %s", want)
 			}
 		}
 		targets := map[string]int32{}
@@ -110,7 +110,7 @@ func TestPorts_consistent(t *testing.T) {
 		for at, client := range clientConfigs(objects) {
 			service := client.Service
 			if service.Namespace != namespace || targets[service.Name+"/https"] != *service.Port {
-				t.Errorf("%s calls port %d of Service %s/%s, which is not there", at, *service.Port, service.Namespace, service.Name)
+				t.Errorf("%s calls port %d of Service %s/%s, which does not exist", at, *service.Port, service.Namespace, service.Name)
 			}
 		}
 	})
@@ -131,8 +131,8 @@ func clientConfigs(objects []runtime.Object) map[string]admissionregistrationv1.
 	return found
 }
 
-// TestDeployment_terminationGracePeriod compares the grace period with the flags
-// that say how long a shutdown takes.
+// TestDeployment_terminationGracePeriod compares the grace period with the flags for
+// the duration of a shutdown.
 func TestDeployment_terminationGracePeriod(t *testing.T) {
 	forEachValues(t, func(t *testing.T, _ string, manifests []byte) {
 		pod := one[*appsv1.Deployment](t, decode(t, manifests)).Spec.Template.Spec
@@ -146,7 +146,7 @@ func TestDeployment_terminationGracePeriod(t *testing.T) {
 			shutdown += took
 		}
 		if grace := time.Duration(*pod.TerminationGracePeriodSeconds) * time.Second; grace <= shutdown {
-			t.Errorf("the grace period is %s, a shutdown takes %s", grace, shutdown)
+			t.Errorf("got grace period %s, want at least the %s of a shutdown", grace, shutdown)
 		}
 	})
 }
@@ -158,12 +158,12 @@ func flagValue(t *testing.T, args []string, flag string) string {
 			return value
 		}
 	}
-	t.Fatalf("no %s among %v", flag, args)
+	t.Fatalf("got no %s in %v", flag, args)
 	return ""
 }
 
-// TestDeployment_flagsExist reads the reference, which a test
-// of the webhook holds to its flags.
+// TestDeployment_flagsExist compares the chart's flags with the generated reference of
+// flags.
 func TestDeployment_flagsExist(t *testing.T) {
 	reference, err := os.ReadFile(repopath.Path("docs", "reference", "flags-and-annotations.md"))
 	if err != nil {
@@ -187,8 +187,8 @@ func TestDeployment_flagsExist(t *testing.T) {
 	}
 }
 
-// TestRBAC_matchesFeatures has the rights for each way of use, and
-// fails for one more and for one less.
+// TestRBAC_matchesFeatures compares the permissions with the expected ones for each
+// feature.
 func TestRBAC_matchesFeatures(t *testing.T) {
 	serviceAccounts := "/serviceaccounts get,list,watch"
 	configurations := "admissionregistration.k8s.io/mutatingwebhookconfigurations,validatingwebhookconfigurations [irsa-pod-identity-webhook] get,list,watch,patch"
@@ -198,16 +198,16 @@ func TestRBAC_matchesFeatures(t *testing.T) {
 		values              []string
 		clusterWide, within []string
 	}{
-		{"certificates of its own", nil, []string{serviceAccounts, configurations}, []string{secret}},
-		{"certificates of others", []string{"certificates.source=cert-manager"}, []string{serviceAccounts}, nil},
+		{"self-managed certificates", nil, []string{serviceAccounts, configurations}, []string{secret}},
+		{"certificates by cert-manager", []string{"certificates.source=cert-manager"}, []string{serviceAccounts}, nil},
 		{
-			"the ConfigMap of roles",
+			"role ConfigMap",
 			[]string{"certificates.source=cert-manager", "watchConfigMap=true"},
 			[]string{serviceAccounts},
 			[]string{"/configmaps [pod-identity-webhook] get,list,watch", "/events create"},
 		},
 		{
-			"policies about roles",
+			"role policies",
 			[]string{"rolePolicy=require"},
 			[]string{serviceAccounts, "/namespaces get,list,watch", configurations},
 			[]string{secret},
@@ -219,34 +219,34 @@ func TestRBAC_matchesFeatures(t *testing.T) {
 				t.Fatal(err)
 			}
 			objects := decode(t, manifests)
-			if got := rights(one[*rbacv1.ClusterRole](t, objects).Rules); !slices.Equal(got, test.clusterWide) {
-				t.Errorf("in the cluster: %q, want %q", got, test.clusterWide)
+			if got := permissions(one[*rbacv1.ClusterRole](t, objects).Rules); !slices.Equal(got, test.clusterWide) {
+				t.Errorf("cluster-wide: got %q, want %q", got, test.clusterWide)
 			}
 			var within []string
 			for _, role := range all[*rbacv1.Role](objects) {
-				within = append(within, rights(role.Rules)...)
+				within = append(within, permissions(role.Rules)...)
 			}
 			if !slices.Equal(within, test.within) {
-				t.Errorf("in its namespace: %q, want %q", within, test.within)
+				t.Errorf("in the namespace: got %q, want %q", within, test.within)
 			}
 		})
 	}
 }
 
-func rights(rules []rbacv1.PolicyRule) []string {
-	var said []string
+func permissions(rules []rbacv1.PolicyRule) []string {
+	var rendered []string
 	for _, rule := range rules {
 		right := strings.Join(rule.APIGroups, ",") + "/" + strings.Join(rule.Resources, ",")
 		if len(rule.ResourceNames) > 0 {
 			right += fmt.Sprintf(" %s", rule.ResourceNames)
 		}
-		said = append(said, right+" "+strings.Join(rule.Verbs, ","))
+		rendered = append(rendered, right+" "+strings.Join(rule.Verbs, ","))
 	}
-	return said
+	return rendered
 }
 
-// TestWebhookConfigurations_noCABundle would fail for a chart that empties
-// the caBundle again with each upgrade.
+// TestWebhookConfigurations_noCABundle requires that the chart sets no caBundle: each
+// upgrade would overwrite the published one.
 func TestWebhookConfigurations_noCABundle(t *testing.T) {
 	for _, source := range []string{"self", "cert-manager"} {
 		manifests, err := chart.Render(t.Context(), namespace, "certificates.source="+source)
@@ -254,12 +254,12 @@ func TestWebhookConfigurations_noCABundle(t *testing.T) {
 			t.Fatal(err)
 		}
 		if strings.Contains(string(manifests), "caBundle") {
-			t.Errorf("with the source %s the chart writes a caBundle", source)
+			t.Errorf("source %s: got a caBundle, want none", source)
 		}
 	}
 }
 
-// entry is an entry of a webhook configuration, of either kind.
+// entry is an entry of a mutating or validating webhook configuration.
 type entry struct {
 	name, path    string
 	operation     admissionregistrationv1.OperationType
@@ -301,9 +301,9 @@ func entries(t *testing.T, objects []runtime.Object) []entry {
 	return found
 }
 
-// TestWebhooks_namespaces has which namespaces each entry is called for, and what the
-// failurePolicy is there. Pods of kube-system, ephemeral containers, and what the
-// webhook itself depends on must never wait for it.
+// TestWebhooks_namespaces checks for which namespaces the API server calls each entry,
+// and with which failurePolicy. Pods of kube-system, ephemeral containers, and the
+// webhook's own dependencies must never depend on the webhook.
 func TestWebhooks_namespaces(t *testing.T) {
 	const pods, ephemeral, accounts = "pods", "pods/ephemeralcontainers", "serviceaccounts"
 	for _, test := range []struct {
@@ -311,7 +311,7 @@ func TestWebhooks_namespaces(t *testing.T) {
 		values        []string
 		namespace     string
 		optedIn       bool
-		// want is the failurePolicy by resource; absent if it is not called.
+		// want maps resources to failurePolicies; absent if the entry is not called.
 		want map[string]string
 	}{
 		{"cluster-wide", "identities", nil, "team", false, map[string]string{pods: "Fail", ephemeral: "Ignore", accounts: "Fail Ignore"}},
@@ -347,19 +347,19 @@ func TestWebhooks_namespaces(t *testing.T) {
 	}
 }
 
-// TestWebhooks_entries has what holds for each entry, with any values.
+// TestWebhooks_entries checks the properties of each entry that no value changes.
 func TestWebhooks_entries(t *testing.T) {
 	forEachValues(t, func(t *testing.T, _ string, manifests []byte) {
 		for _, e := range entries(t, decode(t, manifests)) {
 			if !strings.HasSuffix(e.name, ".pod-identity-webhook.internal") {
-				t.Errorf("the name %s does not end in .pod-identity-webhook.internal", e.name)
+				t.Errorf("got name %s, want suffix .pod-identity-webhook.internal", e.name)
 			}
 			want := "no-mirror-pods"
 			if e.resource == "serviceaccounts" {
 				want = "has-annotations"
 			}
 			if len(e.conditions) == 0 || e.conditions[0] != want {
-				t.Errorf("%s: got the conditions %v, want first %s", e.name, e.conditions, want)
+				t.Errorf("%s: got conditions %v, want %s first", e.name, e.conditions, want)
 			}
 			if e.resource == "pods/ephemeralcontainers" && (e.failurePolicy != admissionregistrationv1.Ignore || e.operation != admissionregistrationv1.Update) {
 				t.Errorf("%s: got %s with failurePolicy %s, want UPDATE with Ignore", e.name, e.operation, e.failurePolicy)
@@ -368,8 +368,8 @@ func TestWebhooks_entries(t *testing.T) {
 	})
 }
 
-// TestNames_outsideNamespaces has names of releases that are the names of objects of
-// EKS, kOps and AWS's own manifests.
+// TestNames_outsideNamespaces uses release names that are names of objects of EKS, kOps
+// and AWS's manifests.
 func TestNames_outsideNamespaces(t *testing.T) {
 	for _, args := range [][]string{
 		{"pod-identity-webhook"},
@@ -394,17 +394,17 @@ func TestNames_outsideNamespaces(t *testing.T) {
 			}
 			kinds++
 			if !strings.HasPrefix(object.GetName(), "irsa-") {
-				t.Errorf("release %s: the name of %T %s does not begin with irsa-", args[0], object, object.GetName())
+				t.Errorf("release %s: got name of %T %s, want prefix irsa-", args[0], object, object.GetName())
 			}
 		}
 		if kinds < 6 {
-			t.Errorf("release %s: got %d objects outside namespaces, want 6 or more", args[0], kinds)
+			t.Errorf("release %s: got %d cluster-scoped objects, want 6 or more", args[0], kinds)
 		}
 	}
 }
 
-// TestGuard_namespaces has the guard in all namespaces that the webhook is called for,
-// except those of its own list.
+// TestGuard_namespaces requires the guard in all namespaces in which the webhook is
+// called, except those in the guard's own list.
 func TestGuard_namespaces(t *testing.T) {
 	manifests, err := chart.Render(t.Context(), "identities", "excludedNamespaces={monitoring}", "guard.excludedNamespaces={kube-system,batch}")
 	if err != nil {
@@ -417,7 +417,7 @@ func TestGuard_namespaces(t *testing.T) {
 	}
 	for name, want := range map[string]bool{"team": true, "monitoring": false, "batch": false, "kube-system": false, "identities": false} {
 		if got := selector.Matches(labels.Set{"kubernetes.io/metadata.name": name}); got != want {
-			t.Errorf("namespace %s: guarded %t, want %t", name, got, want)
+			t.Errorf("namespace %s: got guarded %t, want %t", name, got, want)
 		}
 	}
 }

@@ -24,10 +24,10 @@ import (
 	"github.com/pod-identity-webhook/pod-identity-webhook/test/repopath"
 )
 
-// written opens each file that the chart is the source of.
+// written is the first line of each file that is generated from the chart.
 const written = "# Written by `make manifests` from the Helm chart.\n"
 
-// namespaceManifest is the one thing that the chart leaves to helm.
+// namespaceManifest is the Namespace, which helm creates instead of the chart.
 const namespaceManifest = written + `apiVersion: v1
 kind: Namespace
 metadata:
@@ -38,17 +38,17 @@ metadata:
 
 // manifest is an object of the chart, with its comments.
 type manifest struct {
-	template string // the file of the chart that it comes from
+	template string // the template file of the chart
 	text     string
 	object   *unstructured.Unstructured
 }
 
-// id tells objects apart.
+// id identifies an object.
 func (m manifest) id() string {
 	return fmt.Sprintf("%s %s/%s", m.object.GroupVersionKind(), m.object.GetNamespace(), m.object.GetName())
 }
 
-// manifests renders the chart for those who do not use helm.
+// manifests renders the chart for users without helm.
 func manifests(t *testing.T, values ...string) []manifest {
 	t.Helper()
 	rendered, err := chart.Render(t.Context(), namespace, values...)
@@ -58,7 +58,7 @@ func manifests(t *testing.T, values ...string) []manifest {
 	return split(t, rendered)
 }
 
-// split returns the objects in what helm rendered, without what only helm needs.
+// split returns the objects in helm's output, without the labels that only helm needs.
 func split(t *testing.T, rendered []byte) []manifest {
 	t.Helper()
 	helms := regexp.MustCompile(`(?m)^ *(helm\.sh/chart|app\.kubernetes\.io/managed-by): .*\n`)
@@ -67,7 +67,7 @@ func split(t *testing.T, rendered []byte) []manifest {
 	for _, document := range documents(t, rendered) {
 		from := source.FindSubmatch(document)
 		if from == nil {
-			t.Fatalf("helm does not say where this comes from:\n%s", document)
+			t.Fatalf("got no # Source comment in:\n%s", document)
 		}
 		text := source.ReplaceAll(helms.ReplaceAll(document, nil), nil)
 		text = bytes.TrimSpace(bytes.TrimPrefix(bytes.TrimSpace(text), []byte("---")))
@@ -80,17 +80,16 @@ func split(t *testing.T, rendered []byte) []manifest {
 	return found
 }
 
-// without returns those that are not, word for word, among others.
+// without returns the manifests whose text is not among others.
 func without(of, others []manifest) []manifest {
 	return slices.DeleteFunc(slices.Clone(of), func(m manifest) bool {
 		return slices.ContainsFunc(others, func(other manifest) bool { return other.text == m.text })
 	})
 }
 
-// TestKustomize_generated writes them, with -update, or finds
-// one that is not current. What all modes have in common is the base; what is
-// special to one is its overlay's; what cert-manager changes is a component that
-// goes with either.
+// TestKustomize_generated compares the kustomizations with the chart, or writes them
+// with -update. The base has the objects that all modes share. The overlays have the
+// objects of one mode. A component, for any overlay, has the changes for cert-manager.
 func TestKustomize_generated(t *testing.T) {
 	clusterWide, optIn := manifests(t), manifests(t, "mode=opt-in")
 	certManager := manifests(t, "certificates.source=cert-manager")
@@ -126,13 +125,13 @@ func TestKustomize_generated(t *testing.T) {
 			}
 			continue
 		}
-		t.Errorf("deploy/kustomize/%s does not come from the chart", file)
+		t.Errorf("deploy/kustomize/%s is not generated from the chart", file)
 	}
 }
 
-// imageOnlyFlowControl returns the flow control for an installation by the
-// reference's manifests in which only the image is replaced. These manifests name
-// the ServiceAccount default/pod-identity-webhook.
+// imageOnlyFlowControl returns the flow control objects for users who replace only the
+// image in the reference's manifests. These manifests use the ServiceAccount
+// default/pod-identity-webhook.
 func imageOnlyFlowControl(t *testing.T) string {
 	t.Helper()
 	rendered, err := chart.Template(t.Context(), "default", "--show-only=templates/flowcontrol.yaml")
@@ -178,8 +177,7 @@ func filesIn(t *testing.T, root string) []string {
 	return found
 }
 
-// inFiles adds objects to the files of a directory that are named after their
-// templates.
+// inFiles adds objects to files in a directory, one file per template.
 func inFiles(files map[string]string, directory string, objects []manifest) {
 	for _, m := range objects {
 		file := path.Join(directory, m.template)
@@ -191,8 +189,8 @@ func inFiles(files map[string]string, directory string, objects []manifest) {
 	}
 }
 
-// addCertManager adds what is only there with cert-manager, and patches for what
-// is different.
+// addCertManager adds the objects that exist only with cert-manager, and patches for
+// the objects that differ.
 func addCertManager(t *testing.T, files map[string]string, self, certManager []manifest) {
 	t.Helper()
 	ours := map[string]manifest{}
@@ -217,7 +215,7 @@ func addCertManager(t *testing.T, files map[string]string, self, certManager []m
 	files["components/cert-manager/patches.yaml"] = written + strings.Join(patches, "---\n")
 }
 
-// patch returns the strategic merge patch that makes one object of another.
+// patch returns the strategic merge patch from one object to another.
 func patch(t *testing.T, from, to *unstructured.Unstructured) string {
 	t.Helper()
 	typed, err := scheme.Scheme.New(from.GroupVersionKind())
@@ -246,7 +244,7 @@ func toJSON(t *testing.T, object any) []byte {
 	return encoded
 }
 
-// withoutOrder removes directives that kustomize does not know.
+// withoutOrder removes directives that kustomize does not support.
 func withoutOrder(value any) {
 	switch value := value.(type) {
 	case map[string]any:
@@ -261,7 +259,7 @@ func withoutOrder(value any) {
 	}
 }
 
-// identified adds to a patch which object it is for.
+// identified adds the kind and name of its object to a patch.
 func identified(t *testing.T, object *unstructured.Unstructured, patch map[string]any) string {
 	t.Helper()
 	patch["apiVersion"], patch["kind"] = object.GetAPIVersion(), object.GetKind()
@@ -281,7 +279,7 @@ func identified(t *testing.T, object *unstructured.Unstructured, patch map[strin
 	return string(encoded)
 }
 
-// addKustomization adds the file that lists the others of a directory.
+// addKustomization adds the kustomization.yaml that lists the other files of a directory.
 func addKustomization(files map[string]string, directory, kind, resources string) {
 	version := "v1beta1"
 	if kind == "Component" {
@@ -305,7 +303,8 @@ func addKustomization(files map[string]string, directory, kind, resources string
 	files[directory+"/kustomization.yaml"] = content + patched
 }
 
-// TestKustomize_matchesHelm builds the overlays with kubectl.
+// TestKustomize_matchesHelm builds the overlays with kubectl and compares them with
+// helm's output.
 func TestKustomize_matchesHelm(t *testing.T) {
 	kustomizations := repopath.Path("deploy", "kustomize")
 	own := t.TempDir()
@@ -313,7 +312,7 @@ func TestKustomize_matchesHelm(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// What the docs say to write for a namespace's choice and cert-manager.
+	// The kustomization from the docs for opt-in namespaces with cert-manager.
 	if err := os.WriteFile(filepath.Join(own, "kustomization.yaml"), fmt.Appendf(nil,
 		"resources:\n  - %[1]s/overlays/opt-in\ncomponents:\n  - %[1]s/components/cert-manager\n", relative), 0o600); err != nil {
 		t.Fatal(err)
@@ -342,10 +341,10 @@ func TestKustomize_matchesHelm(t *testing.T) {
 				return false
 			})
 			if namespaced != 1 {
-				t.Errorf("there are %d Namespaces, want 1", namespaced)
+				t.Errorf("got %d Namespaces, want 1", namespaced)
 			}
 			if difference := cmp.Diff(want, got); difference != "" {
-				t.Errorf("what kustomize makes (+) is not what helm makes (-):\n%s", difference)
+				t.Errorf("the output of kustomize (+) differs from helm's (-):\n%s", difference)
 			}
 		})
 	}
@@ -364,7 +363,7 @@ func kustomize(t *testing.T, directory string) map[string]map[string]any {
 		t.Fatalf("kubectl kustomize: %v\n%s", err, &stderr)
 	}
 	if stderr.Len() > 0 {
-		t.Errorf("kubectl kustomize warns: %s", &stderr)
+		t.Errorf("kubectl kustomize: got warning %s", &stderr)
 	}
 	made := map[string]map[string]any{}
 	for _, document := range documents(t, stdout.Bytes()) {

@@ -15,7 +15,7 @@ import (
 	"github.com/pod-identity-webhook/pod-identity-webhook/test/repopath"
 )
 
-// othersMetrics are not the webhook's: those of the API server are in
+// othersMetrics are metrics of other programs. Those of the API server are in
 // k8s.io/apiserver, below pkg/admission.
 var othersMetrics = map[string]bool{
 	"apiserver_admission_webhook_fail_open_count":       true,
@@ -27,8 +27,8 @@ var othersMetrics = map[string]bool{
 
 var metricName = regexp.MustCompile(`\b(?:[a-z]+_)+[a-z]+\{|\bup\{`)
 
-// TestMonitoring_metricsExist would fail for a metric that was
-// renamed, whose alert would then never come.
+// TestMonitoring_metricsExist finds alerts and panels with a metric that was renamed and
+// therefore returns no data.
 func TestMonitoring_metricsExist(t *testing.T) {
 	registered := registeredMetrics(t)
 	dashboard, err := os.ReadFile(dashboardPath())
@@ -46,18 +46,18 @@ func TestMonitoring_metricsExist(t *testing.T) {
 	for what, text := range read {
 		names := metricName.FindAllString(text, -1)
 		if len(names) < 10 {
-			t.Errorf("%s: only %q look like metrics", what, names)
+			t.Errorf("%s: got only the metrics %q", what, names)
 		}
 		for _, name := range names {
 			name = strings.TrimSuffix(strings.TrimSuffix(name, "{"), "_bucket")
 			if !registered[name] && !othersMetrics[name] {
-				t.Errorf("%s: nothing has the metric %s", what, name)
+				t.Errorf("%s: metric %s does not exist", what, name)
 			}
 		}
 	}
 }
 
-// registeredMetrics returns the names that the webhook's sources give to metrics.
+// registeredMetrics returns the names of metrics in the webhook's source files.
 func registeredMetrics(t *testing.T) map[string]bool {
 	t.Helper()
 	name := regexp.MustCompile(`Name: +"(pod_identity_webhook_[a-z_]+)"`)
@@ -90,7 +90,7 @@ func TestDashboard_unchanged(t *testing.T) {
 		t.Fatal(err)
 	}
 	if !json.Valid(want) {
-		t.Fatal("the dashboard is no JSON")
+		t.Fatal("the dashboard is invalid JSON")
 	}
 	rendered, err := chart.Render(t.Context(), namespace, "dashboard.enabled=true", "dashboard.annotations.grafana_folder=AWS")
 	if err != nil {
@@ -98,14 +98,14 @@ func TestDashboard_unchanged(t *testing.T) {
 	}
 	configMap := one[*corev1.ConfigMap](t, decode(t, rendered))
 	if got := configMap.Data["pod-identity-webhook.json"]; strings.TrimSpace(got) != strings.TrimSpace(string(want)) {
-		t.Error("the ConfigMap has something else than the dashboard's file")
+		t.Error("the ConfigMap's content differs from the dashboard's file")
 	}
 	if configMap.Labels["grafana_dashboard"] != "1" || configMap.Annotations["grafana_folder"] != "AWS" {
-		t.Errorf("Grafana's sidecar does not find %v %v", configMap.Labels, configMap.Annotations)
+		t.Errorf("got labels %v and annotations %v, want those that Grafana's sidecar selects", configMap.Labels, configMap.Annotations)
 	}
 }
 
-// TestDashboard_panelLayout also finds a panel that asks nothing.
+// TestDashboard_panelLayout also finds panels without a query.
 func TestDashboard_panelLayout(t *testing.T) {
 	content, err := os.ReadFile(dashboardPath())
 	if err != nil {
@@ -125,20 +125,20 @@ func TestDashboard_panelLayout(t *testing.T) {
 	taken, ids := map[[2]int]string{}, map[int]string{}
 	for _, panel := range dashboard.Panels {
 		if other, has := ids[panel.ID]; has {
-			t.Errorf("%s has the id of %s", panel.Title, other)
+			t.Errorf("panel %s has the ID of %s", panel.Title, other)
 		}
 		ids[panel.ID] = panel.Title
 		if len(panel.Targets) == 0 {
-			t.Errorf("%s asks nothing", panel.Title)
+			t.Errorf("panel %s has no query", panel.Title)
 		}
 		at := panel.GridPos
 		if at.X+at.W > 24 {
-			t.Errorf("%s is wider than the screen", panel.Title)
+			t.Errorf("panel %s is too wide", panel.Title)
 		}
 		for x := at.X; x < at.X+at.W; x++ {
 			for y := at.Y; y < at.Y+at.H; y++ {
 				if other, has := taken[[2]int{x, y}]; has && other != panel.Title {
-					t.Fatalf("%s covers %s", panel.Title, other)
+					t.Fatalf("panel %s overlaps %s", panel.Title, other)
 				}
 				taken[[2]int{x, y}] = panel.Title
 			}

@@ -42,16 +42,17 @@ func writeYAML(t *testing.T, content any) string {
 	return path
 }
 
-// isKubernetes reports whether the entries of a value belong to a type of Kubernetes. A
-// null removes such an entry: OpenShift, for example, needs podSecurityContext.runAsUser
+// isKubernetes reports whether the entries of a value belong to a Kubernetes type. null
+// removes such an entry. OpenShift, for example, needs podSecurityContext.runAsUser
 // removed.
 func isKubernetes(path string, schema map[string]any) bool {
 	_, has := schema["properties"]
 	return !has || path == ".resources"
 }
 
-// TestSchema_requiresEachValue finds a value that Helm drops without an error if it is
-// null, or if an upgrade with --reuse-values lacks it.
+// TestSchema_requiresEachValue finds values that the schema does not require. Helm would
+// drop such a value without an error if it is null, or if an upgrade with
+// --reuse-values lacks it.
 func TestSchema_requiresEachValue(t *testing.T) {
 	var check func(path string, values, schema map[string]any)
 	check = func(path string, values, schema map[string]any) {
@@ -78,8 +79,8 @@ func TestSchema_requiresEachValue(t *testing.T) {
 	check("", readChart(t, "values.yaml"), readChart(t, "values.schema.json"))
 }
 
-// TestValues_null sets each value of values.yaml to null, which is what a key is if all
-// its items are commented out. Helm removes the key before it validates the values.
+// TestValues_null sets each value of values.yaml to null. A key is null if all its items
+// are commented out. Helm removes null keys before it validates the values.
 func TestValues_null(t *testing.T) {
 	tested := 0
 	var test func(path []string, values, schema map[string]any)
@@ -113,7 +114,7 @@ func TestValues_null(t *testing.T) {
 		}
 		for name := range required {
 			if !strings.HasPrefix(line, where) || !strings.Contains(line, "'"+name+"'") {
-				t.Errorf("%s of %s: got %v, want an error that names it", name, path, err)
+				t.Errorf("%s of %s: got %v, want an error with its name", name, path, err)
 			}
 		}
 	}
@@ -123,7 +124,7 @@ func TestValues_null(t *testing.T) {
 	}
 }
 
-// at returns values of which a path leads to what is given.
+// at returns values in which the path leads to values.
 func at(path []string, values map[string]any) map[string]any {
 	for _, key := range slices.Backward(path) {
 		values = map[string]any{key: values}
@@ -131,7 +132,7 @@ func at(path []string, values map[string]any) map[string]any {
 	return values
 }
 
-// TestValues_umbrella has the chart as a dependency of another one.
+// TestValues_umbrella renders a chart that has this chart as a dependency.
 func TestValues_umbrella(t *testing.T) {
 	const name = "pod-identity-webhook"
 	umbrella := t.TempDir()
@@ -168,7 +169,7 @@ func TestValues_umbrella(t *testing.T) {
 	tokenAudience, excludedNamespaces := map[string]any{"tokenAudience": nil}, map[string]any{"guard": map[string]any{"excludedNamespaces": nil}}
 	for _, test := range []struct {
 		values map[string]any
-		own    bool   // whether they are in the umbrella chart's values.yaml
+		own    bool   // if true, they are in the umbrella chart's values.yaml
 		want   string // manifests, or part of the error
 	}{
 		{map[string]any{"enabled": true}, false, defaults},
@@ -178,7 +179,7 @@ func TestValues_umbrella(t *testing.T) {
 		{map[string]any{"replica": 3}, true, "replica"},
 		{tokenAudience, false, "missing property 'tokenAudience'"},
 		{excludedNamespaces, false, "at '/guard': missing property 'excludedNamespaces'"},
-		// Helm keeps the default in place of a null of the umbrella chart itself.
+		// For a null in the umbrella chart's own values, Helm uses this chart's default.
 		{tokenAudience, true, defaults},
 		{excludedNamespaces, true, defaults},
 	} {

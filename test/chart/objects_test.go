@@ -17,12 +17,12 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
-// foreign are the API groups of operators, whose types are not in k8s.io/api.
-// The module test/integrations holds them to these.
+// foreign are the API groups of operators, whose types are not in k8s.io/api. The module
+// test/integrations checks these objects.
 var foreign = []string{"cert-manager.io", "monitoring.coreos.com"}
 
-// decode returns the objects in YAML that k8s.io/api has types for. A field that
-// its type does not have, or that is there twice, is an error.
+// decode decodes the objects in YAML that have types in k8s.io/api. Unknown and duplicate
+// fields are errors.
 func decode(t *testing.T, manifests []byte) []runtime.Object {
 	t.Helper()
 	serializer := kjson.NewSerializerWithOptions(kjson.DefaultMetaFactory, scheme.Scheme, scheme.Scheme, kjson.SerializerOptions{Yaml: true, Strict: true})
@@ -58,7 +58,7 @@ func documents(t *testing.T, manifests []byte) [][]byte {
 		if err := yaml.Unmarshal(document, &content); err != nil {
 			t.Fatalf("%v\n%s", err, document)
 		}
-		if content != nil { // not only comments
+		if content != nil { // a document may consist of comments
 			documents = append(documents, document)
 		}
 	}
@@ -73,12 +73,12 @@ func kindOf(t *testing.T, document []byte) schema.GroupVersionKind {
 	return object.GroupVersionKind()
 }
 
-// one returns the only object of a type.
+// one returns the only object of a type, and fails the test if there is not exactly one.
 func one[T any](t *testing.T, objects []runtime.Object) T {
 	t.Helper()
 	found := all[T](objects)
 	if len(found) != 1 {
-		t.Fatalf("there are %d objects of type %T, want 1", len(found), *new(T))
+		t.Fatalf("got %d objects of type %T, want 1", len(found), *new(T))
 	}
 	return found[0]
 }

@@ -21,46 +21,46 @@ import (
 )
 
 func TestSchema_rejectsInvalidValues(t *testing.T) {
-	for _, test := range []struct{ name, value, told string }{
-		{"misspelt", "replica=3", "replica"},
-		{"misspelt in a block", "guard.enable=true", "enable"},
+	for _, test := range []struct{ name, value, want string }{
+		{"misspelled", "replica=3", "replica"},
+		{"misspelled in a block", "guard.enable=true", "enable"},
 		{"unknown mode", "mode=optin", "/mode"},
 		{"debugging on the node's network", "hostNetwork=true,debuggingHandlers=true", "set debuggingHandlers to false"},
 		{"unknown failurePolicy", "failurePolicy=fail", "/failurePolicy"},
-		{"more seconds than the API server waits", "timeoutSeconds=31", "/timeoutSeconds"},
+		{"timeout above the API server's maximum", "timeoutSeconds=31", "/timeoutSeconds"},
 		{"no replica", "replicas=0", "/replicas"},
 		{"a port that needs root", "port=443", "/port"},
-		{"no port", "metricsPort=65536", "/metricsPort"},
-		{"one port for two things", "port=9999", "metricsPort"},
+		{"invalid port", "metricsPort=65536", "/metricsPort"},
+		{"port used twice", "port=9999", "metricsPort"},
 		{"a number for text", "awsAccountID=111122223333", "/awsAccountID"},
 		{"text for a number", "tokenExpiration=1h", "/tokenExpiration"},
 		{"text for a bool", "watchConfigMap=maybe", "/watchConfigMap"},
 		{"too short a lifetime", "tokenExpiration=599", "/tokenExpiration"},
-		{"an audience of the API server itself", "tokenAudience=", "/tokenAudience"},
-		{"a Secret that is not named", "certificates.source=secret", "/certificates/secretName"},
-		{"a CA that nothing uses", "certificates.caBundle=-----BEGIN CERTIFICATE-----", "/certificates/caBundle"},
+		{"the API server's own audience", "tokenAudience=", "/tokenAudience"},
+		{"no name of the Secret", "certificates.source=secret", "/certificates/secretName"},
+		{"an unused CA", "certificates.caBundle=-----BEGIN CERTIFICATE-----", "/certificates/caBundle"},
 		{"a lifetime without unit", "certificates.certLifetime=720", "/certificates/certLifetime"},
 		{"a guard that denies and warns", "guard.validationActions={Deny,Warn}", "/guard/validationActions"},
 		{"a guard that does nothing", "guard.validationActions={}", "/guard/validationActions"},
-		{"an argument that is no flag", "extraArgs={foo}", "/extraArgs/0"},
-		{"no namespace", "excludedNamespaces={team_a}", "/excludedNamespaces/0"},
+		{"an argument that is not a flag", "extraArgs={foo}", "/extraArgs/0"},
+		{"an invalid namespace name", "excludedNamespaces={team_a}", "/excludedNamespaces/0"},
 		{"a digest without algorithm", "image.digest=0123", "/image/digest"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			_, err := chart.Render(t.Context(), namespace, test.value)
 			if err == nil {
-				t.Fatalf("%s is taken", test.value)
+				t.Fatalf("%s: got no error", test.value)
 			}
-			if !strings.Contains(err.Error(), test.told) {
-				t.Errorf("%s: the message does not name %s: %v", test.value, test.told, err)
+			if !strings.Contains(err.Error(), test.want) {
+				t.Errorf("%s: the message does not contain %s: %v", test.value, test.want, err)
 			}
 		})
 	}
 }
 
-// TestValues_invalid has values that look right and with which pods would silently get
-// no role, would not be created or would not start, or the webhook would not run. Each
-// message must have the name of the value, and one that is valid.
+// TestValues_invalid has values that look right. With them pods would silently get no
+// role, would not be created or would not start, or the webhook would not run. Each
+// message must contain the name of the value and a valid example.
 func TestValues_invalid(t *testing.T) {
 	const audience, agentAudience = "sts.amazonaws.com", "pods.eks.amazonaws.com"
 	const tokenPath, agent = "/var/run/secrets/eks.amazonaws.com/serviceaccount", "http://169.254.170.23/v1/credentials"
@@ -189,14 +189,14 @@ func TestValues_invalid(t *testing.T) {
 			t.Errorf("%s: %v", test.value, err)
 		case test.example == "":
 		case err == nil:
-			t.Errorf("%s is accepted", test.value)
+			t.Errorf("%s: got no error", test.value)
 		case !strings.Contains(err.Error(), test.named) || !strings.Contains(err.Error(), test.example):
 			t.Errorf("%s: got %v, want %s and %s", test.value, err, test.named, test.example)
 		}
 	}
 }
 
-// TestValues_invalidTogether has values of which each is valid.
+// TestValues_invalidTogether has invalid combinations of valid values.
 func TestValues_invalidTogether(t *testing.T) {
 	for _, test := range []struct {
 		values []string
@@ -244,12 +244,12 @@ func TestValues_invalidTogether(t *testing.T) {
 	for _, release := range []string{"my.release", "1-release"} {
 		_, err := chart.TemplateOf(t.Context(), release, namespace)
 		if err == nil || !strings.Contains(err.Error(), "fullnameOverride") || !strings.Contains(err.Error(), release) {
-			t.Errorf("release %s: got %v, want an error that names fullnameOverride", release, err)
+			t.Errorf("release %s: got %v, want an error with fullnameOverride", release, err)
 		}
 	}
 }
 
-// TestValues_conditions has the conditions of the chart itself, whose names extraMatchConditions cannot use.
+// TestValues_conditions checks that extraMatchConditions cannot reuse the names of the chart's own conditions.
 func TestValues_conditions(t *testing.T) {
 	manifests, err := chart.Render(t.Context(), namespace)
 	if err != nil {
@@ -265,13 +265,13 @@ func TestValues_conditions(t *testing.T) {
 	for _, name := range names {
 		_, err := chart.Render(t.Context(), namespace, "extraMatchConditions[0].name="+name, "extraMatchConditions[0].expression=a")
 		if err == nil || !strings.Contains(err.Error(), "extraMatchConditions has "+name) {
-			t.Errorf("%s: got %v, want an error that names it", name, err)
+			t.Errorf("%s: got %v, want an error with its name", name, err)
 		}
 	}
 }
 
-// TestValues_annotationsOfHelm finds a value for annotations with which Helm would keep a
-// webhook configuration after an uninstallation, for example.
+// TestValues_annotationsOfHelm checks that no value for annotations accepts Helm's own.
+// With one of them Helm would keep a webhook configuration after an uninstallation.
 func TestValues_annotationsOfHelm(t *testing.T) {
 	tested := 0
 	var test func(path []string, schema map[string]any)
@@ -297,8 +297,8 @@ func TestValues_annotationsOfHelm(t *testing.T) {
 	}
 }
 
-// TestValues_caBundle holds the schema to what API servers, which are written in Go, can
-// trust. They report another caBundle only when they call the webhook.
+// TestValues_caBundle compares the schema with the PEM decoder of Go, the language of the
+// API server. The API server reports an invalid caBundle only when it calls the webhook.
 func TestValues_caBundle(t *testing.T) {
 	server := httptest.NewTLSServer(nil)
 	defer server.Close()
@@ -314,7 +314,7 @@ func TestValues_caBundle(t *testing.T) {
 		"# CN=Root-CA X-1\nIssuer:\n" + certificate + "# Another\n" + certificate: true,
 		strings.ReplaceAll(certificate, "\n", "\r\n"):                             true,
 		strings.ReplaceAll(certificate, "\n", "  \n"):                             true,
-		strings.Join(strings.Fields(certificate), " "):                            false, // as YAML's ">-" folds it
+		strings.Join(strings.Fields(certificate), " "):                            false, // folded by YAML's ">-"
 		strings.ReplaceAll(certificate, "\n", ""):                                 false,
 		strings.ReplaceAll(certificate, "\n", `\n`):                               false,
 		"  " + strings.ReplaceAll(certificate, "\n", "\n  "):                      false,
@@ -335,7 +335,7 @@ func TestValues_caBundle(t *testing.T) {
 		manifests, err := chart.Template(t.Context(), namespace, "--values="+writeYAML(t, values))
 		if !want {
 			if err == nil || !strings.Contains(err.Error(), "/certificates/caBundle") {
-				t.Errorf("%q: got %v, want an error that names certificates.caBundle", bundle, err)
+				t.Errorf("%q: got %v, want an error with certificates.caBundle", bundle, err)
 			}
 			continue
 		}
@@ -350,7 +350,7 @@ func TestValues_caBundle(t *testing.T) {
 	}
 }
 
-// TestNotes has what the chart prints about pods while the webhook cannot be called.
+// TestNotes checks the notes about pods while the webhook cannot be called.
 func TestNotes(t *testing.T) {
 	const guard, nodes = "unless the guard rejects them", "Add the namespaces of pods that nodes need"
 	for values, want := range map[string][]string{
@@ -374,7 +374,7 @@ func TestNotes(t *testing.T) {
 	}
 }
 
-// TestValues_flags finds a flag of the chart that extraArgs could give a second time.
+// TestValues_flags checks that extraArgs cannot repeat a flag that the chart sets.
 func TestValues_flags(t *testing.T) {
 	content, err := os.ReadFile(filepath.Join(chart.Path(), "templates", "_args.tpl"))
 	if err != nil {
@@ -382,17 +382,17 @@ func TestValues_flags(t *testing.T) {
 	}
 	flags := regexp.MustCompile(`"--?([a-z][a-z-]*)[="]`).FindAllStringSubmatch(string(content), -1)
 	if len(flags) < 20 {
-		t.Fatalf("only %d flags in the template", len(flags))
+		t.Fatalf("got only %d flags in the template", len(flags))
 	}
 	for _, flag := range flags {
 		_, err := chart.Render(t.Context(), namespace, "extraArgs={--"+flag[1]+"=x}")
 		if err == nil || !strings.Contains(err.Error(), "extraArgs has --"+flag[1]+":") {
-			t.Errorf("--%s: got %v, want a message that names the value to use", flag[1], err)
+			t.Errorf("--%s: got %v, want an error with the value to use", flag[1], err)
 		}
 	}
 }
 
-// TestValues_cipherSuites holds the schema to what the webhook accepts.
+// TestValues_cipherSuites compares the schema with the cipher suites that the webhook accepts.
 func TestValues_cipherSuites(t *testing.T) {
 	var schema struct {
 		Properties struct {
@@ -422,9 +422,8 @@ func TestValues_cipherSuites(t *testing.T) {
 	}
 }
 
-// TestSchema_complete finds a value that was added to one and not to the
-// other: helm would refuse the chart's own defaults, or take a value that does
-// nothing.
+// TestSchema_complete finds a value that is only in values.yaml or only in the schema.
+// Helm would reject the chart's own defaults, or accept a value without effect.
 func TestSchema_complete(t *testing.T) {
 	var defaults, schema map[string]any
 	for file, into := range map[string]*map[string]any{"values.yaml": &defaults, "values.schema.json": &schema} {
@@ -436,7 +435,7 @@ func TestSchema_complete(t *testing.T) {
 			t.Fatalf("%s: %v", file, err)
 		}
 	}
-	defaults["global"], defaults["enabled"] = nil, nil // for charts that this one is part of
+	defaults["global"], defaults["enabled"] = nil, nil // for charts that depend on this one
 	compare(t, "", defaults, schema)
 }
 
@@ -444,17 +443,17 @@ func compare(t *testing.T, path string, values, schema map[string]any) {
 	t.Helper()
 	properties, has := schema["properties"].(map[string]any)
 	if !has {
-		return // a type of Kubernetes, which the API server judges
+		return // the API server validates Kubernetes types
 	}
 	for key := range properties {
 		if _, has := values[key]; !has && path != ".affinity" && path != ".updateStrategy" && path != ".resources" {
-			t.Errorf("the schema has %s.%s, values.yaml has not", path, key)
+			t.Errorf("%s.%s is in the schema but not in values.yaml", path, key)
 		}
 	}
 	for key, value := range values {
 		property, has := properties[key].(map[string]any)
 		if !has {
-			t.Errorf("values.yaml has %s.%s, the schema has not", path, key)
+			t.Errorf("%s.%s is in values.yaml but not in the schema", path, key)
 			continue
 		}
 		if value, is := value.(map[string]any); is {
@@ -475,11 +474,11 @@ func TestValues_documented(t *testing.T) {
 		}
 		rows++
 		if strings.HasSuffix(row, "|  |\n") {
-			t.Errorf("no word about %s", row)
+			t.Errorf("no description of %s", row)
 		}
 	}
 	if rows < 50 {
-		t.Errorf("the table has %d rows", rows)
+		t.Errorf("got %d rows in the table", rows)
 	}
 }
 
@@ -490,20 +489,20 @@ func TestRender_deterministic(t *testing.T) {
 			t.Fatal(err)
 		}
 		if string(first) != string(second) {
-			t.Error("an upgrade gives others than an installation")
+			t.Error("an upgrade renders other manifests than an installation")
 		}
 	})
 }
 
-// TestTemplates_noRandomOrLookup has what --is-upgrade does not show: functions
-// whose results change with the time, the cluster or chance. Only the caBundle is
-// looked up: a configuration that an upgrade creates is called at once.
+// TestTemplates_noRandomOrLookup finds template functions whose results change with time,
+// cluster or chance, which --is-upgrade does not show. Only the caBundle may be looked
+// up, because the API server calls a webhook as soon as an upgrade creates it.
 func TestTemplates_noRandomOrLookup(t *testing.T) {
 	action := regexp.MustCompile(`\{\{[^/].*?\}\}`)
 	unsteady := regexp.MustCompile(`(?:^|[\s(|])(lookup|now|uuidv4|shuffle|rand\w+|gen[A-Z]\w+|getHostByName)\b`)
 	templates, err := filepath.Glob(filepath.Join(chart.Path(), "templates", "*"))
 	if err != nil || len(templates) == 0 {
-		t.Fatalf("there are no templates: %v", err)
+		t.Fatalf("got no templates: %v", err)
 	}
 	for _, template := range templates {
 		content, err := os.ReadFile(template)
@@ -513,7 +512,7 @@ func TestTemplates_noRandomOrLookup(t *testing.T) {
 		for _, found := range action.FindAllString(string(content), -1) {
 			function := unsteady.FindString(found)
 			if filepath.Base(template) == "_cabundle.tpl" && strings.HasSuffix(function, "lookup") {
-				continue // without a cluster it finds nothing; TestUpgrade_previousReleaseAndBack has one
+				continue // it needs a cluster; TestUpgrade_previousReleaseAndBack has one
 			}
 			if function != "" {
 				t.Errorf("%s uses%s: %s", filepath.Base(template), function, found)

@@ -17,21 +17,21 @@ import (
 	"k8s.io/apimachinery/pkg/util/wait"
 )
 
-// cleanInterval is how often it is looked whether the kernel has done with
-// something.
+// cleanInterval is how often removeCgroups and removeLink check whether the kernel
+// has released a resource.
 const cleanInterval = 20 * time.Millisecond
 
-// hierarchies are the mounted ones: one for each controller in version 1 of
-// cgroups, one in version 2, and where both are, both.
+// hierarchies returns the mounts of cgroup hierarchies: one per controller in
+// version 1, one in version 2, and both kinds on a hybrid system.
 func hierarchies() ([]*mountinfo.Info, error) {
 	return mountinfo.GetMounts(mountinfo.FSTypeFilter("cgroup", "cgroup2"))
 }
 
-// cgroup is the name, in each hierarchy, of the one that all of the cluster is in.
+// cgroup returns the name of the cluster's cgroup, the same in each hierarchy.
 func (c *cluster) cgroup() string { return "pod-identity-webhook-cluster-" + c.id() }
 
-// joinCgroups makes this process, and all that it starts, members of the cluster's
-// own cgroup.
+// joinCgroups creates the cluster's cgroup in each hierarchy and moves this process
+// into it. Child processes inherit it.
 func (c *cluster) joinCgroups() error {
 	mounted, err := hierarchies()
 	if err != nil {
@@ -40,7 +40,7 @@ func (c *cluster) joinCgroups() error {
 	for _, hierarchy := range mounted {
 		own := filepath.Join(hierarchy.Mountpoint, c.cgroup())
 		if err := os.Mkdir(own, 0o755); err != nil && !errors.Is(err, fs.ErrExist) { //nolint:gosec // as all cgroups are
-			return fmt.Errorf("make a cgroup: %w", err)
+			return fmt.Errorf("create cgroup: %w", err)
 		}
 		prepare := delegateCPUs
 		if hierarchy.FSType == "cgroup" {
@@ -49,7 +49,7 @@ func (c *cluster) joinCgroups() error {
 		if err := prepare(hierarchy.Mountpoint, own); err != nil {
 			return err
 		}
-		// 0 is whoever writes it.
+		// The kernel reads 0 as the process that writes.
 		if err := writeControl(own, "cgroup.procs", "0"); err != nil {
 			return err
 		}
@@ -57,7 +57,8 @@ func (c *cluster) joinCgroups() error {
 	return nil
 }
 
-// inheritCPUs gives a cgroup what no process can be in it without, in version 1.
+// inheritCPUs copies the CPUs and memory nodes of the parent cgroup. In version 1,
+// no process can join a cgroup without them.
 func inheritCPUs(parent, own string) error {
 	for _, file := range []string{"cpuset.cpus", "cpuset.mems"} {
 		content, err := os.ReadFile(filepath.Join(parent, file)) //nolint:gosec // a file of the kernel's
@@ -74,8 +75,8 @@ func inheritCPUs(parent, own string) error {
 	return nil
 }
 
-// delegateCPUs lets the cgroups below a root of version 2 have the controllers that runc
-// sets limits by, as systemd does, where that has not been done.
+// delegateCPUs enables, for the cgroups below a root of version 2, the controllers
+// that runc needs for limits. systemd does the same.
 func delegateCPUs(root, _ string) error {
 	available, err := os.ReadFile(filepath.Join(root, "cgroup.controllers")) //nolint:gosec // a file of the kernel's
 	if err != nil {
@@ -90,7 +91,7 @@ func delegateCPUs(root, _ string) error {
 			continue
 		}
 		if err := writeControl(root, "cgroup.subtree_control", "+"+controller); err != nil {
-			return fmt.Errorf("%w; in a container, whose processes are in the root of its cgroups, they have to be moved into one below", err)
+			return fmt.Errorf("%w; in a container, move the processes from the root cgroup into a child cgroup first", err)
 		}
 	}
 	return nil
@@ -98,14 +99,14 @@ func delegateCPUs(root, _ string) error {
 
 func writeControl(cgroup, file, content string) error {
 	if err := os.WriteFile(filepath.Join(cgroup, file), []byte(content), 0); err != nil { //nolint:gosec // a file of the kernel's
-		return fmt.Errorf("configure a cgroup: %w", err)
+		return fmt.Errorf("write cgroup file: %w", err)
 	}
 	return nil
 }
 
-// mountCgroups mounts each hierarchy anew, as this process's namespace of cgroups
-// has it: with the cluster's own as the root. So whatever containerd calls the
-// cgroups of pods, they are in it.
+// mountCgroups mounts each hierarchy again from this process's cgroup namespace,
+// where the cluster's cgroup is the root. The cgroups that containerd creates for
+// pods are then always below it.
 func mountCgroups() error {
 	mounted, err := hierarchies()
 	if err != nil {
@@ -118,12 +119,12 @@ func mountCgroups() error {
 				return err
 			}
 		}
-		// The kernel mounts nothing on itself.
+		// The kernel rejects a second mount of a hierarchy at the same place.
 		if err := unix.Unmount(hierarchy.Mountpoint, unix.MNT_DETACH); err != nil {
-			return fmt.Errorf("unmount the cgroups %s: %w", hierarchy.Mountpoint, err)
+			return fmt.Errorf("unmount cgroups at %s: %w", hierarchy.Mountpoint, err)
 		}
 		if err := unix.Mount("cgroup", hierarchy.Mountpoint, hierarchy.FSType, 0, options); err != nil {
-			return fmt.Errorf("mount the cgroups %s (%s): %w", hierarchy.Mountpoint, options, err)
+			return fmt.Errorf("mount cgroups at %s (%s): %w", hierarchy.Mountpoint, options, err)
 		}
 		if hierarchy.FSType == "cgroup2" {
 			if err := delegate(hierarchy.Mountpoint); err != nil {
@@ -134,7 +135,7 @@ func mountCgroups() error {
 	return nil
 }
 
-// controllers are those options of a hierarchy that say which one it is.
+// controllers returns the mount options that identify a hierarchy.
 func controllers(options string) (string, error) {
 	known, err := os.ReadFile("/proc/cgroups")
 	if err != nil {
@@ -158,12 +159,12 @@ func controllers(options string) (string, error) {
 	return strings.Join(kept, ","), nil
 }
 
-// delegate lets the cgroups below a root of version 2 have the controllers. For
-// that, no process may be in the root itself.
+// delegate enables all controllers for the cgroups below a root of version 2. It
+// first moves the processes out of the root: the kernel allows none in it.
 func delegate(root string) error {
 	parts := filepath.Join(root, "parts")
 	if err := os.Mkdir(parts, 0o755); err != nil && !errors.Is(err, fs.ErrExist) { //nolint:gosec // as all cgroups are
-		return fmt.Errorf("make a cgroup: %w", err)
+		return fmt.Errorf("create cgroup: %w", err)
 	}
 	members, err := os.ReadFile(filepath.Join(root, "cgroup.procs")) //nolint:gosec // a file of the kernel's
 	if err != nil {
@@ -186,7 +187,7 @@ func delegate(root string) error {
 	return nil
 }
 
-// removeCgroups removes those of the cluster, when their last process is gone.
+// removeCgroups removes the cluster's cgroups. It waits until they have no processes.
 func (c *cluster) removeCgroups(ctx context.Context) error {
 	mounted, err := hierarchies()
 	if err != nil {
@@ -200,13 +201,13 @@ func (c *cluster) removeCgroups(ctx context.Context) error {
 			return last == nil, nil
 		})
 		if err != nil {
-			return fmt.Errorf("remove the cgroup %s: %w", own, errors.Join(err, last))
+			return fmt.Errorf("remove cgroup %s: %w", own, errors.Join(err, last))
 		}
 	}
 	return nil
 }
 
-// removeTree removes a cgroup with those in it. The files of one go with it.
+// removeTree removes a cgroup and its child cgroups. The kernel removes their files.
 func removeTree(cgroup string) error {
 	entries, err := os.ReadDir(cgroup)
 	if errors.Is(err, fs.ErrNotExist) {

@@ -9,34 +9,35 @@ import (
 	"slices"
 )
 
-// packages are the programs that are the machine's, and Debian's packages of them.
+// packages maps the required programs to the Debian packages that have them.
 var packages = map[string]string{
 	"containerd":              "containerd",
 	"containerd-shim-runc-v2": "containerd",
 	"ctr":                     "containerd",
 	"runc":                    "runc",
-	// kube-proxy calls it.
+	// kube-proxy runs it.
 	"nft": "nftables",
 }
 
-// check says all at once what is missing on this machine, and how to get it.
+// check returns one error that lists all missing programs and their packages.
 func check() error {
 	var missing []error
 	for _, program := range slices.Sorted(maps.Keys(packages)) {
 		if _, err := exec.LookPath(program); err != nil {
-			missing = append(missing, fmt.Errorf("%s is missing: `apt-get install %s`, or whatever your system calls that package", program, packages[program]))
+			missing = append(missing, fmt.Errorf("%s is missing; run `apt-get install %s`, or install the package of your distribution", program, packages[program]))
 		}
 	}
 	if len(missing) > 0 {
-		missing = append(missing, errors.New("on Debian, test/cluster/install gets all of these"))
+		missing = append(missing, errors.New("on Debian, test/cluster/install installs all of them"))
 	}
 	return errors.Join(append(missing, checkRoot())...)
 }
 
-// checkRoot says whether this is root, which suffices to remove a cluster.
+// checkRoot returns an error if this process is not root. To remove a cluster, root
+// is the only requirement.
 func checkRoot() error {
 	if os.Geteuid() != 0 {
-		return errors.New("only root may start containers and make interfaces: run it by `sudo`, or as root")
+		return errors.New("containers and network interfaces need root; run this command with sudo")
 	}
 	return nil
 }

@@ -22,20 +22,20 @@ func TestCheck_reportsAllMissing(t *testing.T) {
 		if err == nil {
 			t.Fatalf("%s: got no error", verb)
 		}
-		for _, want := range []string{"containerd is missing: `apt-get install containerd`", "ctr is missing", "nft is missing: `apt-get install nftables`"} {
+		for _, want := range []string{"containerd is missing; run `apt-get install containerd`", "ctr is missing", "nft is missing; run `apt-get install nftables`"} {
 			if !strings.Contains(err.Error(), want) {
 				t.Errorf("%s: got %q, want %q in it", verb, err, want)
 			}
 		}
 		if strings.Contains(err.Error(), "runc is missing") {
-			t.Errorf("%s: got %q of what is there", verb, err)
+			t.Errorf("%s: got %q, want nothing about runc, which is installed", verb, err)
 		}
 	}
 }
 
 func TestDown_keepsUnrelatedResources(t *testing.T) {
 	dir := t.TempDir()
-	kept := filepath.Join(dir, "of somebody else")
+	kept := filepath.Join(dir, "unrelated")
 	if err := os.WriteFile(kept, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -60,11 +60,11 @@ func TestChooseNetwork(t *testing.T) {
 		routes []netlink.Route
 		want   bool
 	}{
-		"none":                   {nil, false},
-		"the default one":        {[]netlink.Route{{}, route("0.0.0.0/0")}, false},
-		"one beside it":          {[]netlink.Route{route("198.18.7.4/30")}, false},
-		"one of another cluster": {[]netlink.Route{route("10.0.0.0/8"), route("198.18.7.0/30")}, true},
-		"one that it is part of": {[]netlink.Route{route("198.18.0.0/15")}, true},
+		"none":                       {nil, false},
+		"default route":              {[]netlink.Route{{}, route("0.0.0.0/0")}, false},
+		"adjacent network":           {[]netlink.Route{route("198.18.7.4/30")}, false},
+		"network of another cluster": {[]netlink.Route{route("10.0.0.0/8"), route("198.18.7.0/30")}, true},
+		"enclosing network":          {[]netlink.Route{route("198.18.0.0/15")}, true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if got := routed(test.routes, net.IPv4(198, 18, 7, 2)); got != test.want {
@@ -80,7 +80,7 @@ func TestMountCgroups(t *testing.T) {
 		"rw,xattr,name=systemd,release_agent=/bin/true": "none,name=systemd",
 	} {
 		if _, err := os.Stat("/sys/fs/cgroup/memory"); err != nil && want == "memory" {
-			continue // its kernel may not know this controller
+			continue // the kernel may not have this controller
 		}
 		got, err := controllers(options)
 		if err != nil || got != want {

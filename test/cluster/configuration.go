@@ -1,8 +1,8 @@
 package main
 
-// kubeletConfiguration is for any machine, with either version of cgroups. It
-// leaves the machine's resources as they are: there is no cgroup for each class of
-// pods, and nothing is kept for the system.
+// kubeletConfiguration works on any machine, with both versions of cgroups. It
+// does not limit or reserve resources: no cgroups per QoS class, and nothing
+// reserved for the system.
 const kubeletConfiguration = `apiVersion: kubelet.config.k8s.io/v1beta1
 kind: KubeletConfiguration
 address: {{.Address}}
@@ -13,7 +13,7 @@ authentication:
     enabled: false
   x509:
     clientCAFile: {{.ClientCA}}
-# Whoever has that certificate is the API server.
+# Only the API server has a certificate of this CA.
 authorization:
   mode: AlwaysAllow
 containerRuntimeEndpoint: unix://{{.Containerd}}
@@ -22,7 +22,7 @@ cgroupDriver: cgroupfs
 cgroupsPerQOS: false
 enforceNodeAllocatable: []
 localStorageCapacityIsolation: false
-# A developer's disk may well be fuller than that of a node should be.
+# A developer's disk is often fuller than the disk of a node should be.
 evictionHard:
   memory.available: 50Mi
   nodefs.available: 1%
@@ -31,7 +31,7 @@ imageGCHighThresholdPercent: 100
 imageGCLowThresholdPercent: 99
 clusterDomain: cluster.local
 clusterDNS: ["{{.Address}}"]
-# Nothing beyond the cluster has a name.
+# Pods cannot resolve names outside of the cluster.
 resolvConf: ""
 failSwapOn: false
 `
@@ -45,7 +45,7 @@ hostnameOverride: {{.Node}}
 clusterCIDR: {{.PodRange}}
 healthzBindAddress: 127.0.0.1:10256
 metricsBindAddress: 127.0.0.1:10249
-# The machine's own limits stay.
+# Keep the machine's own limits.
 conntrack:
   maxPerCore: 0
   min: 0
@@ -64,9 +64,8 @@ const dnsConfiguration = `.:53 {
 }
 `
 
-// containerdConfiguration has the snapshotter that works on any file system, and
-// leaves the scores of the kernel's OOM killer alone, which root may not lower
-// everywhere.
+// containerdConfiguration uses the snapshotter that works on any file system. It
+// does not lower OOM scores, which root may not do on every machine.
 const containerdConfiguration = `version = 2
 root = "/var/lib/containerd"
 state = "/run/containerd"
@@ -89,9 +88,9 @@ state = "/run/containerd"
         SystemdCgroup = false
 `
 
-// cniConfiguration gives each pod a link of its own to the node. With a bridge,
-// what one pod answers another through a Service would not pass where kube-proxy
-// gives it the Service's address back, except with a module of the kernel.
+// cniConfiguration gives each pod a point-to-point link to the node. A bridge would
+// need the kernel module br_netfilter: without it, a pod's responses to another pod
+// through a Service do not pass kube-proxy's rules, which restore the Service's address.
 const cniConfiguration = `{
   "cniVersion": "1.0.0",
   "name": "pods",

@@ -23,8 +23,8 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/tarball"
 )
 
-// ownImage is an image of a program of the cluster's own, with nothing besides but
-// directories and symbolic links.
+// ownImage is an image with one program of this directory. It has no other files
+// than directories and symbolic links.
 type ownImage struct {
 	program, name string
 	directories   []string
@@ -34,21 +34,22 @@ type ownImage struct {
 var own = []ownImage{
 	{program: "pause", name: pauseImage},
 	{program: "whoamiapp", name: "localhost/application:dev"},
-	// It stands in for the CloudWatch agent of examples/cloudwatch-agent.
+	// It replaces the CloudWatch agent in examples/cloudwatch-agent.
 	{program: "whoamiapp", name: "docker.io/amazon/cloudwatch-agent:1.247348.0b251302"},
-	// As most images are, as some are, and as those of one program are.
+	// In most images /var/run is a link to /run. In some it is a directory, and in
+	// images with a single program it does not exist.
 	{program: "whoamiapp", name: "localhost/application:run-link", directories: []string{"run", "var"}, links: map[string]string{"var/run": "/run"}},
 	{program: "probe", name: "localhost/probe:run-link", directories: []string{"run", "var"}, links: map[string]string{"var/run": "/run"}},
 	{program: "probe", name: "localhost/probe:run-directory", directories: []string{"run", "var", "var/run"}},
 	{program: "probe", name: "localhost/probe:no-var"},
 }
 
-// importOwn makes those images and imports them.
+// importOwn builds these images and imports them into containerd.
 func (n *node) importOwn(ctx context.Context) error {
 	for _, image := range own {
 		file := filepath.Join(n.dir, image.program+".tar")
 		if err := image.write(file, n.programs); err != nil {
-			return fmt.Errorf("make the image %s: %w", image.name, err)
+			return fmt.Errorf("build image %s: %w", image.name, err)
 		}
 		if err := importImage(ctx, containerdSocket, file); err != nil {
 			return err
@@ -60,7 +61,7 @@ func (n *node) importOwn(ctx context.Context) error {
 	return nil
 }
 
-// write writes the image with its program from a directory.
+// write writes the image, with its program from the directory programs, to an archive.
 func (i *ownImage) write(file, programs string) error {
 	reference, err := name.NewTag(i.name)
 	if err != nil {
@@ -114,7 +115,7 @@ func (i *ownImage) layer(programs string) (v1.Layer, error) {
 	})
 }
 
-// loadBuilt loads what `make image` has written, as far as it has.
+// loadBuilt loads the images that `make image` has built, if any.
 func (c *cluster) loadBuilt(ctx context.Context) error {
 	built, err := fs.Glob(os.DirFS(c.images), "*/*.tar")
 	if err != nil {
@@ -126,16 +127,16 @@ func (c *cluster) loadBuilt(ctx context.Context) error {
 	return c.load(ctx, built...)
 }
 
-// load loads images into the node.
+// load loads image archives into the node. It returns an error if no cluster runs.
 func (c *cluster) load(ctx context.Context, files ...string) error {
 	holder, err := c.lockOwner()
 	if err != nil {
 		return err
 	}
 	if holder == 0 {
-		return fmt.Errorf("load images: no cluster runs in %s; `make cluster` starts it", c.dir)
+		return fmt.Errorf("load images: no cluster runs in %s; run `make cluster`", c.dir)
 	}
-	// The node's own file system can be seen by way of its first process.
+	// /proc/PID/root is the file system of the node's first process.
 	socket := filepath.Join("/proc", strconv.Itoa(holder), "root", containerdSocket)
 	for _, file := range files {
 		fmt.Fprintf(c.out, "image %s\n", filepath.Base(file))
@@ -150,12 +151,12 @@ func importImage(ctx context.Context, socket, file string) error {
 	return ctr(ctx, socket, "--namespace", "k8s.io", "images", "import", "--snapshotter", "native", file)
 }
 
-// ctr runs containerd's client.
+// ctr runs ctr, the command-line client of containerd.
 func ctr(ctx context.Context, socket string, args ...string) error {
 	args = append([]string{"--address", socket}, args...)
-	said, err := exec.CommandContext(ctx, "ctr", args...).CombinedOutput() //nolint:gosec // the arguments are this program's
+	output, err := exec.CommandContext(ctx, "ctr", args...).CombinedOutput() //nolint:gosec // the arguments are this program's
 	if err != nil {
-		return fmt.Errorf("ctr %s: %w: %s", strings.Join(args, " "), err, bytes.TrimSpace(said))
+		return fmt.Errorf("ctr %s: %w: %s", strings.Join(args, " "), err, bytes.TrimSpace(output))
 	}
 	return nil
 }

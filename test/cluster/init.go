@@ -10,10 +10,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// runInit is the first process of the cluster's namespaces. It makes the node's
-// file system, starts the program that runs the parts, and buries whoever loses
-// their parent, as shims of containers do. It ends with that program, and all else
-// ends with it.
+// runInit is the first process of the cluster's namespaces. It sets up the node's
+// file system and starts the process of runNode. It reaps orphaned processes, such
+// as container shims. It returns when runNode exits, and the kernel then kills all
+// other processes.
 func (c *cluster) runInit() error {
 	if err := c.acquireLock(); err != nil {
 		return err
@@ -24,19 +24,19 @@ func (c *cluster) runInit() error {
 		return fmt.Errorf("wait for the network: %w", err)
 	}
 	if err := unix.Sethostname([]byte(nodeName)); err != nil {
-		return fmt.Errorf("name the node: %w", err)
+		return fmt.Errorf("set hostname: %w", err)
 	}
 	if err := c.joinCgroups(); err != nil {
 		return err
 	}
 	if err := c.makeRoot(); err != nil {
-		return fmt.Errorf("make the node's file system: %w", err)
+		return fmt.Errorf("set up node file system: %w", err)
 	}
 	node := exec.Command("/proc/self/exe", c.args(verbNode)...) //nolint:gosec,noctx // this program; no context ends it
 	node.Stdout, node.Stderr = os.Stdout, os.Stderr
 	status := os.NewFile(statusFile, "status")
 	node.ExtraFiles = []*os.File{nil, status}
-	// What it is in from now on is the root of all cgroups that it sees.
+	// In its own namespace, its current cgroup is the root of all cgroups.
 	node.SysProcAttr = &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWCGROUP}
 	if err := node.Start(); err != nil {
 		return err
@@ -50,9 +50,9 @@ func (c *cluster) runInit() error {
 		switch {
 		case errors.Is(err, syscall.EINTR):
 		case err != nil:
-			return fmt.Errorf("wait for the processes of the cluster: %w", err)
+			return fmt.Errorf("wait for child processes: %w", err)
 		case pid == node.Process.Pid:
-			return fmt.Errorf("the node ended: exit status %d, signal %d", how.ExitStatus(), how.Signal())
+			return fmt.Errorf("node process exited with status %d, signal %d", how.ExitStatus(), how.Signal())
 		}
 	}
 }

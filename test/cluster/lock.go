@@ -10,16 +10,18 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// lockName is the file whose lock the first process of a cluster holds for as
-// long as it lives. The kernel knows who that is, and forgets it when the process
-// ends, however it does: so no cluster is taken for one that runs, or the reverse,
-// and no process for the cluster's that is not.
+// lockName is the file that the first process of a cluster locks. The kernel stores
+// the lock's owner and releases the lock when the process exits, in any way.
+// So a stopped cluster is never mistaken for a running one, or another process
+// for the cluster's first process.
 const lockName = "lock"
 
-// acquireLock takes the lock until this process ends.
+// acquireLock locks the file until this process exits. It returns an error if
+// another process holds the lock.
 func (c *cluster) acquireLock() error {
 	path := filepath.Join(c.dir, lockName)
-	// The lock ends when the file is closed, as Go's would be once nobody uses it.
+	// The kernel releases the lock when the file is closed. An os.File would be closed
+	// when it is garbage collected.
 	file, err := unix.Open(path, unix.O_RDWR|unix.O_CREAT|unix.O_CLOEXEC, 0o600)
 	if err != nil {
 		return fmt.Errorf("open %s: %w", path, err)
@@ -30,7 +32,7 @@ func (c *cluster) acquireLock() error {
 	return nil
 }
 
-// lockOwner returns the process that holds the lock, or 0 if none does.
+// lockOwner returns the ID of the process that holds the lock, or 0 if none does.
 func (c *cluster) lockOwner() (int, error) {
 	file, err := os.OpenFile(filepath.Join(c.dir, lockName), os.O_RDWR, 0)
 	if errors.Is(err, os.ErrNotExist) {
@@ -42,7 +44,7 @@ func (c *cluster) lockOwner() (int, error) {
 	defer func() { _ = file.Close() }()
 	lock := unix.Flock_t{Type: unix.F_WRLCK, Whence: io.SeekStart}
 	if err := unix.FcntlFlock(file.Fd(), unix.F_GETLK, &lock); err != nil {
-		return 0, fmt.Errorf("ask who locks %s: %w", file.Name(), err)
+		return 0, fmt.Errorf("get lock owner of %s: %w", file.Name(), err)
 	}
 	if lock.Type == unix.F_UNLCK {
 		return 0, nil

@@ -1,12 +1,12 @@
-// Command cluster runs a whole Kubernetes cluster on this machine, with no Docker:
-// the control plane and a node with containerd, of real parts, in namespaces of the
-// kernel of their own. It needs Linux, root and a few packages.
+// Command cluster runs a complete Kubernetes cluster on this machine, without Docker:
+// the real control plane, and a node with containerd, in their own kernel
+// namespaces. It needs Linux, root and a few packages.
 //
-//	cluster check         say what is missing on this machine
-//	cluster up            start it, unless it runs, and load the images
-//	cluster load FILE...  load images, each an archive such as `make image` writes
-//	cluster walkthrough   see all of IRSA on it, as kind-up shows it
-//	cluster down          end it, and remove all that there is of it
+//	cluster check         report missing programs
+//	cluster up            start the cluster if it does not run, and load the images
+//	cluster load FILE...  load image archives, such as those of `make image`
+//	cluster walkthrough   run all of IRSA on it, as kind-up does
+//	cluster down          stop the cluster and remove all its resources
 package main
 
 import (
@@ -38,11 +38,11 @@ func realMain(ctx context.Context, args []string, out io.Writer) error {
 	c := cluster{out: out}
 	irsa := walkthrough.Cluster{STS: walkthrough.LocalSTS, Load: func(ctx context.Context, archive string) error { return c.load(ctx, archive) }, Out: out}
 	irsa.Flags(flags)
-	flags.StringVar(&c.dir, "dir", repopath.Path("bin", "cluster"), "`directory` of the cluster's own")
-	flags.StringVar(&c.assets, "assets", repopath.Path("bin", "assets"), "`directory` with the parts of Kubernetes and etcd")
+	flags.StringVar(&c.dir, "dir", repopath.Path("bin", "cluster"), "`directory` of the cluster's files")
+	flags.StringVar(&c.assets, "assets", repopath.Path("bin", "assets"), "`directory` with the binaries of Kubernetes and etcd")
 	flags.StringVar(&c.plugins, "network", repopath.Path("bin", "network"), "`directory` with CNI plugins and CoreDNS")
-	flags.StringVar(&c.programs, "programs", repopath.Path("bin", "cluster-images"), "`directory` with the programs of the cluster's own images")
-	flags.StringVar(&c.address, "address", "", "the node's `address`, which up chooses")
+	flags.StringVar(&c.programs, "programs", repopath.Path("bin", "cluster-images"), "`directory` with the programs for the test images")
+	flags.StringVar(&c.address, "address", "", "IP `address` of the node; set by up")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
@@ -63,11 +63,11 @@ func realMain(ctx context.Context, args []string, out io.Writer) error {
 		return irsa.Up(ctx)
 	case "down":
 		return c.down(ctx)
-	case verbInit: // what up starts
+	case verbInit: // started by up
 		return c.runInit()
-	case verbNode: // what that starts
+	case verbNode: // started by runInit
 		return c.runNode(ctx)
 	default:
-		return fmt.Errorf("%q is not one of check, up, load, walkthrough and down", verb)
+		return fmt.Errorf("unknown command %q, want check, up, load, walkthrough or down", verb)
 	}
 }

@@ -13,26 +13,26 @@ import (
 )
 
 const (
-	// podRange is where pods have their addresses. Only the node knows of it.
+	// podRange is the address range of pods. Only the node has a route to it.
 	podRange = "10.244.0.0/24"
-	// nodeLink is the node's interface to the machine.
+	// nodeLink is the name of the node's interface to the machine.
 	nodeLink = "eth0"
-	// networks is how many are tried.
+	// networks is the number of networks that chooseNetwork checks.
 	networks = 64
 )
 
-// network is a network of two: the machine, and the node.
+// network is a network of two addresses: the machine's and the node's.
 type network struct {
 	machine, node net.IPNet
 }
 
-// chooseNetwork returns one that the machine has no other route to than, perhaps,
-// the default one. They are of 198.18.0.0/15, which is for tests within a network,
-// see RFC 2544, so that no other network is hidden by it.
+// chooseNetwork returns a network to which the machine has no route except the
+// default route. It returns an error if there is none. The networks are part of
+// 198.18.0.0/15, which RFC 2544 reserves for tests, so they hide no other network.
 func chooseNetwork() (network, error) {
 	routes, err := netlink.RouteList(nil, netlink.FAMILY_V4)
 	if err != nil {
-		return network{}, fmt.Errorf("list the machine's routes: %w", err)
+		return network{}, fmt.Errorf("list routes: %w", err)
 	}
 	for i := range byte(networks) {
 		mask := net.CIDRMask(30, 32)
@@ -44,7 +44,7 @@ func chooseNetwork() (network, error) {
 			return n, nil
 		}
 	}
-	return network{}, errors.New("choose a network: the machine has routes to all of 198.18.7.0/24")
+	return network{}, errors.New("choose network: the machine has routes to all of 198.18.7.0/24")
 }
 
 func routed(routes []netlink.Route, address net.IP) bool {
@@ -59,38 +59,38 @@ func routed(routes []netlink.Route, address net.IP) bool {
 	return false
 }
 
-// link is the name of the machine's interface to the node.
+// link returns the name of the machine's interface to the node.
 func (c *cluster) link() string { return "irsa-" + c.id() }
 
-// connect connects the machine with the namespace of a process.
+// connect creates a pair of interfaces between the machine and a process's network namespace.
 func (n network) connect(link string, pid int) error {
 	attributes := netlink.NewLinkAttrs()
 	attributes.Name = link
 	veth := &netlink.Veth{LinkAttrs: attributes, PeerName: nodeLink, PeerNamespace: netlink.NsPid(pid)}
 	if err := netlink.LinkAdd(veth); err != nil {
-		return fmt.Errorf("make the interface %s: %w", link, err)
+		return fmt.Errorf("create interface %s: %w", link, err)
 	}
 	return setLinkUp(link, &n.machine)
 }
 
-// setLinkUp gives an interface its address, if it has none by itself, and uses it.
+// setLinkUp sets an interface's address, if it is not nil, and its state to up.
 func setLinkUp(name string, address *net.IPNet) error {
 	link, err := netlink.LinkByName(name)
 	if err != nil {
-		return fmt.Errorf("find the interface %s: %w", name, err)
+		return fmt.Errorf("find interface %s: %w", name, err)
 	}
 	if address != nil {
 		if err := netlink.AddrAdd(link, &netlink.Addr{IPNet: address}); err != nil {
-			return fmt.Errorf("give the interface %s the address %s: %w", name, address, err)
+			return fmt.Errorf("add to interface %s address %s: %w", name, address, err)
 		}
 	}
 	if err := netlink.LinkSetUp(link); err != nil {
-		return fmt.Errorf("use the interface %s: %w", name, err)
+		return fmt.Errorf("set interface %s up: %w", name, err)
 	}
 	return nil
 }
 
-// raiseNode does so inside of the node.
+// raiseNode sets up the node's interfaces and routes. It runs in the node's namespace.
 func (c *cluster) raiseNode() error {
 	if err := setLinkUp("lo", nil); err != nil {
 		return err
@@ -106,16 +106,16 @@ func (c *cluster) raiseNode() error {
 	if err != nil {
 		return err
 	}
-	// kube-proxy gives what goes to a Service another destination, but only when
-	// there is a way. It is the only one: pods reach nothing beyond the machine.
+	// kube-proxy rewrites the destination of packets to Services, but the kernel drops
+	// packets without a route first. There is no default route: pods reach only the machine.
 	if err := netlink.RouteAdd(&netlink.Route{LinkIndex: link.Attrs().Index, Dst: services}); err != nil {
-		return fmt.Errorf("add a route to %s: %w", services, err)
+		return fmt.Errorf("add route to %s: %w", services, err)
 	}
 	return nil
 }
 
-// removeLink removes the machine's interface, unless the kernel has already, as it
-// does some time after the last process of the node is gone.
+// removeLink removes the machine's interface and waits until it is gone. The kernel
+// also removes it, some time after the last process of the node exits.
 func (c *cluster) removeLink(ctx context.Context) error {
 	return wait.PollUntilContextCancel(ctx, cleanInterval, true, func(context.Context) (bool, error) {
 		link, err := netlink.LinkByName(c.link())
@@ -123,9 +123,9 @@ func (c *cluster) removeLink(ctx context.Context) error {
 			return true, nil
 		}
 		if err != nil {
-			return false, fmt.Errorf("find the interface %s: %w", c.link(), err)
+			return false, fmt.Errorf("find interface %s: %w", c.link(), err)
 		}
-		_ = netlink.LinkDel(link) // whether it did is asked again
+		_ = netlink.LinkDel(link) // the next poll checks the result
 		return false, nil
 	})
 }

@@ -23,33 +23,32 @@ import (
 const (
 	// nodeName is the name of the only node.
 	nodeName = "node"
-	// readyInterval is how often it is looked whether the node is ready.
+	// readyInterval is how often waitReady checks whether the node is ready.
 	readyInterval = 50 * time.Millisecond
 )
 
-// The users whom the parts are, as RBAC knows them from the first.
+// The users of the components. RBAC has default roles for them.
 const (
 	controllerManagerUser = "system:kube-controller-manager"
 	schedulerUser         = "system:kube-scheduler"
 	kubeletUser           = "system:node:" + nodeName
 	proxyUser             = "system:kube-proxy"
-	// dnsUser has a role that this program gives it.
+	// dnsUser gets its role from permitDNS.
 	dnsUser = "system:coredns"
 )
 
-// node is the cluster from within its namespaces.
+// node is the cluster, seen from within its namespaces.
 type node struct {
 	*cluster
 	plane *controlplane.ControlPlane
-	// clientCA is a file of the CA by which the kubelet knows the API server, whose
-	// certificate and key are files, too.
+	// clientCA is the file of the CA of the API server's client certificate for the
+	// kubelet. clientCertificate and clientKey are the files of that certificate.
 	clientCA, clientCertificate, clientKey string
-	// ended is told of a part that ended by itself.
+	// ended receives the error of a component that exited by itself.
 	ended chan error
 }
 
-// runNode starts the parts of the cluster, says when they are ready, and returns
-// when one ends.
+// runNode starts the components, writes the ready line, and returns when one exits.
 func (c *cluster) runNode(ctx context.Context) error {
 	unix.CloseOnExec(statusFile)
 	status := os.NewFile(statusFile, "status")
@@ -59,7 +58,7 @@ func (c *cluster) runNode(ctx context.Context) error {
 		return err
 	}
 	if _, err := fmt.Fprintln(status, ready); err != nil {
-		return fmt.Errorf("say that the cluster is ready: %w", err)
+		return fmt.Errorf("write ready line: %w", err)
 	}
 	if err := status.Close(); err != nil {
 		return err
@@ -68,7 +67,7 @@ func (c *cluster) runNode(ctx context.Context) error {
 	return <-n.ended
 }
 
-// tell keeps the first error.
+// tell stores the first error and drops later ones.
 func (n *node) tell(err error) {
 	select {
 	case n.ended <- err:
@@ -104,7 +103,7 @@ func (n *node) start(ctx context.Context) error {
 	if err := n.waitReady(ctx); err != nil {
 		return err
 	}
-	fmt.Fprintf(n.out, "the node is ready after %s\n", time.Since(began).Round(time.Millisecond))
+	fmt.Fprintf(n.out, "node ready after %s\n", time.Since(began).Round(time.Millisecond))
 	return nil
 }
 
@@ -114,7 +113,7 @@ func (n *node) startPlane(ctx context.Context) (err error) {
 	}
 	n.plane, err = controlplane.Start(ctx, controlplane.Options{
 		Assets: n.assets, Dir: filepath.Join(n.dir, "plane"), Log: n.out,
-		// Its issuer is then one that pods and this machine can both reach.
+		// The address is part of the issuer's URL, and pods and this machine can reach it.
 		Address: net.ParseIP(n.address),
 		Users: []controlplane.User{
 			{Name: controllerManagerUser},
@@ -124,7 +123,7 @@ func (n *node) startPlane(ctx context.Context) (err error) {
 			{Name: dnsUser},
 		},
 		APIServerFlags: []string{
-			// A kubelet may do for its own pods what they need, and no more.
+			// Limits a kubelet to the objects of its own pods.
 			"--authorization-mode=Node", "--enable-admission-plugins=NodeRestriction",
 			"--kubelet-client-certificate=" + n.clientCertificate, "--kubelet-client-key=" + n.clientKey,
 			"--kubelet-preferred-address-types=InternalIP",
@@ -133,8 +132,8 @@ func (n *node) startPlane(ctx context.Context) (err error) {
 	return err
 }
 
-// writeClientCertificate writes that of the API server: who could call the kubelet
-// without one would be root.
+// writeClientCertificate writes the API server's client certificate for the kubelet.
+// The kubelet requires it, because its API gives root access.
 func (n *node) writeClientCertificate() error {
 	authority, err := testcerts.NewAuthority()
 	if err != nil {
@@ -160,13 +159,13 @@ func (n *node) writeClientCertificate() error {
 	return nil
 }
 
-// waitReady waits until the kubelet says that pods can run.
+// waitReady waits until the node is ready and has no taints.
 func (n *node) waitReady(ctx context.Context) error {
 	client, err := kubernetes.NewForConfig(n.plane.Config())
 	if err != nil {
 		return err
 	}
-	last := errors.New("the kubelet has not registered it")
+	last := errors.New("the kubelet has not created the Node")
 	err = wait.PollUntilContextCancel(ctx, readyInterval, true, func(ctx context.Context) (bool, error) {
 		select {
 		case err := <-n.ended:
@@ -180,14 +179,14 @@ func (n *node) waitReady(ctx context.Context) error {
 		for _, condition := range found.Status.Conditions {
 			if condition.Type == corev1.NodeReady {
 				last = errors.New(condition.Message)
-				// kube-controller-manager takes the taint away after that.
+				// kube-controller-manager removes the taint after the node is ready.
 				return condition.Status == corev1.ConditionTrue && len(found.Spec.Taints) == 0, nil
 			}
 		}
 		return false, nil
 	})
 	if err != nil {
-		return fmt.Errorf("wait for the node: %w; it last said: %w", err, last)
+		return fmt.Errorf("wait until the node is ready: %w; last condition: %w", err, last)
 	}
 	return nil
 }

@@ -21,11 +21,11 @@ import (
 )
 
 const (
-	// partTimeout bounds the start of a part, which takes a few seconds.
+	// partTimeout is the limit for the start of the components, which takes a few seconds.
 	partTimeout = 2 * time.Minute
-	// probeTimeout bounds one question whether it is ready.
+	// probeTimeout is the limit for one health check.
 	probeTimeout = 5 * time.Second
-	// containerdSocket is containerd's usual one, in the node's own /run.
+	// containerdSocket is containerd's default socket, in the node's own /run.
 	containerdSocket = "/run/containerd/containerd.sock"
 	pauseImage       = "localhost/pause:cluster"
 )
@@ -34,19 +34,19 @@ const (
 type component struct {
 	path string
 	args []string
-	// user is whose kubeconfig is written for it, and configuration the template of
-	// its file; either is empty if it has none.
+	// user is the user of its kubeconfig, and configuration the template of its
+	// configuration file. Each is empty if it has none.
 	user, configuration string
-	// health is the URL that is read to know that it is ready.
+	// health is the URL of its health check.
 	health string
 }
 
-// startParts starts what needs the API server.
+// startParts starts the components that need the API server.
 func (n *node) startParts(ctx context.Context) error {
 	if err := n.permitDNS(ctx); err != nil {
 		return err
 	}
-	// Not one after the other: none needs another to start.
+	// Start all of them before waiting: none needs another to start.
 	started := make([]*process.Process, 0)
 	parts := n.components()
 	for _, p := range parts {
@@ -74,8 +74,8 @@ func (n *node) components() []component {
 				"--service-account-private-key-file=" + n.plane.SigningKey(),
 				"--root-ca-file=" + n.file("kube-controller-manager", "ca.crt"),
 				"--use-service-account-credentials",
-				// For each controller it asks for a token first, and is ready the later
-				// the slower it may ask.
+				// It requests a token per controller when it starts. Its default rate limit
+				// would delay that.
 				"--kube-api-qps=200", "--kube-api-burst=400",
 			},
 			health: "https://127.0.0.1:10257/healthz",
@@ -109,13 +109,13 @@ func (n *node) components() []component {
 	}
 }
 
-// file is one of a part's own, beside those that it writes itself.
+// file returns the path of a component's file.
 func (n *node) file(name, kind string) string {
 	return filepath.Join(n.dir, "parts", name, kind)
 }
 
-// startPart writes the files of a part and starts it. If it ends, so does the
-// cluster.
+// startPart writes the files of a component and starts it. If it exits, the
+// cluster stops.
 func (n *node) startPart(p component) (*process.Process, error) {
 	name := filepath.Base(p.path)
 	if err := os.MkdirAll(n.file(name, ""), 0o700); err != nil {
@@ -140,7 +140,7 @@ func (n *node) startPart(p component) (*process.Process, error) {
 	return started, nil
 }
 
-// configure writes the configuration of a part, unless it has none.
+// configure writes the configuration file of a component, if it has one.
 func (n *node) configure(name, configuration string) error {
 	if configuration == "" {
 		return nil
@@ -154,31 +154,31 @@ func (n *node) configure(name, configuration string) error {
 		"Address": n.address, "Dir": n.dir, "Plugins": n.plugins, "ClientCA": n.clientCA, "Kubeconfig": n.file(name, "kubeconfig"),
 		"Containerd": containerdSocket, "Pause": pauseImage, "PodRange": podRange, "Node": nodeName,
 	}); err != nil {
-		return fmt.Errorf("write the configuration of %s: %w", name, err)
+		return fmt.Errorf("write configuration of %s: %w", name, err)
 	}
 	return os.WriteFile(n.file(name, "config"), written.Bytes(), 0o600)
 }
 
-// waitHealthy waits until a program answers at its URL.
+// waitHealthy waits until a component's health check succeeds.
 func waitHealthy(ctx context.Context, started *process.Process, url string) error {
 	ctx, cancel := context.WithTimeout(ctx, partTimeout)
 	defer cancel()
 	client := &http.Client{
 		Timeout: probeTimeout,
-		// Each has a certificate of its own that nobody has signed, on loopback.
-		Transport: &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}, //nolint:gosec // a probe, which tells nothing
+		// Each component has a self-signed certificate, on the loopback interface.
+		Transport: &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}, //nolint:gosec // a health check sends no secrets
 	}
 	defer client.CloseIdleConnections()
 	return started.WaitReady(ctx, func(ctx context.Context) error { return process.ExpectOK(ctx, client, url) })
 }
 
-// permitDNS lets CoreDNS see what it gives names to.
+// permitDNS lets CoreDNS read the objects that it resolves.
 func (n *node) permitDNS(ctx context.Context) error {
 	client, err := kubernetes.NewForConfig(n.plane.Config())
 	if err != nil {
 		return err
 	}
-	// Not `view`, which is empty until kube-controller-manager has made it of others.
+	// Not the ClusterRole view: it is empty until kube-controller-manager aggregates it.
 	sees := []string{"list", "watch"}
 	if _, err := client.RbacV1().ClusterRoles().Create(ctx, &rbacv1.ClusterRole{
 		ObjectMeta: metav1.ObjectMeta{Name: dnsUser},
@@ -187,19 +187,19 @@ func (n *node) permitDNS(ctx context.Context) error {
 			{Verbs: sees, APIGroups: []string{"discovery.k8s.io"}, Resources: []string{"endpointslices"}},
 		},
 	}, metav1.CreateOptions{}); err != nil {
-		return fmt.Errorf("make the role of %s: %w", dnsUser, err)
+		return fmt.Errorf("create ClusterRole of %s: %w", dnsUser, err)
 	}
 	if _, err := client.RbacV1().ClusterRoleBindings().Create(ctx, &rbacv1.ClusterRoleBinding{
 		ObjectMeta: metav1.ObjectMeta{Name: dnsUser},
 		RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: dnsUser},
 		Subjects:   []rbacv1.Subject{{APIGroup: rbacv1.GroupName, Kind: rbacv1.UserKind, Name: dnsUser}},
 	}, metav1.CreateOptions{}); err != nil {
-		return fmt.Errorf("give %s its role: %w", dnsUser, err)
+		return fmt.Errorf("create ClusterRoleBinding of %s: %w", dnsUser, err)
 	}
 	return nil
 }
 
-// startContainerd starts containerd, and gives it the image that each pod needs.
+// startContainerd starts containerd and imports the pause image and the test images.
 func (n *node) startContainerd(ctx context.Context) error {
 	path, err := exec.LookPath("containerd")
 	if err != nil {

@@ -11,16 +11,17 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// makeRoot makes the node's file system and goes into it: it looks like the
-// machine's, but nothing that is written to it stays, such as the directories that
-// containerd makes where a pod wants a path of the node that is not there. Three
-// things are other than on the machine: /run is empty, so that the machine's own
-// containerd, if it has one, is not the node's; /proc shows the cluster's processes;
-// and what grows is in the cluster's directory.
+// makeRoot creates the node's file system and makes it the root of this process. It
+// looks like the machine's file system, but writes to it do not reach the machine:
+// containerd, for example, creates missing hostPath directories. There are three
+// differences:
+//   - /run is empty, so that the machine's own containerd is not the node's.
+//   - /proc shows the cluster's processes.
+//   - Directories that grow are in the cluster's directory.
 func (c *cluster) makeRoot() error {
-	// Nothing that is mounted from here on is seen by the machine.
+	// Mounts from here on are not visible to the machine.
 	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
-		return fmt.Errorf("part from the machine's mounts: %w", err)
+		return fmt.Errorf("make mounts private: %w", err)
 	}
 	mounts, err := mountinfo.GetMounts(nil)
 	if err != nil {
@@ -30,7 +31,7 @@ func (c *cluster) makeRoot() error {
 	if err := mount("tmpfs", base, "tmpfs", ""); err != nil {
 		return err
 	}
-	// So that no name in the options below can hold a comma or a colon.
+	// With relative paths, no path in the options below has a comma or a colon.
 	if err := os.Chdir(base); err != nil {
 		return err
 	}
@@ -68,9 +69,9 @@ func (c *cluster) makeRoot() error {
 	return enter(root)
 }
 
-// bindMounts makes what is mounted on the machine be mounted there, too.
+// bindMounts binds the machine's mounts into root.
 func (c *cluster) bindMounts(root string, mounts []*mountinfo.Info) error {
-	// Those come first that are mounted on none of the others, and bring them.
+	// A recursive bind includes the mounts below, so shorter paths come first.
 	slices.SortFunc(mounts, func(a, b *mountinfo.Info) int { return len(a.Mountpoint) - len(b.Mountpoint) })
 	skipped := []string{"/proc", "/run", c.dir}
 	for _, m := range mounts {
@@ -87,7 +88,7 @@ func (c *cluster) bindMounts(root string, mounts []*mountinfo.Info) error {
 	return nil
 }
 
-// overlay mounts what is at lower, so that what is written goes to a directory of
+// overlay mounts an overlay of lower at target. Writes go to the directory upper in
 // the working directory.
 func overlay(lower, target, upper string) error {
 	work := upper + "-work"
@@ -125,17 +126,17 @@ func mount(source, target, kind, options string) error {
 	return nil
 }
 
-// enter makes root the root of this process and of all that it starts.
+// enter makes root the root directory of this process and its child processes.
 func enter(root string) error {
 	if err := os.Chdir(root); err != nil {
 		return err
 	}
-	// The old root is put on top of the new one, and taken away, see pivot_root(2).
+	// This mounts the old root on top of the new one, and unmounts it, see pivot_root(2).
 	if err := unix.PivotRoot(".", "."); err != nil {
-		return fmt.Errorf("change the root: %w", err)
+		return fmt.Errorf("pivot root: %w", err)
 	}
 	if err := unix.Unmount(".", unix.MNT_DETACH); err != nil {
-		return fmt.Errorf("leave the old root: %w", err)
+		return fmt.Errorf("unmount old root: %w", err)
 	}
 	return os.Chdir("/")
 }

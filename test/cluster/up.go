@@ -17,37 +17,37 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// What up starts: the first process of the namespaces, and the one that runs the
-// parts of the cluster.
+// The commands that up starts: the first process of the namespaces, and the one
+// that runs the components.
 const (
 	verbInit = "init"
 	verbNode = "node"
-	// ready is what the latter says at last, after lines about its progress.
+	// ready is the last line that runNode writes, after lines about its progress.
 	ready = "ready"
-	// upTimeout bounds what takes a quarter of a minute on a free machine.
+	// upTimeout is the limit for up, which takes about 15 seconds on an idle machine.
 	upTimeout = 3 * time.Minute
 )
 
-// The files that these processes inherit, after the standard ones.
+// The file descriptors that these processes inherit, in addition to the standard ones.
 const (
-	// goFile is read for a byte, which says that the network is there.
+	// goFile is a pipe. A byte in it means that the network is set up.
 	goFile = 3
-	// statusFile is written to.
+	// statusFile is a pipe for the lines about the progress.
 	statusFile = 4
 )
 
-// cluster is a cluster of one directory.
+// cluster is the cluster with its files in dir.
 type cluster struct {
-	// dir is an absolute path. Two clusters have two directories.
+	// dir is an absolute path. Each cluster has its own directory.
 	dir string
-	// assets, plugins, programs and images are directories of what was built.
+	// assets, plugins, programs and images are directories with built files.
 	assets, plugins, programs, images string
-	// address is the node's, once it is chosen.
+	// address is the node's IP address, after it is chosen.
 	address string
 	out     io.Writer
 }
 
-// id tells what this cluster has on the machine from what others have.
+// id returns a suffix for the names of this cluster's resources on the machine.
 func (c *cluster) id() string {
 	sum := sha256.Sum256([]byte(c.dir))
 	return hex.EncodeToString(sum[:4])
@@ -55,7 +55,7 @@ func (c *cluster) id() string {
 
 func (c *cluster) kubeconfig() string { return filepath.Join(c.dir, "kubeconfig") }
 
-// up starts the cluster, unless it runs, and loads the images.
+// up starts the cluster, if it does not run, and loads the images.
 func (c *cluster) up(ctx context.Context) error {
 	if err := check(); err != nil {
 		return err
@@ -69,7 +69,7 @@ func (c *cluster) up(ctx context.Context) error {
 			return err
 		}
 	} else {
-		fmt.Fprintln(c.out, "it runs already")
+		fmt.Fprintln(c.out, "the cluster is already running")
 	}
 	if err := c.loadBuilt(ctx); err != nil {
 		return err
@@ -79,7 +79,7 @@ func (c *cluster) up(ctx context.Context) error {
 }
 
 func (c *cluster) start(ctx context.Context) error {
-	// What is left of one that crashed.
+	// Remove the resources of a crashed cluster.
 	if err := c.clean(ctx); err != nil {
 		return err
 	}
@@ -99,21 +99,21 @@ func (c *cluster) start(ctx context.Context) error {
 		return err
 	}
 	if err := c.bringUp(ctx, process, network); err != nil {
-		// Its logs stay, to be looked at, and go with the next up or down.
+		// Keep the logs. The next up or down removes them.
 		return errors.Join(err, c.end(context.WithoutCancel(ctx), process.pid))
 	}
 	return nil
 }
 
-// started is the first process, and the pipes to it.
+// started is the cluster's first process and the pipes to it.
 type started struct {
 	pid    int
 	goes   *os.File
 	status *os.File
 }
 
-// startInit starts the first process in namespaces of its own: it is the first of
-// a namespace of processes, so that all that ever is started in it ends with it.
+// startInit starts the first process in its own namespaces. As the first process of
+// a PID namespace, it takes all its descendants with it when it exits.
 func (c *cluster) startInit() (*started, error) {
 	log, err := os.OpenFile(filepath.Join(c.dir, "log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
@@ -139,14 +139,14 @@ func (c *cluster) startInit() (*started, error) {
 		Cloneflags: unix.CLONE_NEWPID | unix.CLONE_NEWNS | unix.CLONE_NEWNET | unix.CLONE_NEWUTS | unix.CLONE_NEWIPC,
 	}
 	if err := command.Start(); err != nil {
-		return nil, fmt.Errorf("start a process in namespaces of its own: %w; in a container, this takes a privileged one", err)
+		return nil, fmt.Errorf("start process in new namespaces: %w; a container must be privileged for this", err)
 	}
-	// Once this program has ended, nobody waits for it but the system.
+	// Reap the process if it exits before this program does.
 	go func() { _ = command.Wait() }()
 	return &started{pid: command.Process.Pid, goes: goWrite, status: statusRead}, nil
 }
 
-// args are those of this program as another part of the cluster.
+// args returns the arguments for another process of this program.
 func (c *cluster) args(verb string) []string {
 	return []string{
 		"-dir=" + c.dir, "-assets=" + c.assets, "-network=" + c.plugins, "-programs=" + c.programs,
@@ -154,8 +154,8 @@ func (c *cluster) args(verb string) []string {
 	}
 }
 
-// bringUp gives the first process its network, has it go on, and waits until all
-// is ready.
+// bringUp sets up the network of the first process, lets it continue, and waits for
+// the ready line. It returns an error if the process exits or ctx ends before.
 func (c *cluster) bringUp(ctx context.Context, process *started, network network) error {
 	defer func() { _ = process.status.Close() }()
 	err := network.connect(c.link(), process.pid)
@@ -178,11 +178,11 @@ func (c *cluster) bringUp(ctx context.Context, process *started, network network
 		fmt.Fprintln(c.out, lines.Text())
 	}
 	if err := context.Cause(ctx); err != nil {
-		return fmt.Errorf("wait for the cluster: %w; %s has the logs", err, c.dir)
+		return fmt.Errorf("wait until the cluster is ready: %w; see the logs in %s", err, c.dir)
 	}
-	said, err := os.ReadFile(filepath.Join(c.dir, "log"))
+	log, err := os.ReadFile(filepath.Join(c.dir, "log"))
 	if err != nil {
 		return err
 	}
-	return fmt.Errorf("the cluster ended before it was ready; %s has the logs:\n%s", c.dir, said)
+	return fmt.Errorf("the cluster exited before it was ready; see the logs in %s:\n%s", c.dir, log)
 }

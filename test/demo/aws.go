@@ -15,16 +15,16 @@ import (
 	"github.com/pod-identity-webhook/pod-identity-webhook/test/stsprocess"
 )
 
-// policy is attached to the role, as AWS's guide for the agent has it.
+// policy is attached to the role, as AWS's guide for the agent recommends.
 const policy = "arn:aws:iam::aws:policy/CloudWatchAgentServerPolicy"
 
-// startSTS starts the double of AWS, and returns where it is.
+// startSTS starts local-sts, the fake AWS, and returns its name and URL.
 func (c *cluster) startSTS(ctx context.Context) (string, error) {
 	dir, err := c.directory("sts")
 	if err != nil {
 		return "", err
 	}
-	// STS has to trust who serves the issuer's keys, as it does the internet's CAs.
+	// STS must trust the server of the issuer's keys. AWS trusts the public CAs.
 	if err := os.WriteFile(c.issuerCA(), c.controlPlane.CABundle(), 0o600); err != nil {
 		return "", err
 	}
@@ -35,21 +35,21 @@ func (c *cluster) startSTS(ctx context.Context) (string, error) {
 	return "local-sts " + c.sts.URL(), nil
 }
 
-// issuerCA is the file with the CA of who serves the issuer's keys.
+// issuerCA returns the path of the CA certificate of the server of the issuer's keys.
 func (c *cluster) issuerCA() string { return filepath.Join(c.dir, "issuer-ca.crt") }
 
-// createProvider makes the cluster's issuer known to IAM.
+// createProvider creates an OIDC provider for the cluster's issuer in IAM.
 func (c *cluster) createProvider(ctx context.Context) (string, error) {
 	return "kubectl irsa provider create", c.irsa(ctx, "provider", "create", "--approve")
 }
 
-// createRole makes the role that the example's ServiceAccount names.
+// createRole creates the role that the annotation of the example's ServiceAccount names.
 func (c *cluster) createRole(ctx context.Context) (string, error) {
 	return "kubectl irsa serviceaccount create", c.irsa(ctx, "serviceaccount", "create", agent, "--namespace="+namespace,
 		"--role-name="+agent, "--role-only", "--attach-policy-arn="+policy, "--approve")
 }
 
-// irsa runs the plugin as the administrator of the cluster and of the account.
+// irsa runs kubectl irsa as the administrator of the cluster and of the AWS account.
 func (c *cluster) irsa(ctx context.Context, args ...string) error {
 	environment, err := c.administrator(ctx)
 	if err != nil {
@@ -59,7 +59,7 @@ func (c *cluster) irsa(ctx context.Context, args ...string) error {
 	return err
 }
 
-// administrator returns the environment of who administers the account.
+// administrator returns environment variables with the credentials of the account's administrator.
 func (c *cluster) administrator(ctx context.Context) ([]string, error) {
 	credentials, err := c.sts.AdminConfig().Credentials.Retrieve(ctx)
 	if err != nil {
@@ -71,14 +71,15 @@ func (c *cluster) administrator(ctx context.Context) ([]string, error) {
 	}, nil
 }
 
-// whoAmI asks STS who a container is, by a program with an AWS SDK that has
-// nothing but the container's environment, and the token where that says.
+// whoAmI runs `local-sts whoami`, a program with an AWS SDK, with nothing but a
+// container's environment and token, and returns its output.
 func (c *cluster) whoAmI(ctx context.Context, container *corev1.Container, rawToken string) (string, error) {
 	directory, err := os.MkdirTemp(c.dir, "container-")
 	if err != nil {
 		return "", err
 	}
-	// As the kubelet does, but for the directory: this machine is not the container.
+	// The kubelet writes the same file, in another directory: this program has
+	// no container with its own file system.
 	file := filepath.Join(directory, "token")
 	if err := os.WriteFile(file, []byte(rawToken), 0o600); err != nil {
 		return "", err
@@ -86,7 +87,7 @@ func (c *cluster) whoAmI(ctx context.Context, container *corev1.Container, rawTo
 	var environment []string
 	for _, variable := range container.Env {
 		if variable.ValueFrom != nil {
-			continue // of the node, which is not there
+			continue // its value comes from a node, and there are no nodes
 		}
 		value := variable.Value
 		if variable.Name == tokenVariable {
@@ -97,8 +98,8 @@ func (c *cluster) whoAmI(ctx context.Context, container *corev1.Container, rawTo
 	return output(ctx, c.options.localSTS, []string{"whoami"}, environment...)
 }
 
-// output runs a program with an environment of its own. Its error says what the
-// program did.
+// output runs a program with only the given environment and returns its
+// standard output. The error includes the program's standard error.
 func output(ctx context.Context, path string, args []string, environment ...string) (string, error) {
 	command := exec.CommandContext(ctx, path, args...) //nolint:gosec // the options' programs
 	command.Env = environment

@@ -16,24 +16,24 @@ import (
 // stsAudience is the audience that IAM's OIDC providers for clusters expect.
 const stsAudience = "sts.amazonaws.com"
 
-// finding is a statement and what speaks against it; nil if nothing does.
+// finding is a statement. Its err is nil if the statement is true.
 type finding struct {
 	statement string
 	err       error
 }
 
-// check compares the evidence with what is promised.
+// check compares the evidence with the expected result.
 func (e *evidence) check(ctx context.Context) []finding {
 	return []finding{
-		{"The pod has the role of its ServiceAccount, and a token where the SDK looks for it.", e.hasIdentity()},
-		{"All that the pod had of its own is still there, unchanged.", e.keepsThePod()},
-		{"A pod whose ServiceAccount has no role is left alone.", e.unrelatedPodUnchanged()},
-		{"The token says which ServiceAccount it is, is meant for STS, and expires as asked.", e.tokenIsAsAsked()},
+		{"The pod has the role of its ServiceAccount, and a token in the file that AWS SDKs read.", e.hasIdentity()},
+		{"The webhook removed and changed nothing that the pod had before.", e.keepsThePod()},
+		{"The webhook did not change a pod without a role.", e.unrelatedPodUnchanged()},
+		{"The token names the ServiceAccount, is valid for STS and expires when the pod requests.", e.tokenAsRequested()},
 		{"The token is bound to this one pod, by name and UID.", e.tokenIsBound()},
-		{fmt.Sprintf("Anybody can verify the token: its key %.8s… is public, and the signature is good.", e.claims.KeyID), e.tokenIsVerifiable(ctx)},
-		{"The Kubernetes API itself refuses the token: it is good for STS only.", e.cluster.expectRefused(ctx, e.rawToken)},
-		{"For the token STS gives credentials of this role, with nothing but the container's environment.", e.hasCredentials()},
-		{"The token of another ServiceAccount gets none: the role does not trust it.", e.otherTokensRefused(ctx)},
+		{fmt.Sprintf("The token's signature is valid: it was verified with the public key %.8s….", e.claims.KeyID), e.tokenIsVerifiable(ctx)},
+		{"The Kubernetes API server rejects the token: it is valid only for STS.", e.cluster.expectRejected(ctx, e.rawToken)},
+		{"STS returns credentials of this role for the token and the container's environment.", e.hasCredentials()},
+		{"STS rejects the token of another ServiceAccount: the role does not trust it.", e.otherTokensRejected(ctx)},
 	}
 }
 
@@ -55,35 +55,35 @@ func (e *evidence) hasIdentity() error {
 
 func (e *evidence) keepsThePod() error {
 	if e.change.lossy {
-		return errors.New("something was removed or changed")
+		return errors.New("the webhook removed or changed a part of the pod")
 	}
 	return nil
 }
 
 func (e *evidence) unrelatedPodUnchanged() error {
 	if len(e.bystanderChange.lines) > 0 {
-		return fmt.Errorf("it was changed: %q", e.bystanderChange.lines)
+		return fmt.Errorf("pod %s was changed: %q", e.bystander.Name, e.bystanderChange.lines)
 	}
 	return nil
 }
 
-func (e *evidence) tokenIsAsAsked() error {
+func (e *evidence) tokenAsRequested() error {
 	if want := token.Subject(e.pod.Namespace, e.account.Name); e.claims.Subject != want {
-		return fmt.Errorf("its subject is %q, want %q", e.claims.Subject, want)
+		return fmt.Errorf("the token's subject is %q, want %q", e.claims.Subject, want)
 	}
 	if !slices.Equal(e.claims.Audience, []string{stsAudience}) {
-		return fmt.Errorf("its audience is %q, want %q", e.claims.Audience, stsAudience)
+		return fmt.Errorf("the token's audience is %q, want %q", e.claims.Audience, stsAudience)
 	}
 	want := time.Duration(*e.projection.ExpirationSeconds) * time.Second
 	if got := e.claims.Expiry.Sub(e.claims.IssuedAt); got != want {
-		return fmt.Errorf("it lives for %s, want %s", got, want)
+		return fmt.Errorf("the token is valid for %s, want %s", got, want)
 	}
 	return nil
 }
 
 func (e *evidence) tokenIsBound() error {
 	if want := (token.Object{Name: e.pod.Name, UID: string(e.pod.UID)}); e.claims.Pod != want {
-		return fmt.Errorf("it is bound to %v, want %v", e.claims.Pod, want)
+		return fmt.Errorf("the token is bound to pod %v, want %v", e.claims.Pod, want)
 	}
 	return nil
 }
@@ -105,25 +105,25 @@ func (e *evidence) tokenIsVerifiable(ctx context.Context) error {
 func (e *evidence) hasCredentials() error {
 	_, role, _ := strings.Cut(e.account.Annotations[roleAnnotation], ":role/")
 	if !strings.Contains(e.caller, ":assumed-role/"+role+"/") {
-		return fmt.Errorf("STS calls it %q, want a session of the role %s", e.caller, role)
+		return fmt.Errorf("GetCallerIdentity returned %q, want a session of role %s", e.caller, role)
 	}
 	return nil
 }
 
-func (e *evidence) otherTokensRefused(ctx context.Context) error {
-	other, err := e.cluster.mintToken(ctx, e.bystander, e.projection)
+func (e *evidence) otherTokensRejected(ctx context.Context) error {
+	other, err := e.cluster.requestToken(ctx, e.bystander, e.projection)
 	if err != nil {
 		return err
 	}
 	_, err = exchange.WithWebIdentity(ctx, e.cluster.sts.AnonymousConfig(), exchange.Input{
 		RoleARN: e.account.Annotations[roleAnnotation], SessionName: "bystander", Token: other,
 	})
-	refusal, ok := errors.AsType[*exchange.Error](err)
+	rejection, ok := errors.AsType[*exchange.Error](err)
 	switch {
 	case err == nil:
-		return errors.New("STS gave it credentials")
-	case !ok || refusal.Reason != exchange.AccessDenied:
-		return fmt.Errorf("STS did not refuse it for want of trust, but: %w", err)
+		return errors.New("STS returned credentials")
+	case !ok || rejection.Reason != exchange.AccessDenied:
+		return fmt.Errorf("STS returned an error other than %v: %w", exchange.AccessDenied, err)
 	}
 	return nil
 }

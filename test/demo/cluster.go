@@ -16,10 +16,10 @@ import (
 	"github.com/pod-identity-webhook/pod-identity-webhook/test/webhookprocess"
 )
 
-// stopTimeout is far more than an idle webhook needs to end.
+// stopTimeout is much longer than an idle webhook needs to shut down.
 const stopTimeout = 10 * time.Second
 
-// cluster is a control plane with the webhook, and a double of AWS. Its parts are nil until they
+// cluster is a control plane with the webhook, and a fake AWS. Its parts are nil until they
 // are started.
 type cluster struct {
 	options      options
@@ -30,7 +30,8 @@ type cluster struct {
 	sts          *stsprocess.Server
 }
 
-// startControlPlane returns what was started, and where the API server is.
+// startControlPlane starts etcd and the API server. It returns their names and
+// the address of the API server.
 func (c *cluster) startControlPlane(ctx context.Context) (string, error) {
 	dir, err := c.directory("controlplane")
 	if err != nil {
@@ -42,12 +43,12 @@ func (c *cluster) startControlPlane(ctx context.Context) (string, error) {
 	}
 	c.client, err = kubernetes.NewForConfig(c.controlPlane.Config())
 	if err != nil {
-		return "", fmt.Errorf("make a client: %w", err)
+		return "", fmt.Errorf("create client: %w", err)
 	}
 	return "etcd, kube-apiserver " + c.controlPlane.Config().Host, nil
 }
 
-// applyExample returns what kinds of objects were applied.
+// applyExample applies the example's manifests and returns the kinds of the objects.
 func (c *cluster) applyExample(ctx context.Context) (string, error) {
 	var files []string
 	for _, name := range []string{"namespace.yaml", "serviceaccount.yaml", "configmap.yaml", "daemonset.yaml"} {
@@ -64,7 +65,7 @@ func (c *cluster) applyExample(ctx context.Context) (string, error) {
 	return strings.Join(kinds, ", "), controlplane.CreateDefaultServiceAccount(ctx, c.client, namespace)
 }
 
-// startWebhook returns where the webhook is.
+// startWebhook starts the webhook, creates its webhook configuration and returns its URL.
 func (c *cluster) startWebhook(ctx context.Context) (string, error) {
 	dir, err := c.directory("webhook")
 	if err != nil {
@@ -76,7 +77,7 @@ func (c *cluster) startWebhook(ctx context.Context) (string, error) {
 		Dir:     dir,
 		Args: []string{
 			"--sts-endpoint=" + c.sts.URL(), "--aws-default-region=" + stsprocess.Region,
-			// There is no load balancer that would have to notice its end first.
+			// A shutdown delay is for load balancers. The demo has none.
 			"--shutdown-delay=0s",
 		},
 	})
@@ -86,7 +87,8 @@ func (c *cluster) startWebhook(ctx context.Context) (string, error) {
 	return c.webhook.URL(), c.webhook.Register(ctx, c.client, webhookprocess.Registration{})
 }
 
-// stop ends what was started, the last first.
+// stop stops the started parts, in reverse order. It returns an error if the
+// webhook does not exit with code 0 within stopTimeout.
 func (c *cluster) stop() error {
 	var err error
 	if c.webhook != nil {

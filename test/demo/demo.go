@@ -12,15 +12,15 @@ import (
 )
 
 var (
-	errChecksFailed = errors.New("not everything is as it should be, see ✗ above")
+	errChecksFailed = errors.New("a check failed, see ✗ above")
 	errInterrupted  = errors.New("interrupted")
-	errWebhookEnded = errors.New("the webhook is gone")
-	errSTSEnded     = errors.New("local-sts is gone")
+	errWebhookEnded = errors.New("the webhook exited")
+	errSTSEnded     = errors.New("local-sts exited")
 )
 
-// demo tells the story from the start of the cluster to its end. Whatever
-// happens, nothing that it started runs and nothing that it wrote is left when
-// it returns.
+// demo starts a cluster, shows on it how a pod gets its identity, and checks the
+// result. Before it returns, also with an error, it stops all processes that it
+// started and removes all files that it wrote.
 func demo(ctx context.Context, s screen, o options) (err error) {
 	began := time.Now()
 	dir, err := os.MkdirTemp("", "pod-identity-webhook-demo-")
@@ -30,13 +30,13 @@ func demo(ctx context.Context, s screen, o options) (err error) {
 	c := &cluster{options: o, dir: dir}
 	defer func() {
 		if err != nil && ctx.Err() != nil {
-			err = errInterrupted // what failed after it failed because of it
+			err = errInterrupted // the interrupt caused the other error
 		}
 		if cleanup := errors.Join(c.stop(), os.RemoveAll(dir)); cleanup != nil {
 			err = errors.Join(err, cleanup)
 			return
 		}
-		s.say(fmt.Sprintf("Everything is stopped and removed, after %s.", seconds(time.Since(began))))
+		s.text(fmt.Sprintf("The demo stopped its processes and removed its files after %s.", seconds(time.Since(began))))
 	}()
 
 	if s.verbose {
@@ -62,28 +62,29 @@ func demo(ctx context.Context, s screen, o options) (err error) {
 	return waitForInterrupt(ctx, s, c)
 }
 
-// showResult prints on one screen what the webhook added, and what that results in.
+// showResult prints, on one screen, the fields that the webhook added and the
+// ARN that STS returns for the container.
 func showResult(s screen, e *evidence) {
 	s.heading(fmt.Sprintf("What the webhook added to pod %s, as the API server stored it", e.pod.Name))
 	s.lines(e.change.withoutContext()...)
-	s.heading("Its container calls sts get-caller-identity at local-sts, a fake AWS")
+	s.heading("Result of sts get-caller-identity in its container, from local-sts, a fake AWS")
 	s.lines(e.caller[strings.LastIndex(e.caller, "\n")+1:]) // its ARN
 }
 
-// showAll prints all that was seen, for a reader who sees it for the first time.
+// showAll prints all the evidence, with explanations for new users.
 func showAll(s screen, e *evidence) {
 	s.heading("Before")
-	s.say(fmt.Sprintf("The ServiceAccount %s of namespace %s names an IAM role:", e.account.Name, e.account.Namespace))
+	s.text(fmt.Sprintf("ServiceAccount %s/%s has the annotation for an IAM role:", e.account.Namespace, e.account.Name))
 	s.lines(roleAnnotation + ": " + e.account.Annotations[roleAnnotation])
-	s.say(
-		"The pod runs as this ServiceAccount and says nothing about AWS. (No controllers",
-		"run here: the demo created the pod that the DaemonSet's controller would create.)",
+	s.text(
+		"The pod runs as this ServiceAccount and has no AWS settings. (No controllers run",
+		"here: the demo created the pod that the DaemonSet controller would create.)",
 	)
 
-	s.heading("After: what the webhook added to the pod, as the API server stored it")
+	s.heading("After: fields that the webhook added to the pod, as the API server stored it")
 	s.lines(e.change.lines...)
 
-	s.heading("The pod's token: its claims, as issued to a kubelet that asks for it")
+	s.heading("Claims of the pod's token, requested as the kubelet requests it")
 	s.values(
 		value{"iss", e.claims.Issuer},
 		value{"sub", e.claims.Subject},
@@ -92,22 +93,22 @@ func showAll(s screen, e *evidence) {
 		value{"pod", e.claims.Pod.Name},
 		value{"serviceaccount", e.claims.ServiceAccount.Name},
 	)
-	s.say(
-		"The AWS SDK in the pod sends the token to STS. There iss, sub and aud are compared",
-		"with the role's trust policy, and the pod gets credentials of this role alone:",
+	s.text(
+		"The AWS SDK in the pod sends the token to STS. STS compares iss, sub and aud with",
+		"the role's trust policy, and returns credentials of this role only:",
 	)
-	s.heading("Who the container is, as an AWS SDK is told that has nothing but its environment")
+	s.heading("Result of GetCallerIdentity, by an AWS SDK with the container's environment")
 	s.lines(strings.Split(e.caller, "\n")...)
-	s.say(
-		"This STS is local-sts, a double for people to try things with. kubectl irsa made the",
-		"provider and the role there as it does at AWS. Its credentials open nothing but itself.",
+	s.text(
+		"This STS is local-sts, a fake AWS for tests. kubectl irsa created the OIDC provider",
+		"and the role in it as it does in AWS. Its credentials are valid only in local-sts.",
 	)
 }
 
-// waitForInterrupt leaves the cluster to the user until Ctrl-C, or until a part of it
-// has ended by itself.
+// waitForInterrupt prints commands for the user and waits for Ctrl-C. It returns
+// an error if a part of the cluster exits before that.
 func waitForInterrupt(ctx context.Context, s screen, c *cluster) error {
-	s.heading("The cluster stays up until Ctrl-C. In another terminal")
+	s.heading("The cluster runs until Ctrl-C. In another terminal, run")
 	s.lines(
 		"export KUBECONFIG="+c.controlPlane.Kubeconfig(),
 		"kubectl get pods --namespace="+namespace+" --output=yaml",
@@ -116,14 +117,14 @@ func waitForInterrupt(ctx context.Context, s screen, c *cluster) error {
 	if err != nil {
 		return err
 	}
-	s.say("The same with its double of AWS, whose credentials open nothing but itself:")
+	s.text("To use the fake AWS, with credentials that are valid only there, run:")
 	s.lines(
 		"export "+strings.Join(environment, " "),
 		c.options.plugin+" doctor serviceaccount "+agent+" --namespace="+namespace+" --issuer-ca-file="+c.issuerCA(),
 	)
-	s.say(
-		"It has no nodes and no controllers: pods stay pending, and a new namespace lacks",
-		"its default ServiceAccount until you create it.",
+	s.text(
+		"The cluster has no nodes and no controllers: pods stay pending, and a new namespace",
+		"has no default ServiceAccount until you create it.",
 	)
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return c.controlPlane.Wait(ctx) })
@@ -132,7 +133,7 @@ func waitForInterrupt(ctx context.Context, s screen, c *cluster) error {
 		case <-ctx.Done():
 			return nil
 		case <-c.webhook.Ended():
-			return errWebhookEnded // how it ended is for cluster.stop to tell
+			return errWebhookEnded // cluster.stop returns its exit code
 		case <-c.sts.Ended():
 			return errSTSEnded
 		}

@@ -37,7 +37,7 @@ func TestDemo(t *testing.T) {
 			if got := strings.Count(output.String(), "\n"); got > test.maxLines {
 				t.Errorf("got %d lines, want at most %d", got, test.maxLines)
 			}
-			// Each JWT begins with the base64 of {".
+			// Every JWT starts with eyJ, the base64 of {".
 			if strings.Contains(output.String(), "eyJ") {
 				t.Error("the output shows a token")
 			}
@@ -57,7 +57,7 @@ func TestDemo_noRole(t *testing.T) {
 }
 
 func TestDemo_interrupted(t *testing.T) {
-	for _, shown := range []string{"A pod gets", "control plane started", "webhook registered", "another terminal"} {
+	for _, shown := range []string{"A pod gets", "control plane started", "webhook started", "another terminal"} {
 		t.Run("after "+shown, func(t *testing.T) {
 			temp := tempDir(t)
 			ctx, cancel := context.WithCancel(t.Context())
@@ -73,7 +73,7 @@ func TestDemo_interrupted(t *testing.T) {
 	}
 }
 
-// trigger does something when a text is written to it.
+// trigger calls do when text is written to it.
 type trigger struct {
 	text string
 	do   func()
@@ -96,7 +96,7 @@ func defaults() options {
 	}
 }
 
-// tempDir gives the demo a directory of its own for temporary files.
+// tempDir sets TMPDIR to a new directory and returns it.
 func tempDir(t *testing.T) string {
 	t.Helper()
 	dir := t.TempDir()
@@ -111,7 +111,7 @@ func wantEmpty(t *testing.T, dir string) {
 		t.Fatal(err)
 	}
 	if len(left) > 0 {
-		t.Errorf("%v was left behind", left)
+		t.Errorf("got files %v, want all files removed", left)
 	}
 }
 

@@ -12,21 +12,21 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
-// contextLines are shown before and after what differs.
+// contextLines is the number of equal lines shown before and after a difference.
 const contextLines = 2
 
-// change is how a pod differs from another that was meant to be the same.
+// change is the difference between a pod before and after.
 type change struct {
-	// lines are a unified diff of the two in YAML, without its line numbers.
+	// lines are a unified diff of the two in YAML, without line numbers.
 	lines []string
-	// lossy tells whether the other pod has all that the one had, as it was and
-	// in its order. The diff would show that as well, but a diff may show a pure
-	// addition as a move.
+	// lossy is true if a field or list element of the pod before is missing,
+	// changed or in another order in the pod after. The lines do not suffice
+	// for that: a diff may show a pure addition as a move.
 	lossy bool
 }
 
-// apiAccessVolume is the volume of the cluster's own token, which the API
-// server adds to each pod under a name of its own.
+// apiAccessVolume matches the volume with the token for the API server. The API
+// server adds it to each pod, with a random suffix.
 var apiAccessVolume = regexp.MustCompile(`kube-api-access-[a-z0-9]{5}\b`)
 
 func compare(before, after *corev1.Pod) (change, error) {
@@ -48,24 +48,24 @@ func compare(before, after *corev1.Pod) (change, error) {
 	return change{lines: diff(string(a), string(b)), lossy: !contains(objectB, objectA)}, nil
 }
 
-// summarize is a pod in YAML with what the user decides and without what the API
-// server makes up for each pod.
+// summarize returns a pod as YAML, with the fields that the user sets and without
+// the ones that the API server generates.
 func summarize(pod *corev1.Pod) ([]byte, error) {
 	object, err := runtime.DefaultUnstructuredConverter.ToUnstructured(pod)
 	if err != nil {
-		return nil, fmt.Errorf("encode a pod: %w", err)
+		return nil, fmt.Errorf("encode pod: %w", err)
 	}
 	text, err := yaml.Marshal(map[string]any{
 		"metadata": map[string]any{"labels": pod.Labels, "annotations": pod.Annotations},
 		"spec":     object["spec"],
 	})
 	if err != nil {
-		return nil, fmt.Errorf("encode a pod: %w", err)
+		return nil, fmt.Errorf("encode pod: %w", err)
 	}
 	return apiAccessVolume.ReplaceAll(text, []byte("kube-api-access")), nil
 }
 
-// gap stands for lines that are left out.
+// gap replaces omitted lines.
 const gap = "…"
 
 func diff(before, after string) []string {
@@ -98,9 +98,9 @@ func split(text string) []string {
 	return strings.Split(strings.TrimSuffix(text, "\n"), "\n")
 }
 
-// contains tells whether all of part is in whole: the keys of a map with what
-// they hold, and the elements of a list in their order, with others between
-// them perhaps.
+// contains reports whether whole has every key and value of part's maps, and
+// every element of part's lists in the same order. A list in whole may have
+// other elements in between.
 func contains(whole, part any) bool {
 	switch part := part.(type) {
 	case map[string]any:
@@ -127,7 +127,7 @@ func contains(whole, part any) bool {
 	}
 }
 
-// withoutContext returns only the lines that differ, with a gap between those apart.
+// withoutContext returns only the lines that differ, with a gap between separate groups.
 func (c change) withoutContext() []string {
 	var lines []string
 	apart := false

@@ -15,7 +15,7 @@ func TestCompare(t *testing.T) {
 		lines  []string
 	}{
 		"no difference": {change: func(*corev1.Pod) {}},
-		"what the API server makes up is no difference": {change: func(p *corev1.Pod) {
+		"generated names and IDs are ignored": {change: func(p *corev1.Pod) {
 			p.Name, p.UID, p.ResourceVersion = "pod-fghij", "2", "2"
 			p.Spec.Volumes[1].Name = "kube-api-access-fghij"
 		}},
@@ -96,10 +96,10 @@ func TestCompare(t *testing.T) {
 				t.Fatal(err)
 			}
 			if got.lossy != test.lossy {
-				t.Errorf("lossy is %t, want %t", got.lossy, test.lossy)
+				t.Errorf("got lossy %t, want %t", got.lossy, test.lossy)
 			}
 			if !slices.Equal(got.lines, test.lines) {
-				t.Errorf("got the lines\n%q\nwant\n%q", got.lines, test.lines)
+				t.Errorf("got lines\n%q\nwant\n%q", got.lines, test.lines)
 			}
 		})
 	}

@@ -10,23 +10,23 @@ import (
 	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/token"
 )
 
-// What the example's manifests name, and the annotation that they are about.
+// Names in the example's manifests, and the annotation for the role.
 const (
 	namespace      = "amazon-cloudwatch"
 	agent          = "cloudwatch-agent"
 	roleAnnotation = "eks.amazonaws.com/role-arn"
 )
 
-// evidence is what was seen while a pod got its identity.
+// evidence is what the demo shows and checks: the pods, the token and the result of STS.
 type evidence struct {
 	cluster *cluster
 	account *corev1.ServiceAccount
 
-	// What the API server makes of the pods by itself, without the webhook: it
-	// sets defaults and adds a volume of its own.
+	// The pods as the API server would store them without the webhook: it sets
+	// defaults and adds a volume.
 	podWithout, bystanderWithout *corev1.Pod
 
-	// pod is the agent's, as stored.
+	// pod is the agent's pod, as stored.
 	pod    *corev1.Pod
 	change change
 	// bystander is a pod whose ServiceAccount has no role.
@@ -37,7 +37,7 @@ type evidence struct {
 	rawToken   string // a credential, never shown
 	claims     token.Claims
 
-	// caller is what STS calls the container, by the token.
+	// caller is the result of GetCallerIdentity for the container.
 	caller string
 }
 
@@ -47,14 +47,14 @@ func (e *evidence) gather(ctx context.Context, s screen) error {
 	for _, step := range []step{
 		{"control plane started", e.cluster.startControlPlane},
 		{"example applied", e.cluster.applyExample},
-		{"pod tried by dry run", e.tryWithout},
+		{"pod created (dry run)", e.dryRunWithoutWebhook},
 		{"fake AWS started", e.cluster.startSTS},
-		{"issuer known to IAM", e.cluster.createProvider},
+		{"OIDC provider created", e.cluster.createProvider},
 		{"role created", e.cluster.createRole},
-		{"webhook registered", e.cluster.startWebhook},
+		{"webhook started", e.cluster.startWebhook},
 		{"pod created", e.createPods},
 		{"token requested", e.requestToken},
-		{"credentials given", e.exchangeToken},
+		{"credentials requested", e.exchangeToken},
 	} {
 		if err := s.step(ctx, step); err != nil {
 			return err
@@ -66,7 +66,7 @@ func (e *evidence) gather(ctx context.Context, s screen) error {
 	return nil
 }
 
-func (e *evidence) tryWithout(ctx context.Context) (string, error) {
+func (e *evidence) dryRunWithoutWebhook(ctx context.Context) (string, error) {
 	pod, err := e.cluster.agentPod(ctx)
 	if err != nil {
 		return "", err
@@ -75,7 +75,7 @@ func (e *evidence) tryWithout(ctx context.Context) (string, error) {
 		return "", err
 	}
 	e.bystanderWithout, err = e.cluster.createPod(ctx, unrelatedPod(), metav1.DryRunAll)
-	return "without the webhook, to compare", err
+	return "without the webhook, for comparison", err
 }
 
 func (e *evidence) createPods(ctx context.Context) (string, error) {
@@ -103,11 +103,11 @@ func (e *evidence) requestToken(ctx context.Context) (_ string, err error) {
 	if e.projection, err = mountedToken(&e.pod.Spec, &e.pod.Spec.Containers[0]); err != nil {
 		return "", err
 	}
-	if e.rawToken, err = e.cluster.mintToken(ctx, e.pod, e.projection); err != nil {
+	if e.rawToken, err = e.cluster.requestToken(ctx, e.pod, e.projection); err != nil {
 		return "", err
 	}
 	e.claims, err = token.ParseUnverified(e.rawToken)
-	return fmt.Sprintf("for %s, for %d seconds", e.projection.Audience, *e.projection.ExpirationSeconds), err
+	return fmt.Sprintf("audience %s, valid %d s", e.projection.Audience, *e.projection.ExpirationSeconds), err
 }
 
 func (e *evidence) exchangeToken(ctx context.Context) (_ string, err error) {

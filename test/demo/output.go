@@ -7,21 +7,21 @@ import (
 	"time"
 )
 
-// Widths of columns. With the duration they make lines of 80 characters.
+// Widths of columns. With the duration, a line has 80 characters.
 const (
 	stepWidth   = 22
 	detailWidth = 47
 	keyWidth    = 14
 )
 
-// screen is where the story is told: in blocks, each with an empty line after
-// it. A screen that cannot be written to is no reason to stop.
+// screen writes blocks of text, each with an empty line after it. It ignores
+// write errors.
 type screen struct {
 	out     io.Writer
 	verbose bool
 }
 
-// step is a part of the work that takes a moment.
+// step is one step of the preparation.
 type step struct {
 	name string
 	do   func(context.Context) (detail string, err error)
@@ -30,7 +30,7 @@ type step struct {
 // value is a line of a table.
 type value struct{ key, value string }
 
-// step does a step and, if verbose, prints it with its result and how long it took.
+// step runs a step. If verbose, it prints the step with its detail and duration.
 func (s screen) step(ctx context.Context, step step) error {
 	began := time.Now()
 	detail, err := step.do(ctx)
@@ -49,9 +49,9 @@ func (s screen) step(ctx context.Context, step step) error {
 
 func (s screen) heading(text string) { s.printf("%s\n\n", text) }
 
-func (s screen) say(lines ...string) { s.block("  ", lines) }
+func (s screen) text(lines ...string) { s.block("  ", lines) }
 
-// lines shows something as it is.
+// lines prints literal output, such as YAML or commands, with a deeper indentation.
 func (s screen) lines(lines ...string) { s.block("    ", lines) }
 
 func (s screen) values(values ...value) {
@@ -62,9 +62,10 @@ func (s screen) values(values ...value) {
 	s.lines(lines...)
 }
 
-// findings says what holds and what does not, and returns whether all hold.
+// findings prints each finding, and the error if it has one. It reports whether
+// no finding has an error.
 func (s screen) findings(findings []finding) bool {
-	s.heading("Checked")
+	s.heading("Checks")
 	ok := true
 	var lines []string
 	for _, f := range findings {
@@ -73,9 +74,9 @@ func (s screen) findings(findings []finding) bool {
 			continue
 		}
 		ok = false
-		lines = append(lines, "✗ "+f.statement, "  But: "+f.err.Error())
+		lines = append(lines, "✗ "+f.statement, "  failed: "+f.err.Error())
 	}
-	s.say(lines...)
+	s.text(lines...)
 	return ok
 }
 

@@ -13,7 +13,7 @@ import (
 func (c *cluster) agentPod(ctx context.Context) (*corev1.Pod, error) {
 	daemonSet, err := c.client.AppsV1().DaemonSets(namespace).Get(ctx, agent, metav1.GetOptions{})
 	if err != nil {
-		return nil, fmt.Errorf("read DaemonSet %s/%s: %w", namespace, agent, err)
+		return nil, fmt.Errorf("get DaemonSet %s/%s: %w", namespace, agent, err)
 	}
 	template := daemonSet.Spec.Template.DeepCopy()
 	template.GenerateName = daemonSet.Name + "-"
@@ -33,14 +33,15 @@ func unrelatedPod() *corev1.Pod {
 	}
 }
 
-// createPod creates a pod, or with metav1.DryRunAll says what would be created.
+// createPod creates a pod and returns it as stored. With metav1.DryRunAll it
+// returns the pod that would be stored.
 func (c *cluster) createPod(ctx context.Context, pod *corev1.Pod, dryRun ...string) (*corev1.Pod, error) {
 	created, err := c.client.CoreV1().Pods(pod.Namespace).Create(ctx, pod, metav1.CreateOptions{
 		DryRun:          dryRun,
 		FieldValidation: metav1.FieldValidationStrict,
 	})
 	if err != nil {
-		return nil, fmt.Errorf("create a pod: %w", err)
+		return nil, fmt.Errorf("create pod: %w", err)
 	}
 	return created, nil
 }

@@ -11,15 +11,15 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// The environment variables by which an AWS SDK finds its role and its token.
+// The environment variables with the role and the token file for an AWS SDK.
 const (
 	roleVariable  = "AWS_ROLE_ARN"
 	tokenVariable = "AWS_WEB_IDENTITY_TOKEN_FILE" //nolint:gosec // the name of a variable, no credential
 )
 
-// mountedToken returns the token that a container's AWS SDK would read: it
-// follows the file that the environment names to the volume that is mounted
-// there, as the kubelet and the container's file system do.
+// mountedToken returns the source of the token that an AWS SDK in the container
+// reads. It looks for the volume mount that has the file of the environment
+// variable. It returns an error if no mounted volume has a token in that file.
 func mountedToken(spec *corev1.PodSpec, container *corev1.Container) (*corev1.ServiceAccountTokenProjection, error) {
 	file := environment(container, tokenVariable)
 	if file == "" {
@@ -53,10 +53,10 @@ func environment(container *corev1.Container, name string) string {
 	return ""
 }
 
-// mintToken asks the API server for a pod's token as a kubelet does: for the
-// audience and the lifetime that the volume says, and bound to the pod, so that
-// the token is void once the pod is gone. What it returns is a credential.
-func (c *cluster) mintToken(ctx context.Context, pod *corev1.Pod, projection *corev1.ServiceAccountTokenProjection) (string, error) {
+// requestToken requests a pod's token from the API server, as the kubelet does.
+// The audience and the lifetime are the volume's. The token is bound to the pod,
+// so that it becomes invalid when the pod is deleted. It is a credential.
+func (c *cluster) requestToken(ctx context.Context, pod *corev1.Pod, projection *corev1.ServiceAccountTokenProjection) (string, error) {
 	request := &authenticationv1.TokenRequest{Spec: authenticationv1.TokenRequestSpec{
 		Audiences:         []string{projection.Audience},
 		ExpirationSeconds: projection.ExpirationSeconds,
@@ -70,21 +70,21 @@ func (c *cluster) mintToken(ctx context.Context, pod *corev1.Pod, projection *co
 	issued, err := c.client.CoreV1().ServiceAccounts(pod.Namespace).
 		CreateToken(ctx, pod.Spec.ServiceAccountName, request, metav1.CreateOptions{})
 	if err != nil {
-		return "", fmt.Errorf("request a token: %w", err)
+		return "", fmt.Errorf("request token: %w", err)
 	}
 	return issued.Status.Token, nil
 }
 
-// expectRefused asks the API server whether it would take the token for one of
-// its own users'.
-func (c *cluster) expectRefused(ctx context.Context, rawToken string) error {
+// expectRejected returns an error if the API server accepts the token as a
+// credential for its own API.
+func (c *cluster) expectRejected(ctx context.Context, rawToken string) error {
 	review := &authenticationv1.TokenReview{Spec: authenticationv1.TokenReviewSpec{Token: rawToken}}
 	review, err := c.client.AuthenticationV1().TokenReviews().Create(ctx, review, metav1.CreateOptions{})
 	if err != nil {
-		return fmt.Errorf("have the token reviewed: %w", err)
+		return fmt.Errorf("create TokenReview: %w", err)
 	}
 	if review.Status.Authenticated {
-		return errors.New("the API server accepts it")
+		return errors.New("the API server accepts the token")
 	}
 	return nil
 }

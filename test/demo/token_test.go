@@ -36,7 +36,7 @@ func TestMountedToken(t *testing.T) {
 			test.change(spec)
 			token, err := mountedToken(spec, &spec.Containers[0])
 			if found := token != nil && err == nil; found != test.found {
-				t.Errorf("got %v and %v, want that a token is found: %t", token, err, test.found)
+				t.Errorf("got token %v and error %v, want a token: %t", token, err, test.found)
 			}
 		})
 	}

@@ -17,20 +17,20 @@ import (
 	"github.com/pod-identity-webhook/pod-identity-webhook/test/webhookprocess"
 )
 
-// apiProxy stands between a webhook and the API server, and can be told to fail.
+// apiProxy is a proxy between a webhook and the API server, with fault injection.
 type apiProxy struct {
 	server *httptest.Server
 
 	mu sync.Mutex
-	// faults answer requests in place of the API server.
+	// faults respond to requests in place of the API server.
 	faults map[requestKind]http.HandlerFunc
-	// frozen is closed when watches may go on; nil if they do.
+	// frozen is closed when watches may continue; nil if they are not frozen.
 	frozen chan struct{}
-	// cut is closed to end the watches that are open.
+	// cut is closed to end all open watches.
 	cut chan struct{}
 }
 
-// requestKind is what a request does.
+// requestKind is the verb and resource of a request.
 type requestKind string
 
 const (
@@ -39,7 +39,7 @@ const (
 	watchRequest requestKind = "watch"
 )
 
-// newAPIProxy starts a proxy that ends with the test.
+// newAPIProxy starts a proxy and stops it at the end of the test.
 func newAPIProxy(t *testing.T) *apiProxy {
 	t.Helper()
 	p := &apiProxy{faults: map[requestKind]http.HandlerFunc{}, cut: make(chan struct{})}
@@ -55,7 +55,7 @@ func newAPIProxy(t *testing.T) *apiProxy {
 	forward := &httputil.ReverseProxy{
 		Rewrite:       func(r *httputil.ProxyRequest) { r.SetURL(target) },
 		Transport:     transport,
-		FlushInterval: -1, // at once: events of a watch are written one by one
+		FlushInterval: -1, // flush every event of a watch
 		ModifyResponse: func(response *http.Response) error {
 			if kindOf(response.Request) == watchRequest {
 				response.Body = p.watched(response)
@@ -84,8 +84,8 @@ func newAPIProxy(t *testing.T) *apiProxy {
 	return p
 }
 
-// kubeconfig writes a file for a webhook with these flags, which reaches the API
-// server through the proxy and has the chart's permissions.
+// kubeconfig writes a kubeconfig for a webhook with these flags. The webhook reaches
+// the API server through the proxy and has the chart's permissions.
 func (p *apiProxy) kubeconfig(t *testing.T, args ...string) string {
 	t.Helper()
 	config, err := webhookprocess.ChartConfig(t.Context(), cluster, args...)
@@ -101,7 +101,7 @@ func (p *apiProxy) kubeconfig(t *testing.T, args ...string) string {
 	return path
 }
 
-// fail has requests of the kinds answered by fault; nil for the API server.
+// fail makes the fault respond to requests of the kinds; nil removes the fault.
 func (p *apiProxy) fail(fault http.HandlerFunc, kinds ...requestKind) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -110,7 +110,7 @@ func (p *apiProxy) fail(fault http.HandlerFunc, kinds ...requestKind) {
 	}
 }
 
-// freeze stops forwarding what open and new watches receive. Their connections stay.
+// freeze stops forwarding events to open and new watches. Their connections stay open.
 func (p *apiProxy) freeze() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -129,7 +129,7 @@ func (p *apiProxy) thaw() {
 	}
 }
 
-// cutWatches ends all watches that are open.
+// cutWatches ends all open watches.
 func (p *apiProxy) cutWatches() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -137,7 +137,7 @@ func (p *apiProxy) cutWatches() {
 	p.cut = make(chan struct{})
 }
 
-// watched returns the body of a watch, which can be frozen and cut.
+// watched returns the body of a watch that freeze and cutWatches affect.
 func (p *apiProxy) watched(response *http.Response) io.ReadCloser {
 	p.mu.Lock()
 	cut := p.cut
@@ -161,7 +161,7 @@ type watchBody struct {
 	end        func()
 }
 
-// Read passes on what the API server sent, unless the watch is frozen.
+// Read returns data from the API server. It blocks while the watch is frozen.
 func (b *watchBody) Read(p []byte) (int, error) {
 	n, err := b.ReadCloser.Read(p)
 	b.proxy.mu.Lock()
@@ -198,12 +198,12 @@ func kindOf(r *http.Request) requestKind {
 	}
 }
 
-// forbidden answers as an API server does to a client without the permission.
+// forbidden responds like an API server to a client without the permission.
 func forbidden(w http.ResponseWriter, _ *http.Request) {
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(http.StatusForbidden)
 	_, _ = io.WriteString(w, `{"kind":"Status","apiVersion":"v1","status":"Failure","reason":"Forbidden","code":403,"message":"no permission"}`)
 }
 
-// hanging answers nothing for as long as the client waits.
+// hanging sends no response until the client gives up.
 func hanging(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }

@@ -39,8 +39,8 @@ func TestBurst_everyPodGetsItsRole(t *testing.T) {
 	}
 }
 
-// burstUnder starts a webhook of its own, so that the API server cannot inject a
-// pod by the webhook configuration of another failurePolicy.
+// burstUnder starts its own webhook, so that the API server cannot call the webhook
+// through a configuration with another failurePolicy.
 func burstUnder(t *testing.T, cp *controlplane.ControlPlane, policy admissionregistrationv1.FailurePolicyType) {
 	client, err := kubernetes.NewForConfig(cp.Config())
 	if err != nil {
@@ -57,7 +57,7 @@ func burstUnder(t *testing.T, cp *controlplane.ControlPlane, policy admissionreg
 	}{
 		{"one ServiceAccount with a role", 1, func(int) string { return appRole }},
 		{"one ServiceAccount without a role", 1, func(int) string { return "" }},
-		{"400 ServiceAccounts, every other with a role", burst.Pods, func(n int) string {
+		{"400 ServiceAccounts, half of them with a role", burst.Pods, func(n int) string {
 			if n%2 == 0 {
 				return appRole + strconv.Itoa(n)
 			}
@@ -105,12 +105,12 @@ func burstUnder(t *testing.T, cp *controlplane.ControlPlane, policy admissionreg
 	}
 }
 
-// flowControlRequests counts the requests in the webhook's priority level.
-// rejected is the number of requests that found their queues full. Requests that
-// the webhook gave up are not in it: on a slow machine it falls back to its cache.
+// flowControlRequests counts the requests in the webhook's priority level. rejected
+// is the number of requests rejected because their queues were full. Requests that
+// the webhook canceled are not counted: on a slow machine it falls back to its cache.
 type flowControlRequests struct{ dispatched, rejected int }
 
-// flowControlled reads the requests from the API server's metrics.
+// flowControlled returns the counts from the API server's metrics.
 func flowControlled(t *testing.T, client kubernetes.Interface) flowControlRequests {
 	t.Helper()
 	scrape, err := client.CoreV1().RESTClient().Get().AbsPath("/metrics").DoRaw(t.Context())

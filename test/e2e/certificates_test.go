@@ -33,7 +33,7 @@ import (
 	"github.com/pod-identity-webhook/pod-identity-webhook/test/chartinstall"
 )
 
-// repairTime is well below the minute after which all is looked at unasked.
+// repairTime is much shorter than the interval of the periodic check, a minute.
 const repairTime = 15 * time.Second
 
 const (
@@ -41,9 +41,9 @@ const (
 	repairs   = "pod_identity_webhook_certificate_repairs_total"
 )
 
-// TestCertificates_rotationUnderLoad has certificates live for seconds, while pods
-// are created that must not be without the webhook, and while strangers make
-// handshakes with what the API server would trust.
+// TestCertificates_rotationUnderLoad uses certificate lifetimes of seconds. Meanwhile
+// clients create pods with failurePolicy Fail, and other clients make TLS handshakes
+// that they verify with the current caBundle.
 func TestCertificates_rotationUnderLoad(t *testing.T) {
 	client := newClient(t)
 	started := install(t, chartinstall.Options{Values: []string{
@@ -55,40 +55,40 @@ func TestCertificates_rotationUnderLoad(t *testing.T) {
 	}
 	errorsBefore := metric(t, started, "pod_identity_webhook_certificate_errors_total")
 	pods := startLoad(t, client, namespace)
-	strangers := startHandshakes(t, client, started, started.Replicas...)
+	clientHandshakes := startHandshakes(t, client, started, started.Replicas...)
 	eventually(t, "two CAs and six serving certificates are replaced", func(context.Context) error {
 		cas, servings := metric(t, started, rotations, "kind=ca"), metric(t, started, rotations, "kind=serving")
 		if cas < 3 || servings < 7 {
-			return fmt.Errorf("%v CAs and %v serving certificates made", cas, servings)
+			return fmt.Errorf("got %v CAs and %v serving certificates created", cas, servings)
 		}
 		return nil
 	})
 	pods.waitForMore(t, 20)
 	pods.stop(t)
-	strangers.stop(t)
+	clientHandshakes.stop(t)
 
 	if got := pods.refused.Load(); got != 0 {
-		t.Errorf("%d calls of the webhook failed, the last one: %v", got, pods.why.Load())
+		t.Errorf("got %d failed calls of the webhook, want 0; last error: %v", got, pods.why.Load())
 	}
 	if got := metric(t, started, repairs); got != 0 {
-		t.Errorf("%v repairs where nothing was spoilt", got)
+		t.Errorf("got %v repairs of valid Secrets, want 0", got)
 	}
 	if got := metric(t, started, "pod_identity_webhook_certificate_errors_total") - errorsBefore; got != 0 {
-		t.Errorf("%v errors", got)
+		t.Errorf("got %v certificate errors, want 0", got)
 	}
-	t.Logf("%d pods, %d handshakes, %v CAs, %v serving certificates", pods.created.Load(), strangers.made,
+	t.Logf("%d pods, %d handshakes, %v CAs, %v serving certificates", pods.created.Load(), clientHandshakes.count,
 		metric(t, started, rotations, "kind=ca"), metric(t, started, rotations, "kind=serving"))
 }
 
-// handshakes are connections to all replicas, verified as an API server does.
+// handshakes counts TLS handshakes with all replicas, verified as the API server does.
 type handshakes struct {
 	group  errgroup.Group
 	cancel context.CancelFunc
 	mu     sync.Mutex
-	made   int
+	count  int
 }
 
-// startHandshakes makes them with the replicas until stop.
+// startHandshakes makes handshakes with the replicas until stop.
 func startHandshakes(t *testing.T, client kubernetes.Interface, started *chartinstall.Installation, replicas ...*chartinstall.Replica) *handshakes {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
@@ -101,7 +101,7 @@ func startHandshakes(t *testing.T, client kubernetes.Interface, started *chartin
 					return err
 				}
 				h.mu.Lock()
-				h.made++
+				h.count++
 				h.mu.Unlock()
 			}
 			return nil
@@ -118,7 +118,7 @@ func (h *handshakes) stop(t *testing.T) {
 	}
 }
 
-// handshake connects with the caBundle that is published now.
+// handshake connects with the current caBundle.
 func handshake(ctx context.Context, client kubernetes.Interface, namespace, replica string) error {
 	configuration, err := client.AdmissionregistrationV1().MutatingWebhookConfigurations().Get(ctx, chart.ClusterName, metav1.GetOptions{})
 	if err != nil {
@@ -144,7 +144,7 @@ func TestCertificates_concurrentStart(t *testing.T) {
 		t.Run("", func(t *testing.T) {
 			started := install(t, chartinstall.Options{Values: []string{"failurePolicy=Fail", "replicas=3"}})
 			if cas, servings := metric(t, started, rotations, "kind=ca"), metric(t, started, rotations, "kind=serving"); cas != 1 || servings != 3 {
-				t.Errorf("%v CAs and %v serving certificates were made, want one, and one for each replica", cas, servings)
+				t.Errorf("got %v CAs and %v serving certificates created, want 1 and 3", cas, servings)
 			}
 			for _, replica := range started.Replicas {
 				if err := handshake(t.Context(), client, started.Namespace, replica.URL()); err != nil {
@@ -161,8 +161,8 @@ func TestCertificates_concurrentStart(t *testing.T) {
 	}
 }
 
-// TestCertificates_concurrentSecretCreation starts them where there is not even an empty
-// Secret.
+// TestCertificates_concurrentSecretCreation starts the replicas without the chart's
+// empty Secret.
 func TestCertificates_concurrentSecretCreation(t *testing.T) {
 	client := newClient(t)
 	for range 5 {
@@ -172,7 +172,7 @@ func TestCertificates_concurrentSecretCreation(t *testing.T) {
 			replicas = append(replicas, startAuthority(t, namespace, time.Now))
 		}
 		for _, replica := range replicas {
-			eventually(t, "it is valid", func(context.Context) error { return replica.Valid() })
+			eventually(t, "the replica has a valid certificate", func(context.Context) error { return replica.Valid() })
 		}
 		secret, err := client.CoreV1().Secrets(namespace).Get(t.Context(), "certificates", metav1.GetOptions{})
 		if err != nil {
@@ -184,8 +184,8 @@ func TestCertificates_concurrentSecretCreation(t *testing.T) {
 	}
 }
 
-// wantSignedBy fails the test if the replica serves what the first CA of the
-// Secret has not signed.
+// wantSignedBy fails the test unless the first CA in the Secret signed the replica's
+// serving certificate.
 func wantSignedBy(t *testing.T, replica *certs.Rotator, secret *corev1.Secret) {
 	t.Helper()
 	served, err := replica.GetCertificate(nil)
@@ -197,12 +197,12 @@ func wantSignedBy(t *testing.T, replica *certs.Rotator, secret *corev1.Secret) {
 		t.Fatal(err)
 	}
 	if err := served.Leaf.CheckSignatureFrom(authorities[0]); err != nil {
-		t.Errorf("the serving certificate is of another CA: %v", err)
+		t.Errorf("another CA signed the serving certificate: %v", err)
 	}
 }
 
-// TestCertificates_existingCAStaysTrusted has a caBundle with a CA of somebody else,
-// who serves until replicas of ours have taken over.
+// TestCertificates_existingCAStaysTrusted starts with another server's CA in the
+// caBundle. That server is called until the replicas have taken over.
 func TestCertificates_existingCAStaysTrusted(t *testing.T) {
 	client := newClient(t)
 	other := certificatesFor(t, client, newNamespace(t, client))
@@ -229,22 +229,22 @@ func TestCertificates_existingCAStaysTrusted(t *testing.T) {
 	})
 
 	replica := startAuthority(t, namespace, time.Now)
-	eventually(t, "it is valid", func(context.Context) error { return replica.Valid() })
+	eventually(t, "the replica has a valid certificate", func(context.Context) error { return replica.Valid() })
 	configuration, err := configurations.Get(t.Context(), installed, metav1.GetOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	published := configuration.Webhooks[0].ClientConfig.CABundle
 	if !bytes.Contains(published, other["ca.crt"]) || bytes.Equal(published, other["ca.crt"]) {
-		t.Errorf("the caBundle is not of both CAs: %s", published)
+		t.Errorf("the caBundle does not hold both CAs: %s", published)
 	}
 	if !bytes.Equal(configuration.Webhooks[1].ClientConfig.CABundle, other["ca.crt"]) {
-		t.Error("the caBundle of a webhook that is not ours was changed")
+		t.Error("the caBundle of an unrelated webhook was changed")
 	}
 }
 
-// TestCertificates_repairsCorruptedSecret spoils it in each way, while
-// pods are created that must not be without the webhook.
+// TestCertificates_repairsCorruptedSecret corrupts the Secret in each way. Meanwhile
+// clients create pods with failurePolicy Fail.
 func TestCertificates_repairsCorruptedSecret(t *testing.T) {
 	client := newClient(t)
 	started := install(t, chartinstall.Options{Values: []string{"failurePolicy=Fail"}})
@@ -259,24 +259,24 @@ func TestCertificates_repairsCorruptedSecret(t *testing.T) {
 		createServiceAccount(t, client, namespace, name)
 	}
 	pods := startLoad(t, client, namespace)
-	strangers := startHandshakes(t, client, started, started.Replicas...)
+	clientHandshakes := startHandshakes(t, client, started, started.Replicas...)
 
 	bundle := publishedBundle(t, client)
 	spoil := map[string]func(*corev1.Secret){
-		"emptied":                 func(s *corev1.Secret) { s.Data = map[string][]byte{"tls.crt": {}, "tls.key": {}} },
-		"ca.crt is garbage":       func(s *corev1.Secret) { s.Data["ca.crt"] = []byte("garbage") },
-		"ca.key is garbage":       func(s *corev1.Secret) { s.Data["ca.key"] = []byte("garbage") },
-		"ca.key is another's":     func(s *corev1.Secret) { s.Data["ca.key"] = foreign["ca.key"] },
-		"retired.json is garbage": func(s *corev1.Secret) { s.Data["retired.json"] = []byte("garbage") },
-		"all of another CA":       func(s *corev1.Secret) { s.Data = foreign },
-		// As somebody writes it who knows our CA from the caBundle.
-		"another CA, and ours as a former one": func(s *corev1.Secret) {
+		"emptied":                    func(s *corev1.Secret) { s.Data = map[string][]byte{"tls.crt": {}, "tls.key": {}} },
+		"ca.crt is garbage":          func(s *corev1.Secret) { s.Data["ca.crt"] = []byte("garbage") },
+		"ca.key is garbage":          func(s *corev1.Secret) { s.Data["ca.key"] = []byte("garbage") },
+		"ca.key is of another CA":    func(s *corev1.Secret) { s.Data["ca.key"] = foreign["ca.key"] },
+		"retired.json is garbage":    func(s *corev1.Secret) { s.Data["retired.json"] = []byte("garbage") },
+		"all keys are of another CA": func(s *corev1.Secret) { s.Data = foreign },
+		// Anyone who can read the caBundle could write this Secret.
+		"another CA, and the original one as retired": func(s *corev1.Secret) {
 			s.Data = maps.Clone(foreign)
 			s.Data["ca.crt"] = slices.Concat(foreign["ca.crt"], good.Data["ca.crt"])
 		},
-		"ca.crt and ca.key are another's": func(s *corev1.Secret) { s.Data["ca.crt"], s.Data["ca.key"] = foreign["ca.crt"], foreign["ca.key"] },
-		"another CA is appended":          func(s *corev1.Secret) { s.Data["ca.crt"] = slices.Concat(s.Data["ca.crt"], foreign["ca.crt"]) },
-		"another CA is prepended":         func(s *corev1.Secret) { s.Data["ca.crt"] = slices.Concat(foreign["ca.crt"], s.Data["ca.crt"]) },
+		"ca.crt and ca.key are of another CA": func(s *corev1.Secret) { s.Data["ca.crt"], s.Data["ca.key"] = foreign["ca.crt"], foreign["ca.key"] },
+		"another CA is appended":              func(s *corev1.Secret) { s.Data["ca.crt"] = slices.Concat(s.Data["ca.crt"], foreign["ca.crt"]) },
+		"another CA is prepended":             func(s *corev1.Secret) { s.Data["ca.crt"] = slices.Concat(foreign["ca.crt"], s.Data["ca.crt"]) },
 		"another CA and its key are appended": func(s *corev1.Secret) {
 			for _, key := range []string{"ca.crt", "ca.key"} {
 				s.Data[key] = slices.Concat(s.Data[key], foreign[key])
@@ -285,14 +285,14 @@ func TestCertificates_repairsCorruptedSecret(t *testing.T) {
 	}
 	wantRepaired := func(what string) {
 		t.Helper()
-		within(t, repairTime, what+": it is as it was", func(ctx context.Context) error {
+		within(t, repairTime, what+": the Secret is restored", func(ctx context.Context) error {
 			now, err := secrets.Get(ctx, installed, metav1.GetOptions{})
 			if err != nil {
 				return err
 			}
 			for _, key := range []string{"ca.crt", "ca.key", "retired.json"} {
 				if !bytes.Equal(now.Data[key], good.Data[key]) {
-					return fmt.Errorf("%s is not", key)
+					return fmt.Errorf("%s is not restored", key)
 				}
 			}
 			return nil
@@ -314,21 +314,21 @@ func TestCertificates_repairsCorruptedSecret(t *testing.T) {
 		t.Fatal(err)
 	}
 	wantRepaired("deleted")
-	eventually(t, "each repair is counted", func(context.Context) error {
+	eventually(t, "all repairs are counted", func(context.Context) error {
 		if got, want := metric(t, started, repairs, "object=secret"), float64(len(spoil)+1); got < want {
-			return fmt.Errorf("%v, want %v", got, want)
+			return fmt.Errorf("got %v repairs, want %v", got, want)
 		}
 		return nil
 	})
 
 	pods.waitForMore(t, 20)
 	pods.stop(t)
-	strangers.stop(t)
+	clientHandshakes.stop(t)
 	if got := pods.refused.Load(); got != 0 {
-		t.Errorf("%d calls of the webhook failed, the last one: %v", got, pods.why.Load())
+		t.Errorf("got %d failed calls of the webhook, want 0; last error: %v", got, pods.why.Load())
 	}
 	if got := metric(t, started, rotations, "kind=ca"); got != 1 {
-		t.Errorf("%v CAs were made", got)
+		t.Errorf("got %v CAs created", got)
 	}
 }
 
@@ -342,13 +342,13 @@ func publishedBundle(t *testing.T, client kubernetes.Interface) []byte {
 	return configuration.Webhooks[0].ClientConfig.CABundle
 }
 
-// certificatesFor returns the data of a sound Secret for the Service, of a CA that
-// is published nowhere.
+// certificatesFor returns the data of a valid Secret for the Service, with a CA that
+// is in no caBundle.
 func certificatesFor(t *testing.T, client kubernetes.Interface, namespace string) map[string][]byte {
 	t.Helper()
 	startAuthorityOf(t, namespace, "nobody", time.Now)
 	var data map[string][]byte
-	eventually(t, "another Secret is made", func(ctx context.Context) error {
+	eventually(t, "another Secret is created", func(ctx context.Context) error {
 		secret, err := client.CoreV1().Secrets(namespace).Get(ctx, "certificates", metav1.GetOptions{})
 		if err == nil {
 			data = secret.Data
@@ -358,8 +358,8 @@ func certificatesFor(t *testing.T, client kubernetes.Interface, namespace string
 	return data
 }
 
-// startAuthority runs an Authority for a Service in the namespace, on a machine
-// with that clock, until the test ends.
+// startAuthority runs a Rotator for a Service in the namespace, with the given clock,
+// until the test ends.
 func startAuthority(t *testing.T, namespace string, now func() time.Time) *certs.Rotator {
 	t.Helper()
 	return startAuthorityOf(t, namespace, installed, now)
@@ -392,7 +392,7 @@ func TestCertificates_caKeyRemoved(t *testing.T) {
 	started := install(t, chartinstall.Options{Values: []string{
 		"failurePolicy=Fail", "certificates.caLifetime=180s", "certificates.certLifetime=20s",
 	}})
-	strangers := startHandshakes(t, client, started, started.Replicas...)
+	clientHandshakes := startHandshakes(t, client, started, started.Replicas...)
 	secrets := client.CoreV1().Secrets(started.Namespace)
 	before, err := secrets.Get(t.Context(), installed, metav1.GetOptions{})
 	if err != nil {
@@ -410,14 +410,14 @@ func TestCertificates_caKeyRemoved(t *testing.T) {
 				return err
 			}
 			if _, err := leaf.Verify(x509.VerifyOptions{Roots: roots}); err == nil {
-				return errors.New("it is still the old CA's")
+				return errors.New("the old CA signed the certificate")
 			}
 		}
 		return nil
 	})
-	strangers.stop(t)
+	clientHandshakes.stop(t)
 	if got := metric(t, started, rotations, "kind=ca"); got != 2 {
-		t.Errorf("%v CAs were made, want 2", got)
+		t.Errorf("got %v CAs created, want 2", got)
 	}
 }
 
@@ -436,9 +436,9 @@ func served(ctx context.Context, replica string) (*x509.Certificate, error) {
 	return connection.(*tls.Conn).ConnectionState().PeerCertificates[0], nil
 }
 
-// TestAReplica_renewsWithoutTheSecret has serving certificates live for seconds,
-// and takes the permission away to read or write the Secret.
-func TestAReplica_renewsWithoutTheSecret(t *testing.T) {
+// TestCertificates_renewalWithoutSecret uses serving certificates with lifetimes of
+// seconds and removes the permission to read or write the Secret.
+func TestCertificates_renewalWithoutSecret(t *testing.T) {
 	client := newClient(t)
 	started := install(t, chartinstall.Options{Values: []string{"failurePolicy=Fail", "certificates.certLifetime=10s"}})
 	secrets := client.CoreV1().Secrets(started.Namespace)
@@ -446,13 +446,13 @@ func TestAReplica_renewsWithoutTheSecret(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	strangers := startHandshakes(t, client, started, started.Replicas...)
+	clientHandshakes := startHandshakes(t, client, started, started.Replicas...)
 	waitForRenewals := func() {
 		t.Helper()
 		goal := metric(t, started, rotations, "kind=serving") + float64(2*len(started.Replicas))
 		eventually(t, "each replica renews its certificate twice", func(context.Context) error {
 			if got := metric(t, started, rotations, "kind=serving"); got < goal {
-				return fmt.Errorf("%v serving certificates were made, want %v", got, goal)
+				return fmt.Errorf("got %v serving certificates created, want %v", got, goal)
 			}
 			return nil
 		})
@@ -463,7 +463,7 @@ func TestAReplica_renewsWithoutTheSecret(t *testing.T) {
 		t.Fatal(err)
 	}
 	if now.ResourceVersion != before.ResourceVersion {
-		t.Error("the Secret was written")
+		t.Error("the Secret was changed")
 	}
 	for key := range now.Data {
 		if key != "ca.crt" && key != "ca.key" {
@@ -475,12 +475,12 @@ func TestAReplica_renewsWithoutTheSecret(t *testing.T) {
 	}
 	eventually(t, "the Secret cannot be read", func(context.Context) error {
 		if metric(t, started, "pod_identity_webhook_certificate_errors_total") == 0 {
-			return errors.New("no error was counted")
+			return errors.New("got no certificate error in the metrics")
 		}
 		return nil
 	})
 	waitForRenewals()
-	strangers.stop(t)
+	clientHandshakes.stop(t)
 	for _, replica := range started.Replicas {
 		if err := replica.WaitReady(t.Context()); err != nil {
 			t.Error(err)
@@ -488,10 +488,10 @@ func TestAReplica_renewsWithoutTheSecret(t *testing.T) {
 	}
 }
 
-// TestACABundle_keepsEntriesOfOthers puts a self-signed serving certificate into
-// the caBundle, as the reference webhook has it there, and restarts the replicas:
-// how long it has been there is not forgotten.
-func TestACABundle_keepsEntriesOfOthers(t *testing.T) {
+// TestCertificates_otherCABundleEntries puts a self-signed serving certificate into
+// the caBundle, as the reference webhook does, and restarts the replicas. The
+// replicas must remember since when it has been there.
+func TestCertificates_otherCABundleEntries(t *testing.T) {
 	client := newClient(t)
 	const lifetime = 20 * time.Second
 	started := install(t, chartinstall.Options{Values: []string{"certificates.certLifetime=" + lifetime.String()}})
@@ -499,7 +499,7 @@ func TestACABundle_keepsEntriesOfOthers(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// API servers take one certificate of a chain. It is the leaf that others serve.
+	// API servers trust a leaf certificate in the caBundle. Other webhooks put theirs there.
 	theirs := slices.Concat([]byte("# theirs\r\n"), bytes.ReplaceAll(certPEM, []byte("\n"), []byte("\r\n")))
 	ours := publishedBundle(t, client)
 	want := slices.Concat(ours, theirs)
@@ -508,10 +508,10 @@ func TestACABundle_keepsEntriesOfOthers(t *testing.T) {
 	if _, err := client.AdmissionregistrationV1().MutatingWebhookConfigurations().Patch(t.Context(), chart.ClusterName, types.JSONPatchType, patch, metav1.PatchOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "it is recorded", func(ctx context.Context) error {
+	eventually(t, "the other certificate is recorded", func(ctx context.Context) error {
 		secret, err := client.CoreV1().Secrets(started.Namespace).Get(ctx, installed, metav1.GetOptions{})
 		if err == nil && len(secret.Data["retired.json"]) == 0 {
-			err = errors.New("it is not")
+			err = errors.New("the other certificate is not recorded")
 		}
 		return err
 	})
@@ -522,19 +522,19 @@ func TestACABundle_keepsEntriesOfOthers(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	eventually(t, "the caBundle is as it was before", func(context.Context) error {
+	eventually(t, "the other certificate is removed from the caBundle", func(context.Context) error {
 		now := publishedBundle(t, client)
 		switch {
 		case bytes.Equal(now, ours):
 			return nil
 		case !bytes.Equal(now, want):
-			t.Fatalf("the caBundle is\n%s\nwant\n%s", now, want)
+			t.Fatalf("got caBundle\n%s\nwant\n%s", now, want)
 		}
-		return errors.New("it is not")
+		return errors.New("the other certificate is still in the caBundle")
 	})
-	// The API server's clock shows whole seconds.
+	// The API server's clock has a resolution of one second.
 	if removed := time.Now(); removed.Sub(began) < lifetime-time.Second || removed.Sub(recorded) > lifetime+repairTime {
-		t.Errorf("it was removed after %s, want %s", removed.Sub(began), lifetime)
+		t.Errorf("got removal after %s, want %s", removed.Sub(began), lifetime)
 	}
 }
 
@@ -555,7 +555,7 @@ func TestCertificates_repairsCABundle(t *testing.T) {
 	}
 	want, other, err := bundle(t.Context())
 	if err != nil || len(want) == 0 || !bytes.Equal(want, other) {
-		t.Fatalf("caBundles of %d and %d bytes, error %v", len(want), len(other), err)
+		t.Fatalf("got caBundles of %d and %d bytes, error %v", len(want), len(other), err)
 	}
 	wipe := []byte(`[{"op":"remove","path":"/webhooks/0/clientConfig/caBundle"}]`)
 	for n := range 3 {
@@ -565,65 +565,64 @@ func TestCertificates_repairsCABundle(t *testing.T) {
 		if _, err := configurations.ValidatingWebhookConfigurations().Patch(t.Context(), chart.ClusterName, types.JSONPatchType, wipe, metav1.PatchOptions{}); err != nil {
 			t.Fatal(err)
 		}
-		within(t, repairTime, "both are as they were", func(ctx context.Context) error {
+		within(t, repairTime, "both caBundles are restored", func(ctx context.Context) error {
 			mutating, validating, err := bundle(ctx)
 			if err == nil && (!bytes.Equal(mutating, want) || !bytes.Equal(validating, want)) {
-				err = fmt.Errorf("caBundles of %d and %d bytes", len(mutating), len(validating))
+				err = fmt.Errorf("got caBundles of %d and %d bytes", len(mutating), len(validating))
 			}
 			return err
 		})
-		eventually(t, "each repair is counted", func(context.Context) error {
+		eventually(t, "all repairs are counted", func(context.Context) error {
 			if got, want := metric(t, started, repairs, "object=ca_bundle"), float64(2*(n+1)); got < want {
-				return fmt.Errorf("%v, want %v", got, want)
+				return fmt.Errorf("got %v repairs, want %v", got, want)
 			}
 			return nil
 		})
 	}
-	// A tool that applies the chart again, as GitOps tools do, does not even
-	// change it.
+	// Applying the chart again, as GitOps tools do, does not change the caBundle.
 	if err := started.Apply(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	if got, _, err := bundle(t.Context()); err != nil || !bytes.Equal(got, want) {
-		t.Errorf("after the chart was applied again: %d bytes, error %v", len(got), err)
+		t.Errorf("after the second apply: got caBundle of %d bytes, error %v", len(got), err)
 	}
 }
 
-// TestCertificates_clockSkew runs one that lives two years later, and
-// one two years earlier, beside one that is right, and alone.
+// TestCertificates_clockSkew runs a replica with a clock two years ahead, and one two
+// years behind, alone and together with a replica with the right clock.
 func TestCertificates_clockSkew(t *testing.T) {
 	client := newClient(t)
 	for _, skew := range []time.Duration{2 * 365 * 24 * time.Hour, -2 * 365 * 24 * time.Hour} {
 		off := func() time.Time { return time.Now().Add(skew) }
 		t.Run("alone "+skew.String(), func(t *testing.T) {
 			authority := startAuthority(t, newNamespace(t, client), off)
-			eventually(t, "it is valid", func(context.Context) error { return authority.Valid() })
+			eventually(t, "the replica has a valid certificate", func(context.Context) error { return authority.Valid() })
 			certificate, err := authority.GetCertificate(nil)
 			if err != nil {
 				t.Fatal(err)
 			}
 			if now := time.Now(); now.Before(certificate.Leaf.NotBefore) || now.After(certificate.Leaf.NotAfter) {
-				t.Errorf("its certificate is valid from %s to %s", certificate.Leaf.NotBefore, certificate.Leaf.NotAfter)
+				t.Errorf("got certificate valid from %s to %s, want it valid now", certificate.Leaf.NotBefore, certificate.Leaf.NotAfter)
 			}
 		})
-		t.Run("beside "+skew.String(), func(t *testing.T) {
+		t.Run("with another replica "+skew.String(), func(t *testing.T) {
 			namespace := newNamespace(t, client)
 			right := startAuthority(t, namespace, time.Now)
-			eventually(t, "it is valid", func(context.Context) error { return right.Valid() })
+			eventually(t, "the first replica has a valid certificate", func(context.Context) error { return right.Valid() })
 			secrets := client.CoreV1().Secrets(namespace)
 			before, err := secrets.Get(t.Context(), "certificates", metav1.GetOptions{})
 			if err != nil {
 				t.Fatal(err)
 			}
 			wrong := startAuthority(t, namespace, off)
-			eventually(t, "it is valid", func(context.Context) error { return wrong.Valid() })
+			eventually(t, "the replica has a valid certificate", func(context.Context) error { return wrong.Valid() })
 			wantSignedBy(t, wrong, before)
 			after, err := secrets.Get(t.Context(), "certificates", metav1.GetOptions{})
 			if err != nil {
 				t.Fatal(err)
 			}
 			if after.ResourceVersion != before.ResourceVersion {
-				t.Error("it has written the Secret")
+				t.Error("the replica with the wrong clock changed the Secret")
 			}
 		})
 	}
@@ -648,7 +647,7 @@ func TestCertificates_expiredWhileStopped(t *testing.T) {
 	eventually(t, "all CAs have expired", func(context.Context) error {
 		for _, ca := range authorities {
 			if time.Now().Before(ca.NotAfter) {
-				return fmt.Errorf("one expires at %s", ca.NotAfter)
+				return fmt.Errorf("a CA expires at %s", ca.NotAfter)
 			}
 		}
 		return nil
@@ -661,7 +660,7 @@ func TestCertificates_expiredWhileStopped(t *testing.T) {
 	eventually(t, "a pod is created", func(ctx context.Context) error {
 		pod, err := client.CoreV1().Pods(namespace).Create(ctx, podOf("pod", "app"), metav1.CreateOptions{})
 		if err == nil && roleOf(pod) != appRole {
-			t.Fatal("it has no role")
+			t.Fatal("the pod has no role")
 		}
 		return err
 	})
@@ -683,14 +682,14 @@ func TestCertificates_fileSource(t *testing.T) {
 		t.Fatal(err)
 	}
 	if len(configuration.Webhooks[0].ClientConfig.CABundle) > 0 {
-		t.Error("a caBundle was written")
+		t.Error("got a caBundle, want none")
 	}
 	secret, err := client.CoreV1().Secrets(started.Namespace).Get(t.Context(), installed, metav1.GetOptions{})
 	if err != nil || len(secret.Data) != 0 {
-		t.Errorf("the Secret has %d keys, error %v", len(secret.Data), err)
+		t.Errorf("got Secret with %d keys, error %v", len(secret.Data), err)
 	}
 	log, err := started.Replicas[0].Logs()
 	if err != nil || !strings.Contains(log, "--tls-secret") {
-		t.Errorf("the log does not say that --tls-secret has no effect, error %v", err)
+		t.Errorf("the log has no warning that --tls-secret has no effect, error %v", err)
 	}
 }

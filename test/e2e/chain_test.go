@@ -18,8 +18,8 @@ import (
 
 const targetRole = "arn:aws:iam::444455556666:role/target"
 
-// sts answers as AWS's does to the two calls of a chain, and writes down what
-// it was asked.
+// sts is a fake STS that responds to the two calls of a role chain and records the
+// requests.
 type sts struct {
 	mu    sync.Mutex
 	calls []string
@@ -40,9 +40,8 @@ func (s *sts) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		<Expiration>2099-01-01T00:00:00Z</Expiration></Credentials></%[1]sResult></%[1]sResponse>`, action, key)
 }
 
-// TestRoleChaining runs the AWS SDK for Go with
-// nothing but what the pod has: its environment, and the files of its volume,
-// which the test writes as a kubelet would.
+// TestRoleChaining runs the AWS SDK for Go with only the pod's environment and the
+// files of its volume, which the test writes as the kubelet would.
 func TestRoleChaining(t *testing.T) {
 	client := newClient(t)
 	directory := t.TempDir()
@@ -88,11 +87,11 @@ func TestRoleChaining(t *testing.T) {
 		t.Fatal(err)
 	}
 	if credentials.AccessKeyID != "AKIATARGET" {
-		t.Errorf("the application has the credentials %s", credentials.AccessKeyID)
+		t.Errorf("got credentials %s", credentials.AccessKeyID)
 	}
 	want := fmt.Sprintf("AssumeRoleWithWebIdentity %s external id \"\" token true signed by source false\n"+
 		"AssumeRole %s external id \"the-id\" token false signed by source true", appRole, targetRole)
 	if got := strings.Join(answers.calls, "\n"); got != want {
-		t.Errorf("STS was asked\n%s\nwant\n%s", got, want)
+		t.Errorf("got STS calls\n%s\nwant\n%s", got, want)
 	}
 }

@@ -24,8 +24,8 @@ import (
 	"github.com/pod-identity-webhook/pod-identity-webhook/test/webhookprocess"
 )
 
-// The files of docs/client-certificates.md, with their directory and the webhook's
-// host name to fill in.
+// The files in docs/client-certificates.md. The test replaces the directory and the
+// webhook's host name.
 const (
 	admissionConfiguration = `apiVersion: apiserver.config.k8s.io/v1
 kind: AdmissionConfiguration
@@ -58,19 +58,19 @@ func TestClientCA_documentedFiles(t *testing.T) {
 	}
 	for _, file := range []string{admissionConfiguration, admissionKubeconfig} {
 		if !strings.Contains(string(page), "```yaml\n"+file+"```\n") {
-			t.Errorf("docs/client-certificates.md has not the file\n%s", file)
+			t.Errorf("docs/client-certificates.md does not contain the file\n%s", file)
 		}
 	}
 }
 
-// clientCertEnv is a control plane of its own whose API server shows a certificate to a
-// webhook that asks for one.
+// clientCertEnv is its own control plane, whose API server presents a client
+// certificate, and a webhook that requires one.
 type clientCertEnv struct {
 	controlPlane *controlplane.ControlPlane
 	client       kubernetes.Interface
 	webhook      *webhookprocess.Webhook
 	authority    *testcerts.Authority
-	// dir holds the files of the API server, and caFile is the webhook's.
+	// dir has the API server's files. caFile is the webhook's --client-ca-file.
 	dir, caFile string
 }
 
@@ -84,7 +84,7 @@ func must[T any](t *testing.T) func(T, error) T {
 	}
 }
 
-// startGuarded starts both. users are the names in the API server's file.
+// startGuarded starts both. users are the user names in the API server's kubeconfig.
 func startGuarded(t *testing.T, port int, users ...string) *clientCertEnv {
 	t.Helper()
 	g := &clientCertEnv{dir: t.TempDir(), authority: must[*testcerts.Authority](t)(testcerts.NewAuthority())}
@@ -127,8 +127,8 @@ func (g *clientCertEnv) issueForTheAPIServer(t *testing.T, by *testcerts.Authori
 	g.replace(t, "client.key", issued.Key)
 }
 
-// createPod creates a pod whose ServiceAccount has a role, and fails if the pod
-// has none.
+// createPod creates a pod of a ServiceAccount with a role. It returns an error if the
+// pod has no role.
 func (g *clientCertEnv) createPod(ctx context.Context) error {
 	pod := podOf("", "first")
 	pod.GenerateName = "pod-"
@@ -139,7 +139,7 @@ func (g *clientCertEnv) createPod(ctx context.Context) error {
 	return err
 }
 
-// TestClientCA_rejectsOtherClients has a webhook that is registered by URL.
+// TestClientCA_rejectsOtherClients configures the webhook by URL.
 func TestClientCA_rejectsOtherClients(t *testing.T) {
 	port := must[int](t)(freeport.FreePort(t.Context()))
 	g := startGuarded(t, port, freeport.Address(port))
@@ -155,12 +155,12 @@ func TestClientCA_rejectsOtherClients(t *testing.T) {
 		options testcerts.Options
 		message string
 	}{
-		"no certificate":   {nil, testcerts.Options{}, "--admission-control-config-file"},
-		"another CA":       {other, testcerts.Options{Name: "kube-apiserver"}, "unknown authority"},
-		"expired":          {g.authority, testcerts.Options{Name: "kube-apiserver", Expired: true}, "expired"},
-		"for servers":      {g.authority, testcerts.Options{Name: "kube-apiserver", ForServers: true}, "incompatible key usage"},
-		"a kubelet's name": {g.authority, testcerts.Options{Name: "system:node:a"}, "--client-ca-allowed-names"},
-		"the API server's": {g.authority, testcerts.Options{Name: "kube-apiserver"}, ""},
+		"no certificate":     {nil, testcerts.Options{}, "--admission-control-config-file"},
+		"another CA":         {other, testcerts.Options{Name: "kube-apiserver"}, "unknown authority"},
+		"expired":            {g.authority, testcerts.Options{Name: "kube-apiserver", Expired: true}, "expired"},
+		"server certificate": {g.authority, testcerts.Options{Name: "kube-apiserver", ForServers: true}, "incompatible key usage"},
+		"kubelet's name":     {g.authority, testcerts.Options{Name: "system:node:a"}, "--client-ca-allowed-names"},
+		"API server":         {g.authority, testcerts.Options{Name: "kube-apiserver"}, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			client := g.webhook.Client()
@@ -179,18 +179,18 @@ func TestClientCA_rejectsOtherClients(t *testing.T) {
 			}
 			if test.message == "" {
 				if got.status != http.StatusOK {
-					t.Errorf("HTTP %d: %s", got.status, got.body)
+					t.Errorf("got HTTP %d: %s, want 200", got.status, got.body)
 				}
 				return
 			}
 			if got.status != http.StatusForbidden || !strings.Contains(got.body, test.message) || strings.Contains(got.body, appRole) {
-				t.Errorf("HTTP %d: %s, want 403 and %q", got.status, got.body, test.message)
+				t.Errorf("got HTTP %d: %s, want 403 and %q", got.status, got.body, test.message)
 			}
 			if log := must[string](t)(g.webhook.Logs()); !strings.Contains(log, test.message) {
-				t.Errorf("the log does not say %q", test.message)
+				t.Errorf("the log does not contain %q", test.message)
 			}
 			if status, _, err := get(t.Context(), client, g.webhook.URL()+"/readyz"); err != nil || status != http.StatusOK {
-				t.Errorf("a probe: HTTP %d, %v", status, err)
+				t.Errorf("probe: got HTTP %d, error %v", status, err)
 			}
 		})
 	}
@@ -215,12 +215,11 @@ func scrapeOf(t *testing.T, webhook *webhookprocess.Webhook) string {
 	return string(must[[]byte](t)(io.ReadAll(response.Body)))
 }
 
-// TestClientCA_rotation changes the webhook's file under load, without a
-// failed call: first both CAs are trusted, then they are in another order. Then,
-// without load, the API server gets a certificate of the new CA by a restart, and the
-// old CA is dropped; a running API server that sees its files change closes its
-// connections, and may fail calls. At last a foreign CA shows that none is trusted for
-// ever.
+// TestClientCA_rotation changes the webhook's CA file under load, without a failed
+// call. First both CAs are trusted, then they are in another order. Without load, the
+// API server is restarted with a certificate of the new CA, and the old CA is
+// removed: a running API server closes its connections when its files change, and
+// may fail calls. Finally, a file with only an unrelated CA must reject the API server.
 func TestClientCA_rotation(t *testing.T) {
 	port := must[int](t)(freeport.FreePort(t.Context()))
 	g := startGuarded(t, port, "*")
@@ -235,7 +234,7 @@ func TestClientCA_rotation(t *testing.T) {
 		reloads++
 		eventually(t, "the CA is reloaded", func(context.Context) error {
 			if want := fmt.Sprintf(`pod_identity_webhook_client_ca_reloads_total{result="success"} %d`+"\n", reloads); !strings.Contains(scrapeOf(t, g.webhook), want) {
-				return errors.New("not " + want)
+				return errors.New("metrics lack " + want)
 			}
 			return nil
 		})
@@ -249,7 +248,7 @@ func TestClientCA_rotation(t *testing.T) {
 	load.waitForMore(t, 100)
 	load.stop(t)
 	if refused := load.refused.Load(); refused != 0 {
-		t.Errorf("%d of %d pods were refused", refused, refused+load.created.Load())
+		t.Errorf("got %d of %d pod creations rejected, want 0", refused, refused+load.created.Load())
 	}
 
 	g.issueForTheAPIServer(t, next)
@@ -258,18 +257,18 @@ func TestClientCA_rotation(t *testing.T) {
 		t.Fatal(err)
 	}
 	replaceCA(next.PEM())
-	eventually(t, "the API server calls with its new certificate", g.createPod)
+	eventually(t, "the API server uses its new certificate", g.createPod)
 
 	foreign := must[*testcerts.Authority](t)(testcerts.NewAuthority())
 	replaceCA(foreign.PEM())
 	err := g.createPod(t.Context())
 	if err == nil || !strings.Contains(err.Error(), "only the API server may ask") {
-		t.Errorf("with a CA that did not sign the API server's certificate: %v", err)
+		t.Errorf("got %v, want a rejection by a CA that did not sign the API server's certificate", err)
 	}
 }
 
-// TestClientCA_serviceReference calls the webhook by the name of
-// its Service, which leads to this machine.
+// TestClientCA_serviceReference calls the webhook by the name of its Service, which
+// resolves to this machine.
 func TestClientCA_serviceReference(t *testing.T) {
 	const namespace, service = "eks", "pod-identity-webhook"
 	port := must[int](t)(freeport.FreePort(t.Context()))
@@ -301,7 +300,7 @@ func TestClientCA_serviceReference(t *testing.T) {
 	if _, err := configurations.Update(ctx, byURL, metav1.UpdateOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "a call to a host that the file does not name is refused, with a sentence", func(ctx context.Context) error {
+	eventually(t, "a call to a host without an entry in the kubeconfig fails with a message", func(ctx context.Context) error {
 		err := g.createPod(ctx)
 		if err == nil || !strings.Contains(err.Error(), "client certificate required") {
 			return fmt.Errorf("got %w", err)

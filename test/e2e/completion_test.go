@@ -15,7 +15,7 @@ import (
 	"github.com/pod-identity-webhook/pod-identity-webhook/test/repopath"
 )
 
-// pluginBinary returns the kubectl plugin that was built.
+// pluginBinary returns the path of the built kubectl irsa.
 func pluginBinary(t *testing.T) string {
 	t.Helper()
 	binary := os.Getenv("KUBECTL_IRSA")
@@ -23,13 +23,13 @@ func pluginBinary(t *testing.T) string {
 		binary = repopath.Path("bin", "kubectl-irsa")
 	}
 	if _, err := os.Stat(binary); err != nil {
-		t.Fatalf("find the plugin: %v; build it with `make build`", err)
+		t.Fatalf("find kubectl-irsa: %v; run `make build`", err)
 	}
 	return binary
 }
 
-// pluginPath returns a PATH on which there are the plugin and the script that
-// docs/kubectl-irsa.md has for its completion.
+// pluginPath returns a PATH with the plugin and its completion script from
+// docs/kubectl-irsa.md.
 func pluginPath(t *testing.T) string {
 	t.Helper()
 	page, err := os.ReadFile(repopath.Path("docs", "kubectl-irsa.md"))
@@ -51,7 +51,7 @@ func pluginPath(t *testing.T) string {
 	return dir + string(filepath.ListSeparator) + os.Getenv("PATH")
 }
 
-// kubectl runs the real one with what the cluster's administrator has.
+// kubectl runs kubectl as the cluster's administrator.
 func kubectl(t *testing.T, path string, args ...string) (string, error) {
 	t.Helper()
 	command := exec.CommandContext(t.Context(), filepath.Join(controlplane.DefaultAssets(), "kubectl"), args...)
@@ -74,13 +74,13 @@ func TestPlugin_completion(t *testing.T) {
 		typed []string
 		want  []string
 	}{
-		"its commands":                   {[]string{"irsa", ""}, []string{"provider", "serviceaccount", "version"}},
-		"the commands of a command":      {[]string{"irsa", "sa", ""}, []string{"create", "delete", "list"}},
+		"commands":                       {[]string{"irsa", ""}, []string{"provider", "serviceaccount", "version"}},
+		"subcommands":                    {[]string{"irsa", "sa", ""}, []string{"create", "delete", "list"}},
 		"namespaces":                     {[]string{"irsa", "sa", "create", "-n", ""}, []string{namespace, "default"}},
 		"ServiceAccounts of a namespace": {[]string{"irsa", "sa", "create", "-n", namespace, ""}, []string{"cart", "till"}},
 		"ServiceAccounts to delete":      {[]string{"irsa", "serviceaccount", "delete", "-n", namespace, ""}, []string{"cart", "till"}},
 		"contexts":                       {[]string{"irsa", "provider", "create", "--context", ""}, []string{"pod-identity-webhook-test"}},
-		"the ways to print":              {[]string{"irsa", "provider", "show", "-o", ""}, []string{"json", "yaml"}},
+		"output formats":                 {[]string{"irsa", "provider", "show", "-o", ""}, []string{"json", "yaml"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			answer, err := kubectl(t, path, append([]string{"__complete"}, test.typed...)...)

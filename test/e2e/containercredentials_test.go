@@ -14,8 +14,8 @@ import (
 	"github.com/pod-identity-webhook/pod-identity-webhook/test/webhookprocess"
 )
 
-// mountedConfigMap is a directory that changes as the kubelet changes a mounted
-// ConfigMap: the file is a link into ..data, and that a link to a directory.
+// mountedConfigMap is a directory with the layout of a mounted ConfigMap: the file is
+// a link into ..data, which is a link to a directory. It updates as the kubelet does.
 type mountedConfigMap struct {
 	t    *testing.T
 	root string
@@ -65,23 +65,23 @@ func TestContainerCredentials(t *testing.T) {
 	token := pod.Spec.Volumes[0].Projected
 	switch {
 	case pod.Labels["eks.amazonaws.com/pod-identity"] != "enabled":
-		t.Errorf("labels %v", pod.Labels)
+		t.Errorf("got labels %v", pod.Labels)
 	case env["AWS_CONTAINER_CREDENTIALS_FULL_URI"] != "http://169.254.170.23/v1/credentials",
 		env["AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE"] != "/var/run/secrets/pods.eks.amazonaws.com/serviceaccount/eks-pod-identity-token",
 		env["AWS_ROLE_ARN"] != "":
-		t.Errorf("environment %v", env)
+		t.Errorf("got environment %v", env)
 	case pod.Spec.Volumes[0].Name != "eks-pod-identity-token" || token == nil ||
 		token.Sources[0].ServiceAccountToken.Audience != "pods.eks.amazonaws.com":
-		t.Errorf("volume %+v", pod.Spec.Volumes[0])
+		t.Errorf("got volume %+v", pod.Spec.Volumes[0])
 	}
 	if seconds := *token.Sources[0].ServiceAccountToken.ExpirationSeconds; seconds < 79200 || seconds > 86400 {
-		t.Errorf("the token lives for %d s, want 79200 to 86400", seconds)
+		t.Errorf("got token lifetime %d s, want 79200 to 86400", seconds)
 	}
 
 	mounted.write(`{"identities": [`)
 	wantMetric(t, webhook, `pod_identity_webhook_container_credentials_loads_total{result="error"} 1`)
 	if pod, err := create(t.Context()); err != nil || roleOf(pod) != "" {
-		t.Errorf("a malformed list has replaced the last good one: role %q, %v", roleOf(pod), err)
+		t.Errorf("a malformed list replaced the last valid one: got role %q, error %v", roleOf(pod), err)
 	}
 	mounted.write(`{"identities": [null, ` + list[len(`{"identities":[`):])
 	wantMetric(t, webhook, `pod_identity_webhook_container_credentials_invalid_entries 1`)
@@ -104,9 +104,9 @@ func TestContainerCredentials_startsWithAnyFile(t *testing.T) {
 	for name, test := range map[string]struct {
 		content, role, metric string
 	}{
-		"an invalid entry beside a valid one": {`{"identities":[{},` + list[len(`{"identities":[`):], "", "invalid_entries 1"},
-		"undecodable content":                 {list[:20], appRole, "last_load_successful 0"},
-		"no file":                             {"", appRole, "last_load_successful 0"},
+		"an invalid and a valid entry": {`{"identities":[{},` + list[len(`{"identities":[`):], "", "invalid_entries 1"},
+		"undecodable content":          {list[:20], appRole, "last_load_successful 0"},
+		"no file":                      {"", appRole, "last_load_successful 0"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			mounted := &mountedConfigMap{t: t, root: t.TempDir()}

@@ -21,15 +21,15 @@ func TestDebug_enabled(t *testing.T) {
 			err = json.Unmarshal([]byte(body), &known)
 		}
 		if err != nil || status != http.StatusOK || known[namespace+"/app"].RoleARN != appRole {
-			t.Errorf("%s: HTTP %d %v\n%s", path, status, err, body)
+			t.Errorf("%s: got HTTP %d, error %v\n%s", path, status, err, body)
 		}
 	}
 	if status, _, err := get(t.Context(), webhook.Client(), debug+"/pprof/goroutine"); err != nil || status != http.StatusOK {
-		t.Errorf("pprof: HTTP %d %v", status, err)
+		t.Errorf("pprof: got HTTP %d, error %v", status, err)
 	}
 
 	quiet := startWebhook(t)
 	if status, _, err := get(t.Context(), quiet.Client(), strings.TrimSuffix(quiet.MetricsURL(), "/metrics")+"/debug/identities"); err != nil || status != http.StatusNotFound {
-		t.Errorf("without the flag: HTTP %d %v", status, err)
+		t.Errorf("without the flag: got HTTP %d, error %v, want 404", status, err)
 	}
 }

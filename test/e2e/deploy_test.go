@@ -27,8 +27,8 @@ import (
 
 const optInLabel = "eks.amazonaws.com/pod-identity-webhook"
 
-// customResources are the definitions of what the chart has objects of by
-// request, each a file of a module.
+// customResources are the CustomResourceDefinitions of the objects that the chart can
+// create. Each is a file of a Go module.
 var customResources = map[string][]string{
 	"github.com/cert-manager/cert-manager": {
 		"deploy/crds/cert-manager.io_certificates.yaml",
@@ -40,8 +40,8 @@ var customResources = map[string][]string{
 	},
 }
 
-// defineCustomResources makes the API server know them. They stay: a definition
-// that is deleted goes a while later, and would take the next one with it.
+// defineCustomResources creates the CustomResourceDefinitions. They stay: the API server
+// deletes a definition with a delay, and would delete one that was created again.
 func defineCustomResources(t *testing.T) {
 	t.Helper()
 	var paths []string
@@ -65,14 +65,14 @@ func defineCustomResources(t *testing.T) {
 	}
 }
 
-// TestManifests_accepted applies what the chart renders for each of its
-// golden files, field by field as strictly as an API server can.
+// TestManifests_accepted applies the rendered chart of each golden file, with the
+// strictest field validation of the API server.
 func TestManifests_accepted(t *testing.T) {
 	client := newClient(t)
 	defineCustomResources(t)
 	files, err := filepath.Glob(repopath.Path("test", "chart", "testdata", "*.values.yaml"))
 	if err != nil || len(files) < 5 {
-		t.Fatalf("%d files of values, error %v", len(files), err)
+		t.Fatalf("got %d values files, error %v", len(files), err)
 	}
 	for _, file := range files {
 		t.Run(strings.TrimSuffix(filepath.Base(file), ".values.yaml"), func(t *testing.T) {
@@ -86,8 +86,8 @@ func TestManifests_accepted(t *testing.T) {
 				t.Fatal(err)
 			}
 			var applied []*unstructured.Unstructured
-			// The API server serves a new kind a moment after its definition.
-			eventually(t, "it is accepted", func(ctx context.Context) error {
+			// The API server serves a new kind shortly after its definition is created.
+			eventually(t, "the manifests are accepted", func(ctx context.Context) error {
 				applied, err = manifest.Apply(ctx, cluster.Config(), path)
 				if err != nil && !meta.IsNoMatchError(err) && !apierrors.IsNotFound(err) {
 					t.Fatal(err)
@@ -101,7 +101,7 @@ func TestManifests_accepted(t *testing.T) {
 	}
 }
 
-// TestKustomize_apply runs what docs/install.md says to run.
+// TestKustomize_apply runs the commands of docs/install.md.
 func TestKustomize_apply(t *testing.T) {
 	client := newClient(t)
 	defineCustomResources(t)
@@ -109,21 +109,21 @@ func TestKustomize_apply(t *testing.T) {
 		t.Run(overlay, func(t *testing.T) {
 			directory := repopath.Path("deploy", "kustomize", "overlays", overlay)
 			t.Cleanup(func() { deleteAll(t, runKubectl, directory) })
-			// The API server serves a new kind a moment after its definition.
-			eventually(t, "it is applied", func(ctx context.Context) error {
+			// The API server serves a new kind shortly after its definition is created.
+			eventually(t, "the kustomization is applied", func(ctx context.Context) error {
 				_, err := runKubectl(ctx, "apply", "--server-side", "--validate=strict", "-k", directory)
 				return err
 			})
 			configuration, err := client.AdmissionregistrationV1().MutatingWebhookConfigurations().Get(t.Context(), chart.ClusterName, metav1.GetOptions{})
 			if err != nil || configuration.Webhooks[0].ClientConfig.Service.Namespace != installed {
-				t.Errorf("the webhook is not registered: %v", err)
+				t.Errorf("the webhook configuration does not exist: %v", err)
 			}
 		})
 	}
 }
 
-// deleteAll deletes what a kustomization has, but for the namespace: no controller
-// is here that would end it.
+// deleteAll deletes the objects of a kustomization, except the namespace: no controller
+// runs here that would finish its deletion.
 func deleteAll(t *testing.T, kubectl func(context.Context, ...string) ([]byte, error), directory string) {
 	t.Helper()
 	ctx := context.WithoutCancel(t.Context())
@@ -141,10 +141,10 @@ func deleteAll(t *testing.T, kubectl func(context.Context, ...string) ([]byte, e
 	}
 }
 
-// TestChart_permissions installs it in each mode. The
-// replicas have the token of its ServiceAccount, and nothing else.
+// TestChart_permissions installs the chart in each mode. The replicas have the token of
+// the chart's ServiceAccount and no other credentials.
 func TestChart_permissions(t *testing.T) {
-	client, told := newWarnedClient(t)
+	client, received := newWarnedClient(t)
 	for _, mode := range []string{"cluster-wide", "opt-in"} {
 		t.Run(mode, func(t *testing.T) {
 			started := install(t, chartinstall.Options{Values: []string{
@@ -162,7 +162,7 @@ func TestChart_permissions(t *testing.T) {
 			wantRole(t, client, namespace, "mapped", mappedRole)
 
 			writeMapping(t, client, started.Namespace, "no JSON")
-			eventually(t, "the fault is told on the ConfigMap", func(ctx context.Context) error {
+			eventually(t, "the ConfigMap has an event about the error", func(ctx context.Context) error {
 				return oneEvent(ctx, client, started.Namespace)
 			})
 
@@ -170,20 +170,20 @@ func TestChart_permissions(t *testing.T) {
 			eventually(t, "the role is not permitted", func(ctx context.Context) error {
 				_, err := client.CoreV1().Pods(namespace).Create(ctx, podOf("denied", "app"), metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})
 				if err == nil || !strings.Contains(err.Error(), "permitted-roles") {
-					return fmt.Errorf("got %w", err)
+					return fmt.Errorf("got %w, want a denial", err)
 				}
 				return nil
 			})
 
-			told.take()
-			eventually(t, "a mistake in a ServiceAccount is warned about", func(ctx context.Context) error {
+			received.take()
+			eventually(t, "a mistake in a ServiceAccount causes a warning", func(ctx context.Context) error {
 				_, err := client.CoreV1().ServiceAccounts(namespace).Create(ctx, serviceAccount("mistaken", "no-arn"), metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})
-				if got := told.take(); err == nil && !strings.Contains(got, roleAnnotation) {
-					err = fmt.Errorf("warnings %q", got)
+				if got := received.take(); err == nil && !strings.Contains(got, roleAnnotation) {
+					err = fmt.Errorf("got warnings %q", got)
 				}
 				return err
 			})
-			// An API server that cannot stream lists is not a failure of a watch either.
+			// These must be 0 also with an API server that cannot stream lists.
 			for _, failures := range []string{
 				"certificate_errors_total", "service_account_watch_failures_total", "config_map_watch_failures_total", "namespace_watch_failures_total",
 			} {
@@ -195,8 +195,8 @@ func TestChart_permissions(t *testing.T) {
 	}
 }
 
-// wantRestricted checks that a pod of the Deployment may run where the restricted
-// Pod Security Standard is enforced.
+// wantRestricted checks that a pod of the Deployment is valid under the restricted Pod
+// Security Standard.
 func wantRestricted(t *testing.T, client kubernetes.Interface, started *chartinstall.Installation) {
 	t.Helper()
 	label(t, client, started.Namespace, "pod-security.kubernetes.io/enforce", "restricted")
@@ -205,18 +205,18 @@ func wantRestricted(t *testing.T, client kubernetes.Interface, started *chartins
 		Spec:       *started.Deployment.Spec.Template.Spec.DeepCopy(),
 	}
 	pod.Name = "replica"
-	pod.Spec.PriorityClassName = "" // the class is made by a controller manager
+	pod.Spec.PriorityClassName = "" // a controller manager would create the class
 	create := func(ctx context.Context) error {
 		_, err := client.CoreV1().Pods(started.Namespace).Create(ctx, pod, metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})
 		return err
 	}
 	if err := create(t.Context()); err != nil {
-		t.Errorf("a pod of the Deployment: %v", err)
+		t.Errorf("create a pod of the Deployment: %v", err)
 	}
 	pod.Spec.Containers[0].SecurityContext = nil
 	eventually(t, "the standard is enforced", func(ctx context.Context) error {
 		if create(ctx) == nil {
-			return errors.New("a pod that breaks it is created")
+			return errors.New("a pod that violates the standard was created")
 		}
 		return nil
 	})
@@ -244,8 +244,8 @@ func changeNamespace(t testing.TB, client kubernetes.Interface, name string, cha
 	}
 }
 
-// TestOutage_unrelatedPods takes the webhook down with
-// failurePolicy Fail, and creates pods that it is not called for.
+// TestOutage_unrelatedPods stops the webhook with failurePolicy Fail, and creates pods
+// for which the API server does not call it.
 func TestOutage_unrelatedPods(t *testing.T) {
 	client := newClient(t)
 	if err := controlplane.CreateDefaultServiceAccount(t.Context(), client, "kube-system"); err != nil {
@@ -272,18 +272,18 @@ func TestOutage_unrelatedPods(t *testing.T) {
 				_, err := client.CoreV1().Pods(namespace).Create(t.Context(), pod, metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})
 				return err
 			}
-			eventually(t, "a pod that it concerns is refused", func(context.Context) error {
+			eventually(t, "a pod that the webhook would inject is rejected", func(context.Context) error {
 				if err := create(concerned, nil); err == nil || !strings.Contains(err.Error(), "failed calling webhook") {
-					return fmt.Errorf("got %w", err)
+					return fmt.Errorf("got %w, want a failed call of the webhook", err)
 				}
 				return nil
 			})
 			if err := create(other, nil); (err == nil) != (mode == "opt-in") {
-				t.Errorf("a namespace without the label: %v", err)
+				t.Errorf("namespace without the label: %v", err)
 			}
 			for what, err := range map[string]error{
-				"kube-system":       create("kube-system", nil),
-				"its own namespace": create(started.Namespace, nil),
+				"kube-system":             create("kube-system", nil),
+				"the webhook's namespace": create(started.Namespace, nil),
 				"the skip label": create(concerned, func(pod *corev1.Pod) {
 					pod.Labels = map[string]string{"eks.amazonaws.com/skip-pod-identity-webhook": ""}
 				}),

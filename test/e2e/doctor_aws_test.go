@@ -43,7 +43,7 @@ func (c *doctorEnv) deleteRole(t *testing.T, name string) {
 	}
 }
 
-// createProvider creates a provider of an issuer.
+// createProvider creates an OIDC provider for an issuer.
 func (c *doctorEnv) createProvider(t *testing.T, issuer string, audiences ...string) {
 	t.Helper()
 	if _, err := c.iam().CreateOpenIDConnectProvider(t.Context(), &iam.CreateOpenIDConnectProviderInput{
@@ -66,7 +66,7 @@ func (c *doctorEnv) providerARN() string {
 	return "arn:aws:iam::111122223333:oidc-provider/" + strings.TrimPrefix(c.issuer.URL, "https://")
 }
 
-// trust makes the role trust something else: conditions under their operators.
+// trust replaces the role's trust policy. conditions are keyed by their operators.
 func (c *doctorEnv) trust(t *testing.T, provider string, conditions map[string]map[string]string) {
 	t.Helper()
 	document, err := json.Marshal(map[string]any{
@@ -92,7 +92,7 @@ func (c *doctorEnv) setTrustPolicy(t *testing.T, roleName, document string) erro
 	return err
 }
 
-// updateTrustPolicy does what the shell's aws was to do.
+// updateTrustPolicy runs the IAM call that the fake aws command recorded.
 func (c *doctorEnv) updateTrustPolicy(t *testing.T) error {
 	t.Helper()
 	name, err := os.ReadFile(filepath.Join(c.dir, "role-name"))

@@ -33,7 +33,7 @@ import (
 	"github.com/pod-identity-webhook/pod-identity-webhook/test/webhookprocess"
 )
 
-// The patient: what has an identity in the clinic.
+// The namespace, the ServiceAccount and pod, and the role that doctor checks.
 const (
 	testNamespace = "shop"
 	testPod       = "cart"
@@ -42,29 +42,29 @@ const (
 	cartAudience  = "sts.amazonaws.com"
 )
 
-// doctorEnv is a cluster of its own, whose issuer can be made to fail, with a webhook
-// and an AWS of its own.
+// doctorEnv is its own cluster with a webhook, a fake AWS, and an issuer whose faults
+// the tests control.
 type doctorEnv struct {
 	plane   *controlplane.ControlPlane
 	client  kubernetes.Interface
 	issuer  *fakeIssuer
 	webhook *webhookprocess.Webhook
 	aws     *stsprocess.Server
-	// dir has the CA of the issuer, the CA of the webhook and a kubeconfig.
+	// dir has the CAs of the issuer and the webhook, and a kubeconfig.
 	dir string
 }
 
-// fakeIssuer publishes what the API server does, unless it is told otherwise.
+// fakeIssuer forwards to the API server's issuer endpoints, or injects a fault.
 type fakeIssuer struct {
 	*httptest.Server
 	upstream atomic.Pointer[controlplane.ControlPlane]
-	// fault is what it does instead: "", "down" or "foreign key".
+	// fault is "", "down", "foreign key" or "uploaded".
 	fault atomic.Value
-	// site are files that were uploaded, if there are any.
+	// site serves the uploaded files, if there are any.
 	site atomic.Pointer[http.Handler]
 }
 
-// upload publishes the files of a directory in place of the API server's documents.
+// upload serves the files of a directory in place of the API server's documents.
 func (i *fakeIssuer) upload(directory string) {
 	files := http.FileServer(http.Dir(directory))
 	i.site.Store(&files)
@@ -154,8 +154,8 @@ func (c *doctorEnv) write(t *testing.T, name string, content []byte) {
 	}
 }
 
-// environment is that of a person at the clinic: kubectl with the plugin, the
-// credentials of AWS's administrator, and nothing of the test's own.
+// environment returns the variables of an administrator: a PATH with kubectl and the
+// plugin, and the credentials of AWS's administrator. It has none of the test's.
 func (c *doctorEnv) environment(t *testing.T) []string {
 	t.Helper()
 	credentials, err := c.aws.AdminConfig().Credentials.Retrieve(t.Context())
@@ -180,15 +180,15 @@ func (c *doctorEnv) environment(t *testing.T) []string {
 	}
 }
 
-// aws stands for AWS's command line where that is not installed: it writes down
-// what it was to do, for the test to do it.
+// awsShim is a fake aws command. It records the arguments of update-assume-role-policy,
+// and updateTrustPolicy runs the call.
 const awsShim = `aws() {
-  [ "$1 $2 $3 $5" = "iam update-assume-role-policy --role-name --policy-document" ] || { echo "aws $*: not known here" >&2; return 1; }
+  [ "$1 $2 $3 $5" = "iam update-assume-role-policy --role-name --policy-document" ] || { echo "fake aws: unknown command: $*" >&2; return 1; }
   printf '%s' "$4" >role-name; printf '%s' "$6" >policy-document
 }
 `
 
-// shell runs a command line as a person would, and returns what it printed.
+// shell runs a command line in bash and returns its output.
 func (c *doctorEnv) shell(t *testing.T, line string) (string, error) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
@@ -202,7 +202,7 @@ func (c *doctorEnv) shell(t *testing.T, line string) (string, error) {
 	return string(answer), err
 }
 
-// must runs a command line that has to succeed.
+// must runs a command line and fails the test if it fails.
 func (c *doctorEnv) must(t *testing.T, line string) {
 	t.Helper()
 	if answer, err := c.shell(t, line); err != nil {
@@ -210,7 +210,7 @@ func (c *doctorEnv) must(t *testing.T, line string) {
 	}
 }
 
-// doctor runs kubectl irsa doctor, and returns what it printed and its exit code.
+// doctor runs kubectl irsa doctor and returns its standard output and its exit code.
 func (c *doctorEnv) doctor(t *testing.T, args ...string) (string, int) {
 	t.Helper()
 	command := exec.CommandContext(t.Context(), pluginBinary(t), append([]string{"doctor", "-n", testNamespace}, args...)...)
@@ -222,12 +222,12 @@ func (c *doctorEnv) doctor(t *testing.T, args ...string) (string, int) {
 		t.Fatal(err)
 	}
 	if errors.Len() > 0 {
-		t.Errorf("doctor %v wrote to its standard error: %s", args, errors.String())
+		t.Errorf("doctor %v: got standard error %q, want none", args, errors.String())
 	}
 	return string(answer), command.ProcessState.ExitCode()
 }
 
-// reset makes everything anew, as it should be.
+// reset removes all faults and recreates all objects.
 func (c *doctorEnv) reset(t *testing.T) {
 	t.Helper()
 	c.issuer.fault.Store("")
@@ -256,7 +256,7 @@ func (c *doctorEnv) reset(t *testing.T) {
 	c.createPod(t, nil)
 }
 
-// createPod creates the patient's pod, the latter as change has it.
+// createPod creates the test pod with the change.
 func (c *doctorEnv) createPod(t *testing.T, change func(*corev1.Pod)) {
 	t.Helper()
 	pod := podOf(testPod, testPod)
@@ -268,14 +268,14 @@ func (c *doctorEnv) createPod(t *testing.T, change func(*corev1.Pod)) {
 	}
 }
 
-// replacePod makes the patient's pod anew.
+// replacePod deletes the test pod and creates it again with the change.
 func (c *doctorEnv) replacePod(t *testing.T, change func(*corev1.Pod)) {
 	t.Helper()
 	c.must(t, "kubectl delete pod cart -n shop --wait")
 	c.createPod(t, change)
 }
 
-// normalizeOutput says how the text of a diagnosis is the same on every machine and day.
+// normalizeOutput replaces the parts of doctor's output that differ by machine and time.
 func (c *doctorEnv) normalizeOutput(text string) string {
 	for _, replacement := range []struct{ found, instead string }{
 		{c.issuer.URL, "https://oidc.example.com/id"},
@@ -300,16 +300,16 @@ func (c *doctorEnv) normalizeOutput(text string) string {
 	return text
 }
 
-// waitRegistered waits until the API server does what was written of the webhook: it
-// sees that a moment later.
+// waitRegistered waits until the API server applies a changed webhook configuration,
+// which takes a moment.
 func (c *doctorEnv) waitRegistered(t *testing.T, what string, seen func(context.Context) error) {
 	t.Helper()
 	within(t, 30*time.Second, what, seen)
 }
 
-// admitted says what has become of a pod that is admitted as a dry run.
+// admitted creates a pod as a dry run and reports whether it gets a role.
 func (c *doctorEnv) admitted(ctx context.Context) (hasRole bool, err error) {
-	pod, err := c.client.CoreV1().Pods(testNamespace).Create(ctx, podOf("trial", testPod), metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})
+	pod, err := c.client.CoreV1().Pods(testNamespace).Create(ctx, podOf("dry-run", testPod), metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})
 	if err != nil {
 		return false, err
 	}
@@ -321,7 +321,7 @@ func (c *doctorEnv) waitForIdentity(t *testing.T, want bool) {
 	t.Helper()
 	c.waitRegistered(t, fmt.Sprintf("new pods have an identity: %t", want), func(ctx context.Context) error {
 		if got, err := c.admitted(ctx); err != nil || got != want {
-			return fmt.Errorf("it is %t, %w", got, err)
+			return fmt.Errorf("got %t, error %w", got, err)
 		}
 		return nil
 	})

@@ -21,16 +21,16 @@ import (
 	"github.com/pod-identity-webhook/pod-identity-webhook/test/webhookprocess"
 )
 
-var update = flag.Bool("update", false, "write what doctor says into docs/troubleshooting.md instead of comparing with it")
+var update = flag.Bool("update", false, "write doctor's output into docs/troubleshooting.md instead of comparing it")
 
-// The exit codes, as docs/kubectl-irsa.md has them.
+// The exit codes in docs/kubectl-irsa.md.
 const (
 	exitOK      = 0
 	exitBroken  = 2
 	exitUnknown = 3
 )
 
-// doctorOutput is what doctor says in JSON, as far as it is looked at.
+// doctorOutput has the fields of doctor's JSON output that the tests read.
 type doctorOutput struct {
 	Status   string `json:"status"`
 	Findings []struct {
@@ -39,24 +39,24 @@ type doctorOutput struct {
 	ServiceAccounts []doctorOutput `json:"serviceAccounts"`
 }
 
-// fault is one that is put in.
+// fault is an injected fault.
 type fault struct {
-	// name is that of the example in docs/troubleshooting.md.
+	// name is the name of the example in docs/troubleshooting.md.
 	name string
-	// make makes it, in a cluster in which everything is as it should be.
+	// make injects the fault into a cluster without faults.
 	make func(*testing.T, *doctorEnv)
-	// target is what doctor is asked about; empty for the ServiceAccount.
+	// target is the target for doctor; empty for the ServiceAccount.
 	target string
-	// check is the one that names it, with a status that is broken unless it is given.
+	// check is the check that must report it. Its status is broken by default.
 	check, status string
-	// fixes says what the fix does: "all" makes everything well, "check" what the
-	// check is about, "" needs a person who knows more than doctor.
+	// fixes is the effect of doctor's fix: "all" if all checks are ok afterwards,
+	// "check" if only this check is, "" if doctor cannot know a fix.
 	fixes string
-	// after is what a person does besides.
+	// after does what a user must do after the fix.
 	after func(*testing.T, *doctorEnv)
 }
 
-// faults are those of the troubleshooting page, in its order.
+// faults are the faults on the troubleshooting page, in its order.
 var faults = []fault{
 	{
 		name: "the ServiceAccount does not exist", check: "service_account", fixes: "check",
@@ -215,7 +215,7 @@ var faults = []fault{
 		make: func(_ *testing.T, c *doctorEnv) { c.issuer.fault.Store("foreign key") },
 		after: func(t *testing.T, c *doctorEnv) {
 			c.issuer.upload(filepath.Join(c.dir, "site"))
-			// local-sts reads the keys of an issuer at most once in a second.
+			// local-sts reads the keys of an issuer at most once per second.
 			eventually(t, "STS has the keys", func(context.Context) error {
 				if text, code := c.doctor(t, "sa/cart", "--problems-only"); code != exitOK {
 					return errors.New(text)
@@ -288,7 +288,7 @@ var faults = []fault{
 	},
 }
 
-// conditions are those of a trust policy for a subject.
+// conditions returns the conditions of a trust policy for a subject.
 func (c *doctorEnv) conditions(operator, subject string) map[string]map[string]string {
 	issuer := strings.TrimPrefix(c.issuer.URL, "https://")
 	all := map[string]map[string]string{"StringEquals": {issuer + ":aud": cartAudience}}
@@ -299,8 +299,8 @@ func (c *doctorEnv) conditions(operator, subject string) map[string]map[string]s
 	return all
 }
 
-// waitForNextSecond waits until the API server's clock, which counts seconds, has
-// gone on.
+// waitForNextSecond waits until the API server's clock, with a resolution of one
+// second, advances.
 func (c *doctorEnv) waitForNextSecond(t *testing.T) {
 	t.Helper()
 	stamp := func(ctx context.Context) (metav1.Time, error) {
@@ -318,13 +318,13 @@ func (c *doctorEnv) waitForNextSecond(t *testing.T) {
 	eventually(t, "the next second", func(ctx context.Context) error {
 		now, err := stamp(ctx)
 		if err == nil && !began.Before(&now) {
-			err = fmt.Errorf("it is still %s", now)
+			err = fmt.Errorf("the API server's time is still %s", now)
 		}
 		return err
 	})
 }
 
-// example returns what the troubleshooting page says that doctor says.
+// example returns an example of doctor's output on the troubleshooting page.
 func example(page, name string) (text string, start, end int, ok bool) {
 	marker := "<!-- doctor: " + name + " -->\n```text\n"
 	start = strings.Index(page, marker)
@@ -339,8 +339,8 @@ func example(page, name string) (text string, start, end int, ok bool) {
 	return page[start : start+length], start, start + length, true
 }
 
-// compare compares what doctor says with the troubleshooting page, or writes it
-// there.
+// compare compares doctor's output with the troubleshooting page, or writes it with
+// -update.
 func compare(t *testing.T, name, text string) {
 	t.Helper()
 	file := repopath.Path("docs", "troubleshooting.md")
@@ -357,12 +357,12 @@ func compare(t *testing.T, name, text string) {
 			t.Fatal(err)
 		}
 	case want != text:
-		t.Errorf("docs/troubleshooting.md is not what doctor says of %q (write it anew by -update):\n%s", name, cmp.Diff(want, text))
+		t.Errorf("docs/troubleshooting.md differs from doctor's output for %q (run with -update to write it):\n%s", name, cmp.Diff(want, text))
 	}
 }
 
-// TestDoctor_faults puts in one fault at a time, and looks whether doctor
-// names it, with a command that mends it.
+// TestDoctor_faults injects one fault at a time. doctor must report it, and the command
+// that it prints must fix it.
 func TestDoctor_faults(t *testing.T) {
 	c := newDoctorEnv(t)
 	c.reset(t)
@@ -379,7 +379,7 @@ func TestDoctor_faults(t *testing.T) {
 				return
 			}
 			if fix == "" {
-				t.Fatal("there is no fix")
+				t.Fatal("doctor printed no fix")
 			}
 			answer, err := c.shell(t, fix)
 			if err != nil {
@@ -404,7 +404,7 @@ func (c *doctorEnv) examine(t *testing.T, args ...string) (doctorOutput, int) {
 	return findings, code
 }
 
-// expectNoSecrets fails if a token or the value of a variable was printed.
+// expectNoSecrets fails if doctor printed a token or the value of a variable.
 func (c *doctorEnv) expectNoSecrets(t *testing.T, text string) {
 	t.Helper()
 	for _, never := range []string{secret, "eyJ"} {
@@ -414,7 +414,7 @@ func (c *doctorEnv) expectNoSecrets(t *testing.T, text string) {
 	}
 }
 
-// expectOK fails if anything is not as it should be, of any target.
+// expectOK fails unless all checks of each target are ok.
 func (c *doctorEnv) expectOK(t *testing.T) {
 	t.Helper()
 	for _, target := range [][]string{{"sa/cart"}, {"pod", "cart"}, {"cart"}, {}} {
@@ -431,7 +431,7 @@ func (c *doctorEnv) expectOK(t *testing.T) {
 	compare(t, "the whole cluster", c.normalizeOutput(text))
 }
 
-// expectFault fails if the check does not say what it should, and returns the fix.
+// expectFault fails unless the check has the expected status. It returns the fix.
 func (c *doctorEnv) expectFault(t *testing.T, f fault) string {
 	t.Helper()
 	if f.status == "" {
@@ -440,40 +440,40 @@ func (c *doctorEnv) expectFault(t *testing.T, f fault) string {
 	findings, code := c.examine(t, f.target)
 	wantCode := map[string]int{"broken": exitBroken, "unknown": exitUnknown, "warning": exitOK}[f.status]
 	if code != wantCode {
-		t.Errorf("exit code %d, want %d", code, wantCode)
+		t.Errorf("got exit code %d, want %d", code, wantCode)
 	}
 	text, _ := c.doctor(t, f.target, "--problems-only")
 	compare(t, f.name, c.normalizeOutput(text))
 	for _, finding := range findings.Findings {
 		if finding.Check == f.check {
 			if finding.Status != f.status {
-				t.Errorf("%s is %s, want %s: %s", f.check, finding.Status, f.status, text)
+				t.Errorf("check %s: got %s, want %s: %s", f.check, finding.Status, f.status, text)
 			}
 			return finding.Fix
 		}
 	}
-	t.Fatalf("there is no check %s: %s", f.check, text)
+	t.Fatalf("got no check %s: %s", f.check, text)
 	return ""
 }
 
-// expectFixed fails if the fix has not done what it should.
+// expectFixed fails unless the fix had the expected effect.
 func (c *doctorEnv) expectFixed(t *testing.T, f fault) {
 	t.Helper()
 	findings, code := c.examine(t, f.target)
 	at := slices.IndexFunc(findings.Findings, func(s struct{ Check, Status, Summary, Why, Fix string }) bool { return s.Check == f.check })
 	if at < 0 || findings.Findings[at].Status != "ok" {
 		text, _ := c.doctor(t, f.target)
-		t.Fatalf("the fix has not mended %s:\n%s", f.check, text)
+		t.Fatalf("the fix did not fix check %s:\n%s", f.check, text)
 	}
 	if f.fixes == "all" && (findings.Status != "ok" || code != exitOK) {
 		text, _ := c.doctor(t, f.target, "--problems-only")
-		t.Errorf("after the fix the status is %s and the exit code %d:\n%s", findings.Status, code, text)
+		t.Errorf("after the fix: got status %s and exit code %d:\n%s", findings.Status, code, text)
 	}
 }
 
-// expectPublishedRightsSuffice fails if the rights of the troubleshooting page are
-// not enough for doctor to see everything.
-func (c *doctorEnv) expectPublishedRightsSuffice(t *testing.T) {
+// expectPublishedPermissionsSuffice fails if doctor needs more permissions than the
+// ClusterRole on the troubleshooting page.
+func (c *doctorEnv) expectPublishedPermissionsSuffice(t *testing.T) {
 	t.Helper()
 	page, err := os.ReadFile(repopath.Path("docs", "troubleshooting.md"))
 	if err != nil {
@@ -485,8 +485,8 @@ func (c *doctorEnv) expectPublishedRightsSuffice(t *testing.T) {
 		t.Fatal("docs/troubleshooting.md has no ClusterRole")
 	}
 	c.write(t, "role.yaml", []byte(manifest))
-	c.must(t, `kubectl apply -f role.yaml && kubectl create serviceaccount physician -n shop &&
-kubectl create clusterrolebinding physician --clusterrole=kubectl-irsa-doctor --serviceaccount=shop:physician`)
+	c.must(t, `kubectl apply -f role.yaml && kubectl create serviceaccount doctor-user -n shop &&
+kubectl create clusterrolebinding doctor-user --clusterrole=kubectl-irsa-doctor --serviceaccount=shop:doctor-user`)
 	c.must(t, "kubectl create secret generic harmless -n shop --from-literal=COLOR=blue")
 	c.replacePod(t, func(pod *corev1.Pod) {
 		pod.Spec.Containers[0].EnvFrom = []corev1.EnvFromSource{{SecretRef: &corev1.SecretEnvSource{
@@ -494,15 +494,14 @@ kubectl create clusterrolebinding physician --clusterrole=kubectl-irsa-doctor --
 		}}}
 	})
 	for _, target := range [][]string{{"sa/cart"}, {"pod/cart"}, {}} {
-		if findings, code := c.examine(t, append(target, "--as=system:serviceaccount:shop:physician")...); findings.Status != "ok" || code != exitOK {
-			text, _ := c.doctor(t, append(target, "--problems-only", "--as=system:serviceaccount:shop:physician")...)
-			t.Errorf("with the rights of the page, doctor %v is %s: %s", target, findings.Status, text)
+		if findings, code := c.examine(t, append(target, "--as=system:serviceaccount:shop:doctor-user")...); findings.Status != "ok" || code != exitOK {
+			text, _ := c.doctor(t, append(target, "--problems-only", "--as=system:serviceaccount:shop:doctor-user")...)
+			t.Errorf("with the permissions of the page, doctor %v: got status %s: %s", target, findings.Status, text)
 		}
 	}
 }
 
-// TestDoctor_cluster looks at many ServiceAccounts, of which some are
-// not well.
+// TestDoctor_cluster checks many ServiceAccounts, some of them with faults.
 func TestDoctor_cluster(t *testing.T) {
 	c := newDoctorEnv(t)
 	c.reset(t)
@@ -511,7 +510,7 @@ func TestDoctor_cluster(t *testing.T) {
 	c.must(t, "kubectl create serviceaccount plain -n shop")
 	text, code := c.doctor(t)
 	if code != exitBroken {
-		t.Errorf("exit code %d, want %d", code, exitBroken)
+		t.Errorf("got exit code %d, want %d", code, exitBroken)
 	}
 	compare(t, "a cluster that is not well", c.normalizeOutput(text))
 	for i := range 40 {
@@ -522,11 +521,11 @@ func TestDoctor_cluster(t *testing.T) {
 	}
 	findings, _ := c.examine(t, "--no-exchange")
 	if got := len(findings.ServiceAccounts); got != 43 {
-		t.Errorf("%d ServiceAccounts, want 43", got)
+		t.Errorf("got %d ServiceAccounts, want 43", got)
 	}
 }
 
-// TestDoctor_missingPermissions asks with few rights.
+// TestDoctor_missingPermissions runs doctor with few permissions.
 func TestDoctor_missingPermissions(t *testing.T) {
 	c := newDoctorEnv(t)
 	c.reset(t)
@@ -535,20 +534,20 @@ kubectl create role visitor -n shop --verb=get --resource=serviceaccounts
 kubectl create rolebinding visitor -n shop --role=visitor --serviceaccount=shop:visitor`)
 	text, code := c.doctor(t, "sa/cart", "--problems-only", "--as=system:serviceaccount:shop:visitor")
 	if code != exitUnknown {
-		t.Errorf("exit code %d, want %d", code, exitUnknown)
+		t.Errorf("got exit code %d, want %d", code, exitUnknown)
 	}
 	compare(t, "few rights", c.normalizeOutput(text))
 	findings, _ := c.examine(t, "sa/cart", "--as=system:serviceaccount:shop:visitor")
 	blind := []string{"webhook_registered", "pod_injected", "token_request"}
 	for _, finding := range findings.Findings {
 		if slices.Contains(blind, finding.Check) && finding.Status != "unknown" {
-			t.Errorf("%s is %s: %s", finding.Check, finding.Status, finding.Summary)
+			t.Errorf("check %s: got %s, want unknown: %s", finding.Check, finding.Status, finding.Summary)
 		}
 	}
-	c.expectPublishedRightsSuffice(t)
+	c.expectPublishedPermissionsSuffice(t)
 	for _, target := range [][]string{{"pod/cart"}, {}} {
 		if findings, code := c.examine(t, append(target, "--as=system:serviceaccount:shop:visitor")...); findings.Status != "unknown" || code != exitUnknown {
-			t.Errorf("doctor %v: status %s, exit code %d", target, findings.Status, code)
+			t.Errorf("doctor %v: got status %s, exit code %d", target, findings.Status, code)
 		}
 	}
 }

@@ -1,5 +1,5 @@
-// Package e2e_test runs the built webhook as a process beside a real API server
-// and looks at what is stored.
+// Package e2e_test runs the built webhook as a process with a real API server and
+// checks the objects that the API server stores.
 package e2e_test
 
 import (
@@ -23,16 +23,16 @@ import (
 const (
 	roleAnnotation = "eks.amazonaws.com/role-arn"
 	appRole        = "arn:aws:iam::111122223333:role/app"
-	// clients is how many ask at the same time in tests under load.
+	// clients is the number of concurrent clients in tests under load.
 	clients = 16
-	// patience bounds what is waited for.
+	// patience is the time limit of eventually.
 	patience = time.Minute
 )
 
-// cluster is the control plane that the tests share, one after the other.
+// cluster is the control plane that all tests share; they run one after the other.
 var cluster *controlplane.ControlPlane
 
-// auditLog is the API server's, for the writing of pods.
+// auditLog is the file of the API server's audit log, with the creations of pods.
 var auditLog string
 
 const auditPolicy = `apiVersion: audit.k8s.io/v1
@@ -83,14 +83,14 @@ func newClient(t testing.TB) kubernetes.Interface {
 	return client
 }
 
-// startWebhook starts a webhook that ends with the test, and fails the test if
-// it ends by a data race or a panic, or has logged what it must not.
+// startWebhook starts a webhook that runs until the end of the test. The test fails if
+// the webhook has a data race or a panic, or logs a secret.
 func startWebhook(t *testing.T, args ...string) *webhookprocess.Webhook {
 	t.Helper()
 	return startWebhookOf(t, webhookprocess.Options{Cluster: cluster, Args: args})
 }
 
-// startWebhookOf does so with options that leave out what is the same for all.
+// startWebhookOf is startWebhook with options. It sets those that are the same for all tests.
 func startWebhookOf(t *testing.T, options webhookprocess.Options) *webhookprocess.Webhook {
 	t.Helper()
 	options.Binary, options.Dir = os.Getenv("WEBHOOK"), t.TempDir()
@@ -111,17 +111,17 @@ func startWebhookOf(t *testing.T, options webhookprocess.Options) *webhookproces
 			}
 		}
 		if t.Failed() {
-			t.Logf("the end of the webhook's log:\n%s", log[max(0, len(log)-4000):])
+			t.Logf("last lines of the webhook's log:\n%s", log[max(0, len(log)-4000):])
 		}
 	})
 	return webhook
 }
 
-// secret is an environment value of the pods of these tests; no log may hold it.
+// secret is an environment value of the pods in these tests. No log may contain it.
 const secret = "hunter2-correct-horse"
 
-// waitRegistered starts a webhook that the API server calls, and without which it
-// creates no pod.
+// waitRegistered starts a webhook with failurePolicy Fail and waits until the API
+// server calls it.
 func waitRegistered(t *testing.T, client kubernetes.Interface) *webhookprocess.Webhook {
 	t.Helper()
 	return registeredAs(t, client, webhookprocess.Registration{})
@@ -172,8 +172,8 @@ func podOf(name, serviceAccount string) *corev1.Pod {
 	}
 }
 
-// roleOf returns the role that the first container of a pod has, if it has all
-// that belongs to one.
+// roleOf returns the role of a pod's first container, or an empty string if another
+// part of its identity is missing.
 func roleOf(pod *corev1.Pod) string {
 	env := map[string]string{}
 	for _, variable := range pod.Spec.Containers[0].Env {
@@ -195,14 +195,14 @@ func eventually(t testing.TB, what string, condition func(context.Context) error
 	within(t, patience, what, condition)
 }
 
-// within waits until condition returns nil, for what should not take long.
+// within waits until condition returns nil, with a time limit.
 func within(t testing.TB, patience time.Duration, what string, condition func(context.Context) error) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	var last error
 	err := wait.PollUntilContextCancel(ctx, 20*time.Millisecond, true, func(ctx context.Context) (bool, error) {
-		// An error of the end of the time hides the cause.
+		// A deadline error would hide the cause.
 		if err := condition(ctx); err == nil || last == nil || ctx.Err() == nil {
 			last = err
 		}

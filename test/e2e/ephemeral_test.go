@@ -7,7 +7,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// TestEphemeralContainers does what kubectl debug does.
+// TestEphemeralContainers adds ephemeral containers as kubectl debug does.
 func TestEphemeralContainers(t *testing.T) {
 	client := newClient(t)
 	waitRegistered(t, client)
@@ -40,20 +40,20 @@ func TestEphemeralContainers(t *testing.T) {
 	pod = add(pod, "second")
 	for i, container := range pod.Spec.EphemeralContainers {
 		if got := debuggerRole(pod, i); got != appRole {
-			t.Errorf("ephemeral container %s has role %q", container.Name, got)
+			t.Errorf("ephemeral container %s: got role %q", container.Name, got)
 		}
 		if env, mounts := len(container.Env), len(container.VolumeMounts); env != 2 || mounts != 1 {
-			t.Errorf("ephemeral container %s got %d variables and %d mounts", container.Name, env, mounts)
+			t.Errorf("ephemeral container %s: got %d variables and %d mounts", container.Name, env, mounts)
 		}
 	}
 
-	// A pod from before the webhook cannot be given a volume any more.
+	// A pod that was created before the webhook cannot get a volume anymore.
 	old := podOf("old", "app")
 	old.Labels = map[string]string{skipLabel: ""}
 	if created, err = pods.Create(t.Context(), old, metav1.CreateOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	if pod := add(created, "debugger"); debuggerRole(pod, 0) != "" {
-		t.Errorf("ephemeral container of a pod without the volume: %+v", pod.Spec.EphemeralContainers[0])
+		t.Errorf("got ephemeral container %+v in a pod without the volume, want it unchanged", pod.Spec.EphemeralContainers[0])
 	}
 }

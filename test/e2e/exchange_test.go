@@ -18,8 +18,8 @@ import (
 	"github.com/pod-identity-webhook/pod-identity-webhook/test/tokentest"
 )
 
-// TestTokenExchange has real tokens judged by local-sts, and what it
-// says told by reason. The codes that it does not have are in the unit tests.
+// TestTokenExchange exchanges real tokens at local-sts and checks the reasons of the
+// errors. The unit tests cover the error codes that local-sts does not return.
 func TestTokenExchange(t *testing.T) {
 	client, account := newClient(t), newAccount(t)
 	namespace := newNamespace(t, client)
@@ -29,7 +29,7 @@ func TestTokenExchange(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	mint := func(name, audience string) string {
+	requestToken := func(name, audience string) string {
 		t.Helper()
 		issued, err := client.CoreV1().ServiceAccounts(namespace).CreateToken(t.Context(), name,
 			&authenticationv1.TokenRequest{Spec: authenticationv1.TokenRequestSpec{Audiences: []string{audience}}}, metav1.CreateOptions{})
@@ -45,9 +45,9 @@ func TestTokenExchange(t *testing.T) {
 		}
 		return raw
 	}
-	good := mint("app", stsAudience)
+	good := requestToken("app", stsAudience)
 
-	t.Run("for credentials that STS knows", func(t *testing.T) {
+	t.Run("valid token", func(t *testing.T) {
 		got, err := exchange.WithWebIdentity(t.Context(), account.Config, exchange.Input{
 			RoleARN: appRole, SessionName: "app-0", Token: good, Duration: 20 * time.Minute,
 		})
@@ -56,16 +56,16 @@ func TestTokenExchange(t *testing.T) {
 		}
 		want := "arn:aws:sts::" + stsprocess.Account + ":assumed-role/app/app-0"
 		if got.AssumedRoleARN != want || got.Subject != token.Subject(namespace, "app") || got.Audience != stsAudience || !strings.Contains(got.Provider, ":oidc-provider/") {
-			t.Errorf("got the role %s of %s, for %s by %s", got.AssumedRoleARN, got.Subject, got.Audience, got.Provider)
+			t.Errorf("got role %s, subject %s, audience %s, provider %s", got.AssumedRoleARN, got.Subject, got.Audience, got.Provider)
 		}
 		if left := time.Until(got.Credentials.Expires); left < 19*time.Minute || left > 20*time.Minute {
-			t.Errorf("the credentials are good for %s", left)
+			t.Errorf("got credentials valid for %s, want 20m", left)
 		}
 		config := account.Config
 		config.Credentials = credentials.StaticCredentialsProvider{Value: got.Credentials}
 		caller, err := awssts.NewFromConfig(config).GetCallerIdentity(t.Context(), &awssts.GetCallerIdentityInput{})
 		if err != nil || aws.ToString(caller.Arn) != want {
-			t.Errorf("STS calls it %s, %v; want %s", aws.ToString(caller.Arn), err, want)
+			t.Errorf("got caller %s, error %v; want %s", aws.ToString(caller.Arn), err, want)
 		}
 	})
 	for name, test := range map[string]struct {
@@ -74,15 +74,15 @@ func TestTokenExchange(t *testing.T) {
 		reason             exchange.Reason
 		code               string
 	}{
-		"for an audience that the provider does not know": {raw: mint("app", "somebody-else"), reason: exchange.InvalidIdentityToken, code: "InvalidIdentityToken"},
-		"by a foreign key": {raw: changed(tokentest.SignWithUnknownKey(good)), reason: exchange.InvalidIdentityToken, code: "InvalidIdentityToken"},
-		"after its time":   {raw: changed(tokentest.Expired(good, cluster.SigningKey())), reason: exchange.ExpiredToken, code: "ExpiredTokenException"},
-		"of a ServiceAccount that the role does not trust": {raw: mint("other", stsAudience), reason: exchange.AccessDenied, code: "AccessDenied"},
-		"for an audience that the role does not trust":     {raw: mint("app", otherAudience), reason: exchange.AccessDenied, code: "AccessDenied"},
-		"for a role that is not there":                     {raw: good, role: "arn:aws:iam::" + stsprocess.Account + ":role/none", reason: exchange.AccessDenied, code: "AccessDenied"},
-		"for what is no role":                              {raw: good, role: "a-role-without-an-arn", reason: exchange.Other, code: "ValidationError"},
-		"for a session with a name of spaces":              {raw: good, session: "a b", reason: exchange.Other, code: "ValidationError"},
-		"for a minute":                                     {raw: good, duration: time.Minute, reason: exchange.Other, code: "ValidationError"},
+		"audience not in the provider":           {raw: requestToken("app", "unknown-audience"), reason: exchange.InvalidIdentityToken, code: "InvalidIdentityToken"},
+		"signed with an unknown key":             {raw: changed(tokentest.SignWithUnknownKey(good)), reason: exchange.InvalidIdentityToken, code: "InvalidIdentityToken"},
+		"expired":                                {raw: changed(tokentest.Expired(good, cluster.SigningKey())), reason: exchange.ExpiredToken, code: "ExpiredTokenException"},
+		"ServiceAccount not in the trust policy": {raw: requestToken("other", stsAudience), reason: exchange.AccessDenied, code: "AccessDenied"},
+		"audience not in the trust policy":       {raw: requestToken("app", otherAudience), reason: exchange.AccessDenied, code: "AccessDenied"},
+		"role does not exist":                    {raw: good, role: "arn:aws:iam::" + stsprocess.Account + ":role/none", reason: exchange.AccessDenied, code: "AccessDenied"},
+		"role without ARN":                       {raw: good, role: "a-role-without-an-arn", reason: exchange.Other, code: "ValidationError"},
+		"session name with a space":              {raw: good, session: "a b", reason: exchange.Other, code: "ValidationError"},
+		"duration of a minute":                   {raw: good, duration: time.Minute, reason: exchange.Other, code: "ValidationError"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			in := exchange.Input{RoleARN: appRole, SessionName: "app-0", Token: test.raw, Duration: test.duration}
@@ -95,10 +95,10 @@ func TestTokenExchange(t *testing.T) {
 			_, err := exchange.WithWebIdentity(t.Context(), account.Config, in)
 			refusal, ok := errors.AsType[*exchange.Error](err)
 			if !ok || refusal.Reason != test.reason || refusal.Code != test.code || refusal.RequestID == "" || refusal.Status < 400 {
-				t.Errorf("got %+v, want the reason %s by the code %s", err, test.reason, test.code)
+				t.Errorf("got %+v, want reason %s, code %s", err, test.reason, test.code)
 			}
 			if strings.Contains(err.Error(), test.raw) || !strings.Contains(err.Error(), refusal.Hint()) {
-				t.Error("the error has the token, or no advice")
+				t.Error("the error contains the token, or no hint")
 			}
 		})
 	}

@@ -20,8 +20,8 @@ import (
 	"github.com/pod-identity-webhook/pod-identity-webhook/test/webhookprocess"
 )
 
-// plugin runs the kubectl plugin, with the cluster of a kubeconfig, and returns
-// what it prints and its exit code.
+// plugin runs the kubectl plugin with a kubeconfig. It returns its standard output,
+// standard error and exit code.
 func plugin(t *testing.T, kubeconfig string, args ...string) (stdout, stderr string, code int) {
 	t.Helper()
 	command := exec.CommandContext(t.Context(), pluginBinary(t), args...)
@@ -38,15 +38,15 @@ func plugin(t *testing.T, kubeconfig string, args ...string) (stdout, stderr str
 	return out.String(), errOut.String(), 0
 }
 
-// noCluster is a kubeconfig of none: what runs with it asks no API server.
+// noCluster is an empty kubeconfig: commands with it cannot reach an API server.
 const noCluster = "/dev/null"
 
-// TestExplain_matchesWebhook has the real webhook make a pod of
-// each of the corpus, and compares it with what the same API server makes of the
-// pod that explain prints when the webhook leaves that alone.
+// TestExplain_matchesWebhook creates each pod of the test cases with the real webhook. It
+// compares the stored pod with the pod that explain prints, stored by the same API
+// server while the webhook skips it.
 func TestExplain_matchesWebhook(t *testing.T) {
 	client := newClient(t)
-	cases := loadCorpus(t, client)
+	cases := loadTestCases(t, client)
 	bySettings := map[testcases.Settings][]testcases.Case{}
 	for _, c := range cases {
 		bySettings[c.Settings] = append(bySettings[c.Settings], c)
@@ -97,8 +97,8 @@ func checkExplained(t *testing.T, client kubernetes.Interface, namespace string,
 	}
 	unspreadIf(t, c, made)
 	for from, pod := range shown {
-		if diff := cmp.Diff(whatIsCompared(made), whatIsCompared(pod)); diff != "" {
-			t.Errorf("from %s: the pod that is explained is not the one that is made (-made +explained):\n%s", from, diff)
+		if diff := cmp.Diff(normalizePod(made), normalizePod(pod)); diff != "" {
+			t.Errorf("from %s: the explained pod differs from the created pod (-created +explained):\n%s", from, diff)
 		}
 	}
 }
@@ -110,8 +110,8 @@ func unspreadIf(t *testing.T, c testcases.Case, pod *corev1.Pod) {
 	}
 }
 
-// storedAs returns what the API server makes of a pod that the webhook leaves
-// alone, and stores nothing.
+// storedAs returns the pod that the API server would store if the webhook skipped it.
+// It creates it as a dry run.
 func storedAs(t *testing.T, client kubernetes.Interface, namespace, document string) *corev1.Pod {
 	t.Helper()
 	var pod corev1.Pod
@@ -156,12 +156,12 @@ func TestExplain_fromCluster(t *testing.T) {
 		code         int
 		doctorOutput string
 	}{
-		"a ServiceAccount with a role":         {"app", fromCluster, 0, appRole},
-		"one whose role is in the ConfigMap":   {"mapped", fromCluster, 0, "arn:aws:iam::111122223333:role/mapped"},
-		"one whose ConfigMap is not asked for": {"mapped", fromCluster[:1], 0, "no_role: its ServiceAccount has no role"},
-		"one that does not exist":              {"absent", fromCluster, 0, "service_account_not_found: its ServiceAccount does not exist"},
-		"one that is not asked for":            {"app", nil, 3, "ServiceAccount " + namespace + "/app is in none of the files"},
-		"a role that its namespace may not have": {
+		"role in the annotation":                   {"app", fromCluster, 0, appRole},
+		"role in the ConfigMap":                    {"mapped", fromCluster, 0, "arn:aws:iam::111122223333:role/mapped"},
+		"role in a ConfigMap that is not read":     {"mapped", fromCluster[:1], 0, "no_role: its ServiceAccount has no role"},
+		"ServiceAccount does not exist":            {"absent", fromCluster, 0, "service_account_not_found: its ServiceAccount does not exist"},
+		"ServiceAccount not read from the cluster": {"app", nil, 3, "ServiceAccount " + namespace + "/app is in none of the files"},
+		"role not permitted in the namespace": {
 			"app", append([]string{"--role-policy=require"}, fromCluster...), 2, "the webhook would deny Pod " + namespace + "/pod: role \"" + appRole + "\" is not permitted in namespace " + namespace,
 		},
 	} {
@@ -176,10 +176,10 @@ func TestExplain_fromCluster(t *testing.T) {
 			}
 			stdout, stderr, code := plugin(t, cluster.Kubeconfig(), append([]string{"explain", file, "-n", namespace}, test.args...)...)
 			if code != test.code || !strings.Contains(stdout, test.doctorOutput) {
-				t.Errorf("exit code %d\n%s%s", code, stdout, stderr)
+				t.Errorf("got exit code %d\n%s%s", code, stdout, stderr)
 			}
 			if strings.Contains(stdout+stderr, secret) {
-				t.Error("a value of the environment is shown")
+				t.Error("the output contains the value of a variable")
 			}
 		})
 	}

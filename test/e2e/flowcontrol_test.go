@@ -16,9 +16,9 @@ import (
 	"github.com/pod-identity-webhook/pod-identity-webhook/test/repopath"
 )
 
-// TestImageOnlyFlowControl_matchesAllRequests applies the file for users who change
-// only the image of the reference's installation. The API server names in its
-// responses the FlowSchema that it assigned a request to.
+// TestImageOnlyFlowControl_matchesAllRequests applies the manifest for users who replace
+// only the image of the reference's installation. The API server's responses contain
+// the UID of the FlowSchema that it assigned to a request.
 func TestImageOnlyFlowControl_matchesAllRequests(t *testing.T) {
 	client := newClient(t)
 	account := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Name: "pod-identity-webhook"}}
@@ -52,16 +52,16 @@ func TestImageOnlyFlowControl_matchesAllRequests(t *testing.T) {
 	}
 	defer asWebhook.CloseIdleConnections()
 	for name, path := range map[string]string{
-		"read of a ServiceAccount":           "/api/v1/namespaces/default/serviceaccounts/default",
-		"list of ServiceAccounts":            "/api/v1/serviceaccounts",
-		"watch of ServiceAccounts":           "/api/v1/serviceaccounts?watch=true&timeoutSeconds=1",
-		"read of a Namespace":                "/api/v1/namespaces/default",
-		"read of a webhook configuration":    "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations/any",
-		"read of a Secret":                   "/api/v1/namespaces/default/secrets/any",
-		"request of a path without resource": "/version",
+		"read of a ServiceAccount":        "/api/v1/namespaces/default/serviceaccounts/default",
+		"list of ServiceAccounts":         "/api/v1/serviceaccounts",
+		"watch of ServiceAccounts":        "/api/v1/serviceaccounts?watch=true&timeoutSeconds=1",
+		"read of a Namespace":             "/api/v1/namespaces/default",
+		"read of a webhook configuration": "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations/any",
+		"read of a Secret":                "/api/v1/namespaces/default/secrets/any",
+		"request for a non-resource path": "/version",
 	} {
 		t.Run(name, func(t *testing.T) {
-			// The API server's flow control sees a new FlowSchema a moment later.
+			// The API server applies a new FlowSchema after a moment.
 			eventually(t, "the API server assigns the request to the FlowSchema", func(ctx context.Context) error {
 				request, err := http.NewRequestWithContext(ctx, http.MethodGet, config.Host+path, nil)
 				if err != nil {

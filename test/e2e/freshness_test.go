@@ -17,8 +17,8 @@ import (
 	"github.com/pod-identity-webhook/pod-identity-webhook/test/webhookprocess"
 )
 
-// behindProxy is a webhook that reaches the API server through a proxy which can
-// fail, and one ServiceAccount that has appRole and is in its cache.
+// behindProxy is a webhook that reaches the API server through a proxy with fault
+// injection. One ServiceAccount with appRole is in its cache.
 type behindProxy struct {
 	client    kubernetes.Interface
 	proxy     *apiProxy
@@ -39,15 +39,15 @@ func startBehindProxy(t *testing.T, args ...string) *behindProxy {
 	return b
 }
 
-// waitCached waits until the webhook's cache has a role of a ServiceAccount. The
-// webhook must have its debugging handlers.
+// waitCached waits until the webhook's cache has the role of a ServiceAccount. The
+// webhook must serve its debugging endpoints.
 func waitCached(t *testing.T, webhook *webhookprocess.Webhook, namespace, serviceAccount, role string) {
 	t.Helper()
 	url := strings.TrimSuffix(webhook.MetricsURL(), "/metrics") + "/debug/identities"
 	eventually(t, "the cache has the role of "+serviceAccount, func(ctx context.Context) error {
 		status, body, err := get(ctx, webhook.Client(), url)
 		if err != nil || status != http.StatusOK {
-			return fmt.Errorf("HTTP %d %s: %w", status, body, err)
+			return fmt.Errorf("got HTTP %d %s: %w", status, body, err)
 		}
 		var identities map[string]struct{ RoleARN string }
 		if err := json.Unmarshal([]byte(body), &identities); err != nil {
@@ -60,7 +60,7 @@ func waitCached(t *testing.T, webhook *webhookprocess.Webhook, namespace, servic
 	})
 }
 
-// annotate sets the role of the ServiceAccount; empty removes it.
+// annotate sets the role of the ServiceAccount. An empty role removes the annotation.
 func (b *behindProxy) annotate(t *testing.T, role string) {
 	t.Helper()
 	if err := setRole(t.Context(), b.client, b.namespace, "app", role); err != nil {
@@ -68,24 +68,24 @@ func (b *behindProxy) annotate(t *testing.T, role string) {
 	}
 }
 
-// wantPod asks the webhook about a pod of the ServiceAccount, and fails the test if
-// the response is not one with the role, or without a patch if role is empty, and
-// from that source: "cache", or empty for the API server.
+// wantPod sends the webhook a pod of the ServiceAccount. The test fails unless the
+// response has the role (or no patch, if role is empty) and the source, which is
+// "cache", or empty for the API server.
 func (b *behindProxy) wantPod(t *testing.T, when, role, source string) {
 	t.Helper()
 	got, err := ask(t.Context(), b.webhook, b.webhook.Client(), 10*time.Second, reviewOf(b.namespace, "app"))
 	if err != nil || got.status != http.StatusOK {
-		t.Errorf("%s: HTTP %d %s %v", when, got.status, got.body, err)
+		t.Errorf("%s: got HTTP %d %s, error %v", when, got.status, got.body, err)
 		return
 	}
 	annotations := got.review.Response.AuditAnnotations
 	if annotations["role-arn"] != role || annotations["source"] != source || (len(got.review.Response.Patch) > 0) != (role != "") {
-		t.Errorf("%s: got %v, want role %q and source %q", when, annotations, role, source)
+		t.Errorf("%s: got audit annotations %v, want role %q and source %q", when, annotations, role, source)
 	}
 }
 
-// wantReadyAndHealth fails the test if the webhook is not ready, or its metric does
-// not become what is said of the watches.
+// wantReadyAndHealth fails the test unless the webhook is ready and reports the given
+// health of the watches in its metrics.
 func (b *behindProxy) wantReadyAndHealth(t *testing.T, health int, resources ...string) {
 	t.Helper()
 	for _, resource := range resources {
@@ -93,17 +93,17 @@ func (b *behindProxy) wantReadyAndHealth(t *testing.T, health int, resources ...
 	}
 	status, body, err := get(t.Context(), b.webhook.Client(), b.webhook.URL()+"/readyz")
 	if err != nil || status != http.StatusOK {
-		t.Errorf("/readyz: HTTP %d %v", status, err)
+		t.Errorf("/readyz: got HTTP %d, error %v", status, err)
 	}
 	for _, resource := range resources {
 		if named := strings.Contains(body, resource); named != (health == 0) {
-			t.Errorf("/readyz says %q, want it to name only what is not healthy", body)
+			t.Errorf("/readyz: got %q, want only unhealthy watches in it", body)
 		}
 	}
 }
 
-// TestFreshness_watchHangs has a watch that no longer receives anything, on a
-// connection that stays: what was written since is decided by all the same.
+// TestFreshness_watchHangs has a watch that receives no events although its connection
+// stays open. The webhook must use later writes anyway.
 func TestFreshness_watchHangs(t *testing.T) {
 	b := startBehindProxy(t)
 	b.proxy.freeze()
@@ -118,8 +118,8 @@ func TestFreshness_watchHangs(t *testing.T) {
 	if _, err := accounts.Create(t.Context(), serviceAccount("app", newRole), metav1.CreateOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	b.wantPod(t, "after it was created anew", newRole, "")
-	waitCached(t, b.webhook, b.namespace, "app", appRole) // the watch did not see any of it
+	b.wantPod(t, "after it was recreated", newRole, "")
+	waitCached(t, b.webhook, b.namespace, "app", appRole) // the watch received none of the changes
 	b.proxy.thaw()
 	waitCached(t, b.webhook, b.namespace, "app", newRole)
 }
@@ -142,8 +142,8 @@ func TestFreshness_listAndWatchForbidden(t *testing.T) {
 	}
 }
 
-// TestFreshness_getFails has live reads fail while the watch is healthy: what the
-// watch knows is used, and the response, a metric and the log say so.
+// TestFreshness_getFails has failing live reads and a healthy watch. The webhook must use
+// its cache, and report that in the response, a metric and the log.
 func TestFreshness_getFails(t *testing.T) {
 	unavailable := func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusServiceUnavailable) }
 	for name, fault := range map[string]http.HandlerFunc{"forbidden": forbidden, "unavailable": unavailable, "hanging": hanging} {
@@ -153,7 +153,7 @@ func TestFreshness_getFails(t *testing.T) {
 			b.wantPod(t, "with a role in the cache", appRole, "cache")
 			b.annotate(t, newRole)
 			waitCached(t, b.webhook, b.namespace, "app", newRole)
-			b.wantPod(t, "after a change that the watch has seen", newRole, "cache")
+			b.wantPod(t, "after a change that the watch received", newRole, "cache")
 			b.wantReadyAndHealth(t, 1, "serviceaccounts")
 			wantMetric(t, b.webhook, `pod_identity_webhook_cache_fallbacks_total{resource="serviceaccounts"} 2`)
 			log, err := b.webhook.Logs()
@@ -161,7 +161,7 @@ func TestFreshness_getFails(t *testing.T) {
 				t.Fatal(err)
 			}
 			if got := strings.Count(log, "Live read failed, used the cache"); got != 1 || !strings.Contains(log, fmt.Sprintf(`"namespace":%q,"name":"app"`, b.namespace)) {
-				t.Errorf("got %d log lines, want 1 that names the ServiceAccount", got)
+				t.Errorf("got %d log lines, want 1 with the ServiceAccount", got)
 			}
 			b.proxy.fail(nil, getRequest)
 			b.wantPod(t, "when reads succeed again", newRole, "")
@@ -169,8 +169,8 @@ func TestFreshness_getFails(t *testing.T) {
 	}
 }
 
-// TestFreshness_bothFail has neither a live read nor a healthy watch: HTTP 500, so
-// that the failurePolicy decides.
+// TestFreshness_bothFail has failing live reads and an unhealthy watch: the response is
+// HTTP 500, so that the failurePolicy applies.
 func TestFreshness_bothFail(t *testing.T) {
 	for _, lookup := range []string{"live", "cached"} {
 		t.Run(lookup, func(t *testing.T) {
@@ -180,7 +180,7 @@ func TestFreshness_bothFail(t *testing.T) {
 			b.wantReadyAndHealth(t, 0, "serviceaccounts")
 			got, err := ask(t.Context(), b.webhook, b.webhook.Client(), 10*time.Second, reviewOf(b.namespace, "app"))
 			if err != nil || got.status != http.StatusInternalServerError {
-				t.Fatalf("HTTP %d %s %v, want 500", got.status, got.body, err)
+				t.Fatalf("got HTTP %d %s, error %v, want 500", got.status, got.body, err)
 			}
 			for _, want := range []string{b.namespace + "/app", "no permission", "cache"} {
 				if !strings.Contains(got.body, want) {
@@ -189,12 +189,12 @@ func TestFreshness_bothFail(t *testing.T) {
 			}
 			b.proxy.fail(nil, getRequest, listRequest, watchRequest)
 			b.wantReadyAndHealth(t, 1, "serviceaccounts")
-			b.wantPod(t, "when nothing fails any more", appRole, map[string]string{"live": "", "cached": "cache"}[lookup])
+			b.wantPod(t, "after the faults end", appRole, map[string]string{"live": "", "cached": "cache"}[lookup])
 		})
 	}
 }
 
-// TestFreshness_namespace has the same faults beside policies about roles.
+// TestFreshness_namespace injects the same faults with a role policy.
 func TestFreshness_namespace(t *testing.T) {
 	b := startBehindProxy(t, "--role-policy=on")
 	permit := func(roles string) {
@@ -208,7 +208,7 @@ func TestFreshness_namespace(t *testing.T) {
 		t.Helper()
 		got, err := ask(t.Context(), b.webhook, b.webhook.Client(), 10*time.Second, reviewOf(b.namespace, "app"))
 		if err != nil || got.status != http.StatusOK || got.review.Response.Allowed || got.review.Response.AuditAnnotations["source"] != source {
-			t.Errorf("%s: HTTP %d %s %v, want a denial with source %q", when, got.status, got.body, err, source)
+			t.Errorf("%s: got HTTP %d %s, error %v, want a denial with source %q", when, got.status, got.body, err, source)
 		}
 	}
 	permit("other")
@@ -220,16 +220,16 @@ func TestFreshness_namespace(t *testing.T) {
 	b.proxy.thaw()
 
 	b.proxy.fail(forbidden, getRequest)
-	eventually(t, "the watch sees the denial", func(ctx context.Context) error {
+	eventually(t, "the watch receives the denial", func(ctx context.Context) error {
 		got, err := ask(ctx, b.webhook, b.webhook.Client(), 10*time.Second, reviewOf(b.namespace, "app"))
 		if err == nil && got.review.Response != nil && got.review.Response.Allowed {
-			err = errors.New("it is permitted")
+			err = errors.New("the role is permitted")
 		}
 		return err
 	})
 	wantDenied("denied by the cache", "cache")
 	permit("app")
-	eventually(t, "the watch sees the permission", func(ctx context.Context) error {
+	eventually(t, "the watch receives the permission", func(ctx context.Context) error {
 		got, err := ask(ctx, b.webhook, b.webhook.Client(), 10*time.Second, reviewOf(b.namespace, "app"))
 		if err == nil && (got.status != http.StatusOK || !got.review.Response.Allowed) {
 			err = errors.New(got.body)
@@ -243,6 +243,6 @@ func TestFreshness_namespace(t *testing.T) {
 	b.wantReadyAndHealth(t, 0, "serviceaccounts", "namespaces")
 	got, err := ask(t.Context(), b.webhook, b.webhook.Client(), 10*time.Second, reviewOf(b.namespace, "app"))
 	if err != nil || got.status != http.StatusInternalServerError {
-		t.Errorf("with no source: HTTP %d %s %v, want 500", got.status, got.body, err)
+		t.Errorf("without a source: got HTTP %d %s, error %v, want 500", got.status, got.body, err)
 	}
 }

@@ -13,9 +13,9 @@ import (
 	"github.com/pod-identity-webhook/pod-identity-webhook/test/repopath"
 )
 
-// TestGolden_ephemeralContainers debugs each running pod of
-// the corpus. The pods are created before there is a webhook, as they are: what
-// they have of an identity is in their manifests.
+// TestGolden_ephemeralContainers adds ephemeral containers to each running pod of the
+// test cases. The pods are created before the webhook starts, so their identity is
+// only that of their manifests.
 func TestGolden_ephemeralContainers(t *testing.T) {
 	cases, err := testcases.LoadEphemeral(repopath.Path("test", "inject", "testdata"))
 	if err != nil {
@@ -42,12 +42,12 @@ func TestGolden_ephemeralContainers(t *testing.T) {
 					want, got := c.GoldenPod.Spec.EphemeralContainers, stored.Spec.EphemeralContainers
 					for i := range want {
 						if diff := cmp.Diff(want[i].Env, got[i].Env) + cmp.Diff(want[i].VolumeMounts, got[i].VolumeMounts); diff != "" {
-							t.Errorf("ephemeral container %s is not the golden one (-want +got):\n%s", want[i].Name, diff)
+							t.Errorf("ephemeral container %s differs from the golden file (-want +got):\n%s", want[i].Name, diff)
 						}
 					}
 					stored.Spec.EphemeralContainers = before.Spec.EphemeralContainers
 					if diff := cmp.Diff(before.Spec, stored.Spec) + cmp.Diff(before.Labels, stored.Labels) + cmp.Diff(before.Annotations, stored.Annotations); diff != "" {
-						t.Errorf("more than the new ephemeral containers has changed (-before +after):\n%s", diff)
+						t.Errorf("the pod changed in other fields than its ephemeral containers (-before +after):\n%s", diff)
 					}
 				})
 			}
@@ -55,7 +55,7 @@ func TestGolden_ephemeralContainers(t *testing.T) {
 	}
 }
 
-// run creates the pod of a case, and adds the ephemeral containers that it has.
+// run creates the pod of a case and its existing ephemeral containers.
 func run(t *testing.T, client kubernetes.Interface, namespace string, c testcases.EphemeralCase) *corev1.Pod {
 	t.Helper()
 	if _, err := client.CoreV1().ServiceAccounts(namespace).Create(t.Context(), &c.ServiceAccount, metav1.CreateOptions{}); err != nil {

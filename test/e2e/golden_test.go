@@ -21,20 +21,19 @@ import (
 
 const skipLabel = "eks.amazonaws.com/skip-pod-identity-webhook"
 
-// TestGolden_pods creates each pod of the corpus and
-// compares what is stored with what the same API server makes of the golden
-// pod when the webhook leaves that alone: the API server's own defaults and
-// additions are the same in both.
+// TestGolden_pods creates each pod of the test cases with the webhook. It compares the
+// stored pod with the golden pod, stored by the same API server while the webhook
+// skips it, so that the API server's defaults and additions are the same in both.
 func TestGolden_pods(t *testing.T) {
 	client := newClient(t)
-	cases := loadCorpus(t, client)
+	cases := loadTestCases(t, client)
 	bySettings := map[testcases.Settings][]testcases.Case{}
 	for _, c := range cases {
 		bySettings[c.Settings] = append(bySettings[c.Settings], c)
 	}
 	for settings, cases := range bySettings {
 		t.Run(fmt.Sprintf("%+v", settings), func(t *testing.T) {
-			// A case has a namespace of its own, since the names repeat.
+			// The names of the cases' objects repeat, so each case has its own namespace.
 			namespaces := map[string]string{}
 			for _, c := range cases {
 				namespaces[c.Name] = newNamespace(t, client)
@@ -47,8 +46,8 @@ func TestGolden_pods(t *testing.T) {
 	}
 }
 
-// registeredWith starts a webhook with the settings of cases, whose namespaces are
-// by their names.
+// registeredWith starts a webhook with the settings of cases. namespaces maps the names
+// of the cases to their namespaces.
 func registeredWith(t *testing.T, client kubernetes.Interface, settings testcases.Settings, namespaces map[string]string) {
 	t.Helper()
 	args := flags(settings)
@@ -76,7 +75,7 @@ func flags(settings testcases.Settings) []string {
 	)
 }
 
-// listOf returns a file that lists the ServiceAccount app of each namespace.
+// listOf writes a file that lists the ServiceAccount app of each namespace.
 func listOf(t *testing.T, namespaces map[string]string) string {
 	t.Helper()
 	type entry struct {
@@ -128,13 +127,13 @@ func checkStored(t *testing.T, client kubernetes.Interface, namespace string, c 
 	if c.Settings.ContainerCredentials {
 		normalizeExpiration(t, stored, c.Pod.Spec.Volumes)
 	}
-	if diff := cmp.Diff(whatIsCompared(want), whatIsCompared(stored)); diff != "" {
-		t.Errorf("the stored pod is not the golden one (-want +got):\n%s", diff)
+	if diff := cmp.Diff(normalizePod(want), normalizePod(stored)); diff != "" {
+		t.Errorf("the stored pod differs from the golden file (-want +got):\n%s", diff)
 	}
 }
 
-// normalizeExpiration sets the lifetime of a token for EKS Pod Identity back to the default,
-// which the webhook spreads. It leaves out volumes that the user defines.
+// normalizeExpiration sets the lifetime of tokens for EKS Pod Identity to the default.
+// The webhook varies it per pod. User-defined volumes are not changed.
 func normalizeExpiration(t *testing.T, pod *corev1.Pod, userDefined []corev1.Volume) {
 	t.Helper()
 	for _, volume := range pod.Spec.Volumes {
@@ -144,14 +143,14 @@ func normalizeExpiration(t *testing.T, pod *corev1.Pod, userDefined []corev1.Vol
 		}
 		seconds := volume.Projected.Sources[0].ServiceAccountToken.ExpirationSeconds
 		if *seconds < 79200 || *seconds > 86400 {
-			t.Errorf("the token of volume %s lives for %d s", volume.Name, *seconds)
+			t.Errorf("volume %s: got token lifetime %d s", volume.Name, *seconds)
 		}
 		*seconds = 86400
 	}
 }
 
-// whatIsCompared leaves out what differs from one creation to the next.
-func whatIsCompared(pod *corev1.Pod) *corev1.Pod {
+// normalizePod removes the fields that differ between two creations of a pod.
+func normalizePod(pod *corev1.Pod) *corev1.Pod {
 	labels := maps.Clone(pod.Labels)
 	delete(labels, skipLabel)
 	compared := &corev1.Pod{Spec: *pod.Spec.DeepCopy()}
@@ -159,8 +158,7 @@ func whatIsCompared(pod *corev1.Pod) *corev1.Pod {
 		compared.Labels = labels
 	}
 	compared.Annotations = pod.Annotations
-	// The API server's own token, in a volume of a random name, for pods of a
-	// ServiceAccount that asks for it.
+	// The token volume of the API server, with a random name. Not all pods have it.
 	isOwn := func(name string) bool { return len(name) > 16 && name[:16] == "kube-api-access-" }
 	compared.Spec.Volumes = slices.DeleteFunc(compared.Spec.Volumes, func(v corev1.Volume) bool { return isOwn(v.Name) })
 	for _, containers := range [][]corev1.Container{compared.Spec.Containers, compared.Spec.InitContainers} {

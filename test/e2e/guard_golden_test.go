@@ -15,23 +15,22 @@ import (
 	"github.com/pod-identity-webhook/pod-identity-webhook/test/inject/testcases"
 )
 
-// unseen are the pods of the corpus that the guard lets through though the
-// webhook would have changed their identity: it does not know which
-// ServiceAccounts are listed to use EKS Pod Identity.
-var unseen = []string{
-	"container-credentials-no-role",            // the list is all that promises something
-	"container-credentials-copied-pod-of-role", // likewise
-	"container-credentials-web-identity",       // likewise
-	"agent-variables",                          // it may be listed
+// undetected are the test cases that the guard admits although the webhook would
+// change their identity: the guard does not know which ServiceAccounts are listed to
+// use EKS Pod Identity.
+var undetected = []string{
+	"container-credentials-no-role",            // only the list has the ServiceAccount
+	"container-credentials-copied-pod-of-role", // only the list has the ServiceAccount
+	"container-credentials-web-identity",       // only the list has the ServiceAccount
+	"agent-variables",                          // the ServiceAccount may be in the list
 }
 
-// TestGuard_agreesWithWebhookTestCases shows each pod of the corpus to
-// the API server as the webhook makes it, which must pass, and as the user wrote
-// it, which must be refused if the webhook would have changed its identity, and
-// only then.
+// TestGuard_agreesWithWebhookTestCases creates each pod of the test cases as a dry run,
+// without the webhook. The guard must admit it as the webhook injects it. It must
+// deny the original pod if the webhook would have changed its identity, and only then.
 func TestGuard_agreesWithWebhookTestCases(t *testing.T) {
 	client := newClient(t)
-	cases := loadCorpus(t, client)
+	cases := loadTestCases(t, client)
 	byValues := map[string][]testcases.Case{}
 	for _, c := range cases {
 		values := strings.Join([]string{
@@ -53,7 +52,7 @@ func TestGuard_agreesWithWebhookTestCases(t *testing.T) {
 func checkAgreement(t *testing.T, client kubernetes.Interface, c testcases.Case) {
 	namespace := newNamespace(t, client)
 	if c.ServiceAccount.Name == "default" {
-		// The namespace has it already.
+		// Every namespace has this ServiceAccount already.
 		if err := client.CoreV1().ServiceAccounts(namespace).Delete(t.Context(), "default", metav1.DeleteOptions{}); err != nil {
 			t.Fatal(err)
 		}
@@ -62,37 +61,37 @@ func checkAgreement(t *testing.T, client kubernetes.Interface, c testcases.Case)
 		t.Fatal(err)
 	}
 	if c.ServiceAccount.Annotations[c.Settings.AnnotationPrefix+"/role-arn"] != "" {
-		eventually(t, "the API server knows the ServiceAccount", func(ctx context.Context) error {
-			if err := dryRun(ctx, client, namespace, podOf("probe", c.ServiceAccount.Name)); !refusedByGuard(err) {
-				return fmt.Errorf("a pod that lacks its role: %w", err)
+		eventually(t, "the guard sees the ServiceAccount", func(ctx context.Context) error {
+			if err := dryRun(ctx, client, namespace, podOf("probe", c.ServiceAccount.Name)); !deniedByGuard(err) {
+				return fmt.Errorf("got %w for a pod without its role, want a denial", err)
 			}
 			return nil
 		})
 	}
 
 	if err := dryRun(t.Context(), client, namespace, c.GoldenPod); err != nil {
-		t.Errorf("the pod that the webhook makes: %v", err)
+		t.Errorf("the injected pod was denied: %v", err)
 	}
 	lacking := lacks(&c.Pod, c.GoldenPod)
-	if slices.Contains(unseen, c.Name) {
+	if slices.Contains(undetected, c.Name) {
 		if len(lacking) == 0 {
-			t.Error("it is not changed, so it is not unseen")
+			t.Error("the webhook does not change the pod, so it does not belong to undetected")
 		}
 		lacking = nil
 	}
 	switch err := dryRun(t.Context(), client, namespace, &c.Pod); {
 	case len(lacking) == 0 && err == nil:
-	case len(lacking) > 0 && refusedByGuard(err) && strings.Contains(err.Error(), "was not given to: "+strings.Join(lacking, ", ")+"."):
-	case apierrors.IsInvalid(err) && strings.Contains(err.Error(), "volumeMounts") && !refusedByGuard(err):
-		// It mounts the volume that the webhook adds, so it cannot be created
-		// without, guard or none.
+	case len(lacking) > 0 && deniedByGuard(err) && strings.Contains(err.Error(), "was not given to: "+strings.Join(lacking, ", ")+"."):
+	case apierrors.IsInvalid(err) && strings.Contains(err.Error(), "volumeMounts") && !deniedByGuard(err):
+		// The pod mounts the volume that the webhook adds, so the API server rejects it
+		// without the webhook, with the guard or not.
 	default:
-		t.Errorf("the webhook would give an identity to %q; without it: %v", lacking, err)
+		t.Errorf("the webhook would inject containers %q; got %v from the guard", lacking, err)
 	}
 }
 
-// lacks names the containers whose identity is another after the webhook: they
-// are given variables that make one, or the file that such a variable names.
+// lacks returns the names of the containers whose identity the webhook changes: it adds
+// variables with an identity, or the file that such a variable names.
 func lacks(before, after *corev1.Pod) []string {
 	windows := before.Spec.OS != nil && before.Spec.OS.Name == corev1.Windows ||
 		before.Spec.NodeSelector["kubernetes.io/os"] == "windows" || before.Spec.NodeSelector["beta.kubernetes.io/os"] == "windows"
@@ -130,7 +129,7 @@ func givenFile(before, after *corev1.Container, windows bool) bool {
 	return false
 }
 
-// namesFileIn says whether a variable of an identity names a file in a directory.
+// namesFileIn reports whether an identity variable names a file in the directory.
 func namesFileIn(container *corev1.Container, directory string, windows bool) bool {
 	return slices.ContainsFunc(container.Env, func(variable corev1.EnvVar) bool {
 		file := variable.Value

@@ -13,9 +13,9 @@ import (
 // maxListBytes is the longest list of containers that the webhook reads.
 const maxListBytes = 16 << 10
 
-// TestGuard_listsAroundLimit draws lists of containers of about the longest that webhook
-// and guard read: of many short names, of long ones, with spaces, repeated, and of
-// characters of several bytes.
+// TestGuard_listsAroundLimit generates lists of containers with about the maximum length
+// that webhook and guard read: with many short names, long names, spaces,
+// repetitions, and multi-byte characters.
 func TestGuard_listsAroundLimit(t *testing.T) {
 	for name, value := range map[string]string{"rapid.nofailfile": "true", "rapid.shrinktime": "5s", "rapid.checks": "100"} {
 		if err := flag.Set(name, value); err != nil {
@@ -28,23 +28,23 @@ func TestGuard_listsAroundLimit(t *testing.T) {
 	if _, err := client.CoreV1().ServiceAccounts(namespace).Create(t.Context(), serviceAccount("role", appRole), metav1.CreateOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	waitRefused(t, client, namespace, "role")
+	waitDenied(t, client, namespace, "role")
 	refused, admitted := 0, 0
 	rapid.Check(t, func(r *rapid.T) {
-		pod := podOf("drawn", "role")
+		pod := podOf("random", "role")
 		pod.Spec.Containers = append(pod.Spec.Containers, *pod.Spec.Containers[0].DeepCopy())
 		pod.Spec.Containers[0].Name, pod.Spec.Containers[1].Name = "app", "log"
-		list := drawListOf(r, maxListBytes+rapid.IntRange(-3, 3).Draw(r, "bytes beyond the limit"))
+		list := randomListOf(r, maxListBytes+rapid.IntRange(-3, 3).Draw(r, "bytes beyond the limit"))
 		pod.Annotations = map[string]string{"eks.amazonaws.com/" + oneOf(r, "annotation", "skip-containers", "include-containers"): list}
 		lacking := lacks(pod, mutate(r, pod, map[string]string{roleAnnotation: appRole}))
 		err := dryRun(t.Context(), client, namespace, pod)
 		switch {
 		case len(lacking) == 0 && err == nil:
 			admitted++
-		case len(lacking) > 0 && refusedByGuard(err) && strings.Contains(err.Error(), "was not given to: "+strings.Join(lacking, ", ")+"."):
+		case len(lacking) > 0 && deniedByGuard(err) && strings.Contains(err.Error(), "was not given to: "+strings.Join(lacking, ", ")+"."):
 			refused++
 		default:
-			r.Errorf("%d bytes: the webhook would give an identity to %q; without it: %v\n%s", len(list), lacking, err, summary(list))
+			r.Errorf("list of %d bytes: the webhook would inject containers %q; got %v from the guard\n%s", len(list), lacking, err, summary(list))
 		}
 	})
 	if refused == 0 || admitted == 0 {
@@ -52,8 +52,8 @@ func TestGuard_listsAroundLimit(t *testing.T) {
 	}
 }
 
-// drawListOf draws a list of a number of bytes.
-func drawListOf(r *rapid.T, size int) string {
+// randomListOf returns a random list of size bytes.
+func randomListOf(r *rapid.T, size int) string {
 	part := func(label string) string {
 		return oneOf(r, label, "", "app", "log", "app,log", " app ", "\tlog", `"app"`, `"app,log"`, "\u2003app", "é", "\n")
 	}
@@ -63,7 +63,7 @@ func drawListOf(r *rapid.T, size int) string {
 	return first + strings.Repeat(filler, left/len(filler)) + strings.Repeat("x", left%len(filler)) + last
 }
 
-// summary shows the ends of a list.
+// summary returns the start and the end of a list.
 func summary(list string) string {
 	const shown = 40
 	return fmt.Sprintf("%q ... %q", list[:shown], list[len(list)-shown:])

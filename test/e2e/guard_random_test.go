@@ -21,25 +21,25 @@ import (
 )
 
 const (
-	tokenFolder    = "/var/run/secrets/eks.amazonaws.com/serviceaccount"
+	tokenDir       = "/var/run/secrets/eks.amazonaws.com/serviceaccount"
 	fallbackFolder = "/eks.amazonaws.com/serviceaccount"
 
 	configAnnotation = "eks.amazonaws.com/aws-config"
 )
 
-// TestGuard_agreesWithWebhookRandomPods draws pods that an API server
-// takes and that are about what webhook and guard look at.
+// TestGuard_agreesWithWebhookRandomPods generates pods that an API server accepts, with
+// random values in the fields that webhook and guard read.
 func TestGuard_agreesWithWebhookRandomPods(t *testing.T) {
 	for name, value := range map[string]string{"rapid.nofailfile": "true", "rapid.shrinktime": "5s", "rapid.checks": "600"} {
 		if err := flag.Set(name, value); err != nil {
 			t.Fatal(err)
 		}
 	}
-	// Drawn pods are warned about by the API server itself.
+	// The API server itself returns warnings for random pods.
 	client, _ := newWarnedClient(t)
 	guarded(t, client)
 	namespace := newNamespace(t, client)
-	accounts := drawnAccounts()
+	accounts := randomAccounts()
 	for name, annotations := range accounts {
 		account := serviceAccount(name, "")
 		account.Annotations = annotations
@@ -47,15 +47,15 @@ func TestGuard_agreesWithWebhookRandomPods(t *testing.T) {
 			t.Fatal(err)
 		}
 		if annotations[roleAnnotation] != "" {
-			waitRefused(t, client, namespace, name)
+			waitDenied(t, client, namespace, name)
 		}
 	}
 	refused := 0
 	rapid.Check(t, func(r *rapid.T) {
-		pod := drawPod(r, accounts)
+		pod := randomPod(r, accounts)
 		after := mutate(r, pod, accounts[pod.Spec.ServiceAccountName])
 		if err := dryRun(t.Context(), client, namespace, after); err != nil {
-			r.Fatalf("the pod that the webhook makes: %v\nof %s", err, encode(r, pod))
+			r.Fatalf("the injected pod was denied: %v\npod %s", err, encode(r, pod))
 		}
 		if mountsTokenElsewhere(pod) {
 			return
@@ -64,34 +64,34 @@ func TestGuard_agreesWithWebhookRandomPods(t *testing.T) {
 		err := dryRun(t.Context(), client, namespace, pod)
 		switch {
 		case len(lacking) == 0 && err == nil:
-		case len(lacking) > 0 && refusedByGuard(err) && strings.Contains(err.Error(), "was not given to: "+strings.Join(lacking, ", ")+"."):
+		case len(lacking) > 0 && deniedByGuard(err) && strings.Contains(err.Error(), "was not given to: "+strings.Join(lacking, ", ")+"."):
 			refused++
 		default:
-			r.Errorf("the webhook would give an identity to %q; without it: %v\nof %s", lacking, err, encode(r, pod))
+			r.Errorf("the webhook would inject containers %q; got %v from the guard\npod %s", lacking, err, encode(r, pod))
 		}
 	})
 	if refused == 0 {
-		t.Error("no pod was drawn that lacks its role")
+		t.Error("got no random pod that was denied")
 	}
 }
 
-// mountsTokenElsewhere says whether a container names a file in the webhook's
-// directory and mounts some token elsewhere: the guard lets it through, while the
-// webhook looks closer.
+// mountsTokenElsewhere reports whether a container names a file in the webhook's
+// directory and mounts a token volume elsewhere. The guard admits such pods, while the
+// webhook also checks the paths.
 func mountsTokenElsewhere(pod *corev1.Pod) bool {
 	return slices.ContainsFunc(slices.Concat(pod.Spec.Containers, pod.Spec.InitContainers), func(c corev1.Container) bool {
-		return (namesFileIn(&c, tokenFolder, false) || namesFileIn(&c, tokenFolder, true)) && slices.ContainsFunc(c.VolumeMounts, func(m corev1.VolumeMount) bool {
+		return (namesFileIn(&c, tokenDir, false) || namesFileIn(&c, tokenDir, true)) && slices.ContainsFunc(c.VolumeMounts, func(m corev1.VolumeMount) bool {
 			return strings.HasPrefix(m.Name, "aws-iam-token") || m.Name == "other"
 		})
 	})
 }
 
-// waitRefused waits until the API server knows that a ServiceAccount has a role.
-func waitRefused(t testing.TB, client kubernetes.Interface, namespace, account string) {
+// waitDenied waits until the guard denies a pod of a ServiceAccount with a role.
+func waitDenied(t testing.TB, client kubernetes.Interface, namespace, account string) {
 	t.Helper()
-	eventually(t, "the role of "+account+" is known", func(ctx context.Context) error {
-		if err := dryRun(ctx, client, namespace, podOf("probe", account)); !refusedByGuard(err) {
-			return fmt.Errorf("a pod that lacks its role: %w", err)
+	eventually(t, "the role of "+account+" is in effect", func(ctx context.Context) error {
+		if err := dryRun(ctx, client, namespace, podOf("probe", account)); !deniedByGuard(err) {
+			return fmt.Errorf("got %w for a pod without its role, want a denial", err)
 		}
 		return nil
 	})
@@ -107,8 +107,8 @@ func mapKeys[V any](m map[string]V) func(func(string) bool) {
 	}
 }
 
-// drawnAccounts are the annotations of the ServiceAccounts of drawn pods.
-func drawnAccounts() map[string]map[string]string {
+// randomAccounts returns the annotations of the ServiceAccounts of random pods.
+func randomAccounts() map[string]map[string]string {
 	const prefix, target = "eks.amazonaws.com/", "arn:aws:iam::444455556666:role/target"
 	return map[string]map[string]string{
 		"role":             {roleAnnotation: appRole},
@@ -122,7 +122,7 @@ func drawnAccounts() map[string]map[string]string {
 	}
 }
 
-// mutate returns a pod as the webhook makes it.
+// mutate returns a pod as the webhook injects it.
 func mutate(r *rapid.T, pod *corev1.Pod, annotations map[string]string) *corev1.Pod {
 	before := encode(r, pod)
 	view, err := inject.ReadPod(before)
@@ -164,11 +164,11 @@ func oneOf(r *rapid.T, label string, values ...string) string {
 	return rapid.SampledFrom(values).Draw(r, label)
 }
 
-// rarely is true once in four times.
+// rarely returns true with a probability of 1 in 4.
 func rarely(r *rapid.T, label string) bool { return rapid.IntRange(0, 3).Draw(r, label) == 3 }
 
-func drawPod(r *rapid.T, accounts map[string]map[string]string) *corev1.Pod {
-	pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: "drawn"}, Spec: corev1.PodSpec{
+func randomPod(r *rapid.T, accounts map[string]map[string]string) *corev1.Pod {
+	pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: "random"}, Spec: corev1.PodSpec{
 		ServiceAccountName: oneOf(r, "account", slices.Sorted(mapKeys(accounts))...), AutomountServiceAccountToken: new(false),
 	}}
 	for _, annotation := range []string{"skip-containers", "include-containers"} {
@@ -189,19 +189,19 @@ func drawPod(r *rapid.T, accounts map[string]map[string]string) *corev1.Pod {
 	}
 	pod.Spec.Volumes = []corev1.Volume{
 		{Name: "data"},
-		{Name: "user", VolumeSource: drawSource(r)},
+		{Name: "user", VolumeSource: randomSource(r)},
 		{Name: "disk", VolumeSource: corev1.VolumeSource{PersistentVolumeClaim: &corev1.PersistentVolumeClaimVolumeSource{ClaimName: "disk"}}},
 	}
 	for _, name := range []string{"aws-iam-token", "aws-iam-token-2", "other"} {
 		if rapid.Bool().Draw(r, name) {
-			pod.Spec.Volumes = append(pod.Spec.Volumes, drawVolume(r, name))
+			pod.Spec.Volumes = append(pod.Spec.Volumes, randomVolume(r, name))
 		}
 	}
 	for _, name := range []string{"app", "log"} {
-		pod.Spec.Containers = append(pod.Spec.Containers, drawContainer(r, name, pod.Spec.Volumes))
+		pod.Spec.Containers = append(pod.Spec.Containers, randomContainer(r, name, pod.Spec.Volumes))
 	}
 	if rapid.Bool().Draw(r, "init container") {
-		pod.Spec.InitContainers = []corev1.Container{drawContainer(r, "init", pod.Spec.Volumes)}
+		pod.Spec.InitContainers = []corev1.Container{randomContainer(r, "init", pod.Spec.Volumes)}
 	}
 	if rarely(r, "copied") {
 		config := oneOf(r, "AWS configuration", "[default]\n", configOf(r, pod, accounts, false), configOf(r, pod, accounts, true))
@@ -210,13 +210,13 @@ func drawPod(r *rapid.T, accounts map[string]map[string]string) *corev1.Pod {
 	return pod
 }
 
-// configOf returns the AWS configuration that the webhook adds to such a pod, with the
-// token at the usual or at the fallback path. A pod that is a copy of another has it
-// from the beginning.
+// configOf returns the AWS configuration that the webhook adds to the pod, with the
+// token at the usual or at the fallback path. A copy of an injected pod has it
+// before the webhook is called.
 func configOf(r *rapid.T, pod *corev1.Pod, accounts map[string]map[string]string, fallback bool) string {
 	container := corev1.Container{Name: "app"}
 	if fallback {
-		container.VolumeMounts = []corev1.VolumeMount{{Name: "data", MountPath: tokenFolder}}
+		container.VolumeMounts = []corev1.VolumeMount{{Name: "data", MountPath: tokenDir}}
 	}
 	like := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: "like"}, Spec: corev1.PodSpec{
 		ServiceAccountName: pod.Spec.ServiceAccountName, NodeSelector: pod.Spec.NodeSelector, OS: pod.Spec.OS,
@@ -225,8 +225,9 @@ func configOf(r *rapid.T, pod *corev1.Pod, accounts map[string]map[string]string
 	return mutate(r, like, accounts[pod.Spec.ServiceAccountName]).Annotations[configAnnotation]
 }
 
-// drawSource draws a volume of one of the kinds that differ in what can be mounted in them.
-func drawSource(r *rapid.T) corev1.VolumeSource {
+// randomSource returns a random volume source. Only the kinds that differ in what can be
+// mounted in them occur.
+func randomSource(r *rapid.T) corev1.VolumeSource {
 	sources := map[string]corev1.VolumeSource{
 		"secret":          {Secret: &corev1.SecretVolumeSource{SecretName: "user"}},
 		"configMap":       {ConfigMap: &corev1.ConfigMapVolumeSource{LocalObjectReference: corev1.LocalObjectReference{Name: "user"}}},
@@ -242,7 +243,7 @@ func drawSource(r *rapid.T) corev1.VolumeSource {
 	return sources[oneOf(r, "kind", slices.Sorted(mapKeys(sources))...)]
 }
 
-func drawVolume(r *rapid.T, name string) corev1.Volume {
+func randomVolume(r *rapid.T, name string) corev1.Volume {
 	source := func(audience, path string) corev1.VolumeProjection {
 		return corev1.VolumeProjection{ServiceAccountToken: &corev1.ServiceAccountTokenProjection{Audience: audience, Path: path}}
 	}
@@ -256,12 +257,12 @@ func drawVolume(r *rapid.T, name string) corev1.Volume {
 	return corev1.Volume{Name: name, VolumeSource: corev1.VolumeSource{Projected: &corev1.ProjectedVolumeSource{Sources: sources}}}
 }
 
-func drawContainer(r *rapid.T, name string, volumes []corev1.Volume) corev1.Container {
+func randomContainer(r *rapid.T, name string, volumes []corev1.Volume) corev1.Container {
 	container := corev1.Container{Name: name, Image: "registry.k8s.io/pause:3.10"}
 	for range rapid.IntRange(0, 4).Draw(r, "variables") {
 		variable := corev1.EnvVar{Name: oneOf(r, "variable", "AWS_ROLE_ARN", "AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_CONFIG_FILE", "AWS_PROFILE",
 			"AWS_DEFAULT_PROFILE", "AWS_REGION", "AWS_DEFAULT_REGION", "AWS_STS_REGIONAL_ENDPOINTS", "GREETING")}
-		switch value := oneOf(r, "value", appRole, tokenFolder+"/token", tokenFolder+"/config", `C:`+strings.ReplaceAll(tokenFolder, "/", `\`)+`\token`, "/own/token", "", "elsewhere"); value {
+		switch value := oneOf(r, "value", appRole, tokenDir+"/token", tokenDir+"/config", `C:`+strings.ReplaceAll(tokenDir, "/", `\`)+`\token`, "/own/token", "", "elsewhere"); value {
 		case "elsewhere":
 			variable.ValueFrom = &corev1.EnvVarSource{FieldRef: &corev1.ObjectFieldSelector{FieldPath: "metadata.name"}}
 		default:
@@ -271,10 +272,10 @@ func drawContainer(r *rapid.T, name string, volumes []corev1.Volume) corev1.Cont
 	}
 	taken := map[string]bool{}
 	path := func() string {
-		return oneOf(r, "path", "/data", "/own", tokenFolder, tokenFolder, tokenFolder+"/", tokenFolder[1:], "/."+tokenFolder, strings.ReplaceAll(tokenFolder, "/", "//"),
-			tokenFolder+"/token", tokenFolder+"s", tokenFolder+"/./.", "/var/run/secrets", strings.ToUpper(tokenFolder), strings.ReplaceAll(tokenFolder, "/", `\`),
-			"/", "/var", "/var/run", "/run", "/run/secrets", "/run/secrets", "run/secrets", "/var/run/secrets/eks.amazonaws.com", tokenFolder+"/data", tokenFolder+"/data",
-			strings.TrimPrefix(tokenFolder, "/var"), strings.TrimPrefix(tokenFolder, "/var")+"/data", fallbackFolder, "/eks.amazonaws.com", fallbackFolder+"/data")
+		return oneOf(r, "path", "/data", "/own", tokenDir, tokenDir, tokenDir+"/", tokenDir[1:], "/."+tokenDir, strings.ReplaceAll(tokenDir, "/", "//"),
+			tokenDir+"/token", tokenDir+"s", tokenDir+"/./.", "/var/run/secrets", strings.ToUpper(tokenDir), strings.ReplaceAll(tokenDir, "/", `\`),
+			"/", "/var", "/var/run", "/run", "/run/secrets", "/run/secrets", "run/secrets", "/var/run/secrets/eks.amazonaws.com", tokenDir+"/data", tokenDir+"/data",
+			strings.TrimPrefix(tokenDir, "/var"), strings.TrimPrefix(tokenDir, "/var")+"/data", fallbackFolder, "/eks.amazonaws.com", fallbackFolder+"/data")
 	}
 	for range rapid.IntRange(0, 2).Draw(r, "mounts") {
 		mount := corev1.VolumeMount{Name: rapid.SampledFrom(volumes).Draw(r, "volume").Name, MountPath: path()}

@@ -25,25 +25,25 @@ import (
 	"github.com/pod-identity-webhook/pod-identity-webhook/test/webhookprocess"
 )
 
-// guardName is that of the policy and of its binding.
+// guardName is the name of the policy and of its binding.
 const guardName = chart.ClusterName + "-guard"
 
 // guarded applies the guard of the chart with values such as
-// "annotationPrefix=irsa.example.com", and returns when the API server heeds it.
-// It ends with the test.
+// "annotationPrefix=irsa.example.com" and waits until it is in effect. It removes the
+// guard at the end of the test.
 func guarded(t testing.TB, client kubernetes.Interface, values ...string) {
 	t.Helper()
 	probe := newProbe(t, client, values...)
 	applyGuard(t, client, probe, values...)
-	eventually(t, "the guard is heeded", func(ctx context.Context) error {
-		if err := probe(ctx); !refusedByGuard(err) {
-			return fmt.Errorf("a pod that lacks its role: %w", err)
+	eventually(t, "the guard is in effect", func(ctx context.Context) error {
+		if err := probe(ctx); !deniedByGuard(err) {
+			return fmt.Errorf("got %w for a pod without its role, want a denial", err)
 		}
 		return nil
 	})
 }
 
-// newProbe returns what creates a pod, for show, that lacks its role.
+// newProbe returns a function that creates a pod without its role, as a dry run.
 func newProbe(t testing.TB, client kubernetes.Interface, values ...string) func(context.Context) error {
 	t.Helper()
 	prefix := "eks.amazonaws.com"
@@ -62,8 +62,8 @@ func newProbe(t testing.TB, client kubernetes.Interface, values ...string) func(
 	return func(ctx context.Context) error { return dryRun(ctx, client, namespace, podOf("probe", "probe")) }
 }
 
-// applyGuard applies the guard until the end of the test, and then waits until
-// the API server has forgotten it.
+// applyGuard applies the guard. At the end of the test it deletes the guard and waits
+// until it is no longer in effect.
 func applyGuard(t testing.TB, client kubernetes.Interface, probe func(context.Context) error, values ...string) {
 	t.Helper()
 	rendered := renderGuard(t, values...)
@@ -80,7 +80,7 @@ func applyGuard(t testing.TB, client kubernetes.Interface, probe func(context.Co
 		if err := wait.PollUntilContextCancel(ctx, 20*time.Millisecond, true, func(ctx context.Context) (bool, error) {
 			return probe(ctx) == nil, nil
 		}); err != nil {
-			t.Errorf("the guard is heeded after its end: %v", err)
+			t.Errorf("the guard still denies pods after its deletion: %v", err)
 		}
 	})
 	if _, err := manifest.Apply(t.Context(), cluster.Config(), rendered); err != nil {
@@ -88,7 +88,7 @@ func applyGuard(t testing.TB, client kubernetes.Interface, probe func(context.Co
 	}
 }
 
-// renderGuard returns the path of the guard's manifest.
+// renderGuard renders the guard's manifest and returns its path.
 func renderGuard(t testing.TB, values ...string) string {
 	t.Helper()
 	args := []string{"--show-only=templates/guard.yaml"}
@@ -113,7 +113,7 @@ func helmTemplate(t testing.TB, args ...string) string {
 	return string(rendered)
 }
 
-// dryRun asks the API server to create a pod, and to store nothing.
+// dryRun creates a pod as a dry run.
 func dryRun(ctx context.Context, client kubernetes.Interface, namespace string, pod *corev1.Pod) error {
 	_, err := client.CoreV1().Pods(namespace).Create(ctx, pod, metav1.CreateOptions{
 		DryRun: []string{metav1.DryRunAll}, FieldValidation: metav1.FieldValidationStrict,
@@ -121,8 +121,8 @@ func dryRun(ctx context.Context, client kubernetes.Interface, namespace string, 
 	return err
 }
 
-// refusedByGuard says whether an error is the guard's.
-func refusedByGuard(err error) bool {
+// deniedByGuard reports whether an error is a denial by the guard.
+func deniedByGuard(err error) bool {
 	return apierrors.IsForbidden(err) && strings.Contains(err.Error(), guardName)
 }
 
@@ -136,24 +136,24 @@ func TestGuard_webhookDown(t *testing.T) {
 		return client.CoreV1().Pods(namespace).Create(ctx, podOf(name, account), metav1.CreateOptions{})
 	}
 	if pod, err := create(t.Context(), "before", "app"); err != nil || roleOf(pod) != appRole {
-		t.Fatalf("with the webhook: role %q, %v", roleOf(pod), err)
+		t.Fatalf("with the webhook: got role %q, error %v", roleOf(pod), err)
 	}
 
 	webhook.Kill()
 	if _, err := create(t.Context(), "plain", "default"); err != nil {
-		t.Errorf("a pod that needs no role: %v", err)
+		t.Errorf("got %v for a pod that needs no role", err)
 	}
-	eventually(t, "the API server knows the role", func(ctx context.Context) error {
+	eventually(t, "the guard sees the role", func(ctx context.Context) error {
 		_, err := create(ctx, "refused", "app")
-		if !refusedByGuard(err) {
-			return fmt.Errorf("a pod that lacks its role: %w", err)
+		if !deniedByGuard(err) {
+			return fmt.Errorf("got %w for a pod without its role, want a denial", err)
 		}
 		for _, want := range []string{
 			"ServiceAccount " + namespace + "/app ", ": app.", "webhook was not reached", "Retry",
 			"kubectl -n " + installed + " get pods", skipLabel,
 		} {
 			if !strings.Contains(err.Error(), want) {
-				t.Errorf("the message does not say %q: %v", want, err)
+				t.Errorf("the message does not contain %q: %v", want, err)
 			}
 		}
 		return nil
@@ -161,19 +161,19 @@ func TestGuard_webhookDown(t *testing.T) {
 	labelled := podOf("labelled", "app")
 	labelled.Labels = map[string]string{skipLabel: "true"}
 	if _, err := client.CoreV1().Pods(namespace).Create(t.Context(), labelled, metav1.CreateOptions{}); err != nil {
-		t.Errorf("as the message says, with the label: %v", err)
+		t.Errorf("with the label that the message suggests: %v", err)
 	}
 
 	if err := webhook.Restart(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	if pod, err := create(t.Context(), "after", "app"); err != nil || roleOf(pod) != appRole {
-		t.Errorf("with the webhook again: role %q, %v", roleOf(pod), err)
+		t.Errorf("with the webhook again: got role %q, error %v", roleOf(pod), err)
 	}
 }
 
-// TestGuard_podsNotSentToWebhook has in a sentence what the corpus
-// shows at length, and what no pod of the corpus shows.
+// TestGuard_podsNotSentToWebhook has short pods for what the test cases show, and pods for
+// what no test case shows.
 func TestGuard_podsNotSentToWebhook(t *testing.T) {
 	client := newClient(t)
 	guarded(t, client)
@@ -186,7 +186,7 @@ func TestGuard_podsNotSentToWebhook(t *testing.T) {
 		"empty":      {roleAnnotation: ""},
 		"audience":   {prefix + "audience": "vault"},
 		"elsewhere":  {"irsa.example.com/role-arn": appRole},
-		"misspelt":   {"eks.amazon.com/role-arn": appRole},
+		"misspelled": {"eks.amazon.com/role-arn": appRole},
 		"other-name": {roleAnnotation: appRole},
 	} {
 		account := serviceAccount(name, "")
@@ -195,7 +195,7 @@ func TestGuard_podsNotSentToWebhook(t *testing.T) {
 			t.Fatal(err)
 		}
 		if annotations[roleAnnotation] != "" {
-			waitRefused(t, client, namespace, name)
+			waitDenied(t, client, namespace, name)
 		}
 	}
 	const agent = "http://169.254.170.23/v1/credentials"
@@ -225,18 +225,18 @@ func TestGuard_podsNotSentToWebhook(t *testing.T) {
 	for _, test := range []struct {
 		name, account string
 		change        func(*corev1.Pod)
-		// lacking names the containers that the message must name; empty if the
-		// pod must pass.
+		// lacking are the containers that the message must name; empty if the guard must
+		// admit the pod.
 		lacking string
 	}{
 		{"a role", "app", nil, "app"},
-		{"a role as a bare name", "bare-name", nil, "app"},
+		{"a role name without ARN", "bare-name", nil, "app"},
 		{"a chained role", "chained", nil, "app"},
 		{"an empty role", "empty", nil, ""},
 		{"annotations without a role", "audience", nil, ""},
 		{"a role under another prefix", "elsewhere", nil, ""},
-		{"a misspelt role", "misspelt", nil, ""},
-		{"no annotations, beside ServiceAccounts with a role", "default", nil, ""},
+		{"a misspelled role", "misspelled", nil, ""},
+		{"no annotations, but other ServiceAccounts with a role", "default", nil, ""},
 		{"the default ServiceAccount, not named", "", nil, ""},
 
 		{"an init container is named too", "app", initContainer(nil, ""), "app, init"},
@@ -249,27 +249,27 @@ func TestGuard_podsNotSentToWebhook(t *testing.T) {
 		{"an empty list includes all", "app", annotate("include-containers", " ,"), "app"},
 		{"the label with any value", "app", func(pod *corev1.Pod) { pod.Labels = map[string]string{skipLabel: "false"} }, ""},
 
-		{"a role of its own", "app", env("AWS_ROLE_ARN", "arn:aws:iam::444455556666:role/own"), ""},
-		{"a token of its own", "app", env("AWS_WEB_IDENTITY_TOKEN_FILE", "/own/token"), ""},
-		{"the webhook's file, which is not mounted", "app", env("AWS_WEB_IDENTITY_TOKEN_FILE", tokenFolder+"/token"), "app"},
-		{"the same, with region and STS endpoints", "app", env("AWS_WEB_IDENTITY_TOKEN_FILE", tokenFolder+"/token", "AWS_REGION", "eu-west-1", "AWS_STS_REGIONAL_ENDPOINTS", "regional"), ""},
+		{"an existing role", "app", env("AWS_ROLE_ARN", "arn:aws:iam::444455556666:role/own"), ""},
+		{"an existing token", "app", env("AWS_WEB_IDENTITY_TOKEN_FILE", "/own/token"), ""},
+		{"the webhook's file, which is not mounted", "app", env("AWS_WEB_IDENTITY_TOKEN_FILE", tokenDir+"/token"), "app"},
+		{"the same, with region and STS endpoints", "app", env("AWS_WEB_IDENTITY_TOKEN_FILE", tokenDir+"/token", "AWS_REGION", "eu-west-1", "AWS_STS_REGIONAL_ENDPOINTS", "regional"), ""},
 		{"region and STS endpoints alone", "app", env("AWS_REGION", "eu-west-1", "AWS_STS_REGIONAL_ENDPOINTS", "regional"), "app"},
-		{"an agent, of EKS Pod Identity or another", "app", env("AWS_CONTAINER_CREDENTIALS_FULL_URI", agent), ""},
+		{"a credential agent", "app", env("AWS_CONTAINER_CREDENTIALS_FULL_URI", agent), ""},
 		{"an agent's token", "app", env("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE", "/own/token"), ""},
-		{"a profile is no web identity", "app", env("AWS_PROFILE", "own"), "app"},
-		{"a profile in place of a chained role", "chained", env("AWS_PROFILE", "own"), ""},
-		{"a configuration file in place of a chained role", "chained", env("AWS_CONFIG_FILE", "/own/config"), ""},
+		{"a profile without a web identity", "app", env("AWS_PROFILE", "own"), "app"},
+		{"a profile and a chained role", "chained", env("AWS_PROFILE", "own"), ""},
+		{"a configuration file and a chained role", "chained", env("AWS_CONFIG_FILE", "/own/config"), ""},
 
 		// The webhook would mount the token at the fallback path.
-		{"something in the directory of the token", "app", mount(tokenFolder), "app"},
-		{"something below it", "app", mount(tokenFolder + "/token"), "app"},
-		{"something beside it", "app", mount(tokenFolder + "s"), "app"},
-		{"something above it", "app", mount("/var/run/secrets"), "app"},
-		{"something in the directory of EKS Pod Identity", "app", mount("/var/run/secrets/pods.eks.amazonaws.com/serviceaccount"), "app"},
-		{"a path that is not judged", "app", mount("/data/../own"), ""},
-		{"Linux tells letters apart", "app", mount(strings.ToUpper(tokenFolder)), "app"},
-		{"Windows does not", "app", func(pod *corev1.Pod) {
-			mount(strings.ToUpper(tokenFolder))(pod)
+		{"a mount at the token's directory", "app", mount(tokenDir), "app"},
+		{"a mount below it", "app", mount(tokenDir + "/token"), "app"},
+		{"a mount next to it", "app", mount(tokenDir + "s"), "app"},
+		{"a mount above it", "app", mount("/var/run/secrets"), "app"},
+		{"a mount at the directory of EKS Pod Identity", "app", mount("/var/run/secrets/pods.eks.amazonaws.com/serviceaccount"), "app"},
+		{"a path that the guard does not check", "app", mount("/data/../own"), ""},
+		{"paths are case-sensitive on Linux", "app", mount(strings.ToUpper(tokenDir)), "app"},
+		{"paths are case-insensitive on Windows", "app", func(pod *corev1.Pod) {
+			mount(strings.ToUpper(tokenDir))(pod)
 			pod.Spec.OS = &corev1.PodOS{Name: corev1.Windows}
 		}, "app"},
 		{"Windows", "app", func(pod *corev1.Pod) { pod.Spec.NodeSelector = map[string]string{"kubernetes.io/os": "windows"} }, "app"},
@@ -282,16 +282,16 @@ func TestGuard_podsNotSentToWebhook(t *testing.T) {
 			err := dryRun(t.Context(), client, namespace, pod)
 			switch {
 			case test.lacking == "" && err != nil:
-				t.Errorf("refused: %v", err)
-			case test.lacking != "" && (!refusedByGuard(err) || !strings.Contains(err.Error(), "was not given to: "+test.lacking+".")):
-				t.Errorf("got %v, want a refusal that names %s", err, test.lacking)
+				t.Errorf("got denial %v, want the pod admitted", err)
+			case test.lacking != "" && (!deniedByGuard(err) || !strings.Contains(err.Error(), "was not given to: "+test.lacking+".")):
+				t.Errorf("got %v, want a denial with containers %s", err, test.lacking)
 			}
 		})
 	}
 }
 
-// TestGuard_namespaceWithoutServiceAccounts needs a mirror pod: the API
-// server refuses any other pod without a ServiceAccount itself.
+// TestGuard_namespaceWithoutServiceAccounts uses a mirror pod: the API server itself
+// rejects any other pod without a ServiceAccount.
 func TestGuard_namespaceWithoutServiceAccounts(t *testing.T) {
 	client := newClient(t)
 	guarded(t, client)
@@ -302,11 +302,11 @@ func TestGuard_namespaceWithoutServiceAccounts(t *testing.T) {
 	mirror := podOf("mirror", "")
 	mirror.Annotations = map[string]string{corev1.MirrorPodAnnotationKey: "3f1c5e5a9d7b4c2e8f60a1b2c3d4e5f6"}
 	mirror.Spec.NodeName = "node"
-	// What says so lists the same ServiceAccounts as the guard.
-	eventually(t, "the API server knows that there is no ServiceAccount", func(ctx context.Context) error {
+	// The admission plugin that reports this lists the same ServiceAccounts as the guard.
+	eventually(t, "the API server sees the deletion of the ServiceAccount", func(ctx context.Context) error {
 		err := dryRun(ctx, client, namespace, podOf("app", "default"))
-		if err == nil || refusedByGuard(err) {
-			return fmt.Errorf("a pod of the deleted ServiceAccount: %w", err)
+		if err == nil || deniedByGuard(err) {
+			return fmt.Errorf("got %w for a pod of the deleted ServiceAccount", err)
 		}
 		return nil
 	})
@@ -320,14 +320,14 @@ func TestGuard_serviceAccountChange(t *testing.T) {
 	guarded(t, client)
 	namespace := newNamespace(t, client)
 	createServiceAccount(t, client, namespace, "new")
-	waitRefused(t, client, namespace, "new")
+	waitDenied(t, client, namespace, "new")
 
 	account := serviceAccount("app", "")
 	if _, err := client.CoreV1().ServiceAccounts(namespace).Create(t.Context(), account, metav1.CreateOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	if err := dryRun(t.Context(), client, namespace, podOf("app", "app")); err != nil {
-		t.Errorf("before it has a role: %v", err)
+		t.Errorf("before the ServiceAccount has a role: %v", err)
 	}
 	annotate := func(role string) {
 		patch := fmt.Appendf(nil, `{"metadata":{"annotations":{%q:%q}}}`, roleAnnotation, role)
@@ -336,29 +336,29 @@ func TestGuard_serviceAccountChange(t *testing.T) {
 		}
 	}
 	annotate(appRole)
-	waitRefused(t, client, namespace, "app")
+	waitDenied(t, client, namespace, "app")
 	annotate("")
-	eventually(t, "the role is gone", func(ctx context.Context) error {
+	eventually(t, "the guard sees the removal of the role", func(ctx context.Context) error {
 		return dryRun(ctx, client, namespace, podOf("app", "app"))
 	})
 }
 
 func TestGuard_warn(t *testing.T) {
-	client, told := newWarnedClient(t)
+	client, received := newWarnedClient(t)
 	probe := newProbe(t, client)
 	applyGuard(t, client, probe, "guard.validationActions={Warn}")
-	eventually(t, "a pod that lacks its role is warned about", func(ctx context.Context) error {
+	eventually(t, "a pod without its role causes a warning", func(ctx context.Context) error {
 		if err := probe(ctx); err != nil {
-			t.Fatalf("it is refused: %v", err)
+			t.Fatalf("got %v, want a warning and no denial", err)
 		}
-		if got := told.take(); !strings.Contains(got, guardName) || !strings.Contains(got, "was not given to: app.") {
-			return fmt.Errorf("warnings %q", got)
+		if got := received.take(); !strings.Contains(got, guardName) || !strings.Contains(got, "was not given to: app.") {
+			return fmt.Errorf("got warnings %q", got)
 		}
 		return nil
 	})
 	namespace := newNamespace(t, client)
-	if err := dryRun(t.Context(), client, namespace, podOf("plain", "default")); err != nil || told.take() != "" {
-		t.Errorf("a pod that needs no role: %v, or a warning", err)
+	if err := dryRun(t.Context(), client, namespace, podOf("plain", "default")); err != nil || received.take() != "" {
+		t.Errorf("got %v, or a warning, for a pod that needs no role", err)
 	}
 }
 
@@ -368,11 +368,11 @@ func TestGuard_audit(t *testing.T) {
 	namespace := newNamespace(t, client)
 	createServiceAccount(t, client, namespace, "app")
 	number := 0
-	eventually(t, "the audit log tells of a pod that lacks its role", func(ctx context.Context) error {
+	eventually(t, "the audit log has a pod without its role", func(ctx context.Context) error {
 		number++
 		pod := podOf(fmt.Sprintf("app-%d", number), "app")
 		if err := dryRun(ctx, client, namespace, pod); err != nil {
-			t.Fatalf("it is refused: %v", err)
+			t.Fatalf("got %v, want an audit annotation and no denial", err)
 		}
 		annotations, err := auditedAnnotations(namespace, pod.Name)
 		if err != nil {
@@ -380,7 +380,7 @@ func TestGuard_audit(t *testing.T) {
 		}
 		const key = "validation.policy.admission.k8s.io/validation_failure"
 		if !strings.Contains(annotations[key], guardName) || !strings.Contains(annotations[key], "was not given to: app.") {
-			return fmt.Errorf("its annotations are %v", annotations)
+			return fmt.Errorf("got audit annotations %v", annotations)
 		}
 		return nil
 	})
@@ -405,7 +405,7 @@ func TestGuard_scope(t *testing.T) {
 		})
 	}
 	pod := podOf("app", "guarded")
-	// Of its own namespace, the restricted Pod Security Standard may be enforced.
+	// The webhook's own namespace may enforce the restricted Pod Security Standard.
 	pod.Spec.SecurityContext = &corev1.PodSecurityContext{
 		RunAsNonRoot: new(true), SeccompProfile: &corev1.SeccompProfile{Type: corev1.SeccompProfileTypeRuntimeDefault},
 	}
@@ -420,12 +420,12 @@ func TestGuard_scope(t *testing.T) {
 			guarded(t, client, "mode="+mode)
 			for _, namespace := range namespaces {
 				if slices.Contains(guardedNamespaces, namespace) {
-					waitRefused(t, client, namespace, "guarded")
+					waitDenied(t, client, namespace, "guarded")
 				}
 			}
 			for _, namespace := range namespaces {
 				err := dryRun(t.Context(), client, namespace, pod)
-				if slices.Contains(guardedNamespaces, namespace) != refusedByGuard(err) || err != nil && !refusedByGuard(err) {
+				if slices.Contains(guardedNamespaces, namespace) != deniedByGuard(err) || err != nil && !deniedByGuard(err) {
 					t.Errorf("namespace %s: %v", namespace, err)
 				}
 			}
@@ -433,28 +433,27 @@ func TestGuard_scope(t *testing.T) {
 	}
 }
 
-// TestGuard_excludedPods has a condition that an
-// operator adds to the webhook.
+// TestGuard_excludedPods adds a match condition to the webhook, as an operator can.
 func TestGuard_excludedPods(t *testing.T) {
 	client := newClient(t)
 	guarded(t, client, "extraMatchConditions[0].name=not-batch",
 		`extraMatchConditions[0].expression=!object.metadata.name.startsWith('batch-')`)
 	namespace := newNamespace(t, client)
 	createServiceAccount(t, client, namespace, "app")
-	waitRefused(t, client, namespace, "app")
+	waitDenied(t, client, namespace, "app")
 	if err := dryRun(t.Context(), client, namespace, podOf("batch-1", "app")); err != nil {
 		t.Error(err)
 	}
 }
 
-// TestGuard_costLimit has more of everything than a pod should:
-// the API server refuses what costs too much to judge.
+// TestGuard_costLimit has more containers and ServiceAccounts than usual. The API server
+// denies a request if the evaluation of a policy exceeds its cost limit.
 func TestGuard_costLimit(t *testing.T) {
 	client := newClient(t)
 	guarded(t, client)
 	namespace := newNamespace(t, client)
 	createServiceAccount(t, client, namespace, "app")
-	waitRefused(t, client, namespace, "app")
+	waitDenied(t, client, namespace, "app")
 	pod := podOf("app", "app")
 	var names []string
 	for i := range 100 {
@@ -469,11 +468,11 @@ func TestGuard_costLimit(t *testing.T) {
 		pod.Spec.Containers = append(pod.Spec.Containers, container)
 	}
 	pod.Spec.Volumes = []corev1.Volume{{Name: "data"}}
-	if err := dryRun(t.Context(), client, namespace, pod); !refusedByGuard(err) || !strings.Contains(err.Error(), "not given to all containers") {
-		t.Errorf("got %.500v, want a refusal", err)
+	if err := dryRun(t.Context(), client, namespace, pod); !deniedByGuard(err) || !strings.Contains(err.Error(), "not given to all containers") {
+		t.Errorf("got %.500v, want a denial", err)
 	}
 	pod.Annotations = map[string]string{"eks.amazonaws.com/skip-containers": strings.Join(append(names, "app"), ", ")}
 	if err := dryRun(t.Context(), client, namespace, pod); err != nil {
-		t.Errorf("all skipped: %.500v", err)
+		t.Errorf("with all containers skipped: %.500v", err)
 	}
 }

@@ -18,11 +18,12 @@ import (
 	"github.com/pod-identity-webhook/pod-identity-webhook/test/chartinstall"
 )
 
-// installed is the name of all that the chart makes.
+// installed is the name of the chart's namespaced objects.
 const installed = chart.Release
 
-// install installs the chart, with two replicas that run with its rights alone,
-// and removes it when the test ends. What a replica must not log fails the test.
+// install installs the chart with two replicas, which have only the chart's
+// permissions. It uninstalls the chart at the end of the test. The test fails if a
+// replica logs a secret, a panic or a data race.
 func install(t *testing.T, options chartinstall.Options) *chartinstall.Installation {
 	t.Helper()
 	options.Dir = t.TempDir()
@@ -38,7 +39,7 @@ func install(t *testing.T, options chartinstall.Options) *chartinstall.Installat
 	}
 	t.Cleanup(func() {
 		never := []string{"DATA RACE", "goroutine ", "PRIVATE KEY", secret}
-		// Bodies that are logged have keys in base64.
+		// Logged bodies would contain the keys in base64.
 		if certificates, err := newClient(t).CoreV1().Secrets(started.Namespace).Get(context.WithoutCancel(t.Context()), installed, metav1.GetOptions{}); err == nil {
 			for _, key := range []string{"ca.key", "tls.key"} {
 				if encoded := base64.StdEncoding.EncodeToString(certificates.Data[key]); encoded != "" {
@@ -60,15 +61,15 @@ func install(t *testing.T, options chartinstall.Options) *chartinstall.Installat
 				}
 			}
 			if t.Failed() {
-				t.Logf("the end of the log of replica %d:\n%s", n, log[max(0, len(log)-6000):])
+				t.Logf("last lines of the log of replica %d:\n%s", n, log[max(0, len(log)-6000):])
 			}
 		}
 	})
 	return started
 }
 
-// metric returns the sum of the series of a metric that have the labels, over
-// all replicas that run. Labels are written as name=value.
+// metric returns the sum of a metric's series with the labels, over all running
+// replicas. Labels have the form name=value.
 func metric(t *testing.T, started *chartinstall.Installation, name string, labels ...string) float64 {
 	t.Helper()
 	var sum float64
@@ -89,7 +90,7 @@ func metric(t *testing.T, started *chartinstall.Installation, name string, label
 		}
 		family := families[name]
 		if family == nil {
-			t.Fatalf("there is no metric %s", name)
+			t.Fatalf("got no metric %s", name)
 		}
 	series:
 		for _, series := range family.Metric {

@@ -15,8 +15,8 @@ import (
 
 const mappedRole = "arn:aws:iam::111122223333:role/mapped"
 
-// startAsKOps starts the webhook with the flags with which kOps runs the
-// reference, registered for v1beta1 alone as kOps does.
+// startAsKOps starts the webhook with the flags that kOps uses for the reference. As in
+// kOps, the webhook configuration has only the version v1beta1.
 func startAsKOps(t *testing.T, client kubernetes.Interface, namespace string) *webhookprocess.Webhook {
 	t.Helper()
 	return registeredAs(t, client, webhookprocess.Registration{ReviewVersions: []string{"v1beta1"}},
@@ -39,8 +39,8 @@ func writeMapping(t *testing.T, client kubernetes.Interface, namespace, content 
 	}
 }
 
-// wantRole waits until pods of a ServiceAccount come out with a role, or with
-// none if it is empty.
+// wantRole waits until new pods of a ServiceAccount have the role, or no role if it is
+// empty.
 func wantRole(t *testing.T, client kubernetes.Interface, namespace, account, role string) {
 	t.Helper()
 	eventually(t, fmt.Sprintf("a pod of %s/%s has role %q", namespace, account, role), func(ctx context.Context) error {
@@ -49,7 +49,7 @@ func wantRole(t *testing.T, client kubernetes.Interface, namespace, account, rol
 			return err
 		}
 		if got := roleOf(pod); got != role {
-			return fmt.Errorf("it has role %q", got)
+			return fmt.Errorf("got role %q", got)
 		}
 		return nil
 	})
@@ -80,11 +80,11 @@ func TestKOps(t *testing.T) {
 	for name, bad := range map[string]struct{ content, mapped, wild string }{
 		"a key without a slash": {strings.Replace(good, namespace+"/mapped", "no-slash", 1), "", mappedRole + "-anywhere"},
 		"a null entry":          {fmt.Sprintf(`{"%s/mapped": null, "*/wild": {"RoleARN": "%s-alone"}}`, namespace, mappedRole), "", mappedRole + "-alone"},
-		"no JSON":               {"{", mappedRole, mappedRole + "-anywhere"},
+		"invalid JSON":          {"{", mappedRole, mappedRole + "-anywhere"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			writeMapping(t, client, namespace, bad.content)
-			eventually(t, "the fault is told on the ConfigMap", func(ctx context.Context) error {
+			eventually(t, "the ConfigMap has an event about the error", func(ctx context.Context) error {
 				return oneEvent(ctx, client, namespace)
 			})
 			wantRole(t, client, namespace, "mapped", bad.mapped)
@@ -100,7 +100,7 @@ func TestKOps(t *testing.T) {
 		t.Fatal(err)
 	}
 	if !strings.Contains(log, "no-slash") {
-		t.Error("the log does not name the bad key")
+		t.Error("the log does not contain the invalid key")
 	}
 
 	if err := client.CoreV1().ConfigMaps(namespace).Delete(t.Context(), "pod-identity-webhook", metav1.DeleteOptions{}); err != nil {
@@ -127,7 +127,7 @@ func TestConfigMap_undecodableAtStart(t *testing.T) {
 	wantMetric(t, webhook, "pod_identity_webhook_config_map_invalid_entries 1")
 }
 
-// oneEvent returns nil if the ConfigMap, as it is now, has just one event.
+// oneEvent returns nil if the current version of the ConfigMap has exactly one event.
 func oneEvent(ctx context.Context, client kubernetes.Interface, namespace string) error {
 	configMap, err := client.CoreV1().ConfigMaps(namespace).Get(ctx, "pod-identity-webhook", metav1.GetOptions{})
 	if err != nil {
@@ -144,7 +144,7 @@ func oneEvent(ctx context.Context, client kubernetes.Interface, namespace string
 		}
 	}
 	if found != 1 {
-		return fmt.Errorf("%d events", found)
+		return fmt.Errorf("got %d events, want 1", found)
 	}
 	return nil
 }

@@ -29,13 +29,13 @@ func serverVersion(t *testing.T, client kubernetes.Interface) *version.Version {
 	return parsed
 }
 
-// needsNewer reports whether a pod of the corpus needs a newer API server.
+// needsNewer reports whether a pod of the test cases needs a newer API server.
 func needsNewer(c testcases.Case, server *version.Version) bool {
 	return c.Settings.Kubernetes != "" && server.LessThan(version.MustParseGeneric(c.Settings.Kubernetes))
 }
 
-// loadCorpus returns the cases of the corpus whose pods the API server can store.
-func loadCorpus(t *testing.T, client kubernetes.Interface) []testcases.Case {
+// loadTestCases returns the test cases with pods that the API server can store.
+func loadTestCases(t *testing.T, client kubernetes.Interface) []testcases.Case {
 	t.Helper()
 	cases, err := testcases.Load(repopath.Path("test", "inject", "testdata"))
 	if err != nil {
@@ -45,10 +45,10 @@ func loadCorpus(t *testing.T, client kubernetes.Interface) []testcases.Case {
 	return slices.DeleteFunc(cases, func(c testcases.Case) bool { return needsNewer(c, server) })
 }
 
-// TestGoldenPods_needNoNewerKubernetesThanTheySay creates the pods of the corpus that
-// name the oldest Kubernetes that can store them. An older one refuses them, or drops
-// what it does not know.
-func TestGoldenPods_needNoNewerKubernetesThanTheySay(t *testing.T) {
+// TestGolden_minimumKubernetes creates the test cases' pods that name the oldest
+// Kubernetes version that can store them. An older API server rejects them, or drops
+// unknown fields.
+func TestGolden_minimumKubernetes(t *testing.T) {
 	client := newClient(t)
 	cases, err := testcases.Load(repopath.Path("test", "inject", "testdata"))
 	if err != nil {
@@ -68,13 +68,13 @@ func TestGoldenPods_needNoNewerKubernetesThanTheySay(t *testing.T) {
 				DryRun: []string{metav1.DryRunAll}, FieldValidation: metav1.FieldValidationStrict,
 			})
 			if got, want := err == nil && hasSpec(t, stored, &c.Pod), !needsNewer(c, server); got != want {
-				t.Errorf("Kubernetes %s stores the pod: got %t, want %t; error %v", server, got, want, err)
+				t.Errorf("Kubernetes %s: got pod stored %t, want %t; error %v", server, got, want, err)
 			}
 		})
 	}
 }
 
-// hasSpec reports whether a stored pod has all that the spec of another has.
+// hasSpec reports whether a stored pod has all fields of the sent pod's spec.
 func hasSpec(t *testing.T, stored, sent *corev1.Pod) bool {
 	t.Helper()
 	var decoded [2]any
@@ -90,7 +90,7 @@ func hasSpec(t *testing.T, stored, sent *corev1.Pod) bool {
 	return hasAll(decoded[0], decoded[1])
 }
 
-// hasAll reports whether decoded JSON has all members of other decoded JSON.
+// hasAll reports whether got has all members of want. Both are decoded JSON.
 func hasAll(got, want any) bool {
 	switch want := want.(type) {
 	case map[string]any:

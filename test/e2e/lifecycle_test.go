@@ -23,8 +23,8 @@ func TestCertificateFiles_reloadUnderLoad(t *testing.T) {
 	for _, name := range []string{"first", "second"} {
 		createServiceAccount(t, client, namespace, name)
 	}
-	// One load through the API server, which keeps its connection, and one of
-	// clients that make a new one, with a new handshake, for each request.
+	// One load goes through the API server, which keeps its connections open. The other
+	// has clients that open a new connection, with a new handshake, for each request.
 	pods := startLoad(t, client, namespace)
 	ctx, stop := context.WithCancel(t.Context())
 	defer stop()
@@ -36,7 +36,7 @@ func TestCertificateFiles_reloadUnderLoad(t *testing.T) {
 				status, _, err := get(t.Context(), fresh, webhook.URL()+"/healthz")
 				fresh.CloseIdleConnections()
 				if err != nil || status != http.StatusOK {
-					return fmt.Errorf("HTTP %d: %w", status, err)
+					return fmt.Errorf("got HTTP %d: %w", status, err)
 				}
 			}
 			return nil
@@ -62,7 +62,7 @@ func TestCertificateFiles_reloadUnderLoad(t *testing.T) {
 			}
 			defer response.Body.Close()
 			if got := response.TLS.PeerCertificates[0].SerialNumber; got.Cmp(replaced.SerialNumber) != 0 {
-				return fmt.Errorf("serial number %s, want %s", got, replaced.SerialNumber)
+				return fmt.Errorf("got serial number %s, want %s", got, replaced.SerialNumber)
 			}
 			return nil
 		})
@@ -74,7 +74,7 @@ func TestCertificateFiles_reloadUnderLoad(t *testing.T) {
 		t.Errorf("a new connection failed: %v", err)
 	}
 	if got := pods.refused.Load(); got != 0 {
-		t.Errorf("%d calls of the webhook failed, the last one: %v", got, pods.why.Load())
+		t.Errorf("got %d failed calls of the webhook, want 0; last error: %v", got, pods.why.Load())
 	}
 	wantMetric(t, webhook, `pod_identity_webhook_certificate_reloads_total{result="error"} 0`)
 }
@@ -91,18 +91,18 @@ func TestShutdown_drains(t *testing.T) {
 			return err
 		}
 		if status != http.StatusServiceUnavailable || !strings.Contains(body, "shutting down") {
-			return fmt.Errorf("HTTP %d %s", status, body)
+			return fmt.Errorf("got HTTP %d %s", status, body)
 		}
 		return nil
 	})
-	// Not ready, but it still answers those who have not heard.
+	// The webhook is not ready, but still responds to clients that have not noticed.
 	got, err := ask(t.Context(), webhook, client, 10*time.Second, reviewOf("default", "nobody"))
 	if err != nil || got.status != http.StatusOK {
-		t.Errorf("while draining: HTTP %d %s %v", got.status, got.body, err)
+		t.Errorf("while draining: got HTTP %d %s, error %v", got.status, got.body, err)
 	}
 	wantEnd(t, webhook.Ended())
 	if code := webhook.ExitCode(); code != 0 {
-		t.Errorf("exit code %d, want 0", code)
+		t.Errorf("got exit code %d, want 0", code)
 	}
 }
 
@@ -112,10 +112,10 @@ func TestShutdown_secondSignal(t *testing.T) {
 	if err := webhook.Signal(syscall.SIGTERM); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "the first signal is heard", func(ctx context.Context) error {
+	eventually(t, "the first signal takes effect", func(ctx context.Context) error {
 		status, _, err := get(ctx, client, webhook.URL()+"/readyz")
 		if err == nil && status == http.StatusOK {
-			err = errors.New("still ready")
+			err = errors.New("the webhook is still ready")
 		}
 		return err
 	})
@@ -124,7 +124,7 @@ func TestShutdown_secondSignal(t *testing.T) {
 	}
 	wantEnd(t, webhook.Ended())
 	if code := webhook.ExitCode(); code != -1 {
-		t.Errorf("exit code %d, want an end by the signal", code)
+		t.Errorf("got exit code %d, want an exit by the signal", code)
 	}
 }
 
@@ -133,7 +133,7 @@ func wantEnd(t *testing.T, ended <-chan struct{}) {
 	select {
 	case <-ended:
 	case <-time.After(patience):
-		t.Fatalf("the webhook does not end within %s", patience)
+		t.Fatalf("the webhook did not exit within %s", patience)
 	}
 }
 
@@ -149,7 +149,7 @@ func TestMetrics(t *testing.T) {
 	}
 	status, scrape, err := get(t.Context(), webhook.Client(), webhook.MetricsURL())
 	if err != nil || status != http.StatusOK {
-		t.Fatalf("HTTP %d: %v", status, err)
+		t.Fatalf("got HTTP %d, error %v", status, err)
 	}
 	for _, want := range []string{
 		`pod_identity_webhook_admissions_total{outcome="unchanged",reason="no_role"} 1`,
@@ -183,9 +183,9 @@ func TestTLSMinVersion(t *testing.T) {
 		return err
 	}
 	if err := old(startWebhook(t, "--tls-cipher-suites=TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256")); err != nil {
-		t.Errorf("TLS 1.2 with the default: %v", err)
+		t.Errorf("TLS 1.2 with the default minimum: %v", err)
 	}
 	if err := old(startWebhook(t, "--tls-min-version=VersionTLS13")); err == nil {
-		t.Error("TLS 1.2 is taken where 1.3 is the lowest")
+		t.Error("TLS 1.2 is accepted with a minimum of 1.3")
 	}
 }

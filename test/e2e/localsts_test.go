@@ -17,14 +17,14 @@ import (
 	"github.com/pod-identity-webhook/pod-identity-webhook/test/webhookprocess"
 )
 
-// The second audience is one that the provider knows and the role does not.
+// The provider accepts otherAudience, but the role's trust policy does not.
 const (
 	stsAudience   = "sts.amazonaws.com"
 	otherAudience = "other.example.com"
 )
 
-// trustedPod is a pod whose ServiceAccount names the role "app" of an account, which
-// trusts the ServiceAccount "app" of its namespace.
+// trustedPod is a pod whose ServiceAccount has the role "app" of an account. The role
+// trusts the ServiceAccount "app" of the pod's namespace.
 type trustedPod struct {
 	container *containerenv.Container
 	tokenFile string
@@ -56,7 +56,7 @@ func newTrustedPod(t *testing.T, a *account, serviceAccountName, audience string
 	return trustedPod{inside, filepath.Join(directory, "token")}
 }
 
-// trust makes the cluster's provider, and the role.
+// trust creates the cluster's OIDC provider and the role.
 func (a *account) trust(t *testing.T, namespace string) {
 	t.Helper()
 	client := iam.NewFromConfig(a.Config)
@@ -77,8 +77,8 @@ func (a *account) trust(t *testing.T, namespace string) {
 	}
 }
 
-// whoami runs a program with the AWS SDK for Go that has nothing but what the
-// container has.
+// whoami runs a program with the AWS SDK for Go that has only the container's
+// environment and token.
 func (p trustedPod) whoami(t *testing.T) (string, error) {
 	t.Helper()
 	binary := os.Getenv("LOCAL_STS")
@@ -89,33 +89,33 @@ func (p trustedPod) whoami(t *testing.T) (string, error) {
 	return string(printed), err
 }
 
-// TestLocalSTS goes the whole way: the webhook's environment, the
-// API server's token, its issuer's keys, the trust policy, and a signed call.
+// TestLocalSTS tests all steps: the webhook's environment, the API server's token, the
+// issuer's keys, the trust policy, and a signed call.
 func TestLocalSTS(t *testing.T) {
 	printed, err := newTrustedPod(t, newAccount(t), "app", "").whoami(t)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if want := "arn:aws:sts::" + stsprocess.Account + ":assumed-role/app/app-0\n"; !strings.HasSuffix(printed, want) {
-		t.Errorf("STS calls it\n%s, want %s", printed, want)
+		t.Errorf("got output\n%s, want %s", printed, want)
 	}
 }
 
-// TestLocalSTS_rejectsInvalidTokens changes one thing at a time in what the pod has.
+// TestLocalSTS_rejectsInvalidTokens changes one property of the pod's token at a time.
 func TestLocalSTS_rejectsInvalidTokens(t *testing.T) {
 	for _, test := range []struct {
 		name, serviceAccount, audience string
 		change                         func(token string) (string, error)
-		says                           string
+		wantError                      string
 	}{
-		{name: "a token for an audience that the provider does not know", audience: "somebody-else", says: "InvalidIdentityToken: Incorrect token audience"},
-		{name: "a token for an audience that the role does not trust", audience: otherAudience, says: "AccessDenied: Not authorized to perform sts:AssumeRoleWithWebIdentity"},
-		{name: "a token of another ServiceAccount", serviceAccount: "other", says: "AccessDenied: Not authorized to perform sts:AssumeRoleWithWebIdentity"},
-		{name: "a token signed by a foreign key", change: tokentest.SignWithUnknownKey, says: "InvalidIdentityToken: "},
+		{name: "a token for an audience that is not in the provider", audience: "unknown-audience", wantError: "InvalidIdentityToken: Incorrect token audience"},
+		{name: "a token for an audience that the role does not trust", audience: otherAudience, wantError: "AccessDenied: Not authorized to perform sts:AssumeRoleWithWebIdentity"},
+		{name: "a token of another ServiceAccount", serviceAccount: "other", wantError: "AccessDenied: Not authorized to perform sts:AssumeRoleWithWebIdentity"},
+		{name: "a token signed with an unknown key", change: tokentest.SignWithUnknownKey, wantError: "InvalidIdentityToken: "},
 		{name: "a token that has expired", change: func(token string) (string, error) {
 			return tokentest.Expired(token, cluster.SigningKey())
-		}, says: "ExpiredTokenException: Token expired: current date/time "},
-		{name: "what is no token", change: func(string) (string, error) { return "no-token", nil }, says: "InvalidIdentityToken: The ID Token provided is not a valid JWT."},
+		}, wantError: "ExpiredTokenException: Token expired: current date/time "},
+		{name: "an invalid token", change: func(string) (string, error) { return "no-token", nil }, wantError: "InvalidIdentityToken: The ID Token provided is not a valid JWT."},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			if test.serviceAccount == "" {
@@ -128,14 +128,14 @@ func TestLocalSTS_rejectsInvalidTokens(t *testing.T) {
 				}
 			}
 			printed, err := pod.whoami(t)
-			if err == nil || !strings.Contains(err.Error(), test.says) {
-				t.Errorf("the program printed %q, and ended with %v, want %s", printed, err, test.says)
+			if err == nil || !strings.Contains(err.Error(), test.wantError) {
+				t.Errorf("got output %q and error %v, want %s", printed, err, test.wantError)
 			}
 		})
 	}
 }
 
-// TestLocalSTS_stateSurvivesKill kills the process, as a crash would end it.
+// TestLocalSTS_stateSurvivesKill kills the process, like a crash.
 func TestLocalSTS_stateSurvivesKill(t *testing.T) {
 	start := func(dir, state string) *stsprocess.Server {
 		server, err := stsprocess.Start(t.Context(), stsprocess.Options{Dir: dir, Args: []string{"--state-file=" + state}})
@@ -155,6 +155,6 @@ func TestLocalSTS_stateSurvivesKill(t *testing.T) {
 		t.Fatal(err)
 	}
 	if *role.Role.Arn != appRole {
-		t.Errorf("the role is %s", *role.Role.Arn)
+		t.Errorf("got role %s", *role.Role.Arn)
 	}
 }

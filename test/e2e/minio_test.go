@@ -21,29 +21,28 @@ const (
 	content = "written with temporary credentials"
 )
 
-// TestMinIO runs a program with the AWS SDK for Go
-// that has nothing but what the pod has. MinIO, which is not ours, verifies the
-// token and gives the credentials.
+// TestMinIO runs a program with the AWS SDK for Go that has only the pod's environment
+// and token. MinIO, a third-party server, verifies the token and returns credentials.
 func TestMinIO(t *testing.T) {
 	if got := newMinioPod(t, minioServer(t), "").write(t); got != (sdkAnswer{Content: content}) {
-		t.Errorf("the program printed %+v", got)
+		t.Errorf("got %+v", got)
 	}
 }
 
-// TestMinIO_rejectsInvalidTokens changes one thing at a time in what the pod has.
+// TestMinIO_rejectsInvalidTokens changes one property of the pod's token at a time.
 func TestMinIO_rejectsInvalidTokens(t *testing.T) {
 	server := minioServer(t)
 	for _, test := range []struct {
-		name     string
-		audience string
-		change   func(token string) (string, error)
-		says     string
+		name      string
+		audience  string
+		change    func(token string) (string, error)
+		wantError string
 	}{
-		{name: "a token for another audience", audience: "somebody-else", says: "must match configured OpenID Client ID"},
-		{name: "a token signed by a foreign key", change: tokentest.SignWithUnknownKey, says: "verification error"},
+		{name: "a token for another audience", audience: "unknown-audience", wantError: "must match configured OpenID Client ID"},
+		{name: "a token signed with an unknown key", change: tokentest.SignWithUnknownKey, wantError: "verification error"},
 		{name: "a token that has expired", change: func(token string) (string, error) {
 			return tokentest.Expired(token, cluster.SigningKey())
-		}, says: "expired"},
+		}, wantError: "expired"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			pod := newMinioPod(t, server, test.audience)
@@ -52,10 +51,10 @@ func TestMinIO_rejectsInvalidTokens(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			// MinIO has this one code where AWS has several.
+			// MinIO returns this code where AWS returns different ones.
 			got := pod.write(t)
-			if got.Content != "" || got.Error.Code != "InvalidParameterValue" || !strings.Contains(got.Error.Message, test.says) {
-				t.Errorf("the program printed %+v, want InvalidParameterValue that says %q", got, test.says)
+			if got.Content != "" || got.Error.Code != "InvalidParameterValue" || !strings.Contains(got.Error.Message, test.wantError) {
+				t.Errorf("got %+v, want InvalidParameterValue with %q", got, test.wantError)
 			}
 		})
 	}
@@ -112,7 +111,7 @@ func newMinioPod(t *testing.T, server *minioserver.Server, audience string) mini
 	return minioPod{container: made, endpoint: server.URL(), tokenFile: filepath.Join(directory, "token")}
 }
 
-// sdkAnswer is what test/sdks/golang prints.
+// sdkAnswer is the output of test/sdks/golang.
 type sdkAnswer struct {
 	Content string
 	Error   struct{ Type, Code, Message string }

@@ -31,19 +31,20 @@ import (
 	"github.com/pod-identity-webhook/pod-identity-webhook/test/tokentest"
 )
 
-// anonymousClient is a client with no credentials that knows the API server, as AWS is.
+// anonymousClient returns a client that trusts the API server's CA and has no
+// credentials, like AWS.
 func anonymousClient(t *testing.T, cp *controlplane.ControlPlane) *http.Client {
 	t.Helper()
 	roots := x509.NewCertPool()
 	if !roots.AppendCertsFromPEM(cp.CABundle()) {
-		t.Fatal("the API server's CA is none")
+		t.Fatal("the API server's CA file has no certificate")
 	}
 	transport := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots}}
 	t.Cleanup(transport.CloseIdleConnections)
 	return &http.Client{Transport: transport}
 }
 
-// requestedToken is one of the ServiceAccount default of the namespace default.
+// requestedToken returns a token of the ServiceAccount default/default.
 func requestedToken(t *testing.T, audience string) string {
 	t.Helper()
 	issued, err := newClient(t).CoreV1().ServiceAccounts("default").CreateToken(t.Context(), "default",
@@ -66,14 +67,14 @@ func TestOIDC_verifyToken(t *testing.T) {
 		t.Fatal(err)
 	}
 	if id := keyIDOf(t, cluster.SigningKey()); claims.KeyID != id {
-		t.Errorf("the API server signs with the key %s, and we compute %s", claims.KeyID, id)
+		t.Errorf("got key ID %s in the token, want the computed %s", claims.KeyID, id)
 	}
 	for name, test := range map[string]struct {
 		change func(string) (string, error)
 		want   issuer.Expected
 		reason issuer.Reason
 	}{
-		"a token by a foreign key": {change: tokentest.SignWithUnknownKey, want: want, reason: issuer.BadSignature},
+		"a token signed with an unknown key": {change: tokentest.SignWithUnknownKey, want: want, reason: issuer.BadSignature},
 		"a token that has expired": {
 			change: func(raw string) (string, error) { return tokentest.Expired(raw, cluster.SigningKey()) }, want: want, reason: issuer.Expired,
 		},
@@ -108,7 +109,7 @@ func keyIDOf(t *testing.T, privateKeyFile string) string {
 	return id
 }
 
-// publicKeyFile writes the public part of a key, as `openssl pkey -pubout` does.
+// publicKeyFile writes the public part of a key in the format of `openssl pkey -pubout`.
 func publicKeyFile(t *testing.T, key crypto.PublicKey) string {
 	t.Helper()
 	der, err := x509.MarshalPKIXPublicKey(key)
@@ -140,8 +141,8 @@ func nextKeyFile(t *testing.T) string {
 	return publicKeyFile(t, key.Public())
 }
 
-// oidc runs kubectl irsa oidc with a cluster's administrator.
-func oidc(t *testing.T, kubeconfig string, args ...string) (said string, code int) {
+// oidc runs kubectl irsa oidc as a cluster's administrator.
+func oidc(t *testing.T, kubeconfig string, args ...string) (text string, code int) {
 	t.Helper()
 	command := exec.CommandContext(t.Context(), pluginBinary(t), append([]string{"oidc"}, args...)...)
 	command.Env = []string{"KUBECONFIG=" + kubeconfig, "HOME=" + t.TempDir()}
@@ -156,7 +157,7 @@ func oidc(t *testing.T, kubeconfig string, args ...string) (said string, code in
 }
 
 func TestOIDC_documentsMatchAPIServer(t *testing.T) {
-	// The control plane that the tests share has one key; this one is in a rotation.
+	// The shared control plane has one key. This one has two, as in a rotation.
 	next := nextKeyFile(t)
 	rotating, err := controlplane.Start(t.Context(), controlplane.Options{
 		Dir: t.TempDir(), Log: os.Stderr, APIServerFlags: []string{"--service-account-key-file=" + next},
@@ -177,7 +178,7 @@ func TestOIDC_documentsMatchAPIServer(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			directory := t.TempDir()
 			if _, code := oidc(t, test.cp.Kubeconfig(), append([]string{"documents", "-d=" + directory}, test.args...)...); code != 0 {
-				t.Fatalf("it ended with %d", code)
+				t.Fatalf("got exit code %d", code)
 			}
 			for _, path := range []string{issuer.DiscoveryPath, issuer.JWKSPath} {
 				written, err := os.ReadFile(filepath.Join(directory, path))
@@ -186,14 +187,14 @@ func TestOIDC_documentsMatchAPIServer(t *testing.T) {
 				}
 				status, served, err := get(t.Context(), anonymousClient(t, test.cp), test.cp.Issuer()+path)
 				if err != nil || status != http.StatusOK || string(written) != served {
-					t.Errorf("it wrote  %s\nthe API server has (%d, %v) %s", written, status, err, served)
+					t.Errorf("got file %s\nwant the API server's document (HTTP %d, error %v) %s", written, status, err, served)
 				}
 			}
 		})
 	}
 }
 
-// caFile has the CA that the API server's certificate is of.
+// caFile writes the CA of the API server's certificate to a file.
 func caFile(t *testing.T) string {
 	t.Helper()
 	file := filepath.Join(t.TempDir(), "ca.crt")
@@ -205,26 +206,26 @@ func caFile(t *testing.T) string {
 
 func TestOIDC_rotateCheckSigningKey(t *testing.T) {
 	ca := "--issuer-ca-file=" + caFile(t)
-	said, code := oidc(t, cluster.Kubeconfig(), "rotate-check", ca)
-	if id := keyIDOf(t, cluster.SigningKey()); code != 0 || !strings.Contains(said, id+"   the cluster   yes         1 of 1         ok") {
-		t.Errorf("it ended with %d, and should say that the key %s signs and is published", code, id)
+	text, code := oidc(t, cluster.Kubeconfig(), "rotate-check", ca)
+	if id := keyIDOf(t, cluster.SigningKey()); code != 0 || !strings.Contains(text, id+"   the cluster   yes         1 of 1         ok") {
+		t.Errorf("got exit code %d, want 0 and that key %s signs and is published", code, id)
 	}
-	if said, code := oidc(t, cluster.Kubeconfig(), "rotate-check", ca, "--public-key="+nextKeyFile(t)); code != 2 || !strings.Contains(said, "is missing") {
-		t.Errorf("a key that is not published: it ended with %d", code)
+	if text, code := oidc(t, cluster.Kubeconfig(), "rotate-check", ca, "--public-key="+nextKeyFile(t)); code != 2 || !strings.Contains(text, "is missing") {
+		t.Errorf("key that is not published: got exit code %d", code)
 	}
-	// ServiceAccounts may read the keys, and may not ask for tokens.
-	said, code = oidc(t, cluster.Kubeconfig(), "rotate-check", ca, "--as=system:serviceaccount:default:default")
-	if code != 3 || !strings.Contains(said, "which key signs now cannot be seen") || !strings.Contains(said, "--serviceaccount") {
-		t.Errorf("without the right to ask for tokens it ended with %d", code)
+	// ServiceAccounts may read the issuer's keys but may not request tokens.
+	text, code = oidc(t, cluster.Kubeconfig(), "rotate-check", ca, "--as=system:serviceaccount:default:default")
+	if code != 3 || !strings.Contains(text, "which key signs now cannot be seen") || !strings.Contains(text, "--serviceaccount") {
+		t.Errorf("without permission to request tokens: got exit code %d", code)
 	}
-	said, code = oidc(t, cluster.Kubeconfig(), "rotate-check", ca, "--as=somebody", "--issuer="+cluster.Issuer())
-	if code != 3 || !strings.Contains(said, "system:service-account-issuer-discovery") {
-		t.Errorf("without any right it ended with %d", code)
+	text, code = oidc(t, cluster.Kubeconfig(), "rotate-check", ca, "--as=somebody", "--issuer="+cluster.Issuer())
+	if code != 3 || !strings.Contains(text, "system:service-account-issuer-discovery") {
+		t.Errorf("without any permission: got exit code %d", code)
 	}
 }
 
-// TestOIDC_rotation goes the way of a rotation: the next key is served
-// beside that of the cluster, and rotate-check sees it there.
+// TestOIDC_rotation runs the steps of a rotation. oidc serve publishes the next key next
+// to the cluster's, and rotate-check must see both.
 func TestOIDC_rotation(t *testing.T) {
 	directory := filepath.Dir(cluster.Kubeconfig())
 	port, err := freeport.FreePort(t.Context())
@@ -235,7 +236,7 @@ func TestOIDC_rotation(t *testing.T) {
 	next, publicIssuer := nextKeyFile(t), "https://"+address
 	check := []string{"rotate-check", "--issuer=" + publicIssuer, "--issuer-ca-file=" + caFile(t), "--public-key=" + next}
 	if _, code := oidc(t, cluster.Kubeconfig(), check...); code != 3 {
-		t.Errorf("before anything is served, it ended with %d", code)
+		t.Errorf("before oidc serve: got exit code %d", code)
 	}
 	serve := func(args ...string) (stop func()) {
 		t.Helper()
@@ -265,30 +266,30 @@ func TestOIDC_rotation(t *testing.T) {
 				t.Error(err)
 			}
 			if err := command.Wait(); err != nil {
-				t.Errorf("it did not end well: %v", err)
+				t.Errorf("oidc serve failed: %v", err)
 			}
 		}
 	}
 
 	stop := serve()
 	if _, code := oidc(t, cluster.Kubeconfig(), check...); code != 2 {
-		t.Errorf("with the cluster's key alone, it ended with %d", code)
+		t.Errorf("with only the cluster's key: got exit code %d", code)
 	}
 	stop()
 	stop = serve("--with-cluster", "--public-key="+next)
 	defer stop()
 	if _, code := oidc(t, cluster.Kubeconfig(), check...); code != 0 {
-		t.Errorf("with both keys, it ended with %d", code)
+		t.Errorf("with both keys: got exit code %d", code)
 	}
 	published, err := issuer.Discover(t.Context(), anonymousClient(t, cluster), publicIssuer)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if found := len(published.Keys.Keys); found != 2 {
-		t.Errorf("it serves %d keys", found)
+		t.Errorf("got %d served keys", found)
 	}
 	_, err = published.Verify(t.Context(), requestedToken(t, stsAudience), issuer.Expected{Audiences: []string{stsAudience}})
 	if failure, ok := errors.AsType[*issuer.VerificationError](err); !ok || failure.Reason != issuer.WrongIssuer {
-		t.Errorf("got %v: the signature is good, the issuer is another", err)
+		t.Errorf("got %v, want a valid signature and a wrong issuer", err)
 	}
 }

@@ -16,7 +16,7 @@ import (
 	"github.com/pod-identity-webhook/pod-identity-webhook/test/webhookprocess"
 )
 
-// createServiceAccount creates a ServiceAccount that has appRole.
+// createServiceAccount creates a ServiceAccount with appRole.
 func createServiceAccount(t *testing.T, client kubernetes.Interface, namespace, name string) {
 	t.Helper()
 	if _, err := client.CoreV1().ServiceAccounts(namespace).Create(t.Context(), serviceAccount(name, appRole), metav1.CreateOptions{}); err != nil {
@@ -24,7 +24,7 @@ func createServiceAccount(t *testing.T, client kubernetes.Interface, namespace, 
 	}
 }
 
-// get returns status and body of what a webhook answers at url.
+// get returns the status and the body of a GET request.
 func get(ctx context.Context, client *http.Client, url string) (int, string, error) {
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {
@@ -39,7 +39,7 @@ func get(ctx context.Context, client *http.Client, url string) (int, string, err
 	return response.StatusCode, string(body), err
 }
 
-// wantMetric waits until the webhook's metrics hold a line.
+// wantMetric waits until the webhook's metrics contain the line.
 func wantMetric(t *testing.T, webhook *webhookprocess.Webhook, line string) {
 	t.Helper()
 	eventually(t, "metric "+line, func(ctx context.Context) error {
@@ -48,7 +48,7 @@ func wantMetric(t *testing.T, webhook *webhookprocess.Webhook, line string) {
 			return err
 		}
 		if !strings.Contains(scrape, "\n"+line+"\n") {
-			return errors.New("it is not there")
+			return errors.New("the metrics do not contain the line")
 		}
 		return nil
 	})
@@ -71,37 +71,37 @@ func TestAPIServerOutage(t *testing.T) {
 		}
 	})
 	const timeout = 3 * time.Second
-	// The watch has failed with the API server, so what it knew no longer counts.
+	// The watch failed with the API server, so the webhook does not trust its cache.
 	wantMetric(t, webhook, `pod_identity_webhook_watch_healthy{resource="serviceaccounts"} 0`)
 	for _, name := range []string{"known", "unknown"} {
-		// ask itself gives up at the timeout, so a response is one in time.
+		// ask has a timeout, so any response came in time.
 		got, err := ask(t.Context(), webhook, webhook.Client(), timeout, reviewOf(namespace, name))
 		if err != nil || got.status != http.StatusInternalServerError || !strings.Contains(got.body, namespace+"/"+name) {
-			t.Errorf("%s: HTTP %d %s %v, want 500 and the ServiceAccount's name", name, got.status, got.body, err)
+			t.Errorf("%s: got HTTP %d %s, error %v, want 500 and the ServiceAccount's name", name, got.status, got.body, err)
 		}
 	}
 
-	// Ours while it lasts: a webhook that starts now knows nothing, and says so.
+	// A webhook that starts during the outage has an empty cache and is not ready.
 	restarted := make(chan error, 1)
 	go func() { restarted <- webhook.Restart(t.Context()) }()
-	// A new client: the old one's connections are those of the old process.
+	// A new client, because the old one has connections to the old process.
 	fresh := webhook.Client()
-	eventually(t, "the new process says that it is not ready", func(ctx context.Context) error {
+	eventually(t, "the new process reports that it is not ready", func(ctx context.Context) error {
 		status, body, err := get(ctx, fresh, webhook.URL()+"/readyz")
 		if err != nil {
 			return err
 		}
 		if status != http.StatusServiceUnavailable || !strings.Contains(body, "not listed yet") {
-			return fmt.Errorf("HTTP %d %s", status, body)
+			return fmt.Errorf("got HTTP %d %s", status, body)
 		}
 		return nil
 	})
 	if status, _, err := get(t.Context(), fresh, webhook.URL()+"/healthz"); err != nil || status != http.StatusOK {
-		t.Errorf("/healthz: HTTP %d %v", status, err)
+		t.Errorf("/healthz: got HTTP %d, error %v", status, err)
 	}
 	ignorant, err := ask(t.Context(), webhook, fresh, timeout, reviewOf(namespace, "known"))
 	if err != nil || ignorant.status != http.StatusInternalServerError {
-		t.Errorf("before it knows: HTTP %d %s %v, want 500", ignorant.status, ignorant.body, err)
+		t.Errorf("before the cache is filled: got HTTP %d %s, error %v, want 500", ignorant.status, ignorant.body, err)
 	}
 
 	if err := cluster.StartAPIServer(t.Context()); err != nil {
@@ -114,13 +114,13 @@ func TestAPIServerOutage(t *testing.T) {
 	createServiceAccount(t, client, namespace, "unknown")
 	recovered, err := ask(t.Context(), webhook, fresh, timeout, reviewOf(namespace, "unknown"))
 	if err != nil || recovered.status != http.StatusOK || len(recovered.review.Response.Patch) == 0 {
-		t.Errorf("after the outage: HTTP %d %s %v", recovered.status, recovered.body, err)
+		t.Errorf("after the outage: got HTTP %d %s, error %v", recovered.status, recovered.body, err)
 	}
 	waitCached(t, webhook, namespace, "unknown", appRole)
 }
 
-// TestAPIServerOutage_watchRecovers lets a process live through an outage: what
-// is written afterwards reaches it by its watch alone.
+// TestAPIServerOutage_watchRecovers keeps the process running during an outage. Later
+// writes reach it only through its watch.
 func TestAPIServerOutage_watchRecovers(t *testing.T) {
 	client := newClient(t)
 	webhook := startWebhook(t, "--service-account-lookup=cached")
@@ -131,13 +131,13 @@ func TestAPIServerOutage_watchRecovers(t *testing.T) {
 		t.Fatal(err)
 	}
 	createServiceAccount(t, client, namespace, "later")
-	eventually(t, "the new role is known", func(ctx context.Context) error {
+	eventually(t, "the new role is in the cache", func(ctx context.Context) error {
 		got, err := ask(ctx, webhook, webhook.Client(), 10*time.Second, reviewOf(namespace, "later"))
 		if err != nil {
 			return err
 		}
 		if got.status != http.StatusOK || len(got.review.Response.Patch) == 0 {
-			return fmt.Errorf("HTTP %d %s", got.status, got.body)
+			return fmt.Errorf("got HTTP %d %s", got.status, got.body)
 		}
 		return nil
 	})

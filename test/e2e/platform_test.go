@@ -26,8 +26,8 @@ import (
 	"github.com/pod-identity-webhook/pod-identity-webhook/test/webhookprocess"
 )
 
-// platformObjects are those that EKS, kOps and AWS's own manifests have, with the names
-// that they have there. EKS's webhook runs on the machine of the API server.
+// platformObjects are objects of EKS, kOps and AWS's manifests with their real names.
+// The webhook of EKS runs on the machine of the API server.
 const platformObjects = `
 apiVersion: admissionregistration.k8s.io/v1
 kind: MutatingWebhookConfiguration
@@ -124,8 +124,8 @@ spec:
 // eksConfiguration is the path of the object that EKS owns.
 const eksConfiguration = "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations/pod-identity-webhook"
 
-// createPlatform creates the platform's objects, and returns what compares them, byte
-// for byte as the API server stores them, with what they were.
+// createPlatform creates the platform's objects. It returns a function that compares
+// their current bytes, as stored by the API server, with the original ones.
 func createPlatform(t *testing.T, client kubernetes.Interface) (unchanged func(t *testing.T, after string)) {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "platform.yaml")
@@ -164,8 +164,8 @@ func createPlatform(t *testing.T, client kubernetes.Interface) (unchanged func(t
 		return stored
 	}
 	var before map[string][]byte
-	// The API server itself writes the status of some once.
-	eventually(t, "the platform's objects stay as they are", func(context.Context) error {
+	// The API server itself writes the status of some objects once.
+	eventually(t, "the platform's objects stop changing", func(context.Context) error {
 		first := read(t)
 		time.Sleep(time.Second)
 		before = read(t)
@@ -177,13 +177,13 @@ func createPlatform(t *testing.T, client kubernetes.Interface) (unchanged func(t
 		return nil
 	})
 	if !bytes.Contains(before[eksConfiguration], []byte(`"resourceVersion"`)) || !bytes.Contains(before[eksConfiguration], []byte(`"managedFields"`)) {
-		t.Fatalf("the bytes of %s lack what changes with each write: %s", eksConfiguration, before[eksConfiguration])
+		t.Fatalf("%s has no field that changes with each write: %s", eksConfiguration, before[eksConfiguration])
 	}
 	return func(t *testing.T, after string) {
 		t.Helper()
 		for path, now := range read(t) {
 			if !bytes.Equal(before[path], now) {
-				t.Errorf("after %s, %s is\n%s\nwant\n%s", after, path, now, before[path])
+				t.Errorf("after %s: got %s\n%s\nwant\n%s", after, path, now, before[path])
 			}
 		}
 	}
@@ -214,9 +214,9 @@ func helm(t *testing.T, args ...string) {
 	}
 }
 
-// TestHelm_besidePlatform installs, upgrades and uninstalls the chart under the name
+// TestHelm_withPlatform installs, upgrades and uninstalls the chart with the release name
 // that a user would choose.
-func TestHelm_besidePlatform(t *testing.T) {
+func TestHelm_withPlatform(t *testing.T) {
 	client := newClient(t)
 	defineCustomResources(t)
 	unchanged := createPlatform(t, client)
@@ -239,11 +239,11 @@ func TestHelm_besidePlatform(t *testing.T) {
 	unchanged(t, "helm rollback")
 	helm(t, "uninstall", chart.Release, "--namespace="+namespace)
 	unchanged(t, "helm uninstall")
-	wantNothingOfOurs(t, client)
+	wantAllRemoved(t, client)
 }
 
-// TestKustomize_besidePlatform follows docs/install.md.
-func TestKustomize_besidePlatform(t *testing.T) {
+// TestKustomize_withPlatform runs the commands of docs/install.md.
+func TestKustomize_withPlatform(t *testing.T) {
 	client := newClient(t)
 	defineCustomResources(t)
 	unchanged := createPlatform(t, client)
@@ -260,8 +260,8 @@ func TestKustomize_besidePlatform(t *testing.T) {
 	}
 	for _, overlay := range []string{"cluster-wide", "opt-in", "cert-manager"} {
 		directory := repopath.Path("deploy", "kustomize", "overlays", overlay)
-		// The API server serves a new kind a moment after its definition.
-		eventually(t, "it is applied", func(ctx context.Context) error {
+		// The API server serves a new kind shortly after its definition is created.
+		eventually(t, "the kustomization is applied", func(ctx context.Context) error {
 			_, err := runKubectl(ctx, "apply", "-k", directory)
 			return err
 		})
@@ -283,12 +283,12 @@ func TestKustomize_besidePlatform(t *testing.T) {
 			return runKubectl(ctx, args...)
 		}, directory)
 		unchanged(t, "kubectl delete -k "+overlay)
-		wantNothingOfOurs(t, client)
+		wantAllRemoved(t, client)
 	}
 }
 
-// wantNothingOfOurs checks that an uninstallation is complete.
-func wantNothingOfOurs(t *testing.T, client kubernetes.Interface) {
+// wantAllRemoved checks that an uninstallation removed all objects.
+func wantAllRemoved(t *testing.T, client kubernetes.Interface) {
 	t.Helper()
 	for _, path := range []string{
 		"admissionregistration.k8s.io/v1/mutatingwebhookconfigurations", "admissionregistration.k8s.io/v1/validatingwebhookconfigurations",
@@ -300,17 +300,17 @@ func wantNothingOfOurs(t *testing.T, client kubernetes.Interface) {
 		if err != nil {
 			t.Error(err)
 		}
-		// The permissions of webhooks that tests run as processes stay with the control plane.
+		// Tests that run webhooks as processes leave their permissions in the control plane.
 		if others := []byte(`"irsa-local-webhook-`); bytes.Contains(bytes.ReplaceAll(raw, others, nil), []byte(`"irsa-`)) {
-			t.Errorf("%s: an object is left: %s", path, raw)
+			t.Errorf("%s: got an object after the uninstallation: %s", path, raw)
 		}
 	}
 }
 
-// TestReplicas_besidePlatform has replicas that publish their CA, with the chart's name
-// of the webhook configuration and with the default of --webhook-configuration, which
-// is the name of EKS's.
-func TestReplicas_besidePlatform(t *testing.T) {
+// TestReplicas_withPlatform runs replicas that publish their CA: one with the chart's name
+// of the webhook configuration, and one with the default of --webhook-configuration,
+// which is the name in EKS.
+func TestReplicas_withPlatform(t *testing.T) {
 	client := newClient(t)
 	unchanged := createPlatform(t, client)
 	install(t, chartinstall.Options{Values: []string{"failurePolicy=Fail", "serviceAccountValidation=deny"}})
@@ -320,13 +320,13 @@ func TestReplicas_besidePlatform(t *testing.T) {
 	unchanged(t, "publishing the CA")
 
 	authority := startAuthorityOf(t, namespace, "pod-identity-webhook", time.Now)
-	eventually(t, "it has a certificate", func(context.Context) error { return authority.Valid() })
+	eventually(t, "the replica has a certificate", func(context.Context) error { return authority.Valid() })
 	unchanged(t, "looking for the webhooks to publish in")
 }
 
-// TestPod_besideEKS has EKS's webhook and the chart's called for the same pods. EKS's is
-// a replica of this program, as it has the same answers.
-func TestPod_besideEKS(t *testing.T) {
+// TestPod_withEKS has the API server call EKS's webhook and the chart's for the same pods.
+// A replica of this webhook acts as EKS's, because both return the same patches.
+func TestPod_withEKS(t *testing.T) {
 	client := newClient(t)
 	if webhookprocess.ConfigurationName >= "z" || chart.ClusterName >= webhookprocess.ConfigurationName {
 		t.Errorf("the API server calls %s before %s", webhookprocess.ConfigurationName, chart.ClusterName)
@@ -350,9 +350,9 @@ func TestPod_besideEKS(t *testing.T) {
 			}
 			seen[variable.Name] = variable.Value
 		}
-		// The other volume is that of the API server's own token.
+		// The other volume has the token for the API server.
 		if len(pod.Spec.Volumes) != 2 || len(container.VolumeMounts) != 2 || roleOf(pod) != appRole || seen["AWS_REGION"] != region {
-			t.Errorf("%s: got the volumes %v, the mounts %v and the variables %v, want two of each, and region %s", when, pod.Spec.Volumes, container.VolumeMounts, seen, region)
+			t.Errorf("%s: got volumes %v, mounts %v and variables %v, want two volumes and mounts, the role, and region %s", when, pod.Spec.Volumes, container.VolumeMounts, seen, region)
 		}
 	}
 	check("with both", "eu-west-1")
@@ -366,11 +366,11 @@ func TestPod_besideEKS(t *testing.T) {
 	eventually(t, "the API server does not call the chart's webhook", func(ctx context.Context) error {
 		return dryRun(ctx, client, namespace, podOf("app", "app"))
 	})
-	check("with EKS's alone", "us-east-1")
+	check("only EKS's", "us-east-1")
 }
 
-// TestKubeSystem has a pod of EBS's CSI driver: it gets its role, and starts without it
-// if the webhook is down, guard or not.
+// TestKubeSystem creates a pod of EBS's CSI driver. It gets its role, and it is created
+// without the role if the webhook is down, with the guard or without.
 func TestKubeSystem(t *testing.T) {
 	client := newClient(t)
 	const account = "ebs-csi-controller-sa"
@@ -401,22 +401,22 @@ func TestKubeSystem(t *testing.T) {
 			for _, replica := range started.Replicas {
 				replica.Kill()
 			}
-			eventually(t, "another pod is refused", func(ctx context.Context) error {
+			eventually(t, "another pod is rejected", func(ctx context.Context) error {
 				if err := dryRun(ctx, client, other, podOf("app", "app")); err == nil || !strings.Contains(err.Error(), "failed calling webhook") {
-					return fmt.Errorf("got %w", err)
+					return fmt.Errorf("got %w, want a failed call of the webhook", err)
 				}
 				return nil
 			})
 			if err := dryRun(t.Context(), client, "kube-system", podOf("ebs-csi-controller", account)); err != nil {
 				t.Errorf("without the webhook: %v", err)
 			}
-			// The guard is heeded elsewhere, as a pod with failurePolicy Ignore shows.
+			// The guard is in effect in other namespaces, as failurePolicy Ignore shows.
 			if err := started.Apply(t.Context(), "mode="+mode, "failurePolicy=Ignore"); err != nil {
 				t.Fatal(err)
 			}
-			eventually(t, "another pod is refused by the guard", func(ctx context.Context) error {
-				if err := dryRun(ctx, client, other, podOf("app", "app")); !refusedByGuard(err) {
-					return fmt.Errorf("got %w", err)
+			eventually(t, "the guard denies another pod", func(ctx context.Context) error {
+				if err := dryRun(ctx, client, other, podOf("app", "app")); !deniedByGuard(err) {
+					return fmt.Errorf("got %w, want a denial by the guard", err)
 				}
 				return nil
 			})
@@ -427,7 +427,7 @@ func TestKubeSystem(t *testing.T) {
 	}
 }
 
-// TestKubectlDebug_webhookDown adds an ephemeral container while no replica runs.
+// TestKubectlDebug_webhookDown adds an ephemeral container while all replicas are down.
 func TestKubectlDebug_webhookDown(t *testing.T) {
 	client := newClient(t)
 	started := install(t, chartinstall.Options{Values: []string{"failurePolicy=Fail"}})
@@ -460,9 +460,9 @@ func TestKubectlDebug_webhookDown(t *testing.T) {
 	for _, replica := range started.Replicas {
 		replica.Kill()
 	}
-	eventually(t, "a pod is refused", func(ctx context.Context) error {
+	eventually(t, "a pod is rejected", func(ctx context.Context) error {
 		if dryRun(ctx, client, namespace, podOf("other", "app")) == nil {
-			return errors.New("it is created")
+			return errors.New("the pod was created")
 		}
 		return nil
 	})
@@ -474,10 +474,10 @@ func TestKubectlDebug_webhookDown(t *testing.T) {
 	}
 }
 
-// TestServiceAccountValidation_webhookDown has who is refused while no replica runs,
-// with mistakes denied.
+// TestServiceAccountValidation_webhookDown writes ServiceAccounts while all replicas are
+// down, with validation set to deny mistakes.
 func TestServiceAccountValidation_webhookDown(t *testing.T) {
-	client, told := newWarnedClient(t)
+	client, received := newWarnedClient(t)
 	started := install(t, chartinstall.Options{Values: []string{"serviceAccountValidation=deny"}})
 	namespace := newNamespace(t, client)
 	if err := controlplane.CreateNamespace(t.Context(), client, "kube-system"); err != nil {
@@ -493,13 +493,13 @@ func TestServiceAccountValidation_webhookDown(t *testing.T) {
 	mistake := map[string]string{roleAnnotation: userARN}
 	eventually(t, "a mistake is denied", func(ctx context.Context) error {
 		if err := write(ctx, namespace, mistake); err == nil || !strings.Contains(err.Error(), "denied the request") {
-			return fmt.Errorf("got %w", err)
+			return fmt.Errorf("got %w, want a denial", err)
 		}
 		return nil
 	})
-	told.take()
-	// A key that may be misspelled is not one of ours, and is warned of all the same.
-	if err := write(t.Context(), namespace, map[string]string{"eks.amazon.com/role-arn": appRole}); err != nil || !strings.Contains(told.take(), roleAnnotation) {
+	received.take()
+	// A key that may be misspelled is not the webhook's, so it causes only a warning.
+	if err := write(t.Context(), namespace, map[string]string{"eks.amazon.com/role-arn": appRole}); err != nil || !strings.Contains(received.take(), roleAnnotation) {
 		t.Errorf("a misspelled key: got %v, or no warning", err)
 	}
 	if err := write(t.Context(), "kube-system", mistake); err == nil {
@@ -511,14 +511,14 @@ func TestServiceAccountValidation_webhookDown(t *testing.T) {
 	}
 	eventually(t, "the webhook cannot be called", func(ctx context.Context) error {
 		if err := write(ctx, namespace, map[string]string{roleAnnotation: appRole}); err == nil || !strings.Contains(err.Error(), "failed calling webhook") {
-			return fmt.Errorf("got %w", err)
+			return fmt.Errorf("got %w, want a failed call of the webhook", err)
 		}
 		return nil
 	})
 	for what, annotations := range map[string]map[string]string{
 		"without annotations":           nil,
-		"with annotations of others":    {"example.com/owner": "team"},
-		"with a key that is similar":    {"eks.amazonaws.com.example/role-arn": appRole},
+		"with unrelated annotations":    {"example.com/owner": "team"},
+		"with a similar key":            {"eks.amazonaws.com.example/role-arn": appRole},
 		"with the key of another cloud": {"iam.gke.io/gcp-service-account": "a@b"},
 	} {
 		if err := write(t.Context(), namespace, annotations); err != nil {
@@ -542,16 +542,16 @@ func TestServiceAccountValidation_webhookDown(t *testing.T) {
 		refused bool
 	}{
 		"a label":                 {func(a *corev1.ServiceAccount) { metav1.SetMetaDataLabel(&a.ObjectMeta, "team", "a") }, false},
-		"an annotation of others": {func(a *corev1.ServiceAccount) { metav1.SetMetaDataAnnotation(&a.ObjectMeta, "example.com/a", "b") }, false},
+		"an unrelated annotation": {func(a *corev1.ServiceAccount) { metav1.SetMetaDataAnnotation(&a.ObjectMeta, "example.com/a", "b") }, false},
 		"a pull secret":           {func(a *corev1.ServiceAccount) { a.ImagePullSecrets = []corev1.LocalObjectReference{{Name: "a"}} }, false},
 		"the role":                {func(a *corev1.ServiceAccount) { a.Annotations[roleAnnotation] = mappedRole }, true},
 		"an audience":             {func(a *corev1.ServiceAccount) { a.Annotations["eks.amazonaws.com/audience"] = "b" }, true},
 	} {
 		if err := change(test.change); (err != nil) != test.refused {
-			t.Errorf("a change of %s: got %v, want refused %t", what, err, test.refused)
+			t.Errorf("change of %s: got %v, want rejected %t", what, err, test.refused)
 		}
 	}
 	if err := change(func(a *corev1.ServiceAccount) { delete(a.Annotations, roleAnnotation) }); err != nil {
-		t.Errorf("the removal of the role: %v", err)
+		t.Errorf("removal of the role: %v", err)
 	}
 }

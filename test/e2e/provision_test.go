@@ -35,7 +35,7 @@ const (
 	queuePolicy    = "arn:aws:iam::aws:policy/AmazonSQSFullAccess"
 )
 
-// account is an AWS account in local-sts, and who administers it.
+// account is an AWS account in local-sts, with its administrator's credentials.
 type account struct {
 	aws.Config
 	endpoint string
@@ -55,13 +55,13 @@ func newAccount(t *testing.T) *account {
 	t.Cleanup(func() {
 		server.Stop()
 		if log, err := server.Logs(); t.Failed() {
-			t.Logf("the log of local-sts: %s, %v", log, err)
+			t.Logf("log of local-sts: %s, error %v", log, err)
 		}
 	})
 	return &account{Config: server.AdminConfig(), endpoint: server.URL()}
 }
 
-// plugin runs kubectl irsa with the cluster's and the account's administrator.
+// plugin runs kubectl irsa as the administrator of the cluster and of the account.
 func (a *account) plugin(t *testing.T, args ...string) (stdout string, code int) {
 	t.Helper()
 	credentials, err := a.Credentials.Retrieve(t.Context())
@@ -73,27 +73,27 @@ func (a *account) plugin(t *testing.T, args ...string) (stdout string, code int)
 		"KUBECONFIG=" + cluster.Kubeconfig(), "HOME=" + t.TempDir(), "AWS_ENDPOINT_URL=" + a.endpoint, "AWS_EC2_METADATA_DISABLED=true",
 		"AWS_ACCESS_KEY_ID=" + credentials.AccessKeyID, "AWS_SECRET_ACCESS_KEY=" + credentials.SecretAccessKey,
 	}
-	var out, told bytes.Buffer
-	command.Stdout, command.Stderr = &out, &told
+	var out, stderr bytes.Buffer
+	command.Stdout, command.Stderr = &out, &stderr
 	err = command.Run()
 	if exit, ok := errors.AsType[*exec.ExitError](err); err != nil && !ok {
 		t.Fatal(err)
 	} else if ok {
 		code = exit.ExitCode()
 	}
-	t.Logf("kubectl irsa %s: exit code %d\n%s%s", strings.Join(args, " "), code, out.String(), told.String())
+	t.Logf("kubectl irsa %s: exit code %d\n%s%s", strings.Join(args, " "), code, out.String(), stderr.String())
 	return out.String(), code
 }
 
-// does runs the plugin, which must end well and say what is wanted.
-func (a *account) does(t *testing.T, says string, args ...string) {
+// mustPrint runs the plugin. It must succeed, with the text in its output.
+func (a *account) mustPrint(t *testing.T, want string, args ...string) {
 	t.Helper()
-	if said, code := a.plugin(t, args...); code != 0 || !strings.Contains(said, says) {
-		t.Fatalf("kubectl irsa %s: exit code %d, and not %q", strings.Join(args, " "), code, says)
+	if output, code := a.plugin(t, args...); code != 0 || !strings.Contains(output, want) {
+		t.Fatalf("kubectl irsa %s: got exit code %d, want 0 and %q in the output", strings.Join(args, " "), code, want)
 	}
 }
 
-// role returns a role, or nil if there is none.
+// role returns a role, or nil if it does not exist.
 func (a *account) role(t *testing.T, name string) *types.Role {
 	t.Helper()
 	found, err := iam.NewFromConfig(a.Config).GetRole(t.Context(), &iam.GetRoleInput{RoleName: &name})
@@ -117,7 +117,7 @@ func (a *account) createRole(t *testing.T, name string) {
 	}
 }
 
-// tokenOf mints the token that a pod's first container would find, as a kubelet
+// tokenOf requests the token that a pod's first container would read, as the kubelet
 // does. It is a credential.
 func tokenOf(t *testing.T, client kubernetes.Interface, pod *corev1.Pod) string {
 	t.Helper()
@@ -133,7 +133,7 @@ func tokenOf(t *testing.T, client kubernetes.Interface, pod *corev1.Pod) string 
 	return issued.Status.Token
 }
 
-// findAccount returns the ServiceAccount app, or nil if there is none.
+// findAccount returns the ServiceAccount app, or nil if it does not exist.
 func findAccount(t *testing.T, client kubernetes.Interface, namespace string) *corev1.ServiceAccount {
 	t.Helper()
 	found, err := client.CoreV1().ServiceAccounts(namespace).Get(t.Context(), "app", metav1.GetOptions{})
@@ -146,32 +146,32 @@ func findAccount(t *testing.T, client kubernetes.Interface, namespace string) *c
 	return found
 }
 
-// TestProvision_lifecycle makes all that a pod needs by the plugin alone, and
-// takes it away again.
+// TestProvision_lifecycle creates everything that a pod needs with the plugin, and deletes
+// it again.
 func TestProvision_lifecycle(t *testing.T) {
 	client := newClient(t)
 	waitRegistered(t, client)
 	namespace := newNamespace(t, client)
 	a := newAccount(t)
 	if _, code := a.plugin(t, "provider", "show"); code != 2 {
-		t.Errorf("without a provider: exit code %d", code)
+		t.Errorf("without a provider: got exit code %d", code)
 	}
-	a.does(t, "Nothing is changed yet", "provider", "create")
-	a.does(t, "Done.", "provider", "create", "--approve")
-	a.does(t, "Nothing to do.", "provider", "create", "--approve")
-	a.does(t, "Made by:       kubectl irsa", "provider", "show")
+	a.mustPrint(t, "Nothing is changed yet", "provider", "create")
+	a.mustPrint(t, "Done.", "provider", "create", "--approve")
+	a.mustPrint(t, "Nothing to do.", "provider", "create", "--approve")
+	a.mustPrint(t, "Made by:       kubectl irsa", "provider", "show")
 	a.createRole(t, "theirs")
 
 	create := []string{
 		"serviceaccount", "create", "app", "-n", namespace, "--cluster-name", "e2e", "--attach-policy-arn", readOnlyPolicy,
 		"--attach-policy-arn", queuePolicy, "--permissions-boundary", queuePolicy, "--tags", "team=shop", "--path", "/team/",
 	}
-	a.does(t, "4 changes to make", create...)
+	a.mustPrint(t, "4 changes to make", create...)
 	if findAccount(t, client, namespace) != nil || a.role(t, "e2e."+namespace+".app") != nil {
-		t.Fatal("a plan that nobody approved was carried out")
+		t.Fatal("a plan without --approve changed AWS")
 	}
-	a.does(t, "Done.", append(create, "--approve")...)
-	a.does(t, "Nothing to do.", append(create, "--approve")...)
+	a.mustPrint(t, "Done.", append(create, "--approve")...)
+	a.mustPrint(t, "Nothing to do.", append(create, "--approve")...)
 
 	role := a.role(t, "e2e."+namespace+".app")
 	if role == nil || *role.PermissionsBoundary.PermissionsBoundaryArn != queuePolicy {
@@ -182,7 +182,7 @@ func TestProvision_lifecycle(t *testing.T) {
 		t.Fatal(err)
 	}
 	if got := roleOf(pod); got != *role.Arn {
-		t.Fatalf("the pod has the role %q, want %s", got, *role.Arn)
+		t.Fatalf("got role %q of the pod, want %s", got, *role.Arn)
 	}
 	credentials, err := exchange.WithWebIdentity(t.Context(), a.Config, exchange.Input{RoleARN: *role.Arn, SessionName: "e2e", Token: tokenOf(t, client, pod)})
 	if err != nil {
@@ -191,22 +191,22 @@ func TestProvision_lifecycle(t *testing.T) {
 	if want := "system:serviceaccount:" + namespace + ":app"; credentials.Subject != want {
 		t.Errorf("got subject %s, want %s", credentials.Subject, want)
 	}
-	a.does(t, "ok", "serviceaccount", "list", "-n", namespace)
+	a.mustPrint(t, "ok", "serviceaccount", "list", "-n", namespace)
 
-	a.does(t, "Done.", "sa", "delete", "app", "-n", namespace, "--approve")
-	a.does(t, "Nothing to do.", "sa", "delete", "app", "-n", namespace, "--approve")
+	a.mustPrint(t, "Done.", "sa", "delete", "app", "-n", namespace, "--approve")
+	a.mustPrint(t, "Nothing to do.", "sa", "delete", "app", "-n", namespace, "--approve")
 	if findAccount(t, client, namespace) != nil || a.role(t, "e2e."+namespace+".app") != nil {
-		t.Error("something is left")
+		t.Error("the role or the ServiceAccount still exists")
 	}
 	if a.role(t, "theirs") == nil {
-		t.Error("a role that somebody else made is gone")
+		t.Error("an unmanaged role was deleted")
 	}
-	a.does(t, "role/theirs trusts the provider", "provider", "delete", "--approve")
-	a.does(t, "Nothing to do.", "provider", "delete", "--approve")
+	a.mustPrint(t, "role/theirs trusts the provider", "provider", "delete", "--approve")
+	a.mustPrint(t, "Nothing to do.", "provider", "delete", "--approve")
 }
 
-// TestProvision_existingServiceAccount looks at a ServiceAccount
-// that was applied by somebody else, by the server's record of who wrote what.
+// TestProvision_existingServiceAccount uses a ServiceAccount that another field manager
+// applied.
 func TestProvision_existingServiceAccount(t *testing.T) {
 	client := newClient(t)
 	namespace := newNamespace(t, client)
@@ -215,19 +215,19 @@ func TestProvision_existingServiceAccount(t *testing.T) {
 	if _, err := client.CoreV1().ServiceAccounts(namespace).Create(t.Context(), existing, metav1.CreateOptions{FieldManager: "helm"}); err != nil {
 		t.Fatal(err)
 	}
-	a.does(t, "updated ServiceAccount", "sa", "create", "app", "-n", namespace, "--audience", "sts.example.com", "--approve")
+	a.mustPrint(t, "updated ServiceAccount", "sa", "create", "app", "-n", namespace, "--audience", "sts.example.com", "--approve")
 	got := findAccount(t, client, namespace)
 	if len(got.Annotations) != 3 || got.Annotations["eks.amazonaws.com/audience"] != "sts.example.com" || got.Labels["app"] != "app" {
 		t.Errorf("got %v and %v", got.Annotations, got.Labels)
 	}
-	a.does(t, "updated ServiceAccount", "sa", "delete", "app", "-n", namespace, "--approve")
+	a.mustPrint(t, "updated ServiceAccount", "sa", "delete", "app", "-n", namespace, "--approve")
 	got = findAccount(t, client, namespace)
 	if len(got.Annotations) != 1 || got.Annotations["theirs"] != "stays" || got.Labels["app"] != "app" {
 		t.Errorf("got %v and %v", got.Annotations, got.Labels)
 	}
 }
 
-// TestProvision_otherRole changes what the plugin made.
+// TestProvision_otherRole changes the role of a ServiceAccount that the plugin created.
 func TestProvision_otherRole(t *testing.T) {
 	client := newClient(t)
 	namespace := newNamespace(t, client)
@@ -236,33 +236,33 @@ func TestProvision_otherRole(t *testing.T) {
 		t.Fatal(err)
 	}
 	if _, code := a.plugin(t, "sa", "create", "app", "-n", namespace, "--approve"); code != 1 {
-		t.Errorf("exit code %d", code)
+		t.Errorf("got exit code %d", code)
 	}
-	a.does(t, "Done.", "sa", "create", "app", "-n", namespace, "--role-only", "--approve")
+	a.mustPrint(t, "Done.", "sa", "create", "app", "-n", namespace, "--role-only", "--approve")
 	if _, code := a.plugin(t, "sa", "list", "-n", namespace); code != 2 {
-		t.Errorf("list: exit code %d", code)
+		t.Errorf("list: got exit code %d", code)
 	}
-	a.does(t, "instead of "+appRole, "sa", "create", "app", "-n", namespace, "--override-existing-serviceaccounts", "--approve")
-	a.does(t, "ok", "sa", "list", "-n", namespace)
+	a.mustPrint(t, "instead of "+appRole, "sa", "create", "app", "-n", namespace, "--override-existing-serviceaccounts", "--approve")
+	a.mustPrint(t, "ok", "sa", "list", "-n", namespace)
 	if _, err := client.CoreV1().ServiceAccounts(namespace).Patch(t.Context(), "app", "application/merge-patch+json",
 		[]byte(`{"metadata":{"annotations":{"`+roleAnnotation+`":"`+appRole+`"}}}`), metav1.PatchOptions{FieldManager: "helm"}); err != nil {
 		t.Fatal(err)
 	}
-	a.does(t, "it has another role, which stays", "sa", "delete", "app", "-n", namespace, "--approve")
+	a.mustPrint(t, "it has another role, which stays", "sa", "delete", "app", "-n", namespace, "--approve")
 	if got := findAccount(t, client, namespace); got == nil || got.Annotations[roleAnnotation] != appRole {
 		t.Errorf("got %+v", got)
 	}
 }
 
-// cut is an account on a wire that breaks: the first writes reach it, and the
-// next is refused.
+// cut returns the account behind a proxy that forwards the first writes and rejects
+// the later ones.
 func (a *account) cut(t *testing.T, writes int64) *account {
 	t.Helper()
 	target, err := url.Parse(a.endpoint)
 	if err != nil {
 		t.Fatal(err)
 	}
-	// The host stays as it was signed.
+	// The signature covers the Host header, so the proxy keeps it.
 	proxy := &httputil.ReverseProxy{Rewrite: func(r *httputil.ProxyRequest) { r.Out.URL.Scheme, r.Out.URL.Host = target.Scheme, target.Host }}
 	var done atomic.Int64
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -279,7 +279,7 @@ func (a *account) cut(t *testing.T, writes int64) *account {
 		reads := strings.HasPrefix(action, "Get") || strings.HasPrefix(action, "List")
 		if !reads && done.Add(1) > writes {
 			w.WriteHeader(http.StatusForbidden)
-			fmt.Fprint(w, `<ErrorResponse><Error><Type>Sender</Type><Code>AccessDenied</Code><Message>the wire is cut</Message></Error></ErrorResponse>`)
+			fmt.Fprint(w, `<ErrorResponse><Error><Type>Sender</Type><Code>AccessDenied</Code><Message>injected fault</Message></Error></ErrorResponse>`)
 			return
 		}
 		proxy.ServeHTTP(w, r)
@@ -295,26 +295,26 @@ func TestProvision_resume(t *testing.T) {
 		t.Run(fmt.Sprintf("after %d writes", writes), func(t *testing.T) {
 			namespace := newNamespace(t, client)
 			create := []string{"sa", "create", "app", "-n", namespace, "--cluster-name", "e2e", "--attach-policy-arn", readOnlyPolicy, "--attach-policy-arn", queuePolicy, "--approve"}
-			if said, code := a.cut(t, writes).plugin(t, create...); code != 1 || strings.Contains(said, "Done.") {
-				t.Fatalf("exit code %d", code)
+			if output, code := a.cut(t, writes).plugin(t, create...); code != 1 || strings.Contains(output, "Done.") {
+				t.Fatalf("got exit code %d", code)
 			}
 			if findAccount(t, client, namespace) != nil {
-				t.Error("there is a ServiceAccount without a whole role")
+				t.Error("the ServiceAccount exists before its role is complete")
 			}
-			a.does(t, "Done.", create...)
-			a.does(t, "Nothing to do.", create...)
+			a.mustPrint(t, "Done.", create...)
+			a.mustPrint(t, "Nothing to do.", create...)
 			attached, err := iam.NewFromConfig(a.Config).ListAttachedRolePolicies(t.Context(), &iam.ListAttachedRolePoliciesInput{RoleName: aws.String("e2e." + namespace + ".app")})
 			if err != nil || len(attached.AttachedPolicies) != 2 || findAccount(t, client, namespace) == nil {
 				t.Errorf("got %+v, %v", attached, err)
 			}
 			remove := []string{"sa", "delete", "app", "-n", namespace, "--cluster-name", "e2e", "--approve"}
 			if _, code := a.cut(t, writes).plugin(t, remove...); code != 1 {
-				t.Fatalf("delete: exit code %d", code)
+				t.Fatalf("delete: got exit code %d", code)
 			}
-			a.does(t, "Done.", remove...)
-			a.does(t, "Nothing to do.", remove...)
+			a.mustPrint(t, "Done.", remove...)
+			a.mustPrint(t, "Nothing to do.", remove...)
 			if findAccount(t, client, namespace) != nil || a.role(t, "e2e."+namespace+".app") != nil {
-				t.Error("something is left")
+				t.Error("the role or the ServiceAccount still exists")
 			}
 		})
 	}
@@ -323,12 +323,12 @@ func TestProvision_resume(t *testing.T) {
 func TestProvision_jsonOutput(t *testing.T) {
 	client := newClient(t)
 	namespace := newNamespace(t, client)
-	said, code := newAccount(t).plugin(t, "sa", "create", "app", "-n", namespace, "-o", "json")
+	output, code := newAccount(t).plugin(t, "sa", "create", "app", "-n", namespace, "-o", "json")
 	var plan struct {
 		Approved bool
 		Steps    []struct{ Action, Kind, State string }
 	}
-	if err := json.Unmarshal([]byte(said), &plan); err != nil || code != 0 {
+	if err := json.Unmarshal([]byte(output), &plan); err != nil || code != 0 {
 		t.Fatal(err, code)
 	}
 	if plan.Approved || len(plan.Steps) != 2 || plan.Steps[0].State != "needed" {

@@ -17,15 +17,15 @@ import (
 )
 
 const (
-	// rounds is how often each race is run. A webhook that decides by what its watch
-	// knows loses up to 6 in 100 of them.
+	// rounds is the number of attempts of each race. A webhook that used only its watch
+	// would lose up to 6% of them.
 	rounds = 2000
-	// accounts is how many ServiceAccounts or Namespaces are written in turn.
+	// accounts is the number of ServiceAccounts or Namespaces, which are written in turn.
 	accounts = 4 * clients
 	newRole  = "arn:aws:iam::111122223333:role/new"
 )
 
-// setRole sets or, with an empty value, removes the role of a ServiceAccount.
+// setRole sets the role of a ServiceAccount. An empty value removes it.
 func setRole(ctx context.Context, client kubernetes.Interface, namespace, name, value string) error {
 	_, err := client.CoreV1().ServiceAccounts(namespace).Patch(ctx, name, types.MergePatchType, annotationPatch(roleAnnotation, value), metav1.PatchOptions{})
 	return err
@@ -38,19 +38,19 @@ func annotationPatch(annotation, value string) []byte {
 	return fmt.Appendf(nil, `{"metadata":{"annotations":{%q:%q}}}`, annotation, value)
 }
 
-// roleIn returns the role that an attempt of a race writes: each is another one, so
-// that a role of an earlier attempt is seen to be one.
+// roleIn returns the role that an attempt writes. Each attempt has another one, so that
+// the role of an earlier attempt is noticed.
 func roleIn(round int) string { return fmt.Sprintf("%s-%d", appRole, round) }
 
-// TestPodCreatedRightAfterServiceAccount writes a ServiceAccount and creates a pod
-// of it as soon as the write has returned, again and again from several clients.
+// TestPodCreatedRightAfterServiceAccount writes a ServiceAccount and creates a pod of it
+// as soon as the write has returned. Several clients repeat this.
 func TestPodCreatedRightAfterServiceAccount(t *testing.T) {
 	client := newClient(t)
 	waitRegistered(t, client)
 	for _, test := range []struct {
 		name string
-		// fresh reports whether each round has a ServiceAccount of its own, in place
-		// of one of those that exist with a role.
+		// fresh reports whether each round has its own ServiceAccount, instead of one of
+		// the existing ones with a role.
 		fresh bool
 		// write writes the ServiceAccount; want is the pod's role afterwards.
 		write func(ctx context.Context, namespace, name string, round int) error
@@ -69,7 +69,7 @@ func TestPodCreatedRightAfterServiceAccount(t *testing.T) {
 		{"got another role", false, func(ctx context.Context, namespace, name string, round int) error {
 			return setRole(ctx, client, namespace, name, roleIn(round))
 		}, roleIn},
-		{"was deleted and created anew", false, func(ctx context.Context, namespace, name string, round int) error {
+		{"was deleted and recreated", false, func(ctx context.Context, namespace, name string, round int) error {
 			err := client.CoreV1().ServiceAccounts(namespace).Delete(ctx, name, metav1.DeleteOptions{})
 			if err != nil {
 				return err
@@ -112,8 +112,8 @@ func TestPodCreatedRightAfterServiceAccount(t *testing.T) {
 	}
 }
 
-// TestPodCreatedRightAfterNamespace_permissionWithdrawn takes a permission from a
-// Namespace and creates a pod that would need it as soon as the write has returned.
+// TestPodCreatedRightAfterNamespace_permissionWithdrawn removes a permission from a
+// Namespace and creates a pod that needs it as soon as the write has returned.
 func TestPodCreatedRightAfterNamespace_permissionWithdrawn(t *testing.T) {
 	const annotation = "eks.amazonaws.com/permitted-roles"
 	client := newClient(t)
@@ -142,9 +142,8 @@ func TestPodCreatedRightAfterNamespace_permissionWithdrawn(t *testing.T) {
 	})
 }
 
-// race runs rounds of attempt in clients goroutines. Each goroutine has objects of
-// its own, by turn in [0, accounts). attempt returns what is wrong with the pod; an
-// error ends the race.
+// race runs rounds of attempt in clients goroutines. Each goroutine has its own objects,
+// by turn in [0, accounts). attempt describes a wrong pod; an error ends the race.
 func race(t *testing.T, attempt func(ctx context.Context, turn, round int) (wrong string, err error)) {
 	t.Helper()
 	var next, wrong atomic.Int64
@@ -170,6 +169,6 @@ func race(t *testing.T, attempt func(ctx context.Context, turn, round int) (wron
 		t.Fatal(err)
 	}
 	if got := wrong.Load(); got != 0 {
-		t.Errorf("%d of %d pods are wrong", got, rounds)
+		t.Errorf("got %d of %d wrong pods, want 0", got, rounds)
 	}
 }

@@ -16,8 +16,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// sidecarInjector is a second webhook: it adds a container to each pod that
-// lacks it.
+// sidecarInjector is a second webhook that adds a container to each pod without it.
 func sidecarInjector(w http.ResponseWriter, r *http.Request) {
 	var review admissionv1.AdmissionReview
 	if err := json.NewDecoder(r.Body).Decode(&review); err != nil {
@@ -44,7 +43,7 @@ func TestReinvocation(t *testing.T) {
 	t.Cleanup(second.Close)
 	configurations := client.AdmissionregistrationV1().MutatingWebhookConfigurations()
 	_, err := configurations.Create(t.Context(), &admissionregistrationv1.MutatingWebhookConfiguration{
-		// Webhooks are called in the order of their configurations' names.
+		// The API server calls webhooks in the order of their configurations' names.
 		ObjectMeta: metav1.ObjectMeta{Name: "z-after-ours"},
 		Webhooks: []admissionregistrationv1.MutatingWebhook{{
 			Name: "sidecar.example.com",

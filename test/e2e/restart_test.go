@@ -17,8 +17,8 @@ import (
 	"github.com/pod-identity-webhook/pod-identity-webhook/test/chartinstall"
 )
 
-// TestRestart_underLoad restarts the webhook, in order and by
-// a crash, while pods are created by clients that try again when refused.
+// TestRestart_underLoad stops and kills the webhook and starts it again. Meanwhile
+// clients create pods and retry rejected creations.
 func TestRestart_underLoad(t *testing.T) {
 	client := newClient(t)
 	webhook := waitRegistered(t, client)
@@ -43,35 +43,35 @@ func TestRestart_underLoad(t *testing.T) {
 	load.stop(t)
 
 	if load.refused.Load() == 0 {
-		t.Error("no pod was refused: the restarts did not meet the load")
+		t.Error("got no rejected pod: the restarts did not overlap with the load")
 	}
 	pods, err := client.CoreV1().Pods(namespace).List(t.Context(), metav1.ListOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	if int64(len(pods.Items)) != load.created.Load() {
-		t.Errorf("%d pods are stored, but %d were created", len(pods.Items), load.created.Load())
+		t.Errorf("got %d stored pods, want the %d created ones", len(pods.Items), load.created.Load())
 	}
 	for i := range pods.Items {
 		if roleOf(&pods.Items[i]) != appRole {
 			t.Errorf("pod %s has no role", pods.Items[i].Name)
 		}
 	}
-	t.Logf("%d pods created, %d attempts refused", load.created.Load(), load.refused.Load())
+	t.Logf("created %d pods, %d attempts rejected", load.created.Load(), load.refused.Load())
 }
 
 // load is a stream of pod creations.
 type load struct {
 	created, refused atomic.Int64
-	// why is what the last refusal said.
+	// why is the last rejection's error.
 	why    atomic.Value
 	cancel context.CancelFunc
 	group  *errgroup.Group
 }
 
-// startLoad creates pods from several clients until it is stopped. A creation
-// that the API server refuses because it cannot call the webhook is counted
-// and tried again; any other failure ends the load.
+// startLoad creates pods from several clients until it is stopped. A creation that the
+// API server rejects because it cannot call the webhook is counted and retried. Any
+// other failure ends the load.
 func startLoad(t *testing.T, client kubernetes.Interface, namespace string) *load {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
@@ -93,8 +93,8 @@ func startLoad(t *testing.T, client kubernetes.Interface, namespace string) *loa
 }
 
 func (l *load) create(ctx context.Context, client kubernetes.Interface, namespace, name, account string) error {
-	// A creation is finished even when the load ends, so that what is counted
-	// is what is stored.
+	// A creation in progress continues after the load is stopped, so that the counted
+	// pods are the stored ones.
 	finish := context.WithoutCancel(ctx)
 	return wait.PollUntilContextTimeout(finish, 10*time.Millisecond, patience, true, func(finish context.Context) (bool, error) {
 		_, err := client.CoreV1().Pods(namespace).Create(finish, podOf(name, account), metav1.CreateOptions{})
@@ -117,7 +117,7 @@ func (l *load) waitForMore(t *testing.T, pods int64) {
 	goal := l.created.Load() + pods
 	eventually(t, "more pods are created", func(context.Context) error {
 		if got := l.created.Load(); got < goal {
-			return fmt.Errorf("%d of %d", got, goal)
+			return fmt.Errorf("created %d of %d pods", got, goal)
 		}
 		return nil
 	})
@@ -131,9 +131,8 @@ func (l *load) stop(t *testing.T) {
 	}
 }
 
-// TestRestart_graceful restarts one replica after the other, as a
-// rolling update does, while pods are created that must not be without the
-// webhook.
+// TestRestart_graceful restarts one replica after the other, as a rolling update does.
+// Meanwhile clients create pods with failurePolicy Fail.
 func TestRestart_graceful(t *testing.T) {
 	client := newClient(t)
 	started := install(t, chartinstall.Options{Values: []string{"failurePolicy=Fail", "shutdownDelaySeconds=2"}})
@@ -159,6 +158,6 @@ func TestRestart_graceful(t *testing.T) {
 	load.waitForMore(t, 100)
 	load.stop(t)
 	if got := load.refused.Load(); got != 0 {
-		t.Errorf("%d calls of the webhook failed, the last one: %v", got, load.why.Load())
+		t.Errorf("got %d failed calls of the webhook, want 0; last error: %v", got, load.why.Load())
 	}
 }

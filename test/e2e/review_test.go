@@ -16,8 +16,8 @@ import (
 	"github.com/pod-identity-webhook/pod-identity-webhook/test/webhookprocess"
 )
 
-// reviewOf returns the AdmissionReview of a pod of a ServiceAccount, with
-// fields in it that no released API has.
+// reviewOf returns the AdmissionReview of a pod of a ServiceAccount. It contains fields
+// that are in no released API version.
 func reviewOf(namespace, serviceAccount string) []byte {
 	return fmt.Appendf(nil, `{
 		"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "fromTheFuture": 1,
@@ -46,7 +46,7 @@ func podFromTheFuture(serviceAccount string) []byte {
 	}`, serviceAccount)
 }
 
-// answer is what the webhook says to a review that is sent to it directly.
+// answer is the webhook's response to a review that the test sends directly.
 type answer struct {
 	status int
 	body   string
@@ -54,7 +54,7 @@ type answer struct {
 }
 
 func ask(ctx context.Context, webhook *webhookprocess.Webhook, client *http.Client, timeout time.Duration, review []byte) (answer, error) {
-	// The API server gives up after timeout, so this client does.
+	// The client has the API server's timeout.
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	url := fmt.Sprintf("%s/mutate?timeout=%s", webhook.URL(), timeout)
@@ -69,7 +69,7 @@ func ask(ctx context.Context, webhook *webhookprocess.Webhook, client *http.Clie
 	}
 	defer response.Body.Close()
 	if response.ProtoMajor != 1 {
-		return answer{}, fmt.Errorf("the webhook answers over %s, not HTTP/1.1", response.Proto)
+		return answer{}, fmt.Errorf("got response over %s, want HTTP/1.1", response.Proto)
 	}
 	body, err := io.ReadAll(response.Body)
 	if err != nil {
@@ -90,18 +90,18 @@ func TestUnknownFields(t *testing.T) {
 
 	got, err := ask(t.Context(), webhook, webhook.Client(), 10*time.Second, reviewOf(namespace, "app"))
 	if err != nil || got.status != http.StatusOK {
-		t.Fatalf("HTTP %d: %s %v", got.status, got.body, err)
+		t.Fatalf("got HTTP %d: %s, error %v", got.status, got.body, err)
 	}
 	patch, err := jsonpatch.DecodePatch(got.review.Response.Patch)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if len(patch) == 0 {
-		t.Fatal("the pod got no identity")
+		t.Fatal("the response has no patch")
 	}
 	for _, operation := range patch {
 		if operation.Kind() != "add" {
-			t.Errorf("the patch does more than add: %s", got.review.Response.Patch)
+			t.Errorf("the patch has operations other than add: %s", got.review.Response.Patch)
 		}
 	}
 	patched, err := patch.Apply(podFromTheFuture("app"))
@@ -114,7 +114,7 @@ func TestUnknownFields(t *testing.T) {
 		`{"name":"data","emptyDir":{},"fromTheFuture":2}`, `{"name":"data","mountPath":"/data","fromTheFuture":"3"}`,
 	} {
 		if !bytes.Contains(compact(t, patched), []byte(field)) {
-			t.Errorf("%s is lost in %s", field, patched)
+			t.Errorf("field %s is missing in %s", field, patched)
 		}
 	}
 }

@@ -21,10 +21,10 @@ func TestRolePolicy(t *testing.T) {
 		permitted               bool
 	}{
 		{name: "a namespace without a policy is free", permitted: true},
-		{"its pattern matches", "eks.amazonaws.com/permitted-roles", `["arn:aws:iam::111122223333:role/*"]`, true},
-		{"its list of names has the role", "eks.amazonaws.com/permitted-roles", "other, app", true},
-		{"its pattern does not match", "eks.amazonaws.com/permitted-roles", `["arn:aws:iam::111122223333:role/team-*"]`, false},
-		{"its policy cannot be read", "eks.amazonaws.com/permitted-roles", `["arn:aws`, false},
+		{"the pattern matches", "eks.amazonaws.com/permitted-roles", `["arn:aws:iam::111122223333:role/*"]`, true},
+		{"the list of names has the role", "eks.amazonaws.com/permitted-roles", "other, app", true},
+		{"the pattern does not match", "eks.amazonaws.com/permitted-roles", `["arn:aws:iam::111122223333:role/team-*"]`, false},
+		{"the policy is invalid", "eks.amazonaws.com/permitted-roles", `["arn:aws`, false},
 		{"kiam's expression matches", "iam.amazonaws.com/permitted", "^arn:aws:iam::111122223333:role/a.*$", true},
 		{"kiam's expression does not match", "iam.amazonaws.com/permitted", "^arn:aws:iam::111122223333:role/b.*$", false},
 		{"kube2iam's list has the role", "iam.amazonaws.com/allowed-roles", `["` + appRole + `"]`, true},
@@ -42,7 +42,7 @@ func TestRolePolicy(t *testing.T) {
 			pod, err := client.CoreV1().Pods(namespace).Create(t.Context(), podOf("app", "app"), metav1.CreateOptions{})
 			if test.permitted {
 				if err != nil || roleOf(pod) != appRole {
-					t.Errorf("role %q, %v", roleOf(pod), err)
+					t.Errorf("got role %q, error %v", roleOf(pod), err)
 				}
 				return
 			}
@@ -62,7 +62,8 @@ func TestRolePolicy_require(t *testing.T) {
 	client := newClient(t)
 	namespace := newNamespace(t, client)
 	createServiceAccount(t, client, namespace, "app")
-	// The probes of the registration are pods with a role, in namespace default.
+	// The probes that wait for the webhook configuration are pods with a role in
+	// namespace default.
 	permit := []byte(`{"metadata":{"annotations":{"eks.amazonaws.com/permitted-roles":"*"}}}`)
 	if _, err := client.CoreV1().Namespaces().Patch(t.Context(), "default", types.MergePatchType, permit, metav1.PatchOptions{}); err != nil {
 		t.Fatal(err)
@@ -80,6 +81,6 @@ func TestRolePolicy_require(t *testing.T) {
 		t.Errorf("a pod with a role: got %v, want a denial", err)
 	}
 	if _, err := client.CoreV1().Pods(namespace).Create(t.Context(), podOf("plain", "default"), metav1.CreateOptions{}); err != nil {
-		t.Errorf("a pod without a role: %v", err)
+		t.Errorf("a pod without a role: got %v", err)
 	}
 }

@@ -33,13 +33,13 @@ func startSTS(t *testing.T) *stsprocess.Server {
 	t.Cleanup(func() {
 		server.Stop()
 		if log, err := server.Logs(); t.Failed() {
-			t.Logf("the log of local-sts (%v):\n%s", err, log)
+			t.Logf("log of local-sts (error %v):\n%s", err, log)
 		}
 	})
 	return server
 }
 
-// pluginWithAWS runs the plugin as local-sts' administrator.
+// pluginWithAWS runs the plugin as the administrator of local-sts.
 func pluginWithAWS(t *testing.T, server *stsprocess.Server, stdin string, args ...string) (stdout, stderr string, code int) {
 	t.Helper()
 	credentials, err := server.AdminConfig().Credentials.Retrieve(t.Context())
@@ -63,9 +63,8 @@ func pluginWithAWS(t *testing.T, server *stsprocess.Server, stdin string, args .
 	return out.String(), errOut.String(), code
 }
 
-// TestTrustPolicy makes roles of what trust-policy writes for
-// the real cluster, and has their ServiceAccounts' real tokens exchanged: STS and
-// --check must say the same.
+// TestTrustPolicy creates roles with the output of trust-policy for the real cluster, and
+// exchanges real tokens of their ServiceAccounts. STS and --check must agree.
 func TestTrustPolicy(t *testing.T) {
 	client := newClient(t)
 	namespace := newNamespace(t, client)
@@ -83,7 +82,7 @@ func TestTrustPolicy(t *testing.T) {
 	}
 	for name, test := range map[string]struct {
 		args []string
-		// app and other say whether these ServiceAccounts may have the role.
+		// app and other report whether these ServiceAccounts may assume the role.
 		app, other bool
 	}{
 		"one":       {[]string{namespace + "/app"}, true, false},
@@ -96,27 +95,27 @@ func TestTrustPolicy(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			policy, stderr, code := pluginWithAWS(t, server, "", append([]string{"trust-policy"}, test.args...)...)
 			if code != 0 {
-				t.Fatalf("exit code %d: %s", code, stderr)
+				t.Fatalf("got exit code %d: %s", code, stderr)
 			}
 			role, err := roles.CreateRole(t.Context(), &iam.CreateRoleInput{RoleName: aws.String(name), AssumeRolePolicyDocument: aws.String(policy)})
 			if err != nil {
 				t.Fatalf("%v\n%s", err, policy)
 			}
 			for account, allowed := range map[string]bool{"app": test.app, "other": test.other} {
-				if got := canAssumeRole(t, server, *role.Role.Arn, mint(t, client, namespace, account)); got != allowed {
-					t.Errorf("STS lets %s have the role: %t\n%s", account, got, policy)
+				if got := canAssumeRole(t, server, *role.Role.Arn, requestToken(t, client, namespace, account)); got != allowed {
+					t.Errorf("ServiceAccount %s: got role assumed %t\n%s", account, got, policy)
 				}
-				said, stderr, code := pluginWithAWS(t, server, policy, "trust-policy", namespace+"/"+account, "--check", "-")
+				output, stderr, code := pluginWithAWS(t, server, policy, "trust-policy", namespace+"/"+account, "--check", "-")
 				if (code == 0) != allowed || code != 0 && code != 2 {
-					t.Errorf("--check of %s: exit code %d\n%s%s", account, code, said, stderr)
+					t.Errorf("--check of %s: got exit code %d\n%s%s", account, code, output, stderr)
 				}
 			}
 		})
 	}
 }
 
-// mint returns a token of a ServiceAccount, of the audience of the webhook's.
-func mint(t *testing.T, client kubernetes.Interface, namespace, account string) string {
+// requestToken returns a token of a ServiceAccount for the webhook's default audience.
+func requestToken(t *testing.T, client kubernetes.Interface, namespace, account string) string {
 	t.Helper()
 	request := &authenticationv1.TokenRequest{Spec: authenticationv1.TokenRequestSpec{Audiences: []string{"sts.amazonaws.com"}}}
 	answer, err := client.CoreV1().ServiceAccounts(namespace).CreateToken(t.Context(), account, request, metav1.CreateOptions{})
@@ -126,7 +125,7 @@ func mint(t *testing.T, client kubernetes.Interface, namespace, account string) 
 	return answer.Status.Token
 }
 
-// canAssumeRole says whether STS gives credentials of a role for a token.
+// canAssumeRole reports whether STS returns credentials of a role for a token.
 func canAssumeRole(t *testing.T, server *stsprocess.Server, role, token string) bool {
 	t.Helper()
 	_, err := awssts.NewFromConfig(server.AnonymousConfig()).AssumeRoleWithWebIdentity(t.Context(), &awssts.AssumeRoleWithWebIdentityInput{
@@ -141,7 +140,7 @@ func canAssumeRole(t *testing.T, server *stsprocess.Server, role, token string) 
 	return true
 }
 
-// apiError is what the SDK makes of an error that AWS answers with.
+// apiError is the SDK's interface of an AWS error response.
 type apiError interface {
 	error
 	ErrorCode() string

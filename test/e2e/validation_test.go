@@ -17,7 +17,7 @@ import (
 	"github.com/pod-identity-webhook/pod-identity-webhook/test/webhookprocess"
 )
 
-// warnings collects those that the API server sends, which kubectl would show.
+// warnings collects the warnings of the API server, which kubectl prints.
 type warnings struct {
 	mu   sync.Mutex
 	text []string
@@ -30,7 +30,7 @@ func (w *warnings) HandleWarningHeader(_ int, _, text string) {
 	w.text = append(w.text, text)
 }
 
-// take returns what came since the last call.
+// take returns the warnings since the last call.
 func (w *warnings) take() string {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -39,17 +39,17 @@ func (w *warnings) take() string {
 	return taken
 }
 
-// newWarnedClient returns a client and the warnings that its calls bring.
+// newWarnedClient returns a client and the warnings that its requests cause.
 func newWarnedClient(t *testing.T) (kubernetes.Interface, *warnings) {
 	t.Helper()
-	told := &warnings{}
+	received := &warnings{}
 	config := rest.CopyConfig(cluster.Config())
-	config.WarningHandler = told
+	config.WarningHandler = received
 	client, err := kubernetes.NewForConfig(config)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return client, told
+	return client, received
 }
 
 // validated starts a webhook that the API server calls for ServiceAccounts.
@@ -88,42 +88,42 @@ var errNoWarning = errors.New("no warning")
 const userARN = "arn:aws:iam::111122223333:user/app"
 
 func TestValidation_warn(t *testing.T) {
-	client, told := newWarnedClient(t)
+	client, received := newWarnedClient(t)
 	validated(t, client)
 	namespace := newNamespace(t, client)
 	accounts := client.CoreV1().ServiceAccounts(namespace)
-	eventually(t, "a malformed role is warned about", func(ctx context.Context) error {
+	eventually(t, "a malformed role causes a warning", func(ctx context.Context) error {
 		_, err := accounts.Create(ctx, serviceAccount("app", userARN), metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})
-		if err == nil && !strings.Contains(told.take(), roleAnnotation) {
+		if err == nil && !strings.Contains(received.take(), roleAnnotation) {
 			err = errNoWarning
 		}
 		return err
 	})
-	misspelt := serviceAccount("misspelt", "")
-	misspelt.Annotations = map[string]string{"eks.amazon.com/role-arn": appRole}
-	if _, err := accounts.Create(t.Context(), misspelt, metav1.CreateOptions{}); err != nil {
+	misspelled := serviceAccount("misspelled", "")
+	misspelled.Annotations = map[string]string{"eks.amazon.com/role-arn": appRole}
+	if _, err := accounts.Create(t.Context(), misspelled, metav1.CreateOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	if got := told.take(); !strings.Contains(got, "eks.amazon.com/role-arn") || !strings.Contains(got, roleAnnotation) {
-		t.Errorf("a misspelt annotation: warnings %q", got)
+	if got := received.take(); !strings.Contains(got, "eks.amazon.com/role-arn") || !strings.Contains(got, roleAnnotation) {
+		t.Errorf("misspelled annotation: got warnings %q", got)
 	}
 	if _, err := accounts.Create(t.Context(), serviceAccount("right", appRole), metav1.CreateOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	if got := told.take(); got != "" {
-		t.Errorf("a right one: warnings %q", got)
+	if got := received.take(); got != "" {
+		t.Errorf("valid annotation: got warnings %q", got)
 	}
 }
 
 func TestValidation_deny(t *testing.T) {
-	client, told := newWarnedClient(t)
+	client, received := newWarnedClient(t)
 	namespace := newNamespace(t, client)
 	accounts := client.CoreV1().ServiceAccounts(namespace)
 	if _, err := accounts.Create(t.Context(), serviceAccount("old", userARN), metav1.CreateOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	validated(t, client, "--serviceaccount-validation=deny")
-	eventually(t, "a malformed role is refused", func(ctx context.Context) error {
+	eventually(t, "a malformed role is denied", func(ctx context.Context) error {
 		_, err := accounts.Create(ctx, serviceAccount("app", userARN), metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})
 		if apierrors.IsForbidden(err) && strings.Contains(err.Error(), roleAnnotation) {
 			return nil
@@ -133,13 +133,13 @@ func TestValidation_deny(t *testing.T) {
 		}
 		return err
 	})
-	told.take()
+	received.take()
 	label := []byte(`{"metadata":{"labels":{"unrelated":"change"}}}`)
 	if _, err := accounts.Patch(t.Context(), "old", types.MergePatchType, label, metav1.PatchOptions{}); err != nil {
-		t.Errorf("an old mistake blocks an unrelated update: %v", err)
+		t.Errorf("unrelated update of an object with an old mistake: %v", err)
 	}
 	worse := []byte(`{"metadata":{"annotations":{"eks.amazonaws.com/token-expiration":"1h"}}}`)
 	if _, err := accounts.Patch(t.Context(), "old", types.MergePatchType, worse, metav1.PatchOptions{}); !apierrors.IsForbidden(err) {
-		t.Errorf("a new mistake: got %v, want a denial", err)
+		t.Errorf("new mistake: got %v, want a denial", err)
 	}
 }

@@ -14,14 +14,14 @@ import (
 )
 
 func TestWarnings(t *testing.T) {
-	client, told := newWarnedClient(t)
+	client, received := newWarnedClient(t)
 	waitRegistered(t, client)
 	namespace := newNamespace(t, client)
 	createServiceAccount(t, client, namespace, "app")
 	malformed := serviceAccount("malformed", "arn:aws:iam::1:role/x")
-	misspelt := serviceAccount("misspelt", "")
-	misspelt.Annotations = map[string]string{"eks.amazon.com/role-arn": appRole}
-	for _, account := range []*corev1.ServiceAccount{malformed, misspelt} {
+	misspelled := serviceAccount("misspelled", "")
+	misspelled.Annotations = map[string]string{"eks.amazon.com/role-arn": appRole}
+	for _, account := range []*corev1.ServiceAccount{malformed, misspelled} {
 		if _, err := client.CoreV1().ServiceAccounts(namespace).Create(t.Context(), account, metav1.CreateOptions{}); err != nil {
 			t.Fatal(err)
 		}
@@ -41,16 +41,16 @@ func TestWarnings(t *testing.T) {
 	}{
 		{"nothing", "app", annotated("note", "hello"), nil},
 		{"a malformed role", "malformed", annotated(), []string{"role-arn", "arn:aws:iam::1:role/x"}},
-		{"a misspelt role", "misspelt", annotated(), []string{"eks.amazon.com/role-arn"}},
+		{"a misspelled role", "misspelled", annotated(), []string{"eks.amazon.com/role-arn"}},
 		{"a role on the pod", "app", annotated(roleAnnotation, appRole), []string{"ServiceAccount app"}},
 		{"an unreadable expiration", "app", annotated("eks.amazonaws.com/token-expiration", "1h"), []string{"1h", "86400"}},
 		{"an expiration of more than a day", "app", annotated("eks.amazonaws.com/token-expiration", "90000"), []string{"600..86400"}},
 		{"an unknown container", "app", annotated("eks.amazonaws.com/skip-containers", "nobody"), []string{"nobody"}},
-		{"the token's path taken", "app", func(pod *corev1.Pod) {
+		{"a mount at the token's path", "app", func(pod *corev1.Pod) {
 			pod.Spec.Volumes = []corev1.Volume{{Name: "data"}}
 			pod.Spec.Containers[0].VolumeMounts = []corev1.VolumeMount{{Name: "data", MountPath: "/var/run/secrets/eks.amazonaws.com/serviceaccount"}}
 		}, []string{`"data"`}},
-		{"an identity of its own", "app", func(pod *corev1.Pod) {
+		{"an existing identity", "app", func(pod *corev1.Pod) {
 			pod.Spec.Containers[0].Env = []corev1.EnvVar{{Name: "AWS_ROLE_ARN", Value: secret}}
 		}, []string{"AWS_ROLE_ARN"}},
 		{"no warning about automountServiceAccountToken", "app", func(pod *corev1.Pod) {
@@ -64,18 +64,18 @@ func TestWarnings(t *testing.T) {
 			if _, err := client.CoreV1().Pods(namespace).Create(t.Context(), pod, metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}}); err != nil {
 				t.Fatal(err)
 			}
-			got := told.take()
+			got := received.take()
 			if len(test.want) == 0 && got != "" {
-				t.Errorf("warnings %q", got)
+				t.Errorf("got warnings %q, want none", got)
 			}
 			for _, want := range test.want {
 				if !strings.Contains(got, want) || !strings.Contains(got, "pod-identity-webhook: ") {
-					t.Errorf("warnings %q do not name %q", got, want)
+					t.Errorf("got warnings %q, want %q in them", got, want)
 				}
 			}
 			for line := range strings.SplitSeq(got, "\n") {
 				if len([]rune(line)) > 120 {
-					t.Errorf("a warning of %d characters: %s", len([]rune(line)), line)
+					t.Errorf("got a warning of %d characters: %s", len([]rune(line)), line)
 				}
 			}
 		})
@@ -97,14 +97,14 @@ func TestAuditLog(t *testing.T) {
 		"app":     {"reason": "injected", "role-arn": appRole, "audience": "sts.amazonaws.com", "containers": "app"},
 		"default": {"reason": "no_role"},
 	} {
-		eventually(t, "the audit log tells of pod "+pod, func(context.Context) error {
+		eventually(t, "the audit log has pod "+pod, func(context.Context) error {
 			annotations, err := auditedAnnotations(namespace, pod)
 			if err != nil {
 				return err
 			}
 			for key, value := range want {
 				if annotations[webhook+key] != value {
-					return fmt.Errorf("%s is %q, want %q", key, annotations[webhook+key], value)
+					return fmt.Errorf("annotation %s: got %q, want %q", key, annotations[webhook+key], value)
 				}
 			}
 			return nil
@@ -112,7 +112,7 @@ func TestAuditLog(t *testing.T) {
 	}
 }
 
-// auditedAnnotations returns those of the creation of a pod in the audit log.
+// auditedAnnotations returns the audit annotations of a pod's creation.
 func auditedAnnotations(namespace, pod string) (map[string]string, error) {
 	log, err := os.ReadFile(auditLog)
 	if err != nil {
@@ -130,5 +130,5 @@ func auditedAnnotations(namespace, pod string) (map[string]string, error) {
 			return event.Annotations, nil
 		}
 	}
-	return nil, errors.New("it does not tell of it")
+	return nil, errors.New("the audit log does not have the pod")
 }

@@ -16,11 +16,11 @@ import (
 	"github.com/pod-identity-webhook/pod-identity-webhook/test/inject/testcases"
 )
 
-// filledPods is how many pods are filled, each from a seed that is its number.
+// filledPods is the number of filled pods. The number of a pod is its random seed.
 const filledPods = 100
 
-// TestProperties_allFieldsSet fills all fields that the API
-// has, also those that no drawn pod has, with anything.
+// TestProperties_allFieldsSet fills all fields of the API with random values, including
+// the ones that podGenerator never sets.
 func TestProperties_allFieldsSet(t *testing.T) {
 	settings := testcases.Defaults()
 	settings.Region, settings.RegionalSTS = "eu-west-1", true
@@ -46,15 +46,15 @@ func TestProperties_allFieldsSet(t *testing.T) {
 		})
 	}
 	if injected < filledPods/2 {
-		t.Errorf("only %d of %d pods were injected: what was tested?", injected, filledPods)
+		t.Errorf("got only %d of %d pods injected, want more", injected, filledPods)
 	}
 }
 
-// fillPod returns a pod with each field filled by chance.
+// fillPod returns a pod with a random value in each field.
 func fillPod(seed int64) *corev1.Pod {
 	pod := new(corev1.Pod)
 	randfill.NewWithSeed(seed).NilChance(0.2).NumElements(0, 4).Funcs(
-		// These have a JSON form of their own, which their fields do not tell.
+		// These types have a JSON form that does not follow from their fields.
 		func(q *resource.Quantity, c randfill.Continue) {
 			*q = *resource.NewQuantity(c.Int63n(1000), resource.DecimalSI)
 		},
@@ -64,7 +64,7 @@ func fillPod(seed int64) *corev1.Pod {
 			*v = metav1.NewMicroTime(metav1.Unix(c.Int63n(1<<32), 0).Time)
 		},
 		func(v *metav1.FieldsV1, _ randfill.Continue) { v.SetRawBytes([]byte(`{"f:spec":{}}`)) },
-		// Some variables are of interest, where the drawn pods have them all.
+		// Some variables that the webhook reads. podGenerator covers all of them.
 		func(v *corev1.EnvVar, c randfill.Continue) {
 			c.FillNoCustom(v)
 			if c.Intn(4) == 0 {

@@ -6,9 +6,8 @@ import (
 	jsonpatch "gopkg.in/evanphx/json-patch.v4"
 )
 
-// apply applies a patch to a pod's JSON as an API server does, with the same
-// library (k8s.io/apiserver/pkg/admission/plugin/webhook/mutating). No patch
-// leaves the pod as it is.
+// apply applies a patch to a pod's JSON as an API server does, with the same library
+// (k8s.io/apiserver/pkg/admission/plugin/webhook/mutating). An empty patch changes nothing.
 func apply(pod, patch []byte) ([]byte, error) {
 	if patch == nil {
 		return pod, nil
@@ -19,7 +18,7 @@ func apply(pod, patch []byte) ([]byte, error) {
 	}
 	for _, operation := range operations {
 		if kind := operation.Kind(); kind != "add" {
-			return nil, fmt.Errorf("the patch has a %q operation, only add keeps what is there", kind)
+			return nil, fmt.Errorf("the patch has a %q operation, want only add", kind)
 		}
 	}
 	return operations.Apply(pod)

@@ -9,11 +9,11 @@ import (
 	"github.com/aws/aws-sdk-go-v2/config"
 )
 
-// TestAWSConfig_readableBySDK reads them as an application
-// would. That they lead to credentials is for the end-to-end tests to show.
+// TestAWSConfig_readableBySDK reads the AWS configurations with the AWS SDK. The end-to-end
+// tests check that they lead to credentials.
 func TestAWSConfig_readableBySDK(t *testing.T) {
 	read := 0
-	for _, c := range loadCorpus(t) {
+	for _, c := range loadTestCases(t) {
 		d := decision{before: &c.Pod, id: c.Identity(), settings: c.Settings.Inject()}
 		_, patched := decideCase(t, &c)
 		text, chained := toPod(t, patched).Annotations[configAnnotation]
@@ -34,7 +34,7 @@ func TestAWSConfig_readableBySDK(t *testing.T) {
 			}
 			source := target.Source
 			if target.RoleARN != d.id.TargetRoleARN || target.ExternalID != d.id.TargetExternalID || source == nil {
-				t.Fatalf("role %s with external id %q is assumed from %+v", target.RoleARN, target.ExternalID, source)
+				t.Fatalf("got role %s, external ID %q, source %+v", target.RoleARN, target.ExternalID, source)
 			}
 			directory := c.Settings.MountPath
 			if strings.HasPrefix(c.Name, "chain-fallback") {
@@ -42,18 +42,18 @@ func TestAWSConfig_readableBySDK(t *testing.T) {
 			}
 			d.before = toPod(t, c.PodJSON)
 			if want := d.known(directory, "token"); source.RoleARN != d.id.RoleARN || source.WebIdentityTokenFile != want {
-				t.Errorf("the source is role %s with the token in %s, want %s and %s", source.RoleARN, source.WebIdentityTokenFile, d.id.RoleARN, want)
+				t.Errorf("got source role %s with token file %s, want %s and %s", source.RoleARN, source.WebIdentityTokenFile, d.id.RoleARN, want)
 			}
 			want := d.session()
 			if want == fromElsewhere {
 				want = ""
 			}
 			if target.RoleSessionName != want || source.RoleSessionName != want {
-				t.Errorf("the sessions are %q and %q, want %q", target.RoleSessionName, source.RoleSessionName, want)
+				t.Errorf("got session names %q and %q, want %q", target.RoleSessionName, source.RoleSessionName, want)
 			}
 		})
 	}
 	if read < 5 {
-		t.Errorf("only %d configurations were read: what was tested?", read)
+		t.Errorf("got only %d configurations, want more", read)
 	}
 }

@@ -8,7 +8,7 @@ import (
 	"github.com/pod-identity-webhook/pod-identity-webhook/test/inject/testcases"
 )
 
-// decide does what the webhook does with a pod once it knows the ServiceAccount.
+// decide returns the webhook's decision about a pod with a known identity.
 func decide(pod *inject.Pod, id *identity.Identity, settings inject.Settings) inject.Result {
 	if reason := inject.SkipReason(pod); reason != "" {
 		return inject.Result{Reason: reason}
@@ -16,28 +16,28 @@ func decide(pod *inject.Pod, id *identity.Identity, settings inject.Settings) in
 	return inject.Patch(pod, id, settings)
 }
 
-// decideBytes decides about a pod's JSON, and applies the patch.
+// decideBytes decides about a pod's JSON and applies the patch.
 func decideBytes(t tester, pod []byte, id *identity.Identity, settings inject.Settings) (inject.Result, []byte) {
 	t.Helper()
 	return patchBytes(t, pod, func(view *inject.Pod) inject.Result { return decide(view, id, settings) })
 }
 
-// patchBytes decides about a pod's JSON in some way, and applies the patch.
+// patchBytes calls decide with a pod's JSON and applies the patch.
 func patchBytes(t tester, pod []byte, decide func(*inject.Pod) inject.Result) (inject.Result, []byte) {
 	t.Helper()
 	view, err := decode(pod)
 	if err != nil {
-		t.Fatalf("the pod cannot be decoded: %v\n%s", err, pod)
+		t.Fatalf("decode pod: %v\n%s", err, pod)
 	}
 	result := decide(view)
 	patched, err := apply(pod, result.Patch)
 	if err != nil {
-		t.Fatalf("the patch cannot be applied: %v\n%s\n%s", err, result.Patch, pod)
+		t.Fatalf("apply patch: %v\n%s\n%s", err, result.Patch, pod)
 	}
 	return result, patched
 }
 
-// decideCase decides about a case of the corpus, and applies the patch.
+// decideCase decides about a test case and applies the patch.
 func decideCase(t *testing.T, c *testcases.Case) (result inject.Result, patched []byte) {
 	t.Helper()
 	return decideBytes(t, c.PodJSON, c.Identity(), c.Settings.Inject())
@@ -46,8 +46,8 @@ func decideCase(t *testing.T, c *testcases.Case) (result inject.Result, patched 
 // decode reads a pod's JSON as package webhook does.
 func decode(pod []byte) (*inject.Pod, error) { return inject.ReadPod(pod) }
 
-// loadCorpus reads the cases of testdata.
-func loadCorpus(t testing.TB) []testcases.Case {
+// loadTestCases reads the cases of testdata.
+func loadTestCases(t testing.TB) []testcases.Case {
 	t.Helper()
 	cases, err := testcases.Load("testdata")
 	if err != nil {

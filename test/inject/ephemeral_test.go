@@ -14,7 +14,7 @@ import (
 	"github.com/pod-identity-webhook/pod-identity-webhook/test/inject/testcases"
 )
 
-// loadEphemeral reads the cases of ephemeral containers of testdata.
+// loadEphemeral reads the cases of testdata with ephemeral containers.
 func loadEphemeral(t testing.TB) []testcases.EphemeralCase {
 	t.Helper()
 	cases, err := testcases.LoadEphemeral("testdata")
@@ -24,13 +24,13 @@ func loadEphemeral(t testing.TB) []testcases.EphemeralCase {
 	return cases
 }
 
-// decideEphemeral does what the webhook does with ephemeral containers that are
-// added to the pod old, once it knows the ServiceAccount.
+// decideEphemeral returns a function with the webhook's decision about ephemeral
+// containers that are added to the pod old, with a known identity.
 func decideEphemeral(t tester, old []byte, id *identity.Identity, settings inject.Settings) func(*inject.Pod) inject.Result {
 	t.Helper()
 	before, err := decode(old)
 	if err != nil {
-		t.Fatalf("the pod before cannot be decoded: %v\n%s", err, old)
+		t.Fatalf("decode old pod: %v\n%s", err, old)
 	}
 	return func(changed *inject.Pod) inject.Result {
 		return inject.PatchEphemeral(changed, before, id, settings)
@@ -45,8 +45,8 @@ func ephemeralContainers(pod *corev1.Pod) []corev1.Container {
 	return containers
 }
 
-// checkEphemeralProperties says whatever must be true of any decision about
-// ephemeral containers with which the pod old has become the pod changed.
+// checkEphemeralProperties checks the properties of any decision about the ephemeral
+// containers that changed has in addition to old.
 func checkEphemeralProperties(t tester, old, changed []byte, id *identity.Identity, settings inject.Settings) {
 	t.Helper()
 	existing := ephemeralContainers(toPod(t, old))
@@ -59,7 +59,7 @@ func checkEphemeralProperties(t tester, old, changed []byte, id *identity.Identi
 		touched: func(pod *corev1.Pod) []corev1.Container {
 			return slices.DeleteFunc(ephemeralContainers(pod), func(c corev1.Container) bool { return !isNew(c.Name) })
 		},
-		// All else of a running pod is out of reach.
+		// No other part of a running pod can be changed.
 		rest: func(pod []byte) any {
 			document := parse(pod)
 			containers, _ := field(field(document, "spec"), "ephemeralContainers").([]any)
@@ -77,18 +77,18 @@ func checkEphemeralProperties(t tester, old, changed []byte, id *identity.Identi
 		held = held || d.isHeldBy(&d.before.Spec.Volumes[i])
 	}
 	if id.IsSet() && d.result.Volume != "" && !held || d.result.ExpirationSeconds != 0 {
-		t.Errorf("a pod without the token is said to have it in volume %q for %d s", d.result.Volume, d.result.ExpirationSeconds)
+		t.Errorf("pod without the token: got volume %q and expiration %d s in the result, want none", d.result.Volume, d.result.ExpirationSeconds)
 	}
 	if d.result.Reason == inject.NoTokenVolume && d.result.Patch != nil {
-		t.Errorf("a pod without the token has a patch: %s", d.result.Patch)
+		t.Errorf("pod without the token: got patch %s, want none", d.result.Patch)
 	}
 	if d.result.Reason == inject.NoTokenVolume && d.hasFirstVolume() {
-		t.Errorf("a pod with the token is said to lack it: %+v", d.before.Spec.Volumes)
+		t.Errorf("pod with the token: got a result without it: %+v", d.before.Spec.Volumes)
 	}
 }
 
-// hasFirstVolume says whether the volume that bears the very name of the token's
-// holds it. Other names count only as far as those before them are taken.
+// hasFirstVolume reports whether the volume with the token's default name holds the
+// token. Another name is used only if the names before it are taken.
 func (d *decision) hasFirstVolume() bool {
 	name := "aws-iam-token"
 	if d.id.Method == identity.ContainerCredentials {
@@ -114,7 +114,7 @@ func TestProperties_randomEphemeralContainers(t *testing.T) {
 	})
 }
 
-// ephemeral draws a pod that runs, and what it is with more ephemeral containers.
+// ephemeral returns a random running pod, and the pod with more ephemeral containers.
 func (d *podGenerator) ephemeral() (old, changed []byte) {
 	document := d.document()
 	spec := document["spec"].(map[string]any)
@@ -124,13 +124,13 @@ func (d *podGenerator) ephemeral() (old, changed []byte) {
 	existing := draw("existing ephemeral container", "debugger", "shell")
 	spec["ephemeralContainers"] = existing
 	old = d.encode(document)
-	// A patch may be merged so that new ones come before old ones.
+	// A merge patch can put new containers before old ones.
 	spec["ephemeralContainers"] = rapid.Permutation(append(existing, draw("new ephemeral container", "app", "log")...)).Draw(d.T, "order")
 	return old, d.encode(document)
 }
 
-// TestPatchEphemeral_newContainerFirst merges a patch as the API server does,
-// which puts new elements of a list before those that the patch does not name.
+// TestPatchEphemeral_newContainerFirst applies a strategic merge patch as the API server
+// does: it puts new list elements before the ones that are not in the patch.
 func TestPatchEphemeral_newContainerFirst(t *testing.T) {
 	for _, c := range loadEphemeral(t) {
 		t.Run(c.Name, func(t *testing.T) {
@@ -149,11 +149,11 @@ func TestPatchEphemeral_newContainerFirst(t *testing.T) {
 	}
 }
 
-// TestPatchEphemeral_allTestCases adds a container that wants
-// nothing special to each pod as the webhook has made it.
+// TestPatchEphemeral_allTestCases adds a container without special settings to each
+// injected pod.
 func TestPatchEphemeral_allTestCases(t *testing.T) {
 	const debugger = `{"name":"debugger","image":"` + image + `"}`
-	for _, c := range loadCorpus(t) {
+	for _, c := range loadTestCases(t) {
 		t.Run(c.Name, func(t *testing.T) {
 			created, old := decideCase(t, &c)
 			changed, err := apply(old, []byte(`[{"op":"add","path":"/spec/ephemeralContainers","value":[`+debugger+`]}]`))
@@ -164,14 +164,14 @@ func TestPatchEphemeral_allTestCases(t *testing.T) {
 			result, _ := patchBytes(t, changed, decideEphemeral(t, old, c.Identity(), c.Settings.Inject()))
 			switch {
 			case created.Volume == "":
-				// The webhook does not ask about pods that are exempt.
+				// The webhook does not look up the identity of exempt pods.
 				if created.Reason == inject.NoRole && result.Reason != inject.NoRole {
-					t.Errorf("the pod is %s without a role", result.Reason)
+					t.Errorf("got reason %s for a pod without a role", result.Reason)
 				}
 			case result.Volume != created.Volume || len(result.Containers) != 1:
 				t.Errorf("got %+v, want volume %q", result, created.Volume)
 			case result.Containers[0].Reason != inject.Injected && result.Containers[0].Reason != inject.NotIncluded:
-				t.Errorf("the debugger is %s", result.Containers[0].Reason)
+				t.Errorf("got reason %s for the debugger", result.Containers[0].Reason)
 			}
 		})
 	}

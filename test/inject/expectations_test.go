@@ -13,16 +13,16 @@ import (
 	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/identity"
 )
 
-// What role chaining and EKS Pod Identity put into a pod's metadata.
+// Keys of the metadata that role chaining and EKS Pod Identity add to a pod.
 const (
 	configAnnotation = "eks.amazonaws.com/aws-config"
 	podIdentityLabel = "eks.amazonaws.com/pod-identity"
 )
 
-// fromElsewhere stands for the value of a variable that has none in the pod.
+// fromElsewhere represents the value of a variable with a valueFrom.
 const fromElsewhere = "(from elsewhere)"
 
-// envOrder is that of AWS's own webhook, and then ours.
+// envOrder returns the variables in the order of the reference, followed by the others.
 func envOrder() []string {
 	return []string{
 		"AWS_STS_REGIONAL_ENDPOINTS", "AWS_DEFAULT_REGION", "AWS_REGION", "AWS_ROLE_ARN", "AWS_WEB_IDENTITY_TOKEN_FILE",
@@ -31,46 +31,45 @@ func envOrder() []string {
 	}
 }
 
-// stsSessionName is what STS takes as the name of a session
+// stsSessionName matches the session names that STS accepts
 // (https://docs.aws.amazon.com/STS/latest/APIReference/API_AssumeRoleWithWebIdentity.html).
 func stsSessionName() *regexp.Regexp { return regexp.MustCompile(`^[\w+=,.@-]{2,64}$`) }
 
-// configSource is the part of the volume that role chaining adds.
+// configSource returns the volume source that role chaining adds.
 func configSource() corev1.VolumeProjection {
 	return corev1.VolumeProjection{DownwardAPI: &corev1.DownwardAPIProjection{Items: []corev1.DownwardAPIVolumeFile{{
 		Path: "config", FieldRef: &corev1.ObjectFieldSelector{FieldPath: "metadata.annotations['" + configAnnotation + "']"},
 	}}}}
 }
 
-// expectedInjection are how an identity reaches a container: the file of the token, the
-// directory that it is in, the variables that make the identity, and others
-// that make another one.
+// expectedInjection is the expected identity of a container: the token's file and
+// directory, the variables of the identity, and variables that take precedence over it.
 type expectedInjection struct {
 	directory, file string
 	variables       map[string]string
-	rivals          []string
-	// fileVariable is the one that names the token's file, or empty.
+	overriding      []string
+	// fileVariable is the variable with the path of the token's file, or empty.
 	fileVariable string
 }
 
-// usualFolder is where the token goes if nothing is in its way.
-func (d *decision) usualFolder() string {
+// usualDir returns the directory of the token if no mount conflicts with it.
+func (d *decision) usualDir() string {
 	if d.id.Method == identity.ContainerCredentials {
 		return d.settings.ContainerCredentials.MountPath
 	}
 	return d.settings.MountPath
 }
 
-// folderOf returns the directory in which a container has the token. If it has the token
-// in both, that is the one that its variable names. With a chained role, it is the one
-// that the pod's configuration names.
-func (d *decision) folderOf(c *corev1.Container, windows bool) string {
-	directories := []string{d.usualFolder(), d.settings.FallbackMountPath}
+// dirOf returns the directory in which a container has the token. If the token is at both
+// paths, it is the one in the container's variable. With a chained role, it is the one in
+// the pod's AWS configuration.
+func (d *decision) dirOf(c *corev1.Container, windows bool) string {
+	directories := []string{d.usualDir(), d.settings.FallbackMountPath}
 	switch fallback := d.expectedInjection(d.settings.FallbackMountPath); {
 	case d.id.TargetRoleARN != "" && strings.Contains(d.after.Annotations[configAnnotation], "web_identity_token_file = "+d.known(fallback.directory, "token")+"\n"):
 		return fallback.directory
 	case d.id.TargetRoleARN != "":
-		return d.usualFolder()
+		return d.usualDir()
 	case valueOf(c, fallback.fileVariable) == fallback.variables[fallback.fileVariable]:
 		slices.Reverse(directories)
 	}
@@ -82,10 +81,10 @@ func (d *decision) folderOf(c *corev1.Container, windows bool) string {
 			}
 		}
 	}
-	return d.usualFolder()
+	return d.usualDir()
 }
 
-// expectedInjection are those of the identity with the token in a directory.
+// expectedInjection returns the expected identity with the token in the directory.
 func (d *decision) expectedInjection(directory string) expectedInjection {
 	switch {
 	case d.id.Method == identity.ContainerCredentials:
@@ -108,7 +107,7 @@ func (d *decision) expectedInjection(directory string) expectedInjection {
 	}
 }
 
-// known is the path of a file as the container's processes know it.
+// known returns the path of a file as the container's processes see it.
 func (d *decision) known(directory, file string) string {
 	joined := path.Join(directory, file)
 	if isWindows(d.before) {
@@ -117,8 +116,8 @@ func (d *decision) known(directory, file string) string {
 	return joined
 }
 
-// extras are the variables that a container with the identity has beside it,
-// unless it sets them itself.
+// extras returns the additional variables of an injected container, except those that it
+// sets itself.
 func (d *decision) extras() map[string]string {
 	extras := map[string]string{}
 	if d.id.Method == identity.WebIdentity {
@@ -135,8 +134,8 @@ func (d *decision) extras() map[string]string {
 	return extras
 }
 
-// session is the name of the session, fromElsewhere for one that the kubelet is
-// to fill in, or empty for one that is left to the SDK.
+// session returns the session name. It is fromElsewhere if the kubelet sets it, and empty
+// if the SDK chooses it.
 func (d *decision) session() string {
 	name := d.id.SessionName
 	if said := d.before.Annotations[d.settings.AnnotationPrefix+"/role-session-name"]; stsSessionName().MatchString(said) {
@@ -154,14 +153,14 @@ func (d *decision) session() string {
 		return "pod-" + pod
 	case len(pod) > 64:
 		name := fmt.Sprintf("%s-%x", pod[:55], sha256.Sum256([]byte(pod)))[:64]
-		// What no pod is called may be cut within a letter, which JSON cannot say.
+		// The cut may split a character, and JSON cannot contain half a character.
 		return string([]rune(name))
 	default:
 		return pod
 	}
 }
 
-// config is the AWS configuration of a chained role, to the letter.
+// config returns the exact AWS configuration of a chained role.
 func (d *decision) config(directory string) string {
 	session := d.session()
 	lines := []string{"[default]", "role_arn = " + d.id.TargetRoleARN, "source_profile = web-identity"}
@@ -180,15 +179,14 @@ func (d *decision) config(directory string) string {
 	return strings.Join(lines, "\n") + "\n"
 }
 
-// isHeldBy says whether a volume holds the token, and the configuration if there
-// is one.
+// isHeldBy reports whether a volume holds the token, and the configuration if there is one.
 func (d *decision) isHeldBy(volume *corev1.Volume) bool {
 	if volume.Projected == nil {
 		return false
 	}
 	sources := volume.Projected.Sources
 	hasToken := false
-	for _, source := range sources { // the last of one path is what the kubelet writes
+	for _, source := range sources { // the kubelet writes the last source of a path
 		if token := source.ServiceAccountToken; token != nil && token.Path == d.expectedInjection("").file {
 			hasToken = token.Audience == d.id.Audience
 		}
@@ -202,8 +200,8 @@ func (d *decision) isHeldBy(volume *corev1.Volume) bool {
 	return hasToken && (hasConfig || d.id.TargetRoleARN == "")
 }
 
-// tokenVolumeOf returns the volume of which a container reads the token at a path. It
-// goes up from the file to the first mount.
+// tokenVolumeOf returns the name of the volume from which a container reads the token in
+// file. It goes up the path to the first mount.
 func (d *decision) tokenVolumeOf(c *corev1.Container, file string) string {
 	windows := isWindows(d.before)
 	at := place(file, windows)
@@ -233,10 +231,10 @@ func (d *decision) tokenVolumeOf(c *corev1.Container, file string) string {
 	}
 }
 
-// tokenIn returns the volume of a mount if the token is at a path below the mount.
+// tokenIn returns the name of the mount's volume if that has the token at the path below.
 func (d *decision) tokenIn(mount corev1.VolumeMount, below string, windows bool) string {
 	if mount.SubPath+mount.SubPathExpr != "" {
-		return "" // the kubelet does not renew the token there
+		return "" // the kubelet does not renew tokens in subPath mounts
 	}
 	want := path.Clean("/" + below)
 	for _, volume := range d.after.Spec.Volumes {

@@ -13,10 +13,10 @@ import (
 	"github.com/pod-identity-webhook/pod-identity-webhook/test/inject/testcases"
 )
 
-// FuzzAnnotations gives any text to each annotation that the webhook reads.
-// Anybody who may create a pod or a ServiceAccount can write anything there.
+// FuzzAnnotations puts any text into each annotation that the webhook reads. Anyone who
+// can create a pod or a ServiceAccount can write any text there.
 func FuzzAnnotations(f *testing.F) {
-	for _, c := range loadCorpus(f) {
+	for _, c := range loadTestCases(f) {
 		account, pod := annotationsOf(&c.ServiceAccount.ObjectMeta), annotationsOf(&c.Pod.ObjectMeta)
 		f.Add(account("role-arn"), account("audience"), account("sts-regional-endpoints"), account("token-expiration"),
 			account("role-session-name"), account("sts-endpoint"), account("target-role-arn"), account("target-external-id"),
@@ -46,17 +46,17 @@ func FuzzAnnotations(f *testing.F) {
 		})
 		result, patched := decideBytes(t, document, id, settings.Inject())
 		if (result.Patch != nil) != (role != "") {
-			t.Fatalf("role %q: the patch is %s", role, result.Patch)
+			t.Fatalf("role %q: got patch %s", role, result.Patch)
 		}
 		if role == "" {
 			return
 		}
 		if !json.Valid(result.Patch) {
-			t.Errorf("the patch is no JSON: %s", result.Patch)
+			t.Errorf("the patch is invalid JSON: %s", result.Patch)
 		}
 		checkToken(t, patched)
-		// The API server's own JSON and protobuf hold valid text only. Each is looked
-		// at by itself: pieces of one letter are valid side by side.
+		// The API server's JSON and protobuf contain only valid UTF-8. Check each text alone:
+		// parts of one character can form a valid character together.
 		for _, text := range []string{role, audience, target, externalID, endpoint} {
 			if !utf8.ValidString(text) {
 				return
@@ -66,27 +66,27 @@ func FuzzAnnotations(f *testing.F) {
 	})
 }
 
-// checkToken says whether the API server takes the token that is asked for, and
-// whether it is safe to send to STS.
+// checkToken checks that the API server accepts the requested token, and that the token
+// is safe to send to STS.
 func checkToken(t tester, patched []byte) {
 	t.Helper()
 	asked := toPod(t, patched).Spec.Volumes[0].Projected.Sources[0].ServiceAccountToken
 	if asked.Audience == "" {
-		t.Errorf("the audience is empty: the token would be the API server's")
+		t.Errorf("the audience is empty: the token would be valid for the API server")
 	}
 	if seconds := *asked.ExpirationSeconds; seconds < token.MinExpirationSeconds || seconds > token.MaxExpirationSeconds {
-		t.Errorf("the API server refuses an expiration of %d s", seconds)
+		t.Errorf("got expiration %d s, which the API server rejects", seconds)
 	}
 }
 
 const prefix = "eks.amazonaws.com/"
 
-// annotationsOf returns what looks up annotations by their keys without prefix.
+// annotationsOf returns a function that looks up annotations by keys without prefix.
 func annotationsOf(of *metav1.ObjectMeta) func(name string) string {
 	return func(name string) string { return of.Annotations[prefix+name] }
 }
 
-// annotations puts the prefix before the keys.
+// annotations adds the prefix to the keys.
 func annotations(of map[string]string) map[string]string {
 	prefixed := make(map[string]string, len(of))
 	for name, value := range of {

@@ -13,23 +13,22 @@ import (
 	"github.com/pod-identity-webhook/pod-identity-webhook/test/inject/testcases"
 )
 
-// FuzzPod gives bytes to the two decoders that must agree: the webhook's, which
-// sees a pod through a view of its own, and the one that the API server and all
-// clients read pods with. The rules:
+// FuzzPod decodes bytes with two decoders that must agree: the webhook's, which reads only
+// some fields of a pod into inject.Pod, and the one of the API server and all clients. The
+// rules:
 //
-//   - Bytes that are no pod to the API server are none of the webhook's concern:
-//     it is never sent them. The view may take them, since it does not look at
-//     most fields, but a decision about them must not panic.
-//   - Bytes that are a pod to the API server must be one to the view, with the
-//     same value in each field that the view has.
-//   - Unless a name repeats in an object. The API server keeps a warning of its
-//     own for that, decodes it, and sends on its own encoding, in which no name
-//     repeats; what the two make of the repetition itself may differ.
-//   - What the API server sends on is what it has decoded. Of that all that
-//     checkProperties says is true, whatever the identity, and all that
-//     checkEphemeralProperties says, whatever of it is new.
+//   - The API server never sends the webhook bytes that it cannot decode as a pod. The
+//     webhook's decoder may accept them, because it does not read most fields. A decision
+//     about them must not panic.
+//   - The webhook must be able to decode bytes that the API server can decode, with the same
+//     value in each field of inject.Pod.
+//   - The exception are objects with duplicate names. The API server decodes them with a
+//     warning and sends its own encoding without duplicates. The two decoders may
+//     decode the duplicates differently.
+//   - The API server sends its own encoding of the pod. For that, checkProperties and
+//     checkEphemeralProperties must hold, for any identity and any new containers.
 func FuzzPod(f *testing.F) {
-	for _, c := range loadCorpus(f) {
+	for _, c := range loadTestCases(f) {
 		f.Add(c.PodJSON)
 	}
 	for _, c := range loadEphemeral(f) {
@@ -68,17 +67,17 @@ func FuzzPod(f *testing.F) {
 		}
 		if len(faults) == 0 {
 			if viewErr != nil {
-				t.Fatalf("only the API server can decode it: %v", viewErr)
+				t.Fatalf("only the API server can decode the pod: %v", viewErr)
 			}
 			checkView(t, view, &pod)
 		}
 		sent, err := json.Marshal(&pod)
 		if err != nil {
-			t.Skip("the API server could not send it on")
+			t.Skip("the API server could not encode the pod")
 		}
 		view, err = decode(sent)
 		if err != nil {
-			t.Fatalf("what the API server sends on cannot be decoded: %v\n%s", err, sent)
+			t.Fatalf("decode the API server's encoding: %v\n%s", err, sent)
 		}
 		checkView(t, view, toPod(t, sent))
 		for _, id := range ids {
@@ -92,7 +91,7 @@ func FuzzPod(f *testing.F) {
 	})
 }
 
-// identities returns one for each way to give an identity.
+// identities returns one identity for each method.
 func identities(settings testcases.Settings) []*identity.Identity {
 	defaults := settings.Identity()
 	return []*identity.Identity{
@@ -110,6 +109,6 @@ func identities(settings testcases.Settings) []*identity.Identity {
 func checkView(t tester, got any, pod *corev1.Pod) {
 	t.Helper()
 	if want := viewOf(pod); !reflect.DeepEqual(got, want) {
-		t.Errorf("the view is\n%+v\nwant\n%+v", got, want)
+		t.Errorf("got view\n%+v\nwant\n%+v", got, want)
 	}
 }

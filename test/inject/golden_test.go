@@ -22,12 +22,11 @@ import (
 
 var update = flag.Bool("update", false, "write the golden files instead of comparing with them")
 
-// image is the one that all pods of the corpus run: a node can hold it without a
-// registry.
+// image is the image of all pods of the test cases. Nodes can have it without a registry.
 const image = "registry.k8s.io/pause:3.10"
 
 func TestGolden(t *testing.T) {
-	for _, c := range loadCorpus(t) {
+	for _, c := range loadTestCases(t) {
 		t.Run(c.Name, func(t *testing.T) {
 			result, patched := decideCase(t, &c)
 			goldens(t, c.Dir, result, patched)
@@ -56,11 +55,11 @@ func TestTestCases_sameImage(t *testing.T) {
 	images := func(of string, pod *corev1.Pod) {
 		for _, container := range allContainers(pod) {
 			if container.Image != image {
-				t.Errorf("%s: container %s runs %s, want %s", of, container.Name, container.Image, image)
+				t.Errorf("%s: container %s: got image %s, want %s", of, container.Name, container.Image, image)
 			}
 		}
 	}
-	for _, c := range loadCorpus(t) {
+	for _, c := range loadTestCases(t) {
 		images(c.Name, &c.Pod)
 	}
 	for _, c := range loadEphemeral(t) {
@@ -72,29 +71,29 @@ func allContainers(pod *corev1.Pod) []corev1.Container {
 	return slices.Concat(pod.Spec.InitContainers, pod.Spec.Containers, ephemeralContainers(pod))
 }
 
-// TestTestCases_comment keeps the corpus a thing to read: the
-// name of a case is too short to say what the contract is.
+// TestTestCases_comment requires a comment in each test case, because its name is too
+// short to describe the expected behavior.
 func TestTestCases_comment(t *testing.T) {
 	sentence := regexp.MustCompile(`\A(# .+\n)+`)
 	for _, pattern := range []string{"testdata/*/", "testdata/ephemeral/*/"} {
 		paths, err := filepath.Glob(pattern + testcases.PodFile)
 		if err != nil || len(paths) == 0 {
-			t.Fatalf("%s: %d pods, %v", pattern, len(paths), err)
+			t.Fatalf("%s: got %d pods, error %v", pattern, len(paths), err)
 		}
 		for _, path := range paths {
 			content, err := os.ReadFile(path)
 			if err != nil {
 				t.Fatal(err)
 			}
-			if said := sentence.Find(content); !bytes.HasSuffix(said, []byte(".\n")) {
-				t.Errorf("%s opens with %q", path, said)
+			if comment := sentence.Find(content); !bytes.HasSuffix(comment, []byte(".\n")) {
+				t.Errorf("%s: got comment %q, want one that ends in a period", path, comment)
 			}
 		}
 	}
 }
 
-// golden compares got with the file at path, or writes it. Nothing is golden if
-// the file is absent.
+// golden compares got with the file at path, or writes it with -update. An absent file
+// means that got must be empty.
 func golden(t *testing.T, path string, got []byte) {
 	t.Helper()
 	if *update {
@@ -108,11 +107,11 @@ func golden(t *testing.T, path string, got []byte) {
 		t.Fatal(err)
 	}
 	if !bytes.Equal(got, want) {
-		t.Errorf("%s differs; if it is wrong, write it anew with -update:\n%s", path, difference(want, got))
+		t.Errorf("%s differs; run with -update to write it:\n%s", path, difference(want, got))
 	}
 }
 
-// write writes a file, or removes it if there is nothing to write.
+// write writes a file, or removes it if content is empty.
 func write(path string, content []byte) error {
 	if content == nil {
 		if err := os.Remove(path); !errors.Is(err, os.ErrNotExist) {
@@ -124,7 +123,7 @@ func write(path string, content []byte) error {
 }
 
 func difference(want, got []byte) string {
-	// It fails only if its writer does, and it writes to memory.
+	// It returns only errors of its writer, which is in memory here.
 	text, _ := difflib.GetUnifiedDiffString(difflib.UnifiedDiff{
 		A: difflib.SplitLines(string(want)), FromFile: "golden",
 		B: difflib.SplitLines(string(got)), ToFile: "now",
@@ -155,7 +154,7 @@ func toYAML(t *testing.T, document []byte) []byte {
 	return text
 }
 
-// report says a result without the patch, which has a golden of its own.
+// report returns a result as YAML, without the patch, which has its own golden file.
 func report(t *testing.T, result inject.Result) []byte {
 	t.Helper()
 	type container struct {
@@ -168,7 +167,7 @@ func report(t *testing.T, result inject.Result) []byte {
 		Reason  inject.Reason `json:"reason"`
 		Message string        `json:"message"`
 	}
-	said := struct {
+	comment := struct {
 		Reason            inject.Reason `json:"reason"`
 		Volume            string        `json:"volume,omitempty"`
 		ExpirationSeconds int64         `json:"expirationSeconds,omitempty"`
@@ -176,14 +175,14 @@ func report(t *testing.T, result inject.Result) []byte {
 		Warnings          []warning     `json:"warnings,omitempty"`
 	}{Reason: result.Reason, Volume: result.Volume, ExpirationSeconds: result.ExpirationSeconds}
 	for _, c := range result.Containers {
-		said.Containers = append(said.Containers, container{
+		comment.Containers = append(comment.Containers, container{
 			Name: c.Name, Reason: c.Reason, Env: strings.Join(c.Env, " "), Mounted: c.Mounted,
 		})
 	}
 	for _, w := range result.Warnings {
-		said.Warnings = append(said.Warnings, warning(w))
+		comment.Warnings = append(comment.Warnings, warning(w))
 	}
-	text, err := yaml.Marshal(said)
+	text, err := yaml.Marshal(comment)
 	if err != nil {
 		t.Fatal(err)
 	}

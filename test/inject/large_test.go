@@ -8,7 +8,7 @@ import (
 	"github.com/pod-identity-webhook/pod-identity-webhook/test/inject/testcases"
 )
 
-// The largest pods that are common: 6 containers with 25 variables each.
+// The size of a large but common pod: 6 containers with 25 variables each.
 const (
 	largePodContainers = 6
 	largePodVariables  = 25
@@ -18,7 +18,7 @@ func TestLargePod_generated(t *testing.T) {
 	golden(t, "testdata/large/"+testcases.PodFile, largePod())
 }
 
-// largePod returns the manifest of a pod that nobody wants to write.
+// largePod returns the generated manifest of a large pod.
 func largePod() []byte {
 	var manifest strings.Builder
 	manifest.WriteString(`# A pod of 6 containers with 25 variables each. TestLargePod_generated

@@ -9,16 +9,15 @@ import (
 	"github.com/pod-identity-webhook/pod-identity-webhook/test/inject/testcases"
 )
 
-// podGenerator draws pods that are about what the webhook looks at: they hold its
-// volume, its variables and its path far more often than those of users do, in
-// every state. They are JSON and not corev1.Pods, so that they can have lists
-// that are empty and fields that nobody knows.
+// podGenerator generates random pods with the fields that the webhook reads. They have
+// its volume, variables and paths far more often than real pods, in every state. They are
+// JSON and not corev1.Pods, so that they can have empty lists and unknown fields.
 type podGenerator struct {
 	*rapid.T
 	settings testcases.Settings
 }
 
-// directory, file and audience are those of the token.
+// directory, file and audience return the properties of the token.
 func (d *podGenerator) directory() string {
 	if d.settings.ContainerCredentials {
 		return d.settings.Inject().ContainerCredentials.MountPath
@@ -42,7 +41,7 @@ func (d *podGenerator) audience() string {
 
 const roleARN = "arn:aws:iam::111122223333:role/app"
 
-// randomSettings draws what the webhook is told.
+// randomSettings returns random settings of the webhook.
 func randomSettings(t *rapid.T) testcases.Settings {
 	settings := testcases.Defaults()
 	settings.Region = rapid.SampledFrom([]string{"", "eu-west-1"}).Draw(t, "region")
@@ -55,8 +54,7 @@ func randomSettings(t *rapid.T) testcases.Settings {
 	return settings
 }
 
-// randomServiceAccount draws the annotations of a ServiceAccount, mostly with a
-// role.
+// randomServiceAccount returns random annotations of a ServiceAccount, usually with a role.
 func randomServiceAccount(t *rapid.T, prefix string) map[string]string {
 	d := podGenerator{T: t}
 	annotations := map[string]string{
@@ -81,7 +79,7 @@ func randomServiceAccount(t *rapid.T, prefix string) map[string]string {
 	return annotations
 }
 
-// pod draws a pod that is being created.
+// pod returns a random pod that is being created.
 func (d *podGenerator) pod() []byte { return d.encode(d.document()) }
 
 func (d *podGenerator) encode(document any) []byte {
@@ -137,7 +135,7 @@ func (d *podGenerator) container(name string) map[string]any {
 
 func (d *podGenerator) variable() any {
 	variable := map[string]any{"name": d.oneOf("variable", append([]string{"GREETING", "AWS_PROFILE", "AWS_DEFAULT_PROFILE"}, envOrder()...)...)}
-	file := d.directory() + "/" + d.oneOf("told file", d.file(), d.file(), "config")
+	file := d.directory() + "/" + d.oneOf("reported file", d.file(), d.file(), "config")
 	switch kind := d.oneOf("value", "role", "role", "agent", "one", "file", "own file", "own file", "windows file", "other", "empty", "elsewhere", "none"); kind {
 	case "role":
 		variable["value"] = roleARN
@@ -204,7 +202,7 @@ func (d *podGenerator) mount() any {
 	return mount
 }
 
-// path draws the path of the token, one near it, or one that is the same.
+// path returns a random path: the token's, one near it, or another spelling of it.
 func (d *podGenerator) path() string {
 	directory := d.directory()
 	return d.oneOf("path",
@@ -213,7 +211,7 @@ func (d *podGenerator) path() string {
 		"C:"+directory, "c:"+strings.ReplaceAll(directory, "/", `\`), strings.ReplaceAll(directory, "/", `\`))
 }
 
-// set sets a field that may be absent, null or empty.
+// set sets a field, or leaves it absent, null or empty.
 func (d *podGenerator) set(object map[string]any, name string, value func() any) {
 	switch d.oneOf(name, "absent", "null", "there", "there", "there") {
 	case "null":
@@ -223,7 +221,7 @@ func (d *podGenerator) set(object map[string]any, name string, value func() any)
 	}
 }
 
-// list draws a list that may be empty.
+// list returns a random list, which may be empty.
 func (d *podGenerator) list(label string, longest int, element func() any) []any {
 	list := make([]any, 0, longest)
 	for range rapid.IntRange(0, longest).Draw(d.T, "number of "+label) {

@@ -7,16 +7,15 @@ import (
 	"testing"
 )
 
-// missingFrom says what of the JSON document before is not in after, or "" if all of it
-// is: each object has its names still, each list has its elements still in the
-// same relative order, and each other value is the same, to the digit. A null
-// says no more than an absent name does, and may have become anything.
+// missingFrom describes the first part of the JSON document before that is not in after. It
+// returns "" if nothing is missing: objects keep their names, lists keep their elements
+// in the same relative order, and other values are equal, including all digits. A
+// null is the same as an absent name, so it may become any value.
 func missingFrom(before, after []byte) string {
 	return lostValue("", parse(before), parse(after))
 }
 
-// parse reads a JSON document and keeps its numbers as they are written. What
-// is no JSON becomes nil.
+// parse decodes a JSON document and keeps numbers as text. It returns nil for invalid JSON.
 func parse(document []byte) any {
 	decoder := json.NewDecoder(strings.NewReader(string(document)))
 	decoder.UseNumber()
@@ -34,12 +33,12 @@ func lostValue(at string, before, after any) string {
 	case map[string]any:
 		after, ok := after.(map[string]any)
 		if !ok {
-			return at + " is no object any more"
+			return at + " is not an object anymore"
 		}
 		for name, value := range before {
 			kept, ok := after[name]
 			if !ok {
-				return at + "/" + name + " is gone"
+				return at + "/" + name + " is missing"
 			}
 			if fault := lostValue(at+"/"+name, value, kept); fault != "" {
 				return fault
@@ -49,7 +48,7 @@ func lostValue(at string, before, after any) string {
 	case []any:
 		after, ok := after.([]any)
 		if !ok {
-			return at + " is no list any more"
+			return at + " is not a list anymore"
 		}
 		return lostElement(at, before, after)
 	default:
@@ -60,14 +59,13 @@ func lostValue(at string, before, after any) string {
 	}
 }
 
-// lostElement looks for each element of before at the first place in after that
-// has it, after the place of the one before it: if there is any way to find
-// them all in order, this is one.
+// lostElement searches each element of before in after, at the first place behind the
+// previous one. If there is a way to find all of them in order, this finds one.
 func lostElement(at string, before, after []any) string {
 	next := 0
 	for i, value := range before {
 		here := fmt.Sprintf("%s/%d", at, i)
-		fault := here + " is gone"
+		fault := here + " is missing"
 		for ; next < len(after); next++ {
 			if fault = lostValue(here, value, after[next]); fault == "" {
 				break
@@ -89,18 +87,18 @@ func TestMissingFrom(t *testing.T) {
 		{"a new name loses nothing", `{"a":1}`, `{"a":1,"b":2}`, ""},
 		{"a new first element loses nothing", `[1,2]`, `[0,1,2]`, ""},
 		{"a new element between two loses nothing", `[1,2]`, `[1,0,2,0]`, ""},
-		{"an element that has grown loses nothing", `[{"a":1}]`, `[{"c":1},{"a":1,"b":2}]`, ""},
-		{"a name is lost", `{"a":1,"b":2}`, `{"a":1}`, "/b is gone"},
+		{"an element with a new field loses nothing", `[{"a":1}]`, `[{"c":1},{"a":1,"b":2}]`, ""},
+		{"a name is lost", `{"a":1,"b":2}`, `{"a":1}`, "/b is missing"},
 		{"a value has changed", `{"a":{"b":1}}`, `{"a":{"b":2}}`, "/a/b is 2, was 1"},
 		{"a digit has changed", `{"a":9007199254740993}`, `{"a":9007199254740992}`, "/a is 9007199254740992, was 9007199254740993"},
 		{"a number is written in another way", `[1.0]`, `[1]`, "/0 is 1, was 1.0"},
-		{"a null is lost", `{"a":null}`, `{}`, "/a is gone"},
+		{"a null is lost", `{"a":null}`, `{}`, "/a is missing"},
 		{"a null has a value", `{"a":null}`, `{"a":[]}`, ""},
-		{"an element is lost", `[1,2]`, `[1]`, "/1 is gone"},
+		{"an element is lost", `[1,2]`, `[1]`, "/1 is missing"},
 		{"an element is there once, was there twice", `[1,1]`, `[1,2]`, "/1 is 2, was 1"},
-		{"elements have changed places", `[1,2]`, `[2,1]`, "/1 is gone"},
-		{"a list is an object", `{"a":[]}`, `{"a":{}}`, "/a is no list any more"},
-		{"an object is a list", `{"a":{}}`, `{"a":[]}`, "/a is no object any more"},
+		{"elements are reordered", `[1,2]`, `[2,1]`, "/1 is missing"},
+		{"a list is an object", `{"a":[]}`, `{"a":{}}`, "/a is not a list anymore"},
+		{"an object is a list", `{"a":{}}`, `{"a":[]}`, "/a is not an object anymore"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			if got := missingFrom([]byte(test.before), []byte(test.after)); got != test.want {

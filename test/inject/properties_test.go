@@ -17,7 +17,7 @@ import (
 	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/token"
 )
 
-// tester is what *testing.T and *rapid.T have in common, as far as it is needed.
+// tester has the methods of *testing.T and *rapid.T that the checks need.
 type tester interface {
 	Helper()
 	Errorf(format string, args ...any)
@@ -25,15 +25,15 @@ type tester interface {
 }
 
 func TestProperties_testCases(t *testing.T) {
-	for _, c := range loadCorpus(t) {
+	for _, c := range loadTestCases(t) {
 		t.Run(c.Name, func(t *testing.T) {
 			checkProperties(t, c.PodJSON, c.Identity(), c.Settings.Inject())
 		})
 	}
 }
 
-// checkProperties says whatever must be true of any decision about any pod that
-// can be decoded and is being created, and is not.
+// checkProperties checks the properties of any decision about any valid pod that is being
+// created.
 func checkProperties(t tester, pod []byte, id *identity.Identity, settings inject.Settings) {
 	t.Helper()
 	checkDecision(t, &decision{
@@ -46,14 +46,14 @@ func checkProperties(t tester, pod []byte, id *identity.Identity, settings injec
 	})
 }
 
-// checkDecision decides about a pod, and says whether all is well.
+// checkDecision decides about a pod and checks all properties of the result.
 func checkDecision(t tester, d *decision) {
 	t.Helper()
 	id := *d.id
 	d.result, d.patched = patchBytes(t, d.pod, d.decide)
-	// An identity is shared by requests that run at the same time.
+	// Concurrent requests share an identity.
 	if !reflect.DeepEqual(&id, d.id) {
-		t.Errorf("the identity was changed:\nwas %+v\nis  %+v", id, *d.id)
+		t.Errorf("the decision changed the identity:\nbefore %+v\nafter  %+v", id, *d.id)
 	}
 	d.before, d.after = toPod(t, d.pod), toPod(t, d.patched)
 	d.checkPurity(t)
@@ -65,27 +65,27 @@ func checkDecision(t tester, d *decision) {
 	d.checkIdempotent(t)
 }
 
-// decision is what was decided about a pod, and what came of it.
+// decision is a decision about a pod, and its result.
 type decision struct {
 	pod, patched []byte
-	// before and after are the same, decoded.
+	// before and after are the decoded pods before and after the patch.
 	before, after *corev1.Pod
 	id            *identity.Identity
 	settings      inject.Settings
 	result        inject.Result
 
 	decide func(view *inject.Pod) inject.Result
-	// touched lists the containers that are decided about, in the order of a
-	// result; rest is a pod less what may be added to it.
+	// touched returns the containers that the decision covers, in the order of the
+	// result. rest returns the parts of a pod that the patch must not change.
 	touched func(pod *corev1.Pod) []corev1.Container
 	rest    func(pod []byte) any
-	// running says that the pod runs already, so that nothing can be added but
-	// to its new ephemeral containers.
+	// running is true for a running pod, in which only new ephemeral containers can be
+	// changed.
 	running bool
 }
 
-// checkPurity says whether a view is changed by a decision, and whether the same
-// view leads to the same decision.
+// checkPurity checks that a decision does not change the view, and that the same view leads
+// to the same decision.
 func (d *decision) checkPurity(t tester) {
 	t.Helper()
 	used, err := decode(d.pod)
@@ -97,33 +97,33 @@ func (d *decision) checkPurity(t tester) {
 		t.Fatalf("decode again: %v", err)
 	}
 	if again := d.decide(used); !reflect.DeepEqual(again, d.result) {
-		t.Errorf("the same pod is decided in two ways:\nfirst  %+v\nsecond %+v", d.result, again)
+		t.Errorf("got two different decisions about the same pod:\nfirst  %+v\nsecond %+v", d.result, again)
 	}
 	if !reflect.DeepEqual(used, fresh) {
-		t.Errorf("the view was changed:\nwas %+v\nis  %+v", fresh, used)
+		t.Errorf("the decision changed the view:\nbefore %+v\nafter  %+v", fresh, used)
 	}
 }
 
-// checkUnrelatedFieldsUnchanged says whether the patch has taken, changed or moved anything, and
-// whether it has added something where it must not.
+// checkUnrelatedFieldsUnchanged checks that the patch removes, changes or moves nothing,
+// and adds nothing outside of the permitted places.
 func (d *decision) checkUnrelatedFieldsUnchanged(t tester) {
 	t.Helper()
 	if fault := missingFrom(d.pod, d.patched); fault != "" {
-		t.Errorf("the patch does not only add: %s\n%s\n%s", fault, d.pod, d.result.Patch)
+		t.Errorf("the patch removes or changes something: %s\n%s\n%s", fault, d.pod, d.result.Patch)
 	}
 	if before, after := d.rest(d.pod), d.rest(d.patched); !reflect.DeepEqual(before, after) {
-		t.Errorf("the patch touches more than it may:\nbefore %v\nafter  %v", before, after)
+		t.Errorf("the patch changes unrelated fields:\nbefore %v\nafter  %v", before, after)
 	}
 	if left := !d.id.IsSet() || d.result.Containers == nil && d.result.Volume == ""; left && d.result.Patch != nil {
-		t.Errorf("a pod that is left alone has a patch: %s", d.result.Patch)
+		t.Errorf("got patch %s for a skipped pod", d.result.Patch)
 	}
 	if d.result.Reason.Description() == "" {
-		t.Errorf("nothing explains the reason %q", d.result.Reason)
+		t.Errorf("reason %q has no explanation", d.result.Reason)
 	}
 }
 
-// withoutAdditions is a pod less the three kinds of lists that a patch may add
-// to, and less the label and the annotation that checkMetadata looks at.
+// withoutAdditions returns a pod without the three kinds of lists that a patch may extend,
+// and without the label and the annotation that checkMetadata checks.
 func withoutAdditions(pod []byte) any {
 	document := parse(pod)
 	metadata, _ := field(document, "metadata").(map[string]any)
@@ -160,9 +160,8 @@ func field(value any, name string) any {
 	return object[name]
 }
 
-// checkMetadata says whether the pod has the label of its method and the
-// configuration of its roles, each only if it is asked for, and unless the pod
-// brings its own.
+// checkMetadata checks that the pod has the label of its method and the configuration of
+// its roles. Each is added only if requested, and only if the pod does not have it.
 func (d *decision) checkMetadata(t tester) {
 	t.Helper()
 	given := (d.result.Volume != "" || d.result.Containers != nil) && !d.running
@@ -171,8 +170,8 @@ func (d *decision) checkMetadata(t tester) {
 		label = "enabled"
 	}
 	if given && d.id.TargetRoleARN != "" {
-		config = d.config(d.usualFolder())
-		// The pod may have it for the fallback path, and each container has that then.
+		config = d.config(d.usualDir())
+		// The pod may have a configuration for the fallback path, which all containers then use.
 		if fallback := d.config(d.settings.FallbackMountPath); d.after.Annotations[configAnnotation] == fallback {
 			config = fallback
 		}
@@ -190,18 +189,18 @@ func (d *decision) checkMetadata(t tester) {
 		}
 		got, there := of.after[of.key]
 		if got != want || there != (brought || of.added != "") {
-			t.Errorf("%s is %q (there: %t), want %q", of.key, got, there, want)
+			t.Errorf("%s: got %q (present: %t), want %q", of.key, got, there, want)
 		}
 	}
 	own, brought := d.before.Annotations[configAnnotation]
-	told := slices.ContainsFunc(d.result.Warnings, func(w inject.Warning) bool { return w.Reason == inject.ConfigKept })
-	if kept := config != "" && brought && own != config; told != kept {
-		t.Errorf("a configuration of the pod's own is kept: %t, and told: %t", kept, told)
+	reported := slices.ContainsFunc(d.result.Warnings, func(w inject.Warning) bool { return w.Reason == inject.ConfigKept })
+	if kept := config != "" && brought && own != config; reported != kept {
+		t.Errorf("got existing configuration kept: %t, warning: %t; want both equal", kept, reported)
 	}
 }
 
-// checkVolume says whether the pod has the token that the result names, first
-// of its volumes if it is new.
+// checkVolume checks that the pod has the token in the volume of the result. A new volume
+// must be the first.
 func (d *decision) checkVolume(t tester) {
 	t.Helper()
 	if d.result.Volume == "" {
@@ -210,37 +209,37 @@ func (d *decision) checkVolume(t tester) {
 	before, after := d.before.Spec.Volumes, d.after.Spec.Volumes
 	i := slices.IndexFunc(after, func(v corev1.Volume) bool { return v.Name == d.result.Volume })
 	if i < 0 {
-		t.Fatalf("there is no volume %q: %+v", d.result.Volume, after)
+		t.Fatalf("got no volume %q: %+v", d.result.Volume, after)
 	}
 	switch len(after) - len(before) {
 	case 0:
 	case 1:
-		// A volume that is added is one that nobody else has named.
+		// A new volume has a name that no other volume has.
 		if i != 0 || slices.ContainsFunc(before, func(v corev1.Volume) bool { return v.Name == d.result.Volume }) {
-			t.Errorf("volume %q is added at %d of %+v", d.result.Volume, i, after)
+			t.Errorf("got volume %q added at index %d of %+v", d.result.Volume, i, after)
 		}
 		want := token.Volume(d.result.Volume, d.id.Audience, d.expectedInjection("").file, d.result.ExpirationSeconds)
 		if d.id.TargetRoleARN != "" {
 			want.Projected.Sources = append(want.Projected.Sources, configSource())
 		}
 		if !reflect.DeepEqual(after[0], want) {
-			t.Errorf("the volume is %+v, want %+v", after[0], want)
+			t.Errorf("got volume %+v, want %+v", after[0], want)
 		}
 	default:
-		t.Errorf("%d volumes have become %d", len(before), len(after))
+		t.Errorf("got %d volumes before and %d after", len(before), len(after))
 	}
 	if !d.isHeldBy(&after[i]) {
-		t.Errorf("volume %q is no token for %q, or lacks its configuration: %+v", d.result.Volume, d.id.Audience, after[i])
+		t.Errorf("volume %q has no token for %q, or no configuration: %+v", d.result.Volume, d.id.Audience, after[i])
 	}
 	if adds := len(after) > len(before); adds != (d.result.ExpirationSeconds != 0) {
-		t.Errorf("a volume is added: %t, and the expiration is told as %d s", adds, d.result.ExpirationSeconds)
+		t.Errorf("got volume added: %t, and expiration %d s in the result", adds, d.result.ExpirationSeconds)
 	}
 	if d.id.Audience == "" || d.result.ExpirationSeconds != 0 && d.result.ExpirationSeconds != token.ClampExpiration(d.result.ExpirationSeconds) {
-		t.Errorf("the token is for %q and %d s", d.id.Audience, d.result.ExpirationSeconds)
+		t.Errorf("got token for audience %q and %d s", d.id.Audience, d.result.ExpirationSeconds)
 	}
 }
 
-// checkContainers says whether each container is what the result says it is.
+// checkContainers checks that each container matches its result.
 func (d *decision) checkContainers(t tester) {
 	t.Helper()
 	if d.result.Volume == "" && d.result.Containers == nil {
@@ -248,47 +247,47 @@ func (d *decision) checkContainers(t tester) {
 	}
 	before, after := d.touched(d.before), d.touched(d.after)
 	if len(before) != len(after) || len(before) != len(d.result.Containers) {
-		t.Fatalf("%d containers have become %d and are told of as %+v", len(before), len(after), d.result.Containers)
+		t.Fatalf("got %d containers before, %d after, and results %+v", len(before), len(after), d.result.Containers)
 	}
 	windows := isWindows(d.before)
 	for i := range before {
-		told := d.result.Containers[i]
-		if told.Name != after[i].Name {
-			t.Errorf("container %d is %q and told of as %q", i, after[i].Name, told.Name)
+		reported := d.result.Containers[i]
+		if reported.Name != after[i].Name {
+			t.Errorf("container %d is %q, got result of %q", i, after[i].Name, reported.Name)
 		}
-		if told.Reason.Description() == "" {
-			t.Errorf("nothing explains the reason %q", told.Reason)
+		if reported.Reason.Description() == "" {
+			t.Errorf("reason %q has no explanation", reported.Reason)
 		}
 		if len(after[i].Env) < len(before[i].Env) || len(after[i].VolumeMounts) < len(before[i].VolumeMounts) {
-			t.Fatalf("container %q has lost variables or mounts:\nbefore %+v\nafter  %+v", told.Name, before[i], after[i])
+			t.Fatalf("container %q lost variables or mounts:\nbefore %+v\nafter  %+v", reported.Name, before[i], after[i])
 		}
-		d.checkAdditions(t, &before[i], &after[i], told)
-		switch told.Reason {
+		d.checkAdditions(t, &before[i], &after[i], reported)
+		switch reported.Reason {
 		case inject.Injected, inject.FallbackPath, inject.AlreadyInjected:
 			d.checkIdentity(t, &after[i], windows)
 			d.checkExtras(t, &before[i], &after[i])
 			d.checkRegion(t, &before[i], &after[i])
 		case inject.MountOnly:
-			d.checkOwnIdentity(t, &before[i], told)
+			d.checkOwnIdentity(t, &before[i], reported)
 			d.checkRegion(t, &before[i], &after[i])
 		default:
-			// Nothing is promised to it.
+			// Such containers have no guarantees.
 		}
 		d.checkMounts(t, &before[i], &after[i], windows)
-		d.checkOwnVolume(t, &before[i], told)
+		d.checkOwnVolume(t, &before[i], reported)
 	}
 }
 
-// checkOwnVolume checks that the volume of the user's from which a container reads the
-// token is reported, and that no other is mounted.
-func (d *decision) checkOwnVolume(t tester, before *corev1.Container, told inject.ContainerResult) {
+// checkOwnVolume checks that the result names the user's volume from which a container
+// reads the token, and that no other token is mounted.
+func (d *decision) checkOwnVolume(t tester, before *corev1.Container, reported inject.ContainerResult) {
 	t.Helper()
 	volume := d.tokenVolumeOf(before, valueOf(before, d.expectedInjection("").fileVariable))
-	if told.OwnVolume != "" && told.OwnVolume != volume || told.Mounted && volume != "" {
-		t.Errorf("container %q: it reads the token from volume %q and is reported as %+v", told.Name, volume, told)
+	if reported.OwnVolume != "" && reported.OwnVolume != volume || reported.Mounted && volume != "" {
+		t.Errorf("container %q reads the token from volume %q, got result %+v", reported.Name, volume, reported)
 	}
-	if d.result.Volume == "" && volume == "" && told.Reason != inject.SkipContainers && told.Reason != inject.NotIncluded {
-		t.Errorf("container %q: no volume is added, and it has none: %+v", told.Name, told)
+	if d.result.Volume == "" && volume == "" && reported.Reason != inject.SkipContainers && reported.Reason != inject.NotIncluded {
+		t.Errorf("container %q has no token volume, and none is added: %+v", reported.Name, reported)
 	}
 }
 
@@ -297,9 +296,9 @@ func isWindows(pod *corev1.Pod) bool {
 	return pod.Spec.OS != nil && pod.Spec.OS.Name == corev1.Windows || selector["kubernetes.io/os"] == "windows" || selector["beta.kubernetes.io/os"] == "windows"
 }
 
-// checkAdditions says whether a container's lists have grown at the end, by what
-// is told and by nothing else.
-func (d *decision) checkAdditions(t tester, before, after *corev1.Container, told inject.ContainerResult) {
+// checkAdditions checks that exactly the additions of the result are at the end of a
+// container's lists.
+func (d *decision) checkAdditions(t tester, before, after *corev1.Container, reported inject.ContainerResult) {
 	t.Helper()
 	var names, ordered []string
 	for _, variable := range after.Env[len(before.Env):] {
@@ -310,47 +309,47 @@ func (d *decision) checkAdditions(t tester, before, after *corev1.Container, tol
 			ordered = append(ordered, name)
 		}
 	}
-	if !slices.Equal(names, told.Env) || !slices.Equal(names, ordered) {
-		t.Errorf("container %q: %q are added and told as %q, want the order %q", told.Name, names, told.Env, envOrder())
+	if !slices.Equal(names, reported.Env) || !slices.Equal(names, ordered) {
+		t.Errorf("container %q: got variables %q added and %q in the result, want order %q", reported.Name, names, reported.Env, envOrder())
 	}
 	added := after.VolumeMounts[len(before.VolumeMounts):]
-	if len(added) > 1 || told.Mounted != (len(added) == 1) {
-		t.Errorf("container %q: mounts %+v are added, told as %t", told.Name, added, told.Mounted)
+	if len(added) > 1 || reported.Mounted != (len(added) == 1) {
+		t.Errorf("container %q: got mounts %+v added and %t in the result", reported.Name, added, reported.Mounted)
 	}
 	for _, mount := range added {
-		want := corev1.VolumeMount{Name: d.result.Volume, ReadOnly: true, MountPath: d.folderOf(after, isWindows(d.before))}
+		want := corev1.VolumeMount{Name: d.result.Volume, ReadOnly: true, MountPath: d.dirOf(after, isWindows(d.before))}
 		if !reflect.DeepEqual(mount, want) {
-			t.Errorf("container %q: mount %+v is added, want %+v", told.Name, mount, want)
+			t.Errorf("container %q: got mount %+v added, want %+v", reported.Name, mount, want)
 		}
 	}
 	if !reflect.DeepEqual(after.Env[:len(before.Env)], before.Env) && len(before.Env) > 0 ||
 		!reflect.DeepEqual(after.VolumeMounts[:len(before.VolumeMounts)], before.VolumeMounts) && len(before.VolumeMounts) > 0 {
-		t.Errorf("container %q: additions are not at the end:\nbefore %+v\nafter  %+v", told.Name, before, after)
+		t.Errorf("container %q: additions are not at the end:\nbefore %+v\nafter  %+v", reported.Name, before, after)
 	}
 	grown := len(names) > 0 || len(added) > 0
 	leaveAlone := []inject.Reason{inject.SkipContainers, inject.EnvSetByUser, inject.TokenPathTaken, inject.AlreadyInjected}
-	if grown && slices.Contains(leaveAlone, told.Reason) {
-		t.Errorf("container %q is to be left alone (%s): %q and %+v are added", told.Name, told.Reason, names, added)
+	if grown && slices.Contains(leaveAlone, reported.Reason) {
+		t.Errorf("container %q is skipped (%s), got %q and %+v added", reported.Name, reported.Reason, names, added)
 	}
-	if !grown && (told.Reason == inject.Injected || told.Reason == inject.FallbackPath) {
-		t.Errorf("container %q is told of as injected, and nothing is added", told.Name)
+	if !grown && (reported.Reason == inject.Injected || reported.Reason == inject.FallbackPath) {
+		t.Errorf("container %q: got result injected without additions", reported.Name)
 	}
 }
 
-// checkIdentity says whether a container that has the identity has all of it:
-// the variables that make it, and the token where they say that it is.
+// checkIdentity checks that an injected container has the complete identity: its
+// variables, and the token at the path that they name.
 func (d *decision) checkIdentity(t tester, c *corev1.Container, windows bool) {
 	t.Helper()
-	means := d.expectedInjection(d.folderOf(c, windows))
+	means := d.expectedInjection(d.dirOf(c, windows))
 	ownFile := d.tokenVolumeOf(c, valueOf(c, means.fileVariable)) != ""
 	for name, want := range means.variables {
 		if got := valueOf(c, name); got != want && (name != means.fileVariable || !ownFile) {
-			t.Errorf("container %q: %s is %q, want %q", c.Name, name, got, want)
+			t.Errorf("container %q: got %s=%q, want %q", c.Name, name, got, want)
 		}
 	}
-	for _, rival := range means.rivals {
-		if sets(c, rival) {
-			t.Errorf("container %q: %s would beat the identity: %+v", c.Name, rival, c.Env)
+	for _, variable := range means.overriding {
+		if sets(c, variable) {
+			t.Errorf("container %q: %s takes precedence over the identity: %+v", c.Name, variable, c.Env)
 		}
 	}
 	if ownFile {
@@ -364,66 +363,66 @@ func (d *decision) checkIdentity(t tester, c *corev1.Container, windows bool) {
 			found++
 			i := slices.IndexFunc(volumes, func(v corev1.Volume) bool { return v.Name == mount.Name })
 			if i < 0 || !d.isHeldBy(&volumes[i]) || mount.SubPath != "" || mount.SubPathExpr != "" {
-				t.Errorf("container %q: at the token's path is %+v", c.Name, mount)
+				t.Errorf("container %q: got mount %+v at the token's path", c.Name, mount)
 			}
 		case windows && strings.HasPrefix(at, directory+"/"):
-			// Elsewhere checkStarts looks.
-			t.Errorf("container %q: in the token's volume, which is read-only, is %+v", c.Name, mount)
+			// checkStarts covers the other volumes.
+			t.Errorf("container %q: got mount %+v in the token's read-only volume", c.Name, mount)
 		}
 	}
-	// That there are no two, unless the user wrote two, is for checkMounts to say.
+	// checkMounts finds duplicate mounts, except those of the user.
 	if found == 0 {
 		t.Errorf("container %q: the token is not mounted: %+v", c.Name, c.VolumeMounts)
 	}
 }
 
-// checkExtras says whether a container that has the identity has what goes with
-// it, each as it should be unless the container sets it itself.
+// checkExtras checks that an injected container has the expected additional variables,
+// except those that it sets itself.
 func (d *decision) checkExtras(t tester, before, after *corev1.Container) {
 	t.Helper()
 	for name, want := range d.extras() {
 		if !sets(before, name) && valueOf(after, name) != want {
-			t.Errorf("container %q: %s is %q, want %q", after.Name, name, valueOf(after, name), want)
+			t.Errorf("container %q: got %s=%q, want %q", after.Name, name, valueOf(after, name), want)
 		}
 	}
 }
 
-// checkRegion says whether a container has the region and the kind of STS
-// endpoint that are asked for, each unless it sets it itself.
+// checkRegion checks that a container has the region and the kind of STS endpoint, unless
+// it sets them itself.
 func (d *decision) checkRegion(t tester, before, after *corev1.Container) {
 	t.Helper()
 	ownRegion := sets(before, "AWS_REGION") || sets(before, "AWS_DEFAULT_REGION")
 	if want := d.settings.Region; want != "" && !ownRegion &&
 		(valueOf(after, "AWS_REGION") != want || valueOf(after, "AWS_DEFAULT_REGION") != want) {
-		t.Errorf("container %q: the region is not %s: %+v", after.Name, want, after.Env)
+		t.Errorf("container %q: want region %s: %+v", after.Name, want, after.Env)
 	}
 	if ownSTS := sets(before, "AWS_STS_REGIONAL_ENDPOINTS"); !ownSTS && sets(after, "AWS_STS_REGIONAL_ENDPOINTS") != d.id.RegionalSTS {
-		t.Errorf("container %q: STS is not regional (want %t): %+v", after.Name, d.id.RegionalSTS, after.Env)
+		t.Errorf("container %q: want regional STS %t: %+v", after.Name, d.id.RegionalSTS, after.Env)
 	}
 }
 
-// checkOwnIdentity says whether a container that is said to have an identity of
-// its own has one, and is given nothing that belongs to ours.
-func (d *decision) checkOwnIdentity(t tester, before *corev1.Container, told inject.ContainerResult) {
+// checkOwnIdentity checks that a container reported with an existing identity has one, and
+// gets nothing of the injected identity.
+func (d *decision) checkOwnIdentity(t tester, before *corev1.Container, reported inject.ContainerResult) {
 	t.Helper()
-	means := d.expectedInjection(d.folderOf(before, isWindows(d.before)))
+	means := d.expectedInjection(d.dirOf(before, isWindows(d.before)))
 	ours := slices.Sorted(maps.Keys(means.variables))
 	own, same := false, true
-	for _, name := range append(ours, means.rivals...) {
+	for _, name := range append(ours, means.overriding...) {
 		own = own || sets(before, name)
 	}
 	for name, value := range means.variables {
 		same = same && (valueOf(before, name) == value || name == means.fileVariable && d.tokenVolumeOf(before, valueOf(before, name)) != "")
 	}
-	for _, name := range means.rivals {
+	for _, name := range means.overriding {
 		same = same && !sets(before, name)
 	}
 	if !own || same {
-		t.Errorf("container %q has no identity of its own: %+v", told.Name, before.Env)
+		t.Errorf("container %q has no existing identity: %+v", reported.Name, before.Env)
 	}
 	for _, name := range append(slices.Sorted(maps.Keys(d.extras())), ours...) {
-		if slices.Contains(told.Env, name) {
-			t.Errorf("container %q keeps its identity and is given %s", told.Name, name)
+		if slices.Contains(reported.Env, name) {
+			t.Errorf("container %q keeps its identity, got %s added", reported.Name, name)
 		}
 	}
 }
@@ -432,7 +431,7 @@ func sets(c *corev1.Container, name string) bool {
 	return slices.ContainsFunc(c.Env, func(v corev1.EnvVar) bool { return v.Name == name })
 }
 
-// valueOf returns what a process sees of a variable: the last one counts.
+// valueOf returns the value of a variable as a process sees it: the last one wins.
 func valueOf(c *corev1.Container, name string) string {
 	for _, variable := range slices.Backward(c.Env) {
 		if variable.Name == name {
@@ -445,7 +444,7 @@ func valueOf(c *corev1.Container, name string) string {
 	return ""
 }
 
-// checkMounts says whether a mount has come to a place where there is one.
+// checkMounts checks that no mount is added at a path that has a mount.
 func (d *decision) checkMounts(t tester, before, after *corev1.Container, windows bool) {
 	t.Helper()
 	taken := make(map[string]bool)
@@ -457,13 +456,13 @@ func (d *decision) checkMounts(t tester, before, after *corev1.Container, window
 	}
 	for _, mount := range after.VolumeMounts[len(before.VolumeMounts):] {
 		if taken[place(mount.MountPath, windows)] {
-			t.Errorf("container %q: there is something at %s already: %+v", after.Name, mount.MountPath, before.VolumeMounts)
+			t.Errorf("container %q: got a second mount at %s: %+v", after.Name, mount.MountPath, before.VolumeMounts)
 		}
 	}
 }
 
-// place is the one spelling of a path in a container. The kubelet makes each
-// path absolute (MakeAbsolutePath in k8s.io/kubernetes/pkg/volume/util).
+// place returns the canonical form of a path in a container. The kubelet makes each path
+// absolute (MakeAbsolutePath in k8s.io/kubernetes/pkg/volume/util).
 func place(mountPath string, windows bool) string {
 	if windows {
 		mountPath = strings.ReplaceAll(mountPath, `\`, "/")
@@ -472,17 +471,17 @@ func place(mountPath string, windows bool) string {
 	return path.Clean("/" + mountPath)
 }
 
-// checkIdempotent says whether the webhook, asked again about the pod that it
-// has patched, leaves it as it is and says the same of each container.
+// checkIdempotent checks that the webhook does not change the patched pod when it is called
+// again, and reports the same for each container.
 func (d *decision) checkIdempotent(t tester) {
 	t.Helper()
 	view, err := decode(d.patched)
 	if err != nil {
-		t.Fatalf("the patched pod cannot be decoded: %v\n%s", err, d.patched)
+		t.Fatalf("decode patched pod: %v\n%s", err, d.patched)
 	}
 	again := d.decide(view)
 	if again.Patch != nil {
-		t.Errorf("a second time the patch is %s\nthe first was %s", again.Patch, d.result.Patch)
+		t.Errorf("got second patch %s\nfirst patch %s", again.Patch, d.result.Patch)
 	}
 	for i, container := range again.Containers {
 		want := d.result.Containers[i].Reason
@@ -490,12 +489,12 @@ func (d *decision) checkIdempotent(t tester) {
 			want = inject.AlreadyInjected
 		}
 		if container.Reason != want {
-			t.Errorf("container %q: a second time it is %s, want %s", container.Name, container.Reason, want)
+			t.Errorf("container %q: got %s in the second call, want %s", container.Name, container.Reason, want)
 		}
 	}
 }
 
-// toPod decodes a pod that is known to be one.
+// toPod decodes a valid pod.
 func toPod(t tester, document []byte) *corev1.Pod {
 	t.Helper()
 	var pod corev1.Pod

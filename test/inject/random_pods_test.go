@@ -18,16 +18,16 @@ func TestProperties_randomPods(t *testing.T) {
 	})
 }
 
-// randomCase draws a ServiceAccount and settings, and makes a drawer of pods that
-// are about them.
+// randomCase returns a random ServiceAccount and settings, and a generator of pods for
+// them.
 func randomCase(t *rapid.T) (*podGenerator, *testcases.Case) {
 	settings := randomSettings(t)
 	account := corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Annotations: randomServiceAccount(t, settings.AnnotationPrefix)}}
 	return &podGenerator{T: t, settings: settings}, &testcases.Case{ServiceAccount: account, Settings: settings}
 }
 
-// check runs a property of rapid, and keeps it from leaving files: what it drew
-// is printed, with the seed to draw it again.
+// check runs a property with rapid, without files for failures: the output has the random
+// values and the seed.
 func check(t *testing.T, property func(*rapid.T)) {
 	t.Helper()
 	if err := flag.Set("rapid.nofailfile", "true"); err != nil {

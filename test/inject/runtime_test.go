@@ -15,25 +15,25 @@ import (
 	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/inject"
 )
 
-// node is a model of a kubelet and a container runtime, as far as mounts go, without
-// Windows. It is what make e2e-cluster observes on real ones. The model knows of an image whether
-// its /var/run is a symbolic link to /run.
+// node is a model of mounts in a kubelet and container runtime on Linux. make e2e-cluster
+// compares it with real ones. link is true for images whose /var/run is a symbolic link
+// to /run.
 type node struct{ link bool }
 
-// started is what became of a container. sees says for each path that the container mounts
-// which volume is there, and below which path of it.
+// started is the result for a container. sees maps each mount path of the container to the
+// volume, and the path in it, that the container sees there.
 type started struct {
 	ok   bool
 	sees func(path string) string
 }
 
-// contents are the names in the volumes of a pod: directories, or files.
+// contents maps the volumes of a pod to the names in them: directories, or files.
 type contents map[string]map[string]bool
 
 const isFile = true
 
-// mountsOf returns the mounts of a container in the order of the runtime, by the number
-// of names in their paths.
+// mountsOf returns the mounts of a container in the order of the runtime, by the number of
+// elements in their paths.
 func mountsOf(c *corev1.Container) []corev1.VolumeMount {
 	mounts := slices.Clone(c.VolumeMounts)
 	slices.SortStableFunc(mounts, func(a, b corev1.VolumeMount) int {
@@ -42,15 +42,15 @@ func mountsOf(c *corev1.Container) []corev1.VolumeMount {
 	return mounts
 }
 
-// run starts the containers of a pod, and says of each what became of it. It returns nil
-// if a volume of the pod cannot be made.
+// run starts the containers of a pod and returns the result for each. It returns nil if a
+// volume of the pod cannot be created.
 func (n node) run(pod *corev1.Pod) []started {
 	volumes := contents{}
 	all := slices.Concat(pod.Spec.InitContainers, pod.Spec.Containers)
 	for i := range pod.Spec.Volumes {
 		v := &pod.Spec.Volumes[i]
 		if volumes[v.Name] != nil {
-			return nil // no API server takes two of one name
+			return nil // the API server rejects duplicate names
 		}
 		files := map[string]bool{}
 		if v.Projected != nil {
@@ -81,7 +81,7 @@ func fromAPI(v *corev1.Volume) bool {
 	return v.Projected != nil || v.Secret != nil || v.ConfigMap != nil || v.DownwardAPI != nil
 }
 
-// makeNested makes directories in a volume for the mounts below it.
+// makeNested creates directories in a volume for the mounts below it.
 func (n node) makeNested(volume string, files map[string]bool, all []corev1.Container) bool {
 	for i := range all {
 		for _, m := range all[i].VolumeMounts {
@@ -96,7 +96,7 @@ func (n node) makeNested(volume string, files map[string]bool, all []corev1.Cont
 				}
 				for file, kind := range files {
 					if kind == isFile && (file == "/"+first || strings.HasPrefix(file, "/"+first+"/")) {
-						return false // the directory would hide it
+						return false // the directory would hide the file
 					}
 				}
 				makeDirectories(files, "/"+rest)
@@ -112,7 +112,7 @@ func makeDirectories(files map[string]bool, directory string) {
 	}
 }
 
-// mounted is a mount that has been made.
+// mounted is an existing mount.
 type mounted struct {
 	at       string
 	volume   string
@@ -200,56 +200,56 @@ func readOnly(v *corev1.Volume) bool {
 	return v.Image != nil || v.PersistentVolumeClaim != nil && v.PersistentVolumeClaim.ReadOnly || v.CSI != nil && v.CSI.ReadOnly != nil && *v.CSI.ReadOnly
 }
 
-// checkStarts says whether each container of the pod that starts without the webhook's
-// mount starts with it, has its own mounts as before, and finds the token where its
-// variables say; and whether the usual path was left for a reason.
+// checkStarts checks each container that starts without the webhook's mount. It must
+// also start with the mount, see its own mounts as before, and find the token at the path
+// in its variables. The fallback path must be used only if the usual path is blocked.
 func (d *decision) checkStarts(t tester) {
 	t.Helper()
 	if d.result.Volume == "" || d.running || isWindows(d.before) {
 		return
 	}
-	// The order of results is that of the lists; that of run begins with init containers.
-	told := slices.Concat(d.result.Containers[len(d.before.Spec.Containers):], d.result.Containers[:len(d.before.Spec.Containers)])
+	// Results are in the order of the lists; run starts with the init containers.
+	reported := slices.Concat(d.result.Containers[len(d.before.Spec.Containers):], d.result.Containers[:len(d.before.Spec.Containers)])
 	for _, n := range []node{{link: false}, {link: true}} {
 		before, after := n.run(d.before), n.run(d.after)
 		if slices.ContainsFunc(before, func(s started) bool { return !s.ok }) {
-			continue // one that does not start makes no directories for others
+			continue // a container that does not start creates no directories for others
 		}
 		for i := range before {
-			if !told[i].Mounted {
+			if !reported[i].Mounted {
 				continue
 			}
 			c := &slices.Concat(d.after.Spec.InitContainers, d.after.Spec.Containers)[i]
 			if after == nil || !after[i].ok {
-				t.Errorf("container %q starts without the token and not with it (%+v): %+v", c.Name, n, c.VolumeMounts)
+				t.Errorf("container %q starts without the token but not with it (%+v): %+v", c.Name, n, c.VolumeMounts)
 				continue
 			}
 			for _, m := range c.VolumeMounts[:len(c.VolumeMounts)-1] {
 				if was, is := before[i].sees(m.MountPath), after[i].sees(m.MountPath); was != is {
-					t.Errorf("container %q saw %s at %s, and sees %s (%+v): %+v", c.Name, was, m.MountPath, is, n, c.VolumeMounts)
+					t.Errorf("container %q: got %s at %s before and %s after (%+v): %+v", c.Name, was, m.MountPath, is, n, c.VolumeMounts)
 				}
 			}
 			file := d.expectedInjection("").file
 			if got := after[i].sees(c.VolumeMounts[len(c.VolumeMounts)-1].MountPath + "/" + file); got != d.result.Volume+":/"+path.Clean(file) {
-				t.Errorf("container %q sees %s where the token should be (%+v): %+v", c.Name, got, n, c.VolumeMounts)
+				t.Errorf("container %q: got %s at the path of the token (%+v): %+v", c.Name, got, n, c.VolumeMounts)
 			}
 		}
 	}
 	if d.id.TargetRoleARN != "" {
-		return // there one container decides for all
+		return // one container's conflict moves the token of all containers
 	}
-	for i := range told {
-		switch told[i].Reason {
+	for i := range reported {
+		switch reported[i].Reason {
 		case inject.FallbackPath, inject.TokenPathTaken:
-			d.checkBlocked(t, i, d.usualFolder())
+			d.checkBlocked(t, i, d.usualDir())
 		default:
 		}
 	}
 }
 
-// checkBlocked says whether a container could not have the token in a directory: on some
-// node it would not start, or not have its mounts, or the API server would refuse it.
-// No other container has the token: a directory that is made for it does not count.
+// checkBlocked checks that a container could not have the token in a directory. On some
+// node it would not start or not see its mounts, or the API server would reject it. No other
+// container has the token, so directories that are created for theirs do not count.
 func (d *decision) checkBlocked(t tester, container int, directory string) {
 	t.Helper()
 	pod := d.before.DeepCopy()
@@ -263,7 +263,7 @@ func (d *decision) checkBlocked(t tester, container int, directory string) {
 	all := slices.Concat(d.before.Spec.InitContainers, d.before.Spec.Containers)
 	own := slices.Clone(all[container].VolumeMounts)
 	for _, m := range own {
-		// In a volume of another container, too, the directory may happen to be there.
+		// The directory may also exist by chance in a volume of another container.
 		for i := range all {
 			if i != container && slices.ContainsFunc(all[i].VolumeMounts, func(other corev1.VolumeMount) bool { return other.Name == m.Name }) {
 				return
@@ -285,25 +285,24 @@ func (d *decision) checkBlocked(t tester, container int, directory string) {
 		for _, m := range own {
 			was := before[container].sees(m.MountPath)
 			if was != after[container].sees(m.MountPath) || was != m.Name+":"+path.Clean("/"+m.SubPath) {
-				return // or it was hidden before
+				return // or the mount was already hidden
 			}
 		}
 	}
 	t.Errorf("container %q could have the token at %s: %+v", c.Name, directory, own)
 }
 
-// TestMounts_drawnAboveThePath draws pods whose mounts are about the path of the token
-// and nothing else.
-func TestMounts_drawnAboveThePath(t *testing.T) {
+// TestMounts_aboveTokenPath generates pods whose mounts are near the path of the token.
+func TestMounts_aboveTokenPath(t *testing.T) {
 	check(t, func(t *rapid.T) {
 		d, c := randomCase(t)
 		checkProperties(t, d.podOfMounts(), c.Identity(), c.Settings.Inject())
 	})
 }
 
-// podOfMounts draws a pod that an API server takes. Either each container has volumes of
-// its own, of any kind, or all have the same directories at the same paths, read-only or
-// not. What becomes of volumes that are shared in other ways is for the user to know.
+// podOfMounts returns a random pod that an API server accepts. Either each container has
+// its own volumes, of any kind, or all have the same directories at the same paths,
+// read-only or not. The webhook does not handle other ways to share volumes.
 func (d *podGenerator) podOfMounts() []byte {
 	volumes := []any{}
 	share := d.oneInTwo("shared volumes")
@@ -312,15 +311,15 @@ func (d *podGenerator) podOfMounts() []byte {
 		taken := map[string]bool{}
 		for i := range rapid.IntRange(1, 3).Draw(d.T, "mounts") {
 			at := d.parent()
-			// Of two mounts at one place, one is hidden: nobody wants that.
+			// Of two mounts at one place, one is hidden. Real pods do not have that.
 			real := withoutRun(at)
 			if taken[real] {
 				continue
 			}
 			taken[real] = true
-			// In a container with the token, a mount below it makes its directory in the
-			// token's volume. Then it does not make one for others, in the shared volume
-			// above: the user of such a volume makes the directory.
+			// In a container with the token, a mount below the token creates its directory in the
+			// token's volume. It then creates none in the shared volume above for other
+			// containers: the user of such a volume creates the directory.
 			if share && strings.HasPrefix(real, withoutRun(d.directory())+"/") {
 				continue
 			}
@@ -364,13 +363,13 @@ func (d *podGenerator) podOfMounts() []byte {
 	return d.encode(map[string]any{"apiVersion": "v1", "kind": "Pod", "metadata": map[string]any{"name": "app"}, "spec": spec})
 }
 
-// withoutRun returns a path relative to /run, if it is there or in /var/run, which are
-// one directory in most images.
+// withoutRun returns a path relative to /run, if it is below /run or /var/run, which are the
+// same directory in most images.
 func withoutRun(mountPath string) string {
 	return strings.TrimPrefix(strings.TrimPrefix(place(mountPath, false), "/var/run"), "/run")
 }
 
-// userVolume draws a volume of each kind that differs for mounts.
+// userVolume returns a random volume of one of the kinds that differ for mounts.
 func (d *podGenerator) userVolume(name string) map[string]any {
 	kind := d.oneOf("kind", "emptyDir", "emptyDir", "secret", "configMap", "downwardAPI", "projected", "hostPath", "file", "image", "claim", "claim read-only", "csi", "csi read-only", "ephemeral")
 	sources := map[string]map[string]any{
@@ -388,7 +387,7 @@ func (d *podGenerator) userVolume(name string) map[string]any {
 	return volume
 }
 
-// parent draws a path above, at or below that of the token, or near it.
+// parent returns a random path above, at, below or near the token's.
 func (d *podGenerator) parent() string {
 	directory := path.Clean(d.directory())
 	paths := []string{"/data", directory, directory + "/data", directory + "/" + d.file(), directory + "/" + d.file() + "/x", directory + "s", "/eks.amazonaws.com", d.settings.FallbackMountPath}
@@ -404,8 +403,8 @@ func (d *podGenerator) parent() string {
 	return d.oneOf("spelling", at, at, at, at+"/", at[1:], "/."+at)
 }
 
-// TestCheckStarts_findsWhatIsWrong keeps the model from being one that all pods pass.
-func TestCheckStarts_findsWhatIsWrong(t *testing.T) {
+// TestCheckStarts_detectsFaults checks that the model does not accept all pods.
+func TestCheckStarts_detectsFaults(t *testing.T) {
 	readOnlyDirectory := corev1.Volume{Name: "run", VolumeSource: corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{}}}
 	secret := corev1.Volume{Name: "run", VolumeSource: corev1.VolumeSource{Secret: &corev1.SecretVolumeSource{SecretName: "s"}}}
 	token := corev1.Volume{Name: "token", VolumeSource: corev1.VolumeSource{Projected: &corev1.ProjectedVolumeSource{}}}

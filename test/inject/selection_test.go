@@ -15,16 +15,16 @@ import (
 	"github.com/pod-identity-webhook/pod-identity-webhook/test/inject/testcases"
 )
 
-// TestContainerFilter_quoting draws lists of names, with
-// spaces around them, and says for each container whether it is left alone, and
-// for each name that no container has that the user is told.
+// TestContainerFilter_quoting generates lists of names, with spaces around them. It checks
+// which containers are skipped, and that the user gets a warning for each name without a
+// container.
 func TestContainerFilter_quoting(t *testing.T) {
 	settings := testcases.Defaults()
 	id := identity.FromAnnotations(annotations(map[string]string{"role-arn": roleARN}), settings.Identity())
 	containers := []string{"app", "log", "proxy"}
 	check(t, func(t *rapid.T) {
-		skip, skipText := drawNames(t, "skip")
-		include, includeText := drawNames(t, "include")
+		skip, skipText := randomNames(t, "skip")
+		include, includeText := randomNames(t, "include")
 		pod := toJSON(t, &corev1.Pod{
 			ObjectMeta: metav1.ObjectMeta{Annotations: annotations(map[string]string{
 				"skip-containers": skipText, "include-containers": includeText,
@@ -45,7 +45,7 @@ func TestContainerFilter_quoting(t *testing.T) {
 				want = inject.NotIncluded
 			}
 			if got := result.Containers[i]; got.Name != name || got.Reason != want {
-				t.Errorf("skip %q, include %q: %s is %+v, want %s", skipText, includeText, name, got, want)
+				t.Errorf("skip %q, include %q: container %s: got %+v, want %s", skipText, includeText, name, got, want)
 			}
 		}
 		var want []string
@@ -55,18 +55,18 @@ func TestContainerFilter_quoting(t *testing.T) {
 			}
 		}
 		if len(result.Warnings) != len(want) {
-			t.Fatalf("skip %q, include %q: the warnings are %+v, want %q", skipText, includeText, result.Warnings, want)
+			t.Fatalf("skip %q, include %q: got warnings %+v, want %q", skipText, includeText, result.Warnings, want)
 		}
 		for i, warning := range result.Warnings {
 			if warning.Reason != inject.UnknownContainer || !strings.Contains(warning.Message, want[i]) {
-				t.Errorf("skip %q, include %q: the warning is %+v, want that it %s", skipText, includeText, warning, want[i])
+				t.Errorf("skip %q, include %q: got warning %+v, want %s", skipText, includeText, warning, want[i])
 			}
 		}
 	})
 }
 
-// drawNames draws names, and how a user may write them.
-func drawNames(t *rapid.T, label string) (names []string, text string) {
+// randomNames returns random names, and a random spelling of their list.
+func randomNames(t *rapid.T, label string) (names []string, text string) {
 	var written []string
 	for range rapid.IntRange(0, 3).Draw(t, "number to "+label) {
 		name := rapid.SampledFrom([]string{"app", "log", "proxy", "logs"}).Draw(t, label)
@@ -77,7 +77,7 @@ func drawNames(t *rapid.T, label string) (names []string, text string) {
 	return names, strings.Join(written, ",")
 }
 
-// TestPatch_maxWarnings, by a list of containers or by containers.
+// TestPatch_maxWarnings causes many warnings, with a list of containers or with containers.
 func TestPatch_maxWarnings(t *testing.T) {
 	settings := testcases.Defaults()
 	id := identity.FromAnnotations(annotations(map[string]string{"role-arn": roleARN}), settings.Identity())
@@ -85,7 +85,7 @@ func TestPatch_maxWarnings(t *testing.T) {
 	for name, test := range map[string]struct {
 		skip       string
 		containers int
-		// first is the reason of the first of so many warnings.
+		// first is the reason of the first warning.
 		first    inject.Reason
 		warnings int
 	}{
@@ -107,7 +107,7 @@ func TestPatch_maxWarnings(t *testing.T) {
 		}
 		result, _ := decideBytes(t, toJSON(t, pod), id, settings.Inject())
 		if len(result.Warnings) != test.warnings || result.Warnings[0].Reason != test.first || len(result.Containers) != test.containers {
-			t.Errorf("%s: %d warnings, the first %+v, and %d containers", name, len(result.Warnings), result.Warnings[:min(1, len(result.Warnings))], len(result.Containers))
+			t.Errorf("%s: got %d warnings, the first %+v, and %d containers", name, len(result.Warnings), result.Warnings[:min(1, len(result.Warnings))], len(result.Containers))
 		}
 	}
 }

@@ -15,7 +15,7 @@ import (
 	"github.com/pod-identity-webhook/pod-identity-webhook/test/inject/testcases"
 )
 
-// sessionNameFor returns the session name that a pod's only container gets.
+// sessionNameFor returns the session name of a pod's only container.
 func sessionNameFor(t tester, pod string) string {
 	id := &identity.Identity{
 		Method: identity.WebIdentity, RoleARN: roleARN, Audience: "sts.amazonaws.com", ExpirationSeconds: 86400,
@@ -32,10 +32,10 @@ func TestSessionName_validForSTS(t *testing.T) {
 		pod := rapid.StringMatching(`[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?`).Draw(t, "pod")
 		got := sessionNameFor(t, pod)
 		if !taken.MatchString(got) {
-			t.Errorf("pod %s: session %q", pod, got)
+			t.Errorf("pod %s: got session %q", pod, got)
 		}
 		if known := len(pod) > 1 && len(pod) <= 64; known != (got == pod) {
-			t.Errorf("pod %s: session %q is the name itself: %t", pod, got, got == pod)
+			t.Errorf("pod %s: got session %q equal to the pod's name: %t", pod, got, got == pod)
 		}
 	})
 }
@@ -43,10 +43,10 @@ func TestSessionName_validForSTS(t *testing.T) {
 func TestSessionName_upTo64Characters(t *testing.T) {
 	longest := strings.Repeat("a", 64)
 	if got := sessionNameFor(t, longest); got != longest {
-		t.Errorf("the session of %s is %q", longest, got)
+		t.Errorf("pod %s: got session %q", longest, got)
 	}
 	if got := sessionNameFor(t, longest+"a"); len(got) != 64 || got == longest {
-		t.Errorf("the session of %sa is %q", longest, got)
+		t.Errorf("pod %sa: got session %q", longest, got)
 	}
 }
 
@@ -60,17 +60,16 @@ func TestSessionName_longNamesDiffer(t *testing.T) {
 		}
 		one, other := sessionNameFor(t, beginning+first), sessionNameFor(t, beginning+second)
 		if one == other {
-			t.Errorf("the sessions of ...%s and ...%s are both %q", first, second, one)
+			t.Errorf("pods ...%s and ...%s: got the same session %q", first, second, one)
 		}
 		if !strings.HasPrefix(one, beginning[:50]) {
-			t.Errorf("nobody can tell the pod from %q", one)
+			t.Errorf("session %q does not contain the start of the pod's name", one)
 		}
 	})
 }
 
-// TestAWSConfig_noInjectedLines draws what an annotation can hold,
-// line breaks included. That the lines are in their order is for checkMetadata to
-// say.
+// TestAWSConfig_noInjectedLines generates random annotations, including line breaks, and
+// checks that they add no lines. checkMetadata checks the order of the lines.
 func TestAWSConfig_noInjectedLines(t *testing.T) {
 	lines := regexp.MustCompile(`^(\[default\]|\[profile web-identity\]|source_profile = web-identity|(role_arn|external_id|role_session_name|web_identity_token_file) = .*|)$`)
 	check(t, func(t *rapid.T) {
@@ -91,11 +90,11 @@ func TestAWSConfig_noInjectedLines(t *testing.T) {
 		_, patched := decideBytes(t, pod, id, testcases.Defaults().Inject())
 		config, chained := toPod(t, patched).Annotations[configAnnotation]
 		if chained != (id.TargetRoleARN != "") {
-			t.Fatalf("target %q: the configuration is %q", id.TargetRoleARN, config)
+			t.Fatalf("target %q: got configuration %q", id.TargetRoleARN, config)
 		}
 		for line := range strings.SplitSeq(config, "\n") {
 			if !lines.MatchString(line) || strings.ContainsFunc(line, unicode.IsControl) {
-				t.Errorf("a line is %q", line)
+				t.Errorf("got unexpected line %q", line)
 			}
 		}
 	})

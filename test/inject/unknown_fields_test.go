@@ -12,13 +12,13 @@ import (
 	"github.com/pod-identity-webhook/pod-identity-webhook/test/inject/testcases"
 )
 
-// future is what a Kubernetes that is not written yet may put anywhere: a
-// number that no float holds, numbers and texts in unusual spellings, a null,
-// empty values, and names that are in use elsewhere.
+// future is the value of unknown fields of future Kubernetes versions: a number that no
+// float can represent, numbers and texts in unusual spellings, a null, empty values, and
+// names that are known in other places.
 const future = `{"number":9007199254740993,"fraction":1.0,"exponent":1E+2,"text":"é\u00e9\/","null":null,"list":[],"object":{},"env":[{"name":"AWS_ROLE_ARN"}],"Name":"x"}`
 
-// futurePod has such a field in each object that a patch adds something to or
-// beside.
+// futurePod has such a field in each object in which, or next to which, a patch adds
+// something.
 var futurePod = strings.ReplaceAll(`{
   "apiVersion": "v1",
   "kind": "Pod",
@@ -55,12 +55,12 @@ func TestUnknownFields_preserved(t *testing.T) {
 	}
 	want := strings.Count(futurePod, future)
 	if want < 10 {
-		t.Fatalf("the pod has %d unknown fields", want)
+		t.Fatalf("got %d unknown fields in the pod", want)
 	}
 	if got := strings.Count(string(patched), future); got != want {
-		t.Errorf("%d of %d unknown fields survive:\n%s", got, want, patched)
+		t.Errorf("got %d of %d unknown fields after the patch:\n%s", got, want, patched)
 	}
-	// The same, and in their places.
+	// The fields must also be unchanged and at the same place.
 	checkProperties(t, []byte(futurePod), id, settings.Inject())
 }
 
@@ -70,6 +70,6 @@ func TestUnknownFields_notInCoreV1(t *testing.T) {
 		t.Fatal(err)
 	}
 	if strings.Contains(string(known), "future") || strings.Contains(string(known), "exponent") {
-		t.Errorf("%T knows them: %s", corev1.Pod{}, known)
+		t.Errorf("%T has the fields: %s", corev1.Pod{}, known)
 	}
 }

@@ -13,7 +13,7 @@ import (
 	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/inject"
 )
 
-// viewOf returns what inject.Pod should show of a pod, field by field.
+// viewOf returns the expected inject.Pod of a pod.
 func viewOf(pod *corev1.Pod) *inject.Pod {
 	return &inject.Pod{
 		Metadata: inject.Metadata{
@@ -37,7 +37,7 @@ func viewOf(pod *corev1.Pod) *inject.Pod {
 	}
 }
 
-// viewOfAnnotations has the values that a decision looks at.
+// viewOfAnnotations returns the annotations that a decision reads.
 func viewOfAnnotations(annotations map[string]string) map[string]string {
 	decides := regexp.MustCompile(`^/?[^/]*$|(^|/)(token-expiration|role-session-name|skip-containers|include-containers)$|^eks\.amazonaws\.com/aws-config$`)
 	view := maps.Clone(annotations)
@@ -56,7 +56,7 @@ func viewOfOS(os *corev1.PodOS) *inject.OS {
 	return &inject.OS{Name: string(os.Name)}
 }
 
-// viewOfEach keeps a list that is absent apart from an empty one.
+// viewOfEach returns nil for an absent list and an empty list for an empty one.
 func viewOfEach[Element, View any](list []Element, view func(*Element) View) []View {
 	if list == nil {
 		return nil
@@ -72,7 +72,7 @@ func viewOfVolume(volume *corev1.Volume) inject.Volume {
 	view := inject.Volume{
 		Name:    volume.Name,
 		FromAPI: volume.Secret != nil || volume.ConfigMap != nil || volume.DownwardAPI != nil || volume.Projected != nil,
-		// A volume has one source, and each that can be read-only says so by this name.
+		// A volume has one source. All sources that can be read-only use this field name.
 		ReadOnly: volume.Image != nil || bytes.Contains(toJSONOf(volume), []byte(`"readOnly":true`)),
 	}
 	if h := volume.HostPath; h != nil && h.Type != nil {
@@ -87,7 +87,7 @@ func viewOfVolume(volume *corev1.Volume) inject.Volume {
 func toJSONOf(volume *corev1.Volume) []byte {
 	document, err := json.Marshal(volume)
 	if err != nil {
-		panic(err) // the types of the API can be encoded
+		panic(err) // API types can always be encoded
 	}
 	return document
 }
@@ -123,7 +123,7 @@ func viewOfContainer(c *corev1.Container) inject.Container {
 	}
 }
 
-// viewOfEnv keeps the variables that a decision looks at.
+// viewOfEnv returns the variables that a decision reads.
 func viewOfEnv(variables []corev1.EnvVar) inject.Env {
 	if variables == nil {
 		return nil

@@ -27,14 +27,14 @@ import (
 
 const tokenVariable = "AWS_WEB_IDENTITY_TOKEN_FILE"
 
-// binary is a program that `make build` has made.
+// binary returns the path of a program of `make build`, or the value of the variable.
 func binary(variable, name string) string {
 	return cmp.Or(os.Getenv(variable), repopath.Path("bin", name))
 }
 
-// The API server, the webhook, local-sts, the plugin, kubectl and the application
-// are real. Only the node is not: another program stands in for what kubectl asks
-// of it, which is to forward a port and to show a log, and startJob for the rest.
+// The API server, the webhook, local-sts, kubectl irsa, kubectl and the application
+// are real. The node is not: a script replaces the kubectl commands that need it,
+// port-forward and logs. runJob does the rest.
 func TestWhoami(t *testing.T) {
 	plane, client := startPlane(t, testplane.Options{})
 	server := startSTS(t, plane)
@@ -65,7 +65,7 @@ func TestWhoami(t *testing.T) {
 	go func() {
 		err := n.runJob(ctx)
 		if err != nil {
-			cancel() // nothing will come of waiting
+			cancel() // the Job's pod will never end
 		}
 		ended <- err
 	}()
@@ -73,7 +73,7 @@ func TestWhoami(t *testing.T) {
 		if err := step(ctx); err != nil {
 			cancel()
 			log, _ := server.Logs()
-			t.Fatalf("%v, %v\n%s\nlocal-sts says:\n%s", err, <-ended, out.String(), log)
+			t.Fatalf("%v, %v\n%s\nlog of local-sts:\n%s", err, <-ended, out.String(), log)
 		}
 	}
 	if err := <-ended; err != nil {
@@ -90,15 +90,15 @@ func TestWhoami(t *testing.T) {
 		}
 	}
 
-	// kind-up again: local-sts is as it was, or has a new pod and knows nothing.
+	// A second kind-up: local-sts has its old state, or is a new pod with no state.
 	if err := c.Provision(t.Context()); err != nil {
-		t.Errorf("once more: %v\n%s", err, out.String())
+		t.Errorf("second Provision: %v\n%s", err, out.String())
 	}
 	server.Stop()
 	c.Kubectl = n.kubectl(t, startSTS(t, plane).URL())
 	out.Reset()
 	if err := c.Provision(t.Context()); err != nil || !strings.Contains(out.String(), "role/whoami") {
-		t.Errorf("with a new local-sts: %v\n%s", err, out.String())
+		t.Errorf("Provision with a new local-sts: %v\n%s", err, out.String())
 	}
 }
 
@@ -117,7 +117,7 @@ func startSTS(t *testing.T, plane *testplane.ControlPlane) *stsprocess.Server {
 	return server
 }
 
-// node does what a node and the Job's controller do.
+// node is a fake node and a fake Job controller.
 type node struct {
 	dir    string
 	client kubernetes.Interface
@@ -125,7 +125,8 @@ type node struct {
 
 func (n node) log() string { return filepath.Join(n.dir, "log") }
 
-// kubectl writes a kubectl that asks the node where the real one would.
+// kubectl writes a script that answers port-forward and logs itself and runs
+// the real kubectl for all other commands.
 func (n node) kubectl(t *testing.T, sts string) string {
 	t.Helper()
 	address, err := url.Parse(sts)
@@ -146,8 +147,8 @@ esac
 	return file
 }
 
-// runJob waits for the application's Job, makes its pod, and runs its container
-// with nothing but what is in the pod.
+// runJob waits for the application's Job, creates its pod, and runs its container
+// with only the environment and the token of the pod.
 func (n node) runJob(ctx context.Context) error {
 	watch, err := n.client.BatchV1().Jobs(walkthrough.WhoAmI).Watch(ctx, metav1.ListOptions{FieldSelector: "metadata.name=" + walkthrough.WhoAmI})
 	if err != nil {
@@ -189,15 +190,15 @@ func (n node) run(ctx context.Context, pod *corev1.Pod) (exitCode int32, err err
 	command := exec.CommandContext(ctx, binary("LOCAL_STS", "local-sts"), container.Args...)
 	for _, variable := range container.Env {
 		if variable.Name == tokenVariable {
-			variable.Value = token // this machine is not the container
+			variable.Value = token // the program has no container with its own file system
 		}
 		command.Env = append(command.Env, variable.Name+"="+variable.Value)
 	}
-	said, err := command.CombinedOutput()
+	output, err := command.CombinedOutput()
 	if command.ProcessState == nil {
 		return 0, err
 	}
-	return int32(command.ProcessState.ExitCode()), os.WriteFile(n.log(), said, 0o600)
+	return int32(command.ProcessState.ExitCode()), os.WriteFile(n.log(), output, 0o600)
 }
 
 // mountToken writes the pod's token for STS to a file.

@@ -12,14 +12,14 @@ import (
 	"github.com/pod-identity-webhook/pod-identity-webhook/test/walkthrough"
 )
 
-// clusterName is in deploy/kind/cluster.yaml, too.
+// clusterName is the name in deploy/kind/cluster.yaml.
 const clusterName = "pod-identity-webhook"
 
-// cluster is the cluster of kind, which may not be there yet. docker and kind are
-// looked up in the PATH.
+// cluster is a kind cluster, which may not exist yet. It uses the docker and kind
+// programs in the PATH.
 type cluster struct{ walkthrough.Cluster }
 
-// up brings the cluster up, or up to date, and shows the pods.
+// up creates or updates the cluster and its applications, and prints the pods.
 func (c *cluster) up(ctx context.Context) error {
 	if err := check(ctx); err != nil {
 		return err
@@ -32,11 +32,11 @@ func (c *cluster) up(ctx context.Context) error {
 	if err := c.Up(ctx); err != nil {
 		return err
 	}
-	fmt.Fprintf(c.Out, "\nTo look around: export KUBECONFIG=%s\nTo delete it:   make kind-down\n", c.Kubeconfig)
+	fmt.Fprintf(c.Out, "\nTo use the cluster:    export KUBECONFIG=%s\nTo delete the cluster: make kind-down\n", c.Kubeconfig)
 	return nil
 }
 
-// down deletes the cluster. It succeeds where there is none.
+// down deletes the cluster. It returns nil if the cluster does not exist.
 func (c *cluster) down(ctx context.Context) error {
 	if err := check(ctx); err != nil {
 		return err
@@ -50,7 +50,7 @@ func (c *cluster) create(ctx context.Context) error {
 		return err
 	}
 	if err := os.MkdirAll(filepath.Dir(c.Kubeconfig), 0o700); err != nil {
-		return fmt.Errorf("make the directory of the kubeconfig: %w", err)
+		return fmt.Errorf("create directory of kubeconfig: %w", err)
 	}
 	if slices.Contains(strings.Fields(string(clusters)), clusterName) {
 		return walkthrough.Run(ctx, c.Out, "kind", "export", "kubeconfig", "--name", clusterName, "--kubeconfig", c.Kubeconfig)

@@ -28,16 +28,17 @@ import (
 	"github.com/pod-identity-webhook/pod-identity-webhook/test/repopath"
 )
 
-// issuer is the one that deploy/kind/cluster.yaml sets.
+// issuer is the issuer in deploy/kind/cluster.yaml.
 const issuer = "https://kubernetes.default.svc.cluster.local"
 
-// kind itself reads the cluster's configuration, strictly, and writes kubeadm's
-// from it into its node. Only Docker is a stand-in, which keeps what is written.
+// kubeadmConfiguration returns the kubeadm configuration that kind writes into
+// its node. kind itself reads deploy/kind/cluster.yaml, in strict mode. Only
+// Docker is fake: a script stores the file that kind writes.
 func kubeadmConfiguration(t *testing.T, kubernetesVersion string) []byte {
 	t.Helper()
 	dir := t.TempDir()
 	const docker = `#!/bin/sh
-# Knows as much of Docker as kind asks before it starts Kubernetes.
+# Implements the Docker commands that kind runs before it starts Kubernetes.
 case "$*" in
 "info --format {{json .}}") echo '{"CgroupDriver":"systemd","CgroupVersion":"2","MemoryLimit":true,"PidsLimit":true,"CPUShares":true}' ;;
 "info "*) ;;
@@ -55,7 +56,7 @@ case "$*" in
 "exec "*" mkdir -p /kind") ;;
 "exec "*" cp /dev/stdin /kind/kubeadm.conf") cat > "$STAND_IN/kubeadm.conf" ;;
 "rm "*) ;;
-*) echo "the stand-in for docker does not know: $*" >&2; exit 1 ;;
+*) echo "fake docker: unknown command: $*" >&2; exit 1 ;;
 esac
 `
 	if err := os.WriteFile(filepath.Join(dir, "docker"), []byte(docker), 0o700); err != nil {
@@ -78,7 +79,7 @@ esac
 	return written
 }
 
-// apiServerFlags are those of the static pod that kubeadm makes.
+// apiServerFlags returns the flags of the API server's static pod from kubeadm.
 func apiServerFlags(t *testing.T) map[string]string {
 	t.Helper()
 	written := kubeadmConfiguration(t, "v1.37.0")
@@ -93,11 +94,11 @@ func apiServerFlags(t *testing.T) map[string]string {
 		}
 		read++
 		if err := strict.VerifyUnmarshalStrict([]*runtime.Scheme{kubeadmscheme.Scheme}, kind, document); err != nil {
-			t.Errorf("kubeadm does not understand all of its configuration: %v", err)
+			t.Errorf("kubeadm rejects its configuration in strict mode: %v", err)
 		}
 	}
 	if read == 0 {
-		t.Fatalf("no configuration of kubeadm in:\n%s", written)
+		t.Fatalf("got no kubeadm configuration in:\n%s", written)
 	}
 	config, err := kubeadmconfig.BytesToInitConfiguration(written, true)
 	if err != nil {
@@ -108,7 +109,7 @@ func apiServerFlags(t *testing.T) map[string]string {
 	for _, argument := range pods["kube-apiserver"].Spec.Containers[0].Command[1:] {
 		flag, value, _ := strings.Cut(strings.TrimPrefix(argument, "--"), "=")
 		if _, twice := flags[flag]; twice {
-			t.Errorf("the API server has --%s twice", flag)
+			t.Errorf("got flag --%s of the API server twice", flag)
 		}
 		flags[flag] = value
 	}
@@ -122,16 +123,17 @@ func TestClusterConfig(t *testing.T) {
 		"service-account-jwks-uri":         issuer + "/openid/v1/jwks",
 		"api-audiences":                    issuer,
 		"service-account-signing-key-file": "/etc/kubernetes/pki/sa.key",
-		// kind's own, which a patch that replaces the list would drop.
+		// kind sets this flag. A patch that replaces the list would remove it.
 		"runtime-config": "",
 	} {
 		if got, ok := flags[flag]; !ok || got != want {
-			t.Errorf("--%s is %q (%t), want %q", flag, got, ok, want)
+			t.Errorf("got --%s=%q (set: %t), want %q", flag, got, ok, want)
 		}
 	}
 }
 
-// kubeadm as a module reads v1beta4 alone, so the older form is compared.
+// The kubeadm module reads only v1beta4, so the test compares the flags of the
+// v1beta3 configuration with those of v1beta4.
 func TestClusterConfig_kubeadmV1beta3(t *testing.T) {
 	flags := apiServerFlags(t)
 	documents, err := kubeadmutil.SplitConfigDocuments(kubeadmConfiguration(t, "v1.30.0"))
@@ -151,16 +153,16 @@ func TestClusterConfig_kubeadmV1beta3(t *testing.T) {
 		}
 	}
 	if len(older.APIServer.ExtraArgs) < 3 {
-		t.Errorf("got the flags %v", older.APIServer.ExtraArgs)
+		t.Errorf("got flags %v, want at least 3", older.APIServer.ExtraArgs)
 	}
 	for flag, value := range older.APIServer.ExtraArgs {
 		if flags[flag] != value {
-			t.Errorf("--%s is %q, and %q from Kubernetes 1.36 on", flag, value, flags[flag])
+			t.Errorf("got --%s=%q in v1beta3, want %q as in v1beta4", flag, value, flags[flag])
 		}
 	}
 }
 
-// The real API server takes the flags, and its tokens are what IRSA needs.
+// A real API server accepts the flags, and STS accepts its tokens.
 func TestTokenAudience(t *testing.T) {
 	flags := apiServerFlags(t)
 	cluster, client := startPlane(t, testplane.Options{
@@ -185,10 +187,10 @@ func TestTokenAudience(t *testing.T) {
 	}
 	readJSON(t, anonymous, cluster.Config().Host+"/.well-known/openid-configuration", &discovery)
 	if discovery.Issuer != issuer || discovery.JWKS != issuer+"/openid/v1/jwks" {
-		t.Errorf("discovery says %+v", discovery)
+		t.Errorf("got discovery document %+v, want issuer %s", discovery, issuer)
 	}
 
-	mint := func(audiences ...string) string {
+	requestToken := func(audiences ...string) string {
 		t.Helper()
 		request, err := client.CoreV1().ServiceAccounts("default").CreateToken(t.Context(), "default",
 			&authenticationv1.TokenRequest{Spec: authenticationv1.TokenRequestSpec{Audiences: audiences}}, metav1.CreateOptions{})
@@ -207,24 +209,24 @@ func TestTokenAudience(t *testing.T) {
 		return review.Status.Authenticated
 	}
 
-	forSTS := mint("sts.amazonaws.com")
+	forSTS := requestToken("sts.amazonaws.com")
 	keys := oidc.NewRemoteKeySet(oidc.ClientContext(t.Context(), anonymous), cluster.Config().Host+"/openid/v1/jwks")
 	verified, err := oidc.NewVerifier(issuer, keys, &oidc.Config{ClientID: "sts.amazonaws.com"}).Verify(t.Context(), forSTS)
 	if err != nil {
-		t.Fatalf("an STS would refuse the token: %v", err)
+		t.Fatalf("the token's signature or claims are invalid for STS: %v", err)
 	}
 	if want := "system:serviceaccount:default:default"; verified.Subject != want || !slices.Equal(verified.Audience, []string{"sts.amazonaws.com"}) {
-		t.Errorf("the token is of %s for %v, want of %s for sts.amazonaws.com", verified.Subject, verified.Audience, want)
+		t.Errorf("got token with subject %s and audiences %v, want %s and sts.amazonaws.com", verified.Subject, verified.Audience, want)
 	}
 	if authenticated(forSTS) {
-		t.Error("the token for STS opens the API server, too")
+		t.Error("the API server accepts the token for STS")
 	}
-	if !authenticated(mint()) {
-		t.Error("the API server does not take its own tokens")
+	if !authenticated(requestToken()) {
+		t.Error("the API server rejects a token with its own audience")
 	}
 }
 
-// startPlane starts a control plane in a directory of the test, which stops it.
+// startPlane starts a control plane and stops it at the end of the test.
 func startPlane(t *testing.T, options testplane.Options) (*testplane.ControlPlane, *kubernetes.Clientset) {
 	t.Helper()
 	options.Dir = t.TempDir()
@@ -242,15 +244,15 @@ func startPlane(t *testing.T, options testplane.Options) (*testplane.ControlPlan
 
 func readJSON(t *testing.T, client *http.Client, url string, into any) {
 	t.Helper()
-	answer, err := client.Get(url)
+	response, err := client.Get(url)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer answer.Body.Close()
-	if answer.StatusCode != http.StatusOK {
-		t.Fatalf("%s: %s", url, answer.Status)
+	defer response.Body.Close()
+	if response.StatusCode != http.StatusOK {
+		t.Fatalf("%s: %s", url, response.Status)
 	}
-	if err := json.NewDecoder(answer.Body).Decode(into); err != nil {
+	if err := json.NewDecoder(response.Body).Decode(into); err != nil {
 		t.Fatal(err)
 	}
 }

@@ -1,9 +1,9 @@
-// Command kind shows all of IRSA on a cluster of kind: it creates the cluster,
-// loads the images, installs the chart, has local-sts play AWS, and runs an
-// application that asks it who it is.
+// Command kind runs all of IRSA on a kind cluster. It creates the cluster, loads
+// the images, and installs the chart and local-sts, a fake AWS. Then it runs an
+// application that calls GetCallerIdentity.
 //
-//	kind check    say what is missing on this machine
-//	kind up       do all of it; a cluster that is there is brought up to date
+//	kind check    report missing programs
+//	kind up       create or update the cluster and everything in it
 //	kind down     delete the cluster
 package main
 
@@ -33,10 +33,10 @@ func main() {
 func realMain(ctx context.Context, args []string, out io.Writer) error {
 	flags := flag.NewFlagSet("kind", flag.ContinueOnError)
 	c := cluster{walkthrough.Cluster{STS: walkthrough.LocalSTS, Out: out}}
-	flags.Var(&c.STS, "sts", "whose `STS` the pods are sent to: local-sts, which is then run in the cluster, or aws")
+	flags.Var(&c.STS, "sts", "`STS` that the pods use: local-sts, which then runs in the cluster, or aws")
 	c.Flags(flags)
-	flags.StringVar(&c.Kubectl, "kubectl", repopath.Path("bin", "assets", "kubectl"), "kubectl's binary, a `file`")
-	flags.StringVar(&c.Kubeconfig, "kubeconfig", repopath.Path("bin", "kind", "kubeconfig"), "kubeconfig to write, a `file`; the user's own is left alone")
+	flags.StringVar(&c.Kubectl, "kubectl", repopath.Path("bin", "assets", "kubectl"), "binary `file` of kubectl")
+	flags.StringVar(&c.Kubeconfig, "kubeconfig", repopath.Path("bin", "kind", "kubeconfig"), "kubeconfig `file` to write; your own kubeconfig is not changed")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
@@ -48,6 +48,6 @@ func realMain(ctx context.Context, args []string, out io.Writer) error {
 	case "down":
 		return c.down(ctx)
 	default:
-		return fmt.Errorf("%q is not one of check, up and down", verb)
+		return fmt.Errorf("unknown command %q, want check, up or down", verb)
 	}
 }

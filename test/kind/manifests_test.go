@@ -30,8 +30,8 @@ import (
 	"github.com/pod-identity-webhook/pod-identity-webhook/test/walkthrough"
 )
 
-// kubectl and the API server are real, and enforce the restricted Pod Security
-// Standard in the namespaces that ask for it.
+// kubectl and the API server are real. The API server enforces the restricted Pod
+// Security Standard in the namespaces with its label.
 func TestManifests_restrictedPodSecurity(t *testing.T) {
 	plane, client := startPlane(t, testplane.Options{})
 	var out bytes.Buffer
@@ -49,7 +49,7 @@ func TestManifests_restrictedPodSecurity(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	account := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Name: walkthrough.WhoAmI}} // which the plugin makes
+	account := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Name: walkthrough.WhoAmI}} // kubectl irsa creates it
 	if _, err := client.CoreV1().ServiceAccounts(walkthrough.WhoAmI).Create(t.Context(), account, metav1.CreateOptions{}); err != nil {
 		t.Fatal(err)
 	}
@@ -63,16 +63,16 @@ func TestManifests_restrictedPodSecurity(t *testing.T) {
 			t.Errorf("%s: %v", namespace, err)
 		}
 		if template.Spec.AutomountServiceAccountToken == nil || *template.Spec.AutomountServiceAccountToken {
-			t.Errorf("%s: its pods get a token for the API server", namespace)
+			t.Errorf("%s: automountServiceAccountToken is not false", namespace)
 		}
 		template.Spec.Containers[0].SecurityContext = nil
 		if err := create(t.Context()); err == nil || !strings.Contains(err.Error(), "restricted") {
-			t.Errorf("%s: the standard is not enforced: %v", namespace, err)
+			t.Errorf("%s: got %v, want a denial by the restricted Pod Security Standard", namespace, err)
 		}
 	}
 	for selector, template := range map[string]corev1.PodTemplateSpec{walkthrough.STSSelector: deployment.Spec.Template, walkthrough.WhoAmISelector: job.Spec.Template} {
 		if wanted, err := labels.Parse(selector); err != nil || !wanted.Matches(labels.Set(template.Labels)) {
-			t.Errorf("pods have the labels %v, and kind-up waits for %s (%v)", template.Labels, selector, err)
+			t.Errorf("pod labels %v do not match the selector %s of kind-up (%v)", template.Labels, selector, err)
 		}
 	}
 
@@ -81,11 +81,11 @@ func TestManifests_restrictedPodSecurity(t *testing.T) {
 		t.Fatal(err)
 	}
 	if !maps.Equal(service.Spec.Selector, deployment.Spec.Template.Labels) {
-		t.Errorf("the Service is of %v, the pods are %v", service.Spec.Selector, deployment.Spec.Template.Labels)
+		t.Errorf("got Service selector %v, want the pod labels %v", service.Spec.Selector, deployment.Spec.Template.Labels)
 	}
 	port := deployment.Spec.Template.Spec.Containers[0].Ports[0]
 	if got := service.Spec.Ports[0]; got.TargetPort.StrVal != port.Name || !strings.HasSuffix(walkthrough.STSURL, ":7480") || got.Port != 7480 || port.ContainerPort != 7480 {
-		t.Errorf("the Service has the port %+v, the container %+v, and pods are sent to %s", got, port, walkthrough.STSURL)
+		t.Errorf("Service port %+v, container port %+v and STS URL %s do not match", got, port, walkthrough.STSURL)
 	}
 }
 
@@ -97,7 +97,7 @@ func TestManifests_image(t *testing.T) {
 	_, rest, _ := strings.Cut(string(makefile), "\nLOCAL_STS_IMAGE := ")
 	built, _, found := strings.Cut(rest, "\n")
 	if !found {
-		t.Fatal("the Makefile names no image of local-sts")
+		t.Fatal("the Makefile has no variable LOCAL_STS_IMAGE")
 	}
 	for _, file := range []string{"deploy/local-sts/local-sts.yaml", "deploy/kind/whoami-job.yaml"} {
 		content, err := os.ReadFile(repopath.Path(filepath.FromSlash(file)))
@@ -105,12 +105,12 @@ func TestManifests_image(t *testing.T) {
 			t.Fatal(err)
 		}
 		if !strings.Contains(string(content), " image: "+built+"\n") {
-			t.Errorf("%s does not name %s", file, built)
+			t.Errorf("%s does not contain image %s", file, built)
 		}
 	}
 }
 
-// The container's files are elsewhere, and so is its port; the rest is as it is.
+// The test changes the directory of the files and the port, and no other flag.
 func TestManifests_localSTSFlags(t *testing.T) {
 	content, err := os.ReadFile(repopath.Path("deploy", "local-sts", "local-sts.yaml"))
 	if err != nil {
@@ -124,7 +124,7 @@ func TestManifests_localSTSFlags(t *testing.T) {
 		}
 	}
 	if len(deployment.Spec.Template.Spec.Containers) != 1 {
-		t.Fatalf("got the Deployment %+v", deployment)
+		t.Fatalf("got Deployment %+v, want one container", deployment)
 	}
 	container := deployment.Spec.Template.Spec.Containers[0]
 	dir := t.TempDir()
@@ -154,8 +154,8 @@ func TestManifests_localSTSFlags(t *testing.T) {
 		if err := started.WaitReady(ctx, func(ctx context.Context) error {
 			return process.ExpectOK(ctx, http.DefaultClient, "http://"+freeport.Address(port)+probe.HTTPGet.Path)
 		}); err != nil {
-			said, _ := os.ReadFile(log)
-			t.Fatalf("%v\n%s", err, said)
+			content, _ := os.ReadFile(log)
+			t.Fatalf("%v\n%s", err, content)
 		}
 	}
 }

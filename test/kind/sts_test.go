@@ -21,7 +21,7 @@ func TestSTSFlag_invalid(t *testing.T) {
 	}
 }
 
-// The user's own environment may have the keys of a real account.
+// The user's environment may have access keys of a real AWS account.
 func TestPlugin_environment(t *testing.T) {
 	s := newStandIns(t)
 	s.write(t, "kubectl-irsa", "#!/bin/sh\nexport -p\n")
@@ -50,12 +50,12 @@ func TestPortForward_lifetime(t *testing.T) {
 		does    error
 		want    string
 	}{
-		"and is told when that was all":                   {"echo Forwarding from 127.0.0.1:40123 -\\> 7480; while :; do :; done", nil, ""},
-		"and what is done there may fail":                 {"echo Forwarding from 127.0.0.1:40123 -\\> 7480", refused, "refused"},
-		"although kubectl says more":                      {"echo hello; echo Forwarding from 127.0.0.1:40123 -\\> 7480; echo Handling connection", nil, ""},
-		"unless kubectl fails, and says why":              {"echo no pods >&2; exit 1", nil, "port-forward --address 127.0.0.1 service/local-sts :7480: exit status 1: no pods"},
-		"unless kubectl ends and has not forwarded":       {"echo hello", nil, "forwards nothing"},
-		"unless it forwards from elsewhere than loopback": {"echo Forwarding from 10.0.0.1:40123 -\\> 7480", nil, "forwards nothing"},
+		"kubectl is stopped at the end":        {"echo Forwarding from 127.0.0.1:40123 -\\> 7480; while :; do :; done", nil, ""},
+		"the function fails":                   {"echo Forwarding from 127.0.0.1:40123 -\\> 7480", refused, "refused"},
+		"kubectl prints more lines":            {"echo hello; echo Forwarding from 127.0.0.1:40123 -\\> 7480; echo Handling connection", nil, ""},
+		"kubectl fails with a message":         {"echo no pods >&2; exit 1", nil, "port-forward --address 127.0.0.1 service/local-sts :7480: exit status 1: no pods"},
+		"kubectl ends without forwarding":      {"echo hello", nil, "did not forward"},
+		"kubectl listens on another interface": {"echo Forwarding from 10.0.0.1:40123 -\\> 7480", nil, "did not forward"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := newStandIns(t)
@@ -69,7 +69,7 @@ func TestPortForward_lifetime(t *testing.T) {
 				t.Fatalf("got %v, want %q", err, test.want)
 			}
 			if ends := test.want == "" || test.does != nil; (reached == "127.0.0.1:40123") != ends {
-				t.Errorf("it was reached at %q", reached)
+				t.Errorf("got address %q, want the function called: %t", reached, ends)
 			}
 		})
 	}
@@ -84,9 +84,9 @@ func TestWhoami_noCredentials(t *testing.T) {
 	var out bytes.Buffer
 	err := s.cluster(t, &out).ShowWhoAmI(t.Context())
 	if err == nil || !strings.Contains(err.Error(), "kubectl --namespace local-sts logs deployment/local-sts") {
-		t.Errorf("got %v, want an error that says where to look", err)
+		t.Errorf("got %v, want an error with the command that prints the log of local-sts", err)
 	}
 	if !strings.Contains(out.String(), "\n  local-sts whoami: AccessDenied\n") {
-		t.Errorf("its log is not in:\n%s", out.String())
+		t.Errorf("the application's log is not in:\n%s", out.String())
 	}
 }

@@ -22,9 +22,9 @@ import (
 	"github.com/pod-identity-webhook/pod-identity-webhook/test/walkthrough"
 )
 
-// standIns are programs in the PATH, and nothing else is, that log how they are
-// called, print the file of their name, and fail if there is a file NAME.fails.
-// They show the order of the commands and what is said; kind is not run.
+// standIns are the only programs in the PATH: fake programs that log their
+// arguments and print the file NAME.prints. They fail if there is a file
+// NAME.fails. With them the tests check the order of the commands and the output.
 type standIns struct{ dir string }
 
 func newStandIns(t *testing.T, names ...string) standIns {
@@ -51,7 +51,7 @@ func (s standIns) write(t *testing.T, name, content string) {
 	}
 }
 
-// prints lets one print a list of pods.
+// prints makes the program print a list of pods.
 func (s standIns) prints(t *testing.T, name string, pods ...corev1.Pod) {
 	t.Helper()
 	list, err := json.Marshal(corev1.PodList{Items: pods})
@@ -61,7 +61,8 @@ func (s standIns) prints(t *testing.T, name string, pods ...corev1.Pod) {
 	s.write(t, name+".prints", string(list)+"\n")
 }
 
-// calls are the commands and their verbs, with what the test names.
+// calls returns the logged commands with their arguments, without the path of
+// the repository.
 func (s standIns) calls(t *testing.T) []string {
 	t.Helper()
 	content, err := os.ReadFile(filepath.Join(s.dir, "calls"))
@@ -94,11 +95,11 @@ func TestCheck_missingTools(t *testing.T) {
 		want  []string
 		not   []string
 	}{
-		"docker and kind":   {nil, "", []string{"docker is missing", "https://docs.docker.com", "kind is missing", "go install sigs.k8s.io/kind@" + kindVersion, "make demo"}, nil},
-		"kind":              {[]string{"docker"}, "", []string{"kind is missing"}, []string{"docker is missing", "daemon"}},
-		"docker":            {[]string{"kind"}, "", []string{"docker is missing"}, []string{"kind is missing"}},
-		"docker's daemon":   {[]string{"docker", "kind"}, "Cannot connect to the Docker daemon", []string{"daemon does not answer", "systemctl start docker", "Cannot connect to the Docker daemon"}, []string{"is missing"}},
-		"nothing, so it is": {[]string{"docker", "kind"}, "", nil, nil},
+		"docker and kind": {nil, "", []string{"docker is missing", "https://docs.docker.com", "kind is missing", "go install sigs.k8s.io/kind@" + kindVersion, "make demo"}, nil},
+		"kind":            {[]string{"docker"}, "", []string{"kind is missing"}, []string{"docker is missing", "daemon"}},
+		"docker":          {[]string{"kind"}, "", []string{"docker is missing"}, []string{"kind is missing"}},
+		"docker's daemon": {[]string{"docker", "kind"}, "Cannot connect to the Docker daemon", []string{"daemon does not respond", "systemctl start docker", "Cannot connect to the Docker daemon"}, []string{"is missing"}},
+		"nothing":         {[]string{"docker", "kind"}, "", nil, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := newStandIns(t, test.have...)
@@ -135,7 +136,7 @@ func TestKindVersion(t *testing.T) {
 		t.Fatal(err)
 	}
 	if want := "sigs.k8s.io/kind " + kindVersion + "\n"; !strings.Contains(string(module), want) {
-		t.Errorf("go.mod does not have %q", want)
+		t.Errorf("go.mod does not contain %q", want)
 	}
 }
 
@@ -149,7 +150,7 @@ func TestUp_missingTools(t *testing.T) {
 	}
 	for _, call := range s.calls(t) {
 		if call != "docker version --format {{.Server.Version}}" {
-			t.Errorf("called: %s", call)
+			t.Errorf("got command %s, want none after the check", call)
 		}
 	}
 }
@@ -183,7 +184,7 @@ func TestUp_order(t *testing.T) {
 	}
 	showWhoAmI := []string{
 		kubectl + " --namespace whoami get pods --selector app.kubernetes.io/name=whoami --output json",
-		kubectl + " --namespace whoami logs cloudwatch-agent-x", // the one pod that the stand-in knows
+		kubectl + " --namespace whoami logs cloudwatch-agent-x", // the only pod that the fake kubectl returns
 	}
 	for name, test := range map[string]struct {
 		clusters                        string
@@ -191,7 +192,7 @@ func TestUp_order(t *testing.T) {
 		create, install, runSTS, whoami []string
 	}{
 		"with a new cluster":          {"another\n", walkthrough.LocalSTS, create, installWithSTS, runSTS, showWhoAmI},
-		"with one that is there":      {"another\npod-identity-webhook\n", walkthrough.LocalSTS, export, installWithSTS, runSTS, showWhoAmI},
+		"with an existing cluster":    {"another\npod-identity-webhook\n", walkthrough.LocalSTS, export, installWithSTS, runSTS, showWhoAmI},
 		"with one of a longer name":   {"pod-identity-webhook-2\n", walkthrough.LocalSTS, create, installWithSTS, runSTS, showWhoAmI},
 		"with no cluster of any name": {"", walkthrough.LocalSTS, create, installWithSTS, runSTS, showWhoAmI},
 		"with AWS's own STS":          {"", walkthrough.AWSSTS, create, []string{helm}, nil, nil},
@@ -230,13 +231,13 @@ func TestUp_order(t *testing.T) {
 			if !slices.Equal(got, want) {
 				t.Errorf("got\n  %s\nwant\n  %s", strings.Join(got, "\n  "), strings.Join(want, "\n  "))
 			}
-			says := []string{"https://issuer/keys", "make kind-down"}
+			wantOutput := []string{"https://issuer/keys", "make kind-down"}
 			if test.sts == walkthrough.LocalSTS {
-				says = append(says, "and says:\n  the role of "+name+"\n")
+				wantOutput = append(wantOutput, "with an AWS SDK:\n  the role of "+name+"\n")
 			}
-			for _, want := range says {
+			for _, want := range wantOutput {
 				if !strings.Contains(out.String(), want) {
-					t.Errorf("it does not say %q:\n%s", want, out.String())
+					t.Errorf("%q is not in:\n%s", want, out.String())
 				}
 			}
 		})
@@ -249,13 +250,13 @@ func TestUp_stopsOnError(t *testing.T) {
 	var out bytes.Buffer
 	err := s.cluster(t, &out).up(t.Context())
 	if err == nil || !strings.Contains(err.Error(), "helm") {
-		t.Errorf("got %v, want an error that names the command", err)
+		t.Errorf("got %v, want an error with the command", err)
 	}
 	if !strings.Contains(out.String(), "timed out") {
-		t.Errorf("what helm says is lost: %s", out.String())
+		t.Errorf("helm's error is not in: %s", out.String())
 	}
 	if calls := s.calls(t); !strings.HasPrefix(calls[len(calls)-1], "helm ") {
-		t.Errorf("after it came %s", calls[len(calls)-1])
+		t.Errorf("got last command %s, want helm", calls[len(calls)-1])
 	}
 }
 
@@ -277,7 +278,7 @@ func TestShowPod(t *testing.T) {
 		t.Fatal(err)
 	}
 	const want = `
-Pod amazon-cloudwatch/cloudwatch-agent-x of ServiceAccount cloudwatch-agent was given:
+Pod amazon-cloudwatch/cloudwatch-agent-x of ServiceAccount cloudwatch-agent has:
   volume aws-iam-token: a token in the file token, for 86400 s, for sts.amazonaws.com
   init container prepare:
     mount aws-iam-token at /var/run/secrets/eks.amazonaws.com/serviceaccount
@@ -289,14 +290,14 @@ Pod amazon-cloudwatch/cloudwatch-agent-x of ServiceAccount cloudwatch-agent was 
 		t.Errorf("got %s\nwant %s", out.String(), want)
 	}
 
-	pod.Spec.Volumes = pod.Spec.Volumes[1:] // the API server's own token is left
+	pod.Spec.Volumes = pod.Spec.Volumes[1:] // only the token for the API server remains
 	if err := walkthrough.ShowPod(&out, &pod); err == nil || !strings.Contains(err.Error(), "has no token for AWS") {
 		t.Errorf("got %v for a pod that was not injected", err)
 	}
 }
 
-// helm, the chart and the API server are real, but nothing is installed: nobody
-// would run it.
+// helm, the chart and the API server are real. helm runs with --dry-run=server,
+// because the API server has no nodes.
 func TestInstall_image(t *testing.T) {
 	helm := os.Getenv("HELM")
 	if helm == "" {
@@ -321,21 +322,21 @@ func TestInstall_image(t *testing.T) {
 		}
 		container := deployment.Spec.Template.Spec.Containers[0]
 		if container.Image != "localhost/pod-identity-webhook:v1" || container.ImagePullPolicy != corev1.PullNever {
-			t.Errorf("it runs %s, pulled %s", container.Image, container.ImagePullPolicy)
+			t.Errorf("got image %s with pull policy %s, want localhost/pod-identity-webhook:v1 with Never", container.Image, container.ImagePullPolicy)
 		}
 		if got := deployment.Spec.Template.Annotations["imageDigest"]; got != "sha256:0123" {
-			t.Errorf("its pods say %q of the image", got)
+			t.Errorf("got pod annotation imageDigest %q, want sha256:0123", got)
 		}
 		if deployment.Namespace != walkthrough.Release || deployment.Name != walkthrough.Release {
-			t.Errorf("it is %s/%s, and what to read is said of another", deployment.Namespace, deployment.Name)
+			t.Errorf("got Deployment %s/%s, want name and namespace %s, as in the error messages", deployment.Namespace, deployment.Name, walkthrough.Release)
 		}
 		return
 	}
-	t.Errorf("there is no Deployment in:\n%s", installed.Manifest)
+	t.Errorf("got no Deployment in:\n%s", installed.Manifest)
 }
 
-// kubectl and the API server are real. What there is not, since there are no
-// nodes and no controllers, is the pod: it is made when it is waited for.
+// kubectl and the API server are real. There are no nodes and no controllers, so
+// standInForTheNode creates the pod that ApplyExample waits for.
 func TestUp_example(t *testing.T) {
 	plane, client := startPlane(t, testplane.Options{})
 	var out bytes.Buffer
@@ -346,7 +347,7 @@ func TestUp_example(t *testing.T) {
 	go func() {
 		err := standInForTheNode(ctx, client)
 		if err != nil {
-			cancel() // nothing will come of waiting
+			cancel() // the pod will never be scheduled
 		}
 		made <- err
 	}()
@@ -359,15 +360,15 @@ func TestUp_example(t *testing.T) {
 	if err := <-made; err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{"AWS_ROLE_ARN=arn:aws:iam::111122223333:role/cloudwatch-agent", "Its tokens are from " + plane.Issuer()} {
+	for _, want := range []string{"AWS_ROLE_ARN=arn:aws:iam::111122223333:role/cloudwatch-agent", "Issuer of its tokens: " + plane.Issuer()} {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("%q is not in:\n%s", want, out.String())
 		}
 	}
 }
 
-// standInForTheNode makes the pod of the example's DaemonSet, once its
-// ServiceAccount is there, which comes last, and schedules it.
+// standInForTheNode creates the pod of the example's DaemonSet and marks it as
+// scheduled. It first waits for the ServiceAccount, which kubectl applies last.
 func standInForTheNode(ctx context.Context, client kubernetes.Interface) error {
 	watch, err := client.CoreV1().ServiceAccounts(walkthrough.ExampleNamespace).Watch(ctx, metav1.ListOptions{FieldSelector: "metadata.name=cloudwatch-agent"})
 	if err != nil {

@@ -10,14 +10,14 @@ import (
 	"strings"
 )
 
-// Run runs a command and writes what it says to out, as it comes.
+// Run runs a command and streams its output to out.
 func Run(ctx context.Context, out io.Writer, path string, args ...string) error {
 	return runWith(ctx, out, nil, path, args...)
 }
 
-// runWith does so with an environment of its own, unless that is nil.
+// runWith is Run with the given environment; nil means the environment of this process.
 func runWith(ctx context.Context, out io.Writer, environment []string, path string, args ...string) error {
-	command := exec.CommandContext(ctx, path, args...) //nolint:gosec // the commands are this program's, their paths the user's
+	command := exec.CommandContext(ctx, path, args...) //nolint:gosec // the caller chooses the commands, the user their paths
 	command.Env = environment
 	command.Stdout, command.Stderr = out, out
 	if err := command.Run(); err != nil {
@@ -26,10 +26,10 @@ func runWith(ctx context.Context, out io.Writer, environment []string, path stri
 	return nil
 }
 
-// Output runs a command and returns what it prints. Its error has what the
-// command says about that.
+// Output runs a command and returns its standard output. The error includes the
+// command's standard error.
 func Output(ctx context.Context, path string, args ...string) ([]byte, error) {
-	command := exec.CommandContext(ctx, path, args...) //nolint:gosec // the same
+	command := exec.CommandContext(ctx, path, args...) //nolint:gosec // the caller chooses the commands, the user their paths
 	var stderr bytes.Buffer
 	command.Stderr = &stderr
 	stdout, err := command.Output()

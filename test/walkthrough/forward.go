@@ -14,13 +14,15 @@ import (
 	"time"
 )
 
-// forwardTimeout bounds the wait for kubectl to listen.
+// forwardTimeout is the longest wait until kubectl listens.
 const forwardTimeout = 30 * time.Second
 
-// forwarding is what kubectl prints once it listens.
+// forwarding matches the line that kubectl prints when it listens.
 var forwarding = regexp.MustCompile(`^Forwarding from (127\.0\.0\.1:\d+) -> `)
 
-// Forward does something while this machine can reach a Service, at address.
+// Forward forwards a port of a Service and calls do with the local address. It
+// stops forwarding before it returns. It returns the error of do, or an error if
+// kubectl does not forward within forwardTimeout.
 func (c *Cluster) Forward(ctx context.Context, namespace, service, port string, do func(ctx context.Context, address string) error) error {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
@@ -28,7 +30,7 @@ func (c *Cluster) Forward(ctx context.Context, namespace, service, port string, 
 		"--kubeconfig", c.Kubeconfig, "--namespace", namespace,
 		"port-forward", "--address", "127.0.0.1", "service/" + service, ":" + port,
 	}
-	command := exec.CommandContext(ctx, c.Kubectl, args...) //nolint:gosec // as for the other commands
+	command := exec.CommandContext(ctx, c.Kubectl, args...) //nolint:gosec // the caller chooses the commands, the user their paths
 	var stderr bytes.Buffer
 	command.Stderr = &stderr
 	stdout, err := command.StdoutPipe()
@@ -38,27 +40,27 @@ func (c *Cluster) Forward(ctx context.Context, namespace, service, port string, 
 	if err := command.Start(); err != nil {
 		return fmt.Errorf("%s: %w", line(c.Kubectl, args), err)
 	}
-	patience := time.AfterFunc(forwardTimeout, stop)
-	defer patience.Stop()
+	timer := time.AfterFunc(forwardTimeout, stop)
+	defer timer.Stop()
 	address, found := firstMatch(stdout, forwarding)
 	if !found {
-		err := cmp.Or(command.Wait(), errors.New("it ends and forwards nothing"))
+		err := cmp.Or(command.Wait(), errors.New("kubectl exited and did not forward"))
 		return fmt.Errorf("%s: %w: %s", line(c.Kubectl, args), err, strings.TrimSpace(stderr.String()))
 	}
-	patience.Stop()
+	timer.Stop()
 	read := make(chan struct{})
 	go func() {
 		defer close(read)
-		_, _ = io.Copy(io.Discard, stdout) // it tells of each connection
+		_, _ = io.Copy(io.Discard, stdout) // kubectl prints a line for each connection
 	}()
 	err = do(ctx, address)
 	stop()
 	<-read
-	_ = command.Wait() // that it was stopped is no error
+	_ = command.Wait() // an error is expected, because stop killed it
 	return err
 }
 
-// firstMatch reads lines up to the first that matches, and returns its group.
+// firstMatch reads lines until one matches, and returns its first group.
 func firstMatch(from io.Reader, pattern *regexp.Regexp) (string, bool) {
 	lines := bufio.NewScanner(from)
 	for lines.Scan() {

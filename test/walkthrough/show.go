@@ -11,8 +11,8 @@ import (
 	corev1 "k8s.io/api/core/v1"
 )
 
-// Show shows what the example's pod was given, and whom its tokens are from. It
-// is an error if that is nothing.
+// Show prints the token volumes, mounts and variables of the example's pod, and
+// the issuer of its tokens. It returns an error if the pod has no token for AWS.
 func (c *Cluster) Show(ctx context.Context) error {
 	pod, err := c.firstPod(ctx, ExampleNamespace, exampleSelector)
 	if err != nil {
@@ -32,11 +32,11 @@ func (c *Cluster) Show(ctx context.Context) error {
 	if err := json.Unmarshal(discovery, &issuer); err != nil {
 		return fmt.Errorf("read the issuer's discovery document: %w", err)
 	}
-	fmt.Fprintf(c.Out, "\nIts tokens are from %s,\nwhose keys are at   %s\n", issuer.Issuer, issuer.JWKS)
+	fmt.Fprintf(c.Out, "\nIssuer of its tokens: %s\nKeys of the issuer:   %s\n", issuer.Issuer, issuer.JWKS)
 	return nil
 }
 
-// firstPod returns the first pod of a selector.
+// firstPod returns the first pod that matches the selector, or an error if none matches.
 func (c *Cluster) firstPod(ctx context.Context, namespace, selector string) (*corev1.Pod, error) {
 	listed, err := Output(ctx, c.Kubectl, "--kubeconfig", c.Kubeconfig, "--namespace", namespace,
 		"get", "pods", "--selector", selector, "--output", "json")
@@ -48,22 +48,23 @@ func (c *Cluster) firstPod(ctx context.Context, namespace, selector string) (*co
 		return nil, fmt.Errorf("read the pods %s of namespace %s: %w", selector, namespace, err)
 	}
 	if len(pods.Items) == 0 {
-		return nil, errors.New("there is no pod " + selector + ": see `kubectl --namespace " + namespace + " get events`")
+		return nil, errors.New("namespace " + namespace + " has no pod with labels " + selector + "; run `kubectl --namespace " + namespace + " get events`")
 	}
 	return &pods.Items[0], nil
 }
 
-// ShowPod writes the volumes of tokens for others than the API server, and each
-// container's part in them.
+// ShowPod prints the pod's volumes with tokens for audiences other than the API
+// server, and each container's mounts of them and AWS_ variables. It returns an
+// error if there is no such volume.
 func ShowPod(out io.Writer, pod *corev1.Pod) error {
-	fmt.Fprintf(out, "\nPod %s/%s of ServiceAccount %s was given:\n", pod.Namespace, pod.Name, pod.Spec.ServiceAccountName)
+	fmt.Fprintf(out, "\nPod %s/%s of ServiceAccount %s has:\n", pod.Namespace, pod.Name, pod.Spec.ServiceAccountName)
 	tokens := make(map[string]bool)
 	for _, volume := range pod.Spec.Volumes {
 		if volume.Projected == nil {
 			continue
 		}
 		for _, source := range volume.Projected.Sources {
-			// The token for the API server itself names no audience.
+			// The token for the API server has no audience.
 			if token := source.ServiceAccountToken; token != nil && token.Audience != "" {
 				tokens[volume.Name] = true
 				fmt.Fprintf(out, "  volume %s: a token in the file %s", volume.Name, token.Path)
@@ -75,7 +76,7 @@ func ShowPod(out io.Writer, pod *corev1.Pod) error {
 		}
 	}
 	if len(tokens) == 0 {
-		return fmt.Errorf("pod %s/%s has no token for AWS: see `kubectl --namespace %s logs deployment/%s`", pod.Namespace, pod.Name, Release, Release)
+		return fmt.Errorf("pod %s/%s has no token for AWS; run `kubectl --namespace %s logs deployment/%s`", pod.Namespace, pod.Name, Release, Release)
 	}
 	for _, container := range pod.Spec.InitContainers {
 		showContainer(out, "init container", container, tokens)

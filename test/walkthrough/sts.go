@@ -9,42 +9,43 @@ import (
 	"github.com/pod-identity-webhook/pod-identity-webhook/test/stsprocess"
 )
 
-// What deploy/local-sts names.
+// Names in deploy/local-sts.
 const (
-	// STSNamespace is that of local-sts, STSSelector of its pods.
+	// STSNamespace is the namespace of local-sts. STSSelector selects its pods.
 	STSNamespace = "local-sts"
 	STSSelector  = "app.kubernetes.io/name=local-sts"
 	STSPort      = "7480"
-	// STSURL is where pods find it, in clusters of whatever domain.
+	// STSURL is the URL of local-sts for pods, in clusters with any domain.
 	STSURL = "http://local-sts.local-sts.svc:" + STSPort
-	// Region is the one that applications are given.
+	// Region is the AWS region of the applications.
 	Region = "us-east-1"
 )
 
-// STS says whose STS the pods are sent to.
+// STS is the STS that the pods use.
 type STS string
 
 const (
-	// LocalSTS is run in the cluster.
+	// LocalSTS is local-sts, which runs in the cluster.
 	LocalSTS STS = "local-sts"
-	// AWSSTS is AWS's own.
+	// AWSSTS is the STS of AWS.
 	AWSSTS STS = "aws"
 )
 
 func (s *STS) String() string { return string(*s) }
 
-// Set makes it the value of a flag.
+// Set implements flag.Value. It returns an error if value is not LocalSTS or AWSSTS.
 func (s *STS) Set(value string) error {
 	switch STS(value) {
 	case LocalSTS, AWSSTS:
 		*s = STS(value)
 		return nil
 	default:
-		return fmt.Errorf("it is neither %s nor %s", LocalSTS, AWSSTS)
+		return fmt.Errorf("%q is neither %s nor %s", value, LocalSTS, AWSSTS)
 	}
 }
 
-// ApplySTS runs local-sts. A pod of an earlier time has an earlier image.
+// ApplySTS installs local-sts and waits until it is ready. It deletes an existing
+// pod, which may run an older image.
 func (c *Cluster) ApplySTS(ctx context.Context) error {
 	if err := c.pods(ctx, "delete", STSNamespace, STSSelector, "--ignore-not-found"); err != nil {
 		return err
@@ -55,8 +56,8 @@ func (c *Cluster) ApplySTS(ctx context.Context) error {
 	return c.pods(ctx, "wait", STSNamespace, STSSelector, "--for=create", "--for=condition=Ready", "--timeout=2m")
 }
 
-// Provision does in IAM, and for the application's ServiceAccount, what somebody
-// with an AWS account does once.
+// Provision creates the OIDC provider, the role and the application's
+// ServiceAccount with kubectl irsa, as you do once in an AWS account.
 func (c *Cluster) Provision(ctx context.Context) error {
 	if err := c.Apply(ctx, repopath.Path("deploy", "kind", "whoami-namespace.yaml")); err != nil {
 		return err
@@ -74,8 +75,9 @@ func (c *Cluster) Provision(ctx context.Context) error {
 	})
 }
 
-// Environment is that of the administrator of local-sts, which is at url. Nothing
-// of the user's own is in it: that may know of a real account.
+// Environment returns environment variables for the administrator of the
+// local-sts at url. It has none of the user's variables, which may contain
+// credentials of a real account.
 func (c *Cluster) Environment(url string) []string {
 	return []string{
 		"HOME=" + filepath.Dir(c.Kubeconfig), "AWS_ENDPOINT_URL=" + url, "AWS_REGION=" + Region,
@@ -83,8 +85,8 @@ func (c *Cluster) Environment(url string) []string {
 	}
 }
 
-// IRSA runs the plugin as the administrator of local-sts. Of the user's own
-// environment it gets nothing: that may know of a real account.
+// IRSA runs kubectl irsa as the administrator of the local-sts at url, with only
+// the variables of Environment.
 func (c *Cluster) IRSA(ctx context.Context, url string, args ...string) error {
 	fmt.Fprintf(c.Out, "$ %s\n", line("kubectl irsa", args))
 	return runWith(ctx, c.Out, c.Environment(url), c.Plugin, append([]string{"--kubeconfig", c.Kubeconfig}, args...)...)

@@ -12,16 +12,17 @@ import (
 )
 
 const (
-	// WhoAmI is the name of the application that asks STS who it is, of its
-	// namespace and of its ServiceAccount.
+	// WhoAmI is the name of the application that calls GetCallerIdentity. Its
+	// namespace and its ServiceAccount have the same name.
 	WhoAmI = "whoami"
-	// WhoAmISelector is of its pods.
+	// WhoAmISelector selects its pods.
 	WhoAmISelector = "app.kubernetes.io/name=whoami"
 )
 
-// RunWhoAmI runs the application and waits until it has ended, well or not.
+// RunWhoAmI runs the application's Job and waits until its container exits, with
+// any exit code.
 func (c *Cluster) RunWhoAmI(ctx context.Context) error {
-	// With its pod, which is otherwise deleted some time later.
+	// --cascade=foreground waits until the old pod is deleted too.
 	if err := c.runKubectl(ctx, "delete", "job", WhoAmI, "--namespace", WhoAmI, "--ignore-not-found", "--cascade=foreground"); err != nil {
 		return err
 	}
@@ -32,7 +33,8 @@ func (c *Cluster) RunWhoAmI(ctx context.Context) error {
 		"--for=create", "--for=jsonpath={.status.containerStatuses[0].state.terminated}", "--timeout=2m")
 }
 
-// ShowWhoAmI shows what the application's pod was given, and what STS said to it.
+// ShowWhoAmI prints the application's pod as ShowPod does, and its log with the
+// response of STS. It returns an error if the application failed.
 func (c *Cluster) ShowWhoAmI(ctx context.Context) error {
 	pod, err := c.firstPod(ctx, WhoAmI, WhoAmISelector)
 	if err != nil {
@@ -45,19 +47,19 @@ func (c *Cluster) ShowWhoAmI(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(c.Out, "\nWith these and an AWS SDK it asked STS who it is, and says:\n")
-	for said := range strings.Lines(string(log)) {
-		fmt.Fprintf(c.Out, "  %s\n", strings.TrimRight(said, "\n"))
+	fmt.Fprintf(c.Out, "\nLog of its container, which called GetCallerIdentity with an AWS SDK:\n")
+	for line := range strings.Lines(string(log)) {
+		fmt.Fprintf(c.Out, "  %s\n", strings.TrimRight(line, "\n"))
 	}
 	return succeeded(pod)
 }
 
-// succeeded is an error if the program of a pod did not.
+// succeeded returns an error if a container of the pod did not exit with code 0.
 func succeeded(pod *corev1.Pod) error {
 	for _, status := range pod.Status.ContainerStatuses {
 		if ended := status.State.Terminated; ended == nil || ended.ExitCode != 0 {
-			return errors.New("the application got no credentials: local-sts says why in " +
-				"`kubectl --namespace " + STSNamespace + " logs deployment/local-sts`, and so may `kubectl irsa doctor pod " + pod.Name + " --namespace " + pod.Namespace + "`")
+			return errors.New("the application got no credentials; read the log of local-sts with " +
+				"`kubectl --namespace " + STSNamespace + " logs deployment/local-sts`, or run `kubectl irsa doctor pod " + pod.Name + " --namespace " + pod.Namespace + "`")
 		}
 	}
 	return nil

@@ -1,6 +1,6 @@
-// Command floor answers every request with the same AdmissionReview, once it has
-// read the body: what a webhook costs beyond that is its own. It is a program of
-// its own so that it is as small as such a server can be.
+// Command constantserver responds to every request with the same AdmissionReview, after
+// it has read the body. It is the floor of the benchmarks: any additional cost is the
+// webhook's. It is a separate program, so that it is as small as such a server can be.
 package main
 
 import (
@@ -18,28 +18,28 @@ import (
 	"time"
 )
 
-// answer is what a webhook says that adds a volume, a mount and a variable.
+// answer is an AdmissionReview whose patch adds a volume, a mount and a variable.
 //
 //go:embed answer.json
 var answer []byte
 
 func main() {
 	if err := serve(os.Args[1:]); err != nil {
-		fmt.Fprintf(os.Stderr, "floor: %v\n", err)
+		fmt.Fprintf(os.Stderr, "constantserver: %v\n", err)
 		os.Exit(1) //nolint:forbidigo // this is main
 	}
 }
 
-// serve serves until the process is ended, with a server that is configured as the
-// webhook's is in pkg/webhook.
+// serve serves until the process is killed. The server has the same configuration as
+// the webhook's server.
 func serve(args []string) error {
 	flags := flag.NewFlagSet("floor", flag.ContinueOnError)
-	port := flags.Int("port", 0, "port to listen on, on loopback")
-	certFile := flags.String("tls-cert", "", "PEM `file` of the serving certificate")
-	keyFile := flags.String("tls-key", "", "PEM `file` of its key")
-	read := flags.String("read", "", "`URL` to get before each answer, as a webhook gets a ServiceAccount")
-	readCA := flags.String("read-ca", "", "PEM `file` of the CA of the server that is read from")
-	readToken := flags.String("read-token", "", "`file` of the bearer token to read with")
+	port := flags.Int("port", 0, "`port` to listen on, on loopback")
+	certFile := flags.String("tls-cert", "", "PEM `file` with the serving certificate")
+	keyFile := flags.String("tls-key", "", "PEM `file` with the key of the certificate")
+	read := flags.String("read", "", "`URL` to get before each response, as a webhook gets a ServiceAccount")
+	readCA := flags.String("read-ca", "", "PEM `file` with the CA of the URL's server")
+	readToken := flags.String("read-token", "", "`file` with the bearer token for the URL")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
@@ -65,7 +65,7 @@ func serve(args []string) error {
 	return server.ListenAndServeTLS(*certFile, *keyFile)
 }
 
-// reader reads a URL before each answer, with no more than net/http.
+// reader gets a URL before each response, with only net/http.
 type reader struct {
 	url, authorization string
 	client             *http.Client

@@ -1,4 +1,4 @@
-// Package plots draws lines as SVG for the documentation, all in one style.
+// Package plots draws line plots as SVG for the documentation, all in one style.
 package plots
 
 import (
@@ -22,37 +22,36 @@ import (
 const (
 	width  = 7.5 * vg.Inch
 	height = 4.5 * vg.Inch
-	// rightMargin is for the half of the last label that is beyond the axis.
+	// rightMargin is space for the half of the last label beyond the axis.
 	rightMargin = vg.Length(20)
 )
 
-// Plot is what is drawn.
+// Plot is a line plot.
 type Plot struct {
 	Title string
-	// X and Y say what is on the axes, and in which unit.
+	// X and Y are the labels of the axes, with units.
 	X, Y string
-	// Note is small, below: how it was measured.
+	// Note is small text at the bottom about the measurement.
 	Note string
-	// XTicks and YTicks are the marks of the axes; nil for what fits.
+	// XTicks and YTicks are the ticks of the axes; nil for automatic ones.
 	XTicks, YTicks []plot.Tick
-	// LogX and LogY are for axes on which each step is a factor. All values of them
-	// must be above 0.
+	// LogX and LogY select logarithmic axes. All values on them must be above 0.
 	LogX, LogY bool
-	// YFromZero begins a Y axis that is not logarithmic at 0, so that heights can
-	// be compared.
+	// YFromZero makes a Y axis that is not logarithmic start at 0, so that heights are
+	// comparable.
 	YFromZero bool
 	Lines     []Line
 }
 
-// Line is one of a Plot.
+// Line is a line of a Plot.
 type Line struct {
 	Name   string
 	Points plotter.XYs
 }
 
-// style tells lines apart, also for those who see no colours: the colours are
-// those of Okabe and Ito (https://jfly.uni-koeln.de/color/), in the order of which
-// they also differ in lightness.
+// style distinguishes lines, also for color-blind readers. The colors are those of Okabe
+// and Ito (https://jfly.uni-koeln.de/color/), in an order in which their lightness
+// differs too.
 var style = []struct {
 	color  color.Color
 	dashes []vg.Length
@@ -63,7 +62,7 @@ var style = []struct {
 	{color.RGBA{R: 0x00, G: 0x00, B: 0x00, A: 0xff}, []vg.Length{vg.Points(2), vg.Points(2)}},
 }
 
-// Write draws the plot into a file, in a directory that is made if it is absent.
+// Write draws the plot into a file and creates its directory if necessary.
 func (p Plot) Write(path string) error {
 	drawn, err := p.draw()
 	if err != nil {
@@ -78,7 +77,7 @@ func (p Plot) Write(path string) error {
 	if _, err := canvas.WriteTo(&text); err != nil {
 		return fmt.Errorf("draw %s: %w", path, err)
 	}
-	// Others have the same widths, and are there where this one is not.
+	// Other fonts have the same widths and are available where this one is not.
 	svg := bytes.ReplaceAll(text.Bytes(), []byte("font-family:Liberation Sans;"), []byte("font-family:Liberation Sans,Arial,Helvetica,sans-serif;"))
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil { //nolint:gosec // a directory of the repository
 		return err
@@ -129,24 +128,24 @@ func (p Plot) draw() (*plot.Plot, error) {
 	return drawn, nil
 }
 
-// check finds what cannot be drawn.
+// check returns an error for points that cannot be drawn.
 func (p Plot) check(line Line) error {
 	if len(line.Points) == 0 {
-		return fmt.Errorf("%s: it has no points", line.Name)
+		return fmt.Errorf("%s: no points", line.Name)
 	}
 	for _, point := range line.Points {
 		if p.YFromZero && point.Y < 0 {
 			return fmt.Errorf("%s: (%g, %g) is below 0", line.Name, point.X, point.Y)
 		}
 		if p.LogX && point.X <= 0 || p.LogY && point.Y <= 0 {
-			return fmt.Errorf("%s: (%g, %g) is not on a logarithmic axis", line.Name, point.X, point.Y)
+			return fmt.Errorf("%s: (%g, %g) is not valid on a logarithmic axis", line.Name, point.X, point.Y)
 		}
 	}
 	return nil
 }
 
-// scaled returns the points as they are drawn. The library's own logarithmic scale
-// leaves room for the labels of the axes in the wrong place.
+// scaled returns the points as drawn, with logarithms. The library's own logarithmic scale
+// leaves the space for the axis labels in the wrong place.
 func (p Plot) scaled(points plotter.XYs) plotter.XYs {
 	scaled := slices.Clone(points)
 	for n := range scaled {
@@ -170,8 +169,8 @@ func mark(axis *plot.Axis, ticks []plot.Tick, logarithmic bool) {
 	}
 }
 
-// logarithmicTicks mark an axis of logarithms with the values that they are of; nil
-// marks 1, 2, 5, 10, 20, 50 and so on.
+// logarithmicTicks labels an axis of logarithms with the original values; nil selects 1, 2,
+// 5, 10, 20, 50 and so on.
 type logarithmicTicks []plot.Tick
 
 // Ticks implements plot.Ticker.
@@ -189,7 +188,7 @@ func (t logarithmicTicks) Ticks(from, to float64) []plot.Tick {
 	return slices.DeleteFunc(ticks, func(tick plot.Tick) bool { return tick.Value < from || tick.Value > to })
 }
 
-// tickStep is 1, 2 or 5 of some decade, so that up to most there are 3 to 6 of them.
+// tickStep returns 1, 2 or 5 times a power of 10, so that there are 3 to 6 steps up to most.
 func tickStep(most float64) float64 {
 	atLeast := most / 6
 	decade := math.Pow(10, math.Floor(math.Log10(atLeast)))
@@ -201,13 +200,13 @@ func tickStep(most float64) float64 {
 	return 10 * decade
 }
 
-// stepTicks mark an axis from 0 at each step.
+// stepTicks labels an axis from 0 at each step.
 type stepTicks float64
 
 // Ticks implements plot.Ticker.
 func (step stepTicks) Ticks(_, to float64) []plot.Tick {
 	var ticks []plot.Tick
-	// Half a step more, as the last may be a little above to by rounding.
+	// Half a step more, because rounding can make the last tick a little larger than to.
 	for n := 0; float64(n)*float64(step) <= to+float64(step)/2; n++ {
 		value := float64(n) * float64(step)
 		ticks = append(ticks, plot.Tick{Value: value, Label: fmt.Sprintf("%.6g", value)})

@@ -46,11 +46,11 @@ func TestPlot(t *testing.T) {
 	}
 	for _, want := range []string{p.Title, p.X, p.Y, p.Note, "first", "second", "ten", "0.5", "1", "2", "5", "10", "20"} {
 		if !strings.Contains(text.String(), want) {
-			t.Errorf("it does not say %q", want)
+			t.Errorf("the SVG does not contain %q", want)
 		}
 	}
 	if !strings.Contains(string(svg), "Liberation Sans,Arial") || strings.Contains(string(svg), "Serif") {
-		t.Error("its font is on few machines")
+		t.Error("the SVG lacks fallback fonts")
 	}
 }
 
@@ -78,7 +78,7 @@ func TestPlot_linearTicks(t *testing.T) {
 			labels = append(labels, tick.Label)
 		}
 		if got := strings.Join(labels, " "); got != want || drawn.Y.Min != 0 || drawn.Y.Max < most {
-			t.Errorf("up to %g: marked with %s from %g to %g, want %s", most, got, drawn.Y.Min, drawn.Y.Max, want)
+			t.Errorf("up to %g: got ticks %s from %g to %g, want %s", most, got, drawn.Y.Min, drawn.Y.Max, want)
 		}
 	}
 }

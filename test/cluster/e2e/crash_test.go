@@ -10,7 +10,8 @@ import (
 	"testing"
 )
 
-// A second cluster, beside the one of the other tests, is killed.
+// The test kills the first process of a second cluster, next to the cluster of the
+// other tests.
 func TestCluster_cleansUpAfterCrash(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "cluster")
 	before, err := leakedResources(dir)
@@ -29,24 +30,24 @@ func TestCluster_cleansUpAfterCrash(t *testing.T) {
 	if err := syscall.Kill(first, syscall.SIGKILL); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "all its processes end", func(context.Context) error {
+	eventually(t, "all processes of the cluster exit", func(context.Context) error {
 		after, err := leakedResources(dir)
 		for what := range after {
 			if strings.HasPrefix(what, "process ") && !before[what] {
-				err = fmt.Errorf("there still is %s", what)
+				err = fmt.Errorf("%s still exists", what)
 			}
 		}
 		return err
 	})
 	run("up")
 	if firstProcess(t, dir) == first {
-		t.Error("it was taken for one that runs")
+		t.Error("up reused the crashed cluster")
 	}
 	run("down")
 	if err := expectNoLeaks(dir, before); err != nil {
 		t.Error(err)
 	}
-	run("down") // where there is none
+	run("down") // without a cluster
 }
 
 func TestCluster_startFailure(t *testing.T) {
@@ -57,11 +58,11 @@ func TestCluster_startFailure(t *testing.T) {
 	}
 	err = clusterCommand(t.Context(), dir, "-assets="+t.TempDir(), "up")
 	if err == nil {
-		t.Fatal("it starts without its parts")
+		t.Fatal("got no error without the Kubernetes binaries")
 	}
 	log, err := os.ReadFile(filepath.Join(dir, "log"))
 	if err != nil || !strings.Contains(string(log), "make assets") {
-		t.Errorf("its log does not say what to do: %s, %v", log, err)
+		t.Errorf("got log %q and error %v, want a log with make assets", log, err)
 	}
 	if err := clusterCommand(t.Context(), dir, "down"); err != nil {
 		t.Fatal(err)
@@ -71,7 +72,7 @@ func TestCluster_startFailure(t *testing.T) {
 	}
 }
 
-// firstProcess is the one of a cluster that was started first.
+// firstProcess returns the ID of the cluster's first process.
 func firstProcess(t *testing.T, dir string) int {
 	t.Helper()
 	processes, err := filepath.Glob("/proc/[0-9]*/cmdline")

@@ -19,35 +19,35 @@ import (
 
 // The exit codes of doctor.
 const (
-	exitWell   = 0
+	exitOK     = 0
 	exitBroken = 2
 )
 
-// doctorTarget is a ServiceAccount, with a role and a pod of the same name.
+// doctorTarget is a ServiceAccount with a role, and a pod of the same name.
 type doctorTarget struct{ namespace string }
 
-const patientName = "cart"
+const targetName = "cart"
 
-func (p doctorTarget) role() string { return p.namespace + "-" + patientName }
+func (p doctorTarget) role() string { return p.namespace + "-" + targetName }
 
 func (p doctorTarget) roleARN() string { return "arn:aws:iam::111122223333:role/" + p.role() }
 
-// kubectl runs kubectl in the patient's namespace.
+// kubectl runs kubectl in the target's namespace.
 func (p doctorTarget) kubectl(t *testing.T, args ...string) {
 	t.Helper()
 	kubectl(t, append([]string{"--namespace", p.namespace}, args...)...)
 }
 
-// replacePod makes the pod anew, as change has it, and waits until it runs.
+// replacePod deletes the pod, creates it again with the change, and waits until it runs.
 func (p doctorTarget) replacePod(t *testing.T, change func(*corev1.Pod)) {
 	t.Helper()
-	p.kubectl(t, "delete", "pod", patientName, "--ignore-not-found", "--grace-period=1")
-	createPod(t, p.namespace, patientName, change)
-	p.kubectl(t, "wait", "pod", patientName, "--for=condition=Ready", "--timeout=2m")
+	p.kubectl(t, "delete", "pod", targetName, "--ignore-not-found", "--grace-period=1")
+	createPod(t, p.namespace, targetName, change)
+	p.kubectl(t, "wait", "pod", targetName, "--for=condition=Ready", "--timeout=2m")
 }
 
-// examine asks doctor, and returns the status of each check that is not ok, and
-// its exit code.
+// examine runs doctor and returns the status of each check that is neither ok nor
+// skipped, the summaries of these checks, and doctor's exit code.
 func (p doctorTarget) examine(t *testing.T, target string) (map[string]string, string, int) {
 	t.Helper()
 	text, code := irsa(t, "doctor", target, "--namespace", p.namespace, "--issuer-ca-file", issuerCA(), "--output", "json")
@@ -57,55 +57,55 @@ func (p doctorTarget) examine(t *testing.T, target string) (map[string]string, s
 	if err := json.Unmarshal([]byte(text), &diagnosis); err != nil {
 		t.Fatalf("%v: %s", err, text)
 	}
-	ill := map[string]string{}
-	var told strings.Builder
+	problems := map[string]string{}
+	var summaries strings.Builder
 	for _, finding := range diagnosis.Findings {
 		if finding.Status != "ok" && finding.Status != "skipped" {
-			ill[finding.Check] = finding.Status
-			fmt.Fprintf(&told, "%s is %s: %s\n", finding.Check, finding.Status, finding.Summary)
+			problems[finding.Check] = finding.Status
+			fmt.Fprintf(&summaries, "%s is %s: %s\n", finding.Check, finding.Status, finding.Summary)
 		}
 	}
-	return ill, told.String(), code
+	return problems, summaries.String(), code
 }
 
-// issuerCA is a file of the CA of the issuer, which is the API server.
+// issuerCA returns the file of the CA of the issuer's server, which is the API server.
 func issuerCA() string {
 	return filepath.Join(filepath.Dir(world.Kubeconfig), "plane", "apiserver.crt")
 }
 
-// expectWell waits until doctor finds nothing: the API server and STS take a moment
-// to see what was mended.
-func (p doctorTarget) expectWell(t *testing.T) {
+// expectHealthy waits until doctor finds no problem. The API server and STS need a
+// moment to see a fix.
+func (p doctorTarget) expectHealthy(t *testing.T) {
 	t.Helper()
-	for _, target := range []string{"serviceaccount/" + patientName, "pod/" + patientName} {
-		eventually(t, target+" is well", func(context.Context) error {
-			if ill, told, code := p.examine(t, target); code != exitWell || len(ill) > 0 {
-				return fmt.Errorf("exit code %d\n%s", code, told)
+	for _, target := range []string{"serviceaccount/" + targetName, "pod/" + targetName} {
+		eventually(t, target+" is healthy", func(context.Context) error {
+			if problems, summaries, code := p.examine(t, target); code != exitOK || len(problems) > 0 {
+				return fmt.Errorf("exit code %d\n%s", code, summaries)
 			}
 			return nil
 		})
 	}
 }
 
-// expectRefused fails if a pod without its role is created: the guard needs no
-// webhook.
-func (p doctorTarget) expectRefused(t *testing.T) {
+// expectDenied fails unless the guard denies a pod without a role. The guard does
+// not need the webhook.
+func (p doctorTarget) expectDenied(t *testing.T) {
 	t.Helper()
-	of := template("refused", patientName)
+	of := template("refused", targetName)
 	_, err := world.client.CoreV1().Pods(p.namespace).Create(t.Context(), &corev1.Pod{
 		ObjectMeta: metav1.ObjectMeta{Name: "refused"}, Spec: of.Spec,
 	}, metav1.CreateOptions{})
 	if err == nil || !strings.Contains(err.Error(), "irsa-pod-identity-webhook-guard") {
-		t.Errorf("got %v, want the guard's refusal", err)
+		t.Errorf("got %v, want a denial by the guard", err)
 	}
 }
 
-// fault is one that is put in by hand, and how it is mended.
+// fault is an injected fault. breaks injects it and fixes removes it.
 type fault struct {
 	name string
-	// check is the one that names it.
+	// check is the check that must report it.
 	check, target string
-	breaks, mends func(*testing.T, doctorTarget)
+	breaks, fixes func(*testing.T, doctorTarget)
 }
 
 // annotate sets annotations of the ServiceAccount.
@@ -115,11 +115,11 @@ func annotate(annotations ...string) func(*testing.T, doctorTarget) {
 		for i := range annotations {
 			annotations[i] = strings.ReplaceAll(annotations[i], "ROLE", p.roleARN())
 		}
-		p.kubectl(t, append([]string{"annotate", "--overwrite", "serviceaccount", patientName}, annotations...)...)
+		p.kubectl(t, append([]string{"annotate", "--overwrite", "serviceaccount", targetName}, annotations...)...)
 	}
 }
 
-// withPod makes the pod anew, as change has it.
+// withPod returns a function that recreates the pod with the change.
 func withPod(change func(*corev1.Pod)) func(*testing.T, doctorTarget) {
 	return func(t *testing.T, p doctorTarget) {
 		t.Helper()
@@ -128,58 +128,58 @@ func withPod(change func(*corev1.Pod)) func(*testing.T, doctorTarget) {
 }
 
 const (
-	roleAnnotation = "eks.amazonaws.com/role-arn"
-	registration   = "mutatingwebhookconfiguration/irsa-pod-identity-webhook"
+	roleAnnotation       = "eks.amazonaws.com/role-arn"
+	webhookConfiguration = "mutatingwebhookconfiguration/irsa-pod-identity-webhook"
 )
 
 var faults = []fault{
 	{
 		name: "the ServiceAccount is deleted", check: "service_account",
-		breaks: func(t *testing.T, p doctorTarget) { p.kubectl(t, "delete", "serviceaccount", patientName) },
-		mends:  func(t *testing.T, p doctorTarget) { giveRole(t, p.namespace, patientName) },
+		breaks: func(t *testing.T, p doctorTarget) { p.kubectl(t, "delete", "serviceaccount", targetName) },
+		fixes:  func(t *testing.T, p doctorTarget) { giveRole(t, p.namespace, targetName) },
 	},
 	{
-		name: "the annotation is misspelt", check: "role_annotation",
+		name: "the annotation is misspelled", check: "role_annotation",
 		breaks: annotate(roleAnnotation+"-", "eks.amazonaws.com/rolearn=ROLE"),
-		mends:  annotate(roleAnnotation+"=ROLE", "eks.amazonaws.com/rolearn-"),
+		fixes:  annotate(roleAnnotation+"=ROLE", "eks.amazonaws.com/rolearn-"),
 	},
 	{
-		name: "the ARN has quotes in it", check: "annotations",
+		name: "the ARN is quoted", check: "annotations",
 		breaks: annotate(roleAnnotation + `="ROLE"`),
-		mends:  annotate(roleAnnotation + "=ROLE"),
+		fixes:  annotate(roleAnnotation + "=ROLE"),
 	},
 	{
-		name: "the registration is deleted", check: "webhook_registered",
-		breaks: func(t *testing.T, _ doctorTarget) { kubectl(t, "delete", registration) },
-		mends:  reinstall,
+		name: "the webhook configuration is deleted", check: "webhook_registered",
+		breaks: func(t *testing.T, _ doctorTarget) { kubectl(t, "delete", webhookConfiguration) },
+		fixes:  reinstall,
 	},
 	{
-		name: "the rules leave pods out", check: "webhook_rules",
+		name: "the rules do not include pods", check: "webhook_rules",
 		breaks: func(t *testing.T, _ doctorTarget) {
-			kubectl(t, "patch", registration, "--type=json", `--patch=[{"op":"remove","path":"/webhooks/0/rules/0"}]`)
+			kubectl(t, "patch", webhookConfiguration, "--type=json", `--patch=[{"op":"remove","path":"/webhooks/0/rules/0"}]`)
 		},
-		mends: reinstall,
+		fixes: reinstall,
 	},
 	{
 		name: "no replica runs", check: "webhook_endpoints",
 		breaks: func(t *testing.T, p doctorTarget) {
 			kubectl(t, "--namespace", release, "scale", "deployment", release, "--replicas=0")
 			kubectl(t, "--namespace", release, "wait", "pods", "--all", "--for=delete", "--timeout=2m")
-			p.expectRefused(t)
+			p.expectDenied(t)
 		},
-		mends: reinstall,
+		fixes: reinstall,
 	},
 	{
-		name: "the pod is to be skipped", check: "pod_injected", target: "pod",
+		name: "the pod has the skip label", check: "pod_injected", target: "pod",
 		breaks: withPod(func(pod *corev1.Pod) { pod.Labels["eks.amazonaws.com/skip-pod-identity-webhook"] = "true" }),
-		mends:  withPod(nil),
+		fixes:  withPod(nil),
 	},
 	{
-		name: "keys are in the environment", check: "pod_overrides", target: "pod",
+		name: "access keys are in the environment", check: "pod_overrides", target: "pod",
 		breaks: withPod(func(pod *corev1.Pod) {
 			pod.Spec.Containers[0].Env = []corev1.EnvVar{{Name: "AWS_ACCESS_KEY_ID", Value: "AKIAOFSOMEBODYELSE00"}}
 		}),
-		mends: withPod(nil),
+		fixes: withPod(nil),
 	},
 	{
 		name: "the token is for another audience", check: "pod_token", target: "pod",
@@ -188,21 +188,21 @@ var faults = []fault{
 			p.replacePod(t, nil)
 			annotate("eks.amazonaws.com/audience-")(t, p)
 		},
-		mends: withPod(nil),
+		fixes: withPod(nil),
 	},
 	{
-		name: "nobody may read the issuer", check: "issuer_discovery",
+		name: "the issuer is not readable without credentials", check: "issuer_discovery",
 		breaks: func(t *testing.T, _ doctorTarget) {
 			kubectl(t, "delete", "clusterrolebinding", "service-account-issuer-discovery-for-everybody")
 		},
-		mends: func(t *testing.T, _ doctorTarget) {
+		fixes: func(t *testing.T, _ doctorTarget) {
 			kubectl(t, "apply", "-f", repopath.Path("deploy", "kind", "issuer-discovery.yaml"))
 		},
 	},
 	{
-		name: "IAM does not know the issuer", check: "oidc_provider",
+		name: "IAM has no OIDC provider", check: "oidc_provider",
 		breaks: func(t *testing.T, _ doctorTarget) { must(t, "provider", "delete", "--approve") },
-		mends:  func(t *testing.T, _ doctorTarget) { must(t, "provider", "create", "--approve") },
+		fixes:  func(t *testing.T, _ doctorTarget) { must(t, "provider", "create", "--approve") },
 	},
 	{
 		name: "the role is deleted", check: "role_exists",
@@ -211,7 +211,7 @@ var faults = []fault{
 				t.Fatal(err)
 			}
 		},
-		mends: func(t *testing.T, p doctorTarget) { giveRole(t, p.namespace, patientName) },
+		fixes: func(t *testing.T, p doctorTarget) { giveRole(t, p.namespace, targetName) },
 	},
 	{
 		name: "the role trusts another namespace", check: "trust_policy",
@@ -221,7 +221,7 @@ var faults = []fault{
 			if err != nil {
 				t.Fatal(err)
 			}
-			// IAM answers with documents that are encoded as in a URL.
+			// IAM returns policy documents URL-encoded.
 			policy, err := url.QueryUnescape(aws.ToString(role.Role.AssumeRolePolicyDocument))
 			if err != nil {
 				t.Fatal(err)
@@ -232,14 +232,14 @@ var faults = []fault{
 				t.Fatal(err)
 			}
 		},
-		mends: func(t *testing.T, p doctorTarget) { giveRole(t, p.namespace, patientName) },
+		fixes: func(t *testing.T, p doctorTarget) { giveRole(t, p.namespace, targetName) },
 	},
 }
 
-// reinstall has helm make everything as it was.
+// reinstall restores all objects of the chart with helm.
 func reinstall(t *testing.T, _ doctorTarget) {
 	t.Helper()
-	// Fields that kubectl has changed are kubectl's from then on.
+	// kubectl owns the fields that it has changed.
 	if err := world.Install(t.Context(), append(values(), "--force-conflicts")...); err != nil {
 		t.Fatal(err)
 	}
@@ -247,24 +247,24 @@ func reinstall(t *testing.T, _ doctorTarget) {
 
 func TestDoctor(t *testing.T) {
 	p := doctorTarget{newNamespace(t, nil)}
-	giveRole(t, p.namespace, patientName)
+	giveRole(t, p.namespace, targetName)
 	p.replacePod(t, nil)
-	p.expectWell(t)
+	p.expectHealthy(t)
 	for _, f := range faults {
 		t.Run(f.name, func(t *testing.T) {
 			f.breaks(t, p)
-			target := "serviceaccount/" + patientName
+			target := "serviceaccount/" + targetName
 			if f.target != "" {
-				target = f.target + "/" + patientName
+				target = f.target + "/" + targetName
 			}
-			eventually(t, "doctor names it", func(context.Context) error {
-				if ill, told, code := p.examine(t, target); code != exitBroken || ill[f.check] != "broken" {
-					return fmt.Errorf("exit code %d, %s is %q\n%s", code, f.check, ill[f.check], told)
+			eventually(t, "doctor reports the fault", func(context.Context) error {
+				if problems, summaries, code := p.examine(t, target); code != exitBroken || problems[f.check] != "broken" {
+					return fmt.Errorf("exit code %d, %s is %q\n%s", code, f.check, problems[f.check], summaries)
 				}
 				return nil
 			})
-			f.mends(t, p)
-			p.expectWell(t)
+			f.fixes(t, p)
+			p.expectHealthy(t)
 		})
 	}
 }

@@ -7,10 +7,10 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// TestFallbackPath_exchange has pods whose containers would not start with the token at
+// TestFallbackPath_exchange creates containers that would not start with the token at
 // the usual path, or that have another mount there. With the token at the fallback path
 // each container starts, and its AWS SDK exchanges the token. The image has the link
-// /var/run -> /run, as most have.
+// /var/run -> /run, as most images do.
 func TestFallbackPath_exchange(t *testing.T) {
 	const usualPath = "/var/run/secrets/eks.amazonaws.com/serviceaccount"
 	namespace := newNamespace(t, nil)
@@ -43,7 +43,7 @@ func TestFallbackPath_exchange(t *testing.T) {
 			pod := createPod(t, namespace, "cart", func(pod *corev1.Pod) {
 				pod.Name = name
 				pod.Labels["app"] = name
-				// The API server's own token would be mounted below the same paths, and fail.
+				// The mount of the token for the API server would fail at the same paths.
 				pod.Spec.AutomountServiceAccountToken = new(false)
 				pod.Spec.Volumes = append(pod.Spec.Volumes, corev1.Volume{Name: volumeName, VolumeSource: test.volume})
 				container := &pod.Spec.Containers[0]

@@ -16,14 +16,14 @@ const (
 	optIn       = "eks.amazonaws.com/pod-identity-webhook"
 	clusterWide = "mode=cluster-wide"
 	onlyOptIn   = "mode=opt-in"
-	// creators create pods at the same time.
+	// creators is the number of goroutines that create pods.
 	creators = 4
-	// upgrades are rolled out one after the other, in each mode.
+	// upgrades is the number of consecutive upgrades in each mode.
 	upgrades = 2
 )
 
-// upgrade brings the chart up to date with other values than the usual ones, until
-// the end of the test.
+// upgrade upgrades the chart with other values than the default ones of these tests. It
+// restores those at the end of the test.
 func upgrade(t *testing.T, values ...string) {
 	t.Helper()
 	if err := install(t.Context(), values...); err != nil {
@@ -41,33 +41,34 @@ func TestOptIn(t *testing.T) {
 	arn := giveRole(t, served, "app")
 	giveRole(t, other, "app")
 	upgrade(t, onlyOptIn)
-	// The API server sees what was written of webhooks and policies a moment later.
-	eventually(t, "the other namespace is left alone", func(ctx context.Context) error {
-		of := template("trial", "app")
+	// Changes of webhook configurations and policies reach the API server's cache a
+	// moment later.
+	eventually(t, "pods of the other namespace are skipped", func(ctx context.Context) error {
+		of := template("dry-run", "app")
 		pod, err := world.client.CoreV1().Pods(other).Create(ctx, &corev1.Pod{
-			ObjectMeta: metav1.ObjectMeta{Name: "trial"}, Spec: of.Spec,
+			ObjectMeta: metav1.ObjectMeta{Name: "dry-run"}, Spec: of.Spec,
 		}, metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})
 		if err == nil && roleOf(pod) != "" {
-			err = errors.New("a pod was given a role")
+			err = errors.New("the pod got a role")
 		}
 		return err
 	})
 	createPod(t, served, "app", nil)
 	expectIdentity(t, served, "app=app", "app", arn)
 	if pod := createPod(t, other, "app", nil); roleOf(pod) != "" || len(pod.Spec.Volumes) != 1 {
-		t.Errorf("a pod in a namespace that has not opted in was given %s and %+v", roleOf(pod), pod.Spec.Volumes)
+		t.Errorf("got role %s and volumes %+v in a namespace without the opt-in label, want no role", roleOf(pod), pod.Spec.Volumes)
 	}
 }
 
-// stream is pods that are created all the time, and what has become of them.
+// stream creates pods continuously and counts the results.
 type stream struct {
 	created, missed, refused atomic.Int64
 	mu                       sync.Mutex
 	why                      error
 }
 
-// run creates pods until the context ends. They are to have a role; no scheduler
-// takes them, as it is about their creation alone.
+// run creates pods until the context ends. Each is expected to have a role. The
+// test is about their creation only, so no scheduler handles them.
 func (s *stream) run(ctx context.Context, namespace string) {
 	var creating sync.WaitGroup
 	for range creators {
@@ -84,7 +85,7 @@ func (s *stream) create(ctx context.Context, namespace string) {
 	of := template("stream", "app")
 	of.Spec.SchedulerName = "nobody"
 	pods := world.client.CoreV1().Pods(namespace)
-	// A creation that has begun is not broken off.
+	// A creation in progress continues after the context ends.
 	pod, err := pods.Create(context.WithoutCancel(ctx), &corev1.Pod{
 		ObjectMeta: metav1.ObjectMeta{GenerateName: "stream-"}, Spec: of.Spec,
 	}, metav1.CreateOptions{})
@@ -102,7 +103,7 @@ func (s *stream) create(ctx context.Context, namespace string) {
 	}
 }
 
-// remember keeps the first error.
+// remember stores the first error.
 func (s *stream) remember(err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -111,9 +112,9 @@ func (s *stream) remember(err error) {
 	}
 }
 
-// The replicas are replaced while pods are created, and no pod is the worse for it,
-// whether a webhook that cannot be reached would have it refused by the guard or by
-// the failurePolicy.
+// The test creates pods while helm replaces all replicas. Each pod must be created
+// with its role. A failed call of the webhook would make the guard or the
+// failurePolicy deny the pod.
 func TestRollingUpgrade(t *testing.T) {
 	for _, mode := range []string{clusterWide, onlyOptIn} {
 		t.Run(mode, func(t *testing.T) {
@@ -142,15 +143,15 @@ func TestRollingUpgrade(t *testing.T) {
 					t.Errorf("replica %s was not replaced", name)
 				}
 			}
-			t.Logf("%d pods were created during %d upgrades", s.created.Load(), upgrades)
+			t.Logf("created %d pods during %d upgrades", s.created.Load(), upgrades)
 			if s.created.Load() < 100 || s.missed.Load() != 0 || s.refused.Load() != 0 || s.why != nil {
-				t.Errorf("%d pods created, %d of them without their role, %d refused; the first error: %v", s.created.Load(), s.missed.Load(), s.refused.Load(), s.why)
+				t.Errorf("got %d pods created, %d of them without their role, %d denied, first error: %v; want at least 100 created, all with their role", s.created.Load(), s.missed.Load(), s.refused.Load(), s.why)
 			}
 		})
 	}
 }
 
-// replicas are the names of the webhook's pods that are not on their way out.
+// replicas returns the names of the webhook's pods that are not terminating.
 func replicas(t *testing.T) map[string]bool {
 	t.Helper()
 	pods, err := world.client.CoreV1().Pods(release).List(t.Context(), metav1.ListOptions{})

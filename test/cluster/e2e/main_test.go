@@ -1,6 +1,6 @@
-// Package e2e_test runs what is shipped on a whole cluster of real parts: the image
-// from the chart, on a node, and applications in pods that get their credentials by
-// the token that the kubelet has mounted.
+// Package e2e_test tests the shipped image and chart on a complete cluster of real
+// components. Applications in its pods get their credentials with the token that
+// the kubelet mounts.
 package e2e_test
 
 import (
@@ -35,21 +35,21 @@ import (
 )
 
 const (
-	// patience bounds what takes seconds on a free machine.
+	// patience is the limit for waiting for a condition; each takes seconds on an idle machine.
 	patience = 2 * time.Minute
 	interval = 50 * time.Millisecond
-	// application is the image of the program that says who it is.
+	// application is the image of the program that prints its AWS identity.
 	application = "localhost/application:dev"
-	// stsPort is local-sts's on the node, where this machine can reach it as pods can.
+	// stsPort is the port of local-sts on the node, for this machine and for pods.
 	stsPort = 30480
 )
 
-// world is the cluster that all tests share.
+// world is the cluster, shared by all tests.
 var world struct {
 	walkthrough.Cluster
 	client kubernetes.Interface
 	config *rest.Config
-	// sts is the URL of local-sts, for pods and for this machine.
+	// sts is the URL of local-sts, for pods and this machine.
 	sts string
 }
 
@@ -64,7 +64,7 @@ func TestMain(m *testing.M) {
 
 func runAll(run func() int) (code int, err error) {
 	ctx := context.Background()
-	// One directory, so that what was left of a run that was killed is found.
+	// A fixed directory, so that a run cleans up after one that was killed.
 	dir := repopath.Path("bin", "cluster-e2e")
 	lock, err := os.Create(dir + ".lock")
 	if err != nil {
@@ -72,7 +72,7 @@ func runAll(run func() int) (code int, err error) {
 	}
 	defer lock.Close()
 	if err := unix.Flock(int(lock.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
-		return 0, fmt.Errorf("lock %s: %w; these tests run already", lock.Name(), err)
+		return 0, fmt.Errorf("lock %s: %w; another run of these tests is in progress", lock.Name(), err)
 	}
 	before, err := leakedResources(dir)
 	if err != nil {
@@ -93,7 +93,7 @@ func runAll(run func() int) (code int, err error) {
 	return run(), nil
 }
 
-// clusterCommand runs the program that make cluster runs, for a directory.
+// clusterCommand runs the program of make cluster with a directory.
 func clusterCommand(ctx context.Context, dir string, args ...string) error {
 	return walkthrough.Run(ctx, os.Stderr, repopath.Path("bin", "cluster-up"), append([]string{"-dir=" + dir, "-assets=" + assets()}, args...)...)
 }
@@ -102,7 +102,8 @@ func assets() string {
 	return cmp.Or(os.Getenv("KUBEBUILDER_ASSETS"), repopath.Path("bin", "assets"))
 }
 
-// setUp runs local-sts, makes the cluster's issuer known to it, and installs the chart.
+// setUp runs local-sts, creates its OIDC provider for the cluster's issuer, and
+// installs the chart.
 func setUp(ctx context.Context, dir string) (err error) {
 	w := &world
 	w.Cluster = walkthrough.Cluster{
@@ -131,7 +132,7 @@ func setUp(ctx context.Context, dir string) (err error) {
 	return w.IRSA(ctx, w.sts, "provider", "create", "--approve")
 }
 
-// exposeSTS lets this machine reach local-sts at the node, and returns its address.
+// exposeSTS exposes local-sts on the node and returns its address there.
 func exposeSTS(ctx context.Context) (string, error) {
 	services := world.client.CoreV1().Services(walkthrough.STSNamespace)
 	service, err := services.Get(ctx, "local-sts", metav1.GetOptions{})
@@ -154,13 +155,12 @@ func exposeSTS(ctx context.Context) (string, error) {
 	return "", errors.New("the node has no address")
 }
 
-// install installs the chart as an operator would who has two replicas and the
-// guard, or brings it up to date.
+// install installs or upgrades the chart with two replicas and the guard.
 func install(ctx context.Context, more ...string) error {
 	return world.Install(ctx, values(more...)...)
 }
 
-// values are the arguments of helm for that.
+// values returns helm's arguments for these values.
 func values(more ...string) []string {
 	args := []string{
 		"--set-string", "stsEndpoint=" + world.sts,
@@ -172,7 +172,7 @@ func values(more ...string) []string {
 	return args
 }
 
-// admin is the configuration of the administrator of local-sts.
+// admin returns an AWS configuration for the administrator of local-sts.
 func admin() aws.Config {
 	return aws.Config{
 		Region: walkthrough.Region, BaseEndpoint: aws.String(world.sts),
@@ -180,8 +180,8 @@ func admin() aws.Config {
 	}
 }
 
-// leakedResources are what clusters have on this machine: interfaces, cgroups, the
-// processes in those, and mounts in a directory.
+// leakedResources returns the resources of all clusters on this machine: interfaces,
+// cgroups, the processes in them, and mounts below dir.
 func leakedResources(dir string) (map[string]bool, error) {
 	found := map[string]bool{}
 	links, err := netlink.LinkList()
@@ -218,7 +218,7 @@ func leakedResources(dir string) (map[string]bool, error) {
 	}
 	for _, process := range processes {
 		in, err := os.ReadFile(process)
-		// One that has ended, and for whose end nobody has asked, has no command.
+		// A zombie process has no command line.
 		command, _ := os.ReadFile(filepath.Join(filepath.Dir(process), "cmdline"))
 		if err == nil && len(command) > 0 && strings.Contains(string(in), "pod-identity-webhook-cluster-") {
 			found["process "+filepath.Dir(process)] = true
@@ -227,7 +227,8 @@ func leakedResources(dir string) (map[string]bool, error) {
 	return found, nil
 }
 
-// expectNoLeaks is an error if a cluster left anything that was not there before.
+// expectNoLeaks returns an error if there are resources that are not in before, or
+// if dir exists.
 func expectNoLeaks(dir string, before map[string]bool) error {
 	after, err := leakedResources(dir)
 	if err != nil {
@@ -236,48 +237,48 @@ func expectNoLeaks(dir string, before map[string]bool) error {
 	var left []error
 	for what := range after {
 		if !before[what] {
-			left = append(left, fmt.Errorf("the cluster left behind: %s", what))
+			left = append(left, fmt.Errorf("leaked resource: %s", what))
 		}
 	}
 	if _, err := os.Stat(dir); !errors.Is(err, fs.ErrNotExist) {
-		left = append(left, fmt.Errorf("the cluster left behind: directory %s: %w", dir, err))
+		left = append(left, fmt.Errorf("leaked directory %s: %w", dir, err))
 	}
 	return errors.Join(left...)
 }
 
-// kubectl runs kubectl and returns what it prints.
+// kubectl runs kubectl and returns its standard output.
 func kubectl(t *testing.T, args ...string) string {
 	t.Helper()
-	said, err := walkthrough.Output(t.Context(), world.Kubectl, append([]string{"--kubeconfig", world.Kubeconfig}, args...)...)
+	output, err := walkthrough.Output(t.Context(), world.Kubectl, append([]string{"--kubeconfig", world.Kubeconfig}, args...)...)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return string(said)
+	return string(output)
 }
 
-// irsa runs the plugin as an administrator of AWS, and returns what it prints and
-// its exit code.
+// irsa runs kubectl irsa as the administrator of AWS. It returns its standard output
+// and its exit code.
 func irsa(t *testing.T, args ...string) (string, int) {
 	t.Helper()
 	command := exec.CommandContext(t.Context(), world.Plugin, append([]string{"--kubeconfig", world.Kubeconfig}, args...)...)
 	command.Env = world.Environment(world.sts)
-	var complains bytes.Buffer
-	command.Stderr = &complains
-	said, err := command.Output()
+	var stderr bytes.Buffer
+	command.Stderr = &stderr
+	output, err := command.Output()
 	if command.ProcessState == nil {
 		t.Fatal(err)
 	}
-	if complains.Len() > 0 && args[0] == "doctor" { // the others warn that AWS could not read this issuer
-		t.Errorf("kubectl irsa %s writes to its standard error: %s", strings.Join(args, " "), complains.String())
+	if stderr.Len() > 0 && args[0] == "doctor" { // other commands warn that AWS cannot read this issuer
+		t.Errorf("got standard error of kubectl irsa %s %q, want none", strings.Join(args, " "), stderr.String())
 	}
-	return string(said), command.ProcessState.ExitCode()
+	return string(output), command.ProcessState.ExitCode()
 }
 
-// must runs the plugin, which has to succeed.
+// must runs kubectl irsa and fails the test if it fails.
 func must(t *testing.T, args ...string) {
 	t.Helper()
-	if said, code := irsa(t, args...); code != 0 {
-		t.Fatalf("kubectl irsa %s: exit code %d\n%s", strings.Join(args, " "), code, said)
+	if output, code := irsa(t, args...); code != 0 {
+		t.Fatalf("kubectl irsa %s: exit code %d\n%s", strings.Join(args, " "), code, output)
 	}
 }
 

@@ -24,23 +24,23 @@ import (
 
 var update = flag.Bool("update", false, "write the table of docs/mounts.md instead of comparing with it")
 
-// tokenFolder is the usual path of the token.
-const tokenFolder = "/var/run/secrets/eks.amazonaws.com/serviceaccount"
+// tokenDir is the usual path of the token.
+const tokenDir = "/var/run/secrets/eks.amazonaws.com/serviceaccount"
 
-// probeImages are the images of the probe: /var/run is a symbolic link to /run, as in
+// probeImages are the images of the probe. /var/run is a symbolic link to /run, as in
 // most images, or a directory, or absent.
 var probeImages = []string{"run-link", "run-directory", "no-var"}
 
 // userVolume is a kind of volume that a user can mount.
 type userVolume struct {
 	name string
-	// source returns the volume; directory is one on the node, of its own.
+	// source returns the volume. directory is its own directory on the node.
 	source func(directory string) corev1.VolumeSource
-	// marker says that it has a file of that name, fromAPI that it is always read-only,
-	// file that it is no directory, and part the subPath of its mount.
+	// marker is true if the volume has a file marker, fromAPI if it is always read-only,
+	// and file if it is a file. part is the subPath of its mount.
 	marker, fromAPI, file bool
 	part                  string
-	// everyImage says that it is tried with each image, not with the link alone.
+	// everyImage is true if the test tries it with each image, not only with the link.
 	everyImage bool
 }
 
@@ -91,30 +91,30 @@ func userVolumes() []userVolume {
 	}
 }
 
-// mountPaths are where a user can mount a volume so that the token is concerned.
+// mountPaths returns the mount paths that can conflict with the token's path.
 func mountPaths() []string {
 	return []string{
 		"/", "/var", "/var/run", "/var/run/secrets", "var/run/secrets", "/var/run/secrets/eks.amazonaws.com",
 		"/run", "/run/secrets", "/run/secrets/eks.amazonaws.com", "/run/secrets/eks.amazonaws.com/serviceaccount",
-		tokenFolder + "/", tokenFolder + "/data", "/run/secrets/eks.amazonaws.com/serviceaccount/data",
+		tokenDir + "/", tokenDir + "/data", "/run/secrets/eks.amazonaws.com/serviceaccount/data",
 	}
 }
 
-// mountCase is one volume at one path, of one container.
+// mountCase is a container with one volume at one path.
 type mountCase struct {
 	volume   userVolume
 	path     string
 	readOnly bool
 }
 
-// container adds the case to a pod, as a container with a volume of its own.
+// addTo adds a container for the case, with its own volume, to a pod.
 func (c *mountCase) addTo(pod *corev1.Pod, directory string) {
 	name := fmt.Sprintf("c%d", len(pod.Spec.Containers))
 	pod.Spec.Volumes = append(pod.Spec.Volumes, corev1.Volume{Name: name, VolumeSource: c.volume.source(directory)})
 	pod.Spec.Containers = append(pod.Spec.Containers, corev1.Container{
-		Name: name, Args: []string{tokenFolder + "/token", "/" + strings.TrimPrefix(c.path, "/")}, ImagePullPolicy: corev1.PullNever,
+		Name: name, Args: []string{tokenDir + "/token", "/" + strings.TrimPrefix(c.path, "/")}, ImagePullPolicy: corev1.PullNever,
 		VolumeMounts: []corev1.VolumeMount{{Name: name, MountPath: c.path, ReadOnly: c.readOnly, SubPath: c.volume.part}},
-		// Images of one program, which runs as anybody.
+		// The images have a single program, which can run as any user.
 		SecurityContext: &corev1.SecurityContext{ReadOnlyRootFilesystem: new(true), RunAsNonRoot: new(true), RunAsUser: new(int64(65532))},
 	})
 }
@@ -126,7 +126,7 @@ func addToken(pod *corev1.Pod) {
 	}}})
 	for i := range pod.Spec.Containers {
 		c := &pod.Spec.Containers[i]
-		c.VolumeMounts = append(c.VolumeMounts, corev1.VolumeMount{Name: "aws-iam-token", MountPath: tokenFolder, ReadOnly: true})
+		c.VolumeMounts = append(c.VolumeMounts, corev1.VolumeMount{Name: "aws-iam-token", MountPath: tokenDir, ReadOnly: true})
 	}
 }
 
@@ -139,8 +139,8 @@ const (
 	notTried = ""
 )
 
-// outcome says what became of the container of a case, or returns notTried if that is
-// not known yet.
+// outcome returns the outcome of a case from its container's status, or notTried if
+// the container has not ended.
 func (c *mountCase) outcome(status *corev1.ContainerStatus) string {
 	if w := status.State.Waiting; w != nil && (w.Reason == "CreateContainerError" || w.Reason == "RunContainerError") {
 		return fails
@@ -166,7 +166,7 @@ func (c *mountCase) outcome(status *corev1.ContainerStatus) string {
 	}
 }
 
-// decided says whether the webhook leaves the usual path for a case.
+// decided reports whether the webhook uses the fallback path for a case.
 func (c *mountCase) decided(t *testing.T) bool {
 	t.Helper()
 	pod := &corev1.Pod{Spec: corev1.PodSpec{ServiceAccountName: "app"}}
@@ -184,9 +184,9 @@ func (c *mountCase) decided(t *testing.T) bool {
 	return inject.Patch(view, id, settings.Inject()).Containers[0].Reason == inject.FallbackPath
 }
 
-// TestMounts_whatReallyFails tries each kind of volume at each path with the token at
-// the usual path, and expects the webhook to leave that path where it fails with any
-// image, and nowhere else. What is observed is the table of docs/mounts.md.
+// TestMounts_whatReallyFails tries each kind of volume at each path, with the token at
+// the usual path. The webhook must use the fallback path if that fails with any image,
+// and only then. The observed outcomes are the table of docs/mounts.md.
 func TestMounts_whatReallyFails(t *testing.T) {
 	namespace := newNamespace(t, nil)
 	createMarkers(t, namespace)
@@ -197,7 +197,7 @@ func TestMounts_whatReallyFails(t *testing.T) {
 		for _, path := range mountPaths() {
 			for _, readOnly := range []bool{false, true} {
 				if readOnly && volume.fromAPI {
-					continue // it is anyway
+					continue // these volumes are always read-only
 				}
 				own = append(own, mountCase{volume, path, readOnly})
 			}
@@ -212,11 +212,11 @@ func TestMounts_whatReallyFails(t *testing.T) {
 	for _, c := range cases {
 		observed := rows[c.key()]
 		failed := slices.ContainsFunc(probeImages, func(image string) bool { return observed[image] != works && observed[image] != notTried })
-		// A volume with nothing in it that is not written to does not show if it is hidden.
+		// An empty volume that is not written to gives no sign that it is hidden.
 		blind := !c.volume.marker && (c.readOnly || c.volume.file)
-		// At / nothing can be mounted, with the token or without.
+		// No volume can be mounted at /, with the token or without.
 		if got := c.decided(t); got != failed && (!got || !blind) && c.path != "/" {
-			t.Errorf("%s: the usual path is left: %t, and observed is %v", c.key(), got, observed)
+			t.Errorf("%s: got fallback path %t, observed outcomes %v", c.key(), got, observed)
 		}
 	}
 	compareTable(t, cases, rows)
@@ -226,7 +226,7 @@ func (c *mountCase) key() string {
 	return fmt.Sprintf("%s | %t | %s", c.volume.name, c.readOnly || c.volume.fromAPI, c.path)
 }
 
-// tryMounts runs a pod with a container for each case.
+// tryMounts runs a pod with a container for each case and stores the outcomes in rows.
 func tryMounts(t *testing.T, namespace, image string, cases []mountCase, rows map[string]map[string]string) {
 	t.Helper()
 	pod := &corev1.Pod{
@@ -251,14 +251,14 @@ func tryMounts(t *testing.T, namespace, image string, cases []mountCase, rows ma
 			return err
 		}
 		if len(now.Status.ContainerStatuses) != len(cases) {
-			return errors.New("some have no status")
+			return errors.New("some containers have no status")
 		}
 		for i := range now.Status.ContainerStatuses {
 			status := &now.Status.ContainerStatuses[i]
 			at := slices.IndexFunc(pod.Spec.Containers, func(c corev1.Container) bool { return c.Name == status.Name })
 			outcome := cases[at].outcome(status)
 			if outcome == notTried {
-				return fmt.Errorf("container %s is %+v", status.Name, status.State)
+				return fmt.Errorf("container %s has state %+v", status.Name, status.State)
 			}
 			if rows[cases[at].key()] == nil {
 				rows[cases[at].key()] = map[string]string{}
@@ -285,8 +285,8 @@ func createMarkers(t *testing.T, namespace string) {
 	}
 }
 
-// prepareVolume makes a directory of the node, with a marker, and a claim of its name if
-// the case has one.
+// prepareVolume creates a directory on the node, with a marker and a claim of the
+// same name if the case has them.
 func prepareVolume(t *testing.T, namespace string, c *mountCase) string {
 	t.Helper()
 	source := c.volume.source("/srv/app")
@@ -309,7 +309,8 @@ func prepareVolume(t *testing.T, namespace string, c *mountCase) string {
 	return directory
 }
 
-// createClaim creates a claim with a directory of the node as its volume, named as that.
+// createClaim creates a claim, and a volume in a directory of the node, with the
+// directory's name.
 func createClaim(t *testing.T, namespace, directory string) {
 	t.Helper()
 	name := filepath.Base(directory)
@@ -342,16 +343,17 @@ func createClaim(t *testing.T, namespace, directory string) {
 	eventually(t, "claim "+name+" is bound", func(ctx context.Context) error {
 		claim, err := core.PersistentVolumeClaims(namespace).Get(ctx, name, metav1.GetOptions{})
 		if err == nil && claim.Status.Phase != corev1.ClaimBound {
-			err = fmt.Errorf("it is %s", claim.Status.Phase)
+			err = fmt.Errorf("the claim is %s", claim.Status.Phase)
 		}
 		return err
 	})
 }
 
-// The lines between which docs/mounts.md has the table.
+// The lines before and after the table in docs/mounts.md.
 const tableBegin, tableEnd = "<!-- table: make e2e-cluster -->\n", "<!-- end of table -->\n"
 
-// compareTable compares what was observed with the table of the documentation, or writes it.
+// compareTable compares the observed outcomes with the table of docs/mounts.md, or
+// writes it with -update.
 func compareTable(t *testing.T, cases []mountCase, rows map[string]map[string]string) {
 	t.Helper()
 	var table strings.Builder
@@ -386,6 +388,6 @@ func compareTable(t *testing.T, cases []mountCase, rows map[string]map[string]st
 		return
 	}
 	if old != table.String() {
-		t.Errorf("the table of %s is not what is observed; -update writes it:\n%s", file, table.String())
+		t.Errorf("the table of %s does not match the observed outcomes; run with -update to write it:\n%s", file, table.String())
 	}
 }

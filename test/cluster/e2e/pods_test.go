@@ -14,7 +14,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// said is what the application prints.
+// said is a line of the application's output.
 type said struct {
 	Time    time.Time `json:"time"`
 	ARN     string    `json:"arn"`
@@ -28,7 +28,7 @@ type said struct {
 	} `json:"token"`
 }
 
-// newNamespace makes a namespace, which goes at the end of the test.
+// newNamespace creates a namespace and deletes it at the end of the test.
 func newNamespace(t *testing.T, labels map[string]string) string {
 	t.Helper()
 	made, err := world.client.CoreV1().Namespaces().Create(t.Context(), &corev1.Namespace{
@@ -45,8 +45,8 @@ func newNamespace(t *testing.T, labels map[string]string) string {
 	return made.Name
 }
 
-// giveRole makes a ServiceAccount with a role of its own, as a person does, and
-// returns how STS calls who has it.
+// giveRole creates a ServiceAccount and its role with kubectl irsa. It returns the
+// start of the ARN of the role's sessions.
 func giveRole(t *testing.T, namespace, account string) (arn string) {
 	t.Helper()
 	role := namespace + "-" + account
@@ -54,11 +54,11 @@ func giveRole(t *testing.T, namespace, account string) (arn string) {
 	return assumed(role)
 }
 
-// assumed is how the ARNs of those begin who have a role.
+// assumed returns the start of the ARNs of a role's sessions.
 func assumed(role string) string { return "arn:aws:sts::111122223333:assumed-role/" + role + "/" }
 
-// template is of pods of the application, with a label of its name. Nothing in it
-// speaks of AWS.
+// template returns a pod template of the application, with the label app=name. It
+// has no AWS settings.
 func template(name, account string, args ...string) corev1.PodTemplateSpec {
 	return corev1.PodTemplateSpec{
 		ObjectMeta: metav1.ObjectMeta{Labels: map[string]string{"app": name}},
@@ -69,7 +69,7 @@ func template(name, account string, args ...string) corev1.PodTemplateSpec {
 	}
 }
 
-// createPod creates a pod of that template, as change has it.
+// createPod creates a pod of that template with the change.
 func createPod(t *testing.T, namespace, account string, change func(*corev1.Pod)) *corev1.Pod {
 	t.Helper()
 	of := template(account, account)
@@ -85,14 +85,15 @@ func createPod(t *testing.T, namespace, account string, change func(*corev1.Pod)
 	return created
 }
 
-// logOutput returns what a container of the newest pod of a selector has said at last.
+// logOutput returns the last line of a container's log, of the newest pod that the
+// selector matches.
 func logOutput(ctx context.Context, namespace, selector, container string) (said, error) {
 	pods, err := world.client.CoreV1().Pods(namespace).List(ctx, metav1.ListOptions{LabelSelector: selector})
 	if err != nil {
 		return said{}, err
 	}
 	if len(pods.Items) == 0 {
-		return said{}, errors.New("there is no pod " + selector)
+		return said{}, errors.New("no pod has labels " + selector)
 	}
 	newest := pods.Items[0]
 	for _, pod := range pods.Items[1:] {
@@ -102,7 +103,7 @@ func logOutput(ctx context.Context, namespace, selector, container string) (said
 	}
 	log, err := world.client.CoreV1().Pods(namespace).GetLogs(newest.Name, &corev1.PodLogOptions{Container: container, TailLines: new(int64(1))}).DoRaw(ctx)
 	if err != nil {
-		return said{}, fmt.Errorf("%w; the pod is %s: %+v", err, newest.Status.Phase, newest.Status.ContainerStatuses)
+		return said{}, fmt.Errorf("%w; pod phase %s, containers %+v", err, newest.Status.Phase, newest.Status.ContainerStatuses)
 	}
 	var last said
 	if err := json.Unmarshal(bytes.TrimSpace(log), &last); err != nil {
@@ -111,7 +112,7 @@ func logOutput(ctx context.Context, namespace, selector, container string) (said
 	return last, nil
 }
 
-// expectIdentity waits until a container says that it is whom it should be.
+// expectIdentity waits until a container reports the identity arn.
 func expectIdentity(t *testing.T, namespace, selector, container, arn string) said {
 	t.Helper()
 	var last said
@@ -120,14 +121,14 @@ func expectIdentity(t *testing.T, namespace, selector, container, arn string) sa
 			return err
 		}
 		if !strings.HasPrefix(last.ARN, arn) {
-			return fmt.Errorf("it says %+v", last)
+			return fmt.Errorf("got %+v", last)
 		}
 		return nil
 	})
 	return last
 }
 
-// roleOf is the role that a pod's first container was given.
+// roleOf returns the role in the environment of a pod's first container.
 func roleOf(pod *corev1.Pod) string {
 	for _, variable := range pod.Spec.Containers[0].Env {
 		if variable.Name == "AWS_ROLE_ARN" {

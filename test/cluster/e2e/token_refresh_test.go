@@ -12,21 +12,21 @@ import (
 	corev1 "k8s.io/api/core/v1"
 )
 
-var tokenRefreshFlag = flag.Bool("outlive", false, "wait until a token of the shortest lifetime has expired, which takes a quarter of an hour")
+var tokenRefreshFlag = flag.Bool("outlive", false, "wait until a token with the shortest lifetime has expired, about 15 minutes")
 
 const (
-	// shortest is the least that the API server gives a token for a pod.
+	// shortest is the shortest lifetime of a token that the API server allows for a pod.
 	shortest = 10 * time.Minute
-	// late is by how much the kubelet may be late: it renews a token after four
-	// fifths of its lifetime, when it next looks at the pod's volumes.
+	// late is the longest delay of the kubelet: it renews a token after 80% of its
+	// lifetime, the next time that it syncs the pod's volumes.
 	late = 5 * time.Minute
 )
 
-// The kubelet writes a new token in time, and an application that runs all the
-// while, with one client of the SDK, gets credentials for it.
+// The kubelet renews the token before it expires. An application that runs all the
+// time, with one SDK client, gets credentials with the new token.
 func TestTokenRefresh(t *testing.T) {
 	if !*tokenRefreshFlag {
-		t.Skip("it takes a quarter of an hour: make test-token-refresh runs it")
+		t.Skip("takes about 15 minutes; run make test-token-refresh")
 	}
 	namespace := newNamespace(t, nil)
 	arn := giveRole(t, namespace, "app")
@@ -43,30 +43,30 @@ func TestTokenRefresh(t *testing.T) {
 			return err
 		}
 		if !strings.HasPrefix(got.ARN, arn) {
-			t.Fatalf("%s after the token was written, it says %+v", got.Time.Sub(first.Token.Written), got)
+			t.Fatalf("%s after the token was written: got %+v", got.Time.Sub(first.Token.Written), got)
 		}
 		if renewed.IsZero() && got.Token.Written.After(first.Token.Written) {
 			renewed = got.Token.Written
-			t.Logf("a new token was written after %s", renewed.Sub(first.Token.Written).Round(time.Second))
+			t.Logf("token renewed after %s", renewed.Sub(first.Token.Written).Round(time.Second))
 		}
 		switch {
 		case !got.Time.After(expires):
-			return fmt.Errorf("it is %s, and it expires at %s", got.Time, expires)
+			return fmt.Errorf("the time is %s, the first token expires at %s", got.Time, expires)
 		case renewed.IsZero():
-			return errors.New("no new token was written")
+			return errors.New("the token was not renewed")
 		}
 		return nil
 	})
 	if !renewed.Before(expires) {
-		t.Errorf("the new token came at %s, and the first had expired at %s", renewed, expires)
+		t.Errorf("got a renewed token at %s, want it before the first expired at %s", renewed, expires)
 	}
 	pods := kubectl(t, "--namespace", namespace, "get", "pod", "app", "--output=jsonpath={.status.containerStatuses[0].restartCount}")
 	if pods != "0" {
-		t.Errorf("the container was restarted %s times", pods)
+		t.Errorf("got %s restarts of the container, want 0", pods)
 	}
-	// Nothing that it said in between was an error.
+	// No line of its log is an error.
 	log := kubectl(t, "--namespace", namespace, "logs", "app")
 	if lines := strings.Count(log, "\n"); lines < 100 || strings.Contains(log, `"error"`) {
-		t.Errorf("of %d lines, some are errors:\n%s", lines, log)
+		t.Errorf("got %d lines of log, want at least 100 and no errors:\n%s", lines, log)
 	}
 }

@@ -27,33 +27,33 @@ func TestUninstall(t *testing.T) {
 			t.Error(err)
 		}
 	})
-	// Those of ReplicaSets and Endpoints go by the garbage collector.
-	eventually(t, "nothing is left", func(context.Context) error {
+	// The garbage collector deletes ReplicaSets and EndpointSlices.
+	eventually(t, "all objects of the release are deleted", func(context.Context) error {
 		var found []error
 		for object := range inventory(t) {
 			found = append(found, errors.New(object))
 		}
 		return errors.Join(found...)
 	})
-	// What is looked for can be found.
+	// inventory found these objects before the uninstallation.
 	for _, object := range []string{
 		"deployments.apps " + release, "secrets " + release, "clusterroles.rbac.authorization.k8s.io irsa-" + release,
 		"mutatingwebhookconfigurations.admissionregistration.k8s.io irsa-" + release,
 		"validatingadmissionpolicies.admissionregistration.k8s.io irsa-" + release + "-guard",
 	} {
 		if !with[object] {
-			t.Errorf("before, there was no %s among %v", object, with)
+			t.Errorf("got no %s before the uninstallation in %v", object, with)
 		}
 	}
 	namespace := newNamespace(t, nil)
 	giveRole(t, namespace, "app")
 	if pod := createPod(t, namespace, "app", nil); roleOf(pod) != "" {
-		t.Errorf("a pod was still given %s", roleOf(pod))
+		t.Errorf("got role %s after the uninstallation, want none", roleOf(pod))
 	}
 }
 
-// inventory are the objects of the release: all in its namespace but what every
-// namespace has, and those of the cluster that bear its name.
+// inventory returns the objects of the release: all objects in its namespace, except
+// those of every namespace, and the cluster-scoped objects with its name.
 func inventory(t *testing.T) map[string]bool {
 	t.Helper()
 	client, err := metadata.NewForConfig(world.config)
@@ -91,8 +91,8 @@ func inventory(t *testing.T) map[string]bool {
 	return found
 }
 
-// everyNamespaceHas says whether an object is not the chart's but Kubernetes'.
+// everyNamespaceHas reports whether Kubernetes, and not the chart, created an object.
 func everyNamespaceHas(name string) bool {
-	return name == "serviceaccounts default" || name == "configmaps kube-root-ca.crt" || name == "namespaces "+release || // helm never deletes it
+	return name == "serviceaccounts default" || name == "configmaps kube-root-ca.crt" || name == "namespaces "+release || // helm does not delete it
 		strings.HasPrefix(name, "events")
 }

@@ -9,9 +9,9 @@ import (
 	"testing"
 )
 
-// What make kind-up does once its cluster is there, and make cluster-demo.
+// The test runs the steps of make kind-up on an existing cluster, as make cluster-demo does.
 func TestWalkthrough(t *testing.T) {
-	// It installs the chart with other values than the tests' own.
+	// The walkthrough installs the chart with other values than the tests.
 	t.Cleanup(func() {
 		if err := install(context.Background()); err != nil {
 			t.Error(err)
@@ -31,7 +31,7 @@ func TestWalkthrough(t *testing.T) {
 		"  Arn      " + assumed("whoami"),
 	} {
 		if !strings.Contains(out.String(), want) {
-			t.Errorf("it does not say %q", want)
+			t.Errorf("the output does not contain %q", want)
 		}
 	}
 }

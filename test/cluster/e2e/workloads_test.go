@@ -13,8 +13,8 @@ import (
 	"github.com/pod-identity-webhook/pod-identity-webhook/test/walkthrough"
 )
 
-// The example is applied as it is; only the image of the agent, by its very name,
-// has another program in it, since AWS is not there to be called.
+// The test applies the example unchanged. The image of the agent has the same name but
+// another program, because the real agent needs AWS.
 func TestExampleAgent(t *testing.T) {
 	if err := world.ApplyExample(t.Context()); err != nil {
 		t.Fatal(err)
@@ -62,16 +62,17 @@ func TestWorkloads(t *testing.T) {
 			expectIdentity(t, namespace, "app="+name, "app", arn)
 		})
 	}
-	eventually(t, "the Job has succeeded", func(ctx context.Context) error {
+	eventually(t, "the Job succeeds", func(ctx context.Context) error {
 		job, err := client.BatchV1().Jobs(namespace).Get(ctx, "job", metav1.GetOptions{})
 		if err == nil && job.Status.Succeeded != 1 {
-			err = fmt.Errorf("its status is %+v", job.Status)
+			err = fmt.Errorf("the Job's status is %+v", job.Status)
 		}
 		return err
 	})
 }
 
-// The kubelet gives the token to the user of the pod, if all containers have one.
+// The kubelet sets the owner of the token file to the pod's user if all containers
+// have the same user.
 func TestNonRootContainer(t *testing.T) {
 	namespace := newNamespace(t, nil)
 	arn := giveRole(t, namespace, "app")
@@ -80,7 +81,7 @@ func TestNonRootContainer(t *testing.T) {
 	})
 	got := expectIdentity(t, namespace, "app=app", "app", arn)
 	if got.User != 1000 || got.Token.Owner != 1000 || got.Token.Mode != "-rw-------" {
-		t.Errorf("user %d reads a token of %d with the mode %s, want one of 1000 that nobody else reads", got.User, got.Token.Owner, got.Token.Mode)
+		t.Errorf("got user %d, and a token file of user %d with mode %s; want user 1000 and a file that only that user can read", got.User, got.Token.Owner, got.Token.Mode)
 	}
 }
 
@@ -93,7 +94,7 @@ func TestEphemeralContainer(t *testing.T) {
 	expectIdentity(t, namespace, "app=app", "debugger", arn)
 }
 
-// Of the same mode of the chart, the guard: nothing is refused that has no role.
+// With the guard: it does not deny a pod whose ServiceAccount has no role.
 func TestPodWithoutRole(t *testing.T) {
 	namespace := newNamespace(t, nil)
 	if _, err := world.client.CoreV1().ServiceAccounts(namespace).Create(t.Context(), &corev1.ServiceAccount{
@@ -102,16 +103,16 @@ func TestPodWithoutRole(t *testing.T) {
 		t.Fatal(err)
 	}
 	pod := createPod(t, namespace, "app", func(pod *corev1.Pod) {
-		// Where the SDK would look next, and for long.
+		// Without this, the SDK waits long for the instance metadata service.
 		pod.Spec.Containers[0].Env = []corev1.EnvVar{{Name: "AWS_EC2_METADATA_DISABLED", Value: "true"}}
 	})
 	if len(pod.Spec.Volumes) != 1 || len(pod.Spec.Containers[0].Env) != 1 {
-		t.Errorf("it was given volumes %+v and variables %+v", pod.Spec.Volumes, pod.Spec.Containers[0].Env)
+		t.Errorf("got volumes %+v and variables %+v, want none injected", pod.Spec.Volumes, pod.Spec.Containers[0].Env)
 	}
-	eventually(t, "it runs, and has no credentials", func(ctx context.Context) error {
+	eventually(t, "the application runs and has no credentials", func(ctx context.Context) error {
 		got, err := logOutput(ctx, namespace, "app=app", "app")
 		if err == nil && (got.ARN != "" || got.Error == "") {
-			t.Fatalf("it says %+v", got)
+			t.Fatalf("got %+v, want no identity", got)
 		}
 		return err
 	})

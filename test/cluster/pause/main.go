@@ -1,4 +1,4 @@
-// This program keeps a pod's namespaces: it does nothing until it is told to end.
+// This program keeps a pod's namespaces: it does nothing until it receives a signal.
 package main
 
 import (
@@ -8,8 +8,8 @@ import (
 )
 
 func main() {
-	// Where it is the first process of a pod, the children that others leave
-	// behind are its own, and must not stay as zombies.
+	// As the first process of a pod, it becomes the parent of orphaned processes.
+	// With SIGCHLD ignored, the kernel reaps them.
 	signal.Ignore(syscall.SIGCHLD)
 	end := make(chan os.Signal, 1)
 	signal.Notify(end, syscall.SIGTERM, syscall.SIGINT)

@@ -1,9 +1,9 @@
-// This program says what a container has of its mounts, as a line of JSON in its
+// This program reports how a container sees its mounts, as a line of JSON in its
 // termination message.
 //
 //	probe TOKEN VOLUME
 //
-// TOKEN is the path of a file with a token, VOLUME that of a directory with a volume.
+// TOKEN is the path of a token file, VOLUME the path of a volume's directory.
 package main
 
 import (
@@ -14,12 +14,12 @@ import (
 	"path/filepath"
 )
 
-// report is what is said.
+// report is the content of the termination message.
 type report struct {
-	// Token says that the file has a JWT.
+	// Token is true if the file has a JWT.
 	Token bool `json:"token"`
-	// Marker says that the volume has a file of that name with content, and Writable that
-	// it can be written to.
+	// Marker is true if the volume has a file marker with content. Writable is true if
+	// the program can write to the volume.
 	Marker   bool `json:"marker"`
 	Writable bool `json:"writable"`
 }

@@ -1,11 +1,11 @@
-// This program is an application that uses the AWS SDK for Go, with nothing but
-// its environment: it says who it is, again and again, and what it sees of its
-// token. It stands in for any application, such as the CloudWatch agent. What it
-// prints is for the tests: a line of JSON at a time.
+// This program is an application that uses the AWS SDK for Go with nothing but
+// its environment. Every 2 seconds it prints a line of JSON for the tests, with its
+// AWS identity and the properties of its token file. It represents any
+// application, such as the CloudWatch agent.
 //
-//	application         until it is told to end
+//	application         until it receives a signal
 //	application renew   the same, with new credentials for the token each time
-//	application once    once; whether that went well is its exit code
+//	application once    once; the exit code reports whether that succeeded
 package main
 
 import (
@@ -24,27 +24,27 @@ import (
 )
 
 const (
-	// interval is how often it says who it is.
+	// interval is the time between two lines of output.
 	interval = 2 * time.Second
-	// timeout bounds a call, retries included.
+	// timeout is the limit for a call, including retries.
 	timeout = 20 * time.Second
 )
 
-// said is what is printed.
+// said is a line of output.
 type said struct {
 	Time time.Time `json:"time"`
-	// ARN is that of the identity, Error why there is none.
+	// ARN is the identity. Error is set if there is none.
 	ARN   string `json:"arn,omitempty"`
 	Error string `json:"error,omitempty"`
-	// User is who it runs as in the container.
+	// User is the user ID of the process.
 	User int `json:"user"`
-	// Token is its token for STS.
+	// Token is the token file for STS.
 	Token *token `json:"token,omitempty"`
-	// Expires is when its credentials do.
+	// Expires is the expiry of the credentials.
 	Expires time.Time `json:"expires,omitzero"`
 }
 
-// token is a file with a token: its owner, its mode, and when it was written.
+// token is a token file: its owner, its mode, and the time when it was written.
 type token struct {
 	Owner   uint32    `json:"owner"`
 	Mode    string    `json:"mode"`
@@ -66,8 +66,8 @@ func main() {
 }
 
 func run(ctx context.Context, out io.Writer, mode string) error {
-	// The same client all the time, as an application has it: it is the SDK's to
-	// notice that credentials or tokens end.
+	// One client for all calls, as in an application. The SDK must notice expired
+	// credentials and renewed tokens.
 	loaded, err := config.LoadDefaultConfig(ctx)
 	if err != nil {
 		return err
@@ -86,7 +86,7 @@ func run(ctx context.Context, out io.Writer, mode string) error {
 			return err
 		}
 		if cache, ok := loaded.Credentials.(*aws.CredentialsCache); ok && mode == "renew" {
-			// As if they had expired, which takes longer than a token lives.
+			// As if the credentials had expired. They are valid for longer than a token.
 			cache.Invalidate()
 		}
 		select {
@@ -97,7 +97,7 @@ func run(ctx context.Context, out io.Writer, mode string) error {
 	}
 }
 
-// ask asks STS, and looks at the token.
+// ask calls GetCallerIdentity and reads the properties of the token file.
 func ask(ctx context.Context, loaded aws.Config) (said, error) {
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()

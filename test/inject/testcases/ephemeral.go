@@ -10,25 +10,23 @@ import (
 	corev1 "k8s.io/api/core/v1"
 )
 
-// EphemeralFile is the file that only cases of ephemeral containers have.
+// EphemeralFile is an additional file of cases of ephemeral containers.
 const EphemeralFile = "ephemeral.yaml"
 
-// EphemeralCase is a running pod that ephemeral containers are being added to.
-// Its Pod is as an API server has it before, with the ephemeral containers that
-// were added earlier, which an API server takes only by their subresource. Its
-// GoldenPod is the pod with the new ones after the webhook.
+// EphemeralCase is a running pod to which ephemeral containers are added. Its Pod is the
+// pod before, including earlier ephemeral containers. An API server accepts those only
+// through the subresource. Its GoldenPod is the pod with the new ones after the webhook.
 type EphemeralCase struct {
 	Case
-	// Added are the ephemeral containers that are being added.
+	// Added are the new ephemeral containers.
 	Added []corev1.EphemeralContainer
-	// ChangedJSON is PodJSON with Added at the end.
+	// ChangedJSON is PodJSON with Added at the end of the list.
 	ChangedJSON []byte
 }
 
-// LoadEphemeral reads the cases of ephemeral containers of a corpus that Load
-// reads the others of.
+// LoadEphemeral returns the cases of ephemeral containers below dir, the directory of Load.
 func LoadEphemeral(dir string) ([]EphemeralCase, error) {
-	return loadEach(filepath.Join(dir, ephemeralFolder), loadEphemeral)
+	return loadEach(filepath.Join(dir, ephemeralDir), loadEphemeral)
 }
 
 func loadEphemeral(dir string) (EphemeralCase, error) {
@@ -36,7 +34,7 @@ func loadEphemeral(dir string) (EphemeralCase, error) {
 	if err != nil {
 		return EphemeralCase{}, err
 	}
-	// The form of a patch of the pod, as `kubectl patch` takes one.
+	// The form of a patch of the pod for `kubectl patch`.
 	var patch struct {
 		Spec struct {
 			EphemeralContainers []corev1.EphemeralContainer `json:"ephemeralContainers"`
@@ -54,8 +52,8 @@ func loadEphemeral(dir string) (EphemeralCase, error) {
 	return c, err
 }
 
-// withEphemeralContainers returns a pod with the ephemeral containers of a patch
-// after its own.
+// withEphemeralContainers returns a pod with the ephemeral containers of a patch after the
+// existing ones.
 func withEphemeralContainers(pod, patch []byte) ([]byte, error) {
 	var changed, added map[string]any
 	if err := errors.Join(json.Unmarshal(pod, &changed), json.Unmarshal(patch, &added)); err != nil {

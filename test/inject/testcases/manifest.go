@@ -9,8 +9,8 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
-// readManifest decodes a YAML file the way an API server does in strict mode,
-// and returns it as JSON. An absent file is an fs.ErrNotExist.
+// readManifest decodes a YAML file as an API server does in strict mode, and returns it as
+// JSON. It returns fs.ErrNotExist if the file does not exist.
 func readManifest(dir fs.FS, name string, into any) ([]byte, error) {
 	content, err := fs.ReadFile(dir, name)
 	if err != nil {

@@ -5,34 +5,34 @@ import (
 	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/inject"
 )
 
-// Settings are those of the webhook that a case asks for. They are comparable,
-// so that cases can be grouped by the webhook that they need.
+// Settings are the webhook's settings of a case. They are comparable, so that tests can
+// group cases that can share a webhook.
 type Settings struct {
 	AnnotationPrefix  string `json:"annotationPrefix"`
 	Audience          string `json:"audience"`
 	ExpirationSeconds int64  `json:"expirationSeconds"`
 	MountPath         string `json:"mountPath"`
 	FallbackMountPath string `json:"fallbackMountPath"`
-	// Region is empty for none.
+	// Region is the AWS region; empty for none.
 	Region      string `json:"region"`
 	RegionalSTS bool   `json:"regionalSTS"`
-	// SessionName and STSEndpoint are empty for none.
+	// SessionName and STSEndpoint may be empty.
 	SessionName string `json:"sessionName"`
 	STSEndpoint string `json:"stsEndpoint"`
-	// AccountID makes ARNs of bare role names, in Partition; empty leaves them as
-	// they are.
+	// AccountID is the account, and Partition the partition, of the ARNs for bare role
+	// names; if AccountID is empty, the names do not change.
 	AccountID string `json:"accountID"`
 	Partition string `json:"partition"`
-	// ContainerCredentials says that the case's ServiceAccount is listed to use
-	// EKS Pod Identity.
+	// ContainerCredentials is true if the case's ServiceAccount is in the list for EKS
+	// Pod Identity.
 	ContainerCredentials bool `json:"containerCredentials"`
-	// Kubernetes is the oldest minor version whose API server stores the case's pod,
-	// such as 1.35; empty if each supported one does.
+	// Kubernetes is the oldest minor version whose API server stores the pod, such as
+	// 1.35; empty if all supported versions do.
 	Kubernetes string `json:"kubernetes"`
 }
 
-// Defaults returns what the webhook uses when it is told nothing. They are
-// written out here and not taken from the product: they are a contract.
+// Defaults returns the webhook's defaults. They are literals here, not the webhook's
+// constants, so that a change of a default fails the tests.
 func Defaults() Settings {
 	return Settings{
 		AnnotationPrefix:  "eks.amazonaws.com",
@@ -44,7 +44,7 @@ func Defaults() Settings {
 	}
 }
 
-// Identity returns the part of s that a ServiceAccount can overrule.
+// Identity returns the settings that a ServiceAccount can override.
 func (s Settings) Identity() identity.Defaults {
 	return identity.Defaults{
 		AnnotationPrefix:  s.AnnotationPrefix,
@@ -64,8 +64,8 @@ func (s Settings) account() *identity.Account {
 	return &identity.Account{Partition: s.Partition, ID: s.AccountID}
 }
 
-// Identity returns that of the case's ServiceAccount. A token for EKS Pod
-// Identity lives as long as the settings say; the webhook spreads the default.
+// Identity returns the identity of the case's ServiceAccount. A token for EKS Pod Identity
+// has the lifetime of the settings; the webhook varies the default.
 func (c *Case) Identity() *identity.Identity {
 	id := identity.FromAnnotations(c.ServiceAccount.Annotations, c.Settings.Identity())
 	if !c.Settings.ContainerCredentials {
@@ -77,7 +77,7 @@ func (c *Case) Identity() *identity.Identity {
 	}
 }
 
-// Inject returns the part of s that is the same for all pods.
+// Inject returns the settings that are the same for all pods.
 func (s Settings) Inject() inject.Settings {
 	return inject.Settings{
 		AnnotationPrefix:  s.AnnotationPrefix,

@@ -45,16 +45,16 @@ func TestLoad(t *testing.T) {
 	want := testcases.Defaults()
 	want.Region = "eu-west-1"
 	if got.Settings != want {
-		t.Errorf("the settings are %+v, want %+v", got.Settings, want)
+		t.Errorf("got settings %+v, want %+v", got.Settings, want)
 	}
 	if got.Name != "case" || got.Dir != filepath.Join(dir, "case") || got.ServiceAccount.Name != "app" {
 		t.Errorf("got %+v", got)
 	}
 	if !strings.Contains(string(got.PodJSON), `"env":[]`) {
-		t.Errorf("the empty list is lost: %s", got.PodJSON)
+		t.Errorf("got no empty list in %s", got.PodJSON)
 	}
 	if got.GoldenPod == nil || got.GoldenPod.Spec.Containers[0].Name != "golden" {
-		t.Errorf("the golden pod is %+v", got.GoldenPod)
+		t.Errorf("got golden pod %+v", got.GoldenPod)
 	}
 }
 
@@ -74,7 +74,7 @@ func TestLoad_invalid(t *testing.T) {
 		files map[string]string
 		want  string
 	}{
-		{"a file that is no part of a case", map[string]string{"case/pod.golden.yml": pod}, "pod.golden.yml"},
+		{"a file that is not part of a case", map[string]string{"case/pod.golden.yml": pod}, "pod.golden.yml"},
 		{"a directory without a pod", map[string]string{"case/pod.yaml": ""}, "pod.yaml"},
 		{"a case without a ServiceAccount", map[string]string{"case/serviceaccount.yaml": ""}, "serviceaccount.yaml"},
 		{"an unknown field", map[string]string{"case/pod.yaml": pod + "statuss: {}\n"}, "statuss"},
@@ -99,7 +99,7 @@ func TestLoad_invalid(t *testing.T) {
 				t.Fatalf("got %+v, want an error", cases)
 			}
 			if !strings.Contains(err.Error(), test.want) || !strings.Contains(err.Error(), "case case") {
-				t.Errorf("got %v, want an error that names the case and %s", err, test.want)
+				t.Errorf("got %v, want an error with the case and %s", err, test.want)
 			}
 		})
 	}
@@ -111,11 +111,11 @@ func TestCaseIdentity(t *testing.T) {
 		name, settings string
 		want           identity.Identity
 	}{
-		{"is what its ServiceAccount and settings say", "accountID: \"111122223333\"\npartition: aws-cn\nsessionName: pod-name\nstsEndpoint: https://sts.example.com\n", identity.Identity{
+		{"web identity from ServiceAccount and settings", "accountID: \"111122223333\"\npartition: aws-cn\nsessionName: pod-name\nstsEndpoint: https://sts.example.com\n", identity.Identity{
 			Method: identity.WebIdentity, RoleARN: "arn:aws-cn:iam::111122223333:role/team/app", Audience: "sts.amazonaws.com", ExpirationSeconds: 3600,
 			SessionName: "pod-name", STSEndpoint: "https://sts.example.com",
 		}},
-		{"is EKS Pod Identity's if its ServiceAccount is listed", "containerCredentials: true\nregionalSTS: true\nsessionName: pod-name\n", identity.Identity{
+		{"EKS Pod Identity for a listed ServiceAccount", "containerCredentials: true\nregionalSTS: true\nsessionName: pod-name\n", identity.Identity{
 			Method: identity.ContainerCredentials, Audience: "pods.eks.amazonaws.com", RegionalSTS: true, ExpirationSeconds: 3600,
 		}},
 	} {
@@ -139,7 +139,7 @@ func TestLoad_emptyDirectory(t *testing.T) {
 	}
 }
 
-// write makes a directory of the files, whose names may hold directories.
+// write creates a directory with the files. Their names may contain directories.
 func write(t *testing.T, files map[string]string) string {
 	t.Helper()
 	dir := t.TempDir()
@@ -168,7 +168,7 @@ func TestLoadEphemeral(t *testing.T) {
 		"ephemeral/debug/ephemeral.yaml":      ephemeral,
 	})
 	if cases, err := testcases.Load(dir); err != nil || len(cases) != 1 || cases[0].Name != "case" {
-		t.Fatalf("the other cases are %+v, %v", cases, err)
+		t.Fatalf("got other cases %+v, error %v", cases, err)
 	}
 	cases, err := testcases.LoadEphemeral(dir)
 	if err != nil {
@@ -179,10 +179,10 @@ func TestLoadEphemeral(t *testing.T) {
 	}
 	first, second := strings.Index(string(cases[0].ChangedJSON), "first"), strings.Index(string(cases[0].ChangedJSON), "debugger")
 	if first < 0 || second < first || !strings.Contains(string(cases[0].ChangedJSON), `"env":[]`) {
-		t.Errorf("the changed pod is %s", cases[0].ChangedJSON)
+		t.Errorf("got changed pod %s", cases[0].ChangedJSON)
 	}
 	if strings.Contains(string(cases[0].PodJSON), "debugger") {
-		t.Errorf("the pod before is %s", cases[0].PodJSON)
+		t.Errorf("got old pod %s", cases[0].PodJSON)
 	}
 }
 
@@ -193,7 +193,7 @@ func TestLoadEphemeral_invalid(t *testing.T) {
 		{"a case without its containers", "", "", "ephemeral.yaml"},
 		{"an empty list", "ephemeral.yaml", "spec: {ephemeralContainers: []}\n", "adds no container"},
 		{"an unknown field", "ephemeral.yaml", ephemeral + "status: {}\n", "status"},
-		{"a file that is no part of a case", "patch.yaml", ephemeral, "patch.yaml"},
+		{"a file that is not part of a case", "patch.yaml", ephemeral, "patch.yaml"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			files := map[string]string{"ephemeral/case/pod.yaml": pod, "ephemeral/case/serviceaccount.yaml": serviceAccount}
@@ -202,7 +202,7 @@ func TestLoadEphemeral_invalid(t *testing.T) {
 			}
 			cases, err := testcases.LoadEphemeral(write(t, files))
 			if err == nil || !strings.Contains(err.Error(), test.want) || !strings.Contains(err.Error(), "case case") {
-				t.Errorf("got %+v, %v, want an error that names the case and %s", cases, err, test.want)
+				t.Errorf("got %+v, error %v, want an error with the case and %s", cases, err, test.want)
 			}
 		})
 	}

@@ -1,8 +1,7 @@
-// Package testcases owns the reading of the pods that the webhook's decisions are
-// tested with: a directory for each case, with the pod as a user writes it, its
-// ServiceAccount, the settings where they differ from the defaults, and the pod
-// as it should be afterwards. Beside them, in a directory of their own, are the
-// cases of ephemeral containers. It decides nothing and writes nothing.
+// Package testcases reads the test cases for the webhook's decisions: a directory for each
+// case, with a pod as a user writes it, its ServiceAccount, the settings that differ from
+// the defaults, and the expected pod. The cases of ephemeral containers are in their own
+// subdirectory.
 package testcases
 
 import (
@@ -16,8 +15,8 @@ import (
 	corev1 "k8s.io/api/core/v1"
 )
 
-// The files of a case. Settings and the goldens may be absent: a pod that is
-// left alone has no PatchFile, and a new case has no goldens yet.
+// The files of a case. The settings and the golden files may be absent: a skipped pod has
+// no PatchFile, and a new case has no golden files yet.
 const (
 	PodFile            = "pod.yaml"
 	ServiceAccountFile = "serviceaccount.yaml"
@@ -27,41 +26,41 @@ const (
 	GoldenResultFile   = "result.golden.yaml"
 )
 
-// Two directories beside the cases are none of them.
+// Two subdirectories are not cases.
 const (
-	// fuzzFolder is where `go test -fuzz` keeps what it found.
-	fuzzFolder = "fuzz"
-	// ephemeralFolder holds the cases of ephemeral containers.
-	ephemeralFolder = "ephemeral"
+	// fuzzDir has the inputs that `go test -fuzz` found.
+	fuzzDir = "fuzz"
+	// ephemeralDir has the cases of ephemeral containers.
+	ephemeralDir = "ephemeral"
 )
 
-// Case is one pod and what becomes of it. Its manifests have no namespace, so
-// that they can be created in any, and an API server accepts them in strict
-// mode; some only after the webhook has added a volume that they mount. A
-// namespace holds one case at a time: the names repeat.
+// Case is a pod and the expected result. Its manifests have no namespace, so that any
+// namespace can be used. An API server accepts them in strict mode; some only after the
+// webhook has added a volume that they mount. The names repeat, so a namespace can have
+// the objects of one case at a time.
 type Case struct {
-	// Name is that of the directory, Dir its path.
+	// Name is the name of the directory, Dir its path.
 	Name, Dir string
-	// Pod is what the user writes; PodJSON is the same as bytes, with lists
-	// that are written out and empty, which Pod cannot tell from absent ones.
+	// Pod is the user's pod. PodJSON is the same as bytes; in it, empty lists are
+	// different from absent ones.
 	Pod     corev1.Pod
 	PodJSON []byte
-	// ServiceAccount is the pod's. It asks for no token of the API server, so
-	// that no volume of a random name is added to the pod.
+	// ServiceAccount is the pod's ServiceAccount. It disables the token for the API server,
+	// because the volume of that token would have a random name.
 	ServiceAccount corev1.ServiceAccount
 	Settings       Settings
-	// GoldenPod is Pod after the webhook, nil if that is not recorded yet. An
-	// API server's defaults are in neither.
+	// GoldenPod is the pod after the webhook, or nil if it is not recorded yet. Both pods
+	// are without the API server's defaults.
 	GoldenPod *corev1.Pod
 }
 
-// Load reads the cases in dir, in the order of their names. A file or directory
-// that is no part of a case is an error.
+// Load returns the cases in dir, ordered by name. It returns an error for a file or
+// directory that is not part of a case.
 func Load(dir string) ([]Case, error) {
 	return loadEach(dir, func(dir string) (Case, error) { return load(dir) })
 }
 
-// loadEach reads what is in each directory of dir but in those that are no cases.
+// loadEach calls load for each directory of a case in dir.
 func loadEach[C any](dir string, load func(dir string) (C, error)) ([]C, error) {
 	entries, err := os.ReadDir(dir)
 	if err != nil {
@@ -69,7 +68,7 @@ func loadEach[C any](dir string, load func(dir string) (C, error)) ([]C, error) 
 	}
 	var cases []C
 	for _, entry := range entries {
-		if entry.Name() == fuzzFolder || entry.Name() == ephemeralFolder {
+		if entry.Name() == fuzzDir || entry.Name() == ephemeralDir {
 			continue
 		}
 		c, err := load(filepath.Join(dir, entry.Name()))
@@ -79,12 +78,12 @@ func loadEach[C any](dir string, load func(dir string) (C, error)) ([]C, error) 
 		cases = append(cases, c)
 	}
 	if len(cases) == 0 {
-		return nil, fmt.Errorf("%s holds no cases", dir)
+		return nil, fmt.Errorf("%s has no cases", dir)
 	}
 	return cases, nil
 }
 
-// load reads a case, which may have more files than those of each case.
+// load reads a case. more are the names of additional files that this kind of case has.
 func load(dir string, more ...string) (Case, error) {
 	if err := checkFiles(dir, more); err != nil {
 		return Case{}, err
@@ -119,25 +118,25 @@ func checkFiles(dir string, more []string) error {
 	known := append([]string{PodFile, ServiceAccountFile, SettingsFile, PatchFile, GoldenPodFile, GoldenResultFile}, more...)
 	for _, entry := range entries {
 		if !slices.Contains(known, entry.Name()) {
-			return fmt.Errorf("%s is no part of a case: use %q", entry.Name(), known)
+			return fmt.Errorf("%s is not part of a case; valid names are %q", entry.Name(), known)
 		}
 	}
 	return nil
 }
 
-// check keeps the promises of Case.
+// check returns an error if the case violates the documentation of Case.
 func (c *Case) check() error {
 	switch {
 	case c.Pod.APIVersion != "v1" || c.Pod.Kind != "Pod":
-		return fmt.Errorf("%s holds a %s of %q", PodFile, c.Pod.Kind, c.Pod.APIVersion)
+		return fmt.Errorf("%s has a %s of %q", PodFile, c.Pod.Kind, c.Pod.APIVersion)
 	case c.ServiceAccount.APIVersion != "v1" || c.ServiceAccount.Kind != "ServiceAccount":
-		return fmt.Errorf("%s holds a %s of %q", ServiceAccountFile, c.ServiceAccount.Kind, c.ServiceAccount.APIVersion)
+		return fmt.Errorf("%s has a %s of %q", ServiceAccountFile, c.ServiceAccount.Kind, c.ServiceAccount.APIVersion)
 	case c.Pod.Namespace != "" || c.ServiceAccount.Namespace != "":
-		return errors.New("a manifest names a namespace")
+		return errors.New("a manifest has a namespace")
 	case c.Pod.Spec.ServiceAccountName != "" && c.Pod.Spec.ServiceAccountName != c.ServiceAccount.Name:
-		return fmt.Errorf("the pod's ServiceAccount is %q, the case's %q", c.Pod.Spec.ServiceAccountName, c.ServiceAccount.Name)
+		return fmt.Errorf("the pod's ServiceAccount is %q, want the case's %q", c.Pod.Spec.ServiceAccountName, c.ServiceAccount.Name)
 	case c.ServiceAccount.AutomountServiceAccountToken == nil || *c.ServiceAccount.AutomountServiceAccountToken:
-		return errors.New("the ServiceAccount lacks automountServiceAccountToken: false")
+		return errors.New("the ServiceAccount must have automountServiceAccountToken: false")
 	}
 	return nil
 }
