@@ -1,4 +1,4 @@
-// Package program has what the main functions of all programs do.
+// Package program has the common parts of the main functions of all programs.
 package program
 
 import (
@@ -23,7 +23,7 @@ const (
 )
 
 // Context returns a context that is done after the first SIGTERM or SIGINT. A second
-// ends the process at once.
+// signal ends the process immediately.
 func Context() context.Context {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
 	context.AfterFunc(ctx, stop)
@@ -33,10 +33,10 @@ func Context() context.Context {
 // Server is a program that runs until its context is done.
 type Server struct {
 	Name string
-	// Parse parses flags, and reports whether only the version is to be printed. It
-	// prints help itself, and returns pflag.ErrHelp then.
+	// Parse parses flags, and reports whether to print only the version. If the flags
+	// request help, it prints the help and returns pflag.ErrHelp.
 	Parse func() (printVersion bool, err error)
-	// Run runs with the parsed flags. It logs its own error.
+	// Run runs the program with the parsed flags. It logs the error that it returns.
 	Run func(context.Context) error
 }
 

@@ -263,7 +263,7 @@ func TestClientCA_rotation(t *testing.T) {
 	foreign := must[*testcerts.Authority](t)(testcerts.NewAuthority())
 	replaceCA(foreign.PEM())
 	err := g.createPod(t.Context())
-	if err == nil || !strings.Contains(err.Error(), "only the API server may ask") {
+	if err == nil || !strings.Contains(err.Error(), "only the API server may send admission requests") {
 		t.Errorf("with a CA that did not sign the API server's certificate: %v", err)
 	}
 }
