@@ -33,12 +33,12 @@ func constants(t *testing.T, file string) []inject.Reason {
 		return true
 	})
 	if len(values) < 5 {
-		t.Fatalf("only %d constants in %s", len(values), file)
+		t.Fatalf("got only %d constants in %s", len(values), file)
 	}
 	return values
 }
 
-// validationReasons are told apart from the other constants of their file.
+// validationReasons are the constants of their file that are reasons.
 func validationReasons() []inject.Reason {
 	return []inject.Reason{
 		webhook.ServiceAccountOK, webhook.ServiceAccountMistake, webhook.ServiceAccountDenied, webhook.ServiceAccountNotChecked,
@@ -61,11 +61,11 @@ func TestReasons_documented(t *testing.T) {
 	}
 	for _, reason := range decisions {
 		if reason.Description() == "" {
-			t.Errorf("%s has no sentence", reason)
+			t.Errorf("%s has no description", reason)
 		}
 	}
 	if rows := strings.Count(string(page), "\n| `"); rows != len(decisions)+len(failures)+2 {
 		// injected and already_injected are explained for pods and containers.
-		t.Errorf("docs/reasons.md has %d rows for %d reasons", rows, len(decisions)+len(failures))
+		t.Errorf("got %d rows in docs/reasons.md, want one for each of %d reasons", rows, len(decisions)+len(failures))
 	}
 }
