@@ -116,11 +116,11 @@ func NewRotator(config RotatorConfig) (*Rotator, error) {
 	api.Wrap(a.clock.wrap)
 	core, err := corev1client.NewForConfig(api)
 	if err != nil {
-		return nil, fmt.Errorf("make client for %s: %w", api.Host, err)
+		return nil, fmt.Errorf("create client for %s: %w", api.Host, err)
 	}
 	a.secrets = core.Secrets(config.Service.Namespace)
 	if a.webhookConfigClient, err = admissionregistrationv1client.NewForConfig(api); err != nil {
-		return nil, fmt.Errorf("make client for %s: %w", api.Host, err)
+		return nil, fmt.Errorf("create client for %s: %w", api.Host, err)
 	}
 	interim, err := newPlaceholder(config.Now())
 	if err != nil {

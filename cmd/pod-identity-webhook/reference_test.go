@@ -15,33 +15,33 @@ import (
 	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/rolepolicy"
 )
 
-var update = flag.Bool("update", false, "write the reference anew")
+var update = flag.Bool("update", false, "write docs/reference.md")
 
-// annotations is the reference of what can be written on objects.
+// annotations are the annotations and labels in docs/reference.md.
 var annotations = []struct {
 	on, key, value string
-	// literal says that the key does not follow --annotation-prefix.
+	// literal reports whether the key does not have the prefix of --annotation-prefix.
 	literal bool
 }{
-	{"ServiceAccount", identity.RoleARNAnnotation, "the IAM role; without one, pods are left alone", false},
-	{"ServiceAccount", identity.AudienceAnnotation, "audience of the token; an empty one is the default", false},
-	{"ServiceAccount", identity.STSRegionalEndpointsAnnotation, "`true` or `false`: use the STS endpoint of the SDK's region", false},
-	{"ServiceAccount, pod", identity.TokenExpirationAnnotation, "lifetime of the token in seconds, at least 600; the pod's beats the ServiceAccount's", false},
-	{"ServiceAccount, pod", identity.RoleSessionNameAnnotation, "name of the role session: `pod-name`, so that CloudTrail names the pod, or a literal; the pod's beats the ServiceAccount's", false},
-	{"ServiceAccount", identity.STSEndpointAnnotation, "URL of the STS to use, for VPC endpoints and for stores that have their own; if it is not AWS's, `role-arn` can be the role of another system, such as `arn:aws:iam:::role/NAME` of Ceph", false},
-	{"ServiceAccount", identity.TargetRoleARNAnnotation, "a role to assume with the credentials of `role-arn`, see [role chaining](docs/role-chaining.md)", false},
-	{"ServiceAccount", identity.TargetExternalIDAnnotation, "external id for the target role", false},
-	{"pod", identity.SkipContainersAnnotation, "comma-separated names of containers and init containers to leave alone", false},
-	{"pod", identity.IncludeContainersAnnotation, "comma-separated names of the only ones not to leave alone", false},
-	{"namespace", rolepolicy.PermittedRolesAnnotation, "roles that its pods may have, see [who may use which role](docs/role-policy.md)", false},
-	{"namespace", rolepolicy.KiamAnnotation, "the same, as kiam has it", true},
-	{"namespace", rolepolicy.Kube2IAMAnnotation, "the same, as kube2iam has it", true},
-	{"pod (label)", inject.SkipPodLabel, "with any value: the pod is left alone", true},
+	{"ServiceAccount", identity.RoleARNAnnotation, "IAM role. Pods of a ServiceAccount without a role are skipped.", false},
+	{"ServiceAccount", identity.AudienceAnnotation, "Audience of the token; an empty value means the default.", false},
+	{"ServiceAccount", identity.STSRegionalEndpointsAnnotation, "`true` or `false`: whether SDKs use the STS endpoint of their region.", false},
+	{"ServiceAccount, pod", identity.TokenExpirationAnnotation, "Lifetime of the token in seconds, at least 600. The annotation of the pod takes precedence.", false},
+	{"ServiceAccount, pod", identity.RoleSessionNameAnnotation, "Name of the role session: `pod-name`, so that CloudTrail records the name of the pod, or a literal. The annotation of the pod takes precedence.", false},
+	{"ServiceAccount", identity.STSEndpointAnnotation, "URL of the STS to use, for VPC endpoints and for stores that have their own STS. If it is not an STS of AWS, `role-arn` can be a role of another system, such as `arn:aws:iam:::role/NAME` of Ceph.", false},
+	{"ServiceAccount", identity.TargetRoleARNAnnotation, "Role to assume with the credentials of `role-arn`, see [role chaining](docs/role-chaining.md).", false},
+	{"ServiceAccount", identity.TargetExternalIDAnnotation, "External ID for the target role.", false},
+	{"pod", identity.SkipContainersAnnotation, "Comma-separated names of containers and init containers to skip.", false},
+	{"pod", identity.IncludeContainersAnnotation, "Comma-separated names of the containers and init containers to inject. All others are skipped.", false},
+	{"namespace", rolepolicy.PermittedRolesAnnotation, "Roles that pods of the namespace may use, see [role policy](docs/role-policy.md).", false},
+	{"namespace", rolepolicy.KiamAnnotation, "The same, as in kiam.", true},
+	{"namespace", rolepolicy.Kube2IAMAnnotation, "The same, as in kube2iam.", true},
+	{"pod (label)", inject.SkipPodLabel, "With any value, the pod is skipped.", true},
 }
 
 func annotationTable() string {
 	var table strings.Builder
-	table.WriteString("With the prefix of `--annotation-prefix`, `eks.amazonaws.com/` by default, unless a whole key is given:\n\n| on | key | value |\n|---|---|---|\n")
+	table.WriteString("The keys have the prefix of `--annotation-prefix`, by default `eks.amazonaws.com/`, unless the table has a full key:\n\n| on | key | value |\n|---|---|---|\n")
 	for _, a := range annotations {
 		fmt.Fprintf(&table, "| %s | `%s` | %s |\n", a.on, a.key, a.value)
 	}
@@ -57,7 +57,7 @@ func flagTable() string {
 		}
 		name, value := "--"+f.Name, f.DefValue
 		if f.Name == "v" {
-			// klog's level is the process's own: another test may have set it.
+			// The level of klog is global: another test may have set it.
 			name, value = "-v", "0"
 		}
 		if value != "" && value != "[]" && f.Name != "version" {
@@ -73,7 +73,7 @@ func flagTable() string {
 
 func withoutEffectTable() string {
 	var table strings.Builder
-	table.WriteString("| flag | why it has no effect |\n|---|---|\n")
+	table.WriteString("| flag | reason |\n|---|---|\n")
 	var names []string
 	for name := range ignoredFlags {
 		names = append(names, name)
@@ -85,11 +85,11 @@ func withoutEffectTable() string {
 	return table.String()
 }
 
-// reference is the page docs/reference.md.
+// reference returns the page docs/reference.md.
 func reference() string {
 	page := "# Reference\n\nWritten by `make docs`.\n\n## Flags\n\n" + flagTable() +
-		"\nThese are accepted, since the reference webhook has them, and say once in the log that they have no effect:\n\n" + withoutEffectTable() +
-		"\nklog's other flags, such as `--logtostderr`, are accepted too: logs are lines of JSON on the standard error.\n" +
+		"\nThe webhook accepts these flags for compatibility with amazon-eks-pod-identity-webhook. They have no effect, which it logs once:\n\n" + withoutEffectTable() +
+		"\nThe webhook also accepts the other flags of klog, such as `--logtostderr`, without effect. The log is always lines of JSON on standard error.\n" +
 		"\n## Annotations and labels\n\n" + annotationTable()
 	return strings.ReplaceAll(page, "](docs/", "](")
 }
