@@ -10,8 +10,8 @@ import (
 	"k8s.io/client-go/util/cert"
 )
 
-// bundle is a caBundle, split into its PEM blocks so that those of others can be
-// kept byte for byte.
+// bundle is a caBundle, split into its PEM blocks. It keeps the blocks of other
+// clients byte for byte.
 type bundle struct {
 	entries []entry
 	// rest is what follows the last block.
@@ -20,10 +20,10 @@ type bundle struct {
 
 // entry is a PEM block of a caBundle.
 type entry struct {
-	// raw is the block as it was found, with the text before it.
+	// raw is the unchanged block, with the text before it.
 	raw         []byte
 	fingerprint string
-	// certificate is nil for a block that API servers do not take for one.
+	// certificate is nil for a block that API servers ignore.
 	certificate *x509.Certificate
 }
 
@@ -51,7 +51,7 @@ func fingerprint(der []byte) string {
 	return hex.EncodeToString(sum[:])
 }
 
-// certificates returns what API servers trust because of the bundle.
+// certificates returns the certificates that the bundle makes API servers trust.
 func (b bundle) certificates() []*x509.Certificate {
 	var all []*x509.Certificate
 	for _, e := range b.entries {
@@ -62,10 +62,10 @@ func (b bundle) certificates() []*x509.Certificate {
 	return all
 }
 
-// with returns the bundle with all of published in it, without the entries whose
-// fingerprint is removed. Everything else stays as it is.
+// with returns the bundle with all published CAs, without the entries for which
+// removed returns true. It keeps everything else unchanged.
 func (b bundle) with(published []*x509.Certificate, removed func(fingerprint string) bool) []byte {
-	// What is missing comes first, where no malformed block can hide it.
+	// Missing CAs come first, where no malformed block can hide them.
 	var missing []*x509.Certificate
 	for _, ca := range published {
 		if !contains(b.certificates(), ca) {

@@ -8,8 +8,8 @@ import (
 	"testing"
 )
 
-// othersBundle returns a caBundle as others write it: a self-signed serving
-// certificate, which is no CA's, with comments and the line ends of another system.
+// othersBundle returns a caBundle that another client wrote: a self-signed serving
+// certificate that is not a CA, with comments and the line ends of another system.
 func othersBundle(t testing.TB) []byte {
 	t.Helper()
 	selfSigned, _, err := sign(&x509.Certificate{
@@ -50,12 +50,12 @@ func TestBundleWith_keepsTheRest(t *testing.T) {
 				t.Errorf("API servers do not trust the CA: %v", err)
 			}
 			if again := parseBundle(got).with([]*x509.Certificate{ca}, none); !bytes.Equal(again, got) {
-				t.Errorf("a second time it becomes\n%s", again)
+				t.Errorf("second call: got\n%s\nwant no change", again)
 			}
 			for order, whole := range map[string][]byte{"first": got, "last": slices.Concat(existing, []byte("\n"), ours)} {
 				without := parseBundle(whole).with(nil, func(entry string) bool { return entry == fingerprint(ca.Raw) })
 				if contains(parseBundle(without).certificates(), ca) {
-					t.Errorf("%s: it is not removed", order)
+					t.Errorf("%s: the entry is not removed", order)
 				}
 			}
 		})
@@ -72,8 +72,8 @@ func TestBundleWith_removesOneEntry(t *testing.T) {
 	}
 }
 
-// FuzzBundle shows that whatever is in a caBundle stays in it, and that the CA
-// comes to be trusted.
+// FuzzBundle checks that a caBundle keeps all its content, and that API servers then
+// trust the CA.
 func FuzzBundle(f *testing.F) {
 	ca := newWorld(f).secret.signers[0].certificate
 	f.Add([]byte{})

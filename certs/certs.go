@@ -1,4 +1,5 @@
-// Package certs owns the serving certificate: that it comes from a CA of our own
-// (Authority) or from files that others write (Files), that it is replaced in
-// time, and that API servers trust it. It knows nothing of what is served.
+// Package certs manages the serving certificate of the webhook. A Rotator creates
+// it with its own CA, rotates it in time, and makes API servers trust it. A
+// FileSource reads it from files that something else writes. ClientCA reads the CAs
+// of client certificates. The package does not depend on the server that uses them.
 package certs

@@ -16,7 +16,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// clientCA follows a file with the content.
+// clientCA returns a ClientCA of a file with the content.
 func clientCA(t *testing.T, content []byte, log io.Writer) (ca *ClientCA, file string) {
 	t.Helper()
 	file = filepath.Join(t.TempDir(), "ca.crt")
@@ -38,7 +38,7 @@ func clientCA(t *testing.T, content []byte, log io.Writer) (ca *ClientCA, file s
 	return ca, file
 }
 
-// reloadsOf returns how many reloads with the result are counted.
+// reloadsOf returns the value of the reloads metric for the result.
 func reloadsOf(t *testing.T, ca *ClientCA, result string) float64 {
 	t.Helper()
 	registry := prometheus.NewPedanticRegistry()
@@ -81,11 +81,11 @@ func TestClientCA_reloadsOnChange(t *testing.T) {
 	}
 	eventually(t, "both are in use", func() bool { return ca.Roots().Equal(poolOf(t, both)) })
 	if !before.Equal(poolOf(t, first)) {
-		t.Error("a pool was changed under those that hold it")
+		t.Error("the reload changed the pool that it had returned before")
 	}
 	current := ca.Roots()
 	if got := reloadsOf(t, ca, "success"); got != 1 {
-		t.Errorf("%v reloads are counted, want 1", got)
+		t.Errorf("got %v reloads, want 1", got)
 	}
 
 	for _, bad := range []string{"", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"} {
@@ -100,9 +100,9 @@ func TestClientCA_reloadsOnChange(t *testing.T) {
 	if err := os.Remove(file); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "the bad file is told", func() bool { return strings.Contains(log.String(), "the last good one stays") })
+	eventually(t, "the invalid file is logged", func() bool { return strings.Contains(log.String(), "keeping last valid version") })
 	if ca.Roots() != current {
-		t.Error("a bad file replaced the last good one, or the pool is another though the CA is the same")
+		t.Error("an invalid file replaced the last valid CAs, or the pool changed although the CA is the same")
 	}
 
 	if err := os.WriteFile(file, second, 0o600); err != nil {
@@ -111,8 +111,8 @@ func TestClientCA_reloadsOnChange(t *testing.T) {
 	eventually(t, "the second is in use", func() bool { return ca.Roots().Equal(poolOf(t, second)) })
 }
 
-// TestClientCA_unchangedFileKeepsPool, or each look at it would have every
-// certificate judged again.
+// TestClientCA_unchangedFileKeepsPool: a new pool would make the server verify the
+// certificate of every connection again.
 func TestClientCA_unchangedFileKeepsPool(t *testing.T) {
 	content, _ := pair(t, 1, nextYear)
 	file := filepath.Join(t.TempDir(), "ca.crt")
@@ -125,7 +125,7 @@ func TestClientCA_unchangedFileKeepsPool(t *testing.T) {
 	}
 	before := ca.Roots()
 	if changed, err := ca.reload(); changed || err != nil || ca.Roots() != before {
-		t.Errorf("changed %t, %v, the same pool %t", changed, err, ca.Roots() == before)
+		t.Errorf("got changed %t, error %v, same pool %t; want false, no error, true", changed, err, ca.Roots() == before)
 	}
 }
 
@@ -154,13 +154,14 @@ func TestNewClientCA_invalidFile(t *testing.T) {
 	}
 }
 
-// FuzzClientCA: what is accepted has a certificate, and nothing panics.
+// FuzzClientCA checks that accepted content has a certificate, and that no content
+// causes a panic.
 func FuzzClientCA(f *testing.F) {
 	f.Add([]byte("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"))
 	f.Fuzz(func(t *testing.T, content []byte) {
 		pool, _, err := parseClientCA(content)
 		if err == nil && pool.Equal(x509.NewCertPool()) {
-			t.Error("accepted with no certificate in it")
+			t.Error("content without a certificate is accepted")
 		}
 	})
 }

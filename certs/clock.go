@@ -9,23 +9,24 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// maxClockOffset is how far this machine's clock may be off without a word. It is
-// well within backdate.
+// maxClockOffset is the largest offset of this machine's clock that is not logged. It
+// is much smaller than backdate.
 const maxClockOffset = time.Minute
 
-// clock tells the API server's time, which is what certificates are judged by:
-// a replica whose own clock is off must not replace what is good, nor make what
-// is not valid yet. It learns the time from the Date of the API server's
-// answers; before the first it is this machine's.
+// clock returns the API server's time, which the API server uses to validate
+// certificates. A replica with a wrong clock must not replace valid certificates or
+// create certificates that are not valid yet. The clock takes the time from the Date
+// header of API server responses. Before the first one it returns this machine's
+// time.
 type clock struct {
 	logger *slog.Logger
-	// local is time.Now, but in tests.
+	// local is time.Now, except in tests.
 	local func() time.Time
 
 	mu sync.Mutex
-	// serverTime is what the API server said last, and heard when that was. How much
-	// time has passed since is measured by the monotonic clock, which nobody
-	// sets.
+	// serverTime is the last time that the API server sent, and receivedAt is this
+	// machine's time when it arrived. The monotonic clock measures the time since
+	// then, so that setting this machine's clock does not change it.
 	serverTime, receivedAt time.Time
 	errorLogged            bool
 }
@@ -34,12 +35,12 @@ func newClock(logger *slog.Logger, local func() time.Time, metrics prometheus.Re
 	c := &clock{logger: logger, local: local}
 	metrics.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "pod_identity_webhook_clock_offset_seconds",
-		Help: "How far this machine's clock is behind the API server's; negative if it is ahead. Certificates are made by the API server's, but tokens and logs suffer.",
+		Help: "Time in seconds by which this machine's clock is behind the API server's clock; negative if it is ahead. Certificates follow the API server's clock and are not affected, but tokens and log times are.",
 	}, func() float64 { return c.offset().Seconds() }))
 	return c
 }
 
-// now is the API server's time.
+// now returns the API server's time.
 func (c *clock) now() time.Time {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -66,15 +67,16 @@ func (c *clock) observe(date time.Time) {
 	switch {
 	case offset.Abs() > maxClockOffset && !c.errorLogged:
 		c.errorLogged = true
-		c.logger.Warn("this machine's clock is off, certificates are made by the API server's", "offset", offset)
-	// A Date is of whole seconds, so the offset flickers.
+		c.logger.Warn("Clock of this machine is wrong, using the API server's clock for certificates", "offset", offset.String())
+	// A Date has whole seconds, so the offset varies by a second.
 	case offset.Abs() < maxClockOffset/2 && c.errorLogged:
 		c.errorLogged = false
-		c.logger.Info("this machine's clock is right again")
+		c.logger.Info("Clock of this machine is correct again")
 	}
 }
 
-// wrap makes the clock listen to the answers of a transport to the API server.
+// wrap returns a transport to the API server that passes the Date of each response
+// to the clock.
 func (c *clock) wrap(transport http.RoundTripper) http.RoundTripper {
 	return dateRecorder{transport, c}
 }

@@ -15,35 +15,37 @@ import (
 	"github.com/pod-identity-webhook/pod-identity-webhook/internal/filewatch"
 )
 
-// fileReloader is what files say until some time, read again when they change. Files
-// that cannot be used, such as some caught half-written, leave the last good value
-// in use.
+// fileReloader is a value that is parsed from files and has an expiry. It reloads
+// the files when they change. If they are invalid, for example because they are only
+// half written, it keeps the last valid value.
 type fileReloader[Value any] struct {
-	// what the files are, for the log.
-	what  string
+	// kind names the value in errors and in the log.
+	kind  string
 	files []string
-	// parse makes a value of the files' contents, and says until when it is good.
+	// parse returns the value of the files' contents and its expiry.
 	parse func(contents [][]byte) (Value, time.Time, error)
 
 	logger       *slog.Logger
 	reloads      *prometheus.CounterVec
 	pollInterval time.Duration
 
-	// contents are what was read last, good or bad; alarmed says that they are bad
-	// and that this has been told. They are Run's alone.
+	// Only Run uses these after load. contents are the contents that were read last,
+	// valid or not. errorLogged reports whether they are invalid and the error has
+	// been logged.
 	contents    [][]byte
 	errorLogged bool
 
 	current atomic.Pointer[expiring[Value]]
 }
 
-// expiring is a value with its end.
+// expiring is a value with its expiry.
 type expiring[Value any] struct {
 	value  Value
 	expiry time.Time
 }
 
-// load reads the files once, and fails if they cannot be used.
+// load reads the files once. It returns an error if they cannot be read or are
+// invalid.
 func (r *fileReloader[Value]) load(metrics prometheus.Registerer, reloads prometheus.CounterOpts) error {
 	r.pollInterval = filewatch.PollInterval
 	r.contents = make([][]byte, len(r.files))
@@ -61,32 +63,34 @@ func (r *fileReloader[Value]) value() Value { return r.current.Load().value }
 
 func (r *fileReloader[Value]) expiry() time.Time { return r.current.Load().expiry }
 
-// Run reads the files again upon each change, until ctx is done.
+// Run reloads the files after each change until ctx is done.
 func (r *fileReloader[Value]) Run(ctx context.Context) {
 	filewatch.Watch(ctx, r.files, r.pollInterval, r.logger, r.reloadAndLog)
 }
 
-// reloadAndLog says whether to look again soon: files that cannot be used may
-// have been caught half-written, and are an alarm only if they stay so.
-func (r *fileReloader[Value]) reloadAndLog() (doubt bool) {
+// reloadAndLog reloads the files, and logs and counts the result. It reports whether
+// to try again soon: invalid files may be only half written, so they are an error
+// only if they stay invalid.
+func (r *fileReloader[Value]) reloadAndLog() (retry bool) {
 	changed, err := r.reload()
 	switch {
 	case changed && err == nil:
 		r.reloads.WithLabelValues("success").Inc()
-		r.logger.Info(r.what+" reloaded", "file", r.files[0], "expiry", r.expiry())
+		r.logger.Info("Reloaded file", "kind", r.kind, "file", r.files[0], "expiry", r.expiry())
 	case changed:
 		r.errorLogged = false
 		return true
 	case err != nil && !r.errorLogged:
 		r.errorLogged = true
 		r.reloads.WithLabelValues("error").Inc()
-		r.logger.Warn(r.what+" cannot be used, the last good one stays", "error", err, "expiry", r.expiry())
+		r.logger.Warn("Could not reload file, keeping last valid version", "kind", r.kind, "error", err, "expiry", r.expiry())
 	}
 	return false
 }
 
-// reload reads the files, says whether they differ from what was read last, and
-// why they cannot be used, if so. As long as they do not, the value is the same.
+// reload reads the files and stores their value if they changed. It reports whether
+// they differ from the last read. It returns an error if they cannot be read or are
+// invalid; then the value stays the same.
 func (r *fileReloader[Value]) reload() (changed bool, err error) {
 	var unread []error
 	for i, file := range r.files {
@@ -96,11 +100,11 @@ func (r *fileReloader[Value]) reload() (changed bool, err error) {
 		unread = append(unread, err)
 	}
 	if err := errors.Join(unread...); err != nil {
-		return changed, fmt.Errorf("read %s: %w", r.what, err)
+		return changed, fmt.Errorf("read %s: %w", r.kind, err)
 	}
 	value, expiry, err := r.parse(r.contents)
 	if err != nil {
-		return changed, fmt.Errorf("%s in %s: %w", r.what, r.files[0], err)
+		return changed, fmt.Errorf("%s in %s: %w", r.kind, r.files[0], err)
 	}
 	if changed {
 		r.current.Store(&expiring[Value]{value, expiry})

@@ -98,7 +98,7 @@ func (b *lockedBuffer) String() string {
 	return b.buffer.String()
 }
 
-// serve watches the files, and reads them unasked at the interval.
+// serve watches the files, and also reads them at the interval.
 func serve(t *testing.T, f *directory, log io.Writer, interval time.Duration) *FileSource {
 	t.Helper()
 	files, err := NewFileSource(f.cert(), f.key(), slog.New(slog.NewTextHandler(log, nil)), prometheus.NewRegistry())
@@ -165,7 +165,7 @@ func TestFileSource_plainFiles(t *testing.T) {
 	write(pair(t, 2, nextYear))
 	eventually(t, "the second certificate is served", func() bool { return serialOf(t, files) == 2 })
 	if strings.Contains(log.String(), "level=WARN") {
-		t.Errorf("a pair that was written in two steps alarmed: %s", log.String())
+		t.Errorf("a pair that was written in two steps is logged as an error: %s", log.String())
 	}
 }
 
@@ -207,7 +207,7 @@ func TestFileSource_keepsLastValidPair(t *testing.T) {
 	foreignCert, _ := pair(t, 2, nextYear)
 	_, foreignKey := pair(t, 3, nextYear)
 	f.swap(foreignCert, foreignKey)
-	eventually(t, "the bad pair is told of", func() bool { return strings.Contains(log.String(), "the last good one stays") })
+	eventually(t, "the invalid pair is logged", func() bool { return strings.Contains(log.String(), "keeping last valid version") })
 	if got := serialOf(t, files); got != 1 {
 		t.Errorf("serial %d is served, want 1", got)
 	}
@@ -215,7 +215,7 @@ func TestFileSource_keepsLastValidPair(t *testing.T) {
 		t.Error("the log holds a key")
 	}
 	f.swap(pair(t, 4, nextYear))
-	eventually(t, "the next good certificate is served", func() bool { return serialOf(t, files) == 4 })
+	eventually(t, "the next valid certificate is served", func() bool { return serialOf(t, files) == 4 })
 }
 
 func TestNewFileSource_invalidFiles(t *testing.T) {
@@ -240,10 +240,10 @@ func TestFileSource_expiredCertificate(t *testing.T) {
 	files := serve(t, f, &log, time.Hour)
 	files.now = func() time.Time { return nextYear.Add(-time.Minute) }
 	if err := files.Valid(); err != nil {
-		t.Errorf("a minute before the end: %v", err)
+		t.Errorf("a minute before the expiry: %v", err)
 	}
 	files.now = func() time.Time { return nextYear.Add(time.Minute) }
 	if err := files.Valid(); err == nil {
-		t.Error("a minute after the end: no error")
+		t.Error("a minute after the expiry: got no error")
 	}
 }

@@ -12,63 +12,66 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 )
 
-// maxRetired bounds how many retired CAs of our own are trusted at once. Usually
-// there is at most one. More come of a Secret that something keeps emptying.
+// maxRetired is the maximum number of retired CAs of this webhook in the caBundles.
+// Usually there is at most one. More appear if something keeps emptying the Secret.
 const maxRetired = 10
 
-// endOfCA is how long before its expiry a CA no longer signs if there is another,
-// whether or not API servers are known to trust that: none trusts an expired one.
-const endOfCA = 5 * time.Minute
+// takeoverMargin is the time before its expiry at which a CA stops signing if there
+// is another, even if API servers may not trust the other yet: none of them trusts an
+// expired CA.
+const takeoverMargin = 5 * time.Minute
 
-// planner decides what the Secret should hold. It knows no cluster: what is
-// known of one are its arguments.
+// planner computes the desired content of the Secret. It does not access the cluster:
+// callers pass the state of the cluster as arguments.
 type planner struct {
 	names        []string
 	ca, serving  time.Duration
 	publishAfter time.Duration
 }
 
-// newPlanner returns a planner for a Service and the lifetimes of its CA and of
-// its serving certificates.
+// newPlanner returns a planner for a Service, with the lifetimes of its CA and of its
+// serving certificates.
 func newPlanner(service types.NamespacedName, ca, serving time.Duration) planner {
 	short := service.Name + "." + service.Namespace
 	return planner{
-		// API servers ask for the third.
+		// API servers use the third name.
 		names: []string{service.Name, short, short + ".svc", short + ".svc.cluster.local"},
 		ca:    ca, serving: serving,
-		// API servers see a new caBundle within a second. An hour is for one
-		// whose watch hangs, and is cut to fit into short lives.
+		// API servers usually see a new caBundle within a second. The hour is for
+		// an API server whose watch hangs. Short lifetimes shorten it.
 		publishAfter: min(time.Hour, serving/10),
 	}
 }
 
-// observed is what the webhook configurations say.
+// observed is the state of the webhook configurations.
 type observed struct {
 	// bundles are the caBundles of all webhooks that call the Service.
 	bundles []bundle
-	// incomplete reports that there may be more: a configuration was not read.
+	// incomplete reports whether a configuration could not be read, so that bundles
+	// may lack some.
 	incomplete bool
 }
 
-// trusts reports whether API servers trust ca, by whichever webhook they call.
-// They do not call if there is none.
+// trusts reports whether API servers trust ca for every webhook. It returns false if
+// there are no webhooks, because then API servers do not call the Service.
 func (o observed) trusts(ca *x509.Certificate) bool {
 	return len(o.bundles) > 0 && !slices.ContainsFunc(o.bundles, func(b bundle) bool { return !contains(b.certificates(), ca) })
 }
 
-// has reports whether a caBundle has the entry.
+// has reports whether a caBundle has the entry with the fingerprint.
 func (o observed) has(fingerprint string) bool {
 	return slices.ContainsFunc(o.bundles, func(b bundle) bool {
 		return slices.ContainsFunc(b.entries, func(e entry) bool { return e.fingerprint == fingerprint })
 	})
 }
 
-// plan returns what the Secret should hold at the time now, given what it holds
-// and what the webhook configurations say. changed reports whether there is a new
-// CA. published reports whether every API server has had the time to trust a CA.
+// plan returns the desired content of the Secret at the time now, given its current
+// content c and the state of the webhook configurations. changed reports whether plan
+// created a CA. published reports whether every API server has had time to trust a
+// CA. plan returns an error if it cannot create a CA.
 //
-// Which CA signs and when it is replaced follows from the CAs alone, and not from
-// flags: replicas with different flags do not undo what the others do.
+// Which CA signs and when it is replaced depends only on the CAs and not on flags, so
+// that replicas with different flags do not undo each other's changes.
 func (p planner) plan(c secretContent, now time.Time, seen observed, published func(*x509.Certificate) bool) (next secretContent, changed bool, err error) {
 	signers := slices.DeleteFunc(slices.Clone(c.signers), func(signer authority) bool { return !valid(signer.certificate, now) })
 	former := slices.Clone(c.former)
@@ -82,9 +85,9 @@ func (p planner) plan(c secretContent, now time.Time, seen observed, published f
 		signers, changed = append(signers, ca), true
 	case len(signers) == 1:
 	case !isDue(signers[0].certificate, now):
-		// No replica makes a second one before it is needed.
+		// No replica creates a second CA before it is needed.
 		signers = signers[:1]
-	case published(signers[1].certificate), isEnding(signers[0].certificate, now):
+	case published(signers[1].certificate), expiresSoon(signers[0].certificate, now):
 		former = append(former, signers[0].certificate)
 		retired[fingerprint(signers[0].certificate.Raw)] = now.UTC()
 		signers = signers[1:maxSigners]
@@ -92,7 +95,7 @@ func (p planner) plan(c secretContent, now time.Time, seen observed, published f
 		signers = signers[:maxSigners]
 	}
 	next = secretContent{signers: signers, retired: retired}
-	p.bound(next, former, now, seen)
+	p.limitRetired(next, former, now, seen)
 	for _, ca := range former {
 		since, known := retired[fingerprint(ca.Raw)]
 		if known && !p.over(since, now) && valid(ca, now) || !known && seen.incomplete {
@@ -102,8 +105,9 @@ func (p planner) plan(c secretContent, now time.Time, seen observed, published f
 	return next, changed, nil
 }
 
-// retire returns since when the caBundles have had which entries that are of none
-// of the signers. It forgets what no caBundle has any more.
+// retire returns the caBundle entries that belong to none of the signers, each with
+// the time since when it has been retired. It leaves out entries that are in no
+// caBundle anymore.
 func (p planner) retire(c secretContent, signers []authority, now time.Time, seen observed) map[string]time.Time {
 	retired := map[string]time.Time{}
 	for entry, since := range c.retired {
@@ -114,8 +118,8 @@ func (p planner) retire(c secretContent, signers []authority, now time.Time, see
 	}
 	for _, b := range seen.bundles {
 		for _, e := range b.entries {
-			// A time in the future would keep the entry for ever. Clocks of API
-			// servers may differ a little.
+			// A time far in the future would keep the entry forever. The clocks
+			// of API servers may differ a little.
 			if since, known := retired[e.fingerprint]; !known || since.After(now.Add(backdate)) {
 				retired[e.fingerprint] = now.UTC()
 			}
@@ -127,9 +131,10 @@ func (p planner) retire(c secretContent, signers []authority, now time.Time, see
 	return retired
 }
 
-// bound ends the time of the oldest retired CAs of our own if there are too many.
-// Those of others are never too many: nothing here adds any.
-func (p planner) bound(c secretContent, former []*x509.Certificate, now time.Time, seen observed) {
+// limitRetired marks the oldest retired CAs of this webhook for removal if there are
+// more than maxRetired. It does not limit CAs of other clients, because the webhook
+// never adds any.
+func (p planner) limitRetired(c secretContent, former []*x509.Certificate, now time.Time, seen observed) {
 	own := map[string]*x509.Certificate{}
 	for _, b := range seen.bundles {
 		former = append(former, b.certificates()...)
@@ -148,10 +153,11 @@ func (p planner) bound(c secretContent, former []*x509.Certificate, now time.Tim
 	}
 }
 
-// over reports whether an entry that was retired at a time may be removed.
+// over reports whether an entry that has been retired since a time may be removed.
 func (p planner) over(since, now time.Time) bool { return now.Sub(since) >= p.serving }
 
-// removes returns which entries belong into no caBundle any more.
+// removes returns a function that reports whether to remove the entry with a
+// fingerprint from the caBundles.
 func (p planner) removes(c secretContent, now time.Time) func(fingerprint string) bool {
 	return func(fingerprint string) bool {
 		since, retired := c.retired[fingerprint]
@@ -159,24 +165,26 @@ func (p planner) removes(c secretContent, now time.Time) func(fingerprint string
 	}
 }
 
-// isDue reports whether a CA is to be replaced: two thirds of its life are over.
+// isDue reports whether to replace a CA, that is, whether two thirds of its lifetime
+// have passed.
 func isDue(ca *x509.Certificate, now time.Time) bool {
 	made := ca.NotBefore.Add(backdate)
 	return !now.Before(ca.NotAfter.Add(-ca.NotAfter.Sub(made) / 3))
 }
 
-// isEnding reports whether a CA expires within minutes. Each replica looks once a
-// minute, so one that waited for the expiry would serve an expired certificate until
-// then. Of a CA with a short life it is the last twentieth.
-func isEnding(ca *x509.Certificate, now time.Time) bool {
+// expiresSoon reports whether a CA expires within takeoverMargin, or is in the last
+// twentieth of its lifetime if that is shorter. Each replica reconciles once a minute,
+// so one that waited for the expiry would serve an expired certificate for up to a
+// minute.
+func expiresSoon(ca *x509.Certificate, now time.Time) bool {
 	made := ca.NotBefore.Add(backdate)
-	return !now.Before(ca.NotAfter.Add(-min(endOfCA, ca.NotAfter.Sub(made)/20)))
+	return !now.Before(ca.NotAfter.Add(-min(takeoverMargin, ca.NotAfter.Sub(made)/20)))
 }
 
-// foreign returns an error if c has a CA that no replica can have put there.
-func (c secretContent) foreign(now time.Time, seen observed) error {
+// checkOrigin returns an error if c has a CA that no replica can have stored.
+func (c secretContent) checkOrigin(now time.Time, seen observed) error {
 	if len(c.signers) > 1 && !isDue(c.signers[0].certificate, now) || len(c.signers) > maxSigners {
-		return fmt.Errorf("%s: a key of a CA that is not needed yet", signersKey)
+		return fmt.Errorf("%s: unexpected key of a CA that is not needed yet", signersKey)
 	}
 	for _, ca := range c.former {
 		if _, retired := c.retired[fingerprint(ca.Raw)]; !retired && !seen.incomplete && !seen.has(fingerprint(ca.Raw)) {

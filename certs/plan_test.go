@@ -16,7 +16,7 @@ const day = 24 * time.Hour
 
 var currentContent = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 
-// afterCADue is when a CA that was made at the start is due.
+// afterCADue is when a CA that was created at the start is due.
 const afterCADue = 365 * day * 2 / 3
 
 func always(*x509.Certificate) bool { return true }
@@ -31,8 +31,8 @@ type world struct {
 	bundle []byte
 }
 
-// run does what a run of the upkeep does at a time. It fails the test if the
-// result cannot be stored and used.
+// run simulates a reconcile at a time. It fails the test if the result cannot be
+// stored and used.
 func (w *world) run(now time.Time, published func(*x509.Certificate) bool) (newCA bool) {
 	w.t.Helper()
 	p := testPlanner()
@@ -48,7 +48,7 @@ func (w *world) run(now time.Time, published func(*x509.Certificate) bool) (newC
 	return newCA
 }
 
-// sign returns a serving certificate of the CA that signs.
+// sign returns a serving certificate signed by the first signer.
 func (w *world) sign(now time.Time) *serving {
 	w.t.Helper()
 	p := testPlanner()
@@ -63,7 +63,7 @@ func newWorld(t testing.TB) *world {
 	t.Helper()
 	w := &world{t: t}
 	if !w.run(currentContent, never) {
-		t.Fatal("no CA was made")
+		t.Fatal("no CA was created")
 	}
 	return w
 }
@@ -91,7 +91,7 @@ func stored(t testing.TB, c secretContent) secretContent {
 	return read
 }
 
-// trusts is what an API server with the caBundle does.
+// trusts verifies a certificate as an API server with the caBundle does.
 func trusts(bundle []byte, served *serving, now time.Time) error {
 	roots := x509.NewCertPool()
 	roots.AppendCertsFromPEM(bundle)
@@ -118,7 +118,7 @@ func TestPlan_nothingStored(t *testing.T) {
 		}
 	}
 	if w.run(currentContent.Add(day), never) || len(w.secret.signers) != 1 {
-		t.Error("a second CA was made at once")
+		t.Error("a second CA was created immediately")
 	}
 }
 
@@ -126,11 +126,11 @@ func TestPlan_newCATakesOverWhenPublished(t *testing.T) {
 	w := newWorld(t)
 	old := w.secret.signers[0].certificate
 	if w.run(currentContent.Add(afterCADue-time.Second), always) {
-		t.Fatal("a CA was made before the old one was due")
+		t.Fatal("a CA was created before the old one was due")
 	}
 	due := currentContent.Add(afterCADue)
 	if !w.run(due, always) || len(w.secret.signers) != 2 || !w.secret.signers[0].certificate.Equal(old) {
-		t.Fatal("no CA was made beside the old one")
+		t.Fatal("no CA was created next to the old one")
 	}
 	last := w.sign(due.Add(time.Hour))
 	w.run(due.Add(time.Hour), never)
@@ -141,7 +141,8 @@ func TestPlan_newCATakesOverWhenPublished(t *testing.T) {
 	if w.run(promoted, always) || len(w.secret.signers) != 1 || w.secret.signers[0].certificate.Equal(old) {
 		t.Fatal("the new CA does not take over")
 	}
-	// A replica that has lost touch serves what the old CA signed last.
+	// A replica that cannot reach the API server serves the last certificate of the
+	// old CA.
 	w.run(promoted.Add(30*day-time.Second), always)
 	if err := trusts(w.bundle, last, promoted.Add(30*day-time.Second)); err != nil {
 		t.Errorf("the old CA is removed while a replica may serve its last certificate: %v", err)
@@ -156,8 +157,8 @@ func TestPlan_newCATakesOverWhenPublished(t *testing.T) {
 	}
 }
 
-// TestPlan_oldCAExpires shows that the new CA takes over before the old one expires,
-// also if it was never seen to be published.
+// TestPlan_oldCAExpires checks that the new CA takes over before the old one expires,
+// even if no reconcile observed that it is published.
 func TestPlan_oldCAExpires(t *testing.T) {
 	for name, life := range map[string]time.Duration{"a year": 365 * day, "an hour": time.Hour} {
 		t.Run(name, func(t *testing.T) {
@@ -173,7 +174,7 @@ func TestPlan_oldCAExpires(t *testing.T) {
 			}
 			for _, step := range []struct {
 				left time.Duration
-				// signs reports whether the old CA still does.
+				// signs reports whether the old CA still signs.
 				signs bool
 			}{
 				{life / 10, true},
@@ -192,7 +193,7 @@ func TestPlan_oldCAExpires(t *testing.T) {
 					t.Errorf("%s before its expiry: the old CA is not published, but its certificates are in use", step.left)
 				}
 			}
-			// Alone, it signs until it expires: there is nothing better.
+			// Without another CA it signs until it expires.
 			alone := secretContent{signers: next.signers[:1]}
 			if got, _, err := planner.plan(alone, old.NotAfter.Add(-time.Second), observed{}, never); err != nil || !got.signers[0].certificate.Equal(old) {
 				t.Errorf("alone: the old CA no longer signs (%v)", err)
@@ -221,7 +222,7 @@ func TestPlan_caNotValid(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t)
 			if !w.run(now, never) || len(w.secret.signers) != 1 {
-				t.Error("it is not replaced at once")
+				t.Error("the CA is not replaced immediately")
 			}
 		})
 	}
@@ -233,42 +234,42 @@ func TestPlan_keyRemoved(t *testing.T) {
 	w.secret = secretContent{former: []*x509.Certificate{w.secret.signers[0].certificate}}
 	removed := currentContent.Add(day)
 	if !w.run(removed, never) || len(w.secret.signers) != 1 {
-		t.Fatal("no CA was made")
+		t.Fatal("no CA was created")
 	}
 	if err := trusts(w.bundle, old, removed); err != nil {
-		t.Errorf("what the CA signed before is not trusted: %v", err)
+		t.Errorf("the earlier certificate of the CA is not trusted: %v", err)
 	}
 	w.run(removed.Add(30*day), always)
 	if contains(parseBundle(w.bundle).certificates(), old.issuer) {
-		t.Error("the CA without a key is trusted for ever")
+		t.Error("the CA without a key is trusted forever")
 	}
 }
 
 func TestPlan_foreignCAInTheSecret(t *testing.T) {
-	foreign := newWorld(t).secret.signers[0]
+	unexpected := newWorld(t).secret.signers[0]
 	for name, change := range map[string]func(*secretContent){
-		"appended without its key":  func(c *secretContent) { c.former = append(c.former, foreign.certificate) },
-		"appended with its key":     func(c *secretContent) { c.signers = append(c.signers, foreign) },
-		"two, appended with a key":  func(c *secretContent) { c.signers = append(c.signers, foreign, newWorld(t).secret.signers[0]) },
-		"prepended without its key": func(c *secretContent) { c.former = []*x509.Certificate{foreign.certificate} },
+		"appended without its key":  func(c *secretContent) { c.former = append(c.former, unexpected.certificate) },
+		"appended with its key":     func(c *secretContent) { c.signers = append(c.signers, unexpected) },
+		"two, appended with a key":  func(c *secretContent) { c.signers = append(c.signers, unexpected, newWorld(t).secret.signers[0]) },
+		"prepended without its key": func(c *secretContent) { c.former = []*x509.Certificate{unexpected.certificate} },
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t)
 			before := bytes.Clone(w.bundle)
 			seen := observed{bundles: []bundle{parseBundle(w.bundle)}}
-			if err := w.secret.foreign(currentContent, seen); err != nil {
+			if err := w.secret.checkOrigin(currentContent, seen); err != nil {
 				t.Fatal(err)
 			}
 			change(&w.secret)
-			if w.secret.foreign(currentContent, seen) == nil {
-				t.Error("it is not reported")
+			if w.secret.checkOrigin(currentContent, seen) == nil {
+				t.Error("the CA is not reported")
 			}
 			w.run(currentContent.Add(day), always)
 			if !bytes.Equal(w.bundle, before) {
-				t.Error("it is published")
+				t.Error("the CA is published")
 			}
-			if w.secret.trusts(foreign.certificate) {
-				t.Error("it stays in the Secret")
+			if w.secret.trusts(unexpected.certificate) {
+				t.Error("the CA stays in the Secret")
 			}
 		})
 	}
@@ -282,21 +283,21 @@ func TestPlan_entriesOfOthersStayForOneServingLifetime(t *testing.T) {
 	for _, after := range []time.Duration{0, time.Hour, 30*day - time.Second} {
 		w.run(currentContent.Add(day).Add(after), always)
 		if !bytes.HasSuffix(w.bundle, theirs) {
-			t.Fatalf("after %s they are not as they were:\n%s", after, w.bundle)
+			t.Fatalf("after %s the entries of other clients have changed:\n%s", after, w.bundle)
 		}
 	}
 	w.run(currentContent.Add(31*day), always)
 	if got, want := parseBundle(w.bundle).certificates(), w.secret.published(); !slices.EqualFunc(got, want, (*x509.Certificate).Equal) {
 		t.Errorf("after 30 days there are %d certificates, want %d", len(got), len(want))
 	}
-	// What comes back has its time anew.
+	// The time of an entry that comes back starts again.
 	w.run(currentContent.Add(32*day), always)
 	w.bundle = slices.Concat(w.bundle, theirs)
 	want := bytes.Clone(w.bundle)
 	w.run(currentContent.Add(40*day), always)
 	w.run(currentContent.Add(69*day), always)
 	if !bytes.Equal(w.bundle, want) {
-		t.Error("what came back was removed early")
+		t.Error("an entry that came back was removed early")
 	}
 }
 
@@ -310,10 +311,10 @@ func TestPlan_configurationNotRead(t *testing.T) {
 		t.Fatal(err)
 	}
 	if len(next.retired) != len(w.secret.retired) || len(next.retired) == 0 || len(next.former) != 1 {
-		t.Errorf("%d records and %d former CAs, want %d and 1: nothing is known of the caBundles", len(next.retired), len(next.former), len(w.secret.retired))
+		t.Errorf("%d records and %d former CAs, want %d and 1, because the caBundles are unknown", len(next.retired), len(next.former), len(w.secret.retired))
 	}
-	if next.foreign(currentContent, observed{incomplete: true}) != nil || contains(next.published(), next.former[0]) {
-		t.Error("a CA that may be published is taken for a foreign one, or is published")
+	if next.checkOrigin(currentContent, observed{incomplete: true}) != nil || contains(next.published(), next.former[0]) {
+		t.Error("a CA that may be published is reported as unexpected, or is published")
 	}
 }
 
@@ -331,7 +332,7 @@ func TestPlan_numberOfCAsIsBounded(t *testing.T) {
 	}
 	for _, certificate := range theirs {
 		if !contains(all, certificate) {
-			t.Error("one of others was removed")
+			t.Error("a certificate of another client was removed")
 		}
 	}
 }
@@ -350,10 +351,10 @@ func TestPlan_recordInTheFuture(t *testing.T) {
 	}
 }
 
-// TestPlan_noAPIServerMeetsWhatItDoesNotTrust plays the lives of five CAs. API
-// servers see a caBundle as late as is allowed for. Of two replicas, one reads the
-// Secret all the time, and the other serves what it once signed for as long as that
-// is valid.
+// TestPlan_noAPIServerMeetsWhatItDoesNotTrust simulates the lifetimes of five CAs. API
+// servers see a caBundle with the longest delay that the planner allows for. There are
+// two replicas. One reads the Secret continuously. The other serves the certificate
+// that it signed until that expires.
 func TestPlan_noAPIServerMeetsWhatItDoesNotTrust(t *testing.T) {
 	p := newPlanner(service, 30*day, 3*day)
 	const step = 30 * time.Minute
@@ -366,7 +367,7 @@ func TestPlan_noAPIServerMeetsWhatItDoesNotTrust(t *testing.T) {
 	var encoded []byte
 	var inTouch, lost *serving
 	since := trustTracker{}
-	made := 0
+	created := 0
 	for now := currentContent; now.Before(currentContent.Add(100 * day)); now = now.Add(step) {
 		seen := observed{bundles: []bundle{parseBundle(encoded)}}
 		since.observe(seen, now)
@@ -376,7 +377,7 @@ func TestPlan_noAPIServerMeetsWhatItDoesNotTrust(t *testing.T) {
 			t.Fatal(err)
 		}
 		if newCA {
-			made++
+			created++
 		}
 		secret = stored(t, next)
 		encoded = seen.bundles[0].with(secret.published(), p.removes(secret, now))
@@ -391,7 +392,7 @@ func TestPlan_noAPIServerMeetsWhatItDoesNotTrust(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			// The API server that is the latest, and the one that is the first.
+			// The slowest API server and the fastest one.
 			for _, v := range []view{views[0], views[len(views)-1]} {
 				if err := trusts(v.bundle, *replica, now); err != nil {
 					t.Fatalf("at %s: %v", now, err)
@@ -399,8 +400,8 @@ func TestPlan_noAPIServerMeetsWhatItDoesNotTrust(t *testing.T) {
 			}
 		}
 	}
-	if made != 5 {
-		t.Errorf("made %d CAs in 100 days, want 5", made)
+	if created != 5 {
+		t.Errorf("got %d CAs in 100 days, want 5", created)
 	}
 }
 
@@ -422,10 +423,10 @@ func TestNewServing_expiresWithItsCA(t *testing.T) {
 		t.Fatal(err)
 	}
 	if !made.Leaf.NotAfter.Equal(ca.certificate.NotAfter) {
-		t.Errorf("it expires at %s, its CA at %s", made.Leaf.NotAfter, ca.certificate.NotAfter)
+		t.Errorf("got expiry %s, want that of the CA, %s", made.Leaf.NotAfter, ca.certificate.NotAfter)
 	}
 	if got, want := made.renewal, currentContent.Add(16*time.Hour); !got.Equal(want) {
-		t.Errorf("it is renewed at %s, want %s", got, want)
+		t.Errorf("got renewal at %s, want %s", got, want)
 	}
 }
 
@@ -437,14 +438,14 @@ func TestPublication_breakStartsAnew(t *testing.T) {
 	trusted, untrusted := parseBundle(w.bundle), parseBundle(othersBundle(t))
 	p.observe(observed{bundles: []bundle{trusted, trusted}}, currentContent)
 	if lasts(currentContent.Add(time.Hour-1)) || !lasts(currentContent.Add(time.Hour)) {
-		t.Error("not from an hour on")
+		t.Error("not published after an hour")
 	}
 	p.observe(observed{bundles: []bundle{trusted, untrusted}}, currentContent.Add(2*time.Hour))
 	if lasts(currentContent.Add(2 * time.Hour)) {
-		t.Error("published though one webhook lacks it")
+		t.Error("published although one webhook lacks the CA")
 	}
 	p.observe(observed{bundles: []bundle{trusted}}, currentContent.Add(3*time.Hour))
 	if lasts(currentContent.Add(3*time.Hour)) || !lasts(currentContent.Add(4*time.Hour)) {
-		t.Error("a break does not start the hour anew")
+		t.Error("an interruption does not restart the hour")
 	}
 }

@@ -20,7 +20,7 @@ import (
 	"github.com/pod-identity-webhook/pod-identity-webhook/internal/objectcache"
 )
 
-// fieldManager is who the API server's record of fields names.
+// fieldManager is the name of the webhook in the managedFields of objects.
 const fieldManager = "pod-identity-webhook"
 
 // The values of the metrics' labels.
@@ -31,12 +31,13 @@ const (
 	repairedBundle = "ca_bundle"
 )
 
-// reconcileTimeout bounds one run of the upkeep, a handful of calls.
+// reconcileTimeout is the timeout of one reconcile, which makes a few API calls.
 const reconcileTimeout = 20 * time.Second
 
-// reconcile reads the Secret and the webhook configurations, does what is due, and
-// sees to it that a certificate is served which API servers trust. It reads both
-// live, not as a watch has them: it must not publish what is stale.
+// reconcile reads the Secret and the webhook configurations, writes the changes that
+// are due, and makes the server use a certificate that API servers trust. It gets
+// both from the API server and not from a watch, because it must not publish stale
+// CAs. It returns an error if a read, a write or a signature fails.
 func (a *Rotator) reconcile(ctx context.Context) error {
 	if err := a.renew(ctx); err != nil {
 		return err
@@ -70,27 +71,27 @@ func (a *Rotator) reconcile(ctx context.Context) error {
 	case apierrors.IsConflict(unwritten) || fault != nil || newCA:
 		return unwritten
 	}
-	// What was not written can wait: other replicas sign with the same CA, or with
-	// one that is published.
-	a.good = next
+	// A failed write can wait: other replicas sign with the same CA, or with one that
+	// is published.
+	a.lastValid = next
 	unpublished := errors.Join(unread, a.publish(ctx, configurations, next))
 	if err := a.serve(ctx, secret, next, seen, published); err != nil {
 		return err
 	}
 	if unpublished == nil {
-		a.setReady(nil)
+		a.setNotReady(nil)
 	}
 	return errors.Join(unwritten, unpublished)
 }
 
-// renew replaces the serving certificate by another of its CA if that is due. It
-// needs no API server.
+// renew replaces the serving certificate with a new one from the same CA if it is
+// due. It does not need the API server.
 func (a *Rotator) renew(ctx context.Context) error {
 	current, now := a.current.Load(), a.clock.now()
 	if current.issuer == nil || now.Before(current.renewal) {
 		return nil
 	}
-	for _, signer := range a.good.signers {
+	for _, signer := range a.lastValid.signers {
 		if signer.certificate.Equal(current.issuer) && valid(signer.certificate, now) {
 			return a.sign(ctx, signer)
 		}
@@ -98,14 +99,14 @@ func (a *Rotator) renew(ctx context.Context) error {
 	return nil
 }
 
-// serve replaces the serving certificate if API servers do not trust it, and if
-// they trust the CA that is to sign now.
+// serve signs a new serving certificate if API servers do not trust the current one,
+// or if they have had time to trust a new CA that should sign now.
 func (a *Rotator) serve(ctx context.Context, secret *corev1.Secret, next secretContent, seen observed, published func(*x509.Certificate) bool) error {
 	current, signer := a.current.Load(), next.signers[0]
 	if current.issuer == nil {
-		// An earlier version makes a CA and serves under the one before, whose key
-		// it does not keep, until API servers have had the time to trust the new
-		// one. A replica that starts then can only do the same.
+		// An earlier version creates a CA and keeps serving a certificate of the
+		// previous CA, whose key it does not store, until API servers have had time
+		// to trust the new CA. A replica that starts then must do the same.
 		if stored := a.stored(secret, seen); stored != nil && !stored.issuer.Equal(signer.certificate) {
 			current = stored
 			a.current.Store(current)
@@ -119,8 +120,8 @@ func (a *Rotator) serve(ctx context.Context, secret *corev1.Secret, next secretC
 	return a.sign(ctx, signer)
 }
 
-// stored returns the serving certificate that an earlier version has put into the
-// Secret, and nil if there is none that API servers trust.
+// stored returns the serving certificate that an earlier version stored in the Secret.
+// It returns nil if there is none that API servers trust.
 func (a *Rotator) stored(secret *corev1.Secret, seen observed) *serving {
 	if secret == nil || len(seen.bundles) == 0 {
 		return nil
@@ -138,71 +139,73 @@ func (a *Rotator) stored(secret *corev1.Secret, seen observed) *serving {
 }
 
 func (a *Rotator) sign(ctx context.Context, signer authority) error {
-	made, err := newServingCert(a.clock.now(), a.config.ServingLifetime, a.planner.names, signer)
+	created, err := newServingCert(a.clock.now(), a.config.ServingLifetime, a.planner.names, signer)
 	if err != nil {
 		return err
 	}
-	a.current.Store(made)
-	a.made(ctx, kindServing, made.Leaf)
+	a.current.Store(created)
+	a.reportCreated(ctx, kindServing, created.Leaf)
 	return nil
 }
 
-// readSecret returns nil if there is none.
+// readSecret returns the Secret, or nil if it does not exist.
 func (a *Rotator) readSecret(ctx context.Context) (*corev1.Secret, error) {
 	secret, err := a.secrets.Get(ctx, a.config.Secret, metav1.GetOptions{})
 	switch {
 	case objectcache.IsNotFound(err, a.config.Secret):
-		return nil, nil //nolint:nilnil // absence is no error
+		return nil, nil //nolint:nilnil // absence is not an error
 	case err != nil:
 		return nil, fmt.Errorf("read Secret %s: %w", a.secretName(), err)
 	}
 	return secret, nil
 }
 
-// currentContent returns what to plan from, and what is wrong with the Secret. What the
-// Secret held before takes precedence over one that was corrupted, so that API
-// servers need not trust another CA.
+// currentContent returns the content to plan from, and the fault of the Secret. If
+// the Secret is corrupted, its last valid content takes precedence, so that API
+// servers do not have to trust a new CA.
 func (a *Rotator) currentContent(secret *corev1.Secret, seen observed) (start secretContent, fault error) {
 	if secret == nil {
-		fault = errors.New("it does not exist")
+		fault = errors.New("the Secret does not exist")
 	} else {
 		start, fault = parseContent(secret.Data)
 	}
-	if len(a.good.signers) > 0 && valid(a.good.signers[0].certificate, a.clock.now()) {
+	if len(a.lastValid.signers) > 0 && valid(a.lastValid.signers[0].certificate, a.clock.now()) {
 		if fault == nil && a.replaced(start, secret, seen) {
-			fault = errors.New("its CA is one that API servers do not trust, other than the one in use")
+			fault = errors.New("the CA in the Secret is not the one in use, and API servers do not trust it")
 		}
 		if fault != nil {
-			return a.good, fault
+			return a.lastValid, fault
 		}
 	}
 	if fault == nil {
-		fault = start.foreign(a.clock.now(), seen)
+		fault = start.checkOrigin(a.clock.now(), seen)
 	}
 	return start, fault
 }
 
-// replaced reports whether somebody has put another CA in the place of the one
-// that signs. A replica does that only if API servers trust the new one, if the
-// key was removed, or if it records that the one before is retired.
+// replaced reports whether another client has replaced the CA that signs. A replica
+// replaces it only if API servers trust the new CA, if the key was removed, or if it
+// records the previous CA as retired.
 func (a *Rotator) replaced(start secretContent, secret *corev1.Secret, seen observed) bool {
-	known := a.good.signers[0].certificate
+	known := a.lastValid.signers[0].certificate
 	if len(start.signers) > 0 {
 		if first := start.signers[0].certificate; first.Equal(known) || seen.trusts(first) {
 			return false
 		}
 	}
 	_, retired := start.retired[fingerprint(known.Raw)]
-	// An earlier version keeps no such record, but a certificate of the one before.
+	// An earlier version does not record retired CAs. It keeps a serving certificate
+	// of the previous CA instead.
 	if contains(start.former, known) && (len(start.signers) == 0 || retired || a.stored(secret, seen) != nil) {
 		return false
 	}
 	return seen.trusts(known) || !start.trusts(known)
 }
 
-// write makes the Secret hold c, if it still is what was read: nothing, or
-// secret. It changes nothing else that is in it. A conflict is an error for which
-// apierrors.IsConflict is true.
+// write stores c in the Secret if the Secret has not changed since it was read;
+// secret is nil if it did not exist. It does not change other keys of the Secret. If
+// the Secret has changed, write returns an error for which apierrors.IsConflict
+// returns true.
 func (a *Rotator) write(ctx context.Context, secret *corev1.Secret, c secretContent) error {
 	data, err := c.encode()
 	if err != nil {
@@ -210,10 +213,10 @@ func (a *Rotator) write(ctx context.Context, secret *corev1.Secret, c secretCont
 	}
 	if secret == nil {
 		maps.DeleteFunc(data, func(_ string, value []byte) bool { return value == nil })
-		// The type is that of the chart's Secret: it could not be changed later.
-		// An apply is what RBAC can permit for a Secret of one name, where a
-		// create can only be permitted for all. It conflicts with that of
-		// another replica, since no two share a field manager.
+		// The type of a Secret cannot be changed later, so use that of the chart's
+		// Secret. RBAC can permit an apply for a Secret of one name, but a create
+		// only for all Secrets. The apply conflicts with that of another replica,
+		// because each has its own field manager.
 		_, err := a.secrets.Apply(ctx,
 			corev1ac.Secret(a.config.Secret, a.config.Service.Namespace).WithType(corev1.SecretTypeOpaque).WithData(data),
 			metav1.ApplyOptions{FieldManager: fieldManager + "-" + string(uuid.NewUUID())})
@@ -242,8 +245,9 @@ func (a *Rotator) wrapWrite(err error) error {
 	return nil
 }
 
-// publish puts the CAs of c into the caBundle of all webhooks, and removes what
-// has been retired for long enough.
+// publish adds the CAs of c to the caBundle of all webhooks, and removes entries that
+// have been retired for long enough. It tries all configurations before it returns
+// their errors.
 func (a *Rotator) publish(ctx context.Context, configurations []webhookConfig, c secretContent) error {
 	published, removed := c.published(), a.planner.removes(c, a.clock.now())
 	encoded := encode(published...)
@@ -266,33 +270,35 @@ func (a *Rotator) publish(ctx context.Context, configurations []webhookConfig, c
 	return errors.Join(failed...)
 }
 
-// report logs and counts what was written to the Secret.
+// report logs and counts a repair of the Secret and the creation of a CA.
 func (a *Rotator) report(ctx context.Context, secret *corev1.Secret, c secretContent, fault error, newCA bool) {
-	if fault != nil && (len(a.good.signers) > 0 || secret != nil && len(secret.Data) > 0) {
+	if fault != nil && (len(a.lastValid.signers) > 0 || secret != nil && len(secret.Data) > 0) {
 		a.metrics.repairs.WithLabelValues(repairedSecret).Inc()
-		a.config.Logger.WarnContext(ctx, "Restored the Secret of certificates", "secret", a.secretName(), "fault", fault)
+		a.config.Logger.WarnContext(ctx, "Restored certificate Secret", "secret", a.secretName(), "fault", fault)
 	}
 	if newCA {
-		a.made(ctx, kindCA, c.signers[len(c.signers)-1].certificate)
+		a.reportCreated(ctx, kindCA, c.signers[len(c.signers)-1].certificate)
 	}
 }
 
-// made logs and counts a certificate.
-func (a *Rotator) made(ctx context.Context, kind string, certificate *x509.Certificate) {
+// reportCreated logs and counts a new certificate.
+func (a *Rotator) reportCreated(ctx context.Context, kind string, certificate *x509.Certificate) {
 	a.metrics.rotations.WithLabelValues(kind).Inc()
-	a.config.Logger.InfoContext(ctx, "Made certificate", "kind", kind, "subject", certificate.Subject.CommonName, "expiry", certificate.NotAfter.UTC())
+	a.config.Logger.InfoContext(ctx, "Created certificate", "kind", kind, "subject", certificate.Subject.CommonName, "expiry", certificate.NotAfter.UTC())
 }
 
 func (a *Rotator) secretName() string { return a.config.Service.Namespace + "/" + a.config.Secret }
 
-func (a *Rotator) setReady(amiss error) {
+// setNotReady sets the error that Valid returns, nil for none.
+func (a *Rotator) setNotReady(err error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.notReady = amiss
+	a.notReady = err
 }
 
-// reportError tells of a fault once. It is not a reason to be not ready once API servers
-// have been able to call: they go on with what they trust.
+// reportError counts an error, and logs it if it differs from the last one. An error
+// does not make the webhook unready after API servers could call it once, because
+// they continue to trust the current certificate.
 func (a *Rotator) reportError(ctx context.Context, err error) {
 	a.metrics.errors.Inc()
 	if a.lastError != err.Error() {
@@ -300,13 +306,13 @@ func (a *Rotator) reportError(ctx context.Context, err error) {
 		a.config.Logger.WarnContext(ctx, "Could not reconcile certificates", "error", err, "expiry", a.expiry().UTC())
 	}
 	if a.Valid() != nil {
-		a.setReady(fmt.Errorf("the serving certificate is not made or not published yet: %w", err))
+		a.setNotReady(fmt.Errorf("serving certificate is not created or its CA is not published yet: %w", err))
 	}
 }
 
 func (a *Rotator) reportRecovery(ctx context.Context) {
 	if a.lastError != "" {
 		a.lastError = ""
-		a.config.Logger.InfoContext(ctx, "certificates are kept up again")
+		a.config.Logger.InfoContext(ctx, "Reconciled certificates after an error")
 	}
 }

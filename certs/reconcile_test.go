@@ -13,7 +13,7 @@ import (
 	"k8s.io/client-go/rest"
 )
 
-// newReplica returns an Authority that has never reached its API server, at a time.
+// newReplica returns a Rotator that has never reached its API server, at a time.
 func newReplica(t *testing.T, now time.Time) *Rotator {
 	t.Helper()
 	a, err := NewRotator(RotatorConfig{
@@ -29,8 +29,8 @@ func newReplica(t *testing.T, now time.Time) *Rotator {
 
 func secretOf(data map[string][]byte) *corev1.Secret { return &corev1.Secret{Data: data} }
 
-// TestStart_otherCA shows which CAs a replica takes over from the Secret. The one
-// that it knows is trusted by API servers, the other is not, unless a case says so.
+// TestStart_otherCA checks which CAs a replica accepts from the Secret. API servers
+// trust its own CA, and trust the other only in cases that state it.
 func TestStart_otherCA(t *testing.T) {
 	known, other := newWorld(t), newWorld(t)
 	knownCA, otherCA := known.secret.signers[0], other.secret.signers[0]
@@ -58,7 +58,7 @@ func TestStart_otherCA(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			a := newReplica(t, currentContent.Add(day))
-			a.good = known.secret
+			a.lastValid = known.secret
 			data := secretData(t, test.secret)
 			for _, key := range []string{"tls.crt", "tls.key"} {
 				data[key] = test.stored[key]
@@ -69,14 +69,14 @@ func TestStart_otherCA(t *testing.T) {
 			case test.want == nil && len(got.signers) > 0:
 				t.Errorf("got the signer %s, want none", got.signers[0].certificate.Subject)
 			case test.want != nil && (len(got.signers) == 0 || !got.signers[0].certificate.Equal(test.want)):
-				t.Errorf("got %d signers, the first is not the wanted one", len(got.signers))
+				t.Errorf("got %d signers; the first one is not the expected one", len(got.signers))
 			}
 		})
 	}
 }
 
-// TestServe_earlierVersionHasJustMadeACA has a replica start next to replicas of an
-// earlier version, which serve under a CA whose key is lost.
+// TestServe_earlierVersionHasJustMadeACA starts a replica next to replicas of an
+// earlier version, which serve a certificate of a CA whose key is lost.
 func TestServe_earlierVersionHasJustMadeACA(t *testing.T) {
 	old, next := newWorld(t), newWorld(t)
 	oldCA := old.secret.signers[0].certificate
@@ -108,7 +108,7 @@ func TestServe_earlierVersionHasJustMadeACA(t *testing.T) {
 		t.Error("the new CA has not signed")
 	}
 
-	// Where there is nothing to serve, signing early is better than not at all.
+	// Without another certificate, signing early is better than not at all.
 	a = newReplica(t, currentContent.Add(day))
 	data["tls.crt"] = nil
 	if got := serve(never); got.CheckSignatureFrom(next.secret.signers[0].certificate) != nil {
@@ -121,7 +121,7 @@ func TestRenew_withoutAPIServer(t *testing.T) {
 	now := currentContent
 	a := newReplica(t, now)
 	a.clock.local = func() time.Time { return now }
-	a.good = w.secret
+	a.lastValid = w.secret
 	if err := a.sign(t.Context(), w.secret.signers[0]); err != nil {
 		t.Fatal(err)
 	}

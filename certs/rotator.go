@@ -27,31 +27,31 @@ import (
 )
 
 const (
-	// minBackoff and maxBackoff bound how long failed upkeep waits for the next
-	// try.
+	// minBackoff and maxBackoff limit the wait before the retry of a failed reconcile.
 	minBackoff, maxBackoff = 100 * time.Millisecond, 10 * time.Second
-	// reconcileRate and upkeepBurst bound the upkeep, in runs a second: something
-	// may spoil the Secret or a caBundle as often as it is repaired.
+	// reconcileRate and reconcileBurst limit the reconciles per second, because
+	// another client may corrupt the Secret or a caBundle after every repair.
 	reconcileRate, reconcileBurst = 2, 20
-	// resyncInterval is how often upkeep runs though no change was seen.
+	// resyncInterval is the time between reconciles without a change.
 	resyncInterval = time.Minute
-	// placeholderLifetime is longer than any cluster takes to come up.
+	// placeholderLifetime is longer than any cluster takes to start.
 	placeholderLifetime = 365 * 24 * time.Hour
 )
 
-// RotatorConfig is what an Authority needs.
+// RotatorConfig is the configuration of a Rotator.
 type RotatorConfig struct {
-	// API is how to reach the API server.
+	// API is the client configuration for the API server.
 	API *rest.Config
-	// Service is the one that API servers call.
+	// Service is the Service that API servers call.
 	Service types.NamespacedName
 	// Secret is the name of the Secret, in the namespace of the Service.
 	Secret string
 	// WebhookConfiguration is the name of the MutatingWebhookConfiguration and
 	// of the ValidatingWebhookConfiguration that call the Service.
 	WebhookConfiguration string
-	// CALifetime and ServingLifetime are how long certificates are valid; each
-	// is replaced at two thirds. The first is at least three times the second.
+	// CALifetime and ServingLifetime are how long the certificates are valid. Each
+	// certificate is replaced after two thirds of its lifetime. CALifetime must be
+	// at least three times ServingLifetime.
 	CALifetime, ServingLifetime time.Duration
 
 	Logger  *slog.Logger
@@ -60,11 +60,11 @@ type RotatorConfig struct {
 	Now func() time.Time
 }
 
-// Rotator serves a certificate of a CA of its own. It keeps the CA in a Secret
-// that all replicas share and publishes it in the caBundle of the webhook
-// configurations. Each replica signs its own serving certificate, which exists in
-// memory only. There is no leader: each replica does what is due, and what it
-// writes holds only for the version it has read.
+// Rotator creates and serves a certificate with its own CA. It stores the CA in a
+// Secret that all replicas share, and publishes it in the caBundle of the webhook
+// configurations. Each replica signs its own serving certificate, which exists only
+// in memory. There is no leader: each replica writes the changes that are due, and a
+// write fails if the object has changed since it was read.
 type Rotator struct {
 	config              RotatorConfig
 	secrets             corev1client.SecretInterface
@@ -77,10 +77,10 @@ type Rotator struct {
 	limiter *rate.Limiter
 	watches []func(context.Context)
 
-	// These are the upkeep's alone. good is what the Secret held when it was valid
-	// last, bundles what was published in each configuration, by its name, and alarm
-	// the error that was logged last.
-	good         secretContent
+	// Only reconciles use these. lastValid is the last valid content of the Secret.
+	// bundles has the CAs that were published in each configuration, by its name.
+	// lastError is the last error that was logged.
+	lastValid    secretContent
 	trustTracker trustTracker
 	bundles      map[string][]byte
 	lastError    string
@@ -88,13 +88,15 @@ type Rotator struct {
 	current atomic.Pointer[serving]
 
 	mu sync.Mutex
-	// notReady says what is amiss, nil when the API server can call.
+	// notReady is the error that Valid returns, nil if API servers can call.
 	notReady error
 }
 
-var errNoCertificate = errors.New("there is no serving certificate yet")
+var errNoCertificate = errors.New("no serving certificate yet")
 
-// NewRotator returns an Authority that knows nothing until Run is called.
+// NewRotator returns a Rotator that serves a placeholder until Run has created a
+// certificate. It returns an error if it cannot create the API clients or the
+// placeholder.
 func NewRotator(config RotatorConfig) (*Rotator, error) {
 	if config.Now == nil {
 		config.Now = time.Now
@@ -114,11 +116,11 @@ func NewRotator(config RotatorConfig) (*Rotator, error) {
 	api.Wrap(a.clock.wrap)
 	core, err := corev1client.NewForConfig(api)
 	if err != nil {
-		return nil, fmt.Errorf("make client for %s: %w", api.Host, err)
+		return nil, fmt.Errorf("create client for %s: %w", api.Host, err)
 	}
 	a.secrets = core.Secrets(config.Service.Namespace)
 	if a.webhookConfigClient, err = admissionregistrationv1client.NewForConfig(api); err != nil {
-		return nil, fmt.Errorf("make client for %s: %w", api.Host, err)
+		return nil, fmt.Errorf("create client for %s: %w", api.Host, err)
 	}
 	interim, err := newPlaceholder(config.Now())
 	if err != nil {
@@ -130,8 +132,8 @@ func NewRotator(config RotatorConfig) (*Rotator, error) {
 	return a, nil
 }
 
-// newPlaceholder returns what is served until there is a certificate. No API server
-// trusts it; but probes can be answered, and so say why there is none.
+// newPlaceholder returns a certificate to serve until there is a signed one. No API
+// server trusts it, but probes can connect and report why there is no signed one.
 func newPlaceholder(now time.Time) (*serving, error) {
 	ca, err := newAuthority(now, placeholderLifetime)
 	if err != nil {
@@ -142,13 +144,14 @@ func newPlaceholder(now time.Time) (*serving, error) {
 	}}, nil
 }
 
-// GetCertificate is made for tls.Config.
+// GetCertificate returns the current certificate. It has the signature of
+// tls.Config.GetCertificate and never returns an error.
 func (a *Rotator) GetCertificate(*tls.ClientHelloInfo) (*tls.Certificate, error) {
 	return a.current.Load().Certificate, nil
 }
 
-// Valid returns nil if API servers can call the webhook, as far as certificates
-// are concerned, or says what is amiss.
+// Valid returns an error if API servers cannot call the webhook because of its
+// certificate.
 func (a *Rotator) Valid() error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -156,14 +159,14 @@ func (a *Rotator) Valid() error {
 		return a.notReady
 	}
 	if expiry := a.expiry(); !a.clock.now().Before(expiry) {
-		return fmt.Errorf("the serving certificate expired at %s", expiry.UTC().Format(time.RFC3339))
+		return fmt.Errorf("serving certificate expired at %s", expiry.UTC().Format(time.RFC3339))
 	}
 	return nil
 }
 
 func (a *Rotator) expiry() time.Time { return a.current.Load().Leaf.NotAfter }
 
-// Run keeps the certificates until ctx is done.
+// Run reconciles the certificates until ctx is done.
 func (a *Rotator) Run(ctx context.Context) {
 	var running sync.WaitGroup
 	for _, watch := range a.watches {
@@ -193,7 +196,7 @@ func (a *Rotator) runReconciler(ctx context.Context) {
 	switch {
 	case ctx.Err() != nil:
 	case apierrors.IsConflict(err):
-		// Another replica was faster, and what it wrote is read next.
+		// Another replica wrote first; read its version next.
 		a.queue.Add(struct{}{})
 	case err != nil:
 		a.reportError(ctx, err)
@@ -202,13 +205,13 @@ func (a *Rotator) runReconciler(ctx context.Context) {
 		a.reportRecovery(ctx)
 		a.queue.Forget(struct{}{})
 	}
-	// Short lives are looked at more often. The queue keeps the earlier of two
+	// Reconcile more often if lifetimes are short. The queue keeps the earlier of two
 	// times, so a backoff never delays a renewal.
 	a.queue.AddAfter(struct{}{}, min(resyncInterval, a.planner.publishAfter/4))
 }
 
-// watch prepares to run the upkeep whenever the Secret or a webhook
-// configuration changes.
+// watch prepares the watches that start a reconcile after each change of the Secret or
+// of a webhook configuration.
 func (a *Rotator) watch() {
 	changed := notifyStore(func() { a.queue.Add(struct{}{}) })
 	only := func(name string) string { return fields.OneTermEqualSelector(metav1.ObjectNameField, name).String() }
@@ -231,7 +234,7 @@ func (a *Rotator) watch() {
 	}
 }
 
-// notifyStore is a store that keeps nothing, and calls upon each change.
+// notifyStore is a store that stores nothing and calls a function after each change.
 type notifyStore func()
 
 func (c notifyStore) call() error {
@@ -239,7 +242,7 @@ func (c notifyStore) call() error {
 	return nil
 }
 
-// Add implements cache.ReflectorStore, as the next do.
+// Add and the following methods implement cache.ReflectorStore.
 func (c notifyStore) Add(any) error               { return c.call() }
 func (c notifyStore) Update(any) error            { return c.call() }
 func (c notifyStore) Delete(any) error            { return c.call() }
@@ -255,15 +258,15 @@ func newRotatorMetrics(metrics prometheus.Registerer, expiry func() time.Time) r
 	m := rotatorMetrics{
 		rotations: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "pod_identity_webhook_certificate_rotations_total",
-			Help: "Certificates that this replica made, by kind: ca or serving. Each replica makes its own serving certificates, and one of them makes the CA for all.",
+			Help: "Number of certificates that this replica created, by kind: ca or serving. Each replica creates its own serving certificates, and one replica creates the CA for all.",
 		}, []string{"kind"}),
 		repairs: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "pod_identity_webhook_certificate_repairs_total",
-			Help: "What this replica set right after somebody else had changed it, by object: secret or ca_bundle. A steady rise means that something, such as a GitOps tool, changes it again and again.",
+			Help: "Number of times this replica restored an object that another client had changed, by object: secret or ca_bundle. A steady rise means that another client, such as a GitOps tool, keeps changing it.",
 		}, []string{"object"}),
 		errors: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "pod_identity_webhook_certificate_errors_total",
-			Help: "Failures to read, watch or write the Secret of the CA or the webhook configurations. A steady rise means that the CA is not replaced before it expires, and that a caBundle is not restored.",
+			Help: "Number of failures to read, watch or write the Secret of the CA or the webhook configurations. A steady rise means that the CA is not replaced before it expires, and that a caBundle is not restored.",
 		}),
 	}
 	for _, kind := range []string{kindCA, kindServing} {

@@ -19,41 +19,43 @@ import (
 
 // The keys of the Secret's data.
 const (
-	// caCertKey has the signers in their order, then the former CAs.
+	// caCertKey has the certificates of the signers in their order, then those of the
+	// former CAs.
 	caCertKey = "ca.crt"
-	// signersKey has the keys of the signers, in the same order. Versions that know
-	// only one signer read the first key, and expect that of the first CA.
+	// signersKey has the keys of the signers, in the same order. Earlier versions,
+	// which support only one signer, read the first key and expect that of the first
+	// CA.
 	signersKey = "ca.key"
 	// retiredKey has the retired entries of the caBundles.
 	retiredKey = "retired.json"
 )
 
-// maxSigners is the CA that signs and the one that is to take over.
+// maxSigners counts the CA that signs and the one that takes over next.
 const maxSigners = 2
 
-// authority is a CA that can sign.
+// authority is a CA with its key.
 type authority struct {
 	certificate *x509.Certificate
 	key         crypto.Signer
 }
 
-// secretContent is what the Secret holds, as far as it is valid.
+// secretContent is the valid content of the Secret.
 type secretContent struct {
-	// signers are the CAs whose key the Secret has. The first signs the serving
-	// certificates. The second takes over when API servers trust it. There is none
-	// if the key was removed: that requests a new CA.
+	// signers are the CAs whose keys are in the Secret. The first signs the serving
+	// certificates. The second takes over when API servers trust it. There are none
+	// if a user removed the key to request a new CA.
 	signers []authority
 	// former are the CAs without a key. Only those that are retired are published:
 	// anyone could have added the others.
 	former []*x509.Certificate
-	// retired is since when a caBundle has had an entry that is no signer's. It
-	// stays for one serving lifetime, because replicas may serve under it. The
-	// keys are fingerprints.
+	// retired has the caBundle entries that belong to no signer, by fingerprint, with
+	// the time since when they have been retired. An entry stays for one serving
+	// lifetime, because replicas may still serve a certificate of that CA.
 	retired map[string]time.Time
 }
 
-// parseContent reads the data of a Secret. It returns what is valid, and an error
-// if that is not all. The errors name the key, never its value.
+// parseContent parses the data of a Secret. It returns the valid parts, and an error
+// if others are invalid. The errors name the key, never its value.
 func parseContent(data map[string][]byte) (secretContent, error) {
 	var c secretContent
 	var invalid []error
@@ -83,7 +85,7 @@ func parseContent(data map[string][]byte) (secretContent, error) {
 		}
 	}
 	if len(c.signers) != len(keys) {
-		invalid = append(invalid, fmt.Errorf("%s: a key of no CA in %s", signersKey, caCertKey))
+		invalid = append(invalid, fmt.Errorf("%s: a key does not belong to any CA in %s", signersKey, caCertKey))
 	}
 	return c, errors.Join(invalid...)
 }
@@ -95,21 +97,21 @@ func parseAuthorities(bundle []byte) ([]*x509.Certificate, error) {
 	}
 	for _, certificate := range certificates {
 		if !certificate.BasicConstraintsValid || !certificate.IsCA || certificate.KeyUsage&x509.KeyUsageCertSign == 0 {
-			return nil, fmt.Errorf("the certificate %q is not a CA's", certificate.Subject)
+			return nil, fmt.Errorf("certificate %q is not a CA certificate", certificate.Subject)
 		}
 	}
 	return certificates, nil
 }
 
-// parseSigners reads PEM blocks of private keys. It returns none if there is no
-// data.
+// parseSigners parses PEM blocks of private keys. It returns none if keyPEM is empty,
+// and an error if a block is not a key that can sign.
 func parseSigners(keyPEM []byte) ([]crypto.Signer, error) {
 	var signers []crypto.Signer
 	rest := bytes.TrimSpace(keyPEM)
 	for len(rest) > 0 {
 		var block *pem.Block
 		if block, rest = pem.Decode(rest); block == nil {
-			return nil, errors.New("not PEM")
+			return nil, errors.New("invalid PEM")
 		}
 		rest = bytes.TrimSpace(rest)
 		key, err := keyutil.ParsePrivateKeyPEM(pem.EncodeToMemory(block))
@@ -118,7 +120,7 @@ func parseSigners(keyPEM []byte) ([]crypto.Signer, error) {
 		}
 		signer, ok := key.(crypto.Signer)
 		if !ok {
-			return nil, errors.New("a key that cannot sign")
+			return nil, errors.New("private key cannot sign")
 		}
 		signers = append(signers, signer)
 	}
@@ -130,8 +132,8 @@ func isKeyOf(key crypto.Signer, ca *x509.Certificate) bool {
 	return ok && public.Equal(ca.PublicKey)
 }
 
-// parseStored returns the serving certificate that earlier versions keep in the
-// Secret for all replicas, and nil if there is none for the names.
+// parseStored returns the serving certificate that earlier versions store in the
+// Secret for all replicas. It returns nil if there is none for all the names.
 func parseStored(data map[string][]byte, names []string) *tls.Certificate {
 	pair, err := tls.X509KeyPair(data[corev1.TLSCertKey], data[corev1.TLSPrivateKeyKey])
 	if err != nil || !slices.Contains(pair.Leaf.ExtKeyUsage, x509.ExtKeyUsageServerAuth) {
@@ -145,8 +147,8 @@ func parseStored(data map[string][]byte, names []string) *tls.Certificate {
 	return &pair
 }
 
-// encode is the inverse of parseContent. A key without a value is nil, so that a
-// merge patch removes it.
+// encode returns the data of a Secret with the content c, the inverse of
+// parseContent. The value of an absent key is nil, so that a merge patch removes it.
 func (c secretContent) encode() (map[string][]byte, error) {
 	authorities, keys := slices.Clone(c.former), []byte(nil)
 	for n, signer := range c.signers {
@@ -167,7 +169,7 @@ func (c secretContent) encode() (map[string][]byte, error) {
 	return data, nil
 }
 
-// published returns the CAs that belong into each caBundle.
+// published returns the CAs that belong in every caBundle.
 func (c secretContent) published() []*x509.Certificate {
 	var published []*x509.Certificate
 	for _, signer := range c.signers {
@@ -203,7 +205,7 @@ func contains(authorities []*x509.Certificate, ca *x509.Certificate) bool {
 	return slices.ContainsFunc(authorities, ca.Equal)
 }
 
-// valid reports whether a certificate may be used at a time.
+// valid reports whether a certificate is valid at a time.
 func valid(certificate *x509.Certificate, now time.Time) bool {
 	return !now.Before(certificate.NotBefore) && now.Before(certificate.NotAfter)
 }

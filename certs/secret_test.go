@@ -16,7 +16,7 @@ import (
 	"k8s.io/client-go/util/keyutil"
 )
 
-// secretData is the data of a Secret, as a plan makes it.
+// secretData returns the data of a Secret from a plan.
 func secretData(t testing.TB, c secretContent) map[string][]byte {
 	t.Helper()
 	data, err := c.encode()
@@ -26,8 +26,8 @@ func secretData(t testing.TB, c secretContent) map[string][]byte {
 	return data
 }
 
-// earlierData is the data of a Secret as versions wrote it that kept the serving
-// certificate in it.
+// earlierData returns the data of a Secret in the format of earlier versions, which
+// stored the serving certificate in it.
 func earlierData(t testing.TB, w *world) map[string][]byte {
 	t.Helper()
 	data := secretData(t, w.secret)
@@ -86,11 +86,11 @@ func TestParseContent_invalid(t *testing.T) {
 			}
 			for _, want := range test.want {
 				if !strings.Contains(err.Error(), want) {
-					t.Errorf("%q does not say %q", err, want)
+					t.Errorf("got error %q, want it to contain %q", err, want)
 				}
 			}
 			if strings.Contains(err.Error(), "PRIVATE KEY") || strings.Contains(err.Error(), "garbage") {
-				t.Errorf("%q quotes the Secret", err)
+				t.Errorf("error %q quotes the Secret", err)
 			}
 			if len(c.signers) != test.signers || len(c.former) != test.former || len(c.retired) != test.retired {
 				t.Errorf("got %d signers, %d former CAs, %d records, want %d, %d, %d",
@@ -109,8 +109,9 @@ func TestParseContent_keyRemoved(t *testing.T) {
 	}
 }
 
-// TestContentData_readableByEarlierVersions checks what they need of each state of
-// a rotation: only CAs in ca.crt, and the key of the first one first in ca.key.
+// TestContentData_readableByEarlierVersions checks each state of a rotation for the
+// format of earlier versions: only CAs in ca.crt, and the key of the first CA first in
+// ca.key.
 func TestContentData_readableByEarlierVersions(t *testing.T) {
 	w := newWorld(t)
 	w.bundle = slices.Concat(w.bundle, othersBundle(t))
@@ -149,16 +150,16 @@ func TestParseStored(t *testing.T) {
 		data := maps.Clone(valid)
 		maps.Copy(data, change)
 		if parseStored(data, names) != nil {
-			t.Errorf("%s: found", name)
+			t.Errorf("%s: got a certificate, want none", name)
 		}
 	}
 	if parseStored(valid, []string{"elsewhere.aws.svc"}) != nil {
-		t.Error("that of another Service is found")
+		t.Error("got the certificate of another Service, want none")
 	}
 }
 
-// FuzzSecret shows that no Secret stops the upkeep: what the plan makes of it can
-// be stored and used.
+// FuzzSecret checks that no Secret stops the reconciles: the planned content can be
+// stored and used.
 func FuzzSecret(f *testing.F) {
 	w := newWorld(f)
 	w.secret.retired = map[string]time.Time{"entry": currentContent}

@@ -13,18 +13,19 @@ import (
 	"time"
 )
 
-// backdate is how long before its making a certificate becomes valid, for API
-// servers whose clocks disagree. (controller-runtime and cert-manager take none;
-// kube-controller-manager's signer takes 5 minutes; more costs nothing.)
+// backdate is the time between the start of a certificate's validity and its
+// creation, for API servers whose clocks disagree. (controller-runtime and
+// cert-manager do not backdate; kube-controller-manager's signer uses 5 minutes. A
+// longer time has no drawback.)
 const backdate = time.Hour
 
-// authorityName begins the name of each CA that newAuthority makes.
+// authorityName is the prefix of the name of each CA that newAuthority creates.
 const authorityName = "pod-identity-webhook CA "
 
-// newAuthority makes a CA and its key.
+// newAuthority creates a CA and its key.
 func newAuthority(now time.Time, lifetime time.Duration) (authority, error) {
 	template := &x509.Certificate{
-		// The time tells one CA from the next where people read it.
+		// The time distinguishes CAs for people who read the name.
 		Subject:               pkix.Name{CommonName: authorityName + now.UTC().Format("2006-01-02 15:04:05")},
 		NotBefore:             now.Add(-backdate),
 		NotAfter:              now.Add(lifetime),
@@ -35,22 +36,22 @@ func newAuthority(now time.Time, lifetime time.Duration) (authority, error) {
 	}
 	certificate, key, err := sign(template, nil, nil)
 	if err != nil {
-		return authority{}, fmt.Errorf("make a CA: %w", err)
+		return authority{}, fmt.Errorf("create CA: %w", err)
 	}
 	return authority{certificate, key}, nil
 }
 
-// serving is a serving certificate and what is known of it.
+// serving is a serving certificate with its issuer and renewal time.
 type serving struct {
 	*tls.Certificate
 	// issuer is the CA that signed it, nil if no API server trusts it.
 	issuer *x509.Certificate
-	// renewal is when it is to be replaced: two thirds of its life are over.
+	// renewal is when to replace it, after two thirds of its lifetime.
 	renewal time.Time
 }
 
-// newServingCert makes a serving certificate for the names, the first of which is
-// its own, and its key. It expires with its CA at the latest.
+// newServingCert creates a serving certificate for the names, and its key. The
+// certificate expires no later than its CA.
 func newServingCert(now time.Time, lifetime time.Duration, names []string, ca authority) (*serving, error) {
 	template := &x509.Certificate{
 		Subject:               pkix.Name{CommonName: "pod-identity-webhook"},
@@ -63,7 +64,7 @@ func newServingCert(now time.Time, lifetime time.Duration, names []string, ca au
 	}
 	certificate, key, err := sign(template, ca.certificate, ca.key)
 	if err != nil {
-		return nil, fmt.Errorf("make a serving certificate: %w", err)
+		return nil, fmt.Errorf("create serving certificate: %w", err)
 	}
 	return &serving{
 		Certificate: &tls.Certificate{Certificate: [][]byte{certificate.Raw}, PrivateKey: key, Leaf: certificate},
@@ -71,14 +72,14 @@ func newServingCert(now time.Time, lifetime time.Duration, names []string, ca au
 	}, nil
 }
 
-// sign makes a key and its certificate, signed by itself if parent is nil.
+// sign creates a key and its certificate. The certificate is self-signed if parent is
+// nil.
 func sign(template, parent *x509.Certificate, parentKey crypto.Signer) (*x509.Certificate, crypto.Signer, error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		return nil, nil, err
 	}
-	// 64 random bits, as the CA/Browser Forum's baseline requirements (7.1) ask
-	// for; without one of its own a certificate would have the number 0.
+	// 64 random bits, as the CA/Browser Forum's Baseline Requirements (7.1) require.
 	template.SerialNumber, err = rand.Int(rand.Reader, new(big.Int).Lsh(big.NewInt(1), 64))
 	if err != nil {
 		return nil, nil, err

@@ -6,11 +6,12 @@ import (
 	"time"
 )
 
-// trustTracker is since when all webhooks have trusted which CA, by its
-// fingerprint.
+// trustTracker has the CAs that all webhooks trust, by fingerprint, with the time
+// since when they have been trusted.
 type trustTracker map[string]time.Time
 
-// observe takes what all webhooks trust now. A CA that was missing begins anew.
+// observe records the CAs that all webhooks trust now. If a CA is missing from one of
+// them, its time starts again when it is back.
 func (p trustTracker) observe(seen observed, now time.Time) {
 	trusted := map[string]bool{}
 	for _, b := range seen.bundles {
@@ -26,7 +27,7 @@ func (p trustTracker) observe(seen observed, now time.Time) {
 	maps.DeleteFunc(p, func(ca string, _ time.Time) bool { return !trusted[ca] })
 }
 
-// trustedFor reports whether a CA has been trusted for a time.
+// trustedFor reports whether a CA has been trusted for at least duration.
 func (p trustTracker) trustedFor(ca *x509.Certificate, now time.Time, duration time.Duration) bool {
 	since, known := p[fingerprint(ca.Raw)]
 	return known && now.Sub(since) >= duration

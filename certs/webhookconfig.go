@@ -17,7 +17,7 @@ import (
 	"github.com/pod-identity-webhook/pod-identity-webhook/internal/objectcache"
 )
 
-// webhookConfig is a webhook configuration, as far as certificates are concerned.
+// webhookConfig is the part of a webhook configuration that concerns certificates.
 type webhookConfig struct {
 	name, resourceVersion string
 	webhooks              []webhookEntry
@@ -32,9 +32,10 @@ type webhookEntry struct {
 	bundle bundle
 }
 
-// readWebhookConfigs reads the configurations of both kinds that have the name, and
-// keeps of their webhooks those that call the Service. That a configuration does
-// not exist is no error: then no API server calls us by it.
+// readWebhookConfigs reads the configurations of both kinds that have the name. It
+// returns only their webhooks that call the Service. A configuration that does not
+// exist is not an error, because then API servers call no webhook of it. If one of the
+// reads fails, readWebhookConfigs returns the result of the other with the error.
 func readWebhookConfigs(ctx context.Context, client admissionregistrationv1client.AdmissionregistrationV1Interface, name string, service types.NamespacedName) ([]webhookConfig, error) {
 	mutating, mutatingErr := read(ctx, client.MutatingWebhookConfigurations(), "MutatingWebhookConfiguration", name, service,
 		func(c *admissionregistrationv1.MutatingWebhookConfiguration) (all []webhookEntry) {
@@ -59,7 +60,7 @@ type webhookConfigClient[Configuration metav1.Object] interface {
 	Patch(ctx context.Context, name string, kind types.PatchType, patch []byte, options metav1.PatchOptions, subresources ...string) (Configuration, error)
 }
 
-// read returns at most one.
+// read returns the configuration with the name, or none if it does not exist.
 func read[Configuration metav1.Object](ctx context.Context, client webhookConfigClient[Configuration], kind, name string, service types.NamespacedName, webhooks func(Configuration) []webhookEntry) ([]webhookConfig, error) {
 	configuration, err := client.Get(ctx, name, metav1.GetOptions{})
 	switch {
@@ -68,12 +69,12 @@ func read[Configuration metav1.Object](ctx context.Context, client webhookConfig
 	case err != nil:
 		return nil, fmt.Errorf("read %s %s: %w", kind, name, err)
 	}
-	ours := slices.DeleteFunc(webhooks(configuration), func(w webhookEntry) bool {
+	selected := slices.DeleteFunc(webhooks(configuration), func(w webhookEntry) bool {
 		s := w.client.Service
 		return s == nil || s.Namespace != service.Namespace || s.Name != service.Name
 	})
 	return []webhookConfig{{
-		name: kind + " " + name, resourceVersion: configuration.GetResourceVersion(), webhooks: ours,
+		name: kind + " " + name, resourceVersion: configuration.GetResourceVersion(), webhooks: selected,
 		patch: func(ctx context.Context, patch []byte) error {
 			_, err := client.Patch(ctx, name, types.StrategicMergePatchType, patch, metav1.PatchOptions{FieldManager: fieldManager})
 			return err
@@ -81,9 +82,9 @@ func read[Configuration metav1.Object](ctx context.Context, client webhookConfig
 	}}, nil
 }
 
-// publish writes the caBundle of each webhook that is not as it should be. It
-// reports whether there was one. The patch has nothing but the caBundle, and
-// holds only for the version that was read.
+// publish writes the caBundle of each webhook whose caBundle differs from the desired
+// one. It reports whether there was one. The patch changes only the caBundle, and
+// fails if the configuration has changed since it was read.
 func (r webhookConfig) publish(ctx context.Context, published []*x509.Certificate, removed func(fingerprint string) bool) (written bool, err error) {
 	type webhook struct {
 		Name         string `json:"name"`
@@ -125,7 +126,7 @@ func (r webhookConfig) lacks(published []*x509.Certificate) bool {
 	})
 }
 
-// bundles returns the caBundles of all webhooks of the registrations.
+// bundles returns the caBundles of all webhooks of the configurations.
 func bundles(all []webhookConfig) []bundle {
 	var found []bundle
 	for _, r := range all {

@@ -16,8 +16,8 @@ const (
 	architecturePage = "../../docs/architecture.md"
 )
 
-// room returns the part of the picture in which a package of this module is.
-func room(pkg string) string {
+// node returns the node of the diagram to which a package of this module belongs.
+func node(pkg string) string {
 	parts := strings.Split(strings.TrimPrefix(pkg, module), "/")
 	if parts[0] == "cmd" || parts[0] == "pkg" {
 		return strings.Join(parts[:2], "/")
@@ -25,15 +25,15 @@ func room(pkg string) string {
 	return parts[0]
 }
 
-// TestArchitecturePage_imports compares the arrows of the page with the imports.
+// TestArchitecturePage_imports compares the arrows of the diagram with the imports.
 func TestArchitecturePage_imports(t *testing.T) {
 	page, err := os.ReadFile(architecturePage)
 	if err != nil {
 		t.Fatal(err)
 	}
-	drawn := map[string]bool{}
+	documented := map[string]bool{}
 	for _, arrow := range regexp.MustCompile(`(?m)^  (\S+) --> (\S+)$`).FindAllStringSubmatch(string(page), -1) {
-		drawn[arrow[1]+" --> "+arrow[2]] = true
+		documented[arrow[1]+" --> "+arrow[2]] = true
 	}
 	list, err := exec.CommandContext(t.Context(), "go", "list", "-json=ImportPath,Imports", "../../...").Output()
 	if err != nil {
@@ -51,25 +51,25 @@ func TestArchitecturePage_imports(t *testing.T) {
 			t.Fatal(err)
 		}
 		for _, imported := range pkg.Imports {
-			if strings.HasPrefix(imported, module) && room(imported) != room(pkg.ImportPath) {
-				imports[room(pkg.ImportPath)+" --> "+room(imported)] = true
+			if strings.HasPrefix(imported, module) && node(imported) != node(pkg.ImportPath) {
+				imports[node(pkg.ImportPath)+" --> "+node(imported)] = true
 			}
 		}
 	}
 	for arrow := range imports {
-		if !drawn[arrow] {
-			t.Errorf("%s lacks the arrow %s", architecturePage, arrow)
+		if !documented[arrow] {
+			t.Errorf("%s lacks the arrow %s for an import", architecturePage, arrow)
 		}
 	}
-	for arrow := range drawn {
+	for arrow := range documented {
 		if !imports[arrow] {
-			t.Errorf("%s has the arrow %s, and there is no such import", architecturePage, arrow)
+			t.Errorf("%s has the arrow %s without such an import", architecturePage, arrow)
 		}
 	}
 }
 
-// TestArchitecturePage_links requires that each linked file exists and defines the
-// function that the link names.
+// TestArchitecturePage_links checks that each linked file exists and defines the function
+// in the text of the link.
 func TestArchitecturePage_links(t *testing.T) {
 	page, err := os.ReadFile(architecturePage)
 	if err != nil {

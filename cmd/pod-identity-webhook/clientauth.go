@@ -11,10 +11,11 @@ import (
 	"github.com/pod-identity-webhook/pod-identity-webhook/internal/httpserver"
 )
 
-// allNames stands for all in --client-ca-allowed-names.
+// allNames in --client-ca-allowed-names allows any name.
 const allNames = "*"
 
-// newClients says who may ask, and adds what keeps that current to the parts.
+// newClients returns the restriction of clients that the flags configure, and adds the
+// reloader of the client CA to parts. It returns an error if the client CA is invalid.
 func newClients(config config, logger *slog.Logger, metrics prometheus.Registerer, parts *components) (httpserver.ClientAuth, error) {
 	if config.clientCAFile == "" {
 		return httpserver.ClientAuth{}, nil
@@ -31,11 +32,11 @@ func newClients(config config, logger *slog.Logger, metrics prometheus.Registere
 	return clients, nil
 }
 
-// validateClientNames refuses a list that no name can be in: it would be taken for
-// one that permits all.
+// validateClientNames returns an error for an empty list, which would otherwise mean that
+// any name is allowed.
 func validateClientNames(names []string) error {
 	if len(names) == 0 || slices.Contains(names, "") {
-		return errors.New("--client-ca-allowed-names must not be empty: it must be names such as kube-apiserver, or * for any certificate of the CA")
+		return errors.New("--client-ca-allowed-names must not be empty: use names such as kube-apiserver, or * for any certificate of the CA")
 	}
 	return nil
 }

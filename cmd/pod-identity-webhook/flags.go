@@ -20,14 +20,14 @@ import (
 	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/webhook"
 )
 
-// minCertLifetime leaves an API server the time to see a new CA.
+// minCertLifetime gives API servers time to see a new CA.
 const minCertLifetime = 10 * time.Second
 
-// maxVerbosity is below 8, at which client-go logs the bodies of its requests and
-// their answers: the Secret with the CA's key is among them.
+// maxVerbosity is less than 8: from 8 on, client-go logs the bodies of requests and
+// responses, including the Secret with the key of the CA.
 const maxVerbosity = 7
 
-// config is what the flags say.
+// config has the values of the flags.
 type config struct {
 	bindAddress       string
 	port, metricsPort uint16
@@ -37,8 +37,8 @@ type config struct {
 	kubeAPIBurst        int
 	namespace           string
 
-	// ownCertificates says that the serving certificate is not that of the files
-	// tlsCert and tlsKey, but one of a CA of our own.
+	// ownCertificates reports whether the webhook signs the serving certificate with its
+	// own CA, and does not read it from tlsCert and tlsKey.
 	ownCertificates                bool
 	inCluster                      bool
 	serviceName, tlsSecret         string
@@ -64,36 +64,36 @@ type config struct {
 	verbosity int
 	version   bool
 
-	// ignoredReasons is which flags were given and have no effect, and why.
+	// ignoredReasons has the flags that are set but have no effect, with the reasons.
 	ignoredReasons map[string]string
 }
 
-// newFlagSet returns the flags with their defaults, bound to config. The names
-// and defaults of those that amazon-eks-pod-identity-webhook has are its own.
+// newFlagSet returns the flags with their defaults, bound to config. Flags that
+// amazon-eks-pod-identity-webhook also has have the same names and defaults.
 func newFlagSet(config *config) *pflag.FlagSet {
 	flags := pflag.NewFlagSet("pod-identity-webhook", pflag.ContinueOnError)
 	flags.SortFlags = false
 
-	flags.StringVar(&config.bindAddress, "bind-address", "", "`address` to listen on; empty for all")
-	flags.Uint16Var(&config.port, "port", 443, "port for admission requests and probes, over TLS; 0 for any free one")
-	flags.Uint16Var(&config.metricsPort, "metrics-port", 9999, "port for metrics, over HTTP; 0 for any free one")
+	flags.StringVar(&config.bindAddress, "bind-address", "", "IP `address` to listen on; empty for all addresses.")
+	flags.Uint16Var(&config.port, "port", 443, "Port for admission requests and probes, over TLS; 0 for any free port.")
+	flags.Uint16Var(&config.metricsPort, "metrics-port", 9999, "Port for metrics, over HTTP; 0 for any free port.")
 
-	flags.StringVar(&config.kubeconfig, "kubeconfig", "", "kubeconfig `file`; empty in a cluster")
-	flags.StringVar(&config.kubeAPI, "kube-api", "", "`URL` of the API server, in place of the kubeconfig's")
-	flags.Float32Var(&config.kubeAPIQPS, "kube-api-qps", 500, "requests per second to the API server, at most")
+	flags.StringVar(&config.kubeconfig, "kubeconfig", "", "Path of the kubeconfig `file`. Leave it empty in a cluster.")
+	flags.StringVar(&config.kubeAPI, "kube-api", "", "`URL` of the API server. It overrides the URL in the kubeconfig.")
+	flags.Float32Var(&config.kubeAPIQPS, "kube-api-qps", 500, "Maximum rate of requests to the API server, per second.")
 	flags.IntVar(&config.kubeAPIBurst, "kube-api-burst", 1000, "Maximum burst of requests to the API server.")
-	flags.StringVar(&config.namespace, "namespace", "eks", "`namespace` of the webhook, where its Service, its Secret and the ConfigMap of --watch-config-map are")
+	flags.StringVar(&config.namespace, "namespace", "eks", "`namespace` of the webhook, with its Service, its Secret and the ConfigMap of --watch-config-map.")
 
-	flags.BoolVar(&config.inCluster, "in-cluster", true, "make a CA, sign the serving certificate with it, and publish it in the webhook configurations, unless --tls-cert or --tls-key is given")
-	flags.StringVar(&config.serviceName, "service-name", "pod-identity-webhook", "`name` of the Service that the API server calls, for the certificate")
-	flags.StringVar(&config.tlsSecret, "tls-secret", "pod-identity-webhook", "`name` of the Secret in which all replicas keep the CA; the serving certificate is in memory only")
-	flags.StringVar(&config.webhookConfiguration, "webhook-configuration", "pod-identity-webhook", "`name` of the mutating and the validating webhook configuration in which the CA is published")
-	flags.DurationVar(&config.tlsCALifetime, "tls-ca-lifetime", 365*24*time.Hour, "how long a new CA is valid; another takes over after two thirds; at least three times --tls-cert-lifetime")
-	flags.DurationVar(&config.tlsCertLifetime, "tls-cert-lifetime", 30*24*time.Hour, "how long the serving certificate is valid, which each replica replaces after two thirds; also how long the caBundle keeps former CAs and the entries of others")
-	flags.StringVar(&config.tlsCert, "tls-cert", "/etc/webhook/certs/tls.crt", "PEM `file` of the serving certificate, in place of one of our own; reloaded when it changes")
-	flags.StringVar(&config.tlsKey, "tls-key", "/etc/webhook/certs/tls.key", "PEM `file` of the serving certificate's key, reloaded when it changes")
-	flags.StringVar(&config.tlsMinVersion, "tls-min-version", "1.2", "lowest `version` of TLS: 1.0 to 1.3, or VersionTLS10 to VersionTLS13")
-	flags.StringSliceVar(&config.tlsCipherSuites, "tls-cipher-suites", nil, "comma-separated `names` of the cipher suites of TLS 1.2 and below; empty for Go's choice")
+	flags.BoolVar(&config.inCluster, "in-cluster", true, "If true, create a CA, sign the serving certificate with it, and publish it in the webhook configurations. Ignored if --tls-cert or --tls-key is set.")
+	flags.StringVar(&config.serviceName, "service-name", "pod-identity-webhook", "`name` of the Service that the API server calls, for the serving certificate.")
+	flags.StringVar(&config.tlsSecret, "tls-secret", "pod-identity-webhook", "`name` of the Secret in which all replicas store the CA. The serving certificate is only in memory.")
+	flags.StringVar(&config.webhookConfiguration, "webhook-configuration", "pod-identity-webhook", "`name` of the mutating and the validating webhook configuration in which the webhook publishes the CA.")
+	flags.DurationVar(&config.tlsCALifetime, "tls-ca-lifetime", 365*24*time.Hour, "How long a new CA is valid. It is replaced after two thirds of that. Must be at least three times --tls-cert-lifetime.")
+	flags.DurationVar(&config.tlsCertLifetime, "tls-cert-lifetime", 30*24*time.Hour, "How long the serving certificate is valid. Each replica replaces it after two thirds of that. Former CAs and entries of other clients stay in the caBundle for the same time.")
+	flags.StringVar(&config.tlsCert, "tls-cert", "/etc/webhook/certs/tls.crt", "PEM `file` with the serving certificate. If set, the webhook does not create its own. Reloaded when it changes.")
+	flags.StringVar(&config.tlsKey, "tls-key", "/etc/webhook/certs/tls.key", "PEM `file` with the key of the serving certificate. Reloaded when it changes.")
+	flags.StringVar(&config.tlsMinVersion, "tls-min-version", "1.2", "Minimum `version` of TLS: 1.0 to 1.3, or VersionTLS10 to VersionTLS13.")
+	flags.StringSliceVar(&config.tlsCipherSuites, "tls-cipher-suites", nil, "Comma-separated `names` of the cipher suites for TLS 1.2 and below; empty for Go's default.")
 
 	flags.StringVar(&config.clientCAFile, "client-ca-file", "", "PEM `file` with the CAs that sign the API server's client certificate. If set, only clients with such a certificate may send admission requests. Reloaded when it changes.")
 	flags.StringSliceVar(&config.clientCANames, "client-ca-allowed-names", []string{"kube-apiserver"}, "Comma-separated `names`. The client certificate must have one of them as common name or subjectAltName; * allows any name.")
@@ -101,25 +101,26 @@ func newFlagSet(config *config) *pflag.FlagSet {
 	config.AddFlags(flags)
 
 	flags.StringVar(&config.serviceAccountLookup, "service-account-lookup", string(objectcache.Live),
-		"`live` gets the ServiceAccount, and with --role-policy the Namespace, of each admission from the API server, so that nothing stale decides; cached uses the watch's cache while the watch is healthy")
-	flags.BoolVar(&config.watchConfigMap, "watch-config-map", false, "read roles also from the ConfigMap pod-identity-webhook in --namespace")
+		"`live` gets the ServiceAccount, and with --role-policy the Namespace, from the API server for each pod, so that the data is never stale. cached uses the cache of the watch while the watch is healthy.")
+	flags.BoolVar(&config.watchConfigMap, "watch-config-map", false, "If true, also read roles from the ConfigMap pod-identity-webhook in --namespace.")
 
-	flags.StringVar(&config.serviceAccountValidation, "serviceaccount-validation", string(webhook.ValidationWarn), "mistakes in the annotations of a ServiceAccount that is written: `warn`, deny, or off")
-	flags.BoolVar(&config.debuggingHandlers, "enable-debugging-handlers", false, "Serve /debug on the metrics port, to loopback clients only. Refused in a pod with hostNetwork.")
+	flags.StringVar(&config.serviceAccountValidation, "serviceaccount-validation", string(webhook.ValidationWarn), "What to do about mistakes in the annotations of a ServiceAccount that is written: `warn`, deny, or off.")
+	flags.BoolVar(&config.debuggingHandlers, "enable-debugging-handlers", false, "If true, serve /debug on the metrics port, to loopback clients only. Disabled in a pod with hostNetwork.")
 
 	flags.DurationVar(&config.shutdownDelay, "shutdown-delay", 5*time.Second, "How long the server keeps accepting requests after SIGTERM, while it reports not ready.")
 	flags.DurationVar(&config.shutdownTimeout, "shutdown-timeout", 20*time.Second, "How long in-flight requests may take after --shutdown-delay.")
 
-	flags.BoolVar(&config.version, "version", false, "print the version and exit")
+	flags.BoolVar(&config.version, "version", false, "Print the version and exit.")
 	addKlogFlags(flags)
 	addIgnoredFlags(flags)
 	return flags
 }
 
-// ignoredFlags are the reference's that have lost their meaning, and why.
+// ignoredFlags are the flags of amazon-eks-pod-identity-webhook that have no effect, with
+// the reasons.
 var ignoredFlags = map[string]string{
-	"service-account-lookup-grace-period": "each ServiceAccount is read from the API server, see --service-account-lookup",
-	"resync-period":                       "identities follow their ServiceAccounts without it",
+	"service-account-lookup-grace-period": "the webhook reads each ServiceAccount from the API server, see --service-account-lookup",
+	"resync-period":                       "the webhook watches ServiceAccounts and needs no resync",
 }
 
 func addIgnoredFlags(flags *pflag.FlagSet) {
@@ -132,10 +133,10 @@ func addIgnoredFlags(flags *pflag.FlagSet) {
 	}
 }
 
-// selfSignedCertFlags have no effect where the certificate is of files.
+// selfSignedCertFlags have no effect if the certificate is read from files.
 var selfSignedCertFlags = []string{"service-name", "tls-secret", "webhook-configuration", "tls-ca-lifetime", "tls-cert-lifetime"}
 
-// flagsThatNeed have no effect without another flag.
+// flagsThatNeed maps flags to the flag without which they have no effect.
 var flagsThatNeed = map[string]string{
 	"client-ca-allowed-names":                 "client-ca-file",
 	"aws-account-id":                          "compose-role-arn",
@@ -147,8 +148,7 @@ var flagsThatNeed = map[string]string{
 	"container-credentials-full-uri":          "watch-container-credentials-config",
 }
 
-// ignoredReasons returns which of the flags that were given have no effect, and
-// why.
+// ignoredReasons returns the flags that are set but have no effect, with the reasons.
 func ignoredReasons(flags *pflag.FlagSet, ownCertificates bool) map[string]string {
 	found := map[string]string{}
 	flags.Visit(func(f *pflag.Flag) {
@@ -159,18 +159,18 @@ func ignoredReasons(flags *pflag.FlagSet, ownCertificates bool) map[string]strin
 			found[f.Name] = "the serving certificate comes from --tls-cert and --tls-key"
 		}
 		if needed, needs := flagsThatNeed[f.Name]; needs && flags.Lookup(needed).Value.String() == flags.Lookup(needed).DefValue {
-			found[f.Name] = "it needs --" + needed
+			found[f.Name] = "requires --" + needed
 		}
 		if version, _ := parseTLSVersion(flags.Lookup("tls-min-version").Value.String()); f.Name == "tls-cipher-suites" && version == tls.VersionTLS13 {
-			found[f.Name] = "cipher suites of TLS 1.3 cannot be chosen"
+			found[f.Name] = "cipher suites of TLS 1.3 cannot be configured"
 		}
 	})
 	return found
 }
 
-// addKlogFlags adds those of klog, which the reference logs with. -v has its
-// usual effect; the others are accepted, and have none: logs are lines of JSON
-// on the standard error.
+// addKlogFlags adds the flags of klog, which amazon-eks-pod-identity-webhook has. -v sets
+// the log level. The others are accepted and have no effect, because the log is always
+// lines of JSON on standard error.
 func addKlogFlags(flags *pflag.FlagSet) {
 	klogFlags := flag.NewFlagSet("klog", flag.ContinueOnError)
 	klog.InitFlags(klogFlags)
@@ -178,11 +178,11 @@ func addKlogFlags(flags *pflag.FlagSet) {
 		flags.AddGoFlag(f)
 		flags.Lookup(f.Name).Hidden = f.Name != "v"
 	})
-	flags.Lookup("v").Usage = "log `level`: 0 what an operator should know, 4 each request, 6 each call to the API server; more than 7 is 7"
+	flags.Lookup("v").Usage = "Log `level`: 0 for operators, 4 to log each admission request, 6 to log each request to the API server. Values above 7 have the effect of 7."
 }
 
-// parseFlags returns a config that is valid, pflag.ErrHelp after the usage has
-// been printed to usage, or all that is wrong with args.
+// parseFlags returns a valid config. If args request help, it prints the usage to usage and
+// returns pflag.ErrHelp. It returns an error with all mistakes if args are invalid.
 func parseFlags(args []string, usage io.Writer) (config, error) {
 	var parsed config
 	flags := newFlagSet(&parsed)
@@ -191,7 +191,7 @@ func parseFlags(args []string, usage io.Writer) (config, error) {
 		return config{}, err
 	}
 	if rest := flags.Args(); len(rest) > 0 {
-		return config{}, fmt.Errorf("%q is no flag: all settings are flags, see --help", rest[0])
+		return config{}, fmt.Errorf("%q is not a flag: there are no other arguments, see --help", rest[0])
 	}
 	verbosity, err := strconv.Atoi(flags.Lookup("v").Value.String())
 	if err != nil {
@@ -203,11 +203,11 @@ func parseFlags(args []string, usage io.Writer) (config, error) {
 	return parsed, parsed.validate()
 }
 
-// validate tells all mistakes at once, each by the name of its flag.
+// validate returns an error with all invalid values, each with the name of its flag.
 func (c *config) validate() error {
 	mistakes := c.Validate()
-	wrong := func(format string, args ...any) { mistakes = append(mistakes, fmt.Errorf(format, args...)) }
-	mistaken := func(err error) {
+	invalid := func(format string, args ...any) { mistakes = append(mistakes, fmt.Errorf(format, args...)) }
+	addError := func(err error) {
 		if err != nil {
 			mistakes = append(mistakes, err)
 		}
@@ -215,54 +215,54 @@ func (c *config) validate() error {
 	switch objectcache.Mode(c.serviceAccountLookup) {
 	case objectcache.Live, objectcache.Cached:
 	default:
-		wrong("--service-account-lookup is %q: it must be live or cached", c.serviceAccountLookup)
+		invalid("--service-account-lookup is %q: must be live or cached", c.serviceAccountLookup)
 	}
-	named := func(flag, name string, faults func(string) []string) {
-		if len(faults(name)) > 0 {
-			wrong("--%s is %q: it must be the name of an object, such as pod-identity-webhook", flag, name)
+	checkName := func(flag, name string, validate func(string) []string) {
+		if len(validate(name)) > 0 {
+			invalid("--%s is %q: must be the name of an object, such as pod-identity-webhook", flag, name)
 		}
 	}
 	if c.ownCertificates || c.watchConfigMap {
-		named("namespace", c.namespace, validation.IsDNS1123Label)
+		checkName("namespace", c.namespace, validation.IsDNS1123Label)
 	}
 	if c.ownCertificates {
-		named("service-name", c.serviceName, validation.IsDNS1123Label)
-		named("tls-secret", c.tlsSecret, validation.IsDNS1123Subdomain)
-		named("webhook-configuration", c.webhookConfiguration, validation.IsDNS1123Subdomain)
+		checkName("service-name", c.serviceName, validation.IsDNS1123Label)
+		checkName("tls-secret", c.tlsSecret, validation.IsDNS1123Subdomain)
+		checkName("webhook-configuration", c.webhookConfiguration, validation.IsDNS1123Subdomain)
 		if c.tlsCertLifetime < minCertLifetime {
-			wrong("--tls-cert-lifetime is %s: it must be at least %s", c.tlsCertLifetime, minCertLifetime)
+			invalid("--tls-cert-lifetime is %s: must be at least %s", c.tlsCertLifetime, minCertLifetime)
 		}
 		if c.tlsCALifetime/3 < c.tlsCertLifetime {
-			wrong("--tls-ca-lifetime is %s: it must be at least three times --tls-cert-lifetime, %s, such as the defaults 8760h and 720h", c.tlsCALifetime, c.tlsCertLifetime)
+			invalid("--tls-ca-lifetime is %s: must be at least three times --tls-cert-lifetime, %s, such as the defaults 8760h and 720h", c.tlsCALifetime, c.tlsCertLifetime)
 		}
 	}
 	_, err := parseTLSVersion(c.tlsMinVersion)
-	mistaken(err)
+	addError(err)
 	_, err = parseCipherSuites(c.tlsCipherSuites)
-	mistaken(err)
-	mistaken(validateClientNames(c.clientCANames))
+	addError(err)
+	addError(validateClientNames(c.clientCANames))
 	if _, err := webhook.ParseValidationMode(c.serviceAccountValidation); err != nil {
-		wrong("--serviceaccount-validation: %w", err)
+		invalid("--serviceaccount-validation: %w", err)
 	}
 	if c.port == c.metricsPort && c.port != 0 {
-		wrong("--port and --metrics-port are both %d: they must differ, such as 443 and 9999", c.port)
+		invalid("--port and --metrics-port are both %d: they must differ, such as 443 and 9999", c.port)
 	}
-	// Not a number is neither above nor below 0.
+	// NaN is neither greater nor less than 0.
 	if !(c.kubeAPIQPS > 0) || math.IsInf(float64(c.kubeAPIQPS), 0) {
-		wrong("--kube-api-qps is %v: it must be a number above 0, such as 500", c.kubeAPIQPS)
+		invalid("--kube-api-qps is %v: must be a number above 0, such as 500", c.kubeAPIQPS)
 	}
 	if c.kubeAPIBurst <= 0 {
-		wrong("--kube-api-burst is %d: it must be above 0, such as 1000", c.kubeAPIBurst)
+		invalid("--kube-api-burst is %d: must be above 0, such as 1000", c.kubeAPIBurst)
 	}
 	if c.shutdownDelay < 0 {
-		wrong("--shutdown-delay is %s: it must not be below 0, such as 5s", c.shutdownDelay)
+		invalid("--shutdown-delay is %s: must not be below 0, such as 5s", c.shutdownDelay)
 	}
-	// With none, each rollout would cut requests off, and so refuse pods.
+	// Without it, each rollout would abort requests, so that pods could not be created.
 	if c.shutdownTimeout <= 0 {
-		wrong("--shutdown-timeout is %s: it must be above 0, such as 20s", c.shutdownTimeout)
+		invalid("--shutdown-timeout is %s: must be above 0, such as 20s", c.shutdownTimeout)
 	}
 	if c.verbosity < 0 {
-		wrong("-v is %d: it must be 0 to %d", c.verbosity, maxVerbosity)
+		invalid("-v is %d: must be 0 to %d", c.verbosity, maxVerbosity)
 	}
 	return errors.Join(mistakes...)
 }

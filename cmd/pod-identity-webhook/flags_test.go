@@ -58,14 +58,14 @@ func TestParseFlags_ignoredFlags(t *testing.T) {
 	}
 	for _, flag := range []string{"service-name", "tls-secret", "service-account-lookup-grace-period", "resync-period", "client-ca-allowed-names"} {
 		if got.ignoredReasons[flag] == "" {
-			t.Errorf("--%s is not told", flag)
+			t.Errorf("--%s is not reported", flag)
 		}
 	}
 	if len(got.ignoredReasons) != 5 {
-		t.Errorf("told of %v", got.ignoredReasons)
+		t.Errorf("got ignored flags %v, want 5", got.ignoredReasons)
 	}
 	if got, err = parseFlags(strings.Fields("--client-ca-file=x --client-ca-allowed-names=y"), io.Discard); err != nil || len(got.ignoredReasons) > 0 {
-		t.Errorf("told of %v, %v", got.ignoredReasons, err)
+		t.Errorf("got ignored flags %v, error %v", got.ignoredReasons, err)
 	}
 }
 
@@ -85,10 +85,10 @@ func TestParseFlags_selfSignedByDefault(t *testing.T) {
 			t.Fatal(err)
 		}
 		if got.ownCertificates != own {
-			t.Errorf("%q: own certificates %t, want %t", args, got.ownCertificates, own)
+			t.Errorf("%q: got own certificates %t, want %t", args, got.ownCertificates, own)
 		}
 		if own && len(got.ignoredReasons) > 0 {
-			t.Errorf("%q: told of %v", args, got.ignoredReasons)
+			t.Errorf("%q: got ignored flags %v, want none", args, got.ignoredReasons)
 		}
 	}
 }
@@ -124,16 +124,15 @@ func TestParseFlags_reportsAllErrors(t *testing.T) {
 		"--service-name", "--tls-secret", "--webhook-configuration", "--tls-cert-lifetime", "--tls-ca-lifetime",
 	} {
 		if !strings.Contains(err.Error(), flag) {
-			t.Errorf("%s is not named in: %v", flag, err)
+			t.Errorf("got error %v, want it to name %s", err, flag)
 		}
 	}
 }
 
-// TestParseFlags_invalidValue has values that look right and are not. Each message must
-// name the flag and the value, and show one that is valid. Package settings tests the
-// other flags.
+// TestParseFlags_invalidValue uses values that look valid and are not. Each message must
+// have the flag, the value and a valid example. Package settings tests the other flags.
 func TestParseFlags_invalidValue(t *testing.T) {
-	// klog's level is the process's own.
+	// The level of klog is global.
 	t.Cleanup(func() { _, _ = parseFlags([]string{"-v=0"}, io.Discard) })
 	for _, test := range []struct {
 		args    string
@@ -206,13 +205,13 @@ func TestExitCodes(t *testing.T) {
 		{"--help", program.ExitOK, "", "--token-audience"},
 		{"--version", program.ExitOK, "pod-identity-webhook", ""},
 		{"--no-such-flag", program.ExitUsage, "", "no-such-flag"},
-		{"serve", program.ExitUsage, "", `"serve" is no flag`},
+		{"serve", program.ExitUsage, "", `"serve" is not a flag`},
 		{"--kube-api=https://127.0.0.1:1 --tls-cert=/nonexistent/tls.crt", program.ExitFailure, "", "/nonexistent/tls.crt"},
 	} {
 		t.Run(test.args, func(t *testing.T) {
 			var stdout, stderr strings.Builder
 			if got := realMain(t.Context(), strings.Fields(test.args), &stdout, &stderr); got != test.code {
-				t.Errorf("exit code %d, want %d", got, test.code)
+				t.Errorf("got exit code %d, want %d", got, test.code)
 			}
 			if !strings.Contains(stdout.String(), test.stdout) || !strings.Contains(stderr.String(), test.stderr) {
 				t.Errorf("stdout %q\nstderr %q", stdout.String(), stderr.String())

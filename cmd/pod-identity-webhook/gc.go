@@ -13,25 +13,25 @@ import (
 )
 
 const (
-	// targetGarbageBytes is how much garbage may gather, in bytes, once the webhook is ready.
-	// What it keeps then is a few MiB in most clusters, of which Go's 100 % are soon
-	// full: under load it would collect a hundred times a second. While the
-	// ServiceAccounts are listed it stays at 100 %, since most of the heap is garbage
-	// then, and more of it would be the peak of the process.
-	// docs/decisions/0013-hot-path.md has the numbers.
+	// targetGarbageBytes is the amount of garbage, in bytes, between two garbage
+	// collections after the webhook is ready. In most clusters the live heap then has a
+	// few MiB: with Go's default of 100 %, the runtime would collect a hundred times per
+	// second under load. While the ServiceAccounts are listed, GOGC stays at 100 %,
+	// because most of the heap is garbage then and more of it would raise the peak
+	// memory. docs/decisions/0013-hot-path.md has the numbers.
 	targetGarbageBytes = 16 << 20
-	// maxGCPercent is where more stops to help, and minGCPercent is Go's choice.
+	// minGCPercent is Go's default. A value above maxGCPercent has no further benefit.
 	minGCPercent, maxGCPercent = 100, 400
-	// gcPercentStep keeps it from being set after each collection.
+	// gcPercentStep rounds the value, so that it is not set after each collection.
 	gcPercentStep = 50
 
 	readyPollInterval = 100 * time.Millisecond
 )
 
-// tuneGC returns a part that, once ready says so, sets the collector's
-// GOGC after each collection by what that has found in use: in a small heap garbage may
-// gather, and one that is large, as of a long list or under attack, is collected as ever.
-// It leaves alone what a user chose, and does nothing without a memory limit.
+// tuneGC returns a function that sets GOGC after each garbage collection, once ready
+// returns true, until its context is done. With a small live heap it allows more garbage.
+// With a large one, for example after a long list or under attack, it uses the default. It
+// does nothing if the user has set GOGC or if there is no memory limit.
 func tuneGC(ready func() bool) func(context.Context) {
 	return func(ctx context.Context) {
 		if os.Getenv("GOGC") != "" || debug.SetMemoryLimit(-1) == math.MaxInt64 {
@@ -55,22 +55,22 @@ func tuneGC(ready func() bool) func(context.Context) {
 	}
 }
 
-// afterNextGC returns a channel that is closed after the next collection: that
-// finds a value of which nobody holds the address, and so the runtime cleans it up.
+// afterNextGC returns a channel that is closed after the next garbage collection. That
+// collection finds an unreachable value, whose cleanup closes the channel.
 func afterNextGC() <-chan struct{} {
 	collected := make(chan struct{})
 	runtime.AddCleanup(new([64]byte), func(collected chan struct{}) { close(collected) }, collected)
 	return collected
 }
 
-// gcPercentFor returns the GOGC with which a heap of so many live bytes gathers
-// readyGarbage.
+// gcPercentFor returns the GOGC for which a heap with live bytes collects after
+// targetGarbageBytes of garbage.
 func gcPercentFor(live uint64) int {
 	percent := 100 * targetGarbageBytes / max(live, 1)
 	return int(min(max(percent-percent%gcPercentStep, minGCPercent), maxGCPercent))
 }
 
-// liveBytes is what the last collection found in use.
+// liveBytes returns the size of the live heap after the last garbage collection.
 func liveBytes() uint64 {
 	sample := []metrics.Sample{{Name: "/gc/heap/live:bytes"}}
 	metrics.Read(sample)

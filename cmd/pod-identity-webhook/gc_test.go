@@ -11,14 +11,15 @@ import (
 	"time"
 )
 
-// gogc is that of this process.
+// gogc returns the GOGC of this process.
 func gogc() int {
 	sample := []metrics.Sample{{Name: "/gc/gogc:percent"}}
 	metrics.Read(sample)
 	return int(sample[0].Value.Uint64())
 }
 
-// collectUntil collects until GOGC is what is wanted, or a long time is over.
+// collectUntil collects garbage until GOGC has the value, and reports whether it has within
+// 10 s.
 func collectUntil(want int) bool {
 	for end := time.Now().Add(10 * time.Second); gogc() != want; time.Sleep(time.Millisecond) {
 		if time.Now().After(end) {
@@ -29,21 +30,21 @@ func collectUntil(want int) bool {
 	return true
 }
 
-// TestTuneGC_afterReady takes the settings of the test's own process.
+// TestTuneGC_afterReady changes the settings of the test process.
 func TestTuneGC_afterReady(t *testing.T) {
 	before, limit := gogc(), debug.SetMemoryLimit(1<<40)
 	t.Setenv("GOGC", "")
 	debug.SetGCPercent(minGCPercent)
 	ctx, cancel := context.WithCancel(t.Context())
-	asked := 0
+	calls := 0
 	var running sync.WaitGroup
 	running.Go(func() {
 		tuneGC(func() bool {
 			if gogc() != minGCPercent {
-				t.Error("it is set before all is ready")
+				t.Error("GOGC is set before everything is ready")
 			}
-			asked++
-			return asked > 2
+			calls++
+			return calls > 2
 		})(ctx)
 	})
 	defer func() {
@@ -53,15 +54,15 @@ func TestTuneGC_afterReady(t *testing.T) {
 		debug.SetMemoryLimit(limit)
 	}()
 	if !collectUntil(maxGCPercent) {
-		t.Errorf("with little in use GOGC is %d, want %d", gogc(), maxGCPercent)
+		t.Errorf("with a small heap: got GOGC %d, want %d", gogc(), maxGCPercent)
 	}
 	much := make([]byte, 64<<20)
 	if !collectUntil(minGCPercent) {
-		t.Errorf("with much in use GOGC is %d, want %d", gogc(), minGCPercent)
+		t.Errorf("with a large heap: got GOGC %d, want %d", gogc(), minGCPercent)
 	}
 	runtime.KeepAlive(much)
 	if !collectUntil(maxGCPercent) {
-		t.Errorf("with little in use again GOGC is %d, want %d", gogc(), maxGCPercent)
+		t.Errorf("with a small heap again: got GOGC %d, want %d", gogc(), maxGCPercent)
 	}
 }
 
@@ -72,14 +73,14 @@ func TestTuneGC_userSettings(t *testing.T) {
 		gogc  string
 		limit int64
 	}{
-		"by a user's choice":     {"150", 1 << 40},
-		"without a memory limit": {"", math.MaxInt64},
+		"GOGC set by the user": {"150", 1 << 40},
+		"no memory limit":      {"", math.MaxInt64},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Setenv("GOGC", test.gogc)
 			debug.SetMemoryLimit(test.limit)
 			tuneGC(func() bool {
-				t.Error("it is asked")
+				t.Error("ready is called")
 				return false
 			})(t.Context())
 		})
@@ -91,7 +92,7 @@ func TestGCPercent(t *testing.T) {
 		0: 400, 1 << 20: 400, 4 << 20: 400, 5 << 20: 300, 8 << 20: 200, 16 << 20: 100, 100 << 20: 100,
 	} {
 		if got := gcPercentFor(live); got != want {
-			t.Errorf("%d bytes: %d, want %d", live, got, want)
+			t.Errorf("%d bytes: got %d, want %d", live, got, want)
 		}
 	}
 }

@@ -5,8 +5,8 @@ import (
 	"os"
 )
 
-// hostsFile is what the kubelet mounts into each container that mounts nothing else
-// there.
+// hostsFile is the file that the kubelet mounts into each container, unless the pod mounts
+// something else there.
 const hostsFile = "/etc/hosts"
 
 // hostNetworkMark is the first line that the kubelet writes into the hosts file of a

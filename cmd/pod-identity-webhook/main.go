@@ -1,5 +1,5 @@
-// Command pod-identity-webhook is a mutating admission webhook that gives pods
-// the AWS identity of their ServiceAccount.
+// Command pod-identity-webhook is a mutating admission webhook that injects the AWS
+// identity of their ServiceAccount into pods.
 package main
 
 import (
@@ -28,7 +28,7 @@ func realMain(ctx context.Context, args []string, stdout, stderr io.Writer) int 
 			logger := newLogger(stderr, config.verbosity)
 			err := run(ctx, config, logger, prometheus.NewRegistry())
 			if err != nil {
-				logger.ErrorContext(ctx, "pod-identity-webhook ends", "error", err)
+				logger.ErrorContext(ctx, "Stopped with an error", "error", err)
 			}
 			return err
 		},

@@ -36,21 +36,22 @@ import (
 	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/webhook"
 )
 
-// liveReadTimeout bounds one live read with its retries. It is less than the 3 s
-// that a request has for its read where the webhook configuration has the default
-// timeout of 10 s: so the request learns why the read failed, and one that had to
-// wait for a read which hangs can still read by itself. With a timeout below about
-// 8 s it cannot: a third of that is less.
+// liveReadTimeout is the timeout of one live read with its retries. With the default
+// timeout of a webhook configuration, 10 s, a request has 3 s for its read. The read then
+// ends early enough to report why it failed. A request that waited for a read that hangs
+// can also still start its own read. With a configured timeout below about 8 s it cannot,
+// because a third of that is less than liveReadTimeout.
 const liveReadTimeout = 2500 * time.Millisecond
 
-// configMapName is a contract with those who come from the reference.
+// configMapName must not change: amazon-eks-pod-identity-webhook uses the same name.
 const configMapName = "pod-identity-webhook"
 
-// run wires the parts together and serves until ctx is done and all is drained.
-// It registers all metrics in registry.
+// run creates the components and serves until ctx is done and all requests are drained. It
+// returns an error if a component cannot be created or the server fails. It registers all
+// metrics in registry.
 func run(ctx context.Context, config config, logger *slog.Logger, registry httpserver.Registry) error {
 	for _, flag := range slices.Sorted(maps.Keys(config.ignoredReasons)) {
-		logger.WarnContext(ctx, "a flag has no effect", "flag", "--"+flag, "why", config.ignoredReasons[flag])
+		logger.WarnContext(ctx, "Flag has no effect", "flag", "--"+flag, "reason", config.ignoredReasons[flag])
 	}
 	registry.MustRegister(
 		collectors.NewGoCollector(),
@@ -63,7 +64,7 @@ func run(ctx context.Context, config config, logger *slog.Logger, registry https
 	}
 	client, err := corev1client.NewForConfig(api)
 	if err != nil {
-		return fmt.Errorf("make client for %s: %w", api.Host, err)
+		return fmt.Errorf("create client for %s: %w", api.Host, err)
 	}
 	defaults, err := newDefaults(ctx, config)
 	if err != nil {
@@ -154,7 +155,7 @@ func run(ctx context.Context, config config, logger *slog.Logger, registry https
 	return serve(ctx, config, served, &parts)
 }
 
-// serve opens the ports and serves with the parts in the background.
+// serve opens the ports and serves, with the components in the background.
 func serve(ctx context.Context, config config, served httpserver.Options, parts *components) (err error) {
 	if served.MinTLSVersion, err = parseTLSVersion(config.tlsMinVersion); err != nil {
 		return err
@@ -168,7 +169,7 @@ func serve(ctx context.Context, config config, served httpserver.Options, parts 
 	if served.MetricsListener, err = listen(ctx, config.bindAddress, config.metricsPort); err != nil {
 		return fmt.Errorf("--metrics-port: %w", err)
 	}
-	// What the requests under way need must outlive ctx until they are drained.
+	// Requests in flight need the components until they are drained, after ctx is done.
 	background, stop := context.WithCancel(context.WithoutCancel(ctx))
 	running := parts.start(background)
 	defer running.Wait()
@@ -176,16 +177,16 @@ func serve(ctx context.Context, config config, served httpserver.Options, parts 
 	return httpserver.New(served).Run(ctx)
 }
 
-// components are what runs beside the server.
+// components are the parts of the program that run next to the server.
 type components struct {
 	runs  []func(context.Context)
 	ready []func() error
-	// degraded is what httpserver.Options calls so.
+	// degraded is for httpserver.Options.
 	degraded []func() error
 }
 
-// add takes a part that runs until its context is done, and that is ready once
-// ready, if it is not nil, returns nil.
+// add adds a component that runs until its context is done. It is ready when ready returns
+// nil, or immediately if ready is nil.
 func (p *components) add(run func(context.Context), ready func() error) {
 	p.runs = append(p.runs, run)
 	if ready != nil {
@@ -193,7 +194,7 @@ func (p *components) add(run func(context.Context), ready func() error) {
 	}
 }
 
-// allReady says whether all parts are ready.
+// allReady reports whether all components are ready.
 func (p *components) allReady() bool {
 	return !slices.ContainsFunc(p.ready, func(ready func() error) bool { return ready() != nil })
 }
@@ -206,8 +207,8 @@ func (p *components) start(ctx context.Context) *sync.WaitGroup {
 	return &running
 }
 
-// accountTimeout bounds the questions to the instance metadata service, which
-// answers in milliseconds where there is one.
+// accountTimeout is the timeout of requests to the instance metadata service, which
+// responds in milliseconds if it exists.
 const accountTimeout = 10 * time.Second
 
 func newDefaults(ctx context.Context, config config) (identity.Defaults, error) {
@@ -217,17 +218,17 @@ func newDefaults(ctx context.Context, config config) (identity.Defaults, error) 
 		defer cancel()
 		found, err := imds.Account(ctx, "")
 		if err != nil {
-			return identity.Defaults{}, fmt.Errorf("--compose-role-arn: %w; where there is no such service, give --aws-account-id and --aws-partition", err)
+			return identity.Defaults{}, fmt.Errorf("--compose-role-arn: %w; if there is no instance metadata service, set --aws-account-id and --aws-partition", err)
 		}
 		account = found
 	}
 	return config.Defaults(account), nil
 }
 
-// certificate is where the serving certificate comes from.
+// certificate is the source of the serving certificate.
 type certificate interface {
 	GetCertificate(*tls.ClientHelloInfo) (*tls.Certificate, error)
-	// Valid returns nil if API servers can trust it, as far as is known.
+	// Valid returns an error if the certificate is known not to be trusted by API servers.
 	Valid() error
 	Run(context.Context)
 }
@@ -248,10 +249,13 @@ func newCertificate(config config, api *rest.Config, logger *slog.Logger, metric
 	})
 }
 
+// newAPIConfig returns the client configuration for the API server: that of
+// --kubeconfig and --kube-api, or that of the pod if both are empty. It returns an error
+// if there is none.
 func newAPIConfig(config config) (*rest.Config, error) {
-	api, err := clientcmd.BuildConfigFromFlags(config.kubeAPI, config.kubeconfig)
+	api, err := loadAPIConfig(config)
 	if err != nil {
-		return nil, fmt.Errorf("find the API server (--kubeconfig, --kube-api, or the environment of a pod): %w", err)
+		return nil, err
 	}
 	api = rest.AddUserAgent(api, "pod-identity-webhook")
 	api.QPS = config.kubeAPIQPS
@@ -260,14 +264,59 @@ func newAPIConfig(config config) (*rest.Config, error) {
 	return api, nil
 }
 
+// loadAPIConfig calls rest.InClusterConfig itself, because clientcmd logs a warning before
+// it does the same.
+func loadAPIConfig(config config) (*rest.Config, error) {
+	if config.kubeconfig == "" && config.kubeAPI == "" {
+		api, err := rest.InClusterConfig()
+		if err != nil {
+			return nil, fmt.Errorf("configure client for the API server from the environment of the pod: %w; outside of a cluster, set --kubeconfig", err)
+		}
+		return api, nil
+	}
+	api, err := clientcmd.BuildConfigFromFlags(config.kubeAPI, config.kubeconfig)
+	if err != nil {
+		return nil, fmt.Errorf("configure client for the API server with --kubeconfig and --kube-api: %w", err)
+	}
+	return api, nil
+}
+
 func listen(ctx context.Context, address string, port uint16) (net.Listener, error) {
 	return new(net.ListenConfig).Listen(ctx, "tcp", net.JoinHostPort(address, strconv.Itoa(int(port))))
 }
 
-// newLogger returns a logger of JSON lines that client-go's own log joins.
-// verbosity is klog's: 0 for what an operator should know, 4 for each request.
+// newLogger returns a logger of JSON lines. klog, with which client-go logs, writes to it
+// too. verbosity is that of klog: 0 for operators, 4 for each request.
 func newLogger(w io.Writer, verbosity int) *slog.Logger {
-	logger := slog.New(slog.NewJSONHandler(w, &slog.HandlerOptions{Level: slog.Level(-verbosity)}))
+	logger := slog.New(slog.NewJSONHandler(w, &slog.HandlerOptions{Level: slog.Level(-verbosity), ReplaceAttr: formatAttr}))
 	klog.SetSlogLogger(logger)
 	return logger
+}
+
+// formatAttr makes attributes readable. A line of klog at verbosity 1 has the slog level
+// -1, which slog formats as DEBUG+3; the result has only the name of a level. Durations
+// become text, such as 1.5s, and not nanoseconds.
+func formatAttr(groups []string, attr slog.Attr) slog.Attr {
+	if len(groups) == 0 && attr.Key == slog.LevelKey {
+		if level, ok := attr.Value.Any().(slog.Level); ok {
+			attr.Value = slog.StringValue(levelName(level))
+		}
+	}
+	if attr.Value.Kind() == slog.KindDuration {
+		attr.Value = slog.StringValue(attr.Value.Duration().String())
+	}
+	return attr
+}
+
+func levelName(level slog.Level) string {
+	switch {
+	case level < slog.LevelInfo:
+		return "DEBUG"
+	case level < slog.LevelWarn:
+		return "INFO"
+	case level < slog.LevelError:
+		return "WARN"
+	default:
+		return "ERROR"
+	}
 }

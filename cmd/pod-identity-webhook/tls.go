@@ -6,7 +6,7 @@ import (
 	"strings"
 )
 
-// tlsVersions are spelled as the reference takes them.
+// tlsVersions are the values of --tls-min-version, as in amazon-eks-pod-identity-webhook.
 var tlsVersions = map[string]uint16{
 	"1.0": tls.VersionTLS10, "VersionTLS10": tls.VersionTLS10,
 	"1.1": tls.VersionTLS11, "VersionTLS11": tls.VersionTLS11,
@@ -14,17 +14,19 @@ var tlsVersions = map[string]uint16{
 	"1.3": tls.VersionTLS13, "VersionTLS13": tls.VersionTLS13,
 }
 
-// parseTLSVersion reads --tls-min-version.
+// parseTLSVersion returns the TLS version for a value of --tls-min-version. It returns an
+// error if there is none.
 func parseTLSVersion(name string) (uint16, error) {
 	version, ok := tlsVersions[name]
 	if !ok {
-		return 0, fmt.Errorf("--tls-min-version is %q: it must be one of 1.0, 1.1, 1.2, 1.3, or VersionTLS10 and so on", name)
+		return 0, fmt.Errorf("--tls-min-version is %q: must be one of 1.0, 1.1, 1.2, 1.3, or VersionTLS10 and so on", name)
 	}
 	return version, nil
 }
 
-// parseCipherSuites reads --tls-cipher-suites, which are for TLS 1.2 and below:
-// those of 1.3 cannot be chosen. nil leaves the choice to Go.
+// parseCipherSuites returns the IDs of the cipher suites in --tls-cipher-suites, nil for
+// Go's default. They apply to TLS 1.2 and below; those of TLS 1.3 cannot be configured. It
+// returns an error if a name is unknown.
 func parseCipherSuites(names []string) ([]uint16, error) {
 	known := map[string]uint16{}
 	for _, suites := range [][]*tls.CipherSuite{tls.CipherSuites(), tls.InsecureCipherSuites()} {
@@ -36,7 +38,7 @@ func parseCipherSuites(names []string) ([]uint16, error) {
 	for _, name := range names {
 		id, ok := known[strings.TrimSpace(name)]
 		if !ok {
-			return nil, fmt.Errorf("--tls-cipher-suites has %q: it must be names of Go's crypto/tls, such as TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256", name)
+			return nil, fmt.Errorf("--tls-cipher-suites has unknown name %q: use names of Go's crypto/tls, such as TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256", name)
 		}
 		ids = append(ids, id)
 	}

@@ -17,7 +17,7 @@ import (
 func TestVersionFlag(t *testing.T) {
 	var stdout, stderr bytes.Buffer
 	if code := realMain(t.Context(), []string{"--version"}, &stdout, &stderr); code != program.ExitOK {
-		t.Fatalf("exit code %d, and %q", code, stderr.String())
+		t.Fatalf("got exit code %d and %q", code, stderr.String())
 	}
 	if got, want := stdout.String(), version.This().Of("pod-identity-webhook")+"\n"; got != want {
 		t.Errorf("got %q, want %q", got, want)
@@ -29,12 +29,12 @@ func TestBuildInfoMetric(t *testing.T) {
 	registry.MustRegister(buildInfo(version.Build{
 		Version: "v1.2.3", Commit: "4567def", Date: "2023-11-14T22:13:20Z", GoVersion: "go1.26.8",
 	}))
-	answer := httptest.NewRecorder()
-	promhttp.HandlerFor(registry, promhttp.HandlerOpts{}).ServeHTTP(answer, httptest.NewRequest(http.MethodGet, "/metrics", nil))
+	response := httptest.NewRecorder()
+	promhttp.HandlerFor(registry, promhttp.HandlerOpts{}).ServeHTTP(response, httptest.NewRequest(http.MethodGet, "/metrics", nil))
 	const want = `
 pod_identity_webhook_build_info{commit="4567def",goversion="go1.26.8",version="v1.2.3"} 1
 `
-	if got := answer.Body.String(); !strings.HasSuffix(got, want) {
-		t.Errorf("got %s, want at its end %s", got, want)
+	if got := response.Body.String(); !strings.HasSuffix(got, want) {
+		t.Errorf("got %s, want it to end in %s", got, want)
 	}
 }

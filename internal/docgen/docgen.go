@@ -73,11 +73,7 @@ func FlagRow(flag *pflag.Flag) string {
 	if flag.Shorthand != "" {
 		name = "`-" + flag.Shorthand + "`, " + name
 	}
-	argument, usage := pflag.UnquoteUsage(flag)
-	if argument == "" {
-		// A boolean flag that is off by default.
-		return Row(name, "", usage)
-	}
+	_, usage := pflag.UnquoteUsage(flag)
 	value := flag.DefValue
 	switch value {
 	case "", "[]", "0s":

@@ -47,7 +47,7 @@ func TestFlagRow(t *testing.T) {
 	flags.Int("port", 443, "port")
 	want := map[string]string{
 		"output": "| `-o`, `--output` | | format of the output: json\\|yaml |\n",
-		"force":  "| `--force` | | If true, replace it |\n",
+		"force":  "| `--force` | `false` | If true, replace it |\n",
 		"names":  "| `--names` | `a,b` | names |\n",
 		"port":   "| `--port` | `443` | port |\n",
 	}

@@ -14,8 +14,8 @@ func TestWatch_unrelatedEvents(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, stop := context.WithCancel(t.Context())
 		watcher := &fsnotify.Watcher{Events: make(chan fsnotify.Event)}
-		looks := 0
-		go watchLoop(ctx, watcher, nil, time.Hour, slog.New(slog.DiscardHandler), func() bool { looks++; return false })
+		checks := 0
+		go watchLoop(ctx, watcher, nil, time.Hour, slog.New(slog.DiscardHandler), func() bool { checks++; return false })
 
 		busy := time.NewTicker(debounceInterval / 100)
 		defer busy.Stop()
@@ -25,8 +25,8 @@ func TestWatch_unrelatedEvents(t *testing.T) {
 		}
 		stop()
 		synctest.Wait()
-		if looks < 9 || looks > 10 {
-			t.Errorf("%d looks in ten times the settle time, want one in each", looks)
+		if checks < 9 || checks > 10 {
+			t.Errorf("got %d checks in ten debounce intervals, want one in each", checks)
 		}
 	})
 }

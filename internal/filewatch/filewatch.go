@@ -1,5 +1,4 @@
-// Package filewatch looks at files again when they change. What is in them is its
-// callers' business.
+// Package filewatch calls a function when files change. The function reads the files.
 package filewatch
 
 import (
@@ -12,36 +11,34 @@ import (
 	"github.com/fsnotify/fsnotify"
 )
 
-// PollInterval is how often files should be looked at when no event has told of
-// a change: events are lost on some file systems, and for files whose directory is
-// replaced as a whole.
+// PollInterval is how often callers should poll files in addition to events. Events are
+// lost on some file systems, and for files whose directory is replaced.
 const PollInterval = 10 * time.Second
 
-// debounceInterval is how long files are let alone after an event: whoever writes one
-// is about to write the next.
+// debounceInterval is the wait between an event and the check: the writer of one file
+// usually writes the next one at once.
 const debounceInterval = 100 * time.Millisecond
 
-// Watch calls look when any of the files may have changed, at the latest after
-// interval, until ctx is done. Where changes cannot be watched it still polls.
-// look says whether to look again soon: what it saw may have been caught
-// half-written.
-func Watch(ctx context.Context, files []string, interval time.Duration, logger *slog.Logger, look func() (again bool)) {
+// Watch calls check when any of the files may have changed, and at least once per
+// interval, until ctx is done. If it cannot watch the files, it only polls them. check
+// reports whether to check again soon, because a file may be only half written.
+func Watch(ctx context.Context, files []string, interval time.Duration, logger *slog.Logger, check func() (again bool)) {
 	watcher, err := watchDirs(files)
 	if err != nil {
-		logger.WarnContext(ctx, "files cannot be watched, they are polled", "files", files, "error", err, "interval", interval)
+		logger.WarnContext(ctx, "Could not watch files, polling them", "files", files, "error", err, "interval", interval.String())
 		watcher = &fsnotify.Watcher{}
 	} else {
 		defer func() { _ = watcher.Close() }()
 	}
-	watchLoop(ctx, watcher, files, interval, logger, look)
+	watchLoop(ctx, watcher, files, interval, logger, check)
 }
 
-func watchLoop(ctx context.Context, watcher *fsnotify.Watcher, files []string, interval time.Duration, logger *slog.Logger, look func() (again bool)) {
+func watchLoop(ctx context.Context, watcher *fsnotify.Watcher, files []string, interval time.Duration, logger *slog.Logger, check func() (again bool)) {
 	poll := time.NewTicker(interval)
 	defer poll.Stop()
-	// settled runs from the first of a burst of events; it is not put off by the
-	// next, or a busy neighbour of the files could put it off for ever. It runs
-	// now since what changed before the watch began has no event.
+	// settled starts with the first of a burst of events. Later events do not restart
+	// it; otherwise frequent events in the same directory could delay a check forever.
+	// It starts now, because changes before the watch started have no event.
 	settled := time.After(debounceInterval)
 	for {
 		var again bool
@@ -51,12 +48,12 @@ func watchLoop(ctx context.Context, watcher *fsnotify.Watcher, files []string, i
 		case <-watcher.Events:
 			again = true
 		case err := <-watcher.Errors:
-			logger.WarnContext(ctx, "an event of files was lost, they are polled", "files", files, "error", err, "interval", interval)
+			logger.WarnContext(ctx, "Lost a file event, polling the files", "files", files, "error", err, "interval", interval.String())
 		case <-settled:
 			settled = nil
-			again = look()
+			again = check()
 		case <-poll.C:
-			again = look()
+			again = check()
 		}
 		if again && settled == nil {
 			settled = time.After(debounceInterval)
@@ -64,9 +61,9 @@ func watchLoop(ctx context.Context, watcher *fsnotify.Watcher, files []string, i
 	}
 }
 
-// watchDirs watches the directories of the files, not the files: a file that is
-// replaced takes its watch with it, and a mounted Secret or ConfigMap changes by
-// a symbolic link beside the files.
+// watchDirs watches the directories of the files and not the files. A watch of a file
+// ends when the file is replaced, and a mounted Secret or ConfigMap changes through a
+// symbolic link next to the files. It returns an error if it cannot watch a directory.
 func watchDirs(files []string) (*fsnotify.Watcher, error) {
 	watcher, err := fsnotify.NewWatcher()
 	if err != nil {
@@ -75,7 +72,7 @@ func watchDirs(files []string) (*fsnotify.Watcher, error) {
 	for _, file := range files {
 		if err := watcher.Add(filepath.Dir(file)); err != nil {
 			_ = watcher.Close()
-			return nil, fmt.Errorf("directory of %s: %w", file, err)
+			return nil, fmt.Errorf("watch directory of %s: %w", file, err)
 		}
 	}
 	return watcher, nil

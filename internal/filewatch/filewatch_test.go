@@ -15,27 +15,28 @@ import (
 	"github.com/pod-identity-webhook/pod-identity-webhook/internal/filewatch"
 )
 
-// deadline is for what takes milliseconds.
+// deadline is much longer than any step, which takes milliseconds.
 const deadline = 30 * time.Second
 
-// followed is files that are followed.
-type followed struct {
+// watched records the calls of a Watch.
+type watched struct {
 	t *testing.T
-	// looks has what the first file holds at each look, "" if it is missing.
-	looks chan string
+	// checks has the content of the first file at each check, "" if it is missing.
+	checks chan string
 }
 
-// start follows the files until the test ends, again while doubtful holds.
-func start(t *testing.T, log io.Writer, interval time.Duration, doubtful func(content string) bool, files ...string) *followed {
+// start watches the files until the test ends. Each check is repeated while doubtful
+// returns true.
+func start(t *testing.T, log io.Writer, interval time.Duration, doubtful func(content string) bool, files ...string) *watched {
 	t.Helper()
-	f := &followed{t: t, looks: make(chan string)}
+	f := &watched{t: t, checks: make(chan string)}
 	ctx, stop := context.WithCancel(t.Context())
 	var running sync.WaitGroup
 	running.Go(func() {
 		filewatch.Watch(ctx, files, interval, slog.New(slog.NewTextHandler(log, nil)), func() bool {
 			content, _ := os.ReadFile(files[0])
 			select {
-			case f.looks <- string(content):
+			case f.checks <- string(content):
 			case <-ctx.Done():
 			}
 			return doubtful(string(content))
@@ -50,13 +51,13 @@ func start(t *testing.T, log io.Writer, interval time.Duration, doubtful func(co
 
 func never(string) bool { return false }
 
-// wantSeen waits until a look sees the content.
-func (f *followed) wantSeen(content string) {
+// wantSeen waits until a check sees the content.
+func (f *watched) wantSeen(content string) {
 	f.t.Helper()
 	late := time.After(deadline)
 	for {
 		select {
-		case seen := <-f.looks:
+		case seen := <-f.checks:
 			if seen == content {
 				return
 			}
@@ -142,9 +143,9 @@ func TestWatch_missingDirectory(t *testing.T) {
 	var log bytes.Buffer
 	f := start(t, &log, time.Millisecond, never, file)
 	f.wantSeen("")
-	// What was logged before a look can be read after it.
-	if !strings.Contains(log.String(), "they are polled") {
-		t.Errorf("the log is %q", log.String())
+	// The log is written before the first check, so it can be read now.
+	if !strings.Contains(log.String(), "Could not watch files") {
+		t.Errorf("got log %q, want a warning that the files are polled", log.String())
 	}
 	must(t, os.Mkdir(directory, 0o700))
 	write(t, file, "appeared")

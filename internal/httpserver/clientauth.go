@@ -15,25 +15,25 @@ import (
 	"github.com/pod-identity-webhook/pod-identity-webhook/internal/httperror"
 )
 
-// ClientAuth says who may send admission requests. Its zero value is anyone.
+// ClientAuth restricts the clients that may send admission requests. The zero value
+// allows all clients.
 type ClientAuth struct {
-	// Roots returns the authorities that sign clients' certificates: the same
-	// pool until they change. nil asks for no certificate.
+	// Roots returns the CAs that sign client certificates. It must return the same
+	// pool until they change. If Roots is nil, no certificate is required.
 	Roots func() *x509.CertPool
-	// AllowedNames are those of which a certificate must bear one, as its subject's
-	// common name or as a name of its subjectAltName; nil permits any. An
-	// authority may sign for others than API servers.
+	// AllowedNames are the allowed names. A certificate must have one of them as
+	// common name or in its subjectAltName; nil allows any name. A CA may also sign
+	// certificates of clients other than API servers.
 	AllowedNames []string
 }
 
-// requireClientCert refuses requests without a certificate that may ask, and
-// reads nothing of their bodies.
+// requireClientCert rejects requests without an accepted client certificate. It does
+// not read their bodies.
 //
-// The handshake takes any certificate, and proves that the client has its key;
-// what it is worth is judged here, for two reasons. A client, and the log, get
-// a sentence and not a TLS alert. And a connection lasts, and a session can be
-// resumed, for long: a certificate is judged again once the authorities have
-// changed or it has expired.
+// The handshake accepts any certificate, and proves that the client has its key. The
+// certificate is verified here for two reasons. The client and the log get a sentence
+// and not a TLS alert. And connections and TLS sessions last long: the certificate is
+// verified again after the CAs change or the certificate expires.
 func (s *Server) requireClientCert(next http.Handler) http.Handler {
 	if s.options.ClientAuth.Roots == nil {
 		return next
@@ -43,7 +43,7 @@ func (s *Server) requireClientCert(next http.Handler) http.Handler {
 		peer := peerOf(r.Context())
 		if err := peer.authorize(&s.options.ClientAuth, r.TLS, start); err != nil {
 			s.connTracker.setAuthorized(peer.trackedConn, false)
-			// The rest of the body, if there is any, is not worth its reading.
+			// Do not read the rest of the body.
 			w.Header().Set("Connection", "close")
 			s.reject(w, r, time.Since(start), err)
 			return
@@ -53,24 +53,26 @@ func (s *Server) requireClientCert(next http.Handler) http.Handler {
 	})
 }
 
-// maxClientChainBytes bounds the certificates that a client shows: they are kept as
-// long as its connection, and take several times as much. An API server's takes
-// 2 KiB, with an intermediate 4.
+// maxClientChainBytes is the maximum size of the certificates of a client. They stay in
+// memory as long as the connection, and take several times their size. The certificate
+// of an API server has 2 KiB, or 4 KiB with an intermediate CA.
 const maxClientChainBytes = 8 << 10
 
-// checkChainSize is made for tls.Config.VerifyConnection.
+// checkChainSize returns an error if the client's certificates are larger than
+// maxClientChainBytes. It has the signature of tls.Config.VerifyConnection.
 func checkChainSize(state tls.ConnectionState) error {
 	size := 0
 	for _, certificate := range state.PeerCertificates {
 		size += len(certificate.Raw)
 	}
 	if size > maxClientChainBytes {
-		return fmt.Errorf("the client's certificates take %d bytes, more than %d", size, maxClientChainBytes)
+		return fmt.Errorf("client certificates have %d bytes, more than the limit of %d", size, maxClientChainBytes)
 	}
 	return nil
 }
 
-// clientState is the client of a connection, and what was judged of it last.
+// clientState is the client of a connection, with the cached result of the last
+// verification of its certificate.
 type clientState struct {
 	trackedConn *trackedConn
 
@@ -82,8 +84,8 @@ type clientState struct {
 
 type peerKey struct{}
 
-// peerOf returns the peer of a request's connection. Where there is none, as in
-// a test with no server, it is a new one, so that nothing is remembered.
+// peerOf returns the state of the client of a request's connection. If there is none,
+// as in a test without a server, it returns a new one.
 func peerOf(ctx context.Context) *clientState {
 	if p, ok := ctx.Value(peerKey{}).(*clientState); ok {
 		return p
@@ -91,11 +93,14 @@ func peerOf(ctx context.Context) *clientState {
 	return new(clientState)
 }
 
-// rejectionTTL is how long a certificate that was refused is not looked at again:
-// its verification costs more than that of a good one, and an attacker may ask
-// for it as often as he likes.
+// rejectionTTL is how long the rejection of a certificate is cached. Verifying an
+// invalid certificate costs more than verifying a valid one, and an attacker can cause
+// it with every request.
 const rejectionTTL = time.Second
 
+// authorize returns an error if the client may not send admission requests. It caches
+// the result until the CAs change, the certificate expires, or rejectionTTL has passed
+// after a rejection.
 func (p *clientState) authorize(clients *ClientAuth, state *tls.ConnectionState, now time.Time) *httperror.Error {
 	if state == nil || len(state.PeerCertificates) == 0 {
 		return &httperror.Error{
@@ -114,7 +119,7 @@ func (p *clientState) authorize(clients *ClientAuth, state *tls.ConnectionState,
 	if err != nil {
 		p.err = &httperror.Error{
 			Status: http.StatusForbidden, Reason: ClientCertificateRefused,
-			Err: fmt.Errorf("only the API server may ask, and the certificate of this client, %.200q, is not its: %w",
+			Err: fmt.Errorf("client certificate %.200q is not accepted, only the API server may send admission requests: %w",
 				state.PeerCertificates[0].Subject.String(), err),
 		}
 		return p.err
@@ -123,8 +128,8 @@ func (p *clientState) authorize(clients *ClientAuth, state *tls.ConnectionState,
 	return nil
 }
 
-// verify returns until when the first certificate of the chain may be used, or
-// why it may not.
+// verify returns the time until which the first certificate of the chain is valid. It
+// returns an error if the certificate is not valid or has none of the names.
 func verify(chain []*x509.Certificate, roots *x509.CertPool, names []string, now time.Time) (time.Time, error) {
 	intermediates := x509.NewCertPool()
 	for _, certificate := range chain[1:] {
@@ -135,10 +140,10 @@ func verify(chain []*x509.Certificate, roots *x509.CertPool, names []string, now
 		KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
 	})
 	if err != nil {
-		return time.Time{}, fmt.Errorf("%w; the certificates that are accepted are signed by --client-ca-file, for use by clients", err)
+		return time.Time{}, fmt.Errorf("%w; accepted certificates are signed by a CA in --client-ca-file, for client authentication", err)
 	}
 	if names != nil && !slices.ContainsFunc(namesOf(chain[0]), func(name string) bool { return slices.Contains(names, name) }) {
-		return time.Time{}, fmt.Errorf("none of its names is in --client-ca-allowed-names: it has %s", quote(namesOf(chain[0])))
+		return time.Time{}, fmt.Errorf("none of the names of the certificate is in --client-ca-allowed-names: %s", quote(namesOf(chain[0])))
 	}
 	var expiry time.Time
 	for _, chain := range verified {
@@ -167,7 +172,7 @@ func namesOf(certificate *x509.Certificate) []string {
 	return names
 }
 
-// maxQuotedNames keeps a certificate of ten thousand names out of the log.
+// maxQuotedNames limits the log line of a certificate with thousands of names.
 const maxQuotedNames = 5
 
 func quote(names []string) string {

@@ -29,7 +29,7 @@ import (
 	"github.com/pod-identity-webhook/pod-identity-webhook/internal/httperror"
 )
 
-// signer is a CA.
+// signer is a CA with its key.
 type signer struct {
 	certificate *x509.Certificate
 	key         *ecdsa.PrivateKey
@@ -73,7 +73,7 @@ func (s *signer) pool() *x509.CertPool {
 	return pool
 }
 
-// client returns a template of what the API server should have.
+// client returns a template of an accepted certificate of the API server.
 func client(change func(*x509.Certificate)) *x509.Certificate {
 	template := &x509.Certificate{
 		Subject: pkix.Name{CommonName: "kube-apiserver"}, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
@@ -93,16 +93,16 @@ func TestRequireClientCert(t *testing.T) {
 		names  []string
 		want   string
 	}{
-		"the API server":                  {ca, nil, []string{"kube-apiserver"}, ""},
-		"any name":                        {ca, func(c *x509.Certificate) { c.Subject.CommonName = "x" }, nil, ""},
-		"a name in the subjectAltName":    {ca, func(c *x509.Certificate) { c.Subject.CommonName, c.DNSNames = "x", []string{"a", "b"} }, []string{"b"}, ""},
-		"another CA":                      {other, nil, nil, "unknown authority"},
-		"an end that is past":             {ca, func(c *x509.Certificate) { c.NotAfter = time.Now().Add(-time.Minute) }, nil, "expired"},
-		"a beginning that is yet to come": {ca, func(c *x509.Certificate) { c.NotBefore = time.Now().Add(time.Minute) }, nil, "not yet valid"},
-		"for servers only":                {ca, func(c *x509.Certificate) { c.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth} }, nil, "incompatible key usage"},
-		"another name":                    {ca, func(c *x509.Certificate) { c.Subject.CommonName = "system:node:a" }, []string{"kube-apiserver"}, `"system:node:a"`},
-		"no name permitted":               {ca, nil, []string{}, "--client-ca-allowed-names"},
-		"a part of a name":                {ca, func(c *x509.Certificate) { c.Subject.CommonName = "kube-apiserver-kubelet-client" }, []string{"kube-apiserver"}, "--client-ca-allowed-names"},
+		"the API server":               {ca, nil, []string{"kube-apiserver"}, ""},
+		"any name":                     {ca, func(c *x509.Certificate) { c.Subject.CommonName = "x" }, nil, ""},
+		"a name in the subjectAltName": {ca, func(c *x509.Certificate) { c.Subject.CommonName, c.DNSNames = "x", []string{"a", "b"} }, []string{"b"}, ""},
+		"another CA":                   {other, nil, nil, "unknown authority"},
+		"expired":                      {ca, func(c *x509.Certificate) { c.NotAfter = time.Now().Add(-time.Minute) }, nil, "expired"},
+		"not yet valid":                {ca, func(c *x509.Certificate) { c.NotBefore = time.Now().Add(time.Minute) }, nil, "not yet valid"},
+		"for servers only":             {ca, func(c *x509.Certificate) { c.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth} }, nil, "incompatible key usage"},
+		"another name":                 {ca, func(c *x509.Certificate) { c.Subject.CommonName = "system:node:a" }, []string{"kube-apiserver"}, `"system:node:a"`},
+		"no name allowed":              {ca, nil, []string{}, "--client-ca-allowed-names"},
+		"a part of a name":             {ca, func(c *x509.Certificate) { c.Subject.CommonName = "kube-apiserver-kubelet-client" }, []string{"kube-apiserver"}, "--client-ca-allowed-names"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			certificate, _ := sign(t, test.by, client(test.change))
@@ -126,8 +126,8 @@ func TestRequireClientCert(t *testing.T) {
 	}
 }
 
-// TestClientState_reevaluates with the certificate, with the CA's own end, and once the
-// CA is another.
+// TestClientState_reevaluates checks that a certificate is verified again after it or
+// its CA expires, and after the CA is replaced.
 func TestClientState_reevaluates(t *testing.T) {
 	ca, next := newSigner(t), newSigner(t)
 	current := ca.pool()
@@ -151,7 +151,7 @@ func TestClientState_reevaluates(t *testing.T) {
 	current = ca.pool()
 	wantErr("under its CA again", now, false)
 	if !peer.until.Equal(certificate.NotAfter) {
-		t.Errorf("judged until %s, want %s", peer.until, certificate.NotAfter)
+		t.Errorf("got a cached result until %s, want %s", peer.until, certificate.NotAfter)
 	}
 
 	current = next.pool()
@@ -161,7 +161,7 @@ func TestClientState_reevaluates(t *testing.T) {
 	wantErr("after its beginning", now.Add(2*time.Minute), false)
 }
 
-// served is a Server with clients' certificates on loopback.
+// served is a Server on loopback that requires client certificates.
 type served struct {
 	roots atomic.Pointer[x509.CertPool]
 	url   string
@@ -170,7 +170,7 @@ type served struct {
 	rejections atomic.Int64
 }
 
-// readBody answers with HTTP 200 once it has read the body, or with the error.
+// readBody reads the body and answers with HTTP 200, or with the error.
 type readBody struct{}
 
 func (readBody) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -217,8 +217,8 @@ func serveTo(t *testing.T, ca *signer) *served {
 	return served
 }
 
-// clientWith returns a client that shows the certificate; version is the newest TLS
-// version that it speaks, or 0 for all.
+// clientWith returns a client that presents the certificate. version is its newest TLS
+// version, or 0 for all.
 func (s *served) clientWith(ca *signer, certificate *x509.Certificate, key *ecdsa.PrivateKey, version uint16) *http.Client {
 	config := &tls.Config{RootCAs: ca.pool(), MaxVersion: version, ClientSessionCache: tls.NewLRUClientSessionCache(1)}
 	if certificate != nil {
@@ -242,8 +242,8 @@ func (s *served) ask(t *testing.T, client *http.Client) (status int, message str
 	return response.StatusCode, string(body), response.TLS.DidResume
 }
 
-// TestRequireClientCert_caRemoved over connections that are open, nor over
-// sessions that are resumed.
+// TestRequireClientCert_caRemoved checks that the certificate is then rejected over open
+// connections and over resumed TLS sessions.
 func TestRequireClientCert_caRemoved(t *testing.T) {
 	for name, version := range map[string]uint16{"TLS 1.2": tls.VersionTLS12, "TLS 1.3": tls.VersionTLS13} {
 		t.Run(name, func(t *testing.T) {
@@ -258,7 +258,7 @@ func TestRequireClientCert_caRemoved(t *testing.T) {
 			}
 			client.CloseIdleConnections()
 			if status, _, resumed := served.ask(t, client); status != http.StatusOK || !resumed {
-				t.Fatalf("HTTP %d, resumed %t: the test tests nothing", status, resumed)
+				t.Fatalf("got HTTP %d, resumed %t; want 200 and a resumed session", status, resumed)
 			}
 			served.roots.Store(next.pool())
 			if status, message, _ := served.ask(t, client); status != http.StatusForbidden || !strings.Contains(message, "unknown authority") {
@@ -306,8 +306,7 @@ func TestRequireClientCert_probesExempt(t *testing.T) {
 	}
 }
 
-// TestCheckChainSize shows certificates that many
-// names make large.
+// TestCheckChainSize uses certificates that are large because they have many names.
 func TestCheckChainSize(t *testing.T) {
 	ca := newSigner(t)
 	served := serveTo(t, ca)
@@ -324,7 +323,7 @@ func TestCheckChainSize(t *testing.T) {
 		response, err := served.clientWith(ca, refused, key, version).Get(served.url + "/healthz")
 		if err == nil {
 			response.Body.Close()
-			t.Errorf("%s: %d bytes are taken", name, len(refused.Raw))
+			t.Errorf("%s: %d bytes are accepted, want an error", name, len(refused.Raw))
 		}
 	}
 }
@@ -338,8 +337,8 @@ func TestRequireClientCert_truncatesSubject(t *testing.T) {
 	}
 }
 
-// TestLimitedConn_handshake though its first message promises to be larger, and a
-// request has none by it.
+// TestLimitedConn_handshake checks that a handshake message whose declared size exceeds
+// the limit is not buffered, and that requests have no such limit.
 func TestLimitedConn_handshake(t *testing.T) {
 	ca := newSigner(t)
 	served := serveTo(t, ca)
@@ -360,7 +359,7 @@ func TestLimitedConn_handshake(t *testing.T) {
 	}
 	_ = conn.SetReadDeadline(time.Now().Add(10 * time.Second))
 	if _, err := io.ReadAll(conn); errors.Is(err, os.ErrDeadlineExceeded) {
-		t.Error("a handshake of any size is waited for")
+		t.Error("the server waits for a handshake message above the limit")
 	}
 
 	certificate, key := sign(t, ca, client(nil))
@@ -379,8 +378,8 @@ func TestLimitedConn_handshake(t *testing.T) {
 	caller.CloseIdleConnections()
 }
 
-// TestLimitedConn_betweenRequests sends one request, and then a header
-// that is larger than what may be read unasked.
+// TestLimitedConn_betweenRequests sends one request, and then a header that exceeds the
+// limit between requests.
 func TestLimitedConn_betweenRequests(t *testing.T) {
 	ca := newSigner(t)
 	served := serveTo(t, ca)
@@ -394,15 +393,15 @@ func TestLimitedConn_betweenRequests(t *testing.T) {
 	answers := bufio.NewReader(conn)
 	for _, header := range []int{100, maxIdleReadBytes / 2} {
 		if !askWithHeader(t, conn, answers, header) {
-			t.Errorf("a header of %d bytes is not taken", header)
+			t.Errorf("a header of %d bytes is not accepted", header)
 		}
 	}
 	if askWithHeader(t, conn, answers, 2*maxIdleReadBytes) {
-		t.Error("a header of any size is taken")
+		t.Error("a header above the limit is accepted")
 	}
 }
 
-// askWithHeader asks over the connection, and says whether it is answered well.
+// askWithHeader sends a request over the connection, and reports whether it succeeds.
 func askWithHeader(t *testing.T, conn io.Writer, answers *bufio.Reader, bytes int) bool {
 	t.Helper()
 	if _, err := fmt.Fprintf(conn, "GET /healthz HTTP/1.1\r\nHost: x\r\nX: %s\r\n\r\n", strings.Repeat("x", bytes)); err != nil {
@@ -438,7 +437,7 @@ func TestRequireClientCert_doesNotReadBody(t *testing.T) {
 	}
 }
 
-// TestServer_slowBody when the API server would have given up.
+// TestServer_slowBody checks that the deadline of the body is that of the server.
 func TestServer_slowBody(t *testing.T) {
 	ca := newSigner(t)
 	served := serveTo(t, ca)
@@ -452,7 +451,7 @@ func TestServer_slowBody(t *testing.T) {
 	body, _ := io.ReadAll(response.Body)
 	response.Body.Close()
 	_ = end.Close()
-	if response.StatusCode != http.StatusRequestTimeout || !strings.Contains(string(body), "not there in time") {
+	if response.StatusCode != http.StatusRequestTimeout || !strings.Contains(string(body), "did not arrive within 5s") {
 		t.Errorf("%s: %s", response.Status, body)
 	}
 	client.CloseIdleConnections()

@@ -8,15 +8,16 @@ import (
 	"sync/atomic"
 )
 
-// maxIdleReadBytes is what may be read of a connection between two requests, and
-// before the first. TLS keeps a handshake's message until it is whole, which may be
-// 64 KiB, and 256 KiB for certificates, and takes three times as much for them; it
-// takes such messages at any time. An API server's handshake takes some 5 KiB; one
-// with maxChainBytes takes 11, and the first records of Go's crypto/tls are small.
+// maxIdleReadBytes is the maximum number of bytes to read from a connection between two
+// requests, and before the first one. crypto/tls buffers a handshake message until it
+// is complete. It accepts messages of up to 64 KiB, and of up to 256 KiB with
+// certificates, which need three times as much memory, at any time. The handshake of an
+// API server has about 5 KiB, or 11 KiB with maxClientChainBytes of certificates. The
+// first records of crypto/tls are small.
 const maxIdleReadBytes = 20 << 10
 
-// limitedListener is one whose connections fail when more than maxUnaskedBytes are
-// read of them while they are not active, and linger when they are closed.
+// limitedListener is a listener of connections that fail after maxIdleReadBytes are
+// read while no request is in progress, and that linger when they are closed.
 type limitedListener struct {
 	net.Listener
 	linger *linger
@@ -25,14 +26,14 @@ type limitedListener struct {
 func (l limitedListener) Accept() (net.Conn, error) {
 	conn, err := l.Listener.Accept()
 	if err != nil {
-		return nil, err //nolint:wrapcheck // net/http looks at what it is
+		return nil, err //nolint:wrapcheck // net/http inspects the error
 	}
 	bounded := &limitedConn{lingeringConn: lingeringConn{Conn: conn, linger: l.linger}}
 	bounded.left.Store(maxIdleReadBytes)
 	return bounded, nil
 }
 
-// limitedConn is a connection of which left bytes may be read.
+// limitedConn is a connection from which at most left bytes can be read.
 type limitedConn struct {
 	lingeringConn
 	left atomic.Int64
@@ -48,8 +49,8 @@ func (b *limitedConn) Read(p []byte) (int, error) {
 	return read, err
 }
 
-// boundedOf returns the connection below a TLS connection, or nil.
-func boundedOf(conn net.Conn) *limitedConn {
+// limitedConnOf returns the connection below a TLS connection, or nil.
+func limitedConnOf(conn net.Conn) *limitedConn {
 	overTLS, ok := conn.(*tls.Conn)
 	if !ok {
 		return nil
@@ -58,9 +59,10 @@ func boundedOf(conn net.Conn) *limitedConn {
 	return bounded
 }
 
-// setReadLimit gives a TLS connection the bound that goes with its state.
+// setReadLimit sets the read limit of a TLS connection: none if a request is in
+// progress, else maxIdleReadBytes.
 func setReadLimit(conn net.Conn, active bool) {
-	bounded := boundedOf(conn)
+	bounded := limitedConnOf(conn)
 	if bounded == nil {
 		return
 	}

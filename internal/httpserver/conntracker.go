@@ -13,16 +13,15 @@ import (
 	"github.com/pod-identity-webhook/pod-identity-webhook/internal/ratelimitedlog"
 )
 
-// maxConnections bounds those that are open at once. An API server asks over
-// HTTP/1.1, so each of its requests under way has a connection of its own: at
-// most as many as it has requests (--max-requests-inflight and
-// --max-mutating-requests-inflight, 600 together), of which it keeps 25 when
-// idle. An idle connection takes some 30 KiB.
+// maxConnections is the maximum number of open connections. An API server uses
+// HTTP/1.1, so each of its requests in flight has its own connection. It has at most
+// 600 requests in flight (--max-requests-inflight and --max-mutating-requests-inflight
+// together), and keeps 25 idle connections. An idle connection takes about 30 KiB.
 const maxConnections = 2000
 
-// connTracker bounds how many there are, and never by keeping a new one out: who
-// opens them and does nothing would keep the API server out too. It closes one
-// that is of less use.
+// connTracker limits the number of open connections. It never rejects a new one:
+// otherwise a client that opens connections and sends nothing could lock out the API
+// server. It closes an existing connection instead, in the order of evictFirst.
 type connTracker struct {
 	limit  int
 	logger *ratelimitedlog.Logger
@@ -31,27 +30,30 @@ type connTracker struct {
 	mu    sync.Mutex
 	open  map[net.Conn]*trackedConn
 	hosts map[string]*remoteHost
+	// clock counts the changes of connections, to order them.
 	clock uint64
 }
 
-// remoteHost is where connections come from.
+// remoteHost is a client host with its number of open connections.
 type remoteHost struct {
 	name        string
-	connTracker int
+	connections int
 }
 
-// trackedConn is what is known of one that is open. Its fields are guarded by the
-// mutex of connections.
+// trackedConn is the state of an open connection. The mutex of connTracker guards its
+// fields.
 type trackedConn struct {
 	remoteHost *remoteHost
-	// connState is when it last began or ended a request, by the clock of connections.
-	connState uint64
-	active    bool
-	// authorized says that an admission request came over it from who may ask, refused
-	// that one came from who may not. The latter stays for a moment, for the client to
-	// read why.
+	// changed is the clock of connTracker when the connection last began or ended a
+	// request.
+	changed uint64
+	active  bool
+	// authorized reports whether the last admission request was from an authorized
+	// client, and rejected whether it was from another one. A rejected connection
+	// stays open for a moment, so that the client can read the reason.
 	authorized, rejected bool
-	// closing says that it has its last response, and lingers.
+	// closing reports whether the server has sent its last response, so that the
+	// connection lingers.
 	closing bool
 }
 
@@ -66,7 +68,7 @@ func newConnTracker(limit int, logger *ratelimitedlog.Logger, registry prometheu
 	}
 	registry.MustRegister(c.closed, prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "pod_identity_webhook_connections",
-		Help: "Connections to the port for admission requests that are open.",
+		Help: "Number of open connections to the port for admission requests. The limit is 2000.",
 	}, func() float64 {
 		c.mu.Lock()
 		defer c.mu.Unlock()
@@ -75,8 +77,9 @@ func newConnTracker(limit int, logger *ratelimitedlog.Logger, registry prometheu
 	return c
 }
 
-// connContext is made for http.Server.ConnContext: it takes note of a connection
-// before anything is read from it.
+// connContext records a new connection before anything is read from it, and closes
+// another one if the limit is reached. It has the signature of
+// http.Server.ConnContext.
 func (c *connTracker) connContext(ctx context.Context, conn net.Conn) context.Context {
 	name := hostOf(conn.RemoteAddr().String())
 	c.mu.Lock()
@@ -89,11 +92,11 @@ func (c *connTracker) connContext(ctx context.Context, conn net.Conn) context.Co
 		from = &remoteHost{name: name}
 		c.hosts[name] = from
 	}
-	from.connTracker++
+	from.connections++
 	c.clock++
-	opened := &trackedConn{remoteHost: from, connState: c.clock}
+	opened := &trackedConn{remoteHost: from, changed: c.clock}
 	c.open[conn] = opened
-	if bounded := boundedOf(conn); bounded != nil {
+	if bounded := limitedConnOf(conn); bounded != nil {
 		bounded.closing = func() {
 			c.mu.Lock()
 			defer c.mu.Unlock()
@@ -103,13 +106,14 @@ func (c *connTracker) connContext(ctx context.Context, conn net.Conn) context.Co
 	return context.WithValue(ctx, peerKey{}, &clientState{trackedConn: opened})
 }
 
-// connState is made for http.Server.ConnState.
+// connState records the new state of a connection. It has the signature of
+// http.Server.ConnState.
 func (c *connTracker) connState(conn net.Conn, state http.ConnState) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	known := c.open[conn]
 	if known == nil {
-		return // closed by closeOne
+		return // closed by evict
 	}
 	switch state {
 	case http.StateClosed, http.StateHijacked:
@@ -120,58 +124,64 @@ func (c *connTracker) connState(conn net.Conn, state http.ConnState) {
 			setReadLimit(conn, active)
 		}
 		c.clock++
-		known.connState, known.active = c.clock, active
+		known.changed, known.active = c.clock, active
 	}
 }
 
-// setAuthorized keeps the connection from being closed for others, or, if its client may not
-// ask, has it closed before others. It may be nil.
-func (c *connTracker) setAuthorized(judged *trackedConn, mayAsk bool) {
-	if judged == nil {
+// setAuthorized records whether the client of a connection may send admission requests.
+// It does nothing if conn is nil.
+func (c *connTracker) setAuthorized(conn *trackedConn, authorized bool) {
+	if conn == nil {
 		return
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	judged.authorized, judged.rejected = mayAsk, !mayAsk
+	conn.authorized, conn.rejected = authorized, !authorized
 }
 
 func (c *connTracker) remove(conn net.Conn, known *trackedConn) {
 	delete(c.open, conn)
-	if known.remoteHost.connTracker--; known.remoteHost.connTracker == 0 {
+	if known.remoteHost.connections--; known.remoteHost.connections == 0 {
 		delete(c.hosts, known.remoteHost.name)
 	}
 }
 
-// evict closes the connection that is of the least use.
+// evict closes the connection that is first in the order of evictFirst.
 func (c *connTracker) evict(ctx context.Context) {
 	var victim net.Conn
-	var least *trackedConn
+	var state *trackedConn
 	for conn, known := range c.open {
-		if least == nil || c.evictFirst(known, least) {
-			victim, least = conn, known
+		if state == nil || c.evictFirst(known, state) {
+			victim, state = conn, known
 		}
 	}
 	if victim == nil {
 		return
 	}
-	c.logger.Log(ctx, slog.LevelWarn, "too many connections, the one of least use is closed", "connections",
-		"limit", c.limit, "host", least.remoteHost.name, "ofHost", least.remoteHost.connTracker)
-	c.remove(victim, least)
+	c.logger.Log(ctx, slog.LevelWarn, "Connection limit reached, closing the least useful connection", "connections",
+		"limit", c.limit, "host", state.remoteHost.name, "connectionsOfHost", state.remoteHost.connections)
+	c.remove(victim, state)
 	c.closed.Inc()
-	// Not by TLS, which would wait for the client to take its goodbye.
+	// Close below TLS: tls.Conn.Close would wait until the client accepts its alert.
 	if overTLS, ok := victim.(*tls.Conn); ok {
 		victim = overTLS.NetConn()
 	}
 	if bounded, ok := victim.(*limitedConn); ok {
-		victim = bounded.Conn // which does not linger
+		victim = bounded.Conn // this one does not linger
 	}
 	_ = victim.Close()
 }
 
-// evictFirst says whether a is of less use than b: one that lingers is of the least,
-// then one that was refused, a stranger's is of less than an API server's, then that of a host with more than half of all, so that one
-// cannot crowd out the others, then an idle one, then that of the host with the
-// most, then the one that has been so for longer.
+// evictFirst reports whether to close a before b. The order is:
+//
+//  1. a connection that lingers
+//  2. one whose client was rejected
+//  3. one without an authorized admission request
+//  4. one of a host that has more than half of the connection limit, so that one host
+//     cannot displace the others
+//  5. an idle one
+//  6. one of the host with the most connections
+//  7. the one whose state changed longest ago
 func (c *connTracker) evictFirst(a, b *trackedConn) bool {
 	switch {
 	case a.closing != b.closing:
@@ -184,16 +194,16 @@ func (c *connTracker) evictFirst(a, b *trackedConn) bool {
 		return c.overFairShare(a.remoteHost)
 	case a.active != b.active:
 		return b.active
-	case a.remoteHost.connTracker != b.remoteHost.connTracker:
-		return a.remoteHost.connTracker > b.remoteHost.connTracker
+	case a.remoteHost.connections != b.remoteHost.connections:
+		return a.remoteHost.connections > b.remoteHost.connections
 	default:
-		return a.connState < b.connState
+		return a.changed < b.changed
 	}
 }
 
-func (c *connTracker) overFairShare(h *remoteHost) bool { return h.connTracker > c.limit/2 }
+func (c *connTracker) overFairShare(h *remoteHost) bool { return h.connections > c.limit/2 }
 
-// hostOf returns the host of a network address.
+// hostOf returns the host of a network address, or the address if it has no port.
 func hostOf(address string) string {
 	if host, _, err := net.SplitHostPort(address); err == nil {
 		return host

@@ -12,7 +12,7 @@ import (
 	"github.com/pod-identity-webhook/pod-identity-webhook/internal/ratelimitedlog"
 )
 
-// conn is a connection from a host, which remembers that it was closed.
+// conn is a connection from a host. It records whether it was closed.
 type conn struct {
 	net.Conn
 	remoteHost string
@@ -26,9 +26,9 @@ func (c *conn) Close() error {
 	return nil
 }
 
-// TestConnTracker_evictionOrder opens as many as may be open, and one more.
+// TestConnTracker_evictionOrder opens one connection more than the limit.
 func TestConnTracker_evictionOrder(t *testing.T) {
-	const stranger, other, server = "10.0.0.1", "10.0.0.2", "10.0.0.3"
+	const unknown, other, server = "10.0.0.1", "10.0.0.2", "10.0.0.3"
 	for name, test := range map[string]struct {
 		hosts      []string
 		active     []int
@@ -37,16 +37,16 @@ func TestConnTracker_evictionOrder(t *testing.T) {
 		rejected   []int
 		closed     int
 	}{
-		"the oldest":                                         {hosts: []string{stranger, stranger, stranger}, closed: 0},
-		"one of the host with the most":                      {hosts: []string{server, stranger, stranger}, closed: 1},
-		"an idle one before an active one":                   {hosts: []string{stranger, stranger, stranger}, active: []int{0, 2}, idle: []int{1}, closed: 1},
-		"an active one of the host with the most":            {hosts: []string{server, stranger, stranger, other}, active: []int{0, 1, 2, 3}, closed: 1},
-		"an idle one of a smaller host before an active one": {hosts: []string{server, server, server, stranger, stranger, other}, active: []int{0, 1, 2, 3}, closed: 4},
-		"an active one of the host with more than half":      {hosts: []string{server, stranger, stranger, stranger}, active: []int{1, 2, 3}, idle: []int{0}, closed: 1},
-		"a stranger's before a trusted one":                  {hosts: []string{server, server, stranger}, authorized: []int{0, 1}, active: []int{2}, closed: 2},
-		"a refused one before any other":                     {hosts: []string{stranger, stranger, stranger, other}, active: []int{0, 3}, rejected: []int{3}, closed: 3},
-		"a trusted one if there is no other":                 {hosts: []string{server, server, other}, authorized: []int{0, 1, 2}, active: []int{0}, closed: 1},
-		"the one that has been active for the longest":       {hosts: []string{stranger, stranger, stranger}, active: []int{2, 1, 0}, closed: 2},
+		"the oldest":                                         {hosts: []string{unknown, unknown, unknown}, closed: 0},
+		"one of the host with the most":                      {hosts: []string{server, unknown, unknown}, closed: 1},
+		"an idle one before an active one":                   {hosts: []string{unknown, unknown, unknown}, active: []int{0, 2}, idle: []int{1}, closed: 1},
+		"an active one of the host with the most":            {hosts: []string{server, unknown, unknown, other}, active: []int{0, 1, 2, 3}, closed: 1},
+		"an idle one of a smaller host before an active one": {hosts: []string{server, server, server, unknown, unknown, other}, active: []int{0, 1, 2, 3}, closed: 4},
+		"an active one of the host with more than half":      {hosts: []string{server, unknown, unknown, unknown}, active: []int{1, 2, 3}, idle: []int{0}, closed: 1},
+		"an unauthenticated one before an authorized one":    {hosts: []string{server, server, unknown}, authorized: []int{0, 1}, active: []int{2}, closed: 2},
+		"a rejected one before any other":                    {hosts: []string{unknown, unknown, unknown, other}, active: []int{0, 3}, rejected: []int{3}, closed: 3},
+		"an authorized one if there are no others":           {hosts: []string{server, server, other}, authorized: []int{0, 1, 2}, active: []int{0}, closed: 1},
+		"the one that has been active for the longest":       {hosts: []string{unknown, unknown, unknown}, active: []int{2, 1, 0}, closed: 2},
 	} {
 		t.Run(name, func(t *testing.T) {
 			registry := prometheus.NewRegistry()
@@ -72,13 +72,13 @@ func TestConnTracker_evictionOrder(t *testing.T) {
 			connections.connContext(t.Context(), &conn{remoteHost: other})
 			for i, c := range open {
 				if c.closed != (i == test.closed) {
-					t.Errorf("connection %d of %s is closed: %t", i, c.remoteHost, c.closed)
+					t.Errorf("connection %d of %s: got closed %t, want %t", i, c.remoteHost, c.closed, i == test.closed)
 				}
 			}
-			// The server tells of the one that was closed, too.
+			// The server also reports the state of the closed connection.
 			connections.connState(open[test.closed], http.StateClosed)
 			if len(connections.open) != len(test.hosts) {
-				t.Errorf("%d are open", len(connections.open))
+				t.Errorf("got %d open connections", len(connections.open))
 			}
 		})
 	}
@@ -93,12 +93,12 @@ func TestConnTracker_closedConnections(t *testing.T) {
 		connections.connContext(t.Context(), c)
 		connections.connState(c, http.StateClosed)
 	}
-	if kept.closed || len(connections.open) != 1 || connections.hosts["10.0.0.1"].connTracker != 1 {
+	if kept.closed || len(connections.open) != 1 || connections.hosts["10.0.0.1"].connections != 1 {
 		t.Errorf("closed %t, open %d, hosts %v", kept.closed, len(connections.open), connections.hosts)
 	}
 }
 
-// BenchmarkTooManyConnections measures what it costs to let one more in.
+// BenchmarkTooManyConnections measures the cost of one connection above the limit.
 func BenchmarkTooManyConnections(b *testing.B) {
 	connections := newConnTracker(maxConnections, ratelimitedlog.New(slog.New(slog.DiscardHandler)), prometheus.NewRegistry())
 	for i := 0; b.Loop(); i++ {

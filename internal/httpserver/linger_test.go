@@ -25,7 +25,7 @@ import (
 
 const mebibyte = 1 << 20
 
-// refusal is a request that the webhook refuses, with a body of size bytes.
+// refusal is a request that the webhook rejects, with a body of size bytes.
 type refusal struct {
 	name, method, path, contentType string
 	size, status                    int
@@ -48,7 +48,7 @@ func refusals() []refusal {
 	}
 }
 
-// dialHTTP1 opens a connection that nothing is sent on yet.
+// dialHTTP1 opens a connection and sends nothing.
 func dialHTTP1(t testing.TB, server *running) *tls.Conn {
 	t.Helper()
 	conn, err := tls.Dial("tcp", strings.TrimPrefix(server.url, "https://"), &tls.Config{InsecureSkipVerify: true, NextProtos: []string{"http/1.1"}})
@@ -83,7 +83,7 @@ func wantWhole(t *testing.T, from io.Reader, status int) {
 	}
 }
 
-// unreadFor is longer than net/http keeps a connection that it has refused.
+// unreadFor is longer than net/http keeps a connection after a rejection.
 const unreadFor = time.Second
 
 // TestRefusals_clientReadsLate sends each request to its end, waits until the server
@@ -130,8 +130,8 @@ func (r refusal) request(chunked, expect bool) []byte {
 	return request.Bytes()
 }
 
-// TestRefusals_clientWaitsForContinue sends headers alone, as a client does that
-// waits for HTTP 100, and the body if it is asked for.
+// TestRefusals_clientWaitsForContinue sends only the headers, as a client does that waits
+// for HTTP 100. It sends the body if the server requests it.
 func TestRefusals_clientWaitsForContinue(t *testing.T) {
 	t.Parallel()
 	for _, refusal := range refusals() {
@@ -157,7 +157,8 @@ func TestRefusals_clientWaitsForContinue(t *testing.T) {
 	}
 }
 
-// TestRefusals_usualClients has those of Go and curl, which send and read at once.
+// TestRefusals_usualClients uses the clients of Go and curl, which send and read at the
+// same time.
 func TestRefusals_usualClients(t *testing.T) {
 	t.Parallel()
 	curl, err := exec.LookPath("curl")
@@ -218,7 +219,7 @@ func TestRefusals_usualClients(t *testing.T) {
 	}
 }
 
-// TestRefusals_noRequest has what net/http refuses before there is a request.
+// TestRefusals_noRequest sends input that net/http rejects before there is a request.
 func TestRefusals_noRequest(t *testing.T) {
 	t.Parallel()
 	body := strings.Repeat(" ", 3*mebibyte)
@@ -254,7 +255,7 @@ func TestRefusals_noRequest(t *testing.T) {
 	}
 }
 
-// TestRefusals_overloaded fills the share of a host with bodies, and sends one more.
+// TestRefusals_overloaded fills the quota of a host with bodies, and sends one more.
 func TestRefusals_overloaded(t *testing.T) {
 	t.Parallel()
 	server := run(t, role)
@@ -274,7 +275,7 @@ func TestRefusals_overloaded(t *testing.T) {
 }
 
 // TestRefusals_slowBody has a client that stops in the middle of its body, and one
-// that goes on when it is too late.
+// that continues after the deadline.
 func TestRefusals_slowBody(t *testing.T) {
 	t.Parallel()
 	for name, goesOn := range map[string]bool{"it stops": false, "it goes on": true} {
@@ -299,18 +300,18 @@ func TestRefusals_slowBody(t *testing.T) {
 	}
 }
 
-// TestRefusals_clientNeverStops requires that a refused client is read for a limited
-// time and to a limited length.
+// TestRefusals_clientNeverStops checks that the server reads from a rejected client only
+// for a limited time and to a limited length.
 func TestRefusals_clientNeverStops(t *testing.T) {
 	t.Parallel()
-	// A refused client has the body's 5 s, and as long again when it is refused.
+	// A client has 5 s for the body, and another 5 s after it is rejected.
 	const longest = 20 * time.Second
 	for name, test := range map[string]struct {
 		piece int
 		pause time.Duration
 		most  int
 	}{
-		// What sockets and TLS hold beside what the server reads.
+		// The last number includes the buffers of sockets and TLS.
 		"as fast as it can": {64 << 10, 0, 32 * mebibyte},
 		"byte by byte":      {1, 50 * time.Millisecond, mebibyte},
 	} {
@@ -337,8 +338,8 @@ func TestRefusals_clientNeverStops(t *testing.T) {
 	}
 }
 
-// TestRun_endsWhileConnectionsLinger requires that clients that do not close their
-// connections do not delay the end of the server by more than its timeout.
+// TestRun_endsWhileConnectionsLinger: clients that do not close their connections must
+// not delay the end of the server by more than its timeout.
 func TestRun_endsWhileConnectionsLinger(t *testing.T) {
 	t.Parallel()
 	server := run(t, role, func(c *httpserver.Options) { c.ShutdownTimeout = time.Millisecond })

@@ -15,29 +15,30 @@ import (
 )
 
 const (
-	// maxReadBytes bounds the memory of requests in flight and of their bodies. An API
-	// server can have 600 requests in flight (see maxConnections), with a pod of some
-	// 10 KiB each: 16 MiB, which is one host's half.
+	// maxReadBytes is the memory limit of requests in flight with their bodies. An API
+	// server can have 600 requests in flight (see maxConnections), each with a pod of
+	// about 10 KiB. That is 16 MiB, the half that one host may use.
 	maxReadBytes = 32 << 20
-	// requestOverheadBytes is what a request takes besides its body: goroutines, buffers.
+	// requestOverheadBytes is the memory of a request in addition to its body, for
+	// goroutines and buffers.
 	requestOverheadBytes = 16 << 10
-	// maxDecodedBytes bounds the memory of what bodies are decoded to.
+	// maxDecodedBytes is the memory limit of decoded bodies.
 	maxDecodedBytes = 64 << 20
-	// bodyTimeout is how long a body may take. The largest must come at 1.4 MiB/s,
-	// which is slow between an API server and a pod.
+	// bodyTimeout is how long a body may take. The largest body must arrive at
+	// 1.4 MiB/s, which is slow between an API server and a pod.
 	bodyTimeout = 5 * time.Second
-	// MaxBodyBytes bounds an AdmissionReview. The API server takes a request of at
-	// most 3 MiB (MaxRequestBodyBytes in k8s.io/apiserver/pkg/server/config.go:
-	// twice the 1.5 MiB that etcd stores, since JSON is larger than protobuf), and
-	// a review can carry two such objects, the old and the new. 1 MiB is left for
-	// the rest of it. A larger body cannot come from an API server.
+	// MaxBodyBytes is the maximum size of an AdmissionReview. An API server accepts
+	// requests of at most 3 MiB (MaxRequestBodyBytes in
+	// k8s.io/apiserver/pkg/server/config.go: twice the 1.5 MiB that etcd stores, because
+	// JSON is larger than protobuf). A review can have two such objects, the old and the
+	// new one, and 1 MiB for the rest. An API server never sends a larger body.
 	MaxBodyBytes = 2*3<<20 + 1<<20
-	// MaxReservedBytes is the most that one request can reserve.
+	// MaxReservedBytes is the maximum that one request can reserve.
 	MaxReservedBytes = maxDecodedBytes / 2
 )
 
-// memoryLimiter bounds the memory that requests take, whoever sends them. One host
-// gets half of it at most, so that it cannot keep the others out.
+// memoryLimiter limits the memory of the requests of all clients. One host gets at most
+// half of it, so that it cannot lock out the others.
 type memoryLimiter struct {
 	read, decoded *semaphore.Weighted
 
@@ -45,7 +46,7 @@ type memoryLimiter struct {
 	hosts map[string]*hostQuota
 }
 
-// hostQuota is what a host can have, as long as it has requests in flight.
+// hostQuota is the quota of a host that has requests in flight.
 type hostQuota struct {
 	requests      int // guarded by the mutex of memoryLimiter
 	read, decoded *semaphore.Weighted
@@ -57,7 +58,8 @@ func newMemoryLimiter() *memoryLimiter {
 	}
 }
 
-// Reservation is the memory that one request has taken. The methods of nil do nothing.
+// Reservation is the memory that one request has reserved. Methods of a nil Reservation
+// do nothing and return nil.
 type Reservation struct {
 	limiter       *memoryLimiter
 	remoteHost    string
@@ -67,14 +69,15 @@ type Reservation struct {
 
 type reservationKey struct{}
 
-// ReservationFrom returns the Reservation of a request, or nil if memory is not limited.
+// ReservationFrom returns the Reservation of the request with the context, or nil if
+// memory is not limited.
 func ReservationFrom(ctx context.Context) *Reservation {
 	reservation, _ := ctx.Value(reservationKey{}).(*Reservation)
 	return reservation
 }
 
-// limitMemory bounds the bodies of requests in number of bytes, in time, and in the
-// memory of all of them. A Read of the body returns an *httperror.Error.
+// limitMemory limits the size of each request body and the memory of all of them. An
+// error of a Read of the body is an *httperror.Error.
 func (s *Server) limitMemory(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		start := time.Now()
@@ -109,20 +112,20 @@ func (b *limitedBody) Read(p []byte) (int, error) {
 	case err == nil:
 		return n, nil
 	case errors.Is(err, io.EOF):
-		// From here on net/http reads the connection to notice that the client closes
-		// it. A deadline would look like that.
+		// From here on net/http reads from the connection to detect that the client
+		// closes it. An expired deadline would look the same.
 		_ = http.NewResponseController(b.response).SetReadDeadline(time.Time{})
 		return n, io.EOF
 	case exceeds:
-		return n, httperror.New(http.StatusRequestEntityTooLarge, BodyTooLarge, "the body is larger than %d bytes, which no API server sends", MaxBodyBytes)
+		return n, httperror.New(http.StatusRequestEntityTooLarge, BodyTooLarge, "body is larger than %d bytes, the maximum that an API server sends", MaxBodyBytes)
 	case errors.Is(err, os.ErrDeadlineExceeded):
-		return n, httperror.New(http.StatusRequestTimeout, BodyTooSlow, "the body was not there in time")
+		return n, httperror.New(http.StatusRequestTimeout, BodyTooSlow, "body did not arrive within %s", bodyTimeout)
 	default:
 		return n, httperror.New(http.StatusBadRequest, BodyNotRead, "read body: %w", err)
 	}
 }
 
-// begin begins a request of a host.
+// begin returns an empty Reservation for a request of a host.
 func (m *memoryLimiter) begin(host string) *Reservation {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -136,11 +139,11 @@ func (m *memoryLimiter) begin(host string) *Reservation {
 }
 
 func (r *Reservation) hostOverloaded() *httperror.Error {
-	return httperror.New(http.StatusServiceUnavailable, Overloaded, "the requests in flight of %s take all the memory that there is for them: try again", r.remoteHost)
+	return httperror.New(http.StatusServiceUnavailable, Overloaded, "requests in flight of %s use its whole memory quota: try again", r.remoteHost)
 }
 
 func overloaded() *httperror.Error {
-	return httperror.New(http.StatusServiceUnavailable, Overloaded, "the requests in flight take all the memory that there is for them: try again")
+	return httperror.New(http.StatusServiceUnavailable, Overloaded, "requests in flight use the whole memory limit: try again")
 }
 
 func (r *Reservation) reserveRead(n int64) *httperror.Error {
@@ -155,10 +158,11 @@ func (r *Reservation) reserveRead(n int64) *httperror.Error {
 	return nil
 }
 
-// Reserve waits until n bytes are free, at most MaxReservedBytes, for what the body is
-// decoded to. They replace those of earlier calls. A request keeps them until its end,
-// also while it waits for other servers. The requests of a host wait for one another
-// before they wait for those of others. The error is an *httperror.Error.
+// Reserve reserves n bytes for the decoded body, at most MaxReservedBytes, and waits
+// until they are free. They replace the bytes of earlier calls. A request keeps them
+// until its end, also while it waits for other servers. A request waits for the quota
+// of its host before it waits for the memory of all hosts. Reserve returns an
+// *httperror.Error if ctx is done first.
 func (r *Reservation) Reserve(ctx context.Context, n int64) error {
 	if r == nil {
 		return nil
@@ -176,8 +180,9 @@ func (r *Reservation) Reserve(ctx context.Context, n int64) error {
 	return nil
 }
 
-// Grow makes the reservation at least n bytes, at most MaxReservedBytes. It does not
-// wait: what needs the bytes is in memory already. The error is an *httperror.Error.
+// Grow increases the reservation to n bytes, at most MaxReservedBytes. It does nothing
+// if the reservation is larger. It does not wait, because the data is already in
+// memory: it returns an *httperror.Error if the bytes are not free.
 func (r *Reservation) Grow(n int64) error {
 	if r == nil {
 		return nil
@@ -203,7 +208,7 @@ func (r *Reservation) releaseDecoded() {
 	r.decoded = 0
 }
 
-// end releases all, once.
+// end releases the reservation. It must be called once.
 func (r *Reservation) end() {
 	r.releaseDecoded()
 	r.quota.read.Release(r.read)

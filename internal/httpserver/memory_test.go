@@ -53,12 +53,12 @@ func TestMemoryLimiter_perHostReadLimit(t *testing.T) {
 	stranger.end()
 	stranger = limiter.begin("10.0.0.1")
 	if err := stranger.reserveRead(maxReadBytes / 2); err != nil {
-		t.Errorf("after all was given back: %v", err)
+		t.Errorf("after everything was released: %v", err)
 	}
 	server.end()
 	stranger.end()
 	if !limiter.read.TryAcquire(maxReadBytes) || len(limiter.hosts) != 0 {
-		t.Errorf("memory or shares %v are held by nobody", limiter.hosts)
+		t.Errorf("got quotas %v without requests, want none", limiter.hosts)
 	}
 }
 
@@ -72,8 +72,8 @@ func TestMemoryLimiter_totalReadLimit(t *testing.T) {
 	wantOverloaded(t, "a fifth", limiter.begin("10.0.0.9").readInto(new(bytes.Buffer), strings.NewReader("x")))
 }
 
-// TestReservation_readInto reads it as it comes from connections: in pieces, with the
-// end beside the last piece or after it.
+// TestReservation_readInto reads a body as it arrives from connections: in pieces, with
+// the end in the last piece or after it.
 func TestReservation_readInto(t *testing.T) {
 	for _, size := range []int{0, 1, 511, 512, 513, 20_007} {
 		want := bytes.Repeat([]byte("x"), size)
@@ -82,10 +82,10 @@ func TestReservation_readInto(t *testing.T) {
 		} {
 			reservation, buffer := newMemoryLimiter().begin("10.0.0.1"), new(bytes.Buffer)
 			if err := reservation.readInto(buffer, wrap(bytes.NewReader(want))); err != nil || !bytes.Equal(buffer.Bytes(), want) {
-				t.Errorf("%d bytes %s: %d were read, %v", size, name, buffer.Len(), err)
+				t.Errorf("%d bytes %s: got %d bytes, error %v", size, name, buffer.Len(), err)
 			}
 			if reservation.read != int64(size) {
-				t.Errorf("%d bytes %s: %d are counted", size, name, reservation.read)
+				t.Errorf("%d bytes %s: got %d reserved bytes", size, name, reservation.read)
 			}
 		}
 	}
@@ -104,7 +104,7 @@ func TestReservation_waitsForDecodeMemory(t *testing.T) {
 	wantOverloaded(t, "a second at once", second.Reserve(impatient, bomb))
 	other := limiter.begin("10.0.0.2")
 	if err := other.Reserve(t.Context(), 10_000); err != nil {
-		t.Errorf("one of another host: %v", err)
+		t.Errorf("a request of another host: %v", err)
 	}
 	other.end()
 	second.end()
@@ -114,16 +114,16 @@ func TestReservation_waitsForDecodeMemory(t *testing.T) {
 	go func() { admitted <- second.Reserve(t.Context(), bomb) }()
 	first.end()
 	if err := <-admitted; err != nil {
-		t.Errorf("once there is room: %v", err)
+		t.Errorf("after memory was released: %v", err)
 	}
 	second.end()
 	if left := limiter.hosts; len(left) != 0 {
-		t.Errorf("nobody asks, and there are shares %v", left)
+		t.Errorf("got quotas %v without requests, want none", left)
 	}
 }
 
-// TestMemoryLimiter_perHostDecodeLimit though its requests are never answered, and
-// more of them wait.
+// TestMemoryLimiter_perHostDecodeLimit fills the quota of a host with requests that are
+// never answered, while more of them wait. Other hosts must not be affected.
 func TestMemoryLimiter_perHostDecodeLimit(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const quarter = maxDecodedBytes / 4
@@ -149,7 +149,8 @@ func TestMemoryLimiter_perHostDecodeLimit(t *testing.T) {
 	})
 }
 
-// TestMemoryLimiter_inFlightRequests though they have sent nothing of their limiter.
+// TestMemoryLimiter_inFlightRequests checks that requests count although they have sent
+// nothing of their bodies.
 func TestMemoryLimiter_inFlightRequests(t *testing.T) {
 	server := New(Options{
 		Handlers: map[string]http.Handler{"/mutate": readBody{}}, Logger: slog.New(slog.DiscardHandler), Registry: prometheus.NewRegistry(),
@@ -171,7 +172,7 @@ func TestMemoryLimiter_inFlightRequests(t *testing.T) {
 		reader, end := io.Pipe()
 		ends = append(ends, end)
 		running.Go(func() {
-			// The question below may have taken its place.
+			// The request below may have taken its place.
 			for ask("10.0.0.1", reader).Code == http.StatusServiceUnavailable {
 				runtime.Gosched()
 			}
@@ -181,7 +182,7 @@ func TestMemoryLimiter_inFlightRequests(t *testing.T) {
 			begun <- struct{}{}
 		}()
 	}
-	// All of them are under way once one more is refused.
+	// All of them are in flight when one more is rejected.
 	refused := ask("10.0.0.1", strings.NewReader(body))
 	for end := time.Now().Add(30 * time.Second); refused.Code == http.StatusOK && time.Now().Before(end); {
 		refused = ask("10.0.0.1", strings.NewReader(body))
@@ -200,7 +201,7 @@ func TestMemoryLimiter_inFlightRequests(t *testing.T) {
 	}
 	running.Wait()
 	if answered := ask("10.0.0.1", strings.NewReader(body)); answered.Code != http.StatusOK {
-		t.Errorf("once they have ended: HTTP %d: %s", answered.Code, answered.Body)
+		t.Errorf("after they have ended: got HTTP %d: %s", answered.Code, answered.Body)
 	}
 }
 
@@ -211,24 +212,24 @@ func TestReservation_growDecode(t *testing.T) {
 		t.Fatal(err)
 	}
 	if err := first.Grow(9_000); err != nil || first.decoded != 10_000 {
-		t.Errorf("less than there is: %v, %d bytes are held", err, first.decoded)
+		t.Errorf("less than the quota: got error %v, %d reserved bytes", err, first.decoded)
 	}
 	second := limiter.begin("10.0.0.1")
 	if err := second.Reserve(t.Context(), 10_000); err != nil {
 		t.Fatal(err)
 	}
 	if err := first.Grow(maxDecodedBytes/2 - 10_000); err != nil || first.decoded != maxDecodedBytes/2-10_000 {
-		t.Errorf("all that is left of a host's share: %v, %d bytes are held", err, first.decoded)
+		t.Errorf("the rest of the quota of a host: got error %v, %d reserved bytes", err, first.decoded)
 	}
 	wantOverloaded(t, "a second of the host", second.Grow(20_000))
 	first.end()
 	second.end()
 	again := limiter.begin("10.0.0.1")
 	if err := again.Reserve(t.Context(), maxDecodedBytes); err != nil {
-		t.Errorf("after all was given back: %v", err)
+		t.Errorf("after everything was released: %v", err)
 	}
 	again.end()
 	if len(limiter.hosts) != 0 {
-		t.Errorf("nobody asks, and there are shares %v", limiter.hosts)
+		t.Errorf("got quotas %v without requests, want none", limiter.hosts)
 	}
 }

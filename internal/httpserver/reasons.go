@@ -1,6 +1,6 @@
 package httpserver
 
-// The reasons of errors.
+// Reasons of an httperror.Error, for metrics and logs.
 const (
 	ClientCertificateMissing = "client_certificate_missing"
 	ClientCertificateRefused = "client_certificate_refused"

@@ -1,6 +1,6 @@
-// Package httpserver serves requests of API servers over TLS: it bounds connections,
-// bodies, time and memory, checks client certificates, and ends in order. It knows
-// nothing of what the requests are about.
+// Package httpserver serves requests of API servers over TLS. It limits connections,
+// bodies, time and memory, verifies client certificates, and drains requests when it
+// stops. It does not depend on the content of requests.
 package httpserver
 
 import (
@@ -28,8 +28,7 @@ import (
 // maxTimeout is the longest timeoutSeconds of a webhook configuration.
 const maxTimeout = 30 * time.Second
 
-// idleTimeout is longer than an API server keeps a connection that it does not
-// use.
+// idleTimeout is longer than an API server keeps an unused connection.
 const idleTimeout = 2 * time.Minute
 
 // Registry registers metrics, and collects them for /metrics.
@@ -38,44 +37,43 @@ type Registry interface {
 	prometheus.Gatherer
 }
 
-// Options are what a Server needs.
+// Options is the configuration of a Server.
 type Options struct {
-	// Listener takes admission requests and probes, over TLS; MetricsListener
-	// takes scrapes, in the clear. The Server closes both.
+	// Listener accepts admission requests and probes over TLS. MetricsListener accepts
+	// scrapes over HTTP. The Server closes both.
 	Listener, MetricsListener net.Listener
-	// GetCertificate returns the serving certificate of the moment.
+	// GetCertificate returns the current serving certificate.
 	GetCertificate func(*tls.ClientHelloInfo) (*tls.Certificate, error)
-	// Ready lists what must be true before pods are sent here; each returns
-	// nil or says what is amiss.
+	// Ready are the readiness checks. The server is ready if all of them return nil.
 	Ready []func() error
-	// Degraded lists what operators should know although the server can serve; each
-	// returns nil or says what it is. /readyz prints it after "ok".
+	// Degraded are checks that do not affect readiness. /readyz prints their errors
+	// after "ok".
 	Degraded []func() error
-	// Handlers answer POST requests, by path, from Clients. The context of a request has
-	// its Reservation.
+	// Handlers handle POST requests from the clients of ClientAuth, by path. The context
+	// of a request has its Reservation.
 	Handlers map[string]http.Handler
-	// OnReject is called for each request that a Handler did not get, after the response.
-	// OnPanic is called for each Handler that panicked. Both can be nil.
+	// OnReject is called after the response to each request that was rejected before it
+	// reached a handler. OnPanic is called for each panic of a handler. Both can be nil.
 	OnReject func(r *http.Request, took time.Duration, err *httperror.Error)
 	OnPanic  func()
-	// MinTLSVersion and CipherSuites are as in tls.Config; 0 is TLS 1.2, and nil
-	// is Go's choice.
+	// MinTLSVersion and CipherSuites are as in tls.Config. 0 means TLS 1.2, and nil
+	// means Go's default.
 	MinTLSVersion uint16
 	CipherSuites  []uint16
-	// ClientAuth can send requests to Handlers; anyone can send probes.
+	// ClientAuth restricts the clients of Handlers. All clients can send probes.
 	ClientAuth ClientAuth
-	// Debug answers under /debug on the metrics port; nil for nothing.
+	// Debug serves /debug on the metrics port; nil for none.
 	Debug http.Handler
-	// ShutdownDelay is how long requests are still taken after the server has
-	// said that it is not ready, for the cluster to send them elsewhere.
-	// ShutdownTimeout is how long the requests then under way may take.
+	// ShutdownDelay is how long the server keeps accepting requests while it reports
+	// not ready, so that the cluster sends new requests to other replicas.
+	// ShutdownTimeout is how long requests in flight may take after that.
 	ShutdownDelay, ShutdownTimeout time.Duration
 
 	Logger   *slog.Logger
 	Registry Registry
 }
 
-// Server is the webhook's HTTP server.
+// Server is the HTTP server of the webhook.
 type Server struct {
 	options     Options
 	connTracker *connTracker
@@ -85,7 +83,7 @@ type Server struct {
 	stopping    atomic.Bool
 }
 
-// New returns a Server that serves once Run is called.
+// New returns a Server. Call Run to start it.
 func New(options Options) *Server {
 	log := ratelimitedlog.New(options.Logger)
 	return &Server{
@@ -94,7 +92,7 @@ func New(options Options) *Server {
 	}
 }
 
-// Handler returns the routes of the TLS port.
+// Handler returns the handler of the TLS port.
 func (s *Server) Handler() http.Handler {
 	router := chi.NewRouter()
 	router.Use(s.recoverPanics, s.closeWhenDraining, setBodyDeadline)
@@ -105,12 +103,12 @@ func (s *Server) Handler() http.Handler {
 	router.Get("/healthz", s.healthz)
 	router.Get("/readyz", s.readyz)
 	router.MethodNotAllowed(func(w http.ResponseWriter, r *http.Request) {
-		http.Error(w, fmt.Sprintf("pod-identity-webhook: %s does not take %s", r.URL.Path, r.Method), http.StatusMethodNotAllowed)
+		http.Error(w, fmt.Sprintf("pod-identity-webhook: %s does not allow method %s", r.URL.Path, r.Method), http.StatusMethodNotAllowed)
 	})
 	return router
 }
 
-// reject answers a request with an error.
+// reject writes the error response and calls OnReject.
 func (s *Server) reject(w http.ResponseWriter, r *http.Request, took time.Duration, err *httperror.Error) {
 	err.Write(w)
 	if s.options.OnReject != nil {
@@ -118,8 +116,8 @@ func (s *Server) reject(w http.ResponseWriter, r *http.Request, took time.Durati
 	}
 }
 
-// recoverPanics turns a panic into a 500, so that the failurePolicy decides
-// about the pod and the other requests of the connection go on.
+// recoverPanics answers with HTTP 500 if a handler panics, so that the failurePolicy
+// applies to the pod and the connection stays usable.
 func (s *Server) recoverPanics(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		defer func() {
@@ -127,15 +125,15 @@ func (s *Server) recoverPanics(next http.Handler) http.Handler {
 			if recovered == nil {
 				return
 			}
-			if recovered == http.ErrAbortHandler { //nolint:errorlint // net/http compares it so
+			if recovered == http.ErrAbortHandler { //nolint:errorlint // net/http compares it the same way
 				panic(recovered)
 			}
 			if s.options.OnPanic != nil {
 				s.options.OnPanic()
 			}
-			// The panic's value may quote the request; its type and the stack
-			// tell a developer enough.
-			s.log.Log(r.Context(), slog.LevelError, "panic in handler, please report it", Panic,
+			// The value of the panic may quote the request. Its type and the stack
+			// are enough for debugging.
+			s.log.Log(r.Context(), slog.LevelError, "Handler panicked, please report it", Panic,
 				"path", r.URL.Path, "panic", fmt.Sprintf("%T", recovered), "stack", string(debug.Stack()))
 			http.Error(w, "pod-identity-webhook: internal error, see the webhook's log", http.StatusInternalServerError)
 		}()
@@ -143,9 +141,9 @@ func (s *Server) recoverPanics(next http.Handler) http.Handler {
 	})
 }
 
-// closeWhenDraining has the client take another connection for its next request once the
-// server is stopping. It is told with the answer: when the server closes the
-// connection by itself, a request may be on its way.
+// closeWhenDraining sets "Connection: close" on responses while the server drains, so
+// that clients open a new connection for the next request. If the server closed the
+// connection itself, a request in flight could be lost.
 func (s *Server) closeWhenDraining(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if s.stopping.Load() {
@@ -155,11 +153,11 @@ func (s *Server) closeWhenDraining(next http.Handler) http.Handler {
 	})
 }
 
-// setBodyDeadline bounds the time in which a body must arrive, also if nothing reads the
-// body: net/http waits for the rest of it after the response.
+// setBodyDeadline sets the deadline for the request body. It also applies if no handler
+// reads the body, because net/http waits for the rest of it after the response.
 func setBodyDeadline(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		// Deadlines cannot be set where there is no connection, as in unit tests.
+		// This fails without a connection, as in unit tests.
 		_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(bodyTimeout))
 		next.ServeHTTP(w, r)
 	})
@@ -186,16 +184,17 @@ func (s *Server) ready() error {
 	if s.stopping.Load() {
 		return errors.New("shutting down")
 	}
-	var amiss []error
+	var failed []error
 	for _, check := range s.options.Ready {
-		amiss = append(amiss, check())
+		failed = append(failed, check())
 	}
-	return errors.Join(amiss...)
+	return errors.Join(failed...)
 }
 
-// Run serves until ctx is done and then drains: first it is not ready but
-// still answers, for ShutdownDelay; then it lets the requests under way end,
-// for ShutdownTimeout at the longest. It returns nil after a full drain.
+// Run serves until ctx is done and then drains. For ShutdownDelay it reports not ready
+// and still accepts requests. Then it waits for the requests in flight, at most for
+// ShutdownTimeout. Run returns nil if all of them have completed. It returns an error if
+// they have not, or if one of the listeners fails.
 func (s *Server) Run(ctx context.Context) error {
 	tlsConfig := &tls.Config{
 		MinVersion:     cmp.Or(s.options.MinTLSVersion, tls.VersionTLS12),
@@ -203,7 +202,7 @@ func (s *Server) Run(ctx context.Context) error {
 		GetCertificate: s.options.GetCertificate,
 	}
 	if s.options.ClientAuth.Roots != nil {
-		tlsConfig.ClientAuth = tls.RequestClientCert // see onlyFromTheAPIServer
+		tlsConfig.ClientAuth = tls.RequestClientCert // see requireClientCert
 		tlsConfig.VerifyConnection = checkChainSize
 	}
 	server := &http.Server{
@@ -211,18 +210,19 @@ func (s *Server) Run(ctx context.Context) error {
 		TLSConfig:   tlsConfig,
 		ConnContext: s.connTracker.connContext,
 		ConnState:   s.connTracker.connState,
-		// API servers speak HTTP/1.1 to a webhook behind a Service
-		// (k8s.io/apiserver/pkg/util/webhook/client.go). HTTP/2 would only add to what
-		// an attacker can do.
+		// API servers use HTTP/1.1 for a webhook behind a Service
+		// (k8s.io/apiserver/pkg/util/webhook/client.go). HTTP/2 would only allow more
+		// attacks.
 		Protocols: new(http.Protocols),
-		// API servers keep connections to spare, some of which they have not used
-		// yet. They close them after 90 s of idleness (SetTransportDefaults in
-		// k8s.io/apimachinery/pkg/util/net), before this end does, so that no
-		// request meets a closing connection. A first header has as long as a
-		// connection may idle; who wastes that has one of maxConnections.
+		// API servers keep spare connections, some of them never used. They close them
+		// after 90 s without use (SetTransportDefaults in
+		// k8s.io/apimachinery/pkg/util/net), before the server does, so that no request
+		// is lost on a closing connection. The first header may take as long as a
+		// connection may be idle. A client that waits that long only uses one of
+		// maxConnections.
 		ReadHeaderTimeout: idleTimeout,
 		IdleTimeout:       idleTimeout,
-		// The TLS handshake has as long as this; a body has bodyTimeout.
+		// This also limits the TLS handshake. A body has bodyTimeout.
 		WriteTimeout:   2 * maxTimeout,
 		MaxHeaderBytes: 64 << 10,
 		ErrorLog:       slog.NewLogLogger(s.options.Logger.Handler(), slog.LevelDebug),
@@ -252,31 +252,31 @@ func (s *Server) Run(ctx context.Context) error {
 			_ = metricsServer.Close()
 		}()
 		if ctx.Err() == nil {
-			// One of the two has failed, and Run tells of it.
+			// One of the servers has failed, and Run returns its error.
 			s.linger.off.Store(true)
 			return server.Close()
 		}
 		return s.drain(context.WithoutCancel(ctx), server)
 	})
-	s.options.Logger.InfoContext(ctx, "serving",
+	s.options.Logger.InfoContext(ctx, "Started serving",
 		"address", s.options.Listener.Addr().String(), "metricsAddress", s.options.MetricsListener.Addr().String())
 	return group.Wait()
 }
 
 func (s *Server) drain(ctx context.Context, server *http.Server) error {
 	s.stopping.Store(true)
-	s.options.Logger.InfoContext(ctx, "stopping: not ready, still answering", "delay", s.options.ShutdownDelay)
+	s.options.Logger.InfoContext(ctx, "Shutting down, still accepting requests", "delay", s.options.ShutdownDelay.String())
 	<-time.After(s.options.ShutdownDelay)
 
-	s.options.Logger.InfoContext(ctx, "stopping: finishing the requests under way", "timeout", s.options.ShutdownTimeout)
+	s.options.Logger.InfoContext(ctx, "Waiting for requests in flight", "timeout", s.options.ShutdownTimeout.String())
 	ctx, cancel := context.WithTimeout(ctx, s.options.ShutdownTimeout)
 	defer cancel()
 	if err := server.Shutdown(ctx); err != nil {
 		s.linger.off.Store(true)
 		_ = server.Close()
-		return fmt.Errorf("requests were still under way after %s: %w", s.options.ShutdownTimeout, err)
+		return fmt.Errorf("requests still in flight after %s: %w", s.options.ShutdownTimeout, err)
 	}
-	s.options.Logger.InfoContext(ctx, "stopped")
+	s.options.Logger.InfoContext(ctx, "Stopped")
 	return nil
 }
 
@@ -291,9 +291,9 @@ func (s *Server) metricsHandler() http.Handler {
 	return router
 }
 
-func ignoreServerClosed(what string, err error) error {
+func ignoreServerClosed(operation string, err error) error {
 	if errors.Is(err, http.ErrServerClosed) {
 		return nil
 	}
-	return fmt.Errorf("%s: %w", what, err)
+	return fmt.Errorf("%s: %w", operation, err)
 }

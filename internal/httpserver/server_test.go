@@ -24,7 +24,7 @@ import (
 	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/webhook"
 )
 
-// resolverFunc makes a webhook.Resolver of a function.
+// resolverFunc is a webhook.Resolver that calls a function.
 type resolverFunc func(context.Context, types.NamespacedName) (*identity.Identity, error)
 
 func (f resolverFunc) Resolve(ctx context.Context, name types.NamespacedName) (*identity.Identity, error) {
@@ -42,7 +42,7 @@ func role(context.Context, types.NamespacedName) (*identity.Identity, error) {
 const review = `{"apiVersion":"admission.k8s.io/v1","kind":"AdmissionReview","request":{"uid":"a","operation":"CREATE","kind":{"version":"v1","kind":"Pod"},` +
 	`"namespace":"default","object":{"spec":{"serviceAccountName":"app","containers":[{"name":"app"}]}}}}`
 
-// newServer returns the server with a webhook in it, as the program has it.
+// newServer returns the server with a webhook, as in the program.
 func newServer(resolver resolverFunc, change ...func(*httpserver.Options)) *httpserver.Server {
 	logger, registry := slog.New(slog.DiscardHandler), prometheus.NewRegistry()
 	admission := webhook.New(webhook.Config{
@@ -62,7 +62,7 @@ func newServer(resolver resolverFunc, change ...func(*httpserver.Options)) *http
 	return httpserver.New(options)
 }
 
-// running is a Server that serves on loopback.
+// running is a Server that runs on loopback.
 type running struct {
 	client *http.Client
 	url    string
@@ -109,7 +109,7 @@ func (r *running) end(t *testing.T) error {
 	}
 }
 
-// status returns the status of a path, or 0 if nobody answers.
+// status returns the HTTP status of a path, or 0 without a response.
 func (r *running) status(path string) int {
 	response, err := r.client.Get(r.url + path)
 	if err != nil {
@@ -148,7 +148,7 @@ func TestRun_readiness(t *testing.T) {
 	}
 }
 
-// TestRun_drain holds a request open over the whole of the shutdown.
+// TestRun_drain keeps a request open during the shutdown.
 func TestRun_drain(t *testing.T) {
 	entered, release := make(chan struct{}), make(chan struct{})
 	server := run(t, func(ctx context.Context, name types.NamespacedName) (*identity.Identity, error) {
@@ -156,7 +156,7 @@ func TestRun_drain(t *testing.T) {
 		<-release
 		return role(ctx, name)
 	}, func(c *httpserver.Options) { c.ShutdownDelay = time.Second })
-	// Held open: a client whose connection goes on asking.
+	// A client that keeps sending requests over one connection.
 	answered := make(chan int, 1)
 	go func() {
 		response, err := server.client.Post(server.url+"/mutate", "application/json", strings.NewReader(review))
@@ -180,15 +180,15 @@ func TestRun_drain(t *testing.T) {
 	}
 	select {
 	case err := <-server.ended:
-		t.Fatalf("ended with a request under way: %v", err)
+		t.Fatalf("Run returned with a request in flight: %v", err)
 	default:
 	}
 	close(release)
 	if got := <-answered; got != http.StatusOK {
-		t.Errorf("the request under way got %d", got)
+		t.Errorf("the request in flight: got HTTP %d", got)
 	}
 	if err := server.end(t); err != nil {
-		t.Errorf("a full drain ended with %v", err)
+		t.Errorf("got %v after a full drain, want nil", err)
 	}
 }
 
@@ -214,8 +214,8 @@ func TestRun_drainTimeout(t *testing.T) {
 	}
 }
 
-// TestRun_unusedConnection holds one for longer than a stranger's
-// half-sent body: API servers open connections to spare, and use them later.
+// TestRun_unusedConnection keeps a connection open without a request for longer than a
+// body may take: API servers open spare connections and use them later.
 func TestRun_unusedConnection(t *testing.T) {
 	server := run(t, role)
 	connection, err := tls.Dial("tcp", strings.TrimPrefix(server.url, "https://"), &tls.Config{InsecureSkipVerify: true, NextProtos: []string{"http/1.1"}})
@@ -227,7 +227,7 @@ func TestRun_unusedConnection(t *testing.T) {
 		t.Fatal(err)
 	}
 	if _, err := connection.Read(make([]byte, 1)); !errors.Is(err, os.ErrDeadlineExceeded) {
-		t.Errorf("it was closed: %v", err)
+		t.Errorf("the connection was closed: %v", err)
 	}
 	if err := connection.SetReadDeadline(time.Now().Add(30 * time.Second)); err != nil {
 		t.Fatal(err)
@@ -237,18 +237,18 @@ func TestRun_unusedConnection(t *testing.T) {
 	}
 	response, err := http.ReadResponse(bufio.NewReader(connection), nil)
 	if err != nil {
-		t.Fatalf("then it is not answered: %v", err)
+		t.Fatalf("no response over the connection: %v", err)
 	}
 	defer response.Body.Close()
 	if response.StatusCode != http.StatusBadRequest {
-		t.Errorf("then it is answered %s", response.Status)
+		t.Errorf("over the connection: got %s", response.Status)
 	}
 }
 
 func TestRun_closesConnectionsWhenDraining(t *testing.T) {
 	server := run(t, role, func(c *httpserver.Options) { c.ShutdownDelay = 5 * time.Second })
 	client := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true, NextProtos: []string{"http/1.1"}}}}
-	// closes asks, and says whether the answer was the connection's last.
+	// closes sends a request, and reports whether the response closes the connection.
 	closes := func() bool {
 		t.Helper()
 		response, err := client.Post(server.url+"/mutate", "application/json", strings.NewReader(review))
@@ -266,7 +266,7 @@ func TestRun_closesConnectionsWhenDraining(t *testing.T) {
 	for !closes() {
 		select {
 		case <-deadline:
-			t.Fatal("connections are kept while stopping")
+			t.Fatal("connections are kept while the server drains")
 		default:
 		}
 	}

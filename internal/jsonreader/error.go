@@ -8,26 +8,27 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 )
 
-// Error says where a document is not as expected. It never quotes a value, which may
-// be a secret.
+// Error is the position of an invalid or unexpected value in a document. It never
+// quotes a value, which may be a secret.
 type Error struct {
-	// Offset is that of the byte, and Pointer that of the value (RFC 6901), or its end
-	// if it is long.
+	// Offset is the offset in bytes. Pointer is the JSON pointer of the value
+	// (RFC 6901), or the end of the pointer if it is long.
 	Offset  int64
 	Pointer jsontext.Pointer
-	// Kind is what cannot be there, as "array"; empty if it is not JSON.
+	// Kind is the JSON kind of the unexpected value, such as "array". It is empty if
+	// the document is invalid JSON.
 	Kind string
 }
 
 func (e *Error) Error() string {
 	if e.Kind == "" {
-		return fmt.Sprintf("at byte %d, %q: malformed JSON", e.Offset, e.Pointer)
+		return fmt.Sprintf("at byte %d, %q: invalid JSON", e.Offset, e.Pointer)
 	}
 	return fmt.Sprintf("at byte %d, %q: a JSON %s cannot be used here", e.Offset, e.Pointer, e.Kind)
 }
 
-// locate decodes the document again, by a library, as far as the fault: invalid JSON, or
-// an unexpected value at the offset.
+// locate decodes the document again with jsontext, up to the invalid JSON or the
+// unexpected value at the offset. It returns the error with its position.
 func locate(document []byte, offset int, unexpected bool) *Error {
 	decoder := jsontext.NewDecoder(bytes.NewReader(document), jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true))
 	for {
@@ -48,7 +49,7 @@ var kinds = map[jsontext.Kind]string{
 	'n': "null", 't': "boolean", 'f': "boolean", '"': "string", '0': "number", '{': "object", '[': "array",
 }
 
-// maxPointer keeps long names out of messages.
+// maxPointer is the maximum length of a pointer in a message.
 const maxPointer = 200
 
 func end(pointer jsontext.Pointer) jsontext.Pointer {

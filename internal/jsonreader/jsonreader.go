@@ -1,10 +1,10 @@
-// Package jsonreader reads a few members of a large JSON document, skips the rest, and
-// bounds the memory that lists and maps take. A document of a few bytes per element
-// would otherwise become many times as large. It knows nothing of what it reads.
+// Package jsonreader reads a few members of a large JSON document and skips the rest. It
+// limits the memory of lists and maps, because a document with a few bytes per element
+// could otherwise need many times its size in memory.
 //
-// Names are case-sensitive, of two equal names the last counts, null is the zero
-// value, and invalid UTF-8 becomes U+FFFD: so does an API server read its clients'
-// documents, or it never sends them.
+// Names are case-sensitive. If a name occurs twice, the last value counts. null is the
+// zero value, and invalid UTF-8 becomes U+FFFD. An API server reads the documents of its
+// clients in the same way, or never sends such documents.
 package jsonreader
 
 import (
@@ -16,32 +16,33 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 )
 
-// MaxValues is how many elements of lists and entries of maps a document can have, all
-// together, so that work which compares each with each ends soon.
+// MaxValues is the maximum total number of list elements and map entries of a document,
+// so that code that compares all pairs takes limited time.
 const MaxValues = 10_000
 
 // ErrTooMany is the error of a document with more than MaxValues elements and entries.
 var ErrTooMany = errors.New("too many elements and entries")
 
-// ErrTooLarge is the error of a document whose lists and maps take more bytes than
-// Read was given.
+// ErrTooLarge is the error of a document whose lists and maps need more bytes than the
+// limit given to Read.
 var ErrTooLarge = errors.New("lists and maps take too many bytes")
 
-// Reader is at a value of a document, and each method reads that value. After an error
-// the methods return zero values and empty lists, and Read returns the error.
+// Reader is positioned at a value of a document, and each method reads that value.
+// After an error all methods return zero values and empty lists, and Read returns the
+// error.
 type Reader struct {
 	scanner
-	// limit is ErrTooMany or ErrTooLarge; failed is set with any error, and unexpected if
-	// the value at the position is of another kind than expected.
+	// limit is ErrTooMany or ErrTooLarge. failed is set after any error. unexpected is
+	// set if the value at the position has an unexpected kind.
 	limit              error
 	failed, unexpected bool
-	// bytes and values are how many of them the document can still take.
+	// bytes and values are the remaining limits.
 	bytes, values int
 }
 
-// Read calls read with a Reader at the document's value. Lists and maps can take
-// maxBytes. The error is ErrTooMany, ErrTooLarge or an *Error. What the methods return
-// does not share the document's memory, unless they say so.
+// Read calls read with a Reader at the document's value. Lists and maps can need at most
+// maxBytes. Read returns ErrTooMany, ErrTooLarge or an *Error. The values that methods of
+// Reader return do not share the document's memory, except where noted.
 func Read(document []byte, maxBytes int, read func(*Reader)) error {
 	r := Reader{scanner: scanner{json: document}, bytes: maxBytes, values: MaxValues}
 	read(&r)
@@ -57,7 +58,7 @@ func Read(document []byte, maxBytes int, read func(*Reader)) error {
 	}
 }
 
-// Null reports whether the value is null, and reads it only then.
+// Null reports whether the value is null. It reads the value only if it is null.
 func (r *Reader) Null() bool {
 	return !r.failed && r.peek() == 'n' && r.check(r.literal("null"))
 }
@@ -80,7 +81,7 @@ func (r *Reader) Bool() bool {
 // String returns a string; null is an empty one.
 func (r *Reader) String() string { return r.Unquote(r.Quoted()) }
 
-// Quoted returns a string as it is written, with quotes and escapes; null is nil. It
+// Quoted returns a string as written, with quotes and escapes; null is nil. The result
 // shares the document's memory.
 func (r *Reader) Quoted() []byte {
 	if r.Null() {
@@ -97,8 +98,8 @@ func (r *Reader) Quoted() []byte {
 	return r.json[from:r.at]
 }
 
-// Unquote returns what Quoted has returned as a string. It takes what that is longer than
-// it is written: each byte of invalid UTF-8 becomes three.
+// Unquote decodes a result of Quoted. If the string has invalid UTF-8, it is charged to
+// the memory limit, because each invalid byte becomes three.
 func (r *Reader) Unquote(quoted []byte) string {
 	if quoted == nil {
 		return ""
@@ -110,15 +111,15 @@ func (r *Reader) Unquote(quoted []byte) string {
 	if within := quoted[1 : len(quoted)-1]; valid && bytes.IndexByte(within, '\\') < 0 {
 		return string(within)
 	}
-	text, _ := jsontext.AppendUnquote(nil, quoted) // the error is of what becomes U+FFFD
+	text, _ := jsontext.AppendUnquote(nil, quoted) // the error concerns bytes that become U+FFFD
 	return string(text)
 }
 
-// entryBytes is what an entry takes in a map that grows, as measured.
+// entryBytes is the measured memory of an entry in a growing map.
 const entryBytes = 160
 
-// Strings returns an object of strings; null is nil. Of names that are not wanted the
-// string is empty; nil wants all.
+// Strings returns an object of strings; null is nil. Values of names that are not wanted
+// are empty; if wanted is nil, all are wanted.
 func (r *Reader) Strings(wanted func(name string) bool) map[string]string {
 	if r.Null() {
 		return nil
@@ -142,9 +143,9 @@ func (r *Reader) Strings(wanted func(name string) bool) map[string]string {
 	return texts
 }
 
-// Members calls yield with the name of each member of an object, at whose value the
-// Reader is then; null has none. A value that yield does not read is skipped. The name
-// can share the document's memory, and have invalid UTF-8.
+// Members calls yield with the name of each member of an object; null has none. The
+// Reader is then positioned at the member's value. A value that yield does not read is
+// skipped. The name can share the document's memory and have invalid UTF-8.
 func (r *Reader) Members(yield func(name []byte) bool) {
 	if !r.begin('{') {
 		return
@@ -168,12 +169,12 @@ func unquoteName(quoted []byte) []byte {
 	if within := quoted[1 : len(quoted)-1]; bytes.IndexByte(within, '\\') < 0 {
 		return within
 	}
-	name, _ := jsontext.AppendUnquote(nil, quoted) // the error is of what becomes U+FFFD
+	name, _ := jsontext.AppendUnquote(nil, quoted) // the error concerns bytes that become U+FFFD
 	return name
 }
 
-// Elements calls yield for each element of a list, at which the Reader is then; null has
-// none. An element that yield does not read is skipped.
+// Elements calls yield for each element of a list, with the Reader positioned at it;
+// null has none. An element that yield does not read is skipped.
 func (r *Reader) Elements(yield func() bool) {
 	if !r.begin('[') {
 		return
@@ -187,13 +188,13 @@ func (r *Reader) Elements(yield func() bool) {
 	}
 }
 
-// List returns what read makes of each element of a list, each of which takes extra
-// bytes besides its size. null is nil, and an empty list is not.
+// List returns a list whose elements are read by read. Each element needs extra bytes in
+// addition to its size. null is nil, and an empty list is not nil.
 func List[Element any](r *Reader, extra int, read func(*Element, *Reader)) []Element {
 	if r.Null() {
 		return nil
 	}
-	// While a list grows there are the old one and a new one that is twice as long.
+	// While a slice grows, the old one and a new one of twice the length exist.
 	size := 3*int(reflect.TypeFor[Element]().Size()) + extra
 	list := []Element{}
 	for range r.Elements {
@@ -206,7 +207,7 @@ func List[Element any](r *Reader, extra int, read func(*Element, *Reader)) []Ele
 	return list
 }
 
-// Pointer returns what read makes of a value, or nil for null.
+// Pointer returns a pointer to a value that is read by read, or nil for null.
 func Pointer[Value any](r *Reader, read func(*Value, *Reader)) *Value {
 	if r.Null() || !r.Take(int(reflect.TypeFor[Value]().Size())) {
 		return nil
@@ -216,8 +217,8 @@ func Pointer[Value any](r *Reader, read func(*Value, *Reader)) *Value {
 	return value
 }
 
-// Take reports whether the document can take so many more bytes, for what the caller
-// makes of it.
+// Take charges bytes to the memory limit, for values that the caller creates. It reports
+// whether the limit is not exceeded.
 func (r *Reader) Take(bytes int) bool {
 	r.bytes -= bytes
 	if r.bytes < 0 && !r.failed {
@@ -234,7 +235,8 @@ func (r *Reader) takeValue(bytes int) bool {
 	return r.Take(bytes)
 }
 
-// begin reads the beginning of a list or an object, and reports whether it is there.
+// begin reads the opening bracket of a list or an object, and reports whether there is
+// one.
 func (r *Reader) begin(bracket byte) bool {
 	if r.failed || r.Null() {
 		return false
@@ -247,8 +249,8 @@ func (r *Reader) begin(bracket byte) bool {
 	return true
 }
 
-// next reports whether there is one more element or member, and reads the bracket at the
-// end if not.
+// next reports whether there is another element or member. If not, it reads the closing
+// bracket.
 func (r *Reader) next(bracket byte, first bool) bool {
 	if r.failed || r.accept(bracket) {
 		return false
@@ -263,16 +265,16 @@ func (r *Reader) skip(at int) {
 	}
 }
 
-// isAt reports whether the value begins with a byte.
+// isAt reports whether the value begins with the byte.
 func (r *Reader) isAt(first byte) bool { return r.peek() == first }
 
-// check notes whether the document is as expected so far, and reports it.
+// check sets failed if ok is false, and reports whether there has been no error so far.
 func (r *Reader) check(ok bool) bool {
 	r.failed = r.failed || !ok
 	return !r.failed
 }
 
-// fail notes that the value at the position is of a kind that is not expected.
+// fail records that the value at the position has an unexpected kind.
 func (r *Reader) fail() {
 	r.unexpected = r.unexpected || !r.failed
 	r.failed = true

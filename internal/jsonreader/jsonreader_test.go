@@ -120,8 +120,8 @@ func TestRead_bounds(t *testing.T) {
 	}
 }
 
-// FuzzRead compares the result with the library's own, which has no bounds. A map or
-// a list whose name is repeated in an object is replaced, and not merged.
+// FuzzRead compares the result with that of the library, which has no limits. If a name
+// is repeated, its map or list is replaced and not merged.
 func FuzzRead(f *testing.F) {
 	for _, document := range []string{
 		``, `null`, `{}`, `{"text":"a","texts":{"b":"c"},"list":[null,{"next":{"text":"\u00e9"}}]}`, `{"text":1}`, `{"a":-0.5e+10,"b":[true,false,null]}`,

@@ -6,12 +6,12 @@ import (
 	"math/bits"
 )
 
-// maxDepth is that of encoding/json, and of jsontext, which locate uses.
+// maxDepth is the maximum depth of encoding/json, and of jsontext, which locate uses.
 const maxDepth = 10_000
 
-// scanner is a position in a JSON document (RFC 8259). Its methods move it past a
-// value, or report false if something else is there. They accept invalid UTF-8 and half a
-// surrogate pair, which Reader.Unquote replaces.
+// scanner is a position in a JSON document (RFC 8259). Its methods accept a value, that
+// is, move past it and return true, or return false if there is something else. They
+// accept invalid UTF-8 and half a surrogate pair, which Reader.Unquote replaces.
 type scanner struct {
 	json []byte
 	at   int
@@ -56,7 +56,7 @@ func (s *scanner) accept(c byte) bool {
 
 // string accepts a string.
 func (s *scanner) string() bool {
-	at := s.at + 1 // after the quote
+	at := s.at + 1 // the opening quote
 	for {
 		at = findSpecial(s.json, at)
 		if at == len(s.json) {
@@ -77,15 +77,16 @@ func (s *scanner) string() bool {
 }
 
 // findSpecial returns the position of the next byte of a string that is a quote, a
-// backslash or a control character. It compares eight bytes at a time, since most of a
-// document is in strings.
+// backslash or a control character. It compares eight bytes at a time, because most of a
+// document consists of strings.
 func findSpecial(json []byte, at int) int {
 	const ones = 0x0101010101010101
 	for ; at+8 <= len(json); at += 8 {
 		eight := binary.LittleEndian.Uint64(json[at:])
 		quotes, backslashes := eight^ones*'"', eight^ones*'\\'
-		// The highest bit of a byte is set if that is below what is subtracted. Bytes
-		// behind the first such may have it too, which does not matter.
+		// Each term sets the highest bit of a byte that is less than the subtracted
+		// byte. Bytes after the first such byte may have it set too, which does not
+		// matter.
 		found := ((eight - ones*' ') &^ eight) | ((quotes - ones) &^ quotes) | ((backslashes - ones) &^ backslashes)
 		if found &= ones << 7; found != 0 {
 			return at + bits.TrailingZeros64(found)/8
@@ -147,7 +148,7 @@ func (s *scanner) number() bool {
 	return true
 }
 
-// digits accepts one digit or more.
+// digits accepts one or more digits.
 func (s *scanner) digits() bool {
 	first := s.at
 	for s.at < len(s.json) && s.json[s.at] >= '0' && s.json[s.at] <= '9' {
@@ -159,12 +160,12 @@ func (s *scanner) digits() bool {
 // value accepts any value, after white space, that is nested no deeper than depth. It is
 // not recursive, so that a nested document does not grow the goroutine's stack.
 func (s *scanner) value(depth int) bool {
-	open := make([]byte, 0, 64) // the closing brackets of what the position is in
+	open := make([]byte, 0, 64) // closing brackets of the enclosing values
 	for {
 		switch c := s.peek(); c {
 		case '{', '[':
 			s.at++
-			end := c + '}' - '{' // as much as from [ to ]
+			end := c + '}' - '{' // the same distance as from [ to ]
 			if s.accept(end) {
 				break
 			}
@@ -196,7 +197,7 @@ func (s *scanner) value(depth int) bool {
 	}
 }
 
-// scalar accepts a value other than a list or an object, which begins with c.
+// scalar accepts a value other than a list or an object. The value begins with c.
 func (s *scanner) scalar(c byte) bool {
 	switch c {
 	case '"':

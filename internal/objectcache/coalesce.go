@@ -10,10 +10,10 @@ import (
 // ErrPanic is the error of a read that panicked.
 var ErrPanic = errors.New("the read panicked")
 
-// coalescer shares reads by key. Unlike singleflight it never lets a caller join a
-// read that began before the caller came: such a read may have seen the thing as
-// it was before what the caller knows was written. So, for each key, at most one
-// read is under way and at most one waits for it, whatever the burst.
+// coalescer shares reads by key. Unlike with singleflight, a caller never joins a read
+// that started before the call: that read may have missed a write that the caller has
+// already seen. For each key, at most one read is in flight and at most one waits for
+// it, for any number of callers.
 type coalescer[K comparable, V any] struct {
 	fetch    func(context.Context, K) (V, error)
 	panicked func(ctx context.Context, value any)
@@ -23,28 +23,29 @@ type coalescer[K comparable, V any] struct {
 	running sync.WaitGroup
 }
 
-// flight is the read under way for a key, and the one that starts after it.
+// flight is the read in flight for a key, and the one that starts after it.
 type flight[V any] struct {
 	next *sharedRead[V]
 }
 
-// sharedRead is one read and its outcome, which may be looked at once done is closed.
+// sharedRead is one read with its result, which is valid after done is closed.
 type sharedRead[V any] struct {
 	done  chan struct{}
 	found V
 	err   error
 }
 
-// newCoalescer returns a coalescer of reads by fetch, which sets its own deadline. A panic of fetch
-// is ErrPanic to the callers that wait: they are not on its goroutine, so none of them
-// could recover it. panicked is called with the value of the panic, once and on its
-// goroutine, so that debug.Stack has the frames of fetch.
+// newCoalescer returns a coalescer that reads with fetch. fetch must set its own
+// deadline. If fetch panics, the callers that wait get ErrPanic: they run on other
+// goroutines, so they cannot recover the panic. panicked is called once with the value
+// of the panic, on the goroutine of fetch, so that debug.Stack has its frames.
 func newCoalescer[K comparable, V any](fetch func(context.Context, K) (V, error), panicked func(ctx context.Context, value any)) *coalescer[K, V] {
 	return &coalescer[K, V]{fetch: fetch, panicked: panicked, flights: map[K]*flight[V]{}}
 }
 
-// Do returns the outcome of a read of key that begins after Do is called, or an
-// error of ctx if ctx is done first. The read itself goes on: others wait for it.
+// Do returns the result of a read of key that starts after Do is called. It returns an
+// error that wraps that of ctx if ctx is done first. The read continues then, because
+// other callers wait for it.
 func (g *coalescer[K, V]) Do(ctx context.Context, key K) (V, error) {
 	joined := g.join(ctx, key)
 	select {
@@ -52,11 +53,11 @@ func (g *coalescer[K, V]) Do(ctx context.Context, key K) (V, error) {
 		return joined.found, joined.err
 	case <-ctx.Done():
 		var none V
-		return none, fmt.Errorf("no answer in time: %w", ctx.Err())
+		return none, fmt.Errorf("no response in time: %w", ctx.Err())
 	}
 }
 
-// Wait returns when no read is under way.
+// Wait waits until no read is in flight.
 func (g *coalescer[K, V]) Wait() { g.running.Wait() }
 
 func (g *coalescer[K, V]) join(ctx context.Context, key K) *sharedRead[V] {
@@ -66,7 +67,7 @@ func (g *coalescer[K, V]) join(ctx context.Context, key K) *sharedRead[V] {
 	if !busy {
 		first := &sharedRead[V]{done: make(chan struct{})}
 		g.flights[key] = &flight[V]{}
-		// The read is no single caller's, so it must not end with one.
+		// Callers share the read, so it must not end with one of them.
 		shared := context.WithoutCancel(ctx)
 		g.running.Go(func() { g.run(shared, key, first) })
 		return first
@@ -77,7 +78,7 @@ func (g *coalescer[K, V]) join(ctx context.Context, key K) *sharedRead[V] {
 	return current.next
 }
 
-// run does the given read, and then those that were asked for meanwhile.
+// run does the given read, and then the reads that were requested in the meantime.
 func (g *coalescer[K, V]) run(ctx context.Context, key K, r *sharedRead[V]) {
 	for r != nil {
 		r.found, r.err = g.recovered(ctx, key)
@@ -86,7 +87,7 @@ func (g *coalescer[K, V]) run(ctx context.Context, key K, r *sharedRead[V]) {
 	}
 }
 
-// recovered fetches, and returns ErrPanic if that panics.
+// recovered calls fetch, and returns ErrPanic if fetch panics.
 func (g *coalescer[K, V]) recovered(ctx context.Context, key K) (found V, err error) {
 	defer func() {
 		if value := recover(); value != nil {

@@ -13,7 +13,7 @@ import (
 
 const key = "app"
 
-// cluster stands for what can be read: its state at the moment a read begins.
+// cluster simulates a cluster. A read returns its state at the start of the read.
 type cluster struct {
 	state    atomic.Int32
 	reads    atomic.Int32
@@ -21,7 +21,7 @@ type cluster struct {
 	most     atomic.Int32
 }
 
-// read takes a second, and answers with what was so when it began.
+// read takes a second, and returns the state at its start.
 func (c *cluster) read(context.Context, string) (int32, error) {
 	c.reads.Add(1)
 	if now := c.underWay.Add(1); now > c.most.Load() {
@@ -33,7 +33,7 @@ func (c *cluster) read(context.Context, string) (int32, error) {
 	return state, nil
 }
 
-// unexpected is for reads that do not panic.
+// unexpected fails the test if a read panics.
 func unexpected(t *testing.T) func(context.Context, any) {
 	return func(_ context.Context, value any) { t.Errorf("panic: %v", value) }
 }
@@ -48,13 +48,13 @@ func TestGroup_burst(t *testing.T) {
 		synctest.Wait()
 		reads.Wait()
 		if got := c.reads.Load(); got != 2 {
-			t.Errorf("a burst of 1000 cost %d reads, want 2", got)
+			t.Errorf("got %d reads for a burst of 1000 calls, want 2", got)
 		}
 		if got := c.most.Load(); got != 1 {
-			t.Errorf("%d reads at once, want 1", got)
+			t.Errorf("got %d concurrent reads, want 1", got)
 		}
 		if len(reads.flights) != 0 {
-			t.Errorf("%d flights are left", len(reads.flights))
+			t.Errorf("got %d remaining flights, want none", len(reads.flights))
 		}
 	})
 }
@@ -69,7 +69,7 @@ func TestGroup_neverJoinsEarlierRead(t *testing.T) {
 		c.state.Store(1)
 		got, err := reads.Do(t.Context(), key)
 		if err != nil || got != 1 {
-			t.Errorf("what was written before the call was missed: got %d, %v", got, err)
+			t.Errorf("the read missed a write before the call: got %d, %v", got, err)
 		}
 		reads.Wait()
 	})
@@ -84,7 +84,7 @@ func TestGroup_independentKeys(t *testing.T) {
 		}
 		synctest.Wait()
 		if got := c.underWay.Load(); got != 3 {
-			t.Errorf("%d reads at once, want 3", got)
+			t.Errorf("got %d concurrent reads, want 3", got)
 		}
 		reads.Wait()
 	})
@@ -107,7 +107,7 @@ func TestGroup_canceledCaller(t *testing.T) {
 	})
 }
 
-// TestGroup_panic shows that a panic fails the read that panics, and no other.
+// TestGroup_panic checks that a panic fails only the read that panics.
 func TestGroup_panic(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var began, panics atomic.Int32
@@ -145,18 +145,18 @@ func TestGroup_panic(t *testing.T) {
 		}
 		reads.Wait()
 		if got := failed.Load(); got != 11 {
-			t.Errorf("%d readers got the error, want 11", got)
+			t.Errorf("got the error for %d readers, want 11", got)
 		}
 		if got := panics.Load(); got != 2 {
-			t.Errorf("%d panics are reported, want 2", got)
+			t.Errorf("got %d reported panics, want 2", got)
 		}
 		if len(reads.flights) != 0 {
-			t.Errorf("%d flights are left", len(reads.flights))
+			t.Errorf("got %d remaining flights, want none", len(reads.flights))
 		}
 	})
 }
 
-// TestGroup_panicWithoutReaders shows that a read cleans up if all its readers have
+// TestGroup_panicWithoutReaders checks that a read is cleaned up if all its readers are
 // gone.
 func TestGroup_panicWithoutReaders(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -171,7 +171,7 @@ func TestGroup_panicWithoutReaders(t *testing.T) {
 		}
 		reads.Wait()
 		if len(reads.flights) != 0 {
-			t.Errorf("%d flights are left", len(reads.flights))
+			t.Errorf("got %d remaining flights, want none", len(reads.flights))
 		}
 	})
 }

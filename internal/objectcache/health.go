@@ -14,26 +14,26 @@ import (
 	"k8s.io/apimachinery/pkg/watch"
 )
 
-// maxSilence is how long a watch may bring nothing before it counts as broken. API
-// servers send a bookmark to each watch about once a minute, also where no object
-// changes (defaultBookmarkFrequency in k8s.io/apiserver/pkg/storage/cacher), so
-// this is two bookmarks that did not arrive.
+// maxSilence is the time without any event after which a watch is not healthy. API
+// servers send a bookmark to each watch about once a minute, also if no object changes
+// (defaultBookmarkFrequency in k8s.io/apiserver/pkg/storage/cacher). After maxSilence,
+// two bookmarks are missing.
 //
-// API servers 1.30 send none after their start until the first event of the resource
-// or the first progress notification of etcd (dispatchEvents in cacher.go of
-// k8s.io/apiserver v0.30.14). Until then an idle watch counts as broken: the webhook
-// cannot tell it from one that hangs.
+// After its start, an API server 1.30 sends no bookmarks until the first event of the
+// resource or the first progress notification of etcd (dispatchEvents in cacher.go of
+// k8s.io/apiserver v0.30.14). Until then an idle watch is not healthy, because the
+// webhook cannot distinguish it from one that hangs.
 const maxSilence = 2 * time.Minute
 
-// healthLogInterval is the shortest time between two log lines on the health of a
-// watch. A watch that is healthy again within it is not worth a line.
+// healthLogInterval is the minimum time between two log lines about the health of a
+// watch. A watch that is healthy again within that time is not logged.
 const healthLogInterval = 10 * time.Second
 
 // errNotSynced is the error of a watch whose first list is not complete.
 var errNotSynced = errors.New("the first list is not complete")
 
-// Health is the state of a watch: whether the store that it fills can be trusted.
-// Its methods may be called concurrently.
+// Health is the state of a watch, which decides whether the store that it fills can be
+// used. Its methods may be called concurrently.
 type Health struct {
 	now    func() time.Time
 	synced chan struct{}
@@ -61,7 +61,7 @@ func (h *Health) Replaced() {
 // Done returns a channel that is closed when the first list is complete.
 func (h *Health) Done() <-chan struct{} { return h.synced }
 
-// SyncSignal reports whether the first list is complete. It stays true.
+// SyncSignal reports whether the first list is complete. Once true, it stays true.
 func (h *Health) SyncSignal() bool {
 	select {
 	case <-h.synced:
@@ -71,9 +71,9 @@ func (h *Health) SyncSignal() bool {
 	}
 }
 
-// Err returns nil if the store is up to date as far as the watch can know: the
-// first list is complete, the last attempt to list or watch succeeded, and a list,
-// an event or a bookmark arrived within maxSilence. Otherwise it returns the reason.
+// Err returns an error unless the watch is healthy. It is healthy if the first list is
+// complete, the last attempt to list or watch succeeded, and a list, an event or a
+// bookmark arrived within maxSilence.
 func (h *Health) Err() error {
 	if !h.SyncSignal() {
 		return errNotSynced
@@ -97,7 +97,7 @@ func (h *Health) failed(err error) {
 	h.failure = err
 }
 
-// watching records that a watch started where the store's content ends.
+// watching records that a watch started at the version of the store's content.
 func (h *Health) watching() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -112,8 +112,8 @@ func (h *Health) succeeded() {
 	h.lastSign = h.now()
 }
 
-// received records an event of a watch. An object of a list that is still being
-// streamed is no such event: it says nothing of what the store holds.
+// received records an event of a watch. Do not call it for the objects of a list that is
+// still being streamed, because the store does not hold them yet.
 func (h *Health) received(event watch.Event) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -124,10 +124,10 @@ func (h *Health) received(event watch.Event) {
 	h.lastSign = h.now()
 }
 
-// log writes a line when the watch is no longer healthy, with the reason, and one
-// when it is healthy again, until ctx is done. Silence is no event, so it looks once
-// in each healthLogInterval, which bounds the number of lines as well. The log of
-// client-go has the errors before the first list is complete.
+// log logs a line with the reason when the watch becomes unhealthy, and one when it is
+// healthy again, until ctx is done. Silence has no event, so log checks once per
+// healthLogInterval, which also limits the number of lines. client-go logs the errors
+// before the first list is complete.
 func (h *Health) log(ctx context.Context, logger *slog.Logger, resource string) {
 	ticker := time.NewTicker(healthLogInterval)
 	defer ticker.Stop()
@@ -150,8 +150,8 @@ func (h *Health) log(ctx context.Context, logger *slog.Logger, resource string) 
 	}
 }
 
-// streamsList reports whether a watch begins with a list, so that its store is not
-// up to date before the list is complete.
+// streamsList reports whether a watch begins with a list. Its store is not up to date
+// before that list is complete.
 func streamsList(options metav1.ListOptions) bool {
 	return options.SendInitialEvents != nil && *options.SendInitialEvents
 }
@@ -160,7 +160,7 @@ func streamsList(options metav1.ListOptions) bool {
 func newHealthGauge(resource string, health *Health) prometheus.Collector {
 	return prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Name:        "pod_identity_webhook_watch_healthy",
-		Help:        "1 if the watch of the resource is healthy: the first list is complete, the last attempt to list or watch succeeded, and an event or bookmark arrived within two minutes. While it is 0, an admission whose live read fails as well is answered with HTTP 500.",
+		Help:        "1 if the watch of the resource is healthy, else 0. A watch is healthy if the first list is complete, the last attempt to list or watch succeeded, and an event or bookmark arrived within two minutes. While it is 0, the webhook answers admission requests whose live read fails with HTTP 500.",
 		ConstLabels: prometheus.Labels{"resource": resource},
 	}, func() float64 {
 		if health.Err() != nil {

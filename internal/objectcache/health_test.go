@@ -16,7 +16,7 @@ import (
 	"k8s.io/apimachinery/pkg/watch"
 )
 
-// TestHealth_events plays what a watch can see, step by step, in synctest's time.
+// TestHealth_events replays the events of a watch, in the time of synctest.
 func TestHealth_events(t *testing.T) {
 	event := func(kind watch.EventType) func(*Health) {
 		return func(h *Health) { h.received(watch.Event{Type: kind, Object: &corev1.ServiceAccount{}}) }
@@ -71,7 +71,7 @@ func TestHealth_events(t *testing.T) {
 	}
 }
 
-// TestWatch_health has a reflector watch: its health follows from what arrives.
+// TestWatch_health runs a reflector and checks the health after each event.
 func TestWatch_health(t *testing.T) {
 	wantHealth := func(t *testing.T, store *keeper, when, want string) {
 		t.Helper()
@@ -91,7 +91,7 @@ func TestWatch_health(t *testing.T) {
 					}
 					wantHealth(t, store, "after the list", "")
 					if got := valueOf(t, source.failures()); got != 0 {
-						t.Errorf("%v failures are counted, want 0", got)
+						t.Errorf("got %v failures, want 0", got)
 					}
 					time.Sleep(maxSilence + time.Second) // in synctest's time
 					wantHealth(t, store, "after silence", "nothing for")
@@ -104,7 +104,7 @@ func TestWatch_health(t *testing.T) {
 					synctest.Wait()
 					wantHealth(t, store, "while attempts are refused", "connection refused")
 					if got := valueOf(t, source.failures()); got == 0 {
-						t.Error("no failure is counted")
+						t.Error("got no failures, want at least 1")
 					}
 					source.refuse(nil)
 					settle()
@@ -124,8 +124,8 @@ func TestWatch_health(t *testing.T) {
 	}
 }
 
-// TestWatch_streamedListCutOff shows that a streamed list is no sign of life before
-// its end: until then the store holds what it held before.
+// TestWatch_streamedListCutOff checks that an incomplete streamed list does not make the
+// watch healthy: until its end the store has the previous content.
 func TestWatch_streamedListCutOff(t *testing.T) {
 	cut := func(source *accounts) {
 		w, _ := source.last()
@@ -133,9 +133,9 @@ func TestWatch_streamedListCutOff(t *testing.T) {
 		synctest.Wait()
 	}
 	for name, test := range map[string]struct {
-		// play plays a streamed list that does not become complete.
+		// play sends a streamed list that does not become complete.
 		play func(*accounts)
-		// want is part of the error of Health, and failures how often it is counted.
+		// want is part of the error of Health, and failures is the value of the counter.
 		want     string
 		failures float64
 	}{
@@ -168,7 +168,7 @@ func TestWatch_streamedListCutOff(t *testing.T) {
 				source, store := &accounts{streams: true}, newKeeper()
 				watching(t, source, store, func() {
 					source.play(added("a", "A"), bookmark("100", true))
-					// The watch that goes on ends at once, so the reflector lists again.
+					// The next watch ends immediately, so the reflector lists again.
 					cut(source)
 					settle()
 					if _, options := source.last(); !streamsList(options) {
@@ -184,7 +184,7 @@ func TestWatch_streamedListCutOff(t *testing.T) {
 						t.Errorf("got %v, want %q", err, test.want)
 					}
 					if got := valueOf(t, source.failures()); got != test.failures {
-						t.Errorf("%v failures are counted, want %v", got, test.failures)
+						t.Errorf("got %v failures, want %v", got, test.failures)
 					}
 					settle()
 					source.play(bookmark("300", true))
@@ -194,31 +194,31 @@ func TestWatch_streamedListCutOff(t *testing.T) {
 					source.play(bookmark("400", false))
 					cut(source)
 					if got := valueOf(t, source.failures()); got != test.failures {
-						t.Errorf("after the end of a watch: %v failures are counted, want %v", got, test.failures)
+						t.Errorf("after the end of a watch: got %v failures, want %v", got, test.failures)
 					}
 				})
 				if got := valueOf(t, source.failures()); got != test.failures {
-					t.Errorf("after the stop: %v failures are counted, want %v", got, test.failures)
+					t.Errorf("after the stop: got %v failures, want %v", got, test.failures)
 				}
 			})
 		})
 	}
 }
 
-// TestWatch_streamedListStopped shows that a list that is stopped has not failed,
-// whichever ends first: the context or the watch.
+// TestWatch_streamedListStopped checks that a stopped list does not count as failed, no
+// matter whether the context or the watch ends first.
 func TestWatch_streamedListStopped(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		source, store := &accounts{streams: true}, newKeeper()
 		source.endWithContext = true
 		watching(t, source, store, func() { source.play(added("a", "A")) })
 		if got := valueOf(t, source.failures()); got != 0 {
-			t.Errorf("%v failures are counted, want 0", got)
+			t.Errorf("got %v failures, want 0", got)
 		}
 	})
 }
 
-// lines are the lines of a log. slog.TextHandler writes each by itself.
+// lines are the lines of a log. slog.TextHandler writes each with one call.
 type lines struct {
 	mu      sync.Mutex
 	written []string
@@ -231,7 +231,7 @@ func (l *lines) Write(line []byte) (int, error) {
 	return len(line), nil
 }
 
-// take returns the lines since it was called before.
+// take returns the lines since its previous call.
 func (l *lines) take() []string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -240,8 +240,8 @@ func (l *lines) take() []string {
 	return taken
 }
 
-// TestWatch_healthLog shows that each change of the health is one line, with the
-// reason, also where silence is the reason.
+// TestWatch_healthLog checks that each change of the health is one log line with the
+// reason, also if the reason is silence.
 func TestWatch_healthLog(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		source, store := &accounts{streams: true}, newKeeper()
@@ -284,11 +284,11 @@ func TestWatch_healthLog(t *testing.T) {
 	})
 }
 
-// TestStreamedList_errorBeforeTheEnd shows that a list fails once, by its first error.
+// TestStreamedList_errorBeforeTheEnd checks that a list fails once, with its first error.
 func TestStreamedList_errorBeforeTheEnd(t *testing.T) {
 	var got []error
 	list := &filteredWatch{failed: func(err error) { got = append(got, err) }}
-	list.see(expired())
+	list.observe(expired())
 	list.ended()
 	if len(got) != 1 || !apierrors.IsResourceExpired(got[0]) {
 		t.Errorf("got %v, want the error of the watch", got)

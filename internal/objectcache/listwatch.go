@@ -13,28 +13,30 @@ import (
 	"k8s.io/client-go/tools/cache"
 )
 
-// filteringStore is a store that keeps nothing of most objects. A reflector holds a whole
-// list before it gives it to the store, so those are left out before: the memory of
-// a start follows from what is kept, not from how many objects there are.
+// filteringStore is a store that stores a value only for some objects. A reflector holds
+// a whole list in memory before it passes it to the store, so the other objects are
+// removed before that. The memory at the start then depends on the number of stored
+// objects, not of all objects.
 type filteringStore interface {
 	cache.TransformingStore
-	// includes says whether anything is kept of an object.
+	// includes reports whether the store has a value for an object.
 	includes(object runtime.Object) bool
 }
 
-// pageSize is how many objects a list that is not streamed has at once. Smaller
-// pages take more requests, and no less memory: the garbage of some pages is
-// there in any case.
+// pageSize is the number of objects per page of a list that is not streamed. Smaller
+// pages need more requests and save no memory, because the garbage of several pages is
+// always in memory.
 const pageSize = 2000
 
-// listKept returns a function that lists what list does, without the objects that
-// store does not keep.
-func listKept(list cache.ListWithContextFunc, store filteringStore) cache.ListWithContextFunc {
+// filterList returns a function that lists like list, without the objects that store
+// does not include.
+func filterList(list cache.ListWithContextFunc, store filteringStore) cache.ListWithContextFunc {
 	return func(ctx context.Context, options metav1.ListOptions) (runtime.Object, error) {
 		if options.Limit > 0 && options.Continue == "" {
-			// Of version 0 an API server sends all in one page. Of another it
-			// sends the pages of just that version, which may be too old to
-			// watch from; without one it sends those of the newest.
+			// For version 0 an API server sends all objects in one page. For
+			// another version it sends the pages of exactly that version, which
+			// may be too old to watch from. Without a version it sends the pages
+			// of the newest version.
 			options.ResourceVersion, options.ResourceVersionMatch = "", ""
 		}
 		page, err := list(ctx, options)
@@ -45,8 +47,8 @@ func listKept(list cache.ListWithContextFunc, store filteringStore) cache.ListWi
 	}
 }
 
-// filterPage leaves in a page only the objects that store keeps, and of those what it
-// keeps them by.
+// filterPage removes from a page the objects that store does not include, and strips the
+// others. It returns an error if page is not a list.
 func filterPage(page runtime.Object, store filteringStore) error {
 	strip := store.Transformer()
 	kept := []runtime.Object{}
@@ -64,37 +66,37 @@ func filterPage(page runtime.Object, store filteringStore) error {
 		return nil
 	})
 	if err == nil {
-		// A new slice: what was listed beside the kept must not live as long.
+		// A new slice, so that the removed objects can be freed.
 		err = meta.SetList(page, kept)
 	}
 	if err != nil {
-		return fmt.Errorf("trim a page of a list: %w", err)
+		return fmt.Errorf("filter page of list: %w", err)
 	}
 	return nil
 }
 
-// errListCutOff is the error of a streamed list whose end did not arrive.
+// errListCutOff is the error of a streamed list that ended early.
 var errListCutOff = errors.New("the watch ended before its list was complete")
 
-// filteredWatch follows a watch that begins with a list, as one event for each object
-// (KEP-3157), until the bookmark that ends the list. Its methods are called by one
-// goroutine.
+// filteredWatch observes a watch that begins with a list. The list has one event per
+// object and ends with a bookmark (KEP-3157). One goroutine calls its methods.
 type filteredWatch struct {
-	// received takes the events after the list. Those of the list are no sign of
-	// life: the store holds none of them before the list is complete.
+	// received is called with the events after the list. Events of the list do not
+	// count, because the store holds none of its objects before the list is complete.
 	received func(watch.Event)
-	// failed takes the reason why the list did not become complete.
+	// failed is called with the reason why the list did not become complete.
 	failed func(error)
-	// includes reports whether anything is kept of an object; nil if all are kept.
+	// includes reports whether the store has a value for an object; nil if it has one
+	// for all.
 	includes func(runtime.Object) bool
-	// over reports that the list is complete or has failed.
+	// over reports whether the list is complete or has failed.
 	over bool
-	// complete reports that the list is complete.
+	// complete reports whether the list is complete.
 	complete bool
 }
 
-// see records an event.
-func (l *filteredWatch) see(event watch.Event) {
+// observe records an event.
+func (l *filteredWatch) observe(event watch.Event) {
 	switch {
 	case l.complete:
 		l.received(event)
@@ -115,16 +117,17 @@ func (l *filteredWatch) fail(err error) {
 	}
 }
 
-// skip reports whether an event is an object of the list of which nothing is kept.
+// skip reports whether an event is an object of the list for which the store has no
+// value.
 //
-// An API server says that an object was added only while the watch does not have
-// it, so nothing has to be forgotten for one that is left out. Any other event may
-// be of an object that is kept.
+// An API server sends an Added event only for objects that the watch does not have, so
+// the store has nothing to delete for a skipped object. Any other event may concern a
+// stored object.
 func (l *filteredWatch) skip(event watch.Event) bool {
 	return event.Type == watch.Added && !l.complete && l.includes != nil && !l.includes(event.Object)
 }
 
-// isInitialEventsEnd says whether a bookmark is the one after the last object of a list.
+// isInitialEventsEnd reports whether a bookmark marks the end of a list.
 func isInitialEventsEnd(bookmark runtime.Object) bool {
 	object, err := meta.Accessor(bookmark)
 	return err == nil && object.GetAnnotations()[metav1.InitialEventsAnnotationKey] == "true"

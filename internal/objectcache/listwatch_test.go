@@ -20,15 +20,15 @@ import (
 	"k8s.io/apimachinery/pkg/watch"
 )
 
-// accounts is an API server's ServiceAccounts. It answers lists from listed, and
-// hands out the watches that a test plays.
+// accounts is a fake client for ServiceAccounts. It answers lists from listed, and
+// returns watches whose events the test sends.
 type accounts struct {
 	listed []corev1.ServiceAccount
-	// streams says whether lists are streamed.
+	// streams reports whether lists are streamed.
 	streams bool
-	// endWithContext has each watch end with its context, as connections do.
+	// endWithContext makes each watch end with its context, as connections do.
 	endWithContext bool
-	// logger is that of the watch, nil for none.
+	// logger is the Logger of the watch, nil for none.
 	logger *slog.Logger
 	// failed counts failed attempts to list or watch.
 	failed prometheus.Counter
@@ -54,7 +54,7 @@ func (a *accounts) List(_ context.Context, options metav1.ListOptions) (*corev1.
 	}
 	last := len(a.listed)
 	page := &corev1.ServiceAccountList{ListMeta: metav1.ListMeta{ResourceVersion: "100"}}
-	// As API servers do: of version 0 all is sent at once.
+	// As API servers do: for version 0 everything is in one page.
 	if options.Limit > 0 && options.ResourceVersion != "0" && first+int(options.Limit) < last {
 		last = first + int(options.Limit)
 		page.Continue = strconv.Itoa(last)
@@ -81,7 +81,7 @@ func (a *accounts) Watch(ctx context.Context, options metav1.ListOptions) (watch
 	return w, nil
 }
 
-// last returns the newest watch. It waits for none: synctest has.
+// last returns the newest watch. It does not wait, because synctest does.
 func (a *accounts) last() (*watch.FakeWatcher, metav1.ListOptions) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -90,7 +90,7 @@ func (a *accounts) last() (*watch.FakeWatcher, metav1.ListOptions) {
 
 const role = "role"
 
-// account has a role if it is not empty.
+// account returns a ServiceAccount, with a role if role is not empty.
 func account(name, itsRole string) *corev1.ServiceAccount {
 	made := &corev1.ServiceAccount{
 		ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: name, ResourceVersion: "1", ManagedFields: []metav1.ManagedFieldsEntry{{Manager: "kubectl"}}},
@@ -102,8 +102,8 @@ func account(name, itsRole string) *corev1.ServiceAccount {
 	return made
 }
 
-// keeper keeps the roles of ServiceAccounts that have one, and counts what a
-// reflector held.
+// keeper stores the roles of ServiceAccounts that have one, and counts the objects that
+// a reflector held.
 type keeper struct {
 	*FilteredStore[*corev1.ServiceAccount, string]
 	stripped int
@@ -123,7 +123,7 @@ func newKeeper() *keeper {
 	return &k
 }
 
-// roles is what is kept, by name.
+// roles returns the stored roles by name.
 func (k *keeper) roles() map[string]string {
 	found := map[string]string{}
 	for name, itsRole := range k.All() {
@@ -132,7 +132,8 @@ func (k *keeper) roles() map[string]string {
 	return found
 }
 
-// bookmark returns one of a version, which ends a list if so wanted.
+// bookmark returns a bookmark of a version. If endsList is true, it ends a
+// list.
 func bookmark(version string, endsList bool) watch.Event {
 	made := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{ResourceVersion: version}}
 	if endsList {
@@ -158,7 +159,7 @@ func expired() watch.Event {
 	return watch.Event{Type: watch.Error, Object: &status}
 }
 
-// play sends events over the newest watch, and waits until they are seen.
+// play sends events over the newest watch, and waits until they are processed.
 func (a *accounts) play(events ...watch.Event) {
 	w, _ := a.last()
 	for _, event := range events {
@@ -167,7 +168,7 @@ func (a *accounts) play(events ...watch.Event) {
 	synctest.Wait()
 }
 
-// refuse has each later attempt to list or watch fail with err, nil for none.
+// refuse makes each later attempt to list or watch fail with err, nil for none.
 func (a *accounts) refuse(err error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -182,7 +183,7 @@ func (a *accounts) failures() prometheus.Counter {
 	return a.failed
 }
 
-// watching calls then while the accounts are watched into the store.
+// watching calls then while a Watch fills the store with the accounts.
 func watching(t *testing.T, source *accounts, store *keeper, then func()) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
@@ -229,20 +230,20 @@ func TestWatchList_initialState(t *testing.T) {
 				watching(t, source, store, func() {
 					source.play(test.events...)
 					if store.Health().SyncSignal() {
-						t.Error("it is synced before the end of the list")
+						t.Error("the store is synced before the end of the list")
 					}
 					source.play(bookmark("100", true))
 					if !store.Health().SyncSignal() {
-						t.Error("it is not synced at the end of the list")
+						t.Error("the store is not synced at the end of the list")
 					}
 					if got := store.roles(); !maps.Equal(got, test.want) {
-						t.Errorf("kept %v, want %v", got, test.want)
+						t.Errorf("got %v, want %v", got, test.want)
 					}
 					if store.stripped != test.held {
-						t.Errorf("%d objects reached the reflector, want %d", store.stripped, test.held)
+						t.Errorf("got %d objects in the reflector, want %d", store.stripped, test.held)
 					}
 					if len(source.lists) != 0 || len(source.watches) != 1 {
-						t.Errorf("%d lists and %d watches, want the one watch", len(source.lists), len(source.watches))
+						t.Errorf("got %d lists and %d watches, want one watch", len(source.lists), len(source.watches))
 					}
 				})
 			})
@@ -265,20 +266,20 @@ func TestWatchList_laterEvents(t *testing.T) {
 				{modified("a", ""), map[string]string{"b": "B", "c": "C", "d": "D"}},
 				{deleted("b", "B"), map[string]string{"c": "C", "d": "D"}},
 				{bookmark("200", false), map[string]string{"c": "C", "d": "D"}},
-				// Not of a list, so perhaps of one that is kept.
+				// Not an event of a list, so the store may have the object.
 				{added("c", ""), map[string]string{"d": "D"}},
 				{added("c", "C2"), map[string]string{"c": "C2", "d": "D"}},
 			} {
 				source.play(step.event)
 				if got := store.roles(); !maps.Equal(got, step.want) {
-					t.Errorf("after %s of %v: kept %v, want %v", step.event.Type, nameOf(step.event.Object.(*corev1.ServiceAccount)), got, step.want)
+					t.Errorf("after %s of %v: got %v, want %v", step.event.Type, nameOf(step.event.Object.(*corev1.ServiceAccount)), got, step.want)
 				}
 			}
 		})
 	})
 }
 
-// settle waits until the reflector has backed off and asked again.
+// settle waits until the reflector has backed off and retried.
 func settle() {
 	time.Sleep(time.Minute) // in synctest's time
 	synctest.Wait()
@@ -293,13 +294,13 @@ func TestWatch_resumes(t *testing.T) {
 			w.Stop()
 			settle()
 			if _, options := source.last(); options.ResourceVersion != "200" || options.SendInitialEvents != nil {
-				t.Fatalf("it went on with %+v, want from version 200", options)
+				t.Fatalf("got a request with %+v, want a watch from version 200", options)
 			}
-			// As from here on all is new, all comes through.
+			// From here on all events are new, so none is skipped.
 			source.play(modified("a", "A"))
 			source.play(added("a", ""))
 			if got := store.roles(); len(got) != 0 {
-				t.Errorf("kept %v, want nothing", got)
+				t.Errorf("got %v, want nothing", got)
 			}
 		})
 	})
@@ -313,15 +314,15 @@ func TestRelist_removesDeletedObjects(t *testing.T) {
 			source.play(expired())
 			settle()
 			if _, options := source.last(); options.SendInitialEvents == nil {
-				t.Fatalf("it went on with %+v, want a list", options)
+				t.Fatalf("got a request with %+v, want a list", options)
 			}
 			source.play(added("lost", ""), added("kept", "A"), added("given", "A"))
 			if got := store.roles(); got["gone"] != "A" {
-				t.Errorf("kept %v before the end of the list, want what was known", got)
+				t.Errorf("got %v before the end of the list, want the previous content", got)
 			}
 			source.play(bookmark("300", true))
 			if got, want := store.roles(), map[string]string{"kept": "A", "given": "A"}; !maps.Equal(got, want) {
-				t.Errorf("kept %v, want %v", got, want)
+				t.Errorf("got %v, want %v", got, want)
 			}
 		})
 	})
@@ -336,17 +337,17 @@ func TestWatchList_interrupted(t *testing.T) {
 			w.Stop()
 			settle()
 			if store.Health().SyncSignal() || store.Len() != 0 {
-				t.Errorf("kept %v of a list that broke off", store.roles())
+				t.Errorf("got %v from an incomplete list, want nothing", store.roles())
 			}
 			source.play(added("b", "B"), bookmark("100", true))
 			if got, want := store.roles(), map[string]string{"b": "B"}; !maps.Equal(got, want) {
-				t.Errorf("kept %v, want %v", got, want)
+				t.Errorf("got %v, want %v", got, want)
 			}
 		})
 	})
 }
 
-// To the reflector such a stream brought nothing, so that it lists in its place.
+// The reflector receives no events from such a stream, so it lists instead.
 func TestWatchList_interruptedBeforeFirstMatch(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		source, store := &accounts{streams: true, listed: []corev1.ServiceAccount{*account("a", ""), *account("b", "B")}}, newKeeper()
@@ -356,11 +357,11 @@ func TestWatchList_interruptedBeforeFirstMatch(t *testing.T) {
 			w.Stop()
 			settle()
 			if got, want := store.roles(), map[string]string{"b": "B"}; !maps.Equal(got, want) || !store.Health().SyncSignal() {
-				t.Errorf("kept %v, want %v", got, want)
+				t.Errorf("got %v, want %v", got, want)
 			}
 			source.play(modified("a", "A"), deleted("b", "B"))
 			if got, want := store.roles(), map[string]string{"a": "A"}; !maps.Equal(got, want) {
-				t.Errorf("kept %v afterwards, want %v", got, want)
+				t.Errorf("got %v afterwards, want %v", got, want)
 			}
 		})
 	})
@@ -380,24 +381,24 @@ func TestList_paginated(t *testing.T) {
 		}
 		watching(t, source, store, func() {
 			if got := store.roles(); !maps.Equal(got, want) {
-				t.Errorf("kept %d, want %d", len(got), len(want))
+				t.Errorf("got %d values, want %d", len(got), len(want))
 			}
 			if store.stripped != len(want) {
-				t.Errorf("%d objects reached the reflector, want %d", store.stripped, len(want))
+				t.Errorf("got %d objects in the reflector, want %d", store.stripped, len(want))
 			}
 			if len(source.lists) != 3 {
-				t.Errorf("%d requests, want 3 pages", len(source.lists))
+				t.Errorf("got %d requests, want 3 pages", len(source.lists))
 			}
 			for _, page := range source.lists {
 				if page.Limit != pageSize || page.ResourceVersion != "" {
-					t.Errorf("a page was asked for with %+v", page)
+					t.Errorf("got a page request with %+v", page)
 				}
 			}
 			if _, options := source.last(); options.ResourceVersion != "100" {
-				t.Errorf("it watches from %q, want the list's version", options.ResourceVersion)
+				t.Errorf("got a watch from %q, want the version of the list", options.ResourceVersion)
 			}
 
-			// The version of the last event is too old, and so must not be asked for.
+			// The version of the last event is too old, so it must not be requested.
 			source.mu.Lock()
 			source.listed = source.listed[1:]
 			source.lists = nil
@@ -405,10 +406,10 @@ func TestList_paginated(t *testing.T) {
 			source.play(expired())
 			settle()
 			if got := source.lists[0]; got.ResourceVersion != "" || got.Limit != pageSize {
-				t.Errorf("it is listed again with %+v", got)
+				t.Errorf("got a list request with %+v", got)
 			}
 			if _, ok := store.Get(types.NamespacedName{Namespace: "default", Name: "account-0"}); ok || store.Len() != len(want)-1 {
-				t.Errorf("%d are kept, want one less than %d", store.Len(), len(want))
+				t.Errorf("got %d values, want one less than %d", store.Len(), len(want))
 			}
 		})
 	})
@@ -421,15 +422,15 @@ func TestFilterPage_stripsObjects(t *testing.T) {
 		t.Fatal(err)
 	}
 	if len(page.Items) != 1 || cap(page.Items) != 1 {
-		t.Fatalf("it has %d items of %d, want 1", len(page.Items), cap(page.Items))
+		t.Fatalf("got %d items with capacity %d, want 1", len(page.Items), cap(page.Items))
 	}
 	if left := page.Items[0]; left.Name != "b" || left.Annotations[role] != "B" || left.ManagedFields != nil || left.Secrets != nil {
-		t.Errorf("left is %+v", left)
+		t.Errorf("got %+v", left)
 	}
 }
 
-// A watch that its reader has left must not wait for it: synctest fails if
-// anything is left waiting.
+// A watch must not wait for a reader that is gone: synctest fails if a goroutine is left
+// waiting.
 func TestFilteredWatch_stop(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		source := watch.NewFake()
@@ -457,17 +458,17 @@ func TestList_fieldSelector(t *testing.T) {
 		running.Go(func() { run(ctx) })
 		synctest.Wait()
 		if len(store.listed) != 1 {
-			t.Errorf("listed %v, want the one", store.listed)
+			t.Errorf("got %v, want one object", store.listed)
 		}
 		if got := source.lists; len(got) != 1 || got[0].FieldSelector != "metadata.name=a" || got[0].ResourceVersion != "0" {
-			t.Errorf("listed with %+v", got)
+			t.Errorf("got a list with %+v", got)
 		}
 		cancel()
 		running.Wait()
 	})
 }
 
-// whole is a store of all there is.
+// whole is a store of all objects.
 type whole struct{ listed []any }
 
 func (w *whole) Add(any) error    { return nil }

@@ -12,52 +12,52 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 )
 
-// Mode says when a Lookup reads from the API server.
+// Mode is the condition on which a Lookup reads from the API server.
 type Mode string
 
 const (
-	// Live reads for every lookup, so that nothing stale decides.
+	// Live reads for every lookup, so that results are never stale.
 	Live Mode = "live"
-	// Cached reads only while the watch is not healthy. A write of the last
-	// milliseconds may be missed.
+	// Cached reads only while the watch is not healthy. A lookup may miss a write of
+	// the last milliseconds.
 	Cached Mode = "cached"
 )
 
 const (
-	// budgetShare is the part of the time of a request that a live read may take.
-	// The rest is for the fallback, for a second read of another object, and for
-	// the way back, so that the API server gets a response and not a timeout.
+	// budgetShare divides the remaining time of a request: a live read may take a
+	// third of it. The rest is for the fallback, for a second read of another object,
+	// and for the response, so that the API server does not time out.
 	budgetShare = 3
-	// defaultBudget is for a context without a deadline: the timeoutSeconds of a
-	// webhook configuration is 10 unless it is set.
+	// defaultBudget applies to a context without a deadline. The default timeoutSeconds
+	// of a webhook configuration is 10.
 	defaultBudget = 10 * time.Second / budgetShare
-	// logInterval is the shortest time between two log lines of one kind. The metrics
-	// count all.
+	// logInterval is the minimum time between two log lines of one kind. The metrics
+	// count every event.
 	logInterval = 10 * time.Second
 )
 
-// LookupConfig is what a Lookup needs.
+// LookupConfig is the configuration of a Lookup.
 type LookupConfig[Value any] struct {
 	// Resource is the plural name, such as "serviceaccounts", for logs and metrics.
 	Resource string
 	Mode     Mode
-	// GetWithRetry reads one object from the API server, and not from a cache. It is called
-	// with a deadline and again after an error, except for the answers that an
-	// object does not exist or may not be read.
+	// GetWithRetry reads one object from the API server, not from a cache. It is called
+	// with a deadline. It is called again after an error, unless the object does not
+	// exist or may not be read.
 	GetWithRetry func(context.Context, types.NamespacedName) (Value, error)
-	// Cached returns what the watch knows of an object.
+	// Cached returns the value of an object in the watch's cache.
 	Cached func(types.NamespacedName) Value
-	// Health is that of the watch.
+	// Health is the health of the watch.
 	Health *Health
-	// ReadTimeout bounds one shared read with its retries.
+	// ReadTimeout is the timeout of one shared read with its retries.
 	ReadTimeout time.Duration
 	Logger      *slog.Logger
 	Metrics     prometheus.Registerer
 }
 
 // Lookup returns values of objects of the cluster. It reads the object from the API
-// server, after the request for it has arrived. Only if that fails does it return
-// what a watch knows, and only if the watch is healthy.
+// server after Get is called. If that fails and the watch is healthy, it returns the
+// value from the watch's cache.
 type Lookup[Value any] struct {
 	config    LookupConfig[Value]
 	reads     *coalescer[types.NamespacedName, Value]
@@ -73,12 +73,12 @@ func NewLookup[Value any](config LookupConfig[Value]) *Lookup[Value] {
 		config: config,
 		fallbacks: prometheus.NewCounter(prometheus.CounterOpts{
 			Name:        "pod_identity_webhook_cache_fallbacks_total",
-			Help:        "Lookups of the resource that were answered from the cache because the live read failed while the watch was healthy. If it rises, the API server is slow or fails, or the webhook may not get the resource.",
+			Help:        "Number of lookups of the resource that used the cache because the live read failed while the watch was healthy. If it rises, the API server is slow or fails, or the webhook has no permission to get the resource.",
 			ConstLabels: prometheus.Labels{"resource": config.Resource},
 		}),
 		panics: prometheus.NewCounter(prometheus.CounterOpts{
 			Name:        "pod_identity_webhook_live_read_panics_total",
-			Help:        "Live reads of the resource that ended in a panic. Any is a bug: please report it with the stack from the log.",
+			Help:        "Number of live reads of the resource that panicked. If it is not 0, there is a bug: please report it with the stack from the log.",
 			ConstLabels: prometheus.Labels{"resource": config.Resource},
 		}),
 		log:      rate.Sometimes{Interval: logInterval},
@@ -94,18 +94,18 @@ func NewLookup[Value any](config LookupConfig[Value]) *Lookup[Value] {
 // Wait waits for the reads in flight.
 func (l *Lookup[Value]) Wait() { l.reads.Wait() }
 
-// Healthy returns nil if the cache can be used when a live read fails. The error is
-// for anyone to see, so it has no reason: Watch logs that.
+// Healthy returns an error if the cache cannot be used when a live read fails. Any client
+// can see the error, so it does not contain the reason; Watch logs the reason.
 func (l *Lookup[Value]) Healthy() error {
 	if l.config.Health.Err() != nil {
-		return fmt.Errorf("the watch of %s is not healthy, only live reads are used; the log has the reason", l.config.Resource)
+		return fmt.Errorf("watch of %s is not healthy, only live reads are used; see the log for the reason", l.config.Resource)
 	}
 	return nil
 }
 
-// Get returns the value of an object, and whether it comes from the cache. It
-// returns the error of the live read if the object does not exist, or if the watch
-// is not healthy either.
+// Get returns the value of an object, and whether the value comes from the cache. It
+// returns the error of the live read if the object does not exist, or if the watch is
+// not healthy either.
 func (l *Lookup[Value]) Get(ctx context.Context, name types.NamespacedName) (value Value, cached bool, err error) {
 	if l.config.Mode == Cached && l.config.Health.Err() == nil {
 		return l.config.Cached(name), true, nil
@@ -129,14 +129,15 @@ func (l *Lookup[Value]) Get(ctx context.Context, name types.NamespacedName) (val
 func (l *Lookup[Value]) panicked(ctx context.Context, value any) {
 	l.panics.Inc()
 	l.panicLog.Do(func() {
-		// The panic's value may quote the object; its type and the stack tell a
-		// developer enough.
+		// The value of the panic may quote the object. Its type and the stack are
+		// enough for debugging.
 		l.config.Logger.ErrorContext(ctx, "Live read panicked, please report it",
 			"resource", l.config.Resource, "panic", fmt.Sprintf("%T", value), "stack", string(debug.Stack()))
 	})
 }
 
-// read returns what a shared read finds, within the budget of the request.
+// read returns the result of a shared read. It returns an error if the result does not
+// arrive within the budget of the request.
 func (l *Lookup[Value]) read(ctx context.Context, name types.NamespacedName) (Value, error) {
 	budget := defaultBudget
 	if deadline, ok := ctx.Deadline(); ok {

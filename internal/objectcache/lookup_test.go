@@ -23,7 +23,7 @@ var app = types.NamespacedName{Namespace: "default", Name: "app"}
 // The values that the API server and the watch have of an object.
 const live, cached = "live", "cached"
 
-// newLookup returns a Lookup that reads by get, beside a watch that is healthy.
+// newLookup returns a Lookup that reads with get, with a healthy watch.
 func newLookup(mode Mode, log *bytes.Buffer, get func(context.Context) (string, error)) *Lookup[string] {
 	health := NewHealth()
 	health.Replaced()
@@ -51,7 +51,7 @@ func TestLookup_Get(t *testing.T) {
 	}
 	forbidden := fails(apierrors.NewForbidden(resource, "app", errors.New("no permission")))
 	notFound := fails(apierrors.NewNotFound(resource, "app"))
-	// As client-go makes it of a response that is not the API server's.
+	// The error of client-go for a response that is not from the API server.
 	noPage := fails(apierrors.NewGenericServerResponse(http.StatusNotFound, "get", resource, "app", "404 page not found", 0, true))
 	broken := fails(apierrors.NewInternalError(errors.New("etcd is gone")))
 	healthy := func(*Health) {}
@@ -65,15 +65,15 @@ func TestLookup_Get(t *testing.T) {
 		// want is the value; empty for an error with all of errs.
 		want string
 		errs []string
-		// takes bounds the time of a request with 9 s left.
+		// takes is the maximum time of a request that has 9 s left.
 		takes time.Duration
-		// falls reports whether the answer counts as a fallback.
+		// falls reports whether the result counts as a fallback.
 		falls bool
 	}{
-		"live: the API server answers":                         {Live, succeeds, healthy, live, nil, 0, false},
-		"live: it answers, and the watch fails":                {Live, succeeds, unhealthy, live, nil, 0, false},
-		"live: it answers, and the watch is silent":            {Live, succeeds, silent, live, nil, 0, false},
-		"live: no such object, whatever the watch knows":       {Live, notFound, healthy, "", []string{"not found"}, 0, false},
+		"live: the read succeeds":                              {Live, succeeds, healthy, live, nil, 0, false},
+		"live: the read succeeds, and the watch fails":         {Live, succeeds, unhealthy, live, nil, 0, false},
+		"live: the read succeeds, and the watch is silent":     {Live, succeeds, silent, live, nil, 0, false},
+		"live: no such object, although it is cached":          {Live, notFound, healthy, "", []string{"not found"}, 0, false},
 		"live: a 404 that is not the API server's":             {Live, noPage, healthy, cached, nil, 3 * time.Second, true},
 		"live: such a 404, and the watch fails":                {Live, noPage, unhealthy, "", []string{"could not find", "refused"}, 3 * time.Second, false},
 		"live: reads are forbidden":                            {Live, forbidden, healthy, cached, nil, 0, true},
@@ -82,9 +82,9 @@ func TestLookup_Get(t *testing.T) {
 		"live: reads are forbidden, and the watch fails":       {Live, forbidden, unhealthy, "", []string{"no permission", "refused"}, 0, false},
 		"live: reads fail, and the watch is silent":            {Live, broken, silent, "", []string{"etcd is gone", "nothing for"}, 3 * time.Second, false},
 		"live: reads hang, and the watch fails":                {Live, hangs, unhealthy, "", []string{"deadline", "refused"}, 3 * time.Second, false},
-		"cached: the API server is not asked":                  {Cached, broken, healthy, cached, nil, 0, false},
-		"cached: it is asked if the watch fails":               {Cached, succeeds, unhealthy, live, nil, 0, false},
-		"cached: it is asked if the watch is silent":           {Cached, succeeds, silent, live, nil, 0, false},
+		"cached: no read":                                      {Cached, broken, healthy, cached, nil, 0, false},
+		"cached: a read if the watch fails":                    {Cached, succeeds, unhealthy, live, nil, 0, false},
+		"cached: a read if the watch is silent":                {Cached, succeeds, silent, live, nil, 0, false},
 		"cached: reads are forbidden, and the watch is silent": {Cached, forbidden, silent, "", []string{"no permission", "nothing for"}, 0, false},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -112,10 +112,10 @@ func TestLookup_Get(t *testing.T) {
 					fallbacks = 1
 				}
 				if got := valueOf(t, lookup.fallbacks); got != fallbacks {
-					t.Errorf("%v fallbacks are counted, want %v", got, fallbacks)
+					t.Errorf("got %v fallbacks, want %v", got, fallbacks)
 				}
 				if logged := strings.Contains(log.String(), `"namespace":"default","name":"app"`); logged != test.falls {
-					t.Errorf("logged %q", log.String())
+					t.Errorf("got log %q", log.String())
 				}
 				lookup.Wait()
 			})
@@ -123,8 +123,8 @@ func TestLookup_Get(t *testing.T) {
 	}
 }
 
-// TestLookup_budget shows that a read gets a third of the time that the request has
-// left, whatever the timeout of the webhook configuration.
+// TestLookup_budget checks that a read gets a third of the remaining time of the request,
+// for any timeout of the webhook configuration.
 func TestLookup_budget(t *testing.T) {
 	for _, timeout := range []time.Duration{900 * time.Millisecond, 9 * time.Second} {
 		synctest.Test(t, func(t *testing.T) {
@@ -140,14 +140,14 @@ func TestLookup_budget(t *testing.T) {
 				t.Errorf("got %q, %v", value, err)
 			}
 			if took := time.Since(start); took != timeout/3 {
-				t.Errorf("of %s the read took %s, want a third", timeout, took)
+				t.Errorf("with %s left the read took %s, want a third", timeout, took)
 			}
 			lookup.Wait()
 		})
 	}
 }
 
-// TestLookup_rateLimitedLog shows that fallbacks cannot fill a log.
+// TestLookup_rateLimitedLog checks that the log lines of fallbacks are limited.
 func TestLookup_rateLimitedLog(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var log bytes.Buffer
@@ -170,17 +170,17 @@ func TestLookup_rateLimitedLog(t *testing.T) {
 			t.Errorf("got %d lines, want 2", got)
 		}
 		if got := valueOf(t, lookup.fallbacks); got != 1001 {
-			t.Errorf("%v fallbacks are counted, want 1001", got)
+			t.Errorf("got %v fallbacks, want 1001", got)
 		}
 	})
 }
 
-// TestLookup_panic shows that a panic of a read is an error like any other, and that
-// the log has its stack and not its value, which may quote the object.
+// TestLookup_panic checks that a panic of a read is treated as an error. The log must
+// have its stack and not its value, which may quote the object.
 func TestLookup_panic(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var log bytes.Buffer
-		// Packages of Kubernetes log by klog, and some of them the value of a panic.
+		// Packages of Kubernetes use klog, and some of them log the value of a panic.
 		defer klog.CaptureState().Restore()
 		klog.SetSlogLogger(slog.New(slog.NewJSONHandler(&log, nil)))
 		lookup := newLookup(Live, &log, func(context.Context) (string, error) { panic("secret") })
@@ -195,7 +195,7 @@ func TestLookup_panic(t *testing.T) {
 		}
 		lookup.Wait()
 		if got := valueOf(t, lookup.panics); got != 4 {
-			t.Errorf("%v panics are counted, want 4", got)
+			t.Errorf("got %v panics, want 4", got)
 		}
 		if got := strings.Count(log.String(), "Live read panicked"); got != 1 {
 			t.Errorf("got %d lines, want 1", got)

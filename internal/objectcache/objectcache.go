@@ -1,6 +1,7 @@
-// Package objectcache gets objects of the cluster: from the API server for each lookup,
-// with reads of one object shared, or from a watch that keeps only some objects. It
-// knows nothing of what they mean.
+// Package objectcache gets objects of the cluster. A Lookup reads an object from the API
+// server for each lookup, and shares concurrent reads of the same object. A Watch fills a
+// store, such as a FilteredStore, which stores a value only for some objects. The package
+// does not depend on the meaning of the objects.
 package objectcache
 
 import (
@@ -24,7 +25,7 @@ type Client[List runtime.Object] interface {
 	Watch(ctx context.Context, options metav1.ListOptions) (watch.Interface, error)
 }
 
-// WatchConfig is what a Watch needs.
+// WatchConfig is the configuration of a Watch.
 type WatchConfig[List runtime.Object] struct {
 	// Name is the resource, such as "serviceaccounts", for logs and metrics.
 	Name string
@@ -34,20 +35,20 @@ type WatchConfig[List runtime.Object] struct {
 	// FieldSelector limits the objects; empty for all.
 	FieldSelector string
 	Store         cache.ReflectorStore
-	// Health is the one on which Store calls Replaced; nil if nothing depends on it.
+	// Health is the Health on which Store calls Replaced; nil if it is not used.
 	Health *Health
 	// Failures counts failed attempts to list or watch.
 	Failures prometheus.Counter
-	// Metrics takes a gauge of Health; nil for none.
+	// Metrics registers a gauge of Health; nil for none.
 	Metrics prometheus.Registerer
-	// Logger takes a line whenever the state of Health has changed; nil for none.
+	// Logger logs a line whenever Health changes; nil for none.
 	Logger *slog.Logger
 }
 
-// Watch returns a function that keeps a store up to date with the cluster until
-// its context is done. It retries after every failure of the API server; the
-// store keeps its content meanwhile, and Health says that it may be stale. While a
-// list arrives, objects of which a Kept keeps nothing are not held in memory.
+// Watch returns a function that keeps a store up to date with the cluster until its
+// context is done. It retries after every failure of the API server. Meanwhile the store
+// keeps its content, and Health returns an error. While a list arrives, objects that a
+// FilteredStore does not select are not held in memory.
 func Watch[List runtime.Object](config WatchConfig[List]) func(context.Context) {
 	if config.Health == nil {
 		config.Health = NewHealth()
@@ -70,14 +71,14 @@ func Watch[List runtime.Object](config WatchConfig[List]) func(context.Context) 
 	}
 	kept, filters := config.Store.(filteringStore)
 	if filters {
-		list = listKept(list, kept)
+		list = filterList(list, kept)
 	}
 	start := func(ctx context.Context, options metav1.ListOptions) (watch.Interface, error) {
 		options.FieldSelector = config.FieldSelector
 		events, err := config.Client.Watch(ctx, options)
 		if err != nil {
-			// An API server without the feature WatchList answers Invalid to a
-			// request for a streamed list. The reflector then lists: nothing failed.
+			// An API server without the feature WatchList returns Invalid for a
+			// streamed list. The reflector then lists, so this is not a failure.
 			if !streamsList(options) || !apierrors.IsInvalid(err) {
 				failed(err)
 			}
@@ -88,7 +89,7 @@ func Watch[List runtime.Object](config WatchConfig[List]) func(context.Context) 
 			return newObservedWatch(events, config.Health.received, nil, nil), nil
 		}
 		streamed := &filteredWatch{received: config.Health.received, failed: func(err error) {
-			// At the end of ctx the reflector stops, and a watch may end before.
+			// When ctx is done, the reflector stops. The watch may end before that.
 			if ctx.Err() == nil {
 				failed(err)
 			}
@@ -96,7 +97,7 @@ func Watch[List runtime.Object](config WatchConfig[List]) func(context.Context) 
 		if filters {
 			streamed.includes = kept.includes
 		}
-		return newObservedWatch(events, streamed.see, streamed.skip, streamed.ended), nil
+		return newObservedWatch(events, streamed.observe, streamed.skip, streamed.ended), nil
 	}
 	source := &cache.ListWatch{ListWithContextFunc: list, WatchFuncWithContext: start}
 	reflector := cache.NewReflectorWithOptions(source, config.Expected, config.Store, cache.ReflectorOptions{Name: config.Name})
@@ -114,11 +115,11 @@ func Watch[List runtime.Object](config WatchConfig[List]) func(context.Context) 
 	}
 }
 
-// IsNotFound reports whether err is the response of the API server that the object
-// of a name does not exist. Any other HTTP 404 says nothing about the object: a proxy
-// in front of the API server answers so while it has no API server to call, and an
-// API server for a path that it does not serve. client-go makes errors of such
-// responses for which apierrors.IsNotFound is true (newUnstructuredResponseError in
+// IsNotFound reports whether err is the response of the API server that the object with
+// the name does not exist. Any other HTTP 404 does not concern the object: a proxy in
+// front of the API server sends it while it has no API server to call, and an API server
+// sends it for a path that it does not serve. apierrors.IsNotFound returns true for the
+// errors that client-go creates from such responses (newUnstructuredResponseError in
 // k8s.io/client-go/rest/request.go).
 func IsNotFound(err error, name string) bool {
 	status, ok := errors.AsType[*apierrors.StatusError](err)
@@ -129,13 +130,14 @@ func IsNotFound(err error, name string) bool {
 	return details != nil && details.Name == name
 }
 
-// retryInterval is short: a pod waits for the answer. Reads of one object are
-// shared by those who wait, so this is no storm.
+// retryInterval is short because pod creation waits for the read. Callers share reads of
+// one object, so retries do not overload the API server.
 const retryInterval = 100 * time.Millisecond
 
-// read calls get until it has an answer or timeout is over: an API server that
-// restarts, or one of several that is gone, should not cost a pod its identity.
-// That the object of the name does not exist, or may not be read, is an answer.
+// read calls get until it succeeds or the timeout has passed, so that a pod gets its
+// role even if one API server restarts or is gone. It does not retry if the object with
+// the name does not exist or may not be read. It returns the last error that is not
+// caused by the deadline.
 func read[Object any](ctx context.Context, timeout time.Duration, name string, get func(context.Context) (Object, error)) (Object, error) {
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
@@ -147,8 +149,8 @@ func read[Object any](ctx context.Context, timeout time.Duration, name string, g
 		case err == nil, IsNotFound(err, name), apierrors.IsForbidden(err), apierrors.IsUnauthorized(err):
 			return found, err
 		case lastErr == nil || ctx.Err() == nil:
-			// At the deadline the client's error is of the deadline, and the one
-			// before is of the cause.
+			// The error at the deadline is about the deadline. The error before it
+			// has the cause.
 			lastErr = err
 		}
 		select {

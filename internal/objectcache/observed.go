@@ -6,24 +6,24 @@ import (
 	"k8s.io/apimachinery/pkg/watch"
 )
 
-// observedWatch passes on the events of a watch, after a function has seen them.
-// watch.Filter of k8s.io/apimachinery does not end while nobody reads its result.
+// observedWatch forwards the events of a watch after calling a function with them.
+// watch.Filter of k8s.io/apimachinery does not stop while its result is not read.
 type observedWatch struct {
-	from watch.Interface
-	see  func(watch.Event)
-	// skip reports whether an event is left out; nil for none.
+	from    watch.Interface
+	observe func(watch.Event)
+	// skip reports whether to drop an event; nil for none.
 	skip func(watch.Event) bool
 	// ended is called if the watch ends without having been stopped; nil for nothing.
 	ended  func()
 	result chan watch.Event
-	// done is closed by Stop, so that no goroutine waits for a reader that is gone.
+	// done is closed by Stop, so that forward does not wait for a reader that is gone.
 	done chan struct{}
 	stop func()
 }
 
 // newObservedWatch returns a watch that ends when from ends, or when it is stopped.
-func newObservedWatch(from watch.Interface, see func(watch.Event), skip func(watch.Event) bool, ended func()) *observedWatch {
-	w := &observedWatch{from: from, see: see, skip: skip, ended: ended, result: make(chan watch.Event), done: make(chan struct{})}
+func newObservedWatch(from watch.Interface, observe func(watch.Event), skip func(watch.Event) bool, ended func()) *observedWatch {
+	w := &observedWatch{from: from, observe: observe, skip: skip, ended: ended, result: make(chan watch.Event), done: make(chan struct{})}
 	w.stop = sync.OnceFunc(func() {
 		close(w.done)
 		from.Stop()
@@ -41,7 +41,7 @@ func (w *observedWatch) Stop() { w.stop() }
 func (w *observedWatch) forward() {
 	defer close(w.result)
 	for event := range w.from.ResultChan() {
-		w.see(event)
+		w.observe(event)
 		if w.skip != nil && w.skip(event) {
 			continue
 		}

@@ -11,13 +11,13 @@ import (
 	"k8s.io/client-go/tools/cache"
 )
 
-// FilteredStore is what is kept of those objects that something is worth keeping of. It
-// is what a reflector writes into, in place of the usual cache of whole objects:
-// the other objects of the cluster cost no memory.
+// FilteredStore is a cache.ReflectorStore that stores one value per selected object and
+// nothing for the others. It replaces client-go's store of whole objects, so objects that
+// are not selected use no memory.
 type FilteredStore[Object metav1.Object, Value any] struct {
-	// selectValue returns what is kept of an object, and whether anything is.
+	// selectValue returns the value of an object, and whether the object is selected.
 	selectValue func(Object) (Value, bool)
-	// stripObject returns as much of an object as keep needs.
+	// stripObject returns a copy of an object with the parts that selectValue needs.
 	stripObject func(Object) Object
 	health      *Health
 
@@ -27,17 +27,18 @@ type FilteredStore[Object metav1.Object, Value any] struct {
 
 var _ filteringStore = (*FilteredStore[metav1.Object, int])(nil)
 
-// NewFilteredStore returns a store that keeps what keep says. strip returns a small copy
-// of an object, with its name, its resourceVersion and what keep needs; a list
-// that arrives is held as one of each object that something is kept of.
-func NewFilteredStore[Object metav1.Object, Value any](keep func(Object) (Value, bool), strip func(Object) Object) *FilteredStore[Object, Value] {
-	return &FilteredStore[Object, Value]{selectValue: keep, stripObject: strip, health: NewHealth(), values: map[types.NamespacedName]Value{}}
+// NewFilteredStore returns an empty store. selectValue returns the value to store for an
+// object, and whether to store one. strip returns a small copy of an object with its
+// name, its resourceVersion and the parts that selectValue needs. While a list arrives,
+// only these copies of the selected objects are in memory.
+func NewFilteredStore[Object metav1.Object, Value any](selectValue func(Object) (Value, bool), strip func(Object) Object) *FilteredStore[Object, Value] {
+	return &FilteredStore[Object, Value]{selectValue: selectValue, stripObject: strip, health: NewHealth(), values: map[types.NamespacedName]Value{}}
 }
 
 // Health returns the Health of the watch that fills the store.
 func (k *FilteredStore[Object, Value]) Health() *Health { return k.health }
 
-// Get returns what is kept of the object of a name.
+// Get returns the value of the object with the name, and whether there is one.
 func (k *FilteredStore[Object, Value]) Get(name types.NamespacedName) (Value, bool) {
 	k.mu.RLock()
 	defer k.mu.RUnlock()
@@ -45,21 +46,21 @@ func (k *FilteredStore[Object, Value]) Get(name types.NamespacedName) (Value, bo
 	return value, ok
 }
 
-// All returns all that is kept.
+// All returns a copy of all values.
 func (k *FilteredStore[Object, Value]) All() map[types.NamespacedName]Value {
 	k.mu.RLock()
 	defer k.mu.RUnlock()
 	return maps.Clone(k.values)
 }
 
-// Len returns the number of objects that something is kept of.
+// Len returns the number of values.
 func (k *FilteredStore[Object, Value]) Len() int {
 	k.mu.RLock()
 	defer k.mu.RUnlock()
 	return len(k.values)
 }
 
-// includes implements sparse.
+// includes implements filteringStore.
 func (k *FilteredStore[Object, Value]) includes(obj runtime.Object) bool {
 	object, ok := obj.(Object)
 	if !ok {
@@ -69,7 +70,8 @@ func (k *FilteredStore[Object, Value]) includes(obj runtime.Object) bool {
 	return keep
 }
 
-// Transformer makes the reflector strip each object as it arrives.
+// Transformer returns the function with which the reflector strips each object that
+// arrives.
 func (k *FilteredStore[Object, Value]) Transformer() cache.TransformFunc {
 	return func(obj any) (any, error) {
 		if object, ok := obj.(Object); ok {
@@ -111,7 +113,7 @@ func (k *FilteredStore[Object, Value]) Delete(obj any) error {
 	return nil
 }
 
-// Replace implements cache.ReflectorStore: objects are all that there are.
+// Replace implements cache.ReflectorStore. It replaces all values with those of objects.
 func (k *FilteredStore[Object, Value]) Replace(objects []any, _ string) error {
 	values := map[types.NamespacedName]Value{}
 	for _, obj := range objects {
@@ -126,17 +128,17 @@ func (k *FilteredStore[Object, Value]) Replace(objects []any, _ string) error {
 	k.mu.Lock()
 	k.values = values
 	k.mu.Unlock()
-	// What arrived and was not kept is garbage now, more than all that is left in a
-	// large cluster. The runtime would give its memory back only in the course of
-	// later collections, and who serves little makes none for minutes: the pod would
-	// stay as large as it was at its start. Lists are rare.
+	// After a list, most of the memory is garbage: in a large cluster more than the
+	// stored values. The runtime returns it to the operating system only after later
+	// collections, and a mostly idle process may not collect for minutes. Free it now;
+	// lists are rare.
 	debug.FreeOSMemory()
 	k.health.Replaced()
 	return nil
 }
 
-// Resync implements cache.ReflectorStore. There is nothing to repeat: what is
-// kept follows from the objects alone.
+// Resync implements cache.ReflectorStore. It does nothing, because the values depend only
+// on the objects.
 func (k *FilteredStore[Object, Value]) Resync() error { return nil }
 
 func nameOf(object metav1.Object) types.NamespacedName {

@@ -1,4 +1,4 @@
-// Package program implements the common part of the main functions of all programs.
+// Package program has the common parts of the main functions of all programs.
 package program
 
 import (
@@ -22,8 +22,8 @@ const (
 	ExitUsage   = 2
 )
 
-// Context returns a context that is canceled after the first SIGTERM or SIGINT. A second
-// signal terminates the process immediately.
+// Context returns a context that is done after the first SIGTERM or SIGINT. A second
+// signal ends the process immediately.
 func Context() context.Context {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
 	context.AfterFunc(ctx, stop)
@@ -33,11 +33,10 @@ func Context() context.Context {
 // Server is a program that runs until its context is done.
 type Server struct {
 	Name string
-	// Parse parses the flags and reports whether to print only the version. After printing
-	// the help it returns pflag.ErrHelp.
+	// Parse parses flags, and reports whether to print only the version. If the flags
+	// request help, it prints the help and returns pflag.ErrHelp.
 	Parse func() (printVersion bool, err error)
-	// Run runs the program with the parsed flags until the context is done. It logs the error
-	// that it returns.
+	// Run runs the program with the parsed flags. It logs the error that it returns.
 	Run func(context.Context) error
 }
 

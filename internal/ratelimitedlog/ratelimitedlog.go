@@ -1,4 +1,5 @@
-// Package ratelimitedlog logs events that clients can cause as often as they like.
+// Package ratelimitedlog limits the log lines of events that clients can cause without
+// limit.
 package ratelimitedlog
 
 import (
@@ -11,14 +12,14 @@ import (
 )
 
 const (
-	// Burst is how many lines of each kind are logged without a limit.
+	// Burst is the number of lines of each kind that are logged without a limit.
 	Burst = 10
-	// Interval is the shortest time between two lines of a kind after that.
+	// Interval is the minimum time between two lines of a kind after that.
 	Interval = 10 * time.Second
 )
 
-// Logger is a log with a limit for each kind of event. Metrics should count what is
-// not logged.
+// Logger is a log with a limit for each kind of event. Metrics should count every event,
+// because the log does not.
 type Logger struct {
 	logger *slog.Logger
 
@@ -31,7 +32,8 @@ func New(logger *slog.Logger) *Logger {
 	return &Logger{logger: logger, kinds: map[string]*rate.Sometimes{}}
 }
 
-// Log logs an event, unless there were too many of its kind. There must be few kinds.
+// Log logs an event, unless the limit of its kind is reached. Use few kinds, because the
+// Logger keeps a limit for each.
 func (l *Logger) Log(ctx context.Context, level slog.Level, message, kind string, args ...any) {
 	l.limit(kind).Do(func() { l.logger.Log(ctx, level, message, args...) })
 }

@@ -1,6 +1,6 @@
-// Package version says which build of this project a program is. The Makefile
-// links it in; for the rest there is what the Go toolchain records. It never
-// reads anything at run time.
+// Package version has the version of a program of this project. The Makefile sets it with
+// linker flags; otherwise it is what the Go toolchain records. The package reads no files
+// at run time.
 package version
 
 import (
@@ -10,32 +10,34 @@ import (
 	"time"
 )
 
-// What the Makefile says of the build, by the linker's -X. Each is empty where
-// the Go toolchain built the program alone, as `go install` does.
+// Values that the Makefile sets with the linker flag -X. They are empty in a program that
+// was built without the Makefile, for example by go install.
 //
-//nolint:gochecknoglobals // -X sets variables, and nothing else does
+//nolint:gochecknoglobals // only -X sets these variables
 var (
-	// linkedVersion is the tag, or the commits since; it says if the tree is dirty.
+	// linkedVersion is the tag, or the tag with the commits since then. It ends in
+	// -dirty if the work tree had changes.
 	linkedVersion string
-	// linkedCommit is the full hash of the commit; it says so, too.
+	// linkedCommit is the full hash of the commit. It ends in -dirty too.
 	linkedCommit string
-	// linkedEpoch is the date of the commit, in seconds since 1970; 0 where there is none.
+	// linkedEpoch is the date of the commit, in seconds since 1970; 0 if unknown.
 	linkedEpoch string
 )
 
-// Build says which build this is. None of its fields is empty.
+// Build is the version of a program. None of its fields is empty.
 type Build struct {
 	Version string `json:"version"`
 	Commit  string `json:"commit"`
-	// Date is that of the commit, in RFC 3339.
+	// Date is the date of the commit, in RFC 3339.
 	Date      string `json:"date"`
 	GoVersion string `json:"goVersion"`
 }
 
-// unknown is said of what nobody recorded.
+// unknown is the value of a field that was not recorded.
 const unknown = "unknown"
 
-// This is what was linked in, and for the rest what the Go toolchain recorded.
+// This returns the version of the running program: the values of the linker flags, and
+// otherwise those that the Go toolchain recorded.
 func This() Build {
 	recorded, ok := debug.ReadBuildInfo()
 	if !ok {
@@ -46,7 +48,7 @@ func This() Build {
 
 func newBuild(version, commit, epoch string, recorded *debug.BuildInfo) Build {
 	b := Build{Version: "devel", Commit: unknown, Date: unknown, GoVersion: recorded.GoVersion}
-	// In a work tree the toolchain's version is (devel), or empty.
+	// In a work tree the version of the toolchain is (devel) or empty.
 	if v := recorded.Main.Version; v != "" && v != "(devel)" {
 		b.Version = v
 	}
@@ -75,7 +77,7 @@ func newBuild(version, commit, epoch string, recorded *debug.BuildInfo) Build {
 	return b
 }
 
-// Of is what a program of this build says of itself.
+// Of returns the version line of a program.
 func (b Build) Of(program string) string {
 	return fmt.Sprintf("%s %s (commit %s, of %s, %s)", program, b.Version, b.Commit, b.Date, b.GoVersion)
 }

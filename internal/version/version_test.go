@@ -20,31 +20,31 @@ func TestThis(t *testing.T) {
 		recorded               *debug.BuildInfo
 		want                   Build
 	}{
-		"by what the Makefile linked in": {
+		"linker flags of the Makefile": {
 			"v1.2.3", "4567def", "1700000000", recorded("(devel)", git...),
 			Build{"v1.2.3", "4567def", "2023-11-14T22:13:20Z", "go1.26.8"},
 		},
-		"by its module's version after go install": {
+		"module version after go install": {
 			"", "", "", recorded("v1.2.3"),
 			Build{"v1.2.3", "unknown", "unknown", "go1.26.8"},
 		},
-		"by git after go build": {
+		"git after go build": {
 			"", "", "", recorded("(devel)", git...),
 			Build{"devel", "0123abc", "2026-11-01T10:00:00Z", "go1.26.8"},
 		},
-		"and says that its tree was dirty": {
+		"dirty work tree": {
 			"", "", "", recorded("", dirty...),
 			Build{"devel", "0123abc-dirty", "unknown", "go1.26.8"},
 		},
-		"without git and without the Makefile": {
+		"no git and no Makefile": {
 			"", "", "", recorded(""),
 			Build{"devel", "unknown", "unknown", "go1.26.8"},
 		},
-		"by what the Makefile says without git": {
+		"linker flags without git": {
 			"devel", "unknown", "0", recorded(""),
 			Build{"devel", "unknown", "unknown", "go1.26.8"},
 		},
-		"although its date is not a number": {
+		"date that is not a number": {
 			"v1.2.3", "4567def", "yesterday", recorded("(devel)"),
 			Build{"v1.2.3", "4567def", "unknown", "go1.26.8"},
 		},

@@ -9,8 +9,8 @@ import (
 	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/inject"
 )
 
-// BenchmarkPatch measures a decision, without the decoding of the pod, of those
-// that make bench asks the built webhook with.
+// BenchmarkPatch measures a decision without the decoding of the pod, for the pods that
+// make bench uses.
 func BenchmarkPatch(b *testing.B) {
 	settings := inject.Settings{AnnotationPrefix: "eks.amazonaws.com", MountPath: "/var/run/secrets/eks.amazonaws.com/serviceaccount", FallbackMountPath: "/eks.amazonaws.com/serviceaccount"}
 	id := &identity.Identity{
@@ -29,7 +29,7 @@ func BenchmarkPatch(b *testing.B) {
 	}
 }
 
-// recordedPod returns the pod of an AdmissionReview that an API server has sent.
+// recordedPod returns the pod of a recorded AdmissionReview of an API server.
 func recordedPod(b *testing.B, name string) *inject.Pod {
 	b.Helper()
 	body, err := os.ReadFile("../../test/bench/testdata/" + name + ".json")

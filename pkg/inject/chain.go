@@ -6,17 +6,17 @@ import (
 	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/identity"
 )
 
-// Role chaining needs an AWS configuration file: no variables can say it. The
-// text is an annotation of the pod, which the kubelet projects as a file beside
-// the token.
+// Role chaining needs an AWS configuration file, because environment variables cannot
+// configure it. The text is an annotation of the pod, which the kubelet projects into a
+// file next to the token.
 const (
 	configAnnotation = "eks.amazonaws.com/aws-config"
 	configFieldPath  = "metadata.annotations['" + configAnnotation + "']"
 	configFile       = "config"
 )
 
-// chainConfig returns a configuration whose default profile is the target role,
-// assumed with the credentials of the web identity
+// chainConfig returns an AWS configuration whose default profile assumes the target role
+// with the credentials of the web identity
 // (https://docs.aws.amazon.com/sdkref/latest/guide/feature-assume-role-credentials.html).
 func chainConfig(id *identity.Identity, tokenFile, sessionName string) string {
 	var text strings.Builder
@@ -37,11 +37,11 @@ func chainConfig(id *identity.Identity, tokenFile, sessionName string) string {
 	return text.String()
 }
 
-// tokenFileLine returns the line of a configuration that names the file of the token.
+// tokenFileLine returns the line of a configuration with the path of the token.
 func tokenFileLine(tokenFile string) string { return "web_identity_token_file = " + tokenFile + "\n" }
 
-// addConfig puts the configuration into the pod's annotations. One that is there
-// already is the user's, or ours from a call before.
+// addConfig adds the configuration to the pod's annotations. It keeps an existing one,
+// which is from the user or from an earlier call of the webhook.
 func (p *patchBuilder) addConfig() {
 	if p.credentialSpec.config == "" {
 		return
@@ -52,6 +52,6 @@ func (p *patchBuilder) addConfig() {
 	case !ok:
 		p.patch.addEntry("/metadata/annotations", annotations == nil, configAnnotation, p.credentialSpec.config)
 	case existing != p.credentialSpec.config:
-		p.warn(ConfigKept, "pod annotation %s is not what the ServiceAccount asks for: it is kept", configAnnotation)
+		p.warn(ConfigKept, "pod annotation %s differs from the webhook's configuration; it is kept", configAnnotation)
 	}
 }

@@ -9,26 +9,25 @@ import (
 	corev1 "k8s.io/api/core/v1"
 )
 
-// The environment variables that the AWS SDKs read
+// Environment variables that the AWS SDKs read
 // (https://docs.aws.amazon.com/sdkref/latest/guide/settings-reference.html).
 const (
 	envRoleARN                 = "AWS_ROLE_ARN"
-	envWebIdentityTokenFile    = "AWS_WEB_IDENTITY_TOKEN_FILE" //nolint:gosec // the name of a variable, no credential
+	envWebIdentityTokenFile    = "AWS_WEB_IDENTITY_TOKEN_FILE" //nolint:gosec // the name of a variable, not a credential
 	envRoleSessionName         = "AWS_ROLE_SESSION_NAME"
 	envRegion                  = "AWS_REGION"
 	envDefaultRegion           = "AWS_DEFAULT_REGION"
 	envSTSRegionalEndpoints    = "AWS_STS_REGIONAL_ENDPOINTS"
 	envSTSEndpoint             = "AWS_ENDPOINT_URL_STS"
-	envContainerCredentialsURI = "AWS_CONTAINER_CREDENTIALS_FULL_URI"     //nolint:gosec // the name of a variable, no credential
-	envContainerTokenFile      = "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE" //nolint:gosec // the name of a variable, no credential
+	envContainerCredentialsURI = "AWS_CONTAINER_CREDENTIALS_FULL_URI"     //nolint:gosec // the name of a variable, not a credential
+	envContainerTokenFile      = "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE" //nolint:gosec // the name of a variable, not a credential
 	envConfigFile              = "AWS_CONFIG_FILE"
 	envLoadConfig              = "AWS_SDK_LOAD_CONFIG"
 	envProfile                 = "AWS_PROFILE"
 	envDefaultProfile          = "AWS_DEFAULT_PROFILE"
 )
 
-// injectContainers decides about each container of a list whose name none of
-// existing has.
+// injectContainers adds the result of each container of a list that is not in existing.
 func (p *patchBuilder) injectContainers(list string, containers, existing []Container) {
 	p.result.Containers = slices.Grow(p.result.Containers, len(containers))
 	for i := range containers {
@@ -40,17 +39,17 @@ func (p *patchBuilder) injectContainers(list string, containers, existing []Cont
 	}
 }
 
-// injectContainer decides about the container at a place of the pod. By identity
-// are meant the variables that make one.
+// injectContainer patches the container at a path of the pod and returns the result. In
+// this table, identity means the variables that select an identity.
 //
-//	not selected by the pod's annotations          left alone
-//	its own file of the token                      no mount is added, whatever is at the token path
-//	token not mounted; identity, region, STS set   left alone, warned about
-//	no path for the token                          left alone, warned about
-//	its own identity set, all or half              keeps it, warned about; mount, region and STS are added
+//	not selected by the pod's annotations          skipped
+//	has the token at a path of its own             no mount is added
+//	token not mounted; identity, region, STS set   skipped with a warning
+//	no path for the token                          skipped with a warning
+//	sets all or a part of its own identity         keeps it, with a warning; mount, region and STS are added
 //	otherwise                                      mount and environment are added
 //
-// The mount goes to the usual path or to the fallback, see findPlace.
+// The mount is at the usual path or at the fallback path, see findPlace.
 func (p *patchBuilder) injectContainer(at string, c *Container) ContainerResult {
 	result := ContainerResult{Name: c.Name, Reason: AlreadyInjected}
 	if reason := p.containerFilter.reason(c.Name); reason != "" {
@@ -92,7 +91,7 @@ func (p *patchBuilder) injectContainer(at string, c *Container) ContainerResult 
 	switch {
 	case env.differs:
 		result.Reason = MountOnly
-		p.warnForeign(c, to.credentialSpec, env)
+		p.warnOwnIdentity(c, to.credentialSpec, env)
 		return result
 	case to.blocked != "" && to.directory == p.settings.FallbackMountPath:
 		p.warn(FallbackPath, "container %q: token mounted at %s, because %s", c.Name, to.directory, to.blocked)
@@ -106,17 +105,17 @@ func (p *patchBuilder) injectContainer(at string, c *Container) ContainerResult 
 	return result
 }
 
-// environment is what a container's variables say.
+// environment describes the variables that a container sets itself.
 type environment struct {
-	// identity, region and sts say whether the container sets any variable of
-	// that kind.
+	// identity, region and sts report whether the container sets any variable of that
+	// kind.
 	identity, region, sts bool
-	// differs says that the identity is not that which would be added: it has another
-	// role, or its file is not the token.
+	// differs reports whether the identity differs from the one that the webhook would
+	// add: it has another role, or its file is not the token.
 	differs bool
-	// tokenVolume is the volume in which the file of the identity is the token, or ""
-	// if the file is not the token; ownTokenFile says that it is at a path of the
-	// container's own.
+	// tokenVolume is the volume of the token that the container's identity reads, or "" if
+	// its file is not the token. ownTokenFile reports whether the token is at a path that
+	// the container chose.
 	tokenVolume  string
 	ownTokenFile bool
 	// tokenPart reports whether the file is the token, but mounted by subPath: the kubelet
@@ -124,13 +123,13 @@ type environment struct {
 	tokenPart bool
 }
 
-// isComplete says whether the container sets a variable of each kind.
+// isComplete reports whether the container sets a variable of each kind.
 func (e *environment) isComplete() bool { return e.identity && e.region && e.sts }
 
-// inspectEnv returns what a container's variables say, if it has the identity by d.
+// inspectEnv returns the environment of a container, compared with d.
 func (p *patchBuilder) inspectEnv(c *Container, d *credentialSpec) environment {
 	var found environment
-	// Of variables that are set twice, a process sees the last.
+	// If a variable is set twice, a process sees the last one.
 	same := make([]bool, len(d.variables))
 	file := ""
 	for i := range c.Env {
@@ -167,8 +166,8 @@ func (p *patchBuilder) inspectEnv(c *Container, d *credentialSpec) environment {
 	return found
 }
 
-// missingEnv lists what a container should have and has not: first, in its
-// order, what AWS's own webhook appends.
+// missingEnv returns the variables that a container lacks. Those that
+// amazon-eks-pod-identity-webhook appends come first, in its order.
 func (p *patchBuilder) missingEnv(d *credentialSpec, has environment, variables Env) []corev1.EnvVar {
 	var missing []corev1.EnvVar
 	if p.identity.RegionalSTS && !has.sts {
@@ -190,13 +189,13 @@ func (p *patchBuilder) missingEnv(d *credentialSpec, has environment, variables 
 	return missing
 }
 
-// normalizePath returns a path in the one spelling in which paths can be compared.
+// normalizePath returns a path in a normalized form, so that paths can be compared.
 func (p *patchBuilder) normalizePath(mountPath string) string {
 	if p.windows {
 		mountPath = normalizeWindowsPath(mountPath)
 	}
 	if !strings.HasPrefix(mountPath, "/") {
-		// The kubelet takes a relative path from the root.
+		// The kubelet resolves a relative path from the root.
 		mountPath = "/" + mountPath
 	}
 	// Most paths are clean, and path.Clean took a quarter of a decision's time.
@@ -206,8 +205,8 @@ func (p *patchBuilder) normalizePath(mountPath string) string {
 	return path.Clean(mountPath)
 }
 
-// normalizeWindowsPath returns a path of Windows, where letter case and the kind of slash do
-// not matter, in a form that can be compared.
+// normalizeWindowsPath returns a Windows path in a form that can be compared: in lower
+// case, with forward slashes, and without drive C.
 func normalizeWindowsPath(windowsPath string) string {
 	windowsPath = strings.ToLower(strings.ReplaceAll(windowsPath, `\`, "/"))
 	return strings.TrimPrefix(windowsPath, "c:")

@@ -10,10 +10,10 @@ import (
 	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/identity"
 )
 
-// containerFilter says which containers of a pod are left alone.
+// containerFilter selects the containers of a pod to inject.
 type containerFilter struct {
 	skip, include []string
-	// included says that include counts, even if it is empty.
+	// included reports whether include applies, even if it is empty.
 	included bool
 }
 
@@ -24,6 +24,7 @@ func (p *patchBuilder) newContainerFilter() containerFilter {
 	return s
 }
 
+// reason returns the reason to skip a container, or "" if it is selected.
 func (s *containerFilter) reason(container string) Reason {
 	switch {
 	case slices.Contains(s.skip, container):
@@ -35,21 +36,22 @@ func (s *containerFilter) reason(container string) Reason {
 	}
 }
 
-// maxListBytes is what a list of containers may have: two hundred names, of 63 letters
-// at most.
+// maxListBytes is the maximum size of a list of containers: two hundred names of at most
+// 63 characters.
 const maxListBytes = 16 << 10
 
-// containerList reads an annotation that names containers, as one record of
-// comma-separated values. Names may be surrounded by spaces. A name that no
-// container has is probably a slip of the pen, and told.
-func (p *patchBuilder) containerList(annotation, used string) (names []string, ok bool) {
+// containerList parses an annotation with container names, as one record of
+// comma-separated values. Spaces around names are ignored. It warns about a name that no
+// container has, which is probably misspelled. fallback describes the effect of an
+// invalid value, for the warning.
+func (p *patchBuilder) containerList(annotation, fallback string) (names []string, ok bool) {
 	annotation = p.settings.AnnotationPrefix + "/" + annotation
 	value := p.pod.Metadata.Annotations[annotation]
 	if value == "" {
 		return nil, false
 	}
 	if len(value) > maxListBytes {
-		p.warn(MalformedAnnotation, "pod annotation %s has more than %d bytes, which no list of containers has: %s", annotation, maxListBytes, used)
+		p.warn(MalformedAnnotation, "pod annotation %s has more than %d bytes: %s", annotation, maxListBytes, fallback)
 		return nil, false
 	}
 	names, err := csv.NewReader(strings.NewReader(value)).Read()
@@ -58,7 +60,7 @@ func (p *patchBuilder) containerList(annotation, used string) (names []string, o
 	}
 	if err != nil {
 		problem := identity.AnnotationWarning{
-			Annotation: annotation, Value: value, Message: "is not a list of comma-separated values", Fallback: used,
+			Annotation: annotation, Value: value, Message: "is not a list of comma-separated values", Fallback: fallback,
 		}
 		p.warn(MalformedAnnotation, "pod annotation %s", problem)
 		return nil, false
@@ -66,11 +68,11 @@ func (p *patchBuilder) containerList(annotation, used string) (names []string, o
 	for i, name := range names {
 		names[i] = strings.TrimSpace(name)
 	}
-	// A list that names nothing is none, as an empty one is.
+	// A list without names counts as absent, like an empty value.
 	names = slices.DeleteFunc(names, func(name string) bool { return name == "" })
 	for _, name := range names {
 		if !p.pod.Spec.hasContainer(name) {
-			p.warn(UnknownContainer, "pod annotation %s names %q, which is no container of the pod", annotation, name)
+			p.warn(UnknownContainer, "pod annotation %s names %q, but the pod has no such container", annotation, name)
 		}
 	}
 	return names, len(names) > 0

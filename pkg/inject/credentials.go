@@ -11,23 +11,23 @@ import (
 	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/token"
 )
 
-// credentialSpec is how the containers of one pod are given their identity: what the
-// volume holds, where it is mounted, and which variables tell the SDK of it.
+// credentialSpec describes how the containers of one pod get their identity: the content
+// of the volume, where it is mounted, and the variables for the SDKs.
 type credentialSpec struct {
-	// volume is the volume's name, if that is free, directory where it is mounted,
-	// and file the token's name in it.
+	// volume is the name of the volume if that is free, directory is where it is mounted,
+	// and file is the name of the token in it.
 	volume, directory, file string
-	// variables make the identity; a container that sets any of them, or of
-	// rivals, has one of its own and gets none of these.
+	// variables select the identity. A container that sets any of them, or of
+	// conflictingEnv, has its own identity and gets none of them.
 	variables      []corev1.EnvVar
 	conflictingEnv []string
-	// fileVariable is the one of variables that names the token's file, "" if none
-	// does: with role chaining, a configuration file does.
+	// fileVariable is the variable with the path of the token. It is "" with role
+	// chaining, where a configuration file has the path.
 	fileVariable string
-	// optionalEnv go with the variables, each unless the container sets it.
+	// optionalEnv are added besides variables, each unless the container sets it.
 	optionalEnv []corev1.EnvVar
-	// config is the text of an AWS configuration file to put beside the token,
-	// for role chaining, or empty.
+	// config is the text of the AWS configuration file for role chaining, or empty. The
+	// file is next to the token.
 	config string
 }
 
@@ -39,7 +39,8 @@ func usualDirectory(id *identity.Identity, settings Settings) string {
 	return settings.MountPath
 }
 
-// newCredentialSpec chooses by the identity's method and by whether a role is chained.
+// newCredentialSpec returns the credentialSpec for an identity, which depends on its
+// method and on role chaining.
 func newCredentialSpec(pod *Pod, id *identity.Identity, settings Settings, windows bool, directory string) credentialSpec {
 	if id.Method == identity.ContainerCredentials {
 		c := settings.ContainerCredentials
@@ -59,8 +60,8 @@ func newCredentialSpec(pod *Pod, id *identity.Identity, settings Settings, windo
 	if id.TargetRoleARN != "" {
 		d.config = chainConfig(id, tokenFile, staticSessionName(pod, id))
 		d.variables = []corev1.EnvVar{{Name: envConfigFile, Value: containerPath(d.directory, configFile, windows)}}
-		// The SDKs for Go v1 and JavaScript v2 read the file only if told to. Many
-		// containers say so themselves, which makes no identity.
+		// The SDKs for Go v1 and JavaScript v2 read the file only if this variable is
+		// set. Many containers set it themselves, which is not an identity.
 		d.optionalEnv = append([]corev1.EnvVar{{Name: envLoadConfig, Value: "1"}}, d.optionalEnv...)
 		d.conflictingEnv = []string{envRoleARN, envWebIdentityTokenFile, envProfile, envDefaultProfile}
 		return d
@@ -76,12 +77,12 @@ func newCredentialSpec(pod *Pod, id *identity.Identity, settings Settings, windo
 	return d
 }
 
-// indexOf returns the place of a variable among those that make the identity, or -1.
+// indexOf returns the index of a variable in variables, or -1.
 func (d *credentialSpec) indexOf(name string) int {
 	return slices.IndexFunc(d.variables, func(v corev1.EnvVar) bool { return v.Name == name })
 }
 
-// identityNames returns the names of the variables that make an identity, with rivals.
+// identityNames returns the names of variables and conflictingEnv.
 func (d *credentialSpec) identityNames() []string {
 	names := make([]string, 0, len(d.variables)+len(d.conflictingEnv))
 	for i := range d.variables {
@@ -90,9 +91,9 @@ func (d *credentialSpec) identityNames() []string {
 	return append(names, d.conflictingEnv...)
 }
 
-// containerPath returns the path of a file as a container's processes know it.
-// The mount itself is given in the Unix form for Windows too; the container
-// runtime puts it on drive C.
+// containerPath returns the path of a file as the processes of a container see it. The
+// path of a mount has the Unix form on Windows too; the container runtime mounts it on
+// drive C.
 func containerPath(directory, file string, windows bool) string {
 	joined := path.Join(directory, file)
 	if windows {
@@ -101,7 +102,7 @@ func containerPath(directory, file string, windows bool) string {
 	return joined
 }
 
-// makeVolume returns the volume under its name in the pod.
+// makeVolume returns the token volume with the name.
 func (d *credentialSpec) makeVolume(name, audience string, expirationSeconds int64) corev1.Volume {
 	volume := token.Volume(name, audience, d.file, expirationSeconds)
 	if d.config != "" {
@@ -115,7 +116,7 @@ func (d *credentialSpec) makeVolume(name, audience string, expirationSeconds int
 	return volume
 }
 
-// viewVolume returns what a decision sees of the volume that makeVolume returns.
+// viewVolume returns the view of the volume that makeVolume returns.
 func (d *credentialSpec) viewVolume(name, audience string) *Volume {
 	sources := []Source{{ServiceAccountToken: &ServiceAccountToken{Audience: audience, Path: d.file}}}
 	if d.config != "" {
@@ -126,8 +127,8 @@ func (d *credentialSpec) viewVolume(name, audience string) *Volume {
 	return &Volume{Name: name, Projected: &Projected{Sources: sources}}
 }
 
-// matchesVolume says whether a container that mounts v in the delivery's directory finds
-// there what the variables speak of, the token being for audience.
+// matchesVolume reports whether v has the files that the variables refer to, with a token
+// for audience.
 func (d *credentialSpec) matchesVolume(v *Volume, audience string) bool {
 	if v.Projected == nil {
 		return false
@@ -135,7 +136,7 @@ func (d *credentialSpec) matchesVolume(v *Volume, audience string) bool {
 	hasToken, hasConfig := false, d.config == ""
 	for _, source := range v.Projected.Sources {
 		if t := source.ServiceAccountToken; t != nil && t.Path == d.file {
-			hasToken = t.Audience == audience // of two with one path, the kubelet keeps the last
+			hasToken = t.Audience == audience // if two have the same path, the kubelet keeps the last
 		}
 		if source.DownwardAPI == nil {
 			continue

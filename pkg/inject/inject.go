@@ -1,7 +1,6 @@
-// Package inject owns the decision what a pod is given, and the JSON patch that
-// gives it. It is pure: no input or output, no clock, no client, and the pod it
-// looks at is not changed. It never removes or replaces what a pod has; a patch
-// only adds, so that fields which it does not know survive.
+// Package inject decides what to inject into a pod, and creates the JSON patch. It is
+// pure: it has no input or output, clock or client, and does not change the pod. A patch
+// only adds to a pod and never removes or replaces anything, so that unknown fields stay.
 package inject
 
 import (
@@ -15,90 +14,90 @@ import (
 )
 
 const (
-	// VolumeName is the volume of a web identity token. The name is AWS's own
-	// webhook's, and a contract: pods mount it by this name in containers of
-	// their own.
+	// VolumeName is the volume of a web identity token. It must not change: pods mount the
+	// volume by this name, which is that of amazon-eks-pod-identity-webhook.
 	VolumeName = "aws-iam-token"
 
-	// SkipPodLabel on a pod, whatever its value, leaves the pod alone. The
-	// webhook's registration has an objectSelector that spares the call; the
-	// label is honoured here too, for registrations without one.
+	// SkipPodLabel is the label that makes the webhook skip a pod; its value does not
+	// matter. The objectSelector of the webhook configuration avoids the request. The
+	// label also works for configurations without the objectSelector.
 	SkipPodLabel = "eks.amazonaws.com/skip-pod-identity-webhook"
 
-	// containerCredentialsLabel tells EKS's tools of a pod that uses EKS Pod
-	// Identity. It does not follow the annotation prefix, nor does AWS's.
-	containerCredentialsLabel = "eks.amazonaws.com/pod-identity" //nolint:gosec // a label, no credential
+	// containerCredentialsLabel marks a pod that uses EKS Pod Identity for the tools of
+	// EKS. It does not depend on the annotation prefix, as with AWS.
+	containerCredentialsLabel = "eks.amazonaws.com/pod-identity" //nolint:gosec // a label, not a credential
 	containerCredentialsValue = "enabled"
 
-	// mirrorPodAnnotation marks the API server's picture of a static pod
-	// (k8s.io/api/core/v1, MirrorPodAnnotationKey). It cannot be changed.
+	// mirrorPodAnnotation marks the mirror pod of a static pod (k8s.io/api/core/v1,
+	// MirrorPodAnnotationKey). Mirror pods cannot be changed.
 	mirrorPodAnnotation = "kubernetes.io/config.mirror"
 )
 
-// Settings are the same for all pods.
+// Settings are the settings that all pods share.
 type Settings struct {
-	// AnnotationPrefix is that of the pod's annotations, "eks.amazonaws.com".
+	// AnnotationPrefix is the prefix of the pod's annotations, such as
+	// "eks.amazonaws.com".
 	AnnotationPrefix string
-	// MountPath is the directory in which a container finds its web identity
-	// token, absolute.
+	// MountPath is the absolute path of the directory of a web identity token in a
+	// container.
 	MountPath string
-	// FallbackMountPath is the directory of a token, of either method, in a container in
-	// which it cannot be mounted in the usual one. It is absolute.
+	// FallbackMountPath is the absolute path of the directory of a token, of either
+	// method, in a container where the usual directory cannot be mounted.
 	FallbackMountPath string
-	// Region is set as AWS_REGION and AWS_DEFAULT_REGION where a container has
-	// neither; empty to set none.
+	// Region is the value of AWS_REGION and AWS_DEFAULT_REGION in a container that has
+	// neither; empty for none.
 	Region               string
 	ContainerCredentials ContainerCredentials
 }
 
-// ContainerCredentials are the settings for identities of that method.
+// ContainerCredentials are the settings of the method identity.ContainerCredentials.
 type ContainerCredentials struct {
-	// FullURI is where the agent on the node gives credentials for a token.
+	// FullURI is the URL of the agent on the node that returns credentials for a token.
 	FullURI string
-	// MountPath is the directory of the token, TokenPath its file in it.
+	// MountPath is the directory of the token, and TokenPath its file in the directory.
 	MountPath, TokenPath string
 	VolumeName           string
 }
 
-// Result says what was decided about a pod. Logs, metrics, warnings and audit
-// annotations are made from it.
+// Result is the decision about a pod, for the response, logs, metrics, warnings and audit
+// annotations.
 type Result struct {
 	Reason Reason `json:"reason"`
-	// Patch is a JSON patch (RFC 6902) of add operations, nil to leave the pod
-	// as it is.
+	// Patch is a JSON patch (RFC 6902) of add operations, nil for no change.
 	Patch []byte `json:"-"`
-	// Volume is the token's volume; it is empty if none is needed, since all containers
-	// read the token from volumes of the user's. ExpirationSeconds is that of the token if
-	// the patch adds the volume, and 0 if the pod has it already.
+	// Volume is the volume of the token. It is empty if none is needed because all
+	// containers read the token from user-defined volumes. ExpirationSeconds is the
+	// expiration of the token if the patch adds the volume, and 0 if the pod already has
+	// it.
 	Volume            string `json:"volume,omitempty"`
 	ExpirationSeconds int64  `json:"expirationSeconds,omitempty"`
-	// Containers has the pod's containers, then its init containers, in the
-	// pod's order; it is empty if the pod as a whole is left alone.
+	// Containers has the pod's containers, then its init containers, in the order of the
+	// pod. It is empty if the pod is skipped.
 	Containers []ContainerResult `json:"containers,omitempty"`
 	Warnings   []Warning         `json:"warnings,omitempty"`
 }
 
-// ContainerResult says what was decided about one container.
+// ContainerResult is the decision about one container.
 type ContainerResult struct {
 	Name   string `json:"name"`
 	Reason Reason `json:"reason"`
-	// Env names the variables that the patch adds.
+	// Env has the names of the variables that the patch adds.
 	Env []string `json:"env,omitempty"`
-	// Mounted says whether the patch adds the mount of the token.
+	// Mounted reports whether the patch adds the mount of the token.
 	Mounted bool `json:"mounted"`
-	// OwnVolume is the volume of the user's from which the container reads the token,
-	// at a path of its own, or empty.
+	// OwnVolume is the user-defined volume from which the container reads the token, at a
+	// path that the container chose, or empty.
 	OwnVolume string `json:"ownVolume,omitempty"`
 }
 
-// Warning tells the user of something that is probably a mistake.
+// Warning is a message to the user about a probable mistake.
 type Warning struct {
 	Reason  Reason `json:"reason"`
 	Message string `json:"message"`
 }
 
-// SkipReason returns why a pod is left alone whatever the identity of its
-// ServiceAccount, or "" if that identity decides.
+// SkipReason returns the reason to skip a pod for any identity of its ServiceAccount, or
+// "" if the decision depends on the identity.
 func SkipReason(pod *Pod) Reason {
 	if _, mirror := pod.Metadata.Annotations[mirrorPodAnnotation]; mirror {
 		return MirrorPod
@@ -112,8 +111,8 @@ func SkipReason(pod *Pod) Reason {
 	return ""
 }
 
-// Patch decides what a pod that is not exempt is given when it is created. id is
-// the identity of its ServiceAccount.
+// Patch returns the decision about a pod that is created and for which SkipReason returns
+// "". id is the identity of its ServiceAccount.
 func Patch(pod *Pod, id *identity.Identity, settings Settings) Result {
 	p := newPatchBuilder(pod, id, settings)
 	if !id.IsSet() {
@@ -136,11 +135,11 @@ func Patch(pod *Pod, id *identity.Identity, settings Settings) Result {
 	return p.build()
 }
 
-// PatchEphemeral decides what the ephemeral containers are given that are being
-// added to a running pod: those of pod that old has not. The API server keeps
-// them apart by name; the merge of a patch can put new ones before old ones.
-// Nothing else of the pod can be changed, so a pod that does not have the
-// token's volume cannot be helped, unless all the new containers read a token of the user's.
+// PatchEphemeral returns the decision about the ephemeral containers that are added to a
+// running pod, that is, those that are in pod and not in old. It compares names, because
+// the merge of a patch can put new ones before old ones. Nothing else of the pod can be
+// changed. So a pod without the token's volume is skipped, unless all new containers read
+// the token from user-defined volumes.
 func PatchEphemeral(pod, old *Pod, id *identity.Identity, settings Settings) Result {
 	p := newPatchBuilder(pod, id, settings)
 	if !id.IsSet() {
@@ -167,7 +166,7 @@ func addedTo(pod, old *Pod) []Container {
 	})
 }
 
-// patchBuilder is a decision in the making.
+// patchBuilder holds the state while a decision is made.
 type patchBuilder struct {
 	pod             *Pod
 	identity        *identity.Identity
@@ -176,20 +175,20 @@ type patchBuilder struct {
 	containerFilter containerFilter
 	credentialSpec  credentialSpec
 
-	// ephemeral says that the decision is about containers that are added to a running
-	// pod.
+	// ephemeral reports whether the decision is about containers that are added to a
+	// running pod.
 	ephemeral bool
-	// fallbackDelivery is nil until it is needed.
-	fallbackDelivery *credentialSpec
-	// fixedPath says that all containers have the directory of delivery. If that is the
-	// fallback, usualDirectory is the usual one.
+	// fallbackSpec is nil until it is needed.
+	fallbackSpec *credentialSpec
+	// fixedPath reports whether all containers use the directory of credentialSpec. If
+	// that is the fallback, usualDirectory is the usual one.
 	fixedPath      bool
 	usualDirectory string
-	// volumes are the pod's by name; made has, of the containers that start with the
-	// pod, the first that makes a directory, and started their order. They are nil
-	// until they are needed.
+	// volumes are the volumes of the pod by name. created has, for each directory, the
+	// first container of the pod that creates it, as its position in the start order.
+	// started is the start order. They are nil until they are needed.
 	volumes map[string]*Volume
-	made    map[directory]int
+	created map[directory]int
 	started map[*Container]int
 
 	expirationSeconds int64
@@ -215,28 +214,28 @@ func newPatchBuilder(pod *Pod, id *identity.Identity, settings Settings) *patchB
 	return p
 }
 
-// maxWarnings keeps a pod of thousands of containers, each with the same mistake, from
-// filling memory and logs.
+// maxWarnings limits the memory and the log lines for a pod with thousands of containers
+// that all have the same mistake.
 const maxWarnings = 100
 
 func (p *patchBuilder) warn(reason Reason, format string, args ...any) {
 	switch len(p.result.Warnings) {
 	case maxWarnings:
 	case maxWarnings - 1:
-		p.result.Warnings = append(p.result.Warnings, Warning{Reason: reason, Message: fmt.Sprintf("%d warnings are enough: there are more", maxWarnings)})
+		p.result.Warnings = append(p.result.Warnings, Warning{Reason: reason, Message: fmt.Sprintf("only the first %d warnings are reported", maxWarnings-1)})
 	default:
 		p.result.Warnings = append(p.result.Warnings, Warning{Reason: reason, Message: fmt.Sprintf(format, args...)})
 	}
 }
 
-// annotation returns one of the pod's annotations with its full key.
+// annotation returns the full key and the value of an annotation of the pod.
 func (p *patchBuilder) annotation(name string) (key, value string) {
 	key = p.settings.AnnotationPrefix + "/" + name
 	return key, p.pod.Metadata.Annotations[key]
 }
 
-// withSessionName returns the identity with the pod's word on its session name,
-// if the pod has one.
+// withSessionName returns the identity with the session name of the pod's annotation, if
+// it is set.
 func (p *patchBuilder) withSessionName(id *identity.Identity) *identity.Identity {
 	key, value := p.annotation(identity.RoleSessionNameAnnotation)
 	if value == "" {
@@ -251,7 +250,8 @@ func (p *patchBuilder) withSessionName(id *identity.Identity) *identity.Identity
 	return &changed
 }
 
-// readExpiration returns the pod's word, or else its ServiceAccount's.
+// readExpiration returns the expiration of the pod's annotation, or else that of the
+// identity.
 func (p *patchBuilder) readExpiration() int64 {
 	key, value := p.annotation(identity.TokenExpirationAnnotation)
 	if value == "" {
@@ -264,8 +264,7 @@ func (p *patchBuilder) readExpiration() int64 {
 	return seconds
 }
 
-// addLabel marks pods that use EKS Pod Identity. A value that is there already
-// is not ours to change.
+// addLabel marks pods that use EKS Pod Identity. It keeps an existing value.
 func (p *patchBuilder) addLabel() {
 	if p.identity.Method != identity.ContainerCredentials {
 		return
@@ -276,9 +275,8 @@ func (p *patchBuilder) addLabel() {
 	}
 }
 
-// findVolume chooses the token's volume, and says whether the pod has it. A
-// volume of our name that does not hold the token is another's: ours gets the
-// next name that is free.
+// findVolume chooses the name of the token's volume, and reports whether the pod already
+// has the volume. If a user-defined volume has the name, it chooses the next free name.
 func (p *patchBuilder) findVolume() bool {
 	name := p.credentialSpec.volume
 	for n := 2; ; n++ {
@@ -296,28 +294,28 @@ func (p *patchBuilder) findVolume() bool {
 
 // addVolume adds the token's volume under the name that findVolume chose.
 //
-// It is added even if each container is left alone in the end: a container that
-// sets its environment itself may mount the volume by name.
+// It is added even if all containers are skipped: a container that sets its environment
+// itself may mount the volume by name.
 func (p *patchBuilder) addVolume() {
 	if p.result.Volume != p.credentialSpec.volume && (p.credentialSpec.config != "" || !p.pod.Spec.volume(p.credentialSpec.volume).hasTokenFor(p.identity.Audience)) {
-		p.warn(VolumeNameTaken, "volume %q is not what the token for audience %q needs: that is in volume %q",
+		p.warn(VolumeNameTaken, "volume %q cannot hold the token for audience %q; the token is in volume %q",
 			p.credentialSpec.volume, p.identity.Audience, p.result.Volume)
 	}
 	p.result.ExpirationSeconds = p.expirationSeconds
 	volume := p.credentialSpec.makeVolume(p.result.Volume, p.identity.Audience, p.expirationSeconds)
-	// The first place: AWS's own webhook puts it there.
+	// amazon-eks-pod-identity-webhook also adds it as the first volume.
 	p.patch.addVolume(p.pod.Spec.Volumes == nil, &volume)
 }
 
-// hasTokenFor reports whether a volume has a token for an audience, under whatever path.
+// hasTokenFor reports whether a volume has a token for an audience, at any path.
 func (v *Volume) hasTokenFor(audience string) bool {
 	return v.Projected != nil && slices.ContainsFunc(v.Projected.Sources, func(s Source) bool {
 		return s.ServiceAccountToken != nil && s.ServiceAccountToken.Audience == audience
 	})
 }
 
-// hasOwnTokens reports whether each container that is to have the identity reads the
-// token from a volume of the user's, and none counts on the one that would be added.
+// hasOwnTokens reports whether each selected container reads the token from a user-defined
+// volume, and no container mounts the volume that would be added.
 func (p *patchBuilder) hasOwnTokens(lists ...[]Container) bool {
 	own := false
 	for _, containers := range lists {
@@ -347,8 +345,8 @@ func (s *Spec) volume(name string) *Volume {
 	return nil
 }
 
-// isWindows says whether a pod can only run on Windows. Both labels are set on
-// each node by its kubelet; the second is the name they had before 1.14.
+// isWindows reports whether a pod can only run on Windows. The kubelet sets both labels on
+// its node; the second one is the name before Kubernetes 1.14.
 func isWindows(spec *Spec) bool {
 	return spec.OS != nil && spec.OS.Name == string(corev1.Windows) ||
 		spec.NodeSelector["kubernetes.io/os"] == "windows" || spec.NodeSelector["beta.kubernetes.io/os"] == "windows"
@@ -363,13 +361,13 @@ func (p *patchBuilder) build() Result {
 	return p.result
 }
 
-// reason sums up what was decided about the containers.
+// reason returns the reason of the pod, which depends on the results of its containers.
 func (p *patchBuilder) reason() Reason {
-	served := slices.ContainsFunc(p.result.Containers, func(c ContainerResult) bool {
+	injected := slices.ContainsFunc(p.result.Containers, func(c ContainerResult) bool {
 		return slices.Contains([]Reason{Injected, FallbackPath, AlreadyInjected, MountOnly}, c.Reason)
 	})
 	switch {
-	case !served:
+	case !injected:
 		return NoContainer
 	case p.result.Patch != nil:
 		return Injected

@@ -7,30 +7,30 @@ import (
 	"strings"
 )
 
-// This file decides in which directory of a container the token is mounted: the usual
-// one, or the fallback if the container could not start with a mount at the usual path,
-// or would lose a mount of its own. docs/mounts.md has the observations that the rules
-// are made from: each kind of volume at each parent of the path, on a real kubelet.
+// This file chooses the directory in which the token is mounted in a container: the usual
+// one, or the fallback. The fallback is used if the container could not start with a mount
+// at the usual path, or would lose one of its mounts. docs/mounts.md has the observations
+// for these rules: each kind of volume at each parent of the path, on a real kubelet.
 
-// place is what is decided about the token of one container.
+// place is the decision about the token of one container.
 type place struct {
 	*credentialSpec
-	// env and mounts are what the container says, compared with the delivery.
+	// env and mounts describe the container, compared with credentialSpec.
 	env    environment
 	mounts mounts
-	// blocked says what blocks the usual path, and, if the delivery is not the
-	// fallback, that one; it is empty if nothing does.
+	// blocked describes what blocks the usual path, and, if credentialSpec is not the
+	// fallback, the fallback path. It is empty if nothing does.
 	blocked string
 }
 
-// findPlace chooses the delivery for a container: the usual one, unless the token is at
-// the fallback path already, or cannot be mounted at the usual path. A container with an
-// identity of its own would not look at the fallback path.
+// findPlace chooses the credentialSpec for a container: the usual one, unless the token is
+// already at the fallback path or cannot be mounted at the usual path. A container with
+// its own identity would not use the fallback path.
 func (p *patchBuilder) findPlace(c *Container) place {
 	usual := p.placeAt(c, &p.credentialSpec)
 	blocked := usual.blocked != "" && !usual.env.identity
 	switch {
-	case p.usualDirectory != "": // the delivery is the fallback, for all containers
+	case p.usualDirectory != "": // all containers use the fallback
 		if obstacle := p.findObstacle(c, p.usualDirectory); obstacle != "" {
 			usual.blocked = obstacle + " blocks " + p.usualDirectory
 		}
@@ -62,17 +62,18 @@ func (p *patchBuilder) mountsAt(c *Container, directory string) bool {
 	return slices.ContainsFunc(c.VolumeMounts, func(m VolumeMount) bool { return p.normalizePath(m.MountPath) == directory })
 }
 
-// fallback returns the delivery at the fallback path, which few pods need.
+// fallback returns the credentialSpec of the fallback path. It is created on demand,
+// because few pods need it.
 func (p *patchBuilder) fallback() *credentialSpec {
-	if p.fallbackDelivery == nil {
+	if p.fallbackSpec == nil {
 		d := newCredentialSpec(p.pod, p.identity, p.settings, p.windows, p.settings.FallbackMountPath)
-		p.fallbackDelivery = &d
+		p.fallbackSpec = &d
 	}
-	return p.fallbackDelivery
+	return p.fallbackSpec
 }
 
-// fixPath chooses one path for all containers of a pod with a chained role: the pod has
-// one AWS configuration, which names the file of the token.
+// fixPath chooses one path for all containers of a pod with role chaining, because the pod
+// has one AWS configuration with the path of the token.
 func (p *patchBuilder) fixPath() {
 	if p.credentialSpec.config == "" {
 		return
@@ -83,10 +84,10 @@ func (p *patchBuilder) fixPath() {
 	}
 }
 
-// usesFallback reports whether a pod with a chained role has, or is to have, its token
-// at the fallback path. What the pod has already decides: the file that its
-// configuration names, or else a mount of the token. The rest of a configuration may
-// have changed since the webhook wrote it, or be the user's.
+// usesFallback reports whether a pod with role chaining has or gets its token at the
+// fallback path. An existing configuration decides by its token path, and otherwise an
+// existing mount of the token. The rest of a configuration may have changed since the
+// webhook wrote it, or may be from the user.
 func (p *patchBuilder) usesFallback() bool {
 	d := p.fallback()
 	if config, exists := p.pod.Metadata.Annotations[configAnnotation]; exists {
@@ -96,8 +97,8 @@ func (p *patchBuilder) usesFallback() bool {
 	return p.anySelected(isThere) || p.isBlocked(&p.credentialSpec) && !p.isBlocked(d)
 }
 
-// isBlocked reports whether a container that needs the token cannot have it in the
-// directory of d.
+// isBlocked reports whether the directory of d is blocked in a container that needs the
+// token.
 func (p *patchBuilder) isBlocked(d *credentialSpec) bool {
 	return p.anySelected(func(c *Container) bool {
 		env := p.inspectEnv(c, d)
@@ -118,20 +119,19 @@ func (p *patchBuilder) anySelected(match func(*Container) bool) bool {
 	return false
 }
 
-// hasToken reports whether a container has the token without a mount that the webhook
-// adds. A container with variables of its own is expected to read the token where it
-// mounts the token's volume.
+// hasToken reports whether a container already has the token. A container that sets the
+// variables itself is expected to read the token where it mounts the token's volume.
 func (at *place) hasToken() bool {
 	return at.mounts.atTokenPath || at.env.tokenVolume != "" || at.env.differs && at.mounts.elsewhere
 }
 
-// mounts is what a container's mounts say about a directory for the token.
+// mounts describes the mounts of a container with respect to a directory for the token.
 type mounts struct {
-	// atTokenPath says that a token for the right audience, of whatever volume,
-	// is mounted there, and no obstacle is; elsewhere that the token's volume is mounted
-	// at another path.
+	// atTokenPath reports whether a token for the right audience, of any volume, is
+	// mounted there and nothing blocks it. elsewhere reports whether the token's volume
+	// is mounted at another path.
 	atTokenPath, elsewhere bool
-	// obstacle describes what keeps the token from being mounted there, if anything.
+	// obstacle describes what blocks a mount of the token there, or is empty.
 	obstacle string
 }
 
@@ -150,40 +150,40 @@ func (p *patchBuilder) readMounts(c *Container, d *credentialSpec) mounts {
 	return found
 }
 
-// whole says whether the mount is of the volume, not of a part of it.
+// whole reports whether the mount is of the whole volume, not of a subPath.
 func (m *VolumeMount) whole() bool { return m.SubPath == "" && m.SubPathExpr == "" }
 
-// isToken reports whether the volume of a name holds the token.
+// isToken reports whether the volume with the name has the token.
 func (p *patchBuilder) isToken(name string) bool {
 	volume := p.volume(name)
 	return volume != nil && p.credentialSpec.matchesVolume(volume, p.identity.Audience)
 }
 
-// volume returns the volume that the pod has under a name in the end, or nil. A volume
-// that is yet to be added counts: a container can mount it by name, and must be judged
-// as it is when the webhook is called again.
+// volume returns the volume with the name in the patched pod, or nil. That includes the
+// volume that the patch adds: a container can mount it by name, and the decision must be
+// the same when the webhook is called again.
 func (p *patchBuilder) volume(name string) *Volume {
 	if p.volumes == nil {
 		p.volumes = make(map[string]*Volume, len(p.pod.Spec.Volumes)+1)
 		p.volumes[p.result.Volume] = p.credentialSpec.viewVolume(p.result.Volume, p.identity.Audience)
-		for i := range slices.Backward(p.pod.Spec.Volumes) { // as Spec.volume, the first of a name
+		for i := range slices.Backward(p.pod.Spec.Volumes) { // as in Spec.volume, the first one with a name counts
 			p.volumes[p.pod.Spec.Volumes[i].Name] = &p.pod.Spec.Volumes[i]
 		}
 	}
 	return p.volumes[name]
 }
 
-// findObstacle describes what keeps the token from being mounted in a directory, or
-// returns "". It takes the paths as they are, and then as they are in an image in
-// which /var/run is a symbolic link to /run: the webhook does not know the image.
+// findObstacle returns a description of what blocks a mount of the token in a directory,
+// or "". It checks the paths as written, and then for an image in which /var/run is a
+// symbolic link to /run, because the webhook does not know the image.
 func (p *patchBuilder) findObstacle(c *Container, directory string) string {
 	if obstacle := p.findObstacleIn(c, directory, false); obstacle != "" || p.windows || p.mountsAt(c, "/var") {
-		return obstacle // a mount at /var hides the link
+		return obstacle // with a mount at /var the image's link is hidden
 	}
 	return p.findObstacleIn(c, directory, true)
 }
 
-// findObstacleIn is findObstacle for images with or without the link.
+// findObstacleIn is findObstacle for an image with or without the link.
 func (p *patchBuilder) findObstacleIn(c *Container, directory string, link bool) string {
 	token := resolve(p.normalizePath(directory), link)
 	parent, depth, there := "", 0, false
@@ -198,8 +198,8 @@ func (p *patchBuilder) findObstacleIn(c *Container, directory string, link bool)
 		if !below(token, at) || p.windows {
 			continue
 		}
-		// Runtimes mount in the order of the number of names in the paths. So of the
-		// parents the one with most names is the one that the token comes to be in.
+		// Runtimes mount in the order of the number of names in the path. So the token is
+		// mounted in the parent with the most names.
 		if names := strings.Count(spelt, "/"); names > depth {
 			parent, depth = "", names
 		} else if names < depth {
@@ -215,19 +215,19 @@ func (p *patchBuilder) findObstacleIn(c *Container, directory string, link bool)
 		if within(at, token) {
 			return device
 		}
-		// Above the path it counts as a file that is mounted there.
+		// At a parent of the path, a device blocks like a file.
 		if names := strings.Count(spelt, "/"); below(token, at) && !p.windows && (names > depth || names == depth && parent == "") {
 			parent, depth = device, names
 		}
 	}
 	if there {
-		return "" // the token is there, and whatever is above it
+		return "" // the token is mounted, so no parent blocks it
 	}
 	return parent
 }
 
-// resolve returns what a clean path stands for in an image. link says that /var/run
-// is a symbolic link to /run there.
+// resolve resolves a clean path in an image. link reports whether /var/run is a symbolic
+// link to /run in the image.
 func resolve(path string, link bool) string {
 	if link && within(path, "/var/run") {
 		return path[len("/var"):]
@@ -235,12 +235,12 @@ func resolve(path string, link bool) string {
 	return path
 }
 
-// within says whether a path is dir or below it. Both are clean.
+// within reports whether a path is dir or below dir. Both must be clean.
 func within(path, dir string) bool {
 	return path == dir || below(path, dir)
 }
 
-// below says whether a path is below dir. Both are clean.
+// below reports whether a path is below dir. Both must be clean.
 func below(path, dir string) bool {
 	return len(path) > len(dir) && strings.HasPrefix(path, dir) && (dir == "/" || path[len(dir)] == '/')
 }
@@ -249,30 +249,30 @@ func (m *VolumeMount) String() string {
 	return fmt.Sprintf("volume %q at %s", m.Name, m.MountPath)
 }
 
-// takesMountPoint says whether the directory of the token can be made in a volume that is
-// mounted at a parent of it, or is there already.
+// takesMountPoint reports whether the directory of the token exists or can be created in a
+// volume that is mounted at a parent of it.
 func (p *patchBuilder) takesMountPoint(c *Container, directory string, m *VolumeMount) bool {
 	volume := p.volume(m.Name)
 	switch {
 	case volume == nil || volume.FromAPI:
-		// These are read-only. The kubelet makes directories in them for mounts whose
-		// path begins with the volume's own: not through a link, and not in a part of
-		// the volume (MakeNestedMountpoints in k8s.io/kubernetes/pkg/volume/util). It
-		// does so when the pod starts, which is too early for ephemeral containers.
+		// These are read-only. The kubelet creates directories in them for mounts whose
+		// path begins with the path of the volume, but not through a link and not in a
+		// subPath (MakeNestedMountpoints in k8s.io/kubernetes/pkg/volume/util). It does so
+		// when the pod starts, which is too early for ephemeral containers.
 		if p.ephemeral {
-			return p.isMadeBefore(c, directory, m)
+			return p.isCreatedBefore(c, directory, m)
 		}
 		return m.whole() && below(path.Clean(directory), path.Clean(m.MountPath)) && path.Clean(m.MountPath) != "/" &&
 			!volume.hasName(path.Clean(directory)[len(path.Clean(m.MountPath))+1:])
 	case volume.File || volume.ReadOnly:
 		return false
 	default:
-		return !m.ReadOnly || p.isMadeBefore(c, directory, m)
+		return !m.ReadOnly || p.isCreatedBefore(c, directory, m)
 	}
 }
 
-// hasName says whether a projected volume has a token or a field under the name that
-// a path begins with: a directory of the kubelet's would hide it.
+// hasName reports whether a projected volume has a token or a field with the first name of
+// a path. A directory that the kubelet creates would hide it.
 func (v *Volume) hasName(directory string) bool {
 	if v == nil || v.Projected == nil {
 		return false
@@ -287,24 +287,26 @@ func (v *Volume) hasName(directory string) bool {
 	})
 }
 
-// directory is that of the token in a part of a volume, which is mounted at a path.
+// directory is the directory of the token in a subPath of a volume that is mounted at
+// mountPath.
 type directory struct{ token, volume, subPath, mountPath string }
 
-// isMadeBefore says whether a container that starts before c has the token in the same
-// part of the same volume: then c finds the directory there, even if c cannot write.
-func (p *patchBuilder) isMadeBefore(c *Container, token string, m *VolumeMount) bool {
-	if p.made == nil {
-		p.findMade()
+// isCreatedBefore reports whether a container that starts before c has the token in the
+// same subPath of the same volume. Then the directory exists for c, even if c cannot
+// write.
+func (p *patchBuilder) isCreatedBefore(c *Container, token string, m *VolumeMount) bool {
+	if p.created == nil {
+		p.findCreated()
 	}
-	first, made := p.made[directory{token, m.Name, m.SubPath, p.normalizePath(m.MountPath)}]
+	first, created := p.created[directory{token, m.Name, m.SubPath, p.normalizePath(m.MountPath)}]
 	started, inPod := p.started[c]
-	return made && m.SubPathExpr == "" && (first < started || !inPod)
+	return created && m.SubPathExpr == "" && (first < started || !inPod)
 }
 
-// findMade notes for each mount that the token comes to be in, which of the containers
-// that start with the pod is the first to have it.
-func (p *patchBuilder) findMade() {
-	p.made, p.started = map[directory]int{}, map[*Container]int{}
+// findCreated sets created and started. It finds for each mount that will contain the
+// token the first container of the pod that has it.
+func (p *patchBuilder) findCreated() {
+	p.created, p.started = map[directory]int{}, map[*Container]int{}
 	for _, containers := range [][]Container{p.pod.Spec.InitContainers, p.pod.Spec.Containers} {
 		for i := range containers {
 			c := &containers[i]
@@ -314,20 +316,20 @@ func (p *patchBuilder) findMade() {
 			}
 			to := p.findPlace(c)
 			if !to.mounts.atTokenPath && (to.mounts.obstacle != "" || to.hasToken() || to.env.isComplete()) {
-				continue // it does not get the token there
+				continue // the container does not get the token there
 			}
 			if m := p.findParent(c, to.directory); m != nil && m.SubPathExpr == "" {
 				at := directory{to.directory, m.Name, m.SubPath, p.normalizePath(m.MountPath)}
-				if _, known := p.made[at]; !known {
-					p.made[at] = p.started[c]
+				if _, known := p.created[at]; !known {
+					p.created[at] = p.started[c]
 				}
 			}
 		}
 	}
 }
 
-// findParent returns the mount that the directory of the token is made in, or nil if
-// there is none, or two could be it.
+// findParent returns the mount in which the directory of the token is created. It returns
+// nil if there is none or if it is ambiguous.
 func (p *patchBuilder) findParent(c *Container, directory string) (parent *VolumeMount) {
 	link := !p.mountsAt(c, "/var")
 	token, depth := resolve(p.normalizePath(directory), link), 0
@@ -345,9 +347,10 @@ func (p *patchBuilder) findParent(c *Container, directory string) (parent *Volum
 	return parent
 }
 
-// fitsInto says whether a mount below the directory of the token can be in its volume.
-// The kubelet makes a directory there for a mount by its path, but not through a link.
-// It cannot bear the name of a file of the volume, and no file can be mounted on it.
+// fitsInto reports whether a mount below the directory of the token can be in the token's
+// volume. The kubelet creates a directory there for the path of the mount, but not through
+// a link. The directory cannot have the name of a file of the volume, and no file can be
+// mounted on it.
 func (p *patchBuilder) fitsInto(directory string, m *VolumeMount) bool {
 	directory, at := path.Clean(directory), path.Clean(m.MountPath)
 	if p.windows || p.ephemeral || !below(at, directory) {

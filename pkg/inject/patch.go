@@ -8,9 +8,9 @@ import (
 	corev1 "k8s.io/api/core/v1"
 )
 
-// patch is a JSON patch (RFC 6902). It has add operations only, so that a pod keeps
-// what it has. It is written as it is decided: a library that encodes the operations
-// takes several times as long. See docs/decisions/0013-hot-path.md.
+// patch is a JSON patch (RFC 6902). It has only add operations, so that everything in the
+// pod stays. Operations are written directly as JSON: a library that encodes them takes
+// several times as long. See docs/decisions/0013-hot-path.md.
 type patch struct {
 	json []byte
 }
@@ -18,14 +18,14 @@ type patch struct {
 // usualPatchBytes is enough for most pods.
 const usualPatchBytes = 1 << 10
 
-// maxPatchBytes is where a patch is no use: the API server takes no pod of more than 3
-// MiB, and etcd no more than half of that. Nothing is added from there on.
+// maxPatchBytes is the size from which a patch is not usable, so that nothing more is added
+// to it. The API server rejects a pod of more than 3 MiB, and etcd one of half of that.
 const maxPatchBytes = 3 << 20
 
 // isTooLarge reports whether the patch has more than maxPatchBytes.
 func (p *patch) isTooLarge() bool { return len(p.json) > maxPatchBytes }
 
-// encode returns the patch as JSON, or nil if it does nothing.
+// encode returns the patch as JSON, or nil if it has no operations.
 func (p *patch) encode() []byte {
 	if p.json == nil {
 		return nil
@@ -33,8 +33,8 @@ func (p *patch) encode() []byte {
 	return append(p.json, ']')
 }
 
-// add adds the value that appendValue appends at the path that the parts make: numbers
-// and field names, which need no escapes.
+// add adds an operation with the value that appendValue appends. path is the JSON pointer
+// in parts, which are not escaped.
 func (p *patch) add(appendValue func([]byte) []byte, path ...string) {
 	if p.isTooLarge() {
 		return
@@ -50,14 +50,14 @@ func (p *patch) add(appendValue func([]byte) []byte, path ...string) {
 	p.json = append(appendValue(append(p.json, `","value":`...)), '}')
 }
 
-// appendText appends a JSON string. Invalid UTF-8, which an annotation can hold, becomes
-// U+FFFD, as in the API server's own JSON.
+// appendText appends a JSON string. Invalid UTF-8, which an annotation can contain, becomes
+// U+FFFD, as in the JSON of the API server.
 func appendText(to []byte, text string) []byte {
-	to, _ = jsontext.AppendQuote(to, text) // the error is of what becomes U+FFFD
+	to, _ = jsontext.AppendQuote(to, text) // the error concerns bytes that become U+FFFD
 	return to
 }
 
-// addEntry adds an entry to the map at path, or makes the map if it is absent.
+// addEntry adds an entry to the map at path, and creates the map if it is absent.
 func (p *patch) addEntry(path string, absent bool, key, value string) {
 	if absent {
 		p.add(func(to []byte) []byte {
@@ -68,12 +68,12 @@ func (p *patch) addEntry(path string, absent bool, key, value string) {
 	}
 }
 
-// escape makes a key part of a JSON pointer (RFC 6901).
+// escape escapes a key for a JSON pointer (RFC 6901).
 func escape(key string) string { return strings.NewReplacer("~", "~0", "/", "~1").Replace(key) }
 
-// addVolume adds a volume in the first place of the pod's.
+// addVolume adds a volume as the first one of the pod.
 func (p *patch) addVolume(absent bool, volume *corev1.Volume) {
-	// Of a whole Volume, most of the time would go into the kinds that it is not.
+	// Encoding a corev1.Volume would spend most of the time on unused kinds of volumes.
 	document, err := json.Marshal(&struct {
 		Name      string                        `json:"name"`
 		Projected *corev1.ProjectedVolumeSource `json:"projected"`
@@ -88,7 +88,7 @@ func (p *patch) addVolume(absent bool, volume *corev1.Volume) {
 	}
 }
 
-// addMount adds a mount that is read-only in the last place of a container's.
+// addMount adds a read-only mount as the last one of a container.
 func (p *patch) addMount(container string, absent bool, volume, path string) {
 	appendMount := func(to []byte) []byte {
 		to = appendText(append(to, `{"name":`...), volume)
@@ -101,8 +101,8 @@ func (p *patch) addMount(container string, absent bool, volume, path string) {
 	}
 }
 
-// addVariables adds variables at the end of a container's, in order. An empty list
-// that is present is not absent: to add to it in place keeps it what it is.
+// addVariables appends variables to those of a container. absent must be false for an
+// empty list that is present.
 func (p *patch) addVariables(container string, absent bool, variables []corev1.EnvVar) {
 	if absent && len(variables) > 0 {
 		p.add(func(to []byte) []byte {
@@ -120,7 +120,7 @@ func (p *patch) addVariables(container string, absent bool, variables []corev1.E
 	}
 }
 
-// appendVariable appends a variable with a value, or one of a field of the pod.
+// appendVariable appends a variable with a value or with a field of the pod.
 func appendVariable(to []byte, v *corev1.EnvVar) []byte {
 	to = appendText(append(to, `{"name":`...), v.Name)
 	if v.Value != "" {

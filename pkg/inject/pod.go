@@ -1,8 +1,7 @@
 package inject
 
-// Pod is the view of a pod that a decision needs, in the field names of the
-// core/v1 API. Whatever it does not name is skipped, and stays as it is, since a
-// patch only ever adds.
+// Pod is the view of a pod that a decision needs, with the field names of the core/v1 API.
+// Other fields are not read, and stay unchanged because a patch only adds.
 type Pod struct {
 	Metadata Metadata
 	Spec     Spec
@@ -28,7 +27,7 @@ type Spec struct {
 	EphemeralContainers []Container
 }
 
-// OS is the view of the operating system that a pod is for.
+// OS is the view of the operating system of a pod.
 type OS struct {
 	Name string
 }
@@ -38,8 +37,8 @@ type Volume struct {
 	Name string
 	// Projected is nil for another kind of volume.
 	Projected *Projected
-	// FromAPI reports whether the kubelet writes the content, ReadOnly whether each mount
-	// is read-only, and File whether it is a file of the node, not a directory.
+	// FromAPI reports whether the kubelet writes the content. ReadOnly reports whether all
+	// mounts are read-only. File reports whether it is a file of the node, not a directory.
 	FromAPI, ReadOnly, File bool
 }
 
@@ -54,12 +53,12 @@ type Source struct {
 	DownwardAPI         *DownwardAPI
 }
 
-// DownwardAPI is the view of projected fields of the pod itself.
+// DownwardAPI is the view of projected fields of the pod.
 type DownwardAPI struct {
 	Items []DownwardAPIItem
 }
 
-// DownwardAPIItem is the view of one of them.
+// DownwardAPIItem is the view of one projected field.
 type DownwardAPIItem struct {
 	Path     string
 	FieldRef *FieldRef
@@ -80,7 +79,8 @@ type ServiceAccountToken struct {
 type Container struct {
 	Name string
 	Env  Env
-	// HasEnvFrom reports whether it has variables that a pod does not show.
+	// HasEnvFrom reports whether the container has envFrom, whose variables are not in the
+	// pod.
 	HasEnvFrom    bool
 	VolumeMounts  []VolumeMount
 	VolumeDevices []VolumeDevice
@@ -100,12 +100,11 @@ type VolumeDevice struct {
 	DevicePath string
 }
 
-// envPrefix begins the name of each variable that a decision looks at.
+// envPrefix is the prefix of the names of variables that a decision depends on.
 const envPrefix = "AWS_"
 
-// Env is the view of a container's environment: its variables whose name begins
-// with envPrefix, in their order. It is nil if the list is absent. A large pod has
-// hundreds of others.
+// Env is the view of a container's environment: the variables with envPrefix, in their
+// order. It is nil if the list is absent. A large pod has hundreds of other variables.
 type Env []EnvVar
 
 // EnvVar is the view of an environment variable. FromElsewhere reports whether it has a

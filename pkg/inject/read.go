@@ -11,11 +11,12 @@ import (
 	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/identity"
 )
 
-// patchBytes is what a container's part of a usual patch takes until it is sent, as
-// measured: the patch is held twice, once of them in base64, in buffers that grow.
+// patchBytes is the measured memory of a container's part of a usual patch until it is
+// sent. The patch is in memory twice, once in base64, in growing buffers.
 const patchBytes = 1100
 
-// ReadPod reads a pod's JSON, without a bound.
+// ReadPod reads the JSON of a pod, without a memory limit. It returns an error of
+// jsonreader.Read.
 func ReadPod(document []byte) (*Pod, error) {
 	pod := new(Pod)
 	if err := jsonreader.Read(document, math.MaxInt, pod.Read); err != nil {
@@ -24,7 +25,7 @@ func ReadPod(document []byte) (*Pod, error) {
 	return pod, nil
 }
 
-// Read reads the pod that r is at.
+// Read reads the pod at the position of r.
 func (p *Pod) Read(r *jsonreader.Reader) {
 	for name := range r.Members {
 		switch string(name) {
@@ -36,9 +37,9 @@ func (p *Pod) Read(r *jsonreader.Reader) {
 	}
 }
 
-// isRelevant reports whether a decision can depend on the value of a pod's annotation:
-// one of the webhook's, under any prefix, or one that lacks it by mistake. Others can have
-// kilobytes.
+// isRelevant reports whether a decision can depend on the value of a pod's annotation. That
+// is the case for the annotations of the webhook with any prefix, or without one by
+// mistake. Other annotations are not read, because they can be large.
 func isRelevant(annotation string) bool {
 	slash := strings.LastIndexByte(annotation, '/')
 	switch annotation[slash+1:] {
@@ -108,7 +109,7 @@ func (v *Volume) read(r *jsonreader.Reader) {
 			v.ReadOnly = v.ReadOnly || !r.Null()
 		case "hostPath":
 			v.readHostPath(r)
-		// The kinds that have a field readOnly (k8s.io/api/core/v1, VolumeSource).
+		// Kinds with a field readOnly (k8s.io/api/core/v1, VolumeSource).
 		case "awsElasticBlockStore", "azureDisk", "azureFile", "cephfs", "cinder", "csi", "fc", "flexVolume", "gcePersistentDisk",
 			"glusterfs", "iscsi", "nfs", "persistentVolumeClaim", "portworxVolume", "quobyte", "rbd", "scaleIO", "storageos":
 			v.readReadOnly(r)
@@ -236,17 +237,17 @@ func (d *VolumeDevice) read(r *jsonreader.Reader) {
 	}
 }
 
-// readEnv reads only the variables that a decision looks at: a large pod has hundreds of
-// others.
+// readEnv reads only the variables that a decision depends on, because a large pod has
+// hundreds of others.
 func readEnv(r *jsonreader.Reader) Env {
-	const size = 3 * 40 // of an EnvVar in a list that grows
+	const size = 3 * 40 // of an EnvVar in a growing slice
 	if r.Null() {
 		return nil
 	}
 	env := Env{}
 	for range r.Elements {
 		var variable EnvVar
-		other := false // whether the name is known to be another
+		other := false // whether the name is known not to have envPrefix
 		for name := range r.Members {
 			switch string(name) {
 			case "name":
@@ -267,7 +268,7 @@ func readEnv(r *jsonreader.Reader) Env {
 	return env
 }
 
-// readEnvName returns an empty name for a variable that decides nothing.
+// readEnvName returns the name of a variable, or "" if it does not have envPrefix.
 func readEnvName(r *jsonreader.Reader) string {
 	quoted := r.Quoted()
 	if !bytes.HasPrefix(quoted, []byte(`"`+envPrefix)) && !bytes.ContainsRune(quoted, '\\') {

@@ -1,10 +1,10 @@
 package inject
 
-// Reason is a stable code for what was decided about a pod or a container, and
-// why. Metrics, logs, warnings and audit annotations all quote it.
+// Reason is a stable code for the decision about a pod or a container. Metrics, logs,
+// warnings and audit annotations contain it.
 type Reason string
 
-// What was decided about a pod.
+// Reasons of a pod.
 const (
 	Injected               Reason = "injected"
 	AlreadyInjected        Reason = "already_injected"
@@ -19,7 +19,7 @@ const (
 	PatchTooLarge          Reason = "patch_too_large"
 )
 
-// What was decided about a container, beside Injected and AlreadyInjected.
+// Reasons of a container, in addition to Injected and AlreadyInjected.
 const (
 	SkipContainers Reason = "skip_containers"
 	NotIncluded    Reason = "not_included"
@@ -29,7 +29,7 @@ const (
 	TokenPathTaken Reason = "token_path_taken"
 )
 
-// What the user is warned about, beside EnvSetByUser, MountOnly, FallbackPath and
+// Reasons of a warning, in addition to EnvSetByUser, MountOnly, FallbackPath and
 // TokenPathTaken.
 const (
 	MalformedAnnotation Reason = "malformed_annotation"
@@ -41,33 +41,34 @@ const (
 	RegionIncomplete    Reason = "region_incomplete"
 )
 
-// descriptions says each Reason to a person.
+// descriptions are the sentences for the reasons. The subject of "its" is the pod or the
+// container.
 var descriptions = map[Reason]string{
 	Injected:               "the identity of its ServiceAccount was added",
-	AlreadyInjected:        "it has the identity of its ServiceAccount already",
-	NoContainer:            "each of its containers is left alone",
+	AlreadyInjected:        "the identity of its ServiceAccount is already present",
+	NoContainer:            "all of its containers are skipped",
 	NoRole:                 "its ServiceAccount has no role",
 	ServiceAccountNotFound: "its ServiceAccount does not exist",
-	NoServiceAccount:       "it names no ServiceAccount",
-	MirrorPod:              "it mirrors a static pod, which can have no ServiceAccount",
-	SkipLabel:              "its label " + SkipPodLabel + " says to leave it alone",
-	NotPodCreation:         "only the creation of pods and of ephemeral containers is acted upon",
-	NoTokenVolume:          "it was created without the token's volume, which cannot be added later",
-	PatchTooLarge:          "what it would be given is more than an API server takes",
+	NoServiceAccount:       "its ServiceAccount name is empty",
+	MirrorPod:              "a mirror pod of a static pod cannot have a ServiceAccount",
+	SkipLabel:              "its label " + SkipPodLabel + " requests to skip it",
+	NotPodCreation:         "only the creation of pods and of ephemeral containers is handled",
+	NoTokenVolume:          "the pod was created without the token's volume, which cannot be added later",
+	PatchTooLarge:          "the patch would be larger than an API server accepts",
 	SkipContainers:         "the annotation skip-containers names it",
 	NotIncluded:            "the annotation include-containers does not name it",
-	EnvSetByUser:           "it sets its identity, its region and its STS endpoints itself",
-	MountOnly:              "it sets its identity itself, and keeps it",
+	EnvSetByUser:           "the container sets its own identity, region and STS endpoints",
+	MountOnly:              "the container sets its own identity, which is kept",
 	FallbackPath:           "the identity was added, with the token at the fallback path: the usual path cannot be mounted",
 	TokenPathTaken:         "the token can be mounted neither at the usual path nor at the fallback path",
-	MalformedAnnotation:    "an annotation cannot be used as it is",
-	MisplacedAnnotation:    "an annotation of the pod has no effect there, or under that name",
-	VolumeNameTaken:        "a volume with the name of the token's is another's",
-	UnknownContainer:       "a list of containers names one that is not there",
-	ConfigKept:             "the pod brings an AWS configuration of its own",
-	IdentityOverridden:     "a variable of the container keeps AWS SDKs from the identity",
-	RegionIncomplete:       "the container sets its region so that some AWS SDKs find none",
+	MalformedAnnotation:    "an annotation has an invalid value",
+	MisplacedAnnotation:    "an annotation has no effect on a pod, or has a misspelled name",
+	VolumeNameTaken:        "a user-defined volume has the name of the token's volume",
+	UnknownContainer:       "a list of containers names a container that does not exist",
+	ConfigKept:             "the pod has its own AWS configuration",
+	IdentityOverridden:     "a variable of the container keeps AWS SDKs from using the identity",
+	RegionIncomplete:       "the container sets its region in a way that some AWS SDKs do not find it",
 }
 
-// Description says the reason to a person.
+// Description returns a sentence that explains the reason.
 func (r Reason) Description() string { return descriptions[r] }

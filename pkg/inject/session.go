@@ -9,8 +9,8 @@ import (
 	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/identity"
 )
 
-// sessionNameVariable returns the variable that names the session of a role, so
-// that CloudTrail tells which pod acted; nil leaves the name to the SDK.
+// sessionNameVariable returns the variable with the name of the role session, so that
+// CloudTrail records the pod. It returns nil if the SDK should choose the name.
 func sessionNameVariable(pod *Pod, id *identity.Identity) *corev1.EnvVar {
 	if name := staticSessionName(pod, id); name != "" {
 		return &corev1.EnvVar{Name: envRoleSessionName, Value: name}
@@ -18,15 +18,15 @@ func sessionNameVariable(pod *Pod, id *identity.Identity) *corev1.EnvVar {
 	if id.SessionName == "" || pod.Metadata.GenerateName == "" {
 		return nil
 	}
-	// The API server makes the name only after this webhook has been called. It
-	// makes none of more than 63 characters (k8s.io/apiserver/pkg/storage/names),
-	// so the kubelet can fill it in as it is.
+	// The API server generates the name after calling this webhook. The name has at most
+	// 63 characters (k8s.io/apiserver/pkg/storage/names), so the kubelet can use it
+	// unchanged.
 	return &corev1.EnvVar{Name: envRoleSessionName, ValueFrom: &corev1.EnvVarSource{
 		FieldRef: &corev1.ObjectFieldSelector{APIVersion: "v1", FieldPath: "metadata.name"},
 	}}
 }
 
-// staticSessionName returns the session's name if it is known now, or "".
+// staticSessionName returns the session name, or "" if it is not known yet.
 func staticSessionName(pod *Pod, id *identity.Identity) string {
 	switch {
 	case id.SessionName != identity.SessionNamePod:
@@ -38,10 +38,10 @@ func staticSessionName(pod *Pod, id *identity.Identity) string {
 	}
 }
 
-// sessionNameForPod makes a session name of a pod's name. Both are of letters,
-// digits, "-" and ".", but a pod's name may have one character or more than 64,
-// where STS takes 2 to 64. A long one keeps its beginning, for people, and gets
-// a hash, to differ from others that begin so.
+// sessionNameForPod returns a session name for the name of a pod. Both consist of letters,
+// digits, "-" and ".". But a pod name may have one character or more than 64, and STS
+// accepts 2 to 64. A long name is cut, so that it is still recognizable, and gets a hash,
+// so that it is unique.
 func sessionNameForPod(pod string) string {
 	const longest, hashDigits = 64, 8
 	switch {

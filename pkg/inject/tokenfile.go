@@ -6,10 +6,10 @@ import (
 	"strings"
 )
 
-// tokenVolumeOf returns the volume whose token for the right audience a container
-// reads at a path, or "" if it reads something else there, nothing, or what cannot be
-// known. The mount and the path of the token in its volume count, names do not. part
-// reports whether it mounts only a part of that volume, by subPath.
+// tokenVolumeOf returns the name of the volume with the token for the right audience that a
+// container has at a path. It returns "" if the file is something else, does not exist, or
+// is unknown. It compares mounts and the paths in the volume, not names of volumes. part
+// reports whether the container mounts only a part of the volume, by subPath.
 func (p *patchBuilder) tokenVolumeOf(c *Container, file string) (name string, part bool) {
 	if !p.isPlainPath(file) {
 		return "", false
@@ -19,7 +19,7 @@ func (p *patchBuilder) tokenVolumeOf(c *Container, file string) (name string, pa
 	directory := ""
 	for i := range c.VolumeMounts {
 		at := p.normalizePath(c.VolumeMounts[i].MountPath)
-		// A mount hides those above it, and those before it at the same path.
+		// A mount hides mounts at its parents, and earlier mounts at the same path.
 		if isWithin(file, at) && len(at) >= len(directory) {
 			mount, directory = &c.VolumeMounts[i], at
 		}
@@ -27,7 +27,7 @@ func (p *patchBuilder) tokenVolumeOf(c *Container, file string) (name string, pa
 	if mount == nil || slices.ContainsFunc(c.VolumeDevices, func(d VolumeDevice) bool { return isWithin(file, p.normalizePath(d.DevicePath)) }) {
 		return "", false
 	}
-	// The kubelet expands variables in subPathExpr; without any it is a subPath.
+	// The kubelet expands variables in subPathExpr. Without variables it is like subPath.
 	if strings.Contains(mount.SubPathExpr, "$") {
 		return "", false
 	}
@@ -36,7 +36,7 @@ func (p *patchBuilder) tokenVolumeOf(c *Container, file string) (name string, pa
 	if volume == nil || volume.Projected == nil {
 		return "", false
 	}
-	// Of two sources with one path, the kubelet keeps the last.
+	// If two sources have the same path, the kubelet keeps the last one.
 	for _, source := range slices.Backward(volume.Projected.Sources) {
 		if t := source.ServiceAccountToken; t != nil && p.isSameFile(t.Path, inVolume) {
 			if t.Audience != p.identity.Audience {
@@ -48,9 +48,9 @@ func (p *patchBuilder) tokenVolumeOf(c *Container, file string) (name string, pa
 	return "", false
 }
 
-// isPlainPath reports whether a variable's value is the absolute path of a file that a
-// process sees as it is written: the kubelet expands $(NAME), what ".." leads to depends
-// on links in the image, and no file can be opened with "/" at the end of its path.
+// isPlainPath reports whether the value of a variable is an absolute path of a file that
+// does not change before the process uses it. The kubelet expands $(NAME). The meaning of
+// ".." depends on links in the image. A path that ends in "/" is not a file.
 func (p *patchBuilder) isPlainPath(file string) bool {
 	if strings.Contains(file, "$") {
 		return false
@@ -61,14 +61,14 @@ func (p *patchBuilder) isPlainPath(file string) bool {
 	return strings.HasPrefix(file, "/") && !strings.HasSuffix(file, "/") && !slices.Contains(strings.Split(file, "/"), "..")
 }
 
-// isSameFile reports whether two paths in a volume lead to one file.
+// isSameFile reports whether two paths in a volume are the same file.
 func (p *patchBuilder) isSameFile(a, b string) bool {
 	a, b = path.Clean("/"+a), path.Clean("/"+b)
 	return a == b || p.windows && strings.EqualFold(a, b)
 }
 
-// isWithin reports whether a path is that of a directory, or below it. Both are as spelt
-// returns them.
+// isWithin reports whether a path is a directory or below it. Both must be results of
+// normalizePath.
 func isWithin(file, directory string) bool {
 	return file == directory || strings.HasPrefix(file, strings.TrimSuffix(directory, "/")+"/")
 }

@@ -2,16 +2,15 @@ package inject
 
 import "strings"
 
-// warnOverrides warns about variables that keep SDKs from the identity that a container
-// has now.
+// warnOverrides warns about variables that keep SDKs from using the injected identity.
 func (p *patchBuilder) warnOverrides(c *Container) {
 	for _, override := range Overrides(c.environment(), p.identity) {
 		p.warn(IdentityOverridden, "container %q sets %s", c.Name, override)
 	}
 }
 
-// warnForeign warns about a container with an identity of its own.
-func (p *patchBuilder) warnForeign(c *Container, d *credentialSpec, env environment) {
+// warnOwnIdentity warns about a container that sets its own identity.
+func (p *patchBuilder) warnOwnIdentity(c *Container, d *credentialSpec, env environment) {
 	var set, missing []string
 	for _, name := range d.identityNames() {
 		if _, ok := c.environment().last(name); ok {
@@ -32,9 +31,10 @@ func (p *patchBuilder) warnForeign(c *Container, d *credentialSpec, env environm
 	}
 }
 
-// warnRegion warns about a container whose own region some SDKs do not find: an empty
-// value is an error to some, and some read only one of the two variables. The second
-// matters where the webhook has a region, which it adds only to a container with neither.
+// warnRegion warns about a container that sets a region which some SDKs do not find. Some
+// SDKs fail for an empty value, and some read only one of the two variables. The second
+// case matters only if the webhook has a region, because it adds that only to a container
+// with neither variable.
 func (p *patchBuilder) warnRegion(c *Container, env environment) {
 	if !env.region {
 		return
@@ -57,7 +57,8 @@ func (p *patchBuilder) warnRegion(c *Container, env environment) {
 	}
 }
 
-// empty names those variables that are known to be set to an empty value.
+// empty returns the names of those variables that are known to be set to an empty value,
+// joined by "and".
 func (e Environment) empty(names ...string) string {
 	var empty []string
 	for _, name := range names {

@@ -9,14 +9,13 @@ import (
 	"testing"
 )
 
-// The race detector allocates, too, so without it.
+// The race detector also allocates, so this test runs without it.
 
-// TestAllocations bounds how often an admission allocates, with the few times that
-// the request and the recorder of the test itself do: it does not depend on the
-// machine, and most of what an admission costs follows from it. A higher number needs a
-// reason; lower ones are to be kept.
+// TestAllocations limits the number of allocations of an admission request, including the
+// few of the test's own request and recorder. The number does not depend on the machine
+// and determines most of the cost. Raise a limit only with a reason; lower it if possible.
 func TestAllocations(t *testing.T) {
-	for pod, most := range map[string]float64{"small": 110, "cloudwatch-agent": 138, "large": 152} {
+	for pod, limit := range map[string]float64{"small": 110, "cloudwatch-agent": 138, "large": 152} {
 		body, err := os.ReadFile("../../test/bench/testdata/" + pod + ".json")
 		if err != nil {
 			t.Fatal(err)
@@ -28,8 +27,8 @@ func TestAllocations(t *testing.T) {
 				t.Fatal(response.Body)
 			}
 		})
-		if got > most {
-			t.Errorf("%s: %.0f allocations, want at most %.0f", pod, got, most)
+		if got > limit {
+			t.Errorf("%s: %.0f allocations, want at most %.0f", pod, got, limit)
 		}
 	}
 }

@@ -18,7 +18,7 @@ import (
 	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/webhook"
 )
 
-// resolverFunc makes a webhook.Resolver of a function.
+// resolverFunc is a webhook.Resolver that calls a function.
 type resolverFunc func(context.Context, types.NamespacedName) (*identity.Identity, error)
 
 func (f resolverFunc) Resolve(ctx context.Context, name types.NamespacedName) (*identity.Identity, error) {
@@ -45,8 +45,8 @@ func newHandler(resolver resolverFunc, log io.Writer) http.Handler {
 	return newServer(resolver, slog.NewJSONHandler(log, &slog.HandlerOptions{Level: slog.LevelDebug})).Handler()
 }
 
-// eachRecording runs a benchmark with each of the AdmissionReviews that an API server
-// has sent, and that make bench asks the built webhook with.
+// eachRecording runs a benchmark with each of the recorded AdmissionReviews of an API
+// server, which make bench also uses.
 func eachRecording(b *testing.B, run func(b *testing.B, body []byte)) {
 	for _, pod := range []string{"small", "cloudwatch-agent", "large"} {
 		body, err := os.ReadFile("../../test/bench/testdata/" + pod + ".json")
@@ -60,8 +60,7 @@ func eachRecording(b *testing.B, run func(b *testing.B, body []byte)) {
 	}
 }
 
-// BenchmarkHandler measures the whole of an admission but the network: bytes
-// in, bytes out.
+// BenchmarkHandler measures an admission request without the network.
 func BenchmarkHandler(b *testing.B) {
 	eachRecording(b, func(b *testing.B, body []byte) {
 		handler := quietHandler()
@@ -74,7 +73,7 @@ func BenchmarkHandler(b *testing.B) {
 	})
 }
 
-// BenchmarkDecode measures the way from a body to what a decision needs of it.
+// BenchmarkDecode measures the decoding of a body.
 func BenchmarkDecode(b *testing.B) {
 	eachRecording(b, func(b *testing.B, body []byte) {
 		for b.Loop() {
@@ -85,7 +84,7 @@ func BenchmarkDecode(b *testing.B) {
 	})
 }
 
-// BenchmarkEncode measures the way from a decision to the body of the answer.
+// BenchmarkEncode measures the encoding of a decision.
 func BenchmarkEncode(b *testing.B) {
 	eachRecording(b, func(b *testing.B, body []byte) {
 		request, err := webhook.DecodePodRequest(body)
@@ -104,5 +103,5 @@ func BenchmarkEncode(b *testing.B) {
 	})
 }
 
-// quietHandler logs what a server does by default, into nothing.
+// quietHandler logs at the default level and discards the lines.
 func quietHandler() http.Handler { return newServer(role, slog.DiscardHandler).Handler() }

@@ -13,16 +13,16 @@ import (
 	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/identity"
 )
 
-// Identities returns those that are known from annotations now.
+// Identities returns the cached identities of ServiceAccounts with annotations.
 type Identities func() map[types.NamespacedName]*identity.Identity
 
-// NewDebug returns the handlers under /debug: the identities known now, and Go's
-// profiles.
+// NewDebug returns the handler of /debug. It serves the cached identities and Go's
+// profiles, to loopback clients only.
 func NewDebug(identities Identities) http.Handler {
 	router := chi.NewRouter()
 	list := listIdentities(identities)
 	router.Get("/identities", list)
-	router.Get("/alpha/cache", list) // where the reference has it
+	router.Get("/alpha/cache", list) // the path in amazon-eks-pod-identity-webhook
 	router.Get("/pprof/cmdline", pprof.Cmdline)
 	router.Get("/pprof/profile", pprof.Profile)
 	router.Get("/pprof/symbol", pprof.Symbol)
@@ -31,28 +31,29 @@ func NewDebug(identities Identities) http.Handler {
 	return requireLoopback(router)
 }
 
-// requireLoopback keeps a port that others scrape from telling them more.
-// kubectl port-forward connects from the pod itself.
+// requireLoopback rejects requests that are not from loopback, because other clients can
+// connect to the metrics port. kubectl port-forward connects from inside the pod.
 func requireLoopback(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		host, _, err := net.SplitHostPort(r.RemoteAddr)
 		if ip := net.ParseIP(host); err != nil || ip == nil || !ip.IsLoopback() {
-			http.Error(w, "pod-identity-webhook: /debug answers this machine only, use kubectl port-forward", http.StatusForbidden)
+			http.Error(w, "pod-identity-webhook: /debug accepts only loopback clients, use kubectl port-forward", http.StatusForbidden)
 			return
 		}
 		next.ServeHTTP(w, r)
 	})
 }
 
-// RefuseDebug returns the handler under /debug for a pod with hostNetwork, where a
-// request from this machine may come from any process of the node.
+// RefuseDebug returns the handler of /debug for a pod with hostNetwork. It rejects all
+// requests, because any process of the node can connect from loopback.
 func RefuseDebug() http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		http.Error(w, "pod-identity-webhook: /debug is refused in a pod with hostNetwork, because each process of the node is a local client", http.StatusForbidden)
+		http.Error(w, "pod-identity-webhook: /debug is disabled in a pod with hostNetwork, because each process of the node is a local client", http.StatusForbidden)
 	})
 }
 
-// cachedIdentity is an identity in the words of the reference, and what is ours.
+// cachedIdentity is an identity with the field names of amazon-eks-pod-identity-webhook,
+// and with additional fields.
 type cachedIdentity struct {
 	RoleARN         string
 	Audience        string

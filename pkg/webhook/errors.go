@@ -7,8 +7,7 @@ import (
 	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/inject"
 )
 
-// Why a request gets no answer. These are the reasons of outcome "error", with those of
-// internal/httpserver.
+// Reasons of requests with outcome "error", in addition to those of internal/httpserver.
 const (
 	UnsupportedMediaType inject.Reason = "unsupported_media_type"
 	BodyTooLarge         inject.Reason = "body_too_large"

@@ -25,8 +25,8 @@ const (
 	WriteTimeout    = writeTimeout
 )
 
-// DecodePodRequest and WriteAnswer are the first and the last step of an admission,
-// to be measured alone.
+// DecodePodRequest and WriteAnswer are the first and the last step of an admission
+// request, for benchmarks.
 
 func DecodePodRequest(body []byte) (*Request[inject.Pod], error) {
 	received, err := decodeReview[inject.Pod](body, maxDecodedBytes)

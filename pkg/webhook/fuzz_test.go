@@ -11,8 +11,8 @@ import (
 	corev1 "k8s.io/api/core/v1"
 )
 
-// FuzzMutate sends any body: the answer is a clear error, or a review that an
-// API server accepts. A panic would be a 500.
+// FuzzMutate sends any body. The response must be an error with a message, or a review that
+// an API server accepts. A panic would be HTTP 500.
 func FuzzMutate(f *testing.F) {
 	for _, pod := range []*corev1.Pod{smallPod(), cloudWatchAgentPod(), podWith()} {
 		f.Add(reviewOf(pod))
@@ -27,19 +27,19 @@ func FuzzMutate(f *testing.F) {
 		switch response.Code {
 		case http.StatusBadRequest:
 			if response.Body.Len() == 0 {
-				t.Error("a refusal without a message")
+				t.Error("got an error without a message")
 			}
 		case http.StatusOK:
 			var review admissionv1.AdmissionReview
 			if err := json.Unmarshal(response.Body.Bytes(), &review); err != nil {
-				t.Fatalf("the answer is no review: %v", err)
+				t.Fatalf("invalid review in the response: %v", err)
 			}
 			hasPatch := len(review.Response.Patch) > 0
 			if hasType := review.Response.PatchType != nil; hasPatch != hasType {
-				t.Errorf("patch %t, patchType %t: an API server refuses that", hasPatch, hasType)
+				t.Errorf("got patch %t, patchType %t; an API server rejects that", hasPatch, hasType)
 			}
 			if hasPatch && !json.Valid(review.Response.Patch) {
-				t.Errorf("the patch is no JSON: %s", review.Response.Patch)
+				t.Errorf("invalid JSON in the patch: %s", review.Response.Patch)
 			}
 		default:
 			t.Errorf("HTTP %d: %s", response.Code, response.Body)

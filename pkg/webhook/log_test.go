@@ -23,7 +23,7 @@ func (deniesAll) Permitted(_ context.Context, namespace string, roles []string) 
 	return false, rolepolicy.Evaluate(rolepolicy.Require, settings.AnnotationPrefix, namespace, nil, roles[0])
 }
 
-// TestLog_podFields reads the lines that an operator sees by default.
+// TestLog_podFields checks the log lines at the default level.
 func TestLog_podFields(t *testing.T) {
 	for name, test := range map[string]struct {
 		policy      webhook.Policy
@@ -53,13 +53,13 @@ func TestLog_podFields(t *testing.T) {
 			}
 			var line map[string]any
 			if err := json.Unmarshal(log.Bytes(), &line); err != nil {
-				t.Fatalf("not one line of JSON: %v\n%s", err, log.String())
+				t.Fatalf("got more than one line of JSON: %v\n%s", err, log.String())
 			}
 			for key, want := range map[string]string{
 				"uid": testUID, "namespace": "default", "pod": "app-", "serviceAccount": "app", "reason": test.reason,
 			} {
 				if line[key] != want {
-					t.Errorf("%s is %v, want %s", key, line[key], want)
+					t.Errorf("%s: got %v, want %s", key, line[key], want)
 				}
 			}
 			if list, isList := line[test.key].([]any); test.key == "warnings" && (!isList || len(list) != 2) || line[test.key] == nil {
@@ -69,8 +69,8 @@ func TestLog_podFields(t *testing.T) {
 	}
 }
 
-// TestMutator_ephemeralContainerWithoutPermission has what kubectl debug does in a
-// namespace that no longer permits the role: it must work, without the role.
+// TestMutator_ephemeralContainerWithoutPermission sends the request of kubectl debug in a
+// namespace that no longer permits the role: it must be admitted without the role.
 func TestMutator_ephemeralContainerWithoutPermission(t *testing.T) {
 	mutator := webhook.NewMutator(webhook.MutateConfig{
 		Resolver: resolverFunc(role), Policy: deniesAll{}, Settings: settings,

@@ -34,8 +34,8 @@ func secretsPod() *corev1.Pod {
 	return podWith(containers...)
 }
 
-// TestServer_smallPodsDoNotWait says how many of a pod one host may have under way
-// at once, at the least.
+// TestServer_smallPodsDoNotWait checks the minimum number of concurrent requests with a pod
+// that one host may have.
 func TestServer_smallPodsDoNotWait(t *testing.T) {
 	for name, test := range map[string]struct {
 		pod    *corev1.Pod
@@ -46,18 +46,18 @@ func TestServer_smallPodsDoNotWait(t *testing.T) {
 		"forty secrets":    {secretsPod(), 600},
 		"150 variables":    {largePod(), 300},
 	} {
-		room, err := webhook.MemoryFor(reviewOf(test.pod))
+		reserved, err := webhook.MemoryFor(reviewOf(test.pod))
 		if err != nil {
 			t.Fatal(err)
 		}
-		t.Logf("%s: %d KiB", name, room>>10)
-		if httpserver.MaxReservedBytes/room < test.atOnce {
-			t.Errorf("%s is given %d bytes: %d at once, want %d", name, room, httpserver.MaxReservedBytes/room, test.atOnce)
+		t.Logf("%s: %d KiB", name, reserved>>10)
+		if httpserver.MaxReservedBytes/reserved < test.atOnce {
+			t.Errorf("%s reserves %d bytes: got %d concurrent requests, want %d", name, reserved, httpserver.MaxReservedBytes/reserved, test.atOnce)
 		}
 	}
 }
 
-// live returns the memory that is in use.
+// live returns the memory in use.
 func live() int64 {
 	runtime.GC()
 	var stats runtime.MemStats
@@ -65,7 +65,7 @@ func live() int64 {
 	return int64(stats.HeapAlloc)
 }
 
-// liveAtWrite remembers what was in use when the answer was written.
+// liveAtWrite records the memory in use when the response was written.
 type liveAtWrite struct {
 	httptest.ResponseRecorder
 	live int64
@@ -76,13 +76,13 @@ func (w *liveAtWrite) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// TestServer_decodeMemoryLimit measures it where it is decoded and where it is
-// answered.
+// TestServer_decodeMemoryLimit measures the memory when a request is decoded and when its
+// response is written.
 func TestServer_decodeMemoryLimit(t *testing.T) {
 	const (
 		n = 4000
-		// beside is what the process may take beside it.
-		beside = 1 << 20
+		// extra is the memory that the process may use in addition.
+		extra = 1 << 20
 	)
 	list := func(item string) string { return item + strings.Repeat(","+item, n-1) }
 	var annotations strings.Builder
@@ -99,7 +99,7 @@ func TestServer_decodeMemoryLimit(t *testing.T) {
 		"annotations":          `{"metadata":{"annotations":{` + annotations.String() + `"a":""}},"spec":{"serviceAccountName":"app","containers":[{}]}}`,
 	} {
 		body := fmt.Appendf(nil, `{"apiVersion":"admission.k8s.io/v1","kind":"AdmissionReview","request":{"operation":"CREATE","kind":{"version":"v1","kind":"Pod"},"object":%s}}`, object)
-		room, err := webhook.MemoryFor(body)
+		reserved, err := webhook.MemoryFor(body)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -118,17 +118,17 @@ func TestServer_decodeMemoryLimit(t *testing.T) {
 		before := live()
 		handler.ServeHTTP(response, request)
 		if response.live == 0 {
-			t.Fatalf("%s: not answered", name)
+			t.Fatalf("%s: no response", name)
 		}
 		took := max(decoded, response.live) - before
-		t.Logf("%s: %d of %d bytes", name, took, room)
-		if took > room+beside {
-			t.Errorf("%s took %d bytes, and %d were taken for them", name, took, room)
+		t.Logf("%s: %d of %d bytes", name, took, reserved)
+		if took > reserved+extra {
+			t.Errorf("%s: got %d bytes in use, want at most the %d reserved bytes", name, took, reserved)
 		}
 	}
 }
 
-// deadlines remembers by when an answer is to be taken.
+// deadlines records the write deadline of a response.
 type deadlines struct {
 	httptest.ResponseRecorder
 	write time.Time
@@ -145,11 +145,12 @@ func TestServer_writeTimeout(t *testing.T) {
 	response := &deadlines{ResponseRecorder: *httptest.NewRecorder()}
 	quietHandler().ServeHTTP(response, request)
 	if left := time.Until(response.write); response.Code != http.StatusOK || left <= 0 || left > webhook.WriteTimeout {
-		t.Errorf("HTTP %d, to be taken in %s", response.Code, left)
+		t.Errorf("got HTTP %d, write deadline in %s", response.Code, left)
 	}
 }
 
-// TestServer_podSizes but those that no API server can have stored.
+// TestServer_podSizes checks that all sizes of pods are accepted that an API server can
+// store.
 func TestServer_podSizes(t *testing.T) {
 	for containers, want := range map[int]int{
 		1: http.StatusOK, 100: http.StatusOK, 1000: http.StatusOK, 6000: http.StatusOK, 100_000: http.StatusRequestEntityTooLarge,
@@ -163,8 +164,8 @@ func TestServer_podSizes(t *testing.T) {
 	}
 }
 
-// TestMutate_patchTooLarge: a ServiceAccount's annotations may be as long
-// as all that it has, and go to each container.
+// TestMutate_patchTooLarge uses a ServiceAccount with long annotations, which are injected
+// into each container.
 func TestMutate_patchTooLarge(t *testing.T) {
 	containers := make([]corev1.Container, 100)
 	for n := range containers {

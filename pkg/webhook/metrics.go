@@ -9,7 +9,7 @@ import (
 	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/inject"
 )
 
-// Outcomes of an admission, as metrics count them.
+// Outcomes of an admission request, for metrics.
 const (
 	outcomeMutated   = "mutated"
 	outcomeUnchanged = "unchanged"
@@ -17,8 +17,8 @@ const (
 	outcomeError     = "error"
 )
 
-// metrics counts what the server does. Its labels have few values; namespaces
-// and pods are for logs.
+// metrics are the metrics of admission requests. Their labels have few values;
+// namespaces and pods are only in the log.
 type metrics struct {
 	admissions *prometheus.CounterVec
 	duration   prometheus.Histogram
@@ -29,7 +29,7 @@ func newMetrics(registry prometheus.Registerer) *metrics {
 	m := &metrics{
 		admissions: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "pod_identity_webhook_admissions_total",
-			Help: "Admission requests by outcome (mutated, unchanged, denied, error) and reason. Errors refuse pods, or let them through without identity, by the failurePolicy.",
+			Help: "Number of admission requests by outcome (mutated, unchanged, denied, error) and reason. After an error, the API server rejects the pod or creates it without an identity, depending on the failurePolicy.",
 		}, []string{"outcome", "reason"}),
 		duration: prometheus.NewHistogram(prometheus.HistogramOpts{
 			Name:    "pod_identity_webhook_admission_duration_seconds",
@@ -38,7 +38,7 @@ func newMetrics(registry prometheus.Registerer) *metrics {
 		}),
 		panics: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "pod_identity_webhook_panics_total",
-			Help: "Requests that ended in a panic. Any is a bug: please report it with the stack from the log.",
+			Help: "Number of requests whose handler panicked. If it is not 0, there is a bug: please report it with the stack from the log.",
 		}),
 	}
 	registry.MustRegister(m.admissions, m.duration, m.panics)

@@ -19,7 +19,7 @@ import (
 	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/webhook"
 )
 
-// testServer is the server that a Webhook runs in, with the registry that it counts in.
+// testServer is the server of a Webhook, with the registry of its metrics.
 type testServer struct {
 	*httpserver.Server
 	registry *prometheus.Registry

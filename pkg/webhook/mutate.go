@@ -23,22 +23,24 @@ import (
 // ephemeralContainers is the subresource that kubectl debug updates.
 const ephemeralContainers = "ephemeralcontainers"
 
-// Resolver says which identity a ServiceAccount has, which is not Granted if it
-// has none. The error is identity.ErrServiceAccountNotFound if there is no such
-// ServiceAccount, any other error if that cannot be known before ctx is done.
+// Resolver returns the identity of a ServiceAccount. If the ServiceAccount has none,
+// IsSet of the identity returns false. Resolve returns an error that wraps
+// identity.ErrServiceAccountNotFound if the ServiceAccount does not exist, and any other
+// error if it cannot determine the identity before ctx is done.
 type Resolver interface {
 	Resolve(ctx context.Context, serviceAccount types.NamespacedName) (*identity.Identity, error)
 }
 
-// Policy decides whether the pods of a namespace may have roles: nil if so, a
-// *rolepolicy.DeniedError if not, any other error if that cannot be known.
-// fromCache reports that the decision follows from what a watch knows of the
-// Namespace, and not from a read for this admission.
+// Policy decides whether the pods of a namespace may use roles. Permitted returns nil if
+// they may, a *rolepolicy.DeniedError if they may not, and any other error if it cannot
+// determine that. fromCache reports whether the decision is based on a cached Namespace
+// and not on a read for this request.
 type Policy interface {
 	Permitted(ctx context.Context, namespace string, roleARNs []string) (fromCache bool, err error)
 }
 
-// MutateConfig is what a Mutator needs. Policy may be nil: every role is permitted.
+// MutateConfig is the configuration of a Mutator. If Policy is nil, every role is
+// permitted.
 type MutateConfig struct {
 	Resolver Resolver
 	Policy   Policy
@@ -47,21 +49,22 @@ type MutateConfig struct {
 	Metrics  prometheus.Registerer
 }
 
-// Mutator gives pods their identity.
+// Mutator injects identities into pods.
 type Mutator struct {
 	config MutateConfig
 	counts *referenceMetrics
 }
 
-// NewMutator returns a Mutator. It may be made once for a registerer.
+// NewMutator returns a Mutator. It panics if it is called twice with the same registerer.
 func NewMutator(config MutateConfig) *Mutator {
 	return &Mutator{config: config, counts: newReferenceMetrics(config.Metrics)}
 }
 
-// Handle is a Handler for the creation of pods and of ephemeral containers.
+// Handle is a Handler for the creation of pods and of ephemeral containers. It returns an
+// error if the request is invalid or the identity cannot be determined.
 func (m *Mutator) Handle(ctx context.Context, request *Request[inject.Pod]) (Decision, error) {
 	if request.Kind.Group != "" || request.Kind.Kind != "Pod" {
-		return Decision{}, badRequest("the object is a %q of group %q: only pods of the core group can be sent here, "+
+		return Decision{}, badRequest("object has kind %q and group %q: only pods of the core group are accepted; "+
 			"see the rules of the MutatingWebhookConfiguration", request.Kind.Kind, request.Kind.Group)
 	}
 	creates := request.Operation == admissionv1.Create && request.SubResource == ""
@@ -70,12 +73,12 @@ func (m *Mutator) Handle(ctx context.Context, request *Request[inject.Pod]) (Dec
 		return allow(inject.Result{Reason: inject.NotPodCreation}, nil), nil
 	}
 	if request.Object == nil || debugs && request.OldObject == nil {
-		return Decision{}, badRequest("the request has no object")
+		return Decision{}, badRequest("request has no object")
 	}
 	id, result, err := m.Decide(ctx, request)
 	if err != nil {
 		if denied, ok := errors.AsType[*rolepolicy.DeniedError](err); ok {
-			logPod(ctx, m.config.Logger, slog.LevelInfo, request, "pod: denied", RoleNotPermitted, slog.Any("error", denied))
+			logPod(ctx, m.config.Logger, slog.LevelInfo, request, "Denied pod", RoleNotPermitted, slog.Any("error", denied))
 			if debugs {
 				return admitWithoutRole(request, id, denied), nil
 			}
@@ -88,10 +91,11 @@ func (m *Mutator) Handle(ctx context.Context, request *Request[inject.Pod]) (Dec
 	return allow(result, id), nil
 }
 
-// Decide decides about a pod that is created, or about the ephemeral containers
-// that are added to one. The identity is nil if none was looked for. The error is a
-// *rolepolicy.DeniedError, and the identity the one that is denied, if the namespace
-// does not permit the role.
+// Decide returns the result for a pod that is created, or for the ephemeral containers
+// that are added to one. The identity is nil if the decision does not need it. If the
+// namespace does not permit the role, Decide returns the denied identity and a
+// *rolepolicy.DeniedError. It returns an *httperror.Error if the identity cannot be
+// determined or the patch is too large.
 func (m *Mutator) Decide(ctx context.Context, request *Request[inject.Pod]) (*identity.Identity, inject.Result, error) {
 	pod := request.Object
 	if reason := inject.SkipReason(pod); reason != "" {
@@ -116,13 +120,13 @@ func (m *Mutator) Decide(ctx context.Context, request *Request[inject.Pod]) (*id
 	}
 	if result.Reason == inject.PatchTooLarge {
 		return nil, inject.Result{}, httperror.New(http.StatusRequestEntityTooLarge, string(inject.PatchTooLarge),
-			"%s: give the pod fewer containers, or its ServiceAccount %s shorter annotations", result.Reason.Description(), serviceAccount)
+			"%s: use fewer containers in the pod, or shorter annotations on its ServiceAccount %s", result.Reason.Description(), serviceAccount)
 	}
 	return id, result, nil
 }
 
-// checkRolePolicy returns id if the namespace may use its roles. With an error of the
-// namespace's policy it returns the identity as well.
+// checkRolePolicy returns id if the namespace may use its roles. If it may not, it
+// returns id and a *rolepolicy.DeniedError.
 func (m *Mutator) checkRolePolicy(ctx context.Context, namespace string, id *identity.Identity) (*identity.Identity, error) {
 	if m.config.Policy == nil {
 		return id, nil
@@ -148,15 +152,15 @@ func (m *Mutator) checkRolePolicy(ctx context.Context, namespace string, id *ide
 	return nil, identityUnknownError(fmt.Errorf("get role policy of namespace %s for role %s: %w", namespace, strings.Join(roles, " and "), err))
 }
 
-// identityUnknownError is the error of a decision that lacks a fact.
+// identityUnknownError returns the error of a request whose decision is not possible
+// because of err.
 func identityUnknownError(err error) *httperror.Error {
 	return httperror.New(http.StatusInternalServerError, string(IdentityUnknown),
 		"cannot determine the pod's identity: %w", err)
 }
 
-// admitWithoutRole returns the response for ephemeral containers whose role the
-// namespace does not permit. They do not get the role, but kubectl debug, which is
-// needed most when something is wrong, works.
+// admitWithoutRole returns the response for ephemeral containers whose role the namespace
+// does not permit. It admits them without the role, so that kubectl debug works.
 func admitWithoutRole(request *Request[inject.Pod], id *identity.Identity, denied *rolepolicy.DeniedError) Decision {
 	message := fmt.Sprintf("ServiceAccount %s/%s: %s", request.Namespace, request.Object.Spec.ServiceAccountName, denied.Error())
 	return allow(inject.Result{Reason: RoleNotPermitted, Warnings: []inject.Warning{{Reason: RoleNotPermitted, Message: message}}}, id)
@@ -175,7 +179,7 @@ func deny(request *Request[inject.Pod], id *identity.Identity, denied *rolepolic
 	}}
 }
 
-// auditAnnotations returns those of every response. id may be nil.
+// auditAnnotations returns the audit annotations that every response has. id may be nil.
 func auditAnnotations(reason inject.Reason, id *identity.Identity) map[string]string {
 	annotations := map[string]string{"reason": string(reason)}
 	if id != nil && id.FromCache {
@@ -184,7 +188,8 @@ func auditAnnotations(reason inject.Reason, id *identity.Identity) map[string]st
 	return annotations
 }
 
-// allow makes a response of a decision. id may be nil if there is no patch.
+// allow returns the response that admits an object with a result. id may be nil if there
+// is no patch.
 func allow(result inject.Result, id *identity.Identity) Decision {
 	answer := Decision{Reason: result.Reason, Response: admissionv1.AdmissionResponse{
 		Allowed:          true,
@@ -208,7 +213,7 @@ func allow(result inject.Result, id *identity.Identity) Decision {
 	return answer
 }
 
-// warningsOf returns what the user is told, nil for nothing.
+// warningsOf returns the messages of the warnings, nil for none.
 func warningsOf(result inject.Result) []string {
 	var messages []string
 	for _, warning := range result.Warnings {
@@ -217,7 +222,7 @@ func warningsOf(result inject.Result) []string {
 	return messages
 }
 
-// patchedContainers names the containers that the patch adds to.
+// patchedContainers returns the names of the containers that the patch changes.
 func patchedContainers(result inject.Result) []string {
 	var names []string
 	for _, container := range result.Containers {
@@ -228,18 +233,18 @@ func patchedContainers(result inject.Result) []string {
 	return names
 }
 
-// logDecision writes a line for each pod at debug level, and for one whose user
-// should look at something at info level, with all there is to look at.
+// logDecision logs a line for each pod: at info level with all warnings if there are any,
+// else at debug level.
 func logDecision(ctx context.Context, logger *slog.Logger, request *Request[inject.Pod], result inject.Result) {
-	message := "pod: " + result.Reason.Description()
+	description := slog.String("description", result.Reason.Description())
 	if warnings := warningsOf(result); len(warnings) > 0 {
-		logPod(ctx, logger, slog.LevelInfo, request, message, result.Reason, slog.Any("warnings", warnings))
+		logPod(ctx, logger, slog.LevelInfo, request, "Admitted pod with warnings", result.Reason, description, slog.Any("warnings", warnings))
 		return
 	}
-	logPod(ctx, logger, slog.LevelDebug, request, message, result.Reason)
+	logPod(ctx, logger, slog.LevelDebug, request, "Admitted pod", result.Reason, description)
 }
 
-// logPod writes a line about a pod. One with a generated name has none yet.
+// logPod logs a line about a pod. It uses generateName if the pod has no name yet.
 func logPod(ctx context.Context, logger *slog.Logger, level slog.Level, request *Request[inject.Pod], message string, reason inject.Reason, more ...slog.Attr) {
 	if !logger.Enabled(ctx, level) {
 		return

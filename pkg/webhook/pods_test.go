@@ -82,8 +82,8 @@ func podWith(containers ...corev1.Container) *corev1.Pod {
 	}
 }
 
-// managedFields lists what server-side apply would track of the containers: a
-// large part of a real pod's JSON, and of no interest to the webhook.
+// managedFields returns the fields that server-side apply would track for the containers.
+// They are a large part of the JSON of a real pod, and the webhook does not use them.
 func managedFields(containers []corev1.Container) string {
 	var fields []string
 	for _, c := range containers {
@@ -114,10 +114,10 @@ func container(name string, env int) corev1.Container {
 	return c
 }
 
-// smallPod makes a review of about 2.5 KB.
+// smallPod returns a pod whose review has about 2.5 KB.
 func smallPod() *corev1.Pod { return podWith(container("app", 1)) }
 
-// cloudWatchAgentPod makes a review of about 6 KB, from the agent's DaemonSet.
+// cloudWatchAgentPod returns a pod of the agent's DaemonSet. Its review has about 6 KB.
 func cloudWatchAgentPod() *corev1.Pod {
 	agent := container("cloudwatch-agent", 4)
 	pod := podWith(agent)
@@ -137,7 +137,7 @@ func cloudWatchAgentPod() *corev1.Pod {
 	return pod
 }
 
-// largePod makes a review of about 40 KB: 6 containers, 150 variables.
+// largePod returns a pod with 6 containers and 150 variables. Its review has about 40 KB.
 func largePod() *corev1.Pod {
 	var containers []corev1.Container
 	for i := range 6 {

@@ -7,8 +7,8 @@ import (
 	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/inject"
 )
 
-// referenceMetrics are those of amazon-eks-pod-identity-webhook that dashboards
-// rely on, under its names.
+// referenceMetrics are metrics of amazon-eks-pod-identity-webhook that dashboards use,
+// with the same names.
 type referenceMetrics struct {
 	pods    *prometheus.CounterVec
 	missing prometheus.Counter
@@ -19,15 +19,15 @@ func newReferenceMetrics(registry prometheus.Registerer) *referenceMetrics {
 	m := &referenceMetrics{
 		pods: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "pod_identity_webhook_pod_count",
-			Help: "Pods that were given an identity, by method: sts_web_identity or container_credentials.",
+			Help: "Number of pods that got an identity, by method: sts_web_identity or container_credentials.",
 		}, []string{"method"}),
 		missing: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "pod_identity_webhook_missing_sa_count",
-			Help: "Pods whose ServiceAccount did not exist.",
+			Help: "Number of pods whose ServiceAccount did not exist.",
 		}),
 		used: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "pod_identity_webhook_used",
-			Help: "1 once a pod has been given an identity.",
+			Help: "1 if a pod has got an identity since the start of the process, else 0.",
 		}),
 	}
 	registry.MustRegister(m.pods, m.missing, m.used)

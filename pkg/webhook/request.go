@@ -11,9 +11,8 @@ import (
 	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/inject"
 )
 
-// Request is what a handler sees of an AdmissionRequest, in the field names of
-// admission.k8s.io/v1. Object is the view that the handler needs: most of a request
-// is of no interest.
+// Request is the part of an AdmissionRequest that handlers need, with the field names of
+// admission.k8s.io/v1. Object is the part of the object that the handler needs.
 type Request[Object any] struct {
 	UID         types.UID
 	Kind        metav1.GroupVersionKind
@@ -26,7 +25,7 @@ type Request[Object any] struct {
 	OldObject *Object
 }
 
-// view is what the body of a request has as its object. read reads it.
+// view is a pointer to the part of an object that a handler needs. Read reads it.
 type view[Object any] interface {
 	*Object
 	Read(r *jsonreader.Reader)
@@ -70,14 +69,13 @@ func readKind(kind *metav1.GroupVersionKind, r *jsonreader.Reader) {
 	}
 }
 
-// Decision is a handler's decision. The response's UID is set by the caller.
+// Decision is the decision of a handler. The caller sets the UID of the response.
 type Decision struct {
 	Reason   inject.Reason
 	Response admissionv1.AdmissionResponse
 }
 
-// Handler answers an admission request. An error is not a denial: it becomes an
-// HTTP error, upon which the failurePolicy of the webhook's registration
-// decides. Return an *httperror.Error to choose the status and the reason; any other is
-// an HTTP 500.
+// Handler handles an admission request. An error is not a denial: it becomes an HTTP
+// error, and the failurePolicy of the webhook configuration applies. Return an
+// *httperror.Error to choose the status and the reason; any other error becomes HTTP 500.
 type Handler[Object any] func(ctx context.Context, request *Request[Object]) (Decision, error)

@@ -11,10 +11,10 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// usualResponseBytes is what a response has besides its patch, except for long warnings.
+// usualResponseBytes is the usual size of a response without its patch.
 const usualResponseBytes = 1 << 10
 
-// writeResponse writes an AdmissionReview with a response.
+// writeResponse writes an AdmissionReview with the response.
 func writeResponse(w http.ResponseWriter, typeMeta metav1.TypeMeta, response *admissionv1.AdmissionResponse) {
 	buffer := getBuffer()
 	buffer.Grow(base64.StdEncoding.EncodedLen(len(response.Patch)) + usualResponseBytes)
@@ -22,7 +22,7 @@ func writeResponse(w http.ResponseWriter, typeMeta metav1.TypeMeta, response *ad
 	header := w.Header()
 	header.Set("Content-Type", "application/json")
 	header.Set("Content-Length", strconv.Itoa(len(body)))
-	// A client that does not read its response keeps memory for which others wait.
+	// A client that does not read its response blocks memory that other requests need.
 	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(writeTimeout))
 	if _, err := w.Write(body); err == nil { //nolint:gosec // JSON for an API server, not a page
 		// After an error, a goroutine of the connection can still read the body.
@@ -30,9 +30,9 @@ func writeResponse(w http.ResponseWriter, typeMeta metav1.TypeMeta, response *ad
 	}
 }
 
-// appendResponse appends an AdmissionReview with all fields of a response, and of a
-// denial's status those that are set here. A library that finds them by reflection takes
-// several times as long. See docs/decisions/0013-hot-path.md.
+// appendResponse appends an AdmissionReview with all fields of a response. Of the status
+// of a denial, it appends only the fields that this package sets. A library that uses
+// reflection takes several times as long. See docs/decisions/0013-hot-path.md.
 func appendResponse(to []byte, typeMeta metav1.TypeMeta, response *admissionv1.AdmissionResponse) []byte {
 	to = appendText(to, `{"kind":`, typeMeta.Kind)
 	to = appendText(to, `,"apiVersion":`, typeMeta.APIVersion)
@@ -71,9 +71,10 @@ func appendResponse(to []byte, typeMeta metav1.TypeMeta, response *admissionv1.A
 	return append(to, "}}"...)
 }
 
-// appendText appends JSON as it is, and a JSON string. Invalid UTF-8, which the value of
-// an annotation can hold, becomes U+FFFD, as in the API server's own JSON.
+// appendText appends the JSON before unchanged, and then text as a JSON string. Invalid
+// UTF-8, which annotation values can contain, becomes U+FFFD, as in the JSON of the API
+// server.
 func appendText(to []byte, before, text string) []byte {
-	to, _ = jsontext.AppendQuote(append(to, before...), text) // the error is of what becomes U+FFFD
+	to, _ = jsontext.AppendQuote(append(to, before...), text) // the error concerns bytes that become U+FFFD
 	return to
 }

@@ -10,8 +10,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// TestWriteResponse fills all fields of a response, so that one which the
-// API gains is not left out unseen.
+// TestWriteResponse sets all fields of a response, so that the test fails if the API gets
+// another one.
 func TestWriteResponse(t *testing.T) {
 	full := admissionv1.AdmissionResponse{
 		UID: `a "uid"`, Allowed: true,
@@ -41,7 +41,7 @@ func TestWriteResponse(t *testing.T) {
 	}
 }
 
-// TestWriteResponse_invalidUTF8: the values of annotations come from whoever may write them.
+// TestWriteResponse_invalidUTF8: annotation values are written by users.
 func TestWriteResponse_invalidUTF8(t *testing.T) {
 	recorder := httptest.NewRecorder()
 	response := admissionv1.AdmissionResponse{Warnings: []string{"\xff\xfe"}, AuditAnnotations: map[string]string{"role-arn": "a\x00\xff"}}

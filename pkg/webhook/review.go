@@ -20,15 +20,15 @@ import (
 const (
 	// maxTimeout is the longest timeoutSeconds of a webhook configuration.
 	maxTimeout = 30 * time.Second
-	// defaultTimeout is that of one that sets none.
+	// defaultTimeout is the default timeoutSeconds of a webhook configuration.
 	defaultTimeout = 10 * time.Second
 	// writeTimeout is how long a client can take to read its response. The largest
-	// is some 6 MB.
+	// response has about 6 MB.
 	writeTimeout = 5 * time.Second
 )
 
-// review is an AdmissionReview with a request. Versions v1 and v1beta1 have the
-// same form.
+// review is an AdmissionReview with a request. Versions v1 and v1beta1 have the same
+// format.
 type review[Object any] struct {
 	metav1.TypeMeta
 
@@ -48,8 +48,8 @@ func readTo[Object any, View view[Object]](received *review[Object], r *jsonread
 	}
 }
 
-// serve makes an HTTP handler of an admission handler: content type, decode, call,
-// encode.
+// serve returns an HTTP handler that checks the content type, decodes the review, calls
+// the admission handler and encodes the response.
 func serve[Object any, View view[Object]](h *Webhook, handle Handler[Object]) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		start := time.Now()
@@ -82,7 +82,7 @@ func handleReview[Object any, View view[Object]](h *Webhook, r *http.Request, ha
 	return answer, received.TypeMeta, err
 }
 
-// unlimited is the Memory of a Webhook without limits.
+// unlimited is the Memory of a Webhook without memory limits.
 type unlimited struct{}
 
 func (unlimited) Reserve(context.Context, int64) error { return nil }
@@ -95,8 +95,8 @@ func (h *Webhook) memory(ctx context.Context) Memory {
 	return h.config.Memory(ctx)
 }
 
-// timeout is how long the API server will wait, which it says in the query,
-// less a tenth, so that it gets our answer and its reason, and not a time-out.
+// timeout returns nine tenths of the time that the API server waits, which is in the query
+// of the URL. The API server then gets a response with a reason, and does not time out.
 func timeout(r *http.Request) time.Duration {
 	given, err := time.ParseDuration(r.URL.Query().Get("timeout"))
 	if err != nil || given <= 0 {
@@ -105,10 +105,11 @@ func timeout(r *http.Request) time.Duration {
 	return min(given, maxTimeout) * 9 / 10
 }
 
-// buffers are reused: a body is some KiB, and of no use once decoded.
+// buffers are reused, because a body is not needed after it is decoded.
 var buffers = sync.Pool{New: func() any { return new(bytes.Buffer) }}
 
-// maxPooledBytes keeps a rare large body from holding its memory for good.
+// maxPooledBytes is the maximum size of a reused buffer, so that a rare large body does
+// not keep its memory forever.
 const maxPooledBytes = 256 << 10
 
 func getBuffer() *bytes.Buffer {
@@ -142,30 +143,30 @@ func readReview[Object any, View view[Object]](ctx context.Context, r *http.Requ
 		received, err := decodeReview[Object, View](body.Bytes(), budget)
 		switch {
 		case errors.Is(err, jsonreader.ErrTooMany):
-			return nil, tooLarge("the review has more than %d containers, volumes, labels and the like, which no pod has", jsonreader.MaxValues)
+			return nil, tooLarge("AdmissionReview has more than %d list elements and map entries, such as containers, volumes and labels", jsonreader.MaxValues)
 		case !errors.Is(err, jsonreader.ErrTooLarge):
 			return received, err
 		}
 	}
-	return nil, tooLarge("the review has containers, volumes, labels and the like that take more than %d bytes, which no pod has", maxDecodedBytes)
+	return nil, tooLarge("lists and maps of the AdmissionReview, such as containers, volumes and labels, need more than %d bytes of memory", maxDecodedBytes)
 }
 
 const (
-	// usualBytes is what the lists and maps of most pods take, besides as many bytes as
-	// their body has.
+	// usualBytes plus the size of the body is enough memory for the lists and maps of most
+	// pods.
 	usualBytes = 16 << 10
-	// maxDecodedBytes is what the largest pod that can be stored, of 6,000 containers,
-	// takes half of.
+	// maxDecodedBytes is the maximum memory of lists and maps. The largest pod that can be
+	// stored, with 6,000 containers, needs half of it.
 	maxDecodedBytes = 24 << 20
 )
 
-// budgets returns what the lists and maps of a body can take, in bytes: the first that
-// is enough is used. A pod with a thousand containers needs the second.
+// budgets returns the memory limits for the lists and maps of a body, in bytes. The first
+// one that is enough is used. A pod with a thousand containers needs the second one.
 func budgets(body int) [2]int { return [...]int{usualBytes + body, maxDecodedBytes} }
 
 func checkContentType(header string) error {
 	if mediaType, _, err := mime.ParseMediaType(header); err != nil || mediaType != "application/json" {
-		return httperror.New(http.StatusUnsupportedMediaType, string(UnsupportedMediaType), "Content-Type is %q: send application/json", header)
+		return httperror.New(http.StatusUnsupportedMediaType, string(UnsupportedMediaType), "invalid Content-Type %q: send application/json", header)
 	}
 	return nil
 }
@@ -173,19 +174,19 @@ func checkContentType(header string) error {
 func decodeReview[Object any, View view[Object]](body []byte, budget int) (*review[Object], error) {
 	var received review[Object]
 	if err := jsonreader.Read(body, budget, func(r *jsonreader.Reader) { readTo[Object, View](&received, r) }); err != nil {
-		return nil, badRequest("the body is no AdmissionReview of the expected object: %w", err)
+		return nil, badRequest("body is not an AdmissionReview of the expected object: %w", err)
 	}
 	switch received.APIVersion {
 	case admissionv1.SchemeGroupVersion.String(), admissionv1beta1.SchemeGroupVersion.String():
 	default:
-		return nil, badRequest("apiVersion is %q: send %s or %s",
+		return nil, badRequest("invalid apiVersion %q: send %s or %s",
 			received.APIVersion, admissionv1.SchemeGroupVersion, admissionv1beta1.SchemeGroupVersion)
 	}
 	if received.Kind != "AdmissionReview" {
-		return nil, badRequest("kind is %q: send an AdmissionReview", received.Kind)
+		return nil, badRequest("invalid kind %q: send an AdmissionReview", received.Kind)
 	}
 	if received.Request == nil {
-		return nil, badRequest("the AdmissionReview has no request")
+		return nil, badRequest("AdmissionReview has no request")
 	}
 	return &received, nil
 }

@@ -35,7 +35,7 @@ func post(handler http.Handler, contentType string, body io.Reader) *httptest.Re
 	return response
 }
 
-// answerOf posts a review and decodes the answer as an API server does.
+// answerOf posts a review and decodes the response as an API server does.
 func answerOf(t *testing.T, handler http.Handler, body []byte) *admissionv1.AdmissionReview {
 	t.Helper()
 	response := post(handler, "application/json", bytes.NewReader(body))
@@ -78,26 +78,26 @@ func TestMutate(t *testing.T) {
 		warnings []string
 	}{
 		{name: "a pod with an identity is patched", body: reviewOf(smallPod()), reason: inject.Injected, patch: smallPatch},
-		{name: "a pod without a role is left alone", resolver: noRole, body: reviewOf(smallPod()), reason: inject.NoRole},
+		{name: "a pod without a role is skipped", resolver: noRole, body: reviewOf(smallPod()), reason: inject.NoRole},
 		{
-			name: "a pod of a ServiceAccount that is gone is left alone", body: reviewOf(smallPod()),
+			name: "a pod of a ServiceAccount that is gone is skipped", body: reviewOf(smallPod()),
 			resolver: func(context.Context, types.NamespacedName) (*identity.Identity, error) {
 				return nil, fmt.Errorf("wrapped: %w", identity.ErrServiceAccountNotFound)
 			},
 			reason: inject.ServiceAccountNotFound,
 		},
 		{
-			name:   "a pod that says so is left alone",
+			name:   "a pod with the skip label is skipped",
 			body:   change(func(p *corev1.Pod) { p.Labels[inject.SkipPodLabel] = "" }),
 			reason: inject.SkipLabel,
 		},
 		{
-			name:   "an update is left alone",
+			name:   "an update is skipped",
 			body:   request(func(r *admissionv1.AdmissionRequest) { r.Operation = admissionv1.Update }),
 			reason: inject.NotPodCreation,
 		},
 		{
-			name: "a deletion, which has no object, is left alone",
+			name: "a deletion, which has no object, is skipped",
 			body: request(func(r *admissionv1.AdmissionRequest) {
 				r.Operation = admissionv1.Delete
 				r.Object = runtime.RawExtension{Raw: []byte("null")}
@@ -105,7 +105,7 @@ func TestMutate(t *testing.T) {
 			reason: inject.NotPodCreation,
 		},
 		{
-			name:   "a subresource is left alone",
+			name:   "a subresource is skipped",
 			body:   request(func(r *admissionv1.AdmissionRequest) { r.SubResource = "ephemeralcontainers" }),
 			reason: inject.NotPodCreation,
 		},
@@ -128,26 +128,26 @@ func TestMutate(t *testing.T) {
 			}
 			response := got.Response
 			if response.UID != testUID || !response.Allowed {
-				t.Errorf("uid %q, allowed %t", response.UID, response.Allowed)
+				t.Errorf("got uid %q, allowed %t", response.UID, response.Allowed)
 			}
 			if string(response.Patch) != test.patch {
 				t.Errorf("patch\ngot  %s\nwant %s", response.Patch, test.patch)
 			}
 			if hasType := response.PatchType != nil; hasType != (test.patch != "") {
-				t.Errorf("patchType is given: %t", hasType)
+				t.Errorf("got a patchType: %t", hasType)
 			}
 			if got := response.AuditAnnotations["reason"]; got != string(test.reason) {
-				t.Errorf("reason %q, want %q", got, test.reason)
+				t.Errorf("got reason %q, want %q", got, test.reason)
 			}
 			if strings.Join(response.Warnings, "\n") != strings.Join(test.warnings, "\n") {
-				t.Errorf("warnings %q, want %q", response.Warnings, test.warnings)
+				t.Errorf("got warnings %q, want %q", response.Warnings, test.warnings)
 			}
 		})
 	}
 }
 
-// TestAuditAnnotations_source shows that the response names a source other than
-// the API server, with a role and without.
+// TestAuditAnnotations_source checks that the response names a source other than the API
+// server, with a role and without one.
 func TestAuditAnnotations_source(t *testing.T) {
 	for _, id := range []*identity.Identity{
 		{RoleARN: "arn:aws:iam::111122223333:role/app", Audience: "sts.amazonaws.com", ExpirationSeconds: 86400},
@@ -201,27 +201,27 @@ func TestMutate_badRequest(t *testing.T) {
 		status                  int
 		message                 string
 	}{
-		{"a parameter of the content type does no harm", "application/json; charset=utf-8", good, 200, ""},
+		{"a content type with a parameter", "application/json; charset=utf-8", good, 200, ""},
 		{"no content type", "", good, 415, "send application/json"},
 		{"another content type", "text/yaml", good, 415, `"text/yaml"`},
-		{"a malformed content type", "application/json;;", good, 415, "send application/json"},
+		{"an invalid content type", "application/json;;", good, 415, "send application/json"},
 		{"a body beyond the limit", json, strings.Repeat(" ", 7<<20+1), 413, "7340032 bytes"},
-		{"an empty body", json, "", 400, "malformed JSON"},
-		{"no JSON", json, "kind: AdmissionReview", 400, "malformed JSON"},
-		{"half a review", json, good[:len(good)/2], 400, "malformed JSON"},
-		{"something after the review", json, good + "x", 400, "malformed JSON"},
+		{"an empty body", json, "", 400, "invalid JSON"},
+		{"YAML", json, "kind: AdmissionReview", 400, "invalid JSON"},
+		{"half a review", json, good[:len(good)/2], 400, "invalid JSON"},
+		{"something after the review", json, good + "x", 400, "invalid JSON"},
 		{"a list", json, "[]", 400, "a JSON array cannot be used here"},
-		{"no version", json, `{}`, 400, `apiVersion is ""`},
-		{"an unknown version", json, strings.Replace(good, "admission.k8s.io/v1", "admission.k8s.io/v2", 1), 400, `apiVersion is "admission.k8s.io/v2"`},
-		{"another kind", json, `{"apiVersion":"admission.k8s.io/v1","kind":"Pod"}`, 400, `kind is "Pod"`},
+		{"no version", json, `{}`, 400, `invalid apiVersion ""`},
+		{"an unknown version", json, strings.Replace(good, "admission.k8s.io/v1", "admission.k8s.io/v2", 1), 400, `invalid apiVersion "admission.k8s.io/v2"`},
+		{"another kind", json, `{"apiVersion":"admission.k8s.io/v1","kind":"Pod"}`, 400, `invalid kind "Pod"`},
 		{"no request", json, `{"apiVersion":"admission.k8s.io/v1","kind":"AdmissionReview"}`, 400, "no request"},
 		{"no object", json, request(func(r *admissionv1.AdmissionRequest) { r.Object.Raw = []byte("null") }), 400, "no object"},
-		{"an object that is no pod", json, request(func(r *admissionv1.AdmissionRequest) {
+		{"an object that is not a pod", json, request(func(r *admissionv1.AdmissionRequest) {
 			r.Kind = metav1.GroupVersionKind{Group: "apps", Version: "v1", Kind: "Deployment"}
 			r.Object.Raw = []byte(`{"spec":{"template":{}}}`)
-		}), 400, `"Deployment" of group "apps"`},
-		{"an object that is no object", json, request(func(r *admissionv1.AdmissionRequest) { r.Object.Raw = []byte(`"pod"`) }), 400, `"/request/object"`},
-		{"a pod whose env is no list", json, request(func(r *admissionv1.AdmissionRequest) {
+		}), 400, `"Deployment" and group "apps"`},
+		{"a string as object", json, request(func(r *admissionv1.AdmissionRequest) { r.Object.Raw = []byte(`"pod"`) }), 400, `"/request/object"`},
+		{"a pod with an object as env", json, request(func(r *admissionv1.AdmissionRequest) {
 			r.Object.Raw = []byte(`{"spec":{"containers":[{"env":{"SECRET":"hunter2"}}]}}`)
 		}), 400, `"/request/object/spec/containers/0/env"`},
 	}
@@ -229,10 +229,10 @@ func TestMutate_badRequest(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			response := post(newHandler(role, io.Discard), test.contentType, strings.NewReader(test.body))
 			if response.Code != test.status {
-				t.Errorf("HTTP %d, want %d: %s", response.Code, test.status, response.Body)
+				t.Errorf("got HTTP %d, want %d: %s", response.Code, test.status, response.Body)
 			}
 			if !strings.Contains(response.Body.String(), test.message) {
-				t.Errorf("message %q does not hold %q", response.Body, test.message)
+				t.Errorf("got message %q, want it to contain %q", response.Body, test.message)
 			}
 		})
 	}
@@ -255,11 +255,11 @@ func TestMutate_identityUnknown(t *testing.T) {
 	}
 	response := post(newHandler(unreachable, io.Discard), "application/json", bytes.NewReader(reviewOf(smallPod())))
 	if response.Code != http.StatusInternalServerError {
-		t.Errorf("HTTP %d, want 500", response.Code)
+		t.Errorf("got HTTP %d, want 500", response.Code)
 	}
 	for _, want := range []string{"default/app", "connection refused"} {
 		if !strings.Contains(response.Body.String(), want) {
-			t.Errorf("message %q does not name %q", response.Body, want)
+			t.Errorf("got message %q, want it to contain %q", response.Body, want)
 		}
 	}
 }
@@ -273,7 +273,7 @@ func TestMutate_rateLimitsErrorLog(t *testing.T) {
 		post(handler, "application/json", bytes.NewReader(reviewOf(smallPod())))
 	}
 	if lines := strings.Count(log.String(), `"level":"ERROR"`); lines != ratelimitedlog.Burst {
-		t.Errorf("%d lines, want %d: %s", lines, ratelimitedlog.Burst, log.String())
+		t.Errorf("got %d lines, want %d: %s", lines, ratelimitedlog.Burst, log.String())
 	}
 }
 
@@ -298,7 +298,7 @@ func TestMutate_timeout(t *testing.T) {
 			request.Header.Set("Content-Type", "application/json")
 			handler.ServeHTTP(httptest.NewRecorder(), request)
 			if left != want {
-				t.Errorf("%q: the handler has %s, want %s", query, left, want)
+				t.Errorf("%q: got a timeout of %s, want %s", query, left, want)
 			}
 		})
 	}
@@ -312,13 +312,13 @@ func TestServer_panic(t *testing.T) {
 	server := newServer(panics, slog.NewJSONHandler(&log, nil))
 	response := post(server.Handler(), "application/json", bytes.NewReader(reviewOf(smallPod())))
 	if response.Code != http.StatusInternalServerError {
-		t.Errorf("HTTP %d, want 500", response.Code)
+		t.Errorf("got HTTP %d, want 500", response.Code)
 	}
 	if !strings.Contains(log.String(), "TestServer_panic") {
-		t.Errorf("no stack in the log: %s", log.String())
+		t.Errorf("got log %s, want a stack", log.String())
 	}
 	if strings.Contains(log.String(), "hunter2") {
-		t.Error("the log holds the panic's value, which may be of the request")
+		t.Error("the log has the value of the panic, which may quote the request")
 	}
 	scrape := scrapeOf(t, server)
 	for _, want := range []string{
@@ -339,7 +339,7 @@ func TestLog_noEnvValues(t *testing.T) {
 	pod.Spec.Containers[0].Env = []corev1.EnvVar{{Name: "AWS_PASSWORD", Value: secret}, {Name: "AWS_ROLE_ARN", Value: secret}}
 	good := string(reviewOf(pod))
 	if got := answerOf(t, handler, []byte(good)).Response; strings.Contains(strings.Join(got.Warnings, ""), secret) {
-		t.Errorf("a warning quotes it: %q", got.Warnings)
+		t.Errorf("a warning quotes the value: %q", got.Warnings)
 	}
 	for _, body := range []string{
 		strings.Replace(good, `"`+secret+`"`, `{"`+secret+`":1}`, 1),
@@ -352,9 +352,9 @@ func TestLog_noEnvValues(t *testing.T) {
 		}
 	}
 	if lines := strings.Count(log.String(), "\n"); lines != 5 {
-		t.Errorf("%d lines logged, want 5", lines)
+		t.Errorf("got %d log lines, want 5", lines)
 	}
 	if strings.Contains(log.String(), secret) {
-		t.Errorf("the log holds the value:\n%s", log.String())
+		t.Errorf("the log has the value:\n%s", log.String())
 	}
 }

@@ -17,28 +17,29 @@ import (
 	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/inject"
 )
 
-// ValidationMode says what becomes of a ServiceAccount with a mistake in our
-// annotations.
+// ValidationMode is the response to a mistake in the webhook's annotations of a
+// ServiceAccount.
 type ValidationMode string
 
 const (
-	// ValidationOff does not look.
+	// ValidationOff disables the check.
 	ValidationOff ValidationMode = "off"
-	// ValidationWarn lets it be written, with warnings.
+	// ValidationWarn admits the ServiceAccount with warnings.
 	ValidationWarn ValidationMode = "warn"
-	// ValidationDeny refuses what cannot be right, and warns about the rest.
+	// ValidationDeny denies invalid annotations, and warns about doubtful ones.
 	ValidationDeny ValidationMode = "deny"
 )
 
-// ParseValidationMode reads the value of a flag.
+// ParseValidationMode returns the mode with the name s. It returns an error if there is
+// none.
 func ParseValidationMode(s string) (ValidationMode, error) {
 	if mode := ValidationMode(s); slices.Contains([]ValidationMode{ValidationOff, ValidationWarn, ValidationDeny}, mode) {
 		return mode, nil
 	}
-	return "", fmt.Errorf("%q must be off, warn or deny", s)
+	return "", fmt.Errorf("invalid value %q: must be off, warn or deny", s)
 }
 
-// What was decided about a ServiceAccount.
+// Reasons of decisions about a ServiceAccount.
 const (
 	ServiceAccountOK         inject.Reason = "serviceaccount_ok"
 	ServiceAccountMistake    inject.Reason = "serviceaccount_mistake"
@@ -46,13 +47,13 @@ const (
 	ServiceAccountNotChecked inject.Reason = "serviceaccount_not_checked"
 )
 
-// ServiceAccount is the view of a ServiceAccount that is written.
+// ServiceAccount is the part of a ServiceAccount that its validation needs.
 type ServiceAccount struct {
 	Name, GenerateName string
 	Annotations        map[string]string
 }
 
-// Read reads the ServiceAccount that r is at.
+// Read reads the ServiceAccount at the position of r.
 func (a *ServiceAccount) Read(r *jsonreader.Reader) {
 	for name := range r.Members {
 		if string(name) == "metadata" {
@@ -74,13 +75,14 @@ func (a *ServiceAccount) readMetadata(r *jsonreader.Reader) {
 	}
 }
 
-// ValidateServiceAccount returns the handler that looks at our annotations when
-// they are written. Only mistakes that the write makes are judged, so that an old
-// one does not keep a ServiceAccount from being changed in other ways.
+// ValidateServiceAccount returns the handler that checks the webhook's annotations when a
+// ServiceAccount is written. It reports only mistakes that the write adds, so that an old
+// mistake does not block other changes. The handler returns an error if the request is
+// invalid.
 func ValidateServiceAccount(mode ValidationMode, rules lint.Rules, logger *slog.Logger) Handler[ServiceAccount] {
 	return func(ctx context.Context, request *Request[ServiceAccount]) (Decision, error) {
 		if request.Kind.Group != "" || request.Kind.Kind != "ServiceAccount" {
-			return Decision{}, badRequest("the object is a %q of group %q: only ServiceAccounts of the core group can be sent here, "+
+			return Decision{}, badRequest("object has kind %q and group %q: only ServiceAccounts of the core group are accepted; "+
 				"see the rules of the ValidatingWebhookConfiguration", request.Kind.Kind, request.Kind.Group)
 		}
 		writes := request.Operation == admissionv1.Create || request.Operation == admissionv1.Update
@@ -88,7 +90,7 @@ func ValidateServiceAccount(mode ValidationMode, rules lint.Rules, logger *slog.
 			return allowWithWarnings(ServiceAccountNotChecked, nil), nil
 		}
 		if request.Object == nil {
-			return Decision{}, badRequest("the request has no object")
+			return Decision{}, badRequest("request has no object")
 		}
 		findings := lint.Account(request.Object.Annotations, rules)
 		if request.OldObject != nil {
@@ -98,34 +100,35 @@ func ValidateServiceAccount(mode ValidationMode, rules lint.Rules, logger *slog.
 		if len(findings) == 0 {
 			return allowWithWarnings(ServiceAccountOK, nil), nil
 		}
-		wrong, doubtful := splitBySeverity(findings)
-		answer := allowWithWarnings(ServiceAccountMistake, append(wrong, doubtful...))
-		if mode == ValidationDeny && len(wrong) > 0 {
-			answer = rejected(request, wrong, doubtful)
+		invalid, doubtful := splitBySeverity(findings)
+		answer := allowWithWarnings(ServiceAccountMistake, append(invalid, doubtful...))
+		if mode == ValidationDeny && len(invalid) > 0 {
+			answer = rejected(request, invalid, doubtful)
 		}
-		logger.InfoContext(ctx, "ServiceAccount with a mistake in its annotations",
+		logger.InfoContext(ctx, "Found mistakes in annotations of ServiceAccount",
 			"uid", request.UID, "namespace", request.Namespace, "serviceAccount", request.Object.name(),
 			"reason", answer.Reason, "findings", findingMessages(findings))
 		return answer, nil
 	}
 }
 
-// name is a prefix of the name if the API server has yet to make it.
+// name returns the name, or generateName if the API server has not generated the name yet.
 func (a *ServiceAccount) name() string { return cmp.Or(a.Name, a.GenerateName) }
 
-// splitBySeverity tells what cannot be right from what may be.
-func splitBySeverity(findings []lint.Finding) (wrong, doubtful []lint.Finding) {
+// splitBySeverity returns the findings about invalid annotations and the other findings.
+func splitBySeverity(findings []lint.Finding) (invalid, doubtful []lint.Finding) {
 	for _, finding := range findings {
 		if finding.Invalid {
-			wrong = append(wrong, finding)
+			invalid = append(invalid, finding)
 		} else {
 			doubtful = append(doubtful, finding)
 		}
 	}
-	return wrong, doubtful
+	return invalid, doubtful
 }
 
-// allowWithWarnings lets a ServiceAccount be written, and warns of the findings.
+// allowWithWarnings returns the response that admits a ServiceAccount, with the findings
+// as warnings.
 func allowWithWarnings(reason inject.Reason, findings []lint.Finding) Decision {
 	messages := make([]string, 0, len(findings))
 	for _, finding := range findings {
@@ -138,24 +141,24 @@ func allowWithWarnings(reason inject.Reason, findings []lint.Finding) Decision {
 	}}
 }
 
-// rejected names all that is wrong, and warns of what may be: it would be the next
-// surprise.
-func rejected(request *Request[ServiceAccount], wrong, doubtful []lint.Finding) Decision {
+// rejected returns the response that denies a ServiceAccount because of all invalid
+// annotations. It also warns about the doubtful ones.
+func rejected(request *Request[ServiceAccount], invalid, doubtful []lint.Finding) Decision {
 	answer := allowWithWarnings(ServiceAccountDenied, doubtful)
 	answer.Response.Allowed = false
 	answer.Response.Result = &metav1.Status{
 		Status: metav1.StatusFailure, Code: http.StatusForbidden, Reason: metav1.StatusReasonForbidden,
 		Message: fmt.Sprintf("%sServiceAccount %s/%s: %s", warningPrefix, request.Namespace, request.Object.name(),
-			strings.Join(findingMessages(wrong), "; ")),
+			strings.Join(findingMessages(invalid), "; ")),
 	}
 	return answer
 }
 
-// findingMessages are the findings with the values at fault.
+// findingMessages returns the messages of the findings with the invalid values.
 func findingMessages(findings []lint.Finding) []string {
-	said := make([]string, 0, len(findings))
+	messages := make([]string, 0, len(findings))
 	for _, finding := range findings {
-		said = append(said, finding.String())
+		messages = append(messages, finding.String())
 	}
-	return said
+	return messages
 }

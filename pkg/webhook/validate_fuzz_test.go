@@ -20,9 +20,9 @@ import (
 	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/webhook"
 )
 
-// FuzzServiceAccount writes a ServiceAccount with any two annotations: it is
-// refused just if one of them cannot be right, what is told stays within
-// bounds, and what was there before never keeps it from being written.
+// FuzzServiceAccount writes a ServiceAccount with any two annotations. It must be denied
+// only if one of them is invalid. Messages must stay within their limits, and old mistakes
+// must never block a write.
 func FuzzServiceAccount(f *testing.F) {
 	const prefix = "eks.amazonaws.com"
 	for _, seed := range [][4]string{
@@ -64,7 +64,7 @@ func FuzzServiceAccount(f *testing.F) {
 			return review.Response
 		}
 
-		// As it is read: what is no UTF-8 is replaced on the way.
+		// Decoding replaces invalid UTF-8.
 		var read webhook.ServiceAccount
 		if err := jsonreader.Read(object, math.MaxInt, read.Read); err != nil {
 			t.Fatal(err)
@@ -72,13 +72,13 @@ func FuzzServiceAccount(f *testing.F) {
 		hard := slices.ContainsFunc(lint.Account(read.Annotations, lint.Rules{Prefix: prefix}), func(f lint.Finding) bool { return f.Invalid })
 		created := write(admissionv1.Create, nil)
 		if created.Allowed == hard {
-			t.Errorf("allowed is %t, and hard %t", created.Allowed, hard)
+			t.Errorf("got allowed %t with an invalid annotation %t", created.Allowed, hard)
 		}
 		if created.Result != nil && len(created.Result.Message) > 4096 {
-			t.Errorf("a refusal of %d bytes", len(created.Result.Message))
+			t.Errorf("got a denial of %d bytes", len(created.Result.Message))
 		}
 		if len(created.Warnings) > 5 {
-			t.Errorf("%d warnings", len(created.Warnings))
+			t.Errorf("got %d warnings", len(created.Warnings))
 		}
 		for _, warning := range created.Warnings {
 			if utf8.RuneCountInString(warning) > 120 || !strings.HasPrefix(warning, "pod-identity-webhook: ") {
@@ -86,7 +86,7 @@ func FuzzServiceAccount(f *testing.F) {
 			}
 		}
 		if again := write(admissionv1.Update, object); !again.Allowed || len(again.Warnings) > 0 {
-			t.Errorf("what was there before is judged: %+v", again)
+			t.Errorf("an old mistake is reported: %+v", again)
 		}
 	})
 }

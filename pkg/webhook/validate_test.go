@@ -16,7 +16,7 @@ import (
 	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/webhook"
 )
 
-// annotated returns a ServiceAccount with annotations of ours.
+// annotated returns a ServiceAccount with annotations of the webhook.
 func annotated(annotations map[string]string) *webhook.ServiceAccount {
 	account := &webhook.ServiceAccount{}
 	account.Name = "app"
@@ -45,32 +45,32 @@ func TestValidateServiceAccount(t *testing.T) {
 		{"a mistake is refused on request", "deny", nil, annotations{"role-arn": bad}, "CREATE", webhook.ServiceAccountDenied, false, 0},
 		{"what may be right is never refused", "deny", nil, annotations{"role-arn": soft}, "CREATE", webhook.ServiceAccountMistake, true, 1},
 		{"off does not look", "off", nil, annotations{"role-arn": bad}, "CREATE", webhook.ServiceAccountNotChecked, true, 0},
-		{"an old mistake is not judged", "deny", annotations{"role-arn": bad}, annotations{"role-arn": bad, "audience": "x"}, "UPDATE", webhook.ServiceAccountOK, true, 0},
-		{"an old mistake made another is judged", "deny", annotations{"role-arn": bad}, annotations{"role-arn": bad + "2"}, "UPDATE", webhook.ServiceAccountDenied, false, 0},
-		{"only a new mistake beside an old one is judged", "warn", annotations{"role-arn": bad}, annotations{"role-arn": bad, "token-expiration": "1h"}, "UPDATE", webhook.ServiceAccountMistake, true, 1},
-		{"a mistake that is mended is none", "deny", annotations{"role-arn": bad}, annotations{"role-arn": good}, "UPDATE", webhook.ServiceAccountOK, true, 0},
+		{"an old mistake is not reported", "deny", annotations{"role-arn": bad}, annotations{"role-arn": bad, "audience": "x"}, "UPDATE", webhook.ServiceAccountOK, true, 0},
+		{"a changed mistake is reported", "deny", annotations{"role-arn": bad}, annotations{"role-arn": bad + "2"}, "UPDATE", webhook.ServiceAccountDenied, false, 0},
+		{"only the new one of two mistakes is reported", "warn", annotations{"role-arn": bad}, annotations{"role-arn": bad, "token-expiration": "1h"}, "UPDATE", webhook.ServiceAccountMistake, true, 1},
+		{"a fixed mistake is not reported", "deny", annotations{"role-arn": bad}, annotations{"role-arn": good}, "UPDATE", webhook.ServiceAccountOK, true, 0},
 		{"a mistake that is removed is none", "deny", annotations{"role-arn": bad}, nil, "UPDATE", webhook.ServiceAccountOK, true, 0},
 		{
-			"a mistake made by removing what goes with it is told", "deny",
+			"a mistake made by removing another annotation is reported", "deny",
 			annotations{"role-arn": good, "target-role-arn": good, "target-external-id": "ab"},
 			annotations{"role-arn": good, "target-external-id": "ab"},
 			"UPDATE", webhook.ServiceAccountMistake, true, 1,
 		},
 		{
-			"half a chain that was there before is not judged", "deny",
+			"an old incomplete chain is not reported", "deny",
 			annotations{"target-external-id": "ab"},
 			annotations{"target-external-id": "ab", "role-arn": good},
 			"UPDATE", webhook.ServiceAccountOK, true, 0,
 		},
 		{"an empty list of containers is never refused", "deny", nil, annotations{"skip-containers": ""}, "CREATE", webhook.ServiceAccountMistake, true, 1},
-		{"a near miss is never refused", "deny", nil, annotations{"role_arn": good}, "CREATE", webhook.ServiceAccountMistake, true, 1},
+		{"a misspelled key is never denied", "deny", nil, annotations{"role_arn": good}, "CREATE", webhook.ServiceAccountMistake, true, 1},
 		{"a refusal warns of what may be right", "deny", nil, annotations{"role-arn": bad, "audience": "", "skip-container": "a"}, "CREATE", webhook.ServiceAccountDenied, false, 2},
 		{
 			"a role of Ceph is right at its endpoint", "deny", nil,
 			annotations{"role-arn": "arn:aws:iam:::role/S3Access", "sts-endpoint": "https://rgw.example.com"},
 			"CREATE", webhook.ServiceAccountOK, true, 0,
 		},
-		{"a deletion is not looked at", "deny", annotations{"role-arn": bad}, nil, "DELETE", webhook.ServiceAccountNotChecked, true, 0},
+		{"a deletion is not checked", "deny", annotations{"role-arn": bad}, nil, "DELETE", webhook.ServiceAccountNotChecked, true, 0},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -94,7 +94,7 @@ func TestValidateServiceAccount(t *testing.T) {
 			}
 			if status := answer.Response.Result; status.Code != http.StatusForbidden || !strings.Contains(status.Message, "default/app") ||
 				!strings.Contains(status.Message, "arn:aws:iam::111122223333:role/NAME") || !strings.Contains(status.Message, bad) {
-				t.Errorf("got %+v, want the name, the value and a right example", status)
+				t.Errorf("got %+v, want the name, the value and a valid example", status)
 			}
 		})
 	}
@@ -114,11 +114,11 @@ func TestValidateServiceAccount_warningOrder(t *testing.T) {
 	}
 	warnings := answer.Response.Warnings
 	if len(warnings) != 5 || !strings.HasSuffix(warnings[4], "and 3 more, see the webhook's log") {
-		t.Fatalf("got %q, want 5 that count the rest", warnings)
+		t.Fatalf("got %q, want 5 warnings, the last with the number of the others", warnings)
 	}
 	for i, annotation := range []string{"role-session-name", "sts-endpoint"} {
 		if !strings.HasPrefix(warnings[i], "pod-identity-webhook: eks.amazonaws.com/"+annotation+" ") {
-			t.Errorf("warning %d is %q, want one of %s", i, warnings[i], annotation)
+			t.Errorf("warning %d: got %q, want one for %s", i, warnings[i], annotation)
 		}
 	}
 }
@@ -138,7 +138,7 @@ func TestValidateServiceAccount_log(t *testing.T) {
 		`"eks.amazonaws.com/token-expiration is not a number of seconds, such as 3600 (got \"1h\")"`,
 	} {
 		if !strings.Contains(log.String(), want) {
-			t.Errorf("%s lacks %s", log.String(), want)
+			t.Errorf("got log %s, want it to contain %s", log.String(), want)
 		}
 	}
 }
@@ -151,7 +151,7 @@ func TestParseValidationMode(t *testing.T) {
 	}
 	for _, unknown := range []string{"", "Warn", "true"} {
 		if _, err := webhook.ParseValidationMode(unknown); err == nil {
-			t.Errorf("%q is taken", unknown)
+			t.Errorf("%q is accepted, want an error", unknown)
 		}
 	}
 }

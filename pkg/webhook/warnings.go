@@ -5,22 +5,21 @@ import (
 	"unicode/utf8"
 )
 
-// maxWarningLength is what the API documents: 120 characters
-// (k8s.io/api/admission/v1, AdmissionResponse.Warnings). Once the warnings of a
-// request, of all webhooks, come to 4096 characters, the API server cuts each to
-// 256, and then drops what comes next
-// (k8s.io/apiserver/pkg/endpoints/filters/warning.go); few and short ones leave
-// room for others.
+// maxWarningLength is the documented limit of 120 characters (k8s.io/api/admission/v1,
+// AdmissionResponse.Warnings). If the warnings of all webhooks for a request have more
+// than 4096 characters, the API server cuts each to 256 and then drops the rest
+// (k8s.io/apiserver/pkg/endpoints/filters/warning.go). Few and short warnings avoid that.
 const (
 	maxWarnings      = 5
 	maxWarningLength = 120
 )
 
-// warningPrefix says whose warning it is: kubectl shows nothing else of it.
+// warningPrefix names the source of a warning, because kubectl shows only its text.
 const warningPrefix = "pod-identity-webhook: "
 
-// limitWarnings makes warnings of messages, no more and no longer than is advised.
-// The last one counts those that are left out.
+// limitWarnings returns warnings with the messages, at most maxWarnings of at most
+// maxWarningLength characters. If there are more messages, the last warning has the number
+// of omitted ones.
 func limitWarnings(messages []string) []string {
 	if len(messages) == 0 {
 		return nil
@@ -39,7 +38,7 @@ func limitWarnings(messages []string) []string {
 	return warnings
 }
 
-// truncate ends a text that is too long with three dots, at a letter's end.
+// truncate cuts a text that is too long, between characters, and appends three dots.
 func truncate(text string) string {
 	if utf8.RuneCountInString(text) <= maxWarningLength {
 		return text

@@ -15,7 +15,7 @@ func TestLimitWarnings(t *testing.T) {
 		}
 		warnings := limitWarnings(messages)
 		if len(warnings) != want {
-			t.Errorf("%d messages make %d warnings, want %d", count, len(warnings), want)
+			t.Errorf("%d messages: got %d warnings, want %d", count, len(warnings), want)
 		}
 		for _, warning := range warnings {
 			if !strings.HasPrefix(warning, "pod-identity-webhook: ") || utf8.RuneCountInString(warning) > 120 || !utf8.ValidString(warning) {
@@ -23,7 +23,7 @@ func TestLimitWarnings(t *testing.T) {
 			}
 		}
 		if count > 3 && !strings.HasSuffix(warnings[3], "...") {
-			t.Errorf("%q does not show that it was cut", warnings[3])
+			t.Errorf("got %q, want dots at the end", warnings[3])
 		}
 		if count > 5 && !strings.HasSuffix(warnings[4], fmt.Sprintf("and %d more, see the webhook's log", count-4)) {
 			t.Errorf("of %d: %q", count, warnings[4])

@@ -1,6 +1,6 @@
-// Package webhook owns admission: AdmissionReviews in and out, reasons, warnings and
-// metrics. It decides nothing about pods, and does not know where identities come from.
-// The server that it runs in limits requests and clients.
+// Package webhook handles admission requests: it decodes and encodes AdmissionReviews, and
+// reports reasons, warnings and metrics. Package inject decides about pods, and a Resolver
+// provides identities. The server that runs the handlers limits requests and clients.
 package webhook
 
 import (
@@ -16,34 +16,34 @@ import (
 	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/inject"
 )
 
-// Memory is the memory that one request has reserved. The errors are of type
-// *httperror.Error.
+// Memory is the memory that one request reserves. Errors have the type *httperror.Error.
 type Memory interface {
-	// Reserve waits until n bytes are free, for what a body is decoded to. They replace
-	// those of earlier calls.
+	// Reserve reserves n bytes for the decoded body, and waits until they are free. They
+	// replace the bytes of earlier calls. It returns an error if ctx is done first.
 	Reserve(ctx context.Context, n int64) error
-	// Grow makes the reservation at least n bytes. It does not wait.
+	// Grow increases the reservation to at least n bytes. It does not wait: it returns an
+	// error if the bytes are not free.
 	Grow(n int64) error
 }
 
-// Config is what a Webhook needs.
+// Config is the configuration of a Webhook.
 type Config struct {
 	Mutate                 Handler[inject.Pod]
 	ValidateServiceAccount Handler[ServiceAccount]
-	// Memory returns that of a request by its context; nil for no limits.
+	// Memory returns the Memory of the request with the context; nil for no limits.
 	Memory  func(context.Context) Memory
 	Logger  *slog.Logger
 	Metrics prometheus.Registerer
 }
 
-// Webhook answers admission requests.
+// Webhook handles admission requests.
 type Webhook struct {
 	config  Config
 	metrics *metrics
 	log     *ratelimitedlog.Logger
 }
 
-// New returns a Webhook. It may be made once for a registerer.
+// New returns a Webhook. It panics if it is called twice with the same registerer.
 func New(config Config) *Webhook {
 	return &Webhook{
 		config: config, metrics: newMetrics(config.Metrics), log: ratelimitedlog.New(config.Logger),
@@ -58,18 +58,18 @@ func (h *Webhook) Handlers() map[string]http.Handler {
 	}
 }
 
-// Rejected counts and logs a request that was answered with an error.
+// Rejected counts and logs a request that the server rejected with an error.
 func (h *Webhook) Rejected(r *http.Request, took time.Duration, err *httperror.Error) {
 	h.observe(r, took, Decision{}, err)
 }
 
-// Panicked counts a request that ended in a panic.
+// Panicked counts a request whose handler panicked.
 func (h *Webhook) Panicked() {
 	h.metrics.panics.Inc()
 	h.metrics.count(outcomeError, Panic)
 }
 
-// observe counts and, for failures, logs what became of a request.
+// observe counts the result of a request, and logs it if it is an error.
 func (h *Webhook) observe(r *http.Request, took time.Duration, answer Decision, err *httperror.Error) {
 	h.metrics.observe(took, answer, err)
 	if err == nil {
@@ -79,7 +79,7 @@ func (h *Webhook) observe(r *http.Request, took time.Duration, answer Decision, 
 	if err.Status == http.StatusInternalServerError {
 		level = slog.LevelError
 	}
-	h.log.Log(r.Context(), level, "request not answered", err.Reason,
+	h.log.Log(r.Context(), level, "Admission request failed", err.Reason,
 		"path", r.URL.Path, "client", r.RemoteAddr, "uid", answer.Response.UID,
 		"reason", err.Reason, "status", err.Status, "error", err.Err)
 }

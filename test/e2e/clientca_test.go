@@ -262,7 +262,7 @@ func TestClientCA_rotation(t *testing.T) {
 	foreign := must[*testcerts.Authority](t)(testcerts.NewAuthority())
 	replaceCA(foreign.PEM())
 	err := g.createPod(t.Context())
-	if err == nil || !strings.Contains(err.Error(), "only the API server may ask") {
+	if err == nil || !strings.Contains(err.Error(), "only the API server may send admission requests") {
 		t.Errorf("got %v, want a rejection by a CA that did not sign the API server's certificate", err)
 	}
 }
