@@ -128,7 +128,7 @@ func TestFromAnnotations(t *testing.T) {
 			annotations: map[string]string{"role-arn": validRole, "sts-endpoint": "sts.example.com"},
 			want: &identity.Identity{
 				RoleARN: validRole, Audience: "sts.amazonaws.com", ExpirationSeconds: 86400,
-				Problems: problem("sts-endpoint", "sts.example.com", "is not a valid endpoint URL", `"" is used`),
+				Problems: problem("sts-endpoint", "sts.example.com", "is not a valid endpoint URL", "ignored"),
 			},
 		},
 		{
