@@ -35,7 +35,7 @@ func New(logger *slog.Logger) *Logger {
 // Log logs an event, unless the limit of its kind is reached. Use few kinds, because the
 // Logger keeps a limit for each.
 func (l *Logger) Log(ctx context.Context, level slog.Level, message, kind string, args ...any) {
-	l.limit(kind).Do(func() { l.logger.Log(ctx, level, message, args...) })
+	l.limit(kind).Do(func() { l.logger.Log(ctx, level, message, args...) }) //nolint:sloglint // the constant of the caller
 }
 
 func (l *Logger) limit(kind string) *rate.Sometimes {

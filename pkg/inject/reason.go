@@ -43,7 +43,7 @@ const (
 
 // descriptions are the sentences for the reasons. The subject of "its" is the pod or the
 // container.
-var descriptions = map[Reason]string{
+var descriptions = map[Reason]string{ //nolint:gosec // no credentials
 	Injected:               "the identity of its ServiceAccount was added",
 	AlreadyInjected:        "the identity of its ServiceAccount is already present",
 	NoContainer:            "all of its containers are skipped",

@@ -1,6 +1,6 @@
 // Package rolepolicy owns the question which roles the pods of a namespace may
 // have. It is pure. IAM's trust policies are the boundary between workloads;
-// this is defence in depth for clusters in which many may write ServiceAccounts.
+// this is defense in depth for clusters in which many may write ServiceAccounts.
 package rolepolicy
 
 import (

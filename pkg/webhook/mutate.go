@@ -250,7 +250,7 @@ func logPod(ctx context.Context, logger *slog.Logger, level slog.Level, request 
 		return
 	}
 	metadata := &request.Object.Metadata
-	logger.LogAttrs(ctx, level, message, append([]slog.Attr{
+	logger.LogAttrs(ctx, level, message, append([]slog.Attr{ //nolint:sloglint // the constant of the caller
 		slog.String("uid", string(request.UID)),
 		slog.String("namespace", request.Namespace),
 		slog.String("pod", cmp.Or(metadata.Name, metadata.GenerateName)),

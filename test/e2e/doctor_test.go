@@ -63,7 +63,7 @@ var faults = []fault{
 		make: func(t *testing.T, c *doctorEnv) { c.must(t, "kubectl delete serviceaccount cart -n shop") },
 	},
 	{
-		name: "the annotation is misspelt", check: "role_annotation", fixes: "all",
+		name: "the annotation is misspelled", check: "role_annotation", fixes: "all",
 		make: func(t *testing.T, c *doctorEnv) {
 			c.must(t, "kubectl annotate serviceaccount cart -n shop eks.amazonaws.com/role-arn- eks.amazonaws.com/rolearn="+cartRoleARN)
 		},

@@ -158,9 +158,9 @@ func TestGuard_webhookDown(t *testing.T) {
 		}
 		return nil
 	})
-	labelled := podOf("labelled", "app")
-	labelled.Labels = map[string]string{skipLabel: "true"}
-	if _, err := client.CoreV1().Pods(namespace).Create(t.Context(), labelled, metav1.CreateOptions{}); err != nil {
+	labeled := podOf("labeled", "app")
+	labeled.Labels = map[string]string{skipLabel: "true"}
+	if _, err := client.CoreV1().Pods(namespace).Create(t.Context(), labeled, metav1.CreateOptions{}); err != nil {
 		t.Errorf("with the label that the message suggests: %v", err)
 	}
 
@@ -393,9 +393,9 @@ func TestGuard_scope(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	labelled, unlabelled := newNamespace(t, client), newNamespace(t, client)
-	label(t, client, labelled, optInLabel, "enabled")
-	namespaces := []string{installed, "kube-system", labelled, unlabelled}
+	labeled, unlabeled := newNamespace(t, client), newNamespace(t, client)
+	label(t, client, labeled, optInLabel, "enabled")
+	namespaces := []string{installed, "kube-system", labeled, unlabeled}
 	for _, namespace := range namespaces {
 		createServiceAccount(t, client, namespace, "guarded")
 		t.Cleanup(func() {
@@ -413,8 +413,8 @@ func TestGuard_scope(t *testing.T) {
 		AllowPrivilegeEscalation: new(false), Capabilities: &corev1.Capabilities{Drop: []corev1.Capability{"ALL"}},
 	}
 	for mode, guardedNamespaces := range map[string][]string{
-		"cluster-wide": {labelled, unlabelled},
-		"opt-in":       {labelled},
+		"cluster-wide": {labeled, unlabeled},
+		"opt-in":       {labeled},
 	} {
 		t.Run(mode, func(t *testing.T) {
 			guarded(t, client, "mode="+mode)

@@ -22,19 +22,19 @@ import (
 func main() {
 	if len(os.Args) != 3 {
 		fmt.Fprintln(os.Stderr, "usage: goprose SOURCE TARGET")
-		os.Exit(2)
+		os.Exit(2) //nolint:forbidigo // this is main
 	}
 	if err := run(os.Args[1], os.Args[2]); err != nil {
 		fmt.Fprintln(os.Stderr, "goprose:", err)
-		os.Exit(1)
+		os.Exit(1) //nolint:forbidigo // this is main
 	}
 }
 
 func run(source, target string) error {
-	if err := os.RemoveAll(target); err != nil {
+	if err := os.RemoveAll(target); err != nil { //nolint:gosec // the Makefile sets the directories
 		return err
 	}
-	return filepath.WalkDir(source, func(path string, entry fs.DirEntry, err error) error {
+	return filepath.WalkDir(source, func(path string, entry fs.DirEntry, err error) error { //nolint:gosec // as above
 		if err != nil {
 			return err
 		}
@@ -78,10 +78,10 @@ func (p *page) add(line int, text string) {
 }
 
 func (p page) write(path string) error {
-	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+	if err := os.MkdirAll(filepath.Dir(path), 0o750); err != nil {
 		return err
 	}
-	return os.WriteFile(path, []byte(strings.Join(p, "\n")+"\n"), 0o644)
+	return os.WriteFile(path, []byte(strings.Join(p, "\n")+"\n"), 0o600)
 }
 
 // comments returns the comments of a file without directives.
