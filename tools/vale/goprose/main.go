@@ -78,10 +78,10 @@ func (p *page) add(line int, text string) {
 }
 
 func (p page) write(path string) error {
-	if err := os.MkdirAll(filepath.Dir(path), 0o750); err != nil {
+	if err := os.MkdirAll(filepath.Dir(path), 0o750); err != nil { //nolint:gosec // the Makefile sets the directories
 		return err
 	}
-	return os.WriteFile(path, []byte(strings.Join(p, "\n")+"\n"), 0o600)
+	return os.WriteFile(path, []byte(strings.Join(p, "\n")+"\n"), 0o600) //nolint:gosec // as above
 }
 
 // comments returns the comments of a file without directives.
