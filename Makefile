@@ -145,7 +145,7 @@ demo-up: demo-assets build $(BIN)/demo $(BIN)/helm ## the same, and stay up unti
 .PHONY: demo-assets
 demo-assets: $(BIN)/progress
 	@if [ -x $(ASSETS)/etcd ] && [ -x $(ASSETS)/kube-apiserver ]; then ln -sfn $(ASSETS) $(BIN)/demo-assets; \
-	elif [ -x $(BIN)/envtest/kube-apiserver ] || (cd tools/envtest && $(GO) run . -version=$(NEWEST) -directory=$(BIN)/envtest $(if $(ENVTEST_INDEX),-index='$(ENVTEST_INDEX)')); \
+	elif [ -x $(BIN)/envtest/kube-apiserver ] || { (cd tools/envtest && $(BUILD) -o $(BIN)/setup-envtest .) && $(BIN)/setup-envtest -version=$(NEWEST) -directory=$(BIN)/envtest $(if $(ENVTEST_INDEX),-index='$(ENVTEST_INDEX)'); }; \
 	then ln -sfn $(BIN)/envtest $(BIN)/demo-assets; \
 	else $(MAKE) --no-print-directory $(ASSETS)/etcd $(ASSETS)/kube-apiserver && ln -sfn $(ASSETS) $(BIN)/demo-assets; fi
 
