@@ -1,5 +1,5 @@
-# Everything that one can do here. Only Go, make and git are needed: the tools
-# and the control plane of the tests are built from their Go modules.
+# All development tasks; `make help` lists them. They need only Go, make and git: the
+# tools and the control plane of the tests are built from their Go modules.
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
@@ -7,12 +7,12 @@ MAKEFLAGS += --no-builtin-rules
 
 GO ?= go
 BIN := $(CURDIR)/bin
-# A directory of prebuilt etcd and kube-apiserver can be given, as for envtest.
+# KUBEBUILDER_ASSETS can be a directory with prebuilt etcd and kube-apiserver, as for envtest.
 ASSETS := $(abspath $(or $(KUBEBUILDER_ASSETS),$(BIN)/assets))
-# The race detector needs a C compiler; without one the tests run without it.
+# The race detector needs a C compiler. Without one, the tests run without the race detector.
 RACE := $(if $(filter 1,$(shell $(GO) env CGO_ENABLED)),$(if $(shell command -v $$($(GO) env CC)),-race))
-# How long each fuzz target runs: a number of inputs, or a time such as 10m. At the
-# end of a time, go test sometimes takes its own deadline for a failure.
+# Length of each fuzz test: a number of inputs, or a duration such as 10m. With a
+# duration, go test sometimes reports its own deadline as a failure.
 FUZZTIME ?= 5000x
 FUZZ := ./pkg/token:FuzzParseUnverified ./pkg/token/issuer:FuzzVerify ./pkg/token/issuer:FuzzParsePublicKeys \
 	./pkg/token/issuer:FuzzParseKeySet ./pkg/token/issuer/rotation:FuzzCache ./pkg/identity:FuzzFromAnnotations ./pkg/identity:FuzzParseMapping \
@@ -22,36 +22,35 @@ FUZZ := ./pkg/token:FuzzParseUnverified ./pkg/token/issuer:FuzzVerify ./pkg/toke
 	./internal/jsonreader:FuzzRead ./pkg/webhook:FuzzMutate ./pkg/webhook:FuzzServiceAccount \
 	./certs:FuzzSecret ./certs:FuzzBundle ./certs:FuzzClientCA
 FUZZ_TEST := ./inject:FuzzPod ./inject:FuzzAnnotations
-# How long the soak goes on.
+# Duration of the soak test.
 DURATION ?= 30m
-# The minor versions of Kubernetes that are supported. test/assets builds the newest,
-# and a module below it each of the others.
+# The supported minor versions of Kubernetes. test/assets builds the newest, and the
+# modules below it build the others.
 NEWEST := $(shell sed -n 's/^.*k8s.io\/kubernetes v\(1\.[0-9]*\)\..*/\1/p' test/assets/go.mod)
 KUBERNETES := $(sort $(patsubst test/assets/%/go.mod,%,$(wildcard test/assets/*/go.mod))) $(NEWEST)
-# Those that conformance tests against.
+# The versions for make conformance.
 VERSIONS ?= $(KUBERNETES)
-# Benchmark runs; benchstat wants 6 or more.
+# Number of benchmark runs; benchstat needs 6 or more.
 COUNT ?= 1
 
-# Which build this is, by git; all of it can be given, as where there is no git.
+# Version information from git. All of it can be set, for builds without git.
 VERSION ?= $(or $(shell git describe --tags --always --dirty 2>/dev/null),devel)
 COMMIT ?= $(or $(shell git describe --always --abbrev=40 --exclude='*' --dirty 2>/dev/null),unknown)
-# The date of the commit in seconds since 1970, not of the build, so that the
-# same commit is the same program and the same image.
+# The commit date in seconds since 1970. With the build date, two builds of the same
+# commit would differ.
 SOURCE_DATE_EPOCH ?= $(or $(shell git log -1 --format=%ct 2>/dev/null),0)
 LINKED := github.com/pod-identity-webhook/pod-identity-webhook/internal/version.linked
 LDFLAGS := -s -w -X $(LINKED)Version=$(VERSION) -X $(LINKED)Commit=$(COMMIT) -X $(LINKED)Epoch=$(SOURCE_DATE_EPOCH)
-# A name that no registry answers to, so that nobody else's image can be meant.
+# No registry has this name, so it cannot be the name of another image.
 IMAGE ?= localhost/pod-identity-webhook
-# The test double's, as the manifests name it. Machines like this one have it,
-# and no registry does.
+# The name of the image of local-sts in the manifests. It is in no registry.
 LOCAL_STS_IMAGE := localhost/local-sts:dev
-# Whose STS the pods of kind-up are sent to: local-sts, or aws.
+# The STS of the pods of kind-up: local-sts, or aws.
 KIND_STS ?= local-sts
-# A reference in a registry, or oci:FOLDER; empty for CA certificates alone.
+# A reference in a registry, or oci:DIRECTORY; empty for an image with only CA certificates.
 BASE_IMAGE ?=
-# Of which program, under which name.
-image-of = cd tools/image && $(GO) run . -program=$(1) -name=$(2) -source=$(CURDIR) -out=$(BIN)/image/$(1) -base=$(BASE_IMAGE) \
+# Arguments: program, name of the image.
+build-image = cd tools/image && $(GO) run . -program=$(1) -name=$(2) -source=$(CURDIR) -out=$(BIN)/image/$(1) -base=$(BASE_IMAGE) \
 	-version=$(VERSION) -commit=$(COMMIT) -date=$(SOURCE_DATE_EPOCH) -ldflags='$(LDFLAGS)'
 
 CHART := deploy/helm/pod-identity-webhook
@@ -61,11 +60,11 @@ HELM_DOCS = $(BIN)/helm-docs --chart-search-root=$(CHART) --sort-values-order=fi
 HELM_README = $(HELM_DOCS) --template-files=README.md.gotmpl
 HELM_VALUES = $(HELM_DOCS) --template-files=../helm-values.md.gotmpl --output-file=../../../docs/reference/helm-values.md
 
-# All programs that share packages are built alike, so that each package is compiled once.
+# Programs that share packages have the same build flags, so that each package is compiled once.
 BUILD := CGO_ENABLED=0 $(GO) build -trimpath
-# The same for large programs, with a line about the progress; $(BIN)/progress must exist.
+# The same with progress output, for large programs; $(BIN)/progress must exist.
 BUILD_LARGE := CGO_ENABLED=0 GO='$(GO)' $(BIN)/progress -trimpath
-# Another list of prebuilt control planes than that of setup-envtest, a URL.
+# URL of a list of prebuilt control planes; empty for the one of setup-envtest.
 ENVTEST_INDEX ?=
 
 SOURCES := $(shell find cmd pkg certs internal -name '*.go' -not -name '*_test.go') go.mod go.sum
@@ -79,26 +78,26 @@ build: $(BIN)/pod-identity-webhook $(BIN)/kubectl-irsa $(BIN)/local-sts ## build
 
 .PHONY: image
 image: ## build the images, for amd64 and arm64, into bin/image; BASE_IMAGE=... for another base
-	$(call image-of,pod-identity-webhook,$(IMAGE):$(VERSION))
-	$(call image-of,local-sts,$(LOCAL_STS_IMAGE))
+	$(call build-image,pod-identity-webhook,$(IMAGE):$(VERSION))
+	$(call build-image,local-sts,$(LOCAL_STS_IMAGE))
 
 .PHONY: push
 push: ## build the webhook's image and push it: IMAGE=registry.example.com/pod-identity-webhook
-	$(call image-of,pod-identity-webhook,$(IMAGE):$(VERSION)) -push
+	$(call build-image,pod-identity-webhook,$(IMAGE):$(VERSION)) -push
 
 .PHONY: test-image
 test-image: image ## test the images: contents, startup, reproducible build
-	cd tools/image && IMAGE_FOLDER=$(BIN)/image IMAGE_NAME=$(IMAGE):$(VERSION) LOCAL_STS_IMAGE=$(LOCAL_STS_IMAGE) IMAGE_BASE=$(BASE_IMAGE) IMAGE_VERSION=$(VERSION) \
+	cd tools/image && IMAGE_DIRECTORY=$(BIN)/image IMAGE_NAME=$(IMAGE):$(VERSION) LOCAL_STS_IMAGE=$(LOCAL_STS_IMAGE) IMAGE_BASE=$(BASE_IMAGE) IMAGE_VERSION=$(VERSION) \
 		IMAGE_COMMIT=$(COMMIT) IMAGE_EPOCH=$(SOURCE_DATE_EPOCH) IMAGE_LDFLAGS='$(LDFLAGS)' $(GO) test -count=1 ./...
 
-# What is missing is said before anything is built.
+# kind-check comes first, so that missing programs are reported before anything is built.
 .PHONY: kind-up
-kind-up: kind-check image $(ASSETS)/kubectl $(BIN)/helm $(BIN)/kubectl-irsa ## see all of IRSA on a cluster of kind, which needs Docker; KIND_STS=aws
+kind-up: kind-check image $(ASSETS)/kubectl $(BIN)/helm $(BIN)/kubectl-irsa ## run all of IRSA on a kind cluster; needs Docker; KIND_STS=aws
 	cd test/kind && $(GO) run . -sts=$(KIND_STS) -images=$(BIN)/image -repository=$(IMAGE) -tag=$(VERSION) \
 		-kubectl=$(ASSETS)/kubectl -plugin=$(BIN)/kubectl-irsa -helm=$(BIN)/helm -kubeconfig=$(BIN)/kind/kubeconfig up
 
 .PHONY: kind-down
-kind-down: ## delete that cluster
+kind-down: ## delete the kind cluster
 	cd test/kind && $(GO) run . -kubeconfig=$(BIN)/kind/kubeconfig down
 
 .PHONY: kind-check
@@ -106,10 +105,10 @@ kind-check:
 	@cd test/kind && $(GO) run . check
 
 .PHONY: kind-test
-kind-test: build assets $(BIN)/helm ## what of kind needs no Docker: its configuration, and the steps
+kind-test: build assets $(BIN)/helm ## test the kind configuration and the steps of kind-up, without Docker
 	cd test/kind && KUBEBUILDER_ASSETS=$(ASSETS) HELM=$(BIN)/helm $(GO) test -count=1 ./...
 
-# A whole cluster where there is no Docker. Root is needed, and some packages.
+# A complete cluster without Docker. It needs root and a few packages.
 CLUSTER_PARTS := $(addprefix $(ASSETS)/,etcd kube-apiserver kubectl kubelet kube-controller-manager kube-scheduler kube-proxy)
 CLUSTER_NETWORK := $(addprefix $(BIN)/network/,coredns loopback ptp host-local)
 CLUSTER_PROGRAMS := $(addprefix $(BIN)/cluster-images/,pause whoamiapp probe)
@@ -120,7 +119,7 @@ cluster: cluster-check $(CLUSTER) ## start a single-node cluster without Docker;
 	@$(BIN)/cluster-up -assets=$(ASSETS) up
 
 .PHONY: cluster-demo
-cluster-demo: cluster $(BIN)/helm $(BIN)/kubectl-irsa ## see all of IRSA on that cluster, as kind-up shows it
+cluster-demo: cluster $(BIN)/helm $(BIN)/kubectl-irsa ## run all of IRSA on that cluster, as kind-up does
 	@$(BIN)/cluster-up -assets=$(ASSETS) -repository=$(IMAGE) -tag=$(VERSION) walkthrough
 
 .PHONY: cluster-down
@@ -129,7 +128,7 @@ cluster-down: $(BIN)/cluster-up ## delete the cluster and all its resources
 
 .PHONY: cluster-check
 cluster-check:
-	@test "$$($(GO) env GOOS)" = linux || { echo "this needs Linux; elsewhere, make kind-up shows the like" >&2; exit 1; }
+	@test "$$($(GO) env GOOS)" = linux || { echo "make cluster needs Linux; on other systems, use make kind-up" >&2; exit 1; }
 	@$(MAKE) --no-print-directory $(BIN)/cluster-up
 	@$(BIN)/cluster-up check
 
@@ -138,10 +137,10 @@ demo: demo-assets build $(BIN)/demo $(BIN)/helm ## run the demo: a pod gets its 
 	@$(BIN)/demo -assets=$(BIN)/demo-assets $(if $(V),-v)
 
 .PHONY: demo-up
-demo-up: demo-assets build $(BIN)/demo $(BIN)/helm ## the same, and stay up until Ctrl-C
+demo-up: demo-assets build $(BIN)/demo $(BIN)/helm ## run the demo, and keep its cluster running until Ctrl-C
 	@$(BIN)/demo -assets=$(BIN)/demo-assets -up
 
-# A control plane that is built already, or a prebuilt one, or one that is built now.
+# The first of: a control plane that make has built, a prebuilt download, a new build.
 .PHONY: demo-assets
 demo-assets: $(BIN)/progress
 	@if [ -x $(ASSETS)/etcd ] && [ -x $(ASSETS)/kube-apiserver ]; then ln -sfn $(ASSETS) $(BIN)/demo-assets; \
@@ -150,10 +149,10 @@ demo-assets: $(BIN)/progress
 	else $(MAKE) --no-print-directory $(ASSETS)/etcd $(ASSETS)/kube-apiserver && ln -sfn $(ASSETS) $(BIN)/demo-assets; fi
 
 .PHONY: test
-test: unit chart fuzz e2e upgrade-test test-sdks kind-test test-image ## all tests, those against the real control plane included
+test: unit chart fuzz e2e upgrade-test test-sdks kind-test test-image ## run all tests, including those with a real control plane
 
 .PHONY: test-quick
-test-quick: ## tests that need no control plane, without the race detector
+test-quick: ## run the tests that need no control plane, without the race detector
 	$(GO) test ./...
 	cd test && $(GO) test ./inject/... ./process/... ./minioserver/... ./conformance/...
 	cd test/bench && $(GO) test ./...
@@ -162,9 +161,9 @@ test-quick: ## tests that need no control plane, without the race detector
 	cd tools/vale && $(GO) test ./...
 
 .PHONY: unit
-unit: ## tests that need no control plane
+unit: ## run the tests that need no control plane
 	$(GO) test $(RACE) ./...
-	$(GO) test -run=TestAllocations ./pkg/webhook # which the race detector would change
+	$(GO) test -run=TestAllocations ./pkg/webhook # the race detector changes allocations
 	cd test && $(GO) test $(RACE) ./inject/... ./process/... ./minioserver/... ./conformance/...
 	cd test/bench && $(GO) test ./...
 	cd tools/envtest && $(GO) test ./...
@@ -172,22 +171,22 @@ unit: ## tests that need no control plane
 	cd tools/vale && $(GO) test ./...
 
 .PHONY: chart
-chart: $(BIN)/helm $(ASSETS)/kubectl ## tests of the Helm chart and the kustomizations
+chart: $(BIN)/helm $(ASSETS)/kubectl ## test the Helm chart and the kustomizations
 	$(CHART_TEST)
 	cd test/integrations && $(GO) test -count=1 ./...
 
 .PHONY: e2e
-e2e: build $(BIN)/e2e/pod-identity-webhook assets minio $(BIN)/sdks/golang $(BIN)/helm ## tests against the real control plane
+e2e: build $(BIN)/e2e/pod-identity-webhook assets minio $(BIN)/sdks/golang $(BIN)/helm ## run the tests with a real control plane
 	$(E2E) -timeout=30m -count=1 -p=1 ./controlplane/... ./manifest/... ./webhookprocess/... ./demo/... ./e2e/...
 	$(UNDER_FIRE) ./dos/...
 	$(UNDER_FIRE) ./soak/... -duration=1m
 
 .PHONY: conformance
-conformance: ## test against each supported Kubernetes, which takes hours the first time; VERSIONS="1.30 1.31" RUN=Guard
+conformance: ## test with each supported Kubernetes version, takes hours the first time; VERSIONS="1.30 1.31" RUN=Guard
 	@set -e; for version in $(VERSIONS); do $(MAKE) conformance-$$version; done
 
-# The tests of e2e, against the API server of one minor version, with the program that
-# ships: make e2e has the race detector.
+# The tests of e2e with the API server of one minor version. They use the released program,
+# while make e2e uses one with the race detector.
 .PHONY: $(KUBERNETES:%=conformance-%)
 $(KUBERNETES:%=conformance-%): conformance-%: $(BIN)/assets/%/kube-apiserver $(BIN)/assets/%/etcd $(BIN)/assets/%/kubectl build $(BIN)/helm
 	cd test && WEBHOOK=$(BIN)/pod-identity-webhook HELM=$(BIN)/helm KUBEBUILDER_ASSETS=$(BIN)/assets/$* \
@@ -198,13 +197,13 @@ server-module: ## write the module that builds an older API server; RELEASE=1.30
 	cd test && $(GO) run ./conformance module $(RELEASE)
 
 .PHONY: e2e-cluster
-e2e-cluster: cluster-check $(CLUSTER) $(BIN)/helm $(BIN)/kubectl-irsa ## tests on a whole cluster, with pods that run; needs what make cluster needs
+e2e-cluster: cluster-check $(CLUSTER) $(BIN)/helm $(BIN)/kubectl-irsa ## run the tests on a complete cluster with running pods; needs what make cluster needs
 	$(E2E_CLUSTER) -timeout=30m ./...
 
-# make nightly runs all of them: each variable with each SDK takes minutes.
+# TestSDKs_variablesOfContainer runs each SDK with each variable, which takes minutes. make nightly runs it.
 SDK_TESTS ?= -skip=TestSDKs_variablesOfContainer
 .PHONY: test-sdks
-test-sdks: build assets minio $(BIN)/sdks/golang $(BIN)/sdks/golangv1 $(BIN)/helm ## install AWS's SDKs of several languages, and run them with what a pod has
+test-sdks: build assets minio $(BIN)/sdks/golang $(BIN)/sdks/golangv1 $(BIN)/helm ## install AWS SDKs of several languages, and test them with an injected pod's environment
 	test/sdks/install $(BIN)/sdks
 	cd test && WEBHOOK=$(BIN)/pod-identity-webhook LOCAL_STS=$(BIN)/local-sts KUBEBUILDER_ASSETS=$(ASSETS) $(GO) test -v -count=1 ./sdks $(SDK_TESTS)
 
@@ -212,19 +211,19 @@ test-sdks: build assets minio $(BIN)/sdks/golang $(BIN)/sdks/golangv1 $(BIN)/hel
 test-rotation: build $(BIN)/e2e/pod-identity-webhook assets $(BIN)/helm ## test certificate rotation and repair under load; COUNT=20
 	$(E2E) -timeout=0 -count=$(COUNT) -run=TestCertificate ./e2e
 
-# The release before this one, by what git calls it.
+# The commit or tag of the previous release.
 PREVIOUS ?= eda928e
 PREVIOUS_RELEASE := $(BIN)/previous/$(PREVIOUS)
 
 .PHONY: upgrade-test
-upgrade-test: build assets $(BIN)/helm $(PREVIOUS_RELEASE)/pod-identity-webhook ## upgrade the previous release and the reference to this one under load; REFERENCE=file
+upgrade-test: build assets $(BIN)/helm $(PREVIOUS_RELEASE)/pod-identity-webhook ## test upgrades from the previous release and from the reference under load; REFERENCE=file
 	cd test && WEBHOOK=$(BIN)/pod-identity-webhook PREVIOUS_WEBHOOK=$(PREVIOUS_RELEASE)/pod-identity-webhook \
 		PREVIOUS_CHART=$(PREVIOUS_RELEASE)/source/$(CHART) REFERENCE='$(REFERENCE)' KUBEBUILDER_ASSETS=$(ASSETS) HELM=$(BIN)/helm \
 		$(GO) test -v -count=1 -timeout=30m ./upgrade
 
 $(PREVIOUS_RELEASE)/pod-identity-webhook:
 	@git cat-file -e '$(PREVIOUS)^{commit}' || \
-		{ echo "the history of this checkout does not have $(PREVIOUS): get all of it, as by git fetch --unshallow" >&2; exit 1; }
+		{ echo "commit $(PREVIOUS) is not in the history of this checkout; run git fetch --unshallow" >&2; exit 1; }
 	@echo "building $(PREVIOUS) from the history of the repository"
 	rm -rf $(@D) && mkdir -p $(@D)/source
 	git archive '$(PREVIOUS)' | tar -x -C $(@D)/source
@@ -237,19 +236,19 @@ test-soak: build assets $(BIN)/helm ## run the soak test: fault injection under 
 	$(MAKE) test-token-refresh
 
 .PHONY: test-token-refresh
-test-token-refresh: cluster-check $(CLUSTER) $(BIN)/helm $(BIN)/kubectl-irsa ## see an application outlive its token, which takes a quarter of an hour; needs what make cluster needs
+test-token-refresh: cluster-check $(CLUSTER) $(BIN)/helm $(BIN)/kubectl-irsa ## test an application that runs longer than its token, takes 15 minutes; needs what make cluster needs
 	$(E2E_CLUSTER) -timeout=0 ./e2e -run=TestTokenRefresh -outlive
 
 E2E = cd test && WEBHOOK=$(BIN)/e2e/pod-identity-webhook KUBEBUILDER_ASSETS=$(ASSETS) HELM=$(BIN)/helm $(GO) test $(RACE)
 E2E_CLUSTER = cd test/cluster && IMAGE=$(IMAGE) VERSION=$(VERSION) KUBEBUILDER_ASSETS=$(ASSETS) $(GO) test -v -count=1
-# What ships is measured, so not with the race detector.
+# Without the race detector, to test the resource usage of the released program.
 UNDER_FIRE = cd test && WEBHOOK=$(BIN)/pod-identity-webhook KUBEBUILDER_ASSETS=$(ASSETS) HELM=$(BIN)/helm $(GO) test -v -count=1 -timeout=0
 
-# Each is run, also if one before it failed.
+# All of them run, also after a failure.
 NIGHTLY := 'conformance' 'fuzz FUZZTIME=500000x' 'test-rotation COUNT=10' 'test-sdks SDK_TESTS=' 'test-soak' 'bench COUNT=6' 'bench-scale' 'bench-guard'
 
 .PHONY: nightly
-nightly: ## what takes too long for continuous integration: every Kubernetes, long fuzzing, soak, benchmarks
+nightly: ## run the tests that take too long for continuous integration: all Kubernetes versions, long fuzzing, soak, benchmarks
 	@failed=; for target in $(NIGHTLY); do $(MAKE) $$target || failed="$$failed '$$target'"; done; \
 		test -z "$$failed" || { echo "failed:$$failed" >&2; exit 1; }
 
@@ -258,38 +257,38 @@ fuzz: ## run the fuzz tests of all parsers of untrusted input; FUZZTIME=10m for 
 	@set -e; for target in $(FUZZ); do $(call fuzz-one,.); done
 	@set -e; for target in $(FUZZ_TEST); do $(call fuzz-one,test); done
 
-# Inputs are not minimised for long: what the runtime does in the background
-# looks like new coverage, and minimising it would take the time for fuzzing.
+# Inputs are minimized only briefly: background work of the runtime looks like new
+# coverage, and minimizing such inputs would use up the time for fuzzing.
 fuzz-one = (set -x; cd $(1) && $(GO) test $${target%%:*} -run='^$$' -fuzz="^$${target\#\#*:}$$" -fuzztime=$(FUZZTIME) -fuzzminimizetime=100x)
 
-# The parts of an admission, each alone.
+# The packages with benchmarks of the parts of an admission.
 BENCH_PACKAGES := ./pkg/webhook ./pkg/inject ./pkg/identity/serviceaccount
 # REFERENCE is the binary of amazon-eks-pod-identity-webhook, to measure it too.
 BENCH = KUBEBUILDER_ASSETS=$(ASSETS) $(BIN)/bench run -reference='$(REFERENCE)' -plots='$(PLOTS)'
 
 .PHONY: bench
-bench: $(BIN)/pod-identity-webhook assets $(BIN)/bench $(BIN)/helm ## benchmark admission requests against a constant-response server; fail on regression or miss a goal; COUNT=6 PLOTS=docs/performance REFERENCE=file
+bench: $(BIN)/pod-identity-webhook assets $(BIN)/bench $(BIN)/helm ## benchmark admission requests against a constant-response server; fail on a regression or a missed goal; COUNT=6 PLOTS=docs/performance REFERENCE=file
 	$(GO) test $(BENCH_PACKAGES) -run='^$$' -bench=. -count=$(COUNT)
 	$(BENCH) -compare
 
-# How many ServiceAccounts there are, and what of it is measured: footprint or live.
+# The numbers of ServiceAccounts, and the part to measure: footprint or live.
 SIZES ?= 1000,10000,100000
 ONLY ?=
 
 .PHONY: bench-scale
-bench-scale: $(BIN)/pod-identity-webhook assets $(BIN)/bench $(BIN)/helm ## measure memory and starts beside many ServiceAccounts, and live reads; SIZES=1000,10000 ONLY=live PLOTS=docs/performance
+bench-scale: $(BIN)/pod-identity-webhook assets $(BIN)/bench $(BIN)/helm ## benchmark memory and start time with many ServiceAccounts, and live reads; SIZES=1000,10000 ONLY=live PLOTS=docs/performance
 	KUBEBUILDER_ASSETS=$(ASSETS) $(BIN)/bench scale -sizes='$(SIZES)' -only='$(ONLY)' -plots='$(PLOTS)'
 
 .PHONY: bench-burst
-bench-burst: $(BIN)/pod-identity-webhook assets $(BIN)/bench $(BIN)/helm ## create 400 pods at the same moment, fail if the webhook more than doubles the median
+bench-burst: $(BIN)/pod-identity-webhook assets $(BIN)/bench $(BIN)/helm ## benchmark 400 pods created at the same moment, fail if the webhook more than doubles the median
 	KUBEBUILDER_ASSETS=$(ASSETS) $(BIN)/bench burst
 
 .PHONY: bench-baseline
-bench-baseline: $(BIN)/pod-identity-webhook assets $(BIN)/bench $(BIN)/helm ## measure admissions, and have that be what bench compares with
+bench-baseline: $(BIN)/pod-identity-webhook assets $(BIN)/bench $(BIN)/helm ## measure admissions and record the result for the comparison of make bench
 	$(BENCH) -record
 
 .PHONY: bench-capture
-bench-capture: assets $(BIN)/bench ## have a real API server send anew what bench asks the webhook with
+bench-capture: assets $(BIN)/bench ## record again the requests of make bench, from a real API server
 	KUBEBUILDER_ASSETS=$(ASSETS) $(BIN)/bench record
 
 .PHONY: bench-guard
@@ -307,7 +306,7 @@ chart-docs: $(BIN)/helm-docs
 	$(HELM_VALUES)
 
 .PHONY: manifests
-manifests: $(BIN)/helm ## write the kustomizations and golden files from the chart
+manifests: $(BIN)/helm ## write the kustomizations and golden files of the chart
 	$(CHART_TEST) -run='TestKustomize_generated|TestChart_golden' -update
 
 .PHONY: lint
@@ -356,13 +355,13 @@ prose-lint: $(BIN)/vale $(BIN)/goprose
 	$(BIN)/vale --output=line README.md CONTRIBUTING.md docs deploy examples $(BIN)/prose
 
 .PHONY: clean
-clean: ## remove what was built
+clean: ## remove all build results
 	rm -rf $(BIN)
 
 .PHONY: assets
 assets: $(ASSETS)/etcd $(ASSETS)/kube-apiserver $(ASSETS)/kubectl
 
-# The other minor versions have an API server of their own, and share the rest.
+# Other minor versions have their own API server and share the other programs.
 $(BIN)/assets/$(NEWEST)/kube-apiserver: $(ASSETS)/kube-apiserver
 	@mkdir -p $(@D) && ln -sf $< $@
 
@@ -372,14 +371,14 @@ $(BIN)/assets/%/etcd: $(ASSETS)/etcd
 $(BIN)/assets/%/kubectl: $(ASSETS)/kubectl
 	@mkdir -p $(@D) && ln -sf $< $@
 
-# Kubernetes 1.30 has clients of clouds, large to compile, which the tag leaves out.
+# The tag excludes the large clients of cloud providers in Kubernetes 1.30.
 $(BIN)/assets/%/kube-apiserver: test/assets/%/go.mod test/assets/%/go.sum | $(BIN)/progress
-	@echo "building the API server of Kubernetes $* from its Go module: minutes the first time, seconds from then on"
+	@echo "building the API server of Kubernetes $* from its Go module: takes minutes the first time and seconds later"
 	cd test/assets/$* && $(GO) mod tidy -diff && $(BUILD_LARGE) -tags=providerless -o $@ \
 		-ldflags="-s -w -X k8s.io/component-base/version.gitVersion=$$($(GO) list -m -f '{{.Version}}' k8s.io/kubernetes)" k8s.io/kubernetes/cmd/kube-apiserver
 
 $(BIN)/assets/%: test/assets/go.mod test/assets/go.sum | $(BIN)/progress
-	@echo "building $(@F) from its Go module: minutes the first time, seconds from then on"
+	@echo "building $(@F) from its Go module: takes minutes the first time and seconds later"
 	@cd test/assets && $(BUILD_LARGE) -o $@ \
 		-ldflags="-s -w -X k8s.io/component-base/version.gitVersion=$$($(GO) list -m -f '{{.Version}}' k8s.io/kubernetes)" $(PACKAGE)
 
@@ -400,7 +399,7 @@ $(BIN)/network/loopback: PACKAGE := github.com/containernetworking/plugins/plugi
 $(BIN)/network/ptp: PACKAGE := github.com/containernetworking/plugins/plugins/main/ptp
 $(BIN)/network/host-local: PACKAGE := github.com/containernetworking/plugins/plugins/ipam/host-local
 
-# Programs of images have no system around them.
+# Images have no C library, so build static programs.
 $(BIN)/cluster-images/%: always
 	@cd test/cluster && CGO_ENABLED=0 $(GO) build -trimpath -ldflags="-s -w" -o $@ ./$(@F)
 
@@ -411,17 +410,17 @@ $(BIN)/cluster-up: always
 minio: $(BIN)/minio/minio
 
 $(BIN)/minio/minio: test/minio/go.mod test/minio/go.sum | $(BIN)/progress
-	@echo "building MinIO from its Go module: minutes the first time, seconds from then on"
+	@echo "building MinIO from its Go module: takes minutes the first time and seconds later"
 	@cd test/minio && $(BUILD_LARGE) -o $@ -ldflags="-s -w" github.com/minio/minio
 
-# The programs of test/sdks that have to be built.
+# The Go programs of test/sdks.
 $(BIN)/sdks/golang: always
 	@cd test && $(GO) build -o $@ ./sdks/golang
 
 $(BIN)/sdks/golangv1: always
 	@cd test/sdks/golangv1 && $(GO) build -o $@ .
 
-# Changes only when the flags do: a new commit is a new version of the program.
+# This file changes only if the flags change. They contain the commit.
 $(BIN)/ldflags: always
 	@mkdir -p $(@D)
 	@echo '$(LDFLAGS)' | cmp -s - $@ || echo '$(LDFLAGS)' > $@
@@ -450,7 +449,7 @@ $(BIN)/bench-constantserver:
 	@cd test/bench && $(GO) build -o $@ ./constantserver
 
 $(BIN)/golangci-lint: tools/go.mod tools/go.sum | $(BIN)/progress
-	@echo "building golangci-lint from its Go module: minutes the first time"
+	@echo "building golangci-lint from its Go module: takes minutes the first time"
 	@cd tools && $(BUILD_LARGE) -o $@ github.com/golangci/golangci-lint/v2/cmd/golangci-lint
 
 $(BIN)/helm-docs: tools/helm-docs/go.mod tools/helm-docs/go.sum
@@ -465,5 +464,5 @@ $(BIN)/goprose: $(wildcard tools/vale/goprose/*.go) tools/vale/go.mod
 	cd tools/vale && $(BUILD) -o $@ ./goprose
 
 $(BIN)/helm: tools/helm/go.mod tools/helm/go.sum | $(BIN)/progress
-	@echo "building helm from its Go module: minutes the first time"
+	@echo "building helm from its Go module: takes minutes the first time"
 	@cd tools/helm && $(BUILD_LARGE) -o $@ helm.sh/helm/v4/cmd/helm

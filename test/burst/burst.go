@@ -23,15 +23,15 @@ import (
 )
 
 const (
-	// Pods is the number of pods in a burst. The API server's default limits give
-	// the level workload-low 245 seats and each flow in it room for 300 waiting
-	// requests, so 400 pods fill all seats and are not rejected.
+	// Pods is the number of pods in a burst. With the API server's default limits, the
+	// priority level workload-low has 245 seats, and each of its flows can queue 300
+	// requests. So 400 pods fill all seats and are not rejected.
 	Pods = 400
-	// connections carry a burst. One HTTP/2 connection carries at most 100
-	// requests at the same time.
+	// connections is the number of connections for a burst. One HTTP/2 connection
+	// carries at most 100 concurrent requests.
 	connections = 8
 
-	// SkipLabel is the label of pods that the webhook configuration leaves out.
+	// SkipLabel is the label of pods for which the API server does not call the webhook.
 	SkipLabel = "eks.amazonaws.com/skip-pod-identity-webhook"
 
 	author         = "burst-author"
@@ -40,8 +40,8 @@ const (
 	roleAnnotation = "eks.amazonaws.com/role-arn"
 )
 
-// SmallLimits are the flags of an API server with the smallest limits that are
-// in use.
+// SmallLimits returns the flags of an API server with the smallest limits that are in
+// use.
 func SmallLimits() []string {
 	return []string{"--max-requests-inflight=8", "--max-mutating-requests-inflight=6"}
 }
@@ -87,8 +87,8 @@ func Author(ctx context.Context, cluster *controlplane.ControlPlane, namespace s
 	return config, nil
 }
 
-// CreateServiceAccounts creates count ServiceAccounts and returns their names.
-// roleOf returns the role of the nth, or nothing.
+// CreateServiceAccounts creates count ServiceAccounts and returns their names. roleOf
+// returns the role of the nth, or an empty string.
 func CreateServiceAccounts(ctx context.Context, client kubernetes.Interface, namespace string, count int, roleOf func(n int) string) ([]string, error) {
 	var names []string
 	for n := range count {
@@ -104,24 +104,24 @@ func CreateServiceAccounts(ctx context.Context, client kubernetes.Interface, nam
 	return names, nil
 }
 
-// Result is what became of one pod.
+// Result is the result of creating one pod.
 type Result struct {
 	ServiceAccount string
-	// Pod is the stored pod, and nil if Err is not.
+	// Pod is the stored pod, or nil if Err is not nil.
 	Pod *corev1.Pod
 	Err error
-	// Took is the time from the begin of the burst to the response.
+	// Took is the time from the start of the burst to the response.
 	Took time.Duration
 }
 
-// Create creates Pods pods at the same moment, as the user of config. The pods
-// take turns with the ServiceAccounts. All pods have the labels.
+// Create creates Pods pods at the same moment, as the user of config. It uses the
+// ServiceAccounts in turn. All pods have the labels.
 func Create(ctx context.Context, config *rest.Config, namespace string, serviceAccounts []string, labels map[string]string) ([]Result, error) {
 	clients := make([]kubernetes.Interface, connections)
 	for n := range clients {
 		own := rest.CopyConfig(config)
-		// client-go shares a connection between configurations that have the same
-		// dialer, which is none by default.
+		// client-go shares a connection between configurations with the same dialer, and
+		// the default is none.
 		own.Dial = new(net.Dialer).DialContext
 		var err error
 		if clients[n], err = kubernetes.NewForConfig(own); err != nil {
@@ -158,7 +158,7 @@ func Create(ctx context.Context, config *rest.Config, namespace string, serviceA
 	return results, ctx.Err()
 }
 
-// Median returns the median time that the pods took.
+// Median returns the median duration of the creations.
 func Median(results []Result) time.Duration {
 	took := make([]time.Duration, 0, len(results))
 	for _, result := range results {

@@ -16,15 +16,15 @@ import (
 )
 
 const (
-	// probeInterval is shorter than the chart's, so that tests need not wait.
+	// probeInterval is shorter than in the chart, so that tests take less time.
 	probeInterval = 100 * time.Millisecond
-	// failureThreshold is how many probes in a row must fail before a replica
-	// gets no more connections; it is a kubelet's default.
+	// failureThreshold is the number of consecutive failed probes after which a
+	// replica gets no more connections. It is the kubelet's default.
 	failureThreshold = 3
 )
 
-// loadBalancer gives each connection to a replica that is ready, one after the
-// other, as kube-proxy does for a Service.
+// loadBalancer forwards each connection to the next ready replica, as kube-proxy does
+// for a Service.
 type loadBalancer struct {
 	port     int
 	log      io.Writer
@@ -33,9 +33,9 @@ type loadBalancer struct {
 	cancel   context.CancelFunc
 	running  sync.WaitGroup
 	next     atomic.Uint64
-	// replicas are those that get connections once they are ready.
+	// replicas are the replicas that get connections when they are ready.
 	replicas atomic.Pointer[[]*Replica]
-	// ready are the addresses of those that are.
+	// ready are the addresses of the ready replicas.
 	ready atomic.Pointer[[]string]
 }
 
@@ -61,11 +61,10 @@ func newBalancer(ctx context.Context, log io.Writer) (*loadBalancer, error) {
 	return b, nil
 }
 
-// serve replaces the replicas that get connections. Connections that there are
-// stay where they are.
+// serve replaces the replicas that get connections. Existing connections stay open.
 func (b *loadBalancer) serve(replicas ...*Replica) { b.replicas.Store(&replicas) }
 
-// waitAll waits until exactly the replicas are in service.
+// waitAll waits until exactly the given replicas are ready.
 func (b *loadBalancer) waitAll(ctx context.Context) error {
 	var want []string
 	for _, replica := range *b.replicas.Load() {
@@ -75,7 +74,7 @@ func (b *loadBalancer) waitAll(ctx context.Context) error {
 		return slices.Equal(*b.ready.Load(), want), nil
 	})
 	if err != nil {
-		return fmt.Errorf("wait for %d replicas in service, there are %d: %w", len(want), len(*b.ready.Load()), err)
+		return fmt.Errorf("wait until %d replicas are ready, got %d: %w", len(want), len(*b.ready.Load()), err)
 	}
 	return nil
 }
@@ -86,7 +85,7 @@ func (b *loadBalancer) close() {
 	b.running.Wait()
 }
 
-// probe keeps the list of those that are ready.
+// probe updates the list of ready replicas.
 func (b *loadBalancer) probe() {
 	client := probeClient()
 	defer client.CloseIdleConnections()
@@ -97,12 +96,12 @@ func (b *loadBalancer) probe() {
 		var ready []string
 		for n, replica := range *b.replicas.Load() {
 			if _, known := failures[replica]; !known {
-				failures[replica] = failureThreshold // not ready before it has said so
+				failures[replica] = failureThreshold // not ready until the first successful probe
 			}
 			if err := replica.probe(b.ctx, client); err == nil {
 				failures[replica] = 0
 			} else if failures[replica]++; failures[replica] == failureThreshold {
-				fmt.Fprintf(b.log, "replica %d gets no more connections: %v\n", n, err)
+				fmt.Fprintf(b.log, "replica %d is not ready and gets no more connections: %v\n", n, err)
 			}
 			if failures[replica] < failureThreshold {
 				ready = append(ready, freeport.Address(replica.port))
@@ -117,8 +116,8 @@ func (b *loadBalancer) probe() {
 	}
 }
 
-// forward copies until both sides have closed. A client whose replica cannot be
-// reached is closed at once.
+// forward copies data until both sides are closed. It closes the client's connection if
+// the replica is not reachable.
 func (b *loadBalancer) forward(client net.Conn) {
 	defer func() { _ = client.Close() }()
 	server := b.dial()
@@ -135,7 +134,7 @@ func (b *loadBalancer) forward(client net.Conn) {
 	for _, way := range []struct{ to, from net.Conn }{{server, client}, {client, server}} {
 		copying.Go(func() {
 			_, _ = io.Copy(way.to, way.from)
-			// The end of one way is passed on, and the other may go on.
+			// Half-close the other connection. The other direction continues.
 			if tcp, ok := way.to.(*net.TCPConn); ok {
 				_ = tcp.CloseWrite()
 			}

@@ -1,8 +1,7 @@
-// Package chartinstall installs the chart on a control plane that has no nodes.
-// What a kubelet and kube-proxy would do it does with processes on loopback: the
-// replicas run with the arguments that the Deployment has, and with the rights of
-// its ServiceAccount alone, and the API server reaches them by the name of the
-// Service.
+// Package chartinstall installs the chart on a control plane that has no nodes. It
+// replaces the kubelet and kube-proxy with processes on loopback. The replicas run
+// with the arguments in the Deployment and only the permissions of its
+// ServiceAccount. The API server reaches them by the name of the Service.
 package chartinstall
 
 import (
@@ -28,28 +27,28 @@ import (
 	"github.com/pod-identity-webhook/pod-identity-webhook/test/webhookprocess"
 )
 
-// Options say what to install.
+// Options are the options of Install.
 type Options struct {
-	// Dir is an existing directory for manifests, kubeconfig and logs. It is the
-	// caller's to remove, after Stop.
+	// Dir is an existing directory for manifests, kubeconfig and logs. The caller
+	// removes it after Stop.
 	Dir string
-	// Binary is the webhook's file; empty means where the repository builds it.
+	// Binary is the webhook's file; empty means the one that make builds.
 	Binary string
-	// Namespace is made if it does not exist.
+	// Namespace is created if it does not exist.
 	Namespace string
-	// Values are the chart's, as for helm's --set.
+	// Values are the values of the chart, in the form of helm's --set.
 	Values []string
-	// Log is told when a replica is taken out of service; nil is silent.
+	// Log gets a line when a replica gets no more connections; nil is silent.
 	Log io.Writer
-	// Args are flags that every replica has besides those of the Deployment.
+	// Args are additional flags for every replica.
 	Args []string
 }
 
-// Installation is what was installed. Its methods may not be called
+// Installation is an installation of the chart. Its methods must not be called
 // concurrently, except those of its replicas.
 type Installation struct {
 	Namespace string
-	// Deployment is as the API server has it.
+	// Deployment is the Deployment as stored.
 	Deployment *appsv1.Deployment
 	Replicas   []*Replica
 
@@ -61,9 +60,9 @@ type Installation struct {
 	loadBalancer *loadBalancer
 }
 
-// Install renders the chart, applies it and starts as many replicas as the
-// Deployment has; it returns when they are ready. On failure nothing is left
-// behind but the namespace.
+// Install renders and applies the chart, starts the Deployment's number of replicas, and
+// waits until they are ready. If it returns an error, it has removed everything except
+// the namespace.
 func Install(ctx context.Context, cluster *controlplane.ControlPlane, options Options) (_ *Installation, err error) {
 	i := &Installation{Namespace: options.Namespace, options: options, cluster: cluster}
 	if i.options.Binary == "" {
@@ -106,8 +105,8 @@ func Install(ctx context.Context, cluster *controlplane.ControlPlane, options Op
 	return i, i.StartReplicas(ctx)
 }
 
-// StartReplicas starts all replicas in the same instant, and returns when they
-// are ready and the API server's connections reach them.
+// StartReplicas starts all replicas at the same time. It waits until they are ready and
+// the API server's connections reach them.
 func (i *Installation) StartReplicas(ctx context.Context) error {
 	for _, replica := range i.Replicas {
 		if err := replica.Start(); err != nil {
@@ -122,8 +121,8 @@ func (i *Installation) StartReplicas(ctx context.Context) error {
 	return i.loadBalancer.waitAll(ctx)
 }
 
-// Apply applies the chart with other values, as helm upgrade would; it leaves the
-// replicas as they are.
+// Apply applies the chart with other values, like helm upgrade. It does not change the
+// running replicas.
 func (i *Installation) Apply(ctx context.Context, values ...string) error {
 	i.options.Values = values
 	if err := i.apply(ctx); err != nil {
@@ -148,9 +147,9 @@ func (i *Installation) apply(ctx context.Context) error {
 	return err
 }
 
-// replaceService makes the Service lead to the balancer. A ClusterIP leads
-// nowhere without kube-proxy; an API server follows the name of an ExternalName
-// itself, and expects the Service's own name in the certificate all the same.
+// replaceService makes the Service an ExternalName for the load balancer. A ClusterIP
+// does not work without kube-proxy. An API server resolves the ExternalName itself,
+// but still expects the Service's own name in the certificate.
 func (i *Installation) replaceService(ctx context.Context) error {
 	services := i.client.CoreV1().Services(i.Namespace)
 	service, err := services.Get(ctx, chart.Release, metav1.GetOptions{})
@@ -161,7 +160,7 @@ func (i *Installation) replaceService(ctx context.Context) error {
 		return nil
 	}
 	if got := int(service.Spec.Ports[0].Port); got != i.loadBalancer.port {
-		return fmt.Errorf("the Service has port %d, want %d", got, i.loadBalancer.port)
+		return fmt.Errorf("got port %d of the Service, want %d", got, i.loadBalancer.port)
 	}
 	if err := services.Delete(ctx, chart.Release, metav1.DeleteOptions{}); err != nil {
 		return err
@@ -183,8 +182,8 @@ func (i *Installation) writeKubeconfig(ctx context.Context) error {
 	return controlplane.WriteKubeconfig(i.kubeconfig, config)
 }
 
-// newReplica prepares one that runs with the arguments of the Deployment, but
-// for where it listens and how it finds the API server.
+// newReplica returns a replica with the arguments in the Deployment, except for its
+// ports and its kubeconfig.
 func (i *Installation) newReplica(ctx context.Context, n int) (*Replica, error) {
 	replica, err := newReplica(ctx, i.options.Binary, filepath.Join(i.options.Dir, fmt.Sprintf("replica-%d.log", n)))
 	if err != nil {
@@ -200,8 +199,8 @@ func (i *Installation) newReplica(ctx context.Context, n int) (*Replica, error) 
 	return replica, nil
 }
 
-// Uninstall ends the replicas and removes all that was applied, and the Secret
-// that the replicas share.
+// Uninstall stops the replicas and deletes all applied objects and the Secret of the
+// replicas.
 func (i *Installation) Uninstall(ctx context.Context) error {
 	for _, replica := range i.Replicas {
 		replica.Kill()

@@ -13,8 +13,8 @@ import (
 )
 
 const (
-	// readyTimeout bounds the time until a replica is ready, which takes a
-	// fraction of a second when the API server answers.
+	// readyTimeout is the limit for the start of a replica, which takes a fraction of a
+	// second if the API server responds.
 	readyTimeout = time.Minute
 	probeTimeout = 2 * time.Second
 )
@@ -24,12 +24,12 @@ type Replica struct {
 	binary, log       string
 	port, metricsPort int
 	args              []string
-	// health is the path that is probed.
+	// health is the path of the readiness probe.
 	health  string
 	process *process.Process
 }
 
-// newReplica returns a replica with ports of its own and no arguments.
+// newReplica returns a replica with its own ports and no arguments.
 func newReplica(ctx context.Context, binary, log string) (*Replica, error) {
 	r := &Replica{binary: binary, log: log, health: "/readyz"}
 	for _, port := range []*int{&r.port, &r.metricsPort} {
@@ -41,14 +41,14 @@ func newReplica(ctx context.Context, binary, log string) (*Replica, error) {
 	return r, nil
 }
 
-// Start starts the replica, and does not wait until it is ready. One that runs
-// must be ended before.
+// Start starts the replica and does not wait until it is ready. The replica must not be
+// running.
 func (r *Replica) Start() (err error) {
 	r.process, err = process.Start(process.Command{Path: r.binary, Args: r.args, Log: r.log})
 	return err
 }
 
-// WaitReady waits until the replica says that it is ready.
+// WaitReady waits until the replica is ready.
 func (r *Replica) WaitReady(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, readyTimeout)
 	defer cancel()
@@ -57,7 +57,7 @@ func (r *Replica) WaitReady(ctx context.Context) error {
 	return r.process.WaitReady(ctx, func(ctx context.Context) error { return r.probe(ctx, client) })
 }
 
-// probe asks as a kubelet does, which does not look at certificates.
+// probe sends a readiness probe as the kubelet does, which does not verify certificates.
 func (r *Replica) probe(ctx context.Context, client *http.Client) error {
 	return process.ExpectOK(ctx, client, r.URL()+r.health)
 }
@@ -69,7 +69,7 @@ func probeClient() *http.Client {
 	}
 }
 
-// Stop ends the replica in order. An exit code other than 0 is an error.
+// Stop stops the replica gracefully. It returns an error if the exit code is not 0.
 func (r *Replica) Stop(ctx context.Context) error {
 	if err := r.process.Stop(ctx); err != nil {
 		return err
@@ -80,25 +80,25 @@ func (r *Replica) Stop(ctx context.Context) error {
 	return nil
 }
 
-// Kill ends the replica at once, as a crash would, if it runs.
+// Kill kills the replica like a crash, if it runs.
 func (r *Replica) Kill() {
 	if r.process != nil {
 		r.process.Kill()
 	}
 }
 
-// URL is the address of the replica's server, with no path.
+// URL returns the address of the replica's server, without a path.
 func (r *Replica) URL() string { return "https://" + freeport.Address(r.port) }
 
-// MetricsURL is the address of the replica's metrics.
+// MetricsURL returns the address of the replica's metrics.
 func (r *Replica) MetricsURL() string {
 	return "http://" + freeport.Address(r.metricsPort) + "/metrics"
 }
 
-// PID is that of the process.
+// PID returns the ID of the process.
 func (r *Replica) PID() int { return r.process.PID() }
 
-// Logs returns all that the replica has logged, across restarts.
+// Logs returns the replica's complete log, including earlier starts.
 func (r *Replica) Logs() (string, error) {
 	log, err := os.ReadFile(r.log)
 	if err != nil {

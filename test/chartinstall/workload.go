@@ -8,16 +8,16 @@ import (
 	"strconv"
 )
 
-// Workload is a Deployment and its Service, for what the chart does not install:
-// replicas of any program that has the flags of the webhook, which replace each
-// other as a rolling update does it. Its methods may not be called concurrently.
+// Workload is a Deployment and its Service for programs that the chart does not install.
+// Its replicas are processes of any program with the webhook's flags, with rolling
+// updates. Its methods must not be called concurrently.
 type Workload struct {
 	loadBalancer *loadBalancer
 	replicas     []*Replica
 }
 
-// NewWorkload returns a Workload without replicas. log is told when a replica is
-// taken out of service.
+// NewWorkload returns a Workload without replicas. log gets a line when a replica gets no
+// more connections.
 func NewWorkload(ctx context.Context, log io.Writer) (*Workload, error) {
 	b, err := newBalancer(ctx, log)
 	if err != nil {
@@ -29,24 +29,24 @@ func NewWorkload(ctx context.Context, log io.Writer) (*Workload, error) {
 // Port is the port of the Service, on loopback.
 func (w *Workload) Port() int { return w.loadBalancer.port }
 
-// Replicas are those that run.
+// Replicas returns the running replicas.
 func (w *Workload) Replicas() []*Replica { return slices.Clone(w.replicas) }
 
-// Template says how replicas run.
+// Template describes the replicas.
 type Template struct {
-	// Binary is the program's file, and Log that of all its replicas.
+	// Binary is the program's file, and Log the log file of all replicas.
 	Binary, Log string
 	Replicas    int
-	// Health is the path that is probed; empty means /readyz.
+	// Health is the path of the readiness probe; empty means /readyz.
 	Health string
-	// Args are the flags besides those of the ports.
+	// Args are the flags, except those for ports.
 	Args []string
 }
 
-// Rollout replaces the replicas by those of a template. One starts before one
-// stops, as with maxSurge 1 and maxUnavailable 0: a new one is ready and in
-// service before an old one is taken out of it and stopped. between is called in
-// each of the states on the way.
+// Rollout replaces the replicas with replicas of the template. One starts before one
+// stops, as with maxSurge 1 and maxUnavailable 0. A new replica is ready and gets
+// connections before an old one is removed and stopped. between is called in each
+// intermediate state.
 func (w *Workload) Rollout(ctx context.Context, template Template, between func() error) error {
 	old := w.replicas
 	w.replicas = nil
@@ -107,7 +107,7 @@ func (w *Workload) start(ctx context.Context, template Template) (*Replica, erro
 	return replica, nil
 }
 
-// Close ends all replicas at once, and the Service.
+// Close kills all replicas and closes the Service.
 func (w *Workload) Close() {
 	for _, replica := range w.replicas {
 		replica.Kill()

@@ -30,8 +30,8 @@ func supported(t *testing.T) releases {
 	return found
 }
 
-// TestCompatibilityTable checks that the table says of no release that it was tested
-// but another one. Those that continuous integration tests must have been tested.
+// TestCompatibilityTable checks that the table contains no tested release other than those
+// that the modules build. The releases that continuous integration tests must be in it.
 func TestCompatibilityTable(t *testing.T) {
 	page, err := cutTable(readFile(t, "docs", "compatibility.md"))
 	if err != nil {
@@ -39,27 +39,27 @@ func TestCompatibilityTable(t *testing.T) {
 	}
 	built := supported(t)
 	if got := strings.Join(page.minors, ", "); got != built.String() {
-		t.Errorf("the table has %s, the modules in test/assets build %s", got, built)
+		t.Errorf("got minor versions %s in the table, want those of the modules in test/assets: %s", got, built)
 	}
 	for _, r := range page.tested {
 		if !slices.Contains(built, r) {
-			t.Errorf("the table says that %s was tested, which no module in test/assets builds; run make conformance VERSIONS=%s", r, r.minorVersion())
+			t.Errorf("the table has tested release %s, which no module in test/assets builds; run make conformance VERSIONS=%s", r, r.minorVersion())
 		}
 	}
 	for _, r := range []release{built[0], built[len(built)-1]} {
 		if !slices.Contains(page.tested, r) {
-			t.Errorf("the table does not say that %s was tested; run make conformance VERSIONS=%s", r, r.minorVersion())
+			t.Errorf("the table does not have tested release %s; run make conformance VERSIONS=%s", r, r.minorVersion())
 		}
 	}
 }
 
-// TestPromise checks that all places that name the oldest supported version name
-// the one that is tested, and that no minor version is left out after it.
+// TestPromise checks that all files with the oldest supported version have the tested one,
+// and that no minor version after it is missing.
 func TestPromise(t *testing.T) {
 	tested := supported(t)
 	for i, r := range tested {
 		if want := tested[0].minor + i; r.minor != want {
-			t.Fatalf("tested minors are %s; 1.%d is missing", tested, want)
+			t.Fatalf("got tested minor versions %s, want also 1.%d", tested, want)
 		}
 	}
 	oldest, newest := tested[0].minorVersion(), tested[len(tested)-1].minorVersion()
@@ -89,7 +89,7 @@ func TestPromise(t *testing.T) {
 	}
 }
 
-// TestModules checks that a release that was changed by hand was changed everywhere.
+// TestModules checks that the parts of a module that belong to one release are consistent.
 func TestModules(t *testing.T) {
 	for _, r := range supported(t) {
 		t.Run(r.String(), func(t *testing.T) {
@@ -102,7 +102,7 @@ func TestModules(t *testing.T) {
 				t.Fatal(err)
 			}
 			if len(m.Replace) < 30 {
-				t.Errorf("got %d replacements, want one for each staging module", len(m.Replace))
+				t.Errorf("got %d replace directives, want one per staging module", len(m.Replace))
 			}
 			for _, replaced := range m.Replace {
 				if replaced.New.Path != replaced.Old.Path || replaced.New.Version != r.staging() {
@@ -110,7 +110,7 @@ func TestModules(t *testing.T) {
 				}
 			}
 			if !slices.ContainsFunc(m.Tool, func(tool struct{ Path string }) bool { return tool.Path == apiServer }) {
-				t.Errorf("tools are %v, want %s", m.Tool, apiServer)
+				t.Errorf("got tools %v, want %s", m.Tool, apiServer)
 			}
 		})
 	}
@@ -147,17 +147,17 @@ func TestModuleOf(t *testing.T) {
 		t.Fatal(err)
 	}
 	if got := m.requires(kubernetesModule); got != "v1.30.14" {
-		t.Errorf("requires Kubernetes %q", got)
+		t.Errorf("got required Kubernetes %q", got)
 	}
 	if len(m.Replace) != 1 || m.Replace[0].Old.Path != "k8s.io/api" || m.Replace[0].New.Version != "v0.30.14" {
-		t.Errorf("replaces %v, want k8s.io/api alone", m.Replace)
+		t.Errorf("got replace directives %v, want only k8s.io/api", m.Replace)
 	}
 	if got := m.goDebugDefault(); got != "go1.22" {
-		t.Errorf("runs with the defaults of %s, want those of its go line", got)
+		t.Errorf("got godebug default %s, want the version of the go directive", got)
 	}
 	theirs.GoDebug = append(theirs.GoDebug, struct{ Key, Value string }{"default", "go1.24"})
 	if got := theirs.goDebugDefault(); got != "go1.24" {
-		t.Errorf("runs with the defaults of %s, want those it names", got)
+		t.Errorf("got godebug default %s, want the one in the godebug directive", got)
 	}
 }
 
@@ -222,7 +222,7 @@ func TestRecord_pageWithoutTable(t *testing.T) {
 				t.Error("got no error")
 			}
 			if got, err := os.ReadFile(path); err != nil || string(got) != page {
-				t.Errorf("the page became %q, error %v", got, err)
+				t.Errorf("got page %q, error %v", got, err)
 			}
 		})
 	}
@@ -261,14 +261,14 @@ not JSON
 		}
 	}
 	if got.passed() != 2 {
-		t.Errorf("%d passed, want 2", got.passed())
+		t.Errorf("got %d passed tests, want 2", got.passed())
 	}
 	if strings.Contains(out.String(), "not of interest") {
-		t.Errorf("printed what a test that passed did:\n%s", &out)
+		t.Errorf("got output of a passed test:\n%s", &out)
 	}
 	for _, line := range []string{"from TestMain\n", "pass TestGood (1.5s)\n", "why\n", "why not\n", "panic: there\n", "not JSON\n"} {
 		if !strings.Contains(out.String(), line) {
-			t.Errorf("did not print %q:\n%s", line, &out)
+			t.Errorf("got no line %q in:\n%s", line, &out)
 		}
 	}
 }
@@ -281,13 +281,13 @@ func TestResultsCheck(t *testing.T) {
 		}
 	}
 	if err := whole().check(); err != nil {
-		t.Errorf("all passed: %v", err)
+		t.Errorf("all passed: got %v", err)
 	}
 	for test := range whole() {
 		missing := whole()
 		delete(missing, test)
 		if err := missing.check(); err == nil || !strings.Contains(err.Error(), "no test of the area") {
-			t.Errorf("without %s: got %v, want an error that names the area", test, err)
+			t.Errorf("without %s: got %v, want an error with the area", test, err)
 		}
 	}
 	skipped := whole()
@@ -328,6 +328,6 @@ func TestCheckVersion(t *testing.T) {
 		t.Error(err)
 	}
 	if err := checkVersion(t.Context(), dir, release{30, 1}); err == nil || !strings.Contains(err.Error(), "Kubernetes v1.30.14") {
-		t.Errorf("another release: got %v, want an error that names it", err)
+		t.Errorf("another release: got %v, want an error with the release", err)
 	}
 }

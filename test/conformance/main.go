@@ -1,7 +1,6 @@
-// Command conformance tests the webhook against the API servers of all supported
-// versions of Kubernetes. It runs the end-to-end tests against one of them and
-// records that in docs/compatibility.md, and it writes the module that an API server
-// is built from. It builds no API server; that is what make conformance does.
+// Command conformance tests the webhook with the API servers of all supported versions of
+// Kubernetes. It runs the end-to-end tests with one of them and records the result in
+// docs/compatibility.md. It also writes the modules from which make builds the API servers.
 package main
 
 import (
@@ -15,7 +14,7 @@ import (
 )
 
 const usage = `usage:
-  conformance test MINOR [FLAG...]   test against KUBEBUILDER_ASSETS, which must be of that minor, such as 1.30; the flags are those of go test
+  conformance test MINOR [FLAG...]   test with the API server in KUBEBUILDER_ASSETS, which must have that minor version, such as 1.30; flags are passed to go test
   conformance module RELEASE         write the module that builds a release, such as 1.30.14`
 
 func main() {
@@ -50,8 +49,8 @@ func run(ctx context.Context, args []string) error {
 	}
 }
 
-// testMinor runs the tests against the API server of a minor, and records it.
-// Tests that are chosen by a flag are run and not recorded.
+// testMinor runs the tests with the API server of a minor version and records the result.
+// A run with flags that select tests is not recorded.
 func testMinor(ctx context.Context, modules, page, minor string, flags []string) error {
 	supported, err := readReleases(modules)
 	if err != nil {
@@ -59,7 +58,7 @@ func testMinor(ctx context.Context, modules, page, minor string, flags []string)
 	}
 	release, ok := supported.of(minor)
 	if !ok {
-		return fmt.Errorf("there is no module for Kubernetes %s under test/assets; there is one for %s", minor, supported)
+		return fmt.Errorf("test/assets has no module for Kubernetes %s, only for %s", minor, supported)
 	}
 	if err := checkVersion(ctx, os.Getenv("KUBEBUILDER_ASSETS"), release); err != nil {
 		return err
@@ -69,7 +68,7 @@ func testMinor(ctx context.Context, modules, page, minor string, flags []string)
 		return fmt.Errorf("test against Kubernetes %s: %w", release, err)
 	}
 	if choosesTests(flags) {
-		_, _ = fmt.Fprintf(os.Stdout, "The chosen tests passed with Kubernetes %s. Only a run of all tests is recorded.\n", release)
+		_, _ = fmt.Fprintf(os.Stdout, "The selected tests passed with Kubernetes %s. Only a run of all tests is recorded.\n", release)
 		return nil
 	}
 	if err := results.check(); err != nil {

@@ -15,8 +15,8 @@ const (
 	apiServer        = kubernetesModule + "/cmd/kube-apiserver"
 )
 
-// writeModule writes the module that builds the API server of a release, into the
-// directory of its minor. Each requirement is of the version that the release has.
+// writeModule writes the module that builds the API server of a release into the directory
+// of its minor version. Requirements have the versions of the release.
 func writeModule(ctx context.Context, dir, version string) error {
 	r, err := parseRelease("v" + version)
 	if err != nil {
@@ -48,7 +48,7 @@ func writeModule(ctx context.Context, dir, version string) error {
 	return tidy.Run()
 }
 
-// moduleOf returns the go.mod for a release, whose own is theirs. It is to be tidied.
+// moduleOf returns the go.mod for a release with the go.mod theirs. Run go mod tidy on it.
 func moduleOf(r release, theirs module) []byte {
 	var b strings.Builder
 	fmt.Fprintf(&b, `// The API server of Kubernetes %[1]s, for make conformance. Written by
@@ -76,8 +76,8 @@ replace (
 	return []byte(b.String())
 }
 
-// goDebugDefault returns the version of Go whose defaults a release runs with,
-// such as go1.22. A release that does not say so runs with those of its go line.
+// goDebugDefault returns the Go version of a release's runtime defaults, such as go1.22.
+// Without a godebug directive, it is the version of the go directive.
 func (m module) goDebugDefault() string {
 	for _, setting := range m.GoDebug {
 		if setting.Key == "default" {

@@ -26,13 +26,13 @@ func parseRelease(text string) (release, error) {
 
 func (r release) String() string { return fmt.Sprintf("v1.%d.%d", r.minor, r.patch) }
 
-// minorVersion returns the minor, such as 1.30.
+// minorVersion returns the minor version, such as 1.30.
 func (r release) minorVersion() string { return "1." + strconv.Itoa(r.minor) }
 
 // staging returns the version of the modules that are published with the release.
 func (r release) staging() string { return fmt.Sprintf("v0.%d.%d", r.minor, r.patch) }
 
-// releases are the releases that have a module, the oldest first.
+// releases are the releases that have a module, ordered from oldest to newest.
 type releases []release
 
 func (rs releases) of(minor string) (release, bool) {
@@ -52,7 +52,7 @@ func (rs releases) String() string {
 	return strings.Join(minors, ", ")
 }
 
-// module is what `go mod edit -json` prints of a go.mod.
+// module is the output of `go mod edit -json` for a go.mod.
 type module struct {
 	Go      string
 	GoDebug []struct{ Key, Value string }
@@ -86,7 +86,7 @@ func readModule(path string) (module, error) {
 	return m, nil
 }
 
-// commandError returns the error of a command with what it printed.
+// commandError returns the error of a command, with its standard error.
 func commandError(what string, err error) error {
 	if exit, ok := errors.AsType[*exec.ExitError](err); ok {
 		return fmt.Errorf("%s: %w: %s", what, err, exit.Stderr)
@@ -94,8 +94,8 @@ func commandError(what string, err error) error {
 	return fmt.Errorf("%s: %w", what, err)
 }
 
-// readReleases returns the releases that the modules in a directory build. The
-// module of the directory itself is that of the newest.
+// readReleases returns the releases that the modules below a directory build. The module
+// in the directory itself builds the newest.
 func readReleases(dir string) (releases, error) {
 	paths, err := filepath.Glob(filepath.Join(dir, "1.*", "go.mod"))
 	if err != nil {
@@ -117,15 +117,15 @@ func readReleases(dir string) (releases, error) {
 	return found, nil
 }
 
-// checkVersion returns an error unless the API server in a directory is of a release.
+// checkVersion returns an error unless the API server in dir has the wanted version.
 func checkVersion(ctx context.Context, dir string, want release) error {
 	path := filepath.Join(dir, "kube-apiserver")
 	output, err := exec.CommandContext(ctx, path, "--version").Output() //nolint:gosec // it is what is to be tested
 	if err != nil {
-		return commandError("ask kube-apiserver for its version", err)
+		return commandError("get version of kube-apiserver", err)
 	}
 	if got := strings.TrimSpace(string(output)); got != "Kubernetes "+want.String() {
-		return fmt.Errorf("%s is of %q, want %s", path, got, want)
+		return fmt.Errorf("%s: got version %q, want %s", path, got, want)
 	}
 	return nil
 }

@@ -16,15 +16,15 @@ import (
 	"github.com/pod-identity-webhook/pod-identity-webhook/test/repopath"
 )
 
-// packages are those whose tests are run against each version of Kubernetes.
+// packages are the packages whose tests run with each version of Kubernetes.
 var packages = []string{"./controlplane/...", "./manifest/...", "./webhookprocess/...", "./e2e/..."}
 
-// leftOut are the tests that are not run: they are about MinIO, which takes long to
-// build. Other tests verify the tokens of the API server.
+// leftOut matches the tests that do not run: they need MinIO, which takes long to build.
+// Other tests verify the API server's tokens.
 const leftOut = "MinIO"
 
-// areas are what must have been tested for a version to count as supported, with the
-// names of their tests. A test that is renamed so that an area is empty is an error.
+// areas are the areas that must be tested for a supported version, with the names of
+// their tests. If tests are renamed so that an area has none, the run fails.
 var areas = map[string]*regexp.Regexp{
 	"golden pods":  regexp.MustCompile(`^TestGolden`),
 	"guard":        regexp.MustCompile(`Guard`),
@@ -47,7 +47,7 @@ func (r testResults) passed() int {
 	return passed
 }
 
-// check returns an error if a test was skipped or an area has no test.
+// check returns an error if a test was skipped or if an area has no test.
 func (r testResults) check() error {
 	var errs []error
 	tested := map[string]bool{}
@@ -64,14 +64,14 @@ func (r testResults) check() error {
 	}
 	for area, names := range areas {
 		if !tested[area] {
-			errs = append(errs, fmt.Errorf("no test of the area %q ran: none has a name that matches %s", area, names))
+			errs = append(errs, fmt.Errorf("no test of the area %q ran: no name matches %s", area, names))
 		}
 	}
 	slices.SortFunc(errs, func(a, b error) int { return strings.Compare(a.Error(), b.Error()) })
 	return errors.Join(errs...)
 }
 
-// choosesTests reports whether flags of go test leave out tests.
+// choosesTests reports whether flags of go test exclude tests.
 func choosesTests(flags []string) bool {
 	return slices.ContainsFunc(flags, func(flag string) bool {
 		name, _, _ := strings.Cut(strings.TrimLeft(flag, "-"), "=")
@@ -79,8 +79,8 @@ func choosesTests(flags []string) bool {
 	})
 }
 
-// runTests runs the tests with further flags of go test. It prints a line for each
-// test, and what a test printed if it failed.
+// runTests runs the tests with additional flags of go test. It prints a line per test, and
+// the output of failed tests.
 func runTests(ctx context.Context, out io.Writer, flags []string) (testResults, error) {
 	args := slices.Concat([]string{"test", "-json", "-count=1", "-p=1", "-skip=" + leftOut}, flags, packages)
 	command := exec.CommandContext(ctx, "go", args...) //nolint:gosec // flags of the Makefile
@@ -108,7 +108,7 @@ func readResults(events io.Reader, out io.Writer) (testResults, error) {
 			Elapsed                       float64
 		}
 		if err := json.Unmarshal(scanner.Bytes(), &event); err != nil {
-			fmt.Fprintln(out, scanner.Text()) // go test itself failed, and says why
+			fmt.Fprintln(out, scanner.Text()) // an error message of go test itself
 			continue
 		}
 		if event.Test == "" {
@@ -135,7 +135,7 @@ func readResults(events io.Reader, out io.Writer) (testResults, error) {
 			}
 		}
 	}
-	// What a test printed that did not end, as when it panicked.
+	// Print the output of tests that did not end, for example because of a panic.
 	for _, output := range printed {
 		fmt.Fprint(out, output)
 	}

@@ -7,17 +7,17 @@ import (
 	"strings"
 )
 
-// The table of releases is between these lines of docs/compatibility.md.
+// The lines before and after the table of releases in docs/compatibility.md.
 const (
 	tableBegin = "<!-- make conformance writes this table -->\n"
 	tableEnd   = "<!-- end of the table -->\n"
 	tableHead  = "| Kubernetes | API server tested |\n|---|---|\n"
-	// notTested stands in place of the release that has not been tested yet.
+	// notTested is the cell of a minor version that has not been tested yet.
 	notTested = "not tested yet"
 )
 
-// record writes the table in a file: a row for each supported release, of which those
-// are tested that the table has already, and the ones that are given.
+// record writes the table in a file, with a row per supported release. A release is marked
+// as tested if the table already had it or if it is in tested.
 func record(path string, supported releases, tested ...release) error {
 	content, err := os.ReadFile(path) // #nosec G304 -- docs/compatibility.md
 	if err != nil {
@@ -43,9 +43,9 @@ func record(path string, supported releases, tested ...release) error {
 // tablePage is a page with a table of releases.
 type tablePage struct {
 	before, after string
-	// minors are the minor versions that have a row.
+	// minors are the minor versions in the table.
 	minors []string
-	// tested are the releases that were tested.
+	// tested are the tested releases.
 	tested releases
 }
 
@@ -59,7 +59,7 @@ func cutTable(content []byte) (tablePage, error) {
 	page.before, page.after = before+tableBegin, tableEnd+after
 	rows, ok := strings.CutPrefix(table, tableHead)
 	if !ok {
-		return page, fmt.Errorf("the table does not begin with %q", tableHead)
+		return page, fmt.Errorf("the table does not start with %q", tableHead)
 	}
 	for line := range strings.Lines(rows) {
 		minor, result, _ := strings.Cut(strings.Trim(line, "| \n"), " | ")

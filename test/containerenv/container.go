@@ -1,10 +1,10 @@
-// Package containerenv runs programs as a container of a pod would run them: with
-// the environment that the API server has stored and no other, and with the
-// files of the projected volumes, which it writes as a kubelet would.
+// Package containerenv runs programs like a container of a pod: with only the stored
+// environment, and with the files of the projected volumes, which it writes as the
+// kubelet does.
 //
-// There is no file system of its own: a volume is written to the directory of this
-// machine that its mount names, so a test gives the webhook a directory of its own
-// as the mount path. Other mounts are left alone.
+// There is no container file system. A volume is written to its mount path on this
+// machine, so a test uses a directory of its own as the webhook's mount path. Other
+// mounts are ignored.
 package containerenv
 
 import (
@@ -25,19 +25,19 @@ import (
 
 // Container is the first container of a pod.
 type Container struct {
-	// Env is the environment, as NAME=value.
+	// Env is the environment as NAME=value.
 	Env []string
-	// Directory is where the volume is mounted.
+	// Directory is the mount path of the volume.
 	Directory string
 }
 
-// New takes a stored pod and writes the files of the volume that its first
-// container mounts at directory.
+// New returns the first container of a stored pod and writes the files of the volume that
+// the container mounts at directory.
 func New(ctx context.Context, client kubernetes.Interface, pod *corev1.Pod, directory string) (*Container, error) {
 	c := &Container{Directory: directory}
 	for _, variable := range pod.Spec.Containers[0].Env {
 		if variable.ValueFrom != nil {
-			return nil, fmt.Errorf("variable %s of pod %s comes from elsewhere, which only a kubelet can look up", variable.Name, pod.Name)
+			return nil, fmt.Errorf("variable %s of pod %s has a valueFrom, which containerenv does not support", variable.Name, pod.Name)
 		}
 		c.Env = append(c.Env, variable.Name+"="+variable.Value)
 	}
@@ -76,7 +76,7 @@ func project(ctx context.Context, client kubernetes.Interface, pod *corev1.Pod, 
 				BoundObjectRef: &authenticationv1.BoundObjectReference{APIVersion: "v1", Kind: "Pod", Name: pod.Name, UID: pod.UID},
 			}}, metav1.CreateOptions{})
 		if err != nil {
-			return fmt.Errorf("mint the token of pod %s: %w", pod.Name, err)
+			return fmt.Errorf("request token of pod %s: %w", pod.Name, err)
 		}
 		files[token.Path] = minted.Status.Token
 	}
@@ -84,7 +84,7 @@ func project(ctx context.Context, client kubernetes.Interface, pod *corev1.Pod, 
 		for _, item := range source.DownwardAPI.Items {
 			key, isAnnotation := strings.CutPrefix(item.FieldRef.FieldPath, "metadata.annotations['")
 			if !isAnnotation {
-				return fmt.Errorf("volume of pod %s: field %s is none that is written here", pod.Name, item.FieldRef.FieldPath)
+				return fmt.Errorf("volume of pod %s: field %s is not supported", pod.Name, item.FieldRef.FieldPath)
 			}
 			files[item.Path] = pod.Annotations[strings.TrimSuffix(key, "']")]
 		}
@@ -97,11 +97,10 @@ func project(ctx context.Context, client kubernetes.Interface, pod *corev1.Pod, 
 	return nil
 }
 
-// Run runs a program of this machine and returns what it printed. image has the
-// variables that the container's image sets, as NAME=value; HOME is an empty
-// directory, and the working directory, so that nothing of whoever runs the test is
-// found. That the program ends with another code than 0 is an error, with what it
-// wrote to its standard error.
+// Run runs a program and returns its standard output. image has the variables of the
+// container's image, as NAME=value. HOME and the working directory are an empty
+// directory, so that the program finds no files of the user. It returns an error with
+// the program's standard error if the exit code is not 0.
 func (c *Container) Run(ctx context.Context, image []string, program string, args ...string) ([]byte, error) {
 	home, err := os.MkdirTemp("", "container-")
 	if err != nil {

@@ -13,15 +13,14 @@ import (
 	"github.com/pod-identity-webhook/pod-identity-webhook/test/process"
 )
 
-// StartAPIServer starts the API server after StopAPIServer or KillAPIServer,
-// with the port, the certificate and the credentials that it had, and returns
-// when it is ready. The context bounds the start alone. On failure it is not
-// left running.
+// StartAPIServer starts the API server after StopAPIServer or KillAPIServer, with the same
+// port, certificate and credentials, and waits until it is ready. The context is only for
+// the start. If it returns an error, the API server does not run.
 func (cp *ControlPlane) StartAPIServer(ctx context.Context) error {
 	cp.mu.Lock()
 	defer cp.mu.Unlock()
 	if cp.apiServer != nil {
-		return errors.New("start kube-apiserver: it has been started already")
+		return errors.New("start kube-apiserver: already running")
 	}
 	return cp.startAPIServer(ctx)
 }
@@ -48,27 +47,27 @@ func (cp *ControlPlane) startAPIServer(ctx context.Context) error {
 	return nil
 }
 
-// StopAPIServer ends the API server in order: it stops to listen, ends its
-// watches and answers what it has begun. etcd keeps the state.
+// StopAPIServer stops the API server gracefully: it stops listening, ends its watches and
+// completes requests. etcd keeps the state.
 func (cp *ControlPlane) StopAPIServer(ctx context.Context) error {
 	apiServer := cp.takeAPIServer()
 	if apiServer == nil {
-		return errors.New("stop kube-apiserver: it is not running")
+		return errors.New("stop kube-apiserver: not running")
 	}
 	ctx, cancel := context.WithTimeout(ctx, stopTimeout)
 	defer cancel()
 	return apiServer.Stop(ctx)
 }
 
-// KillAPIServer ends the API server at once, as a crash would: connections
-// break, answers are lost. It does nothing when the API server is not running.
+// KillAPIServer kills the API server like a crash: connections break and responses are
+// lost. It does nothing if the API server is not running.
 func (cp *ControlPlane) KillAPIServer() {
 	if apiServer := cp.takeAPIServer(); apiServer != nil {
 		apiServer.Kill()
 	}
 }
 
-// takeAPIServer returns the API server that runs, if one does, for the caller to end.
+// takeAPIServer returns the running API server, or nil, and the caller must stop it.
 func (cp *ControlPlane) takeAPIServer() *process.Process {
 	cp.mu.Lock()
 	defer cp.mu.Unlock()
@@ -79,10 +78,10 @@ func (cp *ControlPlane) takeAPIServer() *process.Process {
 
 func (cp *ControlPlane) waitAPIServer(ctx context.Context, apiServer *process.Process) error {
 	config := cp.Config()
-	config.WrapTransport = nil // it waits for what is waited for here
+	config.WrapTransport = nil // the wrapper would wait for this start
 	client, err := rest.HTTPClientFor(config)
 	if err != nil {
-		return fmt.Errorf("make a client: %w", err)
+		return fmt.Errorf("create client: %w", err)
 	}
 	client.Timeout = requestTimeout
 	defer client.CloseIdleConnections()
@@ -91,12 +90,12 @@ func (cp *ControlPlane) waitAPIServer(ctx context.Context, apiServer *process.Pr
 	})
 }
 
-// ServiceRange is the range of cluster IPs where nodes have kube-proxy.
+// ServiceRange is the range of cluster IPs in clusters with kube-proxy.
 const ServiceRange = "10.96.0.0/24"
 
-// loopbackServiceRange is the range of cluster IPs without kube-proxy. A connection
-// to one is refused at once, as kube-proxy does for a Service without endpoints. The
-// machine's network could let a connection to any other range wait until it times out.
+// loopbackServiceRange is the range of cluster IPs without kube-proxy. Connections to it are
+// refused immediately, as kube-proxy does for a Service without endpoints. In another
+// range, the machine's network could let connections time out.
 const loopbackServiceRange = "127.96.0.0/24"
 
 // serviceAddress returns the cluster IP of the Service kubernetes: the first of
@@ -112,8 +111,8 @@ func (cp *ControlPlane) apiServerArgs() []string {
 		"--tls-private-key-file=" + cp.credentials.servingKey,
 
 		"--service-account-issuer=" + cp.Issuer(),
-		// Left out, discovery would name the machine's own address, where
-		// nobody listens.
+		// By default, discovery would contain the machine's own address, on which the
+		// API server does not listen.
 		"--service-account-jwks-uri=" + cp.Issuer() + "/openid/v1/jwks",
 		"--service-account-signing-key-file=" + cp.credentials.serviceAccountKey,
 		"--service-account-key-file=" + cp.credentials.serviceAccountKey,
@@ -127,8 +126,8 @@ func (cp *ControlPlane) apiServerArgs() []string {
 			args,
 			"--bind-address=127.0.0.1",
 			"--advertise-address=127.0.0.1",
-			// The endpoints of the service kubernetes may not be loopback
-			// addresses, so nobody may try to write them.
+			// The endpoints of the Service kubernetes must not be loopback addresses, so the
+			// reconciler would fail.
 			"--endpoint-reconciler-type=none",
 			"--service-cluster-ip-range="+loopbackServiceRange,
 		)

@@ -8,12 +8,12 @@ import (
 	"github.com/pod-identity-webhook/pod-identity-webhook/test/repopath"
 )
 
-// assetsVariable is the ecosystem's convention for naming a directory with
-// prebuilt control plane binaries.
+// assetsVariable is envtest's variable for a directory with prebuilt control plane
+// binaries.
 const assetsVariable = "KUBEBUILDER_ASSETS"
 
-// DefaultAssets is the directory named by KUBEBUILDER_ASSETS or, when that is not
-// set, the one into which this repository builds its control plane.
+// DefaultAssets returns the directory in KUBEBUILDER_ASSETS. If the variable is not set, it
+// returns the directory into which make builds the control plane.
 func DefaultAssets() string {
 	if dir := os.Getenv(assetsVariable); dir != "" {
 		return dir
@@ -21,7 +21,7 @@ func DefaultAssets() string {
 	return repopath.Path("bin", "assets")
 }
 
-// binaries are the paths of the programs that are run.
+// binaries are the paths of the programs.
 type binaries struct{ etcd, apiServer string }
 
 func findBinaries(dir string) (binaries, error) {
@@ -34,7 +34,7 @@ func findBinaries(dir string) (binaries, error) {
 	}
 	for _, path := range []string{found.etcd, found.apiServer} {
 		if _, err := os.Stat(path); err != nil {
-			return binaries{}, fmt.Errorf("find the control plane: %w; build it with `make assets`, or set %s to a directory that has it", err, assetsVariable)
+			return binaries{}, fmt.Errorf("find control plane binaries: %w; run `make assets`, or set %s to a directory with the binaries", err, assetsVariable)
 		}
 	}
 	return found, nil

@@ -1,14 +1,12 @@
-// Package controlplane runs a Kubernetes control plane for tests and demos: a
-// real etcd and a real kube-apiserver, as processes on loopback, with their
-// state in one directory. No scheduler, no controllers and no nodes: pods are
-// stored and stay pending, and the default ServiceAccount of a namespace is
-// the caller's to create (see CreateNamespace).
+// Package controlplane runs a Kubernetes control plane for tests and demos: a real etcd and
+// a real kube-apiserver, as processes on loopback, with their state in one directory. There
+// are no scheduler, controllers or nodes. Pods are stored and stay pending, and the caller
+// creates the default ServiceAccount of a namespace (see CreateNamespace).
 //
-// The ecosystem's envtest was considered and is not used, for two reasons. Its
-// API server makes new credentials each time it starts, so its users are locked
-// out by a restart, and restarts are what some tests are about. And it switches
-// the ServiceAccount admission plugin off, which puts the volume of the cluster's
-// own token into each pod before a webhook sees it.
+// It does not use envtest, for two reasons. First, envtest creates new credentials at each
+// start of the API server, so clients lose access after a restart, and some tests are about
+// restarts. Second, envtest disables the ServiceAccount admission plugin, which adds the
+// volume with the token for the API server to each pod before a webhook is called.
 package controlplane
 
 import (
@@ -28,58 +26,58 @@ import (
 	"github.com/pod-identity-webhook/pod-identity-webhook/test/process"
 )
 
-// startTimeout and stopTimeout bound what takes some seconds at most on a free
-// machine, with room for a busy one.
+// startTimeout and stopTimeout are limits for steps that take a few seconds on an idle
+// machine.
 const (
 	startTimeout = 2 * time.Minute
 	stopTimeout  = 30 * time.Second
-	// httpsPort is the one that URLs need not name.
+	// httpsPort is the default port of https URLs.
 	httpsPort = 443
-	// requestTimeout bounds one question whether a program is ready.
+	// requestTimeout is the limit for one readiness request.
 	requestTimeout = 5 * time.Second
 )
 
-// Options say how to start a control plane.
+// Options are the options of Start.
 type Options struct {
 	// Assets is the directory with the binaries etcd and kube-apiserver; empty
 	// means DefaultAssets.
 	Assets string
-	// Dir is an existing directory, empty at first, for state, credentials and
-	// logs. It is the caller's to remove, after Stop.
+	// Dir is an existing empty directory for state, credentials and logs. The caller
+	// removes it after Stop.
 	Dir string
-	// Log is told about progress, one line a step; nil is silent.
+	// Log gets a line per step; nil is silent.
 	Log io.Writer
-	// Issuer is the issuer that tokens name; empty means the API server's own
-	// URL, by its Address if it has one. Whatever it is, its documents are served by the API server.
+	// Issuer is the issuer of tokens; empty means the URL of the API server, with Address
+	// if that is set. The API server always serves the issuer's documents.
 	Issuer string
-	// Address is one that nodes reach the API server at, which then listens on
-	// all of this network namespace; empty means on loopback alone.
+	// Address is the address at which nodes reach the API server, which then listens on
+	// all interfaces of this network namespace; empty means only loopback.
 	Address net.IP
-	// Users are those beside the one who may do everything.
+	// Users are additional users.
 	Users []User
-	// APIServerFlags are further flags of the API server.
+	// APIServerFlags are additional flags of the API server.
 	APIServerFlags []string
 }
 
-// User is one whom the API server knows by a token.
+// User is a user with a static token.
 type User struct {
 	Name string
-	// Groups are those that it is in.
+	// Groups are the groups of the user.
 	Groups []string
 }
 
-// ControlPlane is a control plane that runs. Its methods may not be called
-// concurrently, except Config, Kubeconfig, Issuer and CABundle.
+// ControlPlane is a running control plane. Its methods must not be called concurrently,
+// except Config, Kubeconfig, Issuer and CABundle.
 type ControlPlane struct {
 	dir         string
 	binaries    binaries
 	log         io.Writer
 	credentials credentials
-	// issuer is what the tokens name; empty means url.
+	// issuer is the issuer of tokens; empty means url.
 	issuer string
-	// address is empty if it is only reached on loopback.
+	// address is empty if the API server listens only on loopback.
 	address net.IP
-	// apiServerFlags are those beside the ones that are always given.
+	// apiServerFlags are the additional flags.
 	apiServerFlags []string
 
 	etcdPort, etcdPeerPort, apiServerPort int
@@ -88,14 +86,13 @@ type ControlPlane struct {
 
 	mu        sync.Mutex
 	apiServer *process.Process // nil when stopped
-	// supervised is closed when apiServer has ended and supervise has dealt with it.
+	// supervised is closed when apiServer has exited and supervise has handled it.
 	supervised chan struct{}
 }
 
-// Start starts a control plane and returns when it is ready: the API server
-// answers, its issuer can be discovered anonymously, and the namespace default
-// has its ServiceAccount. The context bounds the start alone. On failure
-// nothing is left running.
+// Start starts a control plane and waits until it is ready: the API server responds, its
+// issuer is readable without credentials, and the namespace default has its ServiceAccount.
+// The context is only for the start. If it returns an error, nothing runs.
 func Start(ctx context.Context, options Options) (*ControlPlane, error) {
 	binaries, err := findBinaries(options.Assets)
 	if err != nil {
@@ -114,12 +111,12 @@ func Start(ctx context.Context, options Options) (*ControlPlane, error) {
 		}
 	}
 	if cp.address != nil {
-		// The URL of an issuer may not have a port, says IAM. Who has an address of
-		// its own has this one.
+		// IAM does not allow a port in the URL of an issuer. With its own address, the API
+		// server can use the default port.
 		cp.apiServerPort = httpsPort
 	}
 	if cp.credentials, err = writeCredentials(cp.dir, cp.address, options.Users); err != nil {
-		return nil, fmt.Errorf("make the API server's credentials: %w", err)
+		return nil, fmt.Errorf("create credentials of the API server: %w", err)
 	}
 	if err := WriteKubeconfig(cp.Kubeconfig(), cp.Config()); err != nil {
 		return nil, err
@@ -143,7 +140,7 @@ func (cp *ControlPlane) start(ctx context.Context) error {
 	}
 	client, err := kubernetes.NewForConfig(cp.Config())
 	if err != nil {
-		return fmt.Errorf("make a client: %w", err)
+		return fmt.Errorf("create client: %w", err)
 	}
 	if err := CreateNamespace(ctx, client, "default"); err != nil {
 		return err
@@ -151,15 +148,15 @@ func (cp *ControlPlane) start(ctx context.Context) error {
 	return cp.publishIssuer(ctx, client)
 }
 
-// Config returns a configuration for clients that have all permissions and that
-// client-go does not rate-limit. The API server limits them by its Priority and
-// Fairness. The configuration stays valid across restarts of the API server.
+// Config returns a client configuration with all permissions and without client-go's rate
+// limit. API Priority and Fairness limits the requests. The configuration stays valid
+// when the API server restarts.
 func (cp *ControlPlane) Config() *rest.Config { return cp.ConfigOf(admin) }
 
-// ConfigOf returns one with the rights of a user of Options.
+// ConfigOf returns a configuration with the permissions of a user in Options.
 func (cp *ControlPlane) ConfigOf(user string) *rest.Config {
 	return &rest.Config{
-		WrapTransport: func(next http.RoundTripper) http.RoundTripper { return patientTransport{cp: cp, next: next} },
+		WrapTransport: func(next http.RoundTripper) http.RoundTripper { return retryTransport{cp: cp, next: next} },
 
 		Host:            cp.url(),
 		BearerToken:     cp.credentials.tokens[user],
@@ -168,24 +165,23 @@ func (cp *ControlPlane) ConfigOf(user string) *rest.Config {
 	}
 }
 
-// RemoteConfig returns one for clients that reach the API server at the address
-// of Options.
+// RemoteConfig returns a configuration for clients that reach the API server at the address
+// in Options.
 func (cp *ControlPlane) RemoteConfig() *rest.Config {
 	config := cp.Config()
 	config.Host = cp.remoteURL()
 	return config
 }
 
-// Kubeconfig returns the path of a kubeconfig with the rights of Config.
+// Kubeconfig returns the path of a kubeconfig with the permissions of Config.
 func (cp *ControlPlane) Kubeconfig() string { return filepath.Join(cp.dir, "kubeconfig") }
 
-// SigningKey returns the path of the private key, PEM, that signs ServiceAccount
-// tokens, for tokens that the API server itself would not sign.
+// SigningKey returns the path of the PEM file with the private key of ServiceAccount tokens.
+// Tests use it for tokens that the API server would not issue.
 func (cp *ControlPlane) SigningKey() string { return cp.credentials.serviceAccountKey }
 
-// Issuer is the URL that the cluster's ServiceAccount tokens name as their
-// issuer, and under which, unless Options named another, its discovery document
-// and keys are served.
+// Issuer returns the issuer URL in the cluster's ServiceAccount tokens. Its discovery
+// document and keys are served there, unless Options has another issuer.
 func (cp *ControlPlane) Issuer() string {
 	switch {
 	case cp.issuer != "":
@@ -197,21 +193,21 @@ func (cp *ControlPlane) Issuer() string {
 	}
 }
 
-// CABundle is the certificate, in PEM, by which clients know the API server.
+// CABundle returns the PEM certificate with which clients verify the API server.
 func (cp *ControlPlane) CABundle() []byte { return cp.credentials.caBundle }
 
-// APIServerPID is the process id of the API server, which must be running.
+// APIServerPID returns the process ID of the API server, which must be running.
 func (cp *ControlPlane) APIServerPID() int {
 	cp.mu.Lock()
 	defer cp.mu.Unlock()
 	return cp.apiServer.PID()
 }
 
-// EtcdPID is the process id of etcd, which must be running.
+// EtcdPID returns the process ID of etcd, which must be running.
 func (cp *ControlPlane) EtcdPID() int { return cp.etcd.PID() }
 
-// Wait returns nil when the context ends, and an error when the API server or
-// etcd has ended by itself before. Neither may be stopped in the meantime.
+// Wait returns nil when the context ends. It returns an error if the API server or etcd
+// exits before that. Neither may be stopped in the meantime.
 func (cp *ControlPlane) Wait(ctx context.Context) error {
 	cp.mu.Lock()
 	apiServer := cp.apiServer
@@ -226,8 +222,8 @@ func (cp *ControlPlane) Wait(ctx context.Context) error {
 	}
 }
 
-// Stop ends the API server and etcd. The state in Dir is of no further use, so
-// neither is given time to save it.
+// Stop kills the API server and etcd. The state in Dir is not needed anymore, so they get no
+// time to save it.
 func (cp *ControlPlane) Stop() { cp.kill() }
 
 func (cp *ControlPlane) kill() {
@@ -246,8 +242,7 @@ func (cp *ControlPlane) remoteURL() string {
 	return "https://" + cp.address.String()
 }
 
-// logf writes a line about progress. A log that cannot be written is no reason
-// to stop.
+// logf writes a line about the progress. It ignores write errors.
 func (cp *ControlPlane) logf(format string, args ...any) {
 	_, _ = fmt.Fprintf(cp.log, format+"\n", args...)
 }

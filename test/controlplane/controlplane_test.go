@@ -48,26 +48,26 @@ func TestControlPlane_restartKeepsCredentials(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			end()
 			if _, err := admin.CoreV1().Namespaces().Get(ctx, "kept", metav1.GetOptions{}); err == nil {
-				t.Fatal("the API server still answers")
+				t.Fatal("the API server still responds")
 			}
 			if err := cp.StartAPIServer(ctx); err != nil {
 				t.Fatal(err)
 			}
 
 			if _, err := admin.CoreV1().Namespaces().Get(ctx, "kept", metav1.GetOptions{}); err != nil {
-				t.Errorf("with the kubeconfig from before: %v", err)
+				t.Errorf("with the old kubeconfig: got %v", err)
 			}
 			account := rest.AnonymousClientConfig(config)
 			account.BearerToken = minted.Status.Token
 			review, err := newClient(t, account).AuthenticationV1().SelfSubjectReviews().
 				Create(ctx, &authenticationv1.SelfSubjectReview{}, metav1.CreateOptions{})
 			if err != nil {
-				t.Errorf("with the ServiceAccount token from before: %v", err)
+				t.Errorf("with the old ServiceAccount token: got %v", err)
 			} else if got, want := review.Status.UserInfo.Username, "system:serviceaccount:kept:default"; got != want {
-				t.Errorf("the ServiceAccount token from before is %q's, want %q's", got, want)
+				t.Errorf("got user %q of the old ServiceAccount token, want %q", got, want)
 			}
 			if got := get(t, cp, "/openid/v1/jwks"); got != keys {
-				t.Errorf("the issuer's keys are now\n%s\nwere\n%s", got, keys)
+				t.Errorf("got issuer's keys\n%s\nwant\n%s", got, keys)
 			}
 		})
 	}
@@ -87,7 +87,7 @@ func TestControlPlane_userGroups(t *testing.T) {
 	}
 	got := review.Status.UserInfo
 	if got.Username != name || !slices.Contains(got.Groups, "system:nodes") || !slices.Contains(got.Groups, "others") || slices.Contains(got.Groups, "system:masters") {
-		t.Errorf("got %s of %v", got.Username, got.Groups)
+		t.Errorf("got user %s with groups %v", got.Username, got.Groups)
 	}
 }
 
@@ -103,7 +103,7 @@ func TestControlPlane_serviceAccountAdmission(t *testing.T) {
 		t.Fatal(err)
 	}
 	if stored.Spec.ServiceAccountName != "default" || len(stored.Spec.Volumes) != 1 {
-		t.Errorf("got ServiceAccount %q and %d volumes, want default and the volume of the cluster's own token",
+		t.Errorf("got ServiceAccount %q and %d volumes, want default and the volume with the token for the API server",
 			stored.Spec.ServiceAccountName, len(stored.Spec.Volumes))
 	}
 }
@@ -121,27 +121,27 @@ func TestControlPlane_issuerDiscovery(t *testing.T) {
 		}
 	}
 	if !strings.HasPrefix(cp.Issuer(), "https://127.0.0.1:") {
-		t.Errorf("the issuer is %s, want one on loopback", cp.Issuer())
+		t.Errorf("got issuer %s, want one on loopback", cp.Issuer())
 	}
 }
 
 func TestStart_missingBinaries(t *testing.T) {
 	_, err := Start(t.Context(), Options{Assets: t.TempDir(), Dir: t.TempDir()})
 	if err == nil || !strings.Contains(err.Error(), "make assets") {
-		t.Errorf("got %v, want an error that says `make assets`", err)
+		t.Errorf("got %v, want an error with `make assets`", err)
 	}
 }
 
 func TestStart_processExits(t *testing.T) {
 	assets := t.TempDir()
 	for _, name := range []string{"etcd", "kube-apiserver"} {
-		script := "#!/bin/sh\necho " + name + ": no room on the disk\nexit 3\n"
+		script := "#!/bin/sh\necho " + name + ": no space left on disk\nexit 3\n"
 		if err := os.WriteFile(filepath.Join(assets, name), []byte(script), 0o700); err != nil {
 			t.Fatal(err)
 		}
 	}
 	_, err := Start(t.Context(), Options{Assets: assets, Dir: t.TempDir()})
-	if err == nil || !strings.Contains(err.Error(), "exit status 3") || !strings.Contains(err.Error(), "etcd: no room on the disk") {
+	if err == nil || !strings.Contains(err.Error(), "exit status 3") || !strings.Contains(err.Error(), "etcd: no space left on disk") {
 		t.Errorf("got %v, want an error with the exit status and the log", err)
 	}
 }
@@ -173,7 +173,7 @@ func newClient(t *testing.T, config *rest.Config) *kubernetes.Clientset {
 	return client
 }
 
-// get reads a document of the API server as anybody can.
+// get returns a document of the API server, read without credentials.
 func get(t *testing.T, cp *ControlPlane, path string) string {
 	t.Helper()
 	client, err := cp.AnonymousClient()
@@ -195,8 +195,8 @@ func get(t *testing.T, cp *ControlPlane, path string) string {
 	return string(body)
 }
 
-// TestConfig_isNotExemptFromPriorityAndFairness reads which FlowSchema the API
-// server assigned a request to.
+// TestConfig_isNotExemptFromPriorityAndFairness checks the FlowSchema that the API server
+// assigned a request to.
 func TestConfig_isNotExemptFromPriorityAndFairness(t *testing.T) {
 	cp := start(t)
 	client := newClient(t, cp.Config())

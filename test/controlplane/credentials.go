@@ -15,11 +15,11 @@ import (
 	"k8s.io/client-go/util/keyutil"
 )
 
-// credentials are the secrets of a control plane. They are made once, before
-// the first start, so that a restarted API server knows its users, and they it.
+// credentials are the secrets of a control plane. They are created once, before the first
+// start, so that they stay valid when the API server restarts.
 type credentials struct {
-	tokens   map[string]string // of each user
-	caBundle []byte            // PEM; clients know the API server by it
+	tokens   map[string]string // by user
+	caBundle []byte            // PEM; clients verify the API server with it
 
 	// Files for the API server.
 	servingCert, servingKey string
@@ -28,14 +28,14 @@ type credentials struct {
 }
 
 const (
-	// admin is a cluster administrator by RBAC. The API server limits the
-	// requests of this user like those of any other.
+	// admin is a cluster administrator by RBAC. The API server limits the requests of this
+	// user like those of other users.
 	admin = "admin"
-	// adminGroup is the group that kubeadm gives to its administrators.
+	// adminGroup is kubeadm's group of administrators.
 	adminGroup = "kubeadm:cluster-admins"
-	// superAdmin is in system:masters. RBAC does not apply to that group, and
-	// Priority and Fairness does not limit it. Only the start of the control plane
-	// uses this user, to create the role binding of adminGroup.
+	// superAdmin is in system:masters. RBAC does not apply to that group, and API Priority
+	// and Fairness does not limit it. Only the start of the control plane uses this user, to
+	// create the role binding of adminGroup.
 	superAdmin = "super-admin"
 )
 
@@ -43,24 +43,24 @@ func writeCredentials(dir string, address net.IP, users []User) (credentials, er
 	addresses := []net.IP{net.IPv4(127, 0, 0, 1)}
 	var names []string
 	if address != nil {
-		// Pods call it by the Service's address, or its names.
+		// Pods use the address or the names of the Service.
 		addresses = append(addresses, address, serviceAddress())
 		names = []string{"kubernetes", "kubernetes.default", "kubernetes.default.svc", "kubernetes.default.svc.cluster.local"}
 	}
-	// The certificate comes with the CA that signed it, so that it is its own
-	// bundle.
+	// GenerateSelfSignedCertKey appends the CA that signed the certificate, so its result
+	// is also the CA bundle.
 	certificate, key, err := cert.GenerateSelfSignedCertKey("127.0.0.1", addresses, names)
 	if err != nil {
-		return credentials{}, fmt.Errorf("make the serving certificate: %w", err)
+		return credentials{}, fmt.Errorf("create serving certificate: %w", err)
 	}
-	// RSA, as kubeadm makes it; STS would take ECDSA, too.
+	// RSA, like kubeadm. STS also accepts ECDSA.
 	signer, err := rsa.GenerateKey(rand.Reader, 2048)
 	if err != nil {
-		return credentials{}, fmt.Errorf("make the ServiceAccount key: %w", err)
+		return credentials{}, fmt.Errorf("create ServiceAccount key: %w", err)
 	}
 	signerPEM, err := keyutil.MarshalPrivateKeyToPEM(signer)
 	if err != nil {
-		return credentials{}, fmt.Errorf("encode the ServiceAccount key: %w", err)
+		return credentials{}, fmt.Errorf("encode ServiceAccount key: %w", err)
 	}
 
 	c := credentials{

@@ -21,10 +21,10 @@ func (cp *ControlPlane) startEtcd(ctx context.Context) error {
 			"--listen-client-urls=" + cp.etcdURL(),
 			"--advertise-client-urls=" + cp.etcdURL(),
 			"--listen-peer-urls=http://" + freeport.Address(cp.etcdPeerPort),
-			// The state need not survive a crash of the machine, and an fsync
-			// for each write is most of what a write costs.
+			// The state need not survive a crash of the machine, and fsync is most of the
+			// cost of a write.
 			"--unsafe-no-fsync",
-			// The only member need not wait for others before it elects itself.
+			// The only member need not wait for others before an election.
 			"--heartbeat-interval=10",
 			"--election-timeout=100",
 			"--log-level=warn",
@@ -45,8 +45,8 @@ func (cp *ControlPlane) startEtcd(ctx context.Context) error {
 	return nil
 }
 
-// RestartEtcd kills etcd, as a crash would, and starts it again. The API server
-// lives on. On failure etcd is not running.
+// RestartEtcd kills etcd like a crash and starts it again. The API server keeps running. If
+// it returns an error, etcd does not run.
 func (cp *ControlPlane) RestartEtcd(ctx context.Context) error {
 	cp.etcd.Kill()
 	cp.etcd = nil

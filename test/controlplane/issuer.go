@@ -14,8 +14,8 @@ import (
 	"github.com/pod-identity-webhook/pod-identity-webhook/test/process"
 )
 
-// publishIssuer lets anybody read the issuer's discovery document and keys, as
-// an STS must that verifies the cluster's tokens, and waits until they can.
+// publishIssuer allows unauthenticated clients to read the issuer's discovery document and
+// keys, as an STS needs to, and waits until they can.
 func (cp *ControlPlane) publishIssuer(ctx context.Context, client kubernetes.Interface) error {
 	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
@@ -34,7 +34,7 @@ func (cp *ControlPlane) publishIssuer(ctx context.Context, client kubernetes.Int
 	}
 	_, err := client.RbacV1().ClusterRoleBindings().Create(ctx, binding, metav1.CreateOptions{})
 	if err != nil && !apierrors.IsAlreadyExists(err) {
-		return fmt.Errorf("publish the issuer: %w", err)
+		return fmt.Errorf("publish issuer: %w", err)
 	}
 	anonymous, err := cp.AnonymousClient()
 	if err != nil {
@@ -51,7 +51,7 @@ func (cp *ControlPlane) publishIssuer(ctx context.Context, client kubernetes.Int
 func (cp *ControlPlane) AnonymousClient() (*http.Client, error) {
 	client, err := rest.HTTPClientFor(rest.AnonymousClientConfig(cp.Config()))
 	if err != nil {
-		return nil, fmt.Errorf("make an anonymous client: %w", err)
+		return nil, fmt.Errorf("create anonymous client: %w", err)
 	}
 	client.Timeout = requestTimeout
 	return client, nil

@@ -8,8 +8,8 @@ import (
 	"k8s.io/client-go/tools/clientcmd/api"
 )
 
-// WriteKubeconfig writes the configuration for programs that are told their
-// cluster by a file. clientcmd makes it readable by its owner only.
+// WriteKubeconfig writes a configuration to a kubeconfig file. clientcmd makes it readable
+// only by its owner.
 func WriteKubeconfig(path string, config *rest.Config) error {
 	const name = "pod-identity-webhook-test"
 	kubeconfig := api.NewConfig()
@@ -21,7 +21,7 @@ func WriteKubeconfig(path string, config *rest.Config) error {
 	kubeconfig.Contexts[name] = &api.Context{Cluster: name, AuthInfo: name, Namespace: "default"}
 	kubeconfig.CurrentContext = name
 	if err := clientcmd.WriteToFile(*kubeconfig, path); err != nil {
-		return fmt.Errorf("write the kubeconfig: %w", err)
+		return fmt.Errorf("write kubeconfig: %w", err)
 	}
 	return nil
 }

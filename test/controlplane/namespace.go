@@ -10,8 +10,7 @@ import (
 	"k8s.io/client-go/kubernetes"
 )
 
-// CreateNamespace creates a namespace, unless it exists, with its default
-// ServiceAccount.
+// CreateNamespace creates a namespace with its default ServiceAccount, unless it exists.
 func CreateNamespace(ctx context.Context, client kubernetes.Interface, name string) error {
 	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}}
 	_, err := client.CoreV1().Namespaces().Create(ctx, namespace, metav1.CreateOptions{})
@@ -21,9 +20,9 @@ func CreateNamespace(ctx context.Context, client kubernetes.Interface, name stri
 	return CreateDefaultServiceAccount(ctx, client, name)
 }
 
-// CreateDefaultServiceAccount gives a namespace the ServiceAccount of pods that
-// name none, unless it has it. In a whole cluster kube-controller-manager does
-// that, and without it such pods are refused.
+// CreateDefaultServiceAccount creates the default ServiceAccount of a namespace, unless it
+// exists. In a complete cluster, kube-controller-manager does that. The API server
+// rejects pods without a ServiceAccount otherwise.
 func CreateDefaultServiceAccount(ctx context.Context, client kubernetes.Interface, namespace string) error {
 	account := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Name: "default"}}
 	_, err := client.CoreV1().ServiceAccounts(namespace).Create(ctx, account, metav1.CreateOptions{})

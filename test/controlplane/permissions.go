@@ -13,17 +13,17 @@ import (
 	"k8s.io/client-go/rest"
 )
 
-// tokenLifetime is in seconds, and longer than any test.
+// tokenLifetime is in seconds. It is longer than any test.
 const tokenLifetime = 24 * 3600
 
-// bindAdmin makes the user of Config a cluster administrator, and returns when
-// the API server permits that user everything.
+// bindAdmin makes the user of Config a cluster administrator. It waits until the API server
+// permits this user everything.
 func (cp *ControlPlane) bindAdmin(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
 	client, err := kubernetes.NewForConfig(cp.ConfigOf(superAdmin))
 	if err != nil {
-		return fmt.Errorf("make a client: %w", err)
+		return fmt.Errorf("create client: %w", err)
 	}
 	binding := &rbacv1.ClusterRoleBinding{
 		ObjectMeta: metav1.ObjectMeta{Name: adminGroup},
@@ -39,19 +39,19 @@ func (cp *ControlPlane) bindAdmin(ctx context.Context) error {
 	})
 }
 
-// ExpectPermitted returns an error unless the API server permits what the
-// attributes describe to the user of a configuration. The API server's
-// authorizer sees a new role binding some milliseconds after it was created.
+// ExpectPermitted returns an error unless the API server permits the user of a configuration
+// the attributes. The API server applies a new role binding some milliseconds after its
+// creation.
 func ExpectPermitted(ctx context.Context, config *rest.Config, attributes authorizationv1.ResourceAttributes) error {
 	client, err := kubernetes.NewForConfig(config)
 	if err != nil {
-		return fmt.Errorf("make a client: %w", err)
+		return fmt.Errorf("create client: %w", err)
 	}
 	review, err := client.AuthorizationV1().SelfSubjectAccessReviews().Create(ctx, &authorizationv1.SelfSubjectAccessReview{
 		Spec: authorizationv1.SelfSubjectAccessReviewSpec{ResourceAttributes: &attributes},
 	}, metav1.CreateOptions{})
 	if err != nil {
-		return fmt.Errorf("review access: %w", err)
+		return fmt.Errorf("create SelfSubjectAccessReview: %w", err)
 	}
 	if !review.Status.Allowed {
 		return fmt.Errorf("%s of %s is not permitted: %s", attributes.Verb, attributes.Resource, review.Status.Reason)
@@ -59,19 +59,19 @@ func ExpectPermitted(ctx context.Context, config *rest.Config, attributes author
 	return nil
 }
 
-// ServiceAccountConfig returns Config with a token of a ServiceAccount in place
-// of the administrator's.
+// ServiceAccountConfig returns Config with a token of a ServiceAccount instead of the
+// administrator's.
 func (cp *ControlPlane) ServiceAccountConfig(ctx context.Context, namespace, name string) (*rest.Config, error) {
 	config := cp.Config()
 	client, err := kubernetes.NewForConfig(config)
 	if err != nil {
-		return nil, fmt.Errorf("make a client: %w", err)
+		return nil, fmt.Errorf("create client: %w", err)
 	}
 	token, err := client.CoreV1().ServiceAccounts(namespace).CreateToken(ctx, name, &authenticationv1.TokenRequest{
 		Spec: authenticationv1.TokenRequestSpec{ExpirationSeconds: new(int64(tokenLifetime))},
 	}, metav1.CreateOptions{})
 	if err != nil {
-		return nil, fmt.Errorf("request a token of ServiceAccount %s/%s: %w", namespace, name, err)
+		return nil, fmt.Errorf("request token of ServiceAccount %s/%s: %w", namespace, name, err)
 	}
 	config.BearerToken = token.Status.Token
 	return config, nil

@@ -12,13 +12,14 @@ import (
 	"github.com/pod-identity-webhook/pod-identity-webhook/test/process"
 )
 
-// upstreamCrash is in the log of a kube-apiserver before 1.36 that compiled a
-// ValidatingAdmissionPolicy while a request was evaluated by one: both use one map
+// upstreamCrash is in the log of a crashed kube-apiserver before 1.36. It compiles a
+// ValidatingAdmissionPolicy while it evaluates a request with one, and both use one map
 // without a lock (kubernetes/kubernetes#135757).
 var upstreamCrash = []byte("fatal error: concurrent map ")
 
-// supervise restarts the API server, as the kubelet does, if it ends by upstreamCrash.
-// Any other end is a finding: the API server stays down, and the log shows why.
+// supervise restarts the API server, as the kubelet does, if it exits because of
+// upstreamCrash. After any other unexpected exit the API server stays down, and the log
+// shows the reason.
 func (cp *ControlPlane) supervise(apiServer *process.Process, done chan<- struct{}) {
 	defer close(done)
 	<-apiServer.Ended()
@@ -32,7 +33,7 @@ func (cp *ControlPlane) supervise(apiServer *process.Process, done chan<- struct
 		cp.logf("%v", apiServer.UnexpectedEnd())
 		return
 	}
-	cp.logf("kube-apiserver ended by kubernetes/kubernetes#135757 and is restarted")
+	cp.logf("kube-apiserver crashed because of kubernetes/kubernetes#135757 and is restarted")
 	if err := os.Rename(cp.apiServerLog(), cp.apiServerLog()+".crashed"); err != nil {
 		cp.logf("%v", err)
 		return
@@ -45,14 +46,14 @@ func (cp *ControlPlane) supervise(apiServer *process.Process, done chan<- struct
 
 func (cp *ControlPlane) apiServerLog() string { return filepath.Join(cp.dir, "kube-apiserver.log") }
 
-// patientTransport repeats a request that no API server received because supervise was
-// about to restart it.
-type patientTransport struct {
+// retryTransport repeats a request that no API server received because supervise was about
+// to restart it.
+type retryTransport struct {
 	cp   *ControlPlane
 	next http.RoundTripper
 }
 
-func (t patientTransport) RoundTrip(request *http.Request) (*http.Response, error) {
+func (t retryTransport) RoundTrip(request *http.Request) (*http.Response, error) {
 	response, err := t.next.RoundTrip(request)
 	if !errors.Is(err, syscall.ECONNREFUSED) || request.Body != nil && request.GetBody == nil || !t.cp.waitRestart(request.Context()) {
 		return response, err
@@ -66,8 +67,8 @@ func (t patientTransport) RoundTrip(request *http.Request) (*http.Response, erro
 	return t.next.RoundTrip(again)
 }
 
-// waitRestart waits until a restart of the API server is over, and reports whether the
-// API server runs.
+// waitRestart waits until a restart of the API server has finished, and reports whether it
+// runs.
 func (cp *ControlPlane) waitRestart(ctx context.Context) bool {
 	cp.mu.Lock()
 	apiServer, supervised := cp.apiServer, cp.supervised

@@ -19,8 +19,8 @@ func TestSupervise(t *testing.T) {
 		restarted bool
 		message   string
 	}{
-		"ended by the upstream crash": {log: upstream, restarted: true, message: "is restarted"},
-		"ended otherwise":             {message: "kube-apiserver ended by itself: signal: killed"},
+		"upstream crash": {log: upstream, restarted: true, message: "is restarted"},
+		"another exit":   {message: "kube-apiserver ended by itself: signal: killed"},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -57,7 +57,7 @@ func TestSupervise(t *testing.T) {
 	}
 }
 
-// TestConfig_waitsForRestart sends requests from before the crash until after it.
+// TestConfig_waitsForRestart sends requests before, during and after the crash.
 func TestConfig_waitsForRestart(t *testing.T) {
 	cp := start(t)
 	log, err := os.OpenFile(cp.apiServerLog(), os.O_APPEND|os.O_WRONLY, 0)
@@ -79,7 +79,7 @@ func TestConfig_waitsForRestart(t *testing.T) {
 		default:
 		}
 		_, err := client.CoreV1().Namespaces().List(t.Context(), metav1.ListOptions{})
-		// Only what was sent on a connection that broke may fail.
+		// Only requests on a broken connection may fail.
 		if err != nil && strings.Contains(err.Error(), "connection refused") {
 			t.Fatal(err)
 		}

@@ -13,21 +13,20 @@ import (
 	"time"
 )
 
-// attack is something that somebody does to the webhook as often as he can, until
-// its context is done.
+// attack is an attack that a client repeats as often as it can until its context ends.
 type attack struct {
 	name string
-	// attackers do it at the same time.
+	// attackers is the number of concurrent attackers.
 	attackers int
-	// atLeast is how often it is done before it is taken to have had its effect.
+	// atLeast is the number of attempts after which the attack counts as effective.
 	atLeast int64
-	// makes says whether it gets as far as a request. If not, a certificate makes no
-	// difference.
+	// makes is requests if the attack gets as far as a request. If not, a client
+	// certificate makes no difference.
 	makes request
 	run   func(context.Context, *attackConn)
 }
 
-// request says whether an attack makes requests to mutate.
+// request reports whether an attack sends requests to /mutate.
 type request bool
 
 const (
@@ -35,7 +34,7 @@ const (
 	requests    request = true
 )
 
-// limit is that of a body.
+// limit is the limit of a request body in bytes.
 const limit = 7 << 20
 
 func attacks() []attack {
@@ -48,35 +47,35 @@ func attacks() []attack {
 	_ = compressor.Close()
 	return []attack{
 		{"none", 1, 0, requests, func(ctx context.Context, _ *attackConn) { <-ctx.Done() }},
-		{"handshakes that do not end", 1000, 1000, connections, hold(nil, []byte{22, 3, 1, 2, 0, 1, 0, 1, 252, 3, 3})},
-		// Fewer than may be open: these end sooner than an API server's handshake beside
-		// them, which were the one to be closed.
-		{"a first message that does not end", 1500, 3000, connections, hold(nil, clientHello(60<<10))},
-		{"a first message that may be as large", 2000, 2000, connections, hold(nil, clientHello(19<<10))},
+		{"incomplete handshakes", 1000, 1000, connections, hold(nil, []byte{22, 3, 1, 2, 0, 1, 0, 1, 252, 3, 3})},
+		// Fewer than the connection limit: otherwise an API server's handshake could be the
+		// connection that is closed.
+		{"incomplete ClientHello", 1500, 3000, connections, hold(nil, clientHello(60<<10))},
+		{"incomplete ClientHello below the size limit", 2000, 2000, connections, hold(nil, clientHello(19<<10))},
 		{"certificates of 200 KiB", 32, 2200, connections, idle(showing(200<<10), 2200/32+1)},
 		{"certificates of 8 KiB", 32, 2200, connections, idle(showing(7<<10), 2200/32+1)},
 		{"10,000 idle TCP connections", 32, 10000, connections, idle(plain, 10000/32+1)},
 		{"10,000 idle TLS connections", 32, 10000, connections, idle(asHTTP1, 10000/32+1)},
-		{"headers that do not end", 500, 500, connections, hold(asHTTP1, []byte("POST /mutate HTTP/1.1\r\nHost: webhook\r\nX-Header: "))},
-		{"bodies that do not end", 500, 1000, requests, hold(asHTTP1, append([]byte(header(limit, "")), bytes.Repeat([]byte(" "), 64<<10)...))},
-		{"bodies that end late", 500, 1000, requests, hold(asHTTP1, append([]byte(header(limit, "")), bytes.Repeat([]byte(" "), limit-1)...))},
-		{"refused bodies that do not end", 500, 1000, requests, unread([]byte(strings.Replace(header(limit, ""), "application/json", "text/plain", 1)))},
+		{"incomplete headers", 500, 500, connections, hold(asHTTP1, []byte("POST /mutate HTTP/1.1\r\nHost: webhook\r\nX-Header: "))},
+		{"incomplete bodies", 500, 1000, requests, hold(asHTTP1, append([]byte(header(limit, "")), bytes.Repeat([]byte(" "), 64<<10)...))},
+		{"bodies that complete late", 500, 1000, requests, hold(asHTTP1, append([]byte(header(limit, "")), bytes.Repeat([]byte(" "), limit-1)...))},
+		{"rejected incomplete bodies", 500, 1000, requests, unread([]byte(strings.Replace(header(limit, ""), "application/json", "text/plain", 1)))},
 		{"bodies at the limit", 32, 64, requests, post(reviewOf(`{"serviceAccountName":"app","containers":[{"name":"a","env":[{"name":"A","value":"`+pad(limit)+`"}]}]}`), "")},
 		{"bodies above the limit", 32, 64, requests, post(bytes.Repeat([]byte(" "), limit+1), "")},
-		{"containers without end", 32, 64, requests, post(reviewOf(`{"serviceAccountName":"app","containers":[`+list(`{}`, limit)+`]}`), "")},
-		{"as many containers as pass", 32, 64, requests, post(manyContainers, "")},
-		{"answers that are not taken", 32, 32, requests, unreadResponse(manyContainers)},
+		{"containers up to the body limit", 32, 64, requests, post(reviewOf(`{"serviceAccountName":"app","containers":[`+list(`{}`, limit)+`]}`), "")},
+		{"the most containers that are accepted", 32, 64, requests, post(manyContainers, "")},
+		{"unread responses", 32, 32, requests, unreadResponse(manyContainers)},
 		{"ServiceAccounts that do not exist", 32, 32, requests, unknown},
-		{"variables without end", 32, 64, requests, post(reviewOf(`{"serviceAccountName":"app","containers":[{"name":"a","env":[`+list(`{"name":"AWS_A","value":"a"}`, limit)+`]}]}`), "")},
-		{"annotations without end", 32, 64, requests, post(podWithAnnotations(limit), "")},
-		{"members without end", 32, 64, requests, post(reviewOf(`{"serviceAccountName":"app","x":{`+list(`"f:name":{}`, limit)+`}}`), "")},
-		{"JSON that is too deep", 32, 64, requests, post(reviewOf(`{"serviceAccountName":`+strings.Repeat("[", limit-1024)), "")},
-		{"JSON that is deep", 32, 64, requests, post(reviewOf(`{"x":`+strings.Repeat(strings.Repeat("[", 9000)+strings.Repeat("]", 9000)+`,"x":`, limit/18100)+`1}`), "")},
+		{"variables up to the body limit", 32, 64, requests, post(reviewOf(`{"serviceAccountName":"app","containers":[{"name":"a","env":[`+list(`{"name":"AWS_A","value":"a"}`, limit)+`]}]}`), "")},
+		{"annotations up to the body limit", 32, 64, requests, post(podWithAnnotations(limit), "")},
+		{"JSON members up to the body limit", 32, 64, requests, post(reviewOf(`{"serviceAccountName":"app","x":{`+list(`"f:name":{}`, limit)+`}}`), "")},
+		{"JSON nested too deeply", 32, 64, requests, post(reviewOf(`{"serviceAccountName":`+strings.Repeat("[", limit-1024)), "")},
+		{"deeply nested JSON", 32, 64, requests, post(reviewOf(`{"x":`+strings.Repeat(strings.Repeat("[", 9000)+strings.Repeat("]", 9000)+`,"x":`, limit/18100)+`1}`), "")},
 		{"a compressed body", 32, 64, requests, post(bomb.Bytes(), "Content-Encoding: gzip\r\n")},
-		{"a header without end", 32, 100, connections, send(asHTTP1, []byte("GET /healthz HTTP/1.1\r\nHost: webhook\r\nX-Header: "+strings.Repeat("x", 1<<20)))},
+		{"a 1 MiB header", 32, 100, connections, send(asHTTP1, []byte("GET /healthz HTTP/1.1\r\nHost: webhook\r\nX-Header: "+strings.Repeat("x", 1<<20)))},
 		{"TLS garbage", 32, 1000, connections, send(nil, nil)},
 		{"plain HTTP", 32, 1000, connections, send(nil, []byte("GET /healthz HTTP/1.1\r\nHost: webhook\r\n\r\n"))},
-		{"handshakes one after the other", 8, 500, connections, handshakes},
+		{"consecutive handshakes", 8, 500, connections, handshakes},
 		{"HTTP/2 without negotiation", 32, 1000, connections, send(asHTTP1, []byte("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"))},
 	}
 }
@@ -89,8 +88,8 @@ func podWithAnnotations(size int) []byte {
 	return bytes.Replace(reviewOf(smallSpec), []byte(`"metadata":{`), []byte(`"metadata":{"annotations":{`+annotations.String()+`"a":""},`), 1)
 }
 
-// clientHello is n bytes of a ClientHello that promises to be 64 KiB long, which is
-// what crypto/tls takes.
+// clientHello returns the first n bytes of a ClientHello with a declared length of 64 KiB,
+// the maximum of crypto/tls.
 func clientHello(n int) []byte {
 	message := append([]byte{1, 0, 0xff, 0xff}, make([]byte, n)...)
 	var records []byte
@@ -101,8 +100,8 @@ func clientHello(n int) []byte {
 	return records
 }
 
-// unknown asks for pods with many containers whose ServiceAccounts do not exist, each
-// of which is read from the API server.
+// unknown requests pods with many containers and ServiceAccounts that do not exist, each of
+// which the webhook reads from the API server.
 func unknown(ctx context.Context, s *attackConn) {
 	containers := strings.Repeat(",{}", 5000)
 	for ctx.Err() == nil {
@@ -110,7 +109,7 @@ func unknown(ctx context.Context, s *attackConn) {
 	}
 }
 
-// unreadResponse sends a body and takes nothing of the answer, and begins again once the
+// unreadResponse sends a body and does not read the response. It starts again when the
 // webhook closes the connection.
 func unreadResponse(body []byte) func(context.Context, *attackConn) {
 	request := append([]byte(header(len(body), "")), body...)
@@ -121,7 +120,7 @@ func unreadResponse(body []byte) func(context.Context, *attackConn) {
 			if err != nil {
 				continue
 			}
-			// Or the kernel takes all of it.
+			// Otherwise the kernel buffers the complete response.
 			_ = conn.NetConn().(*net.TCPConn).SetReadBuffer(4 << 10)
 			drip(conn, request)
 			_ = conn.Close()
@@ -129,12 +128,12 @@ func unreadResponse(body []byte) func(context.Context, *attackConn) {
 	}
 }
 
-// connect opens a connection; asHTTP1 one over TLS.
+// connect opens a connection; asHTTP1 opens one with TLS.
 type connect func(context.Context, *attackConn) (net.Conn, error)
 
 func asHTTP1(ctx context.Context, s *attackConn) (net.Conn, error) { return s.dialTLS(ctx) }
 
-// showing makes connections that show a certificate of a size, each another.
+// showing opens connections with client certificates of the given size, each different.
 func showing(size int) connect {
 	return func(ctx context.Context, s *attackConn) (net.Conn, error) {
 		certificate, err := selfSigned(size)
@@ -151,11 +150,11 @@ func header(length int, more string) string {
 	return fmt.Sprintf("POST /mutate?timeout=10s HTTP/1.1\r\nHost: webhook\r\nContent-Type: application/json\r\nContent-Length: %d\r\n%s\r\n", length, more)
 }
 
-// trickle is how often one who does not end sends a byte.
+// trickle is the interval of bytes in incomplete messages.
 const trickle = 500 * time.Millisecond
 
-// hold opens a connection, sends a beginning and then a byte now and then until the
-// webhook closes the connection, and begins again.
+// hold opens a connection, sends the beginning, and then a byte per trickle until the
+// webhook closes the connection. Then it starts again.
 func hold(connect connect, beginning []byte) func(context.Context, *attackConn) {
 	if connect == nil {
 		connect = plain
@@ -174,7 +173,7 @@ func hold(connect connect, beginning []byte) func(context.Context, *attackConn) 
 	}
 }
 
-// unread is hold for one who does not read that he is refused.
+// unread is hold without reading the rejection.
 func unread(beginning []byte) func(context.Context, *attackConn) {
 	return func(ctx context.Context, s *attackConn) {
 		for ctx.Err() == nil {
@@ -189,7 +188,7 @@ func unread(beginning []byte) func(context.Context, *attackConn) {
 	}
 }
 
-// idle opens n connections and does nothing with them.
+// idle opens n connections and leaves them idle.
 func idle(connect connect, n int) func(context.Context, *attackConn) {
 	return func(ctx context.Context, s *attackConn) {
 		for range n {
@@ -214,8 +213,8 @@ func drip(conn net.Conn, beginning []byte) {
 	}
 }
 
-// send opens a connection, sends what there is, or random bytes, and reads what
-// comes back.
+// send opens a connection, sends the content, or random bytes if it is nil, and reads the
+// response.
 func send(connect connect, content []byte) func(context.Context, *attackConn) {
 	if connect == nil {
 		connect = plain
@@ -240,7 +239,7 @@ func send(connect connect, content []byte) func(context.Context, *attackConn) {
 	}
 }
 
-// handshakes makes the webhook do the work of many.
+// handshakes repeats handshakes, which cost the webhook CPU.
 func handshakes(ctx context.Context, s *attackConn) {
 	for ctx.Err() == nil {
 		if conn, err := asHTTP1(ctx, s); err == nil {
@@ -250,7 +249,7 @@ func handshakes(ctx context.Context, s *attackConn) {
 	}
 }
 
-// post sends a body over and over.
+// post sends a body repeatedly.
 func post(body []byte, more string) func(context.Context, *attackConn) {
 	return func(ctx context.Context, s *attackConn) {
 		for ctx.Err() == nil {

@@ -1,6 +1,6 @@
-// Package denial_test attacks the built webhook as a process, as somebody in the
-// cluster could, and sees that an API server is answered all the while and that
-// the webhook's memory stays bounded. It prints what docs/hardening.md quotes.
+// Package dos_test attacks the built webhook as a process, as a client in the cluster could.
+// It checks that API servers get responses during the attacks and that the webhook's memory
+// stays limited. It prints the table in docs/hardening.md.
 package dos_test
 
 import (
@@ -31,19 +31,19 @@ import (
 )
 
 var (
-	attackFor = flag.Duration("attack-for", time.Second, "how long each attack lasts at the least; from 10s on, all variants")
-	// bounded is what the memory is asserted to stay below: the memory limit of the
-	// chart less what the kernel counts beside the process, such as buffers of sockets.
+	attackFor = flag.Duration("attack-for", time.Second, "minimum duration of each attack; from 10s on, all variants run")
+	// bounded is the asserted limit: the memory limit in the chart, minus memory of the
+	// kernel outside of the process, such as socket buffers.
 	bounded = flag.Int64("bounded", 224, "peak resident memory in MiB that an attack may cause")
 )
 
 const (
-	// raceFactor is how much more the race detector makes of memory, from its
-	// documentation: 5 to 10 times.
+	// raceFactor is the memory overhead of the race detector. Its documentation says 5 to
+	// 10 times.
 	raceFactor = 10
-	// thorough is how long attacks last if all variants are wanted.
+	// thorough is the duration of attacks from which all variants run.
 	thorough = 10 * time.Second
-	// patience bounds what is waited for.
+	// patience is the time limit of eventually.
 	patience = time.Minute
 	appRole  = "arn:aws:iam::111122223333:role/app"
 )
@@ -84,7 +84,7 @@ func withCluster(run func() int) (int, error) {
 	return run(), nil
 }
 
-// result is a line of the table.
+// result is a row of the table.
 type result struct {
 	attack, guard      string
 	attempts, answered int64
@@ -99,13 +99,12 @@ func (r result) String() string {
 
 func round(d time.Duration) time.Duration { return d.Round(100 * time.Microsecond) }
 
-// TestAvailabilityUnderAttack runs each attack against a webhook of its
-// own: one that anyone may ask, where the attacker has an address of its own, as a
-// pod has; and one that demands a certificate, where the attacker's address is the
-// API server's.
+// TestAvailabilityUnderAttack runs each attack on two webhooks. The first accepts any
+// client, and the attacker has its own IP address, like a pod. The second requires a client
+// certificate, and the attacker has the API server's IP address.
 func TestAvailabilityUnderAttack(t *testing.T) {
 	table := []string{
-		"| attack | webhook | attempts | answered beside it | median | p99 | worst | MiB before | MiB at most |",
+		"| attack | webhook | attempts | API server responses | median | p99 | worst | MiB before | peak MiB |",
 		"|---|---|---|---|---|---|---|---|---|",
 	}
 	for _, attack := range attacks() {
@@ -124,7 +123,7 @@ func TestAvailabilityUnderAttack(t *testing.T) {
 			})
 		}
 	}
-	t.Logf("the webhook under attack, each for %s at least:\n%s", *attackFor, strings.Join(table, "\n"))
+	t.Logf("results of attacks of at least %s each:\n%s", *attackFor, strings.Join(table, "\n"))
 }
 
 func runAttack(t *testing.T, attack attack, guarded bool) result {
@@ -143,9 +142,9 @@ func runAttack(t *testing.T, attack attack, guarded bool) result {
 		attackers.Go(func() { attack.run(ctx, strike) })
 	}
 	end := time.Now().Add(*attackFor)
-	eventually(t, "the attack takes place", func() error {
+	eventually(t, "the attack has enough attempts", func() error {
 		if left := time.Until(end); left > 0 {
-			return fmt.Errorf("it goes on for %s", left)
+			return fmt.Errorf("the attack continues for %s", left)
 		}
 		if got := strike.attempts.Load(); got < attack.atLeast {
 			return fmt.Errorf("%d of %d attempts", got, attack.atLeast)
@@ -164,33 +163,33 @@ func runAttack(t *testing.T, attack attack, guarded bool) result {
 		limit *= raceFactor
 	}
 	if peak > limit {
-		t.Errorf("the webhook took %d MiB, more than %d", peak, limit)
+		t.Errorf("got peak memory of %d MiB, want at most %d", peak, limit)
 	}
 	if panics := target.metric(t, "pod_identity_webhook_panics_total"); panics != 0 {
-		t.Errorf("%v panics", panics)
+		t.Errorf("got %v panics, want 0", panics)
 	}
-	eventually(t, "what the attack held is let go", func() error {
+	eventually(t, "the webhook releases the attack's resources", func() error {
 		if now := target.metric(t, "go_goroutines"); now > goroutines+20 {
-			return fmt.Errorf("%v goroutines, before it were %v", now, goroutines)
+			return fmt.Errorf("got %v goroutines, %v before the attack", now, goroutines)
 		}
 		return nil
 	})
 	return got
 }
 
-// target is the webhook under attack.
+// target is the attacked webhook.
 type target struct {
 	*webhookprocess.Webhook
 	address string
 	guarded bool
 	raced   bool
-	// certificate is the API server's, if the webhook is guarded.
+	// certificate is the API server's, if the webhook requires one.
 	certificate *clientCertificate
 }
 
 func startTarget(t *testing.T, guarded bool) *target {
 	t.Helper()
-	// As the chart has it: most of the memory limit.
+	// As in the chart: most of the memory limit.
 	t.Setenv("GOMEMLIMIT", "200MiB")
 	dir := t.TempDir()
 	target := &target{guarded: guarded}
@@ -221,19 +220,19 @@ func startTarget(t *testing.T, guarded bool) *target {
 			t.Error(err)
 		}
 		if strings.Contains(log, "DATA RACE") {
-			t.Errorf("a data race:\n%s", log)
+			t.Errorf("got a data race:\n%s", log)
 		}
 		if size := len(log); size > 1<<20 {
-			t.Errorf("the webhook logged %d bytes", size)
+			t.Errorf("got %d bytes of log", size)
 		}
 		if t.Failed() {
-			t.Logf("the end of the webhook's log:\n%s", log[max(0, len(log)-4000):])
+			t.Logf("last lines of the webhook's log:\n%s", log[max(0, len(log)-4000):])
 		}
 	})
 	return target
 }
 
-// memory returns a line of /proc/PID/status in MiB.
+// memory returns a value of /proc/PID/status in MiB.
 func (target *target) memory(t *testing.T, key string) int64 {
 	t.Helper()
 	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", target.PID()))
@@ -287,7 +286,7 @@ func eventually(t *testing.T, what string, condition func() error) {
 	}
 }
 
-// apiServerLoad are API servers' requests, over their own connections.
+// apiServerLoad has the requests of API servers, on their own connections.
 type apiServerLoad struct {
 	target   *target
 	cancel   context.CancelFunc
@@ -300,13 +299,13 @@ type apiServerLoad struct {
 }
 
 const (
-	// healthyClients ask next to an attack.
+	// healthyClients is the number of API servers next to an attack.
 	healthyClients = 4
-	// Every so many requests of a client are for a ServiceAccount that has no role,
-	// which is read from the API server each time, and over a new connection.
+	// One in liveReadOf requests of a client is for a ServiceAccount without a role, which
+	// is read from the API server each time. One in newConnectionOf opens a connection.
 	liveReadOf, newConnectionOf = 7, 10
-	// answersOf is how many answers there are beside an attack at the least: the p99
-	// is the second worst of so many.
+	// answersOf is the minimum number of responses next to an attack: the p99 is the
+	// second worst of 100.
 	answersOf = 100
 )
 
@@ -344,7 +343,7 @@ func (target *target) startAPIServerLoad(t *testing.T) *apiServerLoad {
 	return h
 }
 
-// forget lets what comes be counted alone.
+// forget clears the results, so that later ones are counted alone.
 func (h *apiServerLoad) forget() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -354,9 +353,9 @@ func (h *apiServerLoad) forget() {
 func (h *apiServerLoad) waitForMore(t *testing.T, n int64) {
 	t.Helper()
 	goal := h.answered.Load() + n
-	eventually(t, "API servers are answered", func() error {
+	eventually(t, "API servers get responses", func() error {
 		if got := h.answered.Load(); got < goal {
-			return fmt.Errorf("%d of %d", got, goal)
+			return fmt.Errorf("got %d of %d responses", got, goal)
 		}
 		return nil
 	})
@@ -367,7 +366,7 @@ func (h *apiServerLoad) stop(t *testing.T) result {
 	h.cancel()
 	h.clients.Wait()
 	if len(h.failed) > 0 {
-		t.Errorf("%d of %d requests of API servers failed, first: %v", len(h.failed), len(h.took), h.failed[0])
+		t.Errorf("got %d of %d failed requests of API servers, first: %v", len(h.failed), len(h.took), h.failed[0])
 	}
 	slices.Sort(h.took)
 	at := func(share float64) time.Duration { return h.took[int(share*float64(len(h.took)-1))] }

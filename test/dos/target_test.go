@@ -26,7 +26,7 @@ import (
 	"github.com/pod-identity-webhook/pod-identity-webhook/test/testcerts"
 )
 
-// clientCertificate is the API server's.
+// clientCertificate is the client certificate of an API server.
 type clientCertificate = tls.Certificate
 
 func newClientCertificate(t *testing.T, dir string) (certificate *clientCertificate, caFile string) {
@@ -50,7 +50,7 @@ func newClientCertificate(t *testing.T, dir string) (certificate *clientCertific
 	return &pair, caFile
 }
 
-// selfSigned makes a certificate of some size in bytes, which nobody has signed.
+// selfSigned returns a self-signed certificate with about the given size in bytes.
 func selfSigned(size int) (tls.Certificate, error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
@@ -61,10 +61,10 @@ func selfSigned(size int) (tls.Certificate, error) {
 	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}, err
 }
 
-// timeoutOfAReview is what an API server waits for an answer by default.
+// timeoutOfAReview is the API server's default timeout of webhooks.
 const timeoutOfAReview = 10 * time.Second
 
-// client is an API server's.
+// client returns an HTTP client like an API server's.
 func (target *target) client() *http.Client {
 	roots := x509.NewCertPool()
 	roots.AppendCertsFromPEM(target.CABundle())
@@ -75,15 +75,15 @@ func (target *target) client() *http.Client {
 	return &http.Client{Transport: &http.Transport{TLSClientConfig: config}}
 }
 
-// reviewOf is the AdmissionReview of a pod, whose spec is the JSON object spec.
+// reviewOf returns the AdmissionReview of a pod. spec is a JSON object.
 func reviewOf(spec string) []byte {
 	return fmt.Appendf(nil, `{"apiVersion":"admission.k8s.io/v1","kind":"AdmissionReview","request":{"uid":"a-uid","operation":"CREATE",`+
 		`"namespace":"default","kind":{"group":"","version":"v1","kind":"Pod"},"resource":{"group":"","version":"v1","resource":"pods"},`+
 		`"object":{"apiVersion":"v1","kind":"Pod","metadata":{"name":"app"},"spec":%s}}}`, spec)
 }
 
-// typicalPod is the AdmissionReview of a pod as controllers create them: 6 KB with two
-// containers, variables of Secrets, and the managedFields of all that.
+// typicalPod returns the AdmissionReview of a pod as controllers create it: 6 KB with two
+// containers, variables from Secrets, and managedFields.
 func typicalPod(serviceAccount string) []byte {
 	var variables, fields []string
 	for i := range 8 {
@@ -104,8 +104,8 @@ func typicalPod(serviceAccount string) []byte {
 
 const smallSpec = `{"serviceAccountName":"app","containers":[{"name":"app","image":"x","env":[{"name":"A","value":"a"}]}]}`
 
-// review asks for a pod, and fails if it does not get its role, which of those here
-// the ServiceAccount app has.
+// review requests a pod and returns an error unless it gets its role. Only the ServiceAccount
+// app has one here.
 func (target *target) review(ctx context.Context, client *http.Client, serviceAccount string) error {
 	ctx, cancel := context.WithTimeout(ctx, timeoutOfAReview)
 	defer cancel()
@@ -131,24 +131,24 @@ func (target *target) review(ctx context.Context, client *http.Client, serviceAc
 		return err
 	}
 	if strings.Contains(string(review.Response.Patch), appRole) != (serviceAccount == "app") {
-		return fmt.Errorf("a pod of ServiceAccount %s gets the patch %s", serviceAccount, review.Response.Patch)
+		return fmt.Errorf("got patch %[2]s for a pod of ServiceAccount %[1]s", serviceAccount, review.Response.Patch)
 	}
 	return nil
 }
 
-// attackConn is one attack while it takes place.
+// attackConn is a running attack.
 type attackConn struct {
 	target   *target
 	t        *testing.T
 	attempts atomic.Int64
 }
 
-// dial opens a TCP connection that ends with ctx.
+// dial opens a TCP connection that is closed when ctx ends.
 func (s *attackConn) dial(ctx context.Context) (net.Conn, error) {
 	var dialer net.Dialer
 	if runtime.GOOS == "linux" && !s.target.guarded {
-		// All of 127.0.0.0/8 is this machine: this is another host's address to the
-		// webhook. A guarded one gets the worse case, as behind a proxy.
+		// All of 127.0.0.0/8 is this machine, so this is the address of another host for the
+		// webhook. With client certificates, the attacker has the API server's address.
 		dialer.LocalAddr = &net.TCPAddr{IP: net.IPv4(127, 0, 0, 2)}
 	}
 	conn, err := dialer.DialContext(ctx, "tcp", s.target.address)
@@ -166,9 +166,9 @@ func (s *attackConn) dialTLS(ctx context.Context, certificates ...tls.Certificat
 		return nil, err
 	}
 	overTLS := tls.Client(conn, &tls.Config{
-		InsecureSkipVerify: true, // an attacker does not care
+		InsecureSkipVerify: true, // an attacker does not verify certificates
 		Certificates:       certificates,
-		// The cheapest for the attacker.
+		// The cheapest curve for the attacker.
 		CurvePreferences: []tls.CurveID{tls.X25519},
 	})
 	if err := overTLS.HandshakeContext(ctx); err != nil {

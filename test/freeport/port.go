@@ -9,19 +9,18 @@ import (
 	"strconv"
 )
 
-// The ports that are handed out lie below the ranges from which systems take
-// the source ports of outgoing connections (from 32768 on Linux, from 49152 on
-// macOS and Windows). A port out of those ranges, which is what listening on
-// port 0 gives, can be lost while its server is restarted: a client that dials
-// it may be given it as its own source port.
+// The returned ports are below the ranges of source ports for outgoing connections (from
+// 32768 on Linux, from 49152 on macOS and Windows). Listening on port 0 returns a port in
+// that range. Such a port can be lost while its server restarts: the system can use it as
+// the source port of a client that dials it.
 const (
 	firstPort = 20000
 	lastPort  = 32767
 	attempts  = 100
 )
 
-// FreePort returns a port on which nothing listened a moment ago. It is drawn
-// at random so that test binaries that run side by side rarely meet.
+// FreePort returns a port without a listener. It is random, so that concurrent test binaries
+// rarely choose the same port.
 func FreePort(ctx context.Context) (int, error) {
 	var listen net.ListenConfig
 	var last error
@@ -37,7 +36,7 @@ func FreePort(ctx context.Context) (int, error) {
 	return 0, fmt.Errorf("find a free loopback port in %d attempts: %w", attempts, last)
 }
 
-// Address is host and port of a loopback server.
+// Address returns host and port of a loopback server.
 func Address(port int) string {
 	return net.JoinHostPort("127.0.0.1", strconv.Itoa(port))
 }

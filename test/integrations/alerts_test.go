@@ -19,7 +19,7 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
-// rule is an alert as the chart gives it.
+// rule is an alerting rule of the chart.
 type rule struct {
 	name      string
 	severity  string
@@ -28,7 +28,7 @@ type rule struct {
 	annotated map[string]string
 }
 
-// alerts returns those of a golden file of the chart.
+// alerts returns the alerting rules in a golden file of the chart.
 func alerts(t *testing.T, golden string) []rule {
 	t.Helper()
 	var found []rule
@@ -58,7 +58,7 @@ func alerts(t *testing.T, golden string) []rule {
 }
 
 const (
-	own   = "monitoring.golden.yaml"       // with certificates of its own
+	own   = "monitoring.golden.yaml"       // with self-managed certificates
 	files = "monitoring-files.golden.yaml" // with certificate files
 )
 
@@ -87,9 +87,9 @@ func TestAlerts_valid(t *testing.T) {
 	}
 }
 
-// well is an hour, by minutes, in which nothing is wrong: some errors of long
-// ago, a certificate renewed, a pod denied by policy.
-const well = `
+// healthy is an hour of series, one sample per minute, without problems: some old errors, a
+// renewed certificate, a pod denied by policy.
+const healthy = `
 up{JOB,pod="a"} 1x60
 pod_identity_webhook_service_accounts_synced{JOB,pod="a"} 1x60
 apiserver_admission_webhook_fail_open_count{name="pods.pod-identity-webhook.internal"} 7x60
@@ -124,19 +124,19 @@ pod_identity_webhook_clock_offset_seconds{JOB,pod="a"} -2x60
 
 func TestAlerts_healthy(t *testing.T) {
 	for _, golden := range []string{own, files} {
-		if came := fire(t, alerts(t, golden), well); len(came) > 0 {
-			t.Errorf("%s: these came: %q", golden, slices.Sorted(maps.Keys(came)))
+		if fired := fire(t, alerts(t, golden), healthy); len(fired) > 0 {
+			t.Errorf("%s: got alerts %q, want none", golden, slices.Sorted(maps.Keys(fired)))
 		}
 	}
 }
 
-// TestAlerts_fire changes one series of the hour in which all is
-// well, and expects the alerts that are named and no others.
+// TestAlerts_fire changes one series of the healthy hour and expects exactly the given
+// alerts.
 func TestAlerts_fire(t *testing.T) {
 	covered := map[string]bool{}
 	for _, test := range []struct {
 		name   string
-		series string // in place of the one of that name and labels
+		series string // replaces the one with that name and labels
 		golden string
 		want   []string
 	}{
@@ -144,11 +144,11 @@ func TestAlerts_fire(t *testing.T) {
 		{"no replica was ever there", `up{JOB,pod="a"} _x60`, own, []string{"PodIdentityWebhookDown critical"}},
 		{"ServiceAccounts cannot be listed", `pod_identity_webhook_service_accounts_synced{JOB,pod="a"} 0x60`, own, []string{"PodIdentityWebhookNotReady warning"}},
 		{
-			"pods pass without being shown", `apiserver_admission_webhook_fail_open_count{name="pods.pod-identity-webhook.internal"} 7+2x60`, own,
+			"pods are created without a call", `apiserver_admission_webhook_fail_open_count{name="pods.pod-identity-webhook.internal"} 7+2x60`, own,
 			[]string{"PodIdentityWebhookPodsWithoutIdentity critical"},
 		},
 		{
-			"pods are refused", `apiserver_admission_webhook_rejection_count{name="pods.pod-identity-webhook.internal",error_type="calling_webhook_error"} 0+1x60`, own,
+			"pods are rejected", `apiserver_admission_webhook_rejection_count{name="pods.pod-identity-webhook.internal",error_type="calling_webhook_error"} 0+1x60`, own,
 			[]string{"PodIdentityWebhookPodCreationFailing critical"},
 		},
 		{
@@ -156,7 +156,7 @@ func TestAlerts_fire(t *testing.T) {
 			[]string{"PodIdentityWebhookGuardViolations warning"},
 		},
 		{
-			"errors are answered", `pod_identity_webhook_admissions_total{JOB,pod="a",outcome="error",reason="identity_unknown"} 0+1x60`, own,
+			"error responses", `pod_identity_webhook_admissions_total{JOB,pod="a",outcome="error",reason="identity_unknown"} 0+1x60`, own,
 			[]string{"PodIdentityWebhookHighErrorRate warning"},
 		},
 		{"live reads fail", `pod_identity_webhook_live_reads_total{JOB,pod="a",result="error"} 0+1x60`, own, []string{"PodIdentityWebhookLiveReadsFailing warning"}},
@@ -173,27 +173,27 @@ func TestAlerts_fire(t *testing.T) {
 			"a list for EKS Pod Identity with an invalid entry", `pod_identity_webhook_container_credentials_invalid_entries{JOB,pod="a"} 0x50 1x9`, own,
 			[]string{"PodIdentityWebhookContainerCredentialsUnusable warning"},
 		},
-		{"slow", `pod_identity_webhook_admission_duration_seconds_bucket{JOB,pod="a",le="0.01"} 0+30x60`, own, []string{"PodIdentityWebhookHighLatency warning"}},
+		{"slow responses", `pod_identity_webhook_admission_duration_seconds_bucket{JOB,pod="a",le="0.01"} 0+30x60`, own, []string{"PodIdentityWebhookHighLatency warning"}},
 		{"a panic", `pod_identity_webhook_panics_total{JOB,pod="a"} 0x50 1x9`, own, []string{"PodIdentityWebhookPanics warning"}},
-		{"a panic of a read", `pod_identity_webhook_live_read_panics_total{JOB,pod="a",resource="serviceaccounts"} 0x50 1x9`, own, []string{"PodIdentityWebhookPanics warning"}},
+		{"a panic in a read", `pod_identity_webhook_live_read_panics_total{JOB,pod="a",resource="serviceaccounts"} 0x50 1x9`, own, []string{"PodIdentityWebhookPanics warning"}},
 		{
-			"a certificate for 6 more days", `pod_identity_webhook_certificate_expiry_timestamp_seconds{JOB,pod="a"} 518400x60`, own,
+			"a certificate with 6 days left", `pod_identity_webhook_certificate_expiry_timestamp_seconds{JOB,pod="a"} 518400x60`, own,
 			[]string{"PodIdentityWebhookCertificateExpiringSoon warning"},
 		},
 		{
-			"a certificate that ends within the hour", `pod_identity_webhook_certificate_expiry_timestamp_seconds{JOB,pod="a"} 3500x60`, own,
+			"a certificate that expires within the hour", `pod_identity_webhook_certificate_expiry_timestamp_seconds{JOB,pod="a"} 3500x60`, own,
 			[]string{"PodIdentityWebhookCertificateExpiringSoon critical", "PodIdentityWebhookCertificateExpiringSoon warning"},
 		},
 		{
-			"a certificate for 4 more days, by value", `pod_identity_webhook_certificate_expiry_timestamp_seconds{JOB,pod="a"} 345600x60`, files,
+			"a certificate with 4 days left, by value", `pod_identity_webhook_certificate_expiry_timestamp_seconds{JOB,pod="a"} 345600x60`, files,
 			[]string{"PodIdentityWebhookCertificateExpiringSoon warning"},
 		},
 		{
-			"own certificates cannot be kept up", `pod_identity_webhook_certificate_errors_total{JOB,pod="a"} 0+1x60`, own,
+			"self-managed certificates cannot be reconciled", `pod_identity_webhook_certificate_errors_total{JOB,pod="a"} 0+1x60`, own,
 			[]string{"PodIdentityWebhookCertificateReconcileFailing warning"},
 		},
 		{
-			"certificate files cannot be used", `pod_identity_webhook_certificate_reloads_total{JOB,pod="a",result="error"} 0+1x60`, files,
+			"invalid certificate files", `pod_identity_webhook_certificate_reloads_total{JOB,pod="a",result="error"} 0+1x60`, files,
 			[]string{"PodIdentityWebhookCertificateReconcileFailing warning"},
 		},
 		{
@@ -204,15 +204,15 @@ func TestAlerts_fire(t *testing.T) {
 		{"a clock that is ahead", `pod_identity_webhook_clock_offset_seconds{JOB,pod="a"} -90x60`, own, []string{"PodIdentityWebhookClockSkew warning"}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			came := fire(t, alerts(t, test.golden), changed(well, test.series))
-			if got := slices.Sorted(maps.Keys(came)); !slices.Equal(got, test.want) {
-				t.Errorf("these came: %q, want %q", got, test.want)
+			fired := fire(t, alerts(t, test.golden), changed(healthy, test.series))
+			if got := slices.Sorted(maps.Keys(fired)); !slices.Equal(got, test.want) {
+				t.Errorf("got alerts %q, want %q", got, test.want)
 			}
-			for name, said := range came {
+			for name, annotations := range fired {
 				covered[test.golden+" "+name] = true
-				for annotation, text := range said {
+				for annotation, text := range annotations {
 					if strings.Contains(text, "<no value>") || strings.Contains(text, "error expanding") || text == "" {
-						t.Errorf("%s: the %s is %q", name, annotation, text)
+						t.Errorf("%s: got %s %q", name, annotation, text)
 					}
 				}
 			}
@@ -220,21 +220,21 @@ func TestAlerts_fire(t *testing.T) {
 	}
 	for _, alert := range alerts(t, own) {
 		if name := alert.name + " " + alert.severity; !covered[own+" "+name] {
-			t.Errorf("no fault here brings %s", name)
+			t.Errorf("no test case causes alert %s", name)
 		}
 	}
 }
 
-// changed returns the series with one in place of that with its name and labels,
-// or beside the others.
+// changed returns the series with one in addition, which replaces the series with its name
+// and labels if it exists.
 func changed(series, one string) string {
 	selector, _, _ := strings.Cut(one, " ")
 	kept := slices.DeleteFunc(strings.Split(series, "\n"), func(line string) bool { return strings.HasPrefix(line, selector+" ") })
 	return strings.Join(append(kept, one), "\n")
 }
 
-// fire evaluates alerts each minute of the hour, and returns what those say that
-// fire at some time in it.
+// fire evaluates alerts at each minute of the hour. It returns the annotations of those that
+// fire at some time.
 func fire(t *testing.T, alerts []rule, series string) map[string]map[string]string {
 	t.Helper()
 	job := `job="pod-identity-webhook-metrics",namespace="pod-identity-webhook"`
@@ -249,7 +249,7 @@ func fire(t *testing.T, alerts []rule, series string) map[string]map[string]stri
 	defer storage.Close()
 	query := rules.EngineQueryFunc(promqltest.NewTestEngine(t, false, 0, 100_000), storage)
 	queries := parser.NewParser(parser.Options{})
-	came := map[string]map[string]string{}
+	fired := map[string]map[string]string{}
 	for _, alert := range alerts {
 		expr, err := queries.ParseExpr(alert.expr)
 		if err != nil {
@@ -264,26 +264,25 @@ func fire(t *testing.T, alerts []rule, series string) map[string]map[string]stri
 			}
 			for _, active := range evaluated.ActiveAlerts() {
 				if active.State == rules.StateFiring {
-					came[alert.name+" "+alert.severity] = active.Annotations.Map()
+					fired[alert.name+" "+alert.severity] = active.Annotations.Map()
 				}
 			}
 		}
 	}
-	return came
+	return fired
 }
 
-// TestDashboard_validQueries puts values in place of Grafana's
-// variables.
+// TestDashboard_validQueries replaces Grafana's variables and parses the queries.
 func TestDashboard_validQueries(t *testing.T) {
 	queries := parser.NewParser(parser.Options{})
 	exprs := dashboardQueries(t)
 	if len(exprs) < 15 {
-		t.Errorf("there are %d queries", len(exprs))
+		t.Errorf("got %d queries", len(exprs))
 	}
 	for _, expr := range exprs {
 		expr = strings.NewReplacer("$__rate_interval", "5m", "$namespace", "n", "$job", "j").Replace(expr)
 		if strings.Contains(expr, "$") {
-			t.Errorf("%s has a variable that nothing defines", expr)
+			t.Errorf("%s has an undefined variable", expr)
 		}
 		if _, err := queries.ParseExpr(expr); err != nil {
 			t.Errorf("%s: %v", expr, err)

@@ -1,3 +1,3 @@
-// Package integrations has only tests: what the chart gives to Prometheus, to its
-// operator and to cert-manager is judged by their own code.
+// Package integrations has only tests. They validate the chart's objects for Prometheus, its
+// operator and cert-manager with these projects' own code.
 package integrations

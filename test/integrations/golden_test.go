@@ -12,13 +12,12 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
-// documents returns those objects in the chart's golden files that are of a
-// group, by file.
+// documents returns the objects of an API group in the chart's golden files, by file.
 func documents(t *testing.T, group string) map[string][]string {
 	t.Helper()
 	files, err := filepath.Glob("../chart/testdata/*.golden.yaml")
 	if err != nil || len(files) == 0 {
-		t.Fatalf("there are no golden files: %v", err)
+		t.Fatalf("got no golden files: %v", err)
 	}
 	found := map[string][]string{}
 	for _, file := range files {
@@ -33,13 +32,12 @@ func documents(t *testing.T, group string) map[string][]string {
 		}
 	}
 	if len(found) == 0 {
-		t.Fatalf("no golden file has anything of %s", group)
+		t.Fatalf("no golden file has an object of group %s", group)
 	}
 	return found
 }
 
-// TestCustomResources_strictDecoding goes by the types that the
-// operators themselves read.
+// TestCustomResources_strictDecoding decodes the objects with the operators' own types.
 func TestCustomResources_strictDecoding(t *testing.T) {
 	for _, group := range []string{"cert-manager.io", "monitoring.coreos.com"} {
 		for file, objects := range documents(t, group) {
@@ -55,7 +53,7 @@ func TestCustomResources_strictDecoding(t *testing.T) {
 					"PrometheusRule": &monitoringv1.PrometheusRule{},
 				}[header.Kind]
 				if !known {
-					t.Errorf("%s: nothing here knows a %s", file, header.Kind)
+					t.Errorf("%s: unknown kind %s", file, header.Kind)
 					continue
 				}
 				if err := yaml.UnmarshalStrict([]byte(object), into); err != nil {

@@ -26,11 +26,11 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
-// fieldOwner is who the API server's record of fields names.
+// fieldOwner is the field manager of the applied objects.
 const fieldOwner = "pod-identity-webhook-test"
 
-// Apply applies the objects in the files, in that order, and returns them as
-// stored. An object with an unknown or a repeated field is an error.
+// Apply applies the objects in the files, in that order, and returns them as stored. It
+// returns an error for unknown and duplicate fields.
 func Apply(ctx context.Context, config *rest.Config, paths ...string) ([]*unstructured.Unstructured, error) {
 	applier, err := newApplier(config)
 	if err != nil {
@@ -53,8 +53,8 @@ func Apply(ctx context.Context, config *rest.Config, paths ...string) ([]*unstru
 	return stored, nil
 }
 
-// split returns the YAML documents in a file, as they are: the API server's
-// strict reading is to see what the user wrote.
+// split returns the unparsed YAML documents in a file, because the API server's strict
+// validation needs the original text.
 func split(path string) ([][]byte, error) {
 	content, err := os.ReadFile(path) //nolint:gosec // the caller says which file
 	if err != nil {
@@ -75,7 +75,7 @@ func split(path string) ([][]byte, error) {
 	}
 }
 
-// applier knows the cluster's kinds.
+// applier applies objects of the cluster's kinds.
 type applier struct {
 	mapper meta.RESTMapper
 	client dynamic.Interface
@@ -84,15 +84,15 @@ type applier struct {
 func newApplier(config *rest.Config) (*applier, error) {
 	discoverer, err := discovery.NewDiscoveryClientForConfig(config)
 	if err != nil {
-		return nil, fmt.Errorf("make a client: %w", err)
+		return nil, fmt.Errorf("create client: %w", err)
 	}
 	resources, err := restmapper.GetAPIGroupResources(discoverer)
 	if err != nil {
-		return nil, fmt.Errorf("ask for the cluster's kinds: %w", err)
+		return nil, fmt.Errorf("discover the cluster's kinds: %w", err)
 	}
 	client, err := dynamic.NewForConfig(config)
 	if err != nil {
-		return nil, fmt.Errorf("make a client: %w", err)
+		return nil, fmt.Errorf("create client: %w", err)
 	}
 	return &applier{mapper: restmapper.NewDiscoveryRESTMapper(resources), client: client}, nil
 }
@@ -124,8 +124,7 @@ func (a *applier) resource(kind schema.GroupVersionKind, namespace string) (dyna
 	return a.client.Resource(mapping.Resource), nil
 }
 
-// Delete deletes objects that Apply returned, the last one first. One that is
-// gone already is no error.
+// Delete deletes objects from Apply in reverse order. It ignores objects that do not exist.
 func Delete(ctx context.Context, config *rest.Config, objects []*unstructured.Unstructured) error {
 	applier, err := newApplier(config)
 	if err != nil {

@@ -18,7 +18,7 @@ func TestApply(t *testing.T) {
 	}
 	t.Cleanup(cp.Stop)
 
-	t.Run("each example is accepted, and accepted again", func(t *testing.T) {
+	t.Run("each example can be applied twice", func(t *testing.T) {
 		namespaces, err := filepath.Glob(repopath.Path("examples", "*", "namespace.yaml"))
 		if err != nil {
 			t.Fatal(err)
@@ -28,7 +28,7 @@ func TestApply(t *testing.T) {
 			t.Fatal(err)
 		}
 		if len(files) == 0 {
-			t.Fatal("there are no examples")
+			t.Fatal("got no examples")
 		}
 		for range 2 {
 			stored, err := Apply(ctx, cp.Config(), append(namespaces, files...)...)
@@ -36,18 +36,18 @@ func TestApply(t *testing.T) {
 				t.Fatal(err)
 			}
 			if len(stored) != len(namespaces)+len(files) {
-				t.Errorf("%d objects were stored, want one for each of %q and %q", len(stored), namespaces, files)
+				t.Errorf("got %d stored objects, want one for each of %q and %q", len(stored), namespaces, files)
 			}
 		}
 	})
 
 	const configMap = "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: test\n  namespace: default\n"
 	for name, test := range map[string]struct{ content, want string }{
-		"an unknown field is refused":    {configMap + "daata: {}\n", "daata"},
-		"a repeated field is refused":    {configMap + "data:\n  a: b\n  a: c\n", "already set"},
-		"an unknown kind is refused":     {strings.ReplaceAll(configMap, "ConfigMap", "ConfigMop"), "ConfigMop"},
-		"two documents are two objects":  {configMap + "---\n" + strings.ReplaceAll(configMap, "name: test", "name: other"), ""},
-		"an empty document is no object": {"---\n" + configMap + "---\n", ""},
+		"unknown field":   {configMap + "daata: {}\n", "daata"},
+		"duplicate field": {configMap + "data:\n  a: b\n  a: c\n", "already set"},
+		"unknown kind":    {strings.ReplaceAll(configMap, "ConfigMap", "ConfigMop"), "ConfigMop"},
+		"two documents":   {configMap + "---\n" + strings.ReplaceAll(configMap, "name: test", "name: other"), ""},
+		"empty documents": {"---\n" + configMap + "---\n", ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			path := filepath.Join(t.TempDir(), "test.yaml")
@@ -59,9 +59,9 @@ func TestApply(t *testing.T) {
 			case test.want == "" && err != nil:
 				t.Error(err)
 			case test.want == "" && len(stored) != strings.Count(test.content, "ConfigMap"):
-				t.Errorf("%d objects were stored", len(stored))
+				t.Errorf("got %d stored objects", len(stored))
 			case test.want != "" && (err == nil || !strings.Contains(err.Error(), test.want)):
-				t.Errorf("got %v, want an error that names %s", err, test.want)
+				t.Errorf("got %v, want an error with %s", err, test.want)
 			}
 		})
 	}

@@ -1,8 +1,6 @@
-// Package minioserver runs MinIO, an S3 with an STS of its own, as a process on
-// loopback that trusts a cluster's tokens.
-//
-// It owns the process, its settings and its directory. MinIO is software that is not
-// ours: what it makes of a token shows what others make of our pods.
+// Package minioserver runs MinIO, an S3 server with its own STS, as a process on loopback
+// that trusts a cluster's tokens. MinIO is third-party software, so it is an independent
+// test of the tokens.
 package minioserver
 
 import (
@@ -30,30 +28,30 @@ const (
 	startTimeout   = time.Minute
 	stopTimeout    = 30 * time.Second
 	requestTimeout = 5 * time.Second
-	// Region is what MinIO takes itself to be in when it is not told.
+	// Region is MinIO's default region.
 	Region = "us-east-1"
-	// rootUser may do everything, with a password that is made anew.
+	// rootUser is the administrator. Its password is random.
 	rootUser = "root"
 )
 
-// DefaultBinary is where this repository builds MinIO.
+// DefaultBinary returns the path of the MinIO that make builds.
 func DefaultBinary() string { return repopath.Path("bin", "minio", "minio") }
 
-// Options say how to start a server.
+// Options are the options of Start.
 type Options struct {
 	// Binary is MinIO's file; empty means DefaultBinary.
 	Binary string
-	// Dir is an existing directory, empty at first, for the objects, the certificates
-	// and the log. It is the caller's to remove, after Stop.
+	// Dir is an existing empty directory for the objects, the certificates and the log. The
+	// caller removes it after Stop.
 	Dir string
-	// Issuer is the URL of the cluster's issuer, and IssuerCA its CA, PEM.
+	// Issuer is the URL of the cluster's issuer, and IssuerCA its CA in PEM.
 	Issuer   string
 	IssuerCA []byte
-	// Audience is the one that tokens have to be for; MinIO calls it the client id.
+	// Audience is the required audience of tokens. MinIO calls it the client ID.
 	Audience string
 }
 
-// Server is a MinIO that runs.
+// Server is a running MinIO server.
 type Server struct {
 	options      Options
 	port         int
@@ -62,14 +60,14 @@ type Server struct {
 	roleARN      string
 }
 
-// Start starts a server and returns when it takes tokens. The context bounds
-// the start alone. On failure it is not left running.
+// Start starts a server and waits until it accepts tokens. The context is only for the
+// start. If it returns an error, the server does not run.
 func Start(ctx context.Context, options Options) (*Server, error) {
 	if options.Binary == "" {
 		options.Binary = DefaultBinary()
 	}
 	if _, err := os.Stat(options.Binary); err != nil {
-		return nil, fmt.Errorf("find MinIO: %w; build it with `make minio`", err)
+		return nil, fmt.Errorf("find MinIO: %w; run `make minio`", err)
 	}
 	port, err := freeport.FreePort(ctx)
 	if err != nil {
@@ -89,7 +87,7 @@ func Start(ctx context.Context, options Options) (*Server, error) {
 	return s, nil
 }
 
-// trustIssuer puts the issuer's CA where MinIO looks for those it trusts.
+// trustIssuer writes the issuer's CA to MinIO's directory of trusted CAs.
 func (s *Server) trustIssuer() error {
 	directory := filepath.Join(s.certificates(), "CAs")
 	if err := os.MkdirAll(directory, 0o700); err != nil {
@@ -102,9 +100,9 @@ func (s *Server) certificates() string { return filepath.Join(s.options.Dir, "ce
 
 func (s *Server) log() string { return filepath.Join(s.options.Dir, "minio.log") }
 
-// command has MinIO's settings by their names in MinIO's documentation,
-// "OpenID Identity Management Settings". The role policy makes it give whoever has
-// a token of the right audience a role, whose ARN it makes up.
+// command returns the command with MinIO's settings, which are documented in "OpenID Identity
+// Management Settings". With a role policy, MinIO generates the ARN of a role for all
+// tokens with the right audience.
 func (s *Server) command() process.Command {
 	return process.Command{
 		Path: s.options.Binary,
@@ -128,8 +126,8 @@ func (s *Server) command() process.Command {
 
 var printedRole = regexp.MustCompile(`arn:minio:iam:[^:\s]*::role/[\w-]+`)
 
-// waitReady waits until MinIO serves objects and has printed its role, which it
-// does when it has read the issuer's keys.
+// waitReady waits until MinIO serves objects and has printed its role, which it does after
+// it has read the issuer's keys.
 func (s *Server) waitReady(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
@@ -144,19 +142,19 @@ func (s *Server) waitReady(ctx context.Context) error {
 			return err
 		}
 		if s.roleARN = printedRole.FindString(string(log)); s.roleARN == "" {
-			return fmt.Errorf("no role is printed in %s", s.log())
+			return fmt.Errorf("got no role in %s", s.log())
 		}
 		return nil
 	})
 }
 
-// URL is the endpoint of both S3 and STS.
+// URL returns the endpoint of both S3 and STS.
 func (s *Server) URL() string { return "http://" + freeport.Address(s.port) }
 
-// RoleARN is the role that tokens are exchanged for.
+// RoleARN returns the role for which MinIO exchanges tokens.
 func (s *Server) RoleARN() string { return s.roleARN }
 
-// CreateBucket makes a bucket, as the store's administrator.
+// CreateBucket creates a bucket as the store's administrator.
 func (s *Server) CreateBucket(ctx context.Context, name string) error {
 	client := s3.NewFromConfig(s.administrator(), func(o *s3.Options) { o.UsePathStyle = true })
 	if _, err := client.CreateBucket(ctx, &s3.CreateBucketInput{Bucket: &name}); err != nil {
@@ -165,10 +163,10 @@ func (s *Server) CreateBucket(ctx context.Context, name string) error {
 	return nil
 }
 
-// TemporaryCredentials are some with the rights of the store's administrator,
-// which need no token.
+// TemporaryCredentials returns credentials with the permissions of the store's administrator.
+// They need no token.
 func (s *Server) TemporaryCredentials(ctx context.Context) (aws.Credentials, error) {
-	// MinIO ignores the role and the session name, which the SDK insists on.
+	// MinIO ignores the role and the session name, which the SDK requires.
 	provider := stscreds.NewAssumeRoleProvider(sts.NewFromConfig(s.administrator()), s.roleARN)
 	return provider.Retrieve(ctx)
 }
@@ -181,7 +179,7 @@ func (s *Server) administrator() aws.Config {
 	}
 }
 
-// Stop ends the server and waits until it has.
+// Stop stops the server and waits until it has exited.
 func (s *Server) Stop(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, stopTimeout)
 	defer cancel()

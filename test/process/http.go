@@ -6,8 +6,8 @@ import (
 	"net/http"
 )
 
-// ExpectOK returns nil when a GET of the URL is answered with 200, which is how
-// most programs say that they are ready.
+// ExpectOK returns nil if a GET of the URL returns status 200, which for most programs means
+// that they are ready.
 func ExpectOK(ctx context.Context, client *http.Client, url string) error {
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {

@@ -6,11 +6,11 @@ import (
 	"os"
 )
 
-// tailLines is how much of a log goes into an error: enough for the reason of
-// a failed start, which programs print last, and still one screen.
+// tailLines is the number of log lines in an error: enough for the reason of a failed start,
+// which programs print last, and less than a screen.
 const tailLines = 15
 
-// LogTail returns the last lines of the output.
+// LogTail returns the last lines of the log.
 func (p *Process) LogTail() string {
 	log, err := os.ReadFile(p.log)
 	if err != nil {

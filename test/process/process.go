@@ -1,8 +1,5 @@
-// Package process runs a program as a child that its parent stops in order and
-// that does not outlive its parent.
-//
-// It owns the child's start, its end and the file with its output. What the
-// program does, and when it is ready for use, is the caller's to know.
+// Package process runs a program as a child process that its parent can stop gracefully and
+// that does not outlive its parent. It handles the start, the exit and the log file.
 package process
 
 import (
@@ -19,41 +16,39 @@ import (
 	"k8s.io/apimachinery/pkg/util/wait"
 )
 
-// readyInterval is how often WaitReady asks. It is short since the tests start
-// programs often, and what it asks costs a loopback request.
+// readyInterval is the polling interval of WaitReady. It is short because tests start
+// programs often, and a check costs only a loopback request.
 const readyInterval = 50 * time.Millisecond
 
 // Command is a program to run.
 type Command struct {
-	// Path is the program's file. Its last element names the process in errors.
+	// Path is the program's file. Errors contain its last element.
 	Path string
 	Args []string
-	// Env is the whole environment, as NAME=value; nil means the parent's.
+	// Env is the complete environment, as NAME=value; nil means the parent's.
 	Env []string
-	// Log is the file that the output is appended to. It is created if absent
-	// and readable by its owner only.
+	// Log is the file to which the output is appended. It is created if absent, readable
+	// only by its owner.
 	Log string
 }
 
-// Process is a program that was started. Its methods may be called from any
-// goroutine.
+// Process is a started program. Its methods can be called concurrently.
 type Process struct {
 	cmd    *exec.Cmd
 	log    string
 	ended  chan struct{}
-	exited error // what Wait returned; valid once ended is closed
+	exited error // result of Wait; valid after ended is closed
 }
 
-// Start runs the command in a process group of its own, so that a Ctrl-C in
-// the terminal reaches the parent alone and the parent decides who stops when.
-// On Linux the kernel kills the child when the parent dies, however it dies;
-// elsewhere a parent that is killed leaves its children behind.
+// Start runs the command in its own process group. So Ctrl-C in the terminal reaches only
+// the parent, which decides the order of stops. On Linux the kernel kills the child when
+// the parent dies in any way. On other systems a killed parent leaves its children running.
 func Start(command Command) (*Process, error) {
 	log, err := os.OpenFile(command.Log, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
-		return nil, fmt.Errorf("open the log of %s: %w", filepath.Base(command.Path), err)
+		return nil, fmt.Errorf("open log of %s: %w", filepath.Base(command.Path), err)
 	}
-	defer func() { _ = log.Close() }() // the child has a descriptor of its own
+	defer func() { _ = log.Close() }() // the child has its own descriptor
 
 	cmd := exec.Command(command.Path, command.Args...) //nolint:gosec,noctx // to run what the caller says is the point, and no context ends it: Stop does
 	cmd.Env = command.Env
@@ -70,9 +65,9 @@ func Start(command Command) (*Process, error) {
 	return p, nil
 }
 
-// run starts the program and waits for its end on one OS thread that it does
-// not give back before: Linux sends the parent-death signal when the thread
-// that forked ends, not when the process does (prctl(2), PR_SET_PDEATHSIG).
+// run starts the program and waits for its exit on one locked OS thread: Linux sends the
+// parent-death signal when the thread that forked exits, not when the process does
+// (prctl(2), PR_SET_PDEATHSIG).
 func (p *Process) run(started chan<- error) {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
@@ -86,25 +81,25 @@ func (p *Process) run(started chan<- error) {
 	close(p.ended)
 }
 
-// Name is the program's file name.
+// Name returns the program's file name.
 func (p *Process) Name() string { return filepath.Base(p.cmd.Path) }
 
-// PID is the process id.
+// PID returns the process ID.
 func (p *Process) PID() int { return p.cmd.Process.Pid }
 
-// Ended is closed when the process has ended, for whatever reason.
+// Ended returns a channel that is closed when the process has exited for any reason.
 func (p *Process) Ended() <-chan struct{} { return p.ended }
 
-// ExitCode waits for the process to end and returns its exit code, which is -1
-// if a signal ended it.
+// ExitCode waits until the process exits and returns its exit code, which is -1 if a signal
+// killed it.
 func (p *Process) ExitCode() int {
 	<-p.ended
 	return p.cmd.ProcessState.ExitCode()
 }
 
-// WaitReady asks until ready returns nil. It fails when the process ends or
-// when the context does, and the error then holds the last answer and the end
-// of the log. A call of ready should have a deadline of its own.
+// WaitReady polls until ready returns nil. It returns an error if the process exits or the
+// context ends before, with the last error of ready and the last lines of the log. A call of
+// ready should have its own timeout.
 func (p *Process) WaitReady(ctx context.Context, ready func(context.Context) error) error {
 	var last error
 	err := wait.PollUntilContextCancel(ctx, readyInterval, true, func(ctx context.Context) (bool, error) {
@@ -124,7 +119,7 @@ func (p *Process) WaitReady(ctx context.Context, ready func(context.Context) err
 	case last == nil:
 		return fmt.Errorf("wait for %s: %w", p.Name(), context.Cause(ctx))
 	default:
-		return fmt.Errorf("wait for %s: %w; it last said: %w; the end of its log:\n%s", p.Name(), context.Cause(ctx), last, p.LogTail())
+		return fmt.Errorf("wait for %s: %w; last error: %w; last lines of its log:\n%s", p.Name(), context.Cause(ctx), last, p.LogTail())
 	}
 }
 
@@ -136,9 +131,9 @@ func (p *Process) Signal(signal os.Signal) error {
 	return nil
 }
 
-// Stop asks the process to end and waits until it has. When the context ends
-// first the process is killed, and the error says so. A process that ended
-// before it was asked to is an error too, with the end of its log.
+// Stop sends the process SIGTERM and waits until it exits. If the context ends before, it
+// kills the process and returns an error. It also returns an error, with the last lines of
+// the log, if the process had already exited.
 func (p *Process) Stop(ctx context.Context) error {
 	select {
 	case <-p.ended:
@@ -146,7 +141,7 @@ func (p *Process) Stop(ctx context.Context) error {
 	default:
 	}
 	if err := p.Signal(syscall.SIGTERM); err != nil && !errors.Is(err, os.ErrProcessDone) {
-		p.Kill() // no SIGTERM on this system
+		p.Kill() // this system has no SIGTERM
 		return nil
 	}
 	select {
@@ -158,16 +153,16 @@ func (p *Process) Stop(ctx context.Context) error {
 	}
 }
 
-// Kill ends the process at once and waits until it is gone.
+// Kill kills the process and waits until it is gone.
 func (p *Process) Kill() {
-	// The only error is that it has ended already, which is what is wanted.
+	// The only possible error is that the process has already exited.
 	_ = p.cmd.Process.Kill()
 	<-p.ended
 }
 
-// UnexpectedEnd waits for the process to end and returns an error that tells
-// how it did, with the end of its log.
+// UnexpectedEnd waits until the process exits. It returns an error with the process state and
+// the last lines of the log.
 func (p *Process) UnexpectedEnd() error {
 	<-p.ended
-	return fmt.Errorf("%s ended by itself: %s; the end of its log:\n%s", p.Name(), p.cmd.ProcessState, p.LogTail())
+	return fmt.Errorf("%s exited unexpectedly: %s; last lines of its log:\n%s", p.Name(), p.cmd.ProcessState, p.LogTail())
 }

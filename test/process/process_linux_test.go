@@ -18,7 +18,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/wait"
 )
 
-// roleVariable makes the test binary play a program instead of testing.
+// roleVariable makes the test binary run the program of a role instead of the tests.
 const roleVariable = "PROCESS_TEST_ROLE"
 
 func TestMain(m *testing.M) {
@@ -28,7 +28,7 @@ func TestMain(m *testing.M) {
 	m.Run()
 }
 
-// play is the program of a role. It returns the exit code.
+// play runs the program of a role and returns the exit code.
 func play(role string) int {
 	switch role {
 	case "failing":
@@ -40,7 +40,7 @@ func play(role string) int {
 	case "stubborn":
 		for range terminations() {
 		}
-	case "parent": // of one child, whose PID it prints
+	case "parent": // starts a child and prints its PID
 		command := Command{Path: os.Args[0], Log: os.Args[1]}
 		if err := os.Setenv(roleVariable, "stubborn"); err != nil {
 			say(err)
@@ -59,7 +59,7 @@ func play(role string) int {
 
 func say(text any) { _, _ = fmt.Fprintln(os.Stdout, text) }
 
-// terminations receives each SIGTERM from the moment that "ready" is printed.
+// terminations returns a channel that receives each SIGTERM. It prints "ready" first.
 func terminations() <-chan os.Signal {
 	terminations := make(chan os.Signal, 1)
 	signal.Notify(terminations, syscall.SIGTERM)
@@ -74,7 +74,7 @@ func TestStop_exitCode(t *testing.T) {
 		t.Fatal(err)
 	}
 	if got := p.ExitCode(); got != 7 {
-		t.Errorf("exit code %d, want 7", got)
+		t.Errorf("got exit code %d, want 7", got)
 	}
 }
 
@@ -84,12 +84,12 @@ func TestStop_contextCanceled(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
 	defer cancel()
 	if err := p.Stop(ctx); !errors.Is(err, context.DeadlineExceeded) {
-		t.Errorf("got %v, want that the deadline was exceeded", err)
+		t.Errorf("got %v, want context.DeadlineExceeded", err)
 	}
 	select {
 	case <-p.Ended():
 	default:
-		t.Error("the process still runs")
+		t.Error("the process is still running")
 	}
 }
 
@@ -101,7 +101,7 @@ func TestUnexpectedEnd(t *testing.T) {
 		"Stop":      p.Stop(t.Context()),
 	} {
 		if err == nil || !strings.Contains(err.Error(), "exit status 3") || !strings.Contains(err.Error(), "the disk is full") {
-			t.Errorf("%s: got %v, want the exit status and the log", name, err)
+			t.Errorf("%s: got %v, want an error with the exit status and the log", name, err)
 		}
 	}
 }
@@ -114,7 +114,7 @@ func TestWaitReady_lastError(t *testing.T) {
 	defer cancel()
 	err := p.WaitReady(ctx, func(context.Context) error { return refused })
 	if !errors.Is(err, refused) || !errors.Is(err, context.DeadlineExceeded) {
-		t.Errorf("got %v, want the deadline and the last answer", err)
+		t.Errorf("got %v, want an error with the deadline and the last error", err)
 	}
 }
 
@@ -125,7 +125,7 @@ func TestStart_processGroup(t *testing.T) {
 		t.Fatal(err)
 	}
 	if group != p.PID() {
-		t.Errorf("the child %d is in group %d", p.PID(), group)
+		t.Errorf("got child %d in process group %d, want its own group", p.PID(), group)
 	}
 }
 
@@ -163,8 +163,8 @@ func TestStart_parentKilled(t *testing.T) {
 	}
 }
 
-// running tells whether a process exists and is more than a zombie that waits
-// for its new parent.
+// running reports whether a process exists and is not a zombie that its new parent has not
+// reaped yet.
 func running(pid int) bool {
 	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	if err != nil {
@@ -185,7 +185,7 @@ func startRole(t *testing.T, role string) *Process {
 	return p
 }
 
-// waitReady waits until the program has set up its signals.
+// waitReady waits until the program has installed its signal handlers.
 func waitReady(t *testing.T, p *Process) {
 	t.Helper()
 	waitForLog(t, p.log, "ready")

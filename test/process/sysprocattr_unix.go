@@ -4,7 +4,7 @@ package process
 
 import "syscall"
 
-// Only Linux ends a child with its parent.
+// Only Linux can kill a child when its parent dies.
 func sysProcAttr() *syscall.SysProcAttr {
 	return &syscall.SysProcAttr{Setpgid: true}
 }

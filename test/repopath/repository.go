@@ -1,5 +1,5 @@
-// Package repopath finds the files of this repository, wherever it is
-// checked out and whatever the working directory is.
+// Package repopath returns paths of this repository's files, independent of the working
+// directory.
 package repopath
 
 import (
@@ -7,11 +7,11 @@ import (
 	"runtime"
 )
 
-// root is set by the linker of a program whose paths are trimmed (go build -trimpath).
+// root is set by the linker for programs built with trimmed paths (go build -trimpath).
 var root string //nolint:gochecknoglobals // the linker sets only variables of a package
 
-// Path joins the elements to the repository's root. A program finds the root only of
-// the checkout it was built from, which is how tests and the demo run.
+// Path joins the elements to the repository's root, which is the checkout from which the
+// program was built.
 func Path(elements ...string) string {
 	if root == "" {
 		_, file, _, _ := runtime.Caller(0)

@@ -16,13 +16,13 @@ import (
 const (
 	agentPath     = "/v1/credentials"
 	agentAudience = "pods.eks.amazonaws.com"
-	// listed is the ServiceAccount whose pods have container credentials.
+	// listed is the ServiceAccount of pods with container credentials.
 	listed = "listed"
 )
 
-// newAgent stands in for the agent of EKS Pod Identity, of which nobody but AWS
-// has the other half: it has the API server verify the token that comes as the
-// Authorization header, and answers with credentials of MinIO.
+// newAgent starts a fake agent of EKS Pod Identity, because AWS's service for the real one is
+// not available. It verifies the token in the Authorization header with the API server, and
+// returns credentials of MinIO.
 func newAgent(t *testing.T, w *world) *httptest.Server {
 	t.Helper()
 	agent := httptest.NewServer(http.HandlerFunc(func(answer http.ResponseWriter, r *http.Request) {
@@ -55,7 +55,7 @@ func newAgent(t *testing.T, w *world) *httptest.Server {
 	return agent
 }
 
-// agentFlags make the webhook give the listed ServiceAccount container credentials.
+// agentFlags returns flags for container credentials for the listed ServiceAccount.
 func agentFlags(t *testing.T, agent *httptest.Server, directory string) []string {
 	t.Helper()
 	list := filepath.Join(t.TempDir(), "identities.json")
@@ -67,17 +67,17 @@ func agentFlags(t *testing.T, agent *httptest.Server, directory string) []string
 	}
 }
 
-// testContainerCredentials has each SDK ask the agent.
+// testContainerCredentials makes each SDK get credentials from the agent.
 func testContainerCredentials(t *testing.T, w *world, found []sdk) {
-	c := w.create(t, listed, pod{directory: w.agentFolder})
+	c := w.create(t, listed, pod{directory: w.agentDir})
 	for _, s := range found {
 		t.Run(s.name, func(t *testing.T) {
 			got := s.run(t, c, nil, "store", w.minio.URL(), bucket, "key", content)
 			switch {
 			case s.noTokenFile && (got.Content != "" || got.Error.Message == ""):
-				t.Errorf("it printed %+v, want an error: it does not read AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE", got)
+				t.Errorf("got %+v, want an error, because the SDK does not read AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE", got)
 			case !s.noTokenFile && got != answer{Content: content}:
-				t.Errorf("it printed %+v, want the object", got)
+				t.Errorf("got %+v, want the object", got)
 			}
 		})
 	}

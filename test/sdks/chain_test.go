@@ -13,12 +13,12 @@ import (
 const (
 	targetRole = "arn:aws:iam::444455556666:role/target"
 	externalID = "the-id"
-	// The access keys of the two steps tell who signed a request.
+	// The access keys of the two steps show who signed a request.
 	sourceKey, targetKey = "AKIASOURCE", "AKIATARGET"
 )
 
-// chainSTS answers as AWS's STS does to the calls of a chain, and writes down
-// what it was asked. It verifies nothing: what SDKs ask for is what is tested.
+// chainSTS is a fake STS that responds to the calls of a role chain and records the requests.
+// It verifies nothing: the test is about the requests of SDKs.
 type chainSTS struct {
 	mu    sync.Mutex
 	calls []string
@@ -49,7 +49,7 @@ func (s *chainSTS) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	_, _ = fmt.Fprintf(w, `<%[1]sResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/"><%[1]sResult>%[2]s</%[1]sResult></%[1]sResponse>`, action, result)
 }
 
-// taken returns what it was asked since the last time.
+// taken returns the requests since the last call.
 func (s *chainSTS) taken() []string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -63,8 +63,7 @@ func temporaryCredentials(key string) string {
 		"<SessionToken>session</SessionToken><Expiration>2099-01-01T00:00:00Z</Expiration></Credentials>"
 }
 
-// testChains has each SDK assume the target role of a chain, see
-// docs/role-chaining.md.
+// testChains makes each SDK assume the target role of a chain, see docs/role-chaining.md.
 func testChains(t *testing.T, w *world, found []sdk) {
 	answers := &chainSTS{}
 	server := httptest.NewServer(answers)
@@ -75,7 +74,7 @@ func testChains(t *testing.T, w *world, found []sdk) {
 			answers.taken()
 			got := s.run(t, c, s.network(t, server.URL), "whoami")
 			if want := (answer{ARN: "arn:aws:sts::444455556666:assumed-role/target/session"}); got != want {
-				t.Errorf("it printed %+v, want %+v", got, want)
+				t.Errorf("got %+v, want %+v", got, want)
 			}
 			want := []string{
 				"AssumeRoleWithWebIdentity " + appRole + " token true",
@@ -83,7 +82,7 @@ func testChains(t *testing.T, w *world, found []sdk) {
 				"GetCallerIdentity signed by the target true",
 			}
 			if calls := answers.taken(); !slices.Equal(calls, want) {
-				t.Errorf("STS was asked\n%s\nwant\n%s", strings.Join(calls, "\n"), strings.Join(want, "\n"))
+				t.Errorf("got STS calls\n%s\nwant\n%s", strings.Join(calls, "\n"), strings.Join(want, "\n"))
 			}
 		})
 	}

@@ -25,15 +25,15 @@ import (
 	"k8s.io/client-go/util/cert"
 )
 
-// network is one in which the names of AWS's services lead to a server of this
-// machine: an SDK that can be told no other endpoint calls AWS's, as in
-// production, and is answered from here. It is a proxy, which the SDK is told by
-// HTTPS_PROXY, that ends the TLS connections with certificates of a CA of its own.
+// network is a proxy through which the names of AWS's services lead to a server on this
+// machine. It is for SDKs without a setting for the endpoint, which call AWS's endpoints as
+// in production. HTTPS_PROXY in the environment selects the proxy. It terminates TLS with
+// certificates of its own CA.
 type network struct {
-	env []string // what a program has to be told
+	env []string // environment for a program
 
 	mu    sync.Mutex
-	hosts []string // those asked for
+	hosts []string // requested hosts
 }
 
 func newNetwork(t *testing.T, server string) *network {
@@ -44,7 +44,7 @@ func newNetwork(t *testing.T, server string) *network {
 		t.Fatal(err)
 	}
 	issue, caFile := newAuthority(t)
-	// The name that a request was for is part of its signature.
+	// The signature of a request covers the host name.
 	aws := httptest.NewUnstartedServer(&httputil.ReverseProxy{Rewrite: func(r *httputil.ProxyRequest) {
 		r.SetURL(target)
 		r.Out.Host = r.In.Host
@@ -67,18 +67,17 @@ func (n *network) note(host string) {
 	n.hosts = append(n.hosts, host)
 }
 
-// asked returns the hosts that were asked for, each once.
+// asked returns the requested hosts without duplicates.
 func (n *network) asked() []string {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	return slices.Compact(slices.Sorted(slices.Values(n.hosts)))
 }
 
-// tunnel joins the connection of a CONNECT with a new one to address, until both
-// directions have ended.
+// tunnel connects a CONNECT request to address until both directions are closed.
 func tunnel(w http.ResponseWriter, r *http.Request, address string) {
 	if r.Method != http.MethodConnect {
-		http.Error(w, "this proxy is for CONNECT", http.StatusMethodNotAllowed)
+		http.Error(w, "this proxy supports only CONNECT", http.StatusMethodNotAllowed)
 		return
 	}
 	var dialer net.Dialer
@@ -108,8 +107,8 @@ func tunnel(w http.ResponseWriter, r *http.Request, address string) {
 	<-upwards
 }
 
-// newAuthority returns what issues a certificate for each name that a client asks
-// for, and the file of the CA.
+// newAuthority returns a function that issues a certificate for each requested name, and the
+// file of the CA.
 func newAuthority(t *testing.T) (func(*tls.ClientHelloInfo) (*tls.Certificate, error), string) {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
@@ -129,7 +128,7 @@ func newAuthority(t *testing.T) (func(*tls.ClientHelloInfo) (*tls.Certificate, e
 	}, file
 }
 
-// issue makes a certificate of the CA's own key, which spares another.
+// issue issues a certificate for the CA's own key, so that no other key is needed.
 func issue(ca *x509.Certificate, key crypto.Signer, name string) (*tls.Certificate, error) {
 	serial, err := rand.Int(rand.Reader, big.NewInt(1<<62))
 	if err != nil {

@@ -18,20 +18,19 @@ import (
 type sdk struct {
 	name    string
 	command []string
-	// image has the variables that the program needs wherever it runs, and that
-	// are none of AWS's.
+	// image has the variables that the program needs anywhere. None of them is for AWS.
 	image []string
-	// needsAWSNames is set where the SDK does not know AWS_ENDPOINT_URL_STS.
+	// needsAWSNames is true if the SDK does not support AWS_ENDPOINT_URL_STS.
 	needsAWSNames bool
-	// noTokenFile is set where the SDK does not know AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE.
+	// noTokenFile is true if the SDK does not support AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE.
 	noTokenFile bool
-	// untyped is set where errors have a code alone.
+	// untyped is true if errors have only a code.
 	untyped bool
-	// ifThere is set where it is tried on machines that happen to have it.
+	// ifThere is true if the test is skipped on machines without the SDK.
 	ifThere bool
 }
 
-// sdks are those that make test-sdks tries.
+// sdks returns the SDKs of make test-sdks.
 func sdks() []sdk {
 	installed := func(elements ...string) string {
 		return repopath.Path(append([]string{"bin", "sdks"}, elements...)...)
@@ -44,11 +43,10 @@ func sdks() []sdk {
 	python := pythonOfThisMachine()
 	return []sdk{
 		{name: "Go v2", command: []string{installed("golang")}},
-		// Its errors have codes and no types, and it never came to know
-		// AWS_ENDPOINT_URL_STS.
+		// Its errors have codes but no types, and it does not support AWS_ENDPOINT_URL_STS.
 		{name: "Go v1", command: []string{installed("golangv1")}, needsAWSNames: true, untyped: true},
 		{name: "JavaScript v3", command: []string{onPath("node"), installed("javascript", "main.mjs")}},
-		// Both are from before the newer variables, see docs/reference/sdk-compatibility.md.
+		// Both are older than some variables, see docs/reference/sdk-compatibility.md.
 		{
 			name: "Debian's boto3", command: []string{"/usr/bin/python3", source("python", "main.py")},
 			image: debian, needsAWSNames: true, noTokenFile: true,
@@ -57,7 +55,7 @@ func sdks() []sdk {
 			name: "Debian's AWS CLI v2", command: []string{source("cli", "main"), installed("debian", "usr", "bin", "aws")},
 			image: append(debian, path), needsAWSNames: true, noTokenFile: true, untyped: true,
 		},
-		// Newer than Debian's.
+		// Newer than the ones of Debian.
 		{name: "this machine's boto3", command: []string{python, source("python", "main.py")}, ifThere: true},
 		{
 			name: "this machine's AWS CLI", command: []string{source("cli", "main"), filepath.Join(filepath.Dir(python), "aws")},
@@ -66,7 +64,7 @@ func sdks() []sdk {
 	}
 }
 
-// onPath returns the file of a program, or its name where there is none.
+// onPath returns the file of a program, or its name if it is not in the PATH.
 func onPath(program string) string {
 	found, err := exec.LookPath(program)
 	if err != nil {
@@ -75,8 +73,7 @@ func onPath(program string) string {
 	return found
 }
 
-// pythonOfThisMachine returns the file of the Python that is found first, which
-// what is on the PATH may only lead to.
+// pythonOfThisMachine returns the file of the Python in the PATH, which may be a wrapper.
 func pythonOfThisMachine() string {
 	executable, err := exec.Command("python3", "-c", "import sys; print(sys.executable)").Output()
 	if err != nil {
@@ -85,13 +82,13 @@ func pythonOfThisMachine() string {
 	return strings.TrimSpace(string(executable))
 }
 
-// answer is what every program prints.
+// answer is the output of every program.
 type answer struct {
 	Version, ARN, Content string
 	Error                 struct{ Type, Code, Message string }
 }
 
-// run runs the program in a container, with further variables.
+// run runs the program in a container with additional variables.
 func (s sdk) run(t *testing.T, c *containerenv.Container, env []string, args ...string) answer {
 	t.Helper()
 	a, err := s.try(t, c, env, args...)
@@ -114,9 +111,9 @@ func (s sdk) try(t *testing.T, c *containerenv.Container, env []string, args ...
 	return a, nil
 }
 
-// network returns the variables by which calls of AWS's STS reach a server of this
-// machine, for an SDK that is not told so by the pod. At the end of the test, it
-// must have called the regional endpoint, as the pod's variables have it.
+// network returns variables with which calls of AWS's STS reach a server on this machine, for
+// an SDK for which the pod has no endpoint. At the end of the test, it checks that the SDK
+// called the regional endpoint in the pod's variables.
 func (s sdk) network(t *testing.T, server string) []string {
 	t.Helper()
 	if !s.needsAWSNames {
@@ -125,14 +122,14 @@ func (s sdk) network(t *testing.T, server string) []string {
 	aws := newNetwork(t, server)
 	t.Cleanup(func() {
 		if got, want := aws.asked(), []string{"sts." + region + ".amazonaws.com:443"}; !slices.Equal(got, want) {
-			t.Errorf("it called %s, want %s", got, want)
+			t.Errorf("got calls of %s, want %s", got, want)
 		}
 	})
 	return aws.env
 }
 
-// installed returns the SDKs that this machine has, and says which those are. On
-// CI all must be there that the project can install.
+// installed returns the SDKs on this machine and logs them. In CI, all SDKs that the project
+// can install are required.
 func installed(t *testing.T) []sdk {
 	t.Helper()
 	var found []sdk
@@ -143,9 +140,9 @@ func installed(t *testing.T) []sdk {
 			found = append(found, s)
 			t.Logf("tested: %s, version %s", s.name, a.Version)
 		case os.Getenv("CI") != "" && !s.ifThere:
-			t.Errorf("%s is not installed; test/sdks/install says why: %v", s.name, err)
+			t.Errorf("%s is not installed, see the output of test/sdks/install: %v", s.name, err)
 		default:
-			t.Logf("NOT TESTED: %s, which is not on this machine", s.name)
+			t.Logf("NOT TESTED: %s, not on this machine", s.name)
 		}
 	}
 	return found

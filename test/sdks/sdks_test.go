@@ -1,6 +1,6 @@
-// Package sdks_test runs programs that use AWS's SDKs of several languages with
-// what the webhook gives a pod, and nothing else of AWS's: the pod is created at
-// a real API server, its token is exchanged at local-sts and at MinIO.
+// Package sdks_test runs programs with AWS SDKs of several languages. They have only the
+// environment and files of a pod, which is created on a real API server. Its token is
+// exchanged at local-sts and at MinIO.
 package sdks_test
 
 import (
@@ -37,24 +37,24 @@ const (
 	content     = "written with temporary credentials"
 )
 
-// world is what the programs run in.
+// world is the environment of the programs.
 type world struct {
 	cluster *controlplane.ControlPlane
 	client  kubernetes.Interface
 	sts     *stsprocess.Server
 	minio   *minioserver.Server
-	// directory is where pods have their token, and agentFolder where those have it
-	// that have container credentials.
-	directory, agentFolder string
+	// directory is the token's directory in pods, and agentDir the one in pods with container
+	// credentials.
+	directory, agentDir string
 }
 
-// pod is what a case asks of the world.
+// pod describes a pod of a test case.
 type pod struct {
-	// Each is left out where it is empty.
+	// Empty fields are omitted.
 	role, endpoint, audience string
 	target                   string // of a chain
 	change                   func(token string) (string, error)
-	directory                string // of its volume; empty means the world's
+	directory                string // mount path of its volume; empty means the world's
 }
 
 func TestSDKs(t *testing.T) {
@@ -65,43 +65,42 @@ func TestSDKs(t *testing.T) {
 	t.Run("chain", func(t *testing.T) { testChains(t, w, found) })
 }
 
-// testExchanges has each SDK exchange tokens at local-sts and MinIO, and shows
-// what it makes of refusals.
+// testExchanges makes each SDK exchange tokens at local-sts and MinIO, and checks its errors.
 func testExchanges(t *testing.T, w *world, found []sdk) {
 	expired := func(token string) (string, error) { return tokentest.Expired(token, w.cluster.SigningKey()) }
 	store := []string{"store", w.minio.URL(), bucket, "key", content}
 	for n, test := range []struct {
-		name string
-		pod  pod
-		args []string
-		want answer
-		says string // in the error's message
+		name        string
+		pod         pod
+		args        []string
+		want        answer
+		wantMessage string // in the error's message
 	}{
 		{
-			name: "local-sts knows them by the pod's role and name",
+			name: "local-sts returns the pod's role and name",
 			pod:  pod{role: appRole, endpoint: w.sts.URL()}, args: []string{"whoami"},
 			want: answer{ARN: "arn:aws:sts::" + accountID + ":assumed-role/app/pod-0"},
 		},
 		{
-			name: "local-sts refuses a token for another audience",
+			name: "local-sts rejects a token for another audience",
 			pod:  pod{role: appRole, endpoint: w.sts.URL(), audience: "somebody-else"}, args: []string{"whoami"},
-			want: refusal("InvalidIdentityTokenException", "InvalidIdentityToken"), says: "Incorrect token audience",
+			want: refusal("InvalidIdentityTokenException", "InvalidIdentityToken"), wantMessage: "Incorrect token audience",
 		},
 		{
-			name: "local-sts refuses a token signed by a foreign key",
+			name: "local-sts rejects a token signed with an unknown key",
 			pod:  pod{role: appRole, endpoint: w.sts.URL(), change: tokentest.SignWithUnknownKey}, args: []string{"whoami"},
-			want: refusal("InvalidIdentityTokenException", "InvalidIdentityToken"), says: "Token signature is invalid",
+			want: refusal("InvalidIdentityTokenException", "InvalidIdentityToken"), wantMessage: "Token signature is invalid",
 		},
 		{
-			name: "local-sts refuses a token that has expired",
+			name: "local-sts rejects an expired token",
 			pod:  pod{role: appRole, endpoint: w.sts.URL(), change: expired}, args: []string{"whoami"},
-			want: refusal("ExpiredTokenException", "ExpiredTokenException"), says: "Token expired",
+			want: refusal("ExpiredTokenException", "ExpiredTokenException"), wantMessage: "Token expired",
 		},
 		{
-			// STS's model has no type for it.
-			name: "local-sts refuses a role that trusts another ServiceAccount",
+			// STS's API model has no type for this error.
+			name: "local-sts rejects a role that trusts another ServiceAccount",
 			pod:  pod{role: foreignRole, endpoint: w.sts.URL()}, args: []string{"whoami"},
-			want: refusal("", "AccessDenied"), says: "Not authorized to perform sts:AssumeRoleWithWebIdentity",
+			want: refusal("", "AccessDenied"), wantMessage: "Not authorized to perform sts:AssumeRoleWithWebIdentity",
 		},
 		{
 			name: "MinIO stores an object",
@@ -109,14 +108,14 @@ func testExchanges(t *testing.T, w *world, found []sdk) {
 			want: answer{Content: content},
 		},
 		{
-			name: "MinIO refuses a token for another audience",
+			name: "MinIO rejects a token for another audience",
 			pod:  pod{role: w.minio.RoleARN(), endpoint: w.minio.URL(), audience: "somebody-else"}, args: store,
-			want: refusal("", "InvalidParameterValue"), says: "must match configured OpenID Client ID",
+			want: refusal("", "InvalidParameterValue"), wantMessage: "must match configured OpenID Client ID",
 		},
 		{
-			name: "MinIO refuses a token that has expired",
+			name: "MinIO rejects an expired token",
 			pod:  pod{role: w.minio.RoleARN(), endpoint: w.minio.URL(), change: expired}, args: store,
-			want: refusal("", "InvalidParameterValue"), says: "expired",
+			want: refusal("", "InvalidParameterValue"), wantMessage: "expired",
 		},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -127,9 +126,9 @@ func testExchanges(t *testing.T, w *world, found []sdk) {
 					if s.untyped || test.want.Error.Type == "" {
 						got.Error.Type = test.want.Error.Type
 					}
-					said := got.Error.Message
-					if got.Error.Message = ""; got != test.want || !strings.Contains(said, test.says) {
-						t.Errorf("it printed %+v and said %q, want %+v and %q", got, said, test.want, test.says)
+					message := got.Error.Message
+					if got.Error.Message = ""; got != test.want || !strings.Contains(message, test.wantMessage) {
+						t.Errorf("got %+v with message %q, want %+v and %q", got, message, test.want, test.wantMessage)
 					}
 				})
 			}
@@ -146,7 +145,7 @@ func refusal(kind, code string) answer {
 func newWorld(t *testing.T) *world {
 	t.Helper()
 	ctx, dir := t.Context(), t.TempDir()
-	w := &world{directory: t.TempDir(), agentFolder: t.TempDir()}
+	w := &world{directory: t.TempDir(), agentDir: t.TempDir()}
 	var err error
 	if w.cluster, err = controlplane.Start(ctx, controlplane.Options{Dir: dir, Log: t.Output()}); err != nil {
 		t.Fatal(err)
@@ -175,7 +174,7 @@ func newWorld(t *testing.T) *world {
 		Args: append([]string{
 			"--shutdown-delay=0s", "--token-mount-path=" + w.directory, "--aws-default-region=" + region,
 			"--sts-regional-endpoint=true", "--role-session-name=pod-name",
-		}, agentFlags(t, newAgent(t, w), w.agentFolder)...),
+		}, agentFlags(t, newAgent(t, w), w.agentDir)...),
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -187,7 +186,7 @@ func newWorld(t *testing.T) *world {
 	return w
 }
 
-// startSTS starts local-sts, with the cluster's issuer and two roles in its IAM.
+// startSTS starts local-sts with an OIDC provider for the cluster's issuer and two roles.
 func (w *world) startSTS(t *testing.T) {
 	t.Helper()
 	dir := t.TempDir()
@@ -201,7 +200,7 @@ func (w *world) startSTS(t *testing.T) {
 	t.Cleanup(func() {
 		w.sts.Stop()
 		if log, err := w.sts.Logs(); t.Failed() {
-			t.Logf("the end of local-sts's log (%v):\n%s", err, log[max(0, len(log)-4000):])
+			t.Logf("last lines of the log of local-sts (error %v):\n%s", err, log[max(0, len(log)-4000):])
 		}
 	})
 	client := iam.NewFromConfig(w.sts.AdminConfig())
@@ -225,7 +224,7 @@ func (w *world) startSTS(t *testing.T) {
 	}
 }
 
-// create creates a pod and its ServiceAccount, both of the name, and returns its
+// create creates a pod and its ServiceAccount, both with the name, and returns the pod's
 // container.
 func (w *world) create(t *testing.T, name string, of pod) *containerenv.Container {
 	t.Helper()

@@ -20,8 +20,8 @@ import (
 	"github.com/pod-identity-webhook/pod-identity-webhook/test/containerenv"
 )
 
-// reach says how many SDKs use the injected identity, and the region, in spite of a
-// variable that the container sets.
+// reach is the number of SDKs that use the injected identity and region although the
+// container sets a variable.
 type reach string
 
 const (
@@ -30,38 +30,38 @@ const (
 	none reach = "none"
 )
 
-// variableCase is a container that sets variables of its own. In values, STORE is the URL of a
-// server that is no STS, DIR the directory of the files that each run finds.
+// variableCase is a container with its own variables. In values, STORE is replaced with the
+// URL of a server without STS, and DIR with a directory of files.
 type variableCase struct {
 	name string
 	env  []string
-	// agent says that the identity is that of EKS Pod Identity, noEndpoint that the
-	// ServiceAccount names no sts-endpoint, noRegion that the webhook has no region.
+	// agent is true for EKS Pod Identity, noEndpoint if the ServiceAccount has no
+	// sts-endpoint, and noRegion if the webhook has no region.
 	agent, noEndpoint, noRegion bool
 	want                        reach
 }
 
 const (
-	// regionalSTS has SDKs call the STS of their region. Without it, older SDKs sign
-	// their calls of STS for legacyRegion, whatever their region
+	// regionalSTS makes SDKs call the STS of their region. Without it, older SDKs always sign
+	// STS calls for legacyRegion
 	// (https://docs.aws.amazon.com/sdkref/latest/guide/feature-sts-regionalized-endpoints.html).
 	regionalSTS  = "AWS_STS_REGIONAL_ENDPOINTS=regional"
 	legacyRegion = "us-east-1"
 )
 
-// TestSDKs_variablesOfContainer holds the warnings of the webhook to what SDKs do: it
-// warns about a container exactly if some SDK does not use the identity, or finds no
+// TestSDKs_variablesOfContainer compares the webhook's warnings with the behavior of SDKs. It
+// must warn about a container if, and only if, some SDK does not use the identity or has no
 // region.
 func TestSDKs_variablesOfContainer(t *testing.T) {
 	keys := []string{"AWS_ACCESS_KEY_ID=AKIAKEYS", "AWS_SECRET_ACCESS_KEY=x"}
 	cases := []variableCase{
-		{name: "nothing of its own", want: all},
+		{name: "no variables", want: all},
 		{name: "access keys", env: keys, want: none},
 		{name: "an access key ID", env: keys[:1], want: some},
 		{name: "a secret key", env: keys[1:], want: all},
 		{name: "a session token", env: []string{"AWS_SESSION_TOKEN=x"}, want: all},
 		{name: "empty keys", env: []string{"AWS_ACCESS_KEY_ID=", "AWS_SECRET_ACCESS_KEY="}, want: all},
-		{name: "keys by their old names", env: []string{"AWS_ACCESS_KEY=AKIAKEYS", "AWS_SECRET_KEY=x"}, want: some},
+		{name: "keys in old variables", env: []string{"AWS_ACCESS_KEY=AKIAKEYS", "AWS_SECRET_KEY=x"}, want: some},
 		{name: "a profile that does not exist", env: []string{"AWS_PROFILE=other"}, want: some},
 		{name: "an empty profile", env: []string{"AWS_PROFILE="}, want: some},
 		{name: "a default profile that does not exist", env: []string{"AWS_DEFAULT_PROFILE=other"}, want: some},
@@ -85,13 +85,13 @@ func TestSDKs_variablesOfContainer(t *testing.T) {
 		{name: "both variables of the region", env: []string{"AWS_REGION=" + region, "AWS_DEFAULT_REGION=" + region}, want: all},
 		{name: "an empty AWS_REGION", env: []string{"AWS_REGION=", "AWS_DEFAULT_REGION=" + region}, want: some},
 		{name: "an empty AWS_DEFAULT_REGION", env: []string{"AWS_REGION=" + region, "AWS_DEFAULT_REGION="}, want: some},
-		{name: "an empty region where the webhook has none", env: []string{"AWS_REGION="}, noRegion: true, want: none},
+		{name: "an empty region, and no region in the webhook", env: []string{"AWS_REGION="}, noRegion: true, want: none},
 		{name: "an empty role", env: []string{"AWS_ROLE_ARN="}, want: none},
 		{name: "an empty token file", env: []string{"AWS_WEB_IDENTITY_TOKEN_FILE="}, want: none},
 		{name: "an empty web identity", env: []string{"AWS_ROLE_ARN=", "AWS_WEB_IDENTITY_TOKEN_FILE="}, want: none},
 		{name: "a role without a token file", env: []string{"AWS_ROLE_ARN=" + appRole}, want: none},
 
-		{name: "an agent and nothing else", agent: true, want: all},
+		{name: "only an agent", agent: true, want: all},
 		{name: "an agent and a web identity", agent: true, env: []string{"AWS_ROLE_ARN=" + foreignRole, "AWS_WEB_IDENTITY_TOKEN_FILE=DIR/token"}, want: none},
 		{name: "an agent and a role", agent: true, env: []string{"AWS_ROLE_ARN=" + foreignRole}, want: all},
 		{name: "an agent and a token file", agent: true, env: []string{"AWS_WEB_IDENTITY_TOKEN_FILE=DIR/token"}, want: some},
@@ -101,7 +101,7 @@ func TestSDKs_variablesOfContainer(t *testing.T) {
 		{name: "an agent and a file with credentials", agent: true, env: []string{"AWS_SHARED_CREDENTIALS_FILE=DIR/credentials"}, want: none},
 		{name: "an agent and a relative URL", agent: true, env: []string{"AWS_CONTAINER_CREDENTIALS_RELATIVE_URI=/x"}, want: some},
 		{name: "an agent and an empty relative URL", agent: true, env: []string{"AWS_CONTAINER_CREDENTIALS_RELATIVE_URI="}, want: some},
-		{name: "an agent and a token by variable", agent: true, env: []string{"AWS_CONTAINER_AUTHORIZATION_TOKEN=other"}, want: all},
+		{name: "an agent and a token in a variable", agent: true, env: []string{"AWS_CONTAINER_AUTHORIZATION_TOKEN=other"}, want: all},
 		{name: "an empty URL of the agent", agent: true, env: []string{"AWS_CONTAINER_CREDENTIALS_FULL_URI="}, want: none},
 	}
 	found := installed(t)
@@ -140,21 +140,21 @@ func TestSDKs_variablesOfContainer(t *testing.T) {
 	for _, c := range cases {
 		wrong := (c.want == all) != (len(missed[c.name]) == 0) || c.want == none && len(used[c.name]) > 0
 		if wrong {
-			t.Errorf("%s: the identity is used by %q and not by %q, want it used by %s", c.name, used[c.name], missed[c.name], c.want)
+			t.Errorf("%s: got identity used by %q and not by %q, want it used by %s", c.name, used[c.name], missed[c.name], c.want)
 		}
 		if warnings := decideVariables(t, c, "/token", "https://store.example.com").warnings; (len(warnings) > 0) != (c.want != all) {
-			t.Errorf("%s: the identity is used by %s, and the webhook warns of %q", c.name, c.want, warnings)
+			t.Errorf("%s: identity used by %s, got warnings %q", c.name, c.want, warnings)
 		}
 	}
 }
 
-// decided is what the webhook makes of the environment of a case.
+// decided is the webhook's decision about the environment of a case.
 type decided struct {
 	env      []string
 	warnings []string
 }
 
-// decideVariables has the webhook's code decide about a pod of one container.
+// decideVariables calls the webhook's code with a pod of one container.
 func decideVariables(t *testing.T, c variableCase, dir, server string) decided {
 	t.Helper()
 	settings := inject.Settings{
@@ -210,8 +210,8 @@ func decideVariables(t *testing.T, c variableCase, dir, server string) decided {
 	return d
 }
 
-// variableWorld is what one SDK meets: a server that is STS, an agent, and neither, and
-// the files that variables name.
+// variableWorld is the environment of one SDK: servers with STS, with an agent and with
+// neither, and the files that variables name.
 type variableWorld struct {
 	sdk    sdk
 	dir    string
@@ -229,11 +229,11 @@ func newVariableWorld(t *testing.T, s sdk) *variableWorld {
 	return w
 }
 
-// run returns which credentials the SDK uses, and in which region.
+// run returns the credentials and the region that the SDK uses.
 func (w *variableWorld) run(t *testing.T, of variableCase) string {
 	t.Helper()
 	c := &containerenv.Container{Env: decideVariables(t, of, w.dir, w.server.URL).env}
-	// Without a metadata service, an SDK that finds no credentials is done at once.
+	// Without a metadata service, an SDK without credentials fails immediately.
 	env := []string{"AWS_EC2_METADATA_DISABLED=true"}
 	if w.sdk.needsAWSNames {
 		env = append(env, newNetwork(t, w.server.URL).env...)
@@ -252,22 +252,22 @@ func (w *variableWorld) run(t *testing.T, of variableCase) string {
 	}
 }
 
-// credential is the part of a signature that tells key and region.
+// credential matches the part of a signature with access key and region.
 var credential = regexp.MustCompile(`Credential=([A-Z]+)/\d+/([^/]*)/`)
 
-// serveVariables is an agent, a store that is no STS, or else STS, by the path.
+// serveVariables is an agent, a store without STS, or an STS, depending on the path.
 func serveVariables(w http.ResponseWriter, r *http.Request) {
 	switch r.URL.Path {
 	case "/agent":
 		if r.Header.Get("Authorization") != "the-token" {
-			http.Error(w, "no token", http.StatusUnauthorized)
+			http.Error(w, "missing token", http.StatusUnauthorized)
 			return
 		}
 		_, _ = fmt.Fprint(w, `{"AccessKeyId":"AKIAAGENT","SecretAccessKey":"x","Token":"x","Expiration":"2099-01-01T00:00:00Z"}`)
 		return
 	case "/":
 	default:
-		http.Error(w, "no STS", http.StatusNotImplemented)
+		http.Error(w, "not an STS", http.StatusNotImplemented)
 		return
 	}
 	_ = r.ParseForm()

@@ -18,32 +18,32 @@ import (
 )
 
 const (
-	// podsPerSecond is the rate of creations, and workers is how many are under
-	// way at most.
+	// podsPerSecond is the rate of creations, and workers the maximum number of concurrent
+	// ones.
 	podsPerSecond = 100
 	workers       = 16
-	// accounts is how many ServiceAccounts each kind has.
+	// accounts is the number of ServiceAccounts of each kind.
 	accounts = 5
-	// patience bounds how long one pod may be refused.
+	// patience is the longest time for which one pod may be rejected.
 	patience = 2 * time.Minute
-	// requestTimeout is longer than an API server waits for a webhook.
+	// requestTimeout is longer than an API server's timeout of a webhook.
 	requestTimeout = 15 * time.Second
 	retryInterval  = 20 * time.Millisecond
 )
 
 const roleAnnotation = "eks.amazonaws.com/role-arn"
 
-// kind is one way in which a pod comes to its identity, or to none.
+// kind is a way in which a pod gets an identity, or none.
 type kind string
 
 const (
 	annotated kind = "annotated" // the ServiceAccount is annotated
-	mapped    kind = "mapped"    // the ConfigMap names it
-	listed    kind = "listed"    // it uses EKS Pod Identity
-	plain     kind = "plain"     // it has no identity
-	skipped   kind = "skipped"   // it is annotated, and the pod has the skip label
-	fresh     kind = "fresh"     // it was made just before the pod, and annotated
-	late      kind = "late"      // it was annotated just before the pod
+	mapped    kind = "mapped"    // the ServiceAccount is in the ConfigMap
+	listed    kind = "listed"    // the ServiceAccount uses EKS Pod Identity
+	plain     kind = "plain"     // the ServiceAccount has no identity
+	skipped   kind = "skipped"   // the ServiceAccount is annotated, and the pod has the skip label
+	fresh     kind = "fresh"     // the ServiceAccount is created, annotated, just before the pod
+	late      kind = "late"      // the ServiceAccount is annotated just before the pod
 )
 
 var kinds = []kind{annotated, mapped, listed, plain, skipped, fresh, late}
@@ -58,8 +58,8 @@ func serviceAccount(name, role string) *corev1.ServiceAccount {
 	return account
 }
 
-// load creates pods of all kinds until it is stopped, each again and again until
-// it is there.
+// load creates pods of all kinds until it is stopped. It retries each creation until the pod
+// exists.
 type load struct {
 	client    kubernetes.Interface
 	namespace string
@@ -70,10 +70,9 @@ type load struct {
 	mu      sync.Mutex
 	created map[string]struct{}
 	refused int
-	// inARow is how many pods were created since the last refusal.
+	// inARow is the number of pods created since the last rejection.
 	inARow int
-	// last is when the last one was created; gap and slowest are what measure
-	// returns.
+	// last is the time of the last creation. gap and slowest are the results of measure.
 	last         time.Time
 	gap, slowest time.Duration
 }
@@ -98,7 +97,7 @@ func startLoad(ctx context.Context, client kubernetes.Interface, namespace strin
 	return l
 }
 
-// stop waits for the creations under way.
+// stop waits for creations in progress.
 func (l *load) stop() error {
 	l.cancel()
 	return l.group.Wait()
@@ -145,7 +144,7 @@ func (l *load) create(ctx context.Context, k kind, worker, n int) error {
 	return nil
 }
 
-// account is the name of the ServiceAccount of a pod.
+// account returns the name of the ServiceAccount of a pod.
 func (l *load) account(k kind, worker, n int) string {
 	switch k {
 	case fresh, late:
@@ -157,7 +156,7 @@ func (l *load) account(k kind, worker, n int) string {
 	}
 }
 
-// prepare makes the ServiceAccount of a fresh or late pod.
+// prepare creates the ServiceAccount of a fresh or late pod.
 func (l *load) prepare(ctx context.Context, k kind, name string, n int) error {
 	api := l.client.CoreV1().ServiceAccounts(l.namespace)
 	account := serviceAccount(name, k.role(n))
@@ -176,8 +175,8 @@ func (l *load) prepare(ctx context.Context, k kind, name string, n int) error {
 	})
 }
 
-// until asks again until it has an answer. That something exists already is one:
-// the answer to the first time was lost.
+// until retries a request until it succeeds. "Already exists" counts as success: the first
+// response was lost.
 func (l *load) until(ctx context.Context, what string, ask func(context.Context) error) error {
 	var last error
 	err := wait.PollUntilContextTimeout(ctx, retryInterval, patience, true, func(ctx context.Context) (bool, error) {
@@ -194,7 +193,7 @@ func (l *load) until(ctx context.Context, what string, ask func(context.Context)
 		return false, nil
 	})
 	if err != nil {
-		return fmt.Errorf("%s: %w; the last answer: %w", what, err, last)
+		return fmt.Errorf("%s: %w; last error: %w", what, err, last)
 	}
 	return nil
 }
@@ -209,8 +208,8 @@ func (l *load) count(pod string, began time.Time) {
 	l.last = now
 }
 
-// measure returns the longest time in which no pod was created, and the longest
-// that one took, since measure was called last.
+// measure returns the longest time without a created pod, and the longest duration of one
+// creation, since the last call.
 func (l *load) measure() (gap, slowest time.Duration) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -219,7 +218,7 @@ func (l *load) measure() (gap, slowest time.Duration) {
 	return gap, slowest
 }
 
-// waitSteady waits until steadyPods in a row were created.
+// waitSteady waits until steadyPods consecutive pods are created without a rejection.
 func (l *load) waitSteady(ctx context.Context) error {
 	l.mu.Lock()
 	l.inARow = 0
@@ -231,7 +230,7 @@ func (l *load) waitSteady(ctx context.Context) error {
 	})
 }
 
-// check lists what is stored and compares it with what was acknowledged.
+// check compares the stored pods with the created ones.
 func (l *load) check(t *testing.T) {
 	t.Helper()
 	seen, wrong := 0, 0
@@ -257,14 +256,14 @@ func (l *load) check(t *testing.T) {
 		}
 	}
 	if seen != len(l.created) || seen == 0 {
-		t.Errorf("%d pods are stored of %d that were created", seen, len(l.created))
+		t.Errorf("got %d stored pods, want the %d created ones", seen, len(l.created))
 	}
 	if wrong > 0 {
-		t.Errorf("%d pods are wrong", wrong)
+		t.Errorf("got %d wrong pods, want 0", wrong)
 	}
 }
 
-// checkPod says in what a stored pod is not as its kind should be.
+// checkPod returns an error if a stored pod differs from what its kind should have.
 func checkPod(pod *corev1.Pod) error {
 	k := kind(pod.Labels["kind"])
 	var n int
@@ -288,7 +287,7 @@ func checkPod(pod *corev1.Pod) error {
 		}
 	}
 	if got := strings.Join(volumes, ","); got != volume {
-		return fmt.Errorf("token volumes %q, want %q", got, volume)
+		return fmt.Errorf("got token volumes %q, want %q", got, volume)
 	}
 	for _, container := range append(pod.Spec.InitContainers, pod.Spec.Containers...) {
 		mounted := false
@@ -305,7 +304,7 @@ func checkPod(pod *corev1.Pod) error {
 			}
 		}
 		if mounted != (volume != "") || got != value || (variables > 0) != (volume != "") {
-			return fmt.Errorf("container %s: mount %t, %d variables, %s=%q, want %q", container.Name, mounted, variables, variable, got, value)
+			return fmt.Errorf("container %s: got mount %t, %d variables, %s=%q, want %q", container.Name, mounted, variables, variable, got, value)
 		}
 	}
 	return nil

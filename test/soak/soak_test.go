@@ -1,5 +1,5 @@
-// Package soak_test lets a cluster do its worst for as long as one likes, and
-// then looks at every pod.
+// Package soak_test injects faults into a cluster for a configurable time, and then checks
+// every created pod.
 package soak_test
 
 import (
@@ -31,17 +31,16 @@ import (
 	"github.com/pod-identity-webhook/pod-identity-webhook/test/controlplane"
 )
 
-var duration = flag.Duration("duration", time.Minute, "how long it goes on, at least; one round of all faults is always finished")
+var duration = flag.Duration("duration", time.Minute, "minimum duration; one round of all faults is always completed")
 
 const (
 	webhookNamespace = "aws"
 	loadNamespace    = "load"
-	// steadyPods in a row are proof that a fault is over.
+	// steadyPods consecutive creations show that a fault is over.
 	steadyPods     = 100
 	apiServerGrace = 5 * time.Second
-	// spareGoroutines and spareMemory are how much larger a replica may be after
-	// all than it was when the load was young: connections that idle, and a heap
-	// that was not collected just now.
+	// spareGoroutines and spareMemory are the tolerated growth of a replica since the start
+	// of the load, for idle connections and memory that is not collected yet.
 	spareGoroutines = 20
 	spareMemory     = 24 << 20
 )
@@ -62,7 +61,7 @@ func TestSoak(t *testing.T) {
 	for _, f := range firstFaults {
 		s.inject(t, f)
 	}
-	// From here on the first replica lives to the end, so that it can grow.
+	// From here on the first replica is not restarted, so that leaks become visible.
 	before := s.size(t)
 	for round := 0; round == 0 || time.Since(began) < *duration; round++ {
 		for _, f := range faults {
@@ -114,7 +113,7 @@ func newSoak(t *testing.T) *soak {
 		Dir: t.TempDir(), Binary: os.Getenv("WEBHOOK"), Namespace: webhookNamespace,
 		Values: []string{
 			"failurePolicy=Fail", "watchConfigMap=true", "shutdownDelaySeconds=1",
-			// Certificates rotate all the time.
+			// Certificates rotate continuously.
 			"certificates.certLifetime=20s", "certificates.caLifetime=60s",
 		},
 		Args: []string{"--watch-container-credentials-config=" + writeList(t)},
@@ -130,7 +129,7 @@ func newSoak(t *testing.T) *soak {
 	return s
 }
 
-// writeList writes the list of those that use EKS Pod Identity.
+// writeList writes the list of ServiceAccounts for EKS Pod Identity.
 func writeList(t *testing.T) string {
 	t.Helper()
 	var list struct {
@@ -178,21 +177,21 @@ func (s *soak) writeConfig(ctx context.Context, content string) error {
 	return err
 }
 
-// faultResult is what faults of one kind have cost.
+// faultResult is the effect of the faults of one kind.
 type faultResult struct {
 	times int
-	// gap is the longest time in which no pod was created, slowest is the longest
-	// that one pod took, refusals included.
+	// gap is the longest time without a created pod, slowest the longest duration of one
+	// creation, including rejections.
 	gap, slowest time.Duration
 }
 
-// fault is something that breaks, and is mended, as clusters do.
+// fault is a fault, and its end, as in real clusters.
 type fault struct {
 	name string
 	do   func(ctx context.Context, s *soak) error
 }
 
-// firstFaults come once, faults again and again, each in this order.
+// firstFaults are injected once, faults repeatedly, both in this order.
 var firstFaults = []fault{
 	{"replica 0 killed", func(_ context.Context, s *soak) error { return s.kill(0) }},
 	{"both replicas killed", func(_ context.Context, s *soak) error { return s.kill(0, 1) }},
@@ -200,13 +199,13 @@ var firstFaults = []fault{
 
 var faults = []fault{
 	{"replica 1 killed", func(_ context.Context, s *soak) error { return s.kill(1) }},
-	{"replica 1 restarted in order", func(ctx context.Context, s *soak) error {
+	{"replica 1 restarted gracefully", func(ctx context.Context, s *soak) error {
 		if err := s.webhook.Replicas[1].Stop(ctx); err != nil {
 			return err
 		}
 		return s.webhook.Replicas[1].Start()
 	}},
-	{"ConfigMap with bad entries, then no JSON, then good", func(ctx context.Context, s *soak) error {
+	{"ConfigMap with invalid entries, then invalid JSON, then valid", func(ctx context.Context, s *soak) error {
 		bad := goodMapping()
 		bad["no-slash"], bad[loadNamespace+"/null"] = map[string]string{"RoleARN": "x"}, nil
 		if err := s.writeMapping(ctx, bad); err != nil {
@@ -215,7 +214,7 @@ var faults = []fault{
 		if err := s.load.waitSteady(ctx); err != nil {
 			return err
 		}
-		if err := s.writeConfig(ctx, "no JSON"); err != nil {
+		if err := s.writeConfig(ctx, "not JSON"); err != nil {
 			return err
 		}
 		if err := s.load.waitSteady(ctx); err != nil {
@@ -223,9 +222,9 @@ var faults = []fault{
 		}
 		return s.writeMapping(ctx, goodMapping())
 	}},
-	{"API server restarted in order", func(ctx context.Context, s *soak) error {
-		// One that has watches to serve does not end by itself for long, and who
-		// runs it loses patience.
+	{"API server restarted gracefully", func(ctx context.Context, s *soak) error {
+		// An API server with open watches takes long to exit, and operators kill it after a
+		// grace period.
 		patient, cancel := context.WithTimeout(ctx, apiServerGrace)
 		defer cancel()
 		if err := s.cluster.StopAPIServer(patient); err != nil && !errors.Is(err, context.DeadlineExceeded) {
@@ -241,14 +240,14 @@ var faults = []fault{
 	{"Secret of certificates deleted", func(ctx context.Context, s *soak) error {
 		return s.client.CoreV1().Secrets(webhookNamespace).Delete(ctx, chart.Release, metav1.DeleteOptions{})
 	}},
-	{"caBundle wiped", func(ctx context.Context, s *soak) error {
+	{"caBundle removed", func(ctx context.Context, s *soak) error {
 		_, err := s.client.AdmissionregistrationV1().MutatingWebhookConfigurations().Patch(ctx, chart.ClusterName, types.JSONPatchType,
 			[]byte(`[{"op":"remove","path":"/webhooks/0/clientConfig/caBundle"}]`), metav1.PatchOptions{})
 		return err
 	}},
 }
 
-// kill ends replicas as a crash would, and starts them as a kubelet would.
+// kill kills replicas like a crash, and starts them again like the kubelet.
 func (s *soak) kill(replicas ...int) error {
 	for _, n := range replicas {
 		s.webhook.Replicas[n].Kill()
@@ -260,7 +259,7 @@ func (s *soak) kill(replicas ...int) error {
 	return errors.Join(failed...)
 }
 
-// inject lets a fault happen and waits until pods are created as before.
+// inject injects a fault and waits until pods are created as before.
 func (s *soak) inject(t *testing.T, f fault) {
 	t.Helper()
 	if err := s.load.waitSteady(t.Context()); err != nil {
@@ -271,7 +270,7 @@ func (s *soak) inject(t *testing.T, f fault) {
 		t.Fatalf("%s: %v", f.name, err)
 	}
 	if err := s.load.waitSteady(t.Context()); err != nil {
-		t.Fatalf("%s: pods are not created again: %v", f.name, err)
+		t.Fatalf("%s: pods are not created after the fault: %v", f.name, err)
 	}
 	for _, replica := range s.webhook.Replicas {
 		if err := replica.WaitReady(t.Context()); err != nil {
@@ -301,7 +300,7 @@ func scrape(ctx context.Context, replica *chartinstall.Replica, name string) (fl
 	}
 	family := families[name]
 	if family == nil {
-		return 0, fmt.Errorf("there is no metric %s", name)
+		return 0, fmt.Errorf("got no metric %s", name)
 	}
 	var sum float64
 	for _, series := range family.Metric {
@@ -310,10 +309,10 @@ func scrape(ctx context.Context, replica *chartinstall.Replica, name string) (fl
 	return sum, nil
 }
 
-// size is what a replica takes.
+// size is the resource usage of a replica.
 type size struct{ goroutines, memory float64 }
 
-// size returns that of the first replica.
+// size returns the size of the first replica.
 func (s *soak) size(t *testing.T) (now size) {
 	t.Helper()
 	for name, value := range map[string]*float64{"go_goroutines": &now.goroutines, "process_resident_memory_bytes": &now.memory} {
@@ -325,7 +324,7 @@ func (s *soak) size(t *testing.T) (now size) {
 	return now
 }
 
-// expectNoGrowth waits until the first replica has let go of what the load needed.
+// expectNoGrowth waits until the first replica has released the resources for the load.
 func (s *soak) expectNoGrowth(t *testing.T, before size) {
 	t.Helper()
 	after := s.size(t)
@@ -334,19 +333,19 @@ func (s *soak) expectNoGrowth(t *testing.T, before size) {
 		return after.goroutines <= before.goroutines+spareGoroutines && after.memory <= before.memory+spareMemory, nil
 	})
 	if err != nil {
-		t.Error("the first replica has grown")
+		t.Error("the first replica uses more resources than before")
 	}
-	t.Logf("the first replica, under load and after it: %.0f and %.0f goroutines, %.0f and %.0f MiB",
+	t.Logf("first replica, under load and afterward: %.0f and %.0f goroutines, %.0f and %.0f MiB",
 		before.goroutines, after.goroutines, before.memory/(1<<20), after.memory/(1<<20))
 }
 
 func (s *soak) report(t *testing.T, took time.Duration) {
 	t.Helper()
 	var table bytes.Buffer
-	fmt.Fprintf(&table, "%d pods in %s, %.0f a second; %d attempts were refused, of each pod the last was not\n",
+	fmt.Fprintf(&table, "%d pods in %s, %.0f per second; %d attempts were rejected and retried\n",
 		len(s.load.created), took.Round(time.Second), float64(len(s.load.created))/took.Seconds(), s.load.refused)
 	writer := tabwriter.NewWriter(&table, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(writer, "fault\ttimes\tlongest with no pod\tslowest pod")
+	fmt.Fprintln(writer, "fault\ttimes\tlongest time without a pod\tslowest pod")
 	for _, f := range slices.Concat(firstFaults, faults) {
 		worst := s.worst[f.name]
 		fmt.Fprintf(writer, "%s\t%d\t%s\t%s\n", f.name, worst.times, worst.gap.Round(10*time.Millisecond), worst.slowest.Round(10*time.Millisecond))
@@ -357,8 +356,8 @@ func (s *soak) report(t *testing.T, took time.Duration) {
 	t.Log(table.String())
 }
 
-// readLogs checks that certificates did rotate, and that nothing was logged that
-// never should be.
+// readLogs checks that certificates were rotated, and that the logs have no secrets,
+// panics or data races.
 func (s *soak) readLogs(t *testing.T) {
 	t.Helper()
 	cas, servings := 0, 0
@@ -376,7 +375,7 @@ func (s *soak) readLogs(t *testing.T) {
 		}
 	}
 	if cas < 2 || servings < 4 {
-		t.Errorf("certificates did not rotate: %d CAs, %d serving certificates", cas, servings)
+		t.Errorf("got %d CAs and %d serving certificates, want more rotations", cas, servings)
 	}
-	t.Logf("made on the way: %d CAs, %d serving certificates", cas, servings)
+	t.Logf("created %d CAs and %d serving certificates", cas, servings)
 }

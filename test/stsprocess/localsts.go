@@ -19,47 +19,47 @@ import (
 )
 
 const (
-	// Account is the one that it plays, if Args say no other.
+	// Account is the default AWS account of local-sts.
 	Account = "111122223333"
-	// Region is one of those that it stands for, which are all.
+	// Region is an AWS region. local-sts accepts all.
 	Region = "us-east-1"
 
 	startTimeout   = time.Minute
 	requestTimeout = 5 * time.Second
 )
 
-// The credentials of the administrator, which are its defaults, and known to everybody.
+// The administrator's credentials, which are local-sts's published defaults.
 const (
 	AdminAccessKeyID = "AKIALOCALSTSADMIN000" //nolint:gosec // worth nothing
 	AdminSecret      = "local-sts"
 )
 
-// DefaultBinary is where this repository builds it.
+// DefaultBinary returns the path of the local-sts that make builds.
 func DefaultBinary() string { return repopath.Path("bin", "local-sts") }
 
-// Options say how to start one.
+// Options are the options of Start.
 type Options struct {
-	// Binary is its file; empty means LOCAL_STS of the environment, or else
+	// Binary is the file of local-sts; empty means the value of LOCAL_STS, or else
 	// DefaultBinary.
 	Binary string
-	// Dir is an existing directory for its log. It is the caller's to remove, after it
-	// has ended.
+	// Dir is an existing directory for the log. The caller removes it after local-sts has
+	// exited.
 	Dir string
-	// IssuerCAFile is of the CA of the issuers; empty for the system's.
+	// IssuerCAFile is the file of the issuers' CA; empty means the system's CAs.
 	IssuerCAFile string
-	// Args are further flags.
+	// Args are additional flags.
 	Args []string
 }
 
-// Server is one that was started.
+// Server is a started local-sts.
 type Server struct {
 	port    int
 	log     string
 	process *process.Process
 }
 
-// Start starts one and returns when it answers. The context bounds the start alone.
-// On failure it is not left running.
+// Start starts local-sts and waits until it responds. The context is only for the start. If
+// it returns an error, local-sts does not run.
 func Start(ctx context.Context, options Options) (*Server, error) {
 	if options.Binary == "" {
 		options.Binary = os.Getenv("LOCAL_STS")
@@ -68,7 +68,7 @@ func Start(ctx context.Context, options Options) (*Server, error) {
 		options.Binary = DefaultBinary()
 	}
 	if _, err := os.Stat(options.Binary); err != nil { //nolint:gosec // the caller's
-		return nil, fmt.Errorf("find local-sts: %w; build it with `make build`", err)
+		return nil, fmt.Errorf("find local-sts: %w; run `make build`", err)
 	}
 	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
@@ -97,30 +97,30 @@ func Start(ctx context.Context, options Options) (*Server, error) {
 	return s, nil
 }
 
-// URL is its address, with no path.
+// URL returns the address of the server, without a path.
 func (s *Server) URL() string { return "http://" + freeport.Address(s.port) }
 
-// Stop ends it and waits until it is gone. What it keeps is written at each call.
+// Stop kills the server and waits until it is gone. It stores its state after each call.
 func (s *Server) Stop() { s.process.Kill() }
 
-// Ended is closed when it has ended.
+// Ended returns a channel that is closed when the server has exited.
 func (s *Server) Ended() <-chan struct{} { return s.process.Ended() }
 
-// Logs returns all that it has logged.
+// Logs returns the complete log.
 func (s *Server) Logs() (string, error) {
 	log, err := os.ReadFile(s.log)
 	if err != nil {
-		return "", fmt.Errorf("read the log of local-sts: %w", err)
+		return "", fmt.Errorf("read log of local-sts: %w", err)
 	}
 	return string(log), nil
 }
 
-// AnonymousConfig is that of a client with no credentials.
+// AnonymousConfig returns a client configuration without credentials.
 func (s *Server) AnonymousConfig() aws.Config {
 	return aws.Config{Region: Region, BaseEndpoint: aws.String(s.URL())}
 }
 
-// AdminConfig is that of the administrator, who may call IAM.
+// AdminConfig returns a client configuration of the administrator, with permission to call IAM.
 func (s *Server) AdminConfig() aws.Config {
 	config := s.AnonymousConfig()
 	config.Credentials = credentials.NewStaticCredentialsProvider(AdminAccessKeyID, AdminSecret, "")

@@ -1,5 +1,5 @@
-// Package testcerts makes certificates by which the webhook knows who
-// asks, good ones and bad ones, as files and as values.
+// Package testcerts creates valid and invalid client certificates for the webhook, as files
+// and as values.
 package testcerts
 
 import (
@@ -19,16 +19,16 @@ import (
 	"k8s.io/client-go/util/keyutil"
 )
 
-// validity is that of a certificate that is to be valid.
+// validity is the lifetime of valid certificates.
 const validity = 24 * time.Hour
 
-// Authority is a CA whose key never leaves the memory.
+// Authority is a CA with a key that is only in memory.
 type Authority struct {
 	certificate *x509.Certificate
 	key         crypto.Signer
 }
 
-// NewAuthority makes a CA.
+// NewAuthority creates a CA.
 func NewAuthority() (*Authority, error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
@@ -38,30 +38,30 @@ func NewAuthority() (*Authority, error) {
 	return &Authority{certificate: certificate, key: key}, err
 }
 
-// PEM is the CA's certificate.
+// PEM returns the CA's certificate.
 func (a *Authority) PEM() []byte {
 	return pem.EncodeToMemory(&pem.Block{Type: cert.CertificateBlockType, Bytes: a.certificate.Raw})
 }
 
-// Options say what a certificate is to be.
+// Options are the properties of a certificate.
 type Options struct {
-	// Name is its common name.
+	// Name is the common name.
 	Name string
-	// ForServers makes it one that no client can use.
+	// ForServers makes it a serving certificate, which is invalid for clients.
 	ForServers bool
-	// Expired makes its end lie in the past.
+	// Expired makes its expiry lie in the past.
 	Expired bool
 }
 
-// Certificate is one with its key, in PEM.
+// Certificate is a certificate and its key in PEM.
 type Certificate struct {
 	Certificate, Key []byte
 }
 
-// Pair is the certificate for crypto/tls.
+// Pair returns the certificate for crypto/tls.
 func (c Certificate) Pair() (tls.Certificate, error) { return tls.X509KeyPair(c.Certificate, c.Key) }
 
-// Issue makes a certificate.
+// Issue issues a certificate.
 func (a *Authority) Issue(options Options) (Certificate, error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
@@ -97,7 +97,7 @@ func (a *Authority) Issue(options Options) (Certificate, error) {
 	}, err
 }
 
-// Replace puts content in the place of a file, by a rename.
+// Replace replaces a file atomically with a rename.
 func Replace(path string, content []byte) error {
 	next := path + ".next"
 	if err := os.WriteFile(next, content, 0o600); err != nil {

@@ -1,5 +1,5 @@
-// Package tokentest makes tokens that an API server would not, for tests of those
-// who have to refuse them.
+// Package tokentest creates tokens that no API server would issue, for tests of their
+// rejection.
 package tokentest
 
 import (
@@ -15,25 +15,25 @@ import (
 	"k8s.io/client-go/util/keyutil"
 )
 
-// keyBits is the size of the keys that Kubernetes' issuers usually have.
+// keyBits is the usual size of RSA keys of Kubernetes issuers.
 const keyBits = 2048
 
-// SignWithUnknownKey returns a token with the claims and the header of another, the id
-// of the key included, signed by a key that nobody knows.
+// SignWithUnknownKey returns a token with the claims and the header of another token,
+// including the key ID, signed with an unknown key.
 func SignWithUnknownKey(token string) (string, error) {
 	key, err := rsa.GenerateKey(rand.Reader, keyBits)
 	if err != nil {
-		return "", fmt.Errorf("make a foreign key: %w", err)
+		return "", fmt.Errorf("create unknown key: %w", err)
 	}
 	return sign(token, key, func(map[string]any) {})
 }
 
-// Expired returns a token as the issuer signed it a day ago for an hour, with
-// the issuer's private key, which the file has in PEM.
+// Expired returns the token as if it was issued a day ago for an hour. keyFile has the
+// issuer's private key in PEM.
 func Expired(token, keyFile string) (string, error) {
 	key, err := keyutil.PrivateKeyFromFile(keyFile)
 	if err != nil {
-		return "", fmt.Errorf("read the issuer's key: %w", err)
+		return "", fmt.Errorf("read issuer's key: %w", err)
 	}
 	issued := time.Now().Add(-24 * time.Hour)
 	return sign(token, key, func(claims map[string]any) {
@@ -41,7 +41,7 @@ func Expired(token, keyFile string) (string, error) {
 	})
 }
 
-// RewriteFile puts what change makes of the token in a file into its place.
+// RewriteFile replaces the token in a file with the result of change.
 func RewriteFile(file string, change func(token string) (string, error)) error {
 	token, err := os.ReadFile(file) //nolint:gosec // the test's own file
 	if err != nil {
@@ -57,17 +57,17 @@ func RewriteFile(file string, change func(token string) (string, error)) error {
 func sign(token string, key crypto.PrivateKey, change func(claims map[string]any)) (string, error) {
 	parsed, err := jwt.ParseSigned(token, []jose.SignatureAlgorithm{jose.RS256})
 	if err != nil {
-		return "", fmt.Errorf("read the token to change: %w", err)
+		return "", fmt.Errorf("parse token: %w", err)
 	}
 	claims := map[string]any{}
 	if err := parsed.UnsafeClaimsWithoutVerification(&claims); err != nil {
-		return "", fmt.Errorf("read the claims to change: %w", err)
+		return "", fmt.Errorf("parse claims: %w", err)
 	}
 	change(claims)
 	options := (&jose.SignerOptions{}).WithHeader("kid", parsed.Headers[0].KeyID)
 	signer, err := jose.NewSigner(jose.SigningKey{Algorithm: jose.RS256, Key: key}, options)
 	if err != nil {
-		return "", fmt.Errorf("sign the changed token: %w", err)
+		return "", fmt.Errorf("sign changed token: %w", err)
 	}
 	return jwt.Signed(signer).Claims(claims).Serialize()
 }

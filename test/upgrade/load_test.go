@@ -19,7 +19,8 @@ import (
 )
 
 const (
-	// clients create podsPerSecond together, each over connections of its own.
+	// clients is the number of clients. Together they create podsPerSecond, each over its
+	// own connections.
 	clients       = 8
 	podsPerSecond = 50
 
@@ -29,19 +30,19 @@ const (
 	withRole, plain = "app", "plain"
 )
 
-// load is a stream of pod creations. Each is tried once.
+// load is a stream of pod creations without retries.
 type load struct {
 	cancel context.CancelFunc
 	group  *errgroup.Group
 
 	mu sync.Mutex
-	// created is how many pods each client has tried to create.
+	// created is the number of creations per client.
 	created [clients]int
-	// faults are what was wrong with pods or refusals.
+	// faults are descriptions of wrong or rejected pods.
 	faults []string
 }
 
-// startLoad creates pods in a namespace of its own until the load is stopped.
+// startLoad creates pods in its own namespace until the load is stopped.
 func startLoad(t *testing.T, client kubernetes.Interface) *load {
 	t.Helper()
 	namespace := newLoadNamespace(t, client)
@@ -51,7 +52,7 @@ func startLoad(t *testing.T, client kubernetes.Interface) *load {
 	limiter := rate.NewLimiter(podsPerSecond, clients)
 	for worker := range clients {
 		config := cluster.Config()
-		// Clients with a dialer of their own share no connection.
+		// Clients with their own dialer do not share connections.
 		config.Dial = new(net.Dialer).DialContext
 		client, err := kubernetes.NewForConfig(config)
 		if err != nil {
@@ -121,7 +122,7 @@ func checkIdentity(pod *corev1.Pod) error {
 		}
 	}
 	if volumes != want {
-		return fmt.Errorf("%d token volumes, want %d", volumes, want)
+		return fmt.Errorf("got %d token volumes, want %d", volumes, want)
 	}
 	for _, container := range append(pod.Spec.InitContainers, pod.Spec.Containers...) {
 		mounts, roles, files := 0, 0, 0
@@ -137,18 +138,18 @@ func checkIdentity(pod *corev1.Pod) error {
 			case variable.Name == "AWS_WEB_IDENTITY_TOKEN_FILE":
 				files++
 			case strings.HasPrefix(variable.Name, "AWS_ROLE_ARN"):
-				return fmt.Errorf("container %s has role %q", container.Name, variable.Value)
+				return fmt.Errorf("container %s: got role %q", container.Name, variable.Value)
 			}
 		}
 		if mounts != want || roles != want || files != want {
-			return fmt.Errorf("container %s has %d mounts, %d roles and %d token files, want %d of each", container.Name, mounts, roles, files, want)
+			return fmt.Errorf("container %s: got %d mounts, %d roles and %d token files, want %d of each", container.Name, mounts, roles, files, want)
 		}
 	}
 	return nil
 }
 
-// waitForMore waits until each client has tried several more pods. The first of them may
-// have begun before the call.
+// waitForMore waits until each client has created several more pods. The first of them may
+// have started before the call.
 func (l *load) waitForMore(t *testing.T) {
 	t.Helper()
 	goal := l.tried()
@@ -158,7 +159,7 @@ func (l *load) waitForMore(t *testing.T) {
 	eventually(t, "each client creates more pods", func(context.Context) error {
 		for worker, got := range l.tried() {
 			if got < goal[worker] {
-				return fmt.Errorf("client %d: %d of %d pods", worker, got, goal[worker])
+				return fmt.Errorf("client %d: got %d of %d pods", worker, got, goal[worker])
 			}
 		}
 		return nil
@@ -171,8 +172,8 @@ func (l *load) tried() [clients]int {
 	return l.created
 }
 
-// step waits for more pods and reports the faults since the last step, by the
-// state that they belong to.
+// step waits for more pods and reports the faults since the last step, together with the
+// state in which they occurred.
 func (l *load) step(t *testing.T, state string) {
 	t.Helper()
 	l.waitForMore(t)
@@ -181,7 +182,7 @@ func (l *load) step(t *testing.T, state string) {
 	l.faults = nil
 	l.mu.Unlock()
 	if len(faults) > 0 {
-		t.Errorf("%s: %d pods were refused or are wrong, such as %s", state, len(faults), faults[0])
+		t.Errorf("%s: got %d rejected or wrong pods, such as %s", state, len(faults), faults[0])
 	}
 }
 
@@ -192,7 +193,7 @@ func (l *load) stop(t *testing.T) {
 		t.Error(err)
 	}
 	if len(l.faults) > 0 {
-		t.Errorf("at the end: %d pods were refused or are wrong, such as %s", len(l.faults), l.faults[0])
+		t.Errorf("at the end: got %d rejected or wrong pods, such as %s", len(l.faults), l.faults[0])
 	}
-	t.Logf("pods of each client: %d", l.created)
+	t.Logf("pods per client: %d", l.created)
 }

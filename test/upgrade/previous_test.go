@@ -14,17 +14,16 @@ import (
 	"github.com/pod-identity-webhook/pod-identity-webhook/test/chart"
 )
 
-// TestUpgrade_previousReleaseAndBack upgrades the previous release with helm and
-// goes back to it. In each state on the way pods are created: after helm, when
-// replicas of the one version serve with the objects of the other, and with
-// replicas of both.
+// TestUpgrade_previousReleaseAndBack upgrades the previous release with helm and goes back to
+// it. Pods are created in each intermediate state: after helm, while replicas of one
+// version run with the objects of the other, and with replicas of both.
 func TestUpgrade_previousReleaseAndBack(t *testing.T) {
 	this := version{chart.Path(), file(t, "WEBHOOK")}
 	previous := version{file(t, "PREVIOUS_CHART"), file(t, "PREVIOUS_WEBHOOK")}
 	for name, values := range map[string][]string{
-		"certificates of months": nil,
-		// A CA is replaced every 40 seconds, and so in any of the states.
-		"certificates of seconds": {"certificates.caLifetime=60s", "certificates.certLifetime=20s"},
+		"certificates for months": nil,
+		// A CA is replaced every 40 seconds, so in some of the states.
+		"certificates for seconds": {"certificates.caLifetime=60s", "certificates.certLifetime=20s"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			client := newClient(t)
@@ -66,8 +65,7 @@ func TestUpgrade_previousReleaseAndBack(t *testing.T) {
 	}
 }
 
-// deleteSecret deletes the Secret of certificates and waits until it is there
-// again.
+// deleteSecret deletes the Secret of certificates and waits until it is restored.
 func (r *release) deleteSecret() {
 	r.t.Helper()
 	secrets := r.client.CoreV1().Secrets(r.namespace)
@@ -82,15 +80,15 @@ func (r *release) deleteSecret() {
 	eventually(r.t, "the Secret is restored", func(ctx context.Context) error {
 		now, err := secrets.Get(ctx, name, metav1.GetOptions{})
 		if err == nil && (now.UID == before.UID || len(now.Data["ca.key"]) == 0) {
-			err = errors.New("it is not")
+			err = errors.New("the Secret is not restored")
 		}
 		return err
 	})
 }
 
-// prepareWayBack does what docs/install.md says for a way back to a release whose
-// webhook configuration has another name, or its webhooks have: they have the caBundle
-// before anything calls them.
+// prepareWayBack runs the steps in docs/install.md for a downgrade to a release with another
+// name of the webhook configuration or its webhooks. They get the caBundle before the API
+// server calls them.
 func (r *release) prepareWayBack(to version) {
 	r.t.Helper()
 	configurations := r.client.AdmissionregistrationV1().MutatingWebhookConfigurations()
@@ -105,14 +103,14 @@ func (r *release) prepareWayBack(to version) {
 		}
 	}
 	if client == nil {
-		r.t.Fatal("no configuration calls the webhook")
+		r.t.Fatal("got no configuration with the webhook")
 	}
 	earlier := r.configuration(to)
 	apply := admissionregistrationv1ac.MutatingWebhookConfiguration(earlier.Name).
 		WithLabels(map[string]string{"app.kubernetes.io/managed-by": "Helm"}).
 		WithAnnotations(map[string]string{"meta.helm.sh/release-name": r.name, "meta.helm.sh/release-namespace": r.namespace})
 	for _, webhook := range earlier.Webhooks {
-		// Without rules it is called for nothing.
+		// Without rules, the API server does not call it.
 		apply.WithWebhooks(admissionregistrationv1ac.MutatingWebhook().WithName(webhook.Name).
 			WithSideEffects(admissionregistrationv1.SideEffectClassNone).WithAdmissionReviewVersions("v1").
 			WithClientConfig(admissionregistrationv1ac.WebhookClientConfig().WithCABundle(client.CABundle...).

@@ -34,20 +34,19 @@ const (
 	referenceNamespace = metav1.NamespaceDefault
 )
 
-// reference is an installation of amazon-eks-pod-identity-webhook by the manifests
-// in its directory deploy, as of v0.6.9, with failurePolicy Fail.
+// reference is an installation of amazon-eks-pod-identity-webhook with the manifests in its
+// directory deploy, as of v0.6.9, but with failurePolicy Fail.
 type reference struct {
 	client   kubernetes.Interface
 	workload *chartinstall.Workload
-	// args are the flags of its Deployment, and of what is mounted or differs
-	// where there are no nodes.
+	// args are the flags of its Deployment, and flags for files and addresses that differ
+	// without nodes.
 	args []string
 	log  string
 }
 
-// installReference installs it. The program that runs is $REFERENCE if that is
-// given, or else the previous release, which has the same flags and gives pods the
-// same identity.
+// installReference installs the reference. The program is $REFERENCE if it is set. Otherwise
+// it is the previous release, which has the same flags and injects the same identity.
 func installReference(t *testing.T, client kubernetes.Interface) *reference {
 	t.Helper()
 	r := &reference{client: client, log: filepath.Join(t.TempDir(), "replicas.log")}
@@ -74,16 +73,16 @@ func installReference(t *testing.T, client kubernetes.Interface) *reference {
 	program, args := os.Getenv("REFERENCE"), r.args
 	if program == "" {
 		program, args = file(t, "PREVIOUS_WEBHOOK"), append(slices.Clone(args), "--bind-address=127.0.0.1")
-		t.Log("the previous release plays the reference: REFERENCE names no file")
+		t.Log("REFERENCE is not set: the previous release replaces the reference")
 	}
 	if err := r.workload.Rollout(t.Context(), chartinstall.Template{
 		Binary: program, Log: r.log, Replicas: 1, Health: "/healthz", Args: args,
 	}, func() error { return nil }); err != nil {
 		t.Fatal(err)
 	}
-	// The reference answers before it knows the ServiceAccounts.
+	// The reference responds before its cache has the ServiceAccounts.
 	namespace := newLoadNamespace(t, client)
-	eventually(t, "the reference gives pods their identity", func(ctx context.Context) error {
+	eventually(t, "the reference injects pods", func(ctx context.Context) error {
 		pod, err := client.CoreV1().Pods(namespace).Create(ctx, newPod("probe", withRole), metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})
 		if err != nil {
 			return err
@@ -93,8 +92,8 @@ func installReference(t *testing.T, client kubernetes.Interface) *reference {
 	return r
 }
 
-// selfSigned returns a certificate as cert-manager makes it for the reference: it
-// is a CA's and serves, too, so that it is its own caBundle.
+// selfSigned returns a certificate like the one that cert-manager issues for the reference:
+// a CA certificate that is also the serving certificate, so it is its own caBundle.
 func selfSigned(t *testing.T) (certificate, keyPEM []byte) {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
@@ -120,7 +119,7 @@ func selfSigned(t *testing.T) (certificate, keyPEM []byte) {
 	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: keyDER})
 }
 
-// createPermissions creates the ServiceAccount and what it may do.
+// createPermissions creates the ServiceAccount and its permissions.
 func (r *reference) createPermissions(t *testing.T) {
 	t.Helper()
 	ctx, meta := t.Context(), metav1.ObjectMeta{Name: referenceName}
@@ -185,7 +184,7 @@ func (r *reference) register(t *testing.T, caBundle []byte) {
 	}
 }
 
-// uninstall deletes what there is, first of all what calls it.
+// uninstall deletes all objects, the webhook configuration first.
 func (r *reference) uninstall(t *testing.T) {
 	t.Helper()
 	ctx := context.WithoutCancel(t.Context())
@@ -210,8 +209,8 @@ func (r *reference) unregister(t *testing.T) {
 	}
 }
 
-// TestUpgrade_referenceByImage replaces the program, and nothing else: the flags,
-// the permissions, the certificate and the registration stay.
+// TestUpgrade_referenceByImage replaces only the program. The flags, permissions, certificate
+// and webhook configuration stay.
 func TestUpgrade_referenceByImage(t *testing.T) {
 	client := newClient(t)
 	r := installReference(t, client)
@@ -230,8 +229,8 @@ func TestUpgrade_referenceByImage(t *testing.T) {
 	load.stop(t)
 }
 
-// TestUpgrade_referenceByChart does what docs/migrate-from-eks-webhook.md says: it installs the
-// chart beside the reference, and removes the reference.
+// TestUpgrade_referenceByChart follows docs/migrate-from-eks-webhook.md: it installs the
+// chart next to the reference, and removes the reference.
 func TestUpgrade_referenceByChart(t *testing.T) {
 	client := newClient(t)
 	r := installReference(t, client)
@@ -251,7 +250,7 @@ func TestUpgrade_referenceByChart(t *testing.T) {
 		load.waitForMore(t)
 		after, err := callsOf(ctx, client, "pod-identity-webhook.amazonaws.com")
 		if err == nil && after != before {
-			err = errors.New("it is called")
+			err = errors.New("the reference is still called")
 		}
 		return err
 	})
@@ -262,8 +261,7 @@ func TestUpgrade_referenceByChart(t *testing.T) {
 	load.stop(t)
 }
 
-// callsOf returns how often the API server has called a webhook, as its metrics
-// have it.
+// callsOf returns the number of the API server's calls of a webhook, from its metrics.
 func callsOf(ctx context.Context, client kubernetes.Interface, name string) (string, error) {
 	metrics, err := client.Discovery().RESTClient().Get().AbsPath("/metrics").DoRaw(ctx)
 	if err != nil {
@@ -276,7 +274,7 @@ func callsOf(ctx context.Context, client kubernetes.Interface, name string) (str
 		}
 	}
 	if len(calls) == 0 {
-		return "", errors.New("the API server has not called it")
+		return "", errors.New("the API server has not called the webhook")
 	}
 	return strings.Join(calls, ""), nil
 }

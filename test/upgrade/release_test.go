@@ -22,11 +22,10 @@ import (
 	"github.com/pod-identity-webhook/pod-identity-webhook/test/controlplane"
 )
 
-// version is what can be installed: a chart and a program.
+// version is a chart and a program that can be installed.
 type version struct{ chart, binary string }
 
-// release is a release of Helm. What a cluster's controllers and nodes would do
-// with it, a Workload does.
+// release is a release of Helm. A Workload replaces the cluster's controllers and nodes.
 type release struct {
 	t               *testing.T
 	client          kubernetes.Interface
@@ -36,8 +35,8 @@ type release struct {
 	kubeconfig, dir string
 }
 
-// install installs a version with helm, and starts its replicas. The values are
-// those of all later versions, too.
+// install installs a version with helm and starts its replicas. All later versions get the
+// same values.
 func install(t *testing.T, client kubernetes.Interface, name string, v version, values ...string) *release {
 	t.Helper()
 	r := &release{t: t, client: client, name: name, namespace: name, dir: t.TempDir()}
@@ -53,8 +52,8 @@ func install(t *testing.T, client kubernetes.Interface, name string, v version, 
 			t.Errorf("helm uninstall: %v\n%s", err, output)
 		}
 	})
-	// An API server follows the name of an ExternalName itself, and expects the
-	// Service's own name in the certificate all the same.
+	// An API server resolves an ExternalName itself, but still expects the Service's own name
+	// in the certificate.
 	_, err = client.CoreV1().Services(r.namespace).Patch(t.Context(), r.deployment().Name, types.MergePatchType, []byte(
 		`{"spec":{"type":"ExternalName","externalName":"localhost","clusterIP":null,"clusterIPs":null,"ipFamilies":null,"ipFamilyPolicy":null,"internalTrafficPolicy":null}}`),
 		metav1.PatchOptions{})
@@ -66,7 +65,7 @@ func install(t *testing.T, client kubernetes.Interface, name string, v version, 
 	return r
 }
 
-// helm installs or upgrades. It replaces no process.
+// helm runs helm install or upgrade. It does not replace processes.
 func (r *release) helm(verb, chart string, args ...string) {
 	r.t.Helper()
 	args = append([]string{verb, r.name, chart}, args...)
@@ -88,7 +87,7 @@ func (r *release) run(ctx context.Context, args ...string) (string, error) {
 	return output.String(), err
 }
 
-// deployment returns the only one of the release.
+// deployment returns the only Deployment of the release.
 func (r *release) deployment() *appsv1.Deployment {
 	r.t.Helper()
 	found, err := r.client.AppsV1().Deployments(r.namespace).List(r.t.Context(), metav1.ListOptions{})
@@ -96,13 +95,13 @@ func (r *release) deployment() *appsv1.Deployment {
 		r.t.Fatal(err)
 	}
 	if len(found.Items) != 1 {
-		r.t.Fatalf("there are %d Deployments, want 1", len(found.Items))
+		r.t.Fatalf("got %d Deployments, want 1", len(found.Items))
 	}
 	return &found.Items[0]
 }
 
-// rollOut replaces the replicas by those that the Deployment asks for now. between
-// is called in each state on the way.
+// rollOut replaces the replicas with replicas of the current Deployment. between is called in
+// each intermediate state.
 func (r *release) rollOut(v version, between func() error) {
 	r.t.Helper()
 	deployment := r.deployment()
@@ -117,7 +116,7 @@ func (r *release) rollOut(v version, between func() error) {
 	}
 }
 
-// secretName is what the Deployment's flags name.
+// secretName returns the Secret in the Deployment's flags.
 func (r *release) secretName() string {
 	r.t.Helper()
 	for _, arg := range r.deployment().Spec.Template.Spec.Containers[0].Args {
@@ -125,7 +124,7 @@ func (r *release) secretName() string {
 			return name
 		}
 	}
-	r.t.Fatal("the Deployment names no Secret")
+	r.t.Fatal("the Deployment has no flag with the Secret")
 	return ""
 }
 
@@ -137,7 +136,7 @@ func writeKubeconfig(t *testing.T, client kubernetes.Interface, namespace, accou
 		Spec: authenticationv1.TokenRequestSpec{ExpirationSeconds: new(int64(lifetime))},
 	}, metav1.CreateOptions{})
 	if err != nil {
-		t.Fatal(fmt.Errorf("request a token for ServiceAccount %s/%s: %w", namespace, account, err))
+		t.Fatal(fmt.Errorf("request token for ServiceAccount %s/%s: %w", namespace, account, err))
 	}
 	path := filepath.Join(t.TempDir(), "kubeconfig")
 	config := rest.CopyConfig(cluster.Config())

@@ -1,6 +1,6 @@
-// Package upgrade_test replaces an installation by another while pods are created
-// that must not be without the webhook: one of the reference's manifests by this
-// one, and the previous release by this one and back.
+// Package upgrade_test upgrades an installation while pods are created with failurePolicy Fail:
+// from the reference's manifests to this version, and from the previous release to this one
+// and back.
 package upgrade_test
 
 import (
@@ -17,14 +17,14 @@ import (
 )
 
 const (
-	// patience bounds what is waited for.
+	// patience is the time limit of eventually.
 	patience = 2 * time.Minute
-	// pods is how many pods the clients create, together, in each state on the way.
+	// pods is the number of pods that all clients together create in each state.
 	pods = 64
 )
 
-// cluster is the control plane that the tests share, one after the other. It has
-// the limits of an API server that nobody has configured.
+// cluster is the control plane that all tests share, one after the other. It has an API
+// server's default limits.
 var cluster *controlplane.ControlPlane
 
 func TestMain(m *testing.M) {
@@ -58,8 +58,7 @@ func newClient(t *testing.T) kubernetes.Interface {
 	return client
 }
 
-// file returns the file that an environment variable names, which `make
-// upgrade-test` sets.
+// file returns the file in an environment variable that `make upgrade-test` sets.
 func file(t *testing.T, variable string) string {
 	t.Helper()
 	path := os.Getenv(variable)

@@ -23,12 +23,12 @@ import (
 	"k8s.io/client-go/util/keyutil"
 )
 
-// validity is that of a serving certificate: longer than any test, short
-// enough that a leaked one is worth nothing.
+// validity is the lifetime of serving certificates: longer than any test, and short in case
+// one is leaked.
 const validity = 24 * time.Hour
 
-// authority is a CA whose key never leaves the memory, with the files of the
-// serving certificate that it signed last.
+// authority is a CA with a key that is only in memory, and with the files of the last serving
+// certificate.
 type authority struct {
 	certificate       *x509.Certificate
 	key               crypto.Signer
@@ -39,11 +39,11 @@ type authority struct {
 func newAuthority(dir string) (*authority, error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
-		return nil, fmt.Errorf("make the CA's key: %w", err)
+		return nil, fmt.Errorf("create CA key: %w", err)
 	}
 	certificate, err := cert.NewSelfSignedCACert(cert.Config{CommonName: "pod-identity-webhook-test-ca"}, key)
 	if err != nil {
-		return nil, fmt.Errorf("make the CA: %w", err)
+		return nil, fmt.Errorf("create CA: %w", err)
 	}
 	return &authority{
 		certificate: certificate,
@@ -54,29 +54,28 @@ func newAuthority(dir string) (*authority, error) {
 	}, nil
 }
 
-// ReplaceCertificate makes a new key and certificate of the same CA, valid from
-// now for a day, and puts them in the place of those that the webhook was
-// started with, as the kubelet updates a Secret that is mounted: both at once. It
-// returns the new certificate.
+// ReplaceCertificate issues a new key and certificate of the same CA, valid for a day from
+// now. It replaces the webhook's files atomically, as the kubelet updates a mounted Secret.
+// It returns the new certificate.
 func (w *Webhook) ReplaceCertificate() (*x509.Certificate, error) {
 	certificate, key, err := w.certificates.issue(time.Now())
 	if err != nil {
-		return nil, fmt.Errorf("make a serving certificate: %w", err)
+		return nil, fmt.Errorf("create serving certificate: %w", err)
 	}
 	keyPEM, err := keyutil.MarshalPrivateKeyToPEM(key)
 	if err != nil {
-		return nil, fmt.Errorf("encode the serving key: %w", err)
+		return nil, fmt.Errorf("encode serving key: %w", err)
 	}
 	return certificate, w.certificates.write(map[string][]byte{
 		w.certificates.keyFile: keyPEM, w.certificates.certFile: encode(certificate),
 	})
 }
 
-// CABundle is the CA, in PEM, by which the API server knows the webhook.
+// CABundle returns the CA in PEM, with which the API server verifies the webhook.
 func (w *Webhook) CABundle() []byte { return encode(w.certificates.certificate) }
 
-// Client returns an HTTP client of its own connections that trusts the webhook.
-// Each of its requests has a deadline.
+// Client returns an HTTP client with its own connections that trusts the webhook. Each of
+// its requests has a timeout.
 func (w *Webhook) Client() *http.Client {
 	roots := x509.NewCertPool()
 	roots.AddCert(w.certificates.certificate)
@@ -94,7 +93,7 @@ func (a *authority) issue(now time.Time) (*x509.Certificate, crypto.Signer, erro
 	if err != nil {
 		return nil, nil, err
 	}
-	// 64 random bits, as the CA/Browser Forum's baseline requirements ask for.
+	// 64 random bits, as the CA/Browser Forum's Baseline Requirements demand.
 	serial, err := rand.Int(rand.Reader, new(big.Int).Lsh(big.NewInt(1), 64))
 	if err != nil {
 		return nil, nil, err
@@ -103,7 +102,7 @@ func (a *authority) issue(now time.Time) (*x509.Certificate, crypto.Signer, erro
 		SerialNumber: serial,
 		Subject:      pkix.Name{CommonName: "pod-identity-webhook"},
 		IPAddresses:  []net.IP{net.IPv4(127, 0, 0, 1)},
-		// That of the Service, for tests that lead it here.
+		// The Service's name, for tests in which the Service leads here.
 		DNSNames:    []string{"pod-identity-webhook.eks.svc"},
 		NotBefore:   now,
 		NotAfter:    now.Add(validity),
@@ -122,8 +121,8 @@ func encode(certificate *x509.Certificate) []byte {
 	return pem.EncodeToMemory(&pem.Block{Type: cert.CertificateBlockType, Bytes: certificate.Raw})
 }
 
-// write replaces files in the directory of the authority. Each is a link into the
-// directory "..data", which is itself a link, and is replaced as a whole
+// write replaces files in the directory of the authority. Each file is a link into the
+// directory "..data", which is itself a link and is replaced atomically
 // (k8s.io/kubernetes/pkg/volume/util/atomic_writer.go).
 func (a *authority) write(files map[string][]byte) error {
 	version, err := os.MkdirTemp(a.dir, "..version")

@@ -1,5 +1,5 @@
-// Package webhookprocess runs the built webhook as a process on loopback, beside
-// a control plane that calls it by URL, and registers it there.
+// Package webhookprocess runs the built webhook as a process on loopback, and configures a
+// control plane to call it by URL.
 package webhookprocess
 
 import (
@@ -18,40 +18,39 @@ import (
 )
 
 const (
-	// startTimeout bounds the time until the webhook is ready, which takes a
-	// fraction of a second when the API server answers.
+	// startTimeout is the limit for the start of the webhook, which takes a fraction of a
+	// second if the API server responds.
 	startTimeout = time.Minute
-	// requestTimeout bounds a request of Client, and so one question whether
-	// the webhook is ready.
+	// requestTimeout is the limit for a request of Client, including readiness checks.
 	requestTimeout = 5 * time.Second
 )
 
-// DefaultBinary is where this repository builds the webhook.
+// DefaultBinary returns the path of the webhook that make builds.
 func DefaultBinary() string { return repopath.Path("bin", "pod-identity-webhook") }
 
-// Options say how to start a webhook.
+// Options are the options of Start.
 type Options struct {
 	// Binary is the webhook's file; empty means DefaultBinary.
 	Binary string
-	// Cluster is the control plane that the webhook serves. The webhook runs as the
-	// chart's ServiceAccount (see ChartConfig).
+	// Cluster is the control plane. The webhook runs as the chart's ServiceAccount (see
+	// ChartConfig).
 	Cluster *controlplane.ControlPlane
-	// Kubeconfig is a file that replaces the one made for Cluster, for a webhook
-	// that reaches its API server through a proxy; write it with ChartConfig.
+	// Kubeconfig replaces the kubeconfig for Cluster, for a webhook that reaches its API
+	// server through a proxy. Create it with ChartConfig.
 	Kubeconfig string
-	// Dir is an existing directory for the certificate and the log. It is the
-	// caller's to remove, after the webhook has ended.
+	// Dir is an existing directory for the certificate and the log. The caller removes it
+	// after the webhook has exited.
 	Dir string
-	// Args are further flags.
+	// Args are additional flags.
 	Args []string
-	// Env is the whole environment, as NAME=value; nil means the parent's.
+	// Env is the complete environment, as NAME=value; nil means the parent's.
 	Env []string
-	// Port is that of the webhook's server; 0 means any that is free.
+	// Port is the port of the webhook's server; 0 means any free port.
 	Port int
 }
 
-// Webhook is a webhook that was started. Its methods may not be called
-// concurrently, except ReplaceCertificate and those that only tell something.
+// Webhook is a started webhook. Its methods must not be called concurrently, except
+// ReplaceCertificate and methods that only return information.
 type Webhook struct {
 	options           Options
 	port, metricsPort int
@@ -59,14 +58,14 @@ type Webhook struct {
 	process           *process.Process
 }
 
-// Start starts a webhook and returns when it is ready. The context bounds the
-// start alone. On failure it is not left running.
+// Start starts a webhook and waits until it is ready. The context is only for the start. If
+// it returns an error, the webhook does not run.
 func Start(ctx context.Context, options Options) (*Webhook, error) {
 	if options.Binary == "" {
 		options.Binary = DefaultBinary()
 	}
 	if _, err := os.Stat(options.Binary); err != nil {
-		return nil, fmt.Errorf("find the webhook: %w; build it with `make build`", err)
+		return nil, fmt.Errorf("find webhook: %w; run `make build`", err)
 	}
 	if options.Kubeconfig == "" {
 		config, err := ChartConfig(ctx, options.Cluster, options.Args...)
@@ -86,8 +85,7 @@ func Start(ctx context.Context, options Options) (*Webhook, error) {
 	if _, err := w.ReplaceCertificate(); err != nil {
 		return nil, err
 	}
-	// Ports that were chosen beforehand stay the webhook's own when it is
-	// restarted; see the package loopback.
+	// Chosen ports stay free for the webhook when it restarts, see package freeport.
 	for _, port := range []*int{&w.port, &w.metricsPort} {
 		if *port != 0 {
 			continue
@@ -129,7 +127,7 @@ func (w *Webhook) start(ctx context.Context) error {
 	return nil
 }
 
-// WaitReady waits until the webhook says that it is ready.
+// WaitReady waits until the webhook reports that it is ready.
 func (w *Webhook) WaitReady(ctx context.Context) error {
 	client := w.Client()
 	defer client.CloseIdleConnections()
@@ -138,33 +136,33 @@ func (w *Webhook) WaitReady(ctx context.Context) error {
 	})
 }
 
-// Stop asks the webhook to end, waits for it and returns its exit code. When
-// the context ends first the webhook is killed, and the error says so. That it
-// has ended by itself before is an error too.
+// Stop stops the webhook gracefully and returns its exit code. If the context ends before, it
+// kills the webhook and returns an error. It also returns an error if the webhook had
+// already exited.
 func (w *Webhook) Stop(ctx context.Context) (exitCode int, err error) {
 	err = w.process.Stop(ctx)
 	return w.process.ExitCode(), err
 }
 
-// PID is the webhook's process id.
+// PID returns the webhook's process ID.
 func (w *Webhook) PID() int { return w.process.PID() }
 
-// Signal sends the webhook a signal and does not wait.
+// Signal sends a signal to the webhook and does not wait.
 func (w *Webhook) Signal(signal os.Signal) error { return w.process.Signal(signal) }
 
-// Kill ends the webhook at once, as a crash would, and waits until it is gone.
+// Kill kills the webhook like a crash, and waits until it is gone.
 func (w *Webhook) Kill() { w.process.Kill() }
 
-// Ended is closed when the webhook, as last started, has ended.
+// Ended returns a channel that is closed when the last started webhook has exited.
 func (w *Webhook) Ended() <-chan struct{} { return w.process.Ended() }
 
-// ExitCode waits for the webhook to end and returns its exit code, which is -1
-// if a signal ended it.
+// ExitCode waits until the webhook exits and returns its exit code, which is -1 if a signal
+// killed it.
 func (w *Webhook) ExitCode() int { return w.process.ExitCode() }
 
-// Restart starts the webhook again with the same ports, files and flags, and
-// returns when it is ready. If it still runs it is stopped first; that it then
-// exits with another code than 0 is an error.
+// Restart starts the webhook again with the same ports, files and flags, and waits until it is
+// ready. It first stops a running webhook, and returns an error if the exit code of that is
+// not 0.
 func (w *Webhook) Restart(ctx context.Context) error {
 	select {
 	case <-w.process.Ended():
@@ -174,28 +172,28 @@ func (w *Webhook) Restart(ctx context.Context) error {
 			err = errors.New("exit code " + strconv.Itoa(code))
 		}
 		if err != nil {
-			return fmt.Errorf("stop the webhook before its restart: %w", err)
+			return fmt.Errorf("stop webhook before its restart: %w", err)
 		}
 	}
 	return w.start(ctx)
 }
 
-// URL is the address of the webhook's server, with no path.
+// URL returns the address of the webhook's server, without a path.
 func (w *Webhook) URL() string { return "https://" + freeport.Address(w.port) }
 
-// MetricsURL is the address of the webhook's metrics.
+// MetricsURL returns the address of the webhook's metrics.
 func (w *Webhook) MetricsURL() string {
 	return "http://" + freeport.Address(w.metricsPort) + "/metrics"
 }
 
-// LogFile is the path of the webhook's log, which goes on across restarts.
+// LogFile returns the path of the webhook's log, which includes earlier starts.
 func (w *Webhook) LogFile() string { return filepath.Join(w.options.Dir, "pod-identity-webhook.log") }
 
-// Logs returns all that the webhook has logged.
+// Logs returns the webhook's complete log.
 func (w *Webhook) Logs() (string, error) {
 	log, err := os.ReadFile(w.LogFile())
 	if err != nil {
-		return "", fmt.Errorf("read the webhook's log: %w", err)
+		return "", fmt.Errorf("read webhook's log: %w", err)
 	}
 	return string(log), nil
 }

@@ -50,13 +50,13 @@ func TestWebhook_restart(t *testing.T) {
 		t.Fatal(err)
 	}
 	if w.URL() != url {
-		t.Errorf("the restart moved the webhook from %s to %s", url, w.URL())
+		t.Errorf("the URL changed from %s to %s after the restart", url, w.URL())
 	}
 	wantRole(t, client, "after Restart")
 
 	w.Kill()
 	if err := createPod(t, client); err == nil {
-		t.Error("a pod was admitted with the webhook dead and failurePolicy Fail")
+		t.Error("a pod was admitted with the webhook killed and failurePolicy Fail")
 	}
 	if err := w.Restart(ctx); err != nil {
 		t.Fatal(err)
@@ -76,7 +76,7 @@ func TestWebhook_restart(t *testing.T) {
 	}
 	code, err := w.Stop(ctx)
 	if code != 0 || err != nil {
-		t.Errorf("Stop: exit code %d, error %v; want 0 and none", code, err)
+		t.Errorf("Stop: got exit code %d, error %v; want 0 and no error", code, err)
 	}
 }
 
@@ -115,7 +115,7 @@ func TestReplaceCertificate(t *testing.T) {
 func TestStart_missingBinary(t *testing.T) {
 	_, err := Start(t.Context(), Options{Binary: t.TempDir() + "/absent", Dir: t.TempDir()})
 	if err == nil || !strings.Contains(err.Error(), "make build") {
-		t.Errorf("got %v, want an error that says `make build`", err)
+		t.Errorf("got %v, want an error with `make build`", err)
 	}
 }
 
@@ -126,7 +126,7 @@ func wantRole(t *testing.T, client kubernetes.Interface, when string) {
 	}
 }
 
-// createPod creates a pod that should have a role, and fails if it has none.
+// createPod creates a pod of a ServiceAccount with a role, and fails if the pod has none.
 func createPod(t *testing.T, client kubernetes.Interface) error {
 	pod := &corev1.Pod{
 		ObjectMeta: metav1.ObjectMeta{GenerateName: "pod-"},

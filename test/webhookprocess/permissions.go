@@ -24,17 +24,16 @@ import (
 // defaultNamespace is the default of the webhook's flag --namespace.
 const defaultNamespace = "eks"
 
-// clusterPrefix is the chart's prefix of names of objects that are in no namespace.
+// clusterPrefix is the prefix of the names of the chart's cluster-scoped objects.
 const clusterPrefix = "irsa-"
 
-// permissionTemplates are the templates of the chart that decide what the webhook
-// may do and how the API server queues its requests.
+// permissionTemplates are the chart's templates for the webhook's permissions and flow
+// control.
 var permissionTemplates = []string{"serviceaccount.yaml", "rbac.yaml", "flowcontrol.yaml"}
 
-// ChartConfig returns the configuration of a client that runs as the chart's
-// ServiceAccount. It applies that ServiceAccount, its RBAC and its flow control
-// from the rendered chart. args are the webhook's flags: the permissions are
-// those that the chart grants to a webhook with these flags.
+// ChartConfig returns the configuration of a client that runs as the chart's ServiceAccount.
+// It applies that ServiceAccount, its RBAC and its flow control from the rendered chart. args
+// are the webhook's flags: the permissions are those that the chart grants for them.
 func ChartConfig(ctx context.Context, cluster *controlplane.ControlPlane, args ...string) (*rest.Config, error) {
 	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
@@ -46,11 +45,11 @@ func ChartConfig(ctx context.Context, cluster *controlplane.ControlPlane, args .
 	if err := controlplane.CreateNamespace(ctx, admin, namespace); err != nil {
 		return nil, err
 	}
-	// Webhooks with different permissions run at the same cluster, next to chart
-	// installations that have the default name.
+	// Webhooks with different permissions run in the same cluster, next to chart
+	// installations with the default name.
 	name := fmt.Sprintf("local-webhook-%08x", hash(append(values, namespace)))
 	if err := applyPermissions(ctx, cluster, namespace, append(values, "fullnameOverride="+name)); err != nil {
-		return nil, fmt.Errorf("apply the chart's permissions: %w", err)
+		return nil, fmt.Errorf("apply chart's permissions: %w", err)
 	}
 	config, err := cluster.ServiceAccountConfig(ctx, namespace, name)
 	if err != nil {
@@ -59,9 +58,8 @@ func ChartConfig(ctx context.Context, cluster *controlplane.ControlPlane, args .
 	return config, waitEffective(ctx, admin, config, clusterPrefix+name)
 }
 
-// valuesOf returns the namespace and the values of the chart that a webhook with
-// these flags is installed with, as far as the chart's permissions depend on
-// them.
+// valuesOf returns the namespace and the chart's values for these flags. Only values that
+// affect permissions are included.
 func valuesOf(args []string) (namespace string, values []string) {
 	namespace = defaultNamespace
 	for _, arg := range args {
@@ -75,8 +73,8 @@ func valuesOf(args []string) (namespace string, values []string) {
 			values = append(values, "watchConfigMap=true")
 		}
 	}
-	// The certificate comes from files, so the webhook has no permissions on a
-	// Secret or on webhook configurations.
+	// The certificate comes from files, so the webhook needs no permissions for a Secret or
+	// for webhook configurations.
 	return namespace, append(values, "certificates.source=secret", "certificates.secretName=unused")
 }
 
@@ -111,8 +109,7 @@ func applyPermissions(ctx context.Context, cluster *controlplane.ControlPlane, n
 	return err
 }
 
-// waitEffective waits until the API server applies the permissions and the
-// FlowSchema.
+// waitEffective waits until the API server applies the permissions and the FlowSchema.
 func waitEffective(ctx context.Context, admin kubernetes.Interface, config *rest.Config, name string) error {
 	var last error
 	err := wait.PollUntilContextCancel(ctx, probeInterval, true, func(ctx context.Context) (bool, error) {
@@ -123,13 +120,13 @@ func waitEffective(ctx context.Context, admin kubernetes.Interface, config *rest
 		return last == nil, nil
 	})
 	if err != nil {
-		return fmt.Errorf("wait for the chart's permissions: %w", last)
+		return fmt.Errorf("wait for chart's permissions: %w", last)
 	}
 	return nil
 }
 
-// expectFlowSchema returns an error unless the API server has found the priority
-// level of a FlowSchema.
+// expectFlowSchema returns an error unless the API server has found the priority level of a
+// FlowSchema.
 func expectFlowSchema(ctx context.Context, client kubernetes.Interface, name string) error {
 	schema, err := client.FlowcontrolV1().FlowSchemas().Get(ctx, name, metav1.GetOptions{})
 	if err != nil {

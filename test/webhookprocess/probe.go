@@ -20,10 +20,10 @@ const (
 	probeTimeout   = 30 * time.Second
 )
 
-var errNotInjected = errors.New("a pod that should have a role got none")
+var errNotInjected = errors.New("got a pod without a role of a ServiceAccount with a role")
 
-// waitCalled creates, as dry runs, pods of a ServiceAccount with a role until
-// one comes out with the role. Nothing stays behind.
+// waitCalled creates pods of a ServiceAccount with a role, as dry runs, until one has the
+// role. It deletes the ServiceAccount before it returns.
 func waitCalled(ctx context.Context, client kubernetes.Interface, registration Registration) (err error) {
 	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
 	defer cancel()
@@ -40,7 +40,7 @@ func waitCalled(ctx context.Context, client kubernetes.Interface, registration R
 		return fmt.Errorf("create ServiceAccount %s/%s: %w", probeNamespace, probeName, err)
 	}
 	defer func() {
-		// To be done also when the wait was given up.
+		// The deletion runs also if ctx has ended.
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), requestTimeout)
 		defer cancel()
 		if deleteErr := accounts.Delete(ctx, probeName, metav1.DeleteOptions{}); deleteErr != nil {

@@ -15,51 +15,45 @@ import (
 // ConfigurationName is the name of the MutatingWebhookConfiguration.
 const ConfigurationName = "pod-identity-webhook"
 
-// The contract's own words, not the product's constants for them: a change of
-// those must not go unnoticed here.
+// Literals instead of the product's constants, so that a change of the constants fails the
+// tests.
 const (
 	annotationPrefix = "eks.amazonaws.com"
 	roleAnnotation   = "role-arn"
 	skipLabel        = "eks.amazonaws.com/skip-pod-identity-webhook"
 )
 
-// fieldOwner is who the API server's record of fields names.
+// fieldOwner is the field manager of the webhook configuration.
 const fieldOwner = "pod-identity-webhook-test"
 
-// Registration is what an operator chooses about how the API server calls the
-// webhook.
+// Registration has the settings of the webhook configuration.
 type Registration struct {
-	// FailurePolicy is what becomes of a pod when the webhook fails; empty
-	// means Fail.
+	// FailurePolicy is the failurePolicy; empty means Fail.
 	FailurePolicy admissionregistrationv1.FailurePolicyType
-	// TimeoutSeconds is how long the API server waits for an answer, 1 to 30;
-	// 0 means 10, the API server's own default.
+	// TimeoutSeconds is the timeout, 1 to 30; 0 means 10, the API server's default.
 	TimeoutSeconds int32
-	// AnnotationPrefix is the one that the webhook was started with; empty
-	// means the default. The pods that show whether it is called need it.
+	// AnnotationPrefix is the webhook's annotation prefix; empty means the default. The
+	// pods with which Register checks that the webhook is called need it.
 	AnnotationPrefix string
-	// ReviewVersions are those of AdmissionReview that are offered; empty means
-	// v1 alone.
+	// ReviewVersions are the AdmissionReview versions; empty means only v1.
 	ReviewVersions []string
-	// Service is a Service that leads to the webhook, by which the API server is to
-	// call it; nil means by URL.
+	// Service is a Service of the webhook, which the API server calls; nil means by URL.
 	Service *admissionregistrationv1.ServiceReference
 }
 
-// Register makes the API server call the webhook for each pod that is created,
-// and for each ephemeral container that is added to one, and returns when it
-// does so. To register again changes the registration; the
-// API server then takes a moment to see the change.
+// Register creates the webhook configuration for new pods and for new ephemeral containers, and
+// waits until the API server calls the webhook. A second call changes the configuration;
+// the API server applies the change a moment later.
 func (w *Webhook) Register(ctx context.Context, client kubernetes.Interface, registration Registration) error {
 	configuration, err := json.Marshal(w.configuration(registration))
 	if err != nil {
-		return fmt.Errorf("encode the registration: %w", err)
+		return fmt.Errorf("encode webhook configuration: %w", err)
 	}
 	_, err = client.AdmissionregistrationV1().MutatingWebhookConfigurations().Patch(
 		ctx, ConfigurationName, types.ApplyPatchType, configuration,
 		metav1.PatchOptions{FieldManager: fieldOwner, Force: new(true), FieldValidation: metav1.FieldValidationStrict})
 	if err != nil {
-		return fmt.Errorf("register the webhook: %w", err)
+		return fmt.Errorf("apply webhook configuration: %w", err)
 	}
 	if err := waitCalled(ctx, client, registration); err != nil {
 		return fmt.Errorf("wait until the API server calls the webhook: %w", err)
@@ -113,8 +107,7 @@ func (w *Webhook) configuration(registration Registration) *admissionregistratio
 					Operator: metav1.LabelSelectorOpDoesNotExist,
 				}},
 			},
-			// The kubelet needs its mirror pods as they are, and they can have
-			// no ServiceAccount.
+			// The kubelet needs unchanged mirror pods, and they cannot have a ServiceAccount.
 			MatchConditions: []admissionregistrationv1.MatchCondition{{
 				Name: "exclude-mirror-pods",
 				Expression: "!has(object.metadata.annotations) || !('" +
@@ -124,8 +117,7 @@ func (w *Webhook) configuration(registration Registration) *admissionregistratio
 			AdmissionReviewVersions: registration.ReviewVersions,
 			FailurePolicy:           &registration.FailurePolicy,
 			TimeoutSeconds:          &registration.TimeoutSeconds,
-			// A webhook after this one may add containers, which need the
-			// identity too.
+			// A later webhook may add containers, which need the identity too.
 			ReinvocationPolicy: new(admissionregistrationv1.IfNeededReinvocationPolicy),
 		}},
 	}

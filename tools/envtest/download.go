@@ -19,7 +19,7 @@ import (
 
 type platform struct{ os, arch string }
 
-// download is what to get from where.
+// download is an archive to download: its index, version, platform and target directory.
 type download struct {
 	index, minor, directory string
 	platform                platform
@@ -27,10 +27,11 @@ type download struct {
 	progress                io.Writer
 }
 
-// programs are those that are extracted from an archive.
+// programs are the programs to extract from an archive.
 var programs = map[string]bool{"etcd": true, "kube-apiserver": true}
 
-// run returns the version that it downloaded. On an error, the directory is as it was.
+// run downloads the archive and returns its version. On an error, it does not change the
+// directory.
 func (d download) run(ctx context.Context) (string, error) {
 	client := &remote.HTTPClient{Log: logr.Discard(), IndexURL: d.index}
 	indexCtx, cancel := context.WithTimeoutCause(ctx, d.patience, errStalled)
@@ -53,7 +54,7 @@ func (d download) run(ctx context.Context) (string, error) {
 	defer stall(nil)
 	out := newProgressWriter(archive, d.progress, d.patience, func() { stall(errStalled) })
 	defer out.stop()
-	// The client compares the checksum.
+	// GetVersion verifies the checksum.
 	if err := client.GetVersion(ctx, version, item, out); err != nil {
 		return "", withCause(ctx, err)
 	}
@@ -63,7 +64,7 @@ func (d download) run(ctx context.Context) (string, error) {
 	return version.String(), extract(archive, d.directory)
 }
 
-// withCause returns the cause of a context that ended a request.
+// withCause adds the cause of a canceled context to the error of its request.
 func withCause(ctx context.Context, err error) error {
 	if cause := context.Cause(ctx); cause != nil {
 		return cause
@@ -71,9 +72,10 @@ func withCause(ctx context.Context, err error) error {
 	return err
 }
 
-// choose returns the newest archive of the minor version for the platform.
+// choose returns the newest archive of the minor version for the platform, or an error if
+// there is none.
 func (d download) choose(sets []versions.Set) (versions.Concrete, versions.PlatformItem, error) {
-	for _, set := range sets { // the newest first
+	for _, set := range sets { // ordered from newest to oldest
 		if fmt.Sprintf("%d.%d", set.Version.Major, set.Version.Minor) != d.minor {
 			continue
 		}
@@ -86,11 +88,11 @@ func (d download) choose(sets []versions.Set) (versions.Concrete, versions.Platf
 	return versions.Concrete{}, versions.PlatformItem{}, fmt.Errorf("%s has no Kubernetes %s for %s/%s", d.index, d.minor, d.platform.os, d.platform.arch)
 }
 
-// extract writes the programs of an archive to a directory: all of them, or none.
+// extract writes all programs of an archive to a directory. On an error, it writes none.
 func extract(archive io.Reader, directory string) error {
 	unzipped, err := gzip.NewReader(archive)
 	if err != nil {
-		return fmt.Errorf("unzip the archive: %w", err)
+		return fmt.Errorf("unzip archive: %w", err)
 	}
 	if err := os.MkdirAll(directory, 0o750); err != nil {
 		return err
@@ -107,7 +109,7 @@ func extract(archive io.Reader, directory string) error {
 			break
 		}
 		if err != nil {
-			return fmt.Errorf("read the archive: %w", err)
+			return fmt.Errorf("read archive: %w", err)
 		}
 		if name := path.Base(entry.Name); entry.Typeflag == tar.TypeReg && programs[name] {
 			if err := writeProgram(filepath.Join(staging, name), entries); err != nil {

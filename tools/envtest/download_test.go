@@ -47,17 +47,17 @@ func TestDownload(t *testing.T) {
 	hang := func(w http.ResponseWriter, r *http.Request) { <-r.Context().Done() }
 	tests := map[string]struct {
 		version string
-		index   http.HandlerFunc // nil for one that lists the archive
-		archive http.HandlerFunc // nil for content
+		index   http.HandlerFunc // nil for an index with the archive
+		archive http.HandlerFunc // nil for a handler that sends content
 		content []byte
 		hash    string
-		want    string // of the error
+		want    string // part of the error
 	}{
 		"valid archive":           {version: "v1.37.1", content: valid, hash: sum(valid)},
 		"wrong checksum":          {version: "v1.37.1", content: valid, hash: sum([]byte("other")), want: "checksum mismatch"},
 		"another minor version":   {version: "v1.36.1", content: valid, hash: sum(valid), want: "has no Kubernetes 1.37 for linux/amd64"},
 		"program missing":         {version: "v1.37.1", content: archive(t, "etcd"), hash: sum(archive(t, "etcd")), want: "the archive has no kube-apiserver"},
-		"not an archive":          {version: "v1.37.1", content: []byte("text"), hash: sum([]byte("text")), want: "unzip the archive"},
+		"not an archive":          {version: "v1.37.1", content: []byte("text"), hash: sum([]byte("text")), want: "unzip archive"},
 		"index hangs":             {index: hang, want: errStalled.Error()},
 		"index absent":            {index: http.NotFound, want: "404"},
 		"archive hangs":           {version: "v1.37.1", archive: hang, want: errStalled.Error()},
@@ -98,19 +98,19 @@ func TestDownload(t *testing.T) {
 				return
 			}
 			if err != nil || version != "1.37.1" {
-				t.Fatalf("got %q, %v", version, err)
+				t.Fatalf("got version %q, error %v", version, err)
 			}
 			for program := range programs {
 				info, err := os.Stat(filepath.Join(directory, program))
 				if err != nil || info.Mode().Perm()&0o100 == 0 {
-					t.Errorf("%s: got %v, %v, want an executable file", program, info, err)
+					t.Errorf("%s: got %v, error %v, want an executable file", program, info, err)
 				}
 			}
 		})
 	}
 }
 
-// half returns a handler that sends less than it promises, and goes on with then.
+// half returns a handler that sends fewer bytes than its Content-Length, and then calls then.
 func half(then http.HandlerFunc) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Length", "100")

@@ -1,6 +1,6 @@
-// Command envtest downloads a prebuilt etcd and kube-apiserver, as controller-runtime's
-// setup-envtest does, if they can be had soon. It prints one line that says what it got
-// or why it got nothing, and exits with 1 if it got nothing.
+// Command envtest downloads a prebuilt etcd and kube-apiserver, from the index of
+// controller-runtime's setup-envtest. It gives up when the server is slow. It prints one
+// line with the version, or with the error, and exits with 1 if it failed.
 package main
 
 import (
@@ -21,7 +21,7 @@ func main() {
 	flag.StringVar(&d.index, "index", remote.DefaultIndexURL, "`URL` of the list of archives")
 	flag.StringVar(&d.minor, "version", "", "minor version of Kubernetes, such as 1.37")
 	flag.StringVar(&d.directory, "directory", "", "`directory` for the programs")
-	flag.DurationVar(&d.patience, "patience", 5*time.Second, "longest time without a byte from the server")
+	flag.DurationVar(&d.patience, "patience", 5*time.Second, "maximum time without data from the server")
 	flag.Parse()
 
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
@@ -34,5 +34,5 @@ func main() {
 	fmt.Fprintf(os.Stderr, "downloaded the control plane of Kubernetes %s to %s\n", version, d.directory)
 }
 
-// errStalled is the cause of a request that was cancelled because no bytes arrived.
+// errStalled is the cause of a request that was canceled because no data arrived.
 var errStalled = errors.New("the server sent nothing for too long")

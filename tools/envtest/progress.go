@@ -6,11 +6,11 @@ import (
 	"time"
 )
 
-// progressInterval is how often a line says how far the download is.
+// progressInterval is the interval of progress lines.
 const progressInterval = 5 * time.Second
 
-// progressWriter passes bytes on, prints how many there are, and calls stalled if none
-// come for some time.
+// progressWriter counts the bytes, prints the progress, and calls stalled if no bytes arrive
+// for some time.
 type progressWriter struct {
 	out, progress io.Writer
 	patience      time.Duration

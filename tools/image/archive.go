@@ -18,8 +18,8 @@ import (
 	specsv1 "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
-// names are the annotations by which a name is given to an image in a layout:
-// containerd's, which has the whole name, and OCI's, which has the tag.
+// names returns the annotations with the name of an image in a layout: containerd's has the
+// full name, and OCI's the tag.
 func names(reference name.Tag) map[string]string {
 	return map[string]string{
 		"io.containerd.image.name": reference.Name(),
@@ -27,10 +27,10 @@ func names(reference name.Tag) map[string]string {
 	}
 }
 
-// writeArchive writes the image as `docker save` does: an OCI layout with all
-// platforms, which containerd reads, and beside it manifest.json with one, which
-// is all that Docker's older image store can take. SBOMs are not in it, as
-// `ctr images import --digests`, which kind uses, takes everything for an image.
+// writeArchive writes an archive in the format of `docker save`. It has an OCI layout with all
+// platforms for containerd, and a manifest.json with one platform for Docker's older
+// image store. It has no SBOMs, because `ctr images import --digests`, which kind uses,
+// imports every manifest as an image.
 func (i image) writeArchive(file string, reference name.Tag) error {
 	directory, err := os.MkdirTemp(filepath.Dir(file), ".archive-")
 	if err != nil {
@@ -54,7 +54,7 @@ func (i image) writeArchive(file string, reference name.Tag) error {
 	return archive(file, directory)
 }
 
-// dockerManifest is manifest.json for the platform of this machine.
+// dockerManifest returns manifest.json for the platform of this machine.
 func (i image) dockerManifest(reference name.Tag) ([]byte, error) {
 	index, err := i.index.IndexManifest()
 	if err != nil {
@@ -83,15 +83,14 @@ func (i image) dockerManifest(reference name.Tag) ([]byte, error) {
 	one := entry{Config: blob(manifest.Config.Digest), RepoTags: []string{reference.Name()}}
 	for _, layer := range manifest.Layers {
 		if !layer.MediaType.IsLayer() || layer.MediaType == types.OCILayerZStd {
-			return nil, fmt.Errorf("docker load takes no layer of type %s", layer.MediaType)
+			return nil, fmt.Errorf("docker load does not support layers of type %s", layer.MediaType)
 		}
 		one.Layers = append(one.Layers, blob(layer.Digest))
 	}
 	return json.Marshal([]entry{one})
 }
 
-// archive writes a directory as a tar file that depends on names and contents
-// alone.
+// archive writes a directory as a tar file. The file depends only on names and contents.
 func archive(file, directory string) (err error) {
 	out, err := os.Create(file) //nolint:gosec // the caller says which file
 	if err != nil {

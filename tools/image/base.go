@@ -22,17 +22,17 @@ import (
 	"golang.org/x/crypto/x509roots/fallback/bundle"
 )
 
-// user is the one whom distroless images call nonroot.
+// user is the ID of the user that distroless images call nonroot.
 const user = "65532"
 
-// base is what the program is put on: an index that has the platforms.
+// base is the base image: an index with all platforms.
 type base struct {
 	name  name.Reference
 	index v1.ImageIndex
 }
 
-// findBase returns the base image that from names: a reference in a registry,
-// oci:FOLDER, or, when it is empty, certificatesBase. It has all platforms.
+// findBase returns the base image: a reference in a registry, oci:DIRECTORY, or
+// certificatesBase if from is empty. It returns an error if a platform is missing.
 func findBase(ctx context.Context, from string, of program) (base, error) {
 	found, err := readBase(ctx, from, of)
 	if err != nil {
@@ -46,7 +46,7 @@ func findBase(ctx context.Context, from string, of program) (base, error) {
 		if !slices.ContainsFunc(manifest.Manifests, func(has v1.Descriptor) bool {
 			return has.Platform != nil && has.Platform.Satisfies(platform)
 		}) {
-			return base{}, fmt.Errorf("base image %s has nothing for %s", from, platform)
+			return base{}, fmt.Errorf("base image %s has no image for %s", from, platform)
 		}
 	}
 	return found, nil
@@ -56,7 +56,7 @@ func readBase(ctx context.Context, from string, of program) (base, error) {
 	directory, local := strings.CutPrefix(from, "oci:")
 	switch {
 	case from == "":
-		// localhost is a name that no registry answers to.
+		// No registry has the name localhost.
 		reference, err := name.ParseReference("localhost/ca-certificates")
 		if err != nil {
 			return base{}, err
@@ -80,13 +80,13 @@ func readBase(ctx context.Context, from string, of program) (base, error) {
 	}
 	index, err := remote.Index(reference, remote.WithContext(ctx), remote.WithAuthFromKeychain(authn.DefaultKeychain))
 	if err != nil {
-		return base{}, fmt.Errorf("get base image %s, which must be for several platforms: %w", from, err)
+		return base{}, fmt.Errorf("get base image %s, which must be a multi-platform index: %w", from, err)
 	}
 	return base{reference, index}, nil
 }
 
-// layoutBase returns the first index of a layout or, where the layout lists the
-// platforms itself, the layout's own.
+// layoutBase returns the first index in a layout, or the layout's own index if that lists
+// the platforms itself.
 func layoutBase(directory string) (v1.ImageIndex, error) {
 	index, err := layout.ImageIndexFromPath(directory)
 	if err != nil {
@@ -104,10 +104,10 @@ func layoutBase(directory string) (v1.ImageIndex, error) {
 	return index, nil
 }
 
-// certificatesBase is an image of what a static program cannot bring itself: the
-// roots of Mozilla's list, for calls to AWS, and a name for the user. That of the
-// webhook also has the path that manifests of amazon-eks-pod-identity-webhook
-// start: they work with another image, and nothing else changed.
+// certificatesBase returns an image with the files that a static program needs: Mozilla's
+// root certificates, for calls of AWS, and a name for the user. The webhook's image also has
+// the path that the manifests of amazon-eks-pod-identity-webhook start, so that these
+// manifests work if only the image is replaced.
 func certificatesBase(of program) (v1.ImageIndex, error) {
 	files, err := certificatesLayer(of)
 	if err != nil {
@@ -138,8 +138,8 @@ func certificatesBase(of program) (v1.ImageIndex, error) {
 func certificatesLayer(of program) (v1.Layer, error) {
 	var certificates bytes.Buffer
 	for root := range bundle.Roots() {
-		// A file of certificates cannot say that a root is trusted only for
-		// what it signed before some day, so such a root is left out.
+		// A certificate file cannot express that a root is trusted only for certificates
+		// issued before a date, so omit such roots.
 		if root.Constraint != nil {
 			continue
 		}

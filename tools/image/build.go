@@ -13,26 +13,26 @@ import (
 	"github.com/sigstore/cosign/v3/pkg/oci"
 )
 
-// commands is the directory of the product's programs.
+// commands is the import path of the programs' directory.
 const commands = "github.com/pod-identity-webhook/pod-identity-webhook/cmd/"
 
-// platforms are those that the image is for.
+// platforms returns the platforms of the images.
 func platforms() []v1.Platform {
 	return []v1.Platform{{OS: "linux", Architecture: "amd64"}, {OS: "linux", Architecture: "arm64"}}
 }
 
-// build says what to build, and all that the image depends on.
+// build has all inputs on which the image depends.
 type build struct {
-	// source is the directory of the product's module.
+	// source is the directory of the repository's module.
 	source  string
 	program program
 	base    base
-	// version and commit go into the labels, ldflags to the linker.
+	// version and commit are for the labels, ldflags for the linker.
 	version, commit, ldflags string
 	date                     time.Time
 }
 
-// image builds the program for each platform and puts it on the base.
+// image builds the program for each platform and adds it to the base.
 func (b build) image(ctx context.Context) (image, error) {
 	var specs []string
 	for _, platform := range platforms() {
@@ -46,10 +46,10 @@ func (b build) image(ctx context.Context) (image, error) {
 		kobuild.WithUser(user + ":" + user),
 		kobuild.WithTrimpath(true),
 		kobuild.WithLdflags([]string{b.ldflags}),
-		// What git says is linked in; a program that is built without git, or
-		// from a copy, must be the same.
+		// The version is set by the linker flags. A build without git, or from a copy, must
+		// have the same result.
 		kobuild.WithDefaultFlags([]string{"-buildvcs=false"}),
-		// Whatever the machine's settings are.
+		// Override the machine's settings.
 		kobuild.WithDefaultEnv([]string{"CGO_ENABLED=0", "GOFLAGS=", "GOEXPERIMENT=", "GOAMD64=v1", "GOARM64=v8.0", "GOFIPS140=off"}),
 		kobuild.WithCreationTime(v1.Time{Time: b.date}),
 		kobuild.WithKoDataCreationTime(v1.Time{Time: b.date}),
@@ -60,20 +60,21 @@ func (b build) image(ctx context.Context) (image, error) {
 	}
 	builder, err := kobuild.NewGo(ctx, b.source, options...)
 	if err != nil {
-		return image{}, fmt.Errorf("set ko up: %w", err)
+		return image{}, fmt.Errorf("set up ko: %w", err)
 	}
 	result, err := builder.Build(ctx, kobuild.StrictScheme+commands+string(b.program))
 	if err != nil {
-		return image{}, fmt.Errorf("build the image: %w", err)
+		return image{}, fmt.Errorf("build image: %w", err)
 	}
 	index, ok := result.(oci.SignedImageIndex)
 	if !ok {
-		return image{}, fmt.Errorf("build the image: ko made a %T, not an index of %v", result, specs)
+		return image{}, fmt.Errorf("build image: ko returned a %T, want an index of %v", result, specs)
 	}
 	return newImage(b.program, index)
 }
 
-// labels are on each image and, as annotations, on each manifest and the index.
+// labels returns the labels of each image. They are also annotations of each manifest and
+// of the index.
 func (b build) labels() map[string]string {
 	return map[string]string{
 		specsv1.AnnotationTitle:       string(b.program),
@@ -85,7 +86,7 @@ func (b build) labels() map[string]string {
 	}
 }
 
-// koVersion is the ko that this program was built with; the SBOM names it.
+// koVersion returns the version of ko in this program, for the SBOM.
 func koVersion() string {
 	if info, ok := debug.ReadBuildInfo(); ok {
 		for _, module := range info.Deps {

@@ -19,10 +19,10 @@ import (
 	"github.com/sigstore/cosign/v3/pkg/oci"
 )
 
-// spdx is the media type of an SBOM in SPDX.
+// spdx is the media type of SPDX SBOMs.
 const spdx types.MediaType = "application/spdx+json"
 
-// image is what was built: the index, and what describes it.
+// image is the built image: the index and its SBOMs.
 type image struct {
 	program program
 	index   v1.ImageIndex
@@ -31,13 +31,13 @@ type image struct {
 
 // sbom is the SBOM of the index or of the image of one platform.
 type sbom struct {
-	// of is "index", or the platform with a dash for the slash.
+	// of is "index", or the platform with a dash in place of the slash.
 	of      string
 	subject v1.Descriptor
 	content []byte
 }
 
-// newImage takes the SBOMs out of what ko built.
+// newImage separates the SBOMs from ko's result.
 func newImage(of program, index oci.SignedImageIndex) (image, error) {
 	manifest, err := index.IndexManifest()
 	if err != nil {
@@ -68,18 +68,18 @@ func newImage(of program, index oci.SignedImageIndex) (image, error) {
 func (i *image) describe(of string, subject v1.Descriptor, entity oci.SignedEntity) error {
 	file, err := entity.Attachment("sbom")
 	if err != nil {
-		return fmt.Errorf("find the SBOM of %s: %w", of, err)
+		return fmt.Errorf("find SBOM of %s: %w", of, err)
 	}
 	content, err := file.Payload()
 	if err != nil {
-		return fmt.Errorf("read the SBOM of %s: %w", of, err)
+		return fmt.Errorf("read SBOM of %s: %w", of, err)
 	}
 	i.sboms = append(i.sboms, sbom{of, subject, content})
 	return nil
 }
 
-// manifest is the SBOM as an artifact that refers to its subject, by which
-// registries list it.
+// manifest returns the SBOM as an artifact that refers to its subject, so that registries
+// list it.
 func (s sbom) manifest() (v1.Image, error) {
 	artifact := mutate.ConfigMediaType(mutate.MediaType(empty.Image, types.OCIManifestSchema1), spdx)
 	artifact, err := mutate.AppendLayers(artifact, static.NewLayer(s.content, spdx))
@@ -89,7 +89,7 @@ func (s sbom) manifest() (v1.Image, error) {
 	return mutate.Subject(artifact, s.subject).(v1.Image), nil
 }
 
-// write replaces the directory out. It is complete or not there.
+// write replaces the directory out atomically.
 func (i image) write(out string, reference name.Tag) error {
 	if err := os.MkdirAll(filepath.Dir(out), 0o755); err != nil { //nolint:gosec // a build's output is for everybody
 		return err
@@ -117,7 +117,7 @@ func (i image) write(out string, reference name.Tag) error {
 	return nil
 }
 
-// writeLayout writes the image and its SBOMs.
+// writeLayout writes the image and its SBOMs as an OCI layout.
 func (i image) writeLayout(directory string, reference name.Tag) error {
 	path, err := layout.Write(directory, empty.Index)
 	if err != nil {
@@ -158,7 +158,7 @@ func (i image) writeDigest(file string) error {
 	return os.WriteFile(file, []byte(digest.String()+"\n"), 0o644) //nolint:gosec // the same
 }
 
-// push pushes the image and then its SBOMs, which refer to it.
+// push pushes the image and then its SBOMs.
 func (i image) push(ctx context.Context, reference name.Tag) error {
 	options := []remote.Option{remote.WithContext(ctx), remote.WithAuthFromKeychain(authn.DefaultKeychain)}
 	if err := remote.WriteIndex(reference, i.index, options...); err != nil {
@@ -174,7 +174,7 @@ func (i image) push(ctx context.Context, reference name.Tag) error {
 			return err
 		}
 		if err := remote.Write(reference.Digest(digest.String()), manifest, options...); err != nil {
-			return fmt.Errorf("push the SBOM of %s: %w", sbom.of, err)
+			return fmt.Errorf("push SBOM of %s: %w", sbom.of, err)
 		}
 	}
 	return nil

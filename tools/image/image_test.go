@@ -37,7 +37,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/validate"
 )
 
-// builtImage is what `make image` made, and from what; `make test-image` says.
+// builtImage is an image of `make image` and its inputs, which `make test-image` sets.
 type builtImage struct {
 	program                                          program
 	directory, name, version, commit, epoch, ldflags string
@@ -56,7 +56,7 @@ func theImage(t *testing.T, of program) builtImage {
 	m := builtImage{program: of}
 	nameVariable := map[program]string{webhook: "IMAGE_NAME", localSTS: "LOCAL_STS_IMAGE"}[of]
 	for variable, value := range map[string]*string{
-		"IMAGE_FOLDER": &m.directory, nameVariable: &m.name, "IMAGE_VERSION": &m.version,
+		"IMAGE_DIRECTORY": &m.directory, nameVariable: &m.name, "IMAGE_VERSION": &m.version,
 		"IMAGE_COMMIT": &m.commit, "IMAGE_EPOCH": &m.epoch, "IMAGE_LDFLAGS": &m.ldflags,
 	} {
 		if *value = os.Getenv(variable); *value == "" {
@@ -67,7 +67,7 @@ func theImage(t *testing.T, of program) builtImage {
 	return m
 }
 
-// archive is the file that kind loads.
+// archive returns the path of the image archive.
 func (m builtImage) archive() string { return filepath.Join(m.directory, string(m.program)+".tar") }
 
 func (m builtImage) index(t *testing.T) v1.ImageIndex {
@@ -79,7 +79,7 @@ func (m builtImage) index(t *testing.T) v1.ImageIndex {
 	return index
 }
 
-// images are those of the index, by architecture.
+// images returns the images of the index, by architecture.
 func (m builtImage) images(t *testing.T) map[string]v1.Image {
 	t.Helper()
 	index := m.index(t)
@@ -90,7 +90,7 @@ func (m builtImage) images(t *testing.T) map[string]v1.Image {
 	images := make(map[string]v1.Image)
 	for _, descriptor := range manifest.Manifests {
 		if descriptor.Platform.OS != "linux" {
-			t.Errorf("an image is for %s", descriptor.Platform)
+			t.Errorf("got an image for %s", descriptor.Platform)
 		}
 		if images[descriptor.Platform.Architecture], err = index.Image(descriptor.Digest); err != nil {
 			t.Fatal(err)
@@ -115,14 +115,14 @@ func TestImage_platforms(t *testing.T) {
 			t.Errorf("got images for %v", images)
 		}
 		if err := validate.Index(m.index(t)); err != nil {
-			t.Errorf("the layout is not sound: %v", err)
+			t.Errorf("invalid layout: %v", err)
 		}
 		written, err := os.ReadFile(filepath.Join(m.directory, "digest"))
 		if err != nil {
 			t.Fatal(err)
 		}
 		if got := strings.TrimSpace(string(written)); got != m.digest(t) {
-			t.Errorf("the file digest says %s, the index has %s", got, m.digest(t))
+			t.Errorf("got digest %s in the file, want the index's %s", got, m.digest(t))
 		}
 	})
 }
@@ -140,11 +140,11 @@ func TestImage_labels(t *testing.T) {
 			"org.opencontainers.image.revision": m.commit,
 			"org.opencontainers.image.created":  time.Unix(seconds, 0).UTC().Format(time.RFC3339),
 		}
-		says := func(where string, got map[string]string) {
+		check := func(where string, got map[string]string) {
 			t.Helper()
 			for key, value := range want {
 				if got[key] != value {
-					t.Errorf("%s: %s is %q, want %q", where, key, got[key], value)
+					t.Errorf("%s: got %s %q, want %q", where, key, got[key], value)
 				}
 			}
 			if got["org.opencontainers.image.description"] == "" {
@@ -155,26 +155,26 @@ func TestImage_labels(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		says("the index", index.Annotations)
+		check("the index", index.Annotations)
 		for architecture, image := range m.images(t) {
 			manifest, err := image.Manifest()
 			if err != nil {
 				t.Fatal(err)
 			}
-			says("the manifest for "+architecture, manifest.Annotations)
+			check("the manifest for "+architecture, manifest.Annotations)
 			config, err := image.ConfigFile()
 			if err != nil {
 				t.Fatal(err)
 			}
-			says("the labels for "+architecture, config.Config.Labels)
+			check("the labels for "+architecture, config.Config.Labels)
 			if config.Architecture != architecture {
-				t.Errorf("the image for %s is of %s", architecture, config.Architecture)
+				t.Errorf("image for %s: got architecture %s", architecture, config.Architecture)
 			}
 			if config.Created.Unix() != seconds {
-				t.Errorf("the image for %s was made at %s", architecture, config.Created)
+				t.Errorf("image for %s: got creation time %s", architecture, config.Created)
 			}
 			if config.Config.User != "65532:65532" {
-				t.Errorf("the image for %s runs as %q", architecture, config.Config.User)
+				t.Errorf("image for %s: got user %q", architecture, config.Config.User)
 			}
 		}
 	})
@@ -198,15 +198,15 @@ func TestImage_contents(t *testing.T) {
 				t.Fatal(err)
 			}
 			if program.Machine != machines[architecture] {
-				t.Errorf("%s: the program is for %s", architecture, program.Machine)
+				t.Errorf("%s: got a program for %s", architecture, program.Machine)
 			}
 			for _, segment := range program.Progs {
 				if segment.Type == elf.PT_INTERP || segment.Type == elf.PT_DYNAMIC {
-					t.Errorf("%s: the program is not static, it has a %s", architecture, segment.Type)
+					t.Errorf("%s: got segment %s, want a static program", architecture, segment.Type)
 				}
 			}
 			if !strings.Contains(string(files["etc/passwd"]), ":65532:65532:") {
-				t.Errorf("%s: the user has no name", architecture)
+				t.Errorf("%s: the user has no name in /etc/passwd", architecture)
 			}
 			var subjects []string
 			for rest := files["etc/ssl/certs/ca-certificates.crt"]; ; {
@@ -221,14 +221,14 @@ func TestImage_contents(t *testing.T) {
 				subjects = append(subjects, root.Subject.CommonName)
 			}
 			if len(subjects) < 100 || !slices.Contains(subjects, "Amazon Root CA 1") {
-				t.Errorf("%s: %d roots, and AWS's is not among them: %v", architecture, len(subjects), subjects)
+				t.Errorf("%s: got %d root certificates, want Amazon Root CA 1 among them: %v", architecture, len(subjects), subjects)
 			}
 		}
 	})
 }
 
-// TestCertificatesBase_pathOfTheReference checks what the container runtime finds
-// under the path that manifests of the reference start.
+// TestCertificatesBase_pathOfTheReference checks the link at the path that the manifests of
+// the reference start.
 func TestCertificatesBase_pathOfTheReference(t *testing.T) {
 	for program, want := range map[program]string{webhook: "/ko-app/pod-identity-webhook", localSTS: ""} {
 		index, err := certificatesBase(program)
@@ -240,7 +240,7 @@ func TestCertificatesBase_pathOfTheReference(t *testing.T) {
 			t.Fatal(err)
 		}
 		if len(manifest.Manifests) != len(platforms()) {
-			t.Errorf("%s: %d platforms", program, len(manifest.Manifests))
+			t.Errorf("%s: got %d platforms", program, len(manifest.Manifests))
 		}
 		for _, descriptor := range manifest.Manifests {
 			image, err := index.Image(descriptor.Digest)
@@ -248,7 +248,7 @@ func TestCertificatesBase_pathOfTheReference(t *testing.T) {
 				t.Fatal(err)
 			}
 			if got := linkOf(t, image, "webhook"); got != want {
-				t.Errorf("%s: /webhook leads to %q, want %q", program, got, want)
+				t.Errorf("%s: got link /webhook to %q, want %q", program, got, want)
 			}
 		}
 	}
@@ -256,15 +256,15 @@ func TestCertificatesBase_pathOfTheReference(t *testing.T) {
 
 func TestTheWebhookImage_startsUnderThePathOfTheReference(t *testing.T) {
 	for architecture, image := range theImage(t, webhook).images(t) {
-		// Without a base of certificates there is no link.
+		// Other base images have no link.
 		if got := linkOf(t, image, "webhook"); os.Getenv("IMAGE_BASE") == "" && got != entrypoint(t, image) {
-			t.Errorf("%s: /webhook leads to %q, want the entry point %q", architecture, got, entrypoint(t, image))
+			t.Errorf("%s: got link /webhook to %q, want the entry point %q", architecture, got, entrypoint(t, image))
 		}
 	}
 }
 
-// linkOf returns where a symbolic link of an image leads, or nothing if there is
-// none of that name.
+// linkOf returns the target of a symbolic link in an image, or an empty string if the link
+// does not exist.
 func linkOf(t *testing.T, image v1.Image, name string) string {
 	t.Helper()
 	extracted := mutate.Extract(image)
@@ -297,7 +297,7 @@ func TestImage_sboms(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		documents := make(map[string][]byte) // by the digest of what they describe
+		documents := make(map[string][]byte) // by the digest of their subject
 		for _, descriptor := range listed.Manifests {
 			if descriptor.MediaType.IsIndex() {
 				continue
@@ -311,13 +311,13 @@ func TestImage_sboms(t *testing.T) {
 				t.Fatal(err)
 			}
 			if descriptor.ArtifactType != "application/spdx+json" || manifest.Subject == nil || len(manifest.Layers) != 1 {
-				t.Fatalf("neither the image nor an SBOM that refers to something: %+v", descriptor)
+				t.Fatalf("got a manifest that is neither the image nor an SBOM with a subject: %+v", descriptor)
 			}
 			layers, err := artifact.Layers()
 			if err != nil {
 				t.Fatal(err)
 			}
-			content, err := layers[0].Compressed() // as it is: it is not compressed
+			content, err := layers[0].Compressed() // the layer is not compressed
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -334,7 +334,7 @@ func TestImage_sboms(t *testing.T) {
 				} `json:"packages"`
 			}
 			if err := json.Unmarshal(documents[digest], &document); err != nil {
-				t.Fatalf("the SBOM of %s: %v", digest, err)
+				t.Fatalf("SBOM of %s: %v", digest, err)
 			}
 			var names []string
 			for _, described := range document.Packages {
@@ -342,18 +342,18 @@ func TestImage_sboms(t *testing.T) {
 			}
 			for _, want := range append(packages, digest) {
 				if !slices.Contains(names, want) {
-					t.Errorf("the SBOM of %s does not have %s, but %v", digest, want, names)
+					t.Errorf("SBOM of %s: got no %s in %v", digest, want, names)
 				}
 			}
 			if document.SPDXVersion != "SPDX-2.3" {
-				t.Errorf("the SBOM of %s is of version %q", digest, document.SPDXVersion)
+				t.Errorf("SBOM of %s: got SPDX version %q", digest, document.SPDXVersion)
 			}
 			asFile, err := os.ReadFile(filepath.Join(m.directory, "sbom", file))
 			if err != nil {
 				t.Fatal(err)
 			}
 			if !bytes.Equal(asFile, documents[digest]) {
-				t.Errorf("the SBOM of %s and sbom/%s differ", digest, file)
+				t.Errorf("SBOM of %s differs from sbom/%s", digest, file)
 			}
 		}
 		var platforms []string
@@ -369,8 +369,8 @@ func TestImage_sboms(t *testing.T) {
 	})
 }
 
-// The archive is read as Docker does, by manifest.json, and as containerd does,
-// by index.json.
+// TestArchive reads the archive with manifest.json, as Docker does, and with index.json, as
+// containerd does.
 func TestArchive(t *testing.T) {
 	eachImage(t, func(t *testing.T, m builtImage) {
 		file := m.archive()
@@ -383,7 +383,7 @@ func TestArchive(t *testing.T) {
 			t.Fatal(err)
 		}
 		if err := validate.Image(docker); err != nil {
-			t.Errorf("docker's image is not sound: %v", err)
+			t.Errorf("invalid image for Docker: %v", err)
 		}
 		ours := m.images(t)[runtime.GOARCH]
 		got, err := docker.ConfigName()
@@ -391,7 +391,7 @@ func TestArchive(t *testing.T) {
 			t.Fatal(err)
 		}
 		if want, err := ours.ConfigName(); err != nil || got != want {
-			t.Errorf("docker's image is %s, want %s (%v)", got, want, err)
+			t.Errorf("got image %s for Docker, want %s (%v)", got, want, err)
 		}
 
 		directory := t.TempDir()
@@ -403,7 +403,7 @@ func TestArchive(t *testing.T) {
 		for name, bytes := range untar(t, content) {
 			if digest, ok := strings.CutPrefix(name, "blobs/sha256/"); ok {
 				if sum := sha256.Sum256(bytes); hex.EncodeToString(sum[:]) != digest {
-					t.Errorf("%s has another digest", name)
+					t.Errorf("%s: the content does not match the digest", name)
 				}
 			}
 			to := filepath.Join(directory, name)
@@ -423,19 +423,19 @@ func TestArchive(t *testing.T) {
 			t.Fatal(err)
 		}
 		if len(manifest.Manifests) != 1 || manifest.Manifests[0].Digest.String() != m.digest(t) {
-			t.Errorf("containerd finds %+v, want %s and no more", manifest.Manifests, m.digest(t))
+			t.Errorf("got manifests %+v for containerd, want only %s", manifest.Manifests, m.digest(t))
 		}
 		if got := manifest.Manifests[0].Annotations["io.containerd.image.name"]; got != m.name {
-			t.Errorf("containerd calls it %q, want %q", got, m.name)
+			t.Errorf("got image name %q for containerd, want %q", got, m.name)
 		}
 		if err := validate.Index(index); err != nil {
-			t.Errorf("containerd's image is not sound: %v", err)
+			t.Errorf("invalid image for containerd: %v", err)
 		}
 	})
 }
 
-// The second build has what a second machine has: another directory, other settings
-// of the Go toolchain and of the environment, and no git.
+// TestImage_reproducible builds the image again as on another machine: in another directory,
+// with other settings of the Go toolchain and the environment, and without git.
 func TestImage_reproducible(t *testing.T) {
 	eachImage(t, func(t *testing.T, m builtImage) {
 		source := t.TempDir()
@@ -459,14 +459,14 @@ func TestImage_reproducible(t *testing.T) {
 		}
 		again := builtImage{program: m.program, directory: out}
 		if got, want := again.digest(t), m.digest(t); got != want {
-			t.Errorf("built again it is %s, before it was %s", got, want)
+			t.Errorf("got digest %s in the second build, want %s", got, want)
 		}
 		first, second := fileSum(t, m.archive()), fileSum(t, again.archive())
 		if first != second {
 			t.Error("the archives differ")
 		}
 		if first, second := fileSum(t, filepath.Join(m.directory, "layout", "index.json")), fileSum(t, filepath.Join(out, "layout", "index.json")); first != second {
-			t.Error("the layouts differ, though not in the image: in the SBOMs")
+			t.Error("the SBOMs in the layouts differ")
 		}
 	})
 }
@@ -492,7 +492,7 @@ func TestPush(t *testing.T) {
 		t.Fatal(err)
 	}
 	if pushed, err := remote.Get(reference); err != nil || pushed.Digest != digest {
-		t.Errorf("got %v, %v, want %s", pushed, err, digest)
+		t.Errorf("got %v, error %v, want %s", pushed, err, digest)
 	}
 	referrers, err := remote.Referrers(reference.Digest(digest.String()))
 	if err != nil {
@@ -503,7 +503,7 @@ func TestPush(t *testing.T) {
 		t.Fatal(err)
 	}
 	if len(manifest.Manifests) != 1 || manifest.Manifests[0].ArtifactType != "application/spdx+json" {
-		t.Errorf("the registry lists %+v", manifest.Manifests)
+		t.Errorf("got manifests %+v in the registry", manifest.Manifests)
 	}
 }
 
@@ -558,8 +558,8 @@ func TestFindBase(t *testing.T) {
 		host + "/several:v1": "",
 		"oci:" + filepath.Join(directory, "nested"):  "",
 		"oci:" + filepath.Join(directory, "listed"):  "",
-		host + "/single:v1":                          "must be for several platforms",
-		host + "/foreign:v1":                         "has nothing for linux/amd64",
+		host + "/single:v1":                          "must be a multi-platform index",
+		host + "/foreign:v1":                         "has no image for linux/amd64",
 		host + "/missing:v1":                         "get base image",
 		"oci:" + filepath.Join(directory, "missing"): "read base image",
 		"No Reference":                               "base image:",
@@ -572,7 +572,7 @@ func TestFindBase(t *testing.T) {
 			continue
 		}
 		if err != nil {
-			t.Errorf("%q: %v", from, err)
+			t.Errorf("%q: got %v", from, err)
 			continue
 		}
 		if got, err := found.index.Digest(); err != nil || got != want {
@@ -581,7 +581,7 @@ func TestFindBase(t *testing.T) {
 	}
 }
 
-// contents are the files of an image, by path without the first slash.
+// contents returns the files of an image, by path without the leading slash.
 func contents(t *testing.T, image v1.Image) map[string][]byte {
 	t.Helper()
 	extracted := mutate.Extract(image)
@@ -616,7 +616,7 @@ func entrypoint(t *testing.T, image v1.Image) string {
 		t.Fatal(err)
 	}
 	if len(config.Config.Entrypoint) != 1 {
-		t.Fatalf("the entry point is %v", config.Config.Entrypoint)
+		t.Fatalf("got entry point %v", config.Config.Entrypoint)
 	}
 	return config.Config.Entrypoint[0]
 }

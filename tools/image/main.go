@@ -1,6 +1,6 @@
-// Command image builds the container image of one of our programs with ko: no
-// Docker, no network where the modules are there already, and the same digest
-// each time.
+// Command image builds the container image of a program of this repository with ko. It needs
+// neither Docker nor, if the modules are downloaded, a network. Each build of the same
+// commit has the same digest.
 //
 // It writes, into the directory -out:
 //
@@ -42,22 +42,22 @@ func main() {
 func realMain(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	flags := flag.NewFlagSet("image", flag.ContinueOnError)
 	flags.SetOutput(stderr)
-	source := flags.String("source", ".", "directory of the product's module")
-	out := flags.String("out", "", "directory to write to; what it has is replaced")
+	source := flags.String("source", ".", "`directory` of the repository's module")
+	out := flags.String("out", "", "`directory` to write; its previous content is deleted")
 	tag := flags.String("name", "", "name of the image, with its tag")
-	base := flags.String("base", "", "base image: a reference, or oci:FOLDER for an OCI image layout; empty for one of CA certificates alone")
-	push := flags.Bool("push", false, "push the image to the registry of its name, too")
+	base := flags.String("base", "", "base image: a reference, or oci:DIRECTORY for an OCI image layout; empty for an image with only CA certificates")
+	push := flags.Bool("push", false, "also push the image to the registry in its name")
 	b := build{program: webhook}
-	flags.Var(&b.program, "program", "which `program`'s image")
-	flags.StringVar(&b.version, "version", "devel", "version, for the labels")
-	flags.StringVar(&b.commit, "commit", "unknown", "commit, for the labels")
-	flags.StringVar(&b.ldflags, "ldflags", "-s -w", "flags of the linker")
-	epoch := flags.Int64("date", 0, "date of all that is in the image, in seconds since 1970")
+	flags.Var(&b.program, "program", "`program` of the image")
+	flags.StringVar(&b.version, "version", "devel", "version for the labels")
+	flags.StringVar(&b.commit, "commit", "unknown", "commit for the labels")
+	flags.StringVar(&b.ldflags, "ldflags", "-s -w", "linker flags")
+	epoch := flags.Int64("date", 0, "timestamp of all files in the image, in seconds since 1970")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
 	if *out == "" {
-		return errors.New("-out: which directory to write to is not given")
+		return errors.New("-out is required")
 	}
 	reference, err := name.NewTag(*tag)
 	if err != nil {
@@ -67,7 +67,7 @@ func realMain(ctx context.Context, args []string, stdout, stderr io.Writer) erro
 	if b.base, err = findBase(ctx, *base, b.program); err != nil {
 		return err
 	}
-	// ko's own log is of no use: its errors are returned.
+	// ko's log is not needed, because its errors are returned.
 	log.SetOutput(io.Discard)
 	image, err := b.image(ctx)
 	if err != nil {

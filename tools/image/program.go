@@ -6,7 +6,7 @@ import (
 	"strings"
 )
 
-// program is a command of the product that has an image, by its name.
+// program is the name of a program that has an image.
 type program string
 
 // The programs.
@@ -17,27 +17,27 @@ const (
 
 func programs() []program { return []program{webhook, localSTS} }
 
-// description is what its image says of it.
+// description returns the description in the image's labels.
 func (p program) description() string {
 	switch p {
 	case localSTS:
-		return "A test double of AWS's STS and IAM for clusters without an AWS account: its credentials open nothing but itself"
+		return "A fake AWS STS and IAM for test clusters without an AWS account; its credentials are valid only there"
 	default:
 		return "Gives each pod of a Kubernetes cluster the AWS identity of its ServiceAccount"
 	}
 }
 
-// String and Set make it the value of a flag.
+// String implements flag.Value.
 func (p *program) String() string { return string(*p) }
 
-// Set takes the name of a program.
+// Set implements flag.Value. It returns an error for an unknown program.
 func (p *program) Set(name string) error {
 	if !slices.Contains(programs(), program(name)) {
 		var names []string
 		for _, one := range programs() {
 			names = append(names, string(one))
 		}
-		return fmt.Errorf("no such program, there are: %s", strings.Join(names, ", "))
+		return fmt.Errorf("unknown program, want one of: %s", strings.Join(names, ", "))
 	}
 	*p = program(name)
 	return nil

@@ -25,7 +25,7 @@ import (
 	"time"
 )
 
-// extract writes the program of an image to a file that can be run.
+// extract writes the program of an image to an executable file.
 func (m builtImage) extract(t *testing.T) string {
 	t.Helper()
 	image := m.images(t)[runtime.GOARCH]
@@ -49,7 +49,7 @@ func TestImage_version(t *testing.T) {
 		want := fmt.Sprintf("%s %s (commit %s, of %s, %s)\n",
 			m.program, m.version, m.commit, time.Unix(seconds, 0).UTC().Format(time.RFC3339), runtime.Version())
 		if string(printed) != want {
-			t.Errorf("--version prints %q, want %q", printed, want)
+			t.Errorf("--version: got %q, want %q", printed, want)
 		}
 	})
 }
@@ -72,7 +72,7 @@ func TestImage_runWebhook(t *testing.T) {
 		t.Fatal(err)
 	}
 	if want := fmt.Sprintf("pod_identity_webhook_build_info{commit=%q,goversion=%q,version=%q} 1", m.commit, runtime.Version(), m.version); !strings.Contains(metrics, want) {
-		t.Errorf("the metrics do not have %s", want)
+		t.Errorf("got no metric %s", want)
 	}
 	started.stop(t)
 }
@@ -87,7 +87,7 @@ func TestImage_runLocalSTS(t *testing.T) {
 	started.stop(t)
 }
 
-// started is a program that serves, and says in its log where.
+// started is a running server program, with the address in its log.
 type started struct {
 	Address, MetricsAddress string
 
@@ -95,7 +95,7 @@ type started struct {
 	ended   chan error
 }
 
-// start runs the program of the image until it serves.
+// start runs the program of the image and waits until it serves.
 func (m builtImage) start(t *testing.T, args ...string) *started {
 	t.Helper()
 	command := exec.CommandContext(t.Context(), m.extract(t), args...)
@@ -107,33 +107,33 @@ func (m builtImage) start(t *testing.T, args ...string) *started {
 		t.Fatal(err)
 	}
 	s := &started{process: command.Process, ended: make(chan error, 1)}
-	var told []string
+	var lines []string
 	log := bufio.NewScanner(output)
 	for s.Address == "" && log.Scan() {
-		told = append(told, log.Text())
+		lines = append(lines, log.Text())
 		if err := json.Unmarshal(log.Bytes(), s); err != nil {
-			t.Errorf("it logs %q: %v", log.Text(), err)
+			t.Errorf("got log line %q: %v", log.Text(), err)
 		}
 	}
 	if s.Address == "" {
-		t.Fatalf("it ends with %v; its log:\n%s", command.Wait(), strings.Join(told, "\n"))
+		t.Fatalf("the program exited with %v; log:\n%s", command.Wait(), strings.Join(lines, "\n"))
 	}
 	go func() {
-		for log.Scan() { // so that it never has to wait for its log
+		for log.Scan() { // keep reading, so that its writes never block
 		}
 		s.ended <- command.Wait()
 	}()
 	return s
 }
 
-// stop tells it to stop, which is no failure to it.
+// stop stops the program, which must exit without an error.
 func (s *started) stop(t *testing.T) {
 	t.Helper()
 	if err := s.process.Signal(syscall.SIGTERM); err != nil {
 		t.Fatal(err)
 	}
 	if err := <-s.ended; err != nil {
-		t.Errorf("it ends with %v", err)
+		t.Errorf("the program exited with %v", err)
 	}
 }
 

@@ -1,6 +1,6 @@
-// Command progress runs "go build -v" and prints, in place of the packages' names, how
-// many are compiled and how long that takes. Its arguments are those of go build; the
-// last is the package. The environment variable GO is the go command.
+// Command progress runs "go build -v". Instead of the names of packages, it prints their
+// number and the elapsed time. Its arguments are those of go build; the last one is the
+// package. The environment variable GO is the go command.
 package main
 
 import (
@@ -30,7 +30,7 @@ func main() {
 	os.Exit(run(ctx, cmp.Or(os.Getenv("GO"), "go"), os.Args[1:], os.Stderr, terminal)) //nolint:forbidigo,gocritic // this is main, and the signal handler ends with it
 }
 
-// run returns the exit code of go build.
+// run runs go build and returns its exit code.
 func run(ctx context.Context, goCommand string, args []string, out io.Writer, terminal bool) int {
 	if len(args) == 0 {
 		fmt.Fprintln(out, "progress: no package to build")
@@ -38,7 +38,7 @@ func run(ctx context.Context, goCommand string, args []string, out io.Writer, te
 	}
 	pkg := args[len(args)-1]
 	p := &printer{out: out, name: path.Base(pkg), total: countPackages(ctx, goCommand, pkg), began: time.Now()}
-	// A path such as go.etcd.io/etcd/server/v3 ends in a version.
+	// The last element of a path such as go.etcd.io/etcd/server/v3 is a version.
 	if strings.HasPrefix(p.name, "v") && strings.Trim(p.name[1:], "0123456789") == "" {
 		p.name = path.Base(path.Dir(path.Dir(pkg)))
 	}
@@ -65,7 +65,7 @@ func run(ctx context.Context, goCommand string, args []string, out io.Writer, te
 	return 0
 }
 
-// countPackages returns 0 if the packages cannot be counted.
+// countPackages returns the number of packages, or 0 if it is not known.
 func countPackages(ctx context.Context, goCommand, pkg string) int {
 	list, err := exec.CommandContext(ctx, goCommand, "list", "-deps", pkg).Output() //nolint:gosec // as above
 	if err != nil {
@@ -82,7 +82,7 @@ type printer struct {
 	began    time.Time
 }
 
-// count counts the names of packages among the lines, and returns the other lines.
+// count counts the lines that are names of packages, and returns the other lines.
 func (p *printer) count(lines io.Reader) []byte {
 	var messages bytes.Buffer
 	for scanner := bufio.NewScanner(lines); scanner.Scan(); {
@@ -96,8 +96,8 @@ func (p *printer) count(lines io.Reader) []byte {
 	return messages.Bytes()
 }
 
-// tick prints the progress: on a terminal each second in one line, in a log a line each
-// 15 seconds.
+// tick prints the progress: each second in one line on a terminal, otherwise a line every 15
+// seconds.
 func (p *printer) tick(done <-chan struct{}, terminal bool) {
 	interval, before, after := 15*time.Second, "", "\n"
 	if terminal {

@@ -1,6 +1,6 @@
-// This program is an application that uses the AWS SDK for Go as most do: it
-// takes its credentials from wherever the SDK finds them. It says who it is, or
-// writes an object and reads it back; what it prints is for the tests.
+// This program is a typical application with the AWS SDK for Go: it uses the SDK's default
+// credential chain. It prints its identity, or writes an object and reads it back. The tests
+// parse its output.
 //
 //	golang version
 //	golang whoami
@@ -24,10 +24,10 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/sts"
 )
 
-// timeout bounds a run; all that is called is on this machine.
+// timeout is the limit for a run; all servers are on this machine.
 const timeout = time.Minute
 
-// answer is what is printed, one of its fields.
+// answer is the output. One of its fields is set.
 type answer struct {
 	Version string   `json:"version,omitempty"`
 	ARN     string   `json:"arn,omitempty"`
@@ -35,7 +35,7 @@ type answer struct {
 	Error   *failure `json:"error,omitempty"`
 }
 
-// failure is an error of the SDK: its type, and the service's code for it.
+// failure is an error of the SDK, with its type and the service's error code.
 type failure struct {
 	Type    string `json:"type"`
 	Code    string `json:"code"`
@@ -88,8 +88,8 @@ func store(ctx context.Context, loaded aws.Config, endpoint, bucket, key, conten
 	return answer{Content: string(read)}, err
 }
 
-// describe finds the innermost error that has a code, whose type is what an
-// application would ask for by errors.As.
+// describe returns the innermost error with a code. An application would match its type with
+// errors.As.
 func describe(err error) *failure {
 	f := &failure{Message: err.Error()}
 	for ; err != nil; err = errors.Unwrap(err) {

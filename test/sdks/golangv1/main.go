@@ -1,6 +1,6 @@
-// This program is an application that uses the AWS SDK for Go v1 as most do: it
-// takes its credentials from wherever the SDK finds them. It says who it is, or
-// writes an object and reads it back; what it prints is for the tests.
+// This program is a typical application with the AWS SDK for Go v1: it uses the SDK's default
+// credential chain. It prints its identity, or writes an object and reads it back. The tests
+// parse its output.
 //
 //	golangv1 version
 //	golangv1 whoami
@@ -22,7 +22,7 @@ import (
 	"github.com/aws/aws-sdk-go/service/sts" //nolint:staticcheck // what AWS no longer maintains is what is tested
 )
 
-// answer is what is printed, one of its fields.
+// answer is the output. One of its fields is set.
 type answer struct {
 	Version string   `json:"version,omitempty"`
 	ARN     string   `json:"arn,omitempty"`
@@ -30,7 +30,7 @@ type answer struct {
 	Error   *failure `json:"error,omitempty"`
 }
 
-// failure is an error of the service. This SDK has no types for those, but codes.
+// failure is an error of the service. This SDK has codes for errors, but no types.
 type failure struct {
 	Code    string `json:"code"`
 	Message string `json:"message"`
@@ -80,7 +80,7 @@ func store(loaded *session.Session, endpoint, bucket, key, content string) (answ
 	return answer{Content: string(read)}, err
 }
 
-// describe finds the innermost code: the outer ones are the SDK's own.
+// describe returns the innermost code. The outer codes are those of the SDK.
 func describe(err error) *failure {
 	f := &failure{Message: err.Error()}
 	for err != nil {
