@@ -82,7 +82,7 @@ func checkAgreement(t *testing.T, client kubernetes.Interface, c testcases.Case)
 	}
 	switch err := dryRun(t.Context(), client, namespace, &c.Pod); {
 	case len(lacking) == 0 && err == nil:
-	case len(lacking) > 0 && refusedByGuard(err) && strings.Contains(err.Error(), "was not given to: "+strings.Join(lacking, ", ")+"."):
+	case len(lacking) > 0 && refusedByGuard(err) && strings.Contains(err.Error(), "was not injected into: "+strings.Join(lacking, ", ")+"."):
 	case apierrors.IsInvalid(err) && strings.Contains(err.Error(), "volumeMounts") && !refusedByGuard(err):
 		// It mounts the volume that the webhook adds, so it cannot be created
 		// without, guard or none.

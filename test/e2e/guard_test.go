@@ -283,7 +283,7 @@ func TestGuard_podsNotSentToWebhook(t *testing.T) {
 			switch {
 			case test.lacking == "" && err != nil:
 				t.Errorf("refused: %v", err)
-			case test.lacking != "" && (!refusedByGuard(err) || !strings.Contains(err.Error(), "was not given to: "+test.lacking+".")):
+			case test.lacking != "" && (!refusedByGuard(err) || !strings.Contains(err.Error(), "was not injected into: "+test.lacking+".")):
 				t.Errorf("got %v, want a refusal that names %s", err, test.lacking)
 			}
 		})
@@ -351,7 +351,7 @@ func TestGuard_warn(t *testing.T) {
 		if err := probe(ctx); err != nil {
 			t.Fatalf("it is refused: %v", err)
 		}
-		if got := told.take(); !strings.Contains(got, guardName) || !strings.Contains(got, "was not given to: app.") {
+		if got := told.take(); !strings.Contains(got, guardName) || !strings.Contains(got, "was not injected into: app.") {
 			return fmt.Errorf("warnings %q", got)
 		}
 		return nil
@@ -379,7 +379,7 @@ func TestGuard_audit(t *testing.T) {
 			return err
 		}
 		const key = "validation.policy.admission.k8s.io/validation_failure"
-		if !strings.Contains(annotations[key], guardName) || !strings.Contains(annotations[key], "was not given to: app.") {
+		if !strings.Contains(annotations[key], guardName) || !strings.Contains(annotations[key], "was not injected into: app.") {
 			return fmt.Errorf("its annotations are %v", annotations)
 		}
 		return nil
