@@ -44,7 +44,7 @@ func TestMemoryLimiter_perHostReadLimit(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	wantOverloaded(t, "one more of the stranger", stranger.readInto(new(bytes.Buffer), strings.NewReader(strings.Repeat(" ", MaxBodyBytes))))
+	wantOverloaded(t, "one more of the same host", stranger.readInto(new(bytes.Buffer), strings.NewReader(strings.Repeat(" ", MaxBodyBytes))))
 
 	server := limiter.begin("10.0.0.2")
 	if err := server.readInto(new(bytes.Buffer), strings.NewReader(strings.Repeat(" ", MaxBodyBytes))); err != nil {

@@ -177,7 +177,7 @@ func TestValues_invalid(t *testing.T) {
 		{"resources.limits.cpu=0.5", "", ""},               // valid
 		{"resources.limits.cpu=1500m", "", ""},             // valid
 		{"resources.limits.ephemeral-storage=1Gi", "", ""}, // valid
-		{"podDisruptionBudget.maxUnavailable=51%", "podDisruptionBudget.maxUnavailable is 51%, and so 2 pods", "such as 1"},
+		{"podDisruptionBudget.maxUnavailable=51%", "podDisruptionBudget.maxUnavailable is 51%, that is, 2 pods", "such as 1"},
 		{"podDisruptionBudget.maxUnavailable=50%", "", ""}, // valid
 		{"enabled=false", "enabled is false", "condition pod-identity-webhook.enabled"},
 		{"enabled=true", "", ""}, // valid
@@ -218,7 +218,7 @@ func TestValues_invalidTogether(t *testing.T) {
 		{[]string{"containerCredentials.configMapName=a", "tokenFallbackMountPath=/run/secrets/pods.eks.amazonaws.com"}, "such as /eks.amazonaws.com/serviceaccount"},
 		{[]string{"containerCredentials.configMapName=a", "extraArgs={--container-credentials-token-mount-path=/eks.amazonaws.com}"}, "such as /aws-token/serviceaccount"},
 		{[]string{"replicas=3", "podDisruptionBudget.maxUnavailable=66%"}, ""},
-		{[]string{"replicas=3", "podDisruptionBudget.maxUnavailable=67%"}, "maxUnavailable is 67%, and so 3 pods"},
+		{[]string{"replicas=3", "podDisruptionBudget.maxUnavailable=67%"}, "maxUnavailable is 67%, that is, 3 pods"},
 		{[]string{"replicas=1", "podDisruptionBudget.maxUnavailable=99%"}, ""},
 		{[]string{"extraMatchConditions[0].name=a", "extraMatchConditions[0].expression=a", "extraMatchConditions[1].name=b", "extraMatchConditions[1].expression=b"}, ""},
 		{[]string{"extraMatchConditions[0].name=a", "extraMatchConditions[0].expression=a", "extraMatchConditions[1].name=a", "extraMatchConditions[1].expression=b"}, "extraMatchConditions has a"},
@@ -352,7 +352,7 @@ func TestValues_caBundle(t *testing.T) {
 
 // TestNotes checks the notes about pods while the webhook cannot be called.
 func TestNotes(t *testing.T) {
-	const guard, nodes = "unless the guard rejects them", "Add the namespaces of pods that nodes need"
+	const guard, nodes = "unless the guard denies them", "Add the namespaces of pods that nodes need"
 	for values, want := range map[string][]string{
 		"failurePolicy=":                         {guard},
 		"guard.enabled=false":                    nil,

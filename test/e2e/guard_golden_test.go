@@ -81,7 +81,7 @@ func checkAgreement(t *testing.T, client kubernetes.Interface, c testcases.Case)
 	}
 	switch err := dryRun(t.Context(), client, namespace, &c.Pod); {
 	case len(lacking) == 0 && err == nil:
-	case len(lacking) > 0 && deniedByGuard(err) && strings.Contains(err.Error(), "was not given to: "+strings.Join(lacking, ", ")+"."):
+	case len(lacking) > 0 && deniedByGuard(err) && strings.Contains(err.Error(), "was not injected into: "+strings.Join(lacking, ", ")+"."):
 	case apierrors.IsInvalid(err) && strings.Contains(err.Error(), "volumeMounts") && !deniedByGuard(err):
 		// The pod mounts the volume that the webhook adds, so the API server rejects it
 		// without the webhook, with the guard or not.

@@ -41,7 +41,7 @@ func TestGuard_listsAroundLimit(t *testing.T) {
 		switch {
 		case len(lacking) == 0 && err == nil:
 			admitted++
-		case len(lacking) > 0 && deniedByGuard(err) && strings.Contains(err.Error(), "was not given to: "+strings.Join(lacking, ", ")+"."):
+		case len(lacking) > 0 && deniedByGuard(err) && strings.Contains(err.Error(), "was not injected into: "+strings.Join(lacking, ", ")+"."):
 			refused++
 		default:
 			r.Errorf("list of %d bytes: the webhook would inject containers %q; got %v from the guard\n%s", len(list), lacking, err, summary(list))

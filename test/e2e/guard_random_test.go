@@ -64,7 +64,7 @@ func TestGuard_agreesWithWebhookRandomPods(t *testing.T) {
 		err := dryRun(t.Context(), client, namespace, pod)
 		switch {
 		case len(lacking) == 0 && err == nil:
-		case len(lacking) > 0 && deniedByGuard(err) && strings.Contains(err.Error(), "was not given to: "+strings.Join(lacking, ", ")+"."):
+		case len(lacking) > 0 && deniedByGuard(err) && strings.Contains(err.Error(), "was not injected into: "+strings.Join(lacking, ", ")+"."):
 			refused++
 		default:
 			r.Errorf("the webhook would inject containers %q; got %v from the guard\npod %s", lacking, err, encode(r, pod))

@@ -283,7 +283,7 @@ func TestGuard_podsNotSentToWebhook(t *testing.T) {
 			switch {
 			case test.lacking == "" && err != nil:
 				t.Errorf("got denial %v, want the pod admitted", err)
-			case test.lacking != "" && (!deniedByGuard(err) || !strings.Contains(err.Error(), "was not given to: "+test.lacking+".")):
+			case test.lacking != "" && (!deniedByGuard(err) || !strings.Contains(err.Error(), "was not injected into: "+test.lacking+".")):
 				t.Errorf("got %v, want a denial with containers %s", err, test.lacking)
 			}
 		})
@@ -351,7 +351,7 @@ func TestGuard_warn(t *testing.T) {
 		if err := probe(ctx); err != nil {
 			t.Fatalf("got %v, want a warning and no denial", err)
 		}
-		if got := received.take(); !strings.Contains(got, guardName) || !strings.Contains(got, "was not given to: app.") {
+		if got := received.take(); !strings.Contains(got, guardName) || !strings.Contains(got, "was not injected into: app.") {
 			return fmt.Errorf("got warnings %q", got)
 		}
 		return nil
@@ -379,7 +379,7 @@ func TestGuard_audit(t *testing.T) {
 			return err
 		}
 		const key = "validation.policy.admission.k8s.io/validation_failure"
-		if !strings.Contains(annotations[key], guardName) || !strings.Contains(annotations[key], "was not given to: app.") {
+		if !strings.Contains(annotations[key], guardName) || !strings.Contains(annotations[key], "was not injected into: app.") {
 			return fmt.Errorf("got audit annotations %v", annotations)
 		}
 		return nil

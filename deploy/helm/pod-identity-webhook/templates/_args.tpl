@@ -6,7 +6,7 @@
 {{- end -}}
 {{- end -}}
 
-{{/* A word that may be on or off, which YAML without quotes takes for true and false. */}}
+{{/* A word that may be on or off, which YAML without quotes parses as true and false. */}}
 {{- define "webhook.word" -}}
 {{- if kindIs "bool" . }}{{ ternary "on" "off" . }}{{ else }}{{ . }}{{ end -}}
 {{- end -}}
@@ -82,7 +82,7 @@
   (printf "--serviceaccount-validation=%s" (include "webhook.word" $v.serviceAccountValidation))) -}}
 {{- if $v.debuggingHandlers -}}
 {{- if $v.hostNetwork -}}
-{{- fail "debuggingHandlers and hostNetwork are both true: each process of the node could use /debug; set debuggingHandlers to false" -}}
+{{- fail "debuggingHandlers and hostNetwork are both true, so that each process of the node could use /debug: set debuggingHandlers to false" -}}
 {{- end -}}
 {{- $args = append $args "--enable-debugging-handlers" -}}
 {{- end -}}

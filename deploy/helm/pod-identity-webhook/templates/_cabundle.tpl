@@ -1,8 +1,8 @@
 {{/*
-The caBundle of the webhook configuration in the cluster, in base64, or the CA of
-the Secret if there is none yet: a configuration that an upgrade creates is called
-from that moment on, and the replicas that serve it may be those of the release
-before. It is empty without a cluster. Takes a dict: root, path.
+The caBundle of the existing webhook configuration, in base64, or else the CA of the
+Secret. The API server calls a configuration that an upgrade creates immediately, and
+replicas of the previous release may serve these requests. It is empty without a
+cluster. Takes a dict: root, path.
 */}}
 {{- define "webhook.knownCABundle" -}}
 {{- $bundle := "" -}}

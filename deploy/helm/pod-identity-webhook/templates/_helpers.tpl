@@ -4,10 +4,10 @@
 {{- end -}}
 
 {{/*
-The name of objects that are in no namespace. The prefix keeps them apart from
-those of platforms, such as the MutatingWebhookConfiguration pod-identity-webhook
-of EKS, whatever the name of the release is. API servers call webhooks in the
-order of these names, so it also puts ours before EKS's.
+The name of objects outside of namespaces. With the prefix it differs from objects of
+platforms, such as the MutatingWebhookConfiguration pod-identity-webhook of EKS, for any
+name of the release. API servers call webhooks in the order of these names, so this
+webhook comes before that of EKS.
 */}}
 {{- define "webhook.clusterName" -}}
 irsa-{{ include "webhook.fullname" . }}
@@ -18,7 +18,7 @@ irsa-{{ include "webhook.fullname" . }}
 {{ include "webhook.clusterName" . }}-guard
 {{- end -}}
 
-{{/* What selects our pods. It never changes: a Deployment's selector cannot. */}}
+{{/* The selector of the pods. It must not change, because that of a Deployment cannot. */}}
 {{- define "webhook.selectorLabels" -}}
 app.kubernetes.io/name: {{ toYaml .Chart.Name }}
 app.kubernetes.io/instance: {{ toYaml .Release.Name }}
@@ -37,11 +37,11 @@ app.kubernetes.io/instance: {{ toYaml .Release.Name }}
 
 {{/*
 The metadata of an object. Takes a dict:
-  root         the chart's root
+  root         the root of the chart
   name         the object's name; if absent the fullname, or with cluster the clusterName
   labels       labels of this object only
   annotations  annotations of this object only
-  cluster      true for an object that is in no namespace
+  cluster      true for an object outside of namespaces
 */}}
 {{- define "webhook.metadata" -}}
 {{- $root := .root -}}
@@ -77,8 +77,8 @@ annotations:
 A namespaceSelector. Takes a dict:
   root    the chart's root
   only    the only namespace; absent for all
-  except  namespaces to leave out, besides that of the release, which must be able
-          to start before the webhook runs, and those of excludedNamespaces
+  except  namespaces to exclude in addition to excludedNamespaces and the namespace of
+          the release, which must be able to start before the webhook runs
 */}}
 {{- define "webhook.namespaceSelector" -}}
 matchExpressions:
@@ -100,14 +100,14 @@ matchExpressions:
 {{- end -}}
 
 {{/*
-Whether kube-system is served; empty if not. What runs there may have to start
-before the webhook, so it has entries of its own that never fail.
+Not empty if the webhook handles kube-system. Its pods may have to start before the
+webhook, so it has separate entries with failurePolicy Ignore.
 */}}
 {{- define "webhook.servesKubeSystem" -}}
 {{- if not (has "kube-system" (append .Values.excludedNamespaces .Release.Namespace)) }}yes{{ end -}}
 {{- end -}}
 
-{{/* How the API server calls us. Takes a dict: root, path. */}}
+{{/* The clientConfig of a webhook. Takes a dict: root, path. */}}
 {{- define "webhook.clientConfig" -}}
 {{- $certificates := .root.Values.certificates -}}
 service:
@@ -124,9 +124,7 @@ caBundle: {{ . }}
 {{- end }}
 {{- end -}}
 
-{{/*
-The annotations of a webhook configuration.
-*/}}
+{{/* The annotations of a webhook configuration. */}}
 {{- define "webhook.configurationAnnotations" -}}
 {{- $annotations := deepCopy .Values.webhookAnnotations -}}
 {{- if eq .Values.certificates.source "cert-manager" -}}

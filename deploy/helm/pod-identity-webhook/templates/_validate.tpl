@@ -1,16 +1,16 @@
 {{/*
-Fails for values that the schema cannot refuse, since they are invalid only
-together. Each message names a value, and shows what to write instead.
+Fails for values that the schema cannot reject, because they are invalid only in
+combination. Each message has the name of a value, and a valid example.
 */}}
 {{- define "webhook.validate" -}}
 {{- $v := .Values -}}
 {{- $mistakes := list -}}
 {{- $fullname := include "webhook.fullname" . -}}
 {{- if not (regexMatch `^[a-z]([-a-z0-9]*[a-z0-9])?$` $fullname) -}}
-{{- $mistakes = append $mistakes (printf "the release name gives the name %q, which no Service can have: set fullnameOverride, such as pod-identity-webhook" $fullname) -}}
+{{- $mistakes = append $mistakes (printf "the name %q from the release name is not valid for a Service: set fullnameOverride, such as pod-identity-webhook" $fullname) -}}
 {{- end -}}
 {{- if eq (int $v.port) (int $v.metricsPort) -}}
-{{- $mistakes = append $mistakes (printf "port and metricsPort are both %d: they must differ, such as 8443 and 9999" (int $v.port)) -}}
+{{- $mistakes = append $mistakes (printf "port and metricsPort are both %d: must differ, such as 8443 and 9999" (int $v.port)) -}}
 {{- end -}}
 {{- $usual := dict "tokenMountPath" $v.tokenMountPath -}}
 {{- if $v.containerCredentials.configMapName -}}
@@ -26,7 +26,7 @@ together. Each message names a value, and shows what to write instead.
 {{- range $name, $path := $usual -}}
 {{- $at := regexReplaceAll "^/var/run/" (printf "%s/" (clean $path)) "/run/" -}}
 {{- if or (hasPrefix $at $fallback) (hasPrefix $fallback $at) -}}
-{{- $mistakes = append $mistakes (printf "tokenFallbackMountPath is %s: it must not be, contain or be inside %s, which is %s; use another directory, such as %s" $v.tokenFallbackMountPath $name $path
+{{- $mistakes = append $mistakes (printf "tokenFallbackMountPath is %s: must not be, contain or be inside %s, which is %s; use another directory, such as %s" $v.tokenFallbackMountPath $name $path
   (ternary "/aws-token/serviceaccount" "/eks.amazonaws.com/serviceaccount" (hasPrefix "/eks.amazonaws.com/" $at))) -}}
 {{- end -}}
 {{- end -}}
@@ -37,13 +37,13 @@ together. Each message names a value, and shows what to write instead.
 {{- end -}}
 {{- end -}}
 
-{{/* How long a duration such as 720h is, in seconds. */}}
+{{/* A duration such as 720h in seconds. */}}
 {{- define "webhook.seconds" -}}
 {{- $epoch := toDate "2006-01-02" "2000-01-01" -}}
 {{- sub ($epoch | mustDateModify . | unixEpoch | int64) ($epoch | unixEpoch | int64) -}}
 {{- end -}}
 
-{{/* How many bytes a quantity of Kubernetes is, or a size of Go, such as 256Mi and 200MiB. */}}
+{{/* A quantity of Kubernetes or a size of Go in bytes, such as 256Mi and 200MiB. */}}
 {{- define "webhook.bytes" -}}
 {{- $text := toString . -}}
 {{- $number := regexFind `^[0-9.]+(e\+?[0-9]+)?` $text -}}
@@ -52,7 +52,7 @@ together. Each message names a value, and shows what to write instead.
 {{- mulf (float64 $number) (get $factors ($text | trimPrefix $number | replace "iB" "i")) -}}
 {{- end -}}
 
-{{/* What is wrong with lifetimes, as a list. */}}
+{{/* The mistakes in lifetimes, as a list. */}}
 {{- define "webhook.certificateMistakes" -}}
 {{- $c := .Values.certificates -}}
 {{- $mistakes := list -}}
@@ -61,26 +61,26 @@ together. Each message names a value, and shows what to write instead.
 {{- $cert := include "webhook.seconds" $c.certLifetime | int64 -}}
 {{- $least := ternary "10s" "1h" (eq $c.source "self") -}}
 {{- if lt $cert (include "webhook.seconds" $least | int64) -}}
-{{- $mistakes = append $mistakes (printf "certificates.certLifetime is %s: it must be at least %s, such as 720h" $c.certLifetime $least) -}}
+{{- $mistakes = append $mistakes (printf "certificates.certLifetime is %s: must be at least %s, such as 720h" $c.certLifetime $least) -}}
 {{- end -}}
 {{- if and (lt $ca (mul 3 $cert)) (not $c.certManager.issuerRef.name) -}}
-{{- $mistakes = append $mistakes (printf "certificates.caLifetime is %s: it must be at least three times certificates.certLifetime, which is %s, such as 8760h and 720h" $c.caLifetime $c.certLifetime) -}}
+{{- $mistakes = append $mistakes (printf "certificates.caLifetime is %s: must be at least three times certificates.certLifetime, which is %s, such as 8760h and 720h" $c.caLifetime $c.certLifetime) -}}
 {{- end -}}
 {{- range $severity, $example := dict "warning" 7 "critical" 1 -}}
 {{- $days := get $.Values.prometheusRule.certificateDaysLeft $severity -}}
 {{- if and $.Values.prometheusRule.enabled (ge (mulf $days 3 86400) (float64 $cert)) -}}
-{{- $mistakes = append $mistakes (printf "prometheusRule.certificateDaysLeft.%s is %v: it must be less than a third of certificates.certLifetime, which is %s, such as %d for 720h" $severity $days $c.certLifetime $example) -}}
+{{- $mistakes = append $mistakes (printf "prometheusRule.certificateDaysLeft.%s is %v: must be less than a third of certificates.certLifetime, which is %s, such as %d for 720h" $severity $days $c.certLifetime $example) -}}
 {{- end -}}
 {{- end -}}
 {{- end -}}
 {{- $ca := printf "%s-ca" (include "webhook.fullname" .) -}}
 {{- if and (eq $c.source "cert-manager") (not $c.certManager.issuerRef.name) (eq $c.secretName $ca) -}}
-{{- $mistakes = append $mistakes (printf "certificates.secretName is %s: it must not be the Secret of the CA, such as %s-tls" $ca (include "webhook.fullname" .)) -}}
+{{- $mistakes = append $mistakes (printf "certificates.secretName is %s: must not be the Secret of the CA, such as %s-tls" $ca (include "webhook.fullname" .)) -}}
 {{- end -}}
 {{- if ne $c.source "secret" -}}
 {{- range $key, $_ := merge dict .Values.webhookAnnotations .Values.commonAnnotations -}}
 {{- if hasPrefix "cert-manager.io/inject-" $key -}}
-{{- $mistakes = append $mistakes (printf "the annotation %s is among webhookAnnotations or commonAnnotations: the caBundle comes from certificates.source, such as cert-manager" $key) -}}
+{{- $mistakes = append $mistakes (printf "webhookAnnotations or commonAnnotations have %s: certificates.source sets the caBundle, use for example cert-manager" $key) -}}
 {{- end -}}
 {{- end -}}
 {{- end -}}
@@ -101,11 +101,11 @@ together. Each message names a value, and shows what to write instead.
   (list "awsPartition" (without (list $v.awsPartition) "aws" | first) $v.awsAccountID "awsAccountID, such as \"111122223333\"")
   (list "serviceAccountValidationFailurePolicy" $v.serviceAccountValidationFailurePolicy (ne (include "webhook.word" $v.serviceAccountValidation) "off") "serviceAccountValidation: warn or deny") -}}
 {{- if and (index . 1) (not (index . 2)) -}}
-{{- $mistakes = append $mistakes (printf "%s is %v: it has no effect without %s" (index . 0) (index . 1) (index . 3)) -}}
+{{- $mistakes = append $mistakes (printf "%s is %v: no effect without %s" (index . 0) (index . 1) (index . 3)) -}}
 {{- end -}}
 {{- end -}}
 {{- if and .Chart.IsRoot (eq (toString $v.enabled) "false") -}}
-{{- $mistakes = append $mistakes "enabled is false: it has no effect without a chart that this one is part of, whose dependency has the condition pod-identity-webhook.enabled" -}}
+{{- $mistakes = append $mistakes "enabled is false: no effect unless this is a subchart with the condition pod-identity-webhook.enabled" -}}
 {{- end -}}
 {{- $own := list "app.kubernetes.io/name" "app.kubernetes.io/instance" -}}
 {{- range list
@@ -116,7 +116,7 @@ together. Each message names a value, and shows what to write instead.
 {{- $labels := index . 1 -}}
 {{- range index . 2 -}}
 {{- if hasKey $labels . -}}
-{{- $mistakes = append $mistakes (printf "%s has %s, which the chart sets itself: it must be another name, such as example.com/team or team" $name .) -}}
+{{- $mistakes = append $mistakes (printf "%s has %s, which the chart sets itself: must be another name, such as example.com/team or team" $name .) -}}
 {{- end -}}
 {{- end -}}
 {{- end -}}
@@ -133,8 +133,8 @@ together. Each message names a value, and shows what to write instead.
   "dashboard.annotations" $v.dashboard.annotations -}}
 {{- range $key, $_ := $annotations -}}
 {{- if hasPrefix "helm.sh/" $key -}}
-{{- /* A webhook configuration that stays after an uninstallation rejects pods. */}}
-{{- $mistakes = append $mistakes (printf "%s has %s, by which Helm may keep or recreate an object: it must be another name, such as example.com/team" $name $key) -}}
+{{- /* A webhook configuration that stays after the chart is uninstalled rejects pods. */}}
+{{- $mistakes = append $mistakes (printf "%s has %s, by which Helm may keep or recreate an object: must be another name, such as example.com/team" $name $key) -}}
 {{- end -}}
 {{- end -}}
 {{- end -}}
@@ -142,36 +142,36 @@ together. Each message names a value, and shows what to write instead.
 {{- range $v.extraArgs -}}
 {{- $flag := regexReplaceAll `^--?([^=]+)(=.*)?$` . "${1}" -}}
 {{- with get $values $flag -}}
-{{- $mistakes = append $mistakes (printf "extraArgs has --%s: it must be given by %s" $flag .) -}}
+{{- $mistakes = append $mistakes (printf "extraArgs has --%s: must be given by %s" $flag .) -}}
 {{- end -}}
 {{- end -}}
 {{- toYaml $mistakes -}}
 {{- end -}}
 
-{{/* What would keep the webhook's pods from running, as a list. */}}
+{{/* The mistakes that would keep the pods of the webhook from running, as a list. */}}
 {{- define "webhook.podMistakes" -}}
 {{- $v := .Values -}}
 {{- $mistakes := list -}}
 {{- range $v.extraEnv -}}
 {{- if eq .name "GOMEMLIMIT" -}}
-{{- $mistakes = append $mistakes "extraEnv has GOMEMLIMIT: it must be given by goMemLimit, such as 200MiB" -}}
+{{- $mistakes = append $mistakes "extraEnv has GOMEMLIMIT: must be given by goMemLimit, such as 200MiB" -}}
 {{- end -}}
 {{- end -}}
 {{- $names := list "no-mirror-pods" "the-role-of-this-pod" -}}
 {{- range $v.extraMatchConditions -}}
 {{- if has .name $names -}}
-{{- $mistakes = append $mistakes (printf "extraMatchConditions has %s, which is there already: each must have another name, such as example.com/no-jobs" .name) -}}
+{{- $mistakes = append $mistakes (printf "extraMatchConditions has %s, which already exists: use another name, such as example.com/no-jobs" .name) -}}
 {{- end -}}
 {{- $names = append $names .name -}}
 {{- end -}}
 {{- with $v.goMemLimit -}}
 {{- $limit := include "webhook.bytes" . | float64 -}}
 {{- if lt $limit (float64 33554432) -}}
-{{- $mistakes = append $mistakes (printf "goMemLimit is %s: it must be at least 32MiB, such as 200MiB" .) -}}
+{{- $mistakes = append $mistakes (printf "goMemLimit is %s: must be at least 32MiB, such as 200MiB" .) -}}
 {{- end -}}
 {{- $memory := dig "limits" "memory" "" $v.resources -}}
 {{- if and $memory (ge $limit (include "webhook.bytes" $memory | float64)) -}}
-{{- $mistakes = append $mistakes (printf "goMemLimit is %s: it must be below resources.limits.memory, which is %v, such as 200MiB and 256Mi" . $memory) -}}
+{{- $mistakes = append $mistakes (printf "goMemLimit is %s: must be below resources.limits.memory, which is %v, such as 200MiB and 256Mi" . $memory) -}}
 {{- end -}}
 {{- end -}}
 {{- $budget := $v.podDisruptionBudget -}}
@@ -181,15 +181,15 @@ together. Each message names a value, and shows what to write instead.
 {{- if hasSuffix "%" (toString $budget.maxUnavailable) -}}
 {{- /* Kubernetes rounds up. */}}
 {{- $unavailable = div (add (mul $unavailable $replicas) 99) 100 | int -}}
-{{- $share = printf ", and so %d pods" $unavailable -}}
+{{- $share = printf ", that is, %d pods" $unavailable -}}
 {{- end -}}
 {{- if and $budget.enabled (gt $replicas 1) (ge $unavailable $replicas) -}}
-{{- $mistakes = append $mistakes (printf "podDisruptionBudget.maxUnavailable is %v%s: it must be less than replicas, which is %d, such as 1" $budget.maxUnavailable $share $replicas) -}}
+{{- $mistakes = append $mistakes (printf "podDisruptionBudget.maxUnavailable is %v%s: must be less than replicas, which is %d, such as 1" $budget.maxUnavailable $share $replicas) -}}
 {{- end -}}
 {{- toYaml $mistakes -}}
 {{- end -}}
 
-{{/* Which value gives a flag. */}}
+{{/* The value that sets each flag. */}}
 {{- define "webhook.flagValues" -}}
 annotation-prefix: annotationPrefix
 aws-account-id: awsAccountID

@@ -16,7 +16,7 @@ resource, failurePolicy, and only and except of webhook.namespaceSelector.
   timeoutSeconds: {{ .root.Values.timeoutSeconds }}
   sideEffects: None
   admissionReviewVersions: [v1]
-  # Containers that another webhook adds later are to have the identity too.
+  # Call again for containers that another webhook adds later.
   reinvocationPolicy: IfNeeded
   namespaceSelector:
     {{- include "webhook.namespaceSelector" . | nindent 4 }}
@@ -25,7 +25,7 @@ resource, failurePolicy, and only and except of webhook.namespaceSelector.
       - key: eks.amazonaws.com/skip-pod-identity-webhook
         operator: DoesNotExist
   matchConditions:
-    # Mirror pods picture static pods, which can have no ServiceAccount.
+    # Mirror pods of static pods cannot have a ServiceAccount.
     - name: no-mirror-pods
       expression: "!has(object.metadata.annotations) || !('kubernetes.io/config.mirror' in object.metadata.annotations)"
     {{- with .root.Values.extraMatchConditions }}
@@ -53,7 +53,7 @@ failurePolicy, except of webhook.namespaceSelector, and a further condition.
   admissionReviewVersions: [v1]
   namespaceSelector:
     {{- include "webhook.namespaceSelector" . | nindent 4 }}
-  # Only those that have annotations can have a mistake in them.
+  # Only annotations are validated.
   matchConditions:
     - name: has-annotations
       expression: "has(object.metadata.annotations)"
