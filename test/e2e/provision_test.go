@@ -248,7 +248,7 @@ func TestProvision_otherRole(t *testing.T) {
 		[]byte(`{"metadata":{"annotations":{"`+roleAnnotation+`":"`+appRole+`"}}}`), metav1.PatchOptions{FieldManager: "helm"}); err != nil {
 		t.Fatal(err)
 	}
-	a.does(t, "it has another role, which stays", "sa", "delete", "app", "-n", namespace, "--approve")
+	a.does(t, "which names another role", "sa", "delete", "app", "-n", namespace, "--approve")
 	if got := findAccount(t, client, namespace); got == nil || got.Annotations[roleAnnotation] != appRole {
 		t.Errorf("got %+v", got)
 	}
