@@ -214,7 +214,7 @@ func TestOIDC_rotateCheckSigningKey(t *testing.T) {
 	}
 	// ServiceAccounts may read the keys, and may not ask for tokens.
 	said, code = oidc(t, cluster.Kubeconfig(), "rotate-check", ca, "--as=system:serviceaccount:default:default")
-	if code != 3 || !strings.Contains(said, "which key signs now cannot be seen") || !strings.Contains(said, "--serviceaccount") {
+	if code != 3 || !strings.Contains(said, "could not determine the signing key") || !strings.Contains(said, "--serviceaccount") {
 		t.Errorf("without the right to ask for tokens it ended with %d", code)
 	}
 	said, code = oidc(t, cluster.Kubeconfig(), "rotate-check", ca, "--as=somebody", "--issuer="+cluster.Issuer())

@@ -159,7 +159,7 @@ func TestProvision_lifecycle(t *testing.T) {
 	a.does(t, "Nothing is changed yet", "provider", "create")
 	a.does(t, "Done.", "provider", "create", "--approve")
 	a.does(t, "Nothing to do.", "provider", "create", "--approve")
-	a.does(t, "Made by:       kubectl irsa", "provider", "show")
+	a.does(t, "Created by:    kubectl irsa", "provider", "show")
 	a.createRole(t, "theirs")
 
 	create := []string{
