@@ -74,7 +74,7 @@ func TestFindAccount_noCredentials(t *testing.T) {
 		return 403, failure("InvalidClientTokenId", "The security token included in the request is invalid.")
 	})
 	_, err := provision.FindAccount(t.Context(), sts.NewFromConfig(config))
-	const want = "find the AWS account: InvalidClientTokenId: The security token included in the request is invalid.; check the AWS credentials with: aws sts get-caller-identity"
+	const want = "get the AWS account: InvalidClientTokenId: The security token included in the request is invalid.; check the AWS credentials with: aws sts get-caller-identity"
 	if err == nil || err.Error() != want {
 		t.Errorf("got %v, want %s", err, want)
 	}

@@ -59,10 +59,10 @@ func (c *Cluster) PlanIdentityDeletion(ctx context.Context, spec DeletionSpec) (
 	return plan, nil
 }
 
-// rolesToDelete returns the roles that kubectl irsa created for the ServiceAccount: the
-// role of the given name, or all roles in the AWS account. If the caller may not list
-// roles, it returns only the role of the annotation and the role of the default name. It
-// returns an error if kubectl irsa did not create the role of the given name.
+// rolesToDelete returns the roles that kubectl irsa created for the ServiceAccount, or only
+// the one named spec.RoleName. If the caller may not list roles, it finds only the role of
+// the annotation and the role of the default name. It returns an error if kubectl irsa did
+// not create the role spec.RoleName for the ServiceAccount.
 func (c *Cluster) rolesToDelete(ctx context.Context, plan *Plan, spec DeletionSpec, existing *serviceAccount) ([]*role, error) {
 	if spec.RoleName != "" {
 		named, err := c.readRole(ctx, spec.RoleName)

@@ -37,7 +37,7 @@ type IdentitySpec struct {
 	Tags     map[string]string
 	// RoleOnly keeps the ServiceAccount unchanged.
 	RoleOnly bool
-	// Override replaces another role in the ServiceAccount's annotation.
+	// Override replaces other values of the ServiceAccount's annotations.
 	Override bool
 }
 
@@ -145,7 +145,8 @@ func (c *Cluster) selectRole(ctx context.Context, spec *IdentitySpec, account *s
 	return existing, nil
 }
 
-// warnProvider adds a warning to the plan if no pod can assume the role yet.
+// warnProvider adds a warning to the plan if pods cannot assume the role yet, or if that
+// cannot be checked.
 func (c *Cluster) warnProvider(ctx context.Context, plan *Plan, audience string) {
 	existing, err := c.readProvider(ctx)
 	switch {
@@ -190,11 +191,11 @@ func (c *Cluster) trustPolicy(spec IdentitySpec) ([]byte, error) {
 		Subjects: []trustpolicy.Subject{{Namespace: spec.Namespace, ServiceAccount: spec.Name}},
 	})
 	if err != nil {
-		return nil, fmt.Errorf("create the trust policy of role %s: %w", spec.RoleName, err)
+		return nil, fmt.Errorf("role %s: %w", spec.RoleName, err)
 	}
 	encoded, err := json.Marshal(document)
 	if err != nil {
-		return nil, fmt.Errorf("create the trust policy of role %s: %w", spec.RoleName, err)
+		return nil, fmt.Errorf("encode the trust policy of role %s: %w", spec.RoleName, err)
 	}
 	return encoded, nil
 }

@@ -21,18 +21,18 @@ func FindIssuer(ctx context.Context, client rest.Interface) (string, error) {
 	response, err := client.Get().AbsPath(discoveryPath).DoRaw(ctx)
 	switch {
 	case apierrors.IsForbidden(err):
-		return "", fmt.Errorf("find the cluster's issuer: read %s: %w; bind the ClusterRole system:service-account-issuer-discovery to your user, or pass --issuer", discoveryPath, err)
+		return "", fmt.Errorf("get the cluster's issuer: read %s: %w; bind the ClusterRole system:service-account-issuer-discovery to your user, or pass --issuer", discoveryPath, err)
 	case err != nil:
-		return "", fmt.Errorf("find the cluster's issuer: read %s: %w; pass --issuer if the cluster does not publish it", discoveryPath, err)
+		return "", fmt.Errorf("get the cluster's issuer: read %s: %w; pass --issuer if the cluster does not publish it", discoveryPath, err)
 	}
 	var document struct {
 		Issuer string `json:"issuer"`
 	}
 	if err := json.Unmarshal(response, &document); err != nil {
-		return "", fmt.Errorf("find the cluster's issuer: %s is not JSON: %w; pass --issuer", discoveryPath, err)
+		return "", fmt.Errorf("get the cluster's issuer: %s is not JSON: %w; pass --issuer", discoveryPath, err)
 	}
 	if document.Issuer == "" {
-		return "", fmt.Errorf("find the cluster's issuer: %s has no issuer; pass --issuer", discoveryPath)
+		return "", fmt.Errorf("get the cluster's issuer: %s has no issuer; pass --issuer", discoveryPath)
 	}
 	return document.Issuer, nil
 }

@@ -49,13 +49,13 @@ type Account struct {
 func FindAccount(ctx context.Context, client *sts.Client) (Account, error) {
 	caller, err := client.GetCallerIdentity(ctx, &sts.GetCallerIdentityInput{})
 	if err != nil {
-		return Account{}, fmt.Errorf("find the AWS account: %w; check the AWS credentials with: aws sts get-caller-identity", awsError(err))
+		return Account{}, fmt.Errorf("get the AWS account: %w; check the AWS credentials with: aws sts get-caller-identity", awsError(err))
 	}
 	// Only the ARN contains the partition
 	// (https://docs.aws.amazon.com/STS/latest/APIReference/API_GetCallerIdentity.html).
 	parts := strings.SplitN(aws.ToString(caller.Arn), ":", 3)
 	if len(parts) < 3 || parts[0] != "arn" || parts[1] == "" || aws.ToString(caller.Account) == "" {
-		return Account{}, fmt.Errorf("find the AWS account: STS returned the account %q and the ARN %q, which have no account or no partition",
+		return Account{}, fmt.Errorf("get the AWS account: STS returned the account %q and the ARN %q, which have no account or no partition",
 			aws.ToString(caller.Account), aws.ToString(caller.Arn))
 	}
 	return Account{Partition: parts[1], ID: aws.ToString(caller.Account)}, nil
