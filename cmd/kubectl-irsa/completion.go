@@ -10,10 +10,10 @@ import (
 	"k8s.io/client-go/kubernetes"
 )
 
-// completionTimeout is how long a person waits for the shell.
+// completionTimeout limits how long the shell waits for completions.
 const completionTimeout = 3 * time.Second
 
-// completeFlags lets the shell complete the flags that all commands share.
+// completeFlags registers the completions of the common flags.
 func (o *options) completeFlags(root *cobra.Command) {
 	for flag, complete := range map[string]cobra.CompletionFunc{
 		"namespace": o.completeNamespaces,
@@ -35,7 +35,7 @@ func (o *options) completeNamespaces(cmd *cobra.Command, _ []string, _ string) (
 	})
 }
 
-// completeServiceAccount completes the name of one ServiceAccount of -n.
+// completeServiceAccount completes the name of a ServiceAccount in the namespace of -n.
 func (o *options) completeServiceAccount(cmd *cobra.Command, args []string, _ string) ([]cobra.Completion, cobra.ShellCompDirective) {
 	if len(args) > 0 {
 		return nil, cobra.ShellCompDirectiveNoFileComp
@@ -65,8 +65,8 @@ func (o *options) completeContexts(*cobra.Command, []string, string) ([]cobra.Co
 	return completions, cobra.ShellCompDirectiveNoFileComp
 }
 
-// completeFrom completes from the cluster, or says nothing: a shell has no place
-// for an error. It is the shell that compares with what was typed.
+// completeFrom returns the completions that list reads from the cluster, or none after an
+// error, because a shell cannot show it. The shell selects the completions that match.
 func (o *options) completeFrom(cmd *cobra.Command, list func(context.Context, kubernetes.Interface) ([]cobra.Completion, error)) ([]cobra.Completion, cobra.ShellCompDirective) {
 	ctx, cancel := context.WithTimeout(cmd.Context(), completionTimeout)
 	defer cancel()

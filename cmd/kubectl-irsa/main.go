@@ -15,14 +15,15 @@ import (
 	"github.com/pod-identity-webhook/pod-identity-webhook/internal/program"
 )
 
-// Exit codes. docs/kubectl-irsa.md tells them to users.
+// Exit codes. docs/kubectl-irsa.md documents them.
 const (
 	exitOK = 0
-	// exitFailure says that the command could not do what it was asked to.
+	// exitFailure means that the command failed.
 	exitFailure = 1
-	// exitBroken says that the command did its work and found something broken.
+	// exitBroken means that the command worked and found something broken.
 	exitBroken = 2
-	// exitUnknown says that nothing is known to be broken, but not all could be seen.
+	// exitUnknown means that the command found nothing broken, but could not check
+	// everything.
 	exitUnknown = 3
 )
 
@@ -34,15 +35,15 @@ func realMain(ctx context.Context, args []string, streams genericiooptions.IOStr
 	return execute(ctx, newRootCommand(streams), args, streams)
 }
 
-// execute runs a command, and returns its exit code.
+// execute runs a command and returns its exit code.
 func execute(ctx context.Context, root *cobra.Command, args []string, streams genericiooptions.IOStreams) int {
 	root.SetArgs(args)
 	err := root.ExecuteContext(ctx)
-	if verdict, ok := errors.AsType[exitCodeError](err); ok {
-		return int(verdict)
+	if code, ok := errors.AsType[exitCodeError](err); ok {
+		return int(code)
 	}
 	if err != nil {
-		// An error may quote what others wrote to the cluster.
+		// An error can quote values in the cluster with control characters.
 		for line := range strings.Lines(fmt.Sprintf("kubectl irsa: %v", err)) {
 			fmt.Fprintln(streams.ErrOut, printable(strings.TrimSuffix(line, "\n")))
 		}
@@ -51,7 +52,7 @@ func execute(ctx context.Context, root *cobra.Command, args []string, streams ge
 	return exitOK
 }
 
-// exitCodeError is the exit code of a command that has told all there is to tell.
+// exitCodeError is the exit code of a command that has printed its result already.
 type exitCodeError int
 
 func (v exitCodeError) Error() string { return fmt.Sprintf("exit code %d", int(v)) }

@@ -6,13 +6,13 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// oidcTimeout bounds what is asked of a cluster, and of all of an issuer's addresses.
+// oidcTimeout limits all requests to the cluster and to the issuer's addresses together.
 const oidcTimeout = time.Minute
 
 func newOIDCCommand(o *options) *cobra.Command {
 	command := &cobra.Command{
 		Use:   "oidc",
-		Short: "Write, serve and check what the cluster's issuer has to publish",
+		Short: "Publish and check the documents of the cluster's issuer",
 		Args:  cobra.NoArgs,
 		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}

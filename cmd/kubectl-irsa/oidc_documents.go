@@ -18,11 +18,11 @@ import (
 	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/token/issuer/publish"
 )
 
-// documentsReport is what is written, and where it has to be published.
+// documentsReport is the output of oidc documents.
 type documentsReport struct {
 	oidcIssuer
 	Files []documentFile `json:"files"`
-	// Directory has the files, if there is one and they were written.
+	// Directory is the directory of -d. It has the files if Done is true.
 	Directory string `json:"directory,omitempty"`
 	Done      bool   `json:"done"`
 }
@@ -39,14 +39,14 @@ func newDocumentsCommand(o *options) *cobra.Command {
 	var directory string
 	command := &cobra.Command{
 		Use:   "documents",
-		Short: "Write the discovery document and the key set of the issuer, ready to upload",
+		Short: "Write the discovery document and the key set of the issuer",
 		Long: "Write the discovery document and the key set of the issuer, ready to upload.\n\n" +
-			"They are for an issuer that is not the API server itself, such as a bucket that AWS can read. " +
-			"The ids of keys are those that Kubernetes computes, and the documents are to the byte what an API server has for these keys. " +
-			"The key set is by default at /openid/v1/jwks below the issuer, as it is in the API server: whoever serves it, nothing else has to change.",
-		Example: "  # of the running cluster\n  kubectl irsa oidc documents -d site\n\n" +
-			"  # before a rotation: with the key that is to sign next\n  kubectl irsa oidc documents --with-cluster --public-key next.pub -d site\n\n" +
-			"  # before there is a cluster\n  kubectl irsa oidc documents --public-key sa.pub --issuer https://oidc.example.com/prod -d site",
+			"Use them for an issuer that is not the API server itself, such as a bucket that AWS can read. " +
+			"The documents equal those of an API server with the same keys, byte for byte, including the key IDs. " +
+			"By default the key set is at /openid/v1/jwks below the issuer, the path of the API server.",
+		Example: "  # Write the documents of the running cluster\n  kubectl irsa oidc documents -d site\n\n" +
+			"  # Before a key rotation, add the next signing key\n  kubectl irsa oidc documents --with-cluster --public-key next.pub -d site\n\n" +
+			"  # Before the cluster exists\n  kubectl irsa oidc documents --public-key sa.pub --issuer https://oidc.example.com/prod -d site",
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			ctx, cancel := context.WithTimeout(cmd.Context(), oidcTimeout)
@@ -55,7 +55,7 @@ func newDocumentsCommand(o *options) *cobra.Command {
 		},
 	}
 	source.addFlags(command.Flags())
-	command.Flags().StringVarP(&directory, "directory", "d", "", "`directory` to write the files into, laid out as they have to be found at the issuer")
+	command.Flags().StringVarP(&directory, "directory", "d", "", "Write the files to this `directory`, with the paths that they need below the issuer. If empty, print the documents.")
 	return command
 }
 
@@ -93,14 +93,14 @@ func (s *oidcSource) describeDocuments(out io.Writer, report documentsReport) er
 		return err
 	}
 	if report.Done {
-		fmt.Fprintf(out, "\n%s the files are in %s\n", s.colorize(color.FgGreen)("OK:"), report.Directory)
+		fmt.Fprintf(out, "\n%s wrote the files to %s\n", s.colorize(color.FgGreen)("OK:"), report.Directory)
 	} else {
-		fmt.Fprintf(out, "\nNothing is written yet: run it again without --dry-run.\n")
+		fmt.Fprintf(out, "\nNothing is written yet; run the command again without --dry-run.\n")
 	}
 	return nil
 }
 
-// describeIssuer is what documents and serve begin with.
+// describeIssuer prints the issuer, its keys and the warnings.
 func (s *oidcSource) describeIssuer(out io.Writer, found oidcIssuer) error {
 	table := printers.GetNewTabWriter(out)
 	fmt.Fprintf(table, "Issuer:\t%s\nKey set:\t%s\n", found.URL, found.JWKSURI)
@@ -135,12 +135,12 @@ func describeContents(out io.Writer, files []documentFile) error {
 		if err := json.Indent(&indented, file.Document, "", "  "); err != nil {
 			return err
 		}
-		fmt.Fprintf(out, "To be published at %s as %s (-d writes it):\n\n%s\n", file.URL, file.ContentType, &indented)
+		fmt.Fprintf(out, "Publish at %s with content type %s (-d DIRECTORY writes the file):\n\n%s\n", file.URL, file.ContentType, &indented)
 	}
 	return nil
 }
 
-// printUploadCommands says what goes where, with S3 as the example.
+// printUploadCommands prints the URL of each file, and commands that upload the files to S3.
 func printUploadCommands(out io.Writer, report documentsReport) error {
 	table := printers.GetNewTabWriter(out)
 	fmt.Fprintln(table, "FILE\tPUBLISH AT\tCONTENT TYPE")
@@ -150,7 +150,7 @@ func printUploadCommands(out io.Writer, report documentsReport) error {
 	if err := table.Flush(); err != nil {
 		return err
 	}
-	fmt.Fprint(out, "\nThey have to be readable from the internet without credentials. For a bucket of S3, in this order:\n\n")
+	fmt.Fprint(out, "\nThe files must be readable from the internet without credentials. To upload them to an S3 bucket, run in this order:\n\n")
 	for _, file := range report.Files {
 		fmt.Fprintf(out, "  aws s3 cp %s %s --content-type %s --cache-control 'public, max-age=%d'\n",
 			shellWord(filepath.Join(report.Directory, filepath.FromSlash(file.Path))), shellWord(bucketOf(report.URL, file.URL)+pathOf(file.URL)), file.ContentType, defaultMaxAge)
@@ -158,7 +158,8 @@ func printUploadCommands(out io.Writer, report documentsReport) error {
 	return nil
 }
 
-// bucketOf names the bucket of a file: a key set may be at another host than its issuer.
+// bucketOf returns a placeholder for the bucket of a file. The host of the key set can
+// differ from that of the issuer.
 func bucketOf(issuerURL, fileURL string) string {
 	host := parsed(fileURL).Host
 	if host == parsed(issuerURL).Host {
@@ -169,7 +170,8 @@ func bucketOf(issuerURL, fileURL string) string {
 
 func pathOf(address string) string { return parsed(address).Path }
 
-// parsed parses what was laid out, and so was a URL before.
+// parsed parses a URL. It returns an empty URL for an invalid one, but the callers' URLs
+// are valid.
 func parsed(address string) *url.URL {
 	if parsed, err := url.Parse(address); err == nil {
 		return parsed
@@ -179,7 +181,7 @@ func parsed(address string) *url.URL {
 
 var plainWord = regexp.MustCompile(`^[\w@%+=:,./-]+$`)
 
-// shellWord quotes what a shell would take apart.
+// shellWord returns value as one word of a shell, quoted if necessary.
 func shellWord(value string) string {
 	if plainWord.MatchString(value) {
 		return value

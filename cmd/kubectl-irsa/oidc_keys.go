@@ -17,8 +17,8 @@ import (
 	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/token/issuer/publish"
 )
 
-// oidcSource says where the keys of an issuer are found: in the running cluster, in
-// files, or in both, as for a key that is to sign next.
+// oidcSource is the source of an issuer's keys: the running cluster, files, or both. Both
+// are needed before the next key signs.
 type oidcSource struct {
 	*options
 	publicKeys      []string
@@ -26,7 +26,7 @@ type oidcSource struct {
 	withCluster     bool
 }
 
-// oidcKey is a key, and where it was found.
+// oidcKey is a public key and its source.
 type oidcKey struct {
 	ID        string `json:"id"`
 	Algorithm string `json:"algorithm"`
@@ -35,7 +35,7 @@ type oidcKey struct {
 	jwk jose.JSONWebKey
 }
 
-// oidcIssuer is what an issuer has to publish.
+// oidcIssuer is an issuer with the keys that it must publish.
 type oidcIssuer struct {
 	URL      string    `json:"issuer"`
 	JWKSURI  string    `json:"jwksURI"`
@@ -45,23 +45,23 @@ type oidcIssuer struct {
 	site publish.Site
 }
 
-// inCluster is where the keys of the API server are from.
+// inCluster is the source of the API server's keys.
 const inCluster = "the cluster"
 
 func (s *oidcSource) addKeyFlags(flags *pflag.FlagSet) {
-	flags.StringArrayVar(&s.publicKeys, "public-key", nil, "PEM `file` of public keys, such as --service-account-key-file of the API server; repeatable; by default the keys are those of the running cluster")
+	flags.StringArrayVar(&s.publicKeys, "public-key", nil, "PEM `file` of public keys, such as the API server's --service-account-key-file. Can be repeated. Defaults to the keys of the running cluster.")
 	flags.BoolVar(&s.withCluster, "with-cluster", false, "If true, add the keys of the running cluster to those of --public-key, as needed for a key rotation.")
-	flags.StringVar(&s.issuer, "issuer", "", "`URL` of the issuer; by default that which the API server names")
+	flags.StringVar(&s.issuer, "issuer", "", "`URL` of the issuer. Defaults to the issuer that the API server publishes.")
 }
 
 func (s *oidcSource) addFlags(flags *pflag.FlagSet) {
 	s.addKeyFlags(flags)
-	flags.StringVar(&s.jwksURI, "jwks-uri", "", "`URL` of the key set; by default /openid/v1/jwks below the issuer, where the API server has it")
+	flags.StringVar(&s.jwksURI, "jwks-uri", "", "`URL` of the key set. Defaults to the URL that the API server publishes if that is below the issuer, and otherwise to /openid/v1/jwks below the issuer.")
 }
 
 func (s *oidcSource) usesClusterKeys() bool { return len(s.publicKeys) == 0 || s.withCluster }
 
-// load finds the keys, and what is to be published of them.
+// load reads the keys and creates the documents to publish.
 func (s *oidcSource) load(ctx context.Context) (oidcIssuer, error) {
 	var cluster issuer.Issuer
 	if s.usesClusterKeys() {
@@ -82,13 +82,14 @@ func (s *oidcSource) load(ctx context.Context) (oidcIssuer, error) {
 		found.URL = cluster.URL
 	}
 	if found.URL == "" {
-		return oidcIssuer{}, errors.New("with --public-key, give --issuer, as the API server has it as --service-account-issuer, or --with-cluster to ask it")
+		return oidcIssuer{}, errors.New("--public-key needs --issuer, the value of the API server's --service-account-issuer, or --with-cluster to read it from the cluster")
 	}
 	s.resolveJWKSURI(&found, cluster)
 	return found, found.buildSite()
 }
 
-// resolveJWKSURI says where the key set is to be, and warns of what AWS will not read.
+// resolveJWKSURI sets the URL of the key set. It adds warnings for an issuer that AWS does
+// not accept, and for differences from the cluster's own documents.
 func (s *oidcSource) resolveJWKSURI(found *oidcIssuer, cluster issuer.Issuer) {
 	below := strings.TrimSuffix(found.URL, "/")
 	switch {
@@ -100,10 +101,10 @@ func (s *oidcSource) resolveJWKSURI(found *oidcIssuer, cluster issuer.Issuer) {
 		found.JWKSURI = below + issuer.JWKSPath
 	}
 	if cluster.URL != "" && cluster.URL != found.URL {
-		found.warn("the cluster signs tokens of the issuer %s, not of %s: these documents are not for them", cluster.URL, found.URL)
+		found.warn("the cluster signs tokens with the issuer %s, but these documents are for %s", cluster.URL, found.URL)
 	}
 	if cluster.JWKSURI != "" && cluster.JWKSURI != found.JWKSURI {
-		found.warn("the cluster says that its keys are at %s; what is published here says %s", cluster.JWKSURI, found.JWKSURI)
+		found.warn("the cluster publishes its keys at %s, but these documents name %s", cluster.JWKSURI, found.JWKSURI)
 	}
 	found.Warnings = append(found.Warnings, provision.IssuerWarnings(found.URL)...)
 }
@@ -115,17 +116,17 @@ func (i *oidcIssuer) warn(format string, values ...any) {
 func (i *oidcIssuer) buildSite() error {
 	documents, err := issuer.DocumentsOf(i.URL, i.JWKSURI, keySet(i.Keys))
 	if err != nil {
-		return fmt.Errorf("write the documents: %w", err)
+		return fmt.Errorf("create the documents: %w", err)
 	}
 	i.site, err = publish.NewSite(i.URL, i.JWKSURI, documents)
 	return err
 }
 
-// readFiles reads the files of --public-key.
+// readFiles returns the keys in the files of --public-key.
 func (s *oidcSource) readFiles() ([]oidcKey, error) {
 	var keys []oidcKey
 	for _, file := range s.publicKeys {
-		content, err := os.ReadFile(file) //nolint:gosec // it is the user who names it
+		content, err := os.ReadFile(file) //nolint:gosec // the user names the file
 		if err != nil {
 			return nil, fmt.Errorf("--public-key: %w", err)
 		}
@@ -142,7 +143,7 @@ func (s *oidcSource) readFiles() ([]oidcKey, error) {
 	return keys, nil
 }
 
-// clusterIssuer reads what the API server itself publishes.
+// clusterIssuer returns the issuer and the keys that the API server publishes.
 func clusterIssuer(ctx context.Context, client kubernetes.Interface) (issuer.Issuer, error) {
 	discovery, err := raw(ctx, client, issuer.DiscoveryPath)
 	if err != nil {
@@ -154,20 +155,21 @@ func clusterIssuer(ctx context.Context, client kubernetes.Interface) (issuer.Iss
 	}
 	found, err := issuer.Parse(issuer.Documents{Discovery: discovery, JWKS: jwks})
 	if err != nil {
-		return issuer.Issuer{}, fmt.Errorf("ask the cluster for its issuer: %w", err)
+		return issuer.Issuer{}, fmt.Errorf("get the cluster's issuer: %w", err)
 	}
 	return found, nil
 }
 
+// raw reads a document from the API server.
 func raw(ctx context.Context, client kubernetes.Interface, path string) ([]byte, error) {
-	answer, err := client.Discovery().RESTClient().Get().AbsPath(path).DoRaw(ctx)
+	document, err := client.Discovery().RESTClient().Get().AbsPath(path).DoRaw(ctx)
 	if apierrors.IsForbidden(err) {
-		return nil, fmt.Errorf("ask the cluster for its issuer: read %s: %w: bind the ClusterRole system:service-account-issuer-discovery to yourself, or give --public-key and --issuer", path, err)
+		return nil, fmt.Errorf("get the cluster's issuer: read %s: %w; bind the ClusterRole system:service-account-issuer-discovery to your user, or pass --public-key and --issuer", path, err)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("ask the cluster for its issuer: read %s: %w", path, err)
+		return nil, fmt.Errorf("get the cluster's issuer: read %s: %w", path, err)
 	}
-	return answer, nil
+	return document, nil
 }
 
 func keysOf(set jose.JSONWebKeySet, from string) []oidcKey {
@@ -178,7 +180,8 @@ func keysOf(set jose.JSONWebKeySet, from string) []oidcKey {
 	return keys
 }
 
-// mergeKeys puts keys together. One that is found twice is named once, with both places.
+// mergeKeys returns the keys of both lists. A key of both lists occurs once, with both
+// sources.
 func mergeKeys(keys, more []oidcKey) []oidcKey {
 	var all []oidcKey
 	at := map[string]int{}

@@ -24,26 +24,26 @@ import (
 )
 
 const (
-	// probeAudience is of a token that is asked for only to see who signs it: nobody
-	// accepts it.
+	// probeAudience is the audience of a token that is requested only to see which key
+	// signs it. Nothing accepts this audience.
 	probeAudience = "kubectl-irsa-rotate-check"
-	// probeSeconds is the shortest life that the API server gives a token.
+	// probeSeconds is the shortest token lifetime that the API server accepts.
 	probeSeconds = 600
 )
 
-// rotateCheckOptions looks for keys at the public issuer.
+// rotateCheckOptions are the options of oidc rotate-check.
 type rotateCheckOptions struct {
 	oidcSource
 	caFile, network, serviceAccount string
 }
 
-// checkInput is what is known of the keys before the issuer is asked.
+// checkInput is the input of the check: the issuer and the keys that it must publish.
 type checkInput struct {
 	issuer string
 	keys   []rotation.Key
-	// tokenIssuer is that of a token of now; empty without one.
+	// tokenIssuer is the issuer of a new token; empty if there is no token.
 	tokenIssuer string
-	// readErrors are why not all is known.
+	// readErrors are the errors of reads that failed for missing permissions.
 	readErrors []string
 }
 
@@ -52,11 +52,12 @@ func newRotateCheckCommand(o *options) *cobra.Command {
 	command := &cobra.Command{
 		Use:   "rotate-check",
 		Short: "Check that all current and next signing keys are published",
-		Long: "Say whether the keys that sign, or are to, are published at the public issuer: at each of its addresses, since the edges of a content delivery network differ, and in view of what caches may hold.\n\n" +
-			"By default the keys are those of the running cluster, and a token is asked for to see which of them signs now. " +
-			"Proxies are passed by, since they would choose the address.\n\n" +
-			"The exit code is 0 if all keys are published, 2 if one is not, and 3 if that cannot be seen, or if caches may still hold an older key set.",
-		Example: "  # may next.pub sign?\n  kubectl irsa oidc rotate-check --public-key next.pub\n\n  # is all that can sign now published?\n  kubectl irsa oidc rotate-check",
+		Long: "Check that all current and next signing keys are published at the public issuer.\n\n" +
+			"The command reads the documents at each address of the issuer, because the edges of a content delivery network can differ. " +
+			"It also checks whether caches can still hold an older key set. It does not use proxies, because a proxy would choose the address.\n\n" +
+			"By default the command checks the keys of the running cluster, and requests a token to see which key signs.\n\n" +
+			"The exit code is 0 if all keys are published and 2 if one is not. It is 3 if the command could not check everything, or if caches can still hold an older key set.",
+		Example: "  # Check that next.pub is published before it signs\n  kubectl irsa oidc rotate-check --public-key next.pub\n\n  # Check that all keys of the cluster are published\n  kubectl irsa oidc rotate-check",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			ctx, cancel := context.WithTimeout(cmd.Context(), oidcTimeout)
@@ -65,9 +66,9 @@ func newRotateCheckCommand(o *options) *cobra.Command {
 		},
 	}
 	c.addKeyFlags(command.Flags())
-	command.Flags().StringVar(&c.caFile, "issuer-ca-file", "", "PEM `file` of the CAs that the issuer's certificate may be of; by default those of this machine")
-	command.Flags().StringVar(&c.network, "ip-family", "any", "addresses to ask: any, 4 or 6; on a machine without IPv6, 4")
-	command.Flags().StringVar(&c.serviceAccount, "serviceaccount", "default", "ServiceAccount of -n that a token is asked for")
+	command.Flags().StringVar(&c.caFile, "issuer-ca-file", "", "PEM `file` of the CAs that sign the issuer's certificate. Defaults to the CAs of this machine.")
+	command.Flags().StringVar(&c.network, "ip-family", "any", "IP addresses to check. One of: (any, 4, 6). Use 4 on a machine without IPv6.")
+	command.Flags().StringVar(&c.serviceAccount, "serviceaccount", "default", "ServiceAccount in the namespace of -n to request a token for.")
 	cobra.CheckErr(command.RegisterFlagCompletionFunc("ip-family", cobra.FixedCompletions([]cobra.Completion{"any", "4", "6"}, cobra.ShellCompDirectiveNoFileComp)))
 	return command
 }
@@ -76,7 +77,7 @@ func (c *rotateCheckOptions) run(ctx context.Context) error {
 	networks := map[string]string{"any": "ip", "4": "ip4", "6": "ip6"}
 	network, ok := networks[c.network]
 	if !ok {
-		return fmt.Errorf("--ip-family %q: any, 4 or 6", c.network)
+		return fmt.Errorf("--ip-family %q: must be any, 4 or 6", c.network)
 	}
 	roots, err := c.roots()
 	if err != nil {
@@ -93,7 +94,7 @@ func (c *rotateCheckOptions) run(ctx context.Context) error {
 		report.AddProblem(rotation.Unknown, reason)
 	}
 	if known.tokenIssuer != "" && known.tokenIssuer != known.issuer {
-		report.AddProblem(rotation.Broken, fmt.Sprintf("the cluster signs tokens of the issuer %s, not of %s", known.tokenIssuer, known.issuer))
+		report.AddProblem(rotation.Broken, fmt.Sprintf("the cluster signs tokens with the issuer %s, not %s; check --issuer and the API server's --service-account-issuer", known.tokenIssuer, known.issuer))
 	}
 	if err := c.print(report, func(out io.Writer) error { return c.describeRotation(out, report) }); err != nil {
 		return err
@@ -110,7 +111,7 @@ func (c *rotateCheckOptions) run(ctx context.Context) error {
 
 func (c *rotateCheckOptions) roots() (*x509.CertPool, error) {
 	if c.caFile == "" {
-		return nil, nil //nolint:nilnil // nil is the machine's
+		return nil, nil //nolint:nilnil // nil means the CAs of the machine
 	}
 	content, err := os.ReadFile(c.caFile)
 	if err != nil {
@@ -118,12 +119,13 @@ func (c *rotateCheckOptions) roots() (*x509.CertPool, error) {
 	}
 	pool := x509.NewCertPool()
 	if !pool.AppendCertsFromPEM(content) {
-		return nil, fmt.Errorf("--issuer-ca-file %s: there is no certificate in it", c.caFile)
+		return nil, fmt.Errorf("--issuer-ca-file %s: no certificate in the file", c.caFile)
 	}
 	return pool, nil
 }
 
-// collect finds the keys to look for, and the issuer to look at.
+// collect returns the issuer and the keys to check. It returns an error if the issuer cannot
+// be determined or something cannot be read. Missing permissions are not an error.
 func (c *rotateCheckOptions) collect(ctx context.Context) (checkInput, error) {
 	known := checkInput{issuer: c.issuer}
 	files, err := c.readFiles()
@@ -158,13 +160,14 @@ func (c *rotateCheckOptions) collect(ctx context.Context) (checkInput, error) {
 		known.issuer = known.tokenIssuer
 	}
 	if known.issuer == "" {
-		return checkInput{}, fmt.Errorf("the cluster does not tell its issuer (%s): give --issuer, as the API server has it as --service-account-issuer", strings.Join(known.readErrors, "; "))
+		return checkInput{}, fmt.Errorf("the cluster's issuer could not be read (%s); pass --issuer, the value of the API server's --service-account-issuer", strings.Join(known.readErrors, "; "))
 	}
 	known.keys = rotationKeys(mergeKeys(keys, files), signing)
 	return known, nil
 }
 
-// signer returns the id of the key that signs now, by a token of now.
+// signer requests a token and returns the ID of the key that signed it. It returns "" if it
+// may not request a token.
 func (c *rotateCheckOptions) signer(ctx context.Context, client kubernetes.Interface, known *checkInput) (string, error) {
 	namespace, err := c.namespace()
 	if err != nil {
@@ -172,24 +175,24 @@ func (c *rotateCheckOptions) signer(ctx context.Context, client kubernetes.Inter
 	}
 	seconds := int64(probeSeconds)
 	request := &authenticationv1.TokenRequest{Spec: authenticationv1.TokenRequestSpec{Audiences: []string{probeAudience}, ExpirationSeconds: &seconds}}
-	answer, err := client.CoreV1().ServiceAccounts(namespace).CreateToken(ctx, c.serviceAccount, request, metav1.CreateOptions{})
+	response, err := client.CoreV1().ServiceAccounts(namespace).CreateToken(ctx, c.serviceAccount, request, metav1.CreateOptions{})
 	switch {
 	case apierrors.IsForbidden(err), apierrors.IsNotFound(err):
-		known.readErrors = append(known.readErrors, fmt.Sprintf("which key signs now cannot be seen: ask for a token of the ServiceAccount %s/%s: %v: choose another by -n and --serviceaccount", namespace, c.serviceAccount, err))
+		known.readErrors = append(known.readErrors, fmt.Sprintf("could not determine the signing key: request a token for ServiceAccount %s/%s: %v; choose another ServiceAccount with -n and --serviceaccount", namespace, c.serviceAccount, err))
 		return "", nil
 	case err != nil:
-		return "", fmt.Errorf("ask for a token of the ServiceAccount %s/%s: %w", namespace, c.serviceAccount, err)
+		return "", fmt.Errorf("request a token for ServiceAccount %s/%s: %w", namespace, c.serviceAccount, err)
 	}
-	claims, err := token.ParseUnverified(answer.Status.Token)
+	claims, err := token.ParseUnverified(response.Status.Token)
 	if err != nil {
-		return "", fmt.Errorf("read the token of the ServiceAccount %s/%s: %w", namespace, c.serviceAccount, err)
+		return "", fmt.Errorf("parse the token of ServiceAccount %s/%s: %w", namespace, c.serviceAccount, err)
 	}
 	known.tokenIssuer = claims.Issuer
 	return claims.KeyID, nil
 }
 
-// rotationKeys are those that can sign. The one that does need not be among those that
-// the cluster tells: that would be the fault to be found.
+// rotationKeys returns the keys to check. It adds the signing key if the cluster does not
+// publish it, which is an error that the check must report.
 func rotationKeys(keys []oidcKey, signing string) []rotation.Key {
 	var all []rotation.Key
 	for _, key := range keys {
@@ -243,7 +246,7 @@ func (c *rotateCheckOptions) printSummary(out io.Writer, report rotation.Report)
 func describeCache(cache *rotation.Cache) string {
 	switch {
 	case cache == nil || cache.MaxAge == nil:
-		return "not said"
+		return "unknown"
 	case cache.Age == nil:
 		return fmt.Sprintf("up to %ds", *cache.MaxAge)
 	default:

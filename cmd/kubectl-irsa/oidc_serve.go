@@ -16,16 +16,16 @@ import (
 )
 
 const (
-	// defaultMaxAge is in seconds, and less than the API server's hour: a key must not
-	// sign before caches know it.
+	// defaultMaxAge is in seconds. The API server uses one hour. A shorter time lets the
+	// next key sign earlier, because caches must have it first.
 	defaultMaxAge = 300
-	// drainTimeout is for answers that are under way at the end.
+	// drainTimeout limits how long requests in flight can take after shutdown begins.
 	drainTimeout = 10 * time.Second
-	// maxHeader bounds the headers of a request, which needs none.
+	// maxHeader is the maximum size of request headers in bytes. Clients need none.
 	maxHeader = 8 << 10
 )
 
-// serveOptions is a server of an issuer's documents.
+// serveOptions are the options of oidc serve and the documents that it serves.
 type serveOptions struct {
 	oidcSource
 	address       string
@@ -37,16 +37,16 @@ type serveOptions struct {
 	initialIssuer string
 }
 
-// serveSnapshot is what is served until it is read again.
+// serveSnapshot has the documents and the certificate of one refresh.
 type serveSnapshot struct {
 	handler     http.Handler
 	certificate *tls.Certificate // nil without TLS
 }
 
-// servingReport says what is served.
+// servingReport is the output of oidc serve.
 type servingReport struct {
 	oidcIssuer
-	// Address is where it listens, with http or https before it.
+	// Address is the address of the listener, with http:// or https://.
 	Address string   `json:"address"`
 	URLs    []string `json:"urls"`
 }
@@ -56,26 +56,26 @@ func newServeCommand(o *options) *cobra.Command {
 	command := &cobra.Command{
 		Use:   "serve",
 		Short: "Serve the discovery document and the key set of the issuer",
-		Long: "Serve the discovery document and the key set of the issuer, at the paths of their URLs, until it is told to end.\n\n" +
-			"AWS reads them over HTTPS, from the internet, at the host of the issuer: give a certificate for it, or let a proxy in front have one. " +
-			"Keys and certificate are read again every --refresh-interval; what cannot be read leaves what was there. GET /healthz says whether it is there.",
+		Long: "Serve the discovery document and the key set of the issuer, at the paths of their URLs. The command runs until SIGTERM or SIGINT.\n\n" +
+			"AWS reads the documents over HTTPS from the internet, at the host of the issuer. Pass a certificate for this host, or terminate TLS in a proxy. " +
+			"The command reads keys and certificate again every --refresh-interval. If that fails, it keeps the last valid ones. GET /healthz is for health checks.",
 		Example: "  kubectl irsa oidc serve --address :443 --tls-cert tls.crt --tls-key tls.key",
 		Args:    cobra.NoArgs,
 		RunE:    func(cmd *cobra.Command, _ []string) error { return s.run(cmd.Context()) },
 	}
 	s.addFlags(command.Flags())
-	command.Flags().StringVar(&s.address, "address", "127.0.0.1:8080", "`host:port` to listen at")
-	command.Flags().StringVar(&s.certFile, "tls-cert", "", "PEM `file` of the certificate; without one, it serves HTTP")
-	command.Flags().StringVar(&s.keyFile, "tls-key", "", "PEM `file` of its private key")
-	command.Flags().DurationVar(&s.maxAge, "max-age", defaultMaxAge*time.Second, "for how long caches may keep the documents")
-	command.Flags().DurationVar(&s.refresh, "refresh-interval", time.Minute, "how often keys and certificate are read again")
+	command.Flags().StringVar(&s.address, "address", "127.0.0.1:8080", "Listen on this `host:port`.")
+	command.Flags().StringVar(&s.certFile, "tls-cert", "", "PEM `file` of the certificate. If empty, the command serves HTTP.")
+	command.Flags().StringVar(&s.keyFile, "tls-key", "", "PEM `file` of the certificate's private key.")
+	command.Flags().DurationVar(&s.maxAge, "max-age", defaultMaxAge*time.Second, "How long caches can keep the documents.")
+	command.Flags().DurationVar(&s.refresh, "refresh-interval", time.Minute, "How often to read keys and certificate again.")
 	command.MarkFlagsRequiredTogether("tls-cert", "tls-key")
 	return command
 }
 
 func (s *serveOptions) run(ctx context.Context) error {
 	if s.refresh < time.Second || s.maxAge < 0 {
-		return errors.New("--refresh-interval is to be a second or more, --max-age not below 0")
+		return errors.New("--refresh-interval must be at least 1s, and --max-age must not be negative")
 	}
 	found, err := s.read(ctx)
 	if err != nil {
@@ -86,7 +86,7 @@ func (s *serveOptions) run(ctx context.Context) error {
 	}
 	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", s.address)
 	if err != nil {
-		return fmt.Errorf("listen at --address %s: %w", s.address, err)
+		return fmt.Errorf("listen on --address %s: %w", s.address, err)
 	}
 	if err := s.printReport(found, listener.Addr().String()); err != nil {
 		return errors.Join(err, listener.Close())
@@ -94,7 +94,8 @@ func (s *serveOptions) run(ctx context.Context) error {
 	return s.serve(ctx, listener)
 }
 
-// read reads keys and certificate, and has them served from now on.
+// read reads keys and certificate, and replaces the current snapshot. It returns an error
+// if something cannot be read, or if the cluster has another issuer than at the start.
 func (s *serveOptions) read(ctx context.Context) (oidcIssuer, error) {
 	ctx, cancel := context.WithTimeout(ctx, oidcTimeout)
 	defer cancel()
@@ -106,7 +107,7 @@ func (s *serveOptions) read(ctx context.Context) (oidcIssuer, error) {
 		s.initialIssuer = found.URL
 	}
 	if found.URL != s.initialIssuer {
-		return oidcIssuer{}, fmt.Errorf("the cluster's issuer was %s and is %s: start again for that", s.initialIssuer, found.URL)
+		return oidcIssuer{}, fmt.Errorf("the cluster's issuer changed from %s to %s; restart the command to serve the new issuer", s.initialIssuer, found.URL)
 	}
 	next := &serveSnapshot{}
 	if next.handler, err = found.site.Handler(s.maxAge); err != nil {
@@ -132,11 +133,11 @@ func (s *serveOptions) printReport(found oidcIssuer, address string) error {
 		if err := s.describeIssuer(out, found); err != nil {
 			return err
 		}
-		doing := "Serving"
+		action := "Serving"
 		if s.dryRun {
-			doing = "Without --dry-run it would serve"
+			action = "Without --dry-run the command would serve"
 		}
-		fmt.Fprintf(out, "%s at %s:\n", doing, report.Address)
+		fmt.Fprintf(out, "%s at %s:\n", action, report.Address)
 		for _, url := range report.URLs {
 			fmt.Fprintf(out, "  %s\n", pathOf(url))
 		}
@@ -151,7 +152,7 @@ func (s *serveOptions) scheme() string {
 	return "http"
 }
 
-// serve answers until the context ends, and then what it has begun to.
+// serve handles requests until ctx is done, and then completes requests in flight.
 func (s *serveOptions) serve(ctx context.Context, listener net.Listener) error {
 	server := &http.Server{
 		Handler:           http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { s.current.Load().handler.ServeHTTP(w, r) }),
@@ -185,7 +186,7 @@ func (s *serveOptions) listen(server *http.Server, listener net.Listener) error 
 	return server.Serve(listener)
 }
 
-// refreshLoop reads again what is served, until the context ends.
+// refreshLoop reads keys and certificate at every interval, until ctx is done.
 func (s *serveOptions) refreshLoop(ctx context.Context) {
 	ticker := time.NewTicker(s.refresh)
 	defer ticker.Stop()

@@ -30,18 +30,18 @@ import (
 	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/token/issuer"
 )
 
-// oidcBench is an API server with one key, and a public issuer that anybody reads.
+// oidcBench is an API server with one key, and a public issuer.
 type oidcBench struct {
 	api, public *httptest.Server
-	// issuer and jwksURI are what the API server says of itself.
+	// issuer and jwksURI are in the discovery document of the API server.
 	issuer, jwksURI string
-	// tokens are signed by this key, of this issuer.
+	// signer is the key that signs tokens, and tokenIssuer is their issuer.
 	signer      *ecdsa.PrivateKey
 	tokenIssuer string
-	// published are the files of the keys that the public issuer has.
+	// published are the files with the keys that the public issuer publishes.
 	published []string
 	header    http.Header
-	// denied are paths that the API server does not let one read.
+	// denied are paths for which the API server responds with HTTP 403.
 	denied []string
 }
 
@@ -58,8 +58,8 @@ func newOIDCBench(t *testing.T) *oidcBench {
 	t.Helper()
 	b := &oidcBench{issuer: "https://oidc.example.com/prod", signer: fixedKey(1), published: []string{"testdata/old.pub"}}
 	b.jwksURI = b.issuer + issuer.JWKSPath
-	b.api = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { b.answerAsAPIServer(t, w, r) }))
-	b.public = httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { b.answerAsIssuer(t, w, r) }))
+	b.api = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { b.serveAPI(t, w, r) }))
+	b.public = httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { b.serveIssuer(t, w, r) }))
 	t.Cleanup(b.api.Close)
 	t.Cleanup(b.public.Close)
 	t.Setenv("KUBECONFIG", os.DevNull)
@@ -81,11 +81,11 @@ func documentsOf(t *testing.T, issuerURL, jwksURI string, files ...string) issue
 	return documents
 }
 
-func (b *oidcBench) answerAsAPIServer(t *testing.T, w http.ResponseWriter, r *http.Request) {
+func (b *oidcBench) serveAPI(t *testing.T, w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Content-Type", "application/json")
 	if slices.Contains(b.denied, r.URL.Path) {
 		w.WriteHeader(http.StatusForbidden)
-		answer(t, w, metav1.Status{
+		respond(t, w, metav1.Status{
 			TypeMeta: metav1.TypeMeta{Kind: "Status", APIVersion: "v1"}, Status: metav1.StatusFailure, Reason: metav1.StatusReasonForbidden,
 			Code: http.StatusForbidden, Message: "it is forbidden",
 		})
@@ -98,17 +98,17 @@ func (b *oidcBench) answerAsAPIServer(t *testing.T, w http.ResponseWriter, r *ht
 	case issuer.JWKSPath:
 		fmt.Fprintf(w, "%s", documents.JWKS)
 	case "/api/v1/namespaces/default/serviceaccounts/default/token":
-		answer(t, w, authenticationv1.TokenRequest{
+		respond(t, w, authenticationv1.TokenRequest{
 			TypeMeta: metav1.TypeMeta{Kind: "TokenRequest", APIVersion: "authentication.k8s.io/v1"},
 			Status:   authenticationv1.TokenRequestStatus{Token: b.token(t)},
 		})
 	default:
-		t.Errorf("the API server is asked for %s", r.URL.Path)
+		t.Errorf("got request for %s of the API server", r.URL.Path)
 		http.NotFound(w, r)
 	}
 }
 
-func answer(t *testing.T, w io.Writer, object any) {
+func respond(t *testing.T, w io.Writer, object any) {
 	if err := json.NewEncoder(w).Encode(object); err != nil {
 		t.Error(err)
 	}
@@ -124,11 +124,11 @@ func (b *oidcBench) token(t *testing.T) string {
 		t.Error(err)
 		return ""
 	}
-	of := b.tokenIssuer
-	if of == "" {
-		of = b.issuer
+	tokenIssuer := b.tokenIssuer
+	if tokenIssuer == "" {
+		tokenIssuer = b.issuer
 	}
-	signed, err := signer.Sign(fmt.Appendf(nil, `{"iss": %q}`, of))
+	signed, err := signer.Sign(fmt.Appendf(nil, `{"iss": %q}`, tokenIssuer))
 	if err != nil {
 		t.Error(err)
 		return ""
@@ -140,7 +140,7 @@ func (b *oidcBench) token(t *testing.T) string {
 	return raw
 }
 
-func (b *oidcBench) answerAsIssuer(t *testing.T, w http.ResponseWriter, r *http.Request) {
+func (b *oidcBench) serveIssuer(t *testing.T, w http.ResponseWriter, r *http.Request) {
 	documents := documentsOf(t, b.public.URL, b.public.URL+issuer.JWKSPath, b.published...)
 	switch r.URL.Path {
 	case issuer.DiscoveryPath:
@@ -153,7 +153,7 @@ func (b *oidcBench) answerAsIssuer(t *testing.T, w http.ResponseWriter, r *http.
 	}
 }
 
-// caFile has the certificate of the public issuer.
+// caFile returns a file with the certificate of the public issuer.
 func (b *oidcBench) caFile(t *testing.T) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "ca.crt")
@@ -164,20 +164,20 @@ func (b *oidcBench) caFile(t *testing.T) string {
 	return path
 }
 
-// run runs a command line with what changes from run to run by name: FOLDER, ISSUER
-// (the public one) and CA.
+// run runs a command line and returns its output. The placeholders DIRECTORY, ISSUER (the
+// public issuer) and CA stand for values that differ in each run.
 func (b *oidcBench) run(t *testing.T, directory, line string) string {
 	t.Helper()
-	real := strings.NewReplacer("FOLDER", directory, "ISSUER", b.public.URL, "CA", b.caFile(t))
+	real := strings.NewReplacer("DIRECTORY", directory, "ISSUER", b.public.URL, "CA", b.caFile(t))
 	var stdout, stderr bytes.Buffer
 	streams := genericiooptions.IOStreams{In: strings.NewReader(""), Out: &stdout, ErrOut: &stderr}
 	args := append(strings.Fields(real.Replace(line)), "--server="+b.api.URL)
 	code := execute(t.Context(), newRootCommand(streams), args, streams)
-	said := strings.NewReplacer(directory, "FOLDER", b.public.URL, "ISSUER").Replace(stdout.String() + stderr.String())
-	if token := b.token(t); strings.Contains(said, strings.Split(token, ".")[1]) {
-		t.Errorf("a token was told: %s", said)
+	output := strings.NewReplacer(directory, "DIRECTORY", b.public.URL, "ISSUER").Replace(stdout.String() + stderr.String())
+	if token := b.token(t); strings.Contains(output, strings.Split(token, ".")[1]) {
+		t.Errorf("got a token in the output: %s", output)
 	}
-	return fmt.Sprintf("$ kubectl irsa %s\n%s[exit code %d]\n", line, said, code)
+	return fmt.Sprintf("$ kubectl irsa %s\n%s[exit code %d]\n", line, output, code)
 }
 
 func TestOIDC_output(t *testing.T) {
@@ -189,18 +189,18 @@ func TestOIDC_output(t *testing.T) {
 	}{
 		"oidc documents public key": {lines: []string{
 			"oidc documents --public-key testdata/old.pub --public-key testdata/new.pub --issuer https://oidc.example.com/prod",
-			"oidc documents --public-key testdata/old.pub --issuer https://oidc.example.com/prod --jwks-uri https://oidc.example.com/prod/keys.json -d FOLDER",
-			"oidc documents --public-key testdata/old.pub --issuer https://oidc.example.com/prod --jwks-uri https://keys.example.com/prod -d FOLDER",
-			"oidc documents --public-key testdata/old.pub --issuer https://oidc.example.com:8443/prod/ -d FOLDER/other --dry-run",
+			"oidc documents --public-key testdata/old.pub --issuer https://oidc.example.com/prod --jwks-uri https://oidc.example.com/prod/keys.json -d DIRECTORY",
+			"oidc documents --public-key testdata/old.pub --issuer https://oidc.example.com/prod --jwks-uri https://keys.example.com/prod -d DIRECTORY",
+			"oidc documents --public-key testdata/old.pub --issuer https://oidc.example.com:8443/prod/ -d DIRECTORY/other --dry-run",
 		}},
 		"oidc documents cluster": {lines: []string{
-			"oidc documents", "oidc documents --with-cluster --public-key testdata/new.pub --public-key testdata/old.pub -d FOLDER",
-			"oidc documents --issuer https://another.example.com -d FOLDER",
+			"oidc documents", "oidc documents --with-cluster --public-key testdata/new.pub --public-key testdata/old.pub -d DIRECTORY",
+			"oidc documents --issuer https://another.example.com -d DIRECTORY",
 		}},
 		"oidc documents cluster private address": {
-			prepare: func(b *oidcBench) { b.jwksURI = "https://10.0.0.1:6443/openid/v1/jwks" }, lines: []string{"oidc documents -d FOLDER"},
+			prepare: func(b *oidcBench) { b.jwksURI = "https://10.0.0.1:6443/openid/v1/jwks" }, lines: []string{"oidc documents -d DIRECTORY"},
 		},
-		"oidc documents as json and yaml": {lines: []string{"oidc documents -o json", "oidc documents -o yaml -d FOLDER"}},
+		"oidc documents as json and yaml": {lines: []string{"oidc documents -o json", "oidc documents -o yaml -d DIRECTORY"}},
 		"oidc documents invalid flags": {lines: []string{
 			"oidc documents --public-key testdata/old.pub", "oidc documents --public-key testdata/none.pub --issuer https://oidc.example.com",
 			"oidc documents --public-key oidc.go --issuer https://oidc.example.com", "oidc documents --public-key testdata/old.pub --issuer http://oidc.example.com",
@@ -213,7 +213,7 @@ func TestOIDC_output(t *testing.T) {
 			rotateCheck + " --public-key testdata/new.pub --issuer ISSUER", rotateCheck + " --public-key testdata/old.pub",
 			rotateCheck + " --with-cluster --public-key testdata/new.pub",
 		}},
-		"oidc rotate-check of the cluster": {prepare: toPublic, lines: []string{rotateCheck, rotateCheck + " -o json", rotateCheck + " -o yaml"}},
+		"oidc rotate check cluster": {prepare: toPublic, lines: []string{rotateCheck, rotateCheck + " -o json", rotateCheck + " -o yaml"}},
 		"oidc rotate check signing key unpublished": {
 			prepare: func(b *oidcBench) { toPublic(b); b.published = []string{"testdata/new.pub"} }, lines: []string{rotateCheck},
 		},
@@ -257,36 +257,36 @@ func TestOIDC_output(t *testing.T) {
 			if test.prepare != nil {
 				test.prepare(b)
 			}
-			var said strings.Builder
+			var output strings.Builder
 			for _, line := range test.lines {
-				fmt.Fprintln(&said, b.run(t, directory, line))
+				fmt.Fprintln(&output, b.run(t, directory, line))
 			}
-			golden(t, name, said.String())
+			golden(t, name, output.String())
 		})
 	}
 }
 
-// served is a server of documents that runs until the test ends it.
+// served is a running oidc serve.
 type served struct {
 	url    string
 	client *http.Client
-	end    context.CancelFunc
-	ended  chan int
+	cancel context.CancelFunc
+	exited chan int
 	stderr *bytes.Buffer
 }
 
-// serving starts `oidc serve`, and returns when it says where it listens.
+// serving starts oidc serve, and returns when it has printed its address.
 func serving(t *testing.T, args ...string) *served {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	reader, writer := io.Pipe()
-	s := &served{client: &http.Client{Timeout: 10 * time.Second}, end: cancel, ended: make(chan int, 1), stderr: &bytes.Buffer{}}
+	s := &served{client: &http.Client{Timeout: 10 * time.Second}, cancel: cancel, exited: make(chan int, 1), stderr: &bytes.Buffer{}}
 	streams := genericiooptions.IOStreams{In: strings.NewReader(""), Out: writer, ErrOut: s.stderr}
 	args = append([]string{"oidc", "serve", "--address=127.0.0.1:0", "-o=json"}, args...)
 	go func() {
 		code := execute(ctx, newRootCommand(streams), args, streams)
 		_ = writer.Close()
-		s.ended <- code
+		s.exited <- code
 	}()
 	t.Cleanup(cancel)
 	var report struct {
@@ -316,14 +316,14 @@ func (s *served) get(t *testing.T, path string) string {
 
 func (s *served) stop(t *testing.T) {
 	t.Helper()
-	s.end()
+	s.cancel()
 	select {
-	case code := <-s.ended:
+	case code := <-s.exited:
 		if code != exitOK {
-			t.Errorf("it ended with %d: %s", code, s.stderr)
+			t.Errorf("got exit code %d, want 0: %s", code, s.stderr)
 		}
 	case <-time.After(20 * time.Second):
-		t.Error("it did not end")
+		t.Error("oidc serve did not stop within 20s")
 	}
 }
 
@@ -339,7 +339,7 @@ func TestOIDCServe_shutdown(t *testing.T) {
 	s.stop(t)
 	if response, err := s.client.Get(s.url + "/healthz"); err == nil {
 		response.Body.Close()
-		t.Error("it still answers")
+		t.Error("got a response after shutdown")
 	}
 }
 
@@ -371,10 +371,10 @@ func TestOIDCServe_reloadsKeys(t *testing.T) {
 	deadline := time.Now().Add(30 * time.Second)
 	for got := before; got != want; got = s.get(t, issuer.JWKSPath) {
 		if got != before {
-			t.Fatalf("it serves %s", got)
+			t.Fatalf("got key set %s, want the old or the new one", got)
 		}
 		if time.Now().After(deadline) {
-			t.Fatal("it does not take the new key")
+			t.Fatal("the new key was not served within 30s")
 		}
 	}
 	s.stop(t)
@@ -396,7 +396,7 @@ func TestOIDCServe_tls(t *testing.T) {
 	s := serving(t, "--public-key=testdata/old.pub", "--issuer=https://oidc.example.com", "--tls-cert="+certificate, "--tls-key="+key)
 	s.client.Transport = &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots}}
 	if parsed, err := url.Parse(s.url); err != nil || parsed.Scheme != "https" {
-		t.Errorf("it says that it is at %s", s.url)
+		t.Errorf("got address %s, want https", s.url)
 	}
 	if got := s.get(t, "/healthz"); got != "ok\n" {
 		t.Errorf("got %q", got)

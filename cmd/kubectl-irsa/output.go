@@ -9,20 +9,20 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
-// print prints result as -o wants it, and by text where -o is not given.
+// print prints result as JSON or YAML if -o asks for it. Otherwise it calls text.
 func (o *options) print(result any, text func(io.Writer) error) error {
 	switch o.output {
 	case "json":
 		encoded, err := json.MarshalIndent(result, "", "  ")
 		if err != nil {
-			return fmt.Errorf("print as JSON: %w", err)
+			return fmt.Errorf("encode as JSON: %w", err)
 		}
 		_, err = fmt.Fprintf(o.Out, "%s\n", encoded)
 		return err
 	case "yaml":
 		encoded, err := yaml.Marshal(result)
 		if err != nil {
-			return fmt.Errorf("print as YAML: %w", err)
+			return fmt.Errorf("encode as YAML: %w", err)
 		}
 		_, err = o.Out.Write(encoded)
 		return err
@@ -31,14 +31,14 @@ func (o *options) print(result any, text func(io.Writer) error) error {
 	}
 }
 
-// colorize returns a function that colors text for a terminal, if colors are wanted.
+// colorize returns a function that colors text, if --color enables it.
 func (o *options) colorize(attributes ...color.Attribute) func(...any) string {
-	painted := color.New(attributes...) // as NO_COLOR and the terminal want it
+	colored := color.New(attributes...) // enabled by default on a terminal without NO_COLOR
 	switch o.color {
 	case "always":
-		painted.EnableColor()
+		colored.EnableColor()
 	case "never":
-		painted.DisableColor()
+		colored.DisableColor()
 	}
-	return painted.SprintFunc()
+	return colored.SprintFunc()
 }

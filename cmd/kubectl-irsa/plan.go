@@ -10,17 +10,17 @@ import (
 	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/provision"
 )
 
-// planOutput is what -o json and yaml print of a plan.
+// planOutput is the output of a plan with -o json and -o yaml.
 type planOutput struct {
 	*provision.Plan
-	// Approved says whether it was carried out.
+	// Approved reports whether the plan was applied.
 	Approved bool `json:"approved"`
-	// Error says why not all of it was.
+	// Error is the error if a step failed.
 	Error string `json:"error,omitempty"`
 }
 
-// printPlan prints a plan, and carries it out if it is approved. As text each
-// step is told when it is done; as JSON or YAML, all of them at the end.
+// printPlan prints a plan, and applies it if it is approved. Text output shows each step
+// when it is done. JSON and YAML are printed at the end. It returns an error if a step fails.
 func (o *options) printPlan(ctx context.Context, plan *provision.Plan, approved bool) error {
 	if o.output != "" {
 		result := planOutput{Plan: plan, Approved: approved}
@@ -42,7 +42,7 @@ func (o *options) printPlan(ctx context.Context, plan *provision.Plan, approved 
 		fmt.Fprintln(o.Out, "Nothing to do.")
 		return nil
 	case !approved:
-		fmt.Fprintf(o.Out, "%s to make. Nothing is changed yet: run it again with --approve%s.\n", changes(plan.Changes()), o.dryRunHint())
+		fmt.Fprintf(o.Out, "%s to make. Nothing is changed yet; run the command again with --approve%s.\n", changes(plan.Changes()), o.dryRunHint())
 		return nil
 	}
 	err := plan.Apply(ctx, func(step provision.Step) {
@@ -91,7 +91,7 @@ func (o *options) writePlan(out io.Writer, plan *provision.Plan) {
 	}
 }
 
-// mark says in one letter what a step does.
+// mark returns the character for a step and its color.
 func (o *options) mark(step provision.Step) (mark string, paint func(...any) string) {
 	if step.State == provision.Unchanged {
 		return "=", fmt.Sprint

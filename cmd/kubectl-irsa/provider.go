@@ -33,7 +33,7 @@ func providerCreateCommand(p *provisionOptions) *cobra.Command {
 		Use:   "create",
 		Short: "Create or update the IAM OIDC provider of the cluster",
 		Long: "Create or update the IAM OIDC provider of the cluster.\n\n" +
-			"The plan is printed; --approve makes the changes. Extra audiences and tags of an existing provider are listed and kept.",
+			"The command prints the plan. With --approve it makes the changes. Extra audiences and tags of an existing provider are listed and kept.",
 		Example: "  kubectl irsa provider create\n" +
 			"  kubectl irsa provider create --approve --tags team=platform",
 		Args: cobra.NoArgs,
@@ -47,13 +47,13 @@ func providerCreateCommand(p *provisionOptions) *cobra.Command {
 	p.addIssuerFlag(flags)
 	p.addApproveFlag(flags)
 	addAudiencesFlag(command, &spec.Audiences)
-	flags.StringSliceVar(&spec.Thumbprints, "thumbprint", nil, "SHA-1 of the issuer's CA, 40 hexadecimal digits; only for a CA that AWS does not know; repeatable")
-	flags.StringToStringVar(&spec.Tags, "tags", nil, "tags of the provider, as key=value,key=value")
+	flags.StringSliceVar(&spec.Thumbprints, "thumbprint", nil, "SHA-1 of the issuer's CA, in 40 hexadecimal digits. Needed only for a CA that AWS does not know. Can be repeated.")
+	flags.StringToStringVar(&spec.Tags, "tags", nil, "Tags of the provider, as key=value,key=value.")
 	return command
 }
 
 func addAudiencesFlag(command *cobra.Command, audiences *[]string) {
-	command.Flags().StringSliceVar(audiences, "audience", []string{provision.DefaultAudience}, "audience of the pods' tokens; repeatable")
+	command.Flags().StringSliceVar(audiences, "audience", []string{provision.DefaultAudience}, "Audience of the pods' tokens. Can be repeated.")
 }
 
 func providerDeleteCommand(p *provisionOptions) *cobra.Command {
@@ -61,8 +61,8 @@ func providerDeleteCommand(p *provisionOptions) *cobra.Command {
 	command := &cobra.Command{
 		Use:   "delete",
 		Short: "Delete the OIDC provider of the cluster",
-		Long: "Delete the OIDC provider of the cluster, if kubectl irsa made it, and name the roles that trust it.\n\n" +
-			"The plan is printed; --approve makes the changes.",
+		Long: "Delete the OIDC provider of the cluster, if kubectl irsa created it.\n\n" +
+			"The command prints the plan, and warns of roles that trust the provider. With --approve it makes the changes.",
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return p.runPlan(cmd, func(ctx context.Context, cluster *provision.Cluster) (*provision.Plan, error) {
@@ -80,9 +80,9 @@ func providerShowCommand(p *provisionOptions) *cobra.Command {
 	var audiences []string
 	command := &cobra.Command{
 		Use:   "show",
-		Short: "Show the OIDC provider of the cluster, and whether it is what the cluster needs",
-		Long: "Show the OIDC provider of the cluster, and whether it is what the cluster needs.\n\n" +
-			"The exit code is 0 if it is, 2 if it is not, and 3 if that cannot be seen.",
+		Short: "Show and check the OIDC provider of the cluster",
+		Long: "Show the OIDC provider of the cluster, and check that it exists and accepts the audiences.\n\n" +
+			"The exit code is 0 if it does, 2 if it does not, and 3 if the provider cannot be read.",
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return p.withCluster(cmd, func(ctx context.Context, cluster *provision.Cluster) error {
@@ -120,7 +120,7 @@ func (p *provisionOptions) writeProvider(out io.Writer, report *provision.Provid
 		fmt.Fprintf(table, "Audiences:\t%s\n", listed(report.Audiences))
 		fmt.Fprintf(table, "Thumbprints:\t%s\n", listed(report.Thumbprints))
 		fmt.Fprintf(table, "Tags:\t%s\n", listed(pairs(report.Tags)))
-		fmt.Fprintf(table, "Made by:\t%s\n", ownerDescription(report.MadeHere))
+		fmt.Fprintf(table, "Created by:\t%s\n", ownerDescription(report.MadeHere))
 	}
 	if err := table.Flush(); err != nil {
 		return err
@@ -133,16 +133,16 @@ func (p *provisionOptions) writeProvider(out io.Writer, report *provision.Provid
 		fmt.Fprintf(out, "%s %s\n", p.colorize(color.FgRed)("Broken:"), fault)
 	}
 	if len(report.Faults) == 0 {
-		fmt.Fprintf(out, "%s it is what the cluster needs\n", p.colorize(color.FgGreen)("OK:"))
+		fmt.Fprintf(out, "%s the provider exists and accepts the audiences\n", p.colorize(color.FgGreen)("OK:"))
 	}
 	return nil
 }
 
-func ownerDescription(here bool) string {
-	if here {
+func ownerDescription(createdByTool bool) string {
+	if createdByTool {
 		return "kubectl irsa"
 	}
-	return "somebody else"
+	return "another tool"
 }
 
 func listed(values []string) string {

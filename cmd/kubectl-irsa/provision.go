@@ -17,26 +17,27 @@ import (
 )
 
 const (
-	// provisionTimeout bounds a whole command: a role that was made is waited for.
+	// provisionTimeout limits a command, including the wait for a new role.
 	provisionTimeout = 5 * time.Minute
-	// anyRegion is for who has none configured: IAM has none, and STS is there.
+	// anyRegion is the region if none is configured. IAM has no regions, and this region
+	// has an STS endpoint.
 	anyRegion = "us-east-1"
 )
 
-// provisionOptions is what the commands that plan share.
+// provisionOptions are the common options of provider and serviceaccount.
 type provisionOptions struct {
 	*options
 	issuer, clusterName, annotationPrefix string
 	approve                               bool
-	// readsCluster says that a kubeconfig is needed even where --issuer is given.
+	// readsCluster reports whether the command needs the cluster even with --issuer.
 	readsCluster bool
 }
 
-// connector finds the cluster and the account that plans are made for.
+// connector returns the cluster and the account for plans.
 type connector func(context.Context, *provisionOptions) (*provision.Cluster, error)
 
 func (p *provisionOptions) addIssuerFlag(flags *pflag.FlagSet) {
-	flags.StringVar(&p.issuer, "issuer", "", "issuer of the cluster's tokens; by default that which the API server names")
+	flags.StringVar(&p.issuer, "issuer", "", "Issuer of the cluster's tokens. Defaults to the issuer that the API server publishes.")
 }
 
 func (p *provisionOptions) addApproveFlag(flags *pflag.FlagSet) {
@@ -45,11 +46,11 @@ func (p *provisionOptions) addApproveFlag(flags *pflag.FlagSet) {
 
 func (p *provisionOptions) addAccountFlags(flags *pflag.FlagSet) {
 	p.addIssuerFlag(flags)
-	flags.StringVar(&p.annotationPrefix, "annotation-prefix", "eks.amazonaws.com", "prefix of the annotations, as the webhook has it")
-	flags.StringVar(&p.clusterName, "cluster-name", "", "Prefix of role names. Defaults to the last path segment of the issuer URL.")
+	flags.StringVar(&p.annotationPrefix, "annotation-prefix", "eks.amazonaws.com", "Prefix of the annotations, the webhook's --annotation-prefix.")
+	flags.StringVar(&p.clusterName, "cluster-name", "", "Prefix of role names. Defaults to the last path segment of the issuer URL, or to the first part of its host.")
 }
 
-// withCluster runs what needs the cluster and the account.
+// withCluster calls do with the cluster and the account.
 func (p *provisionOptions) withCluster(cmd *cobra.Command, do func(context.Context, *provision.Cluster) error) error {
 	ctx, cancel := context.WithTimeout(cmd.Context(), provisionTimeout)
 	defer cancel()
@@ -60,10 +61,10 @@ func (p *provisionOptions) withCluster(cmd *cobra.Command, do func(context.Conte
 	return do(ctx, cluster)
 }
 
-// runPlan prints a plan, and does it if that is approved.
-func (p *provisionOptions) runPlan(cmd *cobra.Command, make func(context.Context, *provision.Cluster) (*provision.Plan, error)) error {
+// runPlan prints the plan that newPlan returns, and applies it if it is approved.
+func (p *provisionOptions) runPlan(cmd *cobra.Command, newPlan func(context.Context, *provision.Cluster) (*provision.Plan, error)) error {
 	return p.withCluster(cmd, func(ctx context.Context, cluster *provision.Cluster) error {
-		plan, err := make(ctx, cluster)
+		plan, err := newPlan(ctx, cluster)
 		if err != nil {
 			return err
 		}
@@ -71,8 +72,8 @@ func (p *provisionOptions) runPlan(cmd *cobra.Command, make func(context.Context
 	})
 }
 
-// reportReadError tells what the caller's rights do not suffice for, to programs in the
-// form that they have asked for.
+// reportReadError prints the error of a read that failed for missing permissions. It also
+// prints result as JSON or YAML if -o asks for it. It returns the exit code.
 func (p *provisionOptions) reportReadError(err error, result any) error {
 	fmt.Fprintf(p.ErrOut, "kubectl irsa: %v\n", err)
 	if err := p.print(result, func(io.Writer) error { return nil }); err != nil {
@@ -81,6 +82,8 @@ func (p *provisionOptions) reportReadError(err error, result any) error {
 	return exitCodeError(exitUnknown)
 }
 
+// connect is the connector of the program. It reads the issuer from the cluster unless
+// --issuer is set, and the account from STS.
 func connect(ctx context.Context, p *provisionOptions) (*provision.Cluster, error) {
 	var client kubernetes.Interface
 	if p.issuer == "" || p.readsCluster {
@@ -111,7 +114,8 @@ func connect(ctx context.Context, p *provisionOptions) (*provision.Cluster, erro
 	return p.newCluster(provision.Cluster{Account: account, IAM: iam.NewFromConfig(config), Client: client, Reach: checkIssuerReachable})
 }
 
-// newCluster completes a cluster by what the flags say.
+// newCluster sets the fields of cluster that come from flags. It returns an error if the
+// issuer is invalid.
 func (p *provisionOptions) newCluster(cluster provision.Cluster) (*provision.Cluster, error) {
 	if err := provision.CheckIssuer(p.issuer); err != nil {
 		return nil, err
@@ -123,7 +127,8 @@ func (p *provisionOptions) newCluster(cluster provision.Cluster) (*provision.Clu
 	return &cluster, nil
 }
 
-// checkIssuerReachable reads the issuer's documents as AWS does, without credentials.
+// checkIssuerReachable returns an error if the issuer's documents cannot be read without
+// credentials, as AWS reads them.
 func checkIssuerReachable(ctx context.Context, issuerURL string) error {
 	_, err := issuer.Discover(ctx, nil, issuerURL)
 	return err

@@ -28,7 +28,7 @@ import (
 
 var update = flag.Bool("update", false, "write the golden files instead of comparing with them")
 
-// bench is a cluster and an account in memory, and the commands on them.
+// bench is an in-memory cluster and a fake IAM for commands.
 type bench struct {
 	iam                  *fakeiam.IAM
 	client               *fake.Clientset
@@ -40,7 +40,7 @@ func newBench(objects ...runtime.Object) *bench {
 	return &bench{client: fake.NewClientset(objects...)}
 }
 
-// account returns the account, which is there from when it is asked for.
+// account returns the fake IAM, and starts it at the first call.
 func (b *bench) account(t *testing.T) *fakeiam.IAM {
 	t.Helper()
 	if b.iam == nil {
@@ -49,7 +49,7 @@ func (b *bench) account(t *testing.T) *fakeiam.IAM {
 	return b.iam
 }
 
-// run runs a command line, as a shell would that shows it.
+// run runs a command line and returns it with its output and exit code, as in a terminal.
 func (b *bench) run(t *testing.T, line string) string {
 	t.Helper()
 	var stdout, stderr bytes.Buffer
@@ -68,7 +68,7 @@ func (b *bench) run(t *testing.T, line string) string {
 	return fmt.Sprintf("$ kubectl irsa %s\n%s%s[exit code %d]\n", line, stdout.String(), stderr.String(), code)
 }
 
-// golden compares what was said with a file, or writes it with -update.
+// golden compares output with a golden file, or writes the file with -update.
 func golden(t *testing.T, name, got string) {
 	t.Helper()
 	path := filepath.Join("testdata", strings.ReplaceAll(name, " ", "-")+".golden")
@@ -86,7 +86,7 @@ func golden(t *testing.T, name, got string) {
 		t.Fatal(err)
 	}
 	if got != string(want) {
-		t.Errorf("got\n%s\nwant, by %s (-update writes it),\n%s", got, path, want)
+		t.Errorf("got\n%s\nwant (%s, -update writes it)\n%s", got, path, want)
 	}
 }
 
@@ -101,7 +101,7 @@ func cartWith(role string) *corev1.ServiceAccount {
 	}}
 }
 
-// denied refuses the operations named.
+// denied returns a function that makes IAM deny the operations.
 func denied(operations ...string) func(*testing.T, *bench) {
 	return func(t *testing.T, b *bench) {
 		t.Helper()
@@ -223,11 +223,11 @@ func TestCommands_output(t *testing.T) {
 			if test.prepare != nil {
 				test.prepare(t, b)
 			}
-			var said strings.Builder
+			var output strings.Builder
 			for _, line := range test.lines {
-				said.WriteString(b.run(t, line) + "\n")
+				output.WriteString(b.run(t, line) + "\n")
 			}
-			golden(t, name, said.String())
+			golden(t, name, output.String())
 		})
 	}
 }
@@ -235,10 +235,10 @@ func TestCommands_output(t *testing.T) {
 func TestColorFlag(t *testing.T) {
 	b := newBench()
 	if got := b.run(t, "provider create"); strings.Contains(got, "\x1b[") {
-		t.Errorf("got colors in %q", got)
+		t.Errorf("got colors in %q, want none", got)
 	}
 	if got := b.run(t, "provider create --color always"); !strings.Contains(got, "\x1b[32m+") {
-		t.Errorf("got no colors in %q", got)
+		t.Errorf("got %q, want a green +", got)
 	}
 }
 

@@ -13,8 +13,7 @@ import (
 	"k8s.io/client-go/kubernetes"
 )
 
-// options are what all commands share: where the cluster and AWS are, and how to
-// print.
+// options are the common options of all commands.
 type options struct {
 	genericiooptions.IOStreams
 	cluster *genericclioptions.ConfigFlags
@@ -23,7 +22,7 @@ type options struct {
 	output          string
 	color           string
 	dryRun          bool
-	// connect finds the cluster and the account for plans; a test has its own.
+	// connect returns the cluster and the account for plans. Tests replace it.
 	connect connector
 }
 
@@ -35,7 +34,7 @@ func rootCommand(o *options) *cobra.Command {
 	root := &cobra.Command{
 		Use:   "kubectl-irsa",
 		Short: "Set up and diagnose IAM Roles for Service Accounts",
-		// How kubectl shows a plugin's usage.
+		// kubectl shows the usage of a plugin with this name.
 		Annotations:   map[string]string{cobra.CommandDisplayNameAnnotation: "kubectl irsa"},
 		SilenceUsage:  true,
 		SilenceErrors: true,
@@ -57,50 +56,50 @@ func rootCommand(o *options) *cobra.Command {
 
 func (o *options) addFlags(flags *pflag.FlagSet) {
 	o.cluster.AddFlags(flags)
-	flags.StringVarP(&o.output, "output", "o", "", "print json or yaml instead of text")
-	flags.StringVar(&o.color, "color", "auto", "color the text: auto (on a terminal, unless NO_COLOR is set), always or never")
-	flags.BoolVar(&o.dryRun, "dry-run", false, "say what would be done and change nothing, --approve or not")
-	flags.StringVar(&o.profile, "profile", "", "profile of the AWS configuration files; AWS_PROFILE by default")
-	flags.StringVar(&o.region, "region", "", "AWS region; that of the AWS configuration by default")
+	flags.StringVarP(&o.output, "output", "o", "", "Output format. One of: (json, yaml). Defaults to text.")
+	flags.StringVar(&o.color, "color", "auto", "When to color the text. One of: (auto, always, never). auto uses color on a terminal, unless NO_COLOR is set.")
+	flags.BoolVar(&o.dryRun, "dry-run", false, "If true, print the plan and change nothing, even with --approve.")
+	flags.StringVar(&o.profile, "profile", "", "Profile of the AWS configuration files. Defaults to AWS_PROFILE.")
+	flags.StringVar(&o.region, "region", "", "AWS region. Defaults to the region of the AWS configuration.")
 }
 
 func (o *options) validate() error {
 	switch o.output {
 	case "", "json", "yaml":
 	default:
-		return fmt.Errorf("-o %q: json or yaml", o.output)
+		return fmt.Errorf("-o %q: must be json or yaml", o.output)
 	}
 	switch o.color {
 	case "auto", "always", "never":
 		return nil
 	default:
-		return fmt.Errorf("--color %q: auto, always or never", o.color)
+		return fmt.Errorf("--color %q: must be auto, always or never", o.color)
 	}
 }
 
-// client returns a client for the cluster of --kubeconfig and --context.
+// client returns a client of the cluster that the kubectl flags select.
 func (o *options) client() (kubernetes.Interface, error) {
 	restConfig, err := o.cluster.ToRESTConfig()
 	if err != nil {
-		return nil, fmt.Errorf("find the cluster: %w", err)
+		return nil, fmt.Errorf("load kubeconfig: %w", err)
 	}
 	client, err := kubernetes.NewForConfig(restConfig)
 	if err != nil {
-		return nil, fmt.Errorf("make a client for %s: %w", restConfig.Host, err)
+		return nil, fmt.Errorf("create a client for %s: %w", restConfig.Host, err)
 	}
 	return client, nil
 }
 
-// namespace returns that of -n, or of the context.
+// namespace returns the namespace of -n, or of the context.
 func (o *options) namespace() (string, error) {
 	namespace, _, err := o.cluster.ToRawKubeConfigLoader().Namespace()
 	if err != nil {
-		return "", fmt.Errorf("find the namespace: %w", err)
+		return "", fmt.Errorf("get the namespace from kubeconfig: %w", err)
 	}
 	return namespace, nil
 }
 
-// aws returns the configuration that AWS's command line would use.
+// aws returns the AWS configuration, which is that of the AWS CLI.
 func (o *options) aws(ctx context.Context) (aws.Config, error) {
 	var load []func(*config.LoadOptions) error
 	if o.profile != "" {

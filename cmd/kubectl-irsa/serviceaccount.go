@@ -30,9 +30,9 @@ func serviceAccountCreateCommand(p *provisionOptions) *cobra.Command {
 	command := &cobra.Command{
 		Use:   "create NAME",
 		Short: "Create an IAM role for a ServiceAccount, and create or annotate the ServiceAccount",
-		Long: "Make a role for a ServiceAccount, which its pods alone may take, and create or annotate the ServiceAccount.\n\n" +
-			"The plan is printed; --approve makes the changes. A role that was made before is brought up to date; " +
-			"policies that it has beyond are told and stay.",
+		Long: "Create an IAM role that only the pods of a ServiceAccount can assume, and create or annotate the ServiceAccount.\n\n" +
+			"The command prints the plan. With --approve it makes the changes. If the role exists, the command updates it. " +
+			"Extra policies of an existing role are listed and kept.",
 		Example: "  kubectl irsa serviceaccount create cart -n shop --attach-policy-arn arn:aws:iam::aws:policy/AmazonS3ReadOnlyAccess\n" +
 			"  kubectl irsa sa create cart -n shop --role-only --role-name shop-cart --approve",
 		Args:              cobra.ExactArgs(1),
@@ -50,12 +50,12 @@ func serviceAccountCreateCommand(p *provisionOptions) *cobra.Command {
 	flags := command.Flags()
 	p.addAccountFlags(flags)
 	p.addApproveFlag(flags)
-	flags.StringSliceVar(&spec.PolicyARNs, "attach-policy-arn", nil, "managed policy to attach to the role; repeatable")
+	flags.StringSliceVar(&spec.PolicyARNs, "attach-policy-arn", nil, "ARN of a managed policy to attach to the role. Can be repeated.")
 	flags.StringVar(&spec.RoleName, "role-name", "", "Name of the role. Defaults to CLUSTER.NAMESPACE.NAME, truncated to 64 characters.")
-	flags.StringVar(&spec.Path, "path", "", "path of a role that is made, such as /team/; by default /")
-	flags.StringVar(&spec.Boundary, "permissions-boundary", "", "managed policy that bounds the rights of the role")
-	flags.StringVar(&spec.Audience, "audience", "", "audience of the pods' tokens; by default that of the ServiceAccount, or "+provision.DefaultAudience)
-	flags.StringToStringVar(&spec.Tags, "tags", nil, "tags of the role, as key=value,key=value")
+	flags.StringVar(&spec.Path, "path", "", "Path of a new role, such as /team/. Defaults to /.")
+	flags.StringVar(&spec.Boundary, "permissions-boundary", "", "ARN of the managed policy that is the permissions boundary of the role.")
+	flags.StringVar(&spec.Audience, "audience", "", "Audience of the pods' tokens. Defaults to the audience of the ServiceAccount's annotation, or "+provision.DefaultAudience+".")
+	flags.StringToStringVar(&spec.Tags, "tags", nil, "Tags of the role, as key=value,key=value.")
 	flags.BoolVar(&spec.RoleOnly, "role-only", false, "If true, create only the role and do not change the ServiceAccount.")
 	flags.BoolVar(&spec.Override, "override-existing-serviceaccounts", false, "If true, replace the role of a ServiceAccount that names another role.")
 	return command
@@ -65,10 +65,10 @@ func serviceAccountDeleteCommand(p *provisionOptions) *cobra.Command {
 	var spec provision.DeletionSpec
 	command := &cobra.Command{
 		Use:   "delete NAME",
-		Short: "Delete what create made: the role, and the annotation or the ServiceAccount",
-		Long: "Delete what create made: the role, and the annotation or the ServiceAccount.\n\n" +
-			"The plan is printed; --approve makes the changes. A role without our tags, a ServiceAccount that was there before, " +
-			"and an annotation with another role stay.",
+		Short: "Delete the IAM role of a ServiceAccount, and the ServiceAccount or its annotation",
+		Long: "Delete the IAM roles that kubectl irsa created for a ServiceAccount. Also delete the ServiceAccount if kubectl irsa created it, or otherwise its annotation.\n\n" +
+			"The command prints the plan. With --approve it makes the changes. It does not delete roles that kubectl irsa did not create, " +
+			"or an annotation with another role.",
 		Example:           "  kubectl irsa serviceaccount delete cart -n shop --approve",
 		Args:              cobra.ExactArgs(1),
 		ValidArgsFunction: p.completeServiceAccount,
@@ -85,17 +85,17 @@ func serviceAccountDeleteCommand(p *provisionOptions) *cobra.Command {
 	flags := command.Flags()
 	p.addAccountFlags(flags)
 	p.addApproveFlag(flags)
-	flags.StringVar(&spec.RoleName, "role-name", "", "name of the role; by default each that was made for the ServiceAccount")
-	flags.BoolVar(&spec.RoleOnly, "role-only", false, "delete the role, and leave the ServiceAccount to somebody else")
+	flags.StringVar(&spec.RoleName, "role-name", "", "Name of the role. Defaults to all roles that kubectl irsa created for the ServiceAccount.")
+	flags.BoolVar(&spec.RoleOnly, "role-only", false, "If true, delete only the role and do not change the ServiceAccount.")
 	return command
 }
 
 func serviceAccountListCommand(p *provisionOptions) *cobra.Command {
 	command := &cobra.Command{
 		Use:   "list",
-		Short: "List the roles that were made for this cluster, and the state of their ServiceAccounts",
-		Long: "List the roles that were made for this cluster, and the state of their ServiceAccounts, in all namespaces unless -n is given.\n\n" +
-			"The exit code is 2 if something made for somebody is of no use, and 3 if that cannot be seen.",
+		Short: "List the IAM roles of this cluster and the state of their ServiceAccounts",
+		Long: "List the IAM roles that kubectl irsa created for this cluster, and the state of their ServiceAccounts. Without -n, list all namespaces.\n\n" +
+			"The exit code is 0 if nothing is broken. It is 2 if a role or a ServiceAccount does not exist, or a ServiceAccount names another role. It is 3 if something cannot be read.",
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return p.withCluster(cmd, func(ctx context.Context, cluster *provision.Cluster) error {
@@ -107,24 +107,24 @@ func serviceAccountListCommand(p *provisionOptions) *cobra.Command {
 	return command
 }
 
-// listOutput is what -o json and yaml print.
+// listOutput is the output of list with -o json and -o yaml.
 type listOutput struct {
 	Identities []provision.Identity `json:"identities"`
-	// Unseen says why the roles or the ServiceAccounts could not be read.
-	Unseen string `json:"readError,omitempty"`
+	// ReadError is the error if the roles or the ServiceAccounts could not be read.
+	ReadError string `json:"readError,omitempty"`
 }
 
 func (p *provisionOptions) listIdentities(ctx context.Context, cluster *provision.Cluster) error {
-	identities, unseen, err := cluster.Identities(ctx, *p.cluster.Namespace)
+	identities, accountsErr, err := cluster.Identities(ctx, *p.cluster.Namespace)
 	if provision.IsDenied(err) {
-		return p.reportReadError(err, listOutput{Identities: []provision.Identity{}, Unseen: err.Error()})
+		return p.reportReadError(err, listOutput{Identities: []provision.Identity{}, ReadError: err.Error()})
 	}
 	if err != nil {
 		return err
 	}
 	result := listOutput{Identities: identities}
-	if unseen != nil {
-		result.Unseen = unseen.Error()
+	if accountsErr != nil {
+		result.ReadError = accountsErr.Error()
 	}
 	if err := p.print(result, func(out io.Writer) error { return p.writeIdentities(out, result) }); err != nil {
 		return err
@@ -134,15 +134,15 @@ func (p *provisionOptions) listIdentities(ctx context.Context, cluster *provisio
 			return exitCodeError(exitBroken)
 		}
 	}
-	if unseen != nil {
+	if accountsErr != nil {
 		return exitCodeError(exitUnknown)
 	}
 	return nil
 }
 
 func (p *provisionOptions) writeIdentities(out io.Writer, result listOutput) error {
-	if result.Unseen != "" {
-		fmt.Fprintf(p.ErrOut, "kubectl irsa: %s\n", result.Unseen)
+	if result.ReadError != "" {
+		fmt.Fprintf(p.ErrOut, "kubectl irsa: %s\n", result.ReadError)
 	}
 	if len(result.Identities) == 0 {
 		_, err := fmt.Fprintln(out, "No roles found for this cluster.")
@@ -151,12 +151,12 @@ func (p *provisionOptions) writeIdentities(out io.Writer, result listOutput) err
 	table := printers.GetNewTabWriter(out)
 	fmt.Fprintln(table, "NAMESPACE\tSERVICEACCOUNT\tROLE\tSTATE")
 	for _, identity := range result.Identities {
-		fmt.Fprintf(table, "%s\t%s\t%s\t%s\n", identity.Namespace, identity.ServiceAccount, identity.RoleARN, p.paintState(identity))
+		fmt.Fprintf(table, "%s\t%s\t%s\t%s\n", identity.Namespace, identity.ServiceAccount, identity.RoleARN, p.colorState(identity))
 	}
 	return table.Flush()
 }
 
-func (p *provisionOptions) paintState(identity provision.Identity) string {
+func (p *provisionOptions) colorState(identity provision.Identity) string {
 	state := identity.State.Description()
 	if identity.Annotated != "" {
 		state += ": " + printable(identity.Annotated)

@@ -15,8 +15,8 @@ import (
 	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/trustpolicy"
 )
 
-// trustPolicy is the command trust-policy: it writes the trust policy of a role,
-// or says whether one allows some ServiceAccounts.
+// trustPolicy are the options of the command trust-policy, which prints or checks the trust
+// policy of a role.
 type trustPolicy struct {
 	*options
 	issuers              []string
@@ -29,11 +29,11 @@ func newTrustPolicyCommand(o *options) *cobra.Command {
 	t := &trustPolicy{options: o}
 	command := &cobra.Command{
 		Use:   "trust-policy NAMESPACE/SERVICEACCOUNT...",
-		Short: "Write the trust policy of a role, or check one",
-		Long: "Write the trust policy of a role that ServiceAccounts may assume, as JSON.\n\n" +
-			"* and ? in a name stand for any characters and for one, and become StringLike. A name without a namespace is in that of -n.\n" +
-			"With --issuer and --account-id neither cluster nor AWS is asked.\n\n" +
-			"With --check a trust policy is read instead, and evaluated as AWS does: the exit code is 0 if it allows each ServiceAccount, 2 if not.",
+		Short: "Print or check the trust policy of a role",
+		Long: "Print the trust policy of a role that only the given ServiceAccounts can assume, as JSON.\n\n" +
+			"In a name, * stands for any characters and ? for one. The policy then uses StringLike. A name without a namespace is in the namespace of -n. " +
+			"With --issuer and --account-id the command needs neither the cluster nor AWS.\n\n" +
+			"With --check the command reads a trust policy and evaluates it as AWS does. The exit code is 0 if the policy allows each ServiceAccount, and 2 if not.",
 		Example: "  kubectl irsa trust-policy shop/cart\n" +
 			"  kubectl irsa trust-policy 'shop/*' --issuer https://oidc.example.com/a --issuer https://oidc.example.com/b --account-id 111122223333\n" +
 			"  aws iam get-role --role-name cart --query Role.AssumeRolePolicyDocument | kubectl irsa trust-policy shop/cart --check -",
@@ -41,11 +41,11 @@ func newTrustPolicyCommand(o *options) *cobra.Command {
 		RunE: func(cmd *cobra.Command, args []string) error { return t.run(cmd.Context(), args) },
 	}
 	flags := command.Flags()
-	flags.StringArrayVar(&t.issuers, "issuer", nil, "issuer of the cluster's tokens; by default that which the API server names; repeatable for several clusters")
-	flags.StringVar(&t.accountID, "account-id", "", "AWS account of the role; by default that of the AWS credentials")
-	flags.StringVar(&t.partition, "partition", "aws", "partition that goes with --account-id: aws, aws-cn, aws-us-gov")
-	flags.StringVar(&t.audience, "audience", trustpolicy.DefaultAudience, "audience of the pods' tokens")
-	flags.StringVar(&t.check, "check", "", "`file` with a trust policy to check, - for the standard input")
+	flags.StringArrayVar(&t.issuers, "issuer", nil, "Issuer of the cluster's tokens. Can be repeated for several clusters. Defaults to the issuer that the API server publishes.")
+	flags.StringVar(&t.accountID, "account-id", "", "AWS account of the role. Defaults to the account of the AWS credentials.")
+	flags.StringVar(&t.partition, "partition", "aws", "Partition of --account-id, such as aws, aws-cn or aws-us-gov.")
+	flags.StringVar(&t.audience, "audience", trustpolicy.DefaultAudience, "Audience of the pods' tokens.")
+	flags.StringVar(&t.check, "check", "", "Trust policy `file` to check, or - for standard input.")
 	return command
 }
 
@@ -80,28 +80,28 @@ func (t *trustPolicy) run(ctx context.Context, args []string) error {
 	})
 }
 
-// subjects reads NAMESPACE/SERVICEACCOUNT.
+// subjects parses arguments of the form NAMESPACE/SERVICEACCOUNT or SERVICEACCOUNT.
 func (t *trustPolicy) subjects(args []string) ([]trustpolicy.Subject, error) {
 	subjects := make([]trustpolicy.Subject, 0, len(args))
 	for _, arg := range args {
 		namespace, name, ok := strings.Cut(arg, "/")
 		if !ok {
-			of, err := t.namespace()
+			current, err := t.namespace()
 			if err != nil {
 				return nil, err
 			}
-			namespace, name = of, arg
+			namespace, name = current, arg
 		}
 		if namespace == "" || name == "" || strings.Contains(name, "/") {
-			return nil, fmt.Errorf("%q is no NAMESPACE/SERVICEACCOUNT, such as shop/cart or 'shop/*'", arg)
+			return nil, fmt.Errorf("invalid argument %q: must be NAMESPACE/SERVICEACCOUNT, such as shop/cart or 'shop/*'", arg)
 		}
 		subjects = append(subjects, trustpolicy.Subject{Namespace: namespace, ServiceAccount: name})
 	}
 	return subjects, nil
 }
 
-// providers returns the ARN of the provider of each issuer. It asks for what the
-// flags do not say.
+// providers returns the ARN of the provider of each issuer. It reads the issuer from the
+// cluster and the account from STS, unless flags set them.
 func (t *trustPolicy) providers(ctx context.Context) ([]string, error) {
 	issuers, account := t.issuers, provision.Account{Partition: t.partition, ID: t.accountID}
 	switch {
@@ -114,7 +114,7 @@ func (t *trustPolicy) providers(ctx context.Context) ([]string, error) {
 		defer cancel()
 		cluster, err := t.connect(ctx, p)
 		if err != nil {
-			return nil, fmt.Errorf("%w; or give --account-id", err)
+			return nil, fmt.Errorf("%w; or pass --account-id", err)
 		}
 		account = cluster.Account
 		if len(issuers) == 0 {
@@ -142,14 +142,14 @@ func (t *trustPolicy) providers(ctx context.Context) ([]string, error) {
 	return providers, nil
 }
 
-// warn tells what a policy allows beyond what is probably meant.
+// warn prints the warnings about a policy.
 func (t *trustPolicy) warn(policy trustpolicy.Document) {
 	for _, warning := range policy.Warnings() {
 		fmt.Fprintf(t.ErrOut, "%s %s\n", t.colorize(color.FgYellow)("Warning:"), warning)
 	}
 }
 
-// checkResult is what is said of one ServiceAccount of one cluster.
+// checkResult is the result of --check for one ServiceAccount of one cluster.
 type checkResult struct {
 	Provider string   `json:"provider"`
 	Subject  string   `json:"subject"`
@@ -158,21 +158,22 @@ type checkResult struct {
 	Why      []string `json:"why,omitempty"`
 }
 
-// checkFile evaluates the policy in a file for tokens of each ServiceAccount.
+// checkFile evaluates the policy in a file for a token of each ServiceAccount. It returns
+// the exit code exitBroken if the policy does not allow one of them.
 func (t *trustPolicy) checkFile(subjects []trustpolicy.Subject, providers []string) error {
 	policy, err := t.readPolicy()
 	if err != nil {
 		return fmt.Errorf("--check %s: %w", t.check, err)
 	}
-	results, refused := []checkResult{}, false
+	results, denied := []checkResult{}, false
 	for _, provider := range providers {
 		for _, subject := range subjects {
 			if strings.ContainsAny(subject.Namespace+subject.ServiceAccount, "*?") {
-				return fmt.Errorf("%s/%s: --check takes no wildcards, since a token is of one ServiceAccount", subject.Namespace, subject.ServiceAccount)
+				return fmt.Errorf("invalid argument %s/%s: --check does not accept wildcards, because a token belongs to one ServiceAccount", subject.Namespace, subject.ServiceAccount)
 			}
 			claims := token.Claims{Subject: token.Subject(subject.Namespace, subject.ServiceAccount), Audience: []string{t.audience}}
 			decision := policy.Evaluate(trustpolicy.ForToken(provider, claims, ""))
-			refused = refused || !decision.Allowed
+			denied = denied || !decision.Allowed
 			results = append(results, checkResult{provider, claims.Subject, t.audience, decision.Allowed, decision.Explain()})
 		}
 	}
@@ -180,7 +181,7 @@ func (t *trustPolicy) checkFile(subjects []trustpolicy.Subject, providers []stri
 	if err := t.print(results, func(out io.Writer) error { return t.writeChecked(out, results) }); err != nil {
 		return err
 	}
-	if refused {
+	if denied {
 		return exitCodeError(exitBroken)
 	}
 	return nil
@@ -200,11 +201,11 @@ func (t *trustPolicy) readPolicy() (trustpolicy.Document, error) {
 
 func (t *trustPolicy) writeChecked(out io.Writer, results []checkResult) error {
 	for _, result := range results {
-		said := t.colorize(color.FgGreen)("allowed")
+		verdict := t.colorize(color.FgGreen)("allowed")
 		if !result.Allowed {
-			said = t.colorize(color.FgRed)("not allowed")
+			verdict = t.colorize(color.FgRed)("not allowed")
 		}
-		if _, err := fmt.Fprintf(out, "%s %s, by a token of %s for %s\n", result.Subject, said, trustpolicy.IssuerOf(result.Provider), result.Audience); err != nil {
+		if _, err := fmt.Fprintf(out, "%s %s (issuer %s, audience %s)\n", result.Subject, verdict, trustpolicy.IssuerOf(result.Provider), result.Audience); err != nil {
 			return err
 		}
 		for _, why := range result.Why {

@@ -33,11 +33,11 @@ func TestTrustPolicy(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			b := newBench()
-			var said strings.Builder
+			var output strings.Builder
 			for _, line := range lines {
-				said.WriteString(b.run(t, line) + "\n")
+				output.WriteString(b.run(t, line) + "\n")
 			}
-			golden(t, name, said.String())
+			golden(t, name, output.String())
 		})
 	}
 }

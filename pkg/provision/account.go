@@ -15,33 +15,34 @@ import (
 )
 
 const (
-	// fieldManager is whose fields those are that are written here. It says later
-	// which annotations of a ServiceAccount were.
+	// fieldManager is the field manager of the annotations that this package writes.
+	// A later run finds by it which annotations it wrote.
 	fieldManager = "kubectl-irsa"
-	// managedByLabel with fieldManager marks the ServiceAccounts that were created
-	// here (Kubernetes documentation, "Recommended Labels").
+	// managedByLabel with the value fieldManager marks the ServiceAccounts that this
+	// package created (Kubernetes documentation, "Recommended Labels").
 	managedByLabel = "app.kubernetes.io/managed-by"
 )
 
-// serviceAccount is a ServiceAccount, or nil where there is none.
+// serviceAccount is a ServiceAccount and the annotation prefix. A nil pointer is a
+// ServiceAccount that does not exist.
 type serviceAccount struct {
 	*corev1.ServiceAccount
 	prefix string
 }
 
-// readAccount returns nil if the cluster has none.
+// readAccount returns the ServiceAccount, or nil if it does not exist.
 func (c *Cluster) readAccount(ctx context.Context, namespace, name string) (*serviceAccount, error) {
 	found, err := c.Client.CoreV1().ServiceAccounts(namespace).Get(ctx, name, metav1.GetOptions{})
 	if apierrors.IsNotFound(err) {
 		return nil, nil
 	}
 	if err != nil {
-		return nil, fmt.Errorf("read ServiceAccount %s/%s: %w", namespace, name, err)
+		return nil, fmt.Errorf("get ServiceAccount %s/%s: %w", namespace, name, err)
 	}
 	return &serviceAccount{ServiceAccount: found, prefix: c.AnnotationPrefix}, nil
 }
 
-// role returns what the annotation names, which may be anything.
+// role returns the value of the role annotation, which can be any text.
 func (a *serviceAccount) role() string {
 	if a == nil {
 		return ""
@@ -49,7 +50,7 @@ func (a *serviceAccount) role() string {
 	return a.Annotations[a.prefix+"/"+identity.RoleARNAnnotation]
 }
 
-// audience returns that of the tokens of the account's pods.
+// audience returns the audience of the tokens that the account's pods get.
 func (a *serviceAccount) audience() string {
 	if a != nil {
 		if audience := a.Annotations[a.prefix+"/"+identity.AudienceAnnotation]; audience != "" {
@@ -59,19 +60,18 @@ func (a *serviceAccount) audience() string {
 	return DefaultAudience
 }
 
-// createdByTool says whether the whole ServiceAccount was.
+// createdByTool reports whether kubectl irsa created the ServiceAccount.
 func (a *serviceAccount) createdByTool() bool { return a.Labels[managedByLabel] == fieldManager }
 
-// annotationManagedByTool says whether an annotation was last written here.
+// annotationManagedByTool reports whether kubectl irsa manages an annotation.
 func (a *serviceAccount) annotationManagedByTool(annotation string) bool {
 	return slices.Contains(a.annotationManagers(annotation), fieldManager)
 }
 
-// annotationManagers returns who manages an annotation, by the fields that the API server
-// keeps a record of (Kubernetes documentation, "Server-Side Apply", "Field
-// management").
+// annotationManagers returns the field managers of an annotation, as the API server
+// records them (Kubernetes documentation, "Server-Side Apply", "Field management").
 func (a *serviceAccount) annotationManagers(annotation string) []string {
-	var writers []string
+	var managers []string
 	for _, entry := range a.ManagedFields {
 		if entry.FieldsV1 == nil {
 			continue
@@ -82,16 +82,18 @@ func (a *serviceAccount) annotationManagers(annotation string) []string {
 			} `json:"f:metadata"`
 		}
 		if err := json.Unmarshal(entry.FieldsV1.GetRawBytes(), &fields); err != nil {
-			continue // it tells nothing, so it names nobody
+			continue // an invalid entry names no field
 		}
 		if _, writes := fields.Metadata.Annotations["f:"+annotation]; writes {
-			writers = append(writers, entry.Manager)
+			managers = append(managers, entry.Manager)
 		}
 	}
-	return writers
+	return managers
 }
 
-// planAccount plans the ServiceAccount with the annotation that names the role.
+// planAccount adds the steps for the ServiceAccount and its annotations to the plan. It
+// returns an error if the namespace does not exist, or if an annotation has another value
+// that spec does not override.
 func (c *Cluster) planAccount(ctx context.Context, plan *Plan, spec IdentitySpec, existing *serviceAccount, roleARN string) error {
 	annotations := c.annotations(spec, existing, roleARN)
 	name := spec.Namespace + "/" + spec.Name
@@ -112,11 +114,11 @@ func (c *Cluster) planAccount(ctx context.Context, plan *Plan, spec IdentitySpec
 	for annotation := range changes {
 		current, ok := existing.Annotations[annotation]
 		if ok && current != "" && !spec.Override {
-			return fmt.Errorf("ServiceAccount %s has the annotation %s=%s already, and not %s: --override-existing-serviceaccounts puts that in its place, --role-only leaves the ServiceAccount alone",
+			return fmt.Errorf("ServiceAccount %s has the annotation %s=%s, not %s; pass --override-existing-serviceaccounts to replace the value, or --role-only to keep the ServiceAccount unchanged",
 				name, annotation, current, changes[annotation])
 		}
 		if writers := slices.DeleteFunc(existing.annotationManagers(annotation), func(writer string) bool { return writer == fieldManager }); ok && len(writers) > 0 {
-			plan.warn("annotation %s of ServiceAccount %s was written by %s, which may put it back", annotation, name, writers[0])
+			plan.warn("annotation %s of ServiceAccount %s was written by %s, which may restore the old value", annotation, name, writers[0])
 		}
 	}
 	plan.addChange(Update, kindServiceAccount, name, annotationDetails(changes, existing.Annotations), func(ctx context.Context) error {
@@ -125,8 +127,8 @@ func (c *Cluster) planAccount(ctx context.Context, plan *Plan, spec IdentitySpec
 	return nil
 }
 
-// annotations returns those that the ServiceAccount needs. An audience that is
-// the webhook's default needs none.
+// annotations returns the annotations that the ServiceAccount needs. It needs none for an
+// audience that its tokens have already.
 func (c *Cluster) annotations(spec IdentitySpec, existing *serviceAccount, roleARN string) map[string]string {
 	annotations := map[string]string{c.AnnotationPrefix + "/" + identity.RoleARNAnnotation: roleARN}
 	if spec.Audience != existing.audience() {
@@ -147,15 +149,15 @@ func annotationDetails(annotations, current map[string]string) []string {
 	return details
 }
 
-// checkNamespace finds early that there is no namespace to create in. Whoever
-// may not read namespaces learns it when the step is done.
+// checkNamespace returns an error if the namespace of a new ServiceAccount does not exist.
+// It returns nil if the caller may not get namespaces; then the step fails later.
 func (c *Cluster) checkNamespace(ctx context.Context, namespace string) error {
 	_, err := c.Client.CoreV1().Namespaces().Get(ctx, namespace, metav1.GetOptions{})
 	if apierrors.IsNotFound(err) {
-		return fmt.Errorf("there is no namespace %s: kubectl create namespace %s", namespace, namespace)
+		return fmt.Errorf("namespace %s does not exist; run: kubectl create namespace %s", namespace, namespace)
 	}
 	if err != nil && !apierrors.IsForbidden(err) {
-		return fmt.Errorf("read namespace %s: %w", namespace, err)
+		return fmt.Errorf("get namespace %s: %w", namespace, err)
 	}
 	return nil
 }
@@ -167,8 +169,8 @@ func (c *Cluster) createAccount(ctx context.Context, spec IdentitySpec, annotati
 	return err
 }
 
-// annotate changes annotations and nothing else, and only if the ServiceAccount
-// is still as it was planned for.
+// annotate sets annotations and changes nothing else. It returns an error if the
+// ServiceAccount has changed since the plan.
 func (c *Cluster) annotate(ctx context.Context, a *serviceAccount, annotations map[string]string) error {
 	changes := make(map[string]any, len(annotations))
 	for annotation, value := range annotations {
@@ -177,19 +179,21 @@ func (c *Cluster) annotate(ctx context.Context, a *serviceAccount, annotations m
 	return c.patch(ctx, a, changes)
 }
 
-// patch sets annotations, and removes those that are nil.
+// patch sets annotations, and removes those with a nil value. It returns an error if the
+// ServiceAccount has changed since the plan.
 func (c *Cluster) patch(ctx context.Context, a *serviceAccount, annotations map[string]any) error {
 	patch, err := json.Marshal(map[string]any{"metadata": map[string]any{
 		"resourceVersion": a.ResourceVersion, "annotations": annotations,
 	}})
 	if err != nil {
-		return fmt.Errorf("write the patch: %w", err)
+		return fmt.Errorf("encode patch: %w", err)
 	}
 	_, err = c.Client.CoreV1().ServiceAccounts(a.Namespace).Patch(ctx, a.Name, types.MergePatchType, patch, metav1.PatchOptions{FieldManager: fieldManager})
 	return err
 }
 
-// deleteAccount deletes a ServiceAccount that is still as it was planned for.
+// deleteAccount deletes a ServiceAccount. It returns an error if the ServiceAccount has
+// changed since the plan, and nil if it does not exist.
 func (c *Cluster) deleteAccount(ctx context.Context, a *serviceAccount) error {
 	err := c.Client.CoreV1().ServiceAccounts(a.Namespace).Delete(ctx, a.Name, metav1.DeleteOptions{
 		Preconditions: &metav1.Preconditions{UID: &a.UID, ResourceVersion: &a.ResourceVersion},

@@ -16,18 +16,19 @@ import (
 	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/provision"
 )
 
-// answering returns a configuration for an AWS that answers an action by what
-// answers says, and tells how often each was asked.
-func answering(t *testing.T, answer func(action string, times int) (int, string)) (aws.Config, func(action string) int) {
+// fakeAWS returns the configuration of an AWS endpoint. respond returns the HTTP status and
+// the body for the nth call of an action. The second result returns the number of calls of
+// an action.
+func fakeAWS(t *testing.T, respond func(action string, n int) (int, string)) (aws.Config, func(action string) int) {
 	t.Helper()
 	var mu sync.Mutex
-	asked := map[string]int{}
+	calls := map[string]int{}
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		mu.Lock()
 		defer mu.Unlock()
 		action := r.FormValue("Action")
-		asked[action]++
-		status, body := answer(action, asked[action])
+		calls[action]++
+		status, body := respond(action, calls[action])
 		w.WriteHeader(status)
 		fmt.Fprint(w, body)
 	}))
@@ -39,7 +40,7 @@ func answering(t *testing.T, answer func(action string, times int) (int, string)
 	return config, func(action string) int {
 		mu.Lock()
 		defer mu.Unlock()
-		return asked[action]
+		return calls[action]
 	}
 }
 
@@ -58,24 +59,24 @@ func TestFindAccount_partition(t *testing.T) {
 		"arn:aws-us-gov:iam::111122223333:root":              {Partition: "aws-us-gov", ID: "111122223333"},
 		"nonsense":                                           {},
 	} {
-		config, _ := answering(t, func(action string, _ int) (int, string) {
+		config, _ := fakeAWS(t, func(action string, _ int) (int, string) {
 			return 200, result(action, "<Arn>"+arn+"</Arn><Account>111122223333</Account>")
 		})
 		got, err := provision.FindAccount(t.Context(), sts.NewFromConfig(config))
 		if got != want || (err == nil) != (want != provision.Account{}) {
-			t.Errorf("%s: got %+v, %v", arn, got, err)
+			t.Errorf("%s: got %+v, %v, want %+v", arn, got, err, want)
 		}
 	}
 }
 
 func TestFindAccount_noCredentials(t *testing.T) {
-	config, _ := answering(t, func(string, int) (int, string) {
+	config, _ := fakeAWS(t, func(string, int) (int, string) {
 		return 403, failure("InvalidClientTokenId", "The security token included in the request is invalid.")
 	})
 	_, err := provision.FindAccount(t.Context(), sts.NewFromConfig(config))
-	const want = "find the AWS account: InvalidClientTokenId: The security token included in the request is invalid.: check the AWS credentials by aws sts get-caller-identity"
+	const want = "get the AWS account: InvalidClientTokenId: The security token included in the request is invalid.; check the AWS credentials with: aws sts get-caller-identity"
 	if err == nil || err.Error() != want {
-		t.Errorf("got %v", err)
+		t.Errorf("got %v, want %s", err, want)
 	}
 }
 
@@ -86,13 +87,13 @@ func TestProviderARN_partitions(t *testing.T) {
 	}
 }
 
-// An IAM that needs time: GetRole does not know the role at first, twice, and
-// when it does, AttachRolePolicy is answered by a machine that still does not.
+// The first two calls of GetRole do not find the role. The first call of AttachRolePolicy
+// does not find it either.
 func TestCreateRole_eventualConsistency(t *testing.T) {
 	const unknown = "The role with name prod.shop.cart cannot be found."
-	config, asked := answering(t, func(action string, times int) (int, string) {
+	config, calls := fakeAWS(t, func(action string, n int) (int, string) {
 		switch {
-		case action == "GetRole" && times <= 2, action == "AttachRolePolicy" && times == 1:
+		case action == "GetRole" && n <= 2, action == "AttachRolePolicy" && n == 1:
 			return 404, failure("NoSuchEntity", unknown)
 		case action == "GetOpenIDConnectProvider":
 			return 404, failure("NoSuchEntity", "no provider")
@@ -107,18 +108,18 @@ func TestCreateRole_eventualConsistency(t *testing.T) {
 	spec := cart()
 	spec.PolicyARNs = []string{readOnly}
 	apply(t, w.identity(t, spec))
-	if got := asked("GetRole"); got != 3 {
-		t.Errorf("GetRole was asked %d times", got)
+	if got := calls("GetRole"); got != 3 {
+		t.Errorf("got %d calls of GetRole, want 3", got)
 	}
-	if got := asked("AttachRolePolicy"); got != 2 {
-		t.Errorf("AttachRolePolicy was asked %d times", got)
+	if got := calls("AttachRolePolicy"); got != 2 {
+		t.Errorf("got %d calls of AttachRolePolicy, want 2", got)
 	}
 }
 
 func TestAttachPolicies_policyNotFound(t *testing.T) {
-	config, asked := answering(t, func(action string, times int) (int, string) {
+	config, calls := fakeAWS(t, func(action string, n int) (int, string) {
 		switch {
-		case action == "GetRole" && times > 1:
+		case action == "GetRole" && n > 1:
 			return 200, result(action, "<Role><RoleName>prod.shop.cart</RoleName></Role>")
 		case action == "AttachRolePolicy":
 			return 404, failure("NoSuchEntity", "Policy "+queue+" does not exist or is not attachable.")
@@ -138,13 +139,13 @@ func TestAttachPolicies_policyNotFound(t *testing.T) {
 	if err == nil || !strings.Contains(err.Error(), "does not exist or is not attachable") {
 		t.Errorf("got %v", err)
 	}
-	if got := asked("AttachRolePolicy"); got != 1 {
-		t.Errorf("AttachRolePolicy was asked %d times", got)
+	if got := calls("AttachRolePolicy"); got != 1 {
+		t.Errorf("got %d calls of AttachRolePolicy, want 1", got)
 	}
 }
 
-// The role as GetRole shows it once it is made for shop/cart.
-const madeForCart = `<Role><RoleName>prod.shop.cart</RoleName><Arn>` + cartRole + `</Arn><Tags>` +
+// managedRole is the response of GetRole for the role of shop/cart.
+const managedRole = `<Role><RoleName>prod.shop.cart</RoleName><Arn>` + cartRole + `</Arn><Tags>` +
 	`<member><Key>kubectl-irsa/issuer</Key><Value>oidc.example.com/prod</Value></member>` +
 	`<member><Key>kubectl-irsa/namespace</Key><Value>shop</Value></member>` +
 	`<member><Key>kubectl-irsa/serviceaccount</Key><Value>cart</Value></member></Tags></Role>`
@@ -152,19 +153,19 @@ const madeForCart = `<Role><RoleName>prod.shop.cart</RoleName><Arn>` + cartRole 
 func TestDeleteRole_eventualConsistency(t *testing.T) {
 	for name, test := range map[string]struct {
 		conflict string
-		times    int
+		calls    int
 		fails    bool
 	}{
-		"a policy that IAM still sees": {"Cannot delete entity, must detach all policies first.", 2, false},
-		"an instance profile":          {"Cannot delete entity, must remove roles from instance profile first.", 1, true},
+		"an attached policy that IAM still sees": {"Cannot delete entity, must detach all policies first.", 2, false},
+		"an instance profile":                    {"Cannot delete entity, must remove roles from instance profile first.", 1, true},
 	} {
 		t.Run(name, func(t *testing.T) {
-			config, asked := answering(t, func(action string, times int) (int, string) {
+			config, calls := fakeAWS(t, func(action string, n int) (int, string) {
 				switch {
-				case action == "DeleteRole" && times == 1:
+				case action == "DeleteRole" && n == 1:
 					return 409, failure("DeleteConflict", test.conflict)
 				case action == "GetRole":
-					return 200, result(action, madeForCart)
+					return 200, result(action, managedRole)
 				default:
 					return 200, result(action, "")
 				}
@@ -177,10 +178,10 @@ func TestDeleteRole_eventualConsistency(t *testing.T) {
 			}
 			err = plan.Apply(t.Context(), func(provision.Step) {})
 			if (err != nil) != test.fails || (err != nil && !strings.Contains(err.Error(), test.conflict)) {
-				t.Errorf("got %v", err)
+				t.Errorf("got %v, want failure %t", err, test.fails)
 			}
-			if got := asked("DeleteRole"); got != test.times {
-				t.Errorf("DeleteRole was asked %d times", got)
+			if got := calls("DeleteRole"); got != test.calls {
+				t.Errorf("got %d calls of DeleteRole, want %d", got, test.calls)
 			}
 		})
 	}

@@ -7,14 +7,15 @@ import (
 	"github.com/aws/smithy-go"
 )
 
-// apiError is an error of AWS in AWS's words alone: the SDK puts the operation,
-// the status and the request's id before them, which a person need not read.
+// apiError is an error of AWS with only its code and message. The SDK adds the operation,
+// the status and the request ID, which a user does not need.
 type apiError struct{ api smithy.APIError }
 
 func (e *apiError) Error() string { return e.api.ErrorCode() + ": " + e.api.ErrorMessage() }
 func (e *apiError) Unwrap() error { return e.api }
 
-// awsError makes an error of AWS short, and leaves any other alone.
+// awsError shortens an error of AWS to its code and message. It returns any other error
+// unchanged.
 func awsError(err error) error {
 	if api, ok := errors.AsType[smithy.APIError](err); ok {
 		return &apiError{api: api}
@@ -22,14 +23,14 @@ func awsError(err error) error {
 	return err
 }
 
-// isNotFound says whether IAM has no such thing.
+// isNotFound reports whether the error is that an object does not exist in IAM.
 func isNotFound(err error) bool {
 	_, missing := errors.AsType[*types.NoSuchEntityException](err)
 	return missing
 }
 
-// IsDenied says whether it is the caller's rights that do not suffice. IAM's
-// model has no type for that
+// IsDenied reports whether AWS denied a call because the caller lacks a permission. IAM's
+// model has no error type for this
 // (https://docs.aws.amazon.com/IAM/latest/APIReference/CommonErrors.html).
 func IsDenied(err error) bool {
 	api, ok := errors.AsType[smithy.APIError](err)

@@ -12,32 +12,34 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/iam/types"
 )
 
-// IAM is eventually consistent: for seconds after CreateRole has answered,
-// another call may not see the role (IAM User Guide, "Troubleshoot IAM", "Changes
-// that I make are not always immediately visible",
-// https://docs.aws.amazon.com/IAM/latest/UserGuide/troubleshoot.html#troubleshoot_general_eventual-consistency).
-// So a role that was made is waited for, and as the next call may be answered
-// by a machine that has not heard of it even then, those are patient, too. In the
-// same way DeleteRole may still see a policy that was detached.
+// IAM is eventually consistent. For some seconds after CreateRole returns, other calls may
+// not see the role. See IAM User Guide, "Troubleshoot IAM", "Changes that I make are not
+// always immediately visible"
+// (https://docs.aws.amazon.com/IAM/latest/UserGuide/troubleshoot.html#troubleshoot_general_eventual-consistency).
+// So createRole waits for the new role. Another server of IAM may still not know the role
+// after that, so later calls for the role are retried, too. DeleteRole is retried because
+// it may still see a policy that was detached.
 const (
 	roleWait      = time.Minute
 	retryAttempts = 8
 	retryBackoff  = 5 * time.Second
 )
 
-// waitForRole returns when IAM shows a role that was made.
+// waitForRole waits until GetRole returns the role. It returns an error if that takes longer
+// than roleWait.
 func (c *Cluster) waitForRole(ctx context.Context, name string) error {
 	return iam.NewRoleExistsWaiter(c.IAM).Wait(ctx, &iam.GetRoleInput{RoleName: aws.String(name)}, roleWait)
 }
 
-// retryUntilVisible lets one call try again where that is worthwhile.
-func retryUntilVisible(worthwhile func(error) bool) func(*iam.Options) {
+// retryUntilVisible returns an option that retries a call after errors for which retryable
+// is true.
+func retryUntilVisible(retryable func(error) bool) func(*iam.Options) {
 	return func(options *iam.Options) {
 		options.Retryer = retry.NewStandard(func(standard *retry.StandardOptions) {
 			standard.MaxAttempts = retryAttempts
 			standard.MaxBackoff = retryBackoff
 			standard.Retryables = append(standard.Retryables, retry.IsErrorRetryableFunc(func(err error) aws.Ternary {
-				if worthwhile(err) {
+				if retryable(err) {
 					return aws.TrueTernary
 				}
 				return aws.UnknownTernary
@@ -46,10 +48,9 @@ func retryUntilVisible(worthwhile func(error) bool) func(*iam.Options) {
 	}
 }
 
-// isNotYetVisible says that IAM does not know a role, or still changes it for an
-// earlier call. That a policy is missing looks the same but for the message, and
-// does not mend itself. The messages are IAM's and not documented: where they
-// change, the first refusal counts.
+// isNotYetVisible reports whether IAM does not know a role yet, or still changes it for an
+// earlier call. A missing policy has the same error type but another message, and retries
+// do not help. IAM does not document its messages. If they change, calls are not retried.
 func isNotYetVisible(err error) bool {
 	if missing, ok := errors.AsType[*types.NoSuchEntityException](err); ok {
 		return strings.Contains(missing.ErrorMessage(), "role with name")
@@ -57,8 +58,8 @@ func isNotYetVisible(err error) bool {
 	return isBusy(err)
 }
 
-// isNotYetDetached says that IAM still sees the policies of a role that goes.
-// Something else that is in the way, such as an instance profile, stays there.
+// isNotYetDetached reports whether IAM still sees policies of a role that is deleted.
+// Retries do not help if something else blocks the deletion, such as an instance profile.
 func isNotYetDetached(err error) bool {
 	if conflict, ok := errors.AsType[*types.DeleteConflictException](err); ok {
 		return strings.Contains(conflict.ErrorMessage(), "detach all policies")

@@ -11,30 +11,30 @@ import (
 	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/identity"
 )
 
-// Identity is a role that was made here, with the ServiceAccount that it is for.
+// Identity is a role that kubectl irsa created, with its ServiceAccount.
 type Identity struct {
 	Namespace      string `json:"namespace"`
 	ServiceAccount string `json:"serviceAccount"`
 	RoleARN        string `json:"roleARN"`
-	// State says whether both are there and know each other.
+	// State is the state of the pair.
 	State IdentityState `json:"state"`
-	// Annotated is the role that the ServiceAccount names, if it is another.
+	// Annotated is the role that the ServiceAccount names, if not RoleARN.
 	Annotated string `json:"annotated,omitempty"`
 }
 
-// IdentityState says whether a role and its ServiceAccount belong together.
+// IdentityState is the state of a role and its ServiceAccount.
 type IdentityState string
 
 // The states of an identity.
 const (
 	Complete IdentityState = "ok"
-	// NotAnnotated says that the ServiceAccount names no role: a role that was
-	// made with --role-only, for instance.
+	// NotAnnotated is the state if the ServiceAccount names no role, for example after
+	// --role-only.
 	NotAnnotated     IdentityState = "not_annotated"
 	OtherRole        IdentityState = "other_role"
 	NoServiceAccount IdentityState = "no_serviceaccount"
 	NoRole           IdentityState = "no_role"
-	// Unknown says that the ServiceAccounts cannot be read.
+	// Unknown is the state if the ServiceAccounts could not be read.
 	Unknown IdentityState = "unknown"
 )
 
@@ -42,36 +42,37 @@ var descriptions = map[IdentityState]string{
 	Complete:         "ok",
 	NotAnnotated:     "the ServiceAccount names no role",
 	OtherRole:        "the ServiceAccount names another role",
-	NoServiceAccount: "there is no such ServiceAccount",
-	NoRole:           "there is no such role",
+	NoServiceAccount: "the ServiceAccount does not exist",
+	NoRole:           "the role does not exist",
 	Unknown:          "unknown",
 }
 
-// Description says it to a person.
+// Description returns the state as text.
 func (s IdentityState) Description() string { return descriptions[s] }
 
-// Broken says whether pods of that ServiceAccount lack what was made for them,
-// or what was made is for nobody.
+// Broken reports whether pods of the ServiceAccount do not get the role, or the role or
+// the ServiceAccount does not exist.
 func (s IdentityState) Broken() bool {
 	return s == OtherRole || s == NoServiceAccount || s == NoRole
 }
 
-// Identities lists all roles that were made here for the cluster's
-// ServiceAccounts in a namespace, or in all if it is "", and the ServiceAccounts
-// that were given a role here that is gone. The error within says why
-// ServiceAccounts could not be read.
-func (c *Cluster) Identities(ctx context.Context, namespace string) (identities []Identity, unseen error, err error) {
+// Identities returns the roles that kubectl irsa created for ServiceAccounts of a namespace,
+// or of all namespaces if namespace is "". It also returns the
+// ServiceAccounts that kubectl irsa annotated with a role that no longer exists.
+// accountsErr is the error if the ServiceAccounts could not be read; the roles are then
+// returned with the state Unknown.
+func (c *Cluster) Identities(ctx context.Context, namespace string) (identities []Identity, accountsErr, err error) {
 	roles, err := c.managedRoles(ctx)
 	if err != nil {
 		return nil, nil, err
 	}
 	roles = slices.DeleteFunc(roles, func(r *role) bool { return namespace != "" && r.tags[tagNamespace] != namespace })
-	accounts, unseen := c.accounts(ctx, namespace)
+	accounts, accountsErr := c.accounts(ctx, namespace)
 	named := map[string]bool{}
 	identities = []Identity{}
 	for _, r := range roles {
 		found := Identity{Namespace: r.tags[tagNamespace], ServiceAccount: r.tags[tagServiceAccount], RoleARN: r.arn, State: Unknown}
-		if unseen == nil {
+		if accountsErr == nil {
 			account := accounts[found.Namespace+"/"+found.ServiceAccount]
 			found.State, found.Annotated = stateOf(account, r.arn)
 		}
@@ -86,7 +87,7 @@ func (c *Cluster) Identities(ctx context.Context, namespace string) (identities 
 	slices.SortFunc(identities, func(a, b Identity) int {
 		return strings.Compare(a.Namespace+"/"+a.ServiceAccount+"/"+a.RoleARN, b.Namespace+"/"+b.ServiceAccount+"/"+b.RoleARN)
 	})
-	return identities, unseen, nil
+	return identities, accountsErr, nil
 }
 
 func stateOf(a *serviceAccount, roleARN string) (state IdentityState, annotated string) {
@@ -102,7 +103,7 @@ func stateOf(a *serviceAccount, roleARN string) (state IdentityState, annotated 
 	}
 }
 
-// accounts returns the ServiceAccounts by namespace/name.
+// accounts returns the ServiceAccounts of a namespace by namespace/name.
 func (c *Cluster) accounts(ctx context.Context, namespace string) (map[string]*serviceAccount, error) {
 	const pageSize = 500
 	accounts := map[string]*serviceAccount{}
@@ -123,7 +124,8 @@ func (c *Cluster) accounts(ctx context.Context, namespace string) (map[string]*s
 	}
 }
 
-// orphans returns the ServiceAccounts whose role was written here and is gone.
+// orphans returns the ServiceAccounts that kubectl irsa annotated with a role that no
+// longer exists. named has the roles that do exist.
 func (c *Cluster) orphans(ctx context.Context, accounts map[string]*serviceAccount, named map[string]bool) ([]Identity, error) {
 	var orphans []Identity
 	for _, a := range accounts {

@@ -13,22 +13,24 @@ import (
 	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/identity"
 )
 
-// DeletionSpec says whose identity ends.
+// DeletionSpec selects the roles to delete.
 type DeletionSpec struct {
 	Namespace, Name string
-	// RoleName is the role's; empty: each that was made for the ServiceAccount.
+	// RoleName is the name of the role. If empty, all roles that kubectl irsa created for
+	// the ServiceAccount are deleted.
 	RoleName string
-	// RoleOnly leaves the ServiceAccount to somebody else.
+	// RoleOnly keeps the ServiceAccount unchanged.
 	RoleOnly bool
 }
 
-// PlanIdentityDeletion plans the end of what was made for a ServiceAccount. The
-// role goes last: its tags are what a next run finds the rest by.
+// PlanIdentityDeletion plans the deletion of everything that PlanIdentity created for a
+// ServiceAccount. The role is deleted last, because a later run finds the rest by its
+// tags. It returns an error if something cannot be read, or if a role must not be deleted.
 func (c *Cluster) PlanIdentityDeletion(ctx context.Context, spec DeletionSpec) (*Plan, error) {
 	if err := checkServiceAccount(spec.Namespace, spec.Name); err != nil {
 		return nil, err
 	}
-	plan := &Plan{For: "end of the identity of ServiceAccount " + spec.Namespace + "/" + spec.Name}
+	plan := &Plan{For: "deletion of the role of ServiceAccount " + spec.Namespace + "/" + spec.Name}
 	var existing *serviceAccount
 	if !spec.RoleOnly {
 		found, err := c.readAccount(ctx, spec.Namespace, spec.Name)
@@ -47,7 +49,7 @@ func (c *Cluster) PlanIdentityDeletion(ctx context.Context, spec DeletionSpec) (
 		}
 	}
 	if len(roles) == 0 {
-		plan.addUnchanged(Delete, kindRole, cmp.Or(spec.RoleName, RoleName(c.Name, spec.Namespace, spec.Name)), "there is none that kubectl irsa made for it")
+		plan.addUnchanged(Delete, kindRole, cmp.Or(spec.RoleName, RoleName(c.Name, spec.Namespace, spec.Name)), "kubectl irsa created no role for the ServiceAccount")
 	}
 	for _, role := range roles {
 		if err := c.planRoleDeletion(ctx, plan, role); err != nil {
@@ -57,9 +59,10 @@ func (c *Cluster) PlanIdentityDeletion(ctx context.Context, spec DeletionSpec) (
 	return plan, nil
 }
 
-// rolesToDelete returns the roles that were made for the ServiceAccount: by the
-// name given, or all of the account. Whoever may not list roles gets those that
-// the annotation and the default name lead to.
+// rolesToDelete returns the roles that kubectl irsa created for the ServiceAccount, or only
+// the one named spec.RoleName. If the caller may not list roles, it finds only the role of
+// the annotation and the role of the default name. It returns an error if kubectl irsa did
+// not create the role spec.RoleName for the ServiceAccount.
 func (c *Cluster) rolesToDelete(ctx context.Context, plan *Plan, spec DeletionSpec, existing *serviceAccount) ([]*role, error) {
 	if spec.RoleName != "" {
 		named, err := c.readRole(ctx, spec.RoleName)
@@ -67,14 +70,14 @@ func (c *Cluster) rolesToDelete(ctx context.Context, plan *Plan, spec DeletionSp
 			return nil, err
 		}
 		if !c.isManagedFor(named.tags, spec.Namespace, spec.Name) {
-			return nil, fmt.Errorf("delete role %s: it was not made by kubectl irsa for ServiceAccount %s/%s of this cluster, as its tags say: leave it to whoever made it",
+			return nil, fmt.Errorf("delete role %s: its tags show that kubectl irsa did not create it for ServiceAccount %s/%s of this cluster; delete the role with the tool that created it",
 				named.arn, spec.Namespace, spec.Name)
 		}
 		return []*role{named}, nil
 	}
 	roles, err := c.managedRoles(ctx)
 	if IsDenied(err) {
-		plan.warn("other roles that were made for the ServiceAccount cannot be seen: %v", err)
+		plan.warn("could not list other roles of the ServiceAccount, so they are kept: %v", err)
 		roles, err = nil, nil
 	}
 	if err != nil {
@@ -95,52 +98,52 @@ func (c *Cluster) rolesToDelete(ctx context.Context, plan *Plan, spec DeletionSp
 	return slices.DeleteFunc(roles, func(r *role) bool { return !c.isManagedFor(r.tags, spec.Namespace, spec.Name) }), nil
 }
 
-// planAccountDeletion takes from the ServiceAccount what was put there.
+// planAccountDeletion plans the deletion of the ServiceAccount or of its annotations.
 func (c *Cluster) planAccountDeletion(ctx context.Context, plan *Plan, spec DeletionSpec, existing *serviceAccount, roles []*role) error {
 	name := spec.Namespace + "/" + spec.Name
 	if existing == nil {
-		plan.addUnchanged(Delete, kindServiceAccount, name, "there is none")
+		plan.addUnchanged(Delete, kindServiceAccount, name, "does not exist")
 		return nil
 	}
 	annotation := existing.prefix + "/" + identity.RoleARNAnnotation
 	current := existing.role()
-	goes, err := c.shouldRemoveAnnotation(ctx, existing, roles)
+	remove, err := c.shouldRemoveAnnotation(ctx, existing, roles)
 	if err != nil {
 		return err
 	}
 	switch {
-	case current != "" && !goes:
-		plan.addUnchanged(Update, kindServiceAccount, name, "it has another role, which stays: annotation "+annotation+"="+current)
+	case current != "" && !remove:
+		plan.addUnchanged(Update, kindServiceAccount, name, "keep annotation "+annotation+"="+current+", which names another role")
 	case existing.createdByTool():
-		plan.addChange(Delete, kindServiceAccount, name, []string{"kubectl irsa created it"}, func(ctx context.Context) error {
+		plan.addChange(Delete, kindServiceAccount, name, []string{"created by kubectl irsa"}, func(ctx context.Context) error {
 			return c.deleteAccount(ctx, existing)
 		})
 	case current == "":
-		plan.addUnchanged(Update, kindServiceAccount, name, "it has no role, and was not created by kubectl irsa")
+		plan.addUnchanged(Update, kindServiceAccount, name, "has no role annotation and was not created by kubectl irsa")
 	default:
 		c.planAnnotationRemoval(plan, name, existing)
 	}
 	return nil
 }
 
-// planAnnotationRemoval removes the role, and the audience if it was written
-// here.
+// planAnnotationRemoval plans the removal of the role annotation, and of the audience
+// annotation if kubectl irsa wrote it.
 func (c *Cluster) planAnnotationRemoval(plan *Plan, name string, existing *serviceAccount) {
 	annotation := existing.prefix + "/" + identity.RoleARNAnnotation
-	gone := map[string]any{annotation: nil}
-	details := []string{"without annotation " + annotation + "=" + existing.role()}
+	removed := map[string]any{annotation: nil}
+	details := []string{"remove annotation " + annotation + "=" + existing.role()}
 	audience := existing.prefix + "/" + identity.AudienceAnnotation
 	if existing.annotationManagedByTool(audience) {
-		gone[audience] = nil
-		details = append(details, "without annotation "+audience+"="+existing.Annotations[audience])
+		removed[audience] = nil
+		details = append(details, "remove annotation "+audience+"="+existing.Annotations[audience])
 	}
 	plan.addChange(Update, kindServiceAccount, name, details, func(ctx context.Context) error {
-		return c.patch(ctx, existing, gone)
+		return c.patch(ctx, existing, removed)
 	})
 }
 
-// shouldRemoveAnnotation says whether the role that a ServiceAccount names is one of those that
-// go, or was written here and is gone already.
+// shouldRemoveAnnotation reports whether the ServiceAccount names one of the roles, or
+// kubectl irsa annotated it with a role that no longer exists.
 func (c *Cluster) shouldRemoveAnnotation(ctx context.Context, a *serviceAccount, roles []*role) (bool, error) {
 	current := a.role()
 	if slices.ContainsFunc(roles, func(r *role) bool { return r.arn == current }) {
@@ -154,15 +157,16 @@ func (c *Cluster) shouldRemoveAnnotation(ctx context.Context, a *serviceAccount,
 	return found == nil && err == nil, err
 }
 
-// planRoleDeletion refuses a role into which somebody else has put something
-// that would be lost with it. A managed policy is only detached, and stays.
+// planRoleDeletion plans the deletion of a role and the detachment of its managed policies,
+// which are kept. It returns an error if the role has inline policies: kubectl irsa creates
+// none, and they would be lost.
 func (c *Cluster) planRoleDeletion(ctx context.Context, plan *Plan, r *role) error {
 	inline, err := c.inlinePolicies(ctx, r.name)
 	if err != nil {
 		return err
 	}
 	if len(inline) > 0 {
-		return fmt.Errorf("delete role %s: it has the inline policies %s, which kubectl irsa does not write and which would be lost: aws iam delete-role-policy --role-name %s --policy-name %s",
+		return fmt.Errorf("delete role %s: the role has the inline policies %s, which kubectl irsa did not create and which would be lost; delete them first: aws iam delete-role-policy --role-name %s --policy-name %s",
 			r.arn, strings.Join(inline, ", "), r.name, inline[0])
 	}
 	attached, err := c.attachedPolicies(ctx, r.name)
@@ -182,7 +186,7 @@ func (c *Cluster) planRoleDeletion(ctx context.Context, plan *Plan, r *role) err
 	return nil
 }
 
-// ignoreNotFound takes it for done that somebody else was faster.
+// ignoreNotFound returns nil if the object no longer exists in IAM, and err otherwise.
 func ignoreNotFound(err error) error {
 	if isNotFound(err) {
 		return nil

@@ -18,25 +18,26 @@ import (
 	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/trustpolicy"
 )
 
-// IdentitySpec is the identity that a ServiceAccount should have.
+// IdentitySpec is the role that a ServiceAccount should have.
 type IdentitySpec struct {
 	Namespace, Name string
-	// RoleName is the role's; empty: that of the role that the ServiceAccount has
-	// already, if it was made here for it, or RoleName's.
+	// RoleName is the name of the role. If empty, the name is that of the role that the
+	// ServiceAccount has, if kubectl irsa created it for the ServiceAccount. Otherwise
+	// it is the name that the function RoleName returns.
 	RoleName string
-	// Path is that of a role that is created; empty is "/".
+	// Path is the path of a new role; "/" if empty.
 	Path string
-	// PolicyARNs are managed policies that the role has at least.
+	// PolicyARNs are managed policies to attach. The role can have others.
 	PolicyARNs []string
-	// Boundary is the ARN of the policy that bounds the role; empty leaves what is.
+	// Boundary is the ARN of the permissions boundary. If empty, the role keeps its own.
 	Boundary string
-	// Audience is that of the pods' tokens; empty: what the ServiceAccount's
-	// annotation says, or DefaultAudience.
+	// Audience is the audience of the pods' tokens. If empty, it is that of the
+	// ServiceAccount's annotation, or DefaultAudience.
 	Audience string
 	Tags     map[string]string
-	// RoleOnly leaves the ServiceAccount to somebody else.
+	// RoleOnly keeps the ServiceAccount unchanged.
 	RoleOnly bool
-	// Override gives the role to a ServiceAccount that has another.
+	// Override replaces other values of the ServiceAccount's annotations.
 	Override bool
 }
 
@@ -56,23 +57,23 @@ func (s IdentitySpec) check() error {
 	}
 	for _, arn := range s.PolicyARNs {
 		if !isPolicyARN(arn) {
-			return fmt.Errorf("--attach-policy-arn %q: want the ARN of a managed policy, such as arn:aws:iam::aws:policy/AmazonS3ReadOnlyAccess", arn)
+			return fmt.Errorf("--attach-policy-arn %q: not the ARN of a managed policy, such as arn:aws:iam::aws:policy/AmazonS3ReadOnlyAccess", arn)
 		}
 	}
 	if s.Boundary != "" && !isPolicyARN(s.Boundary) {
-		return fmt.Errorf("--permissions-boundary %q: want the ARN of a managed policy", s.Boundary)
+		return fmt.Errorf("--permissions-boundary %q: not the ARN of a managed policy", s.Boundary)
 	}
 	return checkTags(s.Tags)
 }
 
-// checkServiceAccount refuses above all wildcards, which a trust policy would
-// take for whole groups of ServiceAccounts.
+// checkServiceAccount returns an error if a name is invalid. It also rejects wildcards,
+// because a trust policy with them would allow many ServiceAccounts.
 func checkServiceAccount(namespace, name string) error {
 	if faults := validation.ValidateNamespaceName(namespace, false); len(faults) > 0 {
-		return fmt.Errorf("namespace %q: %s", namespace, strings.Join(faults, "; "))
+		return fmt.Errorf("invalid namespace %q: %s", namespace, strings.Join(faults, "; "))
 	}
 	if faults := validation.ValidateServiceAccountName(name, false); len(faults) > 0 {
-		return fmt.Errorf("ServiceAccount %q: %s", name, strings.Join(faults, "; "))
+		return fmt.Errorf("invalid ServiceAccount %q: %s", name, strings.Join(faults, "; "))
 	}
 	return nil
 }
@@ -81,9 +82,10 @@ func isPolicyARN(arn string) bool {
 	return strings.HasPrefix(arn, "arn:") && strings.Contains(arn, ":iam::") && strings.Contains(arn, ":policy/")
 }
 
-// PlanIdentity plans the role of a ServiceAccount and the annotation that names
-// it. The annotation comes last, so that no pod has a role before the role has
-// its rights.
+// PlanIdentity plans the role of a ServiceAccount and the annotation that names it. The
+// annotation comes last, so that no pod gets a role before the role has its permissions.
+// It returns an error if spec is invalid, something cannot be read, or the role or the
+// ServiceAccount already has another use.
 func (c *Cluster) PlanIdentity(ctx context.Context, spec IdentitySpec) (*Plan, error) {
 	if err := spec.check(); err != nil {
 		return nil, err
@@ -102,7 +104,7 @@ func (c *Cluster) PlanIdentity(ctx context.Context, spec IdentitySpec) (*Plan, e
 	if err != nil {
 		return nil, err
 	}
-	plan := &Plan{For: "identity of ServiceAccount " + spec.Namespace + "/" + spec.Name}
+	plan := &Plan{For: "role of ServiceAccount " + spec.Namespace + "/" + spec.Name}
 	c.warnProvider(ctx, plan, spec.Audience)
 	arn, err := c.planRole(ctx, plan, spec, existing)
 	if err != nil {
@@ -114,8 +116,9 @@ func (c *Cluster) PlanIdentity(ctx context.Context, spec IdentitySpec) (*Plan, e
 	return plan, c.planAccount(ctx, plan, spec, account, arn)
 }
 
-// selectRole names the role of a specification that does not, and returns what
-// IAM has of that name. A role that was made for something else is refused.
+// selectRole sets spec.RoleName if it is empty. It returns the role of that name, or nil
+// if it does not exist. It returns an error if the role exists, but kubectl irsa did not
+// create it for the ServiceAccount.
 func (c *Cluster) selectRole(ctx context.Context, spec *IdentitySpec, account *serviceAccount) (*role, error) {
 	if named := c.roleNamed(account.role()); spec.RoleName == "" && named != "" {
 		current, err := c.readRole(ctx, named)
@@ -135,27 +138,29 @@ func (c *Cluster) selectRole(ctx context.Context, spec *IdentitySpec, account *s
 		return nil, err
 	}
 	if !c.isManagedFor(existing.tags, spec.Namespace, spec.Name) {
-		return nil, fmt.Errorf("role %s exists and was not made by kubectl irsa for this ServiceAccount: it has not the tags %s=%s, %s=%s, %s=%s. "+
-			"Give another --role-name, or annotate the ServiceAccount with that role yourself", existing.arn,
+		return nil, fmt.Errorf("role %s exists, but kubectl irsa did not create it for this ServiceAccount: the role does not have the tags %s=%s, %s=%s, %s=%s; "+
+			"pass another --role-name, or annotate the ServiceAccount with this role yourself", existing.arn,
 			tagIssuer, c.issuerName(), tagNamespace, spec.Namespace, tagServiceAccount, spec.Name)
 	}
 	return existing, nil
 }
 
-// warnProvider says if the role can be taken by nobody for now.
+// warnProvider adds a warning to the plan if pods cannot assume the role yet, or if that
+// cannot be checked.
 func (c *Cluster) warnProvider(ctx context.Context, plan *Plan, audience string) {
 	existing, err := c.readProvider(ctx)
 	switch {
 	case err != nil:
-		plan.warn("it is not known whether IAM has the OIDC provider of the cluster: %v", err)
+		plan.warn("could not check whether IAM has the OIDC provider of the cluster: %v", err)
 	case existing == nil:
 		plan.warn("IAM has no OIDC provider %s, so no pod can assume the role yet; run: kubectl irsa provider create --approve", c.ProviderARN())
 	case !slices.Contains(existing.audiences, audience):
-		plan.warn("the OIDC provider %s does not accept the audience %s: kubectl irsa provider create --audience %s --approve", c.ProviderARN(), audience, audience)
+		plan.warn("the OIDC provider %s does not accept the audience %s; run: kubectl irsa provider create --audience %s --approve", c.ProviderARN(), audience, audience)
 	}
 }
 
-// planRole returns the ARN that the role has, or will have.
+// planRole adds the steps for the role to the plan. It returns the ARN that the role has or
+// will have.
 func (c *Cluster) planRole(ctx context.Context, plan *Plan, spec IdentitySpec, existing *role) (string, error) {
 	trust, err := c.trustPolicy(spec)
 	if err != nil {
@@ -168,7 +173,7 @@ func (c *Cluster) planRole(ctx context.Context, plan *Plan, spec IdentitySpec, e
 		return arn, nil
 	}
 	if spec.Path != "" && spec.Path != existing.path {
-		plan.warn("role %s has the path %s, which cannot be changed to %s: delete it first to move it", existing.name, existing.path, spec.Path)
+		plan.warn("role %s has the path %s, which IAM cannot change to %s; delete the role first to move it", existing.name, existing.path, spec.Path)
 	}
 	c.updateRole(plan, spec, existing, trust)
 	attached, err := c.attachedPolicies(ctx, existing.name)
@@ -179,24 +184,24 @@ func (c *Cluster) planRole(ctx context.Context, plan *Plan, spec IdentitySpec, e
 	return existing.arn, nil
 }
 
-// trustPolicy is the least that lets the ServiceAccount's pods take the role.
+// trustPolicy returns the trust policy that allows only the ServiceAccount's pods.
 func (c *Cluster) trustPolicy(spec IdentitySpec) ([]byte, error) {
 	document, err := trustpolicy.New(trustpolicy.Grant{
 		Provider: c.ProviderARN(), Audience: spec.Audience,
 		Subjects: []trustpolicy.Subject{{Namespace: spec.Namespace, ServiceAccount: spec.Name}},
 	})
 	if err != nil {
-		return nil, fmt.Errorf("write the trust policy of role %s: %w", spec.RoleName, err)
+		return nil, fmt.Errorf("role %s: %w", spec.RoleName, err)
 	}
 	encoded, err := json.Marshal(document)
 	if err != nil {
-		return nil, fmt.Errorf("write the trust policy of role %s: %w", spec.RoleName, err)
+		return nil, fmt.Errorf("encode the trust policy of role %s: %w", spec.RoleName, err)
 	}
 	return encoded, nil
 }
 
 func trustDetail(spec IdentitySpec) string {
-	return "trusts " + token.Subject(spec.Namespace, spec.Name) + " with the audience " + spec.Audience
+	return "trusts " + token.Subject(spec.Namespace, spec.Name) + " with audience " + spec.Audience
 }
 
 func (c *Cluster) createRole(plan *Plan, spec IdentitySpec, arn string, trust []byte) {
@@ -209,7 +214,7 @@ func (c *Cluster) createRole(plan *Plan, spec IdentitySpec, arn string, trust []
 	}
 	if spec.Boundary != "" {
 		input.PermissionsBoundary = aws.String(spec.Boundary)
-		details = append(details, "bounded by "+spec.Boundary)
+		details = append(details, "permissions boundary "+spec.Boundary)
 	}
 	plan.addChange(Create, kindRole, arn, append(details, tagDetails(tags)...), func(ctx context.Context) error {
 		if _, err := c.IAM.CreateRole(ctx, input); err != nil {
@@ -229,7 +234,7 @@ func (c *Cluster) updateRole(plan *Plan, spec IdentitySpec, existing *role, trus
 		})
 	}
 	if spec.Boundary != "" && spec.Boundary != existing.boundary {
-		details := []string{"bounded by " + spec.Boundary}
+		details := []string{"permissions boundary " + spec.Boundary}
 		if existing.boundary != "" {
 			details = append(details, "instead of "+existing.boundary)
 		}
@@ -246,9 +251,8 @@ func (c *Cluster) updateRole(plan *Plan, spec IdentitySpec, existing *role, trus
 	}
 }
 
-// attachPolicies attaches those that are wanted. It takes none away that is
-// attached already: who attached it may have had a reason, and a role that
-// loses a right breaks what runs. Such are named.
+// attachPolicies plans the attachment of the wanted policies. It detaches no other policy,
+// because running pods may need its permissions. It adds a warning for each of them.
 func (c *Cluster) attachPolicies(plan *Plan, spec IdentitySpec, wanted []string, attached ...string) {
 	for _, policy := range wanted {
 		details := []string{"to role " + spec.RoleName}
@@ -263,13 +267,13 @@ func (c *Cluster) attachPolicies(plan *Plan, spec IdentitySpec, wanted []string,
 	}
 	for _, policy := range attached {
 		if !slices.Contains(wanted, policy) {
-			plan.warn("role %s has the policy %s as well, which stays: if nobody needs it, aws iam detach-role-policy --role-name %s --policy-arn %s",
+			plan.warn("role %s also has the policy %s, which stays attached; if it is not needed, run: aws iam detach-role-policy --role-name %s --policy-arn %s",
 				spec.RoleName, policy, spec.RoleName, policy)
 		}
 	}
 }
 
-// equalJSON says whether two documents say the same, however they are written.
+// equalJSON reports whether two JSON documents have the same value.
 func equalJSON(a, b string) bool {
 	var left, right any
 	if json.Unmarshal([]byte(a), &left) != nil || json.Unmarshal([]byte(b), &right) != nil {
@@ -278,7 +282,7 @@ func equalJSON(a, b string) bool {
 	return reflect.DeepEqual(left, right)
 }
 
-// compact puts a document on one line.
+// compact returns a JSON document on one line.
 func compact(document string) string {
 	var decoded any
 	if json.Unmarshal([]byte(document), &decoded) != nil {

@@ -12,79 +12,80 @@ import (
 	"k8s.io/client-go/rest"
 )
 
-// discoveryPath is where an API server, too, tells its issuer
+// discoveryPath is the path of the discovery document, which an API server serves too
 // (OpenID Connect Discovery 1.0, section 4; KEP-1393).
 const discoveryPath = "/.well-known/openid-configuration"
 
-// FindIssuer asks an API server which issuer its tokens name.
+// FindIssuer returns the issuer that the API server publishes in its discovery document.
 func FindIssuer(ctx context.Context, client rest.Interface) (string, error) {
-	answer, err := client.Get().AbsPath(discoveryPath).DoRaw(ctx)
+	response, err := client.Get().AbsPath(discoveryPath).DoRaw(ctx)
 	switch {
 	case apierrors.IsForbidden(err):
-		return "", fmt.Errorf("find the cluster's issuer: read %s: %w: bind the ClusterRole system:service-account-issuer-discovery to yourself, or give --issuer", discoveryPath, err)
+		return "", fmt.Errorf("get the cluster's issuer: read %s: %w; bind the ClusterRole system:service-account-issuer-discovery to your user, or pass --issuer", discoveryPath, err)
 	case err != nil:
-		return "", fmt.Errorf("find the cluster's issuer: read %s: %w: give --issuer, if the cluster does not publish it", discoveryPath, err)
+		return "", fmt.Errorf("get the cluster's issuer: read %s: %w; pass --issuer if the cluster does not publish it", discoveryPath, err)
 	}
 	var document struct {
 		Issuer string `json:"issuer"`
 	}
-	if err := json.Unmarshal(answer, &document); err != nil {
-		return "", fmt.Errorf("find the cluster's issuer: %s is no JSON: %w: give --issuer", discoveryPath, err)
+	if err := json.Unmarshal(response, &document); err != nil {
+		return "", fmt.Errorf("get the cluster's issuer: %s is not JSON: %w; pass --issuer", discoveryPath, err)
 	}
 	if document.Issuer == "" {
-		return "", fmt.Errorf("find the cluster's issuer: %s names none: give --issuer", discoveryPath)
+		return "", fmt.Errorf("get the cluster's issuer: %s has no issuer; pass --issuer", discoveryPath)
 	}
 	return document.Issuer, nil
 }
 
-// CheckIssuer returns an error if an issuer is no URL of an issuer at all.
+// CheckIssuer returns an error if an issuer is not an http:// or https:// URL with a host.
 func CheckIssuer(issuer string) error {
 	parsed, err := url.Parse(issuer)
 	if err != nil {
-		return fmt.Errorf("issuer %q: %w", issuer, err)
+		return fmt.Errorf("invalid issuer %q: %w", issuer, err)
 	}
 	if (parsed.Scheme != "https" && parsed.Scheme != "http") || parsed.Host == "" {
-		return fmt.Errorf("issuer %q is no URL such as https://oidc.example.com/id: give it as the iss of the cluster's tokens has it", issuer)
+		return fmt.Errorf("invalid issuer %q: not a URL such as https://oidc.example.com/id; pass the claim iss of the cluster's tokens", issuer)
 	}
 	return nil
 }
 
-// maxIssuerLength is IAM's limit
+// maxIssuerLength is IAM's limit in characters
 // (https://docs.aws.amazon.com/IAM/latest/APIReference/API_CreateOpenIDConnectProvider.html).
 const maxIssuerLength = 255
 
-// IssuerWarnings says why IAM may refuse an issuer, or AWS never be able to read it.
+// IssuerWarnings returns the reasons why IAM may reject an issuer, or AWS cannot read it.
 // The rules are those of CreateOpenIDConnectProvider's parameter Url
 // (https://docs.aws.amazon.com/IAM/latest/APIReference/API_CreateOpenIDConnectProvider.html).
 func IssuerWarnings(issuer string) []string {
 	parsed, err := url.Parse(issuer)
 	if err != nil {
-		return []string{fmt.Sprintf("issuer %q is no URL: %v", issuer, err)}
+		return []string{fmt.Sprintf("issuer %q is not a URL: %v", issuer, err)}
 	}
-	var concerns []string
-	concern := func(text string) { concerns = append(concerns, "issuer "+issuer+" "+text) }
+	var warnings []string
+	warn := func(text string) { warnings = append(warnings, "issuer "+issuer+" "+text) }
 	if parsed.Scheme != "https" {
-		concern("does not begin with https://: IAM accepts nothing else; change --service-account-issuer of the API server")
+		warn("does not begin with https://, which IAM requires; change --service-account-issuer of the API server")
 	}
 	if strings.HasSuffix(issuer, "/") {
-		concern("ends with a slash, which is a part of it: tokens, the provider and the keys of trust policies must all have it, or none")
+		warn("ends with a slash, which is part of the issuer; tokens, the provider and the condition keys of trust policies must all have the slash, or none of them")
 	}
 	if parsed.Port() != "" {
-		concern("has a port: IAM wants a URL without one")
+		warn("has a port, which IAM does not accept; use a URL without a port")
 	}
 	if parsed.RawQuery != "" || parsed.Fragment != "" {
-		concern("has a query or a fragment: IAM permits neither")
+		warn("has a query or a fragment, which IAM does not accept; use a URL without them")
 	}
 	if len(issuer) > maxIssuerLength {
-		concern(fmt.Sprintf("is longer than %d characters, IAM's limit", maxIssuerLength))
+		warn(fmt.Sprintf("is longer than %d characters, the limit of IAM; use a shorter URL", maxIssuerLength))
 	}
 	if IsPrivate(parsed.Hostname()) {
-		concern("is known in private networks alone: AWS reads it from the internet; publish the documents that kubectl irsa oidc documents writes, and set --service-account-issuer to their place")
+		warn("exists only in private networks, but AWS reads it from the internet; publish the documents that kubectl irsa oidc documents writes, and set --service-account-issuer to their URL")
 	}
-	return concerns
+	return warnings
 }
 
-// IsPrivate says whether a host cannot be meant for the internet.
+// IsPrivate reports whether a host cannot be reached from the internet, by its address or
+// its name.
 func IsPrivate(host string) bool {
 	if address, err := netip.ParseAddr(host); err == nil {
 		return address.IsPrivate() || address.IsLoopback() || address.IsLinkLocalUnicast() || address.IsUnspecified()
@@ -102,9 +103,9 @@ func IsPrivate(host string) bool {
 	return false
 }
 
-// ClusterName derives from an issuer what a person may call its cluster. Unlike
-// the names in kubeconfigs, it is the same for everybody: the last part of the
-// path, or the first of the host where there is no path.
+// ClusterName returns a name for the cluster of an issuer: the last part of the URL's path,
+// or the first part of its host if there is no path. Unlike the names in kubeconfigs, it is
+// the same for all users. It returns "" if the issuer is not a URL.
 func ClusterName(issuer string) string {
 	parsed, err := url.Parse(issuer)
 	if err != nil {

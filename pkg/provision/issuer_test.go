@@ -16,25 +16,25 @@ const eksIssuer = "https://oidc.eks.eu-west-1.amazonaws.com/id/EXAMPLED539D4633E
 
 func TestFindIssuer(t *testing.T) {
 	for name, test := range map[string]struct {
-		status       int
-		answer, want string
-		fault        string
+		status     int
+		body, want string
+		fault      string
 	}{
-		"that it publishes":       {200, `{"issuer":"https://oidc.example.com/prod","jwks_uri":"x"}`, issuer, ""},
-		"that it does not show":   {403, `{"kind":"Status","apiVersion":"v1","status":"Failure","reason":"Forbidden","code":403}`, "", "system:service-account-issuer-discovery"},
-		"that it does not have":   {404, `{"kind":"Status","apiVersion":"v1","status":"Failure","reason":"NotFound","code":404}`, "", "give --issuer"},
-		"that is empty":           {200, `{}`, "", "names none"},
-		"that is no JSON":         {200, `<html>`, "", "is no JSON"},
-		"whatever is fishy in it": {200, `{"issuer":"x"}`, "x", ""},
+		"published": {200, `{"issuer":"https://oidc.example.com/prod","jwks_uri":"x"}`, issuer, ""},
+		"forbidden": {403, `{"kind":"Status","apiVersion":"v1","status":"Failure","reason":"Forbidden","code":403}`, "", "system:service-account-issuer-discovery"},
+		"not found": {404, `{"kind":"Status","apiVersion":"v1","status":"Failure","reason":"NotFound","code":404}`, "", "pass --issuer"},
+		"empty":     {200, `{}`, "", "has no issuer"},
+		"not JSON":  {200, `<html>`, "", "is not JSON"},
+		"not a URL": {200, `{"issuer":"x"}`, "x", ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 				if r.URL.Path != "/.well-known/openid-configuration" {
-					t.Errorf("asked for %s", r.URL.Path)
+					t.Errorf("got request for %s", r.URL.Path)
 				}
 				w.Header().Set("Content-Type", "application/json")
 				w.WriteHeader(test.status)
-				_, _ = w.Write([]byte(test.answer))
+				_, _ = w.Write([]byte(test.body))
 			}))
 			defer server.Close()
 			client, err := kubernetes.NewForConfig(&rest.Config{Host: server.URL})
@@ -54,29 +54,29 @@ func TestFindIssuer(t *testing.T) {
 
 func TestIssuerWarnings(t *testing.T) {
 	for name, test := range map[string]struct{ issuer, want string }{
-		"none about EKS":                          {eksIssuer, ""},
-		"none about a bucket":                     {"https://s3.eu-west-1.amazonaws.com/my-issuer", ""},
-		"http is refused":                         {"http://oidc.example.com", "does not begin with https://"},
-		"a slash at the end is dangerous":         {"https://oidc.example.com/", "ends with a slash"},
-		"a port is refused":                       {"https://oidc.example.com:8443", "has a port"},
-		"a query is refused":                      {"https://oidc.example.com?x=y", "has a query"},
-		"a fragment is refused":                   {"https://oidc.example.com#x", "has a query or a fragment"},
-		"256 letters are too many":                {"https://oidc.example.com/" + strings.Repeat("a", 256-25), "longer than 255"},
-		"255 letters are not":                     {"https://oidc.example.com/" + strings.Repeat("a", 255-25), ""},
-		"the default of kubeadm is private":       {"https://kubernetes.default.svc.cluster.local", "private networks"},
-		"a name without a dot is private":         {"https://kubernetes", "private networks"},
-		"the name of a Service is private":        {"https://kubernetes.default.svc", "private networks"},
-		"a private address is private":            {"https://10.0.0.1", "private networks"},
-		"loopback is private":                     {"https://[::1]", "private networks"},
-		"a public address is not":                 {"https://192.0.2.1", ""},
-		"a dot at the end of the host is skipped": {"https://api.cluster.internal.", "private networks"},
-		"what is no URL at all":                   {"https://a b", "is no URL"},
+		"EKS":                        {eksIssuer, ""},
+		"bucket":                     {"https://s3.eu-west-1.amazonaws.com/my-issuer", ""},
+		"http":                       {"http://oidc.example.com", "does not begin with https://"},
+		"slash at the end":           {"https://oidc.example.com/", "ends with a slash"},
+		"port":                       {"https://oidc.example.com:8443", "has a port"},
+		"query":                      {"https://oidc.example.com?x=y", "has a query"},
+		"fragment":                   {"https://oidc.example.com#x", "has a query or a fragment"},
+		"256 characters":             {"https://oidc.example.com/" + strings.Repeat("a", 256-25), "longer than 255"},
+		"255 characters":             {"https://oidc.example.com/" + strings.Repeat("a", 255-25), ""},
+		"default of kubeadm":         {"https://kubernetes.default.svc.cluster.local", "private networks"},
+		"name without a dot":         {"https://kubernetes", "private networks"},
+		"name of a Service":          {"https://kubernetes.default.svc", "private networks"},
+		"private address":            {"https://10.0.0.1", "private networks"},
+		"loopback":                   {"https://[::1]", "private networks"},
+		"public address":             {"https://192.0.2.1", ""},
+		"dot at the end of the host": {"https://api.cluster.internal.", "private networks"},
+		"not a URL":                  {"https://a b", "is not a URL"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			got := provision.IssuerWarnings(test.issuer)
 			if test.want == "" {
 				if len(got) != 0 {
-					t.Errorf("got %q", got)
+					t.Errorf("got %q, want no warning", got)
 				}
 				return
 			}
@@ -107,7 +107,7 @@ func TestClusterName(t *testing.T) {
 func TestCheckIssuer_invalid(t *testing.T) {
 	for _, issuer := range []string{"", "oidc.example.com", "ftp://oidc.example.com", "https://", "https://a b"} {
 		if err := provision.CheckIssuer(issuer); err == nil {
-			t.Errorf("%q was accepted", issuer)
+			t.Errorf("CheckIssuer(%q): got no error", issuer)
 		}
 	}
 }

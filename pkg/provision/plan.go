@@ -5,29 +5,29 @@ import (
 	"fmt"
 )
 
-// Plan is what has to be done, in order, and what of it is so already.
+// Plan is a list of steps in order, including those that need no change.
 type Plan struct {
-	// For says what the plan is about.
+	// For is the object of the plan.
 	For string `json:"for"`
-	// Warnings are what the steps do not mend.
+	// Warnings are problems that the steps do not fix.
 	Warnings []string `json:"warnings,omitempty"`
 	Steps    []Step   `json:"steps"`
 }
 
-// Step is one thing that must be so.
+// Step is one change, or an object that needs no change.
 type Step struct {
 	Action Action `json:"action"`
 	Kind   string `json:"kind"`
-	// Name is the ARN of what is in IAM, namespace/name of what is in the cluster.
+	// Name is the ARN of an object in IAM, or namespace/name of one in the cluster.
 	Name string `json:"name"`
-	// Details say what it will be like, or what it is like and stays.
+	// Details are the properties that the object has after the step.
 	Details []string `json:"details,omitempty"`
 	State   State    `json:"state"`
 
 	do func(context.Context) error
 }
 
-// Action is what a step does.
+// Action is the kind of change of a step.
 type Action string
 
 // The actions.
@@ -37,20 +37,20 @@ const (
 	Delete Action = "delete"
 )
 
-// State says how far a step is.
+// State is the progress of a step.
 type State string
 
 // The states of a step.
 const (
-	// Unchanged says that it was so before.
+	// Unchanged is the state of a step that needs no change.
 	Unchanged State = "unchanged"
-	// Pending says that it is to be done.
+	// Pending is the state of a step that has not run yet.
 	Pending State = "needed"
 	Done    State = "done"
 	Failed  State = "failed"
 )
 
-// The kinds of what steps are about.
+// The kinds of objects that steps change.
 const (
 	kindProvider       = "OIDC provider"
 	kindRole           = "role"
@@ -58,12 +58,12 @@ const (
 	kindServiceAccount = "ServiceAccount"
 )
 
-// String says it as an order.
+// String returns the action, the kind and the name.
 func (s Step) String() string {
 	return string(s.Action) + " " + s.Kind + " " + s.Name
 }
 
-// Changes counts the steps that are to be done.
+// Changes returns the number of pending steps.
 func (p *Plan) Changes() int {
 	changes := 0
 	for _, step := range p.Steps {
@@ -74,10 +74,10 @@ func (p *Plan) Changes() int {
 	return changes
 }
 
-// Apply does what is needed, in order, and tells of each step once it is over.
-// It stops at the first that fails, and takes nothing back: a plan that is made
-// anew goes on from there.
-func (p *Plan) Apply(ctx context.Context, tell func(Step)) error {
+// Apply runs the pending steps in order, and calls report after each of them. It returns
+// an error at the first step that fails. It does not roll back: a new plan continues with
+// the remaining steps.
+func (p *Plan) Apply(ctx context.Context, report func(Step)) error {
 	for i := range p.Steps {
 		step := &p.Steps[i]
 		if step.State != Pending {
@@ -86,11 +86,11 @@ func (p *Plan) Apply(ctx context.Context, tell func(Step)) error {
 		err := step.do(ctx)
 		if err != nil {
 			step.State = Failed
-			tell(*step)
+			report(*step)
 			return fmt.Errorf("%s: %w; completed steps are kept: fix the error and run the command again to continue", step, awsError(err))
 		}
 		step.State = Done
-		tell(*step)
+		report(*step)
 	}
 	return nil
 }
@@ -99,12 +99,12 @@ func (p *Plan) warn(format string, arguments ...any) {
 	p.Warnings = append(p.Warnings, fmt.Sprintf(format, arguments...))
 }
 
-// addUnchanged adds what is so already.
+// addUnchanged adds a step that needs no change.
 func (p *Plan) addUnchanged(action Action, kind, name string, details ...string) {
 	p.Steps = append(p.Steps, Step{Action: action, Kind: kind, Name: name, Details: details, State: Unchanged})
 }
 
-// addChange adds what is to be done, and how.
+// addChange adds a pending step, which do runs.
 func (p *Plan) addChange(action Action, kind, name string, details []string, do func(context.Context) error) {
 	p.Steps = append(p.Steps, Step{Action: action, Kind: kind, Name: name, Details: details, State: Pending, do: do})
 }

@@ -11,13 +11,13 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/iam"
 )
 
-// ProviderSpec is what the provider should be like.
+// ProviderSpec is the OIDC provider that the cluster should have.
 type ProviderSpec struct {
-	// Audiences are IAM's client ids.
+	// Audiences are the audiences to accept, which IAM calls client IDs.
 	Audiences []string
-	// Thumbprints are those of the certificates of the issuer's CA, 40 hex digits
-	// each. AWS verifies the issuer by its own store of CAs, and looks at them
-	// only where that does not know the CA; none: IAM finds one by itself
+	// Thumbprints are the SHA-1 fingerprints of the issuer's CA, in 40 hexadecimal
+	// digits each. AWS verifies the issuer with its own list of CAs and uses thumbprints
+	// only for other CAs. If there are none, IAM gets one itself
 	// (https://docs.aws.amazon.com/IAM/latest/APIReference/API_CreateOpenIDConnectProvider.html).
 	Thumbprints []string
 	Tags        map[string]string
@@ -27,35 +27,35 @@ var thumbprints = regexp.MustCompile(`^[0-9A-Fa-f]{40}$`)
 
 func (s ProviderSpec) check() error {
 	if len(s.Audiences) == 0 {
-		return fmt.Errorf("no audience: give --audience, such as %s", DefaultAudience)
+		return fmt.Errorf("no audience; pass --audience, for example %s", DefaultAudience)
 	}
 	for _, audience := range s.Audiences {
 		if audience == "" || strings.ContainsAny(audience, " \t\n") {
-			return fmt.Errorf("--audience %q: want a text without spaces, such as %s", audience, DefaultAudience)
+			return fmt.Errorf("--audience %q: must not be empty or contain spaces; use for example %s", audience, DefaultAudience)
 		}
 	}
 	for _, thumbprint := range s.Thumbprints {
 		if !thumbprints.MatchString(thumbprint) {
-			return fmt.Errorf("--thumbprint %q: want the SHA-1 of a certificate, 40 hexadecimal digits without colons", thumbprint)
+			return fmt.Errorf("--thumbprint %q: must be the SHA-1 of a certificate, in 40 hexadecimal digits without colons", thumbprint)
 		}
 	}
 	return checkTags(s.Tags)
 }
 
-// provider is what IAM has.
+// provider is an OIDC provider in IAM.
 type provider struct {
 	audiences, thumbprints []string
 	tags                   map[string]string
 }
 
-// readProvider returns nil if IAM has none.
+// readProvider returns the cluster's provider, or nil if it does not exist.
 func (c *Cluster) readProvider(ctx context.Context) (*provider, error) {
 	found, err := c.IAM.GetOpenIDConnectProvider(ctx, &iam.GetOpenIDConnectProviderInput{OpenIDConnectProviderArn: aws.String(c.ProviderARN())})
 	if isNotFound(err) {
 		return nil, nil
 	}
 	if err != nil {
-		return nil, fmt.Errorf("read OIDC provider %s: %w", c.ProviderARN(), awsError(err))
+		return nil, fmt.Errorf("get OIDC provider %s: %w", c.ProviderARN(), awsError(err))
 	}
 	return &provider{
 		audiences:   slices.Sorted(slices.Values(found.ClientIDList)),
@@ -64,8 +64,9 @@ func (c *Cluster) readProvider(ctx context.Context) (*provider, error) {
 	}, nil
 }
 
-// PlanProvider plans the provider of the cluster's issuer. What an existing one
-// has beyond the specification stays.
+// PlanProvider plans the provider of the cluster's issuer. It keeps audiences and tags of
+// an existing provider that spec does not have. It returns an error if spec is invalid or
+// the provider cannot be read.
 func (c *Cluster) PlanProvider(ctx context.Context, spec ProviderSpec) (*Plan, error) {
 	if err := spec.check(); err != nil {
 		return nil, err
@@ -74,12 +75,13 @@ func (c *Cluster) PlanProvider(ctx context.Context, spec ProviderSpec) (*Plan, e
 	if err != nil {
 		return nil, err
 	}
-	plan := &Plan{For: "OIDC provider of the issuer " + c.Issuer}
+	plan := &Plan{For: "OIDC provider of issuer " + c.Issuer}
 	c.warnIssuer(ctx, plan)
 	if existing == nil {
-		// Whoever may not list providers does without this.
-		if misses, err := c.similarProviders(ctx); err == nil {
-			plan.Warnings = append(plan.Warnings, misses...)
+		// The warnings are optional, because the caller may lack permission to list
+		// providers.
+		if similar, err := c.similarProviders(ctx); err == nil {
+			plan.Warnings = append(plan.Warnings, similar...)
 		}
 		c.createProvider(plan, spec)
 		return plan, nil
@@ -88,14 +90,14 @@ func (c *Cluster) PlanProvider(ctx context.Context, spec ProviderSpec) (*Plan, e
 	return plan, nil
 }
 
-// warnIssuer says what keeps AWS from reading the issuer.
+// warnIssuer adds the reasons why IAM may reject the issuer, or AWS cannot read it.
 func (c *Cluster) warnIssuer(ctx context.Context, plan *Plan) {
 	plan.Warnings = append(plan.Warnings, IssuerWarnings(c.Issuer)...)
 	if c.Reach == nil {
 		return
 	}
 	if err := c.Reach(ctx, c.Issuer); err != nil {
-		plan.warn("the issuer cannot be read from here without credentials, as AWS has to: %v", err)
+		plan.warn("the issuer could not be read from here without credentials, as AWS reads it: %v", err)
 	}
 }
 
@@ -138,7 +140,7 @@ func (c *Cluster) updateProvider(plan *Plan, spec ProviderSpec, existing *provid
 	c.updateThumbprints(plan, spec, existing)
 	wanted := spec.Tags
 	if !c.isManaged(existing.tags) {
-		plan.warn("the provider was not made by kubectl irsa, as it has no tag %s=%s: kubectl irsa provider delete will leave it alone", tagIssuer, c.issuerName())
+		plan.warn("the provider has no tag %s=%s, so kubectl irsa did not create it; kubectl irsa provider delete needs --force to delete it", tagIssuer, c.issuerName())
 	}
 	if missing := missingTags(existing.tags, wanted); len(missing) > 0 {
 		plan.addChange(Update, kindProvider, arn, tagDetails(missing), func(ctx context.Context) error {
@@ -150,14 +152,14 @@ func (c *Cluster) updateProvider(plan *Plan, spec ProviderSpec, existing *provid
 	}
 	for _, audience := range existing.audiences {
 		if !slices.Contains(spec.Audiences, audience) {
-			plan.warn("the provider accepts the audience %s as well, which stays: "+
-				"if nobody needs it, aws iam remove-client-id-from-open-id-connect-provider --open-id-connect-provider-arn %s --client-id %s", audience, arn, audience)
+			plan.warn("the provider also accepts the audience %s, which stays; "+
+				"if it is not needed, run: aws iam remove-client-id-from-open-id-connect-provider --open-id-connect-provider-arn %s --client-id %s", audience, arn, audience)
 		}
 	}
 }
 
-// updateThumbprints replaces the thumbprints if some are given and differ: to
-// keep old ones would go on trusting a CA that is no longer meant.
+// updateThumbprints replaces the thumbprints if spec has some and they differ. It does not
+// keep the old ones, because AWS would continue to trust their CA.
 func (c *Cluster) updateThumbprints(plan *Plan, spec ProviderSpec, existing *provider) {
 	wanted := make([]string, 0, len(spec.Thumbprints))
 	for _, thumbprint := range spec.Thumbprints {

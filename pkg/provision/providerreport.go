@@ -10,37 +10,39 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/iam"
 )
 
-// ProviderReport is what IAM has for the cluster's issuer, and whether that is
-// what the cluster needs.
+// ProviderReport is the state of the OIDC provider of the cluster's issuer in IAM.
 type ProviderReport struct {
 	ARN    string `json:"arn"`
 	Issuer string `json:"issuer"`
 	Exists bool   `json:"exists"`
-	// Unknown says why it could not be read: then nothing of it is known.
+	// Unknown is the error if the provider could not be read. The other fields are then
+	// empty.
 	Unknown     string            `json:"readError,omitempty"`
 	Audiences   []string          `json:"audiences,omitempty"`
 	Thumbprints []string          `json:"thumbprints,omitempty"`
 	Tags        map[string]string `json:"tags,omitempty"`
-	// MadeHere says whether kubectl irsa made it, for this cluster.
+	// MadeHere reports whether kubectl irsa created the provider for this cluster.
 	MadeHere bool `json:"madeHere"`
-	// Faults are why the cluster's pods get no credentials by it.
+	// Faults are the reasons why the cluster's pods get no credentials.
 	Faults []string `json:"faults,omitempty"`
-	// Warnings are what may become faults, or cannot be seen from here.
+	// Warnings are possible problems, and checks that could not run.
 	Warnings []string `json:"warnings,omitempty"`
 }
 
-// Provider reports on the cluster's provider. Each of audiences is needed.
+// Provider returns a report on the cluster's provider. It reports a fault for each of the
+// audiences that the provider does not accept. It returns an error if the provider cannot
+// be read.
 func (c *Cluster) Provider(ctx context.Context, audiences []string) (*ProviderReport, error) {
 	existing, err := c.readProvider(ctx)
 	if err != nil {
 		return nil, err
 	}
 	report := &ProviderReport{ARN: c.ProviderARN(), Issuer: c.Issuer}
-	var seen Plan
-	c.warnIssuer(ctx, &seen)
-	report.Warnings = seen.Warnings
+	var plan Plan
+	c.warnIssuer(ctx, &plan)
+	report.Warnings = plan.Warnings
 	if existing == nil {
-		report.Faults = append(report.Faults, "IAM has no provider of this issuer: kubectl irsa provider create --approve")
+		report.Faults = append(report.Faults, "IAM has no OIDC provider of this issuer; run: kubectl irsa provider create --approve")
 		c.warnSimilarProvider(ctx, report)
 		return report, nil
 	}
@@ -50,35 +52,35 @@ func (c *Cluster) Provider(ctx context.Context, audiences []string) (*ProviderRe
 	for _, audience := range audiences {
 		if !slices.Contains(existing.audiences, audience) {
 			report.Faults = append(report.Faults, fmt.Sprintf(
-				"the provider does not accept the audience %s: kubectl irsa provider create --audience %s --approve", audience, audience))
+				"the provider does not accept the audience %s; run: kubectl irsa provider create --audience %s --approve", audience, audience))
 		}
 	}
 	return report, nil
 }
 
-// warnSimilarProvider names a provider that was probably meant for this issuer.
+// warnSimilarProvider adds a fault for each provider that was probably meant for the issuer.
 func (c *Cluster) warnSimilarProvider(ctx context.Context, report *ProviderReport) {
-	misses, err := c.similarProviders(ctx)
+	similar, err := c.similarProviders(ctx)
 	if err != nil {
 		report.Warnings = append(report.Warnings, err.Error())
 	}
-	report.Faults = append(report.Faults, misses...)
+	report.Faults = append(report.Faults, similar...)
 }
 
-// similarProviders says which providers differ from the cluster's only by what people
-// take for the same.
+// similarProviders returns a message for each provider with an ARN similar to that of the
+// cluster's provider: it differs only in case or in a slash at the end.
 func (c *Cluster) similarProviders(ctx context.Context) ([]string, error) {
 	all, err := c.IAM.ListOpenIDConnectProviders(ctx, &iam.ListOpenIDConnectProvidersInput{})
 	if err != nil {
-		return nil, fmt.Errorf("see the other providers: %w", awsError(err))
+		return nil, fmt.Errorf("list OIDC providers: %w", awsError(err))
 	}
-	var misses []string
+	var similar []string
 	for _, entry := range all.OpenIDConnectProviderList {
 		if arn := aws.ToString(entry.Arn); arn != c.ProviderARN() && similarURL(arn, c.ProviderARN()) {
-			misses = append(misses, "there is "+arn+", which is another to the letter: a slash at the end and capitals count")
+			similar = append(similar, "IAM has the OIDC provider "+arn+", which differs only in case or in a slash at the end; AWS does not use it for this issuer")
 		}
 	}
-	return misses, nil
+	return similar, nil
 }
 
 func similarURL(a, b string) bool {

@@ -1,9 +1,11 @@
-// Package provision owns what IAM and the cluster must hold so that pods get an
-// identity: the OIDC provider of the cluster's issuer, a role for a
-// ServiceAccount, and the annotation that names the role. It plans first and
-// changes nothing while it does; a plan is then carried out step by step. What
-// is made bears tags that say for whom, and nothing else is ever deleted. It
-// decides nothing about who may have which rights.
+// Package provision sets up IAM and the cluster so that pods get AWS credentials. It
+// creates and deletes the OIDC provider of the cluster, the roles of ServiceAccounts, and
+// the annotations that name them.
+//
+// Functions that begin with Plan read the current state and change nothing. Plan.Apply
+// then makes the changes step by step. Created objects in IAM have tags that name the
+// cluster and the ServiceAccount; objects without these tags are not deleted unless
+// forced. The package attaches managed policies, but does not define permissions.
 package provision
 
 import (
@@ -17,53 +19,54 @@ import (
 	"k8s.io/client-go/kubernetes"
 )
 
-// DefaultAudience is the client id that AWS's SDKs and STS expect.
+// DefaultAudience is the audience that AWS's SDKs and STS expect.
 const DefaultAudience = "sts.amazonaws.com"
 
-// Cluster is a cluster with the account whose roles its ServiceAccounts get.
+// Cluster is a cluster and the AWS account of its roles.
 type Cluster struct {
-	// Issuer is the URL that the cluster's tokens have as iss.
+	// Issuer is the URL in the claim iss of the cluster's tokens.
 	Issuer string
-	// Name begins the names of roles that are made without one.
+	// Name is the first part of default role names.
 	Name    string
 	Account Account
 	IAM     *iam.Client
-	// Client is the cluster's own; only what is done to ServiceAccounts needs it.
+	// Client is the client of the cluster, used only for ServiceAccounts and namespaces.
 	Client kubernetes.Interface
-	// AnnotationPrefix is that of the webhook.
+	// AnnotationPrefix is the webhook's --annotation-prefix.
 	AnnotationPrefix string
-	// Reach says why the issuer's documents cannot be read by anybody; nil: not tried.
+	// Reach returns an error if the issuer's documents cannot be read without
+	// credentials. If Reach is nil, this is not checked.
 	Reach func(ctx context.Context, issuer string) error
 }
 
-// Account is the AWS account that is called, and the partition that it is in.
+// Account is an AWS account and its partition.
 type Account struct {
-	// Partition is "aws", "aws-cn", "aws-us-gov" and so on; ID has 12 digits.
+	// Partition is "aws", "aws-cn", "aws-us-gov" or another one. ID has 12 digits.
 	Partition, ID string
 }
 
-// FindAccount asks STS whose credentials these are.
+// FindAccount returns the account of the client's credentials, which STS returns.
 func FindAccount(ctx context.Context, client *sts.Client) (Account, error) {
 	caller, err := client.GetCallerIdentity(ctx, &sts.GetCallerIdentityInput{})
 	if err != nil {
-		return Account{}, fmt.Errorf("find the AWS account: %w: check the AWS credentials by aws sts get-caller-identity", awsError(err))
+		return Account{}, fmt.Errorf("get the AWS account: %w; check the AWS credentials with: aws sts get-caller-identity", awsError(err))
 	}
-	// The ARN is the only place that tells the partition
+	// Only the ARN contains the partition
 	// (https://docs.aws.amazon.com/STS/latest/APIReference/API_GetCallerIdentity.html).
 	parts := strings.SplitN(aws.ToString(caller.Arn), ":", 3)
 	if len(parts) < 3 || parts[0] != "arn" || parts[1] == "" || aws.ToString(caller.Account) == "" {
-		return Account{}, fmt.Errorf("find the AWS account: STS says that it is %q with the ARN %q, which names no account of a partition",
+		return Account{}, fmt.Errorf("get the AWS account: STS returned the account %q and the ARN %q, which have no account or no partition",
 			aws.ToString(caller.Account), aws.ToString(caller.Arn))
 	}
 	return Account{Partition: parts[1], ID: aws.ToString(caller.Account)}, nil
 }
 
-// ProviderARN is the ARN that IAM gives the provider of the cluster's issuer.
+// ProviderARN returns the ARN of the OIDC provider of the cluster's issuer.
 func (c *Cluster) ProviderARN() string {
 	return c.arn("oidc-provider/" + c.issuerName())
 }
 
-// issuerName is the issuer as IAM names it, without its scheme
+// issuerName returns the issuer without its scheme, as IAM names it
 // (https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_iam-condition-keys.html).
 func (c *Cluster) issuerName() string {
 	_, name, found := strings.Cut(c.Issuer, "://")
@@ -77,8 +80,8 @@ func (c *Cluster) arn(resource string) string {
 	return "arn:" + c.Account.Partition + ":iam::" + c.Account.ID + ":" + resource
 }
 
-// roleNamed returns the name of the role that an ARN of this account names, or
-// "" if it names none.
+// roleNamed returns the name of the role in an ARN. It returns "" if the ARN is not that of
+// a role of this account.
 func (c *Cluster) roleNamed(arn string) string {
 	path, found := strings.CutPrefix(arn, c.arn("role/"))
 	if !found {

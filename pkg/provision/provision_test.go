@@ -54,18 +54,18 @@ func cart() provision.IdentitySpec {
 }
 
 func serviceAccount(name string, annotations ...string) *corev1.ServiceAccount {
-	made := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: name, Annotations: map[string]string{}}}
+	account := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: name, Annotations: map[string]string{}}}
 	for _, pair := range annotations {
 		key, value, _ := strings.Cut(pair, "=")
-		made.Annotations[key] = value
+		account.Annotations[key] = value
 	}
-	return made
+	return account
 }
 
-// apply plans by make and does all that is needed.
-func apply(t *testing.T, make func() (*provision.Plan, error)) *provision.Plan {
+// apply applies the plan that newPlan returns.
+func apply(t *testing.T, newPlan func() (*provision.Plan, error)) *provision.Plan {
 	t.Helper()
-	plan, err := make()
+	plan, err := newPlan()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -89,20 +89,20 @@ func (w *testEnv) deletion(t *testing.T) func() (*provision.Plan, error) {
 	}
 }
 
-// trusting is a trust policy that somebody else wrote.
-func trusting(provider string) string {
+// trustPolicyFor returns a trust policy that kubectl irsa does not write.
+func trustPolicyFor(provider string) string {
 	return `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":{"Federated":"` + provider + `"},"Action":"sts:AssumeRoleWithWebIdentity"}]}`
 }
 
 const (
-	ourProvider   = "arn:aws:iam::111122223333:oidc-provider/oidc.example.com/prod"
-	theirProvider = "arn:aws:iam::111122223333:oidc-provider/oidc.example.com/theirs"
+	clusterProvider = "arn:aws:iam::111122223333:oidc-provider/oidc.example.com/prod"
+	otherProvider   = "arn:aws:iam::111122223333:oidc-provider/oidc.example.com/theirs"
 )
 
-// unmanagedRole makes a role as somebody else would.
+// unmanagedRole creates a role without the tags of kubectl irsa.
 func (w *testEnv) unmanagedRole(t *testing.T, name, provider string, tags ...types.Tag) {
 	t.Helper()
-	trust := trusting(provider)
+	trust := trustPolicyFor(provider)
 	_, err := w.IAM.CreateRole(t.Context(), &iam.CreateRoleInput{RoleName: &name, AssumeRolePolicyDocument: &trust, Tags: tags})
 	if err != nil {
 		t.Fatal(err)
@@ -119,7 +119,7 @@ func (w *testEnv) cart(t *testing.T) *corev1.ServiceAccount {
 	return found
 }
 
-// state is all that there is, so that two states can be compared.
+// state returns all roles and ServiceAccounts as JSON, to compare two states.
 func (w *testEnv) state(t *testing.T) string {
 	t.Helper()
 	roles, err := w.IAM.ListRoles(t.Context(), &iam.ListRolesInput{})
@@ -129,17 +129,17 @@ func (w *testEnv) state(t *testing.T) string {
 	slices.SortFunc(roles.Roles, func(a, b types.Role) int { return strings.Compare(*a.RoleName, *b.RoleName) })
 	var all []any
 	for _, role := range roles.Roles {
-		whole, err := w.IAM.GetRole(t.Context(), &iam.GetRoleInput{RoleName: role.RoleName})
+		full, err := w.IAM.GetRole(t.Context(), &iam.GetRoleInput{RoleName: role.RoleName})
 		if err != nil {
 			t.Fatal(err)
 		}
-		slices.SortFunc(whole.Role.Tags, func(a, b types.Tag) int { return strings.Compare(*a.Key, *b.Key) })
+		slices.SortFunc(full.Role.Tags, func(a, b types.Tag) int { return strings.Compare(*a.Key, *b.Key) })
 		attached, err := w.IAM.ListAttachedRolePolicies(t.Context(), &iam.ListAttachedRolePoliciesInput{RoleName: role.RoleName})
 		if err != nil {
 			t.Fatal(err)
 		}
-		whole.Role.RoleId, whole.Role.CreateDate = nil, nil
-		all = append(all, whole.Role, attached.AttachedPolicies)
+		full.Role.RoleId, full.Role.CreateDate = nil, nil
+		all = append(all, full.Role, attached.AttachedPolicies)
 	}
 	accounts, err := w.kubernetes.CoreV1().ServiceAccounts("").List(t.Context(), metav1.ListOptions{})
 	if err != nil {
@@ -155,12 +155,12 @@ func (w *testEnv) state(t *testing.T) string {
 	return string(encoded)
 }
 
-// failAfter lets everything that writes fail once so many writes are done.
+// failAfter makes every write fail after the given number of writes.
 func (w *testEnv) failAfter(writes int) {
 	done := 0
-	refuse := func(operation string) error {
+	write := func(operation string) error {
 		if done == writes {
-			return fmt.Errorf("the wire was cut at %s", operation)
+			return fmt.Errorf("connection closed at %s", operation)
 		}
 		done++
 		return nil
@@ -169,17 +169,17 @@ func (w *testEnv) failAfter(writes int) {
 		if !fakeiam.Changes(operation) {
 			return nil
 		}
-		return refuse(operation)
+		return write(operation)
 	})
 	for _, verb := range []string{"create", "patch", "delete"} {
 		w.kubernetes.PrependReactor(verb, "serviceaccounts", func(kubetesting.Action) (bool, runtime.Object, error) {
-			err := refuse(verb)
+			err := write(verb)
 			return err != nil, nil, err
 		})
 	}
 }
 
-// fix ends failAfter.
+// fix makes writes succeed again after failAfter.
 func (w *testEnv) fix() {
 	w.iam.Fail(nil)
 	w.kubernetes.ReactionChain = w.kubernetes.ReactionChain[3:]
@@ -218,44 +218,44 @@ func TestPlanIdentity_order(t *testing.T) {
 		"kubectl-irsa/issuer": "oidc.example.com/prod", "kubectl-irsa/namespace": "shop", "kubectl-irsa/serviceaccount": "cart", "team": "shop",
 	}
 	if !maps.Equal(tags, wantTags) {
-		t.Errorf("got tags %v", tags)
+		t.Errorf("got tags %v, want %v", tags, wantTags)
 	}
 	if got := *role.Role.PermissionsBoundary.PermissionsBoundaryArn; got != queue {
-		t.Errorf("got boundary %s", got)
+		t.Errorf("got boundary %s, want %s", got, queue)
 	}
 }
 
 func TestPlanIdentity_idempotent(t *testing.T) {
 	w := newTestEnv(t)
-	for name, make := range map[string]func() (*provision.Plan, error){
-		"an identity": w.identity(t, cart()),
-		"a provider":  w.provider(t, provision.ProviderSpec{Audiences: []string{provision.DefaultAudience}, Tags: map[string]string{"team": "shop"}}),
+	for name, newPlan := range map[string]func() (*provision.Plan, error){
+		"a role":     w.identity(t, cart()),
+		"a provider": w.provider(t, provision.ProviderSpec{Audiences: []string{provision.DefaultAudience}, Tags: map[string]string{"team": "shop"}}),
 	} {
 		t.Run(name, func(t *testing.T) {
-			if first := apply(t, make); len(first.Steps) == 0 {
-				t.Fatal("nothing was planned")
+			if first := apply(t, newPlan); len(first.Steps) == 0 {
+				t.Fatal("got an empty plan")
 			}
 			w.iam.Writes()
-			second, err := make()
+			second, err := newPlan()
 			if err != nil {
 				t.Fatal(err)
 			}
 			if second.Changes() != 0 {
-				t.Errorf("got %+v", second.Steps)
+				t.Errorf("got %+v, want no changes", second.Steps)
 			}
-			if err := second.Apply(t.Context(), func(step provision.Step) { t.Errorf("did %s", step) }); err != nil {
+			if err := second.Apply(t.Context(), func(step provision.Step) { t.Errorf("got step %s, want none", step) }); err != nil {
 				t.Error(err)
 			}
 			if writes := w.iam.Writes(); len(writes) != 0 {
-				t.Errorf("wrote %q", writes)
+				t.Errorf("got writes %q, want none", writes)
 			}
 		})
 	}
 }
 
 func TestPlanIdentity_resumesAfterFailure(t *testing.T) {
-	whole := newTestEnv(t)
-	apply(t, whole.identity(t, cart()))
+	complete := newTestEnv(t)
+	apply(t, complete.identity(t, cart()))
 	for writes := range 4 {
 		t.Run(fmt.Sprintf("creation after %d writes", writes), func(t *testing.T) {
 			w := newTestEnv(t)
@@ -268,14 +268,14 @@ func TestPlanIdentity_resumesAfterFailure(t *testing.T) {
 				t.Fatalf("got %v", err)
 			}
 			if got := plan.Steps[writes].State; got != provision.Failed {
-				t.Errorf("step %d is %s", writes, got)
+				t.Errorf("step %d: got state %s, want failed", writes, got)
 			}
 			w.fix()
 			next := apply(t, w.identity(t, cart()))
 			if done := countDone(next); done != 4-writes {
-				t.Errorf("the next run did %d steps, want %d", done, 4-writes)
+				t.Errorf("next run: got %d steps, want %d", done, 4-writes)
 			}
-			if got, want := w.state(t), whole.state(t); got != want {
+			if got, want := w.state(t), complete.state(t); got != want {
 				t.Errorf("got %s, want %s", got, want)
 			}
 		})
@@ -288,7 +288,7 @@ func TestPlanIdentity_resumesAfterFailure(t *testing.T) {
 				t.Fatal(err)
 			}
 			if err := plan.Apply(t.Context(), func(provision.Step) {}); err == nil {
-				t.Fatal("nothing failed")
+				t.Fatal("got no error")
 			}
 			w.fix()
 			apply(t, w.deletion(t))
@@ -300,7 +300,7 @@ func TestPlanIdentity_resumesAfterFailure(t *testing.T) {
 				t.Fatal(err)
 			}
 			if again.Changes() != 0 {
-				t.Errorf("a further run would do %+v", again.Steps)
+				t.Errorf("next plan: got %+v, want no changes", again.Steps)
 			}
 		})
 	}
@@ -322,7 +322,7 @@ func TestPlanIdentity_correctsDrift(t *testing.T) {
 	want := w.state(t)
 	name := aws.String("prod.shop.cart")
 	ctx := t.Context()
-	_, err1 := w.IAM.UpdateAssumeRolePolicy(ctx, &iam.UpdateAssumeRolePolicyInput{RoleName: name, PolicyDocument: aws.String(trusting(ourProvider))})
+	_, err1 := w.IAM.UpdateAssumeRolePolicy(ctx, &iam.UpdateAssumeRolePolicyInput{RoleName: name, PolicyDocument: aws.String(trustPolicyFor(clusterProvider))})
 	_, err2 := w.IAM.DetachRolePolicy(ctx, &iam.DetachRolePolicyInput{RoleName: name, PolicyArn: aws.String(queue)})
 	if err := errors.Join(err1, err2); err != nil {
 		t.Fatal(err)
@@ -332,7 +332,7 @@ func TestPlanIdentity_correctsDrift(t *testing.T) {
 		t.Fatal(err)
 	}
 	if done := countDone(apply(t, w.identity(t, cart()))); done != 3 {
-		t.Errorf("did %d steps", done)
+		t.Errorf("got %d steps, want 3", done)
 	}
 	if got := w.state(t); got != want {
 		t.Errorf("got %s, want %s", got, want)
@@ -350,7 +350,7 @@ func TestPlanIdentity_updatesBoundaryAndTags(t *testing.T) {
 		t.Errorf("got %q", got)
 	}
 	if plan := apply(t, w.identity(t, cart())); countDone(plan) != 0 {
-		t.Errorf("what is not asked for was taken away: %+v", plan.Steps)
+		t.Errorf("got %+v, want boundary and tags kept", plan.Steps)
 	}
 }
 
@@ -364,12 +364,12 @@ func TestPlanIdentity_roleNotManaged(t *testing.T) {
 		want           string
 	}{
 		"a role without tags": {
-			role: "prod.shop.cart", want: "was not made by kubectl irsa for this ServiceAccount",
+			role: "prod.shop.cart", want: "kubectl irsa did not create it for this ServiceAccount",
 		},
 		"a role of another cluster": {
-			role: "prod.shop.cart", tags: []types.Tag{other}, want: "Give another --role-name",
+			role: "prod.shop.cart", tags: []types.Tag{other}, want: "pass another --role-name",
 		},
-		"a role of that name": {
+		"an unmanaged role with the given name": {
 			role: "theirs", spec: func(s *provision.IdentitySpec) { s.RoleName = "theirs" }, want: "role/theirs exists",
 		},
 		"a ServiceAccount with another role": {
@@ -377,33 +377,33 @@ func TestPlanIdentity_roleNotManaged(t *testing.T) {
 		},
 		"a ServiceAccount with another audience": {
 			serviceAccount: serviceAccount("cart", "eks.amazonaws.com/audience=theirs"),
-			spec:           func(s *provision.IdentitySpec) { s.Audience = "ours" }, want: "has the annotation eks.amazonaws.com/audience=theirs already",
+			spec:           func(s *provision.IdentitySpec) { s.Audience = "ours" }, want: "has the annotation eks.amazonaws.com/audience=theirs, not ours",
 		},
-		"a wildcard for a name": {
+		"a wildcard in the name": {
 			spec: func(s *provision.IdentitySpec) { s.Name = "*" }, want: `ServiceAccount "*"`,
 		},
-		"a wildcard for a namespace": {
+		"a wildcard in the namespace": {
 			spec: func(s *provision.IdentitySpec) { s.Namespace = "shop-?" }, want: `namespace "shop-?"`,
 		},
-		"a namespace that is not there": {
+		"a namespace that does not exist": {
 			spec: func(s *provision.IdentitySpec) { s.Namespace = "shops" }, want: "kubectl create namespace shops",
 		},
-		"a name that no role has": {
+		"an invalid role name": {
 			spec: func(s *provision.IdentitySpec) { s.RoleName = "a b" }, want: "--role-name",
 		},
-		"a path without a slash at its end": {
+		"a path without a slash at the end": {
 			spec: func(s *provision.IdentitySpec) { s.Path = "/team" }, want: "--path",
 		},
-		"a policy that is none": {
+		"an invalid policy ARN": {
 			spec: func(s *provision.IdentitySpec) { s.PolicyARNs = []string{"AmazonS3ReadOnlyAccess"} }, want: "--attach-policy-arn",
 		},
-		"a boundary that is none": {
+		"an invalid boundary ARN": {
 			spec: func(s *provision.IdentitySpec) { s.Boundary = "x" }, want: "--permissions-boundary",
 		},
-		"a tag that is ours": {
+		"a reserved tag": {
 			spec: func(s *provision.IdentitySpec) { s.Tags = map[string]string{"kubectl-irsa/issuer": "x"} }, want: "tag kubectl-irsa/issuer",
 		},
-		"a tag that is ours in capitals": {
+		"a reserved tag in other case": {
 			spec: func(s *provision.IdentitySpec) { s.Tags = map[string]string{"Kubectl-IRSA/Issuer": "x"} }, want: "tag Kubectl-IRSA/Issuer",
 		},
 	} {
@@ -414,7 +414,7 @@ func TestPlanIdentity_roleNotManaged(t *testing.T) {
 			}
 			w := newTestEnv(t, objects...)
 			if test.role != "" {
-				w.unmanagedRole(t, test.role, theirProvider, test.tags...)
+				w.unmanagedRole(t, test.role, otherProvider, test.tags...)
 			}
 			spec := cart()
 			if test.spec != nil {
@@ -425,7 +425,7 @@ func TestPlanIdentity_roleNotManaged(t *testing.T) {
 				t.Errorf("got %v, want %s", err, test.want)
 			}
 			if writes := w.iam.Writes(); len(writes) != 0 {
-				t.Errorf("wrote %q", writes)
+				t.Errorf("got writes %q, want none", writes)
 			}
 		})
 	}
@@ -438,12 +438,12 @@ func TestPlanIdentity_existingServiceAccount(t *testing.T) {
 	apply(t, w.identity(t, cart()))
 	got := w.cart(t)
 	if !maps.Equal(got.Annotations, map[string]string{annotation: cartRole, "theirs": "stays"}) || !maps.Equal(got.Labels, existing.Labels) {
-		t.Errorf("got %v and %v", got.Annotations, got.Labels)
+		t.Errorf("got annotations %v, labels %v", got.Annotations, got.Labels)
 	}
 	apply(t, w.deletion(t))
 	got = w.cart(t)
 	if !maps.Equal(got.Annotations, map[string]string{"theirs": "stays"}) || !maps.Equal(got.Labels, existing.Labels) {
-		t.Errorf("after the deletion: got %v and %v", got.Annotations, got.Labels)
+		t.Errorf("after deletion: got annotations %v, labels %v", got.Annotations, got.Labels)
 	}
 }
 
@@ -460,9 +460,9 @@ func TestPlanIdentity_overrideRole(t *testing.T) {
 func TestPlanIdentity_keepsExistingRole(t *testing.T) {
 	w := newTestEnv(t)
 	spec := cart()
-	spec.RoleName, spec.Path = "by-hand", "/team/"
+	spec.RoleName, spec.Path = "existing", "/team/"
 	apply(t, w.identity(t, spec))
-	if got, want := w.cart(t).Annotations[annotation], "arn:aws:iam::111122223333:role/team/by-hand"; got != want {
+	if got, want := w.cart(t).Annotations[annotation], "arn:aws:iam::111122223333:role/team/existing"; got != want {
 		t.Errorf("got %s, want %s", got, want)
 	}
 	again := apply(t, w.identity(t, cart()))
@@ -504,12 +504,12 @@ func TestPlanIdentity_audience(t *testing.T) {
 		t.Errorf("got %q", plan.Steps[0].Details)
 	}
 	if again := apply(t, w.identity(t, cart())); countDone(again) != 0 {
-		t.Errorf("the audience of the annotation was not taken: %+v", again.Steps)
+		t.Errorf("got %+v, want the audience of the annotation", again.Steps)
 	}
-	alone := cart()
-	alone.RoleOnly = true
-	if again := apply(t, w.identity(t, alone)); countDone(again) != 0 {
-		t.Errorf("the audience of the annotation was not taken for the role alone: %+v", again.Steps)
+	roleOnly := cart()
+	roleOnly.RoleOnly = true
+	if again := apply(t, w.identity(t, roleOnly)); countDone(again) != 0 {
+		t.Errorf("--role-only: got %+v, want the audience of the annotation", again.Steps)
 	}
 }
 
@@ -533,9 +533,9 @@ func TestPlanIdentityDeletion_unmanagedRole(t *testing.T) {
 		want    string
 	}{
 		"a role without tags, by name": {
-			func(t *testing.T, w *testEnv) { w.unmanagedRole(t, "theirs", theirProvider) },
+			func(t *testing.T, w *testEnv) { w.unmanagedRole(t, "theirs", otherProvider) },
 			provision.DeletionSpec{Namespace: "shop", Name: "cart", RoleName: "theirs"},
-			"leave it to whoever made it",
+			"the tool that created it",
 		},
 		"a role of another ServiceAccount, by name": {
 			func(t *testing.T, w *testEnv) { apply(t, w.identity(t, cart())) },
@@ -569,7 +569,7 @@ func TestPlanIdentityDeletion_unmanagedRole(t *testing.T) {
 	}
 	t.Run("a role without tags, by default", func(t *testing.T) {
 		w := newTestEnv(t, serviceAccount("cart", annotation+"="+cartRole))
-		w.unmanagedRole(t, "prod.shop.cart", theirProvider)
+		w.unmanagedRole(t, "prod.shop.cart", otherProvider)
 		if plan := apply(t, w.deletion(t)); countDone(plan) != 0 {
 			t.Errorf("got %+v", plan.Steps)
 		}
@@ -616,29 +616,29 @@ func TestApply_conflict(t *testing.T) {
 
 func TestIdentities_states(t *testing.T) {
 	w := newTestEnv(t, serviceAccount("other", annotation+"=arn:aws:iam::111122223333:role/theirs"), serviceAccount("bare"))
-	for _, name := range []string{"whole", "gone", "dangling"} {
+	for _, name := range []string{"complete", "deleted", "dangling"} {
 		apply(t, w.identity(t, provision.IdentitySpec{Namespace: "shop", Name: name}))
 	}
 	for _, name := range []string{"other", "bare"} {
 		apply(t, w.identity(t, provision.IdentitySpec{Namespace: "shop", Name: name, RoleOnly: true}))
 	}
-	w.unmanagedRole(t, "theirs", theirProvider)
-	if err := w.kubernetes.CoreV1().ServiceAccounts("shop").Delete(t.Context(), "gone", metav1.DeleteOptions{}); err != nil {
+	w.unmanagedRole(t, "theirs", otherProvider)
+	if err := w.kubernetes.CoreV1().ServiceAccounts("shop").Delete(t.Context(), "deleted", metav1.DeleteOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := w.IAM.DeleteRole(t.Context(), &iam.DeleteRoleInput{RoleName: aws.String("prod.shop.dangling")}); err != nil {
 		t.Fatal(err)
 	}
-	identities, unseen, err := w.Identities(t.Context(), "")
-	if err != nil || unseen != nil {
-		t.Fatal(err, unseen)
+	identities, accountsErr, err := w.Identities(t.Context(), "")
+	if err != nil || accountsErr != nil {
+		t.Fatal(err, accountsErr)
 	}
 	got := map[string]provision.IdentityState{}
 	for _, identity := range identities {
 		got[identity.ServiceAccount] = identity.State
 	}
 	want := map[string]provision.IdentityState{
-		"whole": provision.Complete, "gone": provision.NoServiceAccount, "dangling": provision.NoRole, "other": provision.OtherRole, "bare": provision.NotAnnotated,
+		"complete": provision.Complete, "deleted": provision.NoServiceAccount, "dangling": provision.NoRole, "other": provision.OtherRole, "bare": provision.NotAnnotated,
 	}
 	if !maps.Equal(got, want) {
 		t.Errorf("got %v, want %v", got, want)
@@ -654,9 +654,9 @@ func TestIdentities_forbidden(t *testing.T) {
 	w.kubernetes.PrependReactor("list", "serviceaccounts", func(kubetesting.Action) (bool, runtime.Object, error) {
 		return true, nil, errors.New("forbidden")
 	})
-	identities, unseen, err := w.Identities(t.Context(), "")
-	if err != nil || unseen == nil || len(identities) != 1 || identities[0].State != provision.Unknown {
-		t.Errorf("got %+v, %v, %v", identities, unseen, err)
+	identities, accountsErr, err := w.Identities(t.Context(), "")
+	if err != nil || accountsErr == nil || len(identities) != 1 || identities[0].State != provision.Unknown {
+		t.Errorf("got %+v, %v, %v", identities, accountsErr, err)
 	}
 }
 
@@ -674,7 +674,7 @@ func TestPlanProvider_existing(t *testing.T) {
 	if got := w.iam.Writes(); !slices.Equal(got, want) {
 		t.Errorf("got %q, want %q", got, want)
 	}
-	if all := strings.Join(plan.Warnings, "\n"); !strings.Contains(all, "was not made by kubectl irsa") || !strings.Contains(all, "audience theirs as well") {
+	if all := strings.Join(plan.Warnings, "\n"); !strings.Contains(all, "kubectl irsa did not create it") || !strings.Contains(all, "also accepts the audience theirs") {
 		t.Errorf("got %s", all)
 	}
 	if _, err := w.PlanProviderDeletion(t.Context(), false); err == nil || !strings.Contains(err.Error(), "--force") {
@@ -691,8 +691,8 @@ func TestPlanProviderDeletion_warnsAboutRoles(t *testing.T) {
 	w := newTestEnv(t)
 	apply(t, w.provider(t, provision.ProviderSpec{Audiences: []string{provision.DefaultAudience}}))
 	apply(t, w.identity(t, cart()))
-	w.unmanagedRole(t, "theirs", ourProvider)
-	w.unmanagedRole(t, "longer", ourProvider+"-2")
+	w.unmanagedRole(t, "theirs", clusterProvider)
+	w.unmanagedRole(t, "longer", clusterProvider+"-2")
 	plan, err := w.PlanProviderDeletion(t.Context(), false)
 	if err != nil {
 		t.Fatal(err)
@@ -734,7 +734,7 @@ func TestProvider(t *testing.T) {
 		t.Errorf("got %+v, %v", report, err)
 	}
 	plan := apply(t, w.provider(t, provision.ProviderSpec{Audiences: []string{"another"}}))
-	if all := strings.Join(plan.Warnings, "\n"); !strings.Contains(all, "oidc-provider/OIDC.example.com/prod/, which is another") {
+	if all := strings.Join(plan.Warnings, "\n"); !strings.Contains(all, "oidc-provider/OIDC.example.com/prod/, which differs") {
 		t.Errorf("got %s", all)
 	}
 	report, err = w.Provider(t.Context(), []string{provision.DefaultAudience})
@@ -747,7 +747,7 @@ func TestAWSError_message(t *testing.T) {
 	w := newTestEnv(t)
 	w.iam.Fail(fakeiam.Denied)
 	_, err := w.PlanProvider(t.Context(), provision.ProviderSpec{Audiences: []string{"a"}})
-	const want = "read OIDC provider arn:aws:iam::111122223333:oidc-provider/oidc.example.com/prod: AccessDenied: User: arn:aws:iam::111122223333:user/me is not authorized to perform: iam:GetOpenIDConnectProvider"
+	const want = "get OIDC provider arn:aws:iam::111122223333:oidc-provider/oidc.example.com/prod: AccessDenied: User: arn:aws:iam::111122223333:user/me is not authorized to perform: iam:GetOpenIDConnectProvider"
 	if err == nil || err.Error() != want {
 		t.Errorf("got %v, want %s", err, want)
 	}

@@ -11,11 +11,11 @@ import (
 func TestRoleName(t *testing.T) {
 	long := strings.Repeat("x", 60)
 	for name, test := range map[string]struct{ cluster, namespace, serviceAccount, want string }{
-		"tells cluster, namespace and ServiceAccount": {"prod", "shop", "cart", "prod.shop.cart"},
-		"has no dot in the cluster's part":            {"prod.v2", "shop", "cart", "prod-v2.shop.cart"},
-		"keeps the dots of a ServiceAccount":          {"prod", "shop", "cart.v1", "prod.shop.cart.v1"},
-		"has 64 letters at most":                      {"prod", "shop", strings.Repeat("x", 54), "prod.shop." + strings.Repeat("x", 54)},
-		"is cut, and ends with a hash":                {"prod", "shop", long, "prod.shop." + strings.Repeat("x", 45) + "-c927f650"},
+		"cluster, namespace and ServiceAccount": {"prod", "shop", "cart", "prod.shop.cart"},
+		"dot in the cluster name":               {"prod.v2", "shop", "cart", "prod-v2.shop.cart"},
+		"dots in the ServiceAccount name":       {"prod", "shop", "cart.v1", "prod.shop.cart.v1"},
+		"64 characters":                         {"prod", "shop", strings.Repeat("x", 54), "prod.shop." + strings.Repeat("x", 54)},
+		"more than 64 characters":               {"prod", "shop", long, "prod.shop." + strings.Repeat("x", 45) + "-c927f650"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			got := provision.RoleName(test.cluster, test.namespace, test.serviceAccount)
@@ -45,10 +45,10 @@ func FuzzRoleName(f *testing.F) {
 		}
 		one, other := provision.RoleName(cluster, namespace, account), provision.RoleName(cluster, otherNamespace, otherAccount)
 		if !valid.MatchString(one) {
-			t.Errorf("IAM does not accept %q", one)
+			t.Errorf("got invalid role name %q", one)
 		}
 		if same := namespace == otherNamespace && account == otherAccount; (one == other) != same {
-			t.Errorf("%s/%s is %q, %s/%s is %q", namespace, account, one, otherNamespace, otherAccount, other)
+			t.Errorf("got %q for %s/%s and %q for %s/%s, want equal names: %t", one, namespace, account, other, otherNamespace, otherAccount, same)
 		}
 	})
 }

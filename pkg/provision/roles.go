@@ -13,23 +13,23 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// role is what IAM has.
+// role is a role in IAM.
 type role struct {
 	name, arn, path, description string
-	// trust is its trust policy in JSON.
+	// trust is the trust policy in JSON.
 	trust    string
 	boundary string
 	tags     map[string]string
 }
 
-// readRole returns nil if IAM has none of that name.
+// readRole returns the role of a name, or nil if it does not exist.
 func (c *Cluster) readRole(ctx context.Context, name string) (*role, error) {
 	found, err := c.IAM.GetRole(ctx, &iam.GetRoleInput{RoleName: aws.String(name)})
 	if isNotFound(err) {
 		return nil, nil
 	}
 	if err != nil {
-		return nil, fmt.Errorf("read role %s: %w", name, awsError(err))
+		return nil, fmt.Errorf("get role %s: %w", name, awsError(err))
 	}
 	return newRole(found.Role)
 }
@@ -42,23 +42,23 @@ func newRole(found *types.Role) (*role, error) {
 	if found.PermissionsBoundary != nil {
 		read.boundary = aws.ToString(found.PermissionsBoundary.PermissionsBoundaryArn)
 	}
-	// IAM encodes the documents that it returns as in a URL
+	// IAM returns documents URL-encoded
 	// (https://docs.aws.amazon.com/IAM/latest/APIReference/API_Role.html).
 	trust, err := url.PathUnescape(aws.ToString(found.AssumeRolePolicyDocument))
 	if err != nil {
-		return nil, fmt.Errorf("read the trust policy of role %s: %w", read.name, err)
+		return nil, fmt.Errorf("decode the trust policy of role %s: %w", read.name, err)
 	}
 	read.trust = trust
 	return read, nil
 }
 
-// scanRoles lists the roles of the account. IAM gives neither tags nor
-// boundaries with them
+// scanRoles returns the roles of the account without tags and boundaries, which ListRoles
+// does not return
 // (https://docs.aws.amazon.com/IAM/latest/APIReference/API_ListRoles.html).
 func (c *Cluster) scanRoles(ctx context.Context) ([]*role, error) {
 	var roles []*role
-	const mostItems = 1000
-	pages := iam.NewListRolesPaginator(c.IAM, &iam.ListRolesInput{MaxItems: aws.Int32(mostItems)})
+	const pageSize = 1000
+	pages := iam.NewListRolesPaginator(c.IAM, &iam.ListRolesInput{MaxItems: aws.Int32(pageSize)})
 	for pages.HasMorePages() {
 		page, err := pages.NextPage(ctx)
 		if err != nil {
@@ -75,19 +75,22 @@ func (c *Cluster) scanRoles(ctx context.Context) ([]*role, error) {
 	return roles, nil
 }
 
-// descriptionStart begins the description of each role that is made here.
+// descriptionStart is the beginning of the description of each role that kubectl irsa
+// creates. managedRoles finds roles by it, so it must not change.
 const descriptionStart = "Made by kubectl irsa"
 
-// maybeManaged says whether it is worth a call to see the tags of a role: it trusts
-// the cluster, or its description says that it was made here.
+// maybeManaged reports whether kubectl irsa may have created a role for the cluster: the
+// role trusts the cluster's provider, or has the description of kubectl irsa. Only the tags
+// show it for certain, and they need one more call for each role.
 func (c *Cluster) maybeManaged(r *role) bool {
 	return strings.HasPrefix(r.description, descriptionStart) || strings.Contains(r.trust, `"`+c.ProviderARN()+`"`)
 }
 
-// readsAtOnce is few enough for IAM's limit on calls.
-const readsAtOnce = 8
+// maxConcurrentReads keeps the calls below IAM's rate limit.
+const maxConcurrentReads = 8
 
-// managedRoles returns the roles that were made here for this cluster, by name.
+// managedRoles returns the roles that kubectl irsa created for this cluster, sorted by
+// name.
 func (c *Cluster) managedRoles(ctx context.Context) ([]*role, error) {
 	scanned, err := c.scanRoles(ctx)
 	if err != nil {
@@ -96,7 +99,7 @@ func (c *Cluster) managedRoles(ctx context.Context) ([]*role, error) {
 	candidates := slices.DeleteFunc(scanned, func(r *role) bool { return !c.maybeManaged(r) })
 	read := make([]*role, len(candidates))
 	group, groupCtx := errgroup.WithContext(ctx)
-	group.SetLimit(readsAtOnce)
+	group.SetLimit(maxConcurrentReads)
 	for i, candidate := range candidates {
 		group.Go(func() (err error) {
 			read[i], err = c.readRole(groupCtx, candidate.name)
@@ -106,9 +109,9 @@ func (c *Cluster) managedRoles(ctx context.Context) ([]*role, error) {
 	if err := group.Wait(); err != nil {
 		return nil, err
 	}
-	ours := slices.DeleteFunc(read, func(r *role) bool { return r == nil || !c.isManaged(r.tags) })
-	slices.SortFunc(ours, func(a, b *role) int { return strings.Compare(a.name, b.name) })
-	return ours, nil
+	managed := slices.DeleteFunc(read, func(r *role) bool { return r == nil || !c.isManaged(r.tags) })
+	slices.SortFunc(managed, func(a, b *role) int { return strings.Compare(a.name, b.name) })
+	return managed, nil
 }
 
 // attachedPolicies returns the ARNs of a role's managed policies, sorted.
@@ -128,7 +131,7 @@ func (c *Cluster) attachedPolicies(ctx context.Context, name string) ([]string, 
 	return arns, nil
 }
 
-// inlinePolicies returns the names of the policies that are a part of a role.
+// inlinePolicies returns the names of a role's inline policies.
 func (c *Cluster) inlinePolicies(ctx context.Context, name string) ([]string, error) {
 	var names []string
 	pages := iam.NewListRolePoliciesPaginator(c.IAM, &iam.ListRolePoliciesInput{RoleName: aws.String(name)})

@@ -10,8 +10,9 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/iam/types"
 )
 
-// The tags of what is made here. They say for whom it was made, and that it may
-// be changed and deleted here.
+// The tags of providers and roles that kubectl irsa creates. They name the cluster and the
+// ServiceAccount. kubectl irsa changes and deletes only objects with these tags, unless
+// forced.
 const (
 	tagPrefix         = "kubectl-irsa/"
 	tagIssuer         = tagPrefix + "issuer"
@@ -19,41 +20,43 @@ const (
 	tagServiceAccount = tagPrefix + "serviceaccount"
 )
 
-// checkTags returns an error if the tags that a user wants cannot be.
+// checkTags returns an error if a tag of the user has the reserved prefix.
 func checkTags(tags map[string]string) error {
 	for key := range tags {
-		// IAM takes keys that differ in capitals alone for one
-		// (https://docs.aws.amazon.com/IAM/latest/UserGuide/id_tags.html): such a tag
-		// would be put in the place of ours.
+		// Keys are case-insensitive in IAM
+		// (https://docs.aws.amazon.com/IAM/latest/UserGuide/id_tags.html), so a tag of
+		// the user with other case would replace the reserved tag.
 		if strings.HasPrefix(strings.ToLower(key), tagPrefix) {
-			return fmt.Errorf("tag %s: tags that begin with %s are kept for what this command itself has to know", key, tagPrefix)
+			return fmt.Errorf("tag %s: tags that begin with %s are reserved for kubectl irsa", key, tagPrefix)
 		}
 	}
 	return nil
 }
 
-// providerTags are those of the provider that is made for this cluster.
-func (c *Cluster) providerTags(more map[string]string) map[string]string {
-	return with(more, map[string]string{tagIssuer: c.issuerName()})
+// providerTags returns the tags of a new provider of this cluster.
+func (c *Cluster) providerTags(userTags map[string]string) map[string]string {
+	return withTags(userTags, map[string]string{tagIssuer: c.issuerName()})
 }
 
-// roleTags are those of a role that is made for a ServiceAccount.
-func (c *Cluster) roleTags(namespace, name string, more map[string]string) map[string]string {
-	return with(more, map[string]string{tagIssuer: c.issuerName(), tagNamespace: namespace, tagServiceAccount: name})
+// roleTags returns the tags of a new role for a ServiceAccount.
+func (c *Cluster) roleTags(namespace, name string, userTags map[string]string) map[string]string {
+	return withTags(userTags, map[string]string{tagIssuer: c.issuerName(), tagNamespace: namespace, tagServiceAccount: name})
 }
 
-func with(more, own map[string]string) map[string]string {
-	all := maps.Clone(own)
-	maps.Copy(all, more)
+func withTags(userTags, reserved map[string]string) map[string]string {
+	all := maps.Clone(reserved)
+	maps.Copy(all, userTags)
 	return all
 }
 
-// isManaged says whether something was made here, for this cluster.
+// isManaged reports whether kubectl irsa created the object with these tags for this
+// cluster.
 func (c *Cluster) isManaged(tags map[string]string) bool {
 	return tags[tagIssuer] == c.issuerName()
 }
 
-// isManagedFor says whether a role was made here, for this ServiceAccount.
+// isManagedFor reports whether kubectl irsa created the role with these tags for this
+// ServiceAccount.
 func (c *Cluster) isManagedFor(tags map[string]string, namespace, name string) bool {
 	return c.isManaged(tags) && tags[tagNamespace] == namespace && tags[tagServiceAccount] == name
 }
@@ -74,15 +77,15 @@ func toIAM(tags map[string]string) []types.Tag {
 	return written
 }
 
-// missingTags returns those of want that have lacks, or has otherwise.
+// missingTags returns the tags of want that are missing in have or have another value.
 func missingTags(have, want map[string]string) map[string]string {
-	lacks := map[string]string{}
+	missing := map[string]string{}
 	for key, value := range want {
 		if found, ok := have[key]; !ok || found != value {
-			lacks[key] = value
+			missing[key] = value
 		}
 	}
-	return lacks
+	return missing
 }
 
 func tagDetails(tags map[string]string) []string {

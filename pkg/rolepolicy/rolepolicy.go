@@ -1,6 +1,7 @@
-// Package rolepolicy owns the question which roles the pods of a namespace may
-// have. It is pure. IAM's trust policies are the boundary between workloads;
-// this is defense in depth for clusters in which many may write ServiceAccounts.
+// Package rolepolicy decides which roles the pods of a namespace may have, by the
+// namespace's annotations. It makes no calls. IAM's trust policies are the boundary
+// between workloads. This package is defense in depth for clusters in which many
+// users can write ServiceAccounts.
 package rolepolicy
 
 import (
@@ -8,19 +9,19 @@ import (
 	"slices"
 )
 
-// Mode says which namespaces are held to a policy.
+// Mode selects the namespaces whose roles are restricted by a policy.
 type Mode string
 
 const (
 	// Off permits every role.
 	Off Mode = "off"
-	// On holds those namespaces to a policy that have one.
+	// On enforces the policy of each namespace that has one.
 	On Mode = "on"
-	// Require permits nothing to a namespace that has none.
+	// Require also permits no role in a namespace without a policy.
 	Require Mode = "require"
 )
 
-// ParseMode reads the value of a flag.
+// ParseMode returns the Mode of that name. It returns an error for an unknown name.
 func ParseMode(s string) (Mode, error) {
 	if mode := Mode(s); slices.Contains([]Mode{Off, On, Require}, mode) {
 		return mode, nil
@@ -28,34 +29,37 @@ func ParseMode(s string) (Mode, error) {
 	return "", fmt.Errorf("%q must be off, on or require", s)
 }
 
-// The annotations of a namespace. Ours has the annotation prefix before it.
+// The annotations of a namespace that can hold a policy. Only PermittedRolesAnnotation
+// is preceded by the annotation prefix.
 const (
 	// PermittedRolesAnnotation is a list, in JSON or comma-separated, of patterns
-	// in which * stands for any characters. One with a colon is for the ARN of a
-	// role, any other for its path and name, in whatever account.
+	// in which * stands for any characters. A pattern with a colon is compared with
+	// the ARN of a role. Any other is compared with its path and name, in any account.
 	PermittedRolesAnnotation = "permitted-roles"
-	// KiamAnnotation is a regular expression for the whole of a role's ARN, as in
-	// kiam 4, or for the whole of its path and name, since kiam up to 3 matched
-	// what the pod's annotation said (pkg/server/policy.go). It also
-	// took a match of a part of it, which kiam 4 mended and we do not bring back.
+	// KiamAnnotation is a regular expression for the whole ARN of a role, as in
+	// kiam 4, or for its whole path and name: kiam up to version 3 matched the
+	// value of the pod's annotation (pkg/server/policy.go). Those versions also
+	// accepted a match of a part. kiam 4 fixed that, and so a part is not enough here.
 	KiamAnnotation = "iam.amazonaws.com/permitted"
-	// Kube2IAMAnnotation is a JSON list of patterns such as ours, which is
-	// kube2iam's default format. To one that is no ARN kube2iam adds its
-	// --base-role-arn (mappings/mapper.go, iam/arn.go); we know of no such base,
-	// so it is for the path and name. Its other format, regular expressions,
-	// cannot be told from the default, and read as one it permits too little.
+	// Kube2IAMAnnotation is a JSON list of patterns like those of
+	// PermittedRolesAnnotation, which is kube2iam's default format. kube2iam adds its
+	// --base-role-arn to a pattern that is not an ARN (mappings/mapper.go,
+	// iam/arn.go). This package has no base, so it compares such a pattern with the
+	// path and name. kube2iam's other format, regular expressions, looks like the
+	// default format; a list in that format permits too little here.
 	Kube2IAMAnnotation = "iam.amazonaws.com/allowed-roles"
 )
 
-// Annotations lists those that can hold a policy, the first being ours.
+// Annotations returns the annotations that can hold a policy. The first is
+// PermittedRolesAnnotation with prefix, which overrides the others.
 func Annotations(prefix string) []string {
 	return []string{prefix + "/" + PermittedRolesAnnotation, KiamAnnotation, Kube2IAMAnnotation}
 }
 
-// Evaluate returns nil if the annotations of a namespace permit a role, and a
-// *DeniedError if not. Our annotation, if there is one, is all that counts;
-// otherwise a role is permitted that either of the others permits. A policy that
-// cannot be read permits nothing: who wrote it meant to restrict.
+// Evaluate returns nil if the annotations of a namespace permit a role. Otherwise it
+// returns a *DeniedError. PermittedRolesAnnotation overrides the other annotations. If
+// it is absent, the role must be permitted by one of the others. An invalid policy
+// permits nothing, because its author wanted to restrict the roles.
 func Evaluate(mode Mode, prefix, namespace string, annotations map[string]string, roleARN string) error {
 	if mode == Off {
 		return nil
@@ -73,7 +77,7 @@ func Evaluate(mode Mode, prefix, namespace string, annotations map[string]string
 		if denied == nil {
 			denied = &DeniedError{Namespace: namespace, Role: roleARN, Annotation: annotation, Policy: policy, Fault: fault}
 		}
-		if ours := i == 0; ours {
+		if overrides := i == 0; overrides {
 			break
 		}
 	}
@@ -87,8 +91,8 @@ func Evaluate(mode Mode, prefix, namespace string, annotations map[string]string
 	}
 }
 
-// allows says whether the policy in an annotation permits a role. The error
-// says why it permits none, if so.
+// allows reports whether the policy in an annotation permits a role. It returns an
+// error if the policy is invalid and so permits no role at all.
 func allows(annotation, policy, roleARN string) (bool, error) {
 	if annotation == KiamAnnotation {
 		return matchesExpression(policy, roleARN)

@@ -36,7 +36,7 @@ func TestEvaluate(t *testing.T) {
 		{"a name", map[string]string{ours: `["app"]`}, appRole, true},
 		{"a name holds for roles of Ceph without an account", map[string]string{ours: `["S3Access"]`}, "arn:aws:iam:::role/S3Access", true},
 		{"the ARN of a role of Ceph", map[string]string{ours: "arn:aws:iam::RGW12345678901234567:role/*"}, "arn:aws:iam::RGW12345678901234567:role/app", true},
-		{"a role of Ceph is not one of AWS", map[string]string{ours: "arn:aws:iam::111122223333:role/*"}, "arn:aws:iam:::role/S3Access", false},
+		{"a pattern for AWS does not match a role of Ceph", map[string]string{ours: "arn:aws:iam::111122223333:role/*"}, "arn:aws:iam:::role/S3Access", false},
 		{"a name holds for roles of MinIO", map[string]string{ours: "dummy-*"}, "arn:minio:iam:::role/dummy-internal", true},
 		{"a name holds in every account", map[string]string{ours: `["app"]`}, "arn:aws-cn:iam::999999999999:role/app", true},
 		{"a path and name", map[string]string{ours: `["team/app"]`}, teamRole, true},
@@ -47,17 +47,17 @@ func TestEvaluate(t *testing.T) {
 		{"a list over the lines of a YAML block", map[string]string{ours: "other,\nanother,team/*, app\n"}, appRole, true},
 		{"a quoted name with a comma", map[string]string{ours: `other, "a,b"`}, "arn:aws:iam::111122223333:role/a,b", true},
 		{"a JSON list with space around it", map[string]string{ours: " [\"app\"]\n"}, appRole, true},
-		{"a pattern must match the whole", map[string]string{ours: `["ap"]`}, appRole, false},
+		{"a pattern must match the whole name", map[string]string{ours: `["ap"]`}, appRole, false},
 		{"a pattern must match from the start", map[string]string{ours: `["pp"]`}, appRole, false},
 		{"a name does not match a path", map[string]string{ours: `["app"]`}, teamRole, false},
 		{"another account", map[string]string{ours: `["arn:aws:iam::999999999999:role/*"]`}, appRole, false},
 		{"a dot is a dot", map[string]string{ours: `["a.p"]`}, appRole, false},
 		{"the pieces around stars must not overlap", map[string]string{ours: `["arn:aws:iam::111122223333:role/app*pp"]`}, appRole, false},
-		{"what looks like a role within a name does not count", map[string]string{ours: `["app"]`}, "arn:aws:iam::111122223333:role/x:role/app", false},
-		{"a list of nothing permits nothing", map[string]string{ours: "[]"}, appRole, false},
-		{"a list of a blank does not permit a role without a name", map[string]string{ours: `[" "]`}, "arn:aws:iam::111122223333:role/", false},
+		{"a name that contains :role/ does not match the part after it", map[string]string{ours: `["app"]`}, "arn:aws:iam::111122223333:role/x:role/app", false},
+		{"an empty list permits nothing", map[string]string{ours: "[]"}, appRole, false},
+		{"a list with a blank string does not permit a role without a name", map[string]string{ours: `[" "]`}, "arn:aws:iam::111122223333:role/", false},
 		{"an empty policy permits nothing", map[string]string{ours: ""}, appRole, false},
-		{"half a list permits nothing", map[string]string{ours: `["app"`}, appRole, false},
+		{"an incomplete list permits nothing", map[string]string{ours: `["app"`}, appRole, false},
 		{"a list of a role and a number permits nothing", map[string]string{ours: `["app", 1]`}, appRole, false},
 		{"a list of a role and null permits nothing", map[string]string{ours: `["app", null]`}, appRole, false},
 		{"two lists permit nothing", map[string]string{ours: `["app"] ["app"]`}, appRole, false},
@@ -66,20 +66,20 @@ func TestEvaluate(t *testing.T) {
 		{"kiam: a name", map[string]string{kiam: "app"}, appRole, true},
 		{"kiam: a path and name", map[string]string{kiam: "team/.*"}, teamRole, true},
 		{"kiam: an ARN", map[string]string{kiam: "arn:aws:iam::.*:role/a.*"}, appRole, true},
-		{"kiam: anchors of its own", map[string]string{kiam: "^red.*$|^app$"}, appRole, true},
+		{"kiam: an expression with anchors", map[string]string{kiam: "^red.*$|^app$"}, appRole, true},
 		{"kiam: everything", map[string]string{kiam: ".*"}, teamRole, true},
 		{"kiam: a path in an ARN", map[string]string{kiam: ".*/team/.*"}, teamRole, true},
 		{"kiam: the longer of two alternatives", map[string]string{kiam: "a|app"}, appRole, true},
-		{"kiam: a reluctant expression", map[string]string{kiam: "a.*?"}, appRole, true},
-		{"kiam: the whole must match", map[string]string{kiam: "ap"}, appRole, false},
-		{"kiam: a vague expression", map[string]string{kiam: "p"}, appRole, false},
-		{"kiam: the first alternative is held to the whole", map[string]string{kiam: "ap|x"}, appRole, false},
-		{"kiam: the last alternative is held to the whole", map[string]string{kiam: "x|pp"}, appRole, false},
-		{"kiam: a line is not the whole", map[string]string{kiam: "(?m)^app$"}, "arn:aws:iam::111122223333:role/x\napp", false},
+		{"kiam: a non-greedy expression", map[string]string{kiam: "a.*?"}, appRole, true},
+		{"kiam: the whole name must match", map[string]string{kiam: "ap"}, appRole, false},
+		{"kiam: a match inside the name is not enough", map[string]string{kiam: "p"}, appRole, false},
+		{"kiam: the first alternative must match the whole name", map[string]string{kiam: "ap|x"}, appRole, false},
+		{"kiam: the last alternative must match the whole name", map[string]string{kiam: "x|pp"}, appRole, false},
+		{"kiam: a match of one line is not enough", map[string]string{kiam: "(?m)^app$"}, "arn:aws:iam::111122223333:role/x\napp", false},
 		{"kiam: a name does not match a path", map[string]string{kiam: "app"}, teamRole, false},
-		{"kiam: no expression permits nothing", map[string]string{kiam: ""}, appRole, false},
-		{"kiam: a broken expression permits nothing", map[string]string{kiam: "("}, appRole, false},
-		{"kiam: a broken expression that parentheses would mend", map[string]string{kiam: "x)|(.*"}, appRole, false},
+		{"kiam: an empty expression permits nothing", map[string]string{kiam: ""}, appRole, false},
+		{"kiam: an invalid expression permits nothing", map[string]string{kiam: "("}, appRole, false},
+		{"kiam: an expression that parentheses around it would make valid", map[string]string{kiam: "x)|(.*"}, appRole, false},
 
 		{"kube2iam: an ARN", map[string]string{kube2: `["` + appRole + `"]`}, appRole, true},
 		{"kube2iam: an ARN with a star", map[string]string{kube2: `["arn:aws:iam::111122223333:role/team/*"]`}, teamRole, true},
@@ -89,15 +89,15 @@ func TestEvaluate(t *testing.T) {
 		{"kube2iam: everything", map[string]string{kube2: `["*"]`}, teamRole, true},
 		{"kube2iam: another", map[string]string{kube2: `["b*"]`}, appRole, false},
 		{"kube2iam: a regular expression permits too little", map[string]string{kube2: `["team/.*"]`}, teamRole, false},
-		{"kube2iam: no JSON permits nothing", map[string]string{kube2: "app"}, appRole, false},
+		{"kube2iam: invalid JSON permits nothing", map[string]string{kube2: "app"}, appRole, false},
 		{"kube2iam: null permits nothing", map[string]string{kube2: "null"}, appRole, false},
 		{"kube2iam: an empty policy permits nothing", map[string]string{kube2: ""}, appRole, false},
 
-		{"the second of the others is enough", map[string]string{kiam: "x", kube2: `["app"]`}, appRole, true},
-		{"the first of the others is enough", map[string]string{kiam: "app", kube2: "["}, appRole, true},
-		{"neither of the others", map[string]string{kiam: "x", kube2: `["x"]`}, appRole, false},
-		{"ours is all that counts", map[string]string{ours: "x", kiam: ".*", kube2: `["*"]`}, appRole, false},
-		{"ours, though it cannot be read, is all that counts", map[string]string{ours: "[", kiam: ".*"}, appRole, false},
+		{"the policy of kube2iam is enough", map[string]string{kiam: "x", kube2: `["app"]`}, appRole, true},
+		{"the policy of kiam is enough", map[string]string{kiam: "app", kube2: "["}, appRole, true},
+		{"neither kiam nor kube2iam permits the role", map[string]string{kiam: "x", kube2: `["x"]`}, appRole, false},
+		{"permitted-roles overrides the others", map[string]string{ours: "x", kiam: ".*", kube2: `["*"]`}, appRole, false},
+		{"an invalid permitted-roles overrides the others", map[string]string{ours: "[", kiam: ".*"}, appRole, false},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -122,37 +122,37 @@ func TestDeniedError_message(t *testing.T) {
 	}{
 		{
 			"a policy is required", nil,
-			`role "` + appRole + `" is not permitted in namespace team-a, which has no annotation eks.amazonaws.com/permitted-roles, and one is required: ask who owns the namespace to add it`,
+			`role "` + appRole + `" is not permitted in namespace team-a: the namespace has no annotation eks.amazonaws.com/permitted-roles, which --role-policy=require needs; ask the owner of the namespace to add it`,
 		},
 		{
 			"another role",
 			map[string]string{ours: `["other"]`},
-			`role "` + appRole + `" is not permitted in namespace team-a, whose annotation eks.amazonaws.com/permitted-roles is "[\"other\"]": use a role that it permits, or ask who owns the namespace to add this one`,
+			`role "` + appRole + `" is not permitted in namespace team-a: its annotation eks.amazonaws.com/permitted-roles is "[\"other\"]"; use a role that it permits, or ask the owner of the namespace to add this role`,
 		},
 		{
-			"no list",
+			"not a list",
 			map[string]string{kube2: "app"},
-			`role "` + appRole + `" is not permitted in namespace team-a, whose annotation iam.amazonaws.com/allowed-roles is "app", which permits no role since it is no JSON list of strings: ask who owns the namespace to mend it`,
+			`role "` + appRole + `" is not permitted in namespace team-a: its annotation iam.amazonaws.com/allowed-roles is "app", which permits no role (not a JSON list of strings); ask the owner of the namespace to fix it`,
 		},
 		{
-			"no expression",
+			"not an expression",
 			map[string]string{kiam: "("},
-			`role "` + appRole + `" is not permitted in namespace team-a, whose annotation iam.amazonaws.com/permitted is "(", which permits no role since it is no regular expression: missing closing ): ask who owns the namespace to mend it`,
+			`role "` + appRole + `" is not permitted in namespace team-a: its annotation iam.amazonaws.com/permitted is "(", which permits no role (invalid regular expression: missing closing )); ask the owner of the namespace to fix it`,
 		},
 		{
 			"empty",
 			map[string]string{ours: "[]"},
-			`role "` + appRole + `" is not permitted in namespace team-a, whose annotation eks.amazonaws.com/permitted-roles is "[]", which permits no role since it is empty: ask who owns the namespace to mend it`,
+			`role "` + appRole + `" is not permitted in namespace team-a: its annotation eks.amazonaws.com/permitted-roles is "[]", which permits no role (empty policy); ask the owner of the namespace to fix it`,
 		},
 		{
 			"two policies deny it",
 			map[string]string{kiam: "x", kube2: `["y"]`},
-			`role "` + appRole + `" is not permitted in namespace team-a, whose annotation iam.amazonaws.com/permitted is "x": use a role that it permits, or ask who owns the namespace to add this one`,
+			`role "` + appRole + `" is not permitted in namespace team-a: its annotation iam.amazonaws.com/permitted is "x"; use a role that it permits, or ask the owner of the namespace to add this role`,
 		},
 		{
-			"a policy as long as a book",
+			"a policy of 100,000 bytes",
 			map[string]string{ours: strings.Repeat("x", 100_000)},
-			`role "` + appRole + `" is not permitted in namespace team-a, whose annotation eks.amazonaws.com/permitted-roles is "` + strings.Repeat("x", 200) + `"...: use a role that it permits, or ask who owns the namespace to add this one`,
+			`role "` + appRole + `" is not permitted in namespace team-a: its annotation eks.amazonaws.com/permitted-roles is "` + strings.Repeat("x", 200) + `"...; use a role that it permits, or ask the owner of the namespace to add this role`,
 		},
 	}
 	for _, test := range tests {
@@ -184,7 +184,7 @@ func TestParseMode(t *testing.T) {
 	}
 	for _, unknown := range []string{"", "deny", "On"} {
 		if got, err := rolepolicy.ParseMode(unknown); err == nil {
-			t.Errorf("%q is taken for %q", unknown, got)
+			t.Errorf("ParseMode(%q): got %q, want an error", unknown, got)
 		}
 	}
 }
@@ -192,10 +192,10 @@ func TestParseMode(t *testing.T) {
 func TestAnnotations_prefix(t *testing.T) {
 	annotations := map[string]string{"example.com/permitted-roles": "other", ours: "*"}
 	if err := rolepolicy.Evaluate(rolepolicy.On, "example.com", "team-a", annotations, appRole); err == nil {
-		t.Error("the policy with another prefix is not read")
+		t.Error("annotation with prefix example.com: role permitted, want denied")
 	}
 	if err := rolepolicy.Evaluate(rolepolicy.On, "example.com", "team-a", map[string]string{kiam: "x"}, appRole); err == nil {
-		t.Error("kiam's policy is not read")
+		t.Error("annotation of kiam: role permitted, want denied")
 	}
 }
 
@@ -210,9 +210,9 @@ func FuzzEvaluate(f *testing.F) {
 			if err := evaluate(rolepolicy.Off, annotations, role); err != nil {
 				t.Errorf("off: %v", err)
 			}
-			// %q makes at most 4 bytes of one.
+			// %q writes at most 4 bytes per byte.
 			if err := evaluate(rolepolicy.On, annotations, role); err != nil && len(err.Error()) > 4*(613+200)+400 {
-				t.Errorf("a message of %d bytes", len(err.Error()))
+				t.Errorf("got a message of %d bytes", len(err.Error()))
 			}
 			if on, require := evaluate(rolepolicy.On, annotations, role), evaluate(rolepolicy.Require, annotations, role); len(annotations) > 0 && (on == nil) != (require == nil) {
 				t.Errorf("with a policy the modes differ: on: %v, require: %v", on, require)
@@ -220,10 +220,10 @@ func FuzzEvaluate(f *testing.F) {
 		}
 		all[ours] = "*"
 		if err := evaluate(rolepolicy.Require, all, role); err != nil {
-			t.Errorf("everything is permitted, but: %v", err)
+			t.Errorf("policy *: got %v, want the role permitted", err)
 		}
 		if err := evaluate(rolepolicy.Require, nil, role); err == nil {
-			t.Error("nothing is permitted, but the role is")
+			t.Error("require without a policy: role permitted, want denied")
 		}
 	})
 }

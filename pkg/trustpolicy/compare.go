@@ -15,8 +15,9 @@ func equalsFold(found string, expected pattern) bool {
 }
 func like(found string, expected pattern) bool { return expected.matches(found) }
 
-// arnLike compares the six parts of an ARN each by itself (operators, "Amazon
-// Resource Name (ARN) condition operators"). The last may have colons.
+// arnLike reports whether each of the six parts of an ARN matches its part of the
+// pattern. The last part can contain colons. See operators, "Amazon Resource Name (ARN)
+// condition operators".
 func arnLike(found string, expected pattern) bool {
 	const parts = 6
 	foundParts, expectedParts := strings.SplitN(found, ":", parts), expected.split(':', parts)
@@ -31,9 +32,11 @@ func arnLike(found string, expected pattern) bool {
 	return true
 }
 
-// maxNumber bounds the digits of a number: exponents make large ones of few.
+// maxNumber is the maximum number of characters of a number.
 const maxNumber = 40
 
+// numeric returns a comparison of numbers that is true if holds is true of their order.
+// Numbers with exponents do not compare: a few digits of exponent make a large number.
 func numeric(holds func(order int) bool) func(string, pattern) bool {
 	read := func(s string) (*big.Rat, bool) {
 		if len(s) > maxNumber || strings.ContainsAny(s, "eEpPxX/_") {
@@ -48,10 +51,11 @@ func numeric(holds func(order int) bool) func(string, pattern) bool {
 	}
 }
 
-// dateLayouts are the W3C's of ISO 8601 (https://www.w3.org/TR/NOTE-datetime).
+// dateLayouts are the W3C's profile of ISO 8601 (https://www.w3.org/TR/NOTE-datetime).
 var dateLayouts = []string{"2006", "2006-01", "2006-01-02", "2006-01-02T15:04Z07:00", time.RFC3339Nano}
 
-// parseDate reads a date, or seconds since 1970. Four digits are a year.
+// parseDate parses a date or a number of seconds since 1970, and reports whether s is
+// one of them. Four digits are a year.
 func parseDate(s string) (time.Time, bool) {
 	for _, layout := range dateLayouts {
 		if parsed, err := time.Parse(layout, s); err == nil {
@@ -62,6 +66,7 @@ func parseDate(s string) (time.Time, bool) {
 	return time.Unix(seconds, 0), err == nil
 }
 
+// date returns a comparison of dates that is true if holds is true of their order.
 func date(holds func(order int) bool) func(string, pattern) bool {
 	return func(found string, expected pattern) bool {
 		a, okA := parseDate(found)
@@ -70,7 +75,8 @@ func date(holds func(order int) bool) func(string, pattern) bool {
 	}
 }
 
-// ipAddress says whether an address is in a range, or is the one address.
+// ipAddress reports whether an address is in the expected range, or is the expected
+// address.
 func ipAddress(found string, expected pattern) bool {
 	address, err := netip.ParseAddr(found)
 	if err != nil {
@@ -83,7 +89,7 @@ func ipAddress(found string, expected pattern) bool {
 	return err == nil && one.Unmap() == address.Unmap()
 }
 
-// binary compares bytes with their base64.
+// binary reports whether the expected value is the base64 encoding of found.
 func binary(found string, expected pattern) bool {
 	decoded, err := base64.StdEncoding.DecodeString(expected.literal())
 	return err == nil && string(decoded) == found

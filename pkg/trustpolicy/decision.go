@@ -6,24 +6,25 @@ import (
 	"strings"
 )
 
-// Decision is what a trust policy makes of a request, and why.
+// Decision is the result of evaluating a trust policy for a request.
 type Decision struct {
 	Allowed bool
-	// ExplicitDeny says that a statement denies the request, which no other can
-	// make demo-up for.
+	// ExplicitDeny reports whether a statement denies the request. Such a statement
+	// overrides every statement that allows it.
 	ExplicitDeny bool
 	Statements   []StatementDecision
 
 	request Request
 }
 
-// StatementDecision says whether a statement is about a request, and if not, why.
+// StatementDecision is the result of comparing a request with a statement.
 type StatementDecision struct {
 	Sid string
-	// Index is that in the document, from 0.
-	Index      int
-	Effect     string
-	Matches    bool
+	// Index is the index of the statement in the document, from 0.
+	Index   int
+	Effect  string
+	Matches bool
+	// Mismatches are the reasons why the statement does not match.
 	Mismatches []Mismatch
 }
 
@@ -31,40 +32,41 @@ type StatementDecision struct {
 type Mismatch struct {
 	// Element is Principal, Action, NotAction or Condition.
 	Element string
-	// Operator and Key are of a Condition.
+	// Operator and Key are set only for a Condition.
 	Operator, Key string
-	// Expected is what the policy has, Found what the request has, which is empty
-	// for a key that is not there.
+	// Expected are the values of the policy, Found those of the request. Found is
+	// empty if the request does not have the key.
 	Expected, Found []string
-	// Hint says what was probably meant, or is empty.
+	// Hint is the probable mistake and its fix, or empty.
 	Hint string
 }
 
-// Explain says in sentences why a request is not allowed. It returns nil for one
-// that is.
+// Explain returns the reasons why the request is not allowed, one string each. It
+// returns nil if the request is allowed.
 func (d Decision) Explain() []string {
 	if d.Allowed {
 		return nil
 	}
-	var sentences []string
+	var reasons []string
 	allows := false
 	for _, s := range d.Statements {
 		switch {
 		case s.Effect == effectDeny && s.Matches:
-			sentences = append(sentences, s.name()+" denies it explicitly, whatever the others allow")
+			reasons = append(reasons, s.name()+" denies the request, which overrides every Allow")
 		case s.Effect == effectAllow && !s.Matches && !d.ExplicitDeny:
 			for _, m := range s.Mismatches {
-				sentences = append(sentences, s.name()+" does not allow it: "+m.String())
+				reasons = append(reasons, s.name()+" does not allow the request: "+m.String())
 			}
 		}
 		allows = allows || s.Effect == effectAllow
 	}
 	if !allows && !d.ExplicitDeny {
-		sentences = append(sentences, "the policy has no statement that allows anything")
+		reasons = append(reasons, "the policy has no Allow statement")
 	}
-	return sentences
+	return reasons
 }
 
+// name returns the number of the statement, from 1, and its Sid.
 func (s StatementDecision) name() string {
 	if s.Sid != "" {
 		return fmt.Sprintf("statement %d (%s)", s.Index+1, s.Sid)
@@ -72,49 +74,51 @@ func (s StatementDecision) name() string {
 	return fmt.Sprintf("statement %d", s.Index+1)
 }
 
-// String says it in a sentence, with the hint.
+// String returns a message with the element, both values and the hint.
 func (m Mismatch) String() string {
-	var said string
+	var message string
 	switch {
 	case m.Element != "Condition":
-		said = fmt.Sprintf("%s is %s, not %s", m.Element, quoted(m.Expected), quoted(m.Found))
+		message = fmt.Sprintf("%s is %s, but the request has %s", m.Element, quoted(m.Expected), quoted(m.Found))
 	case len(m.Found) == 0:
-		said = fmt.Sprintf("%s of %s wants %s, and the request has no such key", m.Operator, m.Key, quoted(m.Expected))
+		message = fmt.Sprintf("%s on %s requires %s, but the request has no such key", m.Operator, m.Key, quoted(m.Expected))
 	case strings.Contains(m.Operator, "Not"):
-		said = fmt.Sprintf("%s of %s wants other than %s, and the request has %s", m.Operator, m.Key, quoted(m.Expected), quoted(m.Found))
+		message = fmt.Sprintf("%s on %s requires a value other than %s, but the request has %s", m.Operator, m.Key, quoted(m.Expected), quoted(m.Found))
 	default:
-		said = fmt.Sprintf("%s of %s wants %s, and the request has %s", m.Operator, m.Key, quoted(m.Expected), quoted(m.Found))
+		message = fmt.Sprintf("%s on %s requires %s, but the request has %s", m.Operator, m.Key, quoted(m.Expected), quoted(m.Found))
 	}
 	if m.Hint != "" {
-		said += ": " + m.Hint
+		message += "; " + m.Hint
 	}
-	return said
+	return message
 }
 
-// longest values and lists fit on a terminal.
+// maxValueLength and maxListLength keep a message readable on a terminal.
 const (
-	longestValue = 120
-	longestList  = 4
+	maxValueLength = 120
+	maxListLength  = 4
 )
 
+// quote returns value in quotes, cut to maxValueLength bytes.
 func quote(value string) string {
-	if len(value) > longestValue {
-		return strconv.Quote(strings.ToValidUTF8(value[:longestValue], "")) + "..."
+	if len(value) > maxValueLength {
+		return strconv.Quote(strings.ToValidUTF8(value[:maxValueLength], "")) + "..."
 	}
 	return strconv.Quote(value)
 }
 
+// quoted returns at most maxListLength values in quotes, and the number of the others.
 func quoted(values []string) string {
-	said := make([]string, 0, longestList+1)
+	parts := make([]string, 0, maxListLength+1)
 	for i, value := range values {
-		if i == longestList {
-			said = append(said, fmt.Sprintf("%d more", len(values)-i))
+		if i == maxListLength {
+			parts = append(parts, fmt.Sprintf("%d more", len(values)-i))
 			break
 		}
-		said = append(said, quote(value))
+		parts = append(parts, quote(value))
 	}
-	if len(said) == 0 {
+	if len(parts) == 0 {
 		return "nothing"
 	}
-	return strings.Join(said, " or ")
+	return strings.Join(parts, " or ")
 }

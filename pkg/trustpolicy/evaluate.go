@@ -5,8 +5,8 @@ import (
 	"strings"
 )
 
-// Evaluate decides on a request: it is allowed if a statement allows it and none
-// denies it (reference_policies_evaluation-logic).
+// Evaluate decides whether the policy allows a request: at least one statement allows it
+// and none denies it (reference_policies_evaluation-logic).
 func (d Document) Evaluate(r Request) Decision {
 	decision := Decision{request: r}
 	context := newContextKeys(r.Context)
@@ -23,11 +23,11 @@ func (d Document) Evaluate(r Request) Decision {
 	return decision
 }
 
-// hasVariables says whether ${...} is more than characters: the older version,
-// which is the default, has no variables (variables, "Introduction").
+// hasVariables reports whether ${...} is a variable. The older version, which is the
+// default, has no variables (variables, "Introduction").
 func (d Document) hasVariables() bool { return d.version == version2012 }
 
-// decide compares each element, and so finds all that does not match.
+// decide compares each element with the request and returns all mismatches.
 func (s statement) decide(r Request, context contextKeys, variables bool) StatementDecision {
 	decided := StatementDecision{Sid: s.sid, Effect: s.effect}
 	if !s.matchesPrincipal(r.Provider) {
@@ -56,9 +56,9 @@ func (s statement) decide(r Request, context contextKeys, variables bool) Statem
 	return decided
 }
 
-// matchesPrincipal says whether the statement's principal is the provider. No wildcard can
-// stand for a part of an ARN; "*", and AWS of "*", are everyone (principal, "All
-// principals").
+// matchesPrincipal reports whether a principal of the statement is the provider. A
+// wildcard cannot match part of an ARN. "*" and {"AWS": "*"} match everyone (principal,
+// "All principals").
 func (s statement) matchesPrincipal(provider string) bool {
 	if s.everyone {
 		return true
@@ -78,7 +78,7 @@ func (s statement) matchesPrincipal(provider string) bool {
 	return false
 }
 
-// principalValues returns the principals as "Federated arn:...".
+// principalValues returns the principals in the form "Federated arn:...".
 func (s statement) principalValues() []string {
 	var values []string
 	for _, p := range s.principals {
@@ -89,8 +89,8 @@ func (s statement) principalValues() []string {
 	return values
 }
 
-// matchesAction says whether the statement is about an action. Their case does not
-// matter, and wildcards may stand in them (reference_policies_elements_action).
+// matchesAction reports whether the statement applies to an action. Actions are
+// case-insensitive and can have wildcards (reference_policies_elements_action).
 func (s statement) matchesAction(action string) bool {
 	listed := slices.ContainsFunc(s.actions, func(a string) bool {
 		return newPattern(strings.ToLower(a)).matches(strings.ToLower(action))
@@ -98,13 +98,12 @@ func (s statement) matchesAction(action string) bool {
 	return listed != s.not
 }
 
-// matches says whether a condition is true of a request. It returns the variable
-// that could not be resolved, if that is why it is not.
+// matches reports whether a condition is true of a request. If it is false because a
+// variable could not be resolved, unresolved is that variable.
 //
-// Nothing is equal to, or like, a value with such a variable: so it makes a
-// statement void, but is no obstacle to an operator that is negated, by which a
-// statement may deny (variables, "Policy variables with no value"). IfExists is to
-// spare a key that is not there the first (variables, the note at its beginning).
+// A value with such a variable never equals or matches anything (variables, "Policy
+// variables with no value"). So the condition is false, but a negated operator can still
+// be true. IfExists is true without the key even then (variables, the note at the start).
 func (c condition) matches(context contextKeys, variables bool) (holds bool, unresolved string) {
 	found := context.get(c.key)
 	if c.operator.base == opNull {
@@ -130,20 +129,21 @@ func (c condition) matches(context contextKeys, variables bool) (holds bool, unr
 	}), ""
 }
 
-// matchesNull is true of "true" if the key is not there, and of "false" if it is.
+// matchesNull reports whether one of the values is "true" and the key is absent, or
+// "false" and the key is present.
 func (c condition) matchesNull(found []string) bool {
 	return slices.ContainsFunc(c.values, func(value string) bool {
 		return strings.EqualFold(value, "true") && len(found) == 0 || strings.EqualFold(value, "false") && len(found) > 0
 	})
 }
 
-// matches applies an operator to the values of a key. listed says whether a value
-// is one of the policy's.
+// matches reports whether the operator is true of the values of a key. listed reports
+// whether a value is one of the policy's.
 //
-// Several values in the policy are one of which is enough, or none of which may
-// match if the operator is negated (reference_policies_condition-logic-multiple-
-// context-keys-or-values). What an operator without a set makes of a key with
-// several values is not documented; we take one that matches to be enough.
+// If the policy has several values, one match is enough. If the operator is negated,
+// none may match (reference_policies_condition-logic-multiple-context-keys-or-values).
+// AWS does not document an operator without a set on a key with several values. Here
+// one matching value is enough.
 func (o operator) matches(found []string, listed func(string) bool) bool {
 	if len(found) == 0 && o.ifExists {
 		return true
@@ -151,7 +151,7 @@ func (o operator) matches(found []string, listed func(string) bool) bool {
 	holds := func(value string) bool { return listed(value) != o.negated() }
 	switch o.set {
 	case forAllValues:
-		// True of an empty set, and of a value that is empty (set operators).
+		// ForAllValues is true of an empty set and of an empty value (set operators).
 		return !slices.ContainsFunc(found, func(value string) bool { return value != "" && !holds(value) })
 	case forAnyValue:
 		return slices.ContainsFunc(found, holds)

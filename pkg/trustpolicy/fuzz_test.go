@@ -10,7 +10,8 @@ import (
 	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/trustpolicy"
 )
 
-// What can be read is decided upon, and again the same once it is written.
+// A policy that can be parsed can be evaluated. Encoded and parsed again, it evaluates to
+// the same decision.
 func FuzzParse(f *testing.F) {
 	f.Add(allowing(`"StringLike": {"`+issuer+`:sub": ["system:serviceaccount:shop:*", "${`+issuer+`:sub}"]}`), subject)
 	f.Add(allowing(`"ForAllValues:ArnLikeIfExists": {"a:b": "*:*"}, "NumericLessThan": {"a:b": 1e9}, "DateEquals": {"a:b": 5}`), "a:b")
@@ -19,7 +20,7 @@ func FuzzParse(f *testing.F) {
 	f.Fuzz(func(t *testing.T, document, subject string) {
 		policy, err := trustpolicy.Parse([]byte(document))
 		if _, ok := errors.AsType[*trustpolicy.MalformedError](err); err != nil && !ok {
-			t.Fatalf("%T: %v", err, err)
+			t.Fatalf("got error %T: %v, want *MalformedError", err, err)
 		}
 		if err != nil {
 			return
@@ -29,7 +30,7 @@ func FuzzParse(f *testing.F) {
 		r := trustpolicy.ForToken(provider, of, subject)
 		decision := policy.Evaluate(r)
 		if decision.Allowed != (len(decision.Explain()) == 0) || decision.Allowed && decision.ExplicitDeny {
-			t.Errorf("%+v, %q", decision, decision.Explain())
+			t.Errorf("got %+v with explanation %q", decision, decision.Explain())
 		}
 		policy.Warnings()
 		written, err := policy.Indent()
@@ -41,19 +42,19 @@ func FuzzParse(f *testing.F) {
 			t.Fatalf("%v\n%s", err, written)
 		}
 		if again.Evaluate(r).Allowed != decision.Allowed {
-			t.Errorf("written, it decides otherwise:\n%s", written)
+			t.Errorf("got another decision after encoding, want allowed %t:\n%s", decision.Allowed, written)
 		}
 	})
 }
 
-// A pattern is found to match as the definition of * and ? says.
+// StringLike matches by the definition of * and ?.
 func FuzzStringLike(f *testing.F) {
 	f.Add("a*b?c", "aXXbYc")
 	f.Add("**?", "")
 	f.Add("*a*a*b", "aaaaaa")
 	f.Fuzz(func(t *testing.T, pattern, text string) {
 		if len(pattern) > 12 || len(text) > 12 || strings.Contains(pattern, "${") || text == "" || !utf8.ValidString(pattern) {
-			return // the definition takes exponential time, and an empty value is no key
+			return // matches takes exponential time, and a key with an empty value is absent
 		}
 		policy := allowing(`"StringLike": {"test:text": ` + quoteJSON(t, pattern) + `}`)
 		parsed, err := trustpolicy.Parse([]byte(policy))
@@ -62,11 +63,12 @@ func FuzzStringLike(f *testing.F) {
 		}
 		r := trustpolicy.Request{Action: trustpolicy.Action, Provider: provider, Context: map[string][]string{"test:text": {text}}}
 		if got := parsed.Evaluate(r).Allowed; got != matches([]rune(pattern), []rune(text)) {
-			t.Errorf("%q matches %q: %t", pattern, text, got)
+			t.Errorf("%q matches %q: got %t, want %t", pattern, text, got, !got)
 		}
 	})
 }
 
+// matches reports whether pattern matches text by the definition of * and ?.
 func matches(pattern, text []rune) bool {
 	switch {
 	case len(pattern) == 0:

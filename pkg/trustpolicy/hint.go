@@ -5,7 +5,7 @@ import (
 	"strings"
 )
 
-// principalHint says why the principals of a statement may not be the provider.
+// principalHint returns the probable reason why no principal is the provider, or "".
 func (s statement) principalHint(r Request) string {
 	other := ""
 	for _, p := range s.principals {
@@ -24,57 +24,58 @@ func (s statement) principalHint(r Request) string {
 	return other
 }
 
-// kindHint says what a principal of another kind is for.
+// kindHint returns a hint for a principal of another kind than Federated.
 func kindHint(kind, value, provider string) string {
 	if value == provider {
-		return fmt.Sprintf("an OIDC provider is %s, not %s", federated, kind)
+		return fmt.Sprintf("the OIDC provider must be under %s, not %s", federated, kind)
 	}
-	whom := "users and roles of AWS"
+	users := "AWS users and roles"
 	if kind == principalService {
-		whom = "services of AWS, such as EC2 instances or EKS Pod Identity"
+		users = "AWS services, such as EC2 instances or EKS Pod Identity"
 	}
-	return fmt.Sprintf("%s is for %s: tokens need {%q: %q}", kind, whom, federated, provider)
+	return fmt.Sprintf("%s is for %s; tokens need {%q: %q}", kind, users, federated, provider)
 }
 
-// providerHint compares two ARNs of OIDC providers.
+// providerHint returns a hint how the provider in a policy differs from that of the
+// request, or "" if the two are equal. Both are ARNs.
 func providerHint(written, provider string) string {
 	issuer, wanted := IssuerOf(written), IssuerOf(provider)
 	switch {
 	case issuer == "" && scheme(written) == "":
-		return "it is no ARN of an OIDC provider: did you mean " + provider + "?"
+		return "the value is not the ARN of an OIDC provider; did you mean " + provider + "?"
 	case issuer == "":
-		return "that is a URL, not an ARN: did you mean " + provider + "?"
+		return "the value is a URL, not an ARN; did you mean " + provider + "?"
 	case issuer == wanted:
-		return fmt.Sprintf("the provider is of another account or partition: did you mean %s?", provider)
+		return fmt.Sprintf("the provider is in another account or partition; did you mean %s?", provider)
 	default:
 		return issuerHint(issuer, wanted, provider)
 	}
 }
 
-// issuerHint says how an issuer differs from the one wanted; meant is what should
-// be written in place of what holds it.
+// issuerHint returns a hint how an issuer in a policy differs from the wanted one. meant
+// is the correct value of the element that contains the issuer.
 func issuerHint(written, wanted, meant string) string {
-	didYouMean := ": did you mean " + meant + "?"
+	didYouMean := "; did you mean " + meant + "?"
 	switch {
 	case scheme(written) != "":
-		return "the issuer is written without " + scheme(written) + didYouMean
+		return "the issuer must not begin with " + scheme(written) + didYouMean
 	case strings.TrimRight(written, "/") != strings.TrimRight(wanted, "/"):
 	case strings.HasSuffix(written, "/"):
-		return "the issuer has no slash at its end" + didYouMean
+		return "the token's issuer does not end in a slash" + didYouMean
 	default:
-		return "the issuer ends in a slash, which is part of its name" + didYouMean
+		return "the token's issuer ends in a slash, which is part of its name" + didYouMean
 	}
 	switch {
 	case strings.TrimSpace(written) == wanted:
-		return "there is space around it" + didYouMean
+		return "the value has spaces around it" + didYouMean
 	case strings.EqualFold(written, wanted):
-		return "it differs in upper and lower case" + didYouMean
+		return "the value differs in upper and lower case" + didYouMean
 	default:
-		return fmt.Sprintf("it is of another issuer, and the token is of %s%s", wanted, didYouMean)
+		return fmt.Sprintf("the issuer differs from the token's issuer %s%s", wanted, didYouMean)
 	}
 }
 
-// scheme returns what a URL of the web begins with.
+// scheme returns the prefix https:// or http:// of s, or "".
 func scheme(s string) string {
 	for _, scheme := range []string{"https://", "http://"} {
 		if len(s) >= len(scheme) && strings.EqualFold(s[:len(scheme)], scheme) {
@@ -84,37 +85,37 @@ func scheme(s string) string {
 	return ""
 }
 
-// actionHint says which action a token is exchanged by.
+// actionHint returns a hint for a statement that does not apply to Action.
 func (s statement) actionHint(action string) string {
 	switch {
 	case !strings.EqualFold(action, Action):
 		return ""
 	case s.not:
-		return "NotAction leaves it out"
+		return "NotAction excludes this action"
 	default:
-		return "a token is exchanged by " + Action
+		return "tokens are exchanged with " + Action
 	}
 }
 
-// hint says why a condition may not hold.
+// hint returns the probable reason why a condition is false, or "".
 func (c condition) hint(r Request, context contextKeys, unresolved string) string {
 	if unresolved != "" {
-		return "the request has no value for the variable ${" + unresolved + "}, which makes the statement void"
+		return "the request has no value for the variable ${" + unresolved + "}, so the condition is false"
 	}
 	issuer, claim := cutKey(c.key)
 	found := context.get(c.key)
 	switch {
 	case c.operator.base == opNull:
 		if len(found) > 0 {
-			return "Null of true wants the key not to be there"
+			return "Null with true requires that the key is absent"
 		}
 		return c.keyHint(issuer, claim, r)
 	case len(found) == 0:
 		return c.keyHint(issuer, claim, r)
 	case c.operator.negated():
-		return "the operator is negated: it rules these out"
+		return "the operator is negated, so it excludes these values"
 	case c.operator.set == forAllValues && len(found) > 1:
-		return "each of the values must be one of these"
+		return "each value of the request must be one of these"
 	}
 	for _, value := range c.values {
 		if hint := c.valueHint(claim, value, found[0]); hint != "" {
@@ -124,8 +125,8 @@ func (c condition) hint(r Request, context contextKeys, unresolved string) strin
 	return ""
 }
 
-// cutKey cuts the key of a claim into issuer and claim. An issuer on a laptop has
-// a port, so it is the last colon that counts.
+// cutKey splits the condition key of a claim into issuer and claim, at the last colon:
+// the issuer of a local cluster has a port.
 func cutKey(key string) (issuer, claim string) {
 	if i := strings.LastIndex(key, ":"); i >= 0 {
 		return key[:i], strings.ToLower(key[i+1:])
@@ -133,27 +134,27 @@ func cutKey(key string) (issuer, claim string) {
 	return "", strings.ToLower(key)
 }
 
-// keyHint says why a request may not have a key.
+// keyHint returns the probable reason why the request does not have the key, or "".
 func (c condition) keyHint(issuer, claim string, r Request) string {
 	wanted := IssuerOf(r.Provider)
 	if wanted == "" || strings.EqualFold(issuer, "aws") || strings.EqualFold(issuer, "sts") {
 		return ""
 	}
 	if strings.EqualFold(issuer, wanted) {
-		return fmt.Sprintf("AWS makes condition keys of few claims: a ServiceAccount's token has %s:sub and %s:aud", wanted, wanted)
+		return fmt.Sprintf("AWS provides condition keys for few claims; a ServiceAccount's token has %s:sub and %s:aud", wanted, wanted)
 	}
-	return "the key begins with the issuer: " + issuerHint(issuer, wanted, wanted+":"+claim)
+	return "the key must begin with the issuer; " + issuerHint(issuer, wanted, wanted+":"+claim)
 }
 
-// valueHint says how a value of the policy differs from what was found.
+// valueHint returns a hint how a value of the policy differs from the found one, or "".
 func (c condition) valueHint(claim, expected, found string) string {
 	switch {
 	case c.operator.base == opEquals && hasWildcard(expected) && newPattern(expected).matches(found):
-		return fmt.Sprintf("%s takes * and ? for themselves: use %s", opEquals, opLike)
+		return fmt.Sprintf("%s compares * and ? literally; use %s", opEquals, opLike)
 	case strings.TrimSpace(expected) == found:
-		return "there is space around it"
+		return "the value has spaces around it"
 	case strings.EqualFold(expected, found):
-		return "it differs in upper and lower case: did you mean " + found + "?"
+		return "the value differs in upper and lower case; did you mean " + found + "?"
 	case claim == "sub":
 		return subjectHint(expected, found)
 	case claim == "aud":

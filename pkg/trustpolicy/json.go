@@ -9,12 +9,12 @@ import (
 	"unicode/utf8"
 )
 
-// maxDepth bounds the nesting of a document. The grammar has six levels:
+// maxDepth is the maximum nesting depth of a document. The grammar has six levels:
 // document, list of statements, statement, condition, operator, list of values.
 const maxDepth = 8
 
-// object is a JSON object whose members keep their order and are all there:
-// encoding/json would take the last of two of the same name.
+// object is a JSON object that keeps all its members in order. encoding/json would keep
+// only the last of two members with the same name.
 type object []member
 
 type member struct {
@@ -22,7 +22,7 @@ type member struct {
 	value any // string, json.Number, bool, nil, []any or object
 }
 
-// get returns the member of a name.
+// get returns the value of the first member with that name, and whether there is one.
 func (o object) get(name string) (any, bool) {
 	for _, m := range o {
 		if m.name == name {
@@ -32,7 +32,7 @@ func (o object) get(name string) (any, bool) {
 	return nil, false
 }
 
-// repeated returns a name that the object has twice, or "".
+// repeated returns a name that occurs twice, or "".
 func (o object) repeated() string {
 	seen := make(map[string]bool, len(o))
 	for _, m := range o {
@@ -44,12 +44,13 @@ func (o object) repeated() string {
 	return ""
 }
 
-var errDeep = errors.New("it is nested too deeply")
+var errTooDeep = fmt.Errorf("more than %d levels of nesting", maxDepth)
 
-// readJSON reads one JSON text and no more.
+// readJSON decodes a document of exactly one JSON value. It returns an error if the
+// document is invalid, not UTF-8, or followed by other data.
 func readJSON(document []byte) (any, error) {
 	if !utf8.Valid(document) {
-		return nil, errors.New("it is not UTF-8")
+		return nil, errors.New("invalid UTF-8")
 	}
 	decoder := json.NewDecoder(bytes.NewReader(document))
 	decoder.UseNumber()
@@ -58,11 +59,13 @@ func readJSON(document []byte) (any, error) {
 		return nil, err
 	}
 	if _, err := decoder.Token(); !errors.Is(err, io.EOF) {
-		return nil, errors.New("there is something after it")
+		return nil, errors.New("data after the end of the document")
 	}
 	return value, nil
 }
 
+// readValue decodes the next value. It returns an error if the value is invalid or nested
+// more than maxDepth levels deep.
 func readValue(decoder *json.Decoder, depth int) (any, error) {
 	token, err := decoder.Token()
 	if errors.Is(err, io.EOF) {
@@ -74,7 +77,7 @@ func readValue(decoder *json.Decoder, depth int) (any, error) {
 	switch token {
 	case json.Delim('{'), json.Delim('['):
 		if depth == maxDepth {
-			return nil, errDeep
+			return nil, errTooDeep
 		}
 	default:
 		return token, nil
@@ -115,7 +118,7 @@ func readObject(decoder *json.Decoder, depth int) (object, error) {
 		}
 		name, ok := token.(string)
 		if !ok {
-			return nil, fmt.Errorf("the name of a member is %v", token)
+			return nil, fmt.Errorf("member name %v is not a string", token)
 		}
 		value, err := readValue(decoder, depth)
 		if err != nil {

@@ -2,47 +2,47 @@ package trustpolicy
 
 import "fmt"
 
-// MalformedError says why IAM refuses a document as MalformedPolicyDocument.
+// MalformedError is the error of Parse. IAM rejects such a document with the error code
+// MalformedPolicyDocument.
 type MalformedError struct {
-	// Message is what IAM says, as far as that is known: its messages are not
-	// documented, and these are from reports of its users. Where there is none,
-	// it is the general "Syntax errors in policy."
+	// Message is IAM's message, as far as known. IAM does not document its messages;
+	// these are from reports of users. If none is known, Message is the general
+	// "Syntax errors in policy."
 	Message string
-	// Detail says where, in our words; Hint what was probably meant. Both may be
-	// empty.
+	// Detail is the place of the error, Hint the probable fix. Both can be empty.
 	Detail, Hint string
 }
 
-// Error says all of it.
+// Error returns the message, the detail and the hint.
 func (e *MalformedError) Error() string {
-	said := "malformed policy document: " + e.Message
+	message := "malformed policy document: " + e.Message
 	if e.Detail != "" {
-		said += ": " + e.Detail
+		message += ": " + e.Detail
 	}
 	if e.Hint != "" {
-		said += ": " + e.Hint
+		message += "; " + e.Hint
 	}
-	return said
+	return message
 }
 
-// What IAM says.
+// The messages of IAM.
 const (
-	msgInvalidJSON     = "This policy contains invalid Json"
-	msgSyntax          = "Syntax errors in policy."
-	msgVersion         = "The policy must contain a valid version string"
-	msgNoStatement     = "Could not parse the policy: Statement is empty!"
-	msgDuplicateSid    = "The Statement Ids in the policy are not unique"
-	msgNoEffect        = "Missing required field Effect"
-	msgNoPrincipal     = "Missing required field Principal"
-	saysEmptyPrincipal = "Missing required field Principal cannot be empty!"
-	saysAllowNot       = "Allow with NotPrincipal is not allowed."
-	saysNotPrincipal   = "AssumeRole policy must not contain NotPrincipal field."
-	msgNoAction        = "Missing required field Action"
-	saysOnlySTS        = "AssumeRole policy may only specify STS AssumeRole actions."
-	msgResource        = "Has prohibited field Resource"
-	saysNotResource    = "AssumeRole policy must not contain resources."
-	saysOneColon       = "Condition can contain only one colon."
-	saysVendor         = "Actions/Conditions must be prefaced by a vendor, e.g., iam, sdb, ec2, etc."
+	msgInvalidJSON    = "This policy contains invalid Json"
+	msgSyntax         = "Syntax errors in policy."
+	msgVersion        = "The policy must contain a valid version string"
+	msgNoStatement    = "Could not parse the policy: Statement is empty!"
+	msgDuplicateSid   = "The Statement Ids in the policy are not unique"
+	msgNoEffect       = "Missing required field Effect"
+	msgNoPrincipal    = "Missing required field Principal"
+	msgEmptyPrincipal = "Missing required field Principal cannot be empty!"
+	msgAllowNot       = "Allow with NotPrincipal is not allowed."
+	msgNotPrincipal   = "AssumeRole policy must not contain NotPrincipal field."
+	msgNoAction       = "Missing required field Action"
+	msgOnlySTS        = "AssumeRole policy may only specify STS AssumeRole actions."
+	msgResource       = "Has prohibited field Resource"
+	msgNotResource    = "AssumeRole policy must not contain resources."
+	msgOneColon       = "Condition can contain only one colon."
+	msgVendor         = "Actions/Conditions must be prefaced by a vendor, e.g., iam, sdb, ec2, etc."
 )
 
 func malformed(message, detail string, args ...any) *MalformedError {

@@ -6,8 +6,8 @@ import (
 	"unicode"
 )
 
-// MarshalJSON writes the document without white space, its elements in the order
-// of AWS's examples.
+// MarshalJSON returns the document as JSON without white space, with the elements in the
+// order of AWS's examples.
 func (d Document) MarshalJSON() ([]byte, error) {
 	top := orderedObject{}
 	top.addText("Version", d.version)
@@ -20,7 +20,7 @@ func (d Document) MarshalJSON() ([]byte, error) {
 	return top.MarshalJSON()
 }
 
-// Indent writes the document for people.
+// Indent returns the document as indented JSON that ends in a line break.
 func (d Document) Indent() ([]byte, error) {
 	plain, err := d.MarshalJSON()
 	if err != nil {
@@ -34,12 +34,12 @@ func (d Document) Indent() ([]byte, error) {
 	return b.Bytes(), nil
 }
 
-// Length returns the characters of the document as IAM counts them, without
-// white space.
+// Length returns the number of characters of the document without white space, which is
+// how IAM counts them.
 func (d Document) Length() int {
 	plain, err := d.MarshalJSON()
 	if err != nil {
-		return 0 // strings always become JSON
+		return 0 // does not happen: strings can always be encoded
 	}
 	length := 0
 	for _, c := range string(plain) {
@@ -74,7 +74,7 @@ func (s statement) orderedObject() orderedObject {
 	return written
 }
 
-// conditionsByOperator gathers the keys of an operator under it.
+// conditionsByOperator groups the conditions by operator, in order of appearance.
 func conditionsByOperator(conditions []condition) orderedObject {
 	var operators []string
 	keys := map[string]*orderedObject{}
@@ -93,7 +93,7 @@ func conditionsByOperator(conditions []condition) orderedObject {
 	return written
 }
 
-// singleOrList leaves out the brackets of a single value.
+// singleOrList returns a single value without a list around it.
 func singleOrList(values []string) any {
 	if len(values) == 1 {
 		return values[0]
@@ -101,7 +101,7 @@ func singleOrList(values []string) any {
 	return values
 }
 
-// orderedObject is a JSON object that is written in order.
+// orderedObject is a JSON object that is encoded in the order of its members.
 type orderedObject []orderedMember
 
 type orderedMember struct {
@@ -117,7 +117,8 @@ func (o *orderedObject) addText(name, value string) {
 	}
 }
 
-// MarshalJSON writes < > & as they are, as IAM's own documents have them.
+// MarshalJSON returns the object as JSON. It does not escape < > &, because IAM's own
+// documents do not.
 func (o orderedObject) MarshalJSON() ([]byte, error) {
 	var b bytes.Buffer
 	encoder := json.NewEncoder(&b)

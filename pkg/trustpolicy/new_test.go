@@ -31,12 +31,12 @@ func TestNew_allowsOnlyItsServiceAccount(t *testing.T) {
 		t.Fatal(err)
 	}
 	if decision := policy.Evaluate(request()); !decision.Allowed {
-		t.Errorf("its own ServiceAccount is refused: %q", decision.Explain())
+		t.Errorf("ServiceAccount of the grant: got not allowed: %q", decision.Explain())
 	}
 	other := claims()
 	other.Subject = "system:serviceaccount:shop:other"
 	if policy.Evaluate(trustpolicy.ForToken(provider, other, "x")).Allowed {
-		t.Error("another ServiceAccount is allowed")
+		t.Error("another ServiceAccount: got allowed, want not allowed")
 	}
 	written, err := policy.Indent()
 	if err != nil {
@@ -44,10 +44,10 @@ func TestNew_allowsOnlyItsServiceAccount(t *testing.T) {
 	}
 	read, err := trustpolicy.Parse(written)
 	if err != nil {
-		t.Fatalf("what is written cannot be read: %v\n%s", err, written)
+		t.Fatalf("Parse of the encoded policy: %v\n%s", err, written)
 	}
 	if !read.Evaluate(request()).Allowed {
-		t.Errorf("what is written refuses it:\n%s", written)
+		t.Errorf("encoded policy: got not allowed, want allowed:\n%s", written)
 	}
 }
 
@@ -78,7 +78,7 @@ func TestNew_golden(t *testing.T) {
 			}
 			compareGolden(t, test.golden+".json", written)
 			if again := parse(t, string(written)); again.Length() != policy.Length() {
-				t.Errorf("read again, it has %d characters, not %d", again.Length(), policy.Length())
+				t.Errorf("parsed again: got length %d, want %d", again.Length(), policy.Length())
 			}
 		})
 	}
@@ -95,22 +95,22 @@ func TestNew_invalid(t *testing.T) {
 		grants []trustpolicy.Grant
 		fault  string
 	}{
-		{"nothing", nil, "allow nothing"},
-		{"no ServiceAccount", []trustpolicy.Grant{{Provider: provider}}, "no ServiceAccount is named"},
-		{"no provider", []trustpolicy.Grant{{Subjects: subjects}}, "is no ARN"},
-		{"a provider with a scheme", []trustpolicy.Grant{{Provider: "arn:aws:iam::111122223333:oidc-provider/https://x", Subjects: subjects}}, "is no ARN"},
-		{"a provider that is no ARN, and how it would be written", []trustpolicy.Grant{{Provider: "oidc.example.com", Subjects: subjects}}, "without https://"},
-		{"the ARN of a role", []trustpolicy.Grant{{Provider: "arn:aws:iam::111122223333:role/x", Subjects: subjects}}, "is no ARN"},
-		{"no name", []trustpolicy.Grant{{Provider: provider, Subjects: []trustpolicy.Subject{{Namespace: "shop"}}}}, `"" is no name of a ServiceAccount`},
-		{"a name with a colon", []trustpolicy.Grant{{Provider: provider, Subjects: []trustpolicy.Subject{{Namespace: "a:b", ServiceAccount: "c"}}}}, `"a:b" is no name of a namespace`},
-		{"a name with a variable", []trustpolicy.Grant{{Provider: provider, Subjects: []trustpolicy.Subject{{Namespace: "a", ServiceAccount: "${x}"}}}}, `"${x}" is no name of a ServiceAccount`},
-		{"more than fits", []trustpolicy.Grant{{Provider: provider, Subjects: many}}, "IAM takes 2048, or 4096"},
+		{"nothing", nil, "no ServiceAccount to allow"},
+		{"no ServiceAccount", []trustpolicy.Grant{{Provider: provider}}, ": no ServiceAccount"},
+		{"no provider", []trustpolicy.Grant{{Subjects: subjects}}, "is not an ARN"},
+		{"a provider with a scheme", []trustpolicy.Grant{{Provider: "arn:aws:iam::111122223333:oidc-provider/https://x", Subjects: subjects}}, "is not an ARN"},
+		{"a provider that is an issuer", []trustpolicy.Grant{{Provider: "oidc.example.com", Subjects: subjects}}, "without https://"},
+		{"the ARN of a role", []trustpolicy.Grant{{Provider: "arn:aws:iam::111122223333:role/x", Subjects: subjects}}, "is not an ARN"},
+		{"no name", []trustpolicy.Grant{{Provider: provider, Subjects: []trustpolicy.Subject{{Namespace: "shop"}}}}, `invalid ServiceAccount name ""`},
+		{"a name with a colon", []trustpolicy.Grant{{Provider: provider, Subjects: []trustpolicy.Subject{{Namespace: "a:b", ServiceAccount: "c"}}}}, `invalid namespace name "a:b"`},
+		{"a name with a variable", []trustpolicy.Grant{{Provider: provider, Subjects: []trustpolicy.Subject{{Namespace: "a", ServiceAccount: "${x}"}}}}, `invalid ServiceAccount name "${x}"`},
+		{"a policy that is too long", []trustpolicy.Grant{{Provider: provider, Subjects: many}}, "limit of IAM, which is 2048, or 4096"},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
 			_, err := trustpolicy.New(test.grants...)
 			if err == nil || !strings.Contains(err.Error(), test.fault) {
-				t.Errorf("got %v", err)
+				t.Errorf("got %v, want %s", err, test.fault)
 			}
 		})
 	}
@@ -119,10 +119,10 @@ func TestNew_invalid(t *testing.T) {
 func TestProviderARN(t *testing.T) {
 	tests := []struct{ name, partition, account, issuer, want string }{
 		{"an issuer of EKS", "aws", "111122223333", "https://oidc.eks.eu-west-1.amazonaws.com/id/ABC", "arn:aws:iam::111122223333:oidc-provider/oidc.eks.eu-west-1.amazonaws.com/id/ABC"},
-		{"an issuer on a laptop", "aws-cn", "111122223333", "https://127.0.0.1:6443", "arn:aws-cn:iam::111122223333:oidc-provider/127.0.0.1:6443"},
-		{"https in upper case, which would be another's ARN", "aws", "111122223333", "HTTPS://oidc.example.com", ""},
+		{"an issuer with a port", "aws-cn", "111122223333", "https://127.0.0.1:6443", "arn:aws-cn:iam::111122223333:oidc-provider/127.0.0.1:6443"},
+		{"https in upper case, which would give two URLs the same ARN", "aws", "111122223333", "HTTPS://oidc.example.com", ""},
 		{"no https", "aws", "111122223333", "http://oidc.example.com", ""},
-		{"no URL", "aws", "111122223333", "oidc.example.com", ""},
+		{"not a URL", "aws", "111122223333", "oidc.example.com", ""},
 		{"a query", "aws", "111122223333", "https://oidc.example.com?x=y", ""},
 		{"a space", "aws", "111122223333", "https://oidc.example.com/a b", ""},
 		{"no account", "aws", "", "https://oidc.example.com", ""},
@@ -132,10 +132,10 @@ func TestProviderARN(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			got, err := trustpolicy.ProviderARN(test.partition, test.account, test.issuer)
 			if got != test.want || (err == nil) != (test.want != "") {
-				t.Errorf("got %q, %v", got, err)
+				t.Errorf("got %q, %v, want %q", got, err, test.want)
 			}
 			if want := strings.TrimPrefix(test.issuer, "https://"); test.want != "" && trustpolicy.IssuerOf(got) != want {
-				t.Errorf("its issuer is %q", trustpolicy.IssuerOf(got))
+				t.Errorf("got issuer %q, want %q", trustpolicy.IssuerOf(got), want)
 			}
 		})
 	}

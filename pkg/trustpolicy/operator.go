@@ -5,11 +5,11 @@ import (
 	"strings"
 )
 
-// operator is the name of a condition operator, taken apart.
+// operator is the parsed name of a condition operator.
 type operator struct {
-	// set is ForAllValues, ForAnyValue, or "" for a key of one value.
+	// set is ForAllValues, ForAnyValue, or "" for a key with a single value.
 	set string
-	// base is the name between prefix and suffix, such as StringNotLike.
+	// base is the name without the prefix and the suffix, such as StringNotLike.
 	base     string
 	ifExists bool
 }
@@ -22,14 +22,13 @@ const (
 	opLike       = "StringLike"
 )
 
-// comparisons are what operators compare by: whether what was found is what was
-// expected. An operator that is negated is true where its comparison is not
-// (operators).
+// comparisons are the comparisons of the operators. compare reports whether the value
+// that was found is the expected one. A negated operator is true if its comparison is
+// false (operators).
 var comparisons = map[string]struct {
 	compare func(found string, expected pattern) bool
 	negated bool
-	// variables says that a value may have variables, which the operators' page
-	// says of each.
+	// variables reports whether a value can have variables (operators).
 	variables bool
 }{
 	opEquals:                    {compare: equals, variables: true},
@@ -60,8 +59,8 @@ var comparisons = map[string]struct {
 	"BinaryEquals":              {compare: binary},
 }
 
-// parseOperator takes the name of an operator apart. Null takes no IfExists
-// (operators, "...IfExists condition operators").
+// parseOperator parses the name of an operator, and reports whether it is valid. Null
+// cannot have IfExists (operators, "...IfExists condition operators").
 func parseOperator(name string) (operator, bool) {
 	read := operator{base: name}
 	if set, rest, ok := strings.Cut(name, ":"); ok {
@@ -78,7 +77,7 @@ func parseOperator(name string) (operator, bool) {
 	return read, ok
 }
 
-// String is the name as it is written.
+// String returns the name of the operator as in a policy.
 func (o operator) String() string {
 	name := o.base
 	if o.set != "" {
@@ -92,7 +91,7 @@ func (o operator) String() string {
 
 func (o operator) negated() bool { return comparisons[o.base].negated }
 
-// suggestOperator returns a hint for a name that is nearly that of an operator.
+// suggestOperator returns a hint if name is similar to that of an operator, or "".
 func suggestOperator(name string) string {
 	for _, base := range operatorNames() {
 		if _, rest, ok := strings.Cut(name, ":"); ok && strings.EqualFold(rest, base) {

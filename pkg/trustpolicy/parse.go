@@ -8,9 +8,9 @@ import (
 	"strings"
 )
 
-// Parse reads a trust policy. Names of elements are case-sensitive, an element
-// may be there once, and none may be there that the grammar does not have
-// (grammar, "Policy grammar notes"). A fault is a *MalformedError.
+// Parse parses a trust policy. Names of elements are case-sensitive, an element can
+// occur once, and unknown elements are not allowed (grammar, "Policy grammar notes").
+// It returns a *MalformedError if the document is invalid.
 func Parse(document []byte) (Document, error) {
 	value, err := readJSON(document)
 	if err != nil {
@@ -18,9 +18,9 @@ func Parse(document []byte) (Document, error) {
 	}
 	top, ok := value.(object)
 	if !ok {
-		return Document{}, malformed(msgSyntax, "it is no JSON object")
+		return Document{}, malformed(msgSyntax, "not a JSON object")
 	}
-	if fault := known(top, "the policy", "Version", "Id", "Statement"); fault != nil {
+	if fault := checkNames(top, "the policy", "Version", "Id", "Statement"); fault != nil {
 		return Document{}, fault
 	}
 	read := Document{}
@@ -29,7 +29,7 @@ func Parse(document []byte) (Document, error) {
 	}
 	if _, has := top.get("Version"); has && read.version != version2008 && read.version != version2012 {
 		return Document{}, malformed(msgVersion, "Version is %q", read.version).
-			withHint("write " + version2012)
+			withHint("use " + version2012)
 	}
 	if read.id, err = text(top, "Id"); err != nil {
 		return Document{}, err
@@ -44,7 +44,7 @@ func parseStatements(top object) ([]statement, error) {
 	value, _ := top.get("Statement")
 	list, ok := value.([]any)
 	if !ok {
-		list = []any{value} // one may stand without brackets
+		list = []any{value} // a single statement needs no list
 	}
 	if value == nil || len(list) == 0 {
 		return nil, malformed(msgNoStatement, "the policy has no statement")
@@ -54,14 +54,14 @@ func parseStatements(top object) ([]statement, error) {
 	for i, value := range list {
 		members, ok := value.(object)
 		if !ok {
-			return nil, malformed(msgSyntax, "statement %d is no JSON object", i+1)
+			return nil, malformed(msgSyntax, "statement %d is not a JSON object", i+1)
 		}
 		read, err := parseStatement(members, fmt.Sprintf("statement %d", i+1))
 		if err != nil {
 			return nil, err
 		}
 		if read.sid != "" && sids[read.sid] {
-			return nil, malformed(msgDuplicateSid, "%q is there twice", read.sid)
+			return nil, malformed(msgDuplicateSid, "Sid %q occurs twice", read.sid)
 		}
 		sids[read.sid] = true
 		statements = append(statements, read)
@@ -70,7 +70,7 @@ func parseStatements(top object) ([]statement, error) {
 }
 
 func parseStatement(members object, where string) (statement, error) {
-	if err := elements(members, where); err != nil {
+	if err := checkElements(members, where); err != nil {
 		return statement{}, err
 	}
 	read := statement{}
@@ -93,11 +93,11 @@ func parseStatement(members object, where string) (statement, error) {
 	return read, nil
 }
 
-// elements finds what a statement of a trust policy may not have. It may have no
-// NotPrincipal since its documents say so (reference_policies_elements_notprincipal,
-// "Key points"), and no resource: the role is the resource.
-func elements(members object, where string) error {
-	if fault := known(members, where, "Sid", "Effect", "Principal", "NotPrincipal", "Action", "NotAction",
+// checkElements returns an error for an element that the statement of a trust policy
+// cannot have. NotPrincipal is not allowed (reference_policies_elements_notprincipal,
+// "Key points"). Resource is not allowed either, because the role is the resource.
+func checkElements(members object, where string) error {
+	if fault := checkNames(members, where, "Sid", "Effect", "Principal", "NotPrincipal", "Action", "NotAction",
 		"Resource", "NotResource", "Condition"); fault != nil {
 		return fault
 	}
@@ -105,13 +105,13 @@ func elements(members object, where string) error {
 	effect, _ := members.get("Effect")
 	switch {
 	case has("NotPrincipal") && effect == effectAllow:
-		return malformed(saysAllowNot, "%s", where)
+		return malformed(msgAllowNot, "%s", where)
 	case has("NotPrincipal"):
-		return malformed(saysNotPrincipal, "%s", where)
+		return malformed(msgNotPrincipal, "%s", where)
 	case has("Resource"):
 		return malformed(msgResource, "%s", where).withHint("remove it: the resource of a trust policy is its role")
 	case has("NotResource"):
-		return malformed(saysNotResource, "%s", where).withHint("remove it: the resource of a trust policy is its role")
+		return malformed(msgNotResource, "%s", where).withHint("remove it: the resource of a trust policy is its role")
 	case has("Action") && has("NotAction"):
 		return malformed(msgSyntax, "%s has both Action and NotAction", where)
 	default:
@@ -129,9 +129,9 @@ func parseEffect(members object, where string) (string, error) {
 		return effect, nil
 	case strings.EqualFold(effect, effectAllow), strings.EqualFold(effect, effectDeny):
 		return "", malformed("Invalid effect: "+effect, "%s", where).
-			withHint("it is case-sensitive: Allow or Deny")
+			withHint("Effect is case-sensitive: write Allow or Deny")
 	default:
-		return "", malformed(fmt.Sprintf("Invalid effect: %v", formatElement(value)), "%s has neither Allow nor Deny", where)
+		return "", malformed(fmt.Sprintf("Invalid effect: %v", formatElement(value)), "the Effect of %s is neither Allow nor Deny", where)
 	}
 }
 
@@ -146,11 +146,11 @@ func parsePrincipals(into *statement, members object, where string) error {
 	}
 	entries, ok := value.(object)
 	if !ok {
-		return malformed(msgSyntax, "the Principal of %s is no JSON object", where).
+		return malformed(msgSyntax, "the Principal of %s is not a JSON object", where).
 			withHint(`write {"Federated": "ARN of the OIDC provider"}`)
 	}
 	if len(entries) == 0 {
-		return malformed(saysEmptyPrincipal, "%s", where)
+		return malformed(msgEmptyPrincipal, "%s", where)
 	}
 	if twice := entries.repeated(); twice != "" {
 		return malformed(msgSyntax, "the Principal of %s has %q twice", where, twice)
@@ -187,7 +187,7 @@ func parseActions(into *statement, members object, where string) error {
 	for _, action := range actions {
 		// Prefix and name are case-insensitive (reference_policies_elements_action).
 		if vendor, _, ok := strings.Cut(action, ":"); !ok || !strings.EqualFold(vendor, "sts") {
-			return malformed(saysOnlySTS, "%s has %q", where, action).withHint("write " + Action)
+			return malformed(msgOnlySTS, "%s has %q", where, action).withHint("write " + Action)
 		}
 	}
 	into.actions = actions
@@ -201,10 +201,10 @@ func parseConditions(members object, where string) ([]condition, error) {
 	}
 	operators, ok := value.(object)
 	if !ok {
-		return nil, malformed(msgSyntax, "the Condition of %s is no JSON object", where)
+		return nil, malformed(msgSyntax, "the Condition of %s is not a JSON object", where)
 	}
 	if twice := operators.repeated(); twice != "" {
-		return nil, malformed(msgSyntax, "the Condition of %s has %q twice, and only one of them could count", where, twice).
+		return nil, malformed(msgSyntax, "the Condition of %s has %q twice, and only one would apply", where, twice).
 			withHint("put the keys under one " + twice)
 	}
 	var conditions []condition
@@ -218,19 +218,19 @@ func parseConditions(members object, where string) ([]condition, error) {
 	return conditions, nil
 }
 
-// parseCondition reads the keys of one operator.
+// parseCondition returns the conditions of one operator, one for each key.
 func parseCondition(entry member, where string) ([]condition, error) {
-	how, ok := parseOperator(entry.name)
+	op, ok := parseOperator(entry.name)
 	if !ok {
-		return nil, malformed(msgSyntax, "%s has the condition operator %q, which does not exist", where, entry.name).withHint(suggestOperator(entry.name))
+		return nil, malformed(msgSyntax, "%s has the unknown condition operator %q", where, entry.name).withHint(suggestOperator(entry.name))
 	}
 	keys, ok := entry.value.(object)
 	if !ok {
-		return nil, malformed(msgSyntax, "%s of %s is no JSON object of keys", entry.name, where)
+		return nil, malformed(msgSyntax, "%s of %s is not a JSON object of keys", entry.name, where)
 	}
 	if twice := keys.repeated(); twice != "" {
 		return nil, malformed(msgSyntax, "%s of %s has %q twice", entry.name, where, twice).
-			withHint("write one key with a list of values")
+			withHint("use one key with a list of values")
 	}
 	var conditions []condition
 	for _, key := range keys {
@@ -241,34 +241,33 @@ func parseCondition(entry member, where string) ([]condition, error) {
 		if err != nil {
 			return nil, err
 		}
-		conditions = append(conditions, condition{how, key.name, values})
+		conditions = append(conditions, condition{op, key.name, values})
 	}
 	return conditions, nil
 }
 
-// checkKey refuses a condition key that IAM refuses. More than one colon is
-// refused only after a scheme: AWS takes no provider with a port
-// (API_CreateOpenIDConnectProvider, Url), but a cluster on a laptop has one.
+// checkKey returns an error for a condition key that IAM rejects. It rejects more than
+// one colon only after a scheme. AWS accepts no provider with a port
+// (API_CreateOpenIDConnectProvider, Url), but the issuer of a local cluster has one.
 func checkKey(key, where string) error {
 	for _, scheme := range []string{"https://", "http://"} {
 		if rest, ok := strings.CutPrefix(strings.ToLower(key), scheme); ok {
-			return malformed(saysOneColon, "%s has the key %q", where, key).
+			return malformed(msgOneColon, "%s has the key %q", where, key).
 				withHint("did you mean " + key[len(key)-len(rest):] + ", without " + scheme + "?")
 		}
 	}
 	if !strings.Contains(key, ":") {
-		return malformed(saysVendor, "%s has the key %q", where, key).
-			withHint("the key of a claim begins with the issuer, without https://: issuer:" + key)
+		return malformed(msgVendor, "%s has the key %q", where, key).
+			withHint("the key of a claim begins with the issuer without https://; use issuer:" + key)
 	}
 	return nil
 }
 
-// known refuses elements that the grammar does not have, and those that are there
-// twice.
-func known(members object, where string, names ...string) *MalformedError {
+// checkNames returns an error if an element has none of the names, or occurs twice.
+func checkNames(members object, where string, names ...string) *MalformedError {
 	for _, m := range members {
 		if !slices.Contains(names, m.name) {
-			return malformed(msgSyntax, "%s has the element %q", where, m.name).withHint(suggest(m.name, names...))
+			return malformed(msgSyntax, "%s has the unknown element %q", where, m.name).withHint(suggest(m.name, names...))
 		}
 	}
 	if twice := members.repeated(); twice != "" {
@@ -277,7 +276,8 @@ func known(members object, where string, names ...string) *MalformedError {
 	return nil
 }
 
-// suggest returns a hint if a name is one of others but for its case.
+// suggest returns a hint if name differs from one of the names only in case or in a
+// final s, or "".
 func suggest(name string, names ...string) string {
 	for _, other := range names {
 		if strings.EqualFold(name, other) || strings.EqualFold(strings.TrimSuffix(name, "s"), other) {
@@ -287,7 +287,8 @@ func suggest(name string, names ...string) string {
 	return ""
 }
 
-// text returns a member that is a string, or "" without it.
+// text returns the value of a member, or "" if there is none. It returns an error if the
+// value is not a string.
 func text(members object, name string) (string, error) {
 	value, ok := members.get(name)
 	if !ok {
@@ -295,12 +296,13 @@ func text(members object, name string) (string, error) {
 	}
 	s, ok := value.(string)
 	if !ok {
-		return "", malformed(msgSyntax, "%s is no string", name)
+		return "", malformed(msgSyntax, "%s is not a string", name)
 	}
 	return s, nil
 }
 
-// texts returns a string, or a list of at least one.
+// texts returns the strings of a value that is a string or a list of strings. It returns
+// an error for any other value and for an empty list.
 func texts(value any, where string) ([]string, error) {
 	list, ok := value.([]any)
 	if !ok {
@@ -313,15 +315,15 @@ func texts(value any, where string) ([]string, error) {
 	for _, value := range list {
 		s, ok := value.(string)
 		if !ok {
-			return nil, malformed(msgSyntax, "%s has %s, which is no string", where, formatElement(value))
+			return nil, malformed(msgSyntax, "%s has %s, which is not a string", where, formatElement(value))
 		}
 		read = append(read, s)
 	}
 	return read, nil
 }
 
-// conditionValues returns strings, numbers and booleans as they are written:
-// quotes are optional for the latter two (grammar, "The policy language and JSON").
+// conditionValues returns strings, numbers and booleans as strings. Numbers and booleans
+// need no quotes (grammar, "The policy language and JSON").
 func conditionValues(value any, where string) ([]string, error) {
 	list, ok := value.([]any)
 	if !ok {
@@ -341,7 +343,7 @@ func conditionValues(value any, where string) ([]string, error) {
 	return texts(quoted, where)
 }
 
-// formatElement names a value without quoting what may be long.
+// formatElement returns a short description of a value for a message.
 func formatElement(value any) string {
 	switch value := value.(type) {
 	case nil:

@@ -9,62 +9,62 @@ import (
 )
 
 func TestParse_malformed(t *testing.T) {
-	const good = `{"Effect": "Allow", "Principal": {"Federated": "` + provider + `"}, "Action": "sts:AssumeRoleWithWebIdentity"}`
+	const valid = `{"Effect": "Allow", "Principal": {"Federated": "` + provider + `"}, "Action": "sts:AssumeRoleWithWebIdentity"}`
 	with := func(old, replaced string) string {
-		if !strings.Contains(good, old) {
-			t.Fatalf("%q is not in %s", old, good)
+		if !strings.Contains(valid, old) {
+			t.Fatalf("%q is not in %s", old, valid)
 		}
-		return `{"Version": "2012-10-17", "Statement": ` + strings.Replace(good, old, replaced, 1) + `}`
+		return `{"Version": "2012-10-17", "Statement": ` + strings.Replace(valid, old, replaced, 1) + `}`
 	}
 	condition := func(conditions string) string { return with(`{"Effect"`, `{"Condition": `+conditions+`, "Effect"`) }
 	tests := []struct {
 		name, document string
-		// message is IAM's; hint is part of ours.
+		// message is a part of IAM's message, hint a part of the hint.
 		message, hint string
 	}{
 		{"nothing", ``, "invalid Json", ""},
-		{"half a document", `{"Version": "2012-10-17", "Statement": [`, "invalid Json", ""},
+		{"an incomplete document", `{"Version": "2012-10-17", "Statement": [`, "invalid Json", ""},
 		{"two documents", with("", "") + "{}", "invalid Json", ""},
-		{"a comma too many", `{"Statement": [` + good + `],}`, "invalid Json", ""},
-		{"what is nested too deeply", strings.Repeat("[", 100) + strings.Repeat("]", 100), "invalid Json", ""},
-		{"what is not UTF-8", "{\"Statement\": \"\xff\"}", "invalid Json", ""},
+		{"a comma too many", `{"Statement": [` + valid + `],}`, "invalid Json", ""},
+		{"too many levels of nesting", strings.Repeat("[", 100) + strings.Repeat("]", 100), "invalid Json", ""},
+		{"invalid UTF-8", "{\"Statement\": \"\xff\"}", "invalid Json", ""},
 		{"a list", `[]`, "Syntax errors", ""},
-		{"an element that is not known", `{"Statements": []}`, "Syntax errors", "did you mean Statement?"},
+		{"an unknown element", `{"Statements": []}`, "Syntax errors", "did you mean Statement?"},
 		{"an element in lower case", strings.Replace(with("", ""), "Version", "version", 1), "Syntax errors", "did you mean Version?"},
 		{"an element twice", `{"Version": "2012-10-17", "Version": "2012-10-17", "Statement": []}`, "Syntax errors", ""},
-		{"a version that is not known", strings.Replace(with("", ""), "2012-10-17", "2012-10-18", 1), "valid version", "2012-10-17"},
+		{"an unknown version", strings.Replace(with("", ""), "2012-10-17", "2012-10-18", 1), "valid version", "2012-10-17"},
 		{"a version that is a number", strings.Replace(with("", ""), `"2012-10-17"`, "2012", 1), "Syntax errors", ""},
 		{"no statement", `{"Version": "2012-10-17"}`, "Statement is empty", ""},
-		{"a list of no statements", `{"Version": "2012-10-17", "Statement": []}`, "Statement is empty", ""},
+		{"an empty list of statements", `{"Version": "2012-10-17", "Statement": []}`, "Statement is empty", ""},
 		{"a statement that is text", `{"Version": "2012-10-17", "Statement": "x"}`, "Syntax errors", ""},
-		{"an element of a statement that is not known", with(`"Effect"`, `"Comment": "x", "Effect"`), "Syntax errors", ""},
+		{"an unknown element of a statement", with(`"Effect"`, `"Comment": "x", "Effect"`), "Syntax errors", ""},
 		{"an element of a statement twice", with(`"Effect"`, `"Effect": "Deny", "Effect"`), "Syntax errors", ""},
-		{"the same Sid twice", `{"Statement": [` + strings.Replace(good, "{", `{"Sid": "x",`, 1) + "," + strings.Replace(good, "{", `{"Sid": "x",`, 1) + `]}`, "not unique", ""},
+		{"the same Sid twice", `{"Statement": [` + strings.Replace(valid, "{", `{"Sid": "x",`, 1) + "," + strings.Replace(valid, "{", `{"Sid": "x",`, 1) + `]}`, "not unique", ""},
 		{"no effect", with(`"Effect": "Allow",`, ""), "Missing required field Effect", ""},
 		{"an effect in lower case", with("Allow", "allow"), "Invalid effect: allow", "case-sensitive"},
 		{"an effect that is a number", with(`"Allow"`, "1"), "Invalid effect: 1", ""},
 		{"no principal", with(`"Principal": {"Federated": "`+provider+`"},`, ""), "Missing required field Principal", ""},
 		{"a principal that is text", with(`{"Federated": "`+provider+`"}`, `"`+provider+`"`), "Syntax errors", "Federated"},
 		{"an empty principal", with(`{"Federated": "`+provider+`"}`, `{}`), "cannot be empty", ""},
-		{"a list of no principals", with(`"`+provider+`"`, `[]`), "Syntax errors", ""},
+		{"an empty list of principals", with(`"`+provider+`"`, `[]`), "Syntax errors", ""},
 		{"a kind of principal in lower case", with("Federated", "federated"), "Invalid principal in policy", "did you mean Federated?"},
 		{"a kind of principal twice", with(`{"Federated"`, `{"Federated": "x", "Federated"`), "Syntax errors", ""},
 		{"NotPrincipal with Allow", with("Principal", "NotPrincipal"), "Allow with NotPrincipal", ""},
 		{"NotPrincipal with Deny", strings.Replace(with("Principal", "NotPrincipal"), "Allow", "Deny", 1), "must not contain NotPrincipal", ""},
 		{"no action", with(`, "Action": "sts:AssumeRoleWithWebIdentity"`, ""), "Missing required field Action", ""},
-		{"a list of no actions", with(`"sts:AssumeRoleWithWebIdentity"`, "[]"), "Syntax errors", ""},
+		{"an empty list of actions", with(`"sts:AssumeRoleWithWebIdentity"`, "[]"), "Syntax errors", ""},
 		{"an action of another service", with("sts:AssumeRoleWithWebIdentity", "s3:GetObject"), "may only specify STS", trustpolicy.Action},
 		{"an action without a service", with("sts:AssumeRoleWithWebIdentity", "AssumeRoleWithWebIdentity"), "may only specify STS", trustpolicy.Action},
-		{"each action", with("sts:AssumeRoleWithWebIdentity", "*"), "may only specify STS", ""},
+		{"all actions", with("sts:AssumeRoleWithWebIdentity", "*"), "may only specify STS", ""},
 		{"an action that is a number", with(`"sts:AssumeRoleWithWebIdentity"`, `1`), "Syntax errors", ""},
 		{"Action and NotAction", with(`"Action"`, `"NotAction": "sts:AssumeRole", "Action"`), "Syntax errors", ""},
 		{"a resource", with(`"Action"`, `"Resource": "*", "Action"`), "prohibited field Resource", "remove it"},
 		{"a NotResource", with(`"Action"`, `"NotResource": "*", "Action"`), "must not contain resources", "remove it"},
 		{"a condition that is a list", condition(`[]`), "Syntax errors", ""},
-		{"an operator that is not known", condition(`{"StringMatches": {}}`), "Syntax errors", ""},
+		{"an unknown operator", condition(`{"StringMatches": {}}`), "Syntax errors", ""},
 		{"an operator in lower case", condition(`{"stringequals": {}}`), "Syntax errors", "did you mean StringEquals?"},
 		{"an operator without its s", condition(`{"StringEqual": {}}`), "Syntax errors", "did you mean StringEquals?"},
-		{"a set that is not known", condition(`{"ForAnyValues:StringLike": {}}`), "Syntax errors", "did you mean ForAnyValue:StringLike?"},
+		{"an unknown set", condition(`{"ForAnyValues:StringLike": {}}`), "Syntax errors", "did you mean ForAnyValue:StringLike?"},
 		{"Null with IfExists", condition(`{"NullIfExists": {"a:b": "true"}}`), "Syntax errors", ""},
 		{"an operator twice", condition(`{"StringLike": {"a:b": "x"}, "StringLike": {"a:c": "x"}}`), "Syntax errors", "under one StringLike"},
 		{"a key twice", condition(`{"StringLike": {"a:b": "x", "a:b": "y"}}`), "Syntax errors", "list of values"},
@@ -81,16 +81,16 @@ func TestParse_malformed(t *testing.T) {
 			policy, err := trustpolicy.Parse([]byte(test.document))
 			fault, ok := errors.AsType[*trustpolicy.MalformedError](err)
 			if !ok {
-				t.Fatalf("got %v, %+v", err, policy)
+				t.Fatalf("got %v, %+v, want *MalformedError", err, policy)
 			}
 			if !strings.Contains(fault.Message, test.message) {
-				t.Errorf("the message is %q", fault.Message)
+				t.Errorf("got message %q, want %q", fault.Message, test.message)
 			}
 			if test.hint != "" && !strings.Contains(fault.Hint, test.hint) {
-				t.Errorf("the hint is %q", fault.Hint)
+				t.Errorf("got hint %q, want %q", fault.Hint, test.hint)
 			}
 			if !strings.Contains(err.Error(), fault.Message) || !strings.Contains(err.Error(), fault.Hint) {
-				t.Errorf("the error is %q", err)
+				t.Errorf("got error %q, want message and hint", err)
 			}
 		})
 	}

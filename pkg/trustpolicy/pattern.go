@@ -5,12 +5,13 @@ import (
 	"strings"
 )
 
-// pattern is a value of a policy, as characters and wildcards. What a variable
-// stood for is characters alone.
+// pattern is a value of a policy as characters and wildcards. The value of a variable
+// has only characters.
 type pattern []rune
 
 const (
-	// anyText and anyOne stand for * and ? as wildcards; no character is negative.
+	// anyText and anyOne are the wildcards * and ?. They are negative, which no
+	// character is.
 	anyText rune = -1
 	anyOne  rune = -2
 )
@@ -23,7 +24,7 @@ func newPattern(value string) pattern {
 	return read
 }
 
-// wildcard returns what a character of a policy means to StringLike.
+// wildcard returns the wildcard that a character is to StringLike, or the character.
 func wildcard(c rune) rune {
 	switch c {
 	case '*':
@@ -35,7 +36,7 @@ func wildcard(c rune) rune {
 	}
 }
 
-// literal returns the value for operators to which wildcards are characters.
+// literal returns the value for operators that compare * and ? literally.
 func (p pattern) literal() string {
 	var b strings.Builder
 	for _, c := range p {
@@ -51,8 +52,8 @@ func (p pattern) literal() string {
 	return b.String()
 }
 
-// matches says whether the pattern matches the whole of s. It takes time linear
-// in the product of their lengths: the last * alone is ever tried again.
+// matches reports whether the pattern matches all of s. It takes time linear in the
+// product of their lengths, because it backtracks only to the last *.
 func (p pattern) matches(s string) bool {
 	text := []rune(s)
 	at, star, resume := 0, -1, 0
@@ -74,7 +75,7 @@ func (p pattern) matches(s string) bool {
 	return !slices.ContainsFunc(p[at:], func(c rune) bool { return c != anyText })
 }
 
-// split cuts the pattern at a character into at most n pieces.
+// split splits the pattern at a character into at most n parts.
 func (p pattern) split(at rune, n int) []pattern {
 	var pieces []pattern
 	for len(pieces) < n-1 {
@@ -88,5 +89,5 @@ func (p pattern) split(at rune, n int) []pattern {
 	return append(pieces, p)
 }
 
-// hasWildcard says whether a value means more than itself to StringLike.
+// hasWildcard reports whether a value has a wildcard of StringLike.
 func hasWildcard(value string) bool { return strings.ContainsAny(value, "*?") }

@@ -7,26 +7,26 @@ import (
 	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/token"
 )
 
-// Request is a call of STS that the trust policy of a role decides on.
+// Request is a call of STS that the trust policy of a role allows or denies.
 type Request struct {
-	// Action is what is called: Action, of this package.
+	// Action is the action that is called, such as the constant Action.
 	Action string
-	// Provider is the ARN of the OIDC provider that has vouched for the token.
+	// Provider is the ARN of the OIDC provider whose issuer signed the token.
 	Provider string
-	// Context are the values of the condition keys, whose case does not matter.
+	// Context has the values of the condition keys. Keys are case-insensitive.
 	Context map[string][]string
 }
 
-// ForToken returns the request that exchanging a token makes. The condition keys
-// are those that AWS makes of a token's claims, and the session's name
-// (reference_policies_iam-condition-keys, "Available keys for AWS OIDC federation"
-// and "sts:RoleSessionName"). Keys of the call, such as aws:SourceIp, are the
-// caller's to add.
+// ForToken returns the request that exchanges a token. Its condition keys are those that
+// AWS derives from the claims, and the name of the session. The caller adds keys of the
+// call, such as aws:SourceIp. See reference_policies_iam-condition-keys, "Available keys
+// for AWS OIDC federation" and "sts:RoleSessionName".
 func ForToken(providerARN string, claims token.Claims, sessionName string) Request {
 	issuer := IssuerOf(providerARN)
 	context := map[string][]string{}
 	set := func(key string, values ...string) {
-		// An empty value is none, but hides no other: a TokenRequest may ask for both.
+		// An empty value counts as absent. It must not hide the others: a TokenRequest
+		// can contain an empty audience and another one.
 		if some := slices.DeleteFunc(slices.Clone(values), func(v string) bool { return v == "" }); len(some) > 0 {
 			context[key] = some
 		}
@@ -37,7 +37,7 @@ func ForToken(providerARN string, claims token.Claims, sessionName string) Reque
 	return Request{Action: Action, Provider: providerARN, Context: context}
 }
 
-// contextKeys are those of a request by their name in lower case.
+// contextKeys are the values of a request by the lower-case name of their key.
 type contextKeys map[string][]string
 
 func newContextKeys(context map[string][]string) contextKeys {

@@ -3,9 +3,9 @@ package trustpolicy
 import "strings"
 
 // expand replaces the variables of a value: ${key}, ${key, 'default'}, and ${*},
-// ${?}, ${$} for the characters themselves (variables). It returns the key that
-// the request has not one value of, if there is such: the value is then equal to
-// nothing.
+// ${?}, ${$} for the characters *, ? and $ (variables). If the request does not have
+// exactly one value for a variable without a default, expand returns that variable as
+// unresolved. The value then equals nothing.
 func expand(value string, context contextKeys) (expanded pattern, unresolved string) {
 	for {
 		before, rest, found := strings.Cut(value, "${")
@@ -23,6 +23,7 @@ func expand(value string, context contextKeys) (expanded pattern, unresolved str
 	}
 }
 
+// resolve returns the value of a variable, and whether it has one.
 func resolve(variable string, context contextKeys) (string, bool) {
 	switch variable {
 	case "*", "?", "$":

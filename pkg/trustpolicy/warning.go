@@ -6,7 +6,8 @@ import (
 	"strings"
 )
 
-// Warnings says what in a policy allows more than is probably meant, or nothing.
+// Warnings returns a message for each part of the policy that probably allows more than
+// intended. It also warns of a policy longer than DefaultMaxLength.
 func (d Document) Warnings() []string {
 	var warnings []string
 	for i, s := range d.statements {
@@ -15,17 +16,17 @@ func (d Document) Warnings() []string {
 			warnings = append(warnings, name+" "+warning)
 		}
 		if !d.hasVariables() && s.mentionsVariables() {
-			warnings = append(warnings, name+" has ${...}, which are only characters without Version "+version2012)
+			warnings = append(warnings, name+" has ${...}, which is a variable only in Version "+version2012+"; set that version")
 		}
 	}
 	if length := d.Length(); length > DefaultMaxLength {
-		warnings = append(warnings, fmt.Sprintf("the policy has %d characters, and IAM takes %d: its quota \"Role trust policy length\" must be raised, which it can be up to %d",
+		warnings = append(warnings, fmt.Sprintf("the policy has %d characters, and the default limit of IAM is %d; raise the quota \"Role trust policy length\", up to %d",
 			length, DefaultMaxLength, MaxLength))
 	}
 	return warnings
 }
 
-// warnings are those of a statement that allows tokens to be exchanged.
+// warnings returns the warnings for a statement that allows tokens to be exchanged.
 func (s statement) warnings() []string {
 	if s.effect != effectAllow || !s.matchesAction(Action) {
 		return nil
@@ -45,22 +46,22 @@ func (s statement) warnings() []string {
 	}
 	var warnings []string
 	if everyone {
-		warnings = append(warnings, "allows everyone whom the conditions do not keep out, from whatever provider")
+		warnings = append(warnings, "allows every principal that meets the conditions, from any provider; name the provider as Federated")
 	}
 	for _, c := range s.conditions {
 		warnings = append(warnings, c.warnings(issuers)...)
 	}
 	if !s.restrictsKey("sub") {
-		warnings = append(warnings, "has no condition on sub that holds: each ServiceAccount of the cluster may assume the role")
+		warnings = append(warnings, "has no condition that requires a sub, so every ServiceAccount of the cluster can assume the role; add a condition on sub")
 	}
 	if !s.restrictsKey("aud") {
-		warnings = append(warnings, "has no condition on aud that holds: a token for any audience of the provider is taken")
+		warnings = append(warnings, "has no condition that requires an aud, so tokens with any audience of the provider are accepted; add a condition on aud")
 	}
 	return warnings
 }
 
-// restrictsKey says whether a condition demands one of some values of a claim: not if
-// it holds without the claim, or if it only rules values out.
+// restrictsKey reports whether a condition requires certain values of a claim. It does not
+// if it is true without the claim, or if it only excludes values.
 func (s statement) restrictsKey(claim string) bool {
 	return slices.ContainsFunc(s.conditions, func(c condition) bool {
 		_, of := cutKey(c.key)
@@ -68,7 +69,7 @@ func (s statement) restrictsKey(claim string) bool {
 	})
 }
 
-// matchesWithout says whether the condition is true of a request without its key.
+// matchesWithout reports whether the condition is true of a request without its key.
 func (c condition) matchesWithout() bool {
 	return c.operator.base != opNull && c.operator.matches(nil, func(string) bool { return false })
 }
@@ -77,48 +78,49 @@ func (c condition) warnings(issuers []string) []string {
 	var warnings []string
 	issuer, claim := cutKey(c.key)
 	if c.operator.set == forAllValues {
-		warnings = append(warnings, fmt.Sprintf("has %s on %s, which is true of a request without that key: use %s, or none for a key of one value",
+		warnings = append(warnings, fmt.Sprintf("has %s on %s, which also allows requests without that key; use %s, or no prefix for a key with a single value",
 			forAllValues, c.key, forAnyValue))
 	}
 	if c.operator.ifExists {
-		warnings = append(warnings, fmt.Sprintf("has IfExists on %s, which is true of a request without that key", c.key))
+		warnings = append(warnings, fmt.Sprintf("has IfExists on %s, which also allows requests without that key; remove IfExists", c.key))
 	}
 	for _, value := range c.values {
 		if c.operator.base == opEquals && hasWildcard(value) && !strings.Contains(value, "${") {
-			warnings = append(warnings, fmt.Sprintf("has %s in %s, which takes * and ? for themselves: use %s", quote(value), opEquals, opLike))
+			warnings = append(warnings, fmt.Sprintf("has %s in %s, which compares * and ? literally; use %s", quote(value), opEquals, opLike))
 		}
 		if claim == "sub" && c.operator.base == opLike {
-			warnings = append(warnings, isBroad(value)...)
+			warnings = append(warnings, broadSubjectWarnings(value)...)
 		}
 		if claim == "aud" && c.operator.base == opLike && hasWildcard(value) && strings.Trim(value, "*") == "" {
-			warnings = append(warnings, fmt.Sprintf("has %s on aud: a token for any audience of the provider is taken", quote(value)))
+			warnings = append(warnings, fmt.Sprintf("has %s on aud, so tokens with any audience of the provider are accepted; require one audience", quote(value)))
 		}
 	}
 	isClaim := claim == "sub" || claim == "aud"
 	if isClaim && len(issuers) > 0 && !slices.ContainsFunc(issuers, func(of string) bool { return strings.EqualFold(of, issuer) }) {
-		warnings = append(warnings, fmt.Sprintf("has the key %s, but its provider is of %s: one of the two is not as it was meant", c.key, issuers[0]))
+		warnings = append(warnings, fmt.Sprintf("has the key %s, but the issuer of its provider is %s; correct the key or the provider", c.key, issuers[0]))
 	}
 	return warnings
 }
 
-// isBroad warns of a subject that is of ServiceAccounts of more than one namespace,
-// since whoever may create a namespace, or a ServiceAccount in one of them, may
-// then have the role.
-func isBroad(subject string) []string {
+// broadSubjectWarnings returns a warning for a subject that matches ServiceAccounts of more than one
+// namespace. Anyone who can create such a namespace, or a ServiceAccount in one of them,
+// can then assume the role.
+func broadSubjectWarnings(subject string) []string {
 	namespace, name, ok := cutSubject(subject)
 	switch {
 	case !ok && hasWildcard(subject):
-		return []string{fmt.Sprintf("has %s on sub, which can be of more than one namespace", quote(subject))}
+		return []string{fmt.Sprintf("has %s on sub, which can match more than one namespace; write system:serviceaccount:NAMESPACE:NAME", quote(subject))}
 	case !ok || !hasWildcard(namespace):
 		return nil
 	case strings.Trim(namespace, "*") == "" && strings.Trim(name, "*") == "":
-		return []string{fmt.Sprintf("has %s on sub: each ServiceAccount of the cluster may assume the role", quote(subject))}
+		return []string{fmt.Sprintf("has %s on sub, so every ServiceAccount of the cluster can assume the role; name the namespace", quote(subject))}
 	default:
-		return []string{fmt.Sprintf("has %s on sub: whoever can make a namespace of such a name may assume the role", quote(subject))}
+		return []string{fmt.Sprintf("has %s on sub, so anyone who can create a namespace with such a name can assume the role; name the namespace", quote(subject))}
 	}
 }
 
-// mentionsVariables says whether a value has what newer policies take for a variable.
+// mentionsVariables reports whether a value has ${, which begins a variable in newer
+// policies.
 func (s statement) mentionsVariables() bool {
 	return slices.ContainsFunc(s.conditions, func(c condition) bool {
 		return slices.ContainsFunc(c.values, func(value string) bool { return strings.Contains(value, "${") })

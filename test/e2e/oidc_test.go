@@ -215,7 +215,7 @@ func TestOIDC_rotateCheckSigningKey(t *testing.T) {
 	}
 	// ServiceAccounts may read the issuer's keys but may not request tokens.
 	text, code = oidc(t, cluster.Kubeconfig(), "rotate-check", ca, "--as=system:serviceaccount:default:default")
-	if code != 3 || !strings.Contains(text, "which key signs now cannot be seen") || !strings.Contains(text, "--serviceaccount") {
+	if code != 3 || !strings.Contains(text, "could not determine the signing key") || !strings.Contains(text, "--serviceaccount") {
 		t.Errorf("without permission to request tokens: got exit code %d", code)
 	}
 	text, code = oidc(t, cluster.Kubeconfig(), "rotate-check", ca, "--as=somebody", "--issuer="+cluster.Issuer())

@@ -159,7 +159,7 @@ func TestProvision_lifecycle(t *testing.T) {
 	a.mustPrint(t, "Nothing is changed yet", "provider", "create")
 	a.mustPrint(t, "Done.", "provider", "create", "--approve")
 	a.mustPrint(t, "Nothing to do.", "provider", "create", "--approve")
-	a.mustPrint(t, "Made by:       kubectl irsa", "provider", "show")
+	a.mustPrint(t, "Created by:    kubectl irsa", "provider", "show")
 	a.createRole(t, "theirs")
 
 	create := []string{
@@ -248,7 +248,7 @@ func TestProvision_otherRole(t *testing.T) {
 		[]byte(`{"metadata":{"annotations":{"`+roleAnnotation+`":"`+appRole+`"}}}`), metav1.PatchOptions{FieldManager: "helm"}); err != nil {
 		t.Fatal(err)
 	}
-	a.mustPrint(t, "it has another role, which stays", "sa", "delete", "app", "-n", namespace, "--approve")
+	a.mustPrint(t, "which names another role", "sa", "delete", "app", "-n", namespace, "--approve")
 	if got := findAccount(t, client, namespace); got == nil || got.Annotations[roleAnnotation] != appRole {
 		t.Errorf("got %+v", got)
 	}

@@ -1,5 +1,5 @@
-// Package fakeiam gives tests an IAM that is local-sts, in this process, and a
-// wire to it that can be watched and cut.
+// Package fakeiam runs local-sts as a fake IAM in the process of a test. Tests can record
+// the calls that write, and make calls fail.
 package fakeiam
 
 import (
@@ -23,40 +23,40 @@ import (
 )
 
 const (
-	// Account is the account's id; its partition is aws.
+	// Account is the ID of the account. Its partition is aws.
 	Account = "111122223333"
 
-	adminKey    = "AKIALOCALSTSADMIN000" //nolint:gosec // opens nothing but local-sts
+	adminKey    = "AKIALOCALSTSADMIN000" //nolint:gosec // valid only for local-sts
 	adminSecret = "local-sts"
 )
 
-// IAM is an account.
+// IAM is a fake IAM with one account.
 type IAM struct {
-	server *httptest.Server
-	behind *localsts.Server
+	server  *httptest.Server
+	backend *localsts.Server
 
 	mu     sync.Mutex
 	fail   func(operation string) error
 	writes []string
 }
 
-// New returns an account that has these policies of its own, and nothing else.
-// It ends with the test.
+// New starts a fake IAM. Its account has only the given customer managed policies. It stops
+// at the end of the test.
 func New(t testing.TB, policies ...string) *IAM {
 	t.Helper()
-	behind, err := localsts.New(localsts.Options{
+	backend, err := localsts.New(localsts.Options{
 		AccountID: Account, AdminAccessKeyID: adminKey, AdminSecretAccessKey: adminSecret, PolicyARNs: policies,
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	i := &IAM{behind: behind}
+	i := &IAM{backend: backend}
 	i.server = httptest.NewServer(http.HandlerFunc(i.serve))
 	t.Cleanup(i.server.Close)
 	return i
 }
 
-// Client returns the administrator's client.
+// Client returns a client with the administrator's credentials.
 func (i *IAM) Client() *iam.Client {
 	return iam.New(iam.Options{
 		Region: "us-east-1", BaseEndpoint: aws.String(i.server.URL),
@@ -64,15 +64,16 @@ func (i *IAM) Client() *iam.Client {
 	})
 }
 
-// Fail asks fail before each call, which may refuse it; nil ends that.
+// Fail calls fail before each operation, which fails with the error that fail returns. With
+// nil, operations succeed again.
 func (i *IAM) Fail(fail func(operation string) error) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	i.fail = fail
 }
 
-// Writes returns the names of the operations since it was asked last that change
-// something, in order.
+// Writes returns the names of the operations that wrote since the last call of Writes, in
+// order.
 func (i *IAM) Writes() []string {
 	i.mu.Lock()
 	defer i.mu.Unlock()
@@ -81,14 +82,14 @@ func (i *IAM) Writes() []string {
 	return writes
 }
 
-// Denied is what IAM says to who may not.
+// Denied returns the error of IAM for a caller without permission for the operation.
 func Denied(operation string) error {
 	return &smithy.GenericAPIError{
 		Code: "AccessDenied", Message: "User: arn:aws:iam::" + Account + ":user/me is not authorized to perform: iam:" + operation,
 	}
 }
 
-// Changes says whether an operation does.
+// Changes reports whether an operation writes.
 func Changes(operation string) bool {
 	return !strings.HasPrefix(operation, "Get") && !strings.HasPrefix(operation, "List")
 }
@@ -105,14 +106,16 @@ func (i *IAM) serve(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, err.Error(), http.StatusBadRequest)
 		return
 	}
-	if err := i.pass(form.Get("Action")); err != nil {
-		refuse(w, err)
+	if err := i.record(form.Get("Action")); err != nil {
+		writeError(w, err)
 		return
 	}
-	i.behind.ServeHTTP(w, r)
+	i.backend.ServeHTTP(w, r)
 }
 
-func (i *IAM) pass(operation string) error {
+// record records an operation that writes. It returns the error that the function of Fail
+// returns.
+func (i *IAM) record(operation string) error {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	if i.fail != nil {
@@ -126,18 +129,18 @@ func (i *IAM) pass(operation string) error {
 	return nil
 }
 
-// refuse answers with an error in the shape of the query API.
-func refuse(w http.ResponseWriter, err error) {
-	type described struct {
+// writeError writes err as an error response of the query API.
+func writeError(w http.ResponseWriter, err error) {
+	type errorElement struct {
 		Type, Code, Message string
 	}
-	said := struct {
+	response := struct {
 		XMLName xml.Name `xml:"ErrorResponse"`
-		Error   described
-	}{Error: described{Type: "Sender", Code: "Cut", Message: err.Error()}}
+		Error   errorElement
+	}{Error: errorElement{Type: "Sender", Code: "Cut", Message: err.Error()}}
 	if api, ok := errors.AsType[smithy.APIError](err); ok {
-		said.Error.Code, said.Error.Message = api.ErrorCode(), api.ErrorMessage()
+		response.Error.Code, response.Error.Message = api.ErrorCode(), api.ErrorMessage()
 	}
 	w.WriteHeader(http.StatusForbidden)
-	_ = xml.NewEncoder(w).Encode(said)
+	_ = xml.NewEncoder(w).Encode(response)
 }

@@ -1,7 +1,6 @@
-// Package namespace fetches what package rolepolicy reads: it reads the Namespace
-// of each admission from the API server, live. It also watches the Namespaces of
-// the cluster and caches the policies of those that have one, for when a live read
-// fails. It decides nothing about roles.
+// Package namespace reads the annotations that package rolepolicy evaluates. It gets the
+// Namespace of each admission request from the API server, which is a live read. It also
+// watches all Namespaces and caches their policies, for use when a live read fails.
 package namespace
 
 import (
@@ -20,23 +19,24 @@ import (
 	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/rolepolicy"
 )
 
-// errNotSynced is returned while nothing is known yet.
-var errNotSynced = errors.New("the namespaces of the cluster are not known yet")
+// errNotSynced is the error of Synced before the first list of Namespaces.
+var errNotSynced = errors.New("the namespaces of the cluster have not been listed yet")
 
-// Config is what Policies need.
+// Config configures Policies.
 type Config struct {
 	Client corev1client.NamespacesGetter
-	// Prefix is that of our annotations.
+	// Prefix is the webhook's --annotation-prefix.
 	Prefix  string
 	Mode    rolepolicy.Mode
 	Lookup  objectcache.Mode
 	Logger  *slog.Logger
 	Metrics prometheus.Registerer
-	// ReadTimeout bounds one live read with its retries.
+	// ReadTimeout limits a live read with its retries.
 	ReadTimeout time.Duration
 }
 
-// Policies say which roles the pods of a namespace may have. Run must be running.
+// Policies decide which roles the pods of a namespace may have. They work only while Run
+// runs.
 type Policies struct {
 	prefix string
 	mode   rolepolicy.Mode
@@ -45,12 +45,12 @@ type Policies struct {
 	watch  func(context.Context)
 }
 
-// New returns Policies whose cache is empty until Run is called.
+// New returns Policies with an empty cache, which Run fills.
 func New(config Config) *Policies {
 	store := newStore(config.Prefix, config.Metrics)
 	failures := prometheus.NewCounter(prometheus.CounterOpts{
 		Name: "pod_identity_webhook_namespace_watch_failures_total",
-		Help: "Failed attempts to list or watch Namespaces. While they fail, the cache is not used: an admission whose live read fails as well is answered with HTTP 500.",
+		Help: "Number of failed attempts to list or watch Namespaces. While they fail, the webhook does not use the cache. If the live read for an admission request fails as well, the response is HTTP 500.",
 	})
 	config.Metrics.MustRegister(failures)
 	return &Policies{
@@ -83,13 +83,14 @@ func New(config Config) *Policies {
 	}
 }
 
-// Run watches until ctx is done, and then waits for the live reads in flight.
+// Run watches Namespaces until ctx is done, and then waits for live reads in flight.
 func (p *Policies) Run(ctx context.Context) {
 	p.watch(ctx)
 	p.lookup.Wait()
 }
 
-// Synced returns nil once all namespaces of the cluster have been seen.
+// Synced returns nil after the first list of all Namespaces is complete, and an error
+// before.
 func (p *Policies) Synced() error {
 	if !p.store.Health().SyncSignal() {
 		return errNotSynced
@@ -100,10 +101,10 @@ func (p *Policies) Synced() error {
 // Healthy returns nil if the cache can be used when a live read fails.
 func (p *Policies) Healthy() error { return p.lookup.Healthy() }
 
-// Permitted returns nil if the pods of a namespace may have the roles, a
-// *rolepolicy.DeniedError if not, and any other error if that cannot be known. It
-// decides by the Namespace as of a moment after Permitted was called, or, if that
-// cannot be read, as the watch knows it: fromCache is then true.
+// Permitted returns a nil error if the pods of a namespace may have the roles. It returns a
+// *rolepolicy.DeniedError if they may not, and any other error if the Namespace cannot be
+// read. It gets the Namespace from the API server after the call of Permitted. If that
+// fails, it uses the cache and returns true for fromCache.
 func (p *Policies) Permitted(ctx context.Context, namespace string, roleARNs []string) (fromCache bool, err error) {
 	annotations, fromCache, err := p.lookup.Get(ctx, types.NamespacedName{Name: namespace})
 	if err != nil {

@@ -27,10 +27,10 @@ const (
 	otherRole = "arn:aws:iam::111122223333:role/other"
 )
 
-// policiesAgainst returns Policies whose API server is answer.
-func policiesAgainst(t *testing.T, answer http.HandlerFunc, mode rolepolicy.Mode, registry *prometheus.Registry) *Policies {
+// policiesAgainst returns Policies with an API server that calls handler.
+func policiesAgainst(t *testing.T, handler http.HandlerFunc, mode rolepolicy.Mode, registry *prometheus.Registry) *Policies {
 	t.Helper()
-	server := httptest.NewServer(answer)
+	server := httptest.NewServer(handler)
 	t.Cleanup(server.Close)
 	client, err := corev1client.NewForConfig(&rest.Config{Host: server.URL, QPS: -1})
 	if err != nil {
@@ -42,7 +42,7 @@ func policiesAgainst(t *testing.T, answer http.HandlerFunc, mode rolepolicy.Mode
 	})
 }
 
-func answerWith(status int, body string) http.HandlerFunc {
+func respondWith(status int, body string) http.HandlerFunc {
 	return func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "application/json")
 		w.WriteHeader(status)
@@ -51,11 +51,11 @@ func answerWith(status int, body string) http.HandlerFunc {
 }
 
 func found(annotations string) http.HandlerFunc {
-	return answerWith(http.StatusOK, `{"kind":"Namespace","apiVersion":"v1","metadata":{"name":"team-a","annotations":`+annotations+`}}`)
+	return respondWith(http.StatusOK, `{"kind":"Namespace","apiVersion":"v1","metadata":{"name":"team-a","annotations":`+annotations+`}}`)
 }
 
 func failed(status int, reason string) http.HandlerFunc {
-	return answerWith(status, `{"kind":"Status","apiVersion":"v1","status":"Failure","reason":"`+reason+`","message":"it is `+reason+`","details":{"name":"team-a","kind":"namespaces"}}`)
+	return respondWith(status, `{"kind":"Status","apiVersion":"v1","status":"Failure","reason":"`+reason+`","message":"it is `+reason+`","details":{"name":"team-a","kind":"namespaces"}}`)
 }
 
 func permitted(err error) bool { return err == nil }
@@ -65,8 +65,8 @@ func denied(err error) bool {
 	return ok
 }
 
-// unknown says whether err is one of not knowing, which names the namespace and
-// the cause.
+// unknown returns a function that reports whether err is an error other than DeniedError
+// that contains the namespace and the cause.
 func unknown(cause string) func(error) bool {
 	return func(err error) bool {
 		return err != nil && !denied(err) && strings.Contains(err.Error(), "team-a") && strings.Contains(err.Error(), cause)
@@ -76,21 +76,21 @@ func unknown(cause string) func(error) bool {
 func TestPermitted_liveRead(t *testing.T) {
 	var calls atomic.Int32
 	tests := []struct {
-		name   string
-		answer http.HandlerFunc
-		mode   rolepolicy.Mode
-		result string
-		check  func(error) bool
+		name    string
+		handler http.HandlerFunc
+		mode    rolepolicy.Mode
+		result  string
+		check   func(error) bool
 		// retried reports whether an attempt fails before that result.
 		retried bool
 	}{
 		{"a policy that permits the role", found(`{"` + ours + `":"app"}`), rolepolicy.On, "policy", permitted, false},
-		{"a policy that does not", found(`{"` + ours + `":"other"}`), rolepolicy.On, "policy", denied, false},
+		{"a policy that does not permit the role", found(`{"` + ours + `":"other"}`), rolepolicy.On, "policy", denied, false},
 		{"no policy", found(`{"other":"annotation"}`), rolepolicy.On, "no_policy", permitted, false},
 		{"no policy where one is required", found(`{"other":"annotation"}`), rolepolicy.Require, "no_policy", denied, false},
-		{"no such namespace", failed(http.StatusNotFound, "NotFound"), rolepolicy.On, "error", unknown("NotFound"), false},
-		{"a 404 about something else", answerWith(http.StatusNotFound, `<h1>404 page not found</h1>`), rolepolicy.On, "error", unknown("could not find"), true},
-		{"no right to read it: an error at once", failed(http.StatusForbidden, "Forbidden"), rolepolicy.On, "error", unknown("Forbidden"), false},
+		{"a namespace that does not exist", failed(http.StatusNotFound, "NotFound"), rolepolicy.On, "error", unknown("NotFound"), false},
+		{"a 404 of another path", respondWith(http.StatusNotFound, `<h1>404 page not found</h1>`), rolepolicy.On, "error", unknown("could not find"), true},
+		{"no permission to get it, not retried", failed(http.StatusForbidden, "Forbidden"), rolepolicy.On, "error", unknown("Forbidden"), false},
 		{
 			"an API server that recovers in time", func(w http.ResponseWriter, r *http.Request) {
 				if calls.Add(1) < 3 {
@@ -101,22 +101,22 @@ func TestPermitted_liveRead(t *testing.T) {
 			}, rolepolicy.On, "policy", denied, true,
 		},
 		{
-			"an API server that does not recover: its own error, not the deadline's",
+			"an API server that does not recover, with its error and not the deadline's",
 			failed(http.StatusInternalServerError, "InternalError"), rolepolicy.On, "error", unknown("InternalError"), true,
 		},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
 			registry := prometheus.NewRegistry()
-			_, err := policiesAgainst(t, test.answer, test.mode, registry).Permitted(t.Context(), "team-a", []string{appRole})
+			_, err := policiesAgainst(t, test.handler, test.mode, registry).Permitted(t.Context(), "team-a", []string{appRole})
 			if !test.check(err) {
 				t.Errorf("got %v", err)
 			}
 			for _, result := range []string{"policy", "no_policy", "error"} {
 				got := metric(t, registry, "pod_identity_webhook_namespace_reads_total", result)
-				// An error is followed by another attempt, unless it is an answer.
+				// Some errors are retried, so they can be counted several times.
 				if counted := got > 0; counted != (result == test.result || result == "error" && test.retried) || result != "error" && got > 1 {
-					t.Errorf("result %s counted %v times, want only %s", result, got, test.result)
+					t.Errorf("result %s: got %v, want only %s counted", result, got, test.result)
 				}
 			}
 		})
@@ -133,20 +133,19 @@ func TestPermitted_quorumRead(t *testing.T) {
 		t.Fatal(err)
 	}
 	if got := *query.Load(); got != "GET /api/v1/namespaces/team-a" {
-		t.Errorf("asked for %s", got)
+		t.Errorf("got request %s, want GET /api/v1/namespaces/team-a", got)
 	}
 }
 
-// TestPermitted_cachedPolicy shows that a policy in the cache decides only if the
-// API server gives no answer.
+// TestPermitted_cachedPolicy checks that the cache is used only if the live read fails.
 func TestPermitted_cachedPolicy(t *testing.T) {
 	forbidden := failed(http.StatusForbidden, "Forbidden")
 	for _, test := range []struct {
-		name   string
-		answer http.HandlerFunc
-		roles  []string
-		check  func(error) bool
-		cached bool
+		name    string
+		handler http.HandlerFunc
+		roles   []string
+		check   func(error) bool
+		cached  bool
 	}{
 		{"the permission was withdrawn", found(`{"` + ours + `":"other"}`), []string{appRole}, denied, false},
 		{"the policy was removed", found(`{}`), []string{otherRole}, permitted, false},
@@ -155,13 +154,13 @@ func TestPermitted_cachedPolicy(t *testing.T) {
 		{"the API server fails, and the cache denies", forbidden, []string{otherRole}, denied, true},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			policies := policiesAgainst(t, test.answer, rolepolicy.On, prometheus.NewRegistry())
+			policies := policiesAgainst(t, test.handler, rolepolicy.On, prometheus.NewRegistry())
 			if err := policies.store.Replace([]any{namespaceWith("team-a", ours, "app")}, "1"); err != nil {
 				t.Fatal(err)
 			}
 			fromCache, err := policies.Permitted(t.Context(), "team-a", test.roles)
 			if !test.check(err) || fromCache != test.cached {
-				t.Errorf("got %t, %v", fromCache, err)
+				t.Errorf("got fromCache %t, %v, want fromCache %t", fromCache, err, test.cached)
 			}
 		})
 	}
@@ -182,20 +181,20 @@ func TestPermitted_contextCanceled(t *testing.T) {
 	policies.lookup.Wait()
 }
 
-// TestRun_watch has an API server that first refuses, then lists a
-// namespace with a policy, and then tells of a change of it.
+// TestRun_watch has an API server that first responds with HTTP 403. Then it lists a
+// namespace with a policy, and then sends an event that changes the policy.
 func TestRun_watch(t *testing.T) {
-	var refused atomic.Bool
+	var forbidden atomic.Bool
 	change := make(chan struct{})
 	serve := func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Type", "application/json")
 		switch {
-		case !refused.Swap(true):
+		case !forbidden.Swap(true):
 			failed(http.StatusForbidden, "Forbidden")(w, r)
 		case r.URL.Path == "/api/v1/namespaces/team-a":
-			failed(http.StatusForbidden, "Forbidden")(w, r) // so that the cache answers
+			failed(http.StatusForbidden, "Forbidden")(w, r) // so that the cache is used
 		case r.URL.Path != "/api/v1/namespaces":
-			t.Errorf("asked for %s", r.URL)
+			t.Errorf("got request for %s", r.URL)
 		case r.URL.Query().Get("watch") == "":
 			_ = json.NewEncoder(w).Encode(&corev1.NamespaceList{
 				TypeMeta: metav1.TypeMeta{Kind: "NamespaceList", APIVersion: "v1"},
@@ -222,9 +221,9 @@ func TestRun_watch(t *testing.T) {
 	registry := prometheus.NewRegistry()
 	policies := policiesAgainst(t, serve, rolepolicy.On, registry)
 	ctx, cancel := context.WithCancel(t.Context())
-	ended := make(chan struct{})
+	done := make(chan struct{})
 	go func() {
-		defer close(ended)
+		defer close(done)
 		policies.Run(ctx)
 	}()
 
@@ -233,10 +232,10 @@ func TestRun_watch(t *testing.T) {
 		t.Errorf("after the list: %v", err)
 	}
 	if got := policies.store.Len(); got != 1 {
-		t.Errorf("%d policies are kept, want 1", got)
+		t.Errorf("got %d policies in the cache, want 1", got)
 	}
 	if got := metric(t, registry, "pod_identity_webhook_namespace_watch_failures_total", ""); got < 1 {
-		t.Error("a failure is not counted")
+		t.Errorf("got %v watch failures, want at least 1", got)
 	}
 	close(change)
 	eventually(t, "the change", func() bool {
@@ -244,16 +243,17 @@ func TestRun_watch(t *testing.T) {
 		return denied(err)
 	})
 	cancel()
-	<-ended
+	<-done
 }
 
-func eventually(t *testing.T, what string, so func() bool) {
+// eventually waits until condition is true. It fails the test after 20 seconds.
+func eventually(t *testing.T, name string, condition func() bool) {
 	t.Helper()
 	deadline := time.Now().Add(20 * time.Second)
-	for !so() {
+	for !condition() {
 		if time.Now().After(deadline) {
-			t.Fatalf("%s has not come", what)
+			t.Fatalf("%s: not true after 20s", name)
 		}
-		time.Sleep(5 * time.Millisecond) // between looks at the condition
+		time.Sleep(5 * time.Millisecond)
 	}
 }

@@ -9,7 +9,7 @@ import (
 	corev1client "k8s.io/client-go/kubernetes/typed/core/v1"
 )
 
-// reader reads the policy of one namespace from the API server.
+// reader gets the policies of namespaces from the API server.
 type reader struct {
 	client  corev1client.NamespacesGetter
 	prefix  string
@@ -22,7 +22,7 @@ func newReader(config Config) *reader {
 		prefix: config.Prefix,
 		results: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "pod_identity_webhook_namespace_reads_total",
-			Help: "Attempts to get a Namespace from the API server for its policy about roles, by result: policy, no_policy, error. After an error other than HTTP 404 the webhook tries again (not after 401 and 403), then uses the cache if the watch is healthy, and otherwise answers with HTTP 500.",
+			Help: "Number of attempts to get a Namespace from the API server for its role policy, by result: policy, no_policy, error. After an error other than HTTP 401, 403 and 404 the webhook tries again. After an error other than HTTP 404 it then uses the cache if the watch is healthy. Otherwise the response is HTTP 500.",
 		}, []string{"result"}),
 	}
 	config.Metrics.MustRegister(r.results)
@@ -32,9 +32,8 @@ func newReader(config Config) *reader {
 	return r
 }
 
-// read gets a Namespace from the API server, and not from its caches: the request
-// has no resourceVersion. A Namespace that does not exist is an error, and not one
-// without a policy.
+// read gets the policy of a Namespace. The request has no resourceVersion, so the API server
+// does not respond from a stale cache. It returns an error if the Namespace does not exist.
 func (r *reader) read(ctx context.Context, name types.NamespacedName) (policy, error) {
 	namespace, err := r.client.Namespaces().Get(ctx, name.Name, metav1.GetOptions{})
 	if err != nil {

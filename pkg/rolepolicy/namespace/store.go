@@ -9,8 +9,8 @@ import (
 	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/rolepolicy"
 )
 
-// policy is those annotations of a namespace that rolepolicy reads, nil if it
-// has none. Nothing changes it once it is made, so it may be shared.
+// policy has the annotations of a namespace that rolepolicy reads. It is nil if there are
+// none. It is shared, so it must not be changed.
 type policy map[string]string
 
 func policyOf(namespace *corev1.Namespace, prefix string) policy {
@@ -43,11 +43,11 @@ func newStore(prefix string, metrics prometheus.Registerer) *store {
 	metrics.MustRegister(
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 			Name: "pod_identity_webhook_namespace_policies",
-			Help: "Namespaces with a policy about roles in the cache. A fall to 0 means that their annotations were removed, or that --annotation-prefix is wrong: unless --role-policy=require, their pods may have any role.",
+			Help: "Number of Namespaces with a role policy in the cache. If it falls to 0, their annotations were removed or --annotation-prefix is wrong. Their pods may then have any role, unless --role-policy=require is set.",
 		}, func() float64 { return float64(s.Len()) }),
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 			Name: "pod_identity_webhook_namespaces_synced",
-			Help: "1 once all namespaces of the cluster have been listed; it stays 1 if the watch fails later, see pod_identity_webhook_watch_healthy. 0 for more than some seconds after a start means that they cannot be listed: see the log.",
+			Help: "1 after all Namespaces of the cluster have been listed, and 0 before. It stays 1 if the watch fails later; see pod_identity_webhook_watch_healthy. If it is 0 for more than some seconds after a start, the Namespaces cannot be listed; see the log.",
 		}, func() float64 {
 			if s.Health().SyncSignal() {
 				return 1
