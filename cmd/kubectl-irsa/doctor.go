@@ -54,7 +54,7 @@ func newDoctorCommand(o *options) *cobra.Command {
 	}
 	flags := command.Flags()
 	flags.BoolVar(&d.noExchange, "no-exchange", false, "If true, do not exchange a token at STS.")
-	flags.BoolVar(&d.noAWS, "no-aws", false, "If true, do not read IAM.")
+	flags.BoolVar(&d.noAWS, "no-aws", false, "If true, do not read IAM. With --no-exchange, do not load the AWS configuration either.")
 	flags.BoolVar(&d.examine.SkipDryRun, "skip-dry-run", false, "If true, do not create a pod as a dry run.")
 	flags.StringVar(&d.examine.Audience, "audience", "", "Audience of the tokens of ServiceAccounts without an audience annotation. Default: the webhook's flag.")
 	flags.StringVar(&d.examine.AnnotationPrefix, "annotation-prefix", "", "Prefix of the annotations. Default: the webhook's flag.")

@@ -52,7 +52,7 @@ func newExplainCommand(o *options) *cobra.Command {
 	flags := command.Flags()
 	flags.SortFlags = false
 	flags.StringArrayVarP(&e.files, "filename", "f", nil, "Another `file`. Repeatable.")
-	flags.BoolVar(&e.fromCluster, "from-cluster", false, "If true, read ServiceAccounts and namespaces that are in no file from the cluster.")
+	flags.BoolVar(&e.fromCluster, "from-cluster", false, "If true, get ServiceAccounts and Namespaces that are in no file from the cluster.")
 	flags.BoolVar(&e.watchConfigMap, "watch-config-map", false, "If true, --from-cluster also reads the ConfigMap "+explain.ConfigMapName+".")
 	flags.StringVar(&e.webhookNamespace, "webhook-namespace", "eks", "`namespace` of that ConfigMap, which is the --namespace of the webhook.")
 	e.settings.AddFlags(flags)

@@ -49,7 +49,7 @@ type oidcIssuer struct {
 const inCluster = "the cluster"
 
 func (s *oidcSource) addKeyFlags(flags *pflag.FlagSet) {
-	flags.StringArrayVar(&s.publicKeys, "public-key", nil, "PEM `file` of public keys, such as the API server's --service-account-key-file. Can be repeated. Defaults to the keys of the running cluster.")
+	flags.StringArrayVar(&s.publicKeys, "public-key", nil, "PEM `file` of public keys, such as the API server's --service-account-key-file. Private keys and incomplete files are rejected. Can be repeated. Defaults to the keys of the running cluster.")
 	flags.BoolVar(&s.withCluster, "with-cluster", false, "If true, add the keys of the running cluster to those of --public-key, as needed for a key rotation.")
 	flags.StringVar(&s.issuer, "issuer", "", "`URL` of the issuer. Defaults to the issuer that the API server publishes.")
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"os"
@@ -19,11 +20,8 @@ import (
 // flagRows returns the rows of the flags that the commands have on their own. With more
 // than one command, a flag that not all of them have names its commands.
 func flagRows(root *cobra.Command, commands []string) (string, error) {
-	type usage struct {
-		row      string
-		commands []string
-	}
-	usages := map[string]usage{}
+	// The commands of each row: a flag has several rows if its meaning differs.
+	users := map[string][]string{}
 	for _, name := range commands {
 		command, rest, err := root.Find(strings.Fields(name))
 		if err != nil || len(rest) > 0 {
@@ -33,24 +31,25 @@ func flagRows(root *cobra.Command, commands []string) (string, error) {
 			if flag.Hidden || flag.Name == "help" {
 				return
 			}
-			u := usages[flag.Name]
-			if u.row == "" {
-				u.row = docgen.FlagRow(flag)
-			}
-			u.commands = append(u.commands, command.Name())
-			usages[flag.Name] = u
+			row := docgen.FlagRow(flag)
+			users[row] = append(users[row], command.Name())
 		})
 	}
 	var rows strings.Builder
 	rows.WriteString(docgen.TableHead("flag", "default", "meaning"))
-	for _, name := range slices.Sorted(maps.Keys(usages)) {
-		row := usages[name].row
-		if len(usages[name].commands) < len(commands) {
-			row = strings.TrimSuffix(row, " |\n") + " (`" + strings.Join(usages[name].commands, "`, `") + "`) |\n"
+	for _, row := range slices.SortedFunc(maps.Keys(users), byFlag) {
+		if len(users[row]) < len(commands) {
+			rows.WriteString(strings.TrimSuffix(row, " |\n") + " (`" + strings.Join(users[row], "`, `") + "`) |\n")
+		} else {
+			rows.WriteString(row)
 		}
-		rows.WriteString(row)
 	}
 	return rows.String(), nil
+}
+
+// byFlag compares two rows by the long name of the flag.
+func byFlag(a, b string) int {
+	return cmp.Or(strings.Compare(a[strings.Index(a, "--"):], b[strings.Index(b, "--"):]), strings.Compare(a, b))
 }
 
 // commandsOf returns the commands that a user can run, without those of cobra.

@@ -54,10 +54,10 @@ func serviceAccountCreateCommand(p *provisionOptions) *cobra.Command {
 	flags.StringVar(&spec.RoleName, "role-name", "", "Name of the role. Defaults to CLUSTER.NAMESPACE.NAME, truncated to 64 characters.")
 	flags.StringVar(&spec.Path, "path", "", "Path of a new role, such as /team/. Defaults to /.")
 	flags.StringVar(&spec.Boundary, "permissions-boundary", "", "ARN of the managed policy that is the permissions boundary of the role.")
-	flags.StringVar(&spec.Audience, "audience", "", "Audience of the pods' tokens. Defaults to the audience of the ServiceAccount's annotation, or "+provision.DefaultAudience+".")
+	flags.StringVar(&spec.Audience, "audience", "", "Audience of the pods' tokens. Another audience than that of the ServiceAccount is written to its annotation. Defaults to the audience of the annotation, or "+provision.DefaultAudience+".")
 	flags.StringToStringVar(&spec.Tags, "tags", nil, "Tags of the role, as key=value,key=value.")
-	flags.BoolVar(&spec.RoleOnly, "role-only", false, "If true, create only the role and do not change the ServiceAccount.")
-	flags.BoolVar(&spec.Override, "override-existing-serviceaccounts", false, "If true, replace the role of a ServiceAccount that names another role.")
+	flags.BoolVar(&spec.RoleOnly, "role-only", false, "If true, create only the role and do not change the ServiceAccount, for example because Helm manages it.")
+	flags.BoolVar(&spec.Override, "override-existing-serviceaccounts", false, "If true, replace another role or audience in the annotations of the ServiceAccount.")
 	return command
 }
 

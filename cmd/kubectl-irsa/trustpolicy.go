@@ -42,7 +42,7 @@ func newTrustPolicyCommand(o *options) *cobra.Command {
 	}
 	flags := command.Flags()
 	flags.StringArrayVar(&t.issuers, "issuer", nil, "Issuer of the cluster's tokens. Can be repeated for several clusters. Defaults to the issuer that the API server publishes.")
-	flags.StringVar(&t.accountID, "account-id", "", "AWS account of the role. Defaults to the account of the AWS credentials.")
+	flags.StringVar(&t.accountID, "account-id", "", "AWS account of the role. Defaults to the account of the AWS credentials. With --issuer, the command then needs neither cluster nor AWS.")
 	flags.StringVar(&t.partition, "partition", "aws", "Partition of --account-id, such as aws, aws-cn or aws-us-gov.")
 	flags.StringVar(&t.audience, "audience", trustpolicy.DefaultAudience, "Audience of the pods' tokens.")
 	flags.StringVar(&t.check, "check", "", "Trust policy `file` to check, or - for standard input.")

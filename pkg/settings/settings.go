@@ -1,7 +1,6 @@
-// Package settings owns those settings of the webhook that decide what a pod is
-// given: their flags, whose names and defaults are a contract, what they may be,
-// and what they are to the packages identity and inject. The webhook has them, and
-// so has whoever wants to know what it would do.
+// Package settings has the settings of the webhook on which the injection into a pod
+// depends: their flags, their validation, and their conversion to the settings of the
+// packages identity and inject. The webhook and kubectl irsa explain share them.
 package settings
 
 import (
@@ -18,7 +17,7 @@ import (
 	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/token"
 )
 
-// Settings are what the flags say.
+// Settings are the values of the flags.
 type Settings struct {
 	AnnotationPrefix string
 	TokenAudience    string
@@ -35,7 +34,7 @@ type Settings struct {
 	ComposeRoleARN             bool
 	AWSAccountID, AWSPartition string
 
-	// ContainerCredentialsConfig is a file.
+	// ContainerCredentialsConfig is the path of a file.
 	ContainerCredentialsConfig   string
 	ContainerCredentialsAudience string
 	ContainerCredentials         inject.ContainerCredentials
@@ -43,34 +42,34 @@ type Settings struct {
 	RolePolicy string
 }
 
-// AddFlags adds the flags with their defaults, bound to s. The names and defaults
-// of those that amazon-eks-pod-identity-webhook has are its own.
+// AddFlags adds the flags with their defaults, bound to s. Flags that
+// amazon-eks-pod-identity-webhook also has keep their names and defaults.
 func (s *Settings) AddFlags(flags *pflag.FlagSet) {
-	flags.StringVar(&s.AnnotationPrefix, "annotation-prefix", "eks.amazonaws.com", "`prefix` of the annotations on ServiceAccounts and pods")
-	flags.StringVar(&s.TokenAudience, "token-audience", "sts.amazonaws.com", "`audience` of tokens whose ServiceAccount names none")
-	flags.Int64Var(&s.TokenExpiration, "token-expiration", 86400, "lifetime of tokens in `seconds` where neither ServiceAccount nor pod names one; at least 600")
-	flags.StringVar(&s.TokenMountPath, "token-mount-path", "/var/run/secrets/eks.amazonaws.com/serviceaccount", "`directory` of the token in the containers")
-	flags.StringVar(&s.TokenFallbackMountPath, "token-fallback-mount-path", "/eks.amazonaws.com/serviceaccount", "`directory` of the token in containers in which it cannot be mounted at the usual path, also with EKS Pod Identity")
-	flags.StringVar(&s.AWSDefaultRegion, "aws-default-region", "", "`region` for containers that set none; empty to set none")
-	flags.BoolVar(&s.STSRegionalEndpoint, "sts-regional-endpoint", false, "use the STS endpoint of the region where the ServiceAccount does not say")
-	flags.StringVar(&s.STSEndpoint, "sts-endpoint", "", "`URL` of the STS to use where the ServiceAccount names none; empty for AWS's")
-	flags.StringVar(&s.RoleSessionName, "role-session-name", "", "`name` of the role session where neither ServiceAccount nor pod gives one: pod-name for the pod's, or a literal; empty to leave it to the SDK")
+	flags.StringVar(&s.AnnotationPrefix, "annotation-prefix", "eks.amazonaws.com", "`Prefix` of the annotations on ServiceAccounts and pods.")
+	flags.StringVar(&s.TokenAudience, "token-audience", "sts.amazonaws.com", "`Audience` of the tokens of ServiceAccounts without an audience annotation.")
+	flags.Int64Var(&s.TokenExpiration, "token-expiration", 86400, "Lifetime of tokens in `seconds` if neither the ServiceAccount nor the pod has the annotation. At least 600.")
+	flags.StringVar(&s.TokenMountPath, "token-mount-path", "/var/run/secrets/eks.amazonaws.com/serviceaccount", "`Directory` of the token in the containers.")
+	flags.StringVar(&s.TokenFallbackMountPath, "token-fallback-mount-path", "/eks.amazonaws.com/serviceaccount", "`Directory` of the token in containers in which it cannot be mounted at the usual path. Also used with EKS Pod Identity.")
+	flags.StringVar(&s.AWSDefaultRegion, "aws-default-region", "", "`Region` to set in containers that set none. If empty, the webhook sets no region.")
+	flags.BoolVar(&s.STSRegionalEndpoint, "sts-regional-endpoint", false, "If true, pods use the STS endpoint of their region, unless the annotation of the ServiceAccount disables it.")
+	flags.StringVar(&s.STSEndpoint, "sts-endpoint", "", "`URL` of the STS for ServiceAccounts without an sts-endpoint annotation. If empty, pods use the STS of AWS.")
+	flags.StringVar(&s.RoleSessionName, "role-session-name", "", "`Name` of the role session if neither the ServiceAccount nor the pod has the annotation: pod-name for the name of the pod, or a literal. If empty, the SDK chooses one.")
 
-	flags.BoolVar(&s.ComposeRoleARN, "compose-role-arn", false, "make an ARN of a bare role name, in the account of this EC2 instance or of --aws-account-id")
-	flags.StringVar(&s.AWSAccountID, "aws-account-id", "", "account `id` for --compose-role-arn; empty to ask the instance metadata service")
-	flags.StringVar(&s.AWSPartition, "aws-partition", "aws", "`partition` that goes with --aws-account-id")
+	flags.BoolVar(&s.ComposeRoleARN, "compose-role-arn", false, "If true, convert a role name that is not an ARN to an ARN in the account of --aws-account-id or of this EC2 instance.")
+	flags.StringVar(&s.AWSAccountID, "aws-account-id", "", "Account `ID` for --compose-role-arn. If empty, the webhook gets it from the instance metadata service.")
+	flags.StringVar(&s.AWSPartition, "aws-partition", "aws", "`Partition` of --aws-account-id.")
 
-	flags.StringVar(&s.ContainerCredentialsConfig, "watch-container-credentials-config", "", "`file` that lists the ServiceAccounts which use EKS Pod Identity, read again when it changes")
-	flags.StringVar(&s.ContainerCredentialsAudience, "container-credentials-audience", "pods.eks.amazonaws.com", "`audience` of their tokens")
-	flags.StringVar(&s.ContainerCredentials.MountPath, "container-credentials-token-mount-path", "/var/run/secrets/pods.eks.amazonaws.com/serviceaccount", "`directory` of their token in the containers")
-	flags.StringVar(&s.ContainerCredentials.VolumeName, "container-credentials-token-volume-name", "eks-pod-identity-token", "`name` of their token's volume")
-	flags.StringVar(&s.ContainerCredentials.TokenPath, "container-credentials-token-path", "eks-pod-identity-token", "`file` of their token in its directory")
-	flags.StringVar(&s.ContainerCredentials.FullURI, "container-credentials-full-uri", "http://169.254.170.23/v1/credentials", "`URL` of the agent that gives credentials for it")
+	flags.StringVar(&s.ContainerCredentialsConfig, "watch-container-credentials-config", "", "`File` with the list of ServiceAccounts that use EKS Pod Identity. Reloaded when it changes.")
+	flags.StringVar(&s.ContainerCredentialsAudience, "container-credentials-audience", "pods.eks.amazonaws.com", "`Audience` of the tokens for EKS Pod Identity.")
+	flags.StringVar(&s.ContainerCredentials.MountPath, "container-credentials-token-mount-path", "/var/run/secrets/pods.eks.amazonaws.com/serviceaccount", "`Directory` of the token for EKS Pod Identity in the containers.")
+	flags.StringVar(&s.ContainerCredentials.VolumeName, "container-credentials-token-volume-name", "eks-pod-identity-token", "`Name` of the volume of the token for EKS Pod Identity.")
+	flags.StringVar(&s.ContainerCredentials.TokenPath, "container-credentials-token-path", "eks-pod-identity-token", "`File` name of the token for EKS Pod Identity in its directory.")
+	flags.StringVar(&s.ContainerCredentials.FullURI, "container-credentials-full-uri", "http://169.254.170.23/v1/credentials", "`URL` of the agent that returns credentials for the token for EKS Pod Identity.")
 
-	flags.StringVar(&s.RolePolicy, "role-policy", string(rolepolicy.Off), "who may use which role: `off`; on holds a namespace to the roles that its annotation permits; require permits none without one")
+	flags.StringVar(&s.RolePolicy, "role-policy", string(rolepolicy.Off), "`Mode` of the role policy. One of: (off, on, require). With on, pods of a Namespace with a policy annotation can have only the roles that it permits. With require, pods of a Namespace without one can have none.")
 }
 
-// Validate returns all mistakes, each by the name of its flag.
+// Validate returns an error for each invalid value. Each error names its flag.
 func (s *Settings) Validate() []error {
 	var mistakes []error
 	wrong := func(format string, args ...any) { mistakes = append(mistakes, fmt.Errorf(format, args...)) }
@@ -94,8 +93,8 @@ func (s *Settings) Validate() []error {
 	return mistakes
 }
 
-// validateFallback returns an error for each usual path that the fallback path
-// overlaps: what keeps the token from the one would keep it from the other.
+// validateFallback returns an error for each usual path that overlaps the fallback path:
+// a mount that blocks one of them would also block the other.
 func (s *Settings) validateFallback() []error {
 	usual := map[string]string{"token-mount-path": s.TokenMountPath}
 	if s.ContainerCredentialsConfig != "" {
@@ -119,10 +118,10 @@ func (s *Settings) validateFallback() []error {
 	return mistakes
 }
 
-// fallbackExamples are fallback paths, the default first.
+// fallbackExamples are fallback paths. The first is the default.
 var fallbackExamples = []string{"/eks.amazonaws.com/serviceaccount", "/aws-token/serviceaccount", "/irsa-token/serviceaccount"}
 
-// Account is the one that the flags name, nil for none.
+// Account returns the account of the flags, or nil if they have none.
 func (s *Settings) Account() *identity.Account {
 	if s.AWSAccountID == "" {
 		return nil
@@ -130,8 +129,8 @@ func (s *Settings) Account() *identity.Account {
 	return &identity.Account{Partition: s.AWSPartition, ID: s.AWSAccountID}
 }
 
-// Defaults are what package identity needs. account is used if role names are to
-// be made ARNs.
+// Defaults returns the settings of package identity. They contain account if role names
+// are converted to ARNs.
 func (s *Settings) Defaults(account *identity.Account) identity.Defaults {
 	defaults := identity.Defaults{
 		AnnotationPrefix:  s.AnnotationPrefix,
@@ -147,12 +146,12 @@ func (s *Settings) Defaults(account *identity.Account) identity.Defaults {
 	return defaults
 }
 
-// Rules are what package lint needs.
+// Rules returns the settings of package lint.
 func (s *Settings) Rules() lint.Rules {
 	return lint.Rules{Prefix: s.AnnotationPrefix, Composes: s.ComposeRoleARN, STSEndpoint: s.STSEndpoint}
 }
 
-// Inject are what package inject needs.
+// Inject returns the settings of package inject.
 func (s *Settings) Inject() inject.Settings {
 	return inject.Settings{
 		AnnotationPrefix:     s.AnnotationPrefix,

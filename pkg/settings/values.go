@@ -14,17 +14,17 @@ import (
 	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/identity"
 )
 
-// requirement is what the value of a flag must be.
+// requirement is a requirement on the value of a flag.
 type requirement struct {
 	flag, value string
 	met         bool
-	// want completes the sentence "it must be", and ends in a valid value.
+	// want completes the sentence "it must be", and ends with a valid value.
 	want string
 }
 
-// requirements returns those of all flags whose value is text. A value that does not
-// meet its requirement would change no pod, or keep pods from being created or from
-// starting.
+// requirements returns the requirements on all flags with a text value. With a value that
+// does not meet its requirement, no pod would be injected, or pods could not be created or
+// started.
 func (s *Settings) requirements() []requirement {
 	const (
 		wantAudience  = "one audience without spaces and commas, such as "
@@ -76,18 +76,18 @@ func isAudience(s string) bool {
 	return s != "" && !strings.ContainsFunc(s, func(r rune) bool { return r == ',' || unicode.IsSpace(r) || unicode.IsControl(r) })
 }
 
-// apiTokenPaths are where Kubernetes mounts its own token, by both names that
-// most images have for the directory.
+// apiTokenPaths are the paths of the token for the Kubernetes API, with both names that
+// the directory has in most images.
 var apiTokenPaths = []string{"/var/run/secrets/kubernetes.io/serviceaccount", "/run/secrets/kubernetes.io/serviceaccount"}
 
-// imageDirectories are what a container cannot start or work without. A mount hides
-// what is in its directory.
+// imageDirectories are directories that a container needs to start or to work. A mount hides
+// the files in its directory.
 var imageDirectories = []string{
 	"/bin", "/etc", "/home", "/lib", "/lib32", "/lib64", "/opt", "/root", "/sbin", "/tmp",
 	"/usr", "/usr/bin", "/usr/lib", "/usr/lib64", "/usr/local", "/usr/local/bin", "/usr/sbin", "/usr/share", "/var/lib", "/var/tmp",
 }
 
-// kernelDirectories are file systems of the kernel, in which no runtime mounts.
+// kernelDirectories are file systems of the kernel. Container runtimes cannot mount in them.
 var kernelDirectories = []string{"/dev", "/proc", "/sys"}
 
 // The API server refuses a mount path with a colon.
