@@ -1,6 +1,5 @@
-// The tests that need a real control plane, the packages that run one, and the
-// demo. It is a module of its own so that what only they link stays out of the
-// product's requirements.
+// The tests that need a real control plane, the packages that run one, and the demo. It is a
+// separate module, so that the product does not have its requirements.
 module github.com/pod-identity-webhook/pod-identity-webhook/test
 
 go 1.26.0

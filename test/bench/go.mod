@@ -1,6 +1,6 @@
-// make bench: the webhook as a process, under load, beside a server that answers
-// always the same. It is a module of its own so that only it requires the library
-// that draws the plots.
+// make bench: benchmarks of the webhook as a process under load, compared with a server that
+// always sends the same response. It is a separate module, because it requires the library
+// for plots.
 module github.com/pod-identity-webhook/pod-identity-webhook/test/bench
 
 go 1.26.0

@@ -1,5 +1,5 @@
-// make cluster and make e2e-cluster: a whole cluster without Docker, and the tests
-// that run on it. A module of its own, so that what only it links stays out of others.
+// make cluster and make e2e-cluster: a complete cluster without Docker, and its tests. It is a
+// separate module, so that no other module has its requirements.
 module github.com/pod-identity-webhook/pod-identity-webhook/test/cluster
 
 go 1.26.0

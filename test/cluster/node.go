@@ -63,12 +63,12 @@ func (c *cluster) runNode(ctx context.Context) error {
 	if err := status.Close(); err != nil {
 		return err
 	}
-	go func() { n.tell(n.plane.Wait(ctx)) }()
+	go func() { n.fail(n.plane.Wait(ctx)) }()
 	return <-n.ended
 }
 
-// tell stores the first error and drops later ones.
-func (n *node) tell(err error) {
+// fail stores the first error and drops later ones.
+func (n *node) fail(err error) {
 	select {
 	case n.ended <- err:
 	default:

@@ -136,7 +136,7 @@ func (n *node) startPart(p component) (*process.Process, error) {
 	if err != nil {
 		return nil, err
 	}
-	go func() { n.tell(started.UnexpectedEnd()) }()
+	go func() { n.fail(started.UnexpectedEnd()) }()
 	return started, nil
 }
 

@@ -20,7 +20,7 @@ func TestSupervise(t *testing.T) {
 		message   string
 	}{
 		"upstream crash": {log: upstream, restarted: true, message: "is restarted"},
-		"another exit":   {message: "kube-apiserver ended by itself: signal: killed"},
+		"another exit":   {message: "kube-apiserver exited unexpectedly: signal: killed"},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {

@@ -1,6 +1,6 @@
-// The CustomResourceDefinitions of others that the chart has objects of. They
-// are files in modules that nothing here imports, so `go mod tidy` would remove
-// them, and is not to be run.
+// The CustomResourceDefinitions of the chart's objects for other operators. They are files in
+// modules that nothing here imports. Do not run `go mod tidy`, which would remove the
+// requirements.
 module github.com/pod-identity-webhook/pod-identity-webhook/test/crds
 
 go 1.26.0

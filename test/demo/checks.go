@@ -26,11 +26,11 @@ type finding struct {
 func (e *evidence) check(ctx context.Context) []finding {
 	return []finding{
 		{"The pod has the role of its ServiceAccount, and a token in the file that AWS SDKs read.", e.hasIdentity()},
-		{"The webhook removed and changed nothing that the pod had before.", e.keepsThePod()},
+		{"The webhook only added to the pod; it removed and changed nothing.", e.keepsThePod()},
 		{"The webhook did not change a pod without a role.", e.unrelatedPodUnchanged()},
-		{"The token names the ServiceAccount, is valid for STS and expires when the pod requests.", e.tokenAsRequested()},
+		{"The token names the ServiceAccount, is valid for STS, and has the requested lifetime.", e.tokenAsRequested()},
 		{"The token is bound to this one pod, by name and UID.", e.tokenIsBound()},
-		{fmt.Sprintf("The token's signature is valid: it was verified with the public key %.8s….", e.claims.KeyID), e.tokenIsVerifiable(ctx)},
+		{fmt.Sprintf("The token's signature is valid: verified with the public key %.8s…", e.claims.KeyID), e.tokenIsVerifiable(ctx)},
 		{"The Kubernetes API server rejects the token: it is valid only for STS.", e.cluster.expectRejected(ctx, e.rawToken)},
 		{"STS returns credentials of this role for the token and the container's environment.", e.hasCredentials()},
 		{"STS rejects the token of another ServiceAccount: the role does not trust it.", e.otherTokensRejected(ctx)},

@@ -172,8 +172,8 @@ func TestGuard_webhookDown(t *testing.T) {
 	}
 }
 
-// TestGuard_podsNotSentToWebhook has short pods for what the test cases show, and pods for
-// what no test case shows.
+// TestGuard_podsNotSentToWebhook has small pods, for most of the test cases and for cases
+// without a test case.
 func TestGuard_podsNotSentToWebhook(t *testing.T) {
 	client := newClient(t)
 	guarded(t, client)

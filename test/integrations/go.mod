@@ -1,6 +1,6 @@
-// What the chart gives to other operators, judged by their own code: Prometheus'
-// rules and queries, and the types of the operators' resources. It is a module
-// of its own, so that nothing else waits for these.
+// Tests that validate the chart's objects for other operators with their own code: the rules
+// and queries of Prometheus, and the types of custom resources. It is a separate module,
+// because these requirements are large.
 module github.com/pod-identity-webhook/pod-identity-webhook/test/integrations
 
 go 1.26.7

@@ -1,5 +1,5 @@
-// make kind-up, and the proof of deploy/kind where there is no Docker: kind and
-// kubeadm, as modules, read it. A module of its own, as those are large.
+// make kind-up, and tests of deploy/kind without Docker, with the code of kind and kubeadm.
+// It is a separate module, because these are large.
 module github.com/pod-identity-webhook/pod-identity-webhook/test/kind
 
 go 1.26.0

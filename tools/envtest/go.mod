@@ -1,5 +1,5 @@
-// Gets a prebuilt control plane for the demo. It is a module of its own so that nothing
-// else requires what it links.
+// Downloads a prebuilt control plane for the demo. It is a separate module because no other
+// module needs its requirements.
 module github.com/pod-identity-webhook/pod-identity-webhook/tools/envtest
 
 go 1.26.0

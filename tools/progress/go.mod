@@ -1,5 +1,5 @@
-// Runs go build and prints how far it is. It is a module of its own so that it builds
-// before any other module is downloaded.
+// Runs go build and prints its progress. It is a separate module, so that it can be built
+// before the modules of other programs are downloaded.
 module github.com/pod-identity-webhook/pod-identity-webhook/tools/progress
 
 go 1.26.0

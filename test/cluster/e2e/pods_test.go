@@ -14,8 +14,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// said is a line of the application's output.
-type said struct {
+// appReport is a line of the application's output.
+type appReport struct {
 	Time    time.Time `json:"time"`
 	ARN     string    `json:"arn"`
 	Error   string    `json:"error"`
@@ -87,13 +87,13 @@ func createPod(t *testing.T, namespace, account string, change func(*corev1.Pod)
 
 // logOutput returns the last line of a container's log, of the newest pod that the
 // selector matches.
-func logOutput(ctx context.Context, namespace, selector, container string) (said, error) {
+func logOutput(ctx context.Context, namespace, selector, container string) (appReport, error) {
 	pods, err := world.client.CoreV1().Pods(namespace).List(ctx, metav1.ListOptions{LabelSelector: selector})
 	if err != nil {
-		return said{}, err
+		return appReport{}, err
 	}
 	if len(pods.Items) == 0 {
-		return said{}, errors.New("no pod has labels " + selector)
+		return appReport{}, errors.New("no pod has labels " + selector)
 	}
 	newest := pods.Items[0]
 	for _, pod := range pods.Items[1:] {
@@ -103,19 +103,19 @@ func logOutput(ctx context.Context, namespace, selector, container string) (said
 	}
 	log, err := world.client.CoreV1().Pods(namespace).GetLogs(newest.Name, &corev1.PodLogOptions{Container: container, TailLines: new(int64(1))}).DoRaw(ctx)
 	if err != nil {
-		return said{}, fmt.Errorf("%w; pod phase %s, containers %+v", err, newest.Status.Phase, newest.Status.ContainerStatuses)
+		return appReport{}, fmt.Errorf("%w; pod phase %s, containers %+v", err, newest.Status.Phase, newest.Status.ContainerStatuses)
 	}
-	var last said
+	var last appReport
 	if err := json.Unmarshal(bytes.TrimSpace(log), &last); err != nil {
-		return said{}, fmt.Errorf("%w: %s", err, log)
+		return appReport{}, fmt.Errorf("%w: %s", err, log)
 	}
 	return last, nil
 }
 
 // expectIdentity waits until a container reports the identity arn.
-func expectIdentity(t *testing.T, namespace, selector, container, arn string) said {
+func expectIdentity(t *testing.T, namespace, selector, container, arn string) appReport {
 	t.Helper()
-	var last said
+	var last appReport
 	eventually(t, "pod "+selector+" is "+arn, func(ctx context.Context) (err error) {
 		if last, err = logOutput(ctx, namespace, selector, container); err != nil {
 			return err

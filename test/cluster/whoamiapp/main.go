@@ -30,8 +30,8 @@ const (
 	timeout = 20 * time.Second
 )
 
-// said is a line of output.
-type said struct {
+// report is a line of output.
+type report struct {
 	Time time.Time `json:"time"`
 	// ARN is the identity. Error is set if there is none.
 	ARN   string `json:"arn,omitempty"`
@@ -98,10 +98,10 @@ func run(ctx context.Context, out io.Writer, mode string) error {
 }
 
 // ask calls GetCallerIdentity and reads the properties of the token file.
-func ask(ctx context.Context, loaded aws.Config) (said, error) {
+func ask(ctx context.Context, loaded aws.Config) (report, error) {
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
-	now := said{Time: time.Now().UTC(), User: os.Getuid()}
+	now := report{Time: time.Now().UTC(), User: os.Getuid()}
 	identity, err := sts.NewFromConfig(loaded).GetCallerIdentity(ctx, &sts.GetCallerIdentityInput{})
 	if err != nil {
 		now.Error = err.Error()

@@ -1,6 +1,6 @@
-// This program is an application that uses the AWS SDK for JavaScript as most
-// do: it takes its credentials from wherever the SDK finds them. It says who it
-// is, or writes an object and reads it back; what it prints is for the tests.
+// This program is a typical application with the AWS SDK for JavaScript: it uses the SDK's
+// default credential chain. It prints its identity, or writes an object and reads it back.
+// The tests parse its output.
 //
 //   main.mjs version
 //   main.mjs whoami
@@ -26,7 +26,7 @@ function version() {
   return { version };
 }
 
-// The type of an exception is its class; its code is what the service sent.
+// The type of an exception is its class. Its code is the service's error code.
 function describe(error) {
   return { type: error.constructor.name, code: error.Code ?? error.name, message: error.message };
 }

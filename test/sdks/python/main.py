@@ -1,7 +1,7 @@
-"""An application that uses the AWS SDK for Python as most do.
+"""A typical application with the AWS SDK for Python.
 
-It takes its credentials from wherever the SDK finds them. It says who it is, or
-writes an object and reads it back; what it prints is for the tests.
+It uses the SDK's default credential chain. It prints its identity, or writes an object
+and reads it back. The tests parse its output.
 
     main.py version
     main.py whoami

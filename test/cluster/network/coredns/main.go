@@ -1,5 +1,5 @@
-// This is CoreDNS with the plugins that a cluster needs, and without those for
-// the zones of cloud providers, which are most of its size.
+// This program is CoreDNS with the plugins that a cluster needs. It omits the plugins for
+// cloud providers, which are most of its size.
 package main
 
 import (
