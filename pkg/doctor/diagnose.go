@@ -90,12 +90,15 @@ func isTerminated(pod *corev1.Pod) bool {
 }
 
 // eachPage calls list for each page until there is none left. It returns the first error
-// of list. It returns nil if ctx is canceled between two pages.
+// of list, or that of ctx if it is canceled between two pages.
 func eachPage(ctx context.Context, list func(metav1.ListOptions) (next string, err error)) error {
 	options := metav1.ListOptions{Limit: pageSize}
 	for {
 		next, err := list(options)
-		if err != nil || next == "" || ctx.Err() != nil {
+		if err != nil || next == "" {
+			return err
+		}
+		if err := ctx.Err(); err != nil {
 			return err
 		}
 		options.Continue = next

@@ -29,6 +29,17 @@ func TestEachPage(t *testing.T) {
 	}
 }
 
+func TestEachPage_canceled(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	err := eachPage(ctx, func(metav1.ListOptions) (string, error) {
+		cancel()
+		return "next", nil
+	})
+	if !errors.Is(err, context.Canceled) {
+		t.Errorf("got error %v for a list of which a page is missing, want %v", err, context.Canceled)
+	}
+}
+
 func TestDiagnosePods_deduplicates(t *testing.T) {
 	x := examinationOf(accountWith(map[string]string{"eks.amazonaws.com/role-arn": testRole}))
 	x.identity = podWithIdentity(nil)

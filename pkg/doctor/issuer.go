@@ -3,7 +3,6 @@ package doctor
 import (
 	"context"
 	"crypto/x509"
-	"encoding/json"
 	"errors"
 	"net/url"
 	"slices"
@@ -31,7 +30,10 @@ func checkTokenRequest(ctx context.Context, x *checkState) Finding {
 	if err != nil {
 		// The following checks can run without a token if the API server returns the URL
 		// of its issuer.
-		x.claims = token.Claims{Subject: subject, Audience: []string{audience}, Issuer: x.issuerByAPIServer(ctx)}
+		x.claims = token.Claims{Subject: subject, Audience: []string{audience}}
+		if client := x.Client.Discovery().RESTClient(); client != nil { // a fake client has none
+			x.claims.Issuer, _ = provision.FindIssuer(ctx, client)
+		}
 		return readErrorFinding(permission{"create", "serviceaccounts/token", x.namespace, x.serviceAccount}, err)
 	}
 	x.raw = response.Status.Token
@@ -42,25 +44,6 @@ func checkTokenRequest(ctx context.Context, x *checkState) Finding {
 	}
 	x.claims = claims
 	return evaluateTokenRequest(claims, subject, audience)
-}
-
-// issuerByAPIServer returns the issuer in the API server's discovery document, or "".
-func (x *checkState) issuerByAPIServer(ctx context.Context) string {
-	client := x.Client.Discovery().RESTClient()
-	if client == nil {
-		return ""
-	}
-	body, err := client.Get().AbsPath(issuer.DiscoveryPath).Do(ctx).Raw()
-	if err != nil {
-		return ""
-	}
-	var document struct {
-		Issuer string `json:"issuer"`
-	}
-	if json.Unmarshal(body, &document) != nil {
-		return ""
-	}
-	return document.Issuer
 }
 
 // evaluateTokenRequest checks the claims of a token that AWS uses.

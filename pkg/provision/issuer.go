@@ -2,7 +2,6 @@ package provision
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"net/netip"
 	"net/url"
@@ -10,31 +9,24 @@ import (
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/client-go/rest"
-)
 
-// discoveryPath is the path of the discovery document, which an API server serves too
-// (OpenID Connect Discovery 1.0, section 4; KEP-1393).
-const discoveryPath = "/.well-known/openid-configuration"
+	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/token/issuer"
+)
 
 // FindIssuer returns the issuer that the API server publishes in its discovery document.
 func FindIssuer(ctx context.Context, client rest.Interface) (string, error) {
-	response, err := client.Get().AbsPath(discoveryPath).DoRaw(ctx)
+	response, err := client.Get().AbsPath(issuer.DiscoveryPath).DoRaw(ctx)
 	switch {
 	case apierrors.IsForbidden(err):
-		return "", fmt.Errorf("get the cluster's issuer: read %s: %w; bind the ClusterRole system:service-account-issuer-discovery to your user, or pass --issuer", discoveryPath, err)
+		return "", fmt.Errorf("get the cluster's issuer: read %s: %w; bind the ClusterRole system:service-account-issuer-discovery to your user, or pass --issuer", issuer.DiscoveryPath, err)
 	case err != nil:
-		return "", fmt.Errorf("get the cluster's issuer: read %s: %w; pass --issuer if the cluster does not publish it", discoveryPath, err)
+		return "", fmt.Errorf("get the cluster's issuer: read %s: %w; pass --issuer if the cluster does not publish it", issuer.DiscoveryPath, err)
 	}
-	var document struct {
-		Issuer string `json:"issuer"`
+	found, err := issuer.ParseIssuer(response)
+	if err != nil {
+		return "", fmt.Errorf("get the cluster's issuer: read %s: %w; pass --issuer", issuer.DiscoveryPath, err)
 	}
-	if err := json.Unmarshal(response, &document); err != nil {
-		return "", fmt.Errorf("get the cluster's issuer: %s is not JSON: %w; pass --issuer", discoveryPath, err)
-	}
-	if document.Issuer == "" {
-		return "", fmt.Errorf("get the cluster's issuer: %s has no issuer; pass --issuer", discoveryPath)
-	}
-	return document.Issuer, nil
+	return found, nil
 }
 
 // CheckIssuer returns an error if an issuer is not an http:// or https:// URL with a host.

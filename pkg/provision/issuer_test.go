@@ -23,8 +23,8 @@ func TestFindIssuer(t *testing.T) {
 		"published": {200, `{"issuer":"https://oidc.example.com/prod","jwks_uri":"x"}`, issuer, ""},
 		"forbidden": {403, `{"kind":"Status","apiVersion":"v1","status":"Failure","reason":"Forbidden","code":403}`, "", "system:service-account-issuer-discovery"},
 		"not found": {404, `{"kind":"Status","apiVersion":"v1","status":"Failure","reason":"NotFound","code":404}`, "", "pass --issuer"},
-		"empty":     {200, `{}`, "", "has no issuer"},
-		"not JSON":  {200, `<html>`, "", "is not JSON"},
+		"empty":     {200, `{}`, "", "issuer is missing"},
+		"not JSON":  {200, `<html>`, "", "invalid JSON"},
 		"not a URL": {200, `{"issuer":"x"}`, "x", ""},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -136,9 +136,6 @@ func Parse(documents Documents) (Issuer, error) {
 	if err != nil {
 		return Issuer{}, fmt.Errorf("read discovery document: %w", err)
 	}
-	if document.Issuer == "" {
-		return Issuer{}, errors.New("read discovery document: issuer is missing")
-	}
 	keys, err := ParseKeySet(documents.JWKS)
 	if err != nil {
 		return Issuer{}, fmt.Errorf("read key set: %w", err)
@@ -146,11 +143,22 @@ func Parse(documents Documents) (Issuer, error) {
 	return Issuer{URL: document.Issuer, JWKSURI: document.JWKSURI, Keys: keys}, nil
 }
 
-// parseConfiguration parses a discovery document.
+// ParseIssuer returns the issuer of a discovery document. It returns an error if the
+// document is invalid or the issuer is missing.
+func ParseIssuer(body []byte) (string, error) {
+	document, err := parseConfiguration(body)
+	return document.Issuer, err
+}
+
+// parseConfiguration parses a discovery document. It returns an error if the document is
+// invalid or the issuer is missing.
 func parseConfiguration(body []byte) (configuration, error) {
 	var document configuration
 	if err := json.Unmarshal(body, &document); err != nil {
 		return configuration{}, fmt.Errorf("invalid JSON: %w", err)
+	}
+	if document.Issuer == "" {
+		return configuration{}, errors.New("issuer is missing")
 	}
 	return document, nil
 }
