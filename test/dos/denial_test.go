@@ -52,36 +52,27 @@ var cluster *controlplane.ControlPlane
 
 func TestMain(m *testing.M) {
 	flag.Parse()
-	code, err := withCluster(m.Run)
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		code = 1
-	}
-	os.Exit(code)
+	os.Exit(controlplane.RunTests(nil, func(shared *controlplane.ControlPlane) (int, error) {
+		cluster = shared
+		if err := createServiceAccounts(); err != nil {
+			return 0, err
+		}
+		return m.Run(), nil
+	}))
 }
 
-func withCluster(run func() int) (int, error) {
-	dir, err := os.MkdirTemp("", "pod-identity-webhook-denial-")
-	if err != nil {
-		return 0, err
-	}
-	defer os.RemoveAll(dir)
-	cluster, err = controlplane.Start(context.Background(), controlplane.Options{Dir: dir, Log: os.Stderr})
-	if err != nil {
-		return 0, err
-	}
-	defer cluster.Stop()
+func createServiceAccounts() error {
 	client, err := kubernetes.NewForConfig(cluster.Config())
 	if err != nil {
-		return 0, err
+		return err
 	}
 	for name, annotations := range map[string]map[string]string{"app": {"eks.amazonaws.com/role-arn": appRole}, "none": nil} {
 		account := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Name: name, Annotations: annotations}}
 		if _, err := client.CoreV1().ServiceAccounts("default").Create(context.Background(), account, metav1.CreateOptions{}); err != nil {
-			return 0, err
+			return err
 		}
 	}
-	return run(), nil
+	return nil
 }
 
 // result is a row of the table.

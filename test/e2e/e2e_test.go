@@ -45,33 +45,17 @@ rules:
 `
 
 func TestMain(m *testing.M) {
-	code, err := withCluster(m.Run)
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		code = 1
-	}
-	os.Exit(code)
+	os.Exit(controlplane.RunTests(auditFlags, func(shared *controlplane.ControlPlane) (int, error) {
+		cluster = shared
+		return m.Run(), nil
+	}))
 }
 
-func withCluster(run func() int) (int, error) {
-	dir, err := os.MkdirTemp("", "pod-identity-webhook-e2e-")
-	if err != nil {
-		return 0, err
-	}
-	defer os.RemoveAll(dir)
+// auditFlags returns the flags with which the API server writes auditLog.
+func auditFlags(dir string) ([]string, error) {
 	auditLog = filepath.Join(dir, "audit.log")
 	policy := filepath.Join(dir, "audit-policy.yaml")
-	if err := os.WriteFile(policy, []byte(auditPolicy), 0o600); err != nil {
-		return 0, err
-	}
-	cluster, err = controlplane.Start(context.Background(), controlplane.Options{
-		Dir: dir, Log: os.Stderr, APIServerFlags: []string{"--audit-policy-file=" + policy, "--audit-log-path=" + auditLog},
-	})
-	if err != nil {
-		return 0, err
-	}
-	defer cluster.Stop()
-	return run(), nil
+	return []string{"--audit-policy-file=" + policy, "--audit-log-path=" + auditLog}, os.WriteFile(policy, []byte(auditPolicy), 0o600)
 }
 
 func newClient(t testing.TB) kubernetes.Interface {

@@ -5,7 +5,6 @@ package upgrade_test
 
 import (
 	"context"
-	"fmt"
 	"os"
 	"testing"
 	"time"
@@ -28,25 +27,10 @@ const (
 var cluster *controlplane.ControlPlane
 
 func TestMain(m *testing.M) {
-	code, err := withCluster(m.Run)
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		code = 1
-	}
-	os.Exit(code)
-}
-
-func withCluster(run func() int) (int, error) {
-	dir, err := os.MkdirTemp("", "pod-identity-webhook-upgrade-")
-	if err != nil {
-		return 0, err
-	}
-	defer os.RemoveAll(dir)
-	if cluster, err = controlplane.Start(context.Background(), controlplane.Options{Dir: dir, Log: os.Stderr}); err != nil {
-		return 0, err
-	}
-	defer cluster.Stop()
-	return run(), nil
+	os.Exit(controlplane.RunTests(nil, func(shared *controlplane.ControlPlane) (int, error) {
+		cluster = shared
+		return m.Run(), nil
+	}))
 }
 
 func newClient(t *testing.T) kubernetes.Interface {
