@@ -127,7 +127,7 @@ func TestReference_metrics(t *testing.T) {
 	certificateFile, keyFile := write("tls.crt", certificate), write("tls.key", key)
 	var page strings.Builder
 	page.WriteString("# Metrics\n\nThis page is for operators of the webhook. " + docgen.Note +
-		"\n`GET /metrics` on `--metrics-port` also has the metrics of Go (`go_*`) and of the process (`process_*`). [Monitoring](../monitoring.md) says which of them to watch.\n")
+		"\n`GET /metrics` on `--metrics-port` also has the metrics of Go (`go_*`) and of the process (`process_*`). See [Monitoring](../monitoring.md) for the metrics to watch.\n")
 	always := registered(t)
 	section := func(title string, rows map[string]string) {
 		page.WriteString("\n## " + title + "\n\n" + docgen.TableHead("metric", "type", "labels", "meaning"))
