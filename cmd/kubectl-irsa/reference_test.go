@@ -36,7 +36,7 @@ func flagRows(root *cobra.Command, commands []string) (string, error) {
 		})
 	}
 	var rows strings.Builder
-	rows.WriteString(docgen.TableHead("flag", "default", "meaning"))
+	rows.WriteString(docgen.FlagTableHead())
 	for _, row := range slices.SortedFunc(maps.Keys(users), byFlag) {
 		if len(users[row]) < len(commands) {
 			rows.WriteString(strings.TrimSuffix(row, " |\n") + " (`" + strings.Join(users[row], "`, `") + "`) |\n")
@@ -105,7 +105,7 @@ func TestReference_commands(t *testing.T) {
 		}
 		overview.WriteString(docgen.Row(text, command.Short))
 	}
-	common.WriteString(docgen.TableHead("flag", "default", "meaning"))
+	common.WriteString(docgen.FlagTableHead())
 	root.PersistentFlags().VisitAll(func(flag *pflag.Flag) {
 		if flag.Name == "cache-dir" {
 			// Its default contains the home directory.

@@ -27,7 +27,7 @@ func TestReference_flags(t *testing.T) {
 		}
 		blocks++
 		var rows strings.Builder
-		rows.WriteString(docgen.TableHead("flag", "default", "meaning"))
+		rows.WriteString(docgen.FlagTableHead())
 		newFlagSet(new(config)).VisitAll(func(flag *pflag.Flag) { rows.WriteString(docgen.FlagRow(flag)) })
 		return rows.String(), nil
 	})

@@ -102,10 +102,11 @@ func registered(t *testing.T, args ...string) map[string]string {
 					labels = strings.TrimPrefix(labels+","+key, ",")
 				}
 			}
+			kind := metricType(collector)
 			if labels != "" {
-				labels = "`" + strings.ReplaceAll(labels, ",", "`, `") + "`"
+				kind += " by `" + strings.ReplaceAll(labels, ",", "`, `") + "`"
 			}
-			rows[name] = docgen.Row("`"+name+"`", metricType(collector), labels, help)
+			rows[name] = docgen.Row("`"+name+"`", docgen.Code(help)+" ("+kind+")")
 		}
 	}
 	return rows
@@ -130,7 +131,7 @@ func TestReference_metrics(t *testing.T) {
 		"\n`GET /metrics` on `--metrics-port` also has the metrics of Go (`go_*`) and of the process (`process_*`). See [Monitoring](../monitoring.md) for the metrics to watch.\n")
 	always := registered(t)
 	section := func(title string, rows map[string]string) {
-		page.WriteString("\n## " + title + "\n\n" + docgen.TableHead("metric", "type", "labels", "meaning"))
+		page.WriteString("\n## " + title + "\n\n" + docgen.TableHead("metric", "meaning"))
 		for _, name := range slices.Sorted(maps.Keys(rows)) {
 			page.WriteString(rows[name])
 		}

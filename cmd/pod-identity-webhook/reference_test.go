@@ -46,15 +46,14 @@ func annotationTable() string {
 
 func flagTable() string {
 	var table strings.Builder
-	table.WriteString(docgen.TableHead("flag", "default", "meaning"))
+	table.WriteString(docgen.FlagTableHead())
 	newFlagSet(new(config)).VisitAll(func(f *pflag.Flag) {
 		switch {
 		case f.Hidden:
 		case f.Name == "v":
 			// klog's level belongs to the process: another test may have set it.
-			table.WriteString(docgen.Row("`-v`", "`0`", f.Usage))
-		case f.Name == "version":
-			table.WriteString(docgen.Row("`--version`", "", f.Usage))
+			_, usage := pflag.UnquoteUsage(f)
+			table.WriteString(docgen.Row("`-v`", usage))
 		default:
 			table.WriteString(docgen.FlagRow(f))
 		}
@@ -66,7 +65,7 @@ func ignoredFlagTable() string {
 	var table strings.Builder
 	table.WriteString(docgen.TableHead("flag", "why it has no effect"))
 	for _, name := range slices.Sorted(maps.Keys(ignoredFlags)) {
-		table.WriteString(docgen.Row("`--"+name+"`", ignoredFlags[name]))
+		table.WriteString(docgen.Row("`--"+name+"`", docgen.Code(ignoredFlags[name])))
 	}
 	return table.String()
 }

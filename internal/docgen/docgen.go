@@ -5,6 +5,7 @@ package docgen
 import (
 	"fmt"
 	"os"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -67,22 +68,29 @@ func Blocks(page string, content func(name string) (string, error)) (string, err
 	}
 }
 
-// FlagRow is the row of a flag in a table with the columns flag, default and meaning.
+// FlagRow is the row of a flag in a table with the columns flag and meaning.
 func FlagRow(flag *pflag.Flag) string {
 	name := "`--" + flag.Name + "`"
 	if flag.Shorthand != "" {
 		name = "`-" + flag.Shorthand + "`, " + name
 	}
-	_, usage := pflag.UnquoteUsage(flag)
-	value := flag.DefValue
-	switch value {
-	case "", "[]", "0s":
-		value = ""
+	_, meaning := pflag.UnquoteUsage(flag)
+	switch value := strings.Trim(flag.DefValue, "[]"); value {
+	case "", "false", "0s":
 	default:
-		value = "`" + strings.Trim(value, "[]") + "`"
+		meaning = strings.TrimSuffix(meaning, ".") + ". Default: `" + value + "`."
 	}
-	return Row(name, value, usage)
+	return Row(name, Code(meaning))
 }
+
+// FlagTableHead is the head of a table of FlagRows.
+func FlagTableHead() string { return TableHead("flag", "meaning") }
+
+// flagName matches a flag in a sentence, unless it is code already.
+var flagName = regexp.MustCompile("(^|[ (])(--[a-z][a-z0-9-]*(?:=[a-z]+)?)")
+
+// Code returns text with the flags in it as code.
+func Code(text string) string { return flagName.ReplaceAllString(text, "$1`$2`") }
 
 // Row is a row of a Markdown table.
 func Row(cells ...string) string {

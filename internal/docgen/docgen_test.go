@@ -42,14 +42,16 @@ func TestBlocks(t *testing.T) {
 func TestFlagRow(t *testing.T) {
 	flags := pflag.NewFlagSet("", pflag.ContinueOnError)
 	flags.StringP("output", "o", "", "`format` of the output: json|yaml")
-	flags.Bool("force", false, "If true, replace it")
+	flags.Bool("force", false, "If true, replace it. Ignored with --port=off (or --names).")
+	flags.Bool("cache", true, "If true, use it.")
 	flags.StringSlice("names", []string{"a", "b"}, "names")
-	flags.Int("port", 443, "port")
+	flags.Int("port", 443, "Port.")
 	want := map[string]string{
-		"output": "| `-o`, `--output` | | format of the output: json\\|yaml |\n",
-		"force":  "| `--force` | `false` | If true, replace it |\n",
-		"names":  "| `--names` | `a,b` | names |\n",
-		"port":   "| `--port` | `443` | port |\n",
+		"output": "| `-o`, `--output` | format of the output: json\\|yaml |\n",
+		"force":  "| `--force` | If true, replace it. Ignored with `--port=off` (or `--names`). |\n",
+		"cache":  "| `--cache` | If true, use it. Default: `true`. |\n",
+		"names":  "| `--names` | names. Default: `a,b`. |\n",
+		"port":   "| `--port` | Port. Default: `443`. |\n",
 	}
 	flags.VisitAll(func(flag *pflag.Flag) {
 		if got := docgen.FlagRow(flag); got != want[flag.Name] {

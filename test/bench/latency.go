@@ -14,7 +14,7 @@ import (
 // plotLatencies draws the latencies of each server over all rounds.
 func plotLatencies(dir string, machine machine, candidates []benchTarget, rounds map[string][]round) error {
 	p := plots.Plot{
-		Title: "How long an admission takes",
+		LegendBelow: true, Title: "Latency of an admission",
 		X:     "share of the admissions that took no longer", Y: "milliseconds",
 		XTicks: shareTicks(), LogX: true, LogY: true,
 	}

@@ -137,14 +137,14 @@ func plotFootprints(dir string, machine machine, footprints []memoryUsage) error
 	note := fmt.Sprintf("1 in %d has a role, medians of %d starts, %s", withRole, len(footprints[0].starts), machine)
 	for file, p := range map[string]plots.Plot{
 		"memory.svg": {
-			Title: "How much memory the webhook takes", Y: "MB",
+			Title: "Memory of the webhook", Y: "MB",
 			Lines: []plots.Line{
 				line("peak, while it starts", memoryUsage.peak, 1e6),
 				line("idle, after the start", memoryUsage.resident, 1e6),
 			},
 		},
 		"startup.svg": {
-			Title: "How long the webhook takes to be ready", Y: "seconds",
+			Title: "Time until the webhook is ready", Y: "seconds",
 			Lines: []plots.Line{line("time until ready", memoryUsage.ready, 1), line("CPU time until ready", memoryUsage.cpu, 1)},
 		},
 	} {

@@ -105,7 +105,7 @@ func TestAvailabilityUnderAttack(t *testing.T) {
 			}
 			guard := "open"
 			if guarded {
-				guard = "--client-ca-file"
+				guard = "client CA"
 			}
 			t.Run(strings.ReplaceAll(attack.name+" "+guard, " ", "-"), func(t *testing.T) {
 				got := runAttack(t, attack, guarded)

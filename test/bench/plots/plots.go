@@ -24,6 +24,8 @@ const (
 	height = 4.5 * vg.Inch
 	// rightMargin is space for the half of the last label beyond the axis.
 	rightMargin = vg.Length(20)
+	// margin is the space at the other sides.
+	margin = vg.Length(6)
 )
 
 // Plot is a line plot.
@@ -40,7 +42,9 @@ type Plot struct {
 	// YFromZero makes a Y axis that is not logarithmic start at 0, so that heights are
 	// comparable.
 	YFromZero bool
-	Lines     []Line
+	// LegendBelow puts the legend in the lower right corner instead of the upper left one.
+	LegendBelow bool
+	Lines       []Line
 }
 
 // Line is a line of a Plot.
@@ -68,11 +72,11 @@ func (p Plot) Write(path string) error {
 	if err != nil {
 		return fmt.Errorf("draw %s: %w", path, err)
 	}
-	canvas := vgsvg.New(width+rightMargin, height)
+	canvas := vgsvg.New(margin+width+rightMargin, height+2*margin)
 	whole := draw.New(canvas)
 	whole.SetColor(color.White)
 	whole.Fill(whole.Path())
-	drawn.Draw(draw.Crop(whole, 0, -rightMargin, 0, 0))
+	drawn.Draw(draw.Crop(whole, margin, -rightMargin, margin, -margin))
 	var text bytes.Buffer
 	if _, err := canvas.WriteTo(&text); err != nil {
 		return fmt.Errorf("draw %s: %w", path, err)
@@ -116,6 +120,11 @@ func (p Plot) draw() (*plot.Plot, error) {
 	}
 	drawn.Legend.Top, drawn.Legend.Left = true, true
 	drawn.Legend.XOffs, drawn.Legend.YOffs = vg.Points(8), -vg.Points(4)
+	if p.LegendBelow {
+		drawn.Legend.Top, drawn.Legend.Left = false, false
+		drawn.Legend.XOffs, drawn.Legend.YOffs = -vg.Points(8), vg.Points(4)
+	}
+	drawn.Legend.Padding = vg.Points(3)
 	drawn.Title.Padding = vg.Points(8)
 	for font, size := range map[*font.Font]vg.Length{
 		&drawn.Title.TextStyle.Font:   vg.Points(14),

@@ -1,6 +1,7 @@
 package e2e_test
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -357,7 +358,7 @@ const tableBegin, tableEnd = "<!-- table: make e2e-cluster -->\n", "<!-- end of 
 func compareTable(t *testing.T, cases []mountCase, rows map[string]map[string]string) {
 	t.Helper()
 	var table strings.Builder
-	table.WriteString("| volume | read-only | mounted at | `/var/run` is a link | is a directory | is absent | token |\n|---|---|---|---|---|---|---|\n")
+	table.WriteString("| volume | read-only | mounted at | token | link | directory | absent |\n|---|---|---|---|---|---|---|\n")
 	for _, c := range cases {
 		at := "usual path"
 		if c.decided(t) {
@@ -368,8 +369,11 @@ func compareTable(t *testing.T, cases []mountCase, rows map[string]map[string]st
 		if c.readOnly || c.volume.fromAPI {
 			readOnly = "yes"
 		}
-		fmt.Fprintf(&table, "| %s | %s | `%s` | %s | %s | %s | %s |\n", c.volume.name, readOnly, c.path,
-			observed["run-link"], observed["run-directory"], observed["no-var"], at)
+		fmt.Fprintf(&table, "| %s | %s | `%s` | %s |", c.volume.name, readOnly, c.path, at)
+		for _, image := range probeImages {
+			fmt.Fprintf(&table, " %s |", cmp.Or(observed[image], "-"))
+		}
+		table.WriteString("\n")
 	}
 	file := repopath.Path("docs", "mounts.md")
 	page, err := os.ReadFile(file)
