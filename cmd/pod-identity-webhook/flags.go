@@ -82,12 +82,12 @@ func newFlagSet(config *config) *pflag.FlagSet {
 	flags.StringVar(&config.kubeAPI, "kube-api", "", "`URL` of the API server. It overrides the URL in the kubeconfig.")
 	flags.Float32Var(&config.kubeAPIQPS, "kube-api-qps", 500, "Maximum rate of requests to the API server, per second.")
 	flags.IntVar(&config.kubeAPIBurst, "kube-api-burst", 1000, "Maximum burst of requests to the API server.")
-	flags.StringVar(&config.namespace, "namespace", "eks", "`namespace` of the webhook, with its Service, its Secret and the ConfigMap of --watch-config-map.")
+	flags.StringVar(&config.namespace, "namespace", "eks", "`Namespace` of the webhook, with its Service, its Secret and the ConfigMap of --watch-config-map.")
 
 	flags.BoolVar(&config.inCluster, "in-cluster", true, "If true, create a CA, sign the serving certificate with it, and publish it in the webhook configurations. Ignored if --tls-cert or --tls-key is set.")
-	flags.StringVar(&config.serviceName, "service-name", "pod-identity-webhook", "`name` of the Service that the API server calls, for the serving certificate.")
-	flags.StringVar(&config.tlsSecret, "tls-secret", "pod-identity-webhook", "`name` of the Secret in which all replicas store the CA. The serving certificate is only in memory.")
-	flags.StringVar(&config.webhookConfiguration, "webhook-configuration", "pod-identity-webhook", "`name` of the mutating and the validating webhook configuration in which the webhook publishes the CA.")
+	flags.StringVar(&config.serviceName, "service-name", "pod-identity-webhook", "`Name` of the Service that the API server calls, for the serving certificate.")
+	flags.StringVar(&config.tlsSecret, "tls-secret", "pod-identity-webhook", "`Name` of the Secret in which all replicas store the CA. The serving certificate is only in memory.")
+	flags.StringVar(&config.webhookConfiguration, "webhook-configuration", "pod-identity-webhook", "`Name` of the mutating and the validating webhook configuration in which the webhook publishes the CA.")
 	flags.DurationVar(&config.tlsCALifetime, "tls-ca-lifetime", 365*24*time.Hour, "How long a new CA is valid. It is replaced after two thirds of that. Must be at least three times --tls-cert-lifetime.")
 	flags.DurationVar(&config.tlsCertLifetime, "tls-cert-lifetime", 30*24*time.Hour, "How long the serving certificate is valid. Each replica replaces it after two thirds of that. Former CAs and entries of other clients stay in the caBundle for the same time.")
 	flags.StringVar(&config.tlsCert, "tls-cert", "/etc/webhook/certs/tls.crt", "PEM `file` with the serving certificate. If set, the webhook does not create its own. Reloaded when it changes.")
@@ -101,7 +101,7 @@ func newFlagSet(config *config) *pflag.FlagSet {
 	config.AddFlags(flags)
 
 	flags.StringVar(&config.serviceAccountLookup, "service-account-lookup", string(objectcache.Live),
-		"`live` gets the ServiceAccount, and with --role-policy the Namespace, from the API server for each pod, so that the data is never stale. cached uses the cache of the watch while the watch is healthy.")
+		"`Mode` of the lookup. One of: (live, cached). With live, the webhook gets the ServiceAccount, and with --role-policy the Namespace, from the API server for each pod, so that the data is never stale. With cached, it uses the cache of the watch while the watch is healthy.")
 	flags.BoolVar(&config.watchConfigMap, "watch-config-map", false, "If true, also read roles from the ConfigMap pod-identity-webhook in --namespace.")
 
 	flags.StringVar(&config.serviceAccountValidation, "serviceaccount-validation", string(webhook.ValidationWarn), "What to do about mistakes in the annotations of a ServiceAccount that is written: `warn`, deny, or off.")

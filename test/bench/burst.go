@@ -107,7 +107,7 @@ func measureBurstsUnder(ctx context.Context, limits string, flags, environment [
 		return nil, err
 	}
 	defer webhook.Kill()
-	if err := webhook.Register(ctx, client, webhookprocess.Registration{}); err != nil {
+	if err := webhook.Register(ctx, client, webhookprocess.RegisterOptions{}); err != nil {
 		return nil, err
 	}
 	// The first round is a warm-up and is not measured.

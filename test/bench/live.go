@@ -158,7 +158,7 @@ func startAdmission(ctx context.Context, cluster *controlplane.ControlPlane, cli
 		Cluster: cluster, Kubeconfig: kubeconfig, Dir: dir, Env: environment, Args: []string{"--service-account-lookup=" + kind},
 	})
 	if err == nil {
-		err = a.webhook.Register(ctx, client, webhookprocess.Registration{})
+		err = a.webhook.Register(ctx, client, webhookprocess.RegisterOptions{})
 	}
 	if err != nil {
 		return admission{}, errors.Join(err, a.stop())

@@ -84,7 +84,7 @@ func (c *cluster) startWebhook(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	return c.webhook.URL(), c.webhook.Register(ctx, c.client, webhookprocess.Registration{})
+	return c.webhook.URL(), c.webhook.Register(ctx, c.client, webhookprocess.RegisterOptions{})
 }
 
 // stop stops the started parts, in reverse order. It returns an error if the

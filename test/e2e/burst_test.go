@@ -47,7 +47,7 @@ func burstUnder(t *testing.T, cp *controlplane.ControlPlane, policy admissionreg
 		t.Fatal(err)
 	}
 	webhook := startWebhookOf(t, webhookprocess.Options{Cluster: cp})
-	if err := webhook.Register(t.Context(), client, webhookprocess.Registration{FailurePolicy: policy}); err != nil {
+	if err := webhook.Register(t.Context(), client, webhookprocess.RegisterOptions{FailurePolicy: policy}); err != nil {
 		t.Fatal(err)
 	}
 	for n, test := range []struct {

@@ -48,7 +48,7 @@ func TestRoleChaining(t *testing.T) {
 	answers := &sts{}
 	endpoint := httptest.NewServer(answers)
 	t.Cleanup(endpoint.Close)
-	registeredAs(t, client, webhookprocess.Registration{},
+	registeredAs(t, client, webhookprocess.RegisterOptions{},
 		"--token-mount-path="+directory, "--sts-endpoint="+endpoint.URL, "--aws-default-region=eu-west-1")
 	namespace := newNamespace(t, client)
 	account := serviceAccount("app", appRole)

@@ -143,7 +143,7 @@ func (g *clientCertEnv) createPod(ctx context.Context) error {
 func TestClientCA_rejectsOtherClients(t *testing.T) {
 	port := must[int](t)(freeport.FreePort(t.Context()))
 	g := startGuarded(t, port, freeport.Address(port))
-	if err := g.webhook.Register(t.Context(), g.client, webhookprocess.Registration{}); err != nil {
+	if err := g.webhook.Register(t.Context(), g.client, webhookprocess.RegisterOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	if err := g.createPod(t.Context()); err != nil {
@@ -223,7 +223,7 @@ func scrapeOf(t *testing.T, webhook *webhookprocess.Webhook) string {
 func TestClientCA_rotation(t *testing.T) {
 	port := must[int](t)(freeport.FreePort(t.Context()))
 	g := startGuarded(t, port, "*")
-	if err := g.webhook.Register(t.Context(), g.client, webhookprocess.Registration{}); err != nil {
+	if err := g.webhook.Register(t.Context(), g.client, webhookprocess.RegisterOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	next := must[*testcerts.Authority](t)(testcerts.NewAuthority())
@@ -284,7 +284,7 @@ func TestClientCA_serviceReference(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	registration := webhookprocess.Registration{Service: &admissionregistrationv1.ServiceReference{
+	registration := webhookprocess.RegisterOptions{Service: &admissionregistrationv1.ServiceReference{
 		Namespace: namespace, Name: service, Path: new("/mutate"), Port: new(int32(port)),
 	}}
 	if err := g.webhook.Register(ctx, g.client, registration); err != nil {

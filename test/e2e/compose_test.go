@@ -11,7 +11,7 @@ import (
 func TestComposeRoleARN(t *testing.T) {
 	client := newClient(t)
 	namespace := newNamespace(t, client)
-	registeredAs(t, client, webhookprocess.Registration{},
+	registeredAs(t, client, webhookprocess.RegisterOptions{},
 		"--compose-role-arn", "--aws-account-id=111122223333", "--aws-partition=aws-cn")
 	for name, role := range map[string]string{"bare": "app", "with-path": "team/app", "whole": appRole} {
 		if _, err := client.CoreV1().ServiceAccounts(namespace).Create(t.Context(), serviceAccount(name, role), metav1.CreateOptions{}); err != nil {

@@ -49,7 +49,7 @@ func TestContainerCredentials(t *testing.T) {
 	list := fmt.Sprintf(`{"identities":[{"namespace":%q,"serviceAccount":"app"}]}`, namespace)
 	mounted := &mountedConfigMap{t: t, root: t.TempDir()}
 	mounted.write(list)
-	webhook := registeredAs(t, client, webhookprocess.Registration{}, "--watch-container-credentials-config="+mounted.file())
+	webhook := registeredAs(t, client, webhookprocess.RegisterOptions{}, "--watch-container-credentials-config="+mounted.file())
 
 	create := func(ctx context.Context) (*corev1.Pod, error) {
 		return client.CoreV1().Pods(namespace).Create(ctx, podOf("probe", "app"), metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})
@@ -113,7 +113,7 @@ func TestContainerCredentials_startsWithAnyFile(t *testing.T) {
 			if test.content != "" {
 				mounted.write(test.content)
 			}
-			webhook := registeredAs(t, client, webhookprocess.Registration{}, "--watch-container-credentials-config="+mounted.file())
+			webhook := registeredAs(t, client, webhookprocess.RegisterOptions{}, "--watch-container-credentials-config="+mounted.file())
 			wantMetric(t, webhook, "pod_identity_webhook_container_credentials_"+test.metric)
 			wantRole(t, client, namespace, "app", test.role)
 			mounted.write(list)

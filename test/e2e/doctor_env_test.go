@@ -242,7 +242,7 @@ func (c *doctorEnv) reset(t *testing.T) {
 	if err := configurations.Delete(t.Context(), webhookprocess.ConfigurationName, metav1.DeleteOptions{}); err != nil && !apierrors.IsNotFound(err) {
 		t.Fatal(err)
 	}
-	if err := c.webhook.Register(t.Context(), c.client, webhookprocess.Registration{}); err != nil {
+	if err := c.webhook.Register(t.Context(), c.client, webhookprocess.RegisterOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := c.client.CoreV1().Namespaces().Get(t.Context(), testNamespace, metav1.GetOptions{}); apierrors.IsNotFound(err) {

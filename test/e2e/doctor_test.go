@@ -131,7 +131,7 @@ var faults = []fault{
 	{
 		name: "the webhook was down when the pod was created", target: "pod/cart", check: "pod_injected", fixes: "all",
 		make: func(t *testing.T, c *doctorEnv) {
-			if err := c.webhook.Register(t.Context(), c.client, webhookprocess.Registration{FailurePolicy: "Ignore"}); err != nil {
+			if err := c.webhook.Register(t.Context(), c.client, webhookprocess.RegisterOptions{FailurePolicy: "Ignore"}); err != nil {
 				t.Fatal(err)
 			}
 			c.must(t, "kubectl patch mutatingwebhookconfiguration pod-identity-webhook --type=json -p='[{\"op\":\"test\",\"path\":\"/webhooks/0/failurePolicy\",\"value\":\"Ignore\"}]'")

@@ -108,10 +108,10 @@ const secret = "hunter2-correct-horse"
 // server calls it.
 func waitRegistered(t *testing.T, client kubernetes.Interface) *webhookprocess.Webhook {
 	t.Helper()
-	return registeredAs(t, client, webhookprocess.Registration{})
+	return registeredAs(t, client, webhookprocess.RegisterOptions{})
 }
 
-func registeredAs(t *testing.T, client kubernetes.Interface, registration webhookprocess.Registration, args ...string) *webhookprocess.Webhook {
+func registeredAs(t *testing.T, client kubernetes.Interface, registration webhookprocess.RegisterOptions, args ...string) *webhookprocess.Webhook {
 	t.Helper()
 	webhook := startWebhook(t, args...)
 	if err := webhook.Register(t.Context(), client, registration); err != nil {

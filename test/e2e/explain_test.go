@@ -61,7 +61,7 @@ func TestExplain_matchesWebhook(t *testing.T) {
 			if settings.ContainerCredentials {
 				args = append(args, "--watch-container-credentials-config="+listOf(t, namespaces))
 			}
-			registeredAs(t, client, webhookprocess.Registration{AnnotationPrefix: settings.AnnotationPrefix}, args...)
+			registeredAs(t, client, webhookprocess.RegisterOptions{AnnotationPrefix: settings.AnnotationPrefix}, args...)
 			for _, c := range cases {
 				t.Run(c.Name, func(t *testing.T) { checkExplained(t, client, namespaces[c.Name], c, args) })
 			}

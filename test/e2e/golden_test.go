@@ -54,7 +54,7 @@ func registeredWith(t *testing.T, client kubernetes.Interface, settings testcase
 	if settings.ContainerCredentials {
 		args = append(args, "--watch-container-credentials-config="+listOf(t, namespaces))
 	}
-	registeredAs(t, client, webhookprocess.Registration{AnnotationPrefix: settings.AnnotationPrefix}, args...)
+	registeredAs(t, client, webhookprocess.RegisterOptions{AnnotationPrefix: settings.AnnotationPrefix}, args...)
 }
 
 func flags(settings testcases.Settings) []string {

@@ -129,7 +129,7 @@ func deniedByGuard(err error) bool {
 func TestGuard_webhookDown(t *testing.T) {
 	client := newClient(t)
 	guarded(t, client)
-	webhook := registeredAs(t, client, webhookprocess.Registration{FailurePolicy: admissionregistrationv1.Ignore})
+	webhook := registeredAs(t, client, webhookprocess.RegisterOptions{FailurePolicy: admissionregistrationv1.Ignore})
 	namespace := newNamespace(t, client)
 	createServiceAccount(t, client, namespace, "app")
 	create := func(ctx context.Context, name, account string) (*corev1.Pod, error) {

@@ -19,7 +19,7 @@ const mappedRole = "arn:aws:iam::111122223333:role/mapped"
 // kOps, the webhook configuration has only the version v1beta1.
 func startAsKOps(t *testing.T, client kubernetes.Interface, namespace string) *webhookprocess.Webhook {
 	t.Helper()
-	return registeredAs(t, client, webhookprocess.Registration{ReviewVersions: []string{"v1beta1"}},
+	return registeredAs(t, client, webhookprocess.RegisterOptions{ReviewVersions: []string{"v1beta1"}},
 		"--in-cluster=false", "--namespace="+namespace, "--watch-config-map",
 		"--token-audience=amazonaws.com", "--logtostderr", "--v=5")
 }

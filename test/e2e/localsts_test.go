@@ -34,7 +34,7 @@ func newTrustedPod(t *testing.T, a *account, serviceAccountName, audience string
 	t.Helper()
 	client := newClient(t)
 	directory := t.TempDir()
-	registeredAs(t, client, webhookprocess.Registration{},
+	registeredAs(t, client, webhookprocess.RegisterOptions{},
 		"--token-mount-path="+directory, "--sts-endpoint="+a.endpoint, "--aws-default-region=eu-west-1", "--role-session-name=pod-name")
 	namespace := newNamespace(t, client)
 	a.trust(t, namespace)

@@ -90,7 +90,7 @@ func newMinioPod(t *testing.T, server *minioserver.Server, audience string) mini
 	t.Helper()
 	client := newClient(t)
 	directory := t.TempDir()
-	registeredAs(t, client, webhookprocess.Registration{},
+	registeredAs(t, client, webhookprocess.RegisterOptions{},
 		"--token-mount-path="+directory, "--sts-endpoint="+server.URL(), "--aws-default-region=eu-west-1")
 	namespace := newNamespace(t, client)
 	account := serviceAccount("app", server.RoleARN())

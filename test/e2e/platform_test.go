@@ -331,7 +331,7 @@ func TestPod_withEKS(t *testing.T) {
 	if webhookprocess.ConfigurationName >= "z" || chart.ClusterName >= webhookprocess.ConfigurationName {
 		t.Errorf("the API server calls %s before %s", webhookprocess.ConfigurationName, chart.ClusterName)
 	}
-	registeredAs(t, client, webhookprocess.Registration{FailurePolicy: admissionregistrationv1.Ignore}, "--aws-default-region=us-east-1")
+	registeredAs(t, client, webhookprocess.RegisterOptions{FailurePolicy: admissionregistrationv1.Ignore}, "--aws-default-region=us-east-1")
 	started := install(t, chartinstall.Options{Values: []string{"failurePolicy=Fail", "awsRegion=eu-west-1"}})
 	namespace := newNamespace(t, client)
 	createServiceAccount(t, client, namespace, "app")

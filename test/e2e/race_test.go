@@ -117,7 +117,7 @@ func TestPodCreatedRightAfterServiceAccount(t *testing.T) {
 func TestPodCreatedRightAfterNamespace_permissionWithdrawn(t *testing.T) {
 	const annotation = "eks.amazonaws.com/permitted-roles"
 	client := newClient(t)
-	registeredAs(t, client, webhookprocess.Registration{}, "--role-policy=on")
+	registeredAs(t, client, webhookprocess.RegisterOptions{}, "--role-policy=on")
 	var namespaces []string
 	for range accounts {
 		namespace := newNamespace(t, client)

@@ -15,7 +15,7 @@ import (
 
 func TestRolePolicy(t *testing.T) {
 	client := newClient(t)
-	registeredAs(t, client, webhookprocess.Registration{}, "--role-policy=on")
+	registeredAs(t, client, webhookprocess.RegisterOptions{}, "--role-policy=on")
 	for _, test := range []struct {
 		name, annotation, value string
 		permitted               bool
@@ -75,7 +75,7 @@ func TestRolePolicy_require(t *testing.T) {
 			t.Error(err)
 		}
 	})
-	registeredAs(t, client, webhookprocess.Registration{}, "--role-policy=require")
+	registeredAs(t, client, webhookprocess.RegisterOptions{}, "--role-policy=require")
 
 	if _, err := client.CoreV1().Pods(namespace).Create(t.Context(), podOf("app", "app"), metav1.CreateOptions{}); !apierrors.IsForbidden(err) {
 		t.Errorf("a pod with a role: got %v, want a denial", err)

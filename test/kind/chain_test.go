@@ -46,7 +46,7 @@ func TestWhoami(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer hook.Kill()
-	if err := hook.Register(t.Context(), client, webhookprocess.Registration{}); err != nil {
+	if err := hook.Register(t.Context(), client, webhookprocess.RegisterOptions{}); err != nil {
 		t.Fatal(err)
 	}
 

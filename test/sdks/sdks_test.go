@@ -180,7 +180,7 @@ func newWorld(t *testing.T) *world {
 		t.Fatal(err)
 	}
 	t.Cleanup(webhook.Kill)
-	if err := webhook.Register(ctx, w.client, webhookprocess.Registration{}); err != nil {
+	if err := webhook.Register(ctx, w.client, webhookprocess.RegisterOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	return w

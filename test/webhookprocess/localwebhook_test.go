@@ -33,7 +33,7 @@ func TestWebhook_restart(t *testing.T) {
 	}
 	t.Cleanup(w.Kill)
 
-	if err := w.Register(ctx, client, Registration{}); err != nil {
+	if err := w.Register(ctx, client, RegisterOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	account := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{

@@ -24,7 +24,7 @@ var errNotInjected = errors.New("got a pod without a role of a ServiceAccount wi
 
 // waitCalled creates pods of a ServiceAccount with a role, as dry runs, until one has the
 // role. It deletes the ServiceAccount before it returns.
-func waitCalled(ctx context.Context, client kubernetes.Interface, registration Registration) (err error) {
+func waitCalled(ctx context.Context, client kubernetes.Interface, registration RegisterOptions) (err error) {
 	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
 	defer cancel()
 	accounts := client.CoreV1().ServiceAccounts(probeNamespace)

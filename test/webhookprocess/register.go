@@ -26,8 +26,8 @@ const (
 // fieldOwner is the field manager of the webhook configuration.
 const fieldOwner = "pod-identity-webhook-test"
 
-// Registration has the settings of the webhook configuration.
-type Registration struct {
+// RegisterOptions are the settings of the webhook configuration.
+type RegisterOptions struct {
 	// FailurePolicy is the failurePolicy; empty means Fail.
 	FailurePolicy admissionregistrationv1.FailurePolicyType
 	// TimeoutSeconds is the timeout, 1 to 30; 0 means 10, the API server's default.
@@ -44,7 +44,7 @@ type Registration struct {
 // Register creates the webhook configuration for new pods and for new ephemeral containers, and
 // waits until the API server calls the webhook. A second call changes the configuration;
 // the API server applies the change a moment later.
-func (w *Webhook) Register(ctx context.Context, client kubernetes.Interface, registration Registration) error {
+func (w *Webhook) Register(ctx context.Context, client kubernetes.Interface, registration RegisterOptions) error {
 	configuration, err := json.Marshal(w.configuration(registration))
 	if err != nil {
 		return fmt.Errorf("encode webhook configuration: %w", err)
@@ -61,7 +61,7 @@ func (w *Webhook) Register(ctx context.Context, client kubernetes.Interface, reg
 	return nil
 }
 
-func (w *Webhook) configuration(registration Registration) *admissionregistrationv1.MutatingWebhookConfiguration {
+func (w *Webhook) configuration(registration RegisterOptions) *admissionregistrationv1.MutatingWebhookConfiguration {
 	if registration.FailurePolicy == "" {
 		registration.FailurePolicy = admissionregistrationv1.Fail
 	}
