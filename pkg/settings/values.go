@@ -136,7 +136,7 @@ var (
 // isRegion reports whether s can be a region, of AWS or of another store.
 func isRegion(s string) bool { return region.MatchString(s) && !availabilityZone.MatchString(s) }
 
-// agents are addresses that AWS SDKs send requests to over plain HTTP, beside
+// agents are addresses that AWS SDKs send requests to over plain HTTP, in addition to
 // loopback addresses
 // (https://docs.aws.amazon.com/sdkref/latest/guide/feature-container-credentials.html).
 var agents = []string{"169.254.170.2", "169.254.170.23", "fd00:ec2::23"}

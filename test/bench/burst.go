@@ -34,8 +34,8 @@ var errBurst = errors.New("burst")
 // burstCase is a kind of burst.
 type burstCase struct {
 	limits, accounts string
-	// labels are the labels of the pods. The API server does not call the webhook for
-	// pods with burst.SkipLabel.
+	// labels are the labels of the pods. If burst.SkipLabel is one of them, the API server
+	// does not call the webhook.
 	labels          map[string]string
 	serviceAccounts []string
 	medians         []time.Duration

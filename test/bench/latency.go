@@ -15,7 +15,7 @@ import (
 func plotLatencies(dir string, machine machine, candidates []benchTarget, rounds map[string][]round) error {
 	p := plots.Plot{
 		LegendBelow: true, Title: "Latency of an admission",
-		X:     "share of the admissions that took no longer", Y: "milliseconds",
+		X: "share of the admissions that took no longer", Y: "milliseconds",
 		XTicks: shareTicks(), LogX: true, LogY: true,
 	}
 	for _, c := range candidates {

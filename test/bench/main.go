@@ -6,11 +6,11 @@
 //	bench run       measure, print, and compare with the recorded results
 //	bench record    record the requests that run sends, from a real API server
 //
-// It also measures the webhook with a real API server that has many ServiceAccounts:
+// It also measures the webhook with a real API server that has many ServiceAccounts.
 //
 //	bench scale     measure memory, starts and live reads, and print them
 //
-// And it measures bursts of pods at API servers with default and small limits:
+// And it measures bursts of pods at API servers with default and small limits.
 //
 //	bench burst     measure, print, and fail if the webhook more than doubles the median
 package main

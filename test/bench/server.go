@@ -78,7 +78,7 @@ func startReference(ctx context.Context, binary, kubeconfig, dir string) (*serve
 }
 
 // startProcess starts a program with flags for a port and a certificate in addition to its
-// own, and waits until it reports at the path that it is ready.
+// own. It waits until the program reports at the path that it is ready.
 func startProcess(ctx context.Context, dir, path string, command process.Command) (*server, error) {
 	certificate, err := newCertificate(dir)
 	if err != nil {

@@ -29,7 +29,7 @@ const (
 	readingFloor = "constant response with a read"
 	// appRole is the role of the recorded pods' ServiceAccounts.
 	appRole = "arn:aws:iam::111122223333:role/app"
-	// unlimited removes the webhook's rate limit of requests to the API server: the benchmark
+	// unlimited removes the webhook's rate limit of requests to the API server. The benchmark
 	// measures the cost of a read, not the wait for the rate limiter.
 	unlimited = "1000000"
 )

@@ -1,5 +1,5 @@
 // Package burst creates many pods at the same moment, as a controller with one
-// ServiceAccount does, for tests and benchmarks of the API server's flow control.
+// ServiceAccount does. It is for tests and benchmarks of the API server's flow control.
 package burst
 
 import (

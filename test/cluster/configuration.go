@@ -89,7 +89,7 @@ state = "/run/containerd"
 `
 
 // cniConfiguration gives each pod a point-to-point link to the node. A bridge would
-// need the kernel module br_netfilter: without it, a pod's responses to another pod
+// need the kernel module br_netfilter. Without it, a pod's responses to another pod
 // through a Service do not pass kube-proxy's rules, which restore the Service's address.
 const cniConfiguration = `{
   "cniVersion": "1.0.0",

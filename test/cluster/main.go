@@ -1,6 +1,6 @@
-// Command cluster runs a complete Kubernetes cluster on this machine, without Docker:
-// the real control plane, and a node with containerd, in their own kernel
-// namespaces. It needs Linux, root and a few packages.
+// Command cluster runs a complete Kubernetes cluster on this machine, without Docker.
+// The real control plane and a node with containerd run in their own kernel namespaces.
+// It needs Linux, root and a few packages.
 //
 //	cluster check         report missing programs
 //	cluster up            start the cluster if it does not run, and load the images

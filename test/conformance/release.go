@@ -12,7 +12,7 @@ import (
 	"strings"
 )
 
-// release is a release of Kubernetes, such as v1.30.14.
+// release is a release of Kubernetes. For example, v1.30.14 is release{30, 14}.
 type release struct{ minor, patch int }
 
 func parseRelease(text string) (release, error) {

@@ -1,6 +1,6 @@
-// Package containerenv runs programs like a container of a pod: with only the stored
-// environment, and with the files of the projected volumes, which it writes as the
-// kubelet does.
+// Package containerenv runs programs like a container of a pod. A program gets only the
+// stored environment and the files of the projected volumes. The package writes these
+// files as the kubelet does.
 //
 // There is no container file system. A volume is written to its mount path on this
 // machine, so a test uses a directory of its own as the webhook's mount path. Other

@@ -1,12 +1,12 @@
-// Package controlplane runs a Kubernetes control plane for tests and demos: a real etcd and
-// a real kube-apiserver, as processes on loopback, with their state in one directory. There
-// are no scheduler, controllers or nodes. Pods are stored and stay pending, and the caller
-// creates the default ServiceAccount of a namespace (see CreateNamespace).
+// Package controlplane runs a Kubernetes control plane for tests and demos. A real etcd and
+// a real kube-apiserver run as processes on loopback, with their state in one directory. The
+// control plane has no scheduler, controllers or nodes. Pods are stored and stay pending, and
+// the caller creates the default ServiceAccount of a namespace (see CreateNamespace).
 //
 // It does not use envtest, for two reasons. First, envtest creates new credentials at each
 // start of the API server, so clients lose access after a restart, and some tests are about
-// restarts. Second, envtest disables the ServiceAccount admission plugin, which adds the
-// volume with the token for the API server to each pod before a webhook is called.
+// restarts. Second, envtest disables the ServiceAccount admission plugin. That plugin adds
+// the volume with the token for the API server to each pod before a webhook is called.
 package controlplane
 
 import (
@@ -90,9 +90,9 @@ type ControlPlane struct {
 	supervised chan struct{}
 }
 
-// Start starts a control plane and waits until it is ready: the API server responds, its
-// issuer is readable without credentials, and the namespace default has its ServiceAccount.
-// The context is only for the start. If it returns an error, nothing runs.
+// Start starts a control plane and waits until it is ready. It is ready when the API server
+// responds, its issuer is readable without credentials, and the namespace default has its
+// ServiceAccount. The context is only for the start. If Start returns an error, nothing runs.
 func Start(ctx context.Context, options Options) (*ControlPlane, error) {
 	binaries, err := findBinaries(options.Assets)
 	if err != nil {

@@ -1,6 +1,6 @@
 // Package dos_test attacks the built webhook as a process, as a client in the cluster could.
 // It checks that API servers get responses during the attacks and that the webhook's memory
-// stays limited. It prints the table in docs/hardening.md.
+// stays limited. The table in docs/hardening.md is its output.
 package dos_test
 
 import (
@@ -295,8 +295,8 @@ const (
 	// One in liveReadOf requests of a client is for a ServiceAccount without a role, which
 	// is read from the API server each time. One in newConnectionOf opens a connection.
 	liveReadOf, newConnectionOf = 7, 10
-	// answersOf is the minimum number of responses next to an attack: the p99 is the
-	// second worst of 100.
+	// answersOf is the minimum number of responses next to an attack. With 100 responses,
+	// the p99 is the second-worst latency.
 	answersOf = 100
 )
 

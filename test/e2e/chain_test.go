@@ -41,7 +41,7 @@ func (s *sts) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 // TestRoleChaining runs the AWS SDK for Go with only the pod's environment and the
-// files of its volume, which the test writes as the kubelet would.
+// files of its volume. The test writes these files as the kubelet would.
 func TestRoleChaining(t *testing.T) {
 	client := newClient(t)
 	directory := t.TempDir()

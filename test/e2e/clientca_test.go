@@ -217,9 +217,9 @@ func scrapeOf(t *testing.T, webhook *webhookprocess.Webhook) string {
 
 // TestClientCA_rotation changes the webhook's CA file under load, without a failed
 // call. First both CAs are trusted, then they are in another order. Without load, the
-// API server is restarted with a certificate of the new CA, and the old CA is
-// removed: a running API server closes its connections when its files change, and
-// may fail calls. Finally, a file with only an unrelated CA must reject the API server.
+// API server is restarted with a certificate of the new CA, and the old CA is removed.
+// Under load, calls may fail, because a running API server closes its connections when
+// its files change. Finally, a file with only an unrelated CA must reject the API server.
 func TestClientCA_rotation(t *testing.T) {
 	port := must[int](t)(freeport.FreePort(t.Context()))
 	g := startGuarded(t, port, "*")

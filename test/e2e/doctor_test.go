@@ -49,8 +49,8 @@ type fault struct {
 	target string
 	// check is the check that must report it. Its status is broken by default.
 	check, status string
-	// fixes is the effect of doctor's fix: "all" if all checks are ok afterwards,
-	// "check" if only this check is, "" if doctor cannot know a fix.
+	// fixes is the effect of doctor's fix. It is "all" if all checks are ok afterwards, and
+	// "check" if only this check is. It is "" if doctor cannot know a fix.
 	fixes string
 	// after does what a user must do after the fix.
 	after func(*testing.T, *doctorEnv)

@@ -69,7 +69,7 @@ func (b *behindProxy) annotate(t *testing.T, role string) {
 }
 
 // wantPod sends the webhook a pod of the ServiceAccount. The test fails unless the
-// response has the role (or no patch, if role is empty) and the source, which is
+// response has the role (or no patch, if role is empty) and the source. The source is
 // "cache", or empty for the API server.
 func (b *behindProxy) wantPod(t *testing.T, when, role, source string) {
 	t.Helper()

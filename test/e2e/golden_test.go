@@ -22,8 +22,8 @@ import (
 const skipLabel = "eks.amazonaws.com/skip-pod-identity-webhook"
 
 // TestGolden_pods creates each pod of the test cases with the webhook. It compares the
-// stored pod with the golden pod, stored by the same API server while the webhook
-// skips it, so that the API server's defaults and additions are the same in both.
+// stored pod with the golden pod. The same API server stores the golden pod while the
+// webhook skips it. So the API server's defaults and additions are the same in both.
 func TestGolden_pods(t *testing.T) {
 	client := newClient(t)
 	cases := loadTestCases(t, client)

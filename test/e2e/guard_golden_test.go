@@ -16,7 +16,7 @@ import (
 )
 
 // undetected are the test cases that the guard admits although the webhook would
-// change their identity: the guard does not know which ServiceAccounts are listed to
+// change their identity. The guard does not know which ServiceAccounts are listed to
 // use EKS Pod Identity.
 var undetected = []string{
 	"container-credentials-no-role",            // only the list has the ServiceAccount
@@ -90,8 +90,8 @@ func checkAgreement(t *testing.T, client kubernetes.Interface, c testcases.Case)
 	}
 }
 
-// lacks returns the names of the containers whose identity the webhook changes: it adds
-// variables with an identity, or the file that such a variable names.
+// lacks returns the names of the containers whose identity the webhook changes. The webhook
+// adds variables with an identity, or the file that such a variable names.
 func lacks(before, after *corev1.Pod) []string {
 	windows := before.Spec.OS != nil && before.Spec.OS.Name == corev1.Windows ||
 		before.Spec.NodeSelector["kubernetes.io/os"] == "windows" || before.Spec.NodeSelector["beta.kubernetes.io/os"] == "windows"

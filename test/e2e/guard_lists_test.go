@@ -14,7 +14,7 @@ import (
 const maxListBytes = 16 << 10
 
 // TestGuard_listsAroundLimit generates lists of containers with about the maximum length
-// that webhook and guard read: with many short names, long names, spaces,
+// that webhook and guard read. The lists have many short names, long names, spaces,
 // repetitions, and multi-byte characters.
 func TestGuard_listsAroundLimit(t *testing.T) {
 	for name, value := range map[string]string{"rapid.nofailfile": "true", "rapid.shrinktime": "5s", "rapid.checks": "100"} {

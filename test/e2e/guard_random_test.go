@@ -164,7 +164,7 @@ func oneOf(r *rapid.T, label string, values ...string) string {
 	return rapid.SampledFrom(values).Draw(r, label)
 }
 
-// rarely returns true with a probability of 1 in 4.
+// rarely returns true with a probability of one in four.
 func rarely(r *rapid.T, label string) bool { return rapid.IntRange(0, 3).Draw(r, label) == 3 }
 
 func randomPod(r *rapid.T, accounts map[string]map[string]string) *corev1.Pod {

@@ -307,9 +307,9 @@ func wantAllRemoved(t *testing.T, client kubernetes.Interface) {
 	}
 }
 
-// TestReplicas_withPlatform runs replicas that publish their CA: one with the chart's name
-// of the webhook configuration, and one with the default of --webhook-configuration,
-// which is the name in EKS.
+// TestReplicas_withPlatform runs replicas that publish their CA. One has the chart's name
+// of the webhook configuration. Another has the default of --webhook-configuration, which
+// is the name in EKS.
 func TestReplicas_withPlatform(t *testing.T) {
 	client := newClient(t)
 	unchanged := createPlatform(t, client)

@@ -13,9 +13,9 @@ import (
 	"github.com/pod-identity-webhook/pod-identity-webhook/test/inject/testcases"
 )
 
-// FuzzPod decodes bytes with two decoders that must agree: the webhook's, which reads only
-// some fields of a pod into inject.Pod, and the one of the API server and all clients. The
-// rules:
+// FuzzPod decodes bytes with two decoders that must agree. The webhook's decoder reads into
+// inject.Pod only some fields of a pod. The other decoder is the one of the API server and
+// all clients. The rules:
 //
 //   - The API server never sends the webhook bytes that it cannot decode as a pod. The
 //     webhook's decoder may accept them, because it does not read most fields. A decision

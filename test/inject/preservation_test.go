@@ -8,8 +8,8 @@ import (
 )
 
 // missingFrom describes the first part of the JSON document before that is not in after. It
-// returns "" if nothing is missing: objects keep their names, lists keep their elements
-// in the same relative order, and other values are equal, including all digits. A
+// returns "" if nothing is missing. Objects must keep their names, and lists must keep their
+// elements in the same relative order. Other values must be equal, including all digits. A
 // null is the same as an absent name, so it may become any value.
 func missingFrom(before, after []byte) string {
 	return lostValue("", parse(before), parse(after))

@@ -12,9 +12,9 @@ import (
 	"github.com/pod-identity-webhook/pod-identity-webhook/test/inject/testcases"
 )
 
-// future is the value of unknown fields of future Kubernetes versions: a number that no
-// float can represent, numbers and texts in unusual spellings, a null, empty values, and
-// names that are known in other places.
+// future is the value of unknown fields of future Kubernetes versions. No float can
+// represent its first number. The other values are numbers and texts in unusual spellings,
+// a null, empty values, and names that are known in other places.
 const future = `{"number":9007199254740993,"fraction":1.0,"exponent":1E+2,"text":"é\u00e9\/","null":null,"list":[],"object":{},"env":[{"name":"AWS_ROLE_ARN"}],"Name":"x"}`
 
 // futurePod has such a field in each object in which, or next to which, a patch adds

@@ -6,8 +6,8 @@ import (
 	"os"
 )
 
-// tailLines is the number of log lines in an error: enough for the reason of a failed start,
-// which programs print last, and less than a screen.
+// tailLines is the number of log lines in an error. It is less than a screen, and enough for
+// the reason of a failed start, which programs print last.
 const tailLines = 15
 
 // LogTail returns the last lines of the log.

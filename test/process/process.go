@@ -65,7 +65,7 @@ func Start(command Command) (*Process, error) {
 	return p, nil
 }
 
-// run starts the program and waits for its exit on one locked OS thread: Linux sends the
+// run starts the program and waits for its exit on one locked OS thread. Linux sends the
 // parent-death signal when the thread that forked exits, not when the process does
 // (prctl(2), PR_SET_PDEATHSIG).
 func (p *Process) run(started chan<- error) {
@@ -98,8 +98,8 @@ func (p *Process) ExitCode() int {
 }
 
 // WaitReady polls until ready returns nil. It returns an error if the process exits or the
-// context ends before, with the last error of ready and the last lines of the log. A call of
-// ready should have its own timeout.
+// context ends before. The error has the last error of ready and the last lines of the log.
+// A call of ready should have its own timeout.
 func (p *Process) WaitReady(ctx context.Context, ready func(context.Context) error) error {
 	var last error
 	err := wait.PollUntilContextCancel(ctx, readyInterval, true, func(ctx context.Context) (bool, error) {

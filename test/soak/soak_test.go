@@ -40,7 +40,7 @@ const (
 	steadyPods     = 100
 	apiServerGrace = 5 * time.Second
 	// spareGoroutines and spareMemory are the tolerated growth of a replica since the start
-	// of the load, for idle connections and memory that is not collected yet.
+	// of the load. The growth is for idle connections and memory that is not collected yet.
 	spareGoroutines = 20
 	spareMemory     = 24 << 20
 )

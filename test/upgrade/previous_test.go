@@ -16,7 +16,7 @@ import (
 
 // TestUpgrade_previousReleaseAndBack upgrades the previous release with helm and goes back to
 // it. Pods are created in each intermediate state: after helm, while replicas of one
-// version run with the objects of the other, and with replicas of both.
+// version run with the other's objects, and with replicas of both.
 func TestUpgrade_previousReleaseAndBack(t *testing.T) {
 	this := version{chart.Path(), file(t, "WEBHOOK")}
 	previous := version{file(t, "PREVIOUS_CHART"), file(t, "PREVIOUS_WEBHOOK")}

@@ -92,8 +92,8 @@ func installReference(t *testing.T, client kubernetes.Interface) *reference {
 	return r
 }
 
-// selfSigned returns a certificate like the one that cert-manager issues for the reference:
-// a CA certificate that is also the serving certificate, so it is its own caBundle.
+// selfSigned returns a certificate like the one that cert-manager issues for the reference.
+// It is a CA certificate that is also the serving certificate, so it is its own caBundle.
 func selfSigned(t *testing.T) (certificate, keyPEM []byte) {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)

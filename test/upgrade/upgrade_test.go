@@ -1,6 +1,6 @@
-// Package upgrade_test upgrades an installation while pods are created with failurePolicy Fail:
-// from the reference's manifests to this version, and from the previous release to this one
-// and back.
+// Package upgrade_test upgrades an installation while pods are created with failurePolicy Fail.
+// One test upgrades from the reference's manifests to this version. Another upgrades from the
+// previous release to this one and back.
 package upgrade_test
 
 import (

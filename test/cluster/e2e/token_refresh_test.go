@@ -17,7 +17,7 @@ var tokenRefreshFlag = flag.Bool("outlive", false, "wait until a token with the 
 const (
 	// shortest is the shortest lifetime of a token that the API server allows for a pod.
 	shortest = 10 * time.Minute
-	// late is the longest delay of the kubelet: it renews a token after 80% of its
+	// late is the longest delay of the kubelet. The kubelet renews a token after 80% of its
 	// lifetime, the next time that it syncs the pod's volumes.
 	late = 5 * time.Minute
 )

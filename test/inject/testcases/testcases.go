@@ -1,7 +1,7 @@
-// Package testcases reads the test cases for the webhook's decisions: a directory for each
-// case, with a pod as a user writes it, its ServiceAccount, the settings that differ from
-// the defaults, and the expected pod. The cases of ephemeral containers are in their own
-// subdirectory.
+// Package testcases reads the test cases for the webhook's decisions. Each case is a
+// directory with a pod as users write it, its ServiceAccount, the settings that differ
+// from the defaults, and the expected pod. The cases of ephemeral containers are in their
+// own subdirectory.
 package testcases
 
 import (
