@@ -468,7 +468,7 @@ func TestGuard_costLimit(t *testing.T) {
 		pod.Spec.Containers = append(pod.Spec.Containers, container)
 	}
 	pod.Spec.Volumes = []corev1.Volume{{Name: "data"}}
-	if err := dryRun(t.Context(), client, namespace, pod); !deniedByGuard(err) || !strings.Contains(err.Error(), "not given to all containers") {
+	if err := dryRun(t.Context(), client, namespace, pod); !deniedByGuard(err) || !strings.Contains(err.Error(), "not injected into all containers") {
 		t.Errorf("got %.500v, want a denial", err)
 	}
 	pod.Annotations = map[string]string{"eks.amazonaws.com/skip-containers": strings.Join(append(names, "app"), ", ")}
