@@ -17,7 +17,7 @@ import (
 const maxRetired = 10
 
 // takeoverMargin is the time before its expiry at which a CA stops signing if there
-// is another, even if API servers may not trust the other yet: none of them trusts an
+// is another. API servers may not trust the other yet, but none of them trusts an
 // expired CA.
 const takeoverMargin = 5 * time.Minute
 

@@ -104,9 +104,9 @@ func (a *Rotator) renew(ctx context.Context) error {
 func (a *Rotator) serve(ctx context.Context, secret *corev1.Secret, next secretContent, seen observed, published func(*x509.Certificate) bool) error {
 	current, signer := a.current.Load(), next.signers[0]
 	if current.issuer == nil {
-		// An earlier version creates a CA and keeps serving a certificate of the
-		// previous CA, whose key it does not store, until API servers have had time
-		// to trust the new CA. A replica that starts then must do the same.
+		// An earlier version creates a CA, and serves a certificate of the previous
+		// CA until API servers have had time to trust the new one. It does not store
+		// the key of the previous CA. A replica that starts then must do the same.
 		if stored := a.stored(secret, seen); stored != nil && !stored.issuer.Equal(signer.certificate) {
 			current = stored
 			a.current.Store(current)

@@ -109,9 +109,9 @@ func TestParseContent_keyRemoved(t *testing.T) {
 	}
 }
 
-// TestContentData_readableByEarlierVersions checks each state of a rotation for the
-// format of earlier versions: only CAs in ca.crt, and the key of the first CA first in
-// ca.key.
+// TestContentData_readableByEarlierVersions checks that each state of a rotation has the
+// format of earlier versions. They need only CAs in ca.crt, and in ca.key first the key of
+// the first CA.
 func TestContentData_readableByEarlierVersions(t *testing.T) {
 	w := newWorld(t)
 	w.bundle = slices.Concat(w.bundle, othersBundle(t))

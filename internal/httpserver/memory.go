@@ -76,8 +76,8 @@ func ReservationFrom(ctx context.Context) *Reservation {
 	return reservation
 }
 
-// limitMemory limits the size of each request body and the memory of all of them. An
-// error of a Read of the body is an *httperror.Error.
+// limitMemory limits the size of each request body and the memory of all of them. A Read
+// of the body returns an *httperror.Error as its error.
 func (s *Server) limitMemory(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		start := time.Now()

@@ -19,9 +19,9 @@ import (
 // (defaultBookmarkFrequency in k8s.io/apiserver/pkg/storage/cacher). After maxSilence,
 // two bookmarks are missing.
 //
-// After its start, an API server 1.30 sends no bookmarks until the first event of the
-// resource or the first progress notification of etcd (dispatchEvents in cacher.go of
-// k8s.io/apiserver v0.30.14). Until then an idle watch is not healthy, because the
+// After its start, an API server 1.30 sends no bookmarks at first. It waits for the first
+// event of the resource or the first progress notification of etcd (k8s.io/apiserver
+// v0.30.14, dispatchEvents in cacher.go). Until then an idle watch is not healthy, because the
 // webhook cannot distinguish it from one that hangs.
 const maxSilence = 2 * time.Minute
 

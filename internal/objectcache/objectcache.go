@@ -116,8 +116,8 @@ func Watch[List runtime.Object](config WatchConfig[List]) func(context.Context) 
 }
 
 // IsNotFound reports whether err is the response of the API server that the object with
-// the name does not exist. Any other HTTP 404 does not concern the object: a proxy in
-// front of the API server sends it while it has no API server to call, and an API server
+// the name does not exist. Any other HTTP 404 does not concern the object. A proxy in
+// front of the API server sends it while it has no API server to call. An API server
 // sends it for a path that it does not serve. apierrors.IsNotFound returns true for the
 // errors that client-go creates from such responses (newUnstructuredResponseError in
 // k8s.io/client-go/rest/request.go).

@@ -346,7 +346,7 @@ func (s *Spec) volume(name string) *Volume {
 }
 
 // isWindows reports whether a pod can only run on Windows. The kubelet sets both labels on
-// its node; the second one is the name before Kubernetes 1.14.
+// its node. Kubernetes before 1.14 used only the second one.
 func isWindows(spec *Spec) bool {
 	return spec.OS != nil && spec.OS.Name == string(corev1.Windows) ||
 		spec.NodeSelector["kubernetes.io/os"] == "windows" || spec.NodeSelector["beta.kubernetes.io/os"] == "windows"

@@ -98,7 +98,7 @@ func (p *parameters) number(name string, low, high, absent int) int {
 }
 
 // texts returns the members of a list: NAME.member.1 and so on. It records an error if there
-// are more than limit members or one of them does not match r.
+// are more than limit members or r does not match one of them.
 func (p *parameters) texts(name string, limit int, r rule) []string {
 	var all []string
 	for i := 1; ; i++ {

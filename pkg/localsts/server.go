@@ -4,8 +4,8 @@
 // The credentials that it returns are valid only for this server. It is a tool for tests and
 // development: do not let anything valuable trust it.
 //
-// Comments cite the source of each rule: a page of AWS's STS API reference, IAM API
-// reference or IAM User Guide by its name, or reports of users if AWS documents nothing.
+// Comments cite the source of each rule: the name of a page of AWS's STS API reference,
+// IAM API reference or IAM User Guide. If AWS documents nothing, they cite users' reports.
 // docs/local-sts.md lists all sources.
 package localsts
 

@@ -37,7 +37,7 @@ const (
 	// the ARN of a role. Any other is compared with its path and name, in any account.
 	PermittedRolesAnnotation = "permitted-roles"
 	// KiamAnnotation is a regular expression for the whole ARN of a role, as in
-	// kiam 4, or for its whole path and name: kiam up to version 3 matched the
+	// kiam 4, or for its whole path and name. kiam up to version 3 matched the
 	// value of the pod's annotation (pkg/server/policy.go). Those versions also
 	// accepted a match of a part. kiam 4 fixed that, and so a part is not enough here.
 	KiamAnnotation = "iam.amazonaws.com/permitted"

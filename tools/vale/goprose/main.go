@@ -15,6 +15,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strconv"
 	"strings"
 )
@@ -84,6 +85,9 @@ func (p page) write(path string) error {
 	return os.WriteFile(path, []byte(strings.Join(p, "\n")+"\n"), 0o600) //nolint:gosec // as above
 }
 
+// urls matches a URL. Its dots and slashes would count as ends of sentences and as words.
+var urls = regexp.MustCompile(`https?://[^\s)]+`)
+
 // comments returns the comments of a file without directives.
 func comments(files *token.FileSet, file *ast.File) page {
 	var p page
@@ -98,7 +102,7 @@ func comments(files *token.FileSet, file *ast.File) page {
 			if isLine {
 				// A directive has no space after the slashes, and an indented line is code.
 				if trimmed, isText := strings.CutPrefix(text, " "); isText && !strings.HasPrefix(trimmed, " ") {
-					p.add(line, trimmed)
+					p.add(line, urls.ReplaceAllString(trimmed, "URL"))
 				}
 				continue
 			}
