@@ -27,9 +27,9 @@ type Subject struct{ Namespace, ServiceAccount string }
 
 func (s Subject) value() string { return token.Subject(s.Namespace, s.ServiceAccount) }
 
-// The maximum length of a trust policy in characters that are not white space: the default
-// quota of an account, and the highest quota that it can request ("Role trust policy
-// length" in reference_iam-quotas).
+// DefaultMaxLength is the default quota of an account for the length of a trust policy, in
+// characters that are not white space. MaxLength is the highest quota that it can request.
+// The page reference_iam-quotas has both as "Role trust policy length" of a role.
 const (
 	DefaultMaxLength = 2048
 	MaxLength        = 4096
