@@ -12,7 +12,6 @@ import (
 	"testing"
 
 	"github.com/prometheus/client_golang/prometheus"
-	dto "github.com/prometheus/client_model/go"
 	"k8s.io/client-go/util/cert"
 
 	"github.com/pod-identity-webhook/pod-identity-webhook/internal/docgen"
@@ -38,31 +37,18 @@ func (r *recordingRegistry) MustRegister(collectors ...prometheus.Collector) {
 	}
 }
 
-// metricType returns the type of the metrics of a collector.
-func metricType(c prometheus.Collector) string {
+// metricType returns the type of the metrics of a collector. gathered has the types of the
+// metrics that have values, by name.
+func metricType(c prometheus.Collector, name string, gathered map[string]string) string {
 	switch c.(type) {
 	case *prometheus.CounterVec:
 		return "counter"
 	case *prometheus.GaugeVec:
 		return "gauge"
-	case *prometheus.HistogramVec, prometheus.Histogram:
+	case *prometheus.HistogramVec:
 		return "histogram"
 	}
-	metrics := make(chan prometheus.Metric, 1)
-	go func() {
-		c.Collect(metrics)
-		close(metrics)
-	}()
-	var content dto.Metric
-	for metric := range metrics {
-		if err := metric.Write(&content); err != nil {
-			panic(err)
-		}
-	}
-	if content.Counter != nil {
-		return "counter"
-	}
-	return "gauge"
+	return gathered[name]
 }
 
 // description parses a prometheus.Desc, whose fields only its String method shows.
@@ -84,6 +70,14 @@ func registered(t *testing.T, args ...string) map[string]string {
 	if err := run(ctx, config, slog.New(slog.DiscardHandler), registry); err != nil {
 		t.Fatal(err)
 	}
+	families, err := registry.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	gathered := map[string]string{}
+	for _, family := range families {
+		gathered[family.GetName()] = strings.ToLower(family.GetType().String())
+	}
 	for _, collector := range registry.collectors {
 		descriptions := make(chan *prometheus.Desc, 1000)
 		collector.Describe(descriptions)
@@ -102,7 +96,7 @@ func registered(t *testing.T, args ...string) map[string]string {
 					labels = strings.TrimPrefix(labels+","+key, ",")
 				}
 			}
-			kind := metricType(collector)
+			kind := metricType(collector, name, gathered)
 			if labels != "" {
 				kind += " by `" + strings.ReplaceAll(labels, ",", "`, `") + "`"
 			}
