@@ -133,11 +133,11 @@ cluster-check:
 	@$(BIN)/cluster-up check
 
 .PHONY: demo
-demo: demo-assets build $(BIN)/demo $(BIN)/helm ## run the demo: a pod gets its AWS identity and credentials on a real API server; V=1 for all output
+demo: demo-assets build $(BIN)/demo ## run the demo: a pod gets its AWS identity and credentials on a real API server; V=1 for all output
 	@$(BIN)/demo -assets=$(BIN)/demo-assets $(if $(V),-v)
 
 .PHONY: demo-up
-demo-up: demo-assets build $(BIN)/demo $(BIN)/helm ## run the demo, and keep its cluster running until Ctrl-C
+demo-up: demo-assets build $(BIN)/demo ## run the demo, and keep its cluster running until Ctrl-C
 	@$(BIN)/demo -assets=$(BIN)/demo-assets -up
 
 # The first of: a control plane that make has built, a prebuilt download, a new build.

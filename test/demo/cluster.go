@@ -71,11 +71,21 @@ func (c *cluster) startWebhook(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
+	config, err := webhookprocess.ManifestConfig(ctx, c.controlPlane)
+	if err != nil {
+		return "", err
+	}
+	kubeconfig := filepath.Join(dir, "kubeconfig")
+	if err := controlplane.WriteKubeconfig(kubeconfig, config); err != nil {
+		return "", err
+	}
 	c.webhook, err = webhookprocess.Start(ctx, webhookprocess.Options{
-		Binary:  c.options.webhook,
-		Cluster: c.controlPlane,
-		Dir:     dir,
+		Binary:     c.options.webhook,
+		Cluster:    c.controlPlane,
+		Kubeconfig: kubeconfig,
+		Dir:        dir,
 		Args: []string{
+			"--namespace=" + webhookprocess.ManifestNamespace,
 			"--sts-endpoint=" + c.sts.URL(), "--aws-default-region=" + stsprocess.Region,
 			// A shutdown delay is for load balancers. The demo has none.
 			"--shutdown-delay=0s",

@@ -19,10 +19,14 @@ import (
 	"github.com/pod-identity-webhook/pod-identity-webhook/test/chart"
 	"github.com/pod-identity-webhook/pod-identity-webhook/test/controlplane"
 	"github.com/pod-identity-webhook/pod-identity-webhook/test/manifest"
+	"github.com/pod-identity-webhook/pod-identity-webhook/test/repopath"
 )
 
 // defaultNamespace is the default of the webhook's flag --namespace.
 const defaultNamespace = "eks"
+
+// ManifestNamespace is the namespace of the manifests in deploy/kustomize.
+const ManifestNamespace = "pod-identity-webhook"
 
 // clusterPrefix is the prefix of the names of the chart's cluster-scoped objects.
 const clusterPrefix = "irsa-"
@@ -51,6 +55,31 @@ func ChartConfig(ctx context.Context, cluster *controlplane.ControlPlane, args .
 	if err := applyPermissions(ctx, cluster, namespace, append(values, "fullnameOverride="+name)); err != nil {
 		return nil, fmt.Errorf("apply chart's permissions: %w", err)
 	}
+	return configWhenEffective(ctx, cluster, admin, namespace, name)
+}
+
+// ManifestConfig is ChartConfig with the manifests that `make manifests` writes, so that it
+// needs no helm. The webhook must have the flag --namespace=ManifestNamespace.
+func ManifestConfig(ctx context.Context, cluster *controlplane.ControlPlane) (*rest.Config, error) {
+	ctx, cancel := context.WithTimeout(ctx, startTimeout)
+	defer cancel()
+	admin, err := kubernetes.NewForConfig(cluster.Config())
+	if err != nil {
+		return nil, err
+	}
+	var paths []string
+	for _, file := range append([]string{"namespace.yaml"}, permissionTemplates...) {
+		paths = append(paths, repopath.Path("deploy", "kustomize", "base", file))
+	}
+	if _, err := manifest.Apply(ctx, cluster.Config(), paths...); err != nil {
+		return nil, err
+	}
+	return configWhenEffective(ctx, cluster, admin, ManifestNamespace, chart.Release)
+}
+
+// configWhenEffective returns the configuration of a client that runs as a ServiceAccount,
+// when the API server applies its permissions and its flow control.
+func configWhenEffective(ctx context.Context, cluster *controlplane.ControlPlane, admin kubernetes.Interface, namespace, name string) (*rest.Config, error) {
 	config, err := cluster.ServiceAccountConfig(ctx, namespace, name)
 	if err != nil {
 		return nil, err
