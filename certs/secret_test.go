@@ -110,8 +110,8 @@ func TestParseContent_keyRemoved(t *testing.T) {
 }
 
 // TestContentData_readableByEarlierVersions checks each state of a rotation for the
-// format of earlier versions: only CAs in ca.crt, and the key of the first CA first in
-// ca.key.
+// format of earlier versions. In it, ca.crt has only CAs, and ca.key starts with the
+// key of the first CA.
 func TestContentData_readableByEarlierVersions(t *testing.T) {
 	w := newWorld(t)
 	w.bundle = slices.Concat(w.bundle, othersBundle(t))

@@ -35,7 +35,7 @@ func (o *options) completeNamespaces(cmd *cobra.Command, _ []string, _ string) (
 	})
 }
 
-// completeServiceAccount completes the name of a ServiceAccount in the namespace of -n.
+// completeServiceAccount completes the name of a ServiceAccount in the selected namespace.
 func (o *options) completeServiceAccount(cmd *cobra.Command, args []string, _ string) ([]cobra.Completion, cobra.ShellCompDirective) {
 	if len(args) > 0 {
 		return nil, cobra.ShellCompDirectiveNoFileComp

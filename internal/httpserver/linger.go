@@ -26,7 +26,7 @@ type linger struct {
 // lingeringConn is a connection that the server closes without losing what it has
 // written. A client whose request was rejected may still be sending it. If the server
 // closed the connection then, the client's kernel would drop the response that the
-// client has not read yet (RFC 9112, section 9.6), so Close ends the server's
+// client has not read yet (RFC 9112, section 9.6). So Close ends the server's
 // direction first, and discards what the client sends until it has closed its own.
 // The discarded bytes are not decrypted.
 //

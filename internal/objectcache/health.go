@@ -20,9 +20,9 @@ import (
 // two bookmarks are missing.
 //
 // After its start, an API server 1.30 sends no bookmarks until the first event of the
-// resource or the first progress notification of etcd (dispatchEvents in cacher.go of
-// k8s.io/apiserver v0.30.14). Until then an idle watch is not healthy, because the
-// webhook cannot distinguish it from one that hangs.
+// resource or the first progress notification of etcd. See dispatchEvents in cacher.go
+// of k8s.io/apiserver v0.30.14 for that. Until then an idle watch is not healthy,
+// because the webhook cannot distinguish it from one that hangs.
 const maxSilence = 2 * time.Minute
 
 // healthLogInterval is the minimum time between two log lines about the health of a
@@ -71,9 +71,10 @@ func (h *Health) SyncSignal() bool {
 	}
 }
 
-// Err returns an error unless the watch is healthy. It is healthy if the first list is
-// complete, the last attempt to list or watch succeeded, and a list, an event or a
-// bookmark arrived within maxSilence.
+// Err returns an error unless the watch is healthy, which needs three conditions:
+//   - The first list is complete.
+//   - The last attempt to list or watch succeeded.
+//   - A list, an event or a bookmark arrived within maxSilence.
 func (h *Health) Err() error {
 	if !h.SyncSignal() {
 		return errNotSynced

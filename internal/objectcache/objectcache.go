@@ -116,11 +116,11 @@ func Watch[List runtime.Object](config WatchConfig[List]) func(context.Context) 
 }
 
 // IsNotFound reports whether err is the response of the API server that the object with
-// the name does not exist. Any other HTTP 404 does not concern the object: a proxy in
-// front of the API server sends it while it has no API server to call, and an API server
-// sends it for a path that it does not serve. apierrors.IsNotFound returns true for the
-// errors that client-go creates from such responses (newUnstructuredResponseError in
-// k8s.io/client-go/rest/request.go).
+// the name does not exist. Any other HTTP 404 does not concern the object. A proxy in
+// front of the API server sends it while it has no API server to call. An API server
+// sends it for a path that it does not serve. The function apierrors.IsNotFound returns
+// true for the errors that client-go creates from such responses
+// (newUnstructuredResponseError in k8s.io/client-go/rest/request.go).
 func IsNotFound(err error, name string) bool {
 	status, ok := errors.AsType[*apierrors.StatusError](err)
 	if !ok || !apierrors.IsNotFound(err) || apierrors.IsUnexpectedServerError(err) {
@@ -134,8 +134,8 @@ func IsNotFound(err error, name string) bool {
 // one object, so retries do not overload the API server.
 const retryInterval = 100 * time.Millisecond
 
-// read calls get until it succeeds or the timeout has passed, so that a pod gets its
-// role even if one API server restarts or is gone. It does not retry if the object with
+// read calls get until it succeeds or the timeout has passed. So a pod gets its role
+// even if one API server restarts or is gone. It does not retry if the object with
 // the name does not exist or may not be read. It returns the last error that is not
 // caused by the deadline.
 func read[Object any](ctx context.Context, timeout time.Duration, name string, get func(context.Context) (Object, error)) (Object, error) {

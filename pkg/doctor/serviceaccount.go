@@ -244,7 +244,7 @@ func evaluateRolePermitted(s settings, namespace *corev1.Namespace, roles ...str
 }
 
 // withPermitFix adds the command that makes the namespace permit one more role. There is
-// no command if the namespace uses an annotation of kiam or kube2iam: the webhook ignores
+// no command if the namespace uses an annotation of kiam or kube2iam. The webhook ignores
 // it once its own annotation is set, so the namespace would lose its other roles.
 func withPermitFix(denied Finding, prefix string, namespace *corev1.Namespace, role string) Finding {
 	keys := rolepolicy.Annotations(prefix)

@@ -11,8 +11,9 @@ import (
 
 // parameters reads the parameters of a call and collects the validation errors, because AWS
 // returns all of them at once. AWS does not document the message, but users often report it:
-// "1 validation error detected: Value 'a:b' at 'roleSessionName' failed to satisfy
-// constraint: Member must satisfy regular expression pattern: [\w+=,.@-]*".
+//
+//	1 validation error detected: Value 'a:b' at 'roleSessionName' failed to satisfy
+//	constraint: Member must satisfy regular expression pattern: [\w+=,.@-]*
 type parameters struct {
 	values url.Values
 	errors []string
@@ -38,7 +39,7 @@ type rule struct {
 }
 
 // text returns the value of a parameter, or "" if it is missing. It records an error if the
-// value does not match r.
+// value does not match the rule.
 func (p *parameters) text(name string, r rule) string {
 	value, given := "", p.values.Has(name)
 	if given {
@@ -98,7 +99,7 @@ func (p *parameters) number(name string, low, high, absent int) int {
 }
 
 // texts returns the members of a list: NAME.member.1 and so on. It records an error if there
-// are more than limit members or one of them does not match r.
+// are more than limit members or one of them does not match the rule.
 func (p *parameters) texts(name string, limit int, r rule) []string {
 	var all []string
 	for i := 1; ; i++ {

@@ -4,9 +4,9 @@
 // The credentials that it returns are valid only for this server. It is a tool for tests and
 // development: do not let anything valuable trust it.
 //
-// Comments cite the source of each rule: a page of AWS's STS API reference, IAM API
-// reference or IAM User Guide by its name, or reports of users if AWS documents nothing.
-// docs/local-sts.md lists all sources.
+// Comments cite the source of each rule. It is a page of AWS's STS API reference, IAM API
+// reference or IAM User Guide, by its name. If AWS documents nothing, the source is reports
+// of users. The page docs/local-sts.md lists all sources.
 package localsts
 
 import (

@@ -1,6 +1,6 @@
 // Package settings has the settings of the webhook on which the injection into a pod
-// depends: their flags, their validation, and their conversion to the settings of the
-// packages identity and inject. The webhook and kubectl irsa explain share them.
+// depends. It has their flags, their validation, and their conversion to the settings of
+// the packages identity and inject. The webhook and kubectl irsa explain share them.
 package settings
 
 import (

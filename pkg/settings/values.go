@@ -116,9 +116,9 @@ func overlap(a, b string) bool {
 	return strings.HasPrefix(a, b) || strings.HasPrefix(b, a)
 }
 
-// The API server refuses a path in a projected volume that is absolute, or that
-// begins with two dots, or has them as an element (validateLocalNonReservedPath in
-// k8s.io/kubernetes/pkg/apis/core/validation).
+// The API server rejects a path in a projected volume if the path is absolute, begins
+// with two dots, or has them as an element. See validateLocalNonReservedPath in the
+// package k8s.io/kubernetes/pkg/apis/core/validation for the rules.
 var pathInVolume = regexp.MustCompile(`^[\w.@%+=~-]+(/[\w.@%+=~-]+)*$`)
 
 // isPathInVolume reports whether a projected volume can have a file p.
@@ -136,9 +136,10 @@ var (
 // isRegion reports whether s can be a region, of AWS or of another store.
 func isRegion(s string) bool { return region.MatchString(s) && !availabilityZone.MatchString(s) }
 
-// agents are addresses that AWS SDKs send requests to over plain HTTP, beside
-// loopback addresses
-// (https://docs.aws.amazon.com/sdkref/latest/guide/feature-container-credentials.html).
+// agents are addresses that AWS SDKs send requests to over plain HTTP, in addition to
+// loopback addresses. See the page
+// https://docs.aws.amazon.com/sdkref/latest/guide/feature-container-credentials.html
+// in the AWS documentation.
 var agents = []string{"169.254.170.2", "169.254.170.23", "fd00:ec2::23"}
 
 // isAgent reports whether AWS SDKs may get credentials from a URL. What a host name

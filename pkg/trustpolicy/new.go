@@ -28,8 +28,8 @@ type Subject struct{ Namespace, ServiceAccount string }
 func (s Subject) value() string { return token.Subject(s.Namespace, s.ServiceAccount) }
 
 // The maximum length of a trust policy in characters that are not white space
-// (reference_iam-quotas, "Role trust policy length"): the default quota of an account,
-// and the highest quota that it can request.
+// (reference_iam-quotas, "Role trust policy length"). DefaultMaxLength is the default quota
+// of an account, and MaxLength is the highest quota that it can request.
 const (
 	DefaultMaxLength = 2048
 	MaxLength        = 4096
