@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-// othersBundle returns a caBundle that another client wrote: a self-signed serving
+// othersBundle returns a caBundle that another client wrote. It is a self-signed serving
 // certificate that is not a CA, with comments and the line ends of another system.
 func othersBundle(t testing.TB) []byte {
 	t.Helper()

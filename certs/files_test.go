@@ -45,8 +45,9 @@ func pair(t *testing.T, serial int64, expiry time.Time) (certPEM, keyPEM []byte)
 		pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: keyDER})
 }
 
-// directory is a mounted Secret as the kubelet makes it: tls.crt and tls.key are
-// links into ..data, itself a link to a directory that each change replaces.
+// directory is a mounted Secret as the kubelet makes it. The files tls.crt and tls.key
+// are links into ..data, which is a link to a directory. Each change replaces that
+// directory.
 type directory struct {
 	t    *testing.T
 	root string

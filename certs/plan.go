@@ -70,8 +70,9 @@ func (o observed) has(fingerprint string) bool {
 // created a CA. published reports whether every API server has had time to trust a
 // CA. plan returns an error if it cannot create a CA.
 //
-// Which CA signs and when it is replaced depends only on the CAs and not on flags, so
-// that replicas with different flags do not undo each other's changes.
+// The choice of the CA that signs, and the time of its replacement, depend only on the
+// CAs and not on flags. So replicas with different flags do not undo each other's
+// changes.
 func (p planner) plan(c secretContent, now time.Time, seen observed, published func(*x509.Certificate) bool) (next secretContent, changed bool, err error) {
 	signers := slices.DeleteFunc(slices.Clone(c.signers), func(signer authority) bool { return !valid(signer.certificate, now) })
 	former := slices.Clone(c.former)

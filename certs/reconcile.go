@@ -44,8 +44,8 @@ func (a *Rotator) reconcile(ctx context.Context) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, reconcileTimeout)
 	defer cancel()
-	// In this order: if another replica publishes after this read, the patch below
-	// conflicts, and so the Secret is not older than what the patch replaces.
+	// The order matters. If another replica publishes after this read, the patch below
+	// conflicts. So the Secret is not older than what the patch replaces.
 	configurations, unread := readWebhookConfigs(ctx, a.webhookConfigClient, a.config.WebhookConfiguration, a.config.Service)
 	secret, err := a.readSecret(ctx)
 	if err != nil {
@@ -99,8 +99,8 @@ func (a *Rotator) renew(ctx context.Context) error {
 	return nil
 }
 
-// serve signs a new serving certificate if API servers do not trust the current one,
-// or if they have had time to trust a new CA that should sign now.
+// serve signs a new serving certificate if API servers do not trust the current one.
+// It also does so if they have had time to trust a new CA that should sign now.
 func (a *Rotator) serve(ctx context.Context, secret *corev1.Secret, next secretContent, seen observed, published func(*x509.Certificate) bool) error {
 	current, signer := a.current.Load(), next.signers[0]
 	if current.issuer == nil {
@@ -184,8 +184,10 @@ func (a *Rotator) currentContent(secret *corev1.Secret, seen observed) (start se
 }
 
 // replaced reports whether another client has replaced the CA that signs. A replica
-// replaces it only if API servers trust the new CA, if the key was removed, or if it
-// records the previous CA as retired.
+// replaces it only in one of these cases:
+//   - API servers trust the new CA.
+//   - The key was removed.
+//   - The replica records the previous CA as retired.
 func (a *Rotator) replaced(start secretContent, secret *corev1.Secret, seen observed) bool {
 	known := a.lastValid.signers[0].certificate
 	if len(start.signers) > 0 {

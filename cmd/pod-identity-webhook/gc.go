@@ -15,10 +15,10 @@ import (
 const (
 	// targetGarbageBytes is the amount of garbage, in bytes, between two garbage
 	// collections after the webhook is ready. In most clusters the live heap then has a
-	// few MiB: with Go's default of 100 %, the runtime would collect a hundred times per
-	// second under load. While the ServiceAccounts are listed, GOGC stays at 100 %,
-	// because most of the heap is garbage then and more of it would raise the peak
-	// memory. docs/decisions/0013-hot-path.md has the numbers.
+	// few MiB. With Go's default of 100 %, the runtime would collect a hundred times per
+	// second under load. While the ServiceAccounts are listed, GOGC stays at 100 %. Most
+	// of the heap is garbage then, and more of it would raise the peak memory. The file
+	// docs/decisions/0013-hot-path.md has the numbers.
 	targetGarbageBytes = 16 << 20
 	// minGCPercent is Go's default. A value above maxGCPercent has no further benefit.
 	minGCPercent, maxGCPercent = 100, 400

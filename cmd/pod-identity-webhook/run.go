@@ -294,7 +294,7 @@ func newLogger(w io.Writer, verbosity int) *slog.Logger {
 }
 
 // formatAttr makes attributes readable. A line of klog at verbosity 1 has the slog level
-// -1, which slog formats as DEBUG+3; the result has only the name of a level. Durations
+// -1, which slog formats as DEBUG+3. The result has only the name of a level. Durations
 // become text, such as 1.5s, and not nanoseconds.
 func formatAttr(groups []string, attr slog.Attr) slog.Attr {
 	if len(groups) == 0 && attr.Key == slog.LevelKey {

@@ -62,7 +62,7 @@ func watchLoop(ctx context.Context, watcher *fsnotify.Watcher, files []string, i
 }
 
 // watchDirs watches the directories of the files and not the files. A watch of a file
-// ends when the file is replaced, and a mounted Secret or ConfigMap changes through a
+// ends when the file is replaced. A mounted Secret or ConfigMap changes through a
 // symbolic link next to the files. It returns an error if it cannot watch a directory.
 func watchDirs(files []string) (*fsnotify.Watcher, error) {
 	watcher, err := fsnotify.NewWatcher()

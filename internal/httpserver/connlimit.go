@@ -10,8 +10,8 @@ import (
 
 // maxIdleReadBytes is the maximum number of bytes to read from a connection between two
 // requests, and before the first one. crypto/tls buffers a handshake message until it
-// is complete. It accepts messages of up to 64 KiB, and of up to 256 KiB with
-// certificates, which need three times as much memory, at any time. The handshake of an
+// is complete. At any time, it accepts messages of up to 64 KiB, and of up to 256 KiB
+// with certificates. Those need three times as much memory. The handshake of an
 // API server has about 5 KiB, or 11 KiB with maxClientChainBytes of certificates. The
 // first records of crypto/tls are small.
 const maxIdleReadBytes = 20 << 10

@@ -29,9 +29,9 @@ const (
 	bodyTimeout = 5 * time.Second
 	// MaxBodyBytes is the maximum size of an AdmissionReview. An API server accepts
 	// requests of at most 3 MiB (MaxRequestBodyBytes in
-	// k8s.io/apiserver/pkg/server/config.go: twice the 1.5 MiB that etcd stores, because
-	// JSON is larger than protobuf). A review can have two such objects, the old and the
-	// new one, and 1 MiB for the rest. An API server never sends a larger body.
+	// k8s.io/apiserver/pkg/server/config.go). That is twice the 1.5 MiB that etcd stores,
+	// because JSON is larger than protobuf. A review can have two such objects, the old
+	// and the new one, and 1 MiB for the rest. An API server never sends a larger body.
 	MaxBodyBytes = 2*3<<20 + 1<<20
 	// MaxReservedBytes is the maximum that one request can reserve.
 	MaxReservedBytes = maxDecodedBytes / 2

@@ -1,6 +1,6 @@
 // Package jsonreader reads a few members of a large JSON document and skips the rest. It
-// limits the memory of lists and maps, because a document with a few bytes per element
-// could otherwise need many times its size in memory.
+// limits the memory of lists and maps. A document with a few bytes per element could
+// otherwise need many times its size in memory.
 //
 // Names are case-sensitive. If a name occurs twice, the last value counts. null is the
 // zero value, and invalid UTF-8 becomes U+FFFD. An API server reads the documents of its

@@ -11,7 +11,7 @@ import (
 var ErrPanic = errors.New("the read panicked")
 
 // coalescer shares reads by key. Unlike with singleflight, a caller never joins a read
-// that started before the call: that read may have missed a write that the caller has
+// that started before the call. That read may have missed a write that the caller has
 // already seen. For each key, at most one read is in flight and at most one waits for
 // it, for any number of callers.
 type coalescer[K comparable, V any] struct {

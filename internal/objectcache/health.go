@@ -71,9 +71,10 @@ func (h *Health) SyncSignal() bool {
 	}
 }
 
-// Err returns an error unless the watch is healthy. It is healthy if the first list is
-// complete, the last attempt to list or watch succeeded, and a list, an event or a
-// bookmark arrived within maxSilence.
+// Err returns an error unless the watch is healthy, which needs three conditions:
+//   - The first list is complete.
+//   - The last attempt to list or watch succeeded.
+//   - A list, an event or a bookmark arrived within maxSilence.
 func (h *Health) Err() error {
 	if !h.SyncSignal() {
 		return errNotSynced

@@ -120,7 +120,7 @@ func (l *filteredWatch) fail(err error) {
 // skip reports whether an event is an object of the list for which the store has no
 // value.
 //
-// An API server sends an Added event only for objects that the watch does not have, so
+// An API server sends an Added event only for objects that the watch does not have. So
 // the store has nothing to delete for a skipped object. Any other event may concern a
 // stored object.
 func (l *filteredWatch) skip(event watch.Event) bool {

@@ -24,9 +24,9 @@ const (
 )
 
 const (
-	// budgetShare divides the remaining time of a request: a live read may take a
-	// third of it. The rest is for the fallback, for a second read of another object,
-	// and for the response, so that the API server does not time out.
+	// budgetShare divides the remaining time of a request. A live read may take a
+	// third of it, so that the API server does not time out. The rest is for the
+	// fallback, for a second read of another object, and for the response.
 	budgetShare = 3
 	// defaultBudget applies to a context without a deadline. The default timeoutSeconds
 	// of a webhook configuration is 10.

@@ -134,8 +134,8 @@ func IsNotFound(err error, name string) bool {
 // one object, so retries do not overload the API server.
 const retryInterval = 100 * time.Millisecond
 
-// read calls get until it succeeds or the timeout has passed, so that a pod gets its
-// role even if one API server restarts or is gone. It does not retry if the object with
+// read calls get until it succeeds or the timeout has passed. So a pod gets its role
+// even if one API server restarts or is gone. It does not retry if the object with
 // the name does not exist or may not be read. It returns the last error that is not
 // caused by the deadline.
 func read[Object any](ctx context.Context, timeout time.Duration, name string, get func(context.Context) (Object, error)) (Object, error) {

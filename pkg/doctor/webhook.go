@@ -37,8 +37,8 @@ type webhookInfo struct {
 }
 
 // in returns the view of one namespace. If the configuration has several entries, the first
-// one of the view is the one for the namespace: the Helm chart has an extra entry for
-// kube-system. Only the name of the namespace is considered; evaluateNamespaceSelector
+// one of the view is the one for the namespace. For example, the Helm chart has an extra entry
+// for kube-system. Only the name of the namespace is considered; evaluateNamespaceSelector
 // considers its labels.
 func (v *webhookInfo) in(namespace string) *webhookInfo {
 	excludes := func(selector *metav1.LabelSelector) bool {

@@ -10,8 +10,8 @@ import (
 	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
 )
 
-// The names of pod identity webhooks in webhook configurations: usualName is that of this
-// webhook and of amazon-eks-pod-identity-webhook, eksName that of the webhook that EKS
+// The names of pod identity webhooks in webhook configurations. usualName is that of this
+// webhook and of amazon-eks-pod-identity-webhook. eksName is that of the webhook that EKS
 // manages.
 const (
 	usualName = "pod-identity-webhook"

@@ -6,8 +6,9 @@ import (
 	"strings"
 )
 
-// roleARN matches the ARNs of roles that IAM accepts, in any partition
-// (https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_identifiers.html).
+// roleARN matches the ARNs of roles that IAM accepts, in any partition. See the page
+// https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_identifiers.html
+// in the AWS documentation.
 var roleARN = regexp.MustCompile(`^arn:aws[a-z0-9-]*:iam::\d{12}:role/[\w/.@+=,-]*[\w.@+=,-]$`)
 
 // IsRoleARN reports whether s is a valid ARN of a role in AWS.

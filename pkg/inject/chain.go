@@ -16,8 +16,9 @@ const (
 )
 
 // chainConfig returns an AWS configuration whose default profile assumes the target role
-// with the credentials of the web identity
-// (https://docs.aws.amazon.com/sdkref/latest/guide/feature-assume-role-credentials.html).
+// with the credentials of the web identity. See the page
+// https://docs.aws.amazon.com/sdkref/latest/guide/feature-assume-role-credentials.html
+// in the AWS documentation.
 func chainConfig(id *identity.Identity, tokenFile, sessionName string) string {
 	var text strings.Builder
 	set := func(key, value string) {

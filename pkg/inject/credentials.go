@@ -11,10 +11,10 @@ import (
 	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/token"
 )
 
-// credentialSpec describes how the containers of one pod get their identity: the content
-// of the volume, where it is mounted, and the variables for the SDKs.
+// credentialSpec describes how the containers of one pod get their identity. It has the
+// content of the volume, the directory of the mount, and the variables for the SDKs.
 type credentialSpec struct {
-	// volume is the name of the volume if that is free, directory is where it is mounted,
+	// volume is the name of the volume if that is free. The volume is mounted at directory,
 	// and file is the name of the token in it.
 	volume, directory, file string
 	// variables select the identity. A container that sets any of them, or of
@@ -92,8 +92,8 @@ func (d *credentialSpec) identityNames() []string {
 }
 
 // containerPath returns the path of a file as the processes of a container see it. The
-// path of a mount has the Unix form on Windows too; the container runtime mounts it on
-// drive C.
+// path of a mount has the Unix form on Windows too. The container runtime mounts it on
+// the C: drive.
 func containerPath(directory, file string, windows bool) string {
 	joined := path.Join(directory, file)
 	if windows {

@@ -35,8 +35,8 @@ const (
 
 // Settings are the settings that all pods share.
 type Settings struct {
-	// AnnotationPrefix is the prefix of the pod's annotations, such as
-	// "eks.amazonaws.com".
+	// AnnotationPrefix is the prefix, such as "eks.amazonaws.com", of the pod's
+	// annotations.
 	AnnotationPrefix string
 	// MountPath is the absolute path of the directory of a web identity token in a
 	// container.
@@ -136,10 +136,10 @@ func Patch(pod *Pod, id *identity.Identity, settings Settings) Result {
 }
 
 // PatchEphemeral returns the decision about the ephemeral containers that are added to a
-// running pod, that is, those that are in pod and not in old. It compares names, because
-// the merge of a patch can put new ones before old ones. Nothing else of the pod can be
-// changed. So a pod without the token's volume is skipped, unless all new containers read
-// the token from user-defined volumes.
+// running pod. These are in pod and not in old. It compares names, because the merge of a
+// patch can put new ones before old ones. Nothing else of the pod can be changed. So a pod
+// without the token's volume is skipped, unless all new containers read the token from
+// user-defined volumes.
 func PatchEphemeral(pod, old *Pod, id *identity.Identity, settings Settings) Result {
 	p := newPatchBuilder(pod, id, settings)
 	if !id.IsSet() {

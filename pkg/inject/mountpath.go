@@ -23,9 +23,9 @@ type place struct {
 	blocked string
 }
 
-// findPlace chooses the credentialSpec for a container: the usual one, unless the token is
-// already at the fallback path or cannot be mounted at the usual path. A container with
-// its own identity would not use the fallback path.
+// findPlace chooses the credentialSpec for a container. It is the usual one, unless the
+// token is already at the fallback path or cannot be mounted at the usual path. A container
+// with its own identity would not use the fallback path.
 func (p *patchBuilder) findPlace(c *Container) place {
 	usual := p.placeAt(c, &p.credentialSpec)
 	blocked := usual.blocked != "" && !usual.env.identity
@@ -72,8 +72,8 @@ func (p *patchBuilder) fallback() *credentialSpec {
 	return p.fallbackSpec
 }
 
-// fixPath chooses one path for all containers of a pod with role chaining, because the pod
-// has one AWS configuration with the path of the token.
+// fixPath chooses one path for all containers of a pod with role chaining. Such a pod has
+// only one AWS configuration with the path of the token.
 func (p *patchBuilder) fixPath() {
 	if p.credentialSpec.config == "" {
 		return
@@ -160,7 +160,7 @@ func (p *patchBuilder) isToken(name string) bool {
 }
 
 // volume returns the volume with the name in the patched pod, or nil. That includes the
-// volume that the patch adds: a container can mount it by name, and the decision must be
+// volume that the patch adds. A container can mount it by name, and the decision must be
 // the same when the webhook is called again.
 func (p *patchBuilder) volume(name string) *Volume {
 	if p.volumes == nil {
@@ -174,8 +174,8 @@ func (p *patchBuilder) volume(name string) *Volume {
 }
 
 // findObstacle returns a description of what blocks a mount of the token in a directory,
-// or "". It checks the paths as written, and then for an image in which /var/run is a
-// symbolic link to /run, because the webhook does not know the image.
+// or "". It first checks the paths as written. Then it checks them for an image in which
+// /var/run is a symbolic link to /run, because the webhook does not know the image.
 func (p *patchBuilder) findObstacle(c *Container, directory string) string {
 	if obstacle := p.findObstacleIn(c, directory, false); obstacle != "" || p.windows || p.mountsAt(c, "/var") {
 		return obstacle // with a mount at /var the image's link is hidden
@@ -256,9 +256,10 @@ func (p *patchBuilder) takesMountPoint(c *Container, directory string, m *Volume
 	switch {
 	case volume == nil || volume.FromAPI:
 		// These are read-only. The kubelet creates directories in them for mounts whose
-		// path begins with the path of the volume, but not through a link and not in a
-		// subPath (MakeNestedMountpoints in k8s.io/kubernetes/pkg/volume/util). It does so
-		// when the pod starts, which is too early for ephemeral containers.
+		// path begins with the path of the volume (MakeNestedMountpoints in
+		// k8s.io/kubernetes/pkg/volume/util). It does not do so through a link or in a
+		// subPath. It does so when the pod starts, which is too early for ephemeral
+		// containers.
 		if p.ephemeral {
 			return p.isCreatedBefore(c, directory, m)
 		}

@@ -15,8 +15,8 @@ import (
 // sent. The patch is in memory twice, once in base64, in growing buffers.
 const patchBytes = 1100
 
-// ReadPod reads the JSON of a pod, without a memory limit. It returns an error of
-// jsonreader.Read.
+// ReadPod reads the JSON of a pod, without a memory limit. It returns the error of
+// jsonreader.Read if that fails.
 func ReadPod(document []byte) (*Pod, error) {
 	pod := new(Pod)
 	if err := jsonreader.Read(document, math.MaxInt, pod.Read); err != nil {

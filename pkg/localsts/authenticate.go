@@ -104,9 +104,9 @@ func (s signature) checkScope(service string) error {
 	return nil
 }
 
-// checkHeaders returns an error if a header that must be signed is not signed: host, and each
-// header that starts with x-amz- (IAM User Guide, reference_sigv-create-signed-request,
-// "Canonical headers").
+// checkHeaders returns an error if a header that must be signed is not signed. These are host
+// and each header that starts with x-amz- (IAM User Guide,
+// reference_sigv-create-signed-request, "Canonical headers").
 func (s signature) checkHeaders(r *http.Request) error {
 	if !slices.Contains(s.signedHeaders, "host") {
 		return signatureDoesNotMatch("'Host' or ':authority' must be a 'SignedHeader' in the AWS Authorization.")

@@ -267,7 +267,7 @@ func expectError(t *testing.T, err error, code string, status int, message strin
 	}
 }
 
-// expectType fails the test unless err wraps an error of the SDK's type T.
+// expectType fails the test unless err wraps an error of the type T of the SDK.
 func expectType[T error](t *testing.T, err error) {
 	t.Helper()
 	if _, ok := errors.AsType[T](err); !ok {

@@ -11,8 +11,9 @@ import (
 
 // parameters reads the parameters of a call and collects the validation errors, because AWS
 // returns all of them at once. AWS does not document the message, but users often report it:
-// "1 validation error detected: Value 'a:b' at 'roleSessionName' failed to satisfy
-// constraint: Member must satisfy regular expression pattern: [\w+=,.@-]*".
+//
+//	1 validation error detected: Value 'a:b' at 'roleSessionName' failed to satisfy
+//	constraint: Member must satisfy regular expression pattern: [\w+=,.@-]*
 type parameters struct {
 	values url.Values
 	errors []string
@@ -38,7 +39,7 @@ type rule struct {
 }
 
 // text returns the value of a parameter, or "" if it is missing. It records an error if the
-// value does not match r.
+// value does not match the rule.
 func (p *parameters) text(name string, r rule) string {
 	value, given := "", p.values.Has(name)
 	if given {

@@ -17,10 +17,10 @@ const (
 	// User Guide, reference_iam-quotas).
 	plainSessionPolicies = 2048
 	// packedSessionPolicies is the maximum number of bytes of session policies after
-	// packing. AWS does not document how it packs them ("An AWS conversion compresses the
-	// passed inline session policy ... into a packed binary format that has a separate
-	// limit"). This server uses deflate. It reaches this limit with policies that are
-	// close to plainSessionPolicies.
+	// packing. AWS does not document how it packs them. It only states "An AWS conversion
+	// compresses the passed inline session policy ... into a packed binary format that has
+	// a separate limit". This server uses deflate. It reaches this limit with policies that
+	// are close to plainSessionPolicies.
 	packedSessionPolicies = 1024
 )
 
@@ -28,8 +28,8 @@ const (
 // so it treats each matching ARN as an existing policy.
 var managedPolicies = regexp.MustCompile(`^arn:aws[a-z-]*:iam::aws:policy/([!-~]+/)?[\w+=,.@-]{1,128}$`)
 
-// hasPolicy reports whether a policy exists: an AWS managed policy, or one in
-// Options.PolicyARNs.
+// hasPolicy reports whether a policy exists. It must be an AWS managed policy or one of the
+// PolicyARNs of Options.
 func (s *Server) hasPolicy(arn string) bool {
 	return managedPolicies.MatchString(arn) || slices.Contains(s.options.PolicyARNs, arn)
 }

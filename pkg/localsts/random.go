@@ -6,9 +6,9 @@ import (
 	"fmt"
 )
 
-// newID returns a random unique identifier in IAM's format: a prefix for the type of the
-// resource, followed by letters and digits (IAM User Guide, reference_identifiers, "Unique
-// identifiers").
+// newID returns a random unique identifier in IAM's format. It is a prefix for the type of
+// the resource, followed by letters and digits (IAM User Guide, reference_identifiers,
+// "Unique identifiers").
 func newID(prefix string, length int) string {
 	return prefix + rand.Text()[:length-len(prefix)]
 }

@@ -193,9 +193,9 @@ func (s *Server) changeRole(c *call, do func(*role) error) (any, error) {
 type updateRoleResult struct{}
 
 // updateRole sets the description and the maximum session duration of a role. Without a
-// description it keeps the old one. Without a duration it sets one hour: "If you do not
-// specify a value for this setting, the default value of one hour is applied" (IAM API
-// reference, UpdateRole).
+// description it keeps the old one. Without a duration it sets one hour. UpdateRole in the
+// IAM API reference states "If you do not specify a value for this setting, the default
+// value of one hour is applied".
 func (s *Server) updateRole(c *call) (any, error) {
 	described := c.values.Has("Description")
 	description := c.text("Description", descriptionRule())

@@ -59,9 +59,9 @@ func (p *parameters) tagKeys() []string {
 	return p.texts("TagKeys", maxTags, tagKeyRule())
 }
 
-// addTags returns the tags in to with those in given added or replaced: "If a tag with the
-// same key name already exists, then that tag is overwritten" (TagRole). It returns an error
-// if the result has more than maxTags tags.
+// addTags returns the tags in to with those in given added or replaced. According to TagRole,
+// "If a tag with the same key name already exists, then that tag is overwritten". It returns
+// an error if the result has more than maxTags tags.
 func addTags(to, given map[string]string) (map[string]string, error) {
 	all := maps.Clone(to)
 	if all == nil {

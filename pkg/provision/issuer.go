@@ -46,8 +46,9 @@ func CheckIssuer(issuer string) error {
 const maxIssuerLength = 255
 
 // IssuerWarnings returns the reasons why IAM may reject an issuer, or AWS cannot read it.
-// The rules are those of CreateOpenIDConnectProvider's parameter Url
-// (https://docs.aws.amazon.com/IAM/latest/APIReference/API_CreateOpenIDConnectProvider.html).
+// The rules are those of CreateOpenIDConnectProvider's parameter Url. See the page
+// https://docs.aws.amazon.com/IAM/latest/APIReference/API_CreateOpenIDConnectProvider.html
+// in the AWS documentation.
 func IssuerWarnings(issuer string) []string {
 	parsed, err := url.Parse(issuer)
 	if err != nil {
@@ -95,9 +96,9 @@ func IsPrivate(host string) bool {
 	return false
 }
 
-// ClusterName returns a name for the cluster of an issuer: the last part of the URL's path,
-// or the first part of its host if there is no path. Unlike the names in kubeconfigs, it is
-// the same for all users. It returns "" if the issuer is not a URL.
+// ClusterName returns a name for the cluster of an issuer. The name is the last part of the
+// URL's path, or the first part of its host if there is no path. Unlike the names in
+// kubeconfigs, it is the same for all users. It returns "" if the issuer is not a URL.
 func ClusterName(issuer string) string {
 	parsed, err := url.Parse(issuer)
 	if err != nil {

@@ -68,7 +68,7 @@ func (c *Cluster) warnSimilarProvider(ctx context.Context, report *ProviderRepor
 }
 
 // similarProviders returns a message for each provider with an ARN similar to that of the
-// cluster's provider: it differs only in case or in a slash at the end.
+// cluster's provider. A similar ARN differs only in case or in a slash at the end.
 func (c *Cluster) similarProviders(ctx context.Context) ([]string, error) {
 	all, err := c.IAM.ListOpenIDConnectProviders(ctx, &iam.ListOpenIDConnectProvidersInput{})
 	if err != nil {

@@ -42,8 +42,9 @@ func newRole(found *types.Role) (*role, error) {
 	if found.PermissionsBoundary != nil {
 		read.boundary = aws.ToString(found.PermissionsBoundary.PermissionsBoundaryArn)
 	}
-	// IAM returns documents URL-encoded
-	// (https://docs.aws.amazon.com/IAM/latest/APIReference/API_Role.html).
+	// IAM returns documents URL-encoded. See the page
+	// https://docs.aws.amazon.com/IAM/latest/APIReference/API_Role.html
+	// in the AWS documentation.
 	trust, err := url.PathUnescape(aws.ToString(found.AssumeRolePolicyDocument))
 	if err != nil {
 		return nil, fmt.Errorf("decode the trust policy of role %s: %w", read.name, err)
@@ -53,8 +54,9 @@ func newRole(found *types.Role) (*role, error) {
 }
 
 // scanRoles returns the roles of the account without tags and boundaries, which ListRoles
-// does not return
-// (https://docs.aws.amazon.com/IAM/latest/APIReference/API_ListRoles.html).
+// does not return. See the page
+// https://docs.aws.amazon.com/IAM/latest/APIReference/API_ListRoles.html
+// in the AWS documentation.
 func (c *Cluster) scanRoles(ctx context.Context) ([]*role, error) {
 	var roles []*role
 	const pageSize = 1000
@@ -79,7 +81,7 @@ func (c *Cluster) scanRoles(ctx context.Context) ([]*role, error) {
 // creates. managedRoles finds roles by it, so it must not change.
 const descriptionStart = "Made by kubectl irsa"
 
-// maybeManaged reports whether kubectl irsa may have created a role for the cluster: the
+// maybeManaged reports whether kubectl irsa may have created a role for the cluster. Such a
 // role trusts the cluster's provider, or has the description of kubectl irsa. Only the tags
 // show it for certain, and they need one more call for each role.
 func (c *Cluster) maybeManaged(r *role) bool {

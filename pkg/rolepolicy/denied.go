@@ -21,9 +21,10 @@ type DeniedError struct {
 }
 
 const (
-	// maxRoleLength is the length in bytes of the longest role ARN:
-	// arn:aws-us-gov:iam::111122223333:role, a path of 512 and a name of 64
-	// (https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_iam-quotas.html).
+	// maxRoleLength is the length in bytes of the longest role ARN. It has
+	// arn:aws-us-gov:iam::111122223333:role, a path of 512 and a name of 64. See the page
+	// https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_iam-quotas.html
+	// in the AWS documentation.
 	maxRoleLength = 37 + 512 + 64
 	// maxQuotedPolicy is the number of bytes of a policy that a message quotes.
 	maxQuotedPolicy = 200

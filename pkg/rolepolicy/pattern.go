@@ -26,8 +26,9 @@ const (
 	// maxExpression is in bytes, maxProgram in instructions. Plain text compiles to
 	// one instruction per character.
 	maxExpression, maxProgram = 2048, 4096
-	// maxRole is the length in characters of the longest role that STS accepts
-	// (https://docs.aws.amazon.com/STS/latest/APIReference/API_AssumeRoleWithWebIdentity.html).
+	// maxRole is the length in characters of the longest role that STS accepts. See the page
+	// https://docs.aws.amazon.com/STS/latest/APIReference/API_AssumeRoleWithWebIdentity.html
+	// in the AWS documentation.
 	maxRole = 2048
 )
 
@@ -40,7 +41,7 @@ func matchesExpression(expression, roleARN string) (bool, error) {
 		return false, err
 	}
 	// If any match covers the whole text, the longest does. Adding ^ and $ to the
-	// expression is not enough: each anchors only one half of "a|b", and parentheses
+	// expression is not enough, because each anchors only one half of "a|b". Parentheses
 	// around it would turn the invalid "a)|(b" into a valid expression.
 	compiled.Longest()
 	whole := func(s string) bool {

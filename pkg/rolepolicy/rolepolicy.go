@@ -39,14 +39,14 @@ const (
 	// KiamAnnotation is a regular expression for the whole ARN of a role, as in
 	// kiam 4, or for its whole path and name. kiam up to version 3 matched the
 	// value of the pod's annotation (pkg/server/policy.go). Those versions also
-	// accepted a match of a part. kiam 4 fixed that, and so a part is not enough here.
+	// accepted a match of a part. Version 4 fixed that, and so a part is not enough here.
 	KiamAnnotation = "iam.amazonaws.com/permitted"
 	// Kube2IAMAnnotation is a JSON list of patterns like those of
 	// PermittedRolesAnnotation, which is kube2iam's default format. kube2iam adds its
 	// --base-role-arn to a pattern that is not an ARN (mappings/mapper.go,
 	// iam/arn.go). This package has no base, so it compares such a pattern with the
-	// path and name. kube2iam's other format, regular expressions, looks like the
-	// default format; a list in that format permits too little here.
+	// path and name. The other format of kube2iam, regular expressions, looks like the
+	// default format. A list in that format permits too little here.
 	Kube2IAMAnnotation = "iam.amazonaws.com/allowed-roles"
 )
 

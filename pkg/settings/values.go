@@ -116,9 +116,9 @@ func overlap(a, b string) bool {
 	return strings.HasPrefix(a, b) || strings.HasPrefix(b, a)
 }
 
-// The API server refuses a path in a projected volume that is absolute, or that
-// begins with two dots, or has them as an element (validateLocalNonReservedPath in
-// k8s.io/kubernetes/pkg/apis/core/validation).
+// The API server rejects a path in a projected volume if the path is absolute, begins
+// with two dots, or has them as an element. See validateLocalNonReservedPath in the
+// package k8s.io/kubernetes/pkg/apis/core/validation for the rules.
 var pathInVolume = regexp.MustCompile(`^[\w.@%+=~-]+(/[\w.@%+=~-]+)*$`)
 
 // isPathInVolume reports whether a projected volume can have a file p.

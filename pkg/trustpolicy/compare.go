@@ -51,7 +51,8 @@ func numeric(holds func(order int) bool) func(string, pattern) bool {
 	}
 }
 
-// dateLayouts are the W3C's profile of ISO 8601 (https://www.w3.org/TR/NOTE-datetime).
+// dateLayouts are the W3C's profile of ISO 8601, as https://www.w3.org/TR/NOTE-datetime
+// defines it.
 var dateLayouts = []string{"2006", "2006-01", "2006-01-02", "2006-01-02T15:04Z07:00", time.RFC3339Nano}
 
 // parseDate parses a date or a number of seconds since 1970, and reports whether s is

@@ -24,8 +24,8 @@ import (
 const ephemeralContainers = "ephemeralcontainers"
 
 // Resolver returns the identity of a ServiceAccount. If the ServiceAccount has none,
-// IsSet of the identity returns false. Resolve returns an error that wraps
-// identity.ErrServiceAccountNotFound if the ServiceAccount does not exist, and any other
+// IsSet of the identity returns false. If the ServiceAccount does not exist, Resolve
+// returns an error that wraps identity.ErrServiceAccountNotFound. It returns any other
 // error if it cannot determine the identity before ctx is done.
 type Resolver interface {
 	Resolve(ctx context.Context, serviceAccount types.NamespacedName) (*identity.Identity, error)

@@ -5,9 +5,9 @@ import (
 	"unicode/utf8"
 )
 
-// maxWarningLength is the documented limit of 120 characters (k8s.io/api/admission/v1,
-// AdmissionResponse.Warnings). If the warnings of all webhooks for a request have more
-// than 4096 characters, the API server cuts each to 256 and then drops the rest
+// maxWarningLength is the documented limit of 120 characters (AdmissionResponse.Warnings
+// in k8s.io/api/admission/v1). All webhooks for a request share 4096 characters. If their
+// warnings have more, the API server cuts each to 256 and then drops the rest
 // (k8s.io/apiserver/pkg/endpoints/filters/warning.go). Few and short warnings avoid that.
 const (
 	maxWarnings      = 5

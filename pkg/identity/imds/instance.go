@@ -11,8 +11,9 @@ import (
 	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/identity"
 )
 
-// partitionPath is the path of the partition in the metadata service
-// (https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/instancedata-data-categories.html).
+// partitionPath is the path of the partition in the metadata service. See the page
+// https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/instancedata-data-categories.html
+// in the AWS documentation.
 const partitionPath = "services/partition"
 
 // Account returns the account ID and the partition of the instance that this process runs on.

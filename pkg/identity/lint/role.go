@@ -61,12 +61,14 @@ func bareRole(value string) problem {
 	}
 }
 
-// accountIDs matches account IDs of AWS
-// (https://docs.aws.amazon.com/accounts/latest/reference/manage-acct-identifiers.html).
+// accountIDs matches account IDs of AWS. See the page
+// https://docs.aws.amazon.com/accounts/latest/reference/manage-acct-identifiers.html
+// in the AWS documentation.
 var accountIDs = regexp.MustCompile(`^\d{12}$`)
 
-// otherResources are resources of IAM that users confuse with roles
-// (https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_identifiers.html).
+// otherResources are resources of IAM that users confuse with roles. See the page
+// https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_identifiers.html
+// in the AWS documentation.
 var otherResources = map[string]string{
 	"user": "is a user's ARN", "group": "is a group's ARN", "policy": "is a policy's ARN",
 	"instance-profile": "is an instance profile's ARN", "oidc-provider": "is an OIDC provider's ARN",

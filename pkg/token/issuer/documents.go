@@ -113,8 +113,8 @@ func isSame(a, b jose.JSONWebKey) bool {
 	return ok && a.KeyID == b.KeyID && key.Equal(b.Key)
 }
 
-// CheckURL returns an error if the API server or IAM does not accept a URL as an issuer (OpenID
-// Connect Discovery 1.0, section 2, and AWS's CreateOpenIDConnectProvider).
+// CheckURL returns an error if the API server or IAM does not accept a URL as an issuer. The
+// sources are section 2 of OpenID Connect Discovery 1.0 and AWS's CreateOpenIDConnectProvider.
 func CheckURL(value string) error {
 	parsed, err := url.Parse(value)
 	switch {

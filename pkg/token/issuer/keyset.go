@@ -38,8 +38,8 @@ func ParseKeySet(document []byte) (jose.JSONWebKeySet, error) {
 	return set, nil
 }
 
-// isPrivate reports whether a key has a member of private keys: d for RSA and ECDSA, k for
-// symmetric keys (RFC 7518, sections 6.2.2, 6.3.2 and 6.4).
+// isPrivate reports whether a key has a member of private keys. The member is d for RSA and
+// ECDSA, and k for symmetric keys (RFC 7518, sections 6.2.2, 6.3.2 and 6.4).
 func isPrivate(encoded []byte) bool {
 	var members struct{ D, K json.RawMessage }
 	return json.Unmarshal(encoded, &members) == nil && (members.D != nil || members.K != nil)
