@@ -66,6 +66,8 @@ BUILD := CGO_ENABLED=0 $(GO) build -trimpath
 BUILD_LARGE := CGO_ENABLED=0 GO='$(GO)' $(BIN)/progress -trimpath
 # URL of a list of prebuilt control planes; empty for the one of setup-envtest.
 ENVTEST_INDEX ?=
+# A directory for each version, so that a download of another one is not used.
+ENVTEST := $(BIN)/envtest/$(NEWEST)
 
 SOURCES := $(shell find cmd pkg certs internal -name '*.go' -not -name '*_test.go') go.mod go.sum
 
@@ -144,31 +146,31 @@ demo-up: demo-assets build $(BIN)/demo ## run the demo, and keep its cluster run
 .PHONY: demo-assets
 demo-assets: $(BIN)/progress
 	@if [ -x $(ASSETS)/etcd ] && [ -x $(ASSETS)/kube-apiserver ]; then ln -sfn $(ASSETS) $(BIN)/demo-assets; \
-	elif [ -x $(BIN)/envtest/kube-apiserver ] || { (cd tools/envtest && $(BUILD) -o $(BIN)/setup-envtest .) && $(BIN)/setup-envtest -version=$(NEWEST) -directory=$(BIN)/envtest $(if $(ENVTEST_INDEX),-index='$(ENVTEST_INDEX)'); }; \
-	then ln -sfn $(BIN)/envtest $(BIN)/demo-assets; \
+	elif [ -x $(ENVTEST)/kube-apiserver ] || { (cd tools/envtest && $(BUILD) -o $(BIN)/setup-envtest .) && $(BIN)/setup-envtest -version=$(NEWEST) -directory=$(ENVTEST) $(if $(ENVTEST_INDEX),-index='$(ENVTEST_INDEX)'); }; \
+	then ln -sfn $(ENVTEST) $(BIN)/demo-assets; \
 	else $(MAKE) --no-print-directory $(ASSETS)/etcd $(ASSETS)/kube-apiserver && ln -sfn $(ASSETS) $(BIN)/demo-assets; fi
 
 .PHONY: test
 test: unit chart fuzz e2e upgrade-test test-sdks kind-test test-image ## run all tests, including those with a real control plane
 
-.PHONY: test-quick
-test-quick: ## run the tests that need no control plane, without the race detector
-	$(GO) test ./...
-	cd test && $(GO) test ./inject/... ./process/... ./minioserver/... ./conformance/...
+# Argument: flags of go test for the packages that the race detector can test.
+define run-unit-tests
+	$(GO) test $(1) ./...
+	cd test && $(GO) test $(1) ./inject/... ./process/... ./minioserver/... ./conformance/...
 	cd test/bench && $(GO) test ./...
 	cd tools/envtest && $(GO) test ./...
 	cd tools/progress && $(GO) test ./...
 	cd tools/vale && $(GO) test ./...
+endef
+
+.PHONY: test-quick
+test-quick: ## run the tests that need no control plane, without the race detector
+	$(call run-unit-tests)
 
 .PHONY: unit
 unit: ## run the tests that need no control plane
-	$(GO) test $(RACE) ./...
+	$(call run-unit-tests,$(RACE))
 	$(GO) test -run=TestAllocations ./pkg/webhook # the race detector changes allocations
-	cd test && $(GO) test $(RACE) ./inject/... ./process/... ./minioserver/... ./conformance/...
-	cd test/bench && $(GO) test ./...
-	cd tools/envtest && $(GO) test ./...
-	cd tools/progress && $(GO) test ./...
-	cd tools/vale && $(GO) test ./...
 
 .PHONY: chart
 chart: $(BIN)/helm $(ASSETS)/kubectl ## test the Helm chart and the kustomizations

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"fmt"
 	"maps"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -76,21 +75,13 @@ func TestReference_commands(t *testing.T) {
 	}
 	pageOf := map[string]string{}
 	for _, path := range pages {
-		page, err := os.ReadFile(path)
-		if err != nil {
-			t.Fatal(err)
-		}
-		want, err := docgen.Blocks(string(page), func(name string) (string, error) {
+		docgen.CheckBlocks(t, path, *update, func(name string) (string, error) {
 			commands := strings.Split(name, ", ")
 			for _, command := range commands {
 				pageOf[command] = filepath.Base(path)
 			}
 			return flagRows(root, commands)
 		})
-		if err != nil {
-			t.Fatalf("%s: %v", path, err)
-		}
-		docgen.Check(t, path, want, *update)
 	}
 	var overview, common strings.Builder
 	overview.WriteString(docgen.TableHead("command", "purpose"))

@@ -3,7 +3,6 @@ package main
 import (
 	"flag"
 	"fmt"
-	"os"
 	"strings"
 	"testing"
 
@@ -16,12 +15,8 @@ var update = flag.Bool("update", false, "write the table of flags into docs/loca
 
 func TestReference_flags(t *testing.T) {
 	const path = "../../docs/local-sts.md"
-	page, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
 	blocks := 0
-	want, err := docgen.Blocks(string(page), func(name string) (string, error) {
+	docgen.CheckBlocks(t, path, *update, func(name string) (string, error) {
 		if name != "local-sts" {
 			return "", fmt.Errorf("got the name %q, want local-sts", name)
 		}
@@ -31,11 +26,7 @@ func TestReference_flags(t *testing.T) {
 		newFlagSet(new(config)).VisitAll(func(flag *pflag.Flag) { rows.WriteString(docgen.FlagRow(flag)) })
 		return rows.String(), nil
 	})
-	if err != nil {
-		t.Fatal(err)
-	}
 	if blocks != 1 {
 		t.Errorf("got %d tables of flags in %s, want 1", blocks, path)
 	}
-	docgen.Check(t, path, want, *update)
 }

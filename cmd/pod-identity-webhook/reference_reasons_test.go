@@ -31,7 +31,7 @@ const (
 var podReasons = []documented{
 	{reason: inject.Injected, outcome: "mutated", action: "The audit annotations `role-arn`, `audience` and `containers` name what was added, and to which containers."},
 	{reason: inject.AlreadyInjected, outcome: "unchanged", action: "The pod was copied from an injected pod, or the API server called the webhook twice."},
-	{reason: inject.NoContainer, outcome: "mutated, unchanged", action: "The reason of each container says why. The webhook still adds the volume, which a container can mount by name."},
+	{reason: inject.NoContainer, outcome: "mutated, unchanged", action: "See the reason of each container. The webhook still adds the volume, which a container can mount by name."},
 	{reason: inject.NoRole, outcome: "unchanged", action: "If it should have a role, check its annotations and `--annotation-prefix`."},
 	{reason: inject.ServiceAccountNotFound, outcome: "unchanged", action: "The API server rejects such a pod. Create the ServiceAccount first."},
 	{reason: inject.NoServiceAccount, outcome: "unchanged", action: "The API server runs without its admission plugin ServiceAccount. Enable it."},
@@ -42,7 +42,7 @@ var podReasons = []documented{
 	{reason: inject.NotPodCreation, outcome: "unchanged", action: "The rules of the MutatingWebhookConfiguration need not include such requests."},
 	{reason: webhook.IdentityUnknown, outcome: "error", meaning: "the webhook could not read the ServiceAccount in time, and its cache is not healthy", action: "The message has the cause. Check the API server and the permissions of the webhook."},
 	{reason: httpserver.ClientCertificateMissing, outcome: "error", meaning: "`--client-ca-file` is set, and the client presented no certificate", action: "If the client is the API server, [configure a client certificate](../client-certificates.md). Otherwise no action is needed."},
-	{reason: httpserver.ClientCertificateRefused, outcome: "error", meaning: "the client certificate is not valid for `--client-ca-file` and `--client-ca-allowed-names`", action: "The message says whether the CA, the expiry, the usage or the name is wrong."},
+	{reason: httpserver.ClientCertificateRefused, outcome: "error", meaning: "the client certificate is not valid for `--client-ca-file` and `--client-ca-allowed-names`", action: "The message names the cause: the CA, the expiry, the usage or the name."},
 	{reason: httpserver.Overloaded, outcome: "error", meaning: "requests in flight use all memory that the webhook has for them; the status is HTTP 503", action: "API servers retry until their timeout. See [limits](../hardening.md)."},
 	{reason: httpserver.BodyTooSlow, outcome: "error", meaning: "the body of the request did not arrive within 5 seconds", action: "API servers send it immediately. Check the network between API server and webhook."},
 	{reason: webhook.BadRequest, outcome: "error", meaning: "the request is not an AdmissionReview of a pod", action: "The message names the field and the position in the body."},

@@ -34,6 +34,20 @@ func Check(t *testing.T, path, want string, update bool) {
 	}
 }
 
+// CheckBlocks is Check for the generated blocks of the page at path, see Blocks.
+func CheckBlocks(t *testing.T, path string, update bool, content func(name string) (string, error)) {
+	t.Helper()
+	page, err := os.ReadFile(path) //nolint:gosec // a page of the repository
+	if err != nil {
+		t.Fatal(err)
+	}
+	want, err := Blocks(string(page), content)
+	if err != nil {
+		t.Fatalf("%s: %v", path, err)
+	}
+	Check(t, path, want, update)
+}
+
 const (
 	blockStart, blockNameEnd = "<!-- make docs: ", " -->\n"
 	blockEnd                 = "<!-- end of make docs -->\n"

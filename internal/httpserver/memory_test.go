@@ -38,25 +38,25 @@ func wantOverloaded(t *testing.T, what string, err error) {
 
 func TestMemoryLimiter_perHostReadLimit(t *testing.T) {
 	limiter := newMemoryLimiter()
-	stranger := limiter.begin("10.0.0.1")
+	unauthenticated := limiter.begin("10.0.0.1")
 	for range maxReadBytes / 2 / MaxBodyBytes {
-		if err := stranger.readInto(new(bytes.Buffer), strings.NewReader(strings.Repeat(" ", MaxBodyBytes))); err != nil {
+		if err := unauthenticated.readInto(new(bytes.Buffer), strings.NewReader(strings.Repeat(" ", MaxBodyBytes))); err != nil {
 			t.Fatal(err)
 		}
 	}
-	wantOverloaded(t, "one more of the same host", stranger.readInto(new(bytes.Buffer), strings.NewReader(strings.Repeat(" ", MaxBodyBytes))))
+	wantOverloaded(t, "one more of the same host", unauthenticated.readInto(new(bytes.Buffer), strings.NewReader(strings.Repeat(" ", MaxBodyBytes))))
 
 	server := limiter.begin("10.0.0.2")
 	if err := server.readInto(new(bytes.Buffer), strings.NewReader(strings.Repeat(" ", MaxBodyBytes))); err != nil {
 		t.Errorf("another host: %v", err)
 	}
-	stranger.end()
-	stranger = limiter.begin("10.0.0.1")
-	if err := stranger.reserveRead(maxReadBytes / 2); err != nil {
+	unauthenticated.end()
+	unauthenticated = limiter.begin("10.0.0.1")
+	if err := unauthenticated.reserveRead(maxReadBytes / 2); err != nil {
 		t.Errorf("after everything was released: %v", err)
 	}
 	server.end()
-	stranger.end()
+	unauthenticated.end()
 	if !limiter.read.TryAcquire(maxReadBytes) || len(limiter.hosts) != 0 {
 		t.Errorf("got quotas %v without requests, want none", limiter.hosts)
 	}

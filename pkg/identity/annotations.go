@@ -59,9 +59,9 @@ func FromAnnotations(annotations map[string]string, defaults Defaults) *Identity
 		RoleARN:           defaults.Account.roleARNFor(r.value(RoleARNAnnotation)),
 		Audience:          cmp.Or(r.value(AudienceAnnotation), defaults.Audience),
 		RegionalSTS:       r.bool(STSRegionalEndpointsAnnotation, defaults.RegionalSTS),
-		ExpirationSeconds: r.expiration(TokenExpirationAnnotation, defaults.ExpirationSeconds),
-		SessionName:       r.parsed(RoleSessionNameAnnotation, defaults.SessionName, ParseSessionName),
-		STSEndpoint:       r.parsed(STSEndpointAnnotation, defaults.STSEndpoint, parseEndpoint),
+		ExpirationSeconds: parsed(&r, TokenExpirationAnnotation, defaults.ExpirationSeconds, ParseExpiration),
+		SessionName:       parsed(&r, RoleSessionNameAnnotation, defaults.SessionName, ParseSessionName),
+		STSEndpoint:       parsed(&r, STSEndpointAnnotation, defaults.STSEndpoint, parseEndpoint),
 		TargetRoleARN:     defaults.Account.roleARNFor(r.singleLine(TargetRoleARNAnnotation)),
 		TargetExternalID:  r.singleLine(TargetExternalIDAnnotation),
 	}
@@ -117,31 +117,17 @@ func (r *annotationReader) bool(annotation string, fallback bool) bool {
 	return parsed
 }
 
-// expiration returns the value of a token-expiration annotation, or fallback if it is missing.
-// See ParseExpiration.
-func (r *annotationReader) expiration(annotation string, fallback int64) int64 {
-	value := r.value(annotation)
-	if value == "" {
-		return fallback
-	}
-	seconds, problem := ParseExpiration(r.prefix+annotation, value, fallback)
-	if problem != nil {
-		r.problems = append(r.problems, *problem)
-	}
-	return seconds
-}
-
 // parsed returns the result of parse for an annotation, or fallback if it is missing.
-func (r *annotationReader) parsed(annotation, fallback string, parse func(annotation, value, fallback string) (string, *AnnotationWarning)) string {
+func parsed[T any](r *annotationReader, annotation string, fallback T, parse func(annotation, value string, fallback T) (T, *AnnotationWarning)) T {
 	value := r.value(annotation)
 	if value == "" {
 		return fallback
 	}
-	parsed, problem := parse(r.prefix+annotation, value, fallback)
+	result, problem := parse(r.prefix+annotation, value, fallback)
 	if problem != nil {
 		r.problems = append(r.problems, *problem)
 	}
-	return parsed
+	return result
 }
 
 // singleLine returns a value for a configuration file. It returns "" if the value contains a

@@ -218,7 +218,7 @@ func TestOIDC_rotateCheckSigningKey(t *testing.T) {
 	if code != 3 || !strings.Contains(text, "could not determine the signing key") || !strings.Contains(text, "--serviceaccount") {
 		t.Errorf("without permission to request tokens: got exit code %d", code)
 	}
-	text, code = oidc(t, cluster.Kubeconfig(), "rotate-check", ca, "--as=somebody", "--issuer="+cluster.Issuer())
+	text, code = oidc(t, cluster.Kubeconfig(), "rotate-check", ca, "--as=unprivileged", "--issuer="+cluster.Issuer())
 	if code != 3 || !strings.Contains(text, "system:service-account-issuer-discovery") {
 		t.Errorf("without any permission: got exit code %d", code)
 	}
