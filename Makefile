@@ -110,6 +110,24 @@ kind-check:
 kind-test: build assets $(BIN)/helm ## test the kind configuration and the steps of kind-up, without Docker
 	cd test/kind && KUBEBUILDER_ASSETS=$(ASSETS) HELM=$(BIN)/helm $(GO) test -count=1 ./...
 
+# The Kubernetes version of the node image: a minor version with a module below test/assets.
+NODE_KUBERNETES = $(if $(filter command% override,$(origin VERSION)),$(VERSION),$(NEWEST))
+NODE_ASSETS = $(if $(filter $(NEWEST),$(NODE_KUBERNETES)),$(ASSETS),$(BIN)/assets/$(NODE_KUBERNETES))
+NODE_IMAGE = localhost/pod-identity-webhook/kind-node:$(NODE_KUBERNETES)
+# A Debian mirror; one of snapshot.debian.org has the packages of a date.
+DEBIAN_MIRROR ?= http://deb.debian.org/debian
+NODE_PROGRAMS := $(addprefix $(BIN)/kind/programs/,containerd ctr containerd-shim-runc-v2 containerd-fuse-overlayfs-grpc \
+	host-local loopback ptp portmap local-path-provisioner crictl podnetwork)
+
+# The programs of Kubernetes depend on VERSION, so a second make builds them.
+.PHONY: kind-image
+kind-image: $(BIN)/kind/nodeimage ## build a node image for kind without a registry; needs Docker or podman, and mmdebstrap; VERSION=1.36
+	@$(BIN)/kind/nodeimage check
+	@$(MAKE) --no-print-directory $(addprefix $(NODE_ASSETS)/,etcd kube-apiserver kube-controller-manager kube-scheduler kube-proxy kubeadm kubelet kubectl) \
+		$(BIN)/network/coredns $(BIN)/cluster-images/pause $(NODE_PROGRAMS) $(BIN)/kind/kind
+	@$(BIN)/kind/nodeimage -name=$(NODE_IMAGE) -kind=$(BIN)/kind/kind -module=$$(cd test/kind && $(GO) list -m -f '{{.Dir}}' sigs.k8s.io/kind) \
+		-programs=$(NODE_ASSETS),$(BIN)/kind/programs,$(BIN)/network,$(BIN)/cluster-images -mirror=$(DEBIAN_MIRROR)
+
 # A complete cluster without Docker. It needs root and a few packages.
 CLUSTER_PARTS := $(addprefix $(ASSETS)/,etcd kube-apiserver kubectl kubelet kube-controller-manager kube-scheduler kube-proxy)
 CLUSTER_NETWORK := $(addprefix $(BIN)/network/,coredns loopback ptp host-local)
@@ -387,6 +405,7 @@ $(BIN)/assets/%: test/assets/go.mod test/assets/go.sum | $(BIN)/progress
 $(BIN)/assets/etcd: PACKAGE := go.etcd.io/etcd/server/v3
 $(BIN)/assets/kube-apiserver: PACKAGE := k8s.io/kubernetes/cmd/kube-apiserver
 $(BIN)/assets/kubectl: PACKAGE := k8s.io/kubernetes/cmd/kubectl
+$(BIN)/assets/kubeadm: PACKAGE := k8s.io/kubernetes/cmd/kubeadm
 $(BIN)/assets/kubelet: PACKAGE := k8s.io/kubernetes/cmd/kubelet
 $(BIN)/assets/kube-controller-manager: PACKAGE := k8s.io/kubernetes/cmd/kube-controller-manager
 $(BIN)/assets/kube-proxy: PACKAGE := k8s.io/kubernetes/cmd/kube-proxy
@@ -400,6 +419,36 @@ $(BIN)/network/coredns: PACKAGE := ./coredns
 $(BIN)/network/loopback: PACKAGE := github.com/containernetworking/plugins/plugins/main/loopback
 $(BIN)/network/ptp: PACKAGE := github.com/containernetworking/plugins/plugins/main/ptp
 $(BIN)/network/host-local: PACKAGE := github.com/containernetworking/plugins/plugins/ipam/host-local
+
+$(BIN)/kind/kind: test/kind/go.mod test/kind/go.sum
+	@echo "building kind from its Go module"
+	@cd test/kind && $(BUILD) -o $@ sigs.k8s.io/kind
+
+.PHONY: $(BIN)/kind/nodeimage
+$(BIN)/kind/nodeimage:
+	@cd test/kind && $(BUILD) -o $@ ./nodeimage
+
+$(BIN)/kind/programs/podnetwork: always
+	@cd test/kind && $(BUILD) -ldflags="-s -w" -o $@ ./nodeimage/podnetwork
+
+$(BIN)/kind/programs/crictl: test/kind/nodeimage/programs/crictl/go.mod test/kind/nodeimage/programs/crictl/go.sum | $(BIN)/progress
+	@echo "building crictl from its Go module: takes minutes the first time and seconds later"
+	@cd test/kind/nodeimage/programs/crictl && $(BUILD_LARGE) -ldflags="-s -w" -o $@ sigs.k8s.io/cri-tools/cmd/crictl
+
+# kind uses none of the snapshotters that the tags omit.
+$(BIN)/kind/programs/%: test/kind/nodeimage/programs/go.mod test/kind/nodeimage/programs/go.sum | $(BIN)/progress
+	@echo "building $(@F) from its Go module: takes minutes the first time and seconds later"
+	@cd test/kind/nodeimage/programs && $(BUILD_LARGE) -ldflags="-s -w" -tags=no_btrfs,no_devmapper,no_zfs -o $@ $(PACKAGE)
+
+$(BIN)/kind/programs/containerd: PACKAGE := github.com/containerd/containerd/v2/cmd/containerd
+$(BIN)/kind/programs/containerd-shim-runc-v2: PACKAGE := github.com/containerd/containerd/v2/cmd/containerd-shim-runc-v2
+$(BIN)/kind/programs/ctr: PACKAGE := github.com/containerd/containerd/v2/cmd/ctr
+$(BIN)/kind/programs/containerd-fuse-overlayfs-grpc: PACKAGE := github.com/containerd/fuse-overlayfs-snapshotter/v2/cmd/containerd-fuse-overlayfs-grpc
+$(BIN)/kind/programs/host-local: PACKAGE := github.com/containernetworking/plugins/plugins/ipam/host-local
+$(BIN)/kind/programs/loopback: PACKAGE := github.com/containernetworking/plugins/plugins/main/loopback
+$(BIN)/kind/programs/ptp: PACKAGE := github.com/containernetworking/plugins/plugins/main/ptp
+$(BIN)/kind/programs/portmap: PACKAGE := github.com/containernetworking/plugins/plugins/meta/portmap
+$(BIN)/kind/programs/local-path-provisioner: PACKAGE := github.com/rancher/local-path-provisioner
 
 # Images have no C library, so build static programs.
 $(BIN)/cluster-images/%: always

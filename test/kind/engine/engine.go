@@ -1,0 +1,115 @@
+// Package engine finds the container engine for kind, Docker or podman, and runs its
+// commands.
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"strings"
+	"time"
+
+	"github.com/pod-identity-webhook/pod-identity-webhook/test/walkthrough"
+)
+
+// providerVariable is the environment variable that selects the engine of kind.
+const providerVariable = "KIND_EXPERIMENTAL_PROVIDER"
+
+// responseTimeout is the longest wait for the first response of an engine.
+const responseTimeout = 10 * time.Second
+
+// Engine is a container engine. The value is the name of its program.
+type Engine string
+
+// The engines.
+const (
+	Docker Engine = "docker"
+	Podman Engine = "podman"
+)
+
+// Find returns the engine in KIND_EXPERIMENTAL_PROVIDER, or the first of docker and
+// podman that responds. The error lists the reason for each engine.
+func Find(ctx context.Context) (Engine, error) {
+	switch chosen := Engine(os.Getenv(providerVariable)); chosen {
+	case Docker, Podman:
+		return chosen, chosen.check(ctx)
+	case "":
+	default:
+		return "", fmt.Errorf("%s is %q, want %s or %s", providerVariable, chosen, Docker, Podman)
+	}
+	var reasons []error
+	for _, engine := range []Engine{Docker, Podman} {
+		err := engine.check(ctx)
+		if err == nil {
+			return engine, nil
+		}
+		reasons = append(reasons, err)
+	}
+	return "", errors.Join(reasons...)
+}
+
+// check returns an error if the engine is not installed or does not respond.
+func (e Engine) check(ctx context.Context) error {
+	if _, err := exec.LookPath(string(e)); err != nil {
+		return fmt.Errorf("%s is missing: see %s", e, e.guide())
+	}
+	ctx, cancel := context.WithTimeout(ctx, responseTimeout)
+	defer cancel()
+	if _, err := e.Output(ctx, e.ping()...); err != nil {
+		return fmt.Errorf("%s does not respond; %s\n\t%w", e, e.startHint(), err)
+	}
+	return nil
+}
+
+func (e Engine) guide() string {
+	if e == Podman {
+		return "https://podman.io/docs/installation"
+	}
+	return "https://docs.docker.com/engine/install/"
+}
+
+func (e Engine) startHint() string {
+	if e == Podman {
+		return "check with `podman info`, and run `podman machine start` if it runs in a virtual machine"
+	}
+	return "start its daemon (Docker Desktop, or `systemctl start docker`), and check with `docker ps` that you have permission to use it"
+}
+
+// ping returns a command that fails if the engine does not run containers.
+func (e Engine) ping() []string {
+	if e == Podman {
+		return []string{"info", "--format", "{{.Host.Arch}}"}
+	}
+	// The client prints most other fields without a daemon.
+	return []string{"version", "--format", "{{.Server.Version}}"}
+}
+
+// Run runs a command of the engine and streams its output to out.
+func (e Engine) Run(ctx context.Context, out io.Writer, args ...string) error {
+	var copied strings.Builder
+	err := walkthrough.Run(ctx, io.MultiWriter(out, &copied), string(e), args...)
+	return explain(err, copied.String())
+}
+
+// Output runs a command of the engine and returns its standard output.
+func (e Engine) Output(ctx context.Context, args ...string) ([]byte, error) {
+	output, err := walkthrough.Output(ctx, string(e), args...)
+	if err != nil {
+		return nil, explain(err, err.Error())
+	}
+	return output, nil
+}
+
+// Environ returns the environment of this process with this engine as the provider of kind.
+func (e Engine) Environ() []string {
+	return append(os.Environ(), providerVariable+"="+string(e))
+}
+
+// HasImage reports whether the engine has an image.
+func (e Engine) HasImage(ctx context.Context, image string) bool {
+	_, err := e.Output(ctx, "image", "inspect", image)
+	return err == nil
+}
