@@ -62,7 +62,9 @@ HELM_VALUES = $(HELM_DOCS) --template-files=../helm-values.md.gotmpl --output-fi
 
 # Programs that share packages have the same build flags, so that each package is compiled once.
 BUILD := CGO_ENABLED=0 $(GO) build -trimpath
-# The same with progress output, for large programs; $(BIN)/progress must exist.
+# Programs that read files of the repository need its directory, which -trimpath removes.
+ROOT_FLAG := -X github.com/pod-identity-webhook/pod-identity-webhook/test/repopath.root=$(CURDIR)
+# The same as BUILD with progress output, for large programs; $(BIN)/progress must exist.
 BUILD_LARGE := CGO_ENABLED=0 GO='$(GO)' $(BIN)/progress -trimpath
 # URL of a list of prebuilt control planes; empty for the one of setup-envtest.
 ENVTEST_INDEX ?=
@@ -92,19 +94,24 @@ test-image: image ## test the images: contents, startup, reproducible build
 	cd tools/image && IMAGE_DIRECTORY=$(BIN)/image IMAGE_NAME=$(IMAGE):$(VERSION) LOCAL_STS_IMAGE=$(LOCAL_STS_IMAGE) IMAGE_BASE=$(BASE_IMAGE) IMAGE_VERSION=$(VERSION) \
 		IMAGE_COMMIT=$(COMMIT) IMAGE_EPOCH=$(SOURCE_DATE_EPOCH) IMAGE_LDFLAGS='$(LDFLAGS)' $(GO) test -count=1 ./...
 
-# kind-check comes first, so that missing programs are reported before anything is built.
+# The image of the node: empty for the one of make kind-image, or the published one of kind.
+KIND_NODE_IMAGE ?=
+# KIND_EXPERIMENTAL_PROVIDER, the variable of kind, selects docker or podman.
+KIND_UP = $(BIN)/kind/up -kind=$(BIN)/kind/kind -node-image=$(KIND_NODE_IMAGE) -built-node-image=localhost/pod-identity-webhook/kind-node:$(NEWEST)
+
+# kind-check comes first, so that missing prerequisites are reported before anything is built.
 .PHONY: kind-up
-kind-up: kind-check image $(ASSETS)/kubectl $(BIN)/helm $(BIN)/kubectl-irsa ## run all of IRSA on a kind cluster; needs Docker; KIND_STS=aws
-	cd test/kind && $(GO) run . -sts=$(KIND_STS) -images=$(BIN)/image -repository=$(IMAGE) -tag=$(VERSION) \
+kind-up: kind-check image $(ASSETS)/kubectl $(BIN)/helm $(BIN)/kubectl-irsa $(BIN)/kind/kind ## run all of IRSA on a kind cluster; needs Docker or podman; KIND_STS=aws KIND_NODE_IMAGE=...
+	@$(KIND_UP) -sts=$(KIND_STS) -images=$(BIN)/image -repository=$(IMAGE) -tag=$(VERSION) \
 		-kubectl=$(ASSETS)/kubectl -plugin=$(BIN)/kubectl-irsa -helm=$(BIN)/helm -kubeconfig=$(BIN)/kind/kubeconfig up
 
 .PHONY: kind-down
-kind-down: ## delete the kind cluster
-	cd test/kind && $(GO) run . -kubeconfig=$(BIN)/kind/kubeconfig down
+kind-down: $(BIN)/kind/up $(BIN)/kind/kind ## delete the kind cluster
+	@$(KIND_UP) -kubeconfig=$(BIN)/kind/kubeconfig down
 
 .PHONY: kind-check
-kind-check:
-	@cd test/kind && $(GO) run . check
+kind-check: $(BIN)/kind/up
+	@$(KIND_UP) check
 
 .PHONY: kind-test
 kind-test: build assets $(BIN)/helm ## test the kind configuration and the steps of kind-up, without Docker
@@ -424,6 +431,9 @@ $(BIN)/kind/kind: test/kind/go.mod test/kind/go.sum
 	@echo "building kind from its Go module"
 	@cd test/kind && $(BUILD) -o $@ sigs.k8s.io/kind
 
+$(BIN)/kind/up: always
+	@cd test/kind && $(BUILD) -ldflags='$(ROOT_FLAG)' -o $@ .
+
 .PHONY: $(BIN)/kind/nodeimage
 $(BIN)/kind/nodeimage:
 	@cd test/kind && $(BUILD) -o $@ ./nodeimage
@@ -487,7 +497,7 @@ $(BIN)/e2e/pod-identity-webhook: $(SOURCES)
 
 .PHONY: $(BIN)/demo
 $(BIN)/demo:
-	@cd test && $(BUILD) -ldflags='-X github.com/pod-identity-webhook/pod-identity-webhook/test/repopath.root=$(CURDIR)' -o $@ ./demo
+	@cd test && $(BUILD) -ldflags='$(ROOT_FLAG)' -o $@ ./demo
 
 $(BIN)/progress: $(wildcard tools/progress/*.go) tools/progress/go.mod
 	@cd tools/progress && $(BUILD) -o $@ .

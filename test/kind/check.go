@@ -2,43 +2,51 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"os/exec"
-	"time"
+	"strings"
 
-	"github.com/pod-identity-webhook/pod-identity-webhook/test/walkthrough"
+	"sigs.k8s.io/kind/pkg/apis/config/defaults"
+
+	"github.com/pod-identity-webhook/pod-identity-webhook/test/kind/engine"
 )
 
-// kindVersion is the version of kind with which the tests read deploy/kind.
-const kindVersion = "v0.33.0"
-
-// dockerTimeout is the longest wait for a response of the Docker daemon.
-const dockerTimeout = 10 * time.Second
-
-// check returns one error that lists all missing programs, with the URLs of
-// their installation guides.
-func check(ctx context.Context) error {
-	return errors.Join(checkDocker(ctx), checkKind())
+// prepare finds the container engine and the node image. It returns an error with the
+// fix for what is missing, before anything is created.
+func (c *cluster) prepare(ctx context.Context) (err error) {
+	if c.engine, err = engine.Select(ctx); err != nil {
+		return fmt.Errorf("%w\n\twithout a container engine, run `make demo`: it shows the injection on a real API server without nodes", err)
+	}
+	if err := c.ensureNodeImage(ctx); err != nil {
+		return err
+	}
+	return c.engine.StartNode(ctx, c.nodeImage)
 }
 
-func checkDocker(ctx context.Context) error {
-	if _, err := exec.LookPath("docker"); err != nil {
-		return errors.New("docker is missing, which kind needs: see https://docs.docker.com/engine/install/\n" +
-			"\twithout Docker, run `make demo`: it shows the injection on a real API server without nodes")
+// ensureNodeImage chooses the node image: the chosen one, the one of make kind-image if
+// the engine has it, or the published one of kind. It pulls the image if the engine does
+// not have it.
+func (c *cluster) ensureNodeImage(ctx context.Context) error {
+	switch {
+	case c.nodeImage != "":
+	case c.engine.HasImage(ctx, c.builtNodeImage):
+		c.nodeImage = c.builtNodeImage
+	default:
+		c.nodeImage = published()
 	}
-	ctx, cancel := context.WithTimeout(ctx, dockerTimeout)
-	defer cancel()
-	if _, err := walkthrough.Output(ctx, "docker", "version", "--format", "{{.Server.Version}}"); err != nil {
-		return fmt.Errorf("the Docker daemon does not respond; start it (Docker Desktop, or `systemctl start docker`), and check with `docker ps` that you have permission to use it\n\t%w", err)
+	fmt.Fprintf(c.Out, "container engine: %s\nnode image:       %s\n", c.engine, c.nodeImage)
+	if c.engine.HasImage(ctx, c.nodeImage) {
+		return nil
+	}
+	if err := c.engine.Run(ctx, c.Out, "pull", c.nodeImage); err != nil {
+		return fmt.Errorf("pull the node image of kind: %w; without access to its registry, run `make kind-image`, which builds one", err)
 	}
 	return nil
 }
 
-func checkKind() error {
-	if _, err := exec.LookPath("kind"); err != nil {
-		return errors.New("kind is missing; run `go install sigs.k8s.io/kind@" + kindVersion + "` and add $(go env GOPATH)/bin to the PATH\n" +
-			"\tfor other ways, see https://kind.sigs.k8s.io/docs/user/quick-start/#installation")
-	}
-	return nil
+// published returns the default node image of kind with its registry, and with its digest
+// but without its tag: older versions of podman reject a name with both.
+func published() string {
+	repository, digest, _ := strings.Cut(defaults.Image, "@")
+	repository, _, _ = strings.Cut(repository, ":")
+	return "docker.io/" + repository + "@" + digest
 }

@@ -8,27 +8,31 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/pod-identity-webhook/pod-identity-webhook/test/kind/engine"
 	"github.com/pod-identity-webhook/pod-identity-webhook/test/repopath"
 	"github.com/pod-identity-webhook/pod-identity-webhook/test/walkthrough"
 )
 
-// clusterName is the name in deploy/kind/cluster.yaml.
-const clusterName = "pod-identity-webhook"
-
-// cluster is a kind cluster, which may not exist yet. It uses the docker and kind
-// programs in the PATH.
-type cluster struct{ walkthrough.Cluster }
+// cluster is a kind cluster, which may not exist yet.
+type cluster struct {
+	walkthrough.Cluster
+	// name is the name of the cluster.
+	name string
+	// kind is the kind program.
+	kind string
+	// nodeImage is the image of the node. If it is empty, prepare chooses one.
+	nodeImage string
+	// builtNodeImage is the image that make kind-image builds.
+	builtNodeImage string
+	engine         engine.Engine
+}
 
 // up creates or updates the cluster and its applications, and prints the pods.
 func (c *cluster) up(ctx context.Context) error {
-	if err := check(ctx); err != nil {
-		return err
-	}
-	fmt.Fprintf(c.Out, "== cluster %s\n", clusterName)
 	if err := c.create(ctx); err != nil {
 		return err
 	}
-	c.Load = c.load
+	c.Load = func(ctx context.Context, archive string) error { return c.load(ctx, archive) }
 	if err := c.Up(ctx); err != nil {
 		return err
 	}
@@ -36,30 +40,43 @@ func (c *cluster) up(ctx context.Context) error {
 	return nil
 }
 
-// down deletes the cluster. It returns nil if the cluster does not exist.
-func (c *cluster) down(ctx context.Context) error {
-	if err := check(ctx); err != nil {
+// create creates the cluster, if it does not exist, and writes its kubeconfig.
+func (c *cluster) create(ctx context.Context) error {
+	if err := c.prepare(ctx); err != nil {
 		return err
 	}
-	return walkthrough.Run(ctx, c.Out, "kind", "delete", "cluster", "--name", clusterName, "--kubeconfig", c.Kubeconfig)
-}
-
-func (c *cluster) create(ctx context.Context) error {
-	clusters, err := walkthrough.Output(ctx, "kind", "get", "clusters")
+	fmt.Fprintf(c.Out, "== cluster %s\n", c.name)
+	clusters, err := walkthrough.Output(ctx, c.kind, "get", "clusters")
 	if err != nil {
 		return err
 	}
 	if err := os.MkdirAll(filepath.Dir(c.Kubeconfig), 0o700); err != nil {
 		return fmt.Errorf("create directory of kubeconfig: %w", err)
 	}
-	if slices.Contains(strings.Fields(string(clusters)), clusterName) {
-		return walkthrough.Run(ctx, c.Out, "kind", "export", "kubeconfig", "--name", clusterName, "--kubeconfig", c.Kubeconfig)
+	if slices.Contains(strings.Fields(string(clusters)), c.name) {
+		return walkthrough.Run(ctx, c.Out, c.kind, "export", "kubeconfig", "--name", c.name, "--kubeconfig", c.Kubeconfig)
 	}
-	return walkthrough.Run(ctx, c.Out, "kind", "create", "cluster", "--name", clusterName,
+	return walkthrough.Run(ctx, c.Out, c.kind, "create", "cluster", "--name", c.name, "--image", c.nodeImage,
 		"--config", repopath.Path("deploy", "kind", "cluster.yaml"), "--kubeconfig", c.Kubeconfig, "--wait", "3m")
 }
 
-// load loads an image into the node.
-func (c *cluster) load(ctx context.Context, archive string) error {
-	return walkthrough.Run(ctx, c.Out, "kind", "load", "image-archive", archive, "--name", clusterName)
+// load loads image archives into the nodes.
+func (c *cluster) load(ctx context.Context, archives ...string) error {
+	if _, err := engine.Select(ctx); err != nil {
+		return err
+	}
+	for _, archive := range archives {
+		if err := walkthrough.Run(ctx, c.Out, c.kind, "load", "image-archive", archive, "--name", c.name); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// down deletes the cluster. It returns nil if the cluster does not exist.
+func (c *cluster) down(ctx context.Context) error {
+	if _, err := engine.Select(ctx); err != nil {
+		return err
+	}
+	return walkthrough.Run(ctx, c.Out, c.kind, "delete", "cluster", "--name", c.name, "--kubeconfig", c.Kubeconfig)
 }

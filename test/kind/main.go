@@ -2,9 +2,11 @@
 // the images, and installs the chart and local-sts, a fake AWS. Then it runs an
 // application that calls GetCallerIdentity.
 //
-//	kind check    report missing programs
-//	kind up       create or update the cluster and everything in it
-//	kind down     delete the cluster
+//	kind check           report missing programs and images
+//	kind up              create or update the cluster and everything in it
+//	kind create          create only the cluster
+//	kind load FILE...    load image archives into its nodes
+//	kind down            delete the cluster
 package main
 
 import (
@@ -32,9 +34,13 @@ func main() {
 
 func realMain(ctx context.Context, args []string, out io.Writer) error {
 	flags := flag.NewFlagSet("kind", flag.ContinueOnError)
-	c := cluster{walkthrough.Cluster{STS: walkthrough.LocalSTS, Out: out}}
+	c := cluster{Cluster: walkthrough.Cluster{STS: walkthrough.LocalSTS, Out: out}}
 	flags.Var(&c.STS, "sts", "`STS` that the pods use: local-sts, which then runs in the cluster, or aws")
 	c.Flags(flags)
+	flags.StringVar(&c.name, "name", "pod-identity-webhook", "name of the cluster")
+	flags.StringVar(&c.kind, "kind", repopath.Path("bin", "kind", "kind"), "binary `file` of kind")
+	flags.StringVar(&c.nodeImage, "node-image", "", "image of the node (default: the image of make kind-image if it exists, else the published image of kind)")
+	flags.StringVar(&c.builtNodeImage, "built-node-image", "", "image of make kind-image")
 	flags.StringVar(&c.Kubectl, "kubectl", repopath.Path("bin", "assets", "kubectl"), "binary `file` of kubectl")
 	flags.StringVar(&c.Kubeconfig, "kubeconfig", repopath.Path("bin", "kind", "kubeconfig"), "kubeconfig `file` to write; your own kubeconfig is not changed")
 	if err := flags.Parse(args); err != nil {
@@ -42,12 +48,16 @@ func realMain(ctx context.Context, args []string, out io.Writer) error {
 	}
 	switch verb := flags.Arg(0); verb {
 	case "check":
-		return check(ctx)
+		return c.prepare(ctx)
 	case "up":
 		return c.up(ctx)
+	case "create":
+		return c.create(ctx)
+	case "load":
+		return c.load(ctx, flags.Args()[1:]...)
 	case "down":
 		return c.down(ctx)
 	default:
-		return fmt.Errorf("unknown command %q, want check, up or down", verb)
+		return fmt.Errorf("unknown command %q, want check, up, create, load or down", verb)
 	}
 }

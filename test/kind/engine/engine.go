@@ -30,9 +30,11 @@ const (
 	Podman Engine = "podman"
 )
 
-// Find returns the engine in KIND_EXPERIMENTAL_PROVIDER, or the first of docker and
-// podman that responds. The error lists the reason for each engine.
-func Find(ctx context.Context) (Engine, error) {
+// Select returns the engine in KIND_EXPERIMENTAL_PROVIDER, or the first of docker and
+// podman that responds. It sets the variable, so that kind uses the same engine: kind
+// itself uses any docker program in the PATH, also without a daemon. The error lists the
+// reason for each engine.
+func Select(ctx context.Context) (Engine, error) {
 	switch chosen := Engine(os.Getenv(providerVariable)); chosen {
 	case Docker, Podman:
 		return chosen, chosen.check(ctx)
@@ -44,7 +46,7 @@ func Find(ctx context.Context) (Engine, error) {
 	for _, engine := range []Engine{Docker, Podman} {
 		err := engine.check(ctx)
 		if err == nil {
-			return engine, nil
+			return engine, os.Setenv(providerVariable, string(engine))
 		}
 		reasons = append(reasons, err)
 	}
@@ -103,13 +105,16 @@ func (e Engine) Output(ctx context.Context, args ...string) ([]byte, error) {
 	return output, nil
 }
 
-// Environ returns the environment of this process with this engine as the provider of kind.
-func (e Engine) Environ() []string {
-	return append(os.Environ(), providerVariable+"="+string(e))
-}
-
 // HasImage reports whether the engine has an image.
 func (e Engine) HasImage(ctx context.Context, image string) bool {
 	_, err := e.Output(ctx, "image", "inspect", image)
 	return err == nil
+}
+
+// StartNode starts a container of a node image as kind does, and stops it at once. It
+// returns an error if this machine does not permit that.
+func (e Engine) StartNode(ctx context.Context, image string) error {
+	_, err := e.Output(ctx, "run", "--rm", "--privileged", "--cgroupns=private", "--network=none",
+		"--tmpfs=/tmp", "--tmpfs=/run", "--volume=/lib/modules:/lib/modules:ro", "--entrypoint=true", image)
+	return err
 }

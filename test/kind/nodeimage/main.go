@@ -21,7 +21,6 @@ import (
 	"time"
 
 	"github.com/pod-identity-webhook/pod-identity-webhook/test/kind/engine"
-	"github.com/pod-identity-webhook/pod-identity-webhook/test/repopath"
 )
 
 func main() {
@@ -53,7 +52,7 @@ func realMain(ctx context.Context, args []string, out io.Writer) (err error) {
 	b := builder{out: out}
 	flags.StringVar(&b.name, "name", "", "name of the image")
 	flags.Var(&b.programs, "programs", "comma-separated `directories` with binaries; a program comes from the first one that has it")
-	flags.StringVar(&b.kind, "kind", repopath.Path("bin", "kind", "kind"), "binary `file` of kind")
+	flags.StringVar(&b.kind, "kind", "bin/kind/kind", "binary `file` of kind")
 	flags.StringVar(&b.module, "module", "", "`directory` of kind's Go module")
 	flags.StringVar(&b.suite, "suite", "trixie", "Debian release")
 	flags.StringVar(&b.mirror, "mirror", "http://deb.debian.org/debian", "`URL` of a Debian mirror, such as one of snapshot.debian.org for the packages of a date")
@@ -72,7 +71,7 @@ func check(ctx context.Context) (engine.Engine, error) {
 	if _, err := exec.LookPath(debianProgram); err != nil {
 		missing = errors.New(debianProgram + " is missing; run `apt-get install " + debianProgram + "`, or install the package of your distribution")
 	}
-	found, err := engine.Find(ctx)
+	found, err := engine.Select(ctx)
 	return found, errors.Join(missing, err)
 }
 
