@@ -97,7 +97,8 @@ test-image: image ## test the images: contents, startup, reproducible build
 # The image of the node: empty for the one of make kind-image, or the published one of kind.
 KIND_NODE_IMAGE ?=
 # KIND_EXPERIMENTAL_PROVIDER, the variable of kind, selects docker or podman.
-KIND_UP = $(BIN)/kind/up -kind=$(BIN)/kind/kind -node-image=$(KIND_NODE_IMAGE) -built-node-image=localhost/pod-identity-webhook/kind-node:$(NEWEST)
+BUILT_NODE_IMAGE := localhost/pod-identity-webhook/kind-node:$(NEWEST)
+KIND_UP = $(BIN)/kind/up -kind=$(BIN)/kind/kind -node-image=$(KIND_NODE_IMAGE) -built-node-image=$(BUILT_NODE_IMAGE)
 
 # kind-check comes first, so that missing prerequisites are reported before anything is built.
 .PHONY: kind-up
@@ -226,6 +227,12 @@ server-module: ## write the module that builds an older API server; RELEASE=1.30
 .PHONY: e2e-cluster
 e2e-cluster: cluster-check $(CLUSTER) $(BIN)/helm $(BIN)/kubectl-irsa ## run the tests on a complete cluster with running pods; needs what make cluster needs
 	$(E2E_CLUSTER) -timeout=30m ./...
+
+# The tests of make cluster itself, and those of the kubelet, run only there.
+.PHONY: e2e-kind
+e2e-kind: kind-check $(CLUSTER_PROGRAMS) image $(ASSETS)/kubectl $(BIN)/helm $(BIN)/kubectl-irsa $(BIN)/kind/kind ## run the tests of e2e-cluster on a kind cluster; needs Linux, and what make kind-up needs
+	cd test/cluster && IMAGE=$(IMAGE) VERSION=$(VERSION) KUBEBUILDER_ASSETS=$(ASSETS) KIND_NODE_IMAGE=$(KIND_NODE_IMAGE) BUILT_NODE_IMAGE=$(BUILT_NODE_IMAGE) \
+		$(GO) test -v -count=1 -timeout=30m ./e2e -on=kind -skip='^(TestCluster|TestMounts)_'
 
 # TestSDKs_variablesOfContainer runs each SDK with each variable, which takes minutes. make nightly runs it.
 SDK_TESTS ?= -skip=TestSDKs_variablesOfContainer

@@ -16,6 +16,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
 
+	"github.com/pod-identity-webhook/pod-identity-webhook/test/cluster/testimage"
 	"github.com/pod-identity-webhook/pod-identity-webhook/test/controlplane"
 	"github.com/pod-identity-webhook/pod-identity-webhook/test/process"
 )
@@ -27,7 +28,6 @@ const (
 	probeTimeout = 5 * time.Second
 	// containerdSocket is containerd's default socket, in the node's own /run.
 	containerdSocket = "/run/containerd/containerd.sock"
-	pauseImage       = "localhost/pause:cluster"
 )
 
 // component is a program of the cluster.
@@ -152,7 +152,7 @@ func (n *node) configure(name, configuration string) error {
 	var written bytes.Buffer
 	if err := parsed.Execute(&written, map[string]string{
 		"Address": n.address, "Dir": n.dir, "Plugins": n.plugins, "ClientCA": n.clientCA, "Kubeconfig": n.file(name, "kubeconfig"),
-		"Containerd": containerdSocket, "Pause": pauseImage, "PodRange": podRange, "Node": nodeName,
+		"Containerd": containerdSocket, "Pause": testimage.Pause, "PodRange": podRange, "Node": nodeName,
 	}); err != nil {
 		return fmt.Errorf("write configuration of %s: %w", name, err)
 	}
@@ -217,5 +217,5 @@ func (n *node) startContainerd(ctx context.Context) error {
 	if err := started.WaitReady(ctx, func(ctx context.Context) error { return ctr(ctx, containerdSocket, "version") }); err != nil {
 		return err
 	}
-	return n.importOwn(ctx)
+	return n.importTestImages(ctx)
 }

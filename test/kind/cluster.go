@@ -4,20 +4,21 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 
 	"github.com/pod-identity-webhook/pod-identity-webhook/test/kind/engine"
-	"github.com/pod-identity-webhook/pod-identity-webhook/test/repopath"
 	"github.com/pod-identity-webhook/pod-identity-webhook/test/walkthrough"
 )
 
 // cluster is a kind cluster, which may not exist yet.
 type cluster struct {
 	walkthrough.Cluster
-	// name is the name of the cluster.
-	name string
+	// name is the name of the cluster, and configuration the file with its configuration.
+	name, configuration string
 	// kind is the kind program.
 	kind string
 	// nodeImage is the image of the node. If it is empty, prepare chooses one.
@@ -57,16 +58,55 @@ func (c *cluster) create(ctx context.Context) error {
 		return walkthrough.Run(ctx, c.Out, c.kind, "export", "kubeconfig", "--name", c.name, "--kubeconfig", c.Kubeconfig)
 	}
 	return walkthrough.Run(ctx, c.Out, c.kind, "create", "cluster", "--name", c.name, "--image", c.nodeImage,
-		"--config", repopath.Path("deploy", "kind", "cluster.yaml"), "--kubeconfig", c.Kubeconfig, "--wait", "3m")
+		"--config", c.configuration, "--kubeconfig", c.Kubeconfig, "--wait", "3m")
 }
 
-// load loads image archives into the nodes.
+// load loads image archives into the node.
 func (c *cluster) load(ctx context.Context, archives ...string) error {
 	if _, err := engine.Select(ctx); err != nil {
 		return err
 	}
 	for _, archive := range archives {
 		if err := walkthrough.Run(ctx, c.Out, c.kind, "load", "image-archive", archive, "--name", c.name); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// node returns the name of the node and of its container.
+func (c *cluster) node() string { return c.name + "-control-plane" }
+
+// exec runs a command on the node, in place of this process.
+func (c *cluster) exec(ctx context.Context, args ...string) error {
+	selected, err := engine.Select(ctx)
+	if err != nil {
+		return err
+	}
+	path, err := exec.LookPath(string(selected))
+	if err != nil {
+		return err
+	}
+	return syscall.Exec(path, append([]string{path, "exec", "--interactive", c.node()}, args...), os.Environ()) //nolint:gosec // the user says which command
+}
+
+// resources prints the container of the node and its volumes.
+func (c *cluster) resources(ctx context.Context) error {
+	selected, err := engine.Select(ctx)
+	if err != nil {
+		return err
+	}
+	for _, list := range [][]string{
+		{"ps", "--all", "--no-trunc", "--filter", "label=io.x-k8s.kind.cluster=" + c.name, "--format", "container {{.Names}} {{.ID}}"},
+		// kind creates the volume of a podman node with this label. Docker removes the
+		// volume with the container.
+		{"volume", "ls", "--filter", "label=" + c.node(), "--format", "volume {{.Name}}"},
+	} {
+		listed, err := selected.Output(ctx, list...)
+		if err != nil {
+			return err
+		}
+		if _, err := c.Out.Write(listed); err != nil {
 			return err
 		}
 	}

@@ -5,7 +5,9 @@
 //	kind check           report missing programs and images
 //	kind up              create or update the cluster and everything in it
 //	kind create          create only the cluster
-//	kind load FILE...    load image archives into its nodes
+//	kind load FILE...    load image archives into its node
+//	kind exec ARG...     run a command on its node
+//	kind resources       list its containers and volumes
 //	kind down            delete the cluster
 package main
 
@@ -38,6 +40,7 @@ func realMain(ctx context.Context, args []string, out io.Writer) error {
 	flags.Var(&c.STS, "sts", "`STS` that the pods use: local-sts, which then runs in the cluster, or aws")
 	c.Flags(flags)
 	flags.StringVar(&c.name, "name", "pod-identity-webhook", "name of the cluster")
+	flags.StringVar(&c.configuration, "config", repopath.Path("deploy", "kind", "cluster.yaml"), "configuration `file` of the cluster")
 	flags.StringVar(&c.kind, "kind", repopath.Path("bin", "kind", "kind"), "binary `file` of kind")
 	flags.StringVar(&c.nodeImage, "node-image", "", "image of the node (default: the image of make kind-image if it exists, else the published image of kind)")
 	flags.StringVar(&c.builtNodeImage, "built-node-image", "", "image of make kind-image")
@@ -55,9 +58,13 @@ func realMain(ctx context.Context, args []string, out io.Writer) error {
 		return c.create(ctx)
 	case "load":
 		return c.load(ctx, flags.Args()[1:]...)
+	case "exec":
+		return c.exec(ctx, flags.Args()[1:]...)
+	case "resources":
+		return c.resources(ctx)
 	case "down":
 		return c.down(ctx)
 	default:
-		return fmt.Errorf("unknown command %q, want check, up, create, load or down", verb)
+		return fmt.Errorf("unknown command %q, want check, up, create, load, exec, resources or down", verb)
 	}
 }

@@ -44,7 +44,7 @@ func TestCluster_cleansUpAfterCrash(t *testing.T) {
 		t.Error("up reused the crashed cluster")
 	}
 	run("down")
-	if err := expectNoLeaks(dir, before); err != nil {
+	if err := expectNoLeaks(context.Background(), clusterHost{}, dir, before); err != nil {
 		t.Error(err)
 	}
 	run("down") // without a cluster
@@ -67,7 +67,7 @@ func TestCluster_startFailure(t *testing.T) {
 	if err := clusterCommand(t.Context(), dir, "down"); err != nil {
 		t.Fatal(err)
 	}
-	if err := expectNoLeaks(dir, before); err != nil {
+	if err := expectNoLeaks(context.Background(), clusterHost{}, dir, before); err != nil {
 		t.Error(err)
 	}
 }

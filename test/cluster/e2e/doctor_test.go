@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/url"
-	"path/filepath"
 	"strings"
 	"testing"
 
@@ -50,7 +49,7 @@ func (p doctorTarget) replacePod(t *testing.T, change func(*corev1.Pod)) {
 // skipped, the summaries of these checks, and doctor's exit code.
 func (p doctorTarget) examine(t *testing.T, target string) (map[string]string, string, int) {
 	t.Helper()
-	text, code := irsa(t, "doctor", target, "--namespace", p.namespace, "--issuer-ca-file", issuerCA(), "--output", "json")
+	text, code := irsa(t, "doctor", target, "--namespace", p.namespace, "--issuer-ca-file", world.host.issuerCA(), "--output", "json")
 	var diagnosis struct {
 		Findings []struct{ Check, Status, Summary string } `json:"findings"`
 	}
@@ -66,11 +65,6 @@ func (p doctorTarget) examine(t *testing.T, target string) (map[string]string, s
 		}
 	}
 	return problems, summaries.String(), code
-}
-
-// issuerCA returns the file of the CA of the issuer's server, which is the API server.
-func issuerCA() string {
-	return filepath.Join(filepath.Dir(world.Kubeconfig), "plane", "apiserver.crt")
 }
 
 // expectHealthy waits until doctor finds no problem. The API server and STS need a

@@ -1,6 +1,6 @@
 // Package e2e_test tests the shipped image and chart on a complete cluster of real
-// components. Applications in its pods get their credentials with the token that
-// the kubelet mounts.
+// components: the one of make cluster, or a kind cluster. Applications in its pods get
+// their credentials with the token that the kubelet mounts.
 package e2e_test
 
 import (
@@ -8,10 +8,9 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"flag"
 	"fmt"
-	"io/fs"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -19,8 +18,6 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/credentials"
-	"github.com/moby/sys/mountinfo"
-	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -44,16 +41,21 @@ const (
 	stsPort = 30480
 )
 
+// on selects the cluster of the tests.
+var on = flag.String("on", "cluster", "cluster of the tests: cluster, as make cluster starts it, or kind")
+
 // world is the cluster, shared by all tests.
 var world struct {
 	walkthrough.Cluster
+	host   host
 	client kubernetes.Interface
 	config *rest.Config
-	// sts is the URL of local-sts, for pods and this machine.
-	sts string
+	// sts is the URL of local-sts for pods, and localSTS its URL for this machine.
+	sts, localSTS string
 }
 
 func TestMain(m *testing.M) {
+	flag.Parse()
 	code, err := runAll(m.Run)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
@@ -64,8 +66,12 @@ func TestMain(m *testing.M) {
 
 func runAll(run func() int) (code int, err error) {
 	ctx := context.Background()
+	host, err := newHost(*on)
+	if err != nil {
+		return 0, err
+	}
 	// A fixed directory, so that a run cleans up after one that was killed.
-	dir := repopath.Path("bin", "cluster-e2e")
+	dir := repopath.Path("bin", *on+"-e2e")
 	lock, err := os.Create(dir + ".lock")
 	if err != nil {
 		return 0, err
@@ -74,28 +80,23 @@ func runAll(run func() int) (code int, err error) {
 	if err := unix.Flock(int(lock.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
 		return 0, fmt.Errorf("lock %s: %w; another run of these tests is in progress", lock.Name(), err)
 	}
-	before, err := leakedResources(dir)
+	if err := host.down(ctx, dir); err != nil {
+		return 0, err
+	}
+	before, err := host.resources(ctx, dir)
 	if err != nil {
 		return 0, err
 	}
-	if err := clusterCommand(ctx, dir, "down"); err != nil {
-		return 0, err
-	}
-	if err := clusterCommand(ctx, dir, "up"); err != nil {
-		return 0, err
-	}
 	defer func() {
-		err = errors.Join(err, clusterCommand(ctx, dir, "down"), expectNoLeaks(dir, before))
+		err = errors.Join(err, host.down(ctx, dir), expectNoLeaks(ctx, host, dir, before))
 	}()
-	if err := setUp(ctx, dir); err != nil {
+	if err := host.up(ctx, dir); err != nil {
+		return 0, err
+	}
+	if err := setUp(ctx, host, dir); err != nil {
 		return 0, err
 	}
 	return run(), nil
-}
-
-// clusterCommand runs the program of make cluster with a directory.
-func clusterCommand(ctx context.Context, dir string, args ...string) error {
-	return walkthrough.Run(ctx, os.Stderr, repopath.Path("bin", "cluster-up"), append([]string{"-dir=" + dir, "-assets=" + assets()}, args...)...)
 }
 
 func assets() string {
@@ -104,8 +105,9 @@ func assets() string {
 
 // setUp runs local-sts, creates its OIDC provider for the cluster's issuer, and
 // installs the chart.
-func setUp(ctx context.Context, dir string) (err error) {
+func setUp(ctx context.Context, host host, dir string) (err error) {
 	w := &world
+	w.host = host
 	w.Cluster = walkthrough.Cluster{
 		Images: repopath.Path("bin", "image"), Repository: os.Getenv("IMAGE"), Tag: os.Getenv("VERSION"), STS: walkthrough.LocalSTS,
 		Kubectl: filepath.Join(assets(), "kubectl"), Helm: repopath.Path("bin", "helm"), Plugin: repopath.Path("bin", "kubectl-irsa"),
@@ -118,6 +120,9 @@ func setUp(ctx context.Context, dir string) (err error) {
 	if w.client, err = kubernetes.NewForConfig(w.config); err != nil {
 		return err
 	}
+	if err := w.PublishIssuer(ctx); err != nil {
+		return err
+	}
 	if err := w.ApplySTS(ctx); err != nil {
 		return err
 	}
@@ -125,11 +130,13 @@ func setUp(ctx context.Context, dir string) (err error) {
 	if err != nil {
 		return err
 	}
-	w.sts = fmt.Sprintf("http://%s:%d", address, stsPort)
+	if w.sts, w.localSTS, err = host.prepare(ctx, address); err != nil {
+		return err
+	}
 	if err := install(ctx); err != nil {
 		return err
 	}
-	return w.IRSA(ctx, w.sts, "provider", "create", "--approve")
+	return w.IRSA(ctx, w.localSTS, "provider", "create", "--approve")
 }
 
 // exposeSTS exposes local-sts on the node and returns its address there.
@@ -175,75 +182,9 @@ func values(more ...string) []string {
 // admin returns an AWS configuration for the administrator of local-sts.
 func admin() aws.Config {
 	return aws.Config{
-		Region: walkthrough.Region, BaseEndpoint: aws.String(world.sts),
+		Region: walkthrough.Region, BaseEndpoint: aws.String(world.localSTS),
 		Credentials: credentials.NewStaticCredentialsProvider(stsprocess.AdminAccessKeyID, stsprocess.AdminSecret, ""),
 	}
-}
-
-// leakedResources returns the resources of all clusters on this machine: interfaces,
-// cgroups, the processes in them, and mounts below dir.
-func leakedResources(dir string) (map[string]bool, error) {
-	found := map[string]bool{}
-	links, err := netlink.LinkList()
-	if err != nil {
-		return nil, err
-	}
-	for _, link := range links {
-		if strings.HasPrefix(link.Attrs().Name, "irsa-") {
-			found["interface "+link.Attrs().Name] = true
-		}
-	}
-	mounts, err := mountinfo.GetMounts(nil)
-	if err != nil {
-		return nil, err
-	}
-	for _, mount := range mounts {
-		if strings.HasPrefix(mount.Mountpoint, dir) {
-			found["mount "+mount.Mountpoint] = true
-		}
-		if !strings.HasPrefix(mount.FSType, "cgroup") {
-			continue
-		}
-		cgroups, err := fs.Glob(os.DirFS(mount.Mountpoint), "pod-identity-webhook-cluster-*")
-		if err != nil {
-			return nil, err
-		}
-		for _, cgroup := range cgroups {
-			found["cgroup "+filepath.Join(mount.Mountpoint, cgroup)] = true
-		}
-	}
-	processes, err := filepath.Glob("/proc/[0-9]*/cgroup")
-	if err != nil {
-		return nil, err
-	}
-	for _, process := range processes {
-		in, err := os.ReadFile(process)
-		// A zombie process has no command line.
-		command, _ := os.ReadFile(filepath.Join(filepath.Dir(process), "cmdline"))
-		if err == nil && len(command) > 0 && strings.Contains(string(in), "pod-identity-webhook-cluster-") {
-			found["process "+filepath.Dir(process)] = true
-		}
-	}
-	return found, nil
-}
-
-// expectNoLeaks returns an error if there are resources that are not in before, or
-// if dir exists.
-func expectNoLeaks(dir string, before map[string]bool) error {
-	after, err := leakedResources(dir)
-	if err != nil {
-		return err
-	}
-	var left []error
-	for what := range after {
-		if !before[what] {
-			left = append(left, fmt.Errorf("leaked resource: %s", what))
-		}
-	}
-	if _, err := os.Stat(dir); !errors.Is(err, fs.ErrNotExist) {
-		left = append(left, fmt.Errorf("leaked directory %s: %w", dir, err))
-	}
-	return errors.Join(left...)
 }
 
 // kubectl runs kubectl and returns its standard output.
@@ -260,8 +201,7 @@ func kubectl(t *testing.T, args ...string) string {
 // and its exit code.
 func irsa(t *testing.T, args ...string) (string, int) {
 	t.Helper()
-	command := exec.CommandContext(t.Context(), world.Plugin, append([]string{"--kubeconfig", world.Kubeconfig}, args...)...)
-	command.Env = world.Environment(world.sts)
+	command := world.host.irsa(t.Context(), args...)
 	var stderr bytes.Buffer
 	command.Stderr = &stderr
 	output, err := command.Output()

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"io"
-	"path/filepath"
 	"strings"
 	"testing"
 )
@@ -20,9 +19,7 @@ func TestWalkthrough(t *testing.T) {
 	var out bytes.Buffer
 	walk := world.Cluster
 	walk.Out = io.MultiWriter(&out, t.Output())
-	walk.Load = func(ctx context.Context, archive string) error {
-		return clusterCommand(ctx, filepath.Dir(world.Kubeconfig), "load", archive)
-	}
+	walk.Load = world.host.load
 	if err := walk.Up(t.Context()); err != nil {
 		t.Fatal(err)
 	}
