@@ -280,17 +280,25 @@ func TestCheckDiscovery(t *testing.T) {
 	failed := func(step issuer.Step, err error) error {
 		return &issuer.DiscoveryError{URL: "https://x", Step: step, Err: err}
 	}
+	const inCluster = "https://kubernetes.default.svc.cluster.local"
+	noSuchHost := failed(issuer.StepDiscovery, &url.Error{Op: "Get", URL: inCluster, Err: &net.DNSError{Err: "no such host", Name: "kubernetes.default.svc.cluster.local"}})
 	for title, test := range map[string]struct {
-		issuer string
-		err    error
-		want   want
+		issuer     string
+		err        error
+		privateSTS bool
+		want       want
 	}{
-		"an HTTP error":          {"https://oidc.example.com", failed(issuer.StepDiscovery, errors.New("403 Forbidden")), want{Broken, "cannot read the issuer's discovery document", "403", "kubectl irsa oidc documents"}},
-		"the key set is missing": {"https://oidc.example.com", failed(issuer.StepKeySet, errors.New("404")), want{Broken, "cannot read the issuer's key set", "404", ""}},
-		"a URL in the cluster":   {"https://kubernetes.default.svc.cluster.local", failed(issuer.StepDiscovery, errors.New("no such host")), want{Broken, "not readable from outside the cluster", "--service-account-issuer", ""}},
-		"an unknown CA":          {"https://oidc.example.com", failed(issuer.StepDiscovery, x509.UnknownAuthorityError{}), want{Unknown, "does not trust its CA", "--issuer-ca-file", ""}},
+		"an HTTP error":          {"https://oidc.example.com", failed(issuer.StepDiscovery, errors.New("403 Forbidden")), false, want{Broken, "cannot read the issuer's discovery document", "403", "kubectl irsa oidc documents"}},
+		"the key set is missing": {"https://oidc.example.com", failed(issuer.StepKeySet, errors.New("404")), false, want{Broken, "cannot read the issuer's key set", "404", ""}},
+		"a URL in the cluster":   {inCluster, noSuchHost, false, want{Broken, "not readable from outside the cluster", "--service-account-issuer", ""}},
+		"an unknown CA":          {"https://oidc.example.com", failed(issuer.StepDiscovery, x509.UnknownAuthorityError{}), false, want{Unknown, "does not trust its CA", "--issuer-ca-file", ""}},
+		// An STS in the cluster may read what this machine cannot.
+		"a URL in the cluster, private STS":               {inCluster, noSuchHost, true, want{Unknown, "is not reachable from here", "your STS may still reach it", ""}},
+		"an unknown CA, private STS":                      {inCluster, failed(issuer.StepDiscovery, &url.Error{Op: "Get", URL: inCluster, Err: x509.UnknownAuthorityError{}}), true, want{Unknown, "does not trust its CA", "--issuer-ca-file", ""}},
+		"a URL in the cluster, HTTP error, private STS":   {inCluster, failed(issuer.StepDiscovery, errors.New("403 Forbidden")), true, want{Broken, "cannot read the issuer's discovery document", "403", ""}},
+		"a URL on the internet, no response, private STS": {"https://oidc.example.com", &url.Error{Op: "Get", URL: "https://oidc.example.com", Err: errors.New("no such host")}, true, want{Broken, "cannot read the issuer's discovery document", "no such host", ""}},
 	} {
-		t.Run(title, func(t *testing.T) { test.want.check(t, evaluateDiscoveryError(test.issuer, test.err)) })
+		t.Run(title, func(t *testing.T) { test.want.check(t, evaluateDiscoveryError(test.issuer, test.err, test.privateSTS)) })
 	}
 	for raw, hidden := range map[string]bool{
 		"https://oidc.eks.eu-west-1.amazonaws.com/id/X": false, "https://example.com:8443": false, "https://8.8.8.8": false,

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/x509"
 	"errors"
+	"net"
 	"net/url"
 	"slices"
 	"strings"
@@ -77,18 +78,22 @@ func checkDiscovery(ctx context.Context, x *checkState) Finding {
 	}
 	published, err := x.discover(ctx, x.claims.Issuer)
 	if err != nil {
-		return evaluateDiscoveryError(x.claims.Issuer, err)
+		return evaluateDiscoveryError(x.claims.Issuer, err, x.privateSTS())
 	}
 	x.published = published
 	finding := newFinding(OK, "the issuer's discovery document and %s are readable from here", plural(len(published.Keys.Keys), "key")).
 		withEvidence("issuer", published.URL).withEvidence("jwks_uri", published.JWKSURI)
-	if host := privateHost(published.URL, published.JWKSURI); host != "" && !x.PrivateAWS && x.identity.STSEndpoint == "" {
+	if host := privateHost(published.URL, published.JWKSURI); host != "" && !x.privateSTS() {
 		finding.Status = Broken
 		finding.Summary = "AWS cannot read the issuer's documents: " + host + " is not on the internet"
 		return withPublishFix(finding)
 	}
 	return finding
 }
+
+// privateSTS reports whether an STS other than that of AWS reads the issuer's documents.
+// It can be in the same private network as the issuer.
+func (x *checkState) privateSTS() bool { return x.PrivateAWS || x.identity.STSEndpoint != "" }
 
 // withPublishFix adds the command that writes the issuer's documents. The user must upload
 // them, because doctor does not know the location.
@@ -111,18 +116,24 @@ func privateHost(urls ...string) string {
 }
 
 // evaluateDiscoveryError evaluates an error from reading the issuer's documents.
-func evaluateDiscoveryError(issuerURL string, err error) Finding {
+func evaluateDiscoveryError(issuerURL string, err error, privateSTS bool) Finding {
 	document := "discovery document"
 	if failed, ok := errors.AsType[*issuer.DiscoveryError](err); ok {
 		document = string(failed.Step)
 	}
-	if hidden := privateHost(issuerURL); hidden != "" && !isLoopback(hidden) {
+	hidden := privateHost(issuerURL)
+	if hidden != "" && !isLoopback(hidden) && !privateSTS {
 		return withPublishFix(newFinding(Broken, "issuer %s is not readable from outside the cluster", issuerURL).
 			withReason("publish its documents at a URL that AWS can read, and start the API server with that URL as --service-account-issuer"))
 	}
 	if _, unknown := errors.AsType[x509.UnknownAuthorityError](err); unknown {
 		return newFinding(Unknown, "cannot verify the issuer's %s: this machine does not trust its CA", document).
 			withReason("%v; pass the CA with --issuer-ca-file", err)
+	}
+	// Every error of the HTTP client is a net.Error. A response of the server is not.
+	if _, unreachable := errors.AsType[net.Error](err); unreachable && hidden != "" && privateSTS {
+		return newFinding(Unknown, "issuer %s is not reachable from here", issuerURL).
+			withReason("%v; your STS may still reach it, because it is not the STS of AWS", err)
 	}
 	return withPublishFix(newFinding(Broken, "cannot read the issuer's %s, which AWS must read", document).withReason("%v", err))
 }

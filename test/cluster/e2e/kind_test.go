@@ -23,7 +23,7 @@ import (
 
 const (
 	// kindName is the name of the kind cluster. make kind-up uses another.
-	kindName = "pod-identity-webhook-e2e"
+	kindName = "irsa-e2e"
 	// nodePlugin is the path of kubectl irsa on the node.
 	nodePlugin = "/usr/local/bin/kubectl-irsa"
 )
