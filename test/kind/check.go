@@ -12,14 +12,25 @@ import (
 
 // prepare finds the container engine and the node image. It returns an error with the
 // fix for what is missing, before anything is created.
-func (c *cluster) prepare(ctx context.Context) (err error) {
-	if c.engine, err = engine.Select(ctx); err != nil {
-		return fmt.Errorf("%w\n\twithout a container engine, run `make demo`: it shows the injection on a real API server without nodes", err)
+func (c *cluster) prepare(ctx context.Context) error {
+	if err := c.selectEngine(ctx); err != nil {
+		return err
 	}
 	if err := c.ensureNodeImage(ctx); err != nil {
 		return err
 	}
 	return c.engine.StartNode(ctx, c.nodeImage)
+}
+
+// selectEngine finds the container engine once.
+func (c *cluster) selectEngine(ctx context.Context) (err error) {
+	if c.engine != "" {
+		return nil
+	}
+	if c.engine, err = engine.Select(ctx); err != nil {
+		return fmt.Errorf("%w\n\twithout a container engine, run `make demo`: it shows the injection on a real API server without nodes", err)
+	}
+	return nil
 }
 
 // ensureNodeImage chooses the node image: the chosen one, the one of make kind-image if

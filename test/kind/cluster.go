@@ -63,7 +63,7 @@ func (c *cluster) create(ctx context.Context) error {
 
 // load loads image archives into the node.
 func (c *cluster) load(ctx context.Context, archives ...string) error {
-	if _, err := engine.Select(ctx); err != nil {
+	if err := c.selectEngine(ctx); err != nil {
 		return err
 	}
 	for _, archive := range archives {
@@ -79,11 +79,10 @@ func (c *cluster) node() string { return c.name + "-control-plane" }
 
 // exec runs a command on the node, in place of this process.
 func (c *cluster) exec(ctx context.Context, args ...string) error {
-	selected, err := engine.Select(ctx)
-	if err != nil {
+	if err := c.selectEngine(ctx); err != nil {
 		return err
 	}
-	path, err := exec.LookPath(string(selected))
+	path, err := exec.LookPath(string(c.engine))
 	if err != nil {
 		return err
 	}
@@ -92,8 +91,7 @@ func (c *cluster) exec(ctx context.Context, args ...string) error {
 
 // resources prints the container of the node and its volumes.
 func (c *cluster) resources(ctx context.Context) error {
-	selected, err := engine.Select(ctx)
-	if err != nil {
+	if err := c.selectEngine(ctx); err != nil {
 		return err
 	}
 	for _, list := range [][]string{
@@ -102,7 +100,7 @@ func (c *cluster) resources(ctx context.Context) error {
 		// volume with the container.
 		{"volume", "ls", "--filter", "label=" + c.node(), "--format", "volume {{.Name}}"},
 	} {
-		listed, err := selected.Output(ctx, list...)
+		listed, err := c.engine.Output(ctx, list...)
 		if err != nil {
 			return err
 		}
@@ -115,7 +113,7 @@ func (c *cluster) resources(ctx context.Context) error {
 
 // down deletes the cluster. It returns nil if the cluster does not exist.
 func (c *cluster) down(ctx context.Context) error {
-	if _, err := engine.Select(ctx); err != nil {
+	if err := c.selectEngine(ctx); err != nil {
 		return err
 	}
 	return walkthrough.Run(ctx, c.Out, c.kind, "delete", "cluster", "--name", c.name, "--kubeconfig", c.Kubeconfig)

@@ -23,8 +23,9 @@ import (
 )
 
 // standIns are the only programs in the PATH: fake programs that log their
-// arguments and print the file NAME.prints. They fail if there is a file
-// NAME.fails. With them the tests check the order of the commands and the output.
+// arguments and print the file NAME.prints. They fail with the message in the file
+// NAME.fails, or NAME-COMMAND.fails for one of their commands. With them the tests check
+// the order of the commands and the output.
 type standIns struct{ dir string }
 
 func newStandIns(t *testing.T, names ...string) standIns {
@@ -33,7 +34,9 @@ func newStandIns(t *testing.T, names ...string) standIns {
 	const script = `#!/bin/sh
 dir=${0%/*} name=${0##*/}
 echo "$name $*" >> "$dir/calls"
-if test -e "$dir/$name.fails"; then read why < "$dir/$name.fails"; echo "$why" >&2; exit 1; fi
+for file in "$name" "$name-$1"; do
+	if test -e "$dir/$file.fails"; then read -r why < "$dir/$file.fails"; echo "$why" >&2; exit 1; fi
+done
 case "$*" in *discovery*|*openid*) name=discovery ;; *port-forward*) name=port-forward ;; *" logs "*) name=logs ;; esac
 if test -e "$dir/$name.prints"; then while read -r line; do echo "$line"; done < "$dir/$name.prints"; fi
 `
@@ -41,6 +44,7 @@ if test -e "$dir/$name.prints"; then while read -r line; do echo "$line"; done <
 		s.write(t, name, script)
 	}
 	t.Setenv("PATH", s.dir)
+	t.Setenv("KIND_EXPERIMENTAL_PROVIDER", "") // Select sets it
 	return s
 }
 
@@ -81,35 +85,77 @@ func (s standIns) cluster(t *testing.T, out *bytes.Buffer) *cluster {
 		t.Fatal(err)
 	}
 	s.write(t, "pod-identity-webhook/digest", "sha256:0123\n")
-	return &cluster{walkthrough.Cluster{
+	return &cluster{Cluster: walkthrough.Cluster{
 		Images: s.dir, Repository: "localhost/pod-identity-webhook", Tag: "v1", STS: walkthrough.LocalSTS, Out: out,
 		Kubectl: filepath.Join(s.dir, "kubectl"), Helm: filepath.Join(s.dir, "helm"), Plugin: filepath.Join(s.dir, "kubectl-irsa"),
 		Kubeconfig: filepath.Join(s.dir, "kubeconfig"),
-	}}
+	}, name: "pod-identity-webhook", configuration: repopath.Path("deploy", "kind", "cluster.yaml"), kind: filepath.Join(s.dir, "kind"), builtNodeImage: builtImage}
 }
 
-func TestCheck_missingTools(t *testing.T) {
+// builtImage is the name of the node image of make kind-image.
+const builtImage = "localhost/kind-node:1.37"
+
+func TestCheck(t *testing.T) {
+	const daemonStopped = "Cannot connect to the Docker daemon"
 	for name, test := range map[string]struct {
-		have  []string
-		fails string
-		want  []string
-		not   []string
+		have     []string
+		provider string
+		fails    map[string]string
+		want     []string
+		not      []string
 	}{
-		"docker and kind": {nil, "", []string{"docker is missing", "https://docs.docker.com", "kind is missing", "go install sigs.k8s.io/kind@" + kindVersion, "make demo"}, nil},
-		"kind":            {[]string{"docker"}, "", []string{"kind is missing"}, []string{"docker is missing", "daemon"}},
-		"docker":          {[]string{"kind"}, "", []string{"docker is missing"}, []string{"kind is missing"}},
-		"docker's daemon": {[]string{"docker", "kind"}, "Cannot connect to the Docker daemon", []string{"daemon does not respond", "systemctl start docker", "Cannot connect to the Docker daemon"}, []string{"is missing"}},
-		"nothing":         {[]string{"docker", "kind"}, "", nil, nil},
+		"docker":                                 {have: []string{"docker"}},
+		"podman":                                 {have: []string{"podman"}},
+		"docker's daemon is stopped, and podman": {have: []string{"docker", "podman"}, fails: map[string]string{"docker-version": daemonStopped}},
+		"no engine": {
+			want: []string{"docker is missing", "https://docs.docker.com", "podman is missing", "https://podman.io", "make demo"},
+		},
+		"docker's daemon is stopped, and no podman": {
+			have: []string{"docker"}, fails: map[string]string{"docker-version": daemonStopped},
+			want: []string{"docker does not respond", "systemctl start docker", daemonStopped, "podman is missing"}, not: []string{"docker is missing"},
+		},
+		"podman does not respond": {
+			have: []string{"podman"}, provider: "podman", fails: map[string]string{"podman-info": "cannot connect to podman"},
+			want: []string{"podman does not respond", "podman machine start", "cannot connect to podman"}, not: []string{"docker"},
+		},
+		"the chosen engine is missing": {
+			have: []string{"docker"}, provider: "podman",
+			want: []string{"podman is missing"}, not: []string{"docker"},
+		},
+		"an unknown engine": {
+			have: []string{"docker"}, provider: "rkt",
+			want: []string{`KIND_EXPERIMENTAL_PROVIDER is "rkt", want docker or podman`},
+		},
+		"the published image cannot be pulled": {
+			have: []string{"podman"}, fails: map[string]string{"podman-image": "no such image", "podman-pull": "no such host"},
+			want: []string{"podman pull docker.io/kindest/node@sha256:", "make kind-image"},
+		},
+		"resource limits are restricted": {
+			have: []string{"podman"}, fails: map[string]string{"podman-run": "runc: error setting rlimit type 7: operation not permitted"},
+			want: []string{"error setting rlimit", "/etc/containers/containers.conf", `default_ulimits = ["nofile=`},
+		},
+		"/lib/modules is missing": {
+			have: []string{"podman"}, fails: map[string]string{"podman-run": "Error: statfs /lib/modules: no such file or directory"},
+			want: []string{"statfs /lib/modules", "mkdir -p /lib/modules"},
+		},
+		"containers are not permitted": {
+			have: []string{"podman"}, fails: map[string]string{"podman-run": "operation not permitted"},
+			want: []string{"podman run --rm --privileged", "operation not permitted"}, not: []string{"mkdir", "containers.conf"},
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := newStandIns(t, test.have...)
-			if test.fails != "" {
-				s.write(t, "docker.fails", test.fails+"\n")
+			t.Setenv("KIND_EXPERIMENTAL_PROVIDER", test.provider)
+			for command, message := range test.fails {
+				s.write(t, command+".fails", message+"\n")
 			}
 			err := realMain(t.Context(), []string{"check"}, &bytes.Buffer{})
 			if test.want == nil {
 				if err != nil {
-					t.Errorf("got %v", err)
+					t.Fatalf("got %v", err)
+				}
+				if got, want := os.Getenv("KIND_EXPERIMENTAL_PROVIDER"), test.have[len(test.have)-1]; got != want {
+					t.Errorf("got engine %q for kind, want %q", got, want)
 				}
 				return
 			}
@@ -130,18 +176,38 @@ func TestCheck_missingTools(t *testing.T) {
 	}
 }
 
-func TestKindVersion(t *testing.T) {
-	module, err := os.ReadFile("go.mod")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if want := "sigs.k8s.io/kind " + kindVersion + "\n"; !strings.Contains(string(module), want) {
-		t.Errorf("go.mod does not contain %q", want)
+func TestNodeImage(t *testing.T) {
+	for name, test := range map[string]struct {
+		chosen string
+		exists bool
+		want   string
+	}{
+		"chosen":    {chosen: "kindest/node:v1.34.0", exists: true, want: "kindest/node:v1.34.0"},
+		"built":     {exists: true, want: builtImage},
+		"published": {want: published()},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newStandIns(t, "podman")
+			if !test.exists {
+				s.write(t, "podman-image.fails", "no such image\n")
+			}
+			c := s.cluster(t, &bytes.Buffer{})
+			c.nodeImage = test.chosen
+			if err := c.prepare(t.Context()); err != nil || c.nodeImage != test.want {
+				t.Fatalf("got image %q (%v), want %q", c.nodeImage, err, test.want)
+			}
+			if pulled := slices.Contains(s.calls(t), "podman pull "+test.want); pulled == test.exists {
+				t.Errorf("got image pulled: %t, want %t", pulled, !test.exists)
+			}
+		})
 	}
 }
 
+const dockerVersion = "docker version --format {{.Server.Version}}"
+
 func TestUp_missingTools(t *testing.T) {
-	s := newStandIns(t, "docker", "kubectl", "helm")
+	s := newStandIns(t, "docker", "kubectl", "helm", "kind")
+	s.write(t, "docker.fails", "Cannot connect to the Docker daemon\n")
 	c := s.cluster(t, &bytes.Buffer{})
 	for _, verb := range []func(context.Context) error{c.up, c.down} {
 		if err := verb(t.Context()); err == nil {
@@ -149,7 +215,7 @@ func TestUp_missingTools(t *testing.T) {
 		}
 	}
 	for _, call := range s.calls(t) {
-		if call != "docker version --format {{.Server.Version}}" {
+		if call != dockerVersion {
 			t.Errorf("got command %s, want none after the check", call)
 		}
 	}
@@ -165,7 +231,7 @@ func TestUp_order(t *testing.T) {
 			" --set-string image.repository=localhost/pod-identity-webhook --set-string image.tag=v1" +
 			" --set-string image.pullPolicy=Never --set-string podAnnotations.imageDigest=sha256:0123"
 	)
-	create := []string{"kind create cluster --name pod-identity-webhook --config deploy/kind/cluster.yaml --kubeconfig KUBECONFIG --wait 3m"}
+	create := []string{"kind create cluster --name pod-identity-webhook --image " + builtImage + " --config deploy/kind/cluster.yaml --kubeconfig KUBECONFIG --wait 3m"}
 	export := []string{"kind export kubeconfig --name pod-identity-webhook --kubeconfig KUBECONFIG"}
 	installWithSTS := []string{helm + " --set-string stsEndpoint=http://local-sts.local-sts.svc:7480 --set-string awsRegion=us-east-1"}
 	const ofSTS, ofWhoAmI = "--namespace local-sts --selector app.kubernetes.io/name=local-sts", "--namespace whoami --selector app.kubernetes.io/name=whoami"
@@ -211,7 +277,10 @@ func TestUp_order(t *testing.T) {
 				t.Fatalf("%v\n%s", err, out.String())
 			}
 			want := slices.Concat([]string{
-				"docker version --format {{.Server.Version}}",
+				dockerVersion,
+				"docker image inspect " + builtImage, // chooses the image
+				"docker image inspect " + builtImage, // decides whether to pull it
+				"docker run --rm --privileged --cgroupns=private --network=none --tmpfs=/tmp --tmpfs=/run --volume=/lib/modules:/lib/modules:ro --entrypoint=true " + builtImage,
 				"kind get clusters",
 			}, test.create, []string{fmt.Sprintf(load, "pod-identity-webhook")}, test.install, []string{
 				apply + "deploy/kind/issuer-discovery.yaml",

@@ -21,16 +21,16 @@ func explain(err error, output string) error {
 	case err == nil:
 		return nil
 	case strings.Contains(output, "setting rlimit"):
-		return fmt.Errorf("%w\n\tthe engine sets resource limits that are higher than this machine permits; add this to /etc/containers/containers.conf:\n\n%s", err, Limits())
-	case strings.Contains(output, "/lib/modules"):
-		return fmt.Errorf("%w\n\tkind mounts /lib/modules into its node; if this machine has no such directory, run `mkdir -p /lib/modules`", err)
+		return fmt.Errorf("%w\n\tthe engine sets resource limits that are higher than this machine permits; add this to /etc/containers/containers.conf:\n\n%s", err, limits())
+	case strings.Contains(output, "/lib/modules: no such file"):
+		return fmt.Errorf("%w\n\tkind mounts this directory into its node; run `mkdir -p /lib/modules`", err)
 	default:
 		return err
 	}
 }
 
-// Limits returns a containers.conf for podman with the resource limits of this process.
-func Limits() string {
+// limits returns a containers.conf for podman with the resource limits of this process.
+func limits() string {
 	files, processes := hardLimit(syscall.RLIMIT_NOFILE), hardLimit(rlimitNPROC)
 	if content, err := os.ReadFile(pidMaxFile); err == nil {
 		if most, err := strconv.ParseUint(strings.TrimSpace(string(content)), 10, 64); err == nil {
