@@ -28,6 +28,9 @@ DURATION ?= 30m
 # modules below it build the others.
 NEWEST := $(shell sed -n 's/^.*k8s.io\/kubernetes v\(1\.[0-9]*\)\..*/\1/p' test/assets/go.mod)
 KUBERNETES := $(sort $(patsubst test/assets/%/go.mod,%,$(wildcard test/assets/*/go.mod))) $(NEWEST)
+# The programs of a node in the modules of older versions. With an empty list,
+# make server-module writes a module that builds only the API server.
+NODE_COMMANDS ?= kube-controller-manager kube-proxy kube-scheduler kubeadm kubelet
 # The versions for make conformance.
 VERSIONS ?= $(KUBERNETES)
 # Number of benchmark runs; benchstat needs 6 or more.
@@ -221,8 +224,8 @@ $(KUBERNETES:%=conformance-%): conformance-%: $(BIN)/assets/%/kube-apiserver $(B
 		$(GO) run ./conformance test $* -timeout=60m $(if $(RUN),-run='$(RUN)')
 
 .PHONY: server-module
-server-module: ## write the module that builds an older API server; RELEASE=1.30.15
-	cd test && $(GO) run ./conformance module $(RELEASE)
+server-module: ## write the module that builds an older Kubernetes; RELEASE=1.30.15
+	cd test && $(GO) run ./conformance module $(RELEASE) $(NODE_COMMANDS)
 
 .PHONY: e2e-cluster
 e2e-cluster: cluster-check $(CLUSTER) $(BIN)/helm $(BIN)/kubectl-irsa ## run the tests on a complete cluster with running pods; needs what make cluster needs
@@ -406,10 +409,14 @@ $(BIN)/assets/%/kubectl: $(ASSETS)/kubectl
 	@mkdir -p $(@D) && ln -sf $< $@
 
 # The tag excludes the large clients of cloud providers in Kubernetes 1.30.
-$(BIN)/assets/%/kube-apiserver: test/assets/%/go.mod test/assets/%/go.sum | $(BIN)/progress
-	@echo "building the API server of Kubernetes $* from its Go module: takes minutes the first time and seconds later"
-	cd test/assets/$* && $(GO) mod tidy -diff && $(BUILD_LARGE) -tags=providerless -o $@ \
-		-ldflags="-s -w -X k8s.io/component-base/version.gitVersion=$$($(GO) list -m -f '{{.Version}}' k8s.io/kubernetes)" k8s.io/kubernetes/cmd/kube-apiserver
+define build-older-command
+$(BIN)/assets/%/$(1): test/assets/%/go.mod test/assets/%/go.sum | $(BIN)/progress
+	@grep -q 'kubernetes/cmd/$(1)$$$$' $$< || { echo "test/assets/$$* has no $(1); run make server-module RELEASE=$$*.x" >&2; exit 1; }
+	@echo "building $(1) of Kubernetes $$* from its Go module: takes minutes the first time and seconds later"
+	@cd test/assets/$$* && $(GO) mod tidy -diff && $(BUILD_LARGE) -tags=providerless -o $$@ \
+		-ldflags="-s -w -X k8s.io/component-base/version.gitVersion=$$$$($(GO) list -m -f '{{.Version}}' k8s.io/kubernetes)" k8s.io/kubernetes/cmd/$(1)
+endef
+$(foreach command,kube-apiserver $(NODE_COMMANDS),$(eval $(call build-older-command,$(command))))
 
 $(BIN)/assets/%: test/assets/go.mod test/assets/go.sum | $(BIN)/progress
 	@echo "building $(@F) from its Go module: takes minutes the first time and seconds later"

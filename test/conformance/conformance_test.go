@@ -109,7 +109,7 @@ func TestModules(t *testing.T) {
 					t.Errorf("%s is replaced by %v, want %s", replaced.Old.Path, replaced.New, r.staging())
 				}
 			}
-			if !slices.ContainsFunc(m.Tool, func(tool struct{ Path string }) bool { return tool.Path == apiServer }) {
+			if !slices.ContainsFunc(m.Tool, func(tool struct{ Path string }) bool { return tool.Path == kubernetesModule+"/cmd/"+apiServer }) {
 				t.Errorf("got tools %v, want %s", m.Tool, apiServer)
 			}
 		})
@@ -139,7 +139,7 @@ func TestModuleOf(t *testing.T) {
 		theirs.Replace = append(theirs.Replace, r)
 	}
 	path := filepath.Join(t.TempDir(), "go.mod")
-	if err := os.WriteFile(path, moduleOf(release{30, 14}, theirs), 0o600); err != nil {
+	if err := os.WriteFile(path, moduleOf(release{30, 14}, theirs, []string{apiServer, "kubelet"}), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	m, err := readModule(path)
@@ -151,6 +151,9 @@ func TestModuleOf(t *testing.T) {
 	}
 	if len(m.Replace) != 1 || m.Replace[0].Old.Path != "k8s.io/api" || m.Replace[0].New.Version != "v0.30.14" {
 		t.Errorf("got replace directives %v, want only k8s.io/api", m.Replace)
+	}
+	if len(m.Tool) != 2 || m.Tool[0].Path != "k8s.io/kubernetes/cmd/kube-apiserver" || m.Tool[1].Path != "k8s.io/kubernetes/cmd/kubelet" {
+		t.Errorf("got tools %v, want the API server and the kubelet", m.Tool)
 	}
 	if got := m.goDebugDefault(); got != "go1.22" {
 		t.Errorf("got godebug default %s, want the version of the go directive", got)

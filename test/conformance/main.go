@@ -15,7 +15,9 @@ import (
 
 const usage = `usage:
   conformance test MINOR [FLAG...]   test with the API server in KUBEBUILDER_ASSETS, which must have that minor version, such as 1.30; flags are passed to go test
-  conformance module RELEASE         write the module that builds a release, such as 1.30.14`
+  conformance module RELEASE [COMMAND...]
+                                     write the module that builds the API server of a
+                                     release, such as 1.30.14, and other commands of it`
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
@@ -36,7 +38,7 @@ func run(ctx context.Context, args []string) error {
 	case "test":
 		return testMinor(ctx, modules, page, args[1], args[2:])
 	case "module":
-		if err := writeModule(ctx, modules, args[1]); err != nil {
+		if err := writeModule(ctx, modules, args[1], args[2:]...); err != nil {
 			return err
 		}
 		supported, err := readReleases(modules)

@@ -101,8 +101,10 @@ func TestCheck(t *testing.T) {
 		have     []string
 		provider string
 		fails    map[string]string
-		want     []string
-		not      []string
+		// prints is the output of podman.
+		prints string
+		want   []string
+		not    []string
 	}{
 		"docker":                                 {have: []string{"docker"}},
 		"podman":                                 {have: []string{"podman"}},
@@ -118,6 +120,12 @@ func TestCheck(t *testing.T) {
 			have: []string{"podman"}, provider: "podman", fails: map[string]string{"podman-info": "cannot connect to podman"},
 			want: []string{"podman does not respond", "podman machine start", "cannot connect to podman"}, not: []string{"docker"},
 		},
+		"podman has no root and no cgroup v2": {
+			have: []string{"podman"}, prints: `{"host":{"cgroupVersion":"v1","security":{"rootless":true}}}`,
+			want: []string{"cgroup v1", "run make as root"},
+		},
+		"podman has no root, but cgroup v2": {have: []string{"podman"}, prints: `{"host":{"cgroupVersion":"v2","security":{"rootless":true}}}`},
+		"podman has root, and cgroup v1":    {have: []string{"podman"}, prints: `{"host":{"cgroupVersion":"v1","security":{"rootless":false}}}`},
 		"the chosen engine is missing": {
 			have: []string{"docker"}, provider: "podman",
 			want: []string{"podman is missing"}, not: []string{"docker"},
@@ -149,6 +157,7 @@ func TestCheck(t *testing.T) {
 			for command, message := range test.fails {
 				s.write(t, command+".fails", message+"\n")
 			}
+			s.write(t, "podman.prints", test.prints+"\n")
 			err := realMain(t.Context(), []string{"check"}, &bytes.Buffer{})
 			if test.want == nil {
 				if err != nil {

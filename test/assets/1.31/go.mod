@@ -1,4 +1,4 @@
-// The API server of Kubernetes 1.31, for make conformance. Written by
+// Programs of Kubernetes 1.31, for make conformance and make kind-image. Written by
 // make server-module RELEASE=1.31.14.
 module github.com/pod-identity-webhook/pod-identity-webhook/test/assets/1.31
 

@@ -4,6 +4,7 @@ package engine
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -53,17 +54,36 @@ func Select(ctx context.Context) (Engine, error) {
 	return "", errors.Join(reasons...)
 }
 
-// check returns an error if the engine is not installed or does not respond.
+// check returns an error if the engine is not installed, does not respond, or cannot run
+// a node.
 func (e Engine) check(ctx context.Context) error {
 	if _, err := exec.LookPath(string(e)); err != nil {
 		return fmt.Errorf("%s is missing: see %s", e, e.guide())
 	}
 	ctx, cancel := context.WithTimeout(ctx, responseTimeout)
 	defer cancel()
-	if _, err := e.Output(ctx, e.ping()...); err != nil {
+	response, err := e.Output(ctx, e.ping()...)
+	if err != nil {
 		return fmt.Errorf("%s does not respond; %s\n\t%w", e, e.startHint(), err)
 	}
+	if e == Podman && rootlessV1(response) {
+		return errors.New("podman without root cannot run a node on a machine with cgroup v1; run make as root, or start the machine with cgroup v2")
+	}
 	return nil
+}
+
+// rootlessV1 reports whether the output of podman info is that of a podman without root on a
+// machine with cgroup v1, which kind rejects.
+func rootlessV1(info []byte) bool {
+	var found struct {
+		Host struct {
+			CgroupVersion string `json:"cgroupVersion"`
+			Security      struct {
+				Rootless bool `json:"rootless"`
+			} `json:"security"`
+		} `json:"host"`
+	}
+	return json.Unmarshal(info, &found) == nil && found.Host.Security.Rootless && found.Host.CgroupVersion == "v1"
 }
 
 func (e Engine) guide() string {
@@ -83,7 +103,7 @@ func (e Engine) startHint() string {
 // ping returns a command that fails if the engine does not run containers.
 func (e Engine) ping() []string {
 	if e == Podman {
-		return []string{"info", "--format", "{{.Host.Arch}}"}
+		return []string{"info", "--format", "json"}
 	}
 	// The client prints most other fields without a daemon.
 	return []string{"version", "--format", "{{.Server.Version}}"}
