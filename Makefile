@@ -282,7 +282,7 @@ E2E_CLUSTER = cd test/cluster && IMAGE=$(IMAGE) VERSION=$(VERSION) KUBEBUILDER_A
 UNDER_FIRE = cd test && WEBHOOK=$(BIN)/pod-identity-webhook KUBEBUILDER_ASSETS=$(ASSETS) HELM=$(BIN)/helm $(GO) test -v -count=1 -timeout=0
 
 # All of them run, also after a failure.
-NIGHTLY := 'conformance' 'fuzz FUZZTIME=500000x' 'test-rotation COUNT=10' 'test-sdks SDK_TESTS=' 'test-soak' 'bench COUNT=6' 'bench-scale' 'bench-guard'
+NIGHTLY := 'kind-image' 'e2e-kind' 'conformance' 'fuzz FUZZTIME=500000x' 'test-rotation COUNT=10' 'test-sdks SDK_TESTS=' 'test-soak' 'bench COUNT=6' 'bench-scale' 'bench-guard'
 
 .PHONY: nightly
 nightly: ## run the tests that take too long for continuous integration: all Kubernetes versions, long fuzzing, soak, benchmarks
