@@ -124,6 +124,8 @@ kind-test: build assets $(BIN)/helm ## test the kind configuration and the steps
 # The Kubernetes version of the node image: a minor version with a module below test/assets.
 NODE_KUBERNETES = $(if $(filter command% override,$(origin VERSION)),$(VERSION),$(NEWEST))
 NODE_ASSETS = $(if $(filter $(NEWEST),$(NODE_KUBERNETES)),$(ASSETS),$(BIN)/assets/$(NODE_KUBERNETES))
+# kubeadm before 1.34 sets flags that etcd 3.7 has removed.
+NODE_ETCD = $(if $(filter 1.30 1.31 1.32 1.33,$(NODE_KUBERNETES)),$(BIN)/kind/programs/etcd-3.5/etcd,$(NODE_ASSETS)/etcd)
 NODE_IMAGE = localhost/pod-identity-webhook/kind-node:$(NODE_KUBERNETES)
 # A Debian mirror; one of snapshot.debian.org has the packages of a date.
 DEBIAN_MIRROR ?= http://deb.debian.org/debian
@@ -134,10 +136,10 @@ NODE_PROGRAMS := $(addprefix $(BIN)/kind/programs/,containerd ctr containerd-shi
 .PHONY: kind-image
 kind-image: $(BIN)/kind/nodeimage ## build a node image for kind without a registry; needs Docker or podman, and mmdebstrap; VERSION=1.36
 	@$(BIN)/kind/nodeimage check
-	@$(MAKE) --no-print-directory $(addprefix $(NODE_ASSETS)/,etcd kube-apiserver kube-controller-manager kube-scheduler kube-proxy kubeadm kubelet kubectl) \
+	@$(MAKE) -s $(NODE_ETCD) $(addprefix $(NODE_ASSETS)/,kube-apiserver kube-controller-manager kube-scheduler kube-proxy kubeadm kubelet kubectl) \
 		$(BIN)/network/coredns $(BIN)/cluster-images/pause $(NODE_PROGRAMS) $(BIN)/kind/kind
 	@$(BIN)/kind/nodeimage -name=$(NODE_IMAGE) -kind=$(BIN)/kind/kind -module=$$(cd test/kind && $(GO) list -m -f '{{.Dir}}' sigs.k8s.io/kind) \
-		-programs=$(NODE_ASSETS),$(BIN)/kind/programs,$(BIN)/network,$(BIN)/cluster-images -mirror=$(DEBIAN_MIRROR)
+		-programs=$(dir $(NODE_ETCD)),$(NODE_ASSETS),$(BIN)/kind/programs,$(BIN)/network,$(BIN)/cluster-images -mirror=$(DEBIAN_MIRROR)
 
 # A complete cluster without Docker. It needs root and a few packages.
 CLUSTER_PARTS := $(addprefix $(ASSETS)/,etcd kube-apiserver kubectl kubelet kube-controller-manager kube-scheduler kube-proxy)
@@ -454,6 +456,10 @@ $(BIN)/kind/nodeimage:
 
 $(BIN)/kind/programs/podnetwork: always
 	@cd test/kind && $(BUILD) -ldflags="-s -w" -o $@ ./nodeimage/podnetwork
+
+$(BIN)/kind/programs/etcd-3.5/etcd: test/kind/nodeimage/programs/etcd/go.mod test/kind/nodeimage/programs/etcd/go.sum | $(BIN)/progress
+	@echo "building etcd 3.5 from its Go module"
+	@cd test/kind/nodeimage/programs/etcd && $(BUILD_LARGE) -ldflags="-s -w" -o $@ go.etcd.io/etcd/server/v3
 
 $(BIN)/kind/programs/crictl: test/kind/nodeimage/programs/crictl/go.mod test/kind/nodeimage/programs/crictl/go.sum | $(BIN)/progress
 	@echo "building crictl from its Go module: takes minutes the first time and seconds later"

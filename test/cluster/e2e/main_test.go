@@ -136,7 +136,36 @@ func setUp(ctx context.Context, host host, dir string) (err error) {
 	if err := install(ctx); err != nil {
 		return err
 	}
+	if err := waitInjected(ctx); err != nil {
+		return err
+	}
 	return w.IRSA(ctx, w.localSTS, "provider", "create", "--approve")
+}
+
+// waitInjected waits until the API server calls the webhook. After helm returns, the API
+// server reads the new webhook configuration, and kube-proxy makes the Service reachable.
+func waitInjected(ctx context.Context) error {
+	const name = "wait-injected"
+	core := world.client.CoreV1()
+	if _, err := core.Namespaces().Create(ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}}, metav1.CreateOptions{}); err != nil {
+		return err
+	}
+	if _, err := core.ServiceAccounts(name).Create(ctx, &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{
+		Name: name, Annotations: map[string]string{roleAnnotation: "arn:aws:iam::111122223333:role/" + name},
+	}}, metav1.CreateOptions{}); err != nil {
+		return err
+	}
+	of := template(name, name)
+	var last error
+	err := wait.PollUntilContextTimeout(ctx, interval, patience, true, func(ctx context.Context) (bool, error) {
+		var pod *corev1.Pod
+		pod, last = core.Pods(name).Create(ctx, &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: name}, Spec: of.Spec}, metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})
+		return last == nil && roleOf(pod) != "", nil
+	})
+	if err != nil {
+		return fmt.Errorf("wait until a pod is injected: %w", errors.Join(err, last))
+	}
+	return core.Namespaces().Delete(ctx, name, metav1.DeleteOptions{})
 }
 
 // exposeSTS exposes local-sts on the node and returns its address there.
