@@ -365,6 +365,9 @@ lint: $(BIN)/golangci-lint chart-lint prose-lint ## run the linters
 	cd tools/helm && $(GO) mod tidy -diff
 	cd test/kind && $(BIN)/golangci-lint run --config=../../.golangci.yml ./...
 	cd test/kind && $(GO) mod tidy -diff
+	cd test/kind/nodeimage/programs && $(GO) mod tidy -diff
+	cd test/kind/nodeimage/programs/crictl && $(GO) mod tidy -diff
+	cd test/kind/nodeimage/programs/etcd && $(GO) mod tidy -diff
 	cd test/cluster && GOOS=linux $(BIN)/golangci-lint run --config=../../.golangci.yml ./...
 	cd test/cluster && $(GO) mod tidy -diff
 	cd test/cluster/network && $(BIN)/golangci-lint run --config=../../../.golangci.yml ./...

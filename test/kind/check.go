@@ -33,9 +33,9 @@ func (c *cluster) selectEngine(ctx context.Context) (err error) {
 	return nil
 }
 
-// ensureNodeImage chooses the node image: the chosen one, the one of make kind-image if
-// the engine has it, or the published one of kind. It pulls the image if the engine does
-// not have it.
+// ensureNodeImage chooses the node image, if the user has not. That is the image of
+// make kind-image if the engine has it, or else the published image of kind. It pulls the
+// image if the engine does not have it.
 func (c *cluster) ensureNodeImage(ctx context.Context) error {
 	switch {
 	case c.nodeImage != "":
@@ -54,8 +54,8 @@ func (c *cluster) ensureNodeImage(ctx context.Context) error {
 	return nil
 }
 
-// published returns the default node image of kind with its registry, and with its digest
-// but without its tag: older versions of podman reject a name with both.
+// published returns the default node image of kind with its registry and its digest. It
+// omits the tag, because older versions of podman reject a name with tag and digest.
 func published() string {
 	repository, digest, _ := strings.Cut(defaults.Image, "@")
 	repository, _, _ = strings.Cut(repository, ":")

@@ -55,10 +55,15 @@ var images = []programImage{
 	{program: "local-path-provisioner", path: binaries + "local-path-provisioner", entrypoint: true},
 }
 
-// helper is the image with the shell that creates and removes local volumes.
-var helper = programImage{root: busyboxRoot, links: map[string]string{
-	"usr/bin/sh": "busybox", "usr/bin/mkdir": "busybox", "usr/bin/rm": "busybox",
-}}
+// noProgram is the program of the helper image, which has only files of Debian.
+const noProgram = ""
+
+// helper returns the image with the shell that creates and removes local volumes.
+func helper() programImage {
+	return programImage{program: noProgram, root: busyboxRoot, links: map[string]string{
+		"usr/bin/sh": "busybox", "usr/bin/mkdir": "busybox", "usr/bin/rm": "busybox",
+	}}
+}
 
 // iptables returns the links that the package's installation script creates.
 func iptables() map[string]string {
@@ -100,7 +105,7 @@ func (i *programImage) build(directory string, programs directories) (v1.Image, 
 		maps.Copy(links, merged)
 	}
 	var content []byte
-	if i.program != "" {
+	if i.program != noProgram {
 		path, err := programs.find(i.program)
 		if err != nil {
 			return nil, err
@@ -170,7 +175,7 @@ func (b *builder) names(ctx context.Context, version string) (map[string]string,
 	for program, image := range map[string]struct{ file, constant string }{
 		"podnetwork":             {"const_cni.go", "kindnetdImage"},
 		"local-path-provisioner": {"const_storage.go", "storageProvisionerImage"},
-		helper.program:           {"const_storage.go", "storageHelperImage"},
+		noProgram:                {"const_storage.go", "storageHelperImage"},
 	} {
 		if names[program], err = stringConstant(filepath.Join(b.module, "pkg", "build", "nodeimage", image.file), image.constant); err != nil {
 			return nil, err

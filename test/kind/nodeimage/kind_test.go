@@ -96,7 +96,7 @@ echo registry.k8s.io/kube-proxy:v1.37.0
 echo registry.k8s.io/coredns/coredns:v1.14.0
 echo registry.k8s.io/pause:9.9
 `
-	if err := os.WriteFile(kubeadm, []byte(script), 0o700); err != nil { //nolint:gosec // a program
+	if err := os.WriteFile(kubeadm, []byte(script), 0o700); err != nil {
 		t.Fatal(err)
 	}
 	b := builder{programs: directories{filepath.Dir(kubeadm)}, module: kindModule(t)}
@@ -110,7 +110,7 @@ echo registry.k8s.io/pause:9.9
 		"pause":                  "registry.k8s.io/pause:3.", // not the one of kubeadm
 		"podnetwork":             "docker.io/kindest/kindnetd:v",
 		"local-path-provisioner": "docker.io/kindest/local-path-provisioner:v",
-		helper.program:           "docker.io/kindest/local-path-helper:v",
+		noProgram:                "docker.io/kindest/local-path-helper:v",
 	} {
 		if !strings.HasPrefix(names[program], want) {
 			t.Errorf("%q: got image %q, want %s...", program, names[program], want)
@@ -150,7 +150,7 @@ func TestWriteArchive_names(t *testing.T) {
 	if err := writeArchive(path, images); err != nil {
 		t.Fatal(err)
 	}
-	file, err := os.Open(path) //nolint:gosec // a file of this test
+	file, err := os.Open(path)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -49,7 +49,7 @@ func (b *builder) server(ctx context.Context, directory string) (err error) {
 			return err
 		}
 	}
-	file, err := os.Create(filepath.Join(directory, serverFile))
+	file, err := os.Create(filepath.Join(directory, serverFile)) //nolint:gosec // a file of this program
 	if err != nil {
 		return err
 	}
@@ -83,7 +83,7 @@ func (b *builder) writeImages(ctx context.Context, directory, version string) (m
 	}
 	const other = "kube-proxy.tar"
 	contents := map[string]map[name.Reference]v1.Image{"kube-apiserver.tar": {}, "kube-controller-manager.tar": {}, "kube-scheduler.tar": {}, other: {}}
-	for _, image := range append(slices.Clone(images), helper) {
+	for _, image := range append(slices.Clone(images), helper()) {
 		reference, err := name.NewTag(names[image.program])
 		if err != nil {
 			return nil, fmt.Errorf("name of the image with the program %q: %w", image.program, err)
