@@ -2,13 +2,18 @@ package trustpolicy
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 )
 
-// Decision is the result of evaluating a trust policy for a request.
+// Decision is the result of evaluating a trust policy for a request. If neither Allowed nor
+// Unknown is true, the policy does not allow the request.
 type Decision struct {
 	Allowed bool
+	// Unknown reports whether the decision depends on condition keys that only the real
+	// call has.
+	Unknown bool
 	// ExplicitDeny reports whether a statement denies the request. Such a statement
 	// overrides every statement that allows it.
 	ExplicitDeny bool
@@ -26,6 +31,20 @@ type StatementDecision struct {
 	Matches bool
 	// Mismatches are the reasons why the statement does not match.
 	Mismatches []Mismatch
+	// Unknown are the condition keys that only the real call has. Without mismatches, they
+	// decide whether the statement matches.
+	Unknown []string
+}
+
+func (s StatementDecision) truth() truth {
+	switch {
+	case s.Matches:
+		return yes
+	case len(s.Mismatches) == 0:
+		return unknown
+	default:
+		return no
+	}
 }
 
 // Mismatch is an element of a statement that a request does not match.
@@ -41,8 +60,8 @@ type Mismatch struct {
 	Hint string
 }
 
-// Explain returns the reasons why the request is not allowed, one string each. It
-// returns nil if the request is allowed.
+// Explain returns the reasons why the request is not allowed, or why that is unknown, one
+// string each. It returns nil if the request is allowed.
 func (d Decision) Explain() []string {
 	if d.Allowed {
 		return nil
@@ -51,9 +70,11 @@ func (d Decision) Explain() []string {
 	allows := false
 	for _, s := range d.Statements {
 		switch {
+		case d.Unknown && s.truth() == unknown:
+			reasons = append(reasons, s.explainUnknown())
 		case s.Effect == effectDeny && s.Matches:
 			reasons = append(reasons, s.name()+" denies the request, which overrides every Allow")
-		case s.Effect == effectAllow && !s.Matches && !d.ExplicitDeny:
+		case s.Effect == effectAllow && !s.Matches && !d.ExplicitDeny && !d.Unknown:
 			for _, m := range s.Mismatches {
 				reasons = append(reasons, s.name()+" does not allow the request: "+m.String())
 			}
@@ -64,6 +85,32 @@ func (d Decision) Explain() []string {
 		reasons = append(reasons, "the policy has no Allow statement")
 	}
 	return reasons
+}
+
+// UnknownKeys returns the condition keys on which an unknown decision depends, without
+// duplicates. It returns nil for other decisions.
+func (d Decision) UnknownKeys() []string {
+	if !d.Unknown {
+		return nil
+	}
+	var keys []string
+	for _, s := range d.Statements {
+		if s.truth() == unknown {
+			keys = append(keys, s.Unknown...)
+		}
+	}
+	slices.Sort(keys)
+	return slices.Compact(keys)
+}
+
+// explainUnknown returns on which keys it depends whether the statement matches.
+func (s StatementDecision) explainUnknown() string {
+	verb := "allows"
+	if s.Effect == effectDeny {
+		verb = "denies"
+	}
+	keys := slices.Compact(slices.Sorted(slices.Values(s.Unknown)))
+	return fmt.Sprintf("%s %s the request only if its conditions on %s are true; only the real call has a value", s.name(), verb, strings.Join(keys, ", "))
 }
 
 // name returns the number of the statement, from 1, and its Sid.

@@ -6,21 +6,39 @@ import (
 )
 
 // Evaluate decides whether the policy allows a request: at least one statement allows it
-// and none denies it (reference_policies_evaluation-logic).
+// and none denies it (reference_policies_evaluation-logic). The decision is unknown if it
+// depends on condition keys that only the real call has.
 func (d Document) Evaluate(r Request) Decision {
 	decision := Decision{request: r}
-	context := newContextKeys(r.Context)
+	context := newContextKeys(r)
+	matches := map[string]truth{effectAllow: no, effectDeny: no}
 	for i, s := range d.statements {
 		decided := s.decide(r, context, d.hasVariables())
 		decided.Index = i
 		decision.Statements = append(decision.Statements, decided)
-		if decided.Matches {
-			decision.Allowed = decision.Allowed || s.effect == effectAllow
-			decision.ExplicitDeny = decision.ExplicitDeny || s.effect == effectDeny
-		}
+		matches[s.effect] = max(matches[s.effect], decided.truth())
 	}
-	decision.Allowed = decision.Allowed && !decision.ExplicitDeny
+	allow, deny := matches[effectAllow], matches[effectDeny]
+	decision.ExplicitDeny = deny == yes
+	decision.Allowed = allow == yes && deny == no
+	decision.Unknown = !decision.Allowed && !decision.ExplicitDeny && allow != no
 	return decision
+}
+
+// truth is the value of a condition, in increasing order.
+type truth int
+
+const (
+	no truth = iota
+	unknown
+	yes
+)
+
+func truthOf(holds bool) truth {
+	if holds {
+		return yes
+	}
+	return no
 }
 
 // hasVariables reports whether ${...} is a variable. The older version, which is the
@@ -45,14 +63,19 @@ func (s statement) decide(r Request, context contextKeys, variables bool) Statem
 		})
 	}
 	for _, c := range s.conditions {
-		if holds, unresolved := c.matches(context, variables); !holds {
+		holds, undecided := c.matches(context, variables)
+		switch holds {
+		case unknown:
+			decided.Unknown = append(decided.Unknown, undecided)
+		case no:
 			decided.Mismatches = append(decided.Mismatches, Mismatch{
 				Element: "Condition", Operator: c.operator.String(), Key: c.key,
-				Expected: slices.Clone(c.values), Found: slices.Clone(context.get(c.key)), Hint: c.hint(r, context, unresolved),
+				Expected: slices.Clone(c.values), Found: slices.Clone(context.get(c.key)), Hint: c.hint(r, context, undecided),
 			})
+		case yes:
 		}
 	}
-	decided.Matches = len(decided.Mismatches) == 0
+	decided.Matches = len(decided.Mismatches) == 0 && len(decided.Unknown) == 0
 	return decided
 }
 
@@ -98,16 +121,20 @@ func (s statement) matchesAction(action string) bool {
 	return listed != s.not
 }
 
-// matches reports whether a condition is true of a request. If it is false because a
-// variable could not be resolved, unresolved is that variable.
+// matches returns whether a condition is true of a request. If that is unknown, key is the
+// key that only the real call has. If it is false because a variable could not be
+// resolved, key is that variable.
 //
 // A value with such a variable never equals or matches anything (variables, "Policy
 // variables with no value"). So the condition is false, but a negated operator can still
 // be true. IfExists is true without the key even then (variables, the note at the start).
-func (c condition) matches(context contextKeys, variables bool) (holds bool, unresolved string) {
+func (c condition) matches(context contextKeys, variables bool) (holds truth, key string) {
+	if context.unknown(c.key) {
+		return unknown, c.key
+	}
 	found := context.get(c.key)
 	if c.operator.base == opNull {
-		return c.matchesNull(found), ""
+		return truthOf(c.matchesNull(found)), ""
 	}
 	comparison := comparisons[c.operator.base]
 	expected := make([]pattern, 0, len(c.values))
@@ -117,16 +144,19 @@ func (c condition) matches(context contextKeys, variables bool) (holds bool, unr
 			continue
 		}
 		expanded, missing := expand(value, context)
+		name, _, _ := strings.Cut(missing, ",")
 		switch {
 		case missing == "":
 			expected = append(expected, expanded)
+		case context.unknown(name):
+			return unknown, name
 		case !c.operator.negated() && (!c.operator.ifExists || len(found) > 0):
-			return false, missing
+			return no, missing
 		}
 	}
-	return c.operator.matches(found, func(value string) bool {
+	return truthOf(c.operator.matches(found, func(value string) bool {
 		return slices.ContainsFunc(expected, func(p pattern) bool { return comparison.compare(value, p) })
-	}), ""
+	})), ""
 }
 
 // matchesNull reports whether one of the values is "true" and the key is absent, or

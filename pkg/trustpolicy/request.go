@@ -1,11 +1,17 @@
 package trustpolicy
 
 import (
+	"maps"
 	"slices"
+	"strconv"
 	"strings"
+	"time"
 
 	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/token"
 )
+
+// sessionNameKey is the condition key of the session's name, in lower case.
+const sessionNameKey = "sts:rolesessionname"
 
 // Request is a call of STS that the trust policy of a role allows or denies.
 type Request struct {
@@ -15,11 +21,25 @@ type Request struct {
 	Provider string
 	// Context has the values of the condition keys. Keys are case-insensitive.
 	Context map[string][]string
+	// Partial reports whether the real call has condition keys that Context does not have:
+	// those of the call, such as aws:SourceIp, and the name of the session. A condition on
+	// such a key is unknown.
+	Partial bool
+}
+
+// At returns the request without the call that sends it, at a time. Context then has the
+// clock, and Partial is true.
+func (r Request) At(now time.Time) Request {
+	r.Context = maps.Clone(r.Context)
+	r.Context["aws:CurrentTime"] = []string{now.UTC().Format(time.RFC3339)}
+	r.Context["aws:EpochTime"] = []string{strconv.FormatInt(now.Unix(), 10)}
+	r.Partial = true
+	return r
 }
 
 // ForToken returns the request that exchanges a token. Its condition keys are those that
-// AWS derives from the claims, and the name of the session. The caller adds keys of the
-// call, such as aws:SourceIp. See reference_policies_iam-condition-keys, "Available keys
+// AWS derives from the claims, and the name of the session, if it is known. The caller adds
+// keys of the call, such as aws:SourceIp, or sets Partial. See reference_policies_iam-condition-keys, "Available keys
 // for AWS OIDC federation" and "sts:RoleSessionName".
 func ForToken(providerARN string, claims token.Claims, sessionName string) Request {
 	issuer := IssuerOf(providerARN)
@@ -33,19 +53,31 @@ func ForToken(providerARN string, claims token.Claims, sessionName string) Reque
 	}
 	set(issuer+":sub", claims.Subject)
 	set(issuer+":aud", claims.Audience...)
-	set("sts:RoleSessionName", sessionName)
+	set(sessionNameKey, sessionName)
 	return Request{Action: Action, Provider: providerARN, Context: context}
 }
 
-// contextKeys are the values of a request by the lower-case name of their key.
-type contextKeys map[string][]string
-
-func newContextKeys(context map[string][]string) contextKeys {
-	lower := make(contextKeys, len(context))
-	for key, values := range context {
-		lower[strings.ToLower(key)] = values
-	}
-	return lower
+// contextKeys are the condition keys of a request.
+type contextKeys struct {
+	// values are by the lower-case name of their key.
+	values  map[string][]string
+	partial bool
 }
 
-func (c contextKeys) get(key string) []string { return c[strings.ToLower(key)] }
+func newContextKeys(r Request) contextKeys {
+	lower := make(map[string][]string, len(r.Context))
+	for key, values := range r.Context {
+		lower[strings.ToLower(key)] = values
+	}
+	return contextKeys{lower, r.Partial}
+}
+
+func (c contextKeys) get(key string) []string { return c.values[strings.ToLower(key)] }
+
+// unknown reports whether only the real call has the key: a global key, or the name of the
+// session. A call with a token never has the other keys of STS.
+func (c contextKeys) unknown(key string) bool {
+	lower := strings.ToLower(key)
+	_, known := c.values[lower]
+	return c.partial && !known && (strings.HasPrefix(lower, "aws:") || lower == sessionNameKey)
+}

@@ -74,9 +74,14 @@ func (c condition) matchesWithout() bool {
 	return c.operator.base != opNull && c.operator.matches(nil, func(string) bool { return false })
 }
 
+// warnings returns warnings for a condition on the claims sub and aud. Conditions on other
+// keys only restrict more.
 func (c condition) warnings(issuers []string) []string {
-	var warnings []string
 	issuer, claim := cutKey(c.key)
+	if claim != "sub" && claim != "aud" {
+		return nil
+	}
+	var warnings []string
 	if c.operator.set == forAllValues {
 		warnings = append(warnings, fmt.Sprintf("has %s on %s, which also allows requests without that key; use %s, or no prefix for a key with a single value",
 			forAllValues, c.key, forAnyValue))
@@ -95,8 +100,7 @@ func (c condition) warnings(issuers []string) []string {
 			warnings = append(warnings, fmt.Sprintf("has %s on aud, so tokens with any audience of the provider are accepted; require one audience", quote(value)))
 		}
 	}
-	isClaim := claim == "sub" || claim == "aud"
-	if isClaim && len(issuers) > 0 && !slices.ContainsFunc(issuers, func(of string) bool { return strings.EqualFold(of, issuer) }) {
+	if len(issuers) > 0 && !slices.ContainsFunc(issuers, func(of string) bool { return strings.EqualFold(of, issuer) }) {
 		warnings = append(warnings, fmt.Sprintf("has the key %s, but the issuer of its provider is %s; correct the key or the provider", c.key, issuers[0]))
 	}
 	return warnings
