@@ -1,6 +1,7 @@
 package doctor
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -253,15 +254,18 @@ func (x *checkState) evaluateRole(arn string) Finding {
 	return newFinding(OK, "role %s exists", arn)
 }
 
-// sessionName returns the session name that the pods use, or a name of doctor if the
-// webhook does not set one. A trust policy can depend on it.
-func (x *checkState) sessionName() string {
+// podSessionName returns the session name of the pod's calls, or "" if the SDK chooses it.
+func (x *checkState) podSessionName() string {
 	switch {
 	case x.identity.SessionName == identity.SessionNamePod && x.pod != nil && identity.IsSessionName(x.pod.Name):
 		return x.pod.Name
-	case x.identity.SessionName != "" && x.identity.SessionName != identity.SessionNamePod:
+	case x.identity.SessionName != identity.SessionNamePod:
 		return x.identity.SessionName
 	default:
-		return "kubectl-irsa-doctor"
+		return ""
 	}
 }
+
+// sessionName returns the session name that the pods use, or a name of doctor if the
+// webhook does not set one. A trust policy can depend on it.
+func (x *checkState) sessionName() string { return cmp.Or(x.podSessionName(), "kubectl-irsa-doctor") }

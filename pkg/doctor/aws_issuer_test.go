@@ -422,17 +422,64 @@ func TestEvaluateTrustPolicy(t *testing.T) {
 	x := examinationOf(accountWith(nil))
 	x.identity = podWithIdentity(nil)
 	x.claims = token.Claims{Issuer: "https://oidc.example.com", Subject: "system:serviceaccount:shop:cart", Audience: []string{"sts.amazonaws.com"}}
-	request := trustpolicy.ForToken(provider, x.claims, "doctor")
+	request := trustpolicy.ForToken(provider, x.claims, "").At(time.Date(2026, 12, 1, 0, 0, 0, 0, time.UTC))
+	const cart, perimeter = `,"oidc.example.com:sub":"system:serviceaccount:shop:cart"`,
+		`{"Sid":"Perimeter","Effect":"Deny","Principal":{"AWS":"*"},"Action":"sts:AssumeRoleWithWebIdentity","Condition":{"NotIpAddressIfExists":{"aws:SourceIp":["203.0.113.0/24"]}}}`
+	with := func(subject, statement string) string {
+		return strings.TrimSuffix(policy(subject), "]}") + "," + statement + "]}"
+	}
+	const fix = `aws iam update-assume-role-policy --role-name cart --policy-document "$(aws iam get-role --role-name cart --query Role.AssumeRolePolicyDocument --output json | ` +
+		`kubectl irsa trust-policy shop/cart --issuer https://oidc.example.com --account-id 111122223333 --add-to -)"`
 	for title, test := range map[string]struct {
 		document string
 		want     want
 	}{
-		"it allows":         {policy(`,"oidc.example.com:sub":"system:serviceaccount:shop:cart"`), want{OK, "allows system:serviceaccount:shop:cart with audience sts.amazonaws.com", "", ""}},
-		"another namespace": {policy(`,"oidc.example.com:sub":"system:serviceaccount:store:cart"`), want{Broken, "does not allow", "oidc.example.com:sub", `aws iam update-assume-role-policy --role-name cart --policy-document "$(kubectl irsa trust-policy shop/cart --issuer https://oidc.example.com --account-id 111122223333)"`}},
-		"all subjects":      {policy(""), want{Warning, "more than system:serviceaccount:shop:cart", "the fix replaces the entire trust policy", "kubectl irsa trust-policy"}},
-		"not a policy":      {`{}`, want{Broken, "is invalid", "", "kubectl irsa trust-policy"}},
+		"it allows":         {policy(cart), want{OK, "allows system:serviceaccount:shop:cart with audience sts.amazonaws.com", "", ""}},
+		"another namespace": {policy(`,"oidc.example.com:sub":"system:serviceaccount:store:cart"`), want{Broken, "does not allow", "oidc.example.com:sub", fix}},
+		"all subjects":      {policy(""), want{Warning, "more than system:serviceaccount:shop:cart", "no condition that requires a sub", ""}},
+		"not a policy":      {`{}`, want{Unknown, "cannot evaluate the trust policy", "no statement", ""}},
+		"a condition of the call": {strings.Replace(policy(cart), `}}}]`, `},"StringLike":{"aws:SourceVpc":"vpc-1"}}}]`, 1),
+			want{Unknown, "depends on aws:SourceVpc of the call to STS", "statement 1 allows the request only if", ""}},
+		"the session name": {strings.Replace(policy(cart), `}}}]`, `},"StringLike":{"sts:RoleSessionName":"cart*"}}}]`, 1),
+			want{Unknown, "depends on sts:RoleSessionName", "", ""}},
+		"the clock":        {strings.Replace(policy(cart), `}}}]`, `},"DateGreaterThan":{"aws:CurrentTime":"2026-01-01T00:00:00Z"}}}]`, 1), want{OK, "allows", "", ""}},
+		"a data perimeter": {with(cart, perimeter), want{Unknown, "depends on aws:SourceIp", "statement 2 (Perimeter) denies the request only if", ""}},
+		"a data perimeter, another namespace": {with(`,"oidc.example.com:sub":"system:serviceaccount:store:cart"`, perimeter),
+			want{Broken, "does not allow", "keeps all statements", fix}},
+		"an unconditional Deny": {with(cart, `{"Effect":"Deny","Principal":"*","Action":"sts:*"}`), want{Broken, "denies system:serviceaccount:shop:cart", "change the condition of that statement", ""}},
+		"no space left":         {with(`,"oidc.example.com:sub":"`+strings.Repeat("x", 3800)+`"`, perimeter), want{Broken, "does not allow", "exceed the limit of IAM", ""}},
+		"little space left":     {with(`,"oidc.example.com:sub":"`+strings.Repeat("x", 1500)+`"`, perimeter), want{Broken, "does not allow", "the default limit of IAM is 2048", fix}},
 	} {
-		t.Run(title, func(t *testing.T) { test.want.check(t, x.evaluateTrustPolicy([]byte(test.document), request)) })
+		t.Run(title, func(t *testing.T) {
+			got := x.evaluateTrustPolicy([]byte(test.document), request)
+			test.want.check(t, got)
+			if test.want.fix == "" && got.Fix != "" {
+				t.Errorf("got fix %q, want none", got.Fix)
+			}
+		})
+	}
+}
+
+func TestOverruleTrustPolicy(t *testing.T) {
+	trust := func(status Status) Finding {
+		return Finding{Check: TrustPolicy, Status: status, Summary: "depends on aws:SourceIp", Fix: "x"}
+	}
+	for title, test := range map[string]struct {
+		trust    Status
+		exchange Status
+		want     Status
+	}{
+		"accepted":            {Unknown, OK, OK},
+		"accepted, denied":    {Broken, OK, OK},
+		"accepted, too broad": {Warning, OK, Warning},
+		"rejected":            {Unknown, Broken, Unknown},
+		"not tried":           {Broken, Skipped, Broken},
+		"not reachable":       {Unknown, Unknown, Unknown},
+	} {
+		findings := overruleTrustPolicy([]Finding{{Check: RoleExists, Status: OK}, trust(test.trust), {Check: STSExchange, Status: test.exchange}})
+		if got := findings[1]; got.Status != test.want || (got.Status == OK) != (got.Fix == "") {
+			t.Errorf("%s: got %+v, want status %s", title, got, test.want)
+		}
 	}
 }
 

@@ -125,7 +125,7 @@ func (x *checkState) diagnoseAfterWebhook(ctx context.Context, report *Report) {
 	for _, findings := range x.diagnosePods(ctx) {
 		report.add(findings...)
 	}
-	report.add(runChecks(ctx, awsChecks(), x)...)
+	report.add(overruleTrustPolicy(runChecks(ctx, awsChecks(), x))...)
 }
 
 // diagnosePods runs the checks of each pod. Pods of one owner with the same findings are
