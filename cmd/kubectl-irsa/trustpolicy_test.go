@@ -6,7 +6,7 @@ import (
 )
 
 func TestTrustPolicy(t *testing.T) {
-	const policy = "testdata/trust-policy.json"
+	const policy, role = "testdata/trust-policy.json", "testdata/get-role.json"
 	for name, lines := range map[string][]string{
 		"trust policy serviceaccount": {
 			"trust-policy shop/cart",
@@ -29,6 +29,16 @@ func TestTrustPolicy(t *testing.T) {
 			"trust-policy shop/cart --issuer https://oidc.example.com/prod/ --check " + policy,
 			"trust-policy web/front --check " + policy + " -o json",
 			"trust-policy shop/* --check " + policy, "trust-policy shop/cart --check other.json", "trust-policy shop/cart --check -",
+		},
+		"trust policy check unknown": {
+			"trust-policy web/front --check " + role, "trust-policy web/front --check " + role + " -o json",
+			"trust-policy web/front shop/cart --check " + role,
+		},
+		"trust policy add": {
+			"trust-policy shop/cart --add-to " + role, "trust-policy shop/cart web/front --add-to " + role + " -o yaml",
+			// Nothing to add.
+			"trust-policy web/front --add-to " + role, "trust-policy shop/cart --add-to " + policy,
+			"trust-policy shop/cart --add-to " + role + " --check " + role, "trust-policy shop/cart --add-to other.json", "trust-policy shop/cart --add-to -",
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

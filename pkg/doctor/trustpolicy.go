@@ -55,7 +55,7 @@ func (x *checkState) evaluateTrustPolicy(document []byte, request trustpolicy.Re
 	switch {
 	case decision.Allowed:
 		finding := newFinding(OK, "the trust policy of role %s allows %s with audience %s", roleName, subject, x.identity.Audience)
-		if warnings := policy.Warnings(); len(warnings) > 0 {
+		if warnings := policy.Broad(); len(warnings) > 0 {
 			finding = newFinding(Warning, "the trust policy of role %s allows more than %s", roleName, subject).
 				withReason("%s", strings.Join(warnings, "; "))
 		}

@@ -5,9 +5,9 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"reflect"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/iam"
@@ -162,11 +162,11 @@ func (c *Cluster) warnProvider(ctx context.Context, plan *Plan, audience string)
 // planRole adds the steps for the role to the plan. It returns the ARN that the role has or
 // will have.
 func (c *Cluster) planRole(ctx context.Context, plan *Plan, spec IdentitySpec, existing *role) (string, error) {
-	trust, err := c.trustPolicy(spec)
-	if err != nil {
-		return "", err
-	}
 	if existing == nil {
+		trust, err := c.trustPolicy(spec)
+		if err != nil {
+			return "", err
+		}
 		arn := c.arn("role" + cmp.Or(spec.Path, "/") + spec.RoleName)
 		c.createRole(plan, spec, arn, trust)
 		c.attachPolicies(plan, spec, spec.PolicyARNs)
@@ -175,7 +175,9 @@ func (c *Cluster) planRole(ctx context.Context, plan *Plan, spec IdentitySpec, e
 	if spec.Path != "" && spec.Path != existing.path {
 		plan.warn("role %s has the path %s, which IAM cannot change to %s; delete the role first to move it", existing.name, existing.path, spec.Path)
 	}
-	c.updateRole(plan, spec, existing, trust)
+	if err := c.updateRole(plan, spec, existing); err != nil {
+		return "", err
+	}
 	attached, err := c.attachedPolicies(ctx, existing.name)
 	if err != nil {
 		return "", err
@@ -184,12 +186,16 @@ func (c *Cluster) planRole(ctx context.Context, plan *Plan, spec IdentitySpec, e
 	return existing.arn, nil
 }
 
-// trustPolicy returns the trust policy that allows only the ServiceAccount's pods.
-func (c *Cluster) trustPolicy(spec IdentitySpec) ([]byte, error) {
-	document, err := trustpolicy.New(trustpolicy.Grant{
+func (c *Cluster) grant(spec IdentitySpec) trustpolicy.Grant {
+	return trustpolicy.Grant{
 		Provider: c.ProviderARN(), Audience: spec.Audience,
 		Subjects: []trustpolicy.Subject{{Namespace: spec.Namespace, ServiceAccount: spec.Name}},
-	})
+	}
+}
+
+// trustPolicy returns the trust policy that allows only the ServiceAccount's pods.
+func (c *Cluster) trustPolicy(spec IdentitySpec) ([]byte, error) {
+	document, err := trustpolicy.New(c.grant(spec))
 	if err != nil {
 		return nil, fmt.Errorf("role %s: %w", spec.RoleName, err)
 	}
@@ -224,14 +230,13 @@ func (c *Cluster) createRole(plan *Plan, spec IdentitySpec, arn string, trust []
 	})
 }
 
-func (c *Cluster) updateRole(plan *Plan, spec IdentitySpec, existing *role, trust []byte) {
+// updateRole plans the changes of an existing role. It returns an error if the trust policy
+// of the role is invalid, or has no space for another statement.
+func (c *Cluster) updateRole(plan *Plan, spec IdentitySpec, existing *role) error {
 	plan.addUnchanged(Create, kindRole, existing.arn)
 	name := aws.String(existing.name)
-	if !equalJSON(existing.trust, string(trust)) {
-		plan.addChange(Update, kindRole, existing.arn, []string{trustDetail(spec), "instead of " + compact(existing.trust)}, func(ctx context.Context) error {
-			_, err := c.IAM.UpdateAssumeRolePolicy(ctx, &iam.UpdateAssumeRolePolicyInput{RoleName: name, PolicyDocument: aws.String(string(trust))}, retryUntilVisible(isNotYetVisible))
-			return err
-		})
+	if err := c.extendTrust(plan, spec, existing); err != nil {
+		return fmt.Errorf("trust policy of role %s: %w", existing.name, err)
 	}
 	if spec.Boundary != "" && spec.Boundary != existing.boundary {
 		details := []string{"permissions boundary " + spec.Boundary}
@@ -249,6 +254,43 @@ func (c *Cluster) updateRole(plan *Plan, spec IdentitySpec, existing *role, trus
 			return err
 		})
 	}
+	return nil
+}
+
+// extendTrust plans one more statement in the trust policy of a role, if none allows the
+// ServiceAccount. It keeps all other statements, because they may be in use.
+func (c *Cluster) extendTrust(plan *Plan, spec IdentitySpec, existing *role) error {
+	policy, err := trustpolicy.Parse([]byte(existing.trust))
+	if err != nil {
+		return err
+	}
+	claims := token.Claims{Subject: token.Subject(spec.Namespace, spec.Name), Audience: []string{spec.Audience}}
+	decision := policy.Evaluate(trustpolicy.ForToken(c.ProviderARN(), claims, "").At(time.Now()))
+	if decision.Allowed {
+		for _, warning := range policy.Broad() {
+			plan.warn("trust policy of role %s: %s", existing.name, warning)
+		}
+	}
+	if decision.ExplicitDeny {
+		plan.warn("pods cannot assume role %s: %s", existing.name, strings.Join(decision.Explain(), "; "))
+	}
+	if !decision.NeedsAllow() {
+		return nil
+	}
+	extended, trust, err := trustpolicy.Add([]byte(existing.trust), c.grant(spec))
+	if err != nil {
+		return err
+	}
+	if length := extended.Length(); length > trustpolicy.DefaultMaxLength {
+		plan.warn("the trust policy of role %s will have %d characters, and the default limit of IAM is %d", existing.name, length, trustpolicy.DefaultMaxLength)
+	}
+	plan.addChange(Update, kindRole, existing.arn, []string{trustDetail(spec), "adds a statement to the trust policy and keeps all others"}, func(ctx context.Context) error {
+		_, err := c.IAM.UpdateAssumeRolePolicy(ctx, &iam.UpdateAssumeRolePolicyInput{
+			RoleName: aws.String(existing.name), PolicyDocument: aws.String(string(trust)),
+		}, retryUntilVisible(isNotYetVisible))
+		return err
+	})
+	return nil
 }
 
 // attachPolicies plans the attachment of the wanted policies. It detaches no other policy,
@@ -271,26 +313,4 @@ func (c *Cluster) attachPolicies(plan *Plan, spec IdentitySpec, wanted []string,
 				spec.RoleName, policy, spec.RoleName, policy)
 		}
 	}
-}
-
-// equalJSON reports whether two JSON documents have the same value.
-func equalJSON(a, b string) bool {
-	var left, right any
-	if json.Unmarshal([]byte(a), &left) != nil || json.Unmarshal([]byte(b), &right) != nil {
-		return false
-	}
-	return reflect.DeepEqual(left, right)
-}
-
-// compact returns a JSON document on one line.
-func compact(document string) string {
-	var decoded any
-	if json.Unmarshal([]byte(document), &decoded) != nil {
-		return document
-	}
-	encoded, err := json.Marshal(decoded)
-	if err != nil {
-		return document
-	}
-	return string(encoded)
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"net/url"
 	"slices"
 	"strings"
 	"testing"
@@ -322,20 +323,97 @@ func TestPlanIdentity_correctsDrift(t *testing.T) {
 	want := w.state(t)
 	name := aws.String("prod.shop.cart")
 	ctx := t.Context()
-	_, err1 := w.IAM.UpdateAssumeRolePolicy(ctx, &iam.UpdateAssumeRolePolicyInput{RoleName: name, PolicyDocument: aws.String(trustPolicyFor(clusterProvider))})
-	_, err2 := w.IAM.DetachRolePolicy(ctx, &iam.DetachRolePolicyInput{RoleName: name, PolicyArn: aws.String(queue)})
-	if err := errors.Join(err1, err2); err != nil {
+	if _, err := w.IAM.DetachRolePolicy(ctx, &iam.DetachRolePolicyInput{RoleName: name, PolicyArn: aws.String(queue)}); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := w.kubernetes.CoreV1().ServiceAccounts("shop").Patch(ctx, "cart", "application/merge-patch+json",
 		[]byte(`{"metadata":{"annotations":{"`+annotation+`":null}}}`), metav1.PatchOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	if done := countDone(apply(t, w.identity(t, cart()))); done != 3 {
-		t.Errorf("got %d steps, want 3", done)
+	if done := countDone(apply(t, w.identity(t, cart()))); done != 2 {
+		t.Errorf("got %d steps, want 2", done)
 	}
 	if got := w.state(t); got != want {
 		t.Errorf("got %s, want %s", got, want)
+	}
+}
+
+// A second run changes the trust policy only if no statement allows the ServiceAccount. Then
+// it adds one and keeps the others.
+func TestPlanIdentity_trustPolicy(t *testing.T) {
+	allow := func(subject, more string) string {
+		return `{"Sid":"a","Effect":"Allow","Principal":{"Federated":["` + clusterProvider + `"]},"Action":["sts:AssumeRoleWithWebIdentity"],"Condition":{"StringEquals":{` +
+			`"oidc.example.com/prod:aud":["sts.amazonaws.com"],"oidc.example.com/prod:sub":["system:serviceaccount:` + subject + `"]}` + more + `}}`
+	}
+	const guard = `{"Sid":"guard","Effect":"Deny","Principal":{"AWS":"*"},"Action":"sts:AssumeRoleWithWebIdentity","Condition":{"NotIpAddressIfExists":{"aws:SourceIp":"203.0.113.0/24"}}}`
+	for name, test := range map[string]struct {
+		statements string
+		adds       bool
+		warning    string
+	}{
+		"another subject and a Deny guard": {statements: allow("web:front", "") + "," + guard, adds: true},
+		"allowed in another form":          {statements: allow("shop:cart", "")},
+		"allowed, with a Deny guard":       {statements: allow("shop:cart", "") + "," + guard},
+		"allowed in one network":           {statements: allow("shop:cart", `,"StringLike":{"aws:SourceVpc":"vpc-1"}`)},
+		"allowed to all":                   {statements: `{"Effect":"Allow","Principal":{"Federated":"` + clusterProvider + `"},"Action":"sts:*"}`, warning: "no condition that requires a sub"},
+		"denied":                           {statements: allow("shop:cart", "") + `,{"Effect":"Deny","Principal":"*","Action":"sts:*"}`, warning: "statement 2 denies the request"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newTestEnv(t)
+			apply(t, w.identity(t, cart()))
+			before := `{"Version":"2012-10-17","Statement":[` + test.statements + `]}`
+			if _, err := w.IAM.UpdateAssumeRolePolicy(t.Context(), &iam.UpdateAssumeRolePolicyInput{
+				RoleName: aws.String("prod.shop.cart"), PolicyDocument: aws.String(before),
+			}); err != nil {
+				t.Fatal(err)
+			}
+			w.iam.Writes()
+			plan := apply(t, w.identity(t, cart()))
+			if test.warning != "" && !strings.Contains(strings.Join(plan.Warnings, "\n"), test.warning) {
+				t.Errorf("got warnings %q, want %q in them", plan.Warnings, test.warning)
+			}
+			var want []string
+			if test.adds {
+				want = []string{"UpdateAssumeRolePolicy"}
+			}
+			if got := w.iam.Writes(); !slices.Equal(got, want) {
+				t.Errorf("got calls %q, want %q", got, want)
+			}
+			role, err := w.IAM.GetRole(t.Context(), &iam.GetRoleInput{RoleName: aws.String("prod.shop.cart")})
+			if err != nil {
+				t.Fatal(err)
+			}
+			after, err := url.PathUnescape(aws.ToString(role.Role.AssumeRolePolicyDocument))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if kept := strings.TrimSuffix(before, "]}"); !strings.HasPrefix(after, kept) || test.adds == (after == before) {
+				t.Errorf("got %s, want the statements of %s and %t for one more", after, before, test.adds)
+			}
+			if plan := apply(t, w.identity(t, cart())); countDone(plan) != 0 {
+				t.Errorf("got %+v, want no change in a third run", plan.Steps)
+			}
+		})
+	}
+}
+
+// IAM rejects a trust policy that is longer than the quota. The plan warns of that.
+func TestPlanIdentity_longTrustPolicy(t *testing.T) {
+	w := newTestEnv(t)
+	apply(t, w.identity(t, cart()))
+	statement := `{"Effect":"Allow","Principal":{"Federated":"` + clusterProvider + `"},"Action":"sts:AssumeRoleWithWebIdentity","Condition":{"StringEquals":{` +
+		`"oidc.example.com/prod:sub":"system:serviceaccount:web:` + strings.Repeat("x", 1500) + `"}}}`
+	if _, err := w.IAM.UpdateAssumeRolePolicy(t.Context(), &iam.UpdateAssumeRolePolicyInput{
+		RoleName: aws.String("prod.shop.cart"), PolicyDocument: aws.String(`{"Version":"2012-10-17","Statement":[` + statement + `]}`),
+	}); err != nil {
+		t.Fatal(err)
+	}
+	plan, err := w.identity(t, cart())()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if all := strings.Join(plan.Warnings, "\n"); !strings.Contains(all, "the default limit of IAM is 2048") {
+		t.Errorf("got warnings %q, want one about the length", plan.Warnings)
 	}
 }
 

@@ -87,6 +87,12 @@ func (d Decision) Explain() []string {
 	return reasons
 }
 
+// NeedsAllow reports whether no statement allows the request, whatever keys the real call
+// has. Only then does one more Allow statement help, and not widen what another permits.
+func (d Decision) NeedsAllow() bool {
+	return !slices.ContainsFunc(d.Statements, func(s StatementDecision) bool { return s.Effect == effectAllow && s.truth() != no })
+}
+
 // UnknownKeys returns the condition keys on which an unknown decision depends, without
 // duplicates. It returns nil for other decisions.
 func (d Decision) UnknownKeys() []string {

@@ -6,14 +6,26 @@ import (
 	"strings"
 )
 
-// Warnings returns a message for each part of the policy that probably allows more than
-// intended. It also warns of a policy longer than DefaultMaxLength.
-func (d Document) Warnings() []string {
+// Broad returns a message for each part of the policy that probably allows more than
+// intended.
+func (d Document) Broad() []string {
 	var warnings []string
 	for i, s := range d.statements {
+		for _, warning := range s.broad() {
+			warnings = append(warnings, StatementDecision{Sid: s.sid, Index: i}.name()+" "+warning)
+		}
+	}
+	return warnings
+}
+
+// Warnings returns the messages of Broad, and one for each part that probably has a mistake.
+// It also warns of a policy longer than DefaultMaxLength.
+func (d Document) Warnings() []string {
+	warnings := d.Broad()
+	for i, s := range d.statements {
 		name := StatementDecision{Sid: s.sid, Index: i}.name()
-		for _, warning := range s.warnings() {
-			warnings = append(warnings, name+" "+warning)
+		for _, mistake := range s.mistakes() {
+			warnings = append(warnings, name+" "+mistake)
 		}
 		if !d.hasVariables() && s.mentionsVariables() {
 			warnings = append(warnings, name+" has ${...}, which is a variable only in Version "+version2012+"; set that version")
@@ -26,13 +38,10 @@ func (d Document) Warnings() []string {
 	return warnings
 }
 
-// warnings returns the warnings for a statement that allows tokens to be exchanged.
-func (s statement) warnings() []string {
-	if s.effect != effectAllow || !s.matchesAction(Action) {
-		return nil
-	}
-	everyone := s.everyone
-	var issuers []string
+// tokens reports whether the statement allows tokens to be exchanged. It returns the issuers
+// of its providers, and whether it allows every principal.
+func (s statement) tokens() (issuers []string, everyone, allows bool) {
+	everyone = s.everyone
 	for _, p := range s.principals {
 		everyone = everyone || p.kind == principalAWS && slices.Contains(p.values, "*")
 		for _, value := range p.values {
@@ -41,7 +50,13 @@ func (s statement) warnings() []string {
 			}
 		}
 	}
-	if !everyone && len(issuers) == 0 {
+	return issuers, everyone, s.effect == effectAllow && s.matchesAction(Action) && (everyone || len(issuers) > 0)
+}
+
+// broad returns the parts of the statement that allow more than intended.
+func (s statement) broad() []string {
+	_, everyone, allows := s.tokens()
+	if !allows {
 		return nil
 	}
 	var warnings []string
@@ -49,13 +64,26 @@ func (s statement) warnings() []string {
 		warnings = append(warnings, "allows every principal that meets the conditions, from any provider; name the provider as Federated")
 	}
 	for _, c := range s.conditions {
-		warnings = append(warnings, c.warnings(issuers)...)
+		warnings = append(warnings, c.broad()...)
 	}
 	if !s.restrictsKey("sub") {
 		warnings = append(warnings, "has no condition that requires a sub, so every ServiceAccount of the cluster can assume the role; add a condition on sub")
 	}
 	if !s.restrictsKey("aud") {
 		warnings = append(warnings, "has no condition that requires an aud, so tokens with any audience of the provider are accepted; add a condition on aud")
+	}
+	return warnings
+}
+
+// mistakes returns the parts of the statement that probably do not have the intended effect.
+func (s statement) mistakes() []string {
+	issuers, _, allows := s.tokens()
+	if !allows {
+		return nil
+	}
+	var warnings []string
+	for _, c := range s.conditions {
+		warnings = append(warnings, c.mistakes(issuers)...)
 	}
 	return warnings
 }
@@ -74,10 +102,10 @@ func (c condition) matchesWithout() bool {
 	return c.operator.base != opNull && c.operator.matches(nil, func(string) bool { return false })
 }
 
-// warnings returns warnings for a condition on the claims sub and aud. Conditions on other
-// keys only restrict more.
-func (c condition) warnings(issuers []string) []string {
-	issuer, claim := cutKey(c.key)
+// broad returns warnings for a condition on the claims sub and aud. Conditions on other keys
+// only restrict more.
+func (c condition) broad() []string {
+	_, claim := cutKey(c.key)
 	if claim != "sub" && claim != "aud" {
 		return nil
 	}
@@ -90,9 +118,6 @@ func (c condition) warnings(issuers []string) []string {
 		warnings = append(warnings, fmt.Sprintf("has IfExists on %s, which also allows requests without that key; remove IfExists", c.key))
 	}
 	for _, value := range c.values {
-		if c.operator.base == opEquals && hasWildcard(value) && !strings.Contains(value, "${") {
-			warnings = append(warnings, fmt.Sprintf("has %s in %s, which compares * and ? literally; use %s", quote(value), opEquals, opLike))
-		}
 		if claim == "sub" && c.operator.base == opLike {
 			warnings = append(warnings, broadSubjectWarnings(value)...)
 		}
@@ -100,7 +125,23 @@ func (c condition) warnings(issuers []string) []string {
 			warnings = append(warnings, fmt.Sprintf("has %s on aud, so tokens with any audience of the provider are accepted; require one audience", quote(value)))
 		}
 	}
-	if len(issuers) > 0 && !slices.ContainsFunc(issuers, func(of string) bool { return strings.EqualFold(of, issuer) }) {
+	return warnings
+}
+
+// mistakes returns warnings for a condition that is probably never true. issuers are those
+// of the statement's providers.
+func (c condition) mistakes(issuers []string) []string {
+	var warnings []string
+	for _, value := range c.values {
+		if c.operator.base == opEquals && hasWildcard(value) && !strings.Contains(value, "${") {
+			warnings = append(warnings, fmt.Sprintf("has %s in %s, which compares * and ? literally; use %s", quote(value), opEquals, opLike))
+		}
+	}
+	issuer, claim := cutKey(c.key)
+	if claim != "sub" && claim != "aud" || len(issuers) == 0 {
+		return warnings
+	}
+	if !slices.ContainsFunc(issuers, func(of string) bool { return strings.EqualFold(of, issuer) }) {
 		warnings = append(warnings, fmt.Sprintf("has the key %s, but the issuer of its provider is %s; correct the key or the provider", c.key, issuers[0]))
 	}
 	return warnings

@@ -3,6 +3,7 @@ package e2e_test
 import (
 	"encoding/json"
 	"errors"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -110,4 +111,20 @@ func (c *doctorEnv) updateTrustPolicy(t *testing.T) error {
 		return err
 	}
 	return c.setTrustPolicy(t, string(name), string(document))
+}
+
+// writeTrustPolicies writes the trust policy of each role for the fake aws command.
+func (c *doctorEnv) writeTrustPolicies(t *testing.T) {
+	t.Helper()
+	roles, err := c.iam().ListRoles(t.Context(), &iam.ListRolesInput{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, role := range roles.Roles {
+		policy, err := url.PathUnescape(aws.ToString(role.AssumeRolePolicyDocument))
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.write(t, "trust-policy-"+aws.ToString(role.RoleName), []byte(policy))
+	}
 }

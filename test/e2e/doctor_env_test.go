@@ -180,9 +180,11 @@ func (c *doctorEnv) environment(t *testing.T) []string {
 	}
 }
 
-// awsShim is a fake aws command. It records the arguments of update-assume-role-policy,
-// and updateTrustPolicy runs the call.
+// awsShim is a fake aws command. For get-role it prints the file that writeTrustPolicies
+// wrote. It records the arguments of update-assume-role-policy, and updateTrustPolicy runs
+// the call.
 const awsShim = `aws() {
+  if [ "$1 $2 $3 $5 $6 $7 $8" = "iam get-role --role-name --query Role.AssumeRolePolicyDocument --output json" ]; then cat "trust-policy-$4"; return; fi
   [ "$1 $2 $3 $5" = "iam update-assume-role-policy --role-name --policy-document" ] || { echo "fake aws: unknown command: $*" >&2; return 1; }
   printf '%s' "$4" >role-name; printf '%s' "$6" >policy-document
 }
@@ -193,6 +195,7 @@ func (c *doctorEnv) shell(t *testing.T, line string) (string, error) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
+	c.writeTrustPolicies(t)
 	command := exec.CommandContext(ctx, "bash", "-c", "set -o pipefail\n"+awsShim+line)
 	command.Dir, command.Env = c.dir, c.environment(t)
 	answer, err := command.CombinedOutput()
