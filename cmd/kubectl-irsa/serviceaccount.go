@@ -57,6 +57,7 @@ func serviceAccountCreateCommand(p *provisionOptions) *cobra.Command {
 	flags.StringVar(&spec.Audience, "audience", "", "Audience of the pods' tokens. Another audience than that of the ServiceAccount is written to its annotation. Defaults to the audience of the annotation, or "+provision.DefaultAudience+".")
 	flags.StringToStringVar(&spec.Tags, "tags", nil, "Tags of the role, as key=value,key=value.")
 	flags.BoolVar(&spec.RoleOnly, "role-only", false, "If true, create only the role and do not change the ServiceAccount, for example because Helm manages it.")
+	flags.BoolVar(&spec.CreateNamespace, "create-namespace", false, "If true, create the namespace if it does not exist.")
 	flags.BoolVar(&spec.Override, "override-existing-serviceaccounts", false, "If true, replace another role or audience in the annotations of the ServiceAccount.")
 	return command
 }

@@ -1,6 +1,7 @@
 package provision
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -63,6 +64,26 @@ func (a *serviceAccount) audience() string {
 // createdByTool reports whether kubectl irsa created the ServiceAccount.
 func (a *serviceAccount) createdByTool() bool { return a.Labels[managedByLabel] == fieldManager }
 
+// managedBy returns the tool that installs the ServiceAccount, or "".
+func (a *serviceAccount) managedBy() string {
+	// See the pages on resource tracking of Argo CD, and on labels of Helm and Flux.
+	for _, tool := range []struct{ name, key string }{
+		{"Argo CD", "argocd.argoproj.io/tracking-id"},
+		{"Argo CD", "argocd.argoproj.io/instance"},
+		{"Flux", "helm.toolkit.fluxcd.io/name"},
+		{"Flux", "kustomize.toolkit.fluxcd.io/name"},
+		{"Helm", "meta.helm.sh/release-name"},
+	} {
+		if value := cmp.Or(a.Annotations[tool.key], a.Labels[tool.key]); value != "" {
+			return tool.name + " (" + value + ")"
+		}
+	}
+	if a.Labels[managedByLabel] == "Helm" {
+		return "Helm"
+	}
+	return ""
+}
+
 // annotationManagedByTool reports whether kubectl irsa manages an annotation.
 func (a *serviceAccount) annotationManagedByTool(annotation string) bool {
 	return slices.Contains(a.annotationManagers(annotation), fieldManager)
@@ -98,7 +119,7 @@ func (c *Cluster) planAccount(ctx context.Context, plan *Plan, spec IdentitySpec
 	annotations := c.annotations(spec, existing, roleARN)
 	name := spec.Namespace + "/" + spec.Name
 	if existing == nil {
-		if err := c.checkNamespace(ctx, spec.Namespace); err != nil {
+		if err := c.planNamespace(ctx, plan, spec); err != nil {
 			return err
 		}
 		plan.addChange(Create, kindServiceAccount, name, annotationDetails(annotations, nil), func(ctx context.Context) error {
@@ -120,6 +141,10 @@ func (c *Cluster) planAccount(ctx context.Context, plan *Plan, spec IdentitySpec
 		if writers := slices.DeleteFunc(existing.annotationManagers(annotation), func(writer string) bool { return writer == fieldManager }); ok && len(writers) > 0 {
 			plan.warn("annotation %s of ServiceAccount %s was written by %s, which may restore the old value", annotation, name, writers[0])
 		}
+	}
+	if manager := existing.managedBy(); manager != "" {
+		plan.warn("ServiceAccount %s is managed by %s, which may remove the annotation; pass --role-only, and set the annotation %s=%s there", name, manager,
+			c.AnnotationPrefix+"/"+identity.RoleARNAnnotation, roleARN)
 	}
 	plan.addChange(Update, kindServiceAccount, name, annotationDetails(changes, existing.Annotations), func(ctx context.Context) error {
 		return c.annotate(ctx, existing, changes)
@@ -149,17 +174,28 @@ func annotationDetails(annotations, current map[string]string) []string {
 	return details
 }
 
-// checkNamespace returns an error if the namespace of a new ServiceAccount does not exist.
-// It returns nil if the caller may not get namespaces; then the step fails later.
-func (c *Cluster) checkNamespace(ctx context.Context, namespace string) error {
-	_, err := c.Client.CoreV1().Namespaces().Get(ctx, namespace, metav1.GetOptions{})
-	if apierrors.IsNotFound(err) {
-		return fmt.Errorf("namespace %s does not exist; run: kubectl create namespace %s", namespace, namespace)
+// planNamespace plans the namespace of a new ServiceAccount, if it does not exist. Without
+// spec.CreateNamespace, it returns an error then. It plans nothing if the caller may not get
+// namespaces; then the step of the ServiceAccount fails later.
+func (c *Cluster) planNamespace(ctx context.Context, plan *Plan, spec IdentitySpec) error {
+	_, err := c.Client.CoreV1().Namespaces().Get(ctx, spec.Namespace, metav1.GetOptions{})
+	switch {
+	case apierrors.IsNotFound(err) && !spec.CreateNamespace:
+		return fmt.Errorf("namespace %[1]s does not exist; pass --create-namespace, or run: kubectl create namespace %[1]s", spec.Namespace)
+	case apierrors.IsNotFound(err):
+		plan.addChange(Create, kindNamespace, spec.Namespace, nil, func(ctx context.Context) error {
+			_, err := c.Client.CoreV1().Namespaces().Create(ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: spec.Namespace}}, metav1.CreateOptions{FieldManager: fieldManager})
+			if apierrors.IsAlreadyExists(err) {
+				return nil
+			}
+			return err
+		})
+		return nil
+	case err != nil && !apierrors.IsForbidden(err):
+		return fmt.Errorf("get namespace %s: %w", spec.Namespace, err)
+	default:
+		return nil
 	}
-	if err != nil && !apierrors.IsForbidden(err) {
-		return fmt.Errorf("get namespace %s: %w", namespace, err)
-	}
-	return nil
 }
 
 func (c *Cluster) createAccount(ctx context.Context, spec IdentitySpec, annotations map[string]string) error {

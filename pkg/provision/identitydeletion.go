@@ -9,8 +9,12 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/iam"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/fields"
 
 	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/identity"
+	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/token"
+	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/trustpolicy"
 )
 
 // DeletionSpec selects the roles to delete.
@@ -52,11 +56,53 @@ func (c *Cluster) PlanIdentityDeletion(ctx context.Context, spec DeletionSpec) (
 		plan.addUnchanged(Delete, kindRole, cmp.Or(spec.RoleName, RoleName(c.Name, spec.Namespace, spec.Name)), "kubectl irsa created no role for the ServiceAccount")
 	}
 	for _, role := range roles {
+		c.warnOtherSubjects(plan, spec, role)
 		if err := c.planRoleDeletion(ctx, plan, role); err != nil {
 			return nil, err
 		}
 	}
+	if len(roles) > 0 {
+		c.warnPods(ctx, plan, spec)
+	}
 	return plan, nil
+}
+
+// warnOtherSubjects adds a warning to the plan if the trust policy of a role allows other
+// subjects. They lose their permissions with the role.
+func (c *Cluster) warnOtherSubjects(plan *Plan, spec DeletionSpec, r *role) {
+	policy, err := trustpolicy.Parse([]byte(r.trust))
+	if err != nil {
+		return
+	}
+	others := slices.DeleteFunc(policy.AllowedSubjects(), func(subject string) bool { return subject == token.Subject(spec.Namespace, spec.Name) })
+	if len(others) > 0 {
+		plan.warn("role %s also trusts %s, which lose its permissions", r.name, strings.Join(others, ", "))
+	}
+}
+
+// maxListedPods is the maximum number of pods that a warning names.
+const maxListedPods = 5
+
+// warnPods adds a warning to the plan if pods run as the ServiceAccount. It adds none if the
+// caller may not list pods.
+func (c *Cluster) warnPods(ctx context.Context, plan *Plan, spec DeletionSpec) {
+	if c.Client == nil {
+		return
+	}
+	pods, err := c.Client.CoreV1().Pods(spec.Namespace).List(ctx, metav1.ListOptions{
+		FieldSelector: fields.OneTermEqualSelector("spec.serviceAccountName", spec.Name).String(), Limit: maxListedPods,
+	})
+	if err != nil || len(pods.Items) == 0 {
+		return
+	}
+	var names []string
+	for i := range pods.Items {
+		names = append(names, pods.Items[i].Name)
+	}
+	if pods.Continue != "" {
+		names = append(names, "and others")
+	}
+	plan.warn("pods run as ServiceAccount %s/%s and lose the permissions of the role: %s", spec.Namespace, spec.Name, strings.Join(names, ", "))
 }
 
 // rolesToDelete returns the roles that kubectl irsa created for the ServiceAccount, or only

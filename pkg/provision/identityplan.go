@@ -18,6 +18,9 @@ import (
 	"github.com/pod-identity-webhook/pod-identity-webhook/pkg/trustpolicy"
 )
 
+// defaultAccount is the ServiceAccount of pods that name none.
+const defaultAccount = "default"
+
 // IdentitySpec is the role that a ServiceAccount should have.
 type IdentitySpec struct {
 	Namespace, Name string
@@ -37,6 +40,8 @@ type IdentitySpec struct {
 	Tags     map[string]string
 	// RoleOnly keeps the ServiceAccount unchanged.
 	RoleOnly bool
+	// CreateNamespace creates the namespace if it does not exist.
+	CreateNamespace bool
 	// Override replaces other values of the ServiceAccount's annotations.
 	Override bool
 }
@@ -78,6 +83,16 @@ func checkServiceAccount(namespace, name string) error {
 	return nil
 }
 
+// checkPartition returns an error if a policy is in another partition than the account.
+func (c *Cluster) checkPartition(spec IdentitySpec) error {
+	for _, arn := range append([]string{spec.Boundary}, spec.PolicyARNs...) {
+		if arn != "" && !strings.HasPrefix(arn, "arn:"+c.Account.Partition+":") {
+			return fmt.Errorf("policy %s is not in partition %s of account %s", arn, c.Account.Partition, c.Account.ID)
+		}
+	}
+	return nil
+}
+
 func isPolicyARN(arn string) bool {
 	return strings.HasPrefix(arn, "arn:") && strings.Contains(arn, ":iam::") && strings.Contains(arn, ":policy/")
 }
@@ -88,6 +103,9 @@ func isPolicyARN(arn string) bool {
 // ServiceAccount already has another use.
 func (c *Cluster) PlanIdentity(ctx context.Context, spec IdentitySpec) (*Plan, error) {
 	if err := spec.check(); err != nil {
+		return nil, err
+	}
+	if err := c.checkPartition(spec); err != nil {
 		return nil, err
 	}
 	account, err := c.readAccount(ctx, spec.Namespace, spec.Name)
@@ -106,6 +124,9 @@ func (c *Cluster) PlanIdentity(ctx context.Context, spec IdentitySpec) (*Plan, e
 	}
 	plan := &Plan{For: "role of ServiceAccount " + spec.Namespace + "/" + spec.Name}
 	c.warnProvider(ctx, plan, spec.Audience)
+	if spec.Name == defaultAccount {
+		plan.warn("each pod of namespace %s that names no ServiceAccount runs as %s, so it gets the role too; use a ServiceAccount of the workload's own", spec.Namespace, defaultAccount)
+	}
 	arn, err := c.planRole(ctx, plan, spec, existing)
 	if err != nil {
 		return nil, err
@@ -170,6 +191,9 @@ func (c *Cluster) planRole(ctx context.Context, plan *Plan, spec IdentitySpec, e
 		arn := c.arn("role" + cmp.Or(spec.Path, "/") + spec.RoleName)
 		c.createRole(plan, spec, arn, trust)
 		c.attachPolicies(plan, spec, spec.PolicyARNs)
+		if len(spec.PolicyARNs) == 0 {
+			plan.warn(noPoliciesWarning, spec.RoleName)
+		}
 		return arn, nil
 	}
 	if spec.Path != "" && spec.Path != existing.path {
@@ -183,8 +207,16 @@ func (c *Cluster) planRole(ctx context.Context, plan *Plan, spec IdentitySpec, e
 		return "", err
 	}
 	c.attachPolicies(plan, spec, spec.PolicyARNs, attached...)
+	if len(attached)+len(spec.PolicyARNs) == 0 {
+		// An error leaves the warning out: the caller may not list inline policies.
+		if inline, err := c.inlinePolicies(ctx, existing.name); err == nil && len(inline) == 0 {
+			plan.warn(noPoliciesWarning, existing.name)
+		}
+	}
 	return existing.arn, nil
 }
+
+const noPoliciesWarning = "role %s has no policies, so it permits nothing; pass --attach-policy-arn, or attach a policy yourself"
 
 func (c *Cluster) grant(spec IdentitySpec) trustpolicy.Grant {
 	return trustpolicy.Grant{

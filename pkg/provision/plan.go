@@ -53,6 +53,7 @@ const (
 // The kinds of objects that steps change.
 const (
 	kindProvider       = "OIDC provider"
+	kindNamespace      = "namespace"
 	kindRole           = "role"
 	kindAttachment     = "policy attachment"
 	kindServiceAccount = "ServiceAccount"

@@ -21,9 +21,8 @@ type Request struct {
 	Provider string
 	// Context has the values of the condition keys. Keys are case-insensitive.
 	Context map[string][]string
-	// Partial reports whether the real call has condition keys that Context does not have:
-	// those of the call, such as aws:SourceIp, and the name of the session. A condition on
-	// such a key is unknown.
+	// Partial reports whether the real call has condition keys that Context does not have,
+	// such as aws:SourceIp and the name of the session. A condition on them is unknown.
 	Partial bool
 }
 
@@ -39,8 +38,9 @@ func (r Request) At(now time.Time) Request {
 
 // ForToken returns the request that exchanges a token. Its condition keys are those that
 // AWS derives from the claims, and the name of the session, if it is known. The caller adds
-// keys of the call, such as aws:SourceIp, or sets Partial. See reference_policies_iam-condition-keys, "Available keys
-// for AWS OIDC federation" and "sts:RoleSessionName".
+// keys of the call, such as aws:SourceIp, or calls At. See
+// reference_policies_iam-condition-keys, "Available keys for AWS OIDC federation" and
+// "sts:RoleSessionName".
 func ForToken(providerARN string, claims token.Claims, sessionName string) Request {
 	issuer := IssuerOf(providerARN)
 	context := map[string][]string{}

@@ -2,6 +2,7 @@ package trustpolicy
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -73,4 +74,19 @@ func audienceHint(expected, found string) string {
 	default:
 		return ""
 	}
+}
+
+// AllowedSubjects returns the values of sub in the conditions of the Allow statements, sorted
+// and without duplicates. A value can have wildcards.
+func (d Document) AllowedSubjects() []string {
+	var subjects []string
+	for _, s := range d.statements {
+		for _, c := range s.conditions {
+			if _, claim := cutKey(c.key); s.effect == effectAllow && claim == "sub" && !c.operator.negated() && c.operator.base != opNull {
+				subjects = append(subjects, c.values...)
+			}
+		}
+	}
+	slices.Sort(subjects)
+	return slices.Compact(subjects)
 }
