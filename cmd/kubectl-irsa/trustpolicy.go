@@ -218,6 +218,9 @@ func (t *trustPolicy) request(provider string, subject trustpolicy.Subject) trus
 // depends on the call.
 func (t *trustPolicy) checkFile(subjects []trustpolicy.Subject, providers []string) error {
 	_, policy, err := readPolicy(t.check, t.In)
+	if err == nil {
+		err = policy.Validate()
+	}
 	if err != nil {
 		return fmt.Errorf("--check %s: %w", t.check, err)
 	}

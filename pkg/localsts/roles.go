@@ -117,7 +117,11 @@ func (s *Server) createRole(c *call) (any, error) {
 // checkTrustPolicy returns IAM's error if the document is malformed or too large. Unlike
 // IAM's, the message of a malformed document can contain its position and a suggestion.
 func checkTrustPolicy(document string) error {
-	if _, err := trustpolicy.Parse([]byte(document)); err != nil {
+	policy, err := trustpolicy.Parse([]byte(document))
+	if err == nil {
+		err = policy.Validate()
+	}
+	if err != nil {
 		if malformed, ok := errors.AsType[*trustpolicy.MalformedError](err); ok {
 			return malformedPolicy(malformed.Message)
 		}
