@@ -18,9 +18,9 @@ var (
 	samlProviders = regexp.MustCompile(`^arn:aws[a-z0-9-]*:iam::\d{12}:saml-provider/[\w+=,.@-]+$`)
 	// domains matches built-in providers, such as accounts.google.com.
 	domains = regexp.MustCompile(`^([A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?\.)+[A-Za-z]{2,}$`)
-	// awsPrincipals matches "*", accounts, ARNs of accounts, users, roles and sessions, and
-	// the IDs that IAM writes for deleted users and roles (principal, "AWS account
-	// principals" and the sections after it).
+	// awsPrincipals matches "*", accounts, users, roles and sessions. It also matches the
+	// IDs that IAM writes for deleted users and roles. See principal, "AWS account
+	// principals" and the sections after it.
 	awsPrincipals = regexp.MustCompile(`^(\*|\d{12}|A[A-Z]{2}A[A-Z0-9]{12,}|arn:aws[a-z0-9-]*:iam::\d{12}:(root|(user|role)/[\w+=,.@/-]+)` +
 		`|arn:aws[a-z0-9-]*:sts::\d{12}:(assumed-role/[\w+=,.@-]+/[\w+=,.@-]+|federated-user/[\w+=,.@-]+))$`)
 	// services matches names of services, some of which have no domain.
