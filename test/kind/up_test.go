@@ -146,6 +146,10 @@ func TestCheck(t *testing.T) {
 			have: []string{"podman"}, fails: map[string]string{"podman-run": "Error: statfs /lib/modules: no such file or directory"},
 			want: []string{"statfs /lib/modules", "mkdir -p /lib/modules"},
 		},
+		"iptables is missing": {
+			have: []string{"podman"}, fails: map[string]string{"podman-run": "Error: netavark: No such file or directory (os error 2)"},
+			want: []string{"netavark: No such file", "apt-get install netavark aardvark-dns iptables"},
+		},
 		"containers are not permitted": {
 			have: []string{"podman"}, fails: map[string]string{"podman-run": "operation not permitted"},
 			want: []string{"podman run --rm --privileged", "operation not permitted"}, not: []string{"mkdir", "containers.conf"},
@@ -289,7 +293,7 @@ func TestUp_order(t *testing.T) {
 				dockerVersion,
 				"docker image inspect " + builtImage, // chooses the image
 				"docker image inspect " + builtImage, // decides whether to pull it
-				"docker run --rm --privileged --cgroupns=private --network=none --tmpfs=/tmp --tmpfs=/run --volume=/lib/modules:/lib/modules:ro --entrypoint=true " + builtImage,
+				"docker run --rm --privileged --cgroupns=private --tmpfs=/tmp --tmpfs=/run --volume=/lib/modules:/lib/modules:ro --entrypoint=true " + builtImage,
 				"kind get clusters",
 			}, test.create, []string{fmt.Sprintf(load, "pod-identity-webhook")}, test.install, []string{
 				apply + "deploy/kind/issuer-discovery.yaml",

@@ -131,10 +131,10 @@ func (e Engine) HasImage(ctx context.Context, image string) bool {
 	return err == nil
 }
 
-// StartNode starts a container of a node image as kind does, and stops it at once. It
-// returns an error if this machine does not permit that.
+// StartNode starts a container of a node image with the options of kind and a network, and
+// stops it at once. It returns an error if this machine does not permit that.
 func (e Engine) StartNode(ctx context.Context, image string) error {
-	_, err := e.Output(ctx, "run", "--rm", "--privileged", "--cgroupns=private", "--network=none",
+	_, err := e.Output(ctx, "run", "--rm", "--privileged", "--cgroupns=private",
 		"--tmpfs=/tmp", "--tmpfs=/run", "--volume=/lib/modules:/lib/modules:ro", "--entrypoint=true", image)
 	return err
 }

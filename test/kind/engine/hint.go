@@ -24,6 +24,8 @@ func explain(err error, output string) error {
 		return fmt.Errorf("%w\n\tthe engine sets resource limits that are higher than this machine permits; add this to /etc/containers/containers.conf:\n\n%s", err, limits())
 	case strings.Contains(output, "/lib/modules: no such file"):
 		return fmt.Errorf("%w\n\tkind mounts this directory into its node; run `mkdir -p /lib/modules`", err)
+	case strings.Contains(output, "netavark"):
+		return fmt.Errorf("%w\n\tthe network of podman needs the programs netavark, aardvark-dns and iptables; on Debian, run `apt-get install netavark aardvark-dns iptables`", err)
 	default:
 		return err
 	}
