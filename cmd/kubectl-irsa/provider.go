@@ -45,6 +45,7 @@ func providerCreateCommand(p *provisionOptions) *cobra.Command {
 	}
 	flags := command.Flags()
 	p.addIssuerFlag(flags)
+	p.addIssuerCAFlag(flags)
 	p.addApproveFlag(flags)
 	addAudiencesFlag(command, &spec.Audiences)
 	flags.StringSliceVar(&spec.Thumbprints, "thumbprint", nil, "SHA-1 of the issuer's CA, in 40 hexadecimal digits. Needed only for a CA that AWS does not know. Can be repeated.")
@@ -91,6 +92,7 @@ func providerShowCommand(p *provisionOptions) *cobra.Command {
 		},
 	}
 	p.addIssuerFlag(command.Flags())
+	p.addIssuerCAFlag(command.Flags())
 	addAudiencesFlag(command, &audiences)
 	return command
 }

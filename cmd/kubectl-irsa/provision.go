@@ -28,6 +28,8 @@ const (
 type provisionOptions struct {
 	*options
 	issuer, clusterName, annotationPrefix string
+	// issuerCAFile is a file with the CA of the issuer's server, or empty.
+	issuerCAFile string
 	approve                               bool
 	// readsCluster reports whether the command needs the cluster even with --issuer.
 	readsCluster bool
@@ -38,6 +40,10 @@ type connector func(context.Context, *provisionOptions) (*provision.Cluster, err
 
 func (p *provisionOptions) addIssuerFlag(flags *pflag.FlagSet) {
 	flags.StringVar(&p.issuer, "issuer", "", "Issuer of the cluster's tokens. Defaults to the issuer that the API server publishes.")
+}
+
+func (p *provisionOptions) addIssuerCAFlag(flags *pflag.FlagSet) {
+	flags.StringVar(&p.issuerCAFile, "issuer-ca-file", "", "PEM `file` with the CA of the issuer's documents, if this machine does not trust it.")
 }
 
 func (p *provisionOptions) addApproveFlag(flags *pflag.FlagSet) {
@@ -100,6 +106,10 @@ func connect(ctx context.Context, p *provisionOptions) (*provision.Cluster, erro
 		}
 		p.issuer = found
 	}
+	reach, err := issuerReader(p.issuerCAFile)
+	if err != nil {
+		return nil, err
+	}
 	config, err := p.aws(ctx)
 	if err != nil {
 		return nil, err
@@ -111,7 +121,7 @@ func connect(ctx context.Context, p *provisionOptions) (*provision.Cluster, erro
 	if err != nil {
 		return nil, err
 	}
-	return p.newCluster(provision.Cluster{Account: account, IAM: iam.NewFromConfig(config), Client: client, Reach: checkIssuerReachable})
+	return p.newCluster(provision.Cluster{Account: account, IAM: iam.NewFromConfig(config), Client: client, Reach: reach})
 }
 
 // newCluster sets the fields of cluster that come from flags. It returns an error if the
@@ -127,9 +137,16 @@ func (p *provisionOptions) newCluster(cluster provision.Cluster) (*provision.Clu
 	return &cluster, nil
 }
 
-// checkIssuerReachable returns an error if the issuer's documents cannot be read without
-// credentials, as AWS reads them.
-func checkIssuerReachable(ctx context.Context, issuerURL string) error {
-	_, err := issuer.Discover(ctx, nil, issuerURL)
-	return err
+// issuerReader returns a function that returns an error if the issuer's documents cannot be
+// read without credentials, as AWS reads them. It trusts the CA in caFile too, if the name
+// is not empty. It returns an error if the file cannot be used.
+func issuerReader(caFile string) (func(ctx context.Context, issuerURL string) error, error) {
+	client, err := issuerClient(caFile)
+	if err != nil {
+		return nil, err
+	}
+	return func(ctx context.Context, issuerURL string) error {
+		_, err := issuer.Discover(ctx, client, issuerURL)
+		return err
+	}, nil
 }
