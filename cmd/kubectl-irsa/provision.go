@@ -30,7 +30,7 @@ type provisionOptions struct {
 	issuer, clusterName, annotationPrefix string
 	// issuerCAFile is a file with the CA of the issuer's server, or empty.
 	issuerCAFile string
-	approve                               bool
+	approve      bool
 	// readsCluster reports whether the command needs the cluster even with --issuer.
 	readsCluster bool
 }
