@@ -32,6 +32,21 @@ func FuzzParse(f *testing.F) {
 		if decision.Allowed != (len(decision.Explain()) == 0) || decision.Allowed && decision.ExplicitDeny {
 			t.Errorf("got %+v with explanation %q", decision, decision.Explain())
 		}
+		// A decision that is not unknown is the same for each call, also one without any key.
+		partial := r
+		partial.Partial = true
+		if without := policy.Evaluate(partial); !without.Unknown && without.Allowed != decision.Allowed || without.Unknown == (len(without.UnknownKeys()) == 0) {
+			t.Errorf("got %+v without the call, want allowed %t or unknown keys", without, decision.Allowed)
+		}
+		// IAM's limit is the only reason why a statement cannot be added.
+		if added, _, err := trustpolicy.Add([]byte(document), grant); err == nil {
+			before, after := policy.Evaluate(partial), added.Evaluate(partial)
+			if added.Evaluate(grantRequest(provider)).NeedsAllow() || before.ExplicitDeny != after.ExplicitDeny || before.Allowed && !after.Allowed {
+				t.Errorf("got %+v after a statement was added to %s", after, document)
+			}
+		} else if !strings.Contains(err.Error(), "exceed the limit of IAM") {
+			t.Errorf("got %v when a statement was added to %s", err, document)
+		}
 		policy.Warnings()
 		written, err := policy.Indent()
 		if err != nil {
@@ -45,6 +60,15 @@ func FuzzParse(f *testing.F) {
 			t.Errorf("got another decision after encoding, want allowed %t:\n%s", decision.Allowed, written)
 		}
 	})
+}
+
+var grant = trustpolicy.Grant{Provider: provider, Subjects: []trustpolicy.Subject{{Namespace: "shop", ServiceAccount: "cart"}}}
+
+// grantRequest returns the request of the grant's ServiceAccount.
+func grantRequest(provider string) trustpolicy.Request {
+	of := claims()
+	of.Subject, of.Audience = "system:serviceaccount:shop:cart", []string{trustpolicy.DefaultAudience}
+	return trustpolicy.ForToken(provider, of, "")
 }
 
 // StringLike matches by the definition of * and ?.
