@@ -136,15 +136,13 @@ func evaluateDryRunRejected(x *checkState, err error) Finding {
 
 // hasIdentity reports whether a container has the variables of an identity.
 func hasIdentity(c *corev1.Container) bool {
-	for _, variable := range c.Env {
-		switch variable.Name {
-		case envTokenFile, envContainerURI:
-			return true
-		case envConfigFile:
-			if strings.Contains(variable.Value, "/serviceaccount/") {
-				return true
-			}
-		}
-	}
-	return false
+	_, agent := valueOf(c, envContainerURI)
+	return agent || hasWebIdentity(c)
+}
+
+// hasWebIdentity reports whether a container has the variables of a web identity.
+func hasWebIdentity(c *corev1.Container) bool {
+	config, _ := valueOf(c, envConfigFile)
+	_, token := valueOf(c, envTokenFile)
+	return token || strings.Contains(config, "/serviceaccount/")
 }

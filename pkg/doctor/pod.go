@@ -98,10 +98,12 @@ func evaluateInjected(pod *corev1.Pod, result inject.Result, h podHistory) Findi
 	injected, other := 0, 0
 	all := containersOf(pod)
 	for i := range all {
-		if _, set := valueOf(&all[i], envContainerURI); set {
-			other++
-		} else if hasIdentity(&all[i]) {
+		_, agent := valueOf(&all[i], envContainerURI)
+		switch {
+		case hasWebIdentity(&all[i]): // SDKs use it before the agent, see inject.Overrides
 			injected++
+		case agent:
+			other++
 		}
 	}
 	created := pod.CreationTimestamp.UTC().Format(time.RFC3339)
