@@ -576,7 +576,8 @@ func TestEvaluateInjected(t *testing.T) {
 		"a web identity next to EKS Pod Identity": {podWithoutIdentity(func(p *corev1.Pod) {
 			p.Spec.Containers[0].Env = []corev1.EnvVar{
 				{Name: "AWS_CONTAINER_CREDENTIALS_FULL_URI", Value: "http://169.254.170.23/v1/credentials"},
-				{Name: "AWS_ROLE_ARN", Value: testRole}, {Name: "AWS_WEB_IDENTITY_TOKEN_FILE", Value: "/var/run/secrets/eks.amazonaws.com/serviceaccount/token"},
+				{Name: "AWS_ROLE_ARN", Value: testRole},
+				{Name: "AWS_WEB_IDENTITY_TOKEN_FILE", Value: "/var/run/secrets/eks.amazonaws.com/serviceaccount/token"},
 			}
 		}), podHistory{}, want{OK, "has its identity in 1 container", "", ""}},
 		"EKS Pod Identity": {podWithoutIdentity(func(p *corev1.Pod) {
