@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"net/http"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -55,6 +56,10 @@ case "$*" in
 "exec "*" cat /kind/version") echo "$KUBERNETES_VERSION" ;;
 "exec "*" mkdir -p /kind") ;;
 "exec "*" cp /dev/stdin /kind/kubeadm.conf") cat > "$STAND_IN/kubeadm.conf" ;;
+"exec "*" cat /etc/containerd/config.toml") cat "$STAND_IN/config.toml" ;;
+"exec "*" mkdir -p /etc/containerd") ;;
+"exec "*" cp /dev/stdin /etc/containerd/config.toml") cat > "$STAND_IN/config.toml" ;;
+"exec "*" bash -c "*"systemctl restart containerd") ;;
 "rm "*) ;;
 *) echo "fake docker: unknown command: $*" >&2; exit 1 ;;
 esac
@@ -62,6 +67,7 @@ esac
 	if err := os.WriteFile(filepath.Join(dir, "docker"), []byte(docker), 0o700); err != nil {
 		t.Fatal(err)
 	}
+	writeContainerdConfiguration(t, filepath.Join(dir, "config.toml"))
 	t.Setenv("PATH", dir+string(filepath.ListSeparator)+os.Getenv("PATH"))
 	t.Setenv("STAND_IN", dir)
 	t.Setenv("KUBERNETES_VERSION", kubernetesVersion)
@@ -72,11 +78,36 @@ esac
 	); err != nil {
 		t.Fatal(err)
 	}
+	patched, err := os.ReadFile(filepath.Join(dir, "config.toml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"restrict_oom_score_adj = true", "SystemdCgroup = true", "sandbox_image = "} {
+		if !strings.Contains(string(patched), want) {
+			t.Errorf("got a configuration of containerd without %q:\n%s", want, patched)
+		}
+	}
 	written, err := os.ReadFile(filepath.Join(dir, "kubeadm.conf"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	return written
+}
+
+// writeContainerdConfiguration writes the configuration of containerd in kind's node image.
+func writeContainerdConfiguration(t *testing.T, file string) {
+	t.Helper()
+	module, err := exec.CommandContext(t.Context(), "go", "list", "-m", "-f", "{{.Dir}}", "sigs.k8s.io/kind").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	content, err := os.ReadFile(filepath.Join(strings.TrimSpace(string(module)), "images", "base", "files", "etc", "containerd", "config.toml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(file, content, 0o600); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // apiServerFlags returns the flags of the API server's static pod from kubeadm.
