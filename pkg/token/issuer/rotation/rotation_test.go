@@ -75,14 +75,9 @@ type edge struct {
 func newNetwork(t *testing.T, edges ...edge) *network {
 	t.Helper()
 	n := &network{roots: x509.NewCertPool()}
-	port := "0"
-	for i, e := range edges {
-		address := fmt.Sprintf("127.0.0.%d", i+1)
-		listener, err := net.Listen("tcp", net.JoinHostPort(address, port))
-		if err != nil {
-			t.Fatal(err)
-		}
-		_, port, _ = net.SplitHostPort(listener.Addr().String())
+	for i, listener := range listeners(t, len(edges)) {
+		e := edges[i]
+		address, port, _ := net.SplitHostPort(listener.Addr().String())
 		n.issuer = "https://" + net.JoinHostPort(host, port)
 		server := httptest.NewUnstartedServer(e.handler(t, n.issuer))
 		_ = server.Listener.Close()
@@ -94,6 +89,35 @@ func newNetwork(t *testing.T, edges ...edge) *network {
 		n.addresses = append(n.addresses, netip.MustParseAddr(address))
 	}
 	return n
+}
+
+// listeners listens on the same port of several loopback addresses. A port that is free on
+// the first can be in use on another.
+func listeners(t *testing.T, count int) []net.Listener {
+	t.Helper()
+	const attempts = 20
+	var last error
+	for range attempts {
+		port := "0"
+		var all []net.Listener
+		for i := range count {
+			listener, err := net.Listen("tcp", net.JoinHostPort(fmt.Sprintf("127.0.0.%d", i+1), port))
+			if err != nil {
+				last = err
+				break
+			}
+			_, port, _ = net.SplitHostPort(listener.Addr().String())
+			all = append(all, listener)
+		}
+		if len(all) == count {
+			return all
+		}
+		for _, listener := range all {
+			_ = listener.Close()
+		}
+	}
+	t.Fatal(last)
+	return nil
 }
 
 func (e edge) handler(t *testing.T, issuerURL string) http.Handler {
